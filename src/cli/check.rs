@@ -1,0 +1,89 @@
+//! `jackfield check`: every fault of the table in one run.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
+use crate::load::{Environment, Loaded, load, process_environment};
+
+use super::{print, report};
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// How faults are printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Check a table where its secrets are not set.
+    #[arg(long)]
+    no_secrets: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// With snippets, for people.
+    Human,
+    /// As JSON, for machines.
+    Json,
+}
+
+pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
+    let environment = Environment { without_secrets: command.no_secrets, ..process_environment() };
+    let Loaded { plan, diagnostics, sources, .. } = match load(path, &environment) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            match command.format {
+                Format::Human => report(&unreadable(path, &error.source)),
+                Format::Json => {
+                    let diagnostics = [JsonDiagnostic::unreadable(&error.path, &error.source)];
+                    print(&format!("{:#}", json!({"diagnostics": diagnostics})));
+                }
+            }
+            return Ok(ExitCode::from(2));
+        }
+    };
+    match command.format {
+        Format::Json => {
+            print(&format!("{:#}", json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)})));
+        }
+        Format::Human => {
+            let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let text = diagnostic::to_text(&diagnostics, &sources, color);
+            print(&format!(
+                "{text}{}",
+                summary(path, &diagnostics, plan.as_ref().map(|plan| plan.routes.len()))
+            ));
+        }
+    }
+    Ok(if plan.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is said of a table that cannot be read at all.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!(
+        "error: `{}` cannot be read: {error}\nhelp: name the table with `--config FILE`, or create it",
+        path.display()
+    )
+}
+
+/// The closing line: what was found, and whether the table can be served.
+pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
+    let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let mut found = vec![counted(count(Severity::Error), "error")];
+    for (severity, noun) in [(Severity::Warning, "warning"), (Severity::Note, "note")] {
+        if count(severity) > 0 {
+            found.push(counted(count(severity), noun));
+        }
+    }
+    match routes {
+        Some(routes) => {
+            format!("{}: good, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
+        }
+        None => format!("{}: {}", path.display(), found.join(", ")),
+    }
+}

@@ -1,0 +1,183 @@
+//! A record as a person reads it: every step of one call, with what must not be shown hidden.
+
+use std::fmt::Write as _;
+
+use http::HeaderMap;
+use serde_json::{Map, Value};
+
+use crate::call::Arguments;
+use crate::flow::Record;
+use crate::plan::{Plan, Route};
+use crate::platform::Platform;
+use crate::secret::{HIDDEN, Masks};
+
+/// The steps of a call, up to the answer.
+pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry_run: bool) -> String {
+    let context = &record.call.context;
+    let route = plan.route(&context.function, platform.name()).map(AsRef::as_ref);
+    let masks = masks(record, plan, route);
+    let mut out = Explanation { text: String::new(), masks };
+    out.head("call", &format!("{} as {}", context.function, platform.name()));
+    match route {
+        None => out.line("no route answers this function for this platform"),
+        Some(route) => {
+            out.arguments(record, route);
+            out.request(record, route, dry_run);
+            out.reply(record);
+            out.values(record, route);
+        }
+    }
+    if let Some(error) = &record.error
+        && !(dry_run && record.request.is_some())
+    {
+        out.head("failed", &format!("{}: {error}", error.kind()));
+    }
+    if let Some(error) = &record.failure_error {
+        out.line(&format!("the case for this failure could not be rendered: {error}"));
+    }
+    if !(dry_run && record.request.is_some()) {
+        out.case(record, route);
+    }
+    out.text.trim_end().to_owned()
+}
+
+struct Explanation {
+    text: String,
+    masks: Masks,
+}
+
+impl Explanation {
+    fn head(&mut self, name: &str, what: &str) {
+        let what = self.masks.hide(what);
+        let _ = writeln!(self.text, "{name:<10} {what}");
+    }
+
+    fn line(&mut self, text: &str) {
+        let text = self.masks.hide(text);
+        for line in text.lines() {
+            let _ = writeln!(self.text, "           {line}");
+        }
+    }
+
+    fn json(&mut self, value: &Value) {
+        let value = self.masks.hide_value(value);
+        self.line(&format!("{value:#}"));
+    }
+
+    fn arguments(&mut self, record: &Record, route: &Route) {
+        match &record.validated {
+            Some(validated) => {
+                self.head("arguments", "they fit");
+                self.json(&hide_named(&validated.args, route));
+                if !validated.converted.is_empty() {
+                    self.line(&format!("converted: {}", validated.converted.join(", ")));
+                }
+                if !validated.dropped.is_empty() {
+                    self.line(&format!("dropped, not declared: {}", validated.dropped.join(", ")));
+                }
+            }
+            None => {
+                self.head("arguments", "they do not fit");
+                match &record.call.args {
+                    Arguments::Json(given) => self.json(&hide_named(given, route)),
+                    Arguments::Unreadable => self.line("what came is not JSON"),
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, record: &Record, route: &Route, dry_run: bool) {
+        let Some(request) = &record.request else {
+            if route.request.is_none() && record.validated.is_some() {
+                self.head("request", "none: the route answers by itself");
+            }
+            return;
+        };
+        let sent = if dry_run { " (not sent)" } else { "" };
+        self.head("request", &format!("{} {}{sent}", request.method, request.url));
+        self.headers(&request.headers);
+        if let Some(body) = &request.body {
+            self.body(body);
+        }
+    }
+
+    fn headers(&mut self, headers: &HeaderMap) {
+        for (name, value) in headers {
+            let shown = String::from_utf8_lossy(value.as_bytes());
+            self.line(&format!("{name}: {}", if value.is_sensitive() { HIDDEN } else { &shown }));
+        }
+    }
+
+    fn body(&mut self, body: &[u8]) {
+        match serde_json::from_slice::<Value>(body) {
+            Ok(json) => self.json(&json),
+            Err(_) => self.line(&String::from_utf8_lossy(body)),
+        }
+    }
+
+    fn reply(&mut self, record: &Record) {
+        let Some(reading) = &record.reading else { return };
+        let took = record.upstream_time.map_or(0, |time| time.as_millis());
+        self.head("reply", &format!("status {} in {took} ms", reading.status()));
+        match reading.body() {
+            Value::String(text) => self.line(text),
+            body => self.json(body),
+        }
+    }
+
+    fn values(&mut self, record: &Record, route: &Route) {
+        if record.values.is_empty() {
+            return;
+        }
+        self.head("extracted", "");
+        for (name, value) in route.extraction.names().zip(&record.values) {
+            let shown = value
+                .as_ref()
+                .map_or_else(|| "missing".to_owned(), |value| self.masks.hide_value(value).to_string());
+            self.line(&format!("{name} = {shown}"));
+        }
+    }
+
+    fn case(&mut self, record: &Record, route: Option<&Route>) {
+        let what = match (record.case, &record.error, route) {
+            (Some(case), _, _) => format!("case {}", case + 1),
+            (None, None, Some(_)) => "no case: every extracted value".to_owned(),
+            _ => "no case: the text for this kind of failure".to_owned(),
+        };
+        self.head("answered", &format!("{what}, in {} ms", record.time.as_millis()));
+        for dropped in &record.dropped {
+            self.line(dropped);
+        }
+    }
+}
+
+/// What must not be shown: the table's secrets and the values of sensitive arguments.
+fn masks(record: &Record, plan: &Plan, route: Option<&Route>) -> Masks {
+    let mut masks = plan.masks.clone();
+    if let (Some(route), Some(validated)) = (route, &record.validated) {
+        for value in route.arguments.sensitive_values(&validated.args) {
+            hide_all(value, &mut masks);
+        }
+    }
+    masks
+}
+
+fn hide_all(value: &Value, masks: &mut Masks) {
+    match value {
+        Value::String(text) => masks.add(text),
+        Value::Array(items) => items.iter().for_each(|item| hide_all(item, masks)),
+        Value::Object(entries) => entries.values().for_each(|value| hide_all(value, masks)),
+        Value::Number(number) => masks.add(&number.to_string()),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// The arguments with the sensitive ones hidden by their name, whatever their value.
+fn hide_named(args: &Value, route: &Route) -> Value {
+    let Value::Object(entries) = args else { return args.clone() };
+    let hidden = entries.iter().map(|(name, value)| {
+        let value = if route.arguments.is_sensitive(name) { Value::from(HIDDEN) } else { value.clone() };
+        (name.clone(), value)
+    });
+    Value::Object(hidden.collect::<Map<_, _>>())
+}

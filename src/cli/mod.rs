@@ -1,0 +1,64 @@
+//! The command line: one file per command. Only here is anything printed.
+
+mod call;
+mod check;
+mod explain;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A declarative tool-routing proxy for voice-AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "jackfield", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// The table.
+    #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the platforms that the table names (the default).
+    Serve(serve::Serve),
+    /// Say everything that is wrong with the table.
+    Check(check::Check),
+    /// Call one function as a platform would, and print what happens.
+    Call(call::CallCommand),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve::run(&cli.serve, cli.config),
+        Some(Command::Serve(command)) => serve::run(&command, cli.config),
+        Some(Command::Check(command)) => check::run(&command, &cli.config),
+        Some(Command::Call(command)) => call::run(&command, cli.config),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            report(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A line for a person, on standard error.
+#[expect(clippy::print_stderr, reason = "the command line is where people are spoken to")]
+fn report(text: &str) {
+    eprintln!("{text}");
+}
+
+/// What a command is for, on standard output.
+#[expect(clippy::print_stdout, reason = "the command line is where results are printed")]
+fn print(text: &str) {
+    println!("{text}");
+}

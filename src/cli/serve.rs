@@ -1,0 +1,132 @@
+//! `jackfield serve`: the proxy itself.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::diagnostic;
+use crate::live::Live;
+use crate::reload::{Origin, Reloader};
+use crate::server;
+use crate::upstream::http::HttpTransport;
+use crate::{demo, load::Loaded};
+
+use super::report;
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Start a small sample API on loopback and point `[upstreams.demo]` at it.
+    #[arg(long)]
+    demo: bool,
+}
+
+pub(super) fn run(command: &Serve, path: PathBuf) -> anyhow::Result<ExitCode> {
+    start_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(serve(command, path));
+    // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(command: &Serve, path: PathBuf) -> anyhow::Result<ExitCode> {
+    let demo = if command.demo { Some(start_demo().await?) } else { None };
+    let origin = Origin { path, demo };
+    let loaded = match origin.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            report(&super::check::unreadable(&origin.path, &error.source));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let Loaded { plan, diagnostics, sources, .. } = loaded;
+    if !diagnostics.is_empty() {
+        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = diagnostic::to_text(&diagnostics, &sources, color);
+        let routes = plan.as_ref().map(|plan| plan.routes.len());
+        report(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+    }
+    let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
+
+    let transport = Arc::new(HttpTransport::new()?);
+    transport.prepare(plan.targets.iter().map(AsRef::as_ref))?;
+    let listener = bind(plan.server.listen, "server.listen").await?;
+    let admin = match plan.server.admin {
+        Some(address) => Some(bind(address, "server.admin").await?),
+        None => None,
+    };
+    let listen = listener.local_addr()?;
+    let admin_address = match &admin {
+        Some(listener) => listener.local_addr()?.to_string(),
+        None => "off".to_owned(),
+    };
+    let (revision, routes) = (plan.revision.clone(), plan.routes.len());
+    let live = Arc::new(Live::new(plan));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (ask, asked) = mpsc::channel(1);
+    tokio::spawn(Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport)).run(asked));
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("asked to reload by SIGHUP");
+            // A full channel means that a reload is due anyway.
+            let _ = ask.try_send(());
+        }
+    });
+    tracing::info!(%listen, admin = %admin_address, %revision, routes, "ready");
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    server::serve(listener, admin, live, transport, shutdown).await;
+    tracing::info!("closed");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (`{key}`): is something else listening there?"))
+}
+
+/// Starts the sample API and gives its address.
+pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
+    let (address, api) = demo::start().await.context("cannot start the sample API")?;
+    tokio::spawn(async move {
+        if let Err(error) = api.await {
+            tracing::error!("the sample API stopped: {error}");
+        }
+    });
+    tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
+    Ok(url::Url::parse(&format!("http://{address}"))?)
+}
+
+/// Logs to standard error: this crate from `info`, or what `RUST_LOG` says.
+fn start_log() {
+    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = filter.unwrap_or_else(|| {
+        // The watcher's library reports folders that come and go, which is our daily bread.
+        Targets::new()
+            .with_default(tracing::Level::WARN)
+            .with_target("jackfield", tracing::Level::INFO)
+            .with_target("notify", tracing::Level::ERROR)
+    });
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+}

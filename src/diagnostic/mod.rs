@@ -1,0 +1,243 @@
+//! Faults of the table: what is wrong, where, and what to write instead.
+//!
+//! A [`Diagnostic`] is found while the table is loaded and always has a place in a file; what goes wrong
+//! during a call is an error and lives beside the code that meets it.
+
+mod code;
+mod render;
+
+use std::path::{Path, PathBuf};
+
+pub use code::Code;
+pub use render::{JsonDiagnostic, Place, to_json, to_text};
+
+/// Which of the [`Sources`] a [`Span`] lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(usize);
+
+/// A range of bytes in one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The file.
+    pub file: FileId,
+    /// The first byte.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// The empty range at the start of `file`: for faults of a file as a whole.
+    pub fn start_of(file: FileId) -> Self {
+        Self { file, start: 0, end: 0 }
+    }
+
+    /// The part of this span between two offsets from its start, kept inside it.
+    pub fn part(self, from: usize, to: usize) -> Self {
+        let start = (self.start + from).min(self.end);
+        Self { file: self.file, start, end: (self.start + to).clamp(start, self.end) }
+    }
+}
+
+/// How much a diagnostic weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The table is not taken.
+    Error,
+    /// The table is taken; something in it has no effect or is unwise.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+impl Severity {
+    /// The word for people and machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One fault of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What kind of fault; never changes its name.
+    pub code: Code,
+    /// What is wrong, in lower case, without a full stop.
+    pub message: String,
+    /// The place.
+    pub span: Span,
+    /// A few words at the place.
+    pub label: String,
+    /// Another place that belongs to it, with its words.
+    pub related: Option<(Span, String)>,
+    /// What to write.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A fault at `span`.
+    pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), span, label: String::new(), related: None, help: None }
+    }
+
+    /// With a few words at the place.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// With what to write instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With what to write instead, if there is something to say.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+
+    /// With a second place.
+    #[must_use]
+    pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related = Some((span, label.into()));
+        self
+    }
+}
+
+/// Collects diagnostics; nothing stops at the first.
+#[derive(Debug, Default)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.0.push(diagnostic);
+    }
+
+    /// Whether one of them keeps the table from being taken.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error)
+    }
+
+    /// The diagnostics in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them in the order of files and places, each once.
+    pub fn into_sorted(mut self) -> Vec<Diagnostic> {
+        self.0.sort_by_key(|diagnostic| {
+            (diagnostic.span.file.0, diagnostic.span.start, diagnostic.span.end, diagnostic.code.slug())
+        });
+        self.0.dedup();
+        self.0
+    }
+}
+
+/// A file that was read, as diagnostics show it.
+#[derive(Debug)]
+pub struct Source {
+    /// The name shown: the path as it was given or found.
+    pub name: String,
+    /// Where it was read.
+    pub path: PathBuf,
+    /// The text.
+    pub text: String,
+}
+
+/// All files that were read for one table, in the order of reading; the main file is the first.
+#[derive(Debug, Default)]
+pub struct Sources(Vec<Source>);
+
+impl Sources {
+    /// Keeps a file and gives its id.
+    pub fn add(&mut self, path: &Path, text: String) -> FileId {
+        self.0.push(Source { name: path.display().to_string(), path: path.to_owned(), text });
+        FileId(self.0.len() - 1)
+    }
+
+    /// The file that `id` stands for.
+    pub fn get(&self, id: FileId) -> &Source {
+        &self.0[id.0]
+    }
+
+    /// The files in the order of reading.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter()
+    }
+
+    /// The text at `span`.
+    pub fn text(&self, span: Span) -> &str {
+        self.get(span.file).text.get(span.start..span.end).unwrap_or("")
+    }
+}
+
+/// The name among `known` that `name` was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = match name.chars().count() {
+        0..=2 => 1,
+        3..=5 => 2,
+        _ => 3,
+    };
+    known
+        .into_iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean", or else the list of what is known, for the help of an unknown name.
+pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+    if let Some(near) = nearest(name, known.clone()) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let mut names: Vec<&str> = known.into_iter().collect();
+    names.dedup();
+    match names.len() {
+        0 => None,
+        1..=40 => Some(format!("known here: {}", list(&names))),
+        _ => Some(format!("known here: {}, and {} more", list(&names[..30]), names.len() - 30)),
+    }
+}
+
+/// Names in backticks, separated by commas.
+pub fn list<S: AsRef<str>>(names: &[S]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_suggested_only_when_it_is_near() {
+        let known = ["city", "unit", "days"];
+        assert_eq!(nearest("ciyt", known), Some("city"));
+        assert_eq!(nearest("City", known), Some("city"));
+        assert_eq!(nearest("latitude", known), None);
+        assert_eq!(suggest("latitude", known).as_deref(), Some("known here: `city`, `unit`, `days`"));
+        assert_eq!(suggest("x", []), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! Jackfield answers the function calls of voice-AI platforms through ordinary HTTP APIs, as one table says.
+//!
+//! The map of the code, in reading order. Arrows of use point downwards in this list only, except where a module
+//! says otherwise; `tests/it/layers.rs` keeps it so.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | the commands; the only place that prints |
+//! | [`server`] | the platforms' door and the admin door |
+//! | [`reload`] | keeps the running plan true to its files |
+//! | [`flow`] | one call as one sentence, and the record of it |
+//! | [`live`] | the running plan, swapped whole |
+//! | [`load`] | from a file to a plan: the only user of the table besides the plan's compiler |
+//! | [`watch`] | notices that files changed |
+//! | [`plan`] | what runs: immutable, compiled, no I/O |
+//! | `table` | what is written: TOML with the place of every key and value |
+//! | [`upstream`] | requests, responses and the two ways to carry them; credentials |
+//! | [`platform`] | who calls us: one file per platform, and their logins |
+//! | [`diagnostic`] | faults of the table, with their places |
+//! | [`secret`] | what never prints itself |
+//! | [`call`] | the words that all layers share |
+//! | [`demo`] | the sample API of `serve --demo` |
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod cli;
+pub mod server;
+
+pub mod reload;
+
+pub mod flow;
+pub mod live;
+pub mod load;
+pub mod watch;
+
+pub mod plan;
+mod table;
+
+pub mod platform;
+pub mod upstream;
+
+pub mod call;
+pub mod diagnostic;
+pub mod secret;
+
+pub mod demo;

@@ -1,0 +1,47 @@
+//! The one door from a file to a plan: read, then compile.
+
+use std::path::Path;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
+use crate::plan::Plan;
+use crate::plan::compile::compile;
+use crate::table::{self, Dependencies};
+
+pub use crate::plan::compile::Environment;
+pub use crate::table::Unreadable;
+
+/// What came of loading a table.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The plan; `None` when some diagnostic is an error.
+    pub plan: Option<Plan>,
+    /// Everything that was found, in the order of files and places.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that the diagnostics point into.
+    pub sources: Sources,
+    /// What the table depends on, also when it has faults.
+    pub dependencies: Dependencies,
+}
+
+/// Reads and compiles the table at `path`.
+///
+/// # Errors
+/// The main file cannot be read; every other fault is a diagnostic.
+pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
+    let mut sources = Sources::default();
+    let mut dependencies = Dependencies::default();
+    let mut diagnostics = Diagnostics::default();
+    let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
+    let plan = compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
+    Ok(Loaded { plan, diagnostics: diagnostics.into_sorted(), sources, dependencies })
+}
+
+/// The environment of this process: its variables, its files.
+pub fn process_environment<'a>() -> Environment<'a> {
+    Environment {
+        variable: &|name| std::env::var(name).ok(),
+        file: &|path| table::read_text(path),
+        without_secrets: false,
+        demo: None,
+    }
+}

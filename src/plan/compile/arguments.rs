@@ -1,0 +1,513 @@
+//! `[routes.x.args]` and `args_schema`: what a route takes, as one JSON Schema.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value, json};
+
+use crate::call;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::plan::arguments::{Arguments, FORMATS};
+use crate::plan::template::Fields;
+use crate::table::document::{Kind, Located};
+use crate::table::raw::{RawArgument, RawRoute};
+use crate::table::reader::{Key, Named, missing_key, wrong_type};
+
+use super::Context;
+
+const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+
+/// The deepest nesting of `items` and `properties`.
+const MAX_DEPTH: usize = 8;
+
+/// The keywords of JSON Schema: an unknown one would pass silently and check nothing.
+const KEYWORDS: [&str; 52] = [
+    "$schema",
+    "$id",
+    "$ref",
+    "$defs",
+    "$comment",
+    "$anchor",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "type",
+    "enum",
+    "const",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "format",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "unevaluatedProperties",
+];
+
+impl Context<'_> {
+    /// The arguments of a route and the names that templates may use; `None` after faults.
+    pub(super) fn arguments(
+        &self,
+        name: &Located<String>,
+        raw: &RawRoute,
+        diagnostics: &mut Diagnostics,
+    ) -> (Option<Arguments>, Fields) {
+        if let (Some(args), Some(schema)) = (raw.args.span(), raw.args_schema.span()) {
+            diagnostics.push(
+                Diagnostic::new(Code::ConflictingKeys, schema, "a route has `args` or `args_schema`")
+                    .related(args, "the other one")
+                    .help("keep one of them"),
+            );
+            return (None, Fields::Open);
+        }
+        if let Some(file) = raw.args_schema.get() {
+            return self.schema_file(file, diagnostics);
+        }
+        if !raw.args.is_absent() && raw.args.get().is_none() {
+            return (None, Fields::Open);
+        }
+        let empty = Named::default();
+        let args = raw.args.get().map_or(&empty, |args| &args.value);
+        let before = diagnostics.len();
+        let (properties, required, fields) = properties(args, 0, diagnostics);
+        let sensitive = args
+            .0
+            .iter()
+            .filter(|(_, arg)| {
+                arg.get().and_then(|arg| arg.value.sensitive.get()).is_some_and(|sensitive| sensitive.value)
+            })
+            .map(|(name, _)| name.value.clone())
+            .collect();
+        if diagnostics.len() > before {
+            return (None, fields);
+        }
+        let mut schema = json!({"type": "object", "properties": properties});
+        if !required.is_empty() {
+            schema["required"] = Value::from(required);
+        }
+        match Arguments::compile(schema, sensitive) {
+            Ok(arguments) => {
+                self.check_defaults(args, &arguments, diagnostics);
+                (Some(arguments), fields)
+            }
+            Err(problem) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::InvalidSchema,
+                        name.span,
+                        format!("the arguments of `{}` cannot be checked: {problem}", name.value),
+                    )
+                    .help("look at the patterns and limits of its arguments"),
+                );
+                (None, fields)
+            }
+        }
+    }
+
+    /// A default or an enumerated value that the argument itself would refuse.
+    fn check_defaults(
+        &self,
+        args: &Named<RawArgument>,
+        arguments: &Arguments,
+        diagnostics: &mut Diagnostics,
+    ) {
+        for (name, arg) in &args.0 {
+            let Some(arg) = arg.get() else { continue };
+            let listed = arg.value.enumeration.get().map(|list| list.value.as_slice()).unwrap_or_default();
+            for node in arg.value.default.get().into_iter().chain(listed) {
+                let given = json!({name.value.as_str(): node.to_json()});
+                let refused = match arguments.validate(&call::Arguments::Json(given)) {
+                    Ok(good) if good.converted.iter().any(|path| path == &name.value) => {
+                        Some(format!("argument `{}` has another type", name.value))
+                    }
+                    Ok(_) => None,
+                    Err(bad) => {
+                        let about = format!("argument `{}`", name.value);
+                        bad.problems.into_iter().find(|problem| problem.contains(&about))
+                    }
+                };
+                if let Some(problem) = refused {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::ArgumentDefault,
+                            node.span,
+                            "the argument itself would refuse this value",
+                        )
+                        .label(problem)
+                        .help("change the value, or what the argument allows"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn schema_file(
+        &self,
+        file: &Located<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> (Option<Arguments>, Fields) {
+        let mut fault = |code, message: String, help: &str| {
+            diagnostics.push(Diagnostic::new(code, file.span, message).help(help));
+            (None, Fields::Open)
+        };
+        let id = match self.table.schemas.get(&file.value) {
+            Some(Ok(id)) => *id,
+            Some(Err(error)) => {
+                return fault(
+                    Code::UnreadableFile,
+                    format!("`{}` cannot be read: {error}", file.value),
+                    "paths start from the main file's folder",
+                );
+            }
+            None => return (None, Fields::Open),
+        };
+        let schema: Value = match serde_json::from_str(&self.sources.get(id).text) {
+            Ok(schema) => schema,
+            Err(error) => {
+                return fault(
+                    Code::InvalidSchema,
+                    format!(
+                        "`{}` is not valid JSON (line {}, column {})",
+                        file.value,
+                        error.line(),
+                        error.column()
+                    ),
+                    "a JSON Schema is a JSON document",
+                );
+            }
+        };
+        if schema.get("type").and_then(Value::as_str) != Some("object") {
+            return fault(
+                Code::InvalidSchema,
+                format!("`{}` does not describe an object", file.value),
+                "arguments are an object: write `\"type\": \"object\"` and `\"properties\"` at its top",
+            );
+        }
+        let mut unknown = Vec::new();
+        unknown_keywords(&schema, "", &mut unknown);
+        if let Some((pointer, keyword)) = unknown.into_iter().next() {
+            let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
+            return fault(
+                Code::InvalidSchema,
+                format!("`{keyword}` at `{pointer}` is not a keyword of JSON Schema"),
+                &help,
+            );
+        }
+        let fields = fields_of(&schema, &schema, 0);
+        match Arguments::compile(schema, Vec::new()) {
+            Ok(arguments) => (Some(arguments), fields),
+            Err(problem) => fault(
+                Code::InvalidSchema,
+                format!("`{}` cannot be used: {problem}", file.value),
+                "mend the schema",
+            ),
+        }
+    }
+}
+
+/// The schemas of named arguments, the names of those that are required, and the fields below them.
+fn properties(
+    args: &Named<RawArgument>,
+    depth: usize,
+    diagnostics: &mut Diagnostics,
+) -> (Map<String, Value>, Vec<String>, Fields) {
+    let mut schemas = Map::new();
+    let mut required = Vec::new();
+    let mut fields = BTreeMap::new();
+    for (name, arg) in &args.0 {
+        let Some(arg) = arg.get() else {
+            fields.insert(name.value.clone(), Fields::Open);
+            continue;
+        };
+        if name.value.is_empty()
+            || name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`".contains(c))
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidName,
+                    name.span,
+                    format!("`{}` cannot name an argument", name.value),
+                )
+                .help("use letters, digits, `_` and `-`"),
+            );
+        }
+        let (schema, below) = argument(&arg.value, name, depth, diagnostics);
+        if arg.value.required.get().is_some_and(|required| required.value) {
+            required.push(name.value.clone());
+        }
+        fields.insert(name.value.clone(), below);
+        schemas.insert(name.value.clone(), schema);
+    }
+    (schemas, required, Fields::Closed(fields))
+}
+
+fn argument(
+    raw: &RawArgument,
+    name: &Located<String>,
+    depth: usize,
+    diagnostics: &mut Diagnostics,
+) -> (Value, Fields) {
+    let mut schema = Map::new();
+    let kind = match raw.type_name.get() {
+        Some(kind) if TYPES.contains(&kind.value.as_str()) => kind.value.as_str(),
+        Some(kind) => {
+            diagnostics.push(
+                Diagnostic::new(Code::UnknownValue, kind.span, format!("there is no type `{}`", kind.value))
+                    .maybe_help(suggest(&kind.value, TYPES)),
+            );
+            return (Value::Null, Fields::Open);
+        }
+        None => {
+            if raw.type_name.is_absent() {
+                diagnostics.push(missing_key(
+                    name.span,
+                    format!("the argument `{}` has no `type`", name.value),
+                    "write `type = \"string\"`, or integer, number, boolean, array, object",
+                ));
+            }
+            return (Value::Null, Fields::Open);
+        }
+    };
+    schema.insert("type".to_owned(), Value::from(kind));
+    if let Some(description) = raw.description.get() {
+        schema.insert("description".to_owned(), Value::from(description.value.as_str()));
+    }
+    let is_text = kind == "string";
+    let is_number = matches!(kind, "integer" | "number");
+    let is_list = kind == "array";
+    fits(
+        is_number,
+        raw.min.span().or(raw.max.span()),
+        "`min` and `max` limit numbers",
+        "`min_length` and `max_length` limit texts and lists",
+        diagnostics,
+    );
+    fits(
+        is_text || is_list,
+        raw.min_length.span().or(raw.max_length.span()),
+        "`min_length` and `max_length` limit texts and lists",
+        "`min` and `max` limit numbers",
+        diagnostics,
+    );
+    fits(
+        is_text,
+        raw.pattern.span(),
+        "`pattern` is for texts",
+        "give the argument `type = \"string\"`",
+        diagnostics,
+    );
+    fits(
+        is_text,
+        raw.format.span(),
+        "`format` is for texts",
+        "give the argument `type = \"string\"`",
+        diagnostics,
+    );
+    fits(
+        is_list,
+        raw.items.span(),
+        "`items` is for lists",
+        "give the argument `type = \"array\"`",
+        diagnostics,
+    );
+    fits(
+        kind == "object",
+        raw.properties.span(),
+        "`properties` is for objects",
+        "give the argument `type = \"object\"`",
+        diagnostics,
+    );
+
+    let min = limit(&raw.min, diagnostics);
+    let max = limit(&raw.max, diagnostics);
+    if let (Some(min), Some(max)) = (&min, &max)
+        && min.as_f64() > max.as_f64()
+    {
+        reversed(raw.min.span(), diagnostics);
+    }
+    let lengths = [("Length", is_text), ("Items", is_list)].into_iter().find(|(_, fits)| *fits);
+    if let (Some(least), Some(most)) = (raw.min_length.get(), raw.max_length.get())
+        && least.value > most.value
+    {
+        reversed(Some(least.span), diagnostics);
+    }
+    for (key, number) in [("minimum", min), ("maximum", max)] {
+        schema.extend(number.map(|number| (key.to_owned(), Value::Number(number))));
+    }
+    if let Some((unit, _)) = lengths {
+        for (side, length) in [("min", &raw.min_length), ("max", &raw.max_length)] {
+            schema.extend(length.get().map(|length| (format!("{side}{unit}"), Value::from(length.value))));
+        }
+    }
+    if let Some(pattern) = raw.pattern.get() {
+        match regex::Regex::new(&pattern.value) {
+            Ok(_) => {
+                schema.insert("pattern".to_owned(), Value::from(pattern.value.as_str()));
+            }
+            Err(_) => diagnostics.push(invalid_pattern(pattern)),
+        }
+    }
+    if let Some(format) = raw.format.get() {
+        if FORMATS.iter().any(|(known, _)| *known == format.value) {
+            schema.insert("format".to_owned(), Value::from(format.value.as_str()));
+        } else {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownValue,
+                    format.span,
+                    format!("there is no format `{}`", format.value),
+                )
+                .maybe_help(suggest(&format.value, FORMATS.iter().map(|(known, _)| *known))),
+            );
+        }
+    }
+    if let Some(list) = raw.enumeration.get() {
+        if list.value.is_empty() {
+            diagnostics.push(
+                Diagnostic::new(Code::ArgumentConstraint, list.span, "an empty `enum` allows nothing")
+                    .help("list the values, or take it out"),
+            );
+        }
+        let values: Vec<Value> = list.value.iter().map(Located::<Kind>::to_json).collect();
+        schema.insert("enum".to_owned(), Value::Array(values));
+    }
+    if let Some(default) = raw.default.get() {
+        schema.insert("default".to_owned(), default.to_json());
+    }
+    let mut below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
+    if depth >= MAX_DEPTH {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::ArgumentConstraint,
+                name.span,
+                format!("arguments may stand {MAX_DEPTH} deep"),
+            )
+            .help("use a flatter shape; models fill deep ones badly"),
+        );
+        return (Value::Object(schema), below);
+    }
+    if let Some(items) = raw.items.get() {
+        let (item, _) = argument(&items.value, name, depth + 1, diagnostics);
+        schema.insert("items".to_owned(), item);
+    }
+    if let Some(nested) = raw.properties.get() {
+        let (properties, required, fields) = properties(&nested.value, depth + 1, diagnostics);
+        schema.insert("properties".to_owned(), Value::Object(properties));
+        if !required.is_empty() {
+            schema.insert("required".to_owned(), Value::from(required));
+        }
+        below = fields;
+    }
+    (Value::Object(schema), below)
+}
+
+/// A pattern that cannot be compiled.
+pub(super) fn invalid_pattern(pattern: &Located<String>) -> Diagnostic {
+    Diagnostic::new(Code::InvalidPattern, pattern.span, "this regular expression cannot be compiled").help(
+        "patterns are linear-time: no look-around, no back-references; in \"…\" a backslash is written twice, in '…' once",
+    )
+}
+
+fn fits(fits: bool, span: Option<Span>, message: &str, help: &str, diagnostics: &mut Diagnostics) {
+    if let Some(span) = span.filter(|_| !fits) {
+        diagnostics.push(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
+    }
+}
+
+fn reversed(span: Option<Span>, diagnostics: &mut Diagnostics) {
+    if let Some(span) = span {
+        diagnostics.push(
+            Diagnostic::new(Code::ArgumentConstraint, span, "the least is more than the most")
+                .help("no value could ever fit; swap the two"),
+        );
+    }
+}
+
+fn limit(key: &Key<Kind>, diagnostics: &mut Diagnostics) -> Option<Number> {
+    let node = key.get()?;
+    match node.to_json() {
+        Value::Number(number) => Some(number),
+        _ => wrong_type(node, "a number", diagnostics),
+    }
+}
+
+/// Collects keywords that JSON Schema does not have, with where they stand.
+fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, String)>) {
+    let Value::Object(entries) = schema else { return };
+    for (key, value) in entries {
+        let here = format!("{pointer}/{key}");
+        match key.as_str() {
+            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => {
+                for (name, schema) in value.as_object().into_iter().flatten() {
+                    unknown_keywords(schema, &format!("{here}/{name}"), unknown);
+                }
+            }
+            "items"
+            | "contains"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "propertyNames"
+            | "additionalProperties" => {
+                unknown_keywords(value, &here, unknown);
+            }
+            "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
+                for (index, schema) in value.as_array().into_iter().flatten().enumerate() {
+                    unknown_keywords(schema, &format!("{here}/{index}"), unknown);
+                }
+            }
+            known if KEYWORDS.contains(&known) || known.starts_with("x-") => {}
+            _ => unknown
+                .push((if pointer.is_empty() { "/".to_owned() } else { pointer.to_owned() }, key.clone())),
+        }
+    }
+}
+
+/// The names below a value that a whole JSON Schema describes.
+fn fields_of(schema: &Value, root: &Value, depth: usize) -> Fields {
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+    let schema = target.and_then(|target| root.pointer(target)).unwrap_or(schema);
+    match (schema.get("type").and_then(Value::as_str), schema.get("properties").and_then(Value::as_object)) {
+        _ if depth > 32 => Fields::Open,
+        (Some("object"), Some(properties)) if schema.get("patternProperties").is_none() => Fields::Closed(
+            properties
+                .iter()
+                .map(|(name, schema)| (name.clone(), fields_of(schema, root, depth + 1)))
+                .collect(),
+        ),
+        (Some("string" | "integer" | "number" | "boolean"), _) => Fields::Leaf,
+        _ => Fields::Open,
+    }
+}

@@ -1,0 +1,264 @@
+//! From what the table says to what the proxy runs. Checking and building are one act: each part either becomes a
+//! value that cannot be wrong, or pushes a diagnostic; nothing stops at the first.
+
+mod arguments;
+mod reply;
+mod request;
+mod routes;
+mod secrets;
+mod server;
+mod upstreams;
+mod values;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::call::FailureKind;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, suggest};
+use crate::table::document::{Kind, Located, Node, place_in_string};
+use crate::table::reader::{Key, Named};
+use crate::table::{Dependencies, Table};
+
+use super::template::{Compiler, Fields, Names, Origin, Template, TemplateText};
+use super::{FailureTexts, Plan};
+
+pub use secrets::Environment;
+
+/// What every part of the table is compiled with.
+struct Context<'a> {
+    table: &'a Table,
+    sources: &'a Sources,
+    secrets: secrets::Secrets<'a>,
+    templates: Compiler<'a>,
+    /// The constants.
+    vars: Map<String, Value>,
+    /// The inbound headers that some platform hands on.
+    headers: Vec<String>,
+}
+
+/// Compiles a table. Without errors among the diagnostics there is a plan.
+pub(crate) fn compile(
+    table: &Table,
+    sources: &Sources,
+    environment: &Environment<'_>,
+    dependencies: &mut Dependencies,
+    diagnostics: &mut Diagnostics,
+) -> Option<Plan> {
+    let mut context = Context {
+        table,
+        sources,
+        secrets: secrets::Secrets {
+            environment,
+            folder: &table.folder,
+            masks: RefCell::default(),
+            files: RefCell::default(),
+        },
+        templates: Compiler { sources, files: &table.templates, used: RefCell::default() },
+        vars: Map::new(),
+        headers: Vec::new(),
+    };
+    for (name, value) in &table.vars {
+        if let Some(node) = value.get() {
+            context.no_secret(node, "[vars]", diagnostics);
+            context.no_templates(node, "a constant", diagnostics);
+            context.vars.insert(name.value.clone(), node.to_json());
+        }
+    }
+    let server = context.server(diagnostics);
+    let platforms = context.platforms(server.as_ref(), diagnostics);
+    context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
+    let names = context.names(&Fields::Leaf, &[], false);
+    let failure_texts = context.failure_texts(&table.defaults.failure, &names, diagnostics);
+    let shared = context.shared_headers(diagnostics);
+    let upstreams = context.upstreams(&shared, diagnostics);
+    let routes = context.routes(&platforms, &upstreams, diagnostics);
+    context.presence(diagnostics);
+
+    dependencies.files.extend(context.secrets.files.borrow().iter().cloned());
+    if diagnostics.has_errors() {
+        return None;
+    }
+    let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
+    Some(Plan {
+        server: server?,
+        routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
+        platforms,
+        failure_texts,
+        targets: upstreams
+            .values()
+            .filter_map(|known| known.upstream.as_ref())
+            .map(|upstream| Arc::clone(&upstream.target))
+            .collect(),
+        identity: masks.fingerprint(&revision),
+        masks,
+        revision,
+        files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
+        dependencies: dependencies.clone(),
+    })
+}
+
+/// A hash of everything that was read, by its place relative to the main file: the same on every instance.
+fn revision(table: &Table, sources: &Sources) -> String {
+    let mut files: Vec<(String, &str)> = sources
+        .iter()
+        .enumerate()
+        .map(|(index, source)| {
+            // The main file may have any name; where a copy of the table lies does not matter.
+            let relative = source.path.strip_prefix(&table.folder).unwrap_or(&source.path);
+            let name = if index == 0 { String::new() } else { relative.display().to_string() };
+            (name, source.text.as_str())
+        })
+        .collect();
+    files.sort();
+    let mut hash = Sha256::new();
+    for (name, text) in files {
+        for part in [name.as_str(), text] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+    }
+    hex::encode(&hash.finalize()[..8])
+}
+
+impl<'a> Context<'a> {
+    /// A table without platforms or routes is refused: a truncated file must not empty the proxy.
+    fn presence(&self, diagnostics: &mut Diagnostics) {
+        if self.table.broken {
+            return;
+        }
+        let main = Span::start_of(self.table.main);
+        if self.table.platforms.is_empty() {
+            diagnostics.push(
+                Diagnostic::new(Code::NoPlatforms, main, "this table serves no platform")
+                    .help("name at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
+            );
+        }
+        if self.table.routes.is_empty() {
+            diagnostics.push(
+                Diagnostic::new(Code::NoRoutes, main, "this table has no route")
+                    .help("add one: `[routes.my_function]` with `reply.text = \"…\"` is enough"),
+            );
+        }
+    }
+
+    fn names<'n>(&'n self, args: &'n Fields, extracts: &'n [String], replied: bool) -> Names<'n> {
+        Names { args, extracts, replied, headers: &self.headers, vars: &self.vars }
+    }
+
+    /// Compiles a string of the table as a template.
+    fn template(
+        &self,
+        text: &Located<String>,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Template> {
+        let text = TemplateText { text: &text.value, origin: Origin::String(text.span) };
+        self.templates.compile(text, names, diagnostics)
+    }
+
+    /// Compiles a template file that a key names.
+    fn template_file(
+        &self,
+        name: &Located<String>,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Template> {
+        match self.templates.file(&name.value) {
+            Some(text) => self.templates.compile(text, names, diagnostics),
+            None => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownTemplateFile,
+                        name.span,
+                        format!("there is no template file `{}`", name.value),
+                    )
+                    .help(self.table.template_help(&name.value)),
+                );
+                None
+            }
+        }
+    }
+
+    /// What is said on failures: a template per kind.
+    fn failure_texts(
+        &self,
+        texts: &Key<Named<String>>,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> FailureTexts {
+        let mut out = FailureTexts::default();
+        for (kind, text) in texts.get().map(|texts| texts.value.0.as_slice()).unwrap_or_default() {
+            let Some(known) = failure_kind(&kind.value, kind.span, diagnostics) else { continue };
+            let Some(text) = text.get() else { continue };
+            let template = self.template(text, names, diagnostics);
+            if known == FailureKind::InvalidArgs {
+                diagnostics.push(
+                    Diagnostic::new(Code::UnusedText, kind.span, "this text is never said")
+                        .label("never said")
+                        .help("a bad argument is explained to the model; to say something else, write a reply case with `when.failure = \"invalid_args\"`"),
+                );
+                continue;
+            }
+            out.0.extend(template.map(|template| (known, template)));
+        }
+        out
+    }
+
+    /// Refuses secrets where they are not resolved.
+    fn no_secret(&self, node: &Node, place: &str, diagnostics: &mut Diagnostics) {
+        self.each_string(node, &mut |text, span| {
+            self.no_secret_in(text, span, place, diagnostics);
+        });
+    }
+
+    fn no_secret_in(&self, text: &str, token: Span, place: &str, diagnostics: &mut Diagnostics) {
+        for (at, _) in text.match_indices("${") {
+            let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
+            let span = place_in_string(self.sources.text(token), token, at..end);
+            diagnostics.push(
+                Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
+                    .label("would be sent as it stands")
+                    .help("put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"),
+            );
+        }
+    }
+
+    /// Refuses templates in values that are fixed at load.
+    fn no_templates(&self, node: &Node, what: &str, diagnostics: &mut Diagnostics) {
+        self.each_string(node, &mut |text, span| {
+            values::no_template(text, span, what, diagnostics);
+        });
+    }
+
+    fn each_string(&self, node: &Node, visit: &mut dyn FnMut(&str, Span)) {
+        match &node.value {
+            Kind::String(text) => visit(text, node.span),
+            Kind::List(items) => items.iter().for_each(|item| self.each_string(item, visit)),
+            Kind::Table(entries) => entries.iter().for_each(|(_, node)| self.each_string(node, visit)),
+            _ => {}
+        }
+    }
+
+    /// The template files used since the last call, as text for a fingerprint.
+    fn used_files(&self) -> BTreeSet<&'a str> {
+        let used = std::mem::take(&mut *self.templates.used.borrow_mut());
+        used.into_iter().map(|id| self.sources.get(id).text.as_str()).collect()
+    }
+}
+
+/// The kind of failure that a table means.
+fn failure_kind(slug: &str, span: Span, diagnostics: &mut Diagnostics) -> Option<FailureKind> {
+    let known = FailureKind::from_slug(slug);
+    if known.is_none() {
+        diagnostics.push(
+            Diagnostic::new(Code::UnknownFailure, span, format!("there is no kind of failure `{slug}`"))
+                .maybe_help(suggest(slug, FailureKind::NAMED.map(FailureKind::slug))),
+        );
+    }
+    known
+}

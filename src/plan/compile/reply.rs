@@ -1,0 +1,370 @@
+//! `[[routes.x.reply]]`: what is answered, and when.
+
+use serde_json::Value;
+
+use crate::call::FailureKind;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::plan::jsonpath::JsonPath;
+use crate::plan::replies::{Case, DataTemplate, Replies, StatusRange, When};
+use crate::plan::template::{Names, Origin, Template, TemplateText};
+use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
+use crate::table::document::{Entries, Kind, Located, Node};
+use crate::table::raw::{RawReplies, RawReply, RawWhen};
+use crate::table::reader::{Key, not_yet, table, unknown_key, wrong_type};
+
+use super::server::LATER;
+use super::{Context, failure_kind};
+
+/// The keys of platforms that are not built yet.
+const LATER_OWN: [(&str, &str); 2] = [("swaig", "post_process"), ("swaig", "prompt")];
+
+impl Context<'_> {
+    /// The reply cases of a route, without those that have faults.
+    pub(super) fn replies(
+        &self,
+        raw: &Key<RawReplies>,
+        names: &Names<'_>,
+        has_request: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Replies {
+        let mut replies = Replies::default();
+        let mut always: Option<Span> = None;
+        let mut always_failing: Vec<(FailureKind, Span)> = Vec::new();
+        for raw in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
+            let case = self.case(raw, names, has_request, diagnostics);
+            let Some(case) = case else { continue };
+            let place = raw.value.when.span().unwrap_or(raw.span);
+            let shadow = if case.when.failure.is_empty() {
+                always
+            } else {
+                let covered: Option<Vec<Span>> = case
+                    .when
+                    .failure
+                    .iter()
+                    .map(|kind| always_failing.iter().find(|(known, _)| known == kind).map(|(_, span)| *span))
+                    .collect();
+                covered.and_then(|spans| spans.first().copied())
+            };
+            if let Some(earlier) = shadow {
+                diagnostics.push(
+                    Diagnostic::new(Code::UnreachableCase, place, "this case is never reached")
+                        .related(earlier, "this one always holds first")
+                        .help("the first case that holds is taken: put the general one last"),
+                );
+            }
+            if case.when.is_unconditional() {
+                if case.when.failure.is_empty() {
+                    always = always.or(Some(place));
+                } else {
+                    always_failing.extend(case.when.failure.iter().map(|kind| (*kind, place)));
+                }
+            }
+            replies.cases.push(case);
+        }
+        replies
+    }
+
+    fn case(
+        &self,
+        raw: &Located<RawReply>,
+        names: &Names<'_>,
+        has_request: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Case> {
+        let before = diagnostics.len();
+        let RawReply { when, text, data, text_file, data_file, max_chars, own } = &raw.value;
+        let when = match when.get() {
+            Some(when) => self.when(&when.value, names, has_request, diagnostics),
+            None => When::default(),
+        };
+        for (a, b, what) in [(text.span(), text_file.span(), "text"), (data.span(), data_file.span(), "data")]
+        {
+            if let (Some(a), Some(b)) = (a, b) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::ConflictingKeys,
+                        b,
+                        format!("a case has `{what}` or `{what}_file`, not both"),
+                    )
+                    .related(a, "the other one")
+                    .help("keep one of them"),
+                );
+            }
+        }
+        let text = match (text.get(), text_file.get()) {
+            (Some(text), _) => self.template(text, names, diagnostics),
+            (None, Some(file)) => self.template_file(file, names, diagnostics),
+            (None, None) => None,
+        };
+        let data = match (data.get(), data_file.get()) {
+            (Some(node), _) => self.json_template(node, names, diagnostics).map(DataTemplate::Tree),
+            (None, Some(file)) => self
+                .template_file(file, names, diagnostics)
+                .filter(|template| self.check_json_file(file, template, diagnostics))
+                .map(DataTemplate::File),
+            (None, None) => None,
+        };
+        if let Some(most) = max_chars.get()
+            && text.is_none()
+            && raw.value.text.is_absent()
+            && raw.value.text_file.is_absent()
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::ConflictingKeys,
+                    most.span,
+                    "`max_chars` cuts a text, and there is none",
+                )
+                .help("give the case a `text`"),
+            );
+        }
+        let own = self.own(own, names, diagnostics);
+        let errors = diagnostics
+            .iter()
+            .skip(before)
+            .any(|found| found.code.severity() == crate::diagnostic::Severity::Error);
+        if errors {
+            return None;
+        }
+        let max_chars = max_chars.get().map(|most| usize::try_from(most.value).unwrap_or(usize::MAX));
+        Some(Case { when, text, data, max_chars, own })
+    }
+
+    /// What only one platform understands, under its name.
+    fn own(
+        &self,
+        entries: &Entries,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<(&'static str, &'static str, crate::plan::json_template::JsonTemplate)> {
+        let mut out = Vec::new();
+        for (name, node) in entries {
+            let Some(platform) = platform::find(&name.value) else {
+                if LATER.contains(&name.value.as_str()) {
+                    not_yet(name, diagnostics);
+                } else {
+                    let mut known: Vec<&str> = RawReply::KEYS.to_vec();
+                    known.extend(PLATFORMS.iter().map(|platform| platform.name()));
+                    unknown_key(name, &known, diagnostics);
+                }
+                continue;
+            };
+            for (key, node) in table(node, diagnostics).into_iter().flatten() {
+                let Some(known) = platform.own_keys().iter().find(|known| **known == key.value) else {
+                    if LATER_OWN.contains(&(platform.name(), key.value.as_str())) {
+                        not_yet(key, diagnostics);
+                    } else {
+                        unknown_key(key, platform.own_keys(), diagnostics);
+                    }
+                    continue;
+                };
+                self.check_own(platform, known, node, diagnostics);
+                if let Some(template) = self.json_template(node, names, diagnostics) {
+                    out.push((platform.name(), *known, template));
+                }
+            }
+        }
+        out
+    }
+
+    fn check_own(&self, platform: &dyn Platform, key: &str, node: &Node, diagnostics: &mut Diagnostics) {
+        for fault in platform.check_own(key, &sketch(node)) {
+            let about_key = matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction);
+            let span = place(node, &fault.path, about_key);
+            diagnostics.push(Diagnostic::new(fault.code, span, fault.message).maybe_help(fault.help));
+        }
+    }
+
+    fn when(
+        &self,
+        raw: &RawWhen,
+        names: &Names<'_>,
+        has_request: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> When {
+        let mut when = When::default();
+        for span in [raw.status.span(), raw.found.span(), raw.missing.span()].into_iter().flatten() {
+            if !has_request {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::NeedsRequest,
+                        span,
+                        "this condition looks at a reply, and there is no request",
+                    )
+                    .help("a route without a request decides by `equals` and `matches` on its arguments"),
+                );
+            }
+        }
+        if let Some(node) = raw.status.get() {
+            for item in one_or_many(node) {
+                when.status.extend(status(item, diagnostics));
+            }
+        }
+        when.found = raw.found.get().and_then(|path| json_path(path, diagnostics));
+        when.missing = raw.missing.get().and_then(|path| json_path(path, diagnostics));
+        if let Some(node) = raw.equals.get() {
+            for (name, span, value) in self.conditions(node, diagnostics) {
+                let values: Vec<Value> = one_or_many(value).iter().map(|value| value.to_json()).collect();
+                if values.iter().any(|value| value.is_object() || value.is_array()) {
+                    wrong_type::<()>(value, "a value or a list of values", diagnostics);
+                    continue;
+                }
+                when.equals
+                    .extend(self.condition_name(&name, span, names, diagnostics).map(|name| (name, values)));
+            }
+        }
+        if let Some(node) = raw.matches.get() {
+            for (name, span, value) in self.conditions(node, diagnostics) {
+                let name = self.condition_name(&name, span, names, diagnostics);
+                let Kind::String(pattern) = &value.value else {
+                    wrong_type::<()>(value, "a string", diagnostics);
+                    continue;
+                };
+                match regex::Regex::new(pattern) {
+                    Ok(pattern) => when.matches.extend(name.map(|name| (name, pattern))),
+                    Err(_) => diagnostics.push(super::arguments::invalid_pattern(&Located {
+                        value: pattern.clone(),
+                        span: value.span,
+                    })),
+                }
+            }
+        }
+        if let Some(node) = raw.failure.get() {
+            for item in one_or_many(node) {
+                match item.as_str() {
+                    Some("any") => when.failure = FailureKind::NAMED.to_vec(),
+                    Some(slug) => {
+                        let kind = failure_kind(slug, item.span, diagnostics);
+                        when.failure.extend(kind.filter(|kind| !when.failure.contains(kind)));
+                    }
+                    None => wrong_type::<()>(item, "a kind of failure", diagnostics).unwrap_or_default(),
+                }
+            }
+        }
+        when
+    }
+
+    /// The names and values of `equals` or `matches`: `"args.unit" = "x"` and the nested spelling mean the same.
+    fn conditions<'n>(&self, node: &'n Node, diagnostics: &mut Diagnostics) -> Vec<(String, Span, &'n Node)> {
+        fn flatten<'n>(prefix: &str, entries: &'n Entries, out: &mut Vec<(String, Span, &'n Node)>) {
+            for (key, node) in entries {
+                let name =
+                    if prefix.is_empty() { key.value.clone() } else { format!("{prefix}.{}", key.value) };
+                match &node.value {
+                    Kind::Table(entries) => flatten(&name, entries, out),
+                    _ => out.push((name, key.span, node)),
+                }
+            }
+        }
+        let mut out = Vec::new();
+        if let Some(entries) = table(node, diagnostics) {
+            flatten("", entries, &mut out);
+        }
+        out
+    }
+
+    /// The name in a condition, which is written like a name in a template.
+    fn condition_name(
+        &self,
+        name: &str,
+        span: Span,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Template> {
+        let mut faults = Diagnostics::default();
+        let text = format!("{{{{{name}}}}}");
+        let text = TemplateText { text: &text, origin: Origin::String(span) };
+        let template = self.templates.compile(text, names, &mut faults).filter(Template::is_sole);
+        if template.is_none() {
+            let fault = faults.into_sorted().into_iter().next();
+            let (message, help) = match fault {
+                Some(fault) if fault.code == Code::UnknownName => (fault.message, fault.help),
+                _ => (format!("`{name}` is not a name"), None),
+            };
+            diagnostics.push(
+                Diagnostic::new(Code::UnknownName, span, message)
+                    .help("write a name as in a template, in quotes: `\"args.unit\" = \"celsius\"`")
+                    .maybe_help(help),
+            );
+        }
+        template
+    }
+}
+
+/// A JSONPath of the table; a fault when it cannot be used.
+pub(super) fn json_path(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<JsonPath> {
+    match JsonPath::parse(&text.value) {
+        Ok(path) => Some(path),
+        Err(bad) => {
+            diagnostics.push(Diagnostic::new(bad.code, text.span, bad.message).help(bad.help));
+            None
+        }
+    }
+}
+
+fn one_or_many(node: &Node) -> Vec<&Node> {
+    match &node.value {
+        Kind::List(items) => items.iter().collect(),
+        _ => vec![node],
+    }
+}
+
+fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<StatusRange> {
+    match &node.value {
+        Kind::Integer(status) => {
+            if let Ok(status @ 100..=599) = u16::try_from(*status) {
+                return Some(StatusRange { first: status, last: status });
+            }
+        }
+        Kind::String(text) => {
+            let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+            if let Some(class @ 1..=5) = class {
+                return Some(StatusRange { first: class * 100, last: class * 100 + 99 });
+            }
+        }
+        _ => {}
+    }
+    let help = match node.as_str().and_then(|text| text.parse::<u16>().ok()) {
+        Some(status) => format!("a status is a number: write {status} without quotes"),
+        None => "write a status such as 404, a class such as \"4xx\", or a list of them".to_owned(),
+    };
+    diagnostics
+        .push(Diagnostic::new(Code::InvalidStatus, node.span, "no status can ever be this").help(help));
+    None
+}
+
+/// A value as far as the table fixes it.
+fn sketch(node: &Node) -> Sketch {
+    match &node.value {
+        Kind::String(text) if text.contains("{{") => {
+            let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+            // Only one expression from end to end can be anything; all else with an expression is a text.
+            if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
+                Sketch::Any
+            } else {
+                Sketch::Text
+            }
+        }
+        Kind::List(items) => Sketch::List(items.iter().map(sketch).collect()),
+        Kind::Table(entries) => {
+            Sketch::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
+        }
+        _ => Sketch::Known(node.to_json()),
+    }
+}
+
+/// The place of a step into a value: of the key itself or of what stands there.
+fn place(node: &Node, path: &[Step], about_key: bool) -> Span {
+    let Some((step, rest)) = path.split_first() else { return node.span };
+    match (step, &node.value) {
+        (Step::Key(name), Kind::Table(entries)) => match entries.iter().find(|(key, _)| key.value == *name) {
+            Some((key, _)) if rest.is_empty() && about_key => key.span,
+            Some((_, node)) => place(node, rest, about_key),
+            None => node.span,
+        },
+        (Step::Index(index), Kind::List(items)) => {
+            items.get(*index).map_or(node.span, |node| place(node, rest, about_key))
+        }
+        _ => node.span,
+    }
+}

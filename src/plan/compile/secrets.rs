@@ -1,0 +1,149 @@
+//! Secrets: `${NAME}` and `${file:PATH}`, resolved when the table is loaded and after its TOML has been parsed.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
+use crate::secret::Masks;
+use crate::table::document::place_in_string;
+
+/// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
+pub struct Environment<'a> {
+    /// The value of an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The content of a file.
+    pub file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Whether a secret that is not set is no fault: for checking a table where its secrets are not.
+    pub without_secrets: bool,
+    /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
+    pub demo: Option<url::Url>,
+}
+
+impl std::fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("without_secrets", &self.without_secrets).finish_non_exhaustive()
+    }
+}
+
+/// A text of the table after its secrets have been put in.
+#[derive(Debug)]
+pub(super) struct ResolvedText {
+    pub(super) text: String,
+    /// Whether a secret was put in.
+    pub(super) secret: bool,
+    /// Whether one of them stands for a secret that is not set.
+    pub(super) placeholder: bool,
+}
+
+/// Resolves secrets and remembers what must be hidden and watched.
+pub(super) struct Secrets<'a> {
+    pub(super) environment: &'a Environment<'a>,
+    pub(super) folder: &'a Path,
+    pub(super) masks: RefCell<Masks>,
+    pub(super) files: RefCell<BTreeSet<PathBuf>>,
+}
+
+/// What stands in for a secret that is not set, under `--no-secrets`.
+const PLACEHOLDER: &str = "secret-not-set";
+
+impl Secrets<'_> {
+    /// `text` with its secrets; faults are pushed. `token` is the string's place in the table.
+    pub(super) fn resolve(
+        &self,
+        text: &str,
+        token: Span,
+        sources: &Sources,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<ResolvedText> {
+        let mut out = ResolvedText { text: String::new(), secret: false, placeholder: false };
+        let mut good = true;
+        let mut rest = 0;
+        while let Some(at) = text[rest..].find("${").map(|at| rest + at) {
+            let escaped = text[rest..at].ends_with('$');
+            if escaped {
+                out.text.push_str(&text[rest..at]);
+                out.text.push('{');
+                rest = at + 2;
+                continue;
+            }
+            out.text.push_str(&text[rest..at]);
+            let end = text[at..].find('}').map(|end| at + end + 1);
+            let span = place_in_string(sources.text(token), token, at..end.unwrap_or(text.len()));
+            let Some(end) = end else {
+                diagnostics.push(
+                    Diagnostic::new(Code::SecretSyntax, span, "this `${` is never closed")
+                        .help("write `${NAME}` or `${file:path}`; `$${` stands for the characters `${`"),
+                );
+                return None;
+            };
+            rest = end;
+            match self.value(&text[at + 2..end - 1], span) {
+                Ok(Some(value)) => {
+                    self.masks.borrow_mut().add(&value);
+                    out.text.push_str(&value);
+                    out.secret = true;
+                }
+                Ok(None) => {
+                    out.text.push_str(PLACEHOLDER);
+                    out.placeholder = true;
+                }
+                Err(fault) => {
+                    diagnostics.push(*fault);
+                    good = false;
+                }
+            }
+        }
+        out.text.push_str(&text[rest..]);
+        good.then_some(out)
+    }
+
+    fn value(&self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {
+        let fault = |code, message: String, help: String| {
+            Err(Box::new(Diagnostic::new(code, span, message).help(help)))
+        };
+        if let Some(path) = name.strip_prefix("file:") {
+            let path = self.folder.join(path.trim());
+            self.files.borrow_mut().insert(path.clone());
+            let help =
+                format!("put the secret into `{}`; paths start from the main file's folder", path.display());
+            return match (self.environment.file)(&path) {
+                Ok(text) => {
+                    let text = text.strip_suffix('\n').unwrap_or(&text);
+                    let text = text.strip_suffix('\r').unwrap_or(text);
+                    if text.is_empty() && !self.environment.without_secrets {
+                        return fault(Code::SecretFile, "the secret's file is empty".to_owned(), help);
+                    }
+                    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+                }
+                Err(_) if self.environment.without_secrets => Ok(None),
+                Err(error) => {
+                    fault(Code::SecretFile, format!("the secret's file cannot be read: {error}"), help)
+                }
+            };
+        }
+        let is_name = name.chars().enumerate().all(|(index, character)| {
+            character == '_' || character.is_ascii_alphabetic() || index > 0 && character.is_ascii_digit()
+        });
+        if name.is_empty() || !is_name {
+            return fault(
+                Code::SecretSyntax,
+                "this is not the name of a secret".to_owned(),
+                "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
+                    .to_owned(),
+            );
+        }
+        match (self.environment.variable)(name).filter(|value| !value.is_empty()) {
+            Some(value) => Ok(Some(value)),
+            None if self.environment.without_secrets => Ok(None),
+            None => fault(
+                Code::SecretUnset,
+                format!("the secret `{name}` is not set"),
+                format!(
+                    "set the environment variable `{name}` before you start; `check --no-secrets` checks without it"
+                ),
+            ),
+        }
+    }
+}

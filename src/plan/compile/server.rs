@@ -1,0 +1,379 @@
+//! `[server]` and `[platforms]`.
+
+use std::net::SocketAddr;
+
+use url::{Host, Url};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
+use crate::plan::{Served, Server, Watch, budget};
+use crate::platform::auth::{Auth, SCHEMES, SchemeValues};
+use crate::platform::{self, PLATFORMS, Platform, Settings};
+use crate::secret::Secret;
+use crate::table::document::{Kind, Located, Node};
+use crate::table::raw::RawPlatform;
+use crate::table::reader::{Choice, Key, missing_key, table, unknown_key, wrong_type};
+
+use super::{Context, values};
+
+/// The platforms of the design that are not built yet.
+pub(super) const LATER: [&str; 2] = ["dailybots", "millis"];
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_MAX_BODY: usize = 1024 * 1024;
+
+impl Context<'_> {
+    /// `[server]`; `None` after faults.
+    pub(super) fn server(&self, diagnostics: &mut Diagnostics) -> Option<Server> {
+        let raw = &self.table.server;
+        for text in [&raw.listen, &raw.admin, &raw.watch, &raw.public_url, &raw.max_body] {
+            if let Some(text) = text.get() {
+                self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
+            }
+        }
+        let before = diagnostics.len();
+        let listen = match &raw.listen {
+            Key::Is(text) => address(text, diagnostics),
+            _ => Some(DEFAULT_LISTEN),
+        };
+        let admin = raw.admin.get().and_then(|text| address(text, diagnostics));
+        if let (Some(listen), Some(admin), Some(text)) = (listen, admin, raw.admin.get())
+            && listen == admin
+            && listen.port() != 0
+        {
+            diagnostics.push(
+                Diagnostic::new(Code::InvalidAddress, text.span, "both doors have the same address")
+                    .help("give the admin door a port of its own"),
+            );
+        }
+        let watch = match raw.watch.get() {
+            None => Watch::Events,
+            Some(text) => match text.value.as_str() {
+                "events" => Watch::Events,
+                "poll" => Watch::Poll,
+                other => {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::UnknownValue,
+                            text.span,
+                            format!("`watch` cannot be `{other}`"),
+                        )
+                        .help("write \"events\", or \"poll\" for file systems without events"),
+                    );
+                    Watch::Events
+                }
+            },
+        };
+        let public_url = raw.public_url.get().and_then(|text| match Url::parse(&text.value) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            _ => {
+                diagnostics.push(
+                    Diagnostic::new(Code::InvalidUrl, text.span, format!("`{}` is not a web address", text.value))
+                        .help("write the address at which platforms reach this proxy: \"https://tools.example.com\""),
+                );
+                None
+            }
+        });
+        let max_body = match raw.max_body.get() {
+            Some(text) => values::size(text, diagnostics),
+            None => Some(DEFAULT_MAX_BODY),
+        };
+        let admin_auth = raw.admin_auth.get().and_then(|choice| {
+            let allowed = ["basic", "bearer"];
+            if !allowed.contains(&choice.value.name.value.as_str()) {
+                unknown_auth(&choice.value.name, &allowed, diagnostics);
+                return None;
+            }
+            self.inbound_auth(&choice.value, None, diagnostics)
+        });
+        if let (Some(admin), Some(text)) = (admin, raw.admin.get())
+            && !admin.ip().is_loopback()
+            && raw.admin_auth.is_absent()
+        {
+            diagnostics.push(
+                Diagnostic::new(Code::AuthMissing, text.span, "the admin door would be open to anyone")
+                    .label("not on loopback")
+                    .help("listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"),
+            );
+        }
+        if diagnostics.len() > before {
+            return None;
+        }
+        Some(Server { listen: listen?, admin, admin_auth, watch, public_url, max_body: max_body? })
+    }
+
+    /// `[platforms]`, without those that have faults.
+    pub(super) fn platforms(&self, server: Option<&Server>, diagnostics: &mut Diagnostics) -> Vec<Served> {
+        let mut served = Vec::new();
+        for (name, raw) in &self.table.platforms {
+            let Some(platform) = known_platform(name, diagnostics) else { continue };
+            if let Some(raw) = raw.get() {
+                served.extend(self.platform(platform, name, &raw.value, server, diagnostics));
+            }
+        }
+        served
+    }
+
+    fn platform(
+        &self,
+        platform: &'static dyn Platform,
+        name: &Located<String>,
+        raw: &RawPlatform,
+        server: Option<&Server>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Served> {
+        let mut settings = Settings::defaults(platform);
+        for (key, node) in &raw.options {
+            let Some(setting) = platform.settings().iter().find(|setting| setting.key == key.value) else {
+                let mut known: Vec<&str> = RawPlatform::KEYS.to_vec();
+                known.extend(platform.settings().iter().map(|setting| setting.key));
+                unknown_key(key, &known, diagnostics);
+                continue;
+            };
+            match node.as_str() {
+                Some(value) if setting.values.contains(&value) => settings.set(setting, value),
+                Some(value) => diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownValue,
+                        node.span,
+                        format!("`{}` cannot be `{value}`", setting.key),
+                    )
+                    .maybe_help(suggest(value, setting.values.iter().copied())),
+                ),
+                None => wrong_type::<()>(node, "a string", diagnostics).unwrap_or_default(),
+            }
+        }
+        let deadline = match raw.deadline.get() {
+            Some(text) => values::duration(text, diagnostics),
+            None => Some(platform.deadline()),
+        };
+        let mut headers = Vec::new();
+        for header in raw.headers.get().map(|list| list.value.as_slice()).unwrap_or_default() {
+            match http::HeaderName::from_bytes(header.value.as_bytes()) {
+                Ok(name) => headers.push(name.as_str().to_owned()),
+                Err(_) => diagnostics.push(
+                    Diagnostic::new(
+                        Code::InvalidHeader,
+                        header.span,
+                        format!("`{}` is not the name of a header", header.value),
+                    )
+                    .help("header names have letters, digits and hyphens, as in `x-session-id`"),
+                ),
+            }
+        }
+        let auth =
+            raw.auth.get().and_then(|choice| self.inbound_auth(&choice.value, Some(platform), diagnostics));
+        if raw.auth.is_absent() {
+            self.only_on_loopback(name, server, diagnostics);
+        }
+        Some(Served { platform, settings, auth, budget: budget(deadline?), headers })
+    }
+
+    /// A platform without `auth` is served only where nobody from outside can call it.
+    fn only_on_loopback(
+        &self,
+        name: &Located<String>,
+        server: Option<&Server>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let Some(server) = server else { return };
+        let is_local = |url: &Url| match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        };
+        let open = if !server.listen.ip().is_loopback() {
+            Some((self.table.server.listen.span(), "this address can be reached from outside"))
+        } else if server.public_url.as_ref().is_some_and(|url| !is_local(url)) {
+            Some((self.table.server.public_url.span(), "this address can be reached from outside"))
+        } else {
+            None
+        };
+        if let Some((span, label)) = open {
+            let mut diagnostic = Diagnostic::new(
+                Code::AuthMissing,
+                name.span,
+                format!("anyone could call the platform `{}`", name.value),
+            )
+            .label("has no `auth`")
+            .help(format!(
+                "set `auth.basic = {{ username = \"…\", password = \"${{{}_PASSWORD}}\" }}` or another scheme; \
+                 `auth.none = {{}}` says that it is meant so",
+                name.value.to_uppercase()
+            ));
+            if let Some(span) = span {
+                diagnostic = diagnostic.related(span, label);
+            }
+            diagnostics.push(diagnostic);
+        }
+    }
+
+    /// An inbound scheme; `None` after faults.
+    fn inbound_auth(
+        &self,
+        choice: &Choice,
+        platform: Option<&'static dyn Platform>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Box<dyn Auth>> {
+        let names: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
+        let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
+            unknown_auth(&choice.name, &names, diagnostics);
+            return None;
+        };
+        let entries = table(&choice.node, diagnostics)?;
+        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
+        let before = diagnostics.len();
+        let mut values = SchemeValues {
+            signature: platform.and_then(|platform| platform.signature()),
+            ..SchemeValues::default()
+        };
+        let mut spans: Vec<(&str, Span)> = Vec::new();
+        let mut placeholder = false;
+        for (key, node) in entries {
+            let Some(known) = scheme.keys.iter().find(|known| known.name == key.value) else {
+                unknown_key(key, &keys, diagnostics);
+                continue;
+            };
+            spans.push((known.name, node.span));
+            let texts = self.one_or_two(node, known.secret, diagnostics);
+            let mut secrets = Vec::new();
+            for text in texts {
+                if let Some(resolved) =
+                    self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)
+                {
+                    placeholder |= resolved.placeholder;
+                    if known.secret && resolved.text.is_empty() {
+                        diagnostics.push(empty_secret(text.span));
+                    }
+                    if known.secret {
+                        self.secrets.masks.borrow_mut().add(&resolved.text);
+                    }
+                    secrets.push(Secret::new(resolved.text));
+                }
+            }
+            values.values.push((known.name, secrets));
+        }
+        for key in &keys {
+            if !entries.iter().any(|(given, _)| given.value == *key) {
+                diagnostics.push(missing_key(
+                    choice.name.span,
+                    format!("`auth.{}` needs `{key}`", scheme.name),
+                    format!(
+                        "write `auth.{} = {{ {} }}`",
+                        scheme.name,
+                        keys.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
+                    ),
+                ));
+            }
+        }
+        if diagnostics.len() > before {
+            return None;
+        }
+        match (scheme.build)(&mut values) {
+            Ok(auth) => Some(auth),
+            // A placeholder is not the value that will be used, so its form says nothing.
+            Err(_) if placeholder => None,
+            Err(fault) => {
+                let span = fault.key.and_then(|key| spans.iter().find(|(name, _)| *name == key));
+                let span = span.map_or(choice.name.span, |(_, span)| *span);
+                let code = if fault.key.is_some() { Code::UnknownValue } else { Code::UnknownAuth };
+                diagnostics.push(Diagnostic::new(code, span, fault.message).help(fault.help));
+                None
+            }
+        }
+    }
+
+    /// A string, or for a secret a list of one or two strings.
+    fn one_or_two(&self, node: &Node, secret: bool, diagnostics: &mut Diagnostics) -> Vec<Located<String>> {
+        match &node.value {
+            Kind::String(text) => vec![Located { value: text.clone(), span: node.span }],
+            Kind::List(items) if secret => {
+                if items.is_empty() || items.len() > 2 {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::WrongType,
+                            node.span,
+                            "a secret is one string, or a list of two",
+                        )
+                        .help("list the new and the old secret while you rotate them"),
+                    );
+                }
+                items
+                    .iter()
+                    .filter_map(|item| match &item.value {
+                        Kind::String(text) => Some(Located { value: text.clone(), span: item.span }),
+                        _ => wrong_type(item, "a string", diagnostics),
+                    })
+                    .collect()
+            }
+            _ => {
+                wrong_type::<()>(node, "a string", diagnostics);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A secret that lets everybody in.
+pub(super) fn empty_secret(span: Span) -> Diagnostic {
+    Diagnostic::new(Code::SecretUnset, span, "this secret is empty")
+        .help("an empty secret would let anyone in")
+}
+
+/// The platform of that name; a fault when there is none.
+pub(super) fn known_platform(
+    name: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<&'static dyn Platform> {
+    let found = platform::find(&name.value);
+    if found.is_none() {
+        if LATER.contains(&name.value.as_str()) {
+            crate::table::reader::not_yet(name, diagnostics);
+        } else {
+            let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownPlatform,
+                    name.span,
+                    format!("there is no platform `{}`", name.value),
+                )
+                .maybe_help(suggest(&name.value, names.iter().copied()))
+                .label("unknown platform"),
+            );
+        }
+    }
+    found
+}
+
+fn unknown_auth(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
+    diagnostics.push(
+        Diagnostic::new(Code::UnknownAuth, name.span, format!("there is no scheme `{}` here", name.value))
+            .help(match suggest(&name.value, known.iter().copied()) {
+                Some(help) => help,
+                None => format!("known here: {}", list(known)),
+            }),
+    );
+}
+
+fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<SocketAddr> {
+    let parsed = text.value.parse::<SocketAddr>();
+    if parsed.is_err() {
+        let help = match text.value.strip_prefix("localhost:") {
+            Some(port) => format!("write \"127.0.0.1:{port}\""),
+            None if text.value.starts_with(':') => {
+                format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for every interface", text.value)
+            }
+            None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 takes a free one"
+                .to_owned(),
+        };
+        diagnostics.push(
+            Diagnostic::new(
+                Code::InvalidAddress,
+                text.span,
+                format!("`{}` is not an address to listen on", text.value),
+            )
+            .help(help),
+        );
+    }
+    parsed.ok()
+}

@@ -1,0 +1,311 @@
+//! `[upstreams]`, and the headers that every request carries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::plan::request::{HeaderTemplate, Upstream};
+use crate::plan::template::{Fields, Names};
+use crate::secret::Secret;
+use crate::table::document::{Kind, Located};
+use crate::table::raw::RawUpstream;
+use crate::table::reader::{Choice, Key, Named, missing_key, not_yet, table, unknown_key, wrong_type};
+use crate::upstream::auth::{Auth, LATER, SCHEMES};
+use crate::upstream::{Redirects, Target};
+
+use super::{Context, values};
+
+const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// The upstream that `serve --demo` points at the sample API.
+const DEMO: &str = "demo";
+
+/// An upstream that the table has, by name.
+pub(super) struct Known<'a> {
+    /// `None` after faults.
+    pub(super) upstream: Option<Arc<Upstream>>,
+    /// The headers of its requests, weakest first.
+    pub(super) headers: Arc<[HeaderTemplate]>,
+    /// What the table says of it.
+    pub(super) json: &'a str,
+}
+
+/// The upstreams that the table has.
+pub(super) type Upstreams<'a> = BTreeMap<&'a str, Known<'a>>;
+
+impl<'a> Context<'a> {
+    /// `defaults.headers`.
+    pub(super) fn shared_headers(&self, diagnostics: &mut Diagnostics) -> Vec<HeaderTemplate> {
+        let names = self.names(&Fields::Leaf, &[], false);
+        self.header_templates(&self.table.defaults.headers, &names, Place::Defaults, diagnostics)
+    }
+
+    /// `[upstreams]`.
+    pub(super) fn upstreams(
+        &self,
+        shared: &[HeaderTemplate],
+        diagnostics: &mut Diagnostics,
+    ) -> Upstreams<'a> {
+        let mut upstreams = Upstreams::new();
+        for (name, raw) in &self.table.upstreams {
+            let Some(raw) = raw.get() else {
+                let known = Known { upstream: None, headers: Arc::new([]), json: "" };
+                upstreams.insert(name.value.as_str(), known);
+                continue;
+            };
+            let names = self.names(&Fields::Leaf, &[], false);
+            let own = self.header_templates(&raw.value.entry.headers, &names, Place::Upstream, diagnostics);
+            let known = Known {
+                upstream: self.upstream(name, &raw.value.entry, diagnostics).map(Arc::new),
+                headers: shared.iter().cloned().chain(own).collect(),
+                json: &raw.value.json,
+            };
+            upstreams.insert(name.value.as_str(), known);
+        }
+        upstreams
+    }
+
+    fn upstream(
+        &self,
+        name: &Located<String>,
+        raw: &RawUpstream,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Upstream> {
+        let base_url = match &raw.base_url {
+            Key::Is(text) => self.base_url(text, diagnostics),
+            Key::Faulty => None,
+            Key::Absent => {
+                diagnostics.push(missing_key(
+                    name.span,
+                    format!("the upstream `{}` has no `base_url`", name.value),
+                    "write `base_url = \"https://api.example.com/v1\"`",
+                ));
+                None
+            }
+        };
+        let base_url = match &self.secrets.environment.demo {
+            Some(demo) if name.value == DEMO => Some(demo.clone()),
+            _ => base_url,
+        };
+        let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
+        let max_body = match raw.max_body.get() {
+            Some(text) => values::size(text, diagnostics),
+            None => Some(DEFAULT_MAX_BODY),
+        };
+        let redirects = match raw.redirects.get() {
+            None => Redirects::None,
+            Some(text) if text.value == "same_origin" => Redirects::SameOrigin,
+            Some(text) if text.value == "none" => Redirects::None,
+            Some(text) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownValue,
+                        text.span,
+                        format!("`redirects` cannot be `{}`", text.value),
+                    )
+                    .help("write \"same_origin\" to follow those that stay on the host, or leave it out"),
+                );
+                Redirects::None
+            }
+        };
+        let auth = raw.auth.get().and_then(|choice| self.outbound_auth(&choice.value, diagnostics));
+        let target =
+            Target { name: name.value.clone(), timeout: timeout.flatten(), max_body: max_body?, redirects };
+        Some(Upstream { target: Arc::new(target), base_url: base_url?, auth })
+    }
+
+    fn base_url(&self, text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Url> {
+        if !values::no_template(&text.value, text.span, "`base_url`", diagnostics) {
+            return None;
+        }
+        let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)?;
+        // Our own words only: the address may hold a secret.
+        let fault = |message: &str, help: &str| {
+            Some(Diagnostic::new(Code::InvalidUrl, text.span, message).help(help))
+        };
+        let parsed = Url::parse(&resolved.text);
+        let fault = match &parsed {
+            _ if resolved.placeholder => None,
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+                fault("only http and https can be called", "write \"https://api.example.com/v1\"")
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => fault(
+                "a login does not belong into `base_url`",
+                "write `auth.basic = { username = \"…\", password = \"${…}\" }`",
+            ),
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => fault(
+                "`base_url` ends before any `?` or `#`",
+                "put query parameters into the routes' `request.query`",
+            ),
+            Ok(_) => None,
+            Err(_) => fault(
+                "this is not a web address",
+                "write scheme, host and perhaps a path: \"https://api.example.com/v1\"",
+            ),
+        };
+        if let Some(fault) = fault {
+            diagnostics.push(fault);
+            return None;
+        }
+        match parsed {
+            Ok(url) if !url.cannot_be_a_base() => Some(url),
+            _ => Url::parse("http://secret-not-set.invalid/").ok(),
+        }
+    }
+
+    /// An outbound scheme; `None` after faults.
+    fn outbound_auth(&self, choice: &Choice, diagnostics: &mut Diagnostics) -> Option<Box<dyn Auth>> {
+        let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
+            if LATER.contains(&choice.name.value.as_str()) {
+                not_yet(&choice.name, diagnostics);
+            } else {
+                let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownAuth,
+                        choice.name.span,
+                        format!("there is no scheme `{}` here", choice.name.value),
+                    )
+                    .maybe_help(suggest(&choice.name.value, known.iter().copied())),
+                );
+            }
+            return None;
+        };
+        let entries = table(&choice.node, diagnostics)?;
+        let before = diagnostics.len();
+        let mut placeholder = false;
+        for (key, _) in entries {
+            if !scheme.keys.contains(&key.value.as_str()) {
+                unknown_key(key, scheme.keys, diagnostics);
+            }
+        }
+        let mut values = Vec::new();
+        for key in scheme.keys {
+            let Some((_, node)) = entries.iter().find(|(given, _)| given.value == *key) else {
+                diagnostics.push(missing_key(
+                    choice.name.span,
+                    format!("`auth.{}` needs `{key}`", scheme.name),
+                    format!(
+                        "write `auth.{} = {{ {} }}`",
+                        scheme.name,
+                        scheme.keys.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
+                    ),
+                ));
+                continue;
+            };
+            let Kind::String(text) = &node.value else {
+                wrong_type::<()>(node, "a string", diagnostics);
+                continue;
+            };
+            if !values::no_template(text, node.span, "a credential", diagnostics) {
+                continue;
+            }
+            if let Some(resolved) = self.secrets.resolve(text, node.span, self.sources, diagnostics) {
+                placeholder |= resolved.placeholder;
+                if !matches!(*key, "username" | "name") {
+                    self.secrets.masks.borrow_mut().add(&resolved.text);
+                }
+                values.push(Secret::new(resolved.text));
+            }
+        }
+        if diagnostics.len() > before {
+            return None;
+        }
+        match (scheme.build)(&values) {
+            Ok(auth) => Some(auth),
+            Err(_) if placeholder => None,
+            Err(fault) => {
+                let node = entries.iter().find(|(key, _)| key.value == fault.key);
+                let span = node.map_or(choice.name.span, |(_, node)| node.span);
+                diagnostics.push(Diagnostic::new(Code::UnknownValue, span, fault.message).help(fault.help));
+                None
+            }
+        }
+    }
+
+    /// Headers of a table; secrets are resolved in those of an upstream only.
+    pub(super) fn header_templates(
+        &self,
+        headers: &Key<Named<String>>,
+        names: &Names<'_>,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<HeaderTemplate> {
+        let mut out: Vec<HeaderTemplate> = Vec::new();
+        for (key, text) in headers.get().map(|headers| headers.value.0.as_slice()).unwrap_or_default() {
+            let name = values::header_name(key, diagnostics);
+            let Some(text) = text.get() else { continue };
+            let mut template = self.template(text, names, diagnostics);
+            let mut sensitive = false;
+            if place == Place::Upstream {
+                // Resolved once over the whole text for its faults, then piece by piece into the parsed template,
+                // so that what a secret holds is never read as an expression.
+                if self.secrets.resolve(&text.value, text.span, self.sources, diagnostics).is_none() {
+                    continue;
+                }
+                if let Some(template) = &mut template {
+                    template.map_text(&mut |literal| {
+                        let resolved = self.secrets.resolve(
+                            literal,
+                            text.span,
+                            self.sources,
+                            &mut Diagnostics::default(),
+                        );
+                        resolved.map_or_else(String::new, |resolved| {
+                            sensitive |= resolved.secret;
+                            resolved.text
+                        })
+                    });
+                }
+            } else {
+                self.no_secret_in(&text.value, text.span, place.name(), diagnostics);
+            }
+            let (Some(name), Some(value)) = (name, template) else { continue };
+            if value.as_literal().is_some_and(|text| http::HeaderValue::from_bytes(text.as_bytes()).is_err())
+            {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::InvalidHeader,
+                        text.span,
+                        "this header value holds a control character",
+                    )
+                    .help("a header value is one line of text"),
+                );
+                continue;
+            }
+            if out.iter().any(|known| known.name == name) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::DuplicateName,
+                        key.span,
+                        format!("the header `{name}` is given twice"),
+                    )
+                    .help("upper and lower case make no difference in header names"),
+                );
+                continue;
+            }
+            out.push(HeaderTemplate { name, value, sensitive });
+        }
+        out
+    }
+}
+
+/// Where headers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Defaults,
+    Upstream,
+    Request,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Defaults => "[defaults]",
+            Self::Upstream => "[upstreams]",
+            Self::Request => "requests",
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Single values of the table: durations, sizes, addresses, headers.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::table::document::Located;
+
+/// Headers that belong to the connection and are set by the proxy itself.
+const FORBIDDEN: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+
+/// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
+pub(super) fn duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    let parsed = humantime::parse_duration(&text.value);
+    let help = "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"";
+    let fault = match parsed {
+        Ok(duration) if duration.is_zero() => "a duration of nothing leaves no time at all".to_owned(),
+        Ok(duration) if duration > Duration::from_secs(600) => {
+            "no call lasts longer than ten minutes".to_owned()
+        }
+        Ok(duration) => return Some(duration),
+        Err(_) => format!("`{}` is not a duration", text.value),
+    };
+    diagnostics.push(Diagnostic::new(Code::InvalidDuration, text.span, fault).help(help));
+    None
+}
+
+/// A size such as `"1MiB"`, in bytes; at least one, at most one gibibyte.
+pub(super) fn size(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<usize> {
+    let parsed = text.value.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64());
+    match parsed.and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(bytes) if (1..=1 << 30).contains(&bytes) => Some(bytes),
+        other => {
+            let message = match other {
+                Some(_) => "a size lies between 1 byte and 1 GiB".to_owned(),
+                None => format!("`{}` is not a size", text.value),
+            };
+            diagnostics.push(
+                Diagnostic::new(Code::InvalidSize, text.span, message)
+                    .help("write a number and a unit, such as \"64KiB\" or \"4MiB\""),
+            );
+            None
+        }
+    }
+}
+
+/// The name of a header that a table may set.
+pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> Option<HeaderName> {
+    let Ok(header) = HeaderName::from_bytes(name.value.as_bytes()) else {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::InvalidHeader,
+                name.span,
+                format!("`{}` is not the name of a header", name.value),
+            )
+            .help("header names have letters, digits and hyphens, as in `x-api-key`"),
+        );
+        return None;
+    };
+    if FORBIDDEN.contains(&header.as_str()) {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::ForbiddenHeader,
+                name.span,
+                format!("`{header}` is set by the proxy itself"),
+            )
+            .help("take it out; the right value is sent anyway"),
+        );
+        return None;
+    }
+    Some(header)
+}
+
+/// Refuses a template in a text that is fixed at load.
+pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut Diagnostics) -> bool {
+    let found = text.contains("{{");
+    if found {
+        diagnostics.push(
+            Diagnostic::new(Code::TemplatePlace, span, format!("{what} holds no template"))
+                .help("expressions are rendered in paths, queries, headers, bodies and replies"),
+        );
+    }
+    !found
+}

@@ -1,0 +1,124 @@
+//! Extraction: what matters in an upstream's reply, by name.
+
+use serde_json::{Map, Value};
+
+use super::jsonpath::JsonPath;
+
+/// The extracts of a route, compiled.
+#[derive(Debug, Default)]
+pub struct Extraction {
+    /// The names, in the order of the table.
+    pub(crate) names: Vec<String>,
+    /// What each is, in the same order.
+    pub(crate) extracts: Vec<Extract>,
+}
+
+/// One extract.
+#[derive(Debug)]
+pub(crate) struct Extract {
+    pub(crate) path: JsonPath,
+    /// Whether every match is taken, as a list.
+    pub(crate) all: bool,
+    /// What it is when nothing, or only null, is found.
+    pub(crate) default: Option<Value>,
+    /// Whether a reply without it cannot be used.
+    pub(crate) required: bool,
+}
+
+/// The extracted values, in the order of the names; a missing one is `None`.
+pub type Values = Vec<Option<Value>>;
+
+impl Extraction {
+    /// The names, in the order of the table.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Takes the values out of a reply's body.
+    pub fn extract(&self, body: &Value) -> Values {
+        self.extracts.iter().map(|extract| extract.value(body)).collect()
+    }
+
+    /// The first required name that has no value.
+    pub fn missing(&self, values: &Values) -> Option<&str> {
+        let empty = |value: &Option<Value>| match value {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(_) => false,
+        };
+        self.extracts
+            .iter()
+            .zip(values)
+            .position(|(extract, value)| {
+                extract.required
+                    && if extract.all { empty(value) } else { value.as_ref().is_none_or(Value::is_null) }
+            })
+            .map(|index| self.names[index].as_str())
+    }
+
+    /// The values by name, without the missing ones.
+    pub fn to_object(&self, values: &Values) -> Map<String, Value> {
+        self.names
+            .iter()
+            .zip(values)
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name.clone(), value.clone())))
+            .collect()
+    }
+}
+
+impl Extract {
+    fn value(&self, body: &Value) -> Option<Value> {
+        if self.all {
+            let matches: Vec<Value> = self.path.all(body).into_iter().cloned().collect();
+            return match &self.default {
+                Some(default) if matches.is_empty() => Some(default.clone()),
+                _ => Some(Value::Array(matches)),
+            };
+        }
+        match self.path.first(body) {
+            None | Some(Value::Null) if self.default.is_some() => self.default.clone(),
+            found => found.cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {
+        Extract { path: JsonPath::parse(path).unwrap(), all, default, required }
+    }
+
+    #[test]
+    fn values_defaults_and_lists_are_taken_out() {
+        let body = json!({"a": 1, "n": null, "l": [{"x": 1}, {"x": 2}]});
+        for (extract, expected) in [
+            (extract("$.a", false, None, false), Some(json!(1))),
+            (extract("$.l[*].x", false, None, false), Some(json!(1))),
+            (extract("$.l[*].x", true, None, false), Some(json!([1, 2]))),
+            (extract("$.a", true, None, false), Some(json!([1]))),
+            (extract("$.b", false, None, false), None),
+            (extract("$.b", false, Some(json!("d")), false), Some(json!("d"))),
+            (extract("$.n", false, Some(json!("d")), false), Some(json!("d"))),
+            (extract("$.n", false, None, false), Some(json!(null))),
+            (extract("$.b[*]", true, None, false), Some(json!([]))),
+            (extract("$.b[*]", true, Some(json!(["d"])), false), Some(json!(["d"]))),
+        ] {
+            assert_eq!(extract.value(&body), expected, "{extract:?}");
+        }
+    }
+
+    #[test]
+    fn a_required_value_is_missing_when_nothing_or_null_is_found() {
+        for (path, all, missing) in
+            [("$.a", false, false), ("$.b", false, true), ("$.n", false, true), ("$.l[*]", true, true)]
+        {
+            let extraction =
+                Extraction { names: vec!["x".to_owned()], extracts: vec![extract(path, all, None, true)] };
+            let values = extraction.extract(&json!({"a": 1, "n": null, "l": []}));
+            assert_eq!(extraction.missing(&values).is_some(), missing, "{path}");
+        }
+    }
+}

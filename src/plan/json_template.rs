@@ -1,0 +1,65 @@
+//! A tree of JSON with expressions in its strings: request bodies, `data` and actions.
+
+use serde_json::{Map, Value};
+
+use crate::call::Guard;
+
+use super::template::{RenderError, Scope, Template, TextSink};
+
+/// A tree of JSON, some of whose strings are templates.
+#[derive(Debug, Clone)]
+pub(crate) enum JsonTemplate {
+    /// A value with no expression in it.
+    Literal(Value),
+    /// A string that is one expression: keeps the JSON type of its value.
+    Sole(Template),
+    /// A string with expressions in it.
+    Text(Template),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
+}
+
+impl JsonTemplate {
+    /// The value; `None` when it is one expression whose value is missing or null, which leaves its key out.
+    pub(crate) fn render(&self, scope: &Scope<'_>, guard: Guard) -> Result<Option<Value>, RenderError> {
+        Ok(Some(match self {
+            Self::Literal(value) => value.clone(),
+            Self::Sole(template) => match template.evaluate(scope)? {
+                None | Some(Value::Null) => return Ok(None),
+                Some(value) => guard.value(value),
+            },
+            Self::Text(template) => {
+                let mut text = TextSink::new(guard);
+                template.render(scope, &mut text)?;
+                Value::String(text.into_text())
+            }
+            Self::List(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    // An item cannot be left out without moving the others: null stays, missing is an error.
+                    match item.render(scope, guard)? {
+                        Some(value) => list.push(value),
+                        None => list.push(item.null_or_missing(scope)?),
+                    }
+                }
+                Value::Array(list)
+            }
+            Self::Object(entries) => {
+                let mut object = Map::with_capacity(entries.len());
+                for (key, template) in entries {
+                    if let Some(value) = template.render(scope, guard)? {
+                        object.insert(key.clone(), value);
+                    }
+                }
+                Value::Object(object)
+            }
+        }))
+    }
+
+    fn null_or_missing(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
+        match self {
+            Self::Sole(template) => template.required(scope),
+            _ => Ok(Value::Null),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the proxy runs: an immutable plan in which nothing can be wrong any more.
+//!
+//! Everything is compiled here when the table is loaded; nothing is parsed while a call runs. No I/O, no clock, no
+//! async: what a call needs from outside comes in as values.
+
+pub mod arguments;
+pub(crate) mod compile;
+pub mod extraction;
+mod json_template;
+pub mod jsonpath;
+pub mod replies;
+pub mod request;
+pub mod route;
+pub(crate) mod template;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::call::{FailureKind, Guard};
+use crate::platform::{Functions, Platform, Settings, auth::Auth};
+use crate::secret::Masks;
+use crate::table::Dependencies;
+use crate::upstream::Target;
+
+pub use route::Route;
+use template::TextSink;
+pub use template::{Reading, RenderError, Scope, Template};
+
+/// The compiled table.
+#[derive(Debug)]
+pub struct Plan {
+    /// What `[server]` says.
+    pub server: Server,
+    /// The routes by function name.
+    pub routes: HashMap<String, Arc<Route>>,
+    /// The platforms that are served.
+    pub platforms: Vec<Served>,
+    /// What is said on a failure when the route says nothing.
+    pub failure_texts: FailureTexts,
+    /// Every upstream, for the transport to prepare.
+    pub targets: Vec<Arc<Target>>,
+    /// The secrets of the table, to be hidden wherever calls are shown.
+    pub masks: Masks,
+    /// A hash of everything that was read, the same on every instance; secrets are not part of it.
+    pub revision: String,
+    /// A hash of everything that was read, secrets included: two plans with the same one are the same.
+    pub(crate) identity: [u8; 32],
+    /// The files that were read, as diagnostics name them.
+    pub files: Vec<PathBuf>,
+    /// What the table depends on, for the watcher.
+    pub dependencies: Dependencies,
+}
+
+/// `[server]`, compiled.
+#[derive(Debug)]
+pub struct Server {
+    /// The platforms' door.
+    pub listen: SocketAddr,
+    /// The door for health and status; `None`: not opened.
+    pub admin: Option<SocketAddr>,
+    /// Who may open the admin door; `None`: anyone on loopback.
+    pub admin_auth: Option<Box<dyn Auth>>,
+    /// How changed files are noticed.
+    pub watch: Watch,
+    /// The address at which platforms reach this proxy.
+    pub public_url: Option<Url>,
+    /// The largest body a platform may send, in bytes.
+    pub max_body: usize,
+}
+
+/// How changed files are noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// By the events of the file system.
+    #[default]
+    Events,
+    /// By looking every second.
+    Poll,
+}
+
+/// A platform that is served.
+#[derive(Debug)]
+pub struct Served {
+    /// The platform.
+    pub platform: &'static dyn Platform,
+    /// The values of its own keys.
+    pub settings: Settings,
+    /// How callers prove to be the platform; `None`: not at all, which only loopback allows.
+    pub auth: Option<Box<dyn Auth>>,
+    /// How long a call may take, the margin for the way back already taken off.
+    pub budget: Duration,
+    /// The inbound headers that templates see, in lower case.
+    pub headers: Vec<String>,
+}
+
+/// What is said on each kind of failure.
+#[derive(Debug, Clone, Default)]
+pub struct FailureTexts(pub(crate) Vec<(FailureKind, Template)>);
+
+impl FailureTexts {
+    /// The text for a kind; `None` when there is none, or when it needs a value that is not there.
+    pub fn spoken(&self, kind: FailureKind, scope: &Scope<'_>, guard: Guard) -> Option<String> {
+        let (_, template) = self.0.iter().find(|(known, _)| *known == kind)?;
+        let mut text = TextSink::new(guard);
+        template.render(scope, &mut text).ok()?;
+        Some(text.into_text())
+    }
+}
+
+/// The part of a platform's deadline that a call may use: the rest is for the way back.
+pub(crate) fn budget(deadline: Duration) -> Duration {
+    deadline - Duration::from_millis(500).min(deadline / 4)
+}
+
+impl Plan {
+    /// The platform that is served under `name`.
+    pub fn served(&self, name: &str) -> Option<&Served> {
+        self.platforms.iter().find(|served| served.platform.name() == name)
+    }
+
+    /// The route that answers `function` for `platform`.
+    pub fn route(&self, function: &str, platform: &str) -> Option<&Arc<Route>> {
+        self.routes.get(function).filter(|route| route.serves(platform))
+    }
+
+    /// The names of the routes that came, went and changed since `old`, each list sorted.
+    pub fn changes_since(&self, old: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (name, route) in &self.routes {
+            match old.routes.get(name) {
+                None => changes.added.push(name.clone()),
+                Some(before) if before.fingerprint != route.fingerprint => changes.changed.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        changes.removed =
+            old.routes.keys().filter(|name| !self.routes.contains_key(*name)).cloned().collect();
+        changes.added.sort();
+        changes.removed.sort();
+        changes.changed.sort();
+        changes
+    }
+}
+
+/// What a reload changed, by route name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Routes that were not there before.
+    pub added: Vec<String>,
+    /// Routes that are not there any more.
+    pub removed: Vec<String>,
+    /// Routes that say something else, or whose templates, upstream or defaults do.
+    pub changed: Vec<String>,
+}
+
+/// The functions of a plan, as one platform may see them.
+#[derive(Debug)]
+pub struct FunctionsFor<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The platform that asks.
+    pub platform: &'static str,
+}
+
+impl Functions for FunctionsFor<'_> {
+    fn arguments(&self, function: &str) -> Option<Vec<&str>> {
+        self.plan.route(function, self.platform).map(|route| route.arguments.names().collect())
+    }
+}

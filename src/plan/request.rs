@@ -1,0 +1,260 @@
+//! The request of a route: rendered from the call, and confined to the upstream's base URL.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde_json::Value;
+use thiserror::Error;
+use url::Url;
+use url::form_urlencoded;
+
+use std::sync::Arc;
+
+use crate::call::Guard;
+use crate::upstream::auth::Auth;
+use crate::upstream::{Request, Target};
+
+use super::json_template::JsonTemplate;
+use super::template::{HeaderSink, JsonSink, PathSink, RenderError, Scope, Template, as_text, encode_query};
+
+/// An upstream, compiled.
+#[derive(Debug)]
+pub struct Upstream {
+    pub(crate) target: Arc<Target>,
+    pub(crate) base_url: Url,
+    pub(crate) auth: Option<Box<dyn Auth>>,
+}
+
+/// What is sent for a route, compiled.
+#[derive(Debug)]
+pub struct RequestTemplate {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) method: Method,
+    pub(crate) path: Template,
+    pub(crate) query: Vec<(String, Parameter)>,
+    /// The headers of the table, weakest first: defaults, upstream, route.
+    pub(crate) headers: Arc<[HeaderTemplate]>,
+    pub(crate) own_headers: Vec<HeaderTemplate>,
+    pub(crate) body: BodyTemplate,
+}
+
+/// The value of a query parameter or form field.
+#[derive(Debug)]
+pub(crate) enum Parameter {
+    /// One value; a list repeats the parameter.
+    One(Template),
+    /// A list written out in the table.
+    Many(Vec<Template>),
+}
+
+/// A header of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct HeaderTemplate {
+    pub(crate) name: HeaderName,
+    pub(crate) value: Template,
+    /// Whether the table put a secret into it.
+    pub(crate) sensitive: bool,
+}
+
+/// What the body is made from.
+#[derive(Debug)]
+pub(crate) enum BodyTemplate {
+    None,
+    Json(JsonTemplate),
+    Form(Vec<(String, Parameter)>),
+    /// A template file that makes JSON.
+    JsonFile {
+        template: Template,
+        content_type: HeaderValue,
+    },
+    /// A template file that makes anything else.
+    TextFile {
+        template: Template,
+        content_type: HeaderValue,
+    },
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// A part of the request could not be rendered.
+    #[error("{part}: {source}")]
+    Render {
+        /// The part, as the table names it.
+        part: String,
+        /// What went wrong.
+        #[source]
+        source: RenderError,
+    },
+    /// The URL would have left the upstream's base URL.
+    #[error("the URL would leave the upstream's base_url")]
+    Escaped,
+}
+
+impl RequestError {
+    /// Whether the model is to blame, who left out an argument that the request needs.
+    pub fn missing_argument(&self) -> Option<&str> {
+        match self {
+            Self::Render { source: RenderError::Missing { name }, .. } => name.strip_prefix("args."),
+            _ => None,
+        }
+    }
+}
+
+impl RequestTemplate {
+    /// The request for one call.
+    ///
+    /// # Errors
+    /// A value that is missing or does not fit its place. Nothing is sent then.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Request, RequestError> {
+        let url = self.url(scope)?;
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + self.own_headers.len() + 2);
+        let (content_type, body) = self.body.render(scope)?;
+        if let Some(content_type) = content_type {
+            headers.insert(header::CONTENT_TYPE, content_type);
+        }
+        for template in self.headers.iter().chain(&self.own_headers) {
+            // A route may leave out what its upstream or the defaults would send, but never by a value that is
+            // missing: an optional header that is not there leaves the weaker one standing.
+            if let Some(value) = template.render(scope)? {
+                headers.insert(template.name.clone(), value);
+            }
+        }
+        Ok(Request {
+            target: Arc::clone(&self.upstream.target),
+            method: self.method.clone(),
+            url,
+            headers,
+            body,
+        })
+    }
+
+    fn url(&self, scope: &Scope<'_>) -> Result<Url, RequestError> {
+        let mut path = PathSink::default();
+        self.path.render(scope, &mut path).map_err(in_part("path"))?;
+        let path = path.into_path().map_err(in_part("path"))?;
+        let mut url = self.upstream.base_url.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        let relative = path.trim_start_matches('/');
+        let expected = if path.is_empty() { url.path().to_owned() } else { format!("{prefix}/{relative}") };
+        url.set_path(&expected);
+        let query = self.query(scope)?;
+        if !query.is_empty() {
+            url.set_query(Some(&query));
+        }
+        let base = &self.upstream.base_url;
+        // Escaping has seen to this already; the check stands on its own, whatever a value may have found.
+        let kept = url.origin() == base.origin()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.path() == expected
+            && (url.path() == prefix || url.path().starts_with(&format!("{prefix}/")))
+            && url.fragment().is_none();
+        if kept { Ok(url) } else { Err(RequestError::Escaped) }
+    }
+
+    fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
+        let mut query = String::new();
+        for (name, parameter) in &self.query {
+            for value in parameter.values(scope).map_err(in_part_named("query", name))? {
+                if !query.is_empty() {
+                    query.push('&');
+                }
+                query.extend(encode_query(name));
+                query.push('=');
+                query.extend(encode_query(&value));
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn in_part(part: &str) -> impl FnOnce(RenderError) -> RequestError {
+    move |source| RequestError::Render { part: part.to_owned(), source }
+}
+
+fn in_part_named(part: &str, name: &str) -> impl FnOnce(RenderError) -> RequestError {
+    move |source| RequestError::Render { part: format!("{part}.{name}"), source }
+}
+
+impl HeaderTemplate {
+    /// The value; `None` when it is one expression whose value is missing or null.
+    fn render(&self, scope: &Scope<'_>) -> Result<Option<HeaderValue>, RequestError> {
+        let part = || in_part_named("headers", self.name.as_str());
+        if self.value.is_sole()
+            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.is_null())
+        {
+            return Ok(None);
+        }
+        let mut sink = HeaderSink::default();
+        self.value.render(scope, &mut sink).map_err(part())?;
+        let mut value = sink.into_value().map_err(part())?;
+        value.set_sensitive(self.sensitive);
+        Ok(Some(value))
+    }
+}
+
+impl Parameter {
+    /// The values: none when it is one expression whose value is missing or null, several for a list.
+    fn values(&self, scope: &Scope<'_>) -> Result<Vec<String>, RenderError> {
+        match self {
+            Self::One(template) if template.is_sole() => Ok(match template.evaluate(scope)? {
+                None | Some(Value::Null) => Vec::new(),
+                Some(Value::Array(items)) => items.iter().map(one_value).collect::<Result<_, _>>()?,
+                Some(value) => vec![one_value(&value)?],
+            }),
+            Self::One(template) => Ok(vec![template.text(scope)?]),
+            Self::Many(templates) => {
+                let mut values = Vec::with_capacity(templates.len());
+                for template in templates {
+                    match template.evaluate(scope)? {
+                        None | Some(Value::Null) => {}
+                        Some(value) => values.push(one_value(&value)?),
+                    }
+                }
+                Ok(values)
+            }
+        }
+    }
+}
+
+fn one_value(value: &Value) -> Result<String, RenderError> {
+    if value.is_object() || value.is_array() {
+        return Err(RenderError::Place {
+            problem: "an object or a nested list cannot be a parameter".to_owned(),
+        });
+    }
+    Ok(as_text(value).into_owned())
+}
+
+impl BodyTemplate {
+    fn render(&self, scope: &Scope<'_>) -> Result<(Option<HeaderValue>, Option<Bytes>), RequestError> {
+        match self {
+            Self::None => Ok((None, None)),
+            Self::Json(template) => {
+                let value = template.render(scope, Guard::default()).map_err(in_part("body"))?;
+                let body = value.unwrap_or(Value::Null).to_string();
+                Ok((Some(HeaderValue::from_static("application/json")), Some(body.into())))
+            }
+            Self::Form(fields) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                for (name, parameter) in fields {
+                    for value in parameter.values(scope).map_err(in_part_named("form", name))? {
+                        form.append_pair(name, &value);
+                    }
+                }
+                let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                Ok((Some(content_type), Some(form.finish().into())))
+            }
+            Self::JsonFile { template, content_type } => {
+                let mut sink = JsonSink::new(Guard::default());
+                template.render(scope, &mut sink).map_err(in_part("body_file"))?;
+                let body = sink.into_json().map_err(in_part("body_file"))?.to_string();
+                Ok((Some(content_type.clone()), Some(body.into())))
+            }
+            Self::TextFile { template, content_type } => {
+                let body = template.text(scope).map_err(in_part("body_file"))?;
+                Ok((Some(content_type.clone()), Some(body.into())))
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A route: how one function is answered.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::upstream::Response;
+
+use super::arguments::Arguments;
+use super::extraction::{Extraction, Values};
+use super::replies::Replies;
+use super::request::RequestTemplate;
+use super::{FailureTexts, Reading};
+
+/// How one function is answered, compiled.
+#[derive(Debug)]
+pub struct Route {
+    /// The function's name.
+    pub name: String,
+    /// What the function does, for the model.
+    pub description: Option<String>,
+    /// The platforms that may call it; `None`: every served one.
+    pub platforms: Option<Vec<&'static str>>,
+    /// What it takes.
+    pub arguments: Arguments,
+    /// What is sent; `None`: the route answers by itself.
+    pub request: Option<RequestTemplate>,
+    /// How the reply's body is read, whatever its content type says.
+    pub format: Option<Format>,
+    /// What is taken out of the reply.
+    pub extraction: Extraction,
+    /// What is answered.
+    pub replies: Replies,
+    /// What is said on a failure that no case is for.
+    pub failure_texts: FailureTexts,
+    /// The longest the call may take, when that is less than the platform allows.
+    pub timeout: Option<Duration>,
+    /// A hash of everything that decides how the route behaves.
+    pub fingerprint: [u8; 32],
+}
+
+/// How a reply's body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As JSON.
+    Json,
+    /// As text.
+    Text,
+}
+
+/// Why a reply cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ReplyError {
+    /// A status outside of 200-299 that no case names.
+    #[error("the upstream answered with status {0}, which no reply case names")]
+    Status(u16),
+    /// The body cannot be read.
+    #[error("the upstream answered with status {status}, but {problem}")]
+    Body {
+        /// The status.
+        status: u16,
+        /// What is wrong with the body.
+        problem: String,
+    },
+    /// A required value is not there.
+    #[error("the required value `{0}` is not in the upstream's reply")]
+    Missing(String),
+}
+
+impl Route {
+    /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
+    /// what came.
+    pub fn read(&self, response: &Response) -> Reading {
+        let content_type =
+            response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let (body, problem) = match read_body(&response.body, content_type, self.format) {
+            Ok(body) => (body, None),
+            Err(problem) => (Value::from(String::from_utf8_lossy(&response.body)), Some(problem)),
+        };
+        let mut headers = Map::new();
+        for (name, value) in &response.headers {
+            let value = || Value::from(String::from_utf8_lossy(value.as_bytes()));
+            headers.entry(name.as_str()).or_insert_with(value);
+        }
+        Reading::new(response.status.as_u16(), headers, body, problem)
+    }
+
+    /// Takes the values out of a reply, if it is one that the route can use.
+    ///
+    /// # Errors
+    /// A status outside of 200-299, a body that cannot be read, or a required value that is not there, unless a
+    /// case names the status.
+    pub fn extract(&self, reading: &Reading) -> Result<Values, ReplyError> {
+        let status = reading.status();
+        let named = self.replies.names_status(status);
+        if !named && !(200..300).contains(&status) {
+            return Err(ReplyError::Status(status));
+        }
+        if let Some(problem) = reading.problem().filter(|_| !named) {
+            return Err(ReplyError::Body { status, problem: problem.to_owned() });
+        }
+        let values = self.extraction.extract(reading.body());
+        match self.extraction.missing(&values) {
+            Some(name) if !named => Err(ReplyError::Missing(name.to_owned())),
+            _ => Ok(values),
+        }
+    }
+
+    /// Whether `platform` may call it.
+    pub fn serves(&self, platform: &str) -> bool {
+        self.platforms.as_ref().is_none_or(|platforms| platforms.contains(&platform))
+    }
+}
+
+/// A body as JSON or as text, by its content type unless the table says otherwise.
+fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) -> Result<Value, String> {
+    let kind =
+        content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let text = || Value::from(String::from_utf8_lossy(body));
+    let json = || {
+        serde_json::from_slice(body).map_err(|error| {
+            format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
+        })
+    };
+    let is_json = kind.ends_with("/json") || kind.ends_with("+json");
+    match format {
+        Some(Format::Text) => Ok(text()),
+        // Many APIs answer 201 or 204 with nothing at all.
+        _ if body.is_empty() => Ok(Value::Null),
+        Some(Format::Json) => json(),
+        None if is_json => json(),
+        // Without a content type, what can be read as JSON is JSON.
+        None if kind.is_empty() => Ok(json().unwrap_or_else(|_| text())),
+        None => Ok(text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bodies_are_read_by_content_type_unless_the_table_says_otherwise() {
+        for (body, content_type, format, expected) in [
+            ("{\"a\":1}", Some("application/json; charset=utf-8"), None, Ok(json!({"a": 1}))),
+            ("{\"a\":1}", Some("application/problem+json"), None, Ok(json!({"a": 1}))),
+            ("{\"a\":1}", Some("text/plain"), None, Ok(json!("{\"a\":1}"))),
+            ("{\"a\":1}", Some("text/plain"), Some(Format::Json), Ok(json!({"a": 1}))),
+            ("{\"a\":1}", None, None, Ok(json!({"a": 1}))),
+            ("hello", None, None, Ok(json!("hello"))),
+            ("1", Some("application/json"), Some(Format::Text), Ok(json!("1"))),
+            ("", Some("application/json"), None, Ok(json!(null))),
+            ("", None, None, Ok(json!(null))),
+            (
+                "<html>",
+                Some("application/json"),
+                None,
+                Err("the body is not valid JSON (line 1, column 1)".to_owned()),
+            ),
+        ] {
+            assert_eq!(read_body(body.as_bytes(), content_type, format), expected, "{body} {content_type:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(read_body(deep.as_bytes(), Some("application/json"), None).is_err());
+    }
+}

@@ -1,0 +1,649 @@
+//! From a template as written to its program: parsed by Handlebars, every name and helper checked.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use handlebars::template::{
+    BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement, TemplateMapping,
+};
+use handlebars::{Path, TemplateErrorReason};
+use serde_json::Value;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, suggest};
+use crate::table::document::place_in_string;
+
+use super::helpers::{self, HELPERS, Helper};
+use super::scope::{Block, Names, Resolved};
+use super::{Expr, Op, Template};
+
+/// The longest template, in bytes.
+const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
+
+/// The deepest nesting of blocks, of parentheses, and of partials in each other.
+const MAX_DEPTH: usize = 32;
+
+/// A template as it is written, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TemplateText<'a> {
+    /// What Handlebars sees.
+    pub(crate) text: &'a str,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a template comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// A string of the table.
+    String(Span),
+    /// A whole file.
+    File(FileId),
+}
+
+impl TemplateText<'_> {
+    /// The place of a range of this template.
+    pub(crate) fn span(&self, range: Range<usize>, sources: &Sources) -> Span {
+        match self.origin {
+            Origin::String(token) => place_in_string(sources.text(token), token, range),
+            Origin::File(file) => Span { file, start: range.start, end: range.end },
+        }
+    }
+}
+
+/// Compiles templates against the files they may include.
+pub(crate) struct Compiler<'a> {
+    pub(crate) sources: &'a Sources,
+    /// The template files by name.
+    pub(crate) files: &'a BTreeMap<String, FileId>,
+    /// The files that have been used so far.
+    pub(crate) used: RefCell<BTreeSet<FileId>>,
+}
+
+/// What one template is compiled against.
+struct Task<'a, 't> {
+    compiler: &'a Compiler<'a>,
+    text: TemplateText<'t>,
+    names: &'a Names<'a>,
+    blocks: Vec<Block>,
+    /// The partials that are being included, outermost first.
+    including: Vec<String>,
+    /// Where the outermost partial was asked for.
+    used_at: Option<Span>,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl<'a> Compiler<'a> {
+    /// The program of a template; `None` after faults, which have been pushed.
+    pub(crate) fn compile(
+        &'a self,
+        text: TemplateText<'_>,
+        names: &'a Names<'a>,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Option<Template> {
+        let mut task = Task {
+            compiler: self,
+            text,
+            names,
+            blocks: Vec::new(),
+            including: Vec::new(),
+            used_at: None,
+            diagnostics,
+        };
+        let ops = task.source()?;
+        Some(Template { ops: without_empty(ops) })
+    }
+
+    /// The text of a template file, without the newline that ends it, and its id.
+    pub(crate) fn file(&self, name: &str) -> Option<TemplateText<'a>> {
+        let id = self.files.get(name).or_else(|| {
+            let with_ending = format!("{name}.hbs");
+            self.files.get(&with_ending)
+        })?;
+        self.used.borrow_mut().insert(*id);
+        let text = self.sources.get(*id).text.as_str();
+        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        Some(TemplateText { text, origin: Origin::File(*id) })
+    }
+
+    /// The file that a partial means: its whole name, or its name without endings when only one file has it.
+    fn partial(&self, name: &str) -> Option<TemplateText<'a>> {
+        self.file(name).or_else(|| {
+            let mut found = self.files.keys().filter(|file| stem(file) == name);
+            let first = found.next()?;
+            if found.next().is_some() { None } else { self.file(first) }
+        })
+    }
+}
+
+/// A file's name without its endings.
+fn stem(file: &str) -> &str {
+    let name_start = file.rfind('/').map_or(0, |slash| slash + 1);
+    let end = file[name_start..].find('.').map_or(file.len(), |dot| name_start + dot);
+    &file[..end]
+}
+
+impl<'t> Task<'_, 't> {
+    /// Parses and compiles the whole text.
+    fn source(&mut self) -> Option<Vec<Op>> {
+        let text = self.text.text;
+        if !text.contains("{{") && !text.contains("\\{{") {
+            return Some(if text.is_empty() { Vec::new() } else { vec![Op::Text(text.to_owned())] });
+        }
+        if let Some((range, what)) = too_large(text) {
+            self.fault(
+                Code::TemplateTooLarge,
+                range,
+                what,
+                Some("split it, or take what it needs from the reply with `extract`".to_owned()),
+            );
+            return None;
+        }
+        if let Some(at) = text.find("{{{{") {
+            self.fault(
+                Code::TemplateUnsupported,
+                at..at + 4,
+                "raw blocks are not supported".to_owned(),
+                Some("write `\\{{` for braces that are not an expression".to_owned()),
+            );
+            return None;
+        }
+        let before = self.diagnostics.len();
+        let parsed = match handlebars::Template::compile(text) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.syntax_fault(&error);
+                return None;
+            }
+        };
+        let ops = self.elements(&parsed, 0..text.len());
+        (self.diagnostics.len() == before).then_some(ops)
+    }
+
+    /// `around` is where to look for the place of an element that Handlebars gives none for: an `{{else if}}`.
+    fn elements(&mut self, template: &handlebars::Template, around: Range<usize>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for (index, element) in template.elements.iter().enumerate() {
+            let range =
+                template.mapping.get(index).map_or_else(|| around.clone(), |mapping| self.range_of(mapping));
+            match element {
+                TemplateElement::RawString(text) if text.is_empty() => {}
+                TemplateElement::RawString(text) => ops.push(Op::Text(text.clone())),
+                TemplateElement::Comment(_) => {}
+                TemplateElement::Expression(expression) => {
+                    ops.extend(self.expression(expression, &range).map(Op::Print));
+                }
+                TemplateElement::HtmlExpression(_) => self.fault(
+                    Code::TemplateUnescaped,
+                    range,
+                    "unescaped output does not exist here".to_owned(),
+                    Some(
+                        "write `{{x}}`: it is escaped for the place where it stands, and only there"
+                            .to_owned(),
+                    ),
+                ),
+                TemplateElement::HelperBlock(block) => ops.extend(self.block(block, &range)),
+                TemplateElement::PartialExpression(partial) => ops.extend(self.partial(partial, &range)),
+                // Decorators, partial blocks, and whatever a later version of the parser may know.
+                _ => self.fault(
+                    Code::TemplateUnsupported,
+                    range,
+                    "decorators and partial blocks are not supported".to_owned(),
+                    Some("put shared text into a file under `templates/` and write `{{> name}}`".to_owned()),
+                ),
+            }
+        }
+        ops
+    }
+
+    fn expression(&mut self, expression: &HelperTemplate, range: &Range<usize>) -> Option<Expr> {
+        let has_params = !expression.params.is_empty() || !expression.hash.is_empty();
+        match &expression.name {
+            Parameter::Subexpression(sub) => self.parameter(&Parameter::Subexpression(sub.clone()), range),
+            Parameter::Literal(value) => Some(Expr::Literal(value.clone())),
+            Parameter::Path(path) if !has_params => self.path(path, range),
+            Parameter::Name(name) if !has_params => self.name(name, range),
+            name => {
+                let name = parameter_name(name);
+                let helper = self.helper(&name, range)?;
+                self.helper_call(helper, &expression.params, &expression.hash, range)
+            }
+        }
+    }
+
+    fn helper(&mut self, name: &str, range: &Range<usize>) -> Option<&'static Helper> {
+        let found = helpers::find(name);
+        if found.is_none() {
+            let place = self.find(name, range);
+            self.fault(
+                Code::UnknownHelper,
+                place,
+                format!("there is no helper `{name}`"),
+                suggest(name, HELPERS.iter().map(|helper| helper.name)),
+            );
+        }
+        found
+    }
+
+    fn helper_call(
+        &mut self,
+        helper: &'static Helper,
+        params: &[Parameter],
+        hash: &std::collections::HashMap<String, Parameter>,
+        range: &Range<usize>,
+    ) -> Option<Expr> {
+        let usage = format!("write `{{{{{}}}}}`", helper.usage);
+        let (least, most) = helper.params;
+        if params.len() < least || params.len() > most {
+            let place = self.find(helper.name, range);
+            let takes = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            self.fault(
+                Code::HelperArguments,
+                place,
+                format!("`{}` takes {takes} values and is given {}", helper.name, params.len()),
+                Some(usage),
+            );
+            return None;
+        }
+        let mut compiled = Vec::new();
+        for param in params {
+            compiled.push(self.parameter(param, range));
+        }
+        let mut by_name = Vec::new();
+        let mut sorted: Vec<_> = hash.iter().collect();
+        sorted.sort_by_key(|(name, _)| name.as_str());
+        for (name, param) in sorted {
+            match helper.named.iter().find(|known| *known == name) {
+                Some(known) => by_name.push((*known, self.parameter(param, range)?)),
+                None => {
+                    let place = self.find(name, range);
+                    self.fault(
+                        Code::HelperArguments,
+                        place,
+                        format!("`{}` has no `{name}=`", helper.name),
+                        Some(usage.clone()),
+                    );
+                }
+            }
+        }
+        let call =
+            Expr::Helper { helper, params: compiled.into_iter().collect::<Option<_>>()?, named: by_name };
+        self.try_constants(&call, range, usage);
+        Some(call)
+    }
+
+    /// Tries a helper at load when what it needs to be told is written out: a format, a zone, a number of digits.
+    fn try_constants(&mut self, call: &Expr, range: &Range<usize>, usage: String) {
+        let Expr::Helper { helper, params, named } = call else { return };
+        let sample = match helper.name {
+            "date" => Value::from(0),
+            "round" => Value::from(1.5),
+            "truncate" => Value::from("x"),
+            _ => return,
+        };
+        let constant = |expr: &Expr| match expr {
+            Expr::Literal(value) => Some(value.clone()),
+            _ => None,
+        };
+        let rest: Option<Vec<Value>> = params[1..].iter().map(constant).collect();
+        let by_name: Option<Vec<(&'static str, Value)>> =
+            named.iter().map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
+        let (Some(rest), Some(by_name)) = (rest, by_name) else { return };
+        let values: Vec<_> = std::iter::once(sample).chain(rest).map(std::borrow::Cow::Owned).collect();
+        let by_name: Vec<_> =
+            by_name.into_iter().map(|(name, value)| (name, std::borrow::Cow::Owned(value))).collect();
+        if let Err(problem) = (helper.run)(&values, &by_name) {
+            let place = self.find(helper.name, range);
+            self.fault(Code::HelperArguments, place, format!("`{}` {problem}", helper.name), Some(usage));
+        }
+    }
+
+    fn parameter(&mut self, parameter: &Parameter, range: &Range<usize>) -> Option<Expr> {
+        match parameter {
+            Parameter::Literal(value) => Some(Expr::Literal(value.clone())),
+            Parameter::Path(path) => self.path(path, range),
+            Parameter::Name(name) => self.name(name, range),
+            Parameter::Subexpression(sub) => match sub.as_element() {
+                TemplateElement::Expression(inner) => self.expression(inner, range),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn path(&mut self, path: &Path, range: &Range<usize>) -> Option<Expr> {
+        let raw = match path {
+            Path::Relative((_, raw)) | Path::Local((_, _, raw)) => raw.clone(),
+        };
+        self.name(&raw, range)
+    }
+
+    fn name(&mut self, raw: &str, range: &Range<usize>) -> Option<Expr> {
+        match self.names.resolve(raw, &self.blocks) {
+            Ok(Resolved::Constant(value)) => Some(Expr::Literal(value)),
+            Ok(Resolved::Path(path)) => Some(Expr::Path(path)),
+            Err(bad) => {
+                let place = self.find(raw, range);
+                let mut help = bad.help;
+                if helpers::find(raw).is_some() {
+                    help = helpers::find(raw)
+                        .map(|helper| format!("`{raw}` is a helper: write `{{{{{}}}}}`", helper.usage));
+                }
+                self.fault(Code::UnknownName, place, bad.message, help);
+                None
+            }
+        }
+    }
+
+    fn block(&mut self, block: &HelperTemplate, range: &Range<usize>) -> Option<Op> {
+        let name = parameter_name(&block.name);
+        let kind = match name.as_str() {
+            "if" | "unless" | "each" | "with" => name.as_str(),
+            _ => {
+                let place = self.find(&name, range);
+                self.fault(
+                    Code::UnknownHelper,
+                    place,
+                    format!("there is no block `{name}`"),
+                    suggest(&name, ["if", "unless", "each", "with"]),
+                );
+                return None;
+            }
+        };
+        let [param] = block.params.as_slice() else {
+            let place = self.find(kind, range);
+            self.fault(
+                Code::HelperArguments,
+                place,
+                format!("`{{{{#{kind}}}}}` takes one value and is given {}", block.params.len()),
+                Some(match kind {
+                    "if" | "unless" => format!("for a comparison write `{{{{#{kind} (eq a b)}}}}`"),
+                    _ => format!("write `{{{{#{kind} list}}}} … {{{{/{kind}}}}}`"),
+                }),
+            );
+            return None;
+        };
+        let subject = self.parameter(param, range);
+        let mut include_zero = false;
+        for (key, value) in &block.hash {
+            match (key.as_str(), value) {
+                ("includeZero", Parameter::Literal(Value::Bool(truth)))
+                    if matches!(kind, "if" | "unless") =>
+                {
+                    include_zero = *truth;
+                }
+                _ => {
+                    let place = self.find(key, range);
+                    self.fault(
+                        Code::HelperArguments,
+                        place,
+                        format!("`{{{{#{kind}}}}}` has no `{key}=`"),
+                        None,
+                    );
+                }
+            }
+        }
+        let params: Vec<String> = match &block.block_param {
+            None => Vec::new(),
+            Some(BlockParam::Single(one)) => vec![parameter_name(one)],
+            Some(BlockParam::Pair((one, two))) => vec![parameter_name(one), parameter_name(two)],
+            Some(_) => Vec::new(),
+        };
+        let has_this = matches!(kind, "each" | "with");
+        if has_this {
+            self.blocks.push(Block { params: params.clone(), has_this });
+        }
+        let around = range.start..self.text.text.len();
+        let body =
+            block.template.as_ref().map(|body| self.elements(body, around.clone())).unwrap_or_default();
+        if has_this {
+            self.blocks.pop();
+        }
+        let otherwise = block.inverse.as_ref().map(|body| without_empty(self.elements(body, around.clone())));
+        let (subject, body) = (subject?, without_empty(body));
+        Some(match kind {
+            "each" => Op::Each { list: subject, params, body, otherwise },
+            "with" => Op::With { value: subject, params, body, otherwise },
+            _ => Op::If {
+                condition: subject,
+                negated: kind == "unless",
+                include_zero,
+                then: body,
+                otherwise: otherwise.unwrap_or_default(),
+            },
+        })
+    }
+
+    fn partial(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Vec<Op> {
+        let name = parameter_name(&partial.name);
+        let Some(text) = self.compiler.partial(&name) else {
+            let place = self.find(&name, range);
+            let known: Vec<&str> = self.compiler.files.keys().map(|file| stem(file)).collect();
+            let help = if known.is_empty() {
+                Some("partials are files in the folder `templates` beside the main file".to_owned())
+            } else {
+                suggest(&name, known.iter().copied())
+            };
+            self.fault(Code::UnknownPartial, place, format!("there is no partial `{name}`"), help);
+            return Vec::new();
+        };
+        if self.including.contains(&name) || self.including.len() >= MAX_DEPTH {
+            let place = self.find(&name, range);
+            self.fault(Code::UnknownPartial, place, format!("the partial `{name}` includes itself"), None);
+            return Vec::new();
+        }
+        if partial.params.len() > 1 {
+            let place = self.find(&name, range);
+            self.fault(
+                Code::HelperArguments,
+                place,
+                "a partial takes one context, and values by name".to_owned(),
+                Some(format!("write `{{{{> {name} item title=\"…\"}}}}`")),
+            );
+            return Vec::new();
+        }
+        let context = match partial.params.first() {
+            None => None,
+            Some(param) => match self.parameter(param, range) {
+                None => return Vec::new(),
+                some => some,
+            },
+        };
+        let mut hash: Vec<_> = partial.hash.iter().collect();
+        hash.sort_by_key(|(name, _)| name.as_str());
+        let mut bindings = Vec::new();
+        for (name, param) in hash {
+            match self.parameter(param, range) {
+                Some(expr) => bindings.push((name.clone(), expr)),
+                None => return Vec::new(),
+            }
+        }
+        let mut blocks = self.blocks.clone();
+        if context.is_some() {
+            blocks.push(Block { params: Vec::new(), has_this: true });
+        }
+        for (name, _) in &bindings {
+            blocks.push(Block { params: vec![name.clone()], has_this: false });
+        }
+        let used_at = self.used_at.unwrap_or_else(|| self.text.span(range.clone(), self.compiler.sources));
+        let mut including = self.including.clone();
+        including.push(name);
+        let mut inner = Task {
+            compiler: self.compiler,
+            text,
+            names: self.names,
+            blocks,
+            including,
+            used_at: Some(used_at),
+            diagnostics: self.diagnostics,
+        };
+        let body = without_empty(inner.source().unwrap_or_default());
+        if context.is_none() && bindings.is_empty() {
+            return body;
+        }
+        vec![Op::Partial { context, bindings, body }]
+    }
+
+    /// The range of the tag at a place that Handlebars counts in lines and characters.
+    fn range_of(&self, mapping: &TemplateMapping) -> Range<usize> {
+        let start = offset(self.text.text, mapping.0, mapping.1);
+        let end = self.text.text[start..].find("}}").map_or(self.text.text.len(), |end| start + end + 2);
+        start..end
+    }
+
+    /// The range of a word inside a tag, else the whole tag.
+    fn find(&self, word: &str, range: &Range<usize>) -> Range<usize> {
+        let tag = &self.text.text[range.clone()];
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let whole = tag.match_indices(word).find(|(at, _)| {
+            !tag[..*at].chars().next_back().is_some_and(is_name)
+                && !tag[at + word.len()..].chars().next().is_some_and(is_name)
+        });
+        match whole.or_else(|| tag.match_indices(word).next()) {
+            Some((at, _)) if !word.is_empty() => range.start + at..range.start + at + word.len(),
+            _ => range.clone(),
+        }
+    }
+
+    fn fault(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
+        let span = self.text.span(range, self.compiler.sources);
+        let mut diagnostic = Diagnostic::new(code, span, message).maybe_help(help);
+        if let Some(used_at) = self.used_at {
+            diagnostic = diagnostic.related(used_at, "included from here");
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Handlebars names grammar rules; these are our words for what is usually meant.
+    fn syntax_fault(&mut self, error: &handlebars::TemplateError) {
+        let text = self.text.text;
+        let at = error.pos().map_or(0, |(line, column)| offset(text, line, column));
+        let (range, message, help) = match error.reason() {
+            TemplateErrorReason::MismatchingClosedHelper(open, close)
+            | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
+                at..tag_end(text, at),
+                format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
+                format!("close it with `{{{{/{open}}}}}`"),
+            ),
+            _ => match unclosed(text) {
+                Some((range, message, help)) => (range, message, help),
+                None => {
+                    let start = text[..at.min(text.len())].rfind("{{").unwrap_or(at);
+                    (
+                        start..tag_end(text, start),
+                        "this is not a template expression".to_owned(),
+                        "an expression is a name, `{{args.city}}`, or a helper with its values, `{{round temp 1}}`; \
+                         write `\\{{` for braces that are meant as they are"
+                            .to_owned(),
+                    )
+                }
+            },
+        };
+        self.fault(Code::TemplateSyntax, range, message, Some(help));
+    }
+}
+
+fn parameter_name(parameter: &Parameter) -> String {
+    match parameter {
+        Parameter::Name(name) => name.clone(),
+        Parameter::Path(Path::Relative((_, raw)) | Path::Local((_, _, raw))) => raw.clone(),
+        Parameter::Literal(Value::String(text)) => text.clone(),
+        Parameter::Literal(value) => value.to_string(),
+        _ => "(…)".to_owned(),
+    }
+}
+
+/// Drops empty texts. Neighbouring texts stay apart: a pair that a platform would expand must not arise from two
+/// pieces that a comment parts in the source.
+fn without_empty(ops: Vec<Op>) -> Vec<Op> {
+    ops.into_iter().filter(|op| !matches!(op, Op::Text(text) if text.is_empty())).collect()
+}
+
+/// The byte at a line and column, both counted from 1, the column in characters.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let line_start = line_start.min(text.len());
+    text[line_start..]
+        .char_indices()
+        .nth(column.saturating_sub(1))
+        .map_or(text.len(), |(at, _)| line_start + at)
+}
+
+fn tag_end(text: &str, start: usize) -> usize {
+    let start = text.floor_char_boundary(start.min(text.len()));
+    text[start..].find("}}").map_or(text.len(), |end| start + end + 2)
+}
+
+/// What is longer or deeper than templates may be.
+fn too_large(text: &str) -> Option<(Range<usize>, String)> {
+    if text.len() > MAX_TEMPLATE_BYTES {
+        return Some((
+            0..0,
+            format!("a template may have {MAX_TEMPLATE_BYTES} bytes and this has {}", text.len()),
+        ));
+    }
+    let (mut blocks, mut parens) = (0_usize, 0_usize);
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find("{{").map(|at| rest + at) {
+        let end = tag_end(text, at);
+        let tag = &text[at..end];
+        let inner = tag.trim_start_matches(['{', '~']);
+        if inner.starts_with(['#', '^']) {
+            blocks += 1;
+        } else if inner.starts_with('/') {
+            blocks = blocks.saturating_sub(1);
+        }
+        for character in tag.chars() {
+            match character {
+                '(' | '[' => parens += 1,
+                ')' | ']' => parens = parens.saturating_sub(1),
+                _ => {}
+            }
+            if parens > MAX_DEPTH {
+                return Some((at..end, format!("parentheses may stand {MAX_DEPTH} deep")));
+            }
+        }
+        if blocks > MAX_DEPTH {
+            return Some((at..end, format!("blocks may stand {MAX_DEPTH} deep")));
+        }
+        rest = end.max(at + 2);
+    }
+    None
+}
+
+/// The tag or block that is never closed, if that is what is wrong.
+fn unclosed(text: &str) -> Option<(Range<usize>, String, String)> {
+    let mut open: Vec<(Range<usize>, String)> = Vec::new();
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find("{{").map(|at| rest + at) {
+        let next = text[at + 2..].find("{{").map(|next| at + 2 + next);
+        match text[at..].find("}}").map(|end| at + end + 2) {
+            Some(end) if next.is_none_or(|next| next >= end - 2) => {
+                let inner = text[at + 2..end - 2].trim_matches(['~', ' ', '{', '}']);
+                if let Some(name) = inner.strip_prefix('#') {
+                    let name = name.split_whitespace().next().unwrap_or_default().to_owned();
+                    open.push((at..end, name));
+                } else if let Some(name) = inner.strip_prefix('/')
+                    && open.pop().is_none()
+                {
+                    return Some((
+                        at..end,
+                        format!("`{{{{/{name}}}}}` closes nothing"),
+                        format!("take it out, or open the block with `{{{{#{name} …}}}}`"),
+                    ));
+                }
+                rest = end;
+            }
+            _ => {
+                return Some((
+                    at..next.unwrap_or(text.len()),
+                    "this `{{` is never closed".to_owned(),
+                    "close it with `}}`, or write `\\{{` for braces that are meant as they are".to_owned(),
+                ));
+            }
+        }
+    }
+    open.pop().map(|(range, name)| {
+        (range, format!("`{{{{#{name}}}}}` is never closed"), format!("close it with `{{{{/{name}}}}}`"))
+    })
+}

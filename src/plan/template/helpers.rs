@@ -1,0 +1,302 @@
+//! The helpers of the template language: each takes values and gives one, so that `"{{round temp 1}}"` stays a number.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
+use serde_json::{Number, Value};
+
+use super::{as_text, is_truthy};
+
+type Params<'a> = [Cow<'a, Value>];
+type NamedParams<'a> = [(&'static str, Cow<'a, Value>)];
+type Run = fn(&Params<'_>, &NamedParams<'_>) -> Result<Value, String>;
+
+/// A helper.
+pub(super) struct Helper {
+    pub(super) name: &'static str,
+    /// How it is written, for messages.
+    pub(super) usage: &'static str,
+    /// The fewest and the most values that it takes.
+    pub(super) params: (usize, usize),
+    /// The values that it takes by name.
+    pub(super) named: &'static [&'static str],
+    /// Whether a missing value reaches it, as null.
+    pub(super) sees_missing: bool,
+    pub(super) run: Run,
+}
+
+impl std::fmt::Debug for Helper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
+    Helper { name, usage, params, named: &[], sees_missing: false, run }
+}
+
+const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
+    Helper { name, usage, params, named: &[], sees_missing: true, run }
+}
+
+/// Every helper.
+pub(super) static HELPERS: &[Helper] = &[
+    Helper { sees_missing: true, ..helper("default", "default x \"none\"", (2, 2), default) },
+    Helper { named: &["digits"], ..helper("round", "round x digits=1", (1, 2), round) },
+    helper("upper", "upper x", (1, 1), |p, _| Ok(as_text(&p[0]).to_uppercase().into())),
+    helper("lower", "lower x", (1, 1), |p, _| Ok(as_text(&p[0]).to_lowercase().into())),
+    helper("trim", "trim x", (1, 1), |p, _| Ok(as_text(&p[0]).trim().into())),
+    helper("truncate", "truncate x 40", (2, 2), truncate),
+    Helper { named: &["last"], ..helper("join", "join list \", \" last=\" and \"", (1, 2), join) },
+    helper("json", "json x", (1, 1), |p, _| Ok(p[0].to_string().into())),
+    Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
+    helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
+    helper("digits", "digits x", (1, 1), digits),
+    helper("count", "count list", (1, 1), count),
+    helper("len", "len list", (1, 1), count),
+    helper("lookup", "lookup x \"name\"", (2, 2), lookup),
+    condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(&p[0], &p[1]).into())),
+    condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(&p[0], &p[1])).into())),
+    condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
+    condition("gte", "gte a b", (2, 2), |p, _| compare(p, Ordering::is_ge)),
+    condition("lt", "lt a b", (2, 2), |p, _| compare(p, Ordering::is_lt)),
+    condition("lte", "lte a b", (2, 2), |p, _| compare(p, Ordering::is_le)),
+    condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value)).into())),
+    condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value)).into())),
+    condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(&p[0])).into())),
+];
+
+/// The helper of that name.
+pub(super) fn find(name: &str) -> Option<&'static Helper> {
+    HELPERS.iter().find(|helper| helper.name == name)
+}
+
+fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<&'a Value> {
+    params.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+}
+
+fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    let empty = match &*params[0] {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    Ok(params[usize::from(empty)].clone().into_owned())
+}
+
+/// A number, also one that arrived as text.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        _ => None,
+    }
+}
+
+fn whole(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}
+
+fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
+    let digits = match named(by_name, "digits").or(params.get(1).map(|value| &**value)) {
+        None => 0,
+        Some(value) => whole(value).filter(|digits| *digits <= 15).ok_or("takes 0 to 15 digits")?,
+    };
+    if params[0].is_i64() || params[0].is_u64() {
+        return Ok(params[0].clone().into_owned());
+    }
+    let number = number(&params[0]).ok_or("needs a number")?;
+    // Shifted as decimal text: 2.675 is then rounded as it is written, not as the nearest binary number.
+    let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
+    if digits == 0 && shifted.abs() < 9e15 {
+        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
+        return Ok(Value::from(shifted as i64));
+    }
+    let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
+    Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number))
+}
+
+fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    let length = whole(&params[1]).ok_or("needs the number of characters")?;
+    Ok(as_text(&params[0]).chars().take(length as usize).collect::<String>().into())
+}
+
+fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
+    let items = params[0].as_array().ok_or("needs a list")?;
+    let between = params.get(1).map_or(Cow::Borrowed(", "), |value| as_text(value));
+    let last = named(by_name, "last").map_or_else(|| between.clone(), as_text);
+    let mut out = String::new();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push_str(if index + 1 == items.len() { &last } else { &between });
+        }
+        out.push_str(&as_text(item));
+    }
+    Ok(out.into())
+}
+
+fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    let one = match &*params[0] {
+        Value::Array(items) => items.len() == 1,
+        value => number(value).ok_or("needs a number or a list")?.abs() == 1.0,
+    };
+    Ok(params[if one { 1 } else { 2 }].clone().into_owned())
+}
+
+fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    let text = as_text(&params[0]);
+    let characters: Vec<String> = text.chars().filter(|c| !c.is_whitespace()).map(String::from).collect();
+    Ok(characters.join(" ").into())
+}
+
+fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    match &*params[0] {
+        Value::Array(items) => Ok(items.len().into()),
+        Value::Object(entries) => Ok(entries.len().into()),
+        Value::String(text) => Ok(text.chars().count().into()),
+        Value::Null => Ok(0.into()),
+        _ => Err("needs a list".to_owned()),
+    }
+}
+
+fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
+    let found = match (&*params[0], &*params[1]) {
+        (Value::Object(entries), key) => entries.get(&*as_text(key)),
+        (Value::Array(items), index) => whole(index).and_then(|index| items.get(index as usize)),
+        _ => None,
+    };
+    Ok(found.cloned().unwrap_or_default())
+}
+
+/// Equality as people mean it: 5 and 5.0 are one number; a text is never a number.
+pub(crate) fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || a.as_f64() == b.as_f64() && !(a.is_u64() && b.is_u64())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Value, String> {
+    let ordering = match (&*params[0], &*params[1]) {
+        (Value::Null, _) | (_, Value::Null) => None,
+        (Value::String(a), Value::String(b)) => match (a.trim().parse::<f64>(), b.trim().parse::<f64>()) {
+            (Ok(a), Ok(b)) => a.partial_cmp(&b),
+            _ => Some(a.cmp(b)),
+        },
+        (a, b) => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a.partial_cmp(&b),
+            _ => return Err("needs two numbers or two texts".to_owned()),
+        },
+    };
+    Ok(ordering.is_some_and(holds).into())
+}
+
+fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
+    let zone = match named(by_name, "tz") {
+        None => TimeZone::UTC,
+        Some(name) => {
+            TimeZone::get(&as_text(name)).map_err(|_| "needs a time zone such as `Europe/Oslo`".to_owned())?
+        }
+    };
+    let time = point_in_time(&params[0], zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
+    let format = as_text(&params[1]);
+    let mut out = String::new();
+    jiff::fmt::strtime::BrokenDownTime::from(&time)
+        .format(&*format, &mut out)
+        .map_err(|_| format!("has a format that cannot be used: `{format}`"))?;
+    Ok(out.into())
+}
+
+fn point_in_time(value: &Value, zone: TimeZone) -> Option<Zoned> {
+    if let Value::Number(seconds) = value {
+        let seconds = seconds.as_f64().filter(|seconds| seconds.abs() < 3e11)?;
+        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
+        return Timestamp::from_millisecond((seconds * 1000.0) as i64).ok().map(|time| time.to_zoned(zone));
+    }
+    let text = value.as_str()?.trim();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.to_zoned(zone));
+    }
+    if let Ok(time) = text.parse::<civil::DateTime>() {
+        // A time without an offset is a time on the wall, where the listener is.
+        return time.to_zoned(zone).ok();
+    }
+    let seconds = text.parse::<i64>().ok()?;
+    Timestamp::from_second(seconds).ok().map(|time| time.to_zoned(zone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(name: &str, params: &[Value], by_name: &[(&'static str, Value)]) -> Result<Value, String> {
+        let helper = find(name).unwrap();
+        let params: Vec<_> = params.iter().map(Cow::Borrowed).collect();
+        let by_name: Vec<_> = by_name.iter().map(|(name, value)| (*name, Cow::Borrowed(value))).collect();
+        (helper.run)(&params, &by_name)
+    }
+
+    #[test]
+    fn helpers_give_what_they_promise() {
+        for (name, params, by_name, expected) in [
+            ("default", vec![json!(null), json!("x")], vec![], json!("x")),
+            ("default", vec![json!(0), json!("x")], vec![], json!(0)),
+            ("default", vec![json!(""), json!("x")], vec![], json!("x")),
+            ("round", vec![json!(21.6)], vec![], json!(22)),
+            ("round", vec![json!(-0.5)], vec![], json!(-1)),
+            ("round", vec![json!(2.675), json!(2)], vec![], json!(2.68)),
+            ("round", vec![json!("1.25")], vec![("digits", json!(1))], json!(1.3)),
+            ("round", vec![json!(7)], vec![("digits", json!(2))], json!(7)),
+            ("upper", vec![json!("øl")], vec![], json!("ØL")),
+            ("trim", vec![json!(" a ")], vec![], json!("a")),
+            ("truncate", vec![json!("øre"), json!(2)], vec![], json!("ør")),
+            (
+                "join",
+                vec![json!(["a", 2, "c"]), json!(", ")],
+                vec![("last", json!(" and "))],
+                json!("a, 2 and c"),
+            ),
+            ("join", vec![json!([])], vec![], json!("")),
+            ("json", vec![json!({"a": 1})], vec![], json!("{\"a\":1}")),
+            ("plural", vec![json!(1), json!("day"), json!("days")], vec![], json!("day")),
+            ("plural", vec![json!(0), json!("day"), json!("days")], vec![], json!("days")),
+            ("digits", vec![json!("+47 12")], vec![], json!("+ 4 7 1 2")),
+            ("digits", vec![json!(4711)], vec![], json!("4 7 1 1")),
+            ("count", vec![json!([1, 2])], vec![], json!(2)),
+            ("lookup", vec![json!({"a": 1}), json!("a")], vec![], json!(1)),
+            ("eq", vec![json!(5), json!(5.0)], vec![], json!(true)),
+            ("eq", vec![json!("5"), json!(5)], vec![], json!(false)),
+            ("gt", vec![json!("10"), json!("9")], vec![], json!(true)),
+            ("lt", vec![json!(null), json!(9)], vec![], json!(false)),
+            ("and", vec![json!(1), json!("")], vec![], json!(false)),
+            ("not", vec![json!([])], vec![], json!(true)),
+        ] {
+            assert_eq!(call(name, &params, &by_name), Ok(expected), "{name} {params:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_read_and_written_in_a_zone() {
+        for (value, format, zone, expected) in [
+            (json!("2026-09-21T14:13:20Z"), "%H:%M", "Europe/Oslo", "16:13"),
+            (json!(1790000000), "%Y-%m-%d %H:%M", "UTC", "2026-09-21 14:13"),
+            (json!("1790000000"), "%d.%m.", "UTC", "21.09."),
+            (json!("2026-09-21"), "%A", "America/New_York", "Monday"),
+            (json!("2026-09-21T08:00:00"), "%-I %p", "America/New_York", "8 AM"),
+        ] {
+            assert_eq!(call("date", &[value, json!(format)], &[("tz", json!(zone))]), Ok(json!(expected)));
+        }
+        assert!(call("date", &[json!("soon"), json!("%H")], &[]).is_err());
+        assert!(call("date", &[json!(0), json!("%")], &[]).is_err());
+        assert!(call("date", &[json!(0), json!("%H")], &[("tz", json!("Mars/Base"))]).is_err());
+    }
+}

@@ -1,0 +1,349 @@
+//! Templates: Handlebars as written, compiled at load into a program of our own.
+//!
+//! Handlebars parses; we evaluate. That is what lets an expression be escaped for the place where it stands,
+//! keep its JSON type where it stands alone, and be checked against the names that can exist before any call
+//! runs. Pieces of literal text and pieces of values reach the place ([`Sink`]) apart from each other, so no
+//! place ever has to guess which of its characters somebody else chose.
+
+mod compile;
+mod helpers;
+mod place;
+mod scope;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use thiserror::Error;
+
+pub(crate) use compile::{Compiler, Origin, TemplateText};
+pub(crate) use helpers::equal;
+pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, as_text, encode_query};
+pub(crate) use scope::{Fields, Names, RESERVED};
+pub use scope::{Reading, Scope};
+
+use helpers::Helper;
+use scope::{Frame, FrameKind, PathExpr};
+
+/// The most bytes that one template may render.
+const MAX_RENDERED_BYTES: usize = 1024 * 1024;
+
+/// The most steps that one template may take, loops included.
+const MAX_STEPS: usize = 200_000;
+
+/// A compiled template.
+#[derive(Debug, Clone, Default)]
+pub struct Template {
+    ops: Vec<Op>,
+}
+
+/// One step of a template.
+#[derive(Debug, Clone)]
+enum Op {
+    /// Literal text of the table.
+    Text(String),
+    /// An expression, escaped for its place.
+    Print(Expr),
+    /// `{{#if}}` and `{{#unless}}`.
+    If { condition: Expr, negated: bool, include_zero: bool, then: Vec<Self>, otherwise: Vec<Self> },
+    /// `{{#each}}`; `params` name the item and its index or key.
+    Each { list: Expr, params: Vec<String>, body: Vec<Self>, otherwise: Option<Vec<Self>> },
+    /// `{{#with}}`.
+    With { value: Expr, params: Vec<String>, body: Vec<Self>, otherwise: Option<Vec<Self>> },
+    /// A partial that was given a context or values of its own.
+    Partial { context: Option<Expr>, bindings: Vec<(String, Expr)>, body: Vec<Self> },
+}
+
+/// Something that has a value.
+#[derive(Debug, Clone)]
+enum Expr {
+    Literal(Value),
+    Path(PathExpr),
+    Helper { helper: &'static Helper, params: Vec<Self>, named: Vec<(&'static str, Self)> },
+}
+
+/// Why a template could not be rendered during a call.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RenderError {
+    /// A value that the template needs is not there.
+    #[error("`{name}` is missing")]
+    Missing {
+        /// The name as the template writes it.
+        name: String,
+    },
+    /// A helper was given a value that it cannot use.
+    #[error("`{helper}` {problem}")]
+    Helper {
+        /// The helper.
+        helper: &'static str,
+        /// What it cannot do.
+        problem: String,
+    },
+    /// A value does not fit the place where it stands.
+    #[error("{problem}")]
+    Place {
+        /// What does not fit.
+        problem: String,
+    },
+    /// The template rendered more than it may.
+    #[error("the template renders more than it may (1 MiB, or 200,000 steps)")]
+    TooLarge,
+}
+
+/// Where rendered pieces go; each place escapes values in its own way.
+pub(crate) trait Sink {
+    /// Takes literal text of the table.
+    fn literal(&mut self, text: &str) -> Result<(), RenderError>;
+    /// Takes the value of an expression.
+    fn value(&mut self, value: &Value) -> Result<(), RenderError>;
+    /// Is told that a block stands here, which may render nothing.
+    fn block(&mut self) {}
+    /// How much has been rendered, in bytes.
+    fn len(&self) -> usize;
+}
+
+impl Template {
+    /// Whether the template is nothing but one expression, which then keeps its JSON type.
+    pub(crate) fn is_sole(&self) -> bool {
+        matches!(self.ops.as_slice(), [Op::Print(_)])
+    }
+
+    /// The text, if the template has no expression at all.
+    pub(crate) fn as_literal(&self) -> Option<&str> {
+        match self.ops.as_slice() {
+            [] => Some(""),
+            [Op::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A template without any expression.
+    pub(crate) fn literal(text: impl Into<String>) -> Self {
+        Self { ops: vec![Op::Text(text.into())] }
+    }
+
+    /// Changes the literal texts, blocks included: for secrets, which are resolved after a template is parsed so
+    /// that no secret is ever read as one.
+    pub(crate) fn map_text(&mut self, change: &mut dyn FnMut(&str) -> String) {
+        map_text(&mut self.ops, change);
+    }
+
+    /// Whether the template, which is to make JSON, does so with any values in its expressions; `None` when
+    /// blocks in it make that depend on the call.
+    pub(crate) fn makes_json(&self) -> Option<Result<(), RenderError>> {
+        let mut sink = JsonSink::new(crate::call::Guard::default());
+        for op in &self.ops {
+            let pushed = match op {
+                Op::Text(text) => sink.literal(text),
+                Op::Print(_) => sink.value(&Value::Null),
+                _ => return None,
+            };
+            if let Err(error) = pushed {
+                return Some(Err(error));
+            }
+        }
+        Some(sink.into_json().map(|_| ()))
+    }
+
+    /// The value of a sole expression: `None` when it is missing.
+    pub(crate) fn evaluate(&self, scope: &Scope<'_>) -> Result<Option<Value>, RenderError> {
+        match self.ops.as_slice() {
+            [Op::Print(expr)] => Ok(expr.evaluate(scope, None)?.map(Cow::into_owned)),
+            _ => self.text(scope).map(|text| Some(Value::String(text))),
+        }
+    }
+
+    /// The value of a sole expression, which must be there.
+    pub(crate) fn required(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
+        match self.ops.as_slice() {
+            [Op::Print(expr)] => expr.required(scope, None).map(Cow::into_owned),
+            _ => self.text(scope).map(Value::String),
+        }
+    }
+
+    /// Renders into a place.
+    pub(crate) fn render(&self, scope: &Scope<'_>, sink: &mut dyn Sink) -> Result<(), RenderError> {
+        let mut steps = 0;
+        run(&self.ops, scope, None, sink, &mut steps)
+    }
+
+    /// Renders as plain text.
+    pub(crate) fn text(&self, scope: &Scope<'_>) -> Result<String, RenderError> {
+        let mut text = TextSink::new(crate::call::Guard::default());
+        self.render(scope, &mut text)?;
+        Ok(text.into_text())
+    }
+}
+
+fn run(
+    ops: &[Op],
+    scope: &Scope<'_>,
+    frame: Option<&Frame<'_>>,
+    sink: &mut dyn Sink,
+    steps: &mut usize,
+) -> Result<(), RenderError> {
+    for op in ops {
+        *steps += 1;
+        if *steps > MAX_STEPS || sink.len() > MAX_RENDERED_BYTES {
+            return Err(RenderError::TooLarge);
+        }
+        match op {
+            Op::Text(text) => sink.literal(text)?,
+            Op::Print(expr) => sink.value(&*expr.required(scope, frame)?)?,
+            Op::If { condition, negated, include_zero, then, otherwise } => {
+                sink.block();
+                let value = condition.evaluate(scope, frame)?;
+                let holds = value
+                    .is_some_and(|value| is_truthy(&value) || (*include_zero && value.as_f64() == Some(0.0)));
+                run(if holds == *negated { otherwise } else { then }, scope, frame, sink, steps)?;
+            }
+            Op::Each { list, params, body, otherwise } => {
+                sink.block();
+                let value = match otherwise {
+                    Some(_) => list.evaluate(scope, frame)?.unwrap_or_default(),
+                    None => list.required(scope, frame)?,
+                };
+                let items = value.as_array().map_or(0, Vec::len) + value.as_object().map_or(0, |o| o.len());
+                if items == 0 {
+                    run(otherwise.as_deref().unwrap_or_default(), scope, frame, sink, steps)?;
+                }
+                let item = |index, key, this| Frame {
+                    parent: frame,
+                    kind: FrameKind::Block { this: Cow::Borrowed(this), params, index, key, count: items },
+                };
+                if let Value::Array(list) = &*value {
+                    for (index, this) in list.iter().enumerate() {
+                        run(body, scope, Some(&item(index, None, this)), sink, steps)?;
+                    }
+                } else if let Value::Object(entries) = &*value {
+                    for (index, (key, this)) in entries.iter().enumerate() {
+                        run(body, scope, Some(&item(index, Some(key.as_str()), this)), sink, steps)?;
+                    }
+                }
+            }
+            Op::With { value, params, body, otherwise } => {
+                sink.block();
+                let value = match otherwise {
+                    Some(_) => value.evaluate(scope, frame)?.unwrap_or_default(),
+                    None => value.required(scope, frame)?,
+                };
+                if is_truthy(&value) {
+                    let kind = FrameKind::Block { this: value, params, index: 0, key: None, count: 1 };
+                    run(body, scope, Some(&Frame { parent: frame, kind }), sink, steps)?;
+                } else {
+                    run(otherwise.as_deref().unwrap_or_default(), scope, frame, sink, steps)?;
+                }
+            }
+            Op::Partial { context, bindings, body } => match context {
+                Some(context) => {
+                    let this = context.required(scope, frame)?;
+                    let kind = FrameKind::Block { this, params: &[], index: 0, key: None, count: 1 };
+                    let inner = Frame { parent: frame, kind };
+                    bind(bindings, body, scope, frame, Some(&inner), sink, steps)?;
+                }
+                None => bind(bindings, body, scope, frame, frame, sink, steps)?,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Runs a partial's body with one more frame for each value that it was given by name.
+fn bind(
+    bindings: &[(String, Expr)],
+    body: &[Op],
+    scope: &Scope<'_>,
+    caller: Option<&Frame<'_>>,
+    inner: Option<&Frame<'_>>,
+    sink: &mut dyn Sink,
+    steps: &mut usize,
+) -> Result<(), RenderError> {
+    let Some(((name, expr), rest)) = bindings.split_first() else {
+        return run(body, scope, inner, sink, steps);
+    };
+    // A value that is missing stays missing inside the partial, where `{{#if}}` can ask for it.
+    let kind = FrameKind::Binding { name, value: expr.evaluate(scope, caller)? };
+    bind(rest, body, scope, caller, Some(&Frame { parent: inner, kind }), sink, steps)
+}
+
+impl Expr {
+    /// The value; `None` when it is missing.
+    fn evaluate<'f>(
+        &'f self,
+        scope: &'f Scope<'_>,
+        frame: Option<&'f Frame<'f>>,
+    ) -> Result<Option<Cow<'f, Value>>, RenderError> {
+        match self {
+            Self::Literal(value) => Ok(Some(Cow::Borrowed(value))),
+            Self::Path(path) => Ok(path.look_up(scope, frame)),
+            Self::Helper { helper, params, named } => {
+                let mut values = Vec::with_capacity(params.len());
+                for expr in params {
+                    match expr.evaluate(scope, frame)? {
+                        Some(value) => values.push(value),
+                        None if helper.sees_missing => values.push(Cow::Owned(Value::Null)),
+                        // What is made of a missing value is missing too.
+                        None => return Ok(None),
+                    }
+                }
+                let mut by_name = Vec::with_capacity(named.len());
+                for (name, expr) in named {
+                    by_name.push((*name, expr.required(scope, frame)?));
+                }
+                (helper.run)(&values, &by_name)
+                    .map(|value| Some(Cow::Owned(value)))
+                    .map_err(|problem| RenderError::Helper { helper: helper.name, problem })
+            }
+        }
+    }
+
+    fn required<'f>(
+        &'f self,
+        scope: &'f Scope<'_>,
+        frame: Option<&'f Frame<'f>>,
+    ) -> Result<Cow<'f, Value>, RenderError> {
+        self.evaluate(scope, frame)?.ok_or_else(|| RenderError::Missing { name: self.name() })
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Literal(value) => value.to_string(),
+            Self::Path(path) => path.name.clone(),
+            Self::Helper { helper, params, .. } => {
+                params.first().map_or_else(|| helper.name.to_owned(), Self::name)
+            }
+        }
+    }
+}
+
+fn map_text(ops: &mut [Op], change: &mut dyn FnMut(&str) -> String) {
+    for op in ops {
+        match op {
+            Op::Text(text) => *text = change(text),
+            Op::Print(_) => {}
+            Op::If { then, otherwise, .. } => {
+                map_text(then, change);
+                map_text(otherwise, change);
+            }
+            Op::Each { body, otherwise, .. } | Op::With { body, otherwise, .. } => {
+                map_text(body, change);
+                map_text(otherwise.as_deref_mut().unwrap_or_default(), change);
+            }
+            Op::Partial { body, .. } => map_text(body, change),
+        }
+    }
+}
+
+/// What `{{#if}}` takes for true: everything but null, false, 0, and what is empty.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

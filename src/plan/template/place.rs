@@ -1,0 +1,298 @@
+//! The places that rendered text can stand in. Each takes literal text and values apart and escapes the values.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::call::Guard;
+
+use super::{RenderError, Sink};
+
+/// Everything but the characters that RFC 3986 leaves unreserved.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What a path written in the table may not hold as it is; `%` stays, so that escapes can be written there.
+const LITERAL_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A value as plain text: null is empty, lists and objects are compact JSON.
+pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Null => Cow::Borrowed(""),
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// A query name or value, percent-encoded.
+pub(crate) fn encode_query(text: &str) -> impl Iterator<Item = &str> {
+    utf8_percent_encode(text, VALUE)
+}
+
+fn misplaced(problem: impl Into<String>) -> RenderError {
+    RenderError::Place { problem: problem.into() }
+}
+
+/// Plain text, with what the platform would expand broken up in values.
+pub(crate) struct TextSink {
+    guard: Guard,
+    text: String,
+}
+
+impl TextSink {
+    pub(crate) fn new(guard: Guard) -> Self {
+        Self { guard, text: String::new() }
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+}
+
+impl Sink for TextSink {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        self.guard.push_literal(&mut self.text, text);
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+        self.guard.push_value(&mut self.text, &as_text(value));
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
+/// A URL path: values are percent-encoded into one segment each and can never make or leave one.
+#[derive(Default)]
+pub(crate) struct PathSink {
+    path: String,
+    /// Where the current segment begins.
+    segment: usize,
+    /// Whether something in the current segment is decided by the call.
+    dynamic: bool,
+}
+
+impl PathSink {
+    /// The finished path, without a leading slash.
+    pub(crate) fn into_path(mut self) -> Result<String, RenderError> {
+        self.end_segment()?;
+        Ok(self.path)
+    }
+
+    fn end_segment(&mut self) -> Result<(), RenderError> {
+        let segment = &self.path[self.segment..];
+        if self.dynamic && segment.is_empty() {
+            return Err(misplaced("a segment of the path is empty"));
+        }
+        let decoded = percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>();
+        if self.dynamic && matches!(decoded.as_slice(), b"." | b"..") {
+            return Err(misplaced("a segment of the path is `.` or `..`"));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for PathSink {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        for (index, part) in text.split('/').enumerate() {
+            if index > 0 {
+                self.end_segment()?;
+                self.path.push('/');
+                self.segment = self.path.len();
+                self.dynamic = false;
+            }
+            self.path.extend(utf8_percent_encode(part, LITERAL_PATH));
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+        if value.is_array() || value.is_object() {
+            return Err(misplaced("a list or an object cannot stand in a path"));
+        }
+        let text = as_text(value);
+        if text.is_empty() {
+            return Err(misplaced("an empty value cannot stand in a path"));
+        }
+        self.dynamic = true;
+        self.path.extend(utf8_percent_encode(&text, VALUE));
+        Ok(())
+    }
+
+    fn block(&mut self) {
+        self.dynamic = true;
+    }
+
+    fn len(&self) -> usize {
+        self.path.len()
+    }
+}
+
+/// A header value: what would end the line, or is no text at all, is refused.
+#[derive(Default)]
+pub(crate) struct HeaderSink {
+    text: String,
+}
+
+impl HeaderSink {
+    pub(crate) fn into_value(self) -> Result<http::HeaderValue, RenderError> {
+        http::HeaderValue::from_bytes(self.text.as_bytes())
+            .map_err(|_| misplaced("a header value holds a line break or another control character"))
+    }
+}
+
+impl Sink for HeaderSink {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+        self.text.push_str(&as_text(value));
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
+/// JSON written as text: an expression inside quotes becomes escaped string content, outside quotes the value.
+pub(crate) struct JsonSink {
+    guard: Guard,
+    text: String,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl JsonSink {
+    pub(crate) fn new(guard: Guard) -> Self {
+        Self { guard, text: String::new(), in_string: false, escaped: false }
+    }
+
+    /// The JSON, if that is what was rendered.
+    pub(crate) fn into_json(self) -> Result<Value, RenderError> {
+        serde_json::from_str(&self.text).map_err(|error| {
+            misplaced(format!(
+                "the template file does not make valid JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+}
+
+impl Sink for JsonSink {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        for character in text.chars() {
+            match character {
+                _ if self.escaped => self.escaped = false,
+                '\\' if self.in_string => self.escaped = true,
+                '"' => self.in_string = !self.in_string,
+                _ => {}
+            }
+        }
+        self.guard.push_literal(&mut self.text, text);
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+        if self.escaped {
+            return Err(misplaced("an expression follows a backslash inside a JSON string"));
+        }
+        if self.in_string {
+            let text = as_text(value);
+            let quoted = Value::from(&*text).to_string();
+            self.guard.push_value(&mut self.text, &quoted[1..quoted.len() - 1]);
+        } else {
+            // Guarded as a value and not as text, for a brace of JSON itself is no brace of a string.
+            self.text.push_str(&self.guard.value(value.clone()).to_string());
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Renders pieces: literals as they are, values from JSON.
+    fn fill(sink: &mut dyn Sink, pieces: &[Result<&str, Value>]) -> Result<(), RenderError> {
+        pieces.iter().try_for_each(|piece| match piece {
+            Ok(text) => sink.literal(text),
+            Err(value) => sink.value(value),
+        })
+    }
+
+    fn path(pieces: &[Result<&str, Value>]) -> Result<String, RenderError> {
+        let mut sink = PathSink::default();
+        fill(&mut sink, pieces)?;
+        sink.into_path()
+    }
+
+    #[test]
+    fn a_value_in_a_path_stays_one_segment() {
+        for (value, expected) in [
+            (json!("a/b"), "x/a%2Fb/y"),
+            (json!("a%2fb"), "x/a%252fb/y"),
+            (json!("a?b#c"), "x/a%3Fb%23c/y"),
+            (json!("..\\.."), "x/..%5C../y"),
+            (json!("Ålesund"), "x/%C3%85lesund/y"),
+            (json!(1.50), "x/1.5/y"),
+            (json!(true), "x/true/y"),
+        ] {
+            assert_eq!(path(&[Ok("x/"), Err(value), Ok("/y")]).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_empty_or_dots_is_refused() {
+        for value in [json!(""), json!(null), json!([1]), json!({}), json!("."), json!("..")] {
+            assert!(path(&[Ok("x/"), Err(value.clone())]).is_err(), "{value}");
+        }
+        assert!(path(&[Ok("x/%2e"), Err(json!("."))]).is_err());
+        assert!(path(&[Ok("x/."), Err(json!(".")), Ok("/y")]).is_err());
+        assert_eq!(path(&[Ok("x/"), Err(json!("...")), Ok("/y")]).as_deref(), Ok("x/.../y"));
+    }
+
+    #[test]
+    fn json_text_escapes_by_quotes() {
+        let mut sink = JsonSink::new(Guard::default());
+        let evil = json!("a\"}],\"x\":[{\"\n");
+        fill(
+            &mut sink,
+            &[Ok(r#"{"a": "q\" "#), Err(evil.clone()), Ok(r#"", "b": "#), Err(evil.clone()), Ok("}")],
+        )
+        .unwrap();
+        assert_eq!(sink.into_json(), Ok(json!({"a": format!("q\" {}", evil.as_str().unwrap()), "b": evil})));
+    }
+
+    #[test]
+    fn header_values_refuse_line_breaks() {
+        for (text, good) in
+            [("a b", true), ("é", true), ("a\r\nx: y", false), ("a\nb", false), ("a\0b", false)]
+        {
+            let mut sink = HeaderSink::default();
+            sink.value(&json!(text)).unwrap();
+            assert_eq!(sink.into_value().is_ok(), good, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! What templates see: the names that can exist, checked at load, and the values behind them during a call.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::call::Context;
+use crate::diagnostic::suggest;
+
+/// The first names that the language keeps for itself.
+pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
+
+/// The fields of `call`, and whether each has names below it.
+const CALL: &[(&str, bool)] = &[
+    ("platform", false),
+    ("function", false),
+    ("id", false),
+    ("conversation", false),
+    ("caller", false),
+    ("called", false),
+    ("metadata", true),
+    ("global", true),
+    ("headers", true),
+    ("raw", true),
+];
+
+/// The names below a value, as far as the table fixes them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Fields {
+    /// Anything may stand below.
+    Open,
+    /// Only these names.
+    Closed(BTreeMap<String, Self>),
+    /// Nothing: a text, number or boolean.
+    Leaf,
+}
+
+/// The names that can exist where a template stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Names<'a> {
+    /// The arguments.
+    pub(crate) args: &'a Fields,
+    /// The extracted names; they exist only after the reply.
+    pub(crate) extracts: &'a [String],
+    /// Whether the upstream's reply is there: `false` in requests and static routes.
+    pub(crate) replied: bool,
+    /// The inbound headers that some platform names.
+    pub(crate) headers: &'a [String],
+    /// The constants.
+    pub(crate) vars: &'a Map<String, Value>,
+}
+
+/// A name in a template, resolved at load.
+#[derive(Debug, Clone)]
+pub(crate) struct PathExpr {
+    /// As the template writes it, for messages.
+    pub(super) name: String,
+    root: Root,
+    below: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Root {
+    Args,
+    Call(&'static str),
+    Extract(usize),
+    Response,
+    Now,
+    /// A block's own value, so many blocks up.
+    This(usize),
+    Local(Local, usize),
+    /// A block parameter, by its name.
+    Param(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Local {
+    Index,
+    Key,
+    First,
+    Last,
+}
+
+/// A block that stands around an expression at load.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Block {
+    /// The names that it gives to values.
+    pub(super) params: Vec<String>,
+    /// Whether it has a value of its own, which plain names then mean a field of.
+    pub(super) has_this: bool,
+}
+
+/// Why a name cannot exist.
+pub(super) struct BadName {
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+impl BadName {
+    fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
+        Self { message: message.into(), help: help.into() }
+    }
+
+    fn no_this() -> Self {
+        Self::new(
+            "`this` exists only inside a block such as `{{#each}}`",
+            Some("name the value that you mean, for example `args.city`".to_owned()),
+        )
+    }
+}
+
+/// A name resolved at load: a constant's value, or where to look during a call.
+pub(super) enum Resolved {
+    Constant(Value),
+    Path(PathExpr),
+}
+
+impl Names<'_> {
+    /// Resolves a name as it is written, with the blocks that stand around it, innermost last.
+    pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
+        let Written { up, at_root, local, this, segments } = Written::split(raw);
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        let around = blocks.iter().filter(|block| block.has_this).count();
+        let Some(depth) = around.checked_sub(up) else {
+            return Err(BadName::new(
+                format!("`{raw}` leads out of all blocks"),
+                Some(format!("{around} blocks with a value of their own stand around this place")),
+            ));
+        };
+        if local {
+            const LOCALS: [&str; 4] = ["index", "key", "first", "last"];
+            return match (segments.first().map(String::as_str), depth) {
+                (_, 0) => Err(BadName::new(format!("`{raw}` exists only inside `{{{{#each}}}}`"), None)),
+                (Some("index"), _) => path(Root::Local(Local::Index, up), &[]),
+                (Some("key"), _) => path(Root::Local(Local::Key, up), &[]),
+                (Some("first"), _) => path(Root::Local(Local::First, up), &[]),
+                (Some("last"), _) => path(Root::Local(Local::Last, up), &[]),
+                (name, _) => Err(BadName::new(
+                    format!("there is no `{raw}`"),
+                    suggest(name.unwrap_or_default(), LOCALS),
+                )),
+            };
+        }
+        let Some((first, below)) = segments.split_first().filter(|_| !this) else {
+            return match depth {
+                0 => Err(BadName::no_this()),
+                _ => path(Root::This(up), &segments),
+            };
+        };
+        if up == 0 && !at_root && blocks.iter().any(|block| block.params.contains(first)) {
+            return path(Root::Param(first.clone()), below);
+        }
+        if RESERVED.contains(&first.as_str()) {
+            return self.reserved(raw, first, below);
+        }
+        if depth > 0 && !at_root {
+            // Inside a block a plain name is a field of the block's value, whose shape nobody declared.
+            return path(Root::This(up), &segments);
+        }
+        match self.extracts.iter().position(|name| name == first) {
+            Some(index) if self.replied => path(Root::Extract(index), below),
+            Some(_) => Err(BadName::new(
+                format!(
+                    "`{first}` is taken out of the reply, which is not there yet when the request is made"
+                ),
+                Some("a request can use `args`, `call`, `vars` and `now`".to_owned()),
+            )),
+            None => Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first)))),
+        }
+    }
+
+    fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        match first {
+            "args" => {
+                self.args.check("args", below)?;
+                path(Root::Args, below)
+            }
+            "vars" => {
+                let mut names = below.iter();
+                let Some(name) = names.next() else {
+                    return Err(BadName::new(
+                        "`vars` needs a name",
+                        suggest("", self.vars.keys().map(String::as_str)),
+                    ));
+                };
+                let constant = self.vars.get(name).ok_or_else(|| {
+                    BadName::new(
+                        format!("there is no constant `{name}` in [vars]"),
+                        suggest(name, self.vars.keys().map(String::as_str)),
+                    )
+                })?;
+                names
+                    .try_fold(constant, |value, name| step(value, name))
+                    .map(|value| Resolved::Constant(value.clone()))
+                    .ok_or_else(|| {
+                        BadName::new(format!("the constant `{}` has no such part", below[0]), None)
+                    })
+            }
+            "call" => {
+                let known = CALL.iter().map(|(name, _)| *name);
+                let Some(field) = below.first() else {
+                    return Err(BadName::new("`call` needs a field", suggest("", known)));
+                };
+                let Some(&(field, open)) = CALL.iter().find(|(name, _)| name == field) else {
+                    return Err(BadName::new(
+                        format!("`call` has no field `{field}`"),
+                        suggest(field, known),
+                    ));
+                };
+                if !open && below.len() > 1 {
+                    return Err(BadName::new(format!("`call.{field}` is a text and has no fields"), None));
+                }
+                if field == "headers"
+                    && let Some(name) = below.get(1)
+                    && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
+                {
+                    return Err(BadName::new(
+                        format!("no platform hands on the header `{name}`"),
+                        Some(format!(
+                            "name it where the platform is served: `[platforms.x] headers = [\"{name}\"]`"
+                        )),
+                    ));
+                }
+                let lower: Vec<String> = below[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
+                path(Root::Call(field), if field == "headers" { &lower } else { &below[1..] })
+            }
+            "response" if !self.replied => Err(BadName::new(
+                "there is no reply here",
+                Some("`response` exists in the replies of a route with a request".to_owned()),
+            )),
+            "response" => match below.first().map(String::as_str) {
+                Some("headers") => {
+                    let lower: Vec<String> = below.iter().map(|name| name.to_ascii_lowercase()).collect();
+                    path(Root::Response, &lower)
+                }
+                Some("status" | "body") => path(Root::Response, below),
+                other => Err(BadName::new(
+                    "`response` has `status`, `headers` and `body`",
+                    other.and_then(|name| suggest(name, ["status", "headers", "body"])),
+                )),
+            },
+            "now" if below.is_empty() => path(Root::Now, &[]),
+            "now" => {
+                Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
+            }
+            "memory" | "event" => {
+                Err(BadName::new(format!("`{first}` is not built yet in this version"), None))
+            }
+            _ => Err(BadName::no_this()),
+        }
+    }
+
+    fn help_for(&self, name: &str) -> String {
+        if let Fields::Closed(args) = self.args
+            && args.contains_key(name)
+        {
+            return format!("arguments are written `args.{name}`");
+        }
+        if self.vars.contains_key(name) {
+            return format!("constants are written `vars.{name}`");
+        }
+        if CALL.iter().any(|(field, _)| *field == name) {
+            return format!("what the platform sends is written `call.{name}`");
+        }
+        let mut known: Vec<&str> = Vec::new();
+        if self.replied {
+            known.extend(self.extracts.iter().map(String::as_str));
+        }
+        known.extend(["args", "call", "vars", "now"]);
+        if self.replied {
+            known.push("response");
+        }
+        suggest(name, known.iter().copied()).unwrap_or_default()
+    }
+}
+
+impl Fields {
+    /// Checks the names `below` this value, which messages call `parent`.
+    fn check(&self, parent: &str, below: &[String]) -> Result<(), BadName> {
+        let Some((name, rest)) = below.split_first() else { return Ok(()) };
+        match self {
+            Self::Open => Ok(()),
+            Self::Leaf if parent == "args" => Err(BadName::new(
+                "there are no arguments here: they belong to a route",
+                Some("write this in the route itself".to_owned()),
+            )),
+            Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
+            Self::Closed(fields) => match fields.get(name) {
+                Some(field) => field.check(&format!("{parent}.{name}"), rest),
+                None if parent == "args" => Err(BadName::new(
+                    format!("there is no argument `{name}`"),
+                    Some(match suggest(name, fields.keys().map(String::as_str)) {
+                        Some(help) => help,
+                        None => format!(
+                            "this route takes no arguments; declare it: `args.{name} = {{ type = \"string\" }}`"
+                        ),
+                    }),
+                )),
+                None => Err(BadName::new(
+                    format!("`{parent}` has no field `{name}`"),
+                    suggest(name, fields.keys().map(String::as_str)),
+                )),
+            },
+        }
+    }
+}
+
+/// A name as it is written, taken apart.
+struct Written {
+    /// How many blocks it leads up.
+    up: usize,
+    /// Whether it starts at `@root`.
+    at_root: bool,
+    /// Whether it is one of `@index`, `@key`, `@first`, `@last`.
+    local: bool,
+    /// Whether it names the block's own value.
+    this: bool,
+    segments: Vec<String>,
+}
+
+impl Written {
+    fn split(raw: &str) -> Self {
+        let mut written = Self { up: 0, at_root: false, local: false, this: false, segments: Vec::new() };
+        let mut rest = raw;
+        loop {
+            if let Some(after) = rest.strip_prefix("../").or_else(|| rest.strip_prefix("...")) {
+                (written.up, rest) = (written.up + 1, after);
+            } else if let Some(after) = rest.strip_prefix("@root") {
+                (written.at_root, rest) = (true, after.trim_start_matches(['.', '/']));
+            } else if let Some(after) = rest.strip_prefix('@') {
+                (written.local, rest) = (true, after);
+            } else if let Some(after) = rest.strip_prefix("./") {
+                rest = after;
+            } else {
+                break;
+            }
+        }
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix('[') {
+                let end = after.find(']').unwrap_or(after.len());
+                written.segments.push(after[..end].to_owned());
+                rest = after.get(end + 1..).unwrap_or("").trim_start_matches(['.', '/']);
+            } else {
+                let end = rest.find(['.', '/']).unwrap_or(rest.len());
+                written.segments.push(rest[..end].to_owned());
+                rest = rest.get(end + 1..).unwrap_or("");
+            }
+        }
+        if !written.local && written.segments.first().is_some_and(|first| first == "this") {
+            written.this = true;
+            written.segments.remove(0);
+        }
+        written
+    }
+}
+
+/// The upstream's reply as templates and conditions see it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// `{ "status": …, "headers": { … }, "body": … }`
+    value: Value,
+    /// Why the body is text although it should have been something else.
+    problem: Option<String>,
+}
+
+impl Reading {
+    /// A reply with its status, its headers by lower-case name, its body as JSON (text as a string), and what
+    /// was wrong with the body, if anything.
+    pub fn new(status: u16, headers: Map<String, Value>, body: Value, problem: Option<String>) -> Self {
+        let mut value = Map::new();
+        value.insert("status".to_owned(), Value::from(status));
+        value.insert("headers".to_owned(), Value::Object(headers));
+        value.insert("body".to_owned(), body);
+        Self { value: Value::Object(value), problem }
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Value {
+        self.value.get("body").unwrap_or(&Value::Null)
+    }
+
+    /// What is wrong with the body, if anything.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// The status; 0 for the default value, which no upstream sends.
+    pub fn status(&self) -> u16 {
+        self.value
+            .get("status")
+            .and_then(Value::as_u64)
+            .and_then(|status| u16::try_from(status).ok())
+            .unwrap_or(0)
+    }
+}
+
+/// The values behind the names, during one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The validated arguments, an object.
+    pub args: &'a Value,
+    /// The platform's envelope.
+    pub call: &'a Context,
+    /// The extracted values, in the order of the route's extracts; a missing one is `None`.
+    pub extracts: &'a [Option<Value>],
+    /// The upstream's reply.
+    pub response: Option<&'a Reading>,
+    /// The time of the call, RFC 3339.
+    pub now: &'a str,
+}
+
+/// One block during rendering, with those around it.
+pub(super) struct Frame<'f> {
+    pub(super) parent: Option<&'f Self>,
+    pub(super) kind: FrameKind<'f>,
+}
+
+pub(super) enum FrameKind<'f> {
+    /// A block with a value of its own.
+    Block { this: Cow<'f, Value>, params: &'f [String], index: usize, key: Option<&'f str>, count: usize },
+    /// A value that a partial was given by name; `None` when it is missing.
+    Binding { name: &'f str, value: Option<Cow<'f, Value>> },
+}
+
+impl PathExpr {
+    /// The value; `None` when there is none.
+    pub(super) fn look_up<'f>(
+        &'f self,
+        scope: &Scope<'f>,
+        frame: Option<&'f Frame<'f>>,
+    ) -> Option<Cow<'f, Value>> {
+        let start = match &self.root {
+            Root::Args => Cow::Borrowed(scope.args),
+            Root::Extract(index) => Cow::Borrowed(scope.extracts.get(*index)?.as_ref()?),
+            Root::Response => Cow::Borrowed(&scope.response?.value),
+            Root::Now => Cow::Owned(Value::from(scope.now)),
+            Root::Call(field) => call_field(scope.call, field)?,
+            Root::This(up) => match &up_from(frame, *up)?.kind {
+                FrameKind::Block { this, .. } => Cow::Borrowed(&**this),
+                FrameKind::Binding { .. } => return None,
+            },
+            Root::Local(local, up) => match &up_from(frame, *up)?.kind {
+                FrameKind::Block { index, key, count, .. } => Cow::Owned(match local {
+                    Local::Index => Value::from(*index),
+                    Local::Key => key.map_or_else(|| Value::from(*index), Value::from),
+                    Local::First => Value::from(*index == 0),
+                    Local::Last => Value::from(index + 1 == *count),
+                }),
+                FrameKind::Binding { .. } => return None,
+            },
+            Root::Param(name) => param(frame, name)?,
+        };
+        match start {
+            Cow::Borrowed(value) => {
+                self.below.iter().try_fold(value, |value, name| step(value, name)).map(Cow::Borrowed)
+            }
+            Cow::Owned(value) if self.below.is_empty() => Some(Cow::Owned(value)),
+            Cow::Owned(_) => None,
+        }
+    }
+}
+
+/// The block that stands `up` blocks around the nearest one.
+fn up_from<'f>(frame: Option<&'f Frame<'f>>, up: usize) -> Option<&'f Frame<'f>> {
+    std::iter::successors(frame, |frame| frame.parent)
+        .filter(|frame| matches!(frame.kind, FrameKind::Block { .. }))
+        .nth(up)
+}
+
+/// The value that the nearest block or partial gave the name `name` to.
+fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<Cow<'f, Value>> {
+    for frame in std::iter::successors(frame, |frame| frame.parent) {
+        match &frame.kind {
+            FrameKind::Binding { name: bound, value } if *bound == name => {
+                return value.as_deref().map(Cow::Borrowed);
+            }
+            FrameKind::Block { this, params, index, key, .. } => {
+                match (params.iter().position(|param| param == name), key) {
+                    (None, _) => {}
+                    (Some(0), _) => return Some(Cow::Borrowed(&**this)),
+                    (Some(_), Some(key)) => return Some(Cow::Owned(Value::from(*key))),
+                    (Some(_), None) => return Some(Cow::Owned(Value::from(*index))),
+                }
+            }
+            FrameKind::Binding { .. } => {}
+        }
+    }
+    None
+}
+
+fn call_field<'f>(call: &'f Context, field: &str) -> Option<Cow<'f, Value>> {
+    let text = |text: &str| Some(Cow::Owned(Value::from(text)));
+    let some = |value: &'f Value| if value.is_null() { None } else { Some(Cow::Borrowed(value)) };
+    match field {
+        "platform" => text(call.platform),
+        "function" => text(&call.function),
+        "id" => call.id.as_deref().and_then(text),
+        "conversation" => call.conversation.as_deref().and_then(text),
+        "caller" => call.caller.as_deref().and_then(text),
+        "called" => call.called.as_deref().and_then(text),
+        "metadata" => some(&call.metadata),
+        "global" => some(&call.global),
+        "headers" => some(&call.headers),
+        _ => some(&call.raw),
+    }
+}
+
+/// The part of a value under a name or an index.
+fn step<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(entries) => entries.get(name),
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! Templates from their text to what they render.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::call::{Context, Guard};
+use crate::diagnostic::Code;
+use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Sources};
+
+struct World {
+    sources: Sources,
+    files: BTreeMap<String, FileId>,
+    args: Fields,
+    extracts: Vec<String>,
+    vars: serde_json::Map<String, Value>,
+}
+
+impl World {
+    fn new() -> Self {
+        let field = |name: &str, fields| (name.to_owned(), fields);
+        let mut world = Self {
+            sources: Sources::default(),
+            files: BTreeMap::new(),
+            args: Fields::Closed(BTreeMap::from([
+                field("city", Fields::Leaf),
+                field("tags", Fields::Open),
+                field("address", Fields::Closed(BTreeMap::from([field("street", Fields::Leaf)]))),
+            ])),
+            extracts: vec!["temp".to_owned(), "days".to_owned(), "gone".to_owned()],
+            vars: serde_json::Map::from_iter([("company".to_owned(), json!("Acme"))]),
+        };
+        world.file("greeting.hbs", "Hello {{name}} of {{vars.company}}\n");
+        world.file("item.txt.hbs", "{{max}}/{{@index}}");
+        world.file("loop.hbs", "{{> loop}}");
+        world
+    }
+
+    fn file(&mut self, name: &str, text: &str) {
+        let id = self.sources.add(Path::new(name), text.to_owned());
+        self.files.insert(name.to_owned(), id);
+    }
+
+    fn compile(&mut self, text: &str) -> Result<Template, Vec<Diagnostic>> {
+        let file = self.sources.add(Path::new("t"), text.to_owned());
+        let names = Names {
+            args: &self.args,
+            extracts: &self.extracts,
+            replied: true,
+            headers: &[],
+            vars: &self.vars,
+        };
+        let mut diagnostics = Diagnostics::default();
+        let compiler = Compiler { sources: &self.sources, files: &self.files, used: Default::default() };
+        let text = TemplateText { text, origin: Origin::File(file) };
+        compiler.compile(text, &names, &mut diagnostics).ok_or_else(|| diagnostics.into_sorted())
+    }
+}
+
+fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
+    let args = json!({"city": "Oslo", "tags": ["a", "b"], "address": {"street": "Main"}});
+    let call = Context { platform: "http", metadata: json!({"lang": "no"}), ..Context::default() };
+    let extracts = [Some(json!(21.55)), Some(json!([{"max": 1, "city": "x"}, {"max": 2}])), None];
+    let response = Reading::new(200, serde_json::Map::new(), json!({"a": [10, 20]}), None);
+    run(&Scope {
+        args: &args,
+        call: &call,
+        extracts: &extracts,
+        response: Some(&response),
+        now: "2026-01-02T03:04:05Z",
+    })
+}
+
+fn text(template: &str) -> Result<String, RenderError> {
+    let template = World::new().compile(template).unwrap();
+    with_scope(|scope| template.text(scope))
+}
+
+#[test]
+fn templates_render_as_handlebars_does() {
+    for (template, expected) in [
+        ("{{args.city}}: {{round temp}}", "Oslo: 22"),
+        ("{{#each days}}{{max}}{{#unless @last}}, {{/unless}}{{/each}}", "1, 2"),
+        ("{{#each days as |day i|}}{{i}}={{day.max}} {{/each}}", "0=1 1=2 "),
+        ("{{#each days}}{{#if city}}{{city}}{{else}}{{args.city}}{{/if}} {{/each}}", "x Oslo "),
+        ("{{#each args.tags}}{{this}}{{@index}}{{@first}} {{/each}}", "a0true b1false "),
+        ("{{#each args.address}}{{@key}}={{this}}{{/each}}", "street=Main"),
+        ("{{#if gone}}yes{{else if temp}}warm{{else}}no{{/if}}", "warm"),
+        ("{{#with args.address}}{{street}}{{/with}}", "Main"),
+        ("{{#each gone}}x{{else}}none{{/each}}", "none"),
+        ("{{default gone \"none\"}} {{default (round gone) 1}}", "none 1"),
+        ("{{response.status}} {{response.body.a.[1]}} {{response.body.a}}", "200 20 [10,20]"),
+        ("{{#if (and (eq args.city \"Oslo\") (gt temp 20))}}hot{{/if}}", "hot"),
+        ("{{call.metadata.lang}} {{now}}", "no 2026-01-02T03:04:05Z"),
+        ("{{> greeting name=args.city}}!", "Hello Oslo of Acme!"),
+        ("{{#each days}}{{> item}} {{/each}}", "1/0 2/1 "),
+        ("a {{~args.city~}} b \\{{x}}", "aOslob {{x}}"),
+        ("x{{! a comment }}y", "xy"),
+        ("{{#each args.tags}}{{#each ../args.tags}}{{this}}{{/each}}{{/each}}", "abab"),
+        ("{{#each args.tags as |outer|}}{{#each @root.days}}{{outer}}{{max}}{{/each}}{{/each}}", "a1a2b1b2"),
+    ] {
+        assert_eq!(text(template).as_deref(), Ok(expected), "{template}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_an_error_that_names_it() {
+    for (template, name) in [
+        ("{{gone}}", "gone"),
+        ("{{upper gone}}", "gone"),
+        ("{{response.body.b}}", "response.body.b"),
+        ("{{#each gone}}{{/each}}", "gone"),
+        ("{{call.caller}}", "call.caller"),
+    ] {
+        assert_eq!(text(template), Err(RenderError::Missing { name: name.to_owned() }), "{template}");
+    }
+}
+
+#[test]
+fn a_sole_expression_keeps_its_type() {
+    for (template, expected) in [
+        ("{{temp}}", Some(json!(21.55))),
+        ("{{round temp 1}}", Some(json!(21.6))),
+        ("{{days}}", Some(json!([{"max": 1, "city": "x"}, {"max": 2}]))),
+        ("{{vars.company}}", Some(json!("Acme"))),
+        ("{{gone}}", None),
+        ("{{round gone}}", None),
+    ] {
+        let compiled = World::new().compile(template).unwrap();
+        assert!(compiled.is_sole(), "{template}");
+        assert_eq!(with_scope(|scope| compiled.evaluate(scope)), Ok(expected), "{template}");
+    }
+    assert!(!World::new().compile(" {{temp}}").unwrap().is_sole());
+}
+
+#[test]
+fn faults_name_their_place_and_their_mend() {
+    for (template, code, place, help) in [
+        ("It is {{tmp}}", Code::UnknownName, "tmp", "did you mean `temp`?"),
+        ("{{args.ciyt}}", Code::UnknownName, "args.ciyt", "did you mean `city`?"),
+        ("{{args.address.stret}}", Code::UnknownName, "args.address.stret", "did you mean `street`?"),
+        ("{{city}}", Code::UnknownName, "city", "arguments are written `args.city`"),
+        ("{{company}}", Code::UnknownName, "company", "constants are written `vars.company`"),
+        ("{{call.caler}}", Code::UnknownName, "call.caler", "did you mean `caller`?"),
+        ("{{call.headers.x-id}}", Code::UnknownName, "call.headers.x-id", "[platforms.x] headers"),
+        ("{{vars.compny}}", Code::UnknownName, "vars.compny", "did you mean `company`?"),
+        ("{{this}}", Code::UnknownName, "this", "args.city"),
+        ("{{round}}", Code::UnknownName, "round", "is a helper"),
+        ("{{rond temp}}", Code::UnknownHelper, "rond", "did you mean `round`?"),
+        ("{{#fi temp}}{{/fi}}", Code::UnknownHelper, "fi", "did you mean `if`?"),
+        ("{{round}} {{upper temp temp}}", Code::HelperArguments, "upper", "upper x"),
+        ("{{date now \"%H\" tz=\"Mars/Base\"}}", Code::HelperArguments, "date", "Europe/Oslo"),
+        ("{{round temp digit=1}}", Code::HelperArguments, "digit", "digits=1"),
+        ("a {{{temp}}}", Code::TemplateUnescaped, "{{{temp}}", "`{{x}}`"),
+        ("a {{&temp}}", Code::TemplateUnescaped, "{{&temp}}", "`{{x}}`"),
+        ("{{> greting}}", Code::UnknownPartial, "greting", "did you mean `greeting`?"),
+        ("{{temp", Code::TemplateSyntax, "{{temp", "}}"),
+        ("{{#if temp}}x", Code::TemplateSyntax, "{{#if temp}}", "{{/if}}"),
+        ("{{#if temp}}x{{/each}}", Code::TemplateSyntax, "{{/each}}", "{{/if}}"),
+        ("x{{/if}}", Code::TemplateSyntax, "{{/if}}", "take it out"),
+        ("{{temp +}}", Code::TemplateSyntax, "{{temp +}}", "an expression is a name"),
+    ] {
+        let faults = World::new().compile(template).expect_err(template);
+        let fault = faults
+            .iter()
+            .find(|fault| fault.code == code)
+            .unwrap_or_else(|| panic!("{template}: {faults:?}"));
+        assert_eq!(&template[fault.span.start..fault.span.end], place, "{template}");
+        assert!(fault.help.as_deref().unwrap_or_default().contains(help), "{template}: {:?}", fault.help);
+    }
+}
+
+#[test]
+fn a_partial_that_includes_itself_is_a_fault() {
+    let faults = World::new().compile("{{> loop}}").expect_err("a loop");
+    assert_eq!(faults[0].code, Code::UnknownPartial);
+    assert!(faults[0].message.contains("includes itself"));
+}
+
+#[test]
+fn what_is_too_deep_or_too_long_is_a_fault() {
+    let deep = format!("{}{}", "{{#if temp}}".repeat(3000), "{{/if}}".repeat(3000));
+    let parens = format!("{{{{not {}temp{}}}}}", "(not ".repeat(3000), ")".repeat(3000));
+    let long = format!("{{{{temp}}}}{}", "x".repeat(300_000));
+    for template in [deep, parens, long] {
+        assert_eq!(World::new().compile(&template).expect_err("too large")[0].code, Code::TemplateTooLarge);
+    }
+}
+
+#[test]
+fn rendering_has_an_end() {
+    let mut world = World::new();
+    world.extracts = vec!["temp".to_owned(), "days".to_owned()];
+    let nested = "{{#each days}}{{#each @root.days}}{{#each @root.days}}{{this}}{{/each}}{{/each}}{{/each}}";
+    let compiled = world.compile(nested).unwrap();
+    let many = Value::from(vec!["0123456789"; 200]);
+    let scope = Scope {
+        args: &json!({}),
+        call: &Context::default(),
+        extracts: &[None, Some(many)],
+        response: None,
+        now: "",
+    };
+    assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
+}
+
+#[test]
+fn values_are_never_rendered_again_and_never_expanded() {
+    let compiled = World::new().compile("${keep} ${{args.city}} ${{! c }}{x}").unwrap();
+    let scope_args = json!({"city": "{{temp}} ${x} %{y}"});
+    let scope =
+        Scope { args: &scope_args, call: &Context::default(), extracts: &[], response: None, now: "" };
+    let mut sink = TextSink::new(Guard { sigils: &['$', '%', '@'] });
+    compiled.render(&scope, &mut sink).unwrap();
+    assert_eq!(sink.into_text(), "${keep} $ {{temp}} $ {x} % {y} $ {x}");
+}

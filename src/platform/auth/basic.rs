@@ -1,0 +1,93 @@
+//! A user name and password in `Authorization: Basic …` (RFC 7617).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+
+use super::{Auth, BadLogin, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches, credentials};
+use crate::secret::Secret;
+
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "basic",
+    keys: &[SchemeKey { name: "username", secret: false }, SchemeKey { name: "password", secret: true }],
+    build,
+};
+
+fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let usernames = values.take("username");
+    if usernames.iter().any(|name| name.reveal().contains(':')) {
+        return Err(SchemeFault {
+            key: Some("username"),
+            message: "a user name cannot contain a colon".into(),
+            help: "everything after the first colon is the password; write a name without one".into(),
+        });
+    }
+    Ok(Box::new(Basic { usernames, passwords: values.take("password") }))
+}
+
+#[derive(Debug)]
+struct Basic {
+    usernames: Vec<Secret>,
+    passwords: Vec<Secret>,
+}
+
+impl Auth for Basic {
+    fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
+        let encoded = credentials(login.headers, "basic")?;
+        let decoded = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());
+        let decoded = decoded.ok_or(BadLogin::Malformed(AUTHORIZATION))?;
+        let colon =
+            decoded.iter().position(|byte| *byte == b':').ok_or(BadLogin::Malformed(AUTHORIZATION))?;
+        // Both are always compared, so that the time taken does not tell whether the name alone is right.
+        let name_matches = any_matches(&self.usernames, &decoded[..colon]);
+        let password_matches = any_matches(&self.passwords, &decoded[colon + 1..]);
+        if name_matches & password_matches { Ok(()) } else { Err(BadLogin::Wrong) }
+    }
+
+    fn challenge(&self) -> Option<HeaderValue> {
+        Some(HeaderValue::from_static("Basic realm=\"jackfield\", charset=\"UTF-8\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::auth::tests::{build, verdict};
+
+    #[test]
+    fn the_name_and_a_password_of_the_list_let_in() {
+        let auth =
+            build(&SCHEME, &[("username", &["signalwire"]), ("password", &["new:pass", "ålesund"])]).unwrap();
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        for (header, expected) in [
+            (basic("signalwire:new:pass"), Ok(())),
+            (basic("signalwire:ålesund"), Ok(())),
+            (basic("signalwire:new:pass").replace("Basic", "bASIC"), Ok(())),
+            (basic("signalwire:new:pasS"), Err(BadLogin::Wrong)),
+            (basic("signalwire:new"), Err(BadLogin::Wrong)),
+            (basic("signalwire:"), Err(BadLogin::Wrong)),
+            (basic(":new:pass"), Err(BadLogin::Wrong)),
+            (basic("Signalwire:new:pass"), Err(BadLogin::Wrong)),
+            (basic("signalwire"), Err(BadLogin::Malformed(AUTHORIZATION))),
+            ("Basic".into(), Err(BadLogin::Malformed(AUTHORIZATION))),
+            ("Basic %%%".into(), Err(BadLogin::Malformed(AUTHORIZATION))),
+            ("Basic signalwire:new:pass".into(), Err(BadLogin::Malformed(AUTHORIZATION))),
+            (
+                basic("signalwire:new:pass").replace("Basic", "Bearer"),
+                Err(BadLogin::Malformed(AUTHORIZATION)),
+            ),
+        ] {
+            assert_eq!(verdict(&*auth, "authorization", Some(&header)), expected, "{header:?}");
+        }
+        assert_eq!(verdict(&*auth, "authorization", None), Err(BadLogin::Missing(AUTHORIZATION)));
+        assert!(auth.challenge().unwrap().to_str().unwrap().starts_with("Basic realm="));
+        assert!(!format!("{auth:?}").contains("pass\""), "{auth:?}");
+    }
+
+    #[test]
+    fn a_user_name_with_a_colon_could_never_log_in() {
+        let fault = build(&SCHEME, &[("username", &["a:b"]), ("password", &["p"])]).unwrap_err();
+        assert_eq!(fault.key, Some("username"));
+    }
+}

@@ -1,0 +1,66 @@
+//! A secret in a header of the caller's choice.
+
+use http::HeaderName;
+
+use super::{Auth, BadLogin, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
+use crate::secret::Secret;
+
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "header",
+    keys: &[SchemeKey { name: "name", secret: false }, SchemeKey { name: "value", secret: true }],
+    build,
+};
+
+fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let names = values.take("name");
+    match names.first().and_then(|name| name.reveal().parse().ok()) {
+        Some(name) => Ok(Box::new(Header { name, values: values.take("value") })),
+        None => Err(SchemeFault {
+            key: Some("name"),
+            message: "this is not the name of a header".into(),
+            help: "letters, digits and hyphens, such as `x-api-key`".into(),
+        }),
+    }
+}
+
+#[derive(Debug)]
+struct Header {
+    name: HeaderName,
+    values: Vec<Secret>,
+}
+
+impl Auth for Header {
+    fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
+        let value = login.headers.get(&self.name).ok_or_else(|| BadLogin::Missing(self.name.clone()))?;
+        if any_matches(&self.values, value.as_bytes()) { Ok(()) } else { Err(BadLogin::Wrong) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::auth::tests::{build, verdict};
+
+    #[test]
+    fn a_value_of_the_list_lets_in() {
+        let auth = build(&SCHEME, &[("name", &["X-Api-Key"]), ("value", &["new", "old"])]).unwrap();
+        for (header, expected) in [
+            (Some("new"), Ok(())),
+            (Some("old"), Ok(())),
+            (Some("New"), Err(BadLogin::Wrong)),
+            (Some(""), Err(BadLogin::Wrong)),
+            (None, Err(BadLogin::Missing(HeaderName::from_static("x-api-key")))),
+        ] {
+            assert_eq!(verdict(&*auth, "x-api-key", header), expected, "{header:?}");
+        }
+        assert_eq!(auth.challenge(), None);
+    }
+
+    #[test]
+    fn the_name_must_be_one_of_a_header() {
+        for name in ["", "x key", "x:key", "kéy"] {
+            let fault = build(&SCHEME, &[("name", &[name]), ("value", &["v"])]).unwrap_err();
+            assert_eq!(fault.key, Some("name"), "{name}");
+        }
+    }
+}

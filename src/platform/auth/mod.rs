@@ -1,0 +1,171 @@
+//! How a caller proves to be the platform: one file per scheme, one trait, one list.
+
+mod basic;
+mod bearer;
+mod header;
+mod none;
+mod signature;
+
+use std::fmt;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::secret::Secret;
+
+pub use signature::{SignatureFormat, SignedPart};
+
+/// Every inbound scheme, by its name in `auth.<name>`.
+pub static SCHEMES: &[&Scheme] =
+    &[&basic::SCHEME, &bearer::SCHEME, &header::SCHEME, &signature::SCHEME, &none::SCHEME];
+
+/// Checks the login of an inbound request. All comparisons of secrets take constant time.
+pub trait Auth: fmt::Debug + Send + Sync {
+    /// Whether the body is part of what is checked; if not, a bad login is refused before the body is read.
+    fn needs_body(&self) -> bool {
+        false
+    }
+
+    /// Lets the request in, or says why not.
+    ///
+    /// # Errors
+    /// Anything but a good login. The error never tells what would have been right.
+    fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin>;
+
+    /// The `WWW-Authenticate` of the refusal, for schemes that HTTP itself knows.
+    fn challenge(&self) -> Option<HeaderValue> {
+        None
+    }
+}
+
+/// What a login is checked on.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// The inbound headers.
+    pub headers: &'a HeaderMap,
+    /// The raw body; empty when [`Auth::needs_body`] is false.
+    pub body: &'a [u8],
+    /// When the request arrived, in seconds since 1970.
+    pub received_at: i64,
+}
+
+/// Why a login was refused, for the log: never for the caller, and never with a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadLogin {
+    /// No credential came.
+    #[error("no `{0}` header")]
+    Missing(HeaderName),
+    /// A credential came in a form that cannot be read.
+    #[error("the `{0}` header cannot be read")]
+    Malformed(HeaderName),
+    /// The credential is not the right one.
+    #[error("the credential is wrong")]
+    Wrong,
+    /// The signature is older or newer than allowed.
+    #[error("the signed timestamp is more than {0} s away")]
+    Stale(i64),
+}
+
+/// A scheme: its keys in the table, and how they become an [`Auth`].
+pub struct Scheme {
+    /// The name in `auth.<name>`.
+    pub name: &'static str,
+    /// The keys of its table.
+    pub keys: &'static [SchemeKey],
+    /// Builds it from resolved values.
+    pub build: fn(&mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault>,
+}
+
+/// A key of a scheme's table; every one must be given.
+#[derive(Debug, Clone, Copy)]
+pub struct SchemeKey {
+    /// The key.
+    pub name: &'static str,
+    /// Whether the value is a secret, which may then be a list of two for rotation.
+    pub secret: bool,
+}
+
+/// The resolved values of a scheme's keys. Every key of the scheme is there, with one value or more.
+#[derive(Debug, Default)]
+pub struct SchemeValues {
+    /// By key.
+    pub values: Vec<(&'static str, Vec<Secret>)>,
+    /// How the platform signs, if it does.
+    pub signature: Option<&'static SignatureFormat>,
+}
+
+impl SchemeValues {
+    /// Takes the values of `key`.
+    pub fn take(&mut self, key: &str) -> Vec<Secret> {
+        self.values
+            .iter_mut()
+            .find(|(name, _)| *name == key)
+            .map(|(_, values)| std::mem::take(values))
+            .unwrap_or_default()
+    }
+}
+
+/// Why a scheme cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemeFault {
+    /// The key at fault; `None`: the scheme itself.
+    pub key: Option<&'static str>,
+    /// What is wrong, in lower case, without a full stop; never with a secret.
+    pub message: String,
+    /// What to write.
+    pub help: String,
+}
+
+/// What `Authorization` says after the scheme's name, whose case does not count (RFC 9110, 11.1). `None` when it
+/// says something of another kind.
+fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u8]>, BadLogin> {
+    let value = headers.get(AUTHORIZATION).ok_or(BadLogin::Missing(AUTHORIZATION))?.as_bytes();
+    let (name, rest) = value.split_at_checked(scheme.len()).unwrap_or((value, b""));
+    let rest = rest.strip_prefix(b" ").filter(|_| name.eq_ignore_ascii_case(scheme.as_bytes()));
+    Ok(rest.map(<[u8]>::trim_ascii))
+}
+
+/// Whether the candidate is one of the secrets. All are compared, so that the time taken does not tell which one.
+fn any_matches(secrets: &[Secret], candidate: &[u8]) -> bool {
+    secrets.iter().fold(false, |found, secret| found | secret.matches(candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn login(headers: &HeaderMap) -> Login<'_> {
+        Login { headers, body: b"", received_at: 0 }
+    }
+
+    pub(super) fn build(
+        scheme: &Scheme,
+        values: &[(&'static str, &[&str])],
+    ) -> Result<Box<dyn Auth>, SchemeFault> {
+        let given: Vec<_> = values.iter().map(|(key, _)| *key).collect();
+        assert_eq!(given, scheme.keys.iter().map(|key| key.name).collect::<Vec<_>>());
+        let values =
+            values.iter().map(|(key, texts)| (*key, texts.iter().copied().map(Secret::new).collect()));
+        (scheme.build)(&mut SchemeValues { values: values.collect(), signature: None })
+    }
+
+    pub(super) fn verdict(
+        auth: &dyn Auth,
+        header: &'static str,
+        value: Option<&str>,
+    ) -> Result<(), BadLogin> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(header, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        auth.verify(&login(&headers))
+    }
+
+    #[test]
+    fn scheme_names_are_unique() {
+        let mut names: Vec<_> = SCHEMES.iter().map(|scheme| scheme.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCHEMES.len());
+    }
+}

@@ -1,0 +1,182 @@
+//! Plain HTTP: arguments in, text and data out. For `curl`, tests and callers that have no platform here.
+
+use std::sync::Arc;
+
+use ::http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
+use crate::call::{Arguments, Call, Context, FailureKind, Outcome};
+
+const NAME: &str = "http";
+
+/// The header that says which conversation a call belongs to.
+const CONVERSATION: &str = "x-conversation-id";
+
+/// Whoever speaks HTTP.
+#[derive(Debug)]
+pub(super) struct Http;
+
+impl Platform for Http {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn any_method(&self) -> bool {
+        true
+    }
+
+    fn decode(&self, inbound: &Inbound, _: &Settings, _: &dyn Functions) -> Result<Decoded, BadRequest> {
+        let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
+            return Err(BadRequest::new("the URL names no function: it is `/http/` and the function's name"));
+        };
+        // A body is the arguments, the query then is not: nothing in a URL can change what a body says.
+        let (args, raw) = if inbound.body.trim_ascii().is_empty() {
+            (query_arguments(&inbound.query), Value::Null)
+        } else {
+            let body = payload::object(&inbound.body)?;
+            (body.clone(), body)
+        };
+        let conversation = inbound.headers.get(CONVERSATION).and_then(|value| value.to_str().ok());
+        let context = Context {
+            platform: NAME,
+            function,
+            conversation: conversation.filter(|id| !id.is_empty()).map(ToOwned::to_owned),
+            raw: Arc::new(raw),
+            ..Context::default()
+        };
+        Ok(Decoded::Calls(vec![Call { args: Arguments::Json(args), context }], Box::new(Plain)))
+    }
+
+    fn refuse(&self, bad: &BadRequest) -> Answer {
+        Answer::json_with(StatusCode::BAD_REQUEST, &error("bad_request", &bad.problem))
+    }
+
+    fn sample(&self, function: &str, args: &Value) -> Inbound {
+        let mut inbound = payload::post(args);
+        inbound.function = Some(function.to_owned());
+        inbound.headers.insert(CONVERSATION, HeaderValue::from_static("example-conversation"));
+        inbound
+    }
+}
+
+/// The query as an object; a key that is repeated becomes a list.
+fn query_arguments(query: &[(String, String)]) -> Value {
+    let mut args = Map::new();
+    for (key, value) in query {
+        let value = Value::from(value.as_str());
+        match args.get_mut(key) {
+            None => {
+                args.insert(key.clone(), value);
+            }
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = json!([first.take(), value]),
+        }
+    }
+    Value::Object(args)
+}
+
+fn error(kind: &str, text: &str) -> Value {
+    json!({"error": {"kind": kind, "text": text}})
+}
+
+/// The form of every answer.
+#[derive(Debug)]
+struct Plain;
+
+impl Encode for Plain {
+    fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
+        let Some(Outcome { reply, failure }) = outcomes.into_iter().next() else {
+            return Answer::json(&json!({}));
+        };
+        match failure {
+            None => {
+                let mut body = Map::new();
+                if let Some(text) = reply.text {
+                    body.insert("text".into(), text.into());
+                }
+                if let Some(data) = reply.data {
+                    body.insert("data".into(), data);
+                }
+                Answer::json(&Value::Object(body))
+            }
+            Some(kind) => {
+                let status = match kind {
+                    FailureKind::UnknownFunction => StatusCode::NOT_FOUND,
+                    _ => StatusCode::OK,
+                };
+                Answer::json_with(status, &error(kind.slug(), &reply.into_text()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Reply;
+    use crate::platform::tests::{Known, calls};
+    use bytes::Bytes;
+
+    fn decode(
+        function: Option<&str>,
+        query: &[(&str, &str)],
+        body: &'static str,
+    ) -> Result<Decoded, BadRequest> {
+        let inbound = Inbound {
+            function: function.map(ToOwned::to_owned),
+            query: query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            body: Bytes::from_static(body.as_bytes()),
+            ..Http.sample("", &json!({}))
+        };
+        Http.decode(&inbound, &Settings::default(), &Known(&[]))
+    }
+
+    #[test]
+    fn arguments_are_the_body_or_else_the_query() {
+        for (query, body, expected) in [
+            (&[][..], "", json!({})),
+            (&[("city", "Oslo"), ("days", "2")], " \n", json!({"city": "Oslo", "days": "2"})),
+            (&[("a", "1"), ("b", "x"), ("a", "2"), ("a", "")], "", json!({"a": ["1", "2", ""], "b": "x"})),
+            (&[("city", "Oslo")], "{\"days\": 2}", json!({"days": 2})),
+        ] {
+            let (calls, _) = calls(decode(Some("f"), query, body));
+            assert_eq!(calls[0].args, Arguments::Json(expected), "{query:?} {body}");
+            assert_eq!(calls[0].context.conversation.as_deref(), Some("example-conversation"));
+        }
+    }
+
+    #[test]
+    fn a_request_without_function_or_object_is_refused() {
+        for (function, body) in [(None, "{}"), (Some(""), "{}"), (Some("f"), "[]"), (Some("f"), "city=Oslo")]
+        {
+            let answer = Http.refuse(&decode(function, &[], body).unwrap_err());
+            assert_eq!(answer.status, 400, "{body}");
+            let body: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(body["error"]["kind"], "bad_request");
+        }
+    }
+
+    #[test]
+    fn outcomes_keep_text_and_data_apart() {
+        let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
+        let both = Reply { text: Some("Hi.".into()), data: Some(json!([1])), ..Reply::default() };
+        for (reply, failure, status, expected) in [
+            (both, None, 200, json!({"text": "Hi.", "data": [1]})),
+            (Reply::text("Hi."), None, 200, json!({"text": "Hi."})),
+            (Reply { data: Some(Value::Null), ..Reply::default() }, None, 200, json!({"data": null})),
+            (Reply::default(), None, 200, json!({})),
+            (Reply::text("Slow."), Some(FailureKind::Timeout), 200, error("timeout", "Slow.")),
+            (Reply::text("Which?"), Some(FailureKind::InvalidArgs), 200, error("invalid_args", "Which?")),
+            (
+                Reply::text("None."),
+                Some(FailureKind::UnknownFunction),
+                404,
+                error("unknown_function", "None."),
+            ),
+        ] {
+            let answer = Plain.encode(vec![Outcome { reply, failure }]);
+            assert_eq!((answer.status.as_u16(), answer.body), (status, Bytes::from(expected.to_string())));
+        }
+    }
+}

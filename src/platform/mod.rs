@@ -1,0 +1,325 @@
+//! Who calls us: one file per platform, one trait, one list.
+//!
+//! A platform turns an inbound request into calls and outcomes into an answer, and knows what of a route only it
+//! understands. It knows no plan, no file, no clock and no socket; no JSON key of a platform appears elsewhere.
+//!
+//! To add one: its file, its `mod` line, its line in [`PLATFORMS`], and a folder of fixtures.
+
+pub mod auth;
+mod http;
+mod payload;
+mod swaig;
+mod swaig_actions;
+mod voicedock;
+
+use std::fmt;
+use std::time::Duration;
+
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::call::{Call, Guard, Outcome};
+use crate::diagnostic::Code;
+
+/// Every platform that this version can serve.
+pub static PLATFORMS: &[&dyn Platform] = &[&swaig::Swaig, &voicedock::VoiceDock, &http::Http];
+
+/// The platform of that name.
+pub fn find(name: &str) -> Option<&'static dyn Platform> {
+    PLATFORMS.iter().copied().find(|platform| platform.name() == name)
+}
+
+/// A kind of caller, with its wire format.
+pub trait Platform: fmt::Debug + Send + Sync {
+    /// The name in `[platforms.<name>]` and of its door, `/<name>`.
+    fn name(&self) -> &'static str;
+
+    /// Whether the door takes any method; else only POST.
+    fn any_method(&self) -> bool {
+        false
+    }
+
+    /// How long the platform waits for an answer, unless the table says otherwise.
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// The character pairs that the platform would expand in what it receives.
+    fn guard(&self) -> Guard {
+        Guard::default()
+    }
+
+    /// What is wrong with `name` as the name of a function here, and the rule that it breaks.
+    fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
+        let _ = name;
+        Ok(())
+    }
+
+    /// The keys of `[platforms.<name>]` that only this platform has.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+
+    /// How the platform signs its requests, if it does.
+    fn signature(&self) -> Option<&'static auth::SignatureFormat> {
+        None
+    }
+
+    /// The keys of a reply case that only this platform understands, as in `swaig.action`.
+    fn own_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What the platform would refuse in the value of one of its own keys, as far as the table fixes the value.
+    fn check_own(&self, key: &str, value: &Sketch) -> Vec<OwnFault> {
+        let _ = (key, value);
+        Vec::new()
+    }
+
+    /// Takes the value of one of its own keys as a call rendered it. What does not fit is taken out and told.
+    fn admit_own(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
+        let _ = key;
+        (Some(value), Vec::new())
+    }
+
+    /// Reads an inbound request.
+    ///
+    /// # Errors
+    /// A request that carries no call and no event of this platform; [`Platform::refuse`] answers it.
+    fn decode(
+        &self,
+        inbound: &Inbound,
+        settings: &Settings,
+        functions: &dyn Functions,
+    ) -> Result<Decoded, BadRequest>;
+
+    /// The answer to a request that could not be read.
+    fn refuse(&self, bad: &BadRequest) -> Answer;
+
+    /// The request that this platform would send for a call of `function`: for trying a route from the command line.
+    fn sample(&self, function: &str, args: &Value) -> Inbound;
+}
+
+/// What a platform sent, before anyone has looked into it.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// The method.
+    pub method: Method,
+    /// The function that the URL names, decoded: `/swaig/{function}`.
+    pub function: Option<String>,
+    /// The query, decoded, in order.
+    pub query: Vec<(String, String)>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub body: Bytes,
+    /// When the request arrived, in seconds since 1970.
+    pub received_at: i64,
+}
+
+/// What an inbound request turned out to be.
+#[derive(Debug)]
+pub enum Decoded {
+    /// Calls to answer, and how their outcomes are put into one answer, in the same order.
+    Calls(Vec<Call>, Box<dyn Encode>),
+    /// Nothing to call: the answer is known.
+    Answer(Answer),
+}
+
+/// Puts the outcomes of one request's calls into the form in which the platform asked.
+pub trait Encode: fmt::Debug + Send {
+    /// The answer to all calls, outcomes in the order of the calls.
+    fn encode(&self, outcomes: Vec<Outcome>) -> Answer;
+}
+
+/// What goes back to the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The content type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// 200 with a JSON body.
+    pub fn json(body: &Value) -> Self {
+        Self::json_with(StatusCode::OK, body)
+    }
+
+    /// A JSON body with a status of its own.
+    pub fn json_with(status: StatusCode, body: &Value) -> Self {
+        Self { status, content_type: "application/json", body: Bytes::from(body.to_string()) }
+    }
+}
+
+/// A request that could not be read. The problem is told to the caller, so it never quotes the request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct BadRequest {
+    /// What is wrong with it, in lower case, without a full stop.
+    pub problem: String,
+}
+
+impl BadRequest {
+    /// A request with this problem.
+    pub fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into() }
+    }
+
+    /// Reads a body as JSON, whatever its content type says.
+    pub(crate) fn json(body: &[u8]) -> Result<Value, Self> {
+        serde_json::from_slice(body).map_err(|error| {
+            Self::new(format!(
+                "the body is not valid JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+}
+
+/// The functions that routes answer for the asking platform.
+pub trait Functions {
+    /// The names of a function's declared arguments; `None` when there is no such function.
+    fn arguments(&self, function: &str) -> Option<Vec<&str>>;
+}
+
+/// A key of `[platforms.<name>]` that only one platform has: one of a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// The words that it may be; the first is the default.
+    pub values: &'static [&'static str],
+}
+
+/// The values of a platform's [`Setting`]s, all of them set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings(Vec<(&'static str, &'static str)>);
+
+impl Settings {
+    /// The defaults of a platform.
+    pub fn defaults(platform: &dyn Platform) -> Self {
+        Self(
+            platform
+                .settings()
+                .iter()
+                .map(|setting| (setting.key, setting.values.first().copied().unwrap_or_default()))
+                .collect(),
+        )
+    }
+
+    /// Sets a key to one of its words; other words change nothing.
+    pub fn set(&mut self, setting: &Setting, value: &str) {
+        if let Some(value) = setting.values.iter().find(|known| **known == value)
+            && let Some(entry) = self.0.iter_mut().find(|(key, _)| *key == setting.key)
+        {
+            entry.1 = value;
+        }
+    }
+
+    /// The value of a key; empty for a key that the platform does not have.
+    pub fn get(&self, key: &str) -> &'static str {
+        self.0.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value)
+    }
+}
+
+/// A value as far as the table fixes it before any call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sketch {
+    /// One expression: any value at all.
+    Any,
+    /// A text with expressions in it.
+    Text,
+    /// A value written out, but not a list or an object.
+    Known(Value),
+    /// A list.
+    List(Vec<Self>),
+    /// An object.
+    Object(Vec<(String, Self)>),
+}
+
+impl From<&Value> for Sketch {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
+            Value::Object(entries) => {
+                Self::Object(entries.iter().map(|(key, value)| (key.clone(), Self::from(value))).collect())
+            }
+            other => Self::Known(other.clone()),
+        }
+    }
+}
+
+/// What a platform would refuse, or what is good to know, in a value of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFault {
+    /// The kind of fault; its severity says whether the platform would refuse the value.
+    pub code: Code,
+    /// Where in the value: keys and indexes from its top.
+    pub path: Vec<Step>,
+    /// What is wrong, in lower case, without a full stop.
+    pub message: String,
+    /// What to write.
+    pub help: Option<String>,
+}
+
+/// One step into a JSON value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Into an object.
+    Key(String),
+    /// Into a list.
+    Index(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Routes for these functions, without arguments.
+    pub(super) struct Known(pub(super) &'static [&'static str]);
+
+    impl Functions for Known {
+        fn arguments(&self, function: &str) -> Option<Vec<&str>> {
+            self.0.contains(&function).then(Vec::new)
+        }
+    }
+
+    pub(super) fn calls(decoded: Result<Decoded, BadRequest>) -> (Vec<Call>, Box<dyn Encode>) {
+        match decoded {
+            Ok(Decoded::Calls(calls, encoder)) => (calls, encoder),
+            other => panic!("no calls: {other:?}"),
+        }
+    }
+
+    pub(super) fn answer(decoded: Result<Decoded, BadRequest>) -> Answer {
+        match decoded {
+            Ok(Decoded::Answer(answer)) => answer,
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn platforms_are_found_by_their_own_names() {
+        for platform in PLATFORMS {
+            assert_eq!(find(platform.name()).map(Platform::name), Some(platform.name()));
+        }
+        assert!(find("phone").is_none());
+    }
+
+    #[test]
+    fn settings_take_only_their_words() {
+        let setting = Setting { key: "reply", values: &["results", "result", "direct"] };
+        let mut settings = Settings::defaults(&voicedock::VoiceDock);
+        assert_eq!(settings.get("reply"), "results");
+        settings.set(&setting, "direct");
+        settings.set(&setting, "other");
+        assert_eq!(settings.get("reply"), "direct");
+        assert_eq!(settings.get("other"), "");
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading the JSON that platforms send, and writing a request as one would send it.
+
+use ::http::{HeaderMap, HeaderValue, Method, header};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::{BadRequest, Inbound};
+use crate::call::Arguments;
+
+/// A body that must be a JSON object.
+pub(super) fn object(body: &[u8]) -> Result<Value, BadRequest> {
+    let value = BadRequest::json(body)?;
+    if value.is_object() { Ok(value) } else { Err(BadRequest::new("the body is not a JSON object")) }
+}
+
+/// The value at the end of a path of keys.
+pub(super) fn value_at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, key| value.get(key))
+}
+
+/// The text at the end of a path of keys. Platforms send an empty text for what they do not know.
+pub(super) fn text_at(value: &Value, path: &[&str]) -> Option<String> {
+    value_at(value, path)?.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+}
+
+/// Arguments as JSON, or as a text that holds JSON because a model wrote it; `None` when there are none.
+pub(super) fn arguments(value: Option<&Value>) -> Option<Arguments> {
+    match value? {
+        Value::Null => None,
+        Value::String(text) if text.trim().is_empty() => None,
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(Value::Null) => None,
+            Ok(value) => Some(Arguments::Json(value)),
+            Err(_) => Some(Arguments::Unreadable),
+        },
+        other => Some(Arguments::Json(other.clone())),
+    }
+}
+
+/// The arguments of a call that has none.
+pub(super) fn no_arguments() -> Arguments {
+    Arguments::Json(Value::Object(Map::new()))
+}
+
+/// A POST with a JSON body, as for [`super::Platform::sample`]: it never arrived, so its time is 0.
+pub(super) fn post(body: &Value) -> Inbound {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Inbound {
+        method: Method::POST,
+        function: None,
+        query: Vec::new(),
+        headers,
+        body: Bytes::from(body.to_string()),
+        received_at: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_body_must_be_an_object() {
+        for (body, problem) in [
+            ("[]", "the body is not a JSON object"),
+            ("null", "the body is not a JSON object"),
+            ("{\"secret\": x}", "the body is not valid JSON (line 1, column 12)"),
+            ("", "the body is not valid JSON (line 1, column 0)"),
+        ] {
+            assert_eq!(object(body.as_bytes()), Err(BadRequest::new(problem)), "{body}");
+        }
+        assert_eq!(object(b"\xff"), Err(BadRequest::new("the body is not valid JSON (line 1, column 1)")));
+        assert_eq!(object(b"{}"), Ok(json!({})));
+    }
+
+    #[test]
+    fn arguments_are_json_or_a_text_of_it() {
+        for (value, expected) in [
+            (json!(null), None),
+            (json!(""), None),
+            (json!(" \n"), None),
+            (json!("null"), None),
+            (json!("{\"a\": 1}"), Some(Arguments::Json(json!({"a": 1})))),
+            (json!("[1]"), Some(Arguments::Json(json!([1])))),
+            (json!("{\"a\": 1"), Some(Arguments::Unreadable)),
+            (json!("Bergen"), Some(Arguments::Unreadable)),
+            (json!({"a": 1}), Some(Arguments::Json(json!({"a": 1})))),
+            (json!(7), Some(Arguments::Json(json!(7)))),
+        ] {
+            assert_eq!(arguments(Some(&value)), expected, "{value}");
+        }
+        assert_eq!(arguments(None), None);
+    }
+
+    #[test]
+    fn an_empty_text_is_absent() {
+        let value = json!({"a": {"b": "x", "empty": "", "null": null, "number": 1}});
+        assert_eq!(text_at(&value, &["a", "b"]).as_deref(), Some("x"));
+        for path in
+            [&["a", "empty"][..], &["a", "null"], &["a", "number"], &["a", "none"], &["b", "b"], &["a"]]
+        {
+            assert_eq!(text_at(&value, path), None, "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! The actions of SWAIG: which exist, what their values look like, and what SignalWire would refuse.
+//!
+//! The strict forms are those of the published schema (`SWMLObject.json`, `$defs/Action` in signalwire/docs); the
+//! loose ones stand only in the SDK's source (`swaig_actions_generated.py` in signalwire/signalwire-python). The
+//! published schema rejects the loose ones while the engine is said to take them, so they are noted, not refused.
+
+mod shape;
+
+use serde_json::Value;
+
+use self::shape::{Fault, Form, Shape, below, check, loose, optional, required, strict};
+use super::{OwnFault, Sketch, Step};
+use crate::diagnostic::{Code, suggest};
+
+/// An action by its name, with the forms of its value.
+struct Action {
+    name: &'static str,
+    forms: &'static [Form],
+}
+
+const fn action(name: &'static str, forms: &'static [Form]) -> Action {
+    Action { name, forms }
+}
+
+const TRUE: &[Form] = &[strict(Shape::True)];
+const BOOL: &[Form] = &[strict(Shape::Bool)];
+const TEXT: &[Form] = &[strict(Shape::Text)];
+const NUMBER: &[Form] = &[strict(Shape::Number)];
+const OBJECT: &[Form] = &[strict(Shape::Object)];
+const SDK_BOOL: &[Form] = &[loose(Shape::Bool)];
+const SDK_TEXT: &[Form] = &[loose(Shape::Text)];
+const SDK_OBJECT: &[Form] = &[loose(Shape::Object)];
+const SDK_MILLISECONDS: &[Form] = &[loose(Shape::Whole(1, i64::MAX))];
+
+/// The published schema has a key or an object, the SDK a list of keys too.
+const UNSET: &[Form] = &[strict(Shape::Text), strict(Shape::Object), loose(Shape::List(TEXT))];
+
+/// Outside 0-900 the engine falls back to 300 seconds, which nobody means.
+const HOLD_SECONDS: Shape = Shape::Whole(0, 900);
+
+/// The key beside `SWML`: `true` leaves the AI for good. The SDK writes it as a text.
+const SWML_TRANSFER: &[Form] =
+    &[strict(Shape::Bool), loose(Shape::Word("true")), loose(Shape::Word("false"))];
+
+static ACTIONS: &[Action] = &[
+    action("SWML", &[strict(Shape::Object), loose(Shape::Text)]),
+    action("say", TEXT),
+    action("stop", TRUE),
+    action("hangup", TRUE),
+    action(
+        "hold",
+        &[
+            strict(HOLD_SECONDS),
+            strict(Shape::Fields(&[
+                required("timeout", &[strict(HOLD_SECONDS), loose(Shape::Time)]),
+                optional("step", SDK_TEXT),
+                optional("timeout_step", SDK_TEXT),
+            ])),
+            loose(Shape::Time),
+        ],
+    ),
+    action(
+        "toggle_functions",
+        &[strict(Shape::List(&[strict(Shape::Fields(&[
+            required("function", &[strict(Shape::Text), strict(Shape::List(TEXT))]),
+            // -1 toggles, 0 is off, more is a number of uses.
+            required("active", &[strict(Shape::Bool), loose(Shape::Whole(-1, i64::MAX))]),
+        ]))]))],
+    ),
+    action("set_global_data", OBJECT),
+    action("unset_global_data", UNSET),
+    action("set_meta_data", OBJECT),
+    action("unset_meta_data", UNSET),
+    action(
+        "playback_bg",
+        &[strict(Shape::Fields(&[required("file", TEXT), optional("wait", BOOL)])), loose(Shape::Text)],
+    ),
+    action("stop_playback_bg", TRUE),
+    action("user_input", TEXT),
+    action(
+        "context_switch",
+        &[
+            strict(Shape::Fields(&[
+                required("system_prompt", TEXT),
+                optional("user_prompt", TEXT),
+                optional("consolidate", BOOL),
+                optional("system_pom", SDK_OBJECT),
+                optional("user_pom", SDK_OBJECT),
+                optional("full_reset", SDK_BOOL),
+            ])),
+            // The prompt as an object model in place of a text.
+            loose(Shape::Fields(&[
+                required("system_pom", OBJECT),
+                optional("user_prompt", TEXT),
+                optional("user_pom", OBJECT),
+                optional("consolidate", BOOL),
+                optional("full_reset", BOOL),
+            ])),
+            loose(Shape::Text),
+        ],
+    ),
+    action("change_context", TEXT),
+    action("change_step", TEXT),
+    action(
+        "transfer",
+        &[loose(Shape::Text), loose(Shape::Fields(&[required("dest", TEXT), optional("summarize", BOOL)]))],
+    ),
+    action(
+        "wait_for_user",
+        &[loose(Shape::Bool), loose(Shape::Whole(0, i64::MAX)), loose(Shape::Word("answer_first"))],
+    ),
+    action("back_to_back_functions", &[loose(Shape::Bool), loose(Shape::Word("forever"))]),
+    action("extensive_data", SDK_BOOL),
+    action("functions_on_speaker_timeout", SDK_BOOL),
+    action("replace_in_history", &[loose(Shape::Text), loose(Shape::True)]),
+    action(
+        "settings",
+        &[loose(Shape::Fields(&[
+            optional("frequency-penalty", NUMBER),
+            optional("presence-penalty", NUMBER),
+            optional("max-tokens", &[strict(Shape::Whole(0, i64::MAX))]),
+            optional("top-p", NUMBER),
+            optional("temperature", NUMBER),
+            optional("confidence", NUMBER),
+            optional("barge-confidence", NUMBER),
+        ]))],
+    ),
+    action("end_of_speech_timeout", SDK_MILLISECONDS),
+    action("speech_event_timeout", SDK_MILLISECONDS),
+    action(
+        "add_dynamic_hints",
+        &[loose(Shape::List(&[
+            strict(Shape::Text),
+            strict(Shape::Fields(&[
+                required("hint", TEXT),
+                optional("pattern", TEXT),
+                optional("replace", TEXT),
+                optional("ignore_case", BOOL),
+            ])),
+        ]))],
+    ),
+    action("clear_dynamic_hints", &[loose(Shape::Fields(&[]))]),
+    action("user_event", SDK_OBJECT),
+];
+
+/// What SignalWire would refuse in a list of actions, or in a single one, and what only its SDK knows.
+pub(super) fn check_all(actions: &Sketch) -> Vec<OwnFault> {
+    let faults = match actions {
+        Sketch::List(items) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(index, item)| check_one(item, &[Step::Index(index)]))
+            .collect(),
+        single => check_one(single, &[]),
+    };
+    faults.into_iter().map(|fault| fault.own).collect()
+}
+
+/// The actions that SignalWire takes, as a list, and one line for each that it would not. Nothing is quoted that
+/// an upstream or a caller may have written.
+pub(super) fn admit(actions: Value) -> (Option<Value>, Vec<String>) {
+    let items = match actions {
+        Value::Array(items) => items,
+        single => vec![single],
+    };
+    let mut admitted = Vec::new();
+    let mut complaints = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        // An expression without a value leaves its action out.
+        if item.is_null() {
+            continue;
+        }
+        match check_one(&Sketch::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
+            Some(fault) => {
+                let reason = fault.unnamed.unwrap_or(fault.own.message);
+                complaints.push(format!("action {} is left out: {reason}", index + 1));
+            }
+            None => admitted.push(item),
+        }
+    }
+    ((!admitted.is_empty()).then_some(Value::Array(admitted)), complaints)
+}
+
+/// Checks one action: an object with one name, except that `transfer` may stand beside `SWML`.
+fn check_one(action: &Sketch, path: &[Step]) -> Vec<Fault> {
+    let entries = match action {
+        Sketch::Any => return Vec::new(),
+        Sketch::Object(entries) => entries,
+        _ => {
+            return vec![
+                Fault::new(Code::InvalidAction, path, "an action must be an object")
+                    .help(Some("such as `{ say = \"One moment.\" }`".into())),
+            ];
+        }
+    };
+    if entries.is_empty() {
+        return vec![
+            Fault::new(Code::InvalidAction, path, "an action must name what to do")
+                .help(Some("such as `{ say = \"One moment.\" }`".into())),
+        ];
+    }
+    let has_swml = entries.iter().any(|(name, _)| name == "SWML");
+    let mut first = None;
+    let mut faults = Vec::new();
+    for (name, value) in entries {
+        let path = below(path, Step::Key(name.clone()));
+        if has_swml && name == "transfer" {
+            faults.extend(check(SWML_TRANSFER, value, "`transfer` beside `SWML`", &path));
+            continue;
+        }
+        let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
+            faults.push(
+                Fault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
+                    .unnamed("its name is not that of an action")
+                    .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
+            );
+            continue;
+        };
+        match first {
+            None => first = Some(known.name),
+            Some(first) => faults.push(
+                Fault::new(Code::InvalidAction, &path, format!("`{name}` and `{first}` stand in one action"))
+                    .help(Some("give each action an object of its own in the list".into())),
+            ),
+        }
+        faults.extend(check_action(known, value, &path));
+    }
+    faults
+}
+
+fn check_action(action: &Action, value: &Sketch, path: &[Step]) -> Vec<Fault> {
+    let mut faults = check(action.forms, value, &format!("`{}`", action.name), path);
+    // SWML's flag taken for the action of the same name.
+    if action.name == "transfer" && matches!(value, Sketch::Known(Value::Bool(_))) {
+        for fault in &mut faults {
+            fault.own.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn key(name: &str) -> Step {
+        Step::Key(name.into())
+    }
+
+    /// A sketch of JSON in which `"{{}}"` is one expression, and other texts with `{{` have one in them.
+    fn sketch(value: &Value) -> Sketch {
+        match value {
+            Value::String(text) if text == "{{}}" => Sketch::Any,
+            Value::String(text) if text.contains("{{") => Sketch::Text,
+            Value::Array(items) => Sketch::List(items.iter().map(sketch).collect()),
+            Value::Object(entries) => {
+                Sketch::Object(entries.iter().map(|(key, value)| (key.clone(), sketch(value))).collect())
+            }
+            other => Sketch::Known(other.clone()),
+        }
+    }
+
+    fn faults(value: &Value) -> Vec<OwnFault> {
+        check_all(&sketch(value))
+    }
+
+    #[test]
+    fn every_published_form_passes() {
+        for action in [
+            json!({"SWML": {"version": "1.0.0", "sections": {}}}),
+            json!({"SWML": {}, "transfer": true}),
+            json!({"transfer": false, "SWML": "{{}}"}),
+            json!({"say": "Hi."}),
+            json!({"say": "Hi {{x}}."}),
+            json!({"say": "{{}}"}),
+            json!({"stop": true}),
+            json!({"hangup": "{{}}"}),
+            json!({"hold": 0}),
+            json!({"hold": 900}),
+            json!({"hold": 60.0}),
+            json!({"hold": {"timeout": 60}}),
+            json!({"hold": "{{}}"}),
+            json!({"toggle_functions": []}),
+            json!({"toggle_functions": [{"function": "a", "active": true}, {"function": ["a", "{{}}"], "active": "{{}}"}]}),
+            json!({"toggle_functions": ["{{}}"]}),
+            json!({"set_global_data": {"a": {"b": [1]}}}),
+            json!({"set_meta_data": {}}),
+            json!({"unset_global_data": "a"}),
+            json!({"unset_meta_data": {"a": 1}}),
+            json!({"playback_bg": {"file": "https://media.example.com/{{x}}.mp3", "wait": true}}),
+            json!({"stop_playback_bg": true}),
+            json!({"user_input": "x"}),
+            json!({"context_switch": {"system_prompt": "x", "user_prompt": "y", "consolidate": false}}),
+            json!({"change_context": "a"}),
+            json!({"change_step": "next"}),
+            json!("{{}}"),
+        ] {
+            assert_eq!(faults(&action), [], "{action}");
+            assert_eq!(faults(&json!([action])), [], "{action}");
+        }
+        assert_eq!(faults(&json!([])), []);
+        assert_eq!(faults(&json!([{"say": "a"}, "{{}}", {"stop": true}])), []);
+    }
+
+    #[test]
+    fn every_form_of_the_sdk_gets_one_note() {
+        for (action, path, subject) in [
+            (json!({"SWML": "{\"version\": \"1.0.0\"}"}), vec![key("SWML")], "this form of `SWML`"),
+            (
+                json!({"SWML": {}, "transfer": "true"}),
+                vec![key("transfer")],
+                "this form of `transfer` beside `SWML`",
+            ),
+            (json!({"hold": "5m"}), vec![key("hold")], "this form of `hold`"),
+            (json!({"hold": "{{x}}m"}), vec![key("hold")], "this form of `hold`"),
+            (
+                json!({"hold": {"timeout": "1:30"}}),
+                vec![key("hold"), key("timeout")],
+                "this form of `timeout` in `hold`",
+            ),
+            (
+                json!({"hold": {"timeout": 5, "step": "a"}}),
+                vec![key("hold"), key("step")],
+                "`step` in `hold`",
+            ),
+            (
+                json!({"toggle_functions": [{"function": "a", "active": -1}]}),
+                vec![key("toggle_functions"), Step::Index(0), key("active")],
+                "this form of `active` in an item of `toggle_functions`",
+            ),
+            (
+                json!({"unset_global_data": ["a"]}),
+                vec![key("unset_global_data")],
+                "this form of `unset_global_data`",
+            ),
+            (
+                json!({"unset_meta_data": ["a", "{{x}}"]}),
+                vec![key("unset_meta_data")],
+                "this form of `unset_meta_data`",
+            ),
+            (json!({"playback_bg": "https://x"}), vec![key("playback_bg")], "this form of `playback_bg`"),
+            (json!({"context_switch": "x"}), vec![key("context_switch")], "this form of `context_switch`"),
+            (
+                json!({"context_switch": {"system_pom": {}}}),
+                vec![key("context_switch")],
+                "this form of `context_switch`",
+            ),
+            (
+                json!({"context_switch": {"system_prompt": "x", "full_reset": true}}),
+                vec![key("context_switch"), key("full_reset")],
+                "`full_reset` in `context_switch`",
+            ),
+            (json!({"transfer": "sip:x"}), vec![key("transfer")], "`transfer`"),
+            (json!({"transfer": {"dest": "x", "summarize": true}}), vec![key("transfer")], "`transfer`"),
+            (json!({"transfer": "{{}}"}), vec![key("transfer")], "`transfer`"),
+            (json!({"wait_for_user": true}), vec![key("wait_for_user")], "`wait_for_user`"),
+            (json!({"wait_for_user": 2}), vec![key("wait_for_user")], "`wait_for_user`"),
+            (json!({"wait_for_user": "answer_first"}), vec![key("wait_for_user")], "`wait_for_user`"),
+            (
+                json!({"back_to_back_functions": "forever"}),
+                vec![key("back_to_back_functions")],
+                "`back_to_back_functions`",
+            ),
+            (json!({"extensive_data": false}), vec![key("extensive_data")], "`extensive_data`"),
+            (
+                json!({"functions_on_speaker_timeout": true}),
+                vec![key("functions_on_speaker_timeout")],
+                "`functions_on_speaker_timeout`",
+            ),
+            (json!({"replace_in_history": true}), vec![key("replace_in_history")], "`replace_in_history`"),
+            (json!({"settings": {"top-p": 0.5, "max-tokens": 9}}), vec![key("settings")], "`settings`"),
+            (
+                json!({"end_of_speech_timeout": 1}),
+                vec![key("end_of_speech_timeout")],
+                "`end_of_speech_timeout`",
+            ),
+            (
+                json!({"speech_event_timeout": "{{}}"}),
+                vec![key("speech_event_timeout")],
+                "`speech_event_timeout`",
+            ),
+            (
+                json!({"add_dynamic_hints": ["a", {"hint": "b", "ignore_case": true}]}),
+                vec![key("add_dynamic_hints")],
+                "`add_dynamic_hints`",
+            ),
+            (json!({"clear_dynamic_hints": {}}), vec![key("clear_dynamic_hints")], "`clear_dynamic_hints`"),
+            (json!({"user_event": {"a": 1}}), vec![key("user_event")], "`user_event`"),
+        ] {
+            let message =
+                format!("{subject} is known from SignalWire's SDK, but not from its published schema");
+            let [note] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
+            assert_eq!(
+                (note.code, &note.path, &note.message),
+                (Code::SdkOnlyAction, &path, &message),
+                "{action}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_signalwire_would_refuse_is_told_where_it_stands() {
+        let one = |action: Value, path: Vec<Step>, message: &str, help: Option<&str>| {
+            let [fault] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
+            assert_eq!(
+                (&fault.path, &*fault.message, fault.help.as_deref()),
+                (&path, message, help),
+                "{action}"
+            );
+            fault.code
+        };
+        for (action, path, message, help) in [
+            (
+                json!("say"),
+                vec![],
+                "an action must be an object",
+                Some("such as `{ say = \"One moment.\" }`"),
+            ),
+            (
+                json!("{{x}} y"),
+                vec![],
+                "an action must be an object",
+                Some("such as `{ say = \"One moment.\" }`"),
+            ),
+            (
+                json!([true]),
+                vec![Step::Index(0)],
+                "an action must be an object",
+                Some("such as `{ say = \"One moment.\" }`"),
+            ),
+            (
+                json!([{}]),
+                vec![Step::Index(0)],
+                "an action must name what to do",
+                Some("such as `{ say = \"One moment.\" }`"),
+            ),
+            (
+                json!([{"say": "x"}, {"say": "x", "hangup": true}]),
+                vec![Step::Index(1), key("hangup")],
+                "`hangup` and `say` stand in one action",
+                Some("give each action an object of its own in the list"),
+            ),
+            (json!({"hangup": false}), vec![key("hangup")], "`hangup` must be `true`", None),
+            (
+                json!({"hangup": "true"}),
+                vec![key("hangup")],
+                "`hangup` must be `true`",
+                Some("write it without the quotes"),
+            ),
+            (
+                json!({"stop": "{{x}}!"}),
+                vec![key("stop")],
+                "`stop` must be `true`",
+                Some("a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`"),
+            ),
+            (json!({"say": 5}), vec![key("say")], "`say` must be text", None),
+            (
+                json!({"hold": 901}),
+                vec![key("hold")],
+                "`hold` must be a whole number from 0 to 900, an object with `timeout` or a time such as `\"5m\"`",
+                None,
+            ),
+            (json!({"hold": {}}), vec![key("hold")], "`hold` needs the key `timeout`", None),
+            (
+                json!({"hold": {"timeout": 1.5}}),
+                vec![key("hold"), key("timeout")],
+                "`timeout` in `hold` must be a whole number from 0 to 900 or a time such as `\"5m\"`",
+                None,
+            ),
+            (
+                json!({"playback_bg": {"file": "x", "wiat": true}}),
+                vec![key("playback_bg"), key("wiat")],
+                "`wiat` is not a key of `playback_bg`",
+                Some("did you mean `wait`?"),
+            ),
+            (
+                json!({"playback_bg": {"wait": true}}),
+                vec![key("playback_bg")],
+                "`playback_bg` needs the key `file`",
+                None,
+            ),
+            (
+                json!([{"toggle_functions": [{"function": "a", "active": true}, {"function": "b", "active": "on"}]}]),
+                vec![Step::Index(0), key("toggle_functions"), Step::Index(1), key("active")],
+                "`active` in an item of `toggle_functions` must be true or false or a whole number, -1 or more",
+                None,
+            ),
+            (
+                json!({"toggle_functions": {"function": "a", "active": true}}),
+                vec![key("toggle_functions")],
+                "`toggle_functions` must be a list",
+                None,
+            ),
+            (
+                json!({"set_meta_data": [1]}),
+                vec![key("set_meta_data")],
+                "`set_meta_data` must be an object",
+                None,
+            ),
+            (
+                json!({"context_switch": {}}),
+                vec![key("context_switch")],
+                "`context_switch` needs the key `system_prompt`",
+                None,
+            ),
+            (
+                json!({"end_of_speech_timeout": 0}),
+                vec![key("end_of_speech_timeout")],
+                "`end_of_speech_timeout` must be a whole number, 1 or more",
+                None,
+            ),
+            (
+                json!({"settings": {"temprature": 1}}),
+                vec![key("settings"), key("temprature")],
+                "`temprature` is not a key of `settings`",
+                Some("did you mean `temperature`?"),
+            ),
+            (
+                json!({"clear_dynamic_hints": {"a": 1}}),
+                vec![key("clear_dynamic_hints"), key("a")],
+                "`a` is not a key of `clear_dynamic_hints`",
+                None,
+            ),
+            (
+                json!({"transfer": true}),
+                vec![key("transfer")],
+                "`transfer` must be text or an object with `dest`",
+                Some("as a flag, `transfer` stands in the same object as `SWML`"),
+            ),
+            (
+                json!({"SWML": {}, "transfer": "yes"}),
+                vec![key("transfer")],
+                "`transfer` beside `SWML` must be true or false, `\"true\"` or `\"false\"`",
+                None,
+            ),
+            (
+                json!({"back_to_back_functions": "always"}),
+                vec![key("back_to_back_functions")],
+                "`back_to_back_functions` must be true or false or `\"forever\"`",
+                None,
+            ),
+        ] {
+            assert_eq!(one(action, path, message, help), Code::InvalidAction);
+        }
+        let code = one(
+            json!([{"sya": "x"}]),
+            vec![Step::Index(0), key("sya")],
+            "`sya` is not an action of SWAIG",
+            Some("did you mean `say`?"),
+        );
+        assert_eq!(code, Code::UnknownAction);
+        // Of an unknown name beside a known one, only the unknown one is told.
+        assert_eq!(faults(&json!({"SWML": {}, "transfr": true})).len(), 1);
+    }
+
+    #[test]
+    fn at_call_time_what_does_not_fit_is_left_out_and_told() {
+        let good = json!([{"say": "x"}, {"hold": "5m"}]);
+        assert_eq!(admit(good.clone()), (Some(good), vec![]));
+        assert_eq!(admit(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));
+        assert_eq!(admit(Value::Null), (None, vec![]));
+        assert_eq!(admit(json!([])), (None, vec![]));
+        assert_eq!(admit(json!([null, {"say": "x"}, null])), (Some(json!([{"say": "x"}])), vec![]));
+
+        let hostile = json!([
+            {"say": "a"},
+            {"the secret": "the secret"},
+            {"say": ["the secret"]},
+            {"playback_bg": {"file": "x", "the secret": 1}},
+            {"say": "x", "hangup": true},
+            "the secret",
+            {"hangup": true},
+        ]);
+        let (value, complaints) = admit(hostile);
+        assert_eq!(value, Some(json!([{"say": "a"}, {"hangup": true}])));
+        assert_eq!(
+            complaints,
+            [
+                "action 2 is left out: its name is not that of an action",
+                "action 3 is left out: `say` must be text",
+                "action 4 is left out: `playback_bg` has a key that it does not take",
+                "action 5 is left out: `hangup` and `say` stand in one action",
+                "action 6 is left out: an action must be an object",
+            ]
+        );
+    }
+}

@@ -1,0 +1,438 @@
+//! VoiceDock (before: HMS Sovereign, Flireo): several calls per request, and events, on one URL.
+//!
+//! Wire facts are from doc.voicedock.ai, doc.hmsovereign.com and reference.flireo.com (webhooks, security, custom
+//! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
+//! each is answered in its own.
+
+use std::sync::Arc;
+
+use ::http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::auth::{SignatureFormat, SignedPart};
+use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Setting, Settings, payload};
+use crate::call::{Arguments, Call, Context, Outcome};
+
+const NAME: &str = "voicedock";
+
+/// The `message.type` of requests that carry calls; all others are events.
+const TOOL_CALLS: &str = "tool-calls";
+
+/// More calls than a model makes in one turn: a bound on what one request may set in motion.
+const MAX_CALLS: usize = 64;
+
+/// Which of the reply forms is used where several could be.
+const REPLY: Setting = Setting { key: "reply", values: &["results", "result", "direct"] };
+
+static SIGNATURE: SignatureFormat = SignatureFormat {
+    header: HeaderName::from_static("x-webhook-signature"),
+    prefix: "sha256=",
+    timestamp: HeaderName::from_static("x-webhook-timestamp"),
+    window_s: 300,
+    signed: &[SignedPart::Timestamp, SignedPart::Literal("."), SignedPart::Body],
+};
+
+/// VoiceDock assistants.
+#[derive(Debug)]
+pub(super) struct VoiceDock;
+
+impl Platform for VoiceDock {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// From "Declaration" of the custom tools guide.
+    fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
+        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let goes_on = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+        if starts && name.len() <= 64 && name.chars().all(goes_on) {
+            Ok(())
+        } else {
+            Err(
+                "VoiceDock takes up to 64 letters, digits, underscores and hyphens, a letter or underscore first",
+            )
+        }
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[REPLY]
+    }
+
+    fn signature(&self) -> Option<&'static SignatureFormat> {
+        Some(&SIGNATURE)
+    }
+
+    fn decode(
+        &self,
+        inbound: &Inbound,
+        settings: &Settings,
+        _: &dyn Functions,
+    ) -> Result<Decoded, BadRequest> {
+        if inbound.function.is_some() {
+            return Err(BadRequest::new(
+                "the URL names a function, but this platform has one URL for all of them",
+            ));
+        }
+        let body = Arc::new(payload::object(&inbound.body)?);
+        let Some((generation, entries)) = entries(&body)? else {
+            return Ok(Decoded::Answer(Answer::json(&json!({}))));
+        };
+        if entries.len() > MAX_CALLS {
+            return Err(BadRequest::new(format!("it carries more than {MAX_CALLS} calls")));
+        }
+        let ids = entries
+            .iter()
+            .map(|entry| entry.get(generation.id).filter(|id| !id.is_null()).cloned())
+            .collect();
+        let envelope = generation.envelope(&body);
+        let calls = entries
+            .iter()
+            .map(|entry| Call {
+                args: generation.arguments(entry),
+                context: Context {
+                    // An entry without a name calls the function without a name, which no route can answer.
+                    function: payload::text_at(entry, generation.function).unwrap_or_default(),
+                    id: payload::text_at(entry, &[generation.id]),
+                    raw: Arc::clone(&body),
+                    ..envelope.clone()
+                },
+            })
+            .collect();
+        let form = Form::from_setting(settings.get(REPLY.key));
+        Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
+    }
+
+    /// The documented error form. What another status than 200 would do is not documented.
+    fn refuse(&self, bad: &BadRequest) -> Answer {
+        Answer::json(&json!({"error": format!("The webhook could not be read: {bad}.")}))
+    }
+
+    fn sample(&self, function: &str, args: &Value) -> Inbound {
+        let mut inbound = payload::post(&json!({"message": {
+            "type": TOOL_CALLS,
+            "timestamp": "2026-01-01T00:00:00.000Z",
+            "call": {"id": "example-call", "type": "inbound_phone_call", "status": "in-progress"},
+            "phone_number": {"id": "example-number", "number": "+31200000001", "name": "example"},
+            "customer": {"number": "+31600000042"},
+            "assistant": {"metadata": {}},
+            "tool_call_list": [
+                {"id": "tool_example", "type": "function", "function": {"name": function, "arguments": args}}
+            ]
+        }}));
+        inbound.headers.insert("x-webhook-event", HeaderValue::from_static(TOOL_CALLS));
+        inbound
+    }
+}
+
+/// The generation of a request and its calls; `None` for an event.
+fn entries(body: &Value) -> Result<Option<(&'static Generation, &[Value])>, BadRequest> {
+    if let Some(list) = body.get(OLDEST.list).filter(|list| !list.is_null()) {
+        return OLDEST.entries(list).map(Some);
+    }
+    let Some(message) = body.get("message") else {
+        return match body.get("eventType") {
+            Some(Value::String(event)) if event != TOOL_CALLS => Ok(None),
+            _ => Err(BadRequest::new(format!("it has neither `message` nor `{}`", OLDEST.list))),
+        };
+    };
+    let Some(event) = message.get("type").and_then(Value::as_str) else {
+        return Err(BadRequest::new("`message.type` is not text"));
+    };
+    if event != TOOL_CALLS {
+        return Ok(None);
+    }
+    for generation in [&CURRENT, &CAMEL] {
+        if let Some(list) = message.get(generation.list).filter(|list| !list.is_null()) {
+            return generation.entries(list).map(Some);
+        }
+    }
+    Err(BadRequest::new(format!("`message` has neither `{}` nor `{}`", CURRENT.list, CAMEL.list)))
+}
+
+/// Where a generation of the format keeps what we need: paths into the body or into an entry of its list.
+#[derive(Debug)]
+struct Generation {
+    list: &'static str,
+    id: &'static str,
+    function: &'static [&'static str],
+    arguments: &'static [&'static str],
+    conversation: &'static [&'static str],
+    caller: &'static [&'static str],
+    called: &'static [&'static str],
+    metadata: &'static [&'static str],
+    /// The key of an id in the reply.
+    id_key: &'static str,
+}
+
+/// VoiceDock and HMS Sovereign.
+static CURRENT: Generation = Generation {
+    list: "tool_call_list",
+    id: "id",
+    function: &["function", "name"],
+    arguments: &["function", "arguments"],
+    conversation: &["message", "call", "id"],
+    caller: &["message", "customer", "number"],
+    called: &["message", "phone_number", "number"],
+    metadata: &["message", "assistant", "metadata"],
+    id_key: "tool_call_id",
+};
+
+/// Flireo, December 2025.
+static CAMEL: Generation = Generation {
+    list: "toolCallList",
+    called: &["message", "phoneNumber", "number"],
+    id_key: "toolCallId",
+    ..CURRENT
+};
+
+/// Flireo, August 2025; known by its list, which stands at the top.
+static OLDEST: Generation = Generation {
+    list: "tasksInitiated",
+    id: "taskId",
+    function: &["taskName"],
+    arguments: &["taskPayload"],
+    conversation: &["callId"],
+    caller: &["fromCaller"],
+    called: &["toAssistant"],
+    metadata: &["userMetadata"],
+    id_key: "toolCallId",
+};
+
+impl Generation {
+    fn entries<'b>(&'static self, list: &'b Value) -> Result<(&'static Self, &'b [Value]), BadRequest> {
+        match list {
+            Value::Array(entries) => Ok((self, entries)),
+            _ => Err(BadRequest::new(format!("`{}` is not a list", self.list))),
+        }
+    }
+
+    /// What all calls of one request share.
+    fn envelope(&self, body: &Value) -> Context {
+        Context {
+            platform: NAME,
+            conversation: payload::text_at(body, self.conversation),
+            caller: payload::text_at(body, self.caller),
+            called: payload::text_at(body, self.called),
+            metadata: payload::value_at(body, self.metadata).cloned().unwrap_or_default(),
+            ..Context::default()
+        }
+    }
+
+    /// An object by the documentation; a text with one in it is read too.
+    fn arguments(&self, entry: &Value) -> Arguments {
+        payload::arguments(payload::value_at(entry, self.arguments)).unwrap_or_else(payload::no_arguments)
+    }
+}
+
+/// The forms of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `{"results": [{id, result}]}`: the only one for several calls.
+    Results,
+    /// `{"result": …}`.
+    Result,
+    /// The object itself.
+    Direct,
+}
+
+impl Form {
+    fn from_setting(word: &str) -> Self {
+        match word {
+            "result" => Self::Result,
+            "direct" => Self::Direct,
+            _ => Self::Results,
+        }
+    }
+}
+
+/// Answers the calls of one request.
+#[derive(Debug)]
+struct Results {
+    id_key: &'static str,
+    /// The ids as they came, in the order of the calls; an entry without one is answered without one.
+    ids: Vec<Option<Value>>,
+    form: Form,
+}
+
+impl Encode for Results {
+    fn encode(&self, mut outcomes: Vec<Outcome>) -> Answer {
+        if self.form != Form::Results
+            && let [outcome] = outcomes.as_mut_slice()
+            && let Some(data) = unambiguous(outcome)
+        {
+            return Answer::json(&match self.form {
+                Form::Result => json!({"result": data}),
+                _ => data,
+            });
+        }
+        let results: Vec<Value> = self
+            .ids
+            .iter()
+            .zip(outcomes)
+            .map(|(id, outcome)| {
+                let mut entry = Map::new();
+                if let Some(id) = id {
+                    entry.insert(self.id_key.into(), id.clone());
+                }
+                entry.insert("result".into(), result(outcome));
+                Value::Object(entry)
+            })
+            .collect();
+        Answer::json(&json!({"results": results}))
+    }
+}
+
+/// No key for an error of one entry is documented, so a failure is told inside its result.
+fn result(outcome: Outcome) -> Value {
+    if outcome.failure.is_some() {
+        json!({"error": outcome.reply.into_text()})
+    } else {
+        outcome.reply.into_json()
+    }
+}
+
+/// Takes the data that can stand without its entry: an object that could not be read as another form.
+fn unambiguous(outcome: &mut Outcome) -> Option<Value> {
+    let data = outcome.reply.data.as_ref()?.as_object()?;
+    let ambiguous = ["results", "result", "error"].iter().any(|key| data.contains_key(*key));
+    if outcome.failure.is_some() || ambiguous { None } else { outcome.reply.data.take() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{FailureKind, Reply};
+    use crate::platform::tests::{Known, calls};
+
+    fn decode(body: &Value, reply: &str) -> Result<Decoded, BadRequest> {
+        let mut settings = Settings::defaults(&VoiceDock);
+        settings.set(&REPLY, reply);
+        VoiceDock.decode(&payload::post(body), &settings, &Known(&[]))
+    }
+
+    fn with_list(list: &Value) -> Value {
+        json!({"message": {"type": "tool-calls", "tool_call_list": list}})
+    }
+
+    fn ok(data: Value) -> Outcome {
+        Outcome { reply: Reply { data: Some(data), ..Reply::default() }, failure: None }
+    }
+
+    fn failed(text: &str) -> Outcome {
+        Outcome { reply: Reply::text(text), failure: Some(FailureKind::Timeout) }
+    }
+
+    #[test]
+    fn entries_that_lack_something_still_get_their_result_in_order() {
+        let body = with_list(&json!([
+            {"id": "a", "function": {"name": "f", "arguments": {"x": 1}}},
+            {"id": "b", "function": {"arguments": {}}},
+            null,
+            {"function": {"name": "f", "arguments": "{\"x\": 2}"}},
+            {"id": 7, "function": {"name": "f", "arguments": "two"}},
+            {"id": "", "function": {"name": "f"}},
+        ]));
+        let (calls, encoder) = calls(decode(&body, "results"));
+        let seen: Vec<_> = calls
+            .iter()
+            .map(|call| (call.context.id.as_deref(), call.context.function.as_str(), call.args.clone()))
+            .collect();
+        let object = |value: Value| Arguments::Json(value);
+        assert_eq!(
+            seen,
+            [
+                (Some("a"), "f", object(json!({"x": 1}))),
+                (Some("b"), "", object(json!({}))),
+                (None, "", object(json!({}))),
+                (None, "f", object(json!({"x": 2}))),
+                (None, "f", Arguments::Unreadable),
+                (None, "f", object(json!({}))),
+            ]
+        );
+        let answer = encoder.encode((0..6).map(|number| ok(json!(number))).collect());
+        let expected = json!({"results": [
+            {"tool_call_id": "a", "result": 0},
+            {"tool_call_id": "b", "result": 1},
+            {"result": 2},
+            {"result": 3},
+            {"tool_call_id": 7, "result": 4},
+            {"tool_call_id": "", "result": 5},
+        ]});
+        assert_eq!(answer, Answer::json(&expected));
+    }
+
+    #[test]
+    fn what_is_neither_calls_nor_an_event_is_refused() {
+        let many: Vec<_> = (0..=MAX_CALLS).map(|id| json!({"id": id, "function": {"name": "f"}})).collect();
+        for (body, problem) in [
+            (json!([]), "the body is not a JSON object"),
+            (json!({}), "it has neither `message` nor `tasksInitiated`"),
+            (json!({"eventType": "tool-calls"}), "it has neither `message` nor `tasksInitiated`"),
+            (json!({"message": "hello"}), "`message.type` is not text"),
+            (
+                json!({"message": {"type": "tool-calls"}}),
+                "`message` has neither `tool_call_list` nor `toolCallList`",
+            ),
+            (with_list(&json!({})), "`tool_call_list` is not a list"),
+            (json!({"tasksInitiated": 1}), "`tasksInitiated` is not a list"),
+            (with_list(&json!(many)), "it carries more than 64 calls"),
+        ] {
+            assert_eq!(decode(&body, "results").unwrap_err().problem, problem, "{body}");
+        }
+        let named = Inbound { function: Some("f".into()), ..VoiceDock.sample("f", &json!({})) };
+        assert!(VoiceDock.decode(&named, &Settings::defaults(&VoiceDock), &Known(&[])).is_err());
+        let answer = VoiceDock.refuse(&BadRequest::new("it is odd"));
+        assert_eq!(answer, Answer::json(&json!({"error": "The webhook could not be read: it is odd."})));
+    }
+
+    #[test]
+    fn the_short_forms_are_used_only_where_they_cannot_be_misread() {
+        let one = with_list(&json!([{"id": "a", "function": {"name": "f"}}]));
+        let long = |result: Value| json!({"results": [{"tool_call_id": "a", "result": result}]});
+        let object = json!({"found": true});
+        for (reply, outcome, expected) in [
+            ("results", ok(object.clone()), long(object.clone())),
+            ("result", ok(object.clone()), json!({"result": {"found": true}})),
+            ("direct", ok(object.clone()), object.clone()),
+            ("direct", ok(json!({"result": 1})), long(json!({"result": 1}))),
+            ("direct", ok(json!({"results": 1})), long(json!({"results": 1}))),
+            ("result", ok(json!({"error": 1})), long(json!({"error": 1}))),
+            ("direct", ok(json!([1])), long(json!([1]))),
+            ("result", ok(json!(null)), long(json!(null))),
+            ("direct", Outcome { reply: Reply::text("Hi."), failure: None }, long(json!("Hi."))),
+            ("direct", failed("Too slow."), long(json!({"error": "Too slow."}))),
+            (
+                "result",
+                Outcome { failure: Some(FailureKind::BadResponse), ..ok(object) },
+                long(json!({"error": "{\"found\":true}"})),
+            ),
+        ] {
+            let (_, encoder) = calls(decode(&one, reply));
+            assert_eq!(encoder.encode(vec![outcome]), Answer::json(&expected), "{reply}");
+        }
+        let two = with_list(&json!([{"id": "a"}, {"id": "b"}]));
+        let (_, encoder) = calls(decode(&two, "direct"));
+        let expected =
+            json!({"results": [{"tool_call_id": "a", "result": {}}, {"tool_call_id": "b", "result": {}}]});
+        assert_eq!(encoder.encode(vec![ok(json!({})), ok(json!({}))]), Answer::json(&expected));
+    }
+
+    #[test]
+    fn no_calls_have_no_results() {
+        let (calls, encoder) = calls(decode(&with_list(&json!([])), "direct"));
+        assert!(calls.is_empty());
+        assert_eq!(encoder.encode(Vec::new()), Answer::json(&json!({"results": []})));
+    }
+
+    #[test]
+    fn function_names_follow_the_rule() {
+        let longest = "a".repeat(64);
+        for name in ["a", "_a", "get-weather_2", &longest] {
+            assert!(VoiceDock.check_function_name(name).is_ok(), "{name}");
+        }
+        let too_long = "a".repeat(65);
+        for name in ["", "-a", "1a", "a b", "né", &too_long] {
+            assert!(VoiceDock.check_function_name(name).is_err(), "{name}");
+        }
+    }
+}

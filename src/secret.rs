@@ -1,0 +1,140 @@
+//! A string that never prints itself, and the masking of what must not be shown.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What stands in place of a secret or sensitive value wherever one would be shown.
+pub const HIDDEN: &str = "***";
+
+/// A resolved secret. `Debug` and `Display` show [`HIDDEN`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the place that sends or checks it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `candidate` is this secret, in a time that depends on neither.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        // Digests have one length, so that not even the secret's length shows in the time taken.
+        let ours = Sha256::digest(self.0.as_bytes());
+        let theirs = Sha256::digest(candidate);
+        ours.as_slice().ct_eq(theirs.as_slice()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// Texts to hide wherever a record is shown: secrets of the table and sensitive arguments.
+#[derive(Clone, Default)]
+pub struct Masks(Vec<String>);
+
+impl Masks {
+    /// Adds a text to hide, as it is and as it looks in a URL and inside a JSON string.
+    pub fn add(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let url = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let json = serde_json::Value::from(text).to_string();
+        let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        for form in [text, &url, &json[1..json.len() - 1], &form] {
+            if !self.0.iter().any(|known| known == form) {
+                self.0.push(form.to_owned());
+            }
+        }
+        // Longer texts first, so that a mask never leaves the rest of a longer one standing.
+        self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    }
+
+    /// All texts of `other` too.
+    pub fn extend(&mut self, other: &Self) {
+        for text in &other.0 {
+            self.add(text);
+        }
+    }
+
+    /// A hash of all texts together with `base`.
+    pub fn fingerprint(&self, base: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for text in std::iter::once(base).chain(self.0.iter().map(String::as_str)) {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+        hash.finalize().into()
+    }
+
+    /// `text` with everything that must not be shown replaced by [`HIDDEN`].
+    pub fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |shown, mask| {
+            if shown.contains(mask.as_str()) { shown.replace(mask.as_str(), HIDDEN) } else { shown }
+        })
+    }
+
+    /// `value` with everything that must not be shown replaced, numbers and booleans included.
+    pub fn hide_value(&self, value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            _ if self.0.is_empty() => value.clone(),
+            Value::String(text) => Value::String(self.hide(text)),
+            Value::Array(items) => items.iter().map(|item| self.hide_value(item)).collect(),
+            Value::Object(entries) => Value::Object(
+                entries.iter().map(|(key, value)| (self.hide(key), self.hide_value(value))).collect(),
+            ),
+            scalar if self.0.contains(&scalar.to_string()) => Value::from(HIDDEN),
+            scalar => scalar.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Masks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} masks", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_secret_never_prints_itself() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        assert!(secret.matches(b"hunter2"));
+        assert!(!secret.matches(b"hunter"));
+        assert!(!secret.matches(b""));
+    }
+
+    #[test]
+    fn masks_hide_a_text_in_each_of_its_spellings() {
+        let mut masks = Masks::default();
+        masks.add("a b\"c");
+        assert_eq!(masks.hide("a b\"c a%20b%22c a+b%22c a b\\\"c"), "*** *** *** ***");
+        masks.add("4711");
+        assert_eq!(
+            masks.hide_value(&json!({"pin": 4711, "x": [1, "is 4711"]})),
+            json!({"pin": "***", "x": [1, "is ***"]})
+        );
+    }
+}

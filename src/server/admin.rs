@@ -1,0 +1,73 @@
+//! The admin door: health and reload status. Never on the platforms' door.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::platform::auth::Login;
+use crate::reload::restart_needed;
+
+use super::App;
+
+/// The paths of the admin door; all but the two for probes need the login.
+pub(super) fn router(app: App) -> Router {
+    let guarded = Router::new()
+        .route("/status", get(status))
+        .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })
+        .layer(middleware::from_fn_with_state(app.clone(), log_in));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        // There is always a plan in force: without one the doors do not open, and a rejection never takes it away.
+        .route("/readyz", get(|| async { "ok\n" }))
+        .merge(guarded)
+        .with_state(app)
+}
+
+async fn log_in(State(app): State<App>, request: Request, next: Next) -> Response {
+    let plan = app.live.plan();
+    let Some(auth) = &plan.server.admin_auth else { return next.run(request).await };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let received_at = i64::try_from(since).unwrap_or(0);
+    match auth.verify(&Login { headers: request.headers(), body: &[], received_at }) {
+        Ok(()) => next.run(request).await,
+        Err(bad) => {
+            tracing::warn!("failed login at the admin door: {bad}");
+            let mut response =
+                (StatusCode::UNAUTHORIZED, Json(json!({"error": "the login is missing or wrong"})))
+                    .into_response();
+            if let Some(challenge) = auth.challenge() {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+    }
+}
+
+async fn status(State(app): State<App>) -> Json<Value> {
+    let running = app.live.running();
+    let plan = &running.plan;
+    let mut routes: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
+    routes.sort_unstable();
+    let rejected = app
+        .live
+        .rejected()
+        .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": app.started_at.to_string(),
+        "plan": {
+            "revision": plan.revision,
+            "loaded_at": running.loaded_at.to_string(),
+            "files": plan.files,
+            "routes": routes,
+        },
+        "rejected": rejected,
+        "restart_needed": restart_needed(&app.opened, plan),
+    }))
+}

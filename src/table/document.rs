@@ -1,0 +1,288 @@
+//! TOML text as a tree that knows where each key and value stands, and the way back from a string's content
+//! to its place in the file.
+
+use std::ops::Range;
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
+
+/// Something read, with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+/// A TOML value with its place.
+pub(crate) type Node = Located<Kind>;
+
+/// What a TOML value is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    String(String),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    Datetime(String),
+    List(Vec<Node>),
+    Table(Entries),
+}
+
+/// The entries of a table, in the order of the file.
+pub(crate) type Entries = Vec<(Located<String>, Node)>;
+
+impl Located<Kind> {
+    /// What to call this value in a message.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self.value {
+            Kind::String(_) => "a string",
+            Kind::Integer(_) => "an integer",
+            Kind::Float(_) => "a number",
+            Kind::Boolean(_) => "a boolean",
+            Kind::Datetime(_) => "a date",
+            Kind::List(_) => "a list",
+            Kind::Table(_) => "a table",
+        }
+    }
+
+    /// The value as JSON; dates become strings.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.value {
+            Kind::String(text) | Kind::Datetime(text) => Value::from(text.as_str()),
+            Kind::Integer(number) => Value::from(*number),
+            Kind::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
+            Kind::Boolean(truth) => Value::Bool(*truth),
+            Kind::List(items) => items.iter().map(Self::to_json).collect(),
+            Kind::Table(entries) => Value::Object(
+                entries.iter().map(|(key, node)| (key.value.clone(), node.to_json())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+
+    /// The string, if it is one.
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Kind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Parses a file. Syntax errors are all collected, and what could be read is given all the same.
+pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> Entries {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let range = error.span().unwrap_or(0..0);
+        let span = Span { file, start: range.start, end: range.end };
+        let (code, message, help) = in_our_words(error.message(), text, &range);
+        diagnostics.push(Diagnostic::new(code, span, message).help(help));
+    }
+    entries(table.get_ref(), file, diagnostics)
+}
+
+/// TOML's own errors quote values, which may be secrets, and speak in grammar; these are our words for them.
+fn in_our_words(theirs: &str, text: &str, range: &Range<usize>) -> (Code, String, &'static str) {
+    let key = text.get(range.clone()).unwrap_or("").trim();
+    let is_key = !key.is_empty()
+        && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | ' '));
+    if theirs.contains("duplicate key") || theirs.contains("duplicate") {
+        let message =
+            if is_key { format!("`{key}` is given twice") } else { "a key is given twice".to_owned() };
+        return (
+            Code::DuplicateName,
+            message,
+            "give each key once; TOML does not mix the spellings `args.city = …` and `[routes.x.args]` for one table: \
+             keep to one of them",
+        );
+    }
+    if theirs.contains("extend") || theirs.contains("dotted") || theirs.contains("inline table") {
+        return (
+            Code::TomlSyntax,
+            "this table is already complete and cannot be added to".to_owned(),
+            "a table is written in one place: either as `key = { … }`, or with dotted keys, or under its own [header]",
+        );
+    }
+    let (message, help) = if theirs.contains("string") || theirs.contains("quote") {
+        (
+            "a string is not closed or not valid here",
+            "close it on the same line with the quote it began with; texts of several lines stand between \"\"\" and \"\"\"",
+        )
+    } else if theirs.contains("escape") {
+        (
+            "this backslash escape is not valid TOML",
+            "write \\\\ for a backslash, or use single quotes, in which nothing is escaped",
+        )
+    } else if theirs.contains("key") {
+        (
+            "a key is missing or not valid here",
+            "a line is `key = value` or a [table.header]; keys with other characters than A-Z a-z 0-9 _ - stand in quotes",
+        )
+    } else if theirs.contains("array") || theirs.contains("`]`") || theirs.contains("bracket") {
+        (
+            "a list or header is not closed",
+            "close the list or the [header] with `]`, and part the items with commas",
+        )
+    } else if theirs.contains("`}`") || theirs.contains("table") {
+        (
+            "an inline table is not closed",
+            "close `{ key = value, … }` with `}`, and part the entries with commas",
+        )
+    } else if theirs.contains("newline") || theirs.contains("end of") || theirs.contains("unexpected") {
+        ("something stands after the value", "end the line after the value; a text stands in quotes")
+    } else {
+        (
+            "this is not valid TOML",
+            "a value is a \"string\" in quotes, a number, true or false, a [list] or an { inline = \"table\" }",
+        )
+    };
+    (Code::TomlSyntax, message.to_owned(), help)
+}
+
+fn entries(table: &DeTable<'_>, file: FileId, diagnostics: &mut Diagnostics) -> Entries {
+    table
+        .iter()
+        .map(|(key, value)| {
+            let range = key.span();
+            let key = Located {
+                value: key.get_ref().to_string(),
+                span: Span { file, start: range.start, end: range.end },
+            };
+            (key, node(value, file, diagnostics))
+        })
+        .collect()
+}
+
+fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostics) -> Node {
+    let range = value.span();
+    let span = Span { file, start: range.start, end: range.end };
+    let kind = match value.get_ref() {
+        DeValue::String(text) => Kind::String(text.to_string()),
+        DeValue::Boolean(truth) => Kind::Boolean(*truth),
+        DeValue::Datetime(date) => Kind::Datetime(date.to_string()),
+        DeValue::Integer(number) => {
+            let digits = number.as_str().replace('_', "");
+            match i64::from_str_radix(&digits, number.radix()) {
+                Ok(number) => Kind::Integer(number),
+                Err(_) => {
+                    diagnostics.push(
+                        Diagnostic::new(Code::WrongType, span, "this integer is too large")
+                            .help("integers lie between -9223372036854775808 and 9223372036854775807"),
+                    );
+                    Kind::Integer(0)
+                }
+            }
+        }
+        DeValue::Float(number) => match number.as_str().replace('_', "").parse::<f64>() {
+            Ok(number) if number.is_finite() => Kind::Float(number),
+            _ => {
+                diagnostics.push(
+                    Diagnostic::new(Code::WrongType, span, "this number cannot be used")
+                        .help("JSON has no inf and no nan; write an ordinary number"),
+                );
+                Kind::Float(0.0)
+            }
+        },
+        DeValue::Array(items) => Kind::List(items.iter().map(|item| node(item, file, diagnostics)).collect()),
+        DeValue::Table(table) => Kind::Table(entries(table, file, diagnostics)),
+    };
+    Located { value: kind, span }
+}
+
+/// The place in the file of a range inside the decoded content of the TOML string that stands at `token`.
+///
+/// `source` is the token as written, quotes and escapes included.
+pub(crate) fn place_in_string(source: &str, token: Span, range: Range<usize>) -> Span {
+    let quote = if source.starts_with("\"\"\"") || source.starts_with("'''") { 3 } else { 1 };
+    let basic = source.starts_with('"');
+    // A newline right after the opening of a multi-line string is not part of its content.
+    let opening = quote
+        + match source.get(quote..) {
+            Some(rest) if quote == 3 && rest.starts_with("\r\n") => 2,
+            Some(rest) if quote == 3 && rest.starts_with('\n') => 1,
+            _ => 0,
+        };
+    if quote == 1 && !basic && !source.starts_with('\'') {
+        return token;
+    }
+    let offset = |target: usize| -> usize {
+        let (mut written, mut decoded) = (opening, 0);
+        while decoded < target {
+            let Some(rest) = source.get(written..).filter(|rest| !rest.is_empty()) else { break };
+            let mut chars = rest.chars();
+            let first = chars.next().unwrap_or_default();
+            if !basic || first != '\\' {
+                written += first.len_utf8();
+                decoded += first.len_utf8();
+                continue;
+            }
+            match chars.next() {
+                Some(digits @ ('u' | 'U' | 'x')) => {
+                    let count = match digits {
+                        'u' => 4,
+                        'U' => 8,
+                        _ => 2,
+                    };
+                    let code = rest.get(2..2 + count).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                    decoded += code.and_then(char::from_u32).map_or(1, char::len_utf8);
+                    written += 2 + count;
+                }
+                Some(space) if space.is_ascii_whitespace() => {
+                    written +=
+                        rest[1..].find(|c: char| !c.is_ascii_whitespace()).map_or(rest.len(), |n| n + 1);
+                }
+                _ => {
+                    decoded += 1;
+                    written += 2;
+                }
+            }
+        }
+        written.min(source.len())
+    };
+    token.part(offset(range.start), offset(range.end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Sources;
+    use std::path::Path;
+
+    fn parsed(text: &str) -> (Entries, Vec<Diagnostic>) {
+        let mut diagnostics = Diagnostics::default();
+        let file = Sources::default().add(Path::new("t.toml"), text.to_owned());
+        let entries = parse(text, file, &mut diagnostics);
+        (entries, diagnostics.into_sorted())
+    }
+
+    #[test]
+    fn places_inside_strings_survive_escapes() {
+        for (text, content, expected) in [
+            (r#"a = "x {{y}}""#, "{{y}}", "{{y}}"),
+            (r#"a = "\"\u00e9\n {{y}} \t""#, "{{y}}", "{{y}}"),
+            ("a = '''\nfirst\n{{y}}'''", "{{y}}", "{{y}}"),
+            ("a = \"\"\"one \\\n   two {{y}}\"\"\"", "{{y}}", "{{y}}"),
+            ("a = 'c:\\{{y}}'", "{{y}}", "{{y}}"),
+        ] {
+            let (entries, faults) = parsed(text);
+            assert_eq!(faults, [], "{text}");
+            let node = &entries[0].1;
+            let start = node.as_str().unwrap().find(content).unwrap();
+            let token = &text[node.span.start..node.span.end];
+            let place = place_in_string(token, node.span, start..start + content.len());
+            assert_eq!(&text[place.start..place.end], expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_syntax_error_is_collected_and_never_quotes_a_value() {
+        let (_, faults) = parsed("password = \"hunter2\nlisten = = 3\n[a]\nb = 1\nb = 2\n");
+        assert!(faults.len() >= 3, "{faults:?}");
+        assert!(faults.iter().any(|fault| fault.code == Code::DuplicateName), "{faults:?}");
+        for fault in faults {
+            assert!(!format!("{fault:?}").contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What `routes.toml` may say: one struct per table, one field per key. No logic.
+//!
+//! Keys that the design names and this version does not have yet are listed after `later`.
+
+use crate::diagnostic::Diagnostics;
+
+use super::document::{Entries, Kind, Located, Node};
+use super::reader::{
+    Choice, FromNode, Key, Named, Said, not_yet, read, table, toml_table, unknown_key, wrong_type,
+};
+
+/// A list of strings with their places.
+pub(crate) type Strings = Vec<Located<String>>;
+
+toml_table! {
+    /// The main file, or an included one.
+    RawFile {
+        /// More files, as paths or patterns.
+        include: Strings,
+        /// Where and how the proxy listens.
+        server: RawServer,
+        /// Who may call, by platform name.
+        platforms: Named<RawPlatform>,
+        /// Whom routes call, by name.
+        upstreams: Named<Said<RawUpstream>>,
+        /// What holds for every route that does not say otherwise.
+        defaults: Said<RawDefaults>,
+        /// Constants that templates see as `vars.*`.
+        vars: Named<Kind>,
+        /// How each function is answered, by function name.
+        routes: Named<Said<RawRoute>>,
+    }
+    later ["events", "forms", "state"]
+}
+
+toml_table! {
+    /// `[server]`
+    RawServer {
+        /// The platforms' door: an IP address and a port, `"127.0.0.1:8080"` unless given.
+        listen: String,
+        /// The door for health and reload status; not opened unless given.
+        admin: String,
+        /// Who may open the admin door; needed when it is not on loopback.
+        admin_auth: Choice,
+        /// How changed files are noticed: `"events"` (default) or `"poll"`.
+        watch: String,
+        /// The address at which platforms reach this proxy.
+        public_url: String,
+        /// The largest body a platform may send; `"1MiB"` unless given.
+        max_body: String,
+    }
+    later ["tls", "trusted_proxies"]
+}
+
+toml_table! {
+    /// `[platforms.<name>]`: present means served.
+    RawPlatform {
+        /// How a caller proves to be the platform.
+        auth: Choice,
+        /// How long the platform waits for an answer.
+        deadline: String,
+        /// The inbound headers that templates see as `call.headers.*`.
+        headers: Strings,
+    }
+    rest options
+}
+
+toml_table! {
+    /// `[upstreams.<name>]`
+    RawUpstream {
+        /// What every path of this upstream is appended to.
+        base_url: String,
+        /// The credential that is put on every request.
+        auth: Choice,
+        /// Headers of every request.
+        headers: Named<String>,
+        /// The longest that one attempt may take.
+        timeout: String,
+        /// The largest body that is read, after decompression; `"4MiB"` unless given.
+        max_body: String,
+        /// Which redirects are followed: none unless `"same_origin"`.
+        redirects: String,
+    }
+    later ["tls", "retry", "breaker", "limit", "network", "hedge_after"]
+}
+
+toml_table! {
+    /// `[defaults]`
+    RawDefaults {
+        /// What is said on each kind of failure.
+        failure: Named<String>,
+        /// Headers of every request.
+        headers: Named<String>,
+    }
+}
+
+toml_table! {
+    /// `[routes.<function>]`
+    RawRoute {
+        /// What the function does, for the model.
+        description: String,
+        /// Which upstream the request goes to.
+        upstream: String,
+        /// Who may call it; every served platform unless given.
+        platforms: Strings,
+        /// The arguments, by name.
+        args: Named<RawArgument>,
+        /// A JSON Schema file in place of `args`.
+        args_schema: String,
+        /// What is sent.
+        request: RawRequest,
+        /// How the reply is read.
+        response: RawResponse,
+        /// What is taken out of the reply, by name.
+        extract: Named<RawExtract>,
+        /// What is answered: one case or a list of them.
+        reply: RawReplies,
+        /// What is said on each kind of failure.
+        failure: Named<String>,
+        /// The longest this call may take; it can only shorten the platform's deadline.
+        timeout: String,
+    }
+    later [
+        "steps", "streaming", "delivery", "remember", "cache", "stale_if_error", "repeat_window", "declare",
+        "dailybots", "tests", "idempotency_key", "limit",
+    ]
+}
+
+toml_table! {
+    /// `[routes.x.args.<name>]`
+    RawArgument {
+        /// `string`, `integer`, `number`, `boolean`, `array` or `object`.
+        type_name: String,
+        /// What it means, for the model.
+        description: String,
+        /// Whether a call without it is refused.
+        required: bool,
+        /// What it is when it is not given.
+        default: Kind,
+        /// The only values it may have.
+        enumeration: Vec<Located<Kind>>,
+        /// The least number.
+        min: Kind,
+        /// The greatest number.
+        max: Kind,
+        /// The fewest characters or items.
+        min_length: u64,
+        /// The most characters or items.
+        max_length: u64,
+        /// A regular expression that must be found in it.
+        pattern: String,
+        /// A named form such as `date` or `email`.
+        format: String,
+        /// What each item of an array is.
+        items: Box<RawArgument>,
+        /// What each key of an object is.
+        properties: Named<RawArgument>,
+        /// Whether its value is hidden wherever calls are shown.
+        sensitive: bool,
+    }
+    later ["allowed"]
+}
+
+toml_table! {
+    /// `[routes.x.request]`
+    RawRequest {
+        /// The method.
+        method: String,
+        /// What is appended to the upstream's `base_url`.
+        path: String,
+        /// The query, by parameter.
+        query: Named<Kind>,
+        /// Headers of this request.
+        headers: Named<String>,
+        /// A JSON body.
+        body: Kind,
+        /// A form body, by field.
+        form: Named<Kind>,
+        /// A template file that makes the body.
+        body_file: String,
+        /// The content type of a `body_file`.
+        content_type: String,
+    }
+}
+
+toml_table! {
+    /// `[routes.x.response]`
+    RawResponse {
+        /// `json` or `text`, whatever the upstream's content type says.
+        format: String,
+    }
+}
+
+/// `[routes.x.extract]`: a JSONPath, or a table with one and how to read it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawExtract {
+    pub(crate) path: Key<String>,
+    pub(crate) all: Key<bool>,
+    pub(crate) default: Key<Kind>,
+    pub(crate) required: Key<bool>,
+}
+
+toml_table! {
+    /// The long form of an extract.
+    RawExtractTable {
+        /// The JSONPath.
+        path: String,
+        /// Whether every match is taken, as a list.
+        all: bool,
+        /// What it is when nothing matches.
+        default: Kind,
+        /// Whether a reply without it is `bad_response`.
+        required: bool,
+    }
+}
+
+impl FromNode for RawExtract {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Kind::String(_) => Some(Self { path: read(node, diagnostics), ..Self::default() }),
+            Kind::Table(_) => {
+                let RawExtractTable { path, all, default, required } =
+                    FromNode::from_node(node, diagnostics)?;
+                Some(Self { path, all, default, required })
+            }
+            _ => wrong_type(node, "a JSONPath or a table with `path`", diagnostics),
+        }
+    }
+}
+
+/// `reply`: one case, or a list of cases.
+#[derive(Debug, Clone)]
+pub(crate) struct RawReplies(pub(crate) Vec<Located<RawReply>>);
+
+impl FromNode for RawReplies {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Kind::List(_) => FromNode::from_node(node, diagnostics).map(Self),
+            Kind::Table(_) => {
+                let value = RawReply::from_node(node, diagnostics)?;
+                Some(Self(vec![Located { value, span: node.span }]))
+            }
+            _ => wrong_type(node, "a table or a list of tables", diagnostics),
+        }
+    }
+}
+
+toml_table! {
+    /// One case of `reply`.
+    RawReply {
+        /// When this case holds; always unless given.
+        when: RawWhen,
+        /// Text for the model.
+        text: String,
+        /// JSON for the model.
+        data: Kind,
+        /// A template file that makes the text.
+        text_file: String,
+        /// A template file that makes the JSON.
+        data_file: String,
+        /// The most characters of the text; the rest is cut at a word.
+        max_chars: u64,
+    }
+    later ["dailybots"]
+    rest own
+}
+
+toml_table! {
+    /// `when` of a reply case; its conditions must all hold.
+    RawWhen {
+        /// A status, a class such as `"4xx"`, or a list of them.
+        status: Kind,
+        /// A JSONPath that must match something.
+        found: String,
+        /// A JSONPath that must match nothing.
+        missing: String,
+        /// Names and the value, or list of values, that each must have.
+        equals: Kind,
+        /// Names and the regular expression that must be found in each.
+        matches: Kind,
+        /// A kind of failure, a list of kinds, or `"any"`.
+        failure: Kind,
+    }
+    later ["failed"]
+}

@@ -1,0 +1,264 @@
+//! Reading typed values out of the tree, with a diagnostic for everything that does not fit.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+
+use super::document::{Entries, Kind, Located, Node};
+
+/// A key of a table: absent, there but unusable (which has been said), or read.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Key<T> {
+    #[default]
+    Absent,
+    Faulty,
+    Is(Located<T>),
+}
+
+impl<T> Key<T> {
+    /// The value, if it was read.
+    pub(crate) fn get(&self) -> Option<&Located<T>> {
+        match self {
+            Self::Is(located) => Some(located),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was written at all: a faulty key is not absent, and its lack must not be said again.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// The place of the value, if it was read.
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.get().map(|located| located.span)
+    }
+}
+
+/// A value that can be read out of a TOML value.
+pub(crate) trait FromNode: Sized {
+    /// The value, or `None` after a diagnostic has been pushed.
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self>;
+}
+
+/// A table whose keys are names that the user chose.
+#[derive(Debug, Clone)]
+pub(crate) struct Named<T>(pub(crate) Vec<(Located<String>, Key<T>)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// An entry together with what it says, without places: two entries that say the same are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Said<T> {
+    pub(crate) entry: T,
+    pub(crate) json: String,
+}
+
+impl<T: FromNode> FromNode for Said<T> {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        T::from_node(node, diagnostics).map(|entry| Self { entry, json: node.to_json().to_string() })
+    }
+}
+
+/// A choice: a table with exactly one key that names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub(crate) name: Located<String>,
+    pub(crate) node: Node,
+}
+
+pub(crate) fn read<T: FromNode>(node: &Node, diagnostics: &mut Diagnostics) -> Key<T> {
+    match T::from_node(node, diagnostics) {
+        Some(value) => Key::Is(Located { value, span: node.span }),
+        None => Key::Faulty,
+    }
+}
+
+pub(crate) fn wrong_type<T>(node: &Node, expected: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+    diagnostics.push(
+        Diagnostic::new(
+            Code::WrongType,
+            node.span,
+            format!("expected {expected}, found {}", node.type_name()),
+        )
+        .label(format!("expected {expected}"))
+        .maybe_help(match (&node.value, expected) {
+            (Kind::Integer(_) | Kind::Float(_) | Kind::Boolean(_), "a string") => {
+                Some("put it in quotes".to_owned())
+            }
+            _ => None,
+        }),
+    );
+    None
+}
+
+pub(crate) fn table<'a>(node: &'a Node, diagnostics: &mut Diagnostics) -> Option<&'a Entries> {
+    match &node.value {
+        Kind::Table(entries) => Some(entries),
+        _ => wrong_type(node, "a table", diagnostics),
+    }
+}
+
+pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
+    diagnostics.push(
+        Diagnostic::new(Code::UnknownKey, key.span, format!("there is no key `{}` here", key.value))
+            .label("unknown key")
+            .maybe_help(suggest(&key.value, known.iter().copied())),
+    );
+}
+
+pub(crate) fn not_yet(key: &Located<String>, diagnostics: &mut Diagnostics) {
+    diagnostics.push(
+        Diagnostic::new(Code::NotYet, key.span, format!("`{}` is not built yet in this version", key.value))
+            .label("not yet")
+            .help("take it out: it would have no effect, and nothing is ignored silently"),
+    );
+}
+
+/// The help for a key that must be there.
+pub(crate) fn missing_key(span: Span, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(Code::MissingKey, span, message).help(help)
+}
+
+impl FromNode for Kind {
+    fn from_node(node: &Node, _: &mut Diagnostics) -> Option<Self> {
+        Some(node.value.clone())
+    }
+}
+
+impl FromNode for String {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Kind::String(text) => Some(text.clone()),
+            _ => wrong_type(node, "a string", diagnostics),
+        }
+    }
+}
+
+impl FromNode for bool {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match node.value {
+            Kind::Boolean(truth) => Some(truth),
+            _ => wrong_type(node, "true or false", diagnostics),
+        }
+    }
+}
+
+impl FromNode for u64 {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match node.value {
+            Kind::Integer(number) if number >= 0 => Some(number.unsigned_abs()),
+            _ => wrong_type(node, "a whole number, 0 or more", diagnostics),
+        }
+    }
+}
+
+impl<T: FromNode> FromNode for Vec<Located<T>> {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let Kind::List(items) = &node.value else { return wrong_type(node, "a list", diagnostics) };
+        // Every item is looked at, so that one bad item hides no other.
+        let read: Vec<Option<Located<T>>> = items
+            .iter()
+            .map(|item| T::from_node(item, diagnostics).map(|value| Located { value, span: item.span }))
+            .collect();
+        read.into_iter().collect()
+    }
+}
+
+impl<T: FromNode> FromNode for Box<T> {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        T::from_node(node, diagnostics).map(Self::new)
+    }
+}
+
+impl<T: FromNode> FromNode for Named<T> {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let entries = table(node, diagnostics)?;
+        Some(Self(entries.iter().map(|(key, node)| (key.clone(), read(node, diagnostics))).collect()))
+    }
+}
+
+impl FromNode for Choice {
+    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let entries = table(node, diagnostics)?;
+        match entries.as_slice() {
+            [(name, node)] => Some(Self { name: name.clone(), node: node.clone() }),
+            [] => {
+                diagnostics.push(missing_key(
+                    node.span,
+                    "this names no scheme",
+                    "write one key that names it, for example `auth.bearer = { token = \"${TOKEN}\" }`",
+                ));
+                None
+            }
+            [_, (second, _), ..] => {
+                diagnostics.push(
+                    Diagnostic::new(Code::ConflictingKeys, second.span, "only one scheme can be chosen")
+                        .label("a second one")
+                        .help("keep one of them"),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
+///
+/// `later` names the keys of the design that are not built yet. `rest` takes every other key as it is, for
+/// tables whose keys depend on what the platforms declare.
+macro_rules! toml_table {
+    (
+        $(#[$meta:meta])*
+        $name:ident {
+            $($(#[doc = $doc:literal])* $field:ident: $kind:ty,)*
+        }
+        $(later [$($later:literal),* $(,)?])?
+        $(rest $rest:ident)?
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default)]
+        pub(crate) struct $name {
+            $($(#[doc = $doc])* pub(crate) $field: Key<$kind>,)*
+            $(
+                /// The keys that only a platform can judge.
+                pub(crate) $rest: Entries,
+            )?
+        }
+
+        impl $name {
+            /// The keys of this table.
+            pub(crate) const KEYS: &[&str] = &[$(toml_table!(@key $field)),*];
+        }
+
+        impl FromNode for $name {
+            fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+                let entries = table(node, diagnostics)?;
+                let mut this = Self::default();
+                for (key, value) in entries {
+                    $(if key.value == toml_table!(@key $field) {
+                        this.$field = read(value, diagnostics);
+                        continue;
+                    })*
+                    $($(if key.value == $later {
+                        not_yet(key, diagnostics);
+                        continue;
+                    })*)?
+                    $(
+                        this.$rest.push((key.clone(), value.clone()));
+                        continue;
+                    )?
+                    #[allow(unreachable_code, reason = "tables with a rest take every key")]
+                    unknown_key(key, Self::KEYS, diagnostics);
+                }
+                Some(this)
+            }
+        }
+    };
+    (@key type_name) => { "type" };
+    (@key enumeration) => { "enum" };
+    (@key $field:ident) => { stringify!($field) };
+}
+pub(crate) use toml_table;

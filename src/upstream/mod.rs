@@ -1,0 +1,69 @@
+//! The only code that speaks to upstreams: requests and responses as plain values, and two ways to carry them.
+//!
+//! Nothing here knows routes, templates or platforms.
+
+pub mod auth;
+pub mod http;
+pub mod message;
+mod phase;
+pub mod stub;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use thiserror::Error;
+
+pub use message::{Redirects, Request, Response, Target};
+
+/// A response on its way.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
+
+/// Carries requests to upstreams: over HTTP, or to canned answers.
+pub trait Transport: Send + Sync {
+    /// Sends `request` and reads the whole response, both before `deadline`.
+    fn send(&self, request: Request, deadline: Instant) -> Sending<'_>;
+}
+
+/// Why no response came back. Never carries a header value or a body.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// No answer before the deadline or the upstream's own timeout.
+    #[error("no answer within {after_ms} ms ({phase})")]
+    Timeout {
+        /// How long was waited, in milliseconds.
+        after_ms: u128,
+        /// What was waited for: `connecting`, `waiting for the response` or `reading the body`.
+        phase: &'static str,
+    },
+    /// No connection could be made: nothing was sent.
+    #[error("cannot connect: {detail}")]
+    Connect {
+        /// The system's words.
+        detail: String,
+    },
+    /// The connection was lost after the request began to be sent.
+    #[error("the connection was lost: {detail}")]
+    Lost {
+        /// The system's words.
+        detail: String,
+    },
+    /// What came back is not an HTTP response that can be read.
+    #[error("the response is not valid: {detail}")]
+    Invalid {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The body is longer than `max_body`.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The cap that was passed, in bytes.
+        limit: usize,
+    },
+    /// The client could not be built or the request not be formed: nothing was sent.
+    #[error("the request could not be sent: {detail}")]
+    Unsendable {
+        /// What stood in the way.
+        detail: String,
+    },
+}

@@ -1,0 +1,116 @@
+//! Answers requests with canned responses, for the tests of a table and for our own: no network, no clock.
+
+use std::fmt;
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::{Request, Response, Sending, Transport, TransportError};
+
+/// Gives canned answers and remembers what it was asked.
+pub struct StubTransport {
+    state: Mutex<State>,
+}
+
+type Answer = dyn FnMut(&Request) -> Result<Response, TransportError> + Send;
+
+struct State {
+    answer: Box<Answer>,
+    requests: Vec<Request>,
+}
+
+impl StubTransport {
+    /// Gives `answers` one after the other, whatever is asked; a request too many cannot be sent.
+    pub fn queued<A>(answers: A) -> Self
+    where
+        A: IntoIterator<Item = Result<Response, TransportError>, IntoIter: Send + 'static>,
+    {
+        let mut answers = answers.into_iter();
+        Self::answering(move |_| {
+            answers.next().unwrap_or_else(|| {
+                Err(TransportError::Unsendable { detail: "no canned answer is left".to_owned() })
+            })
+        })
+    }
+
+    /// Gives whatever `answer` makes of each request.
+    pub fn answering(
+        answer: impl FnMut(&Request) -> Result<Response, TransportError> + Send + 'static,
+    ) -> Self {
+        Self { state: Mutex::new(State { answer: Box::new(answer), requests: Vec::new() }) }
+    }
+
+    /// The requests so far, in the order in which they came, finished and signed.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A closure that panicked has failed its own test; the requests are still worth showing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for StubTransport {
+    fn send(&self, request: Request, _deadline: Instant) -> Sending<'_> {
+        let mut state = self.state();
+        let answer = (state.answer)(&request);
+        state.requests.push(request);
+        Box::pin(ready(answer))
+    }
+}
+
+impl fmt::Debug for StubTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StubTransport").field("requests", &self.state().requests).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::{Redirects, Target};
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, StatusCode};
+    use std::sync::Arc;
+
+    fn request(path: &str) -> Request {
+        let target =
+            Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects: Redirects::None };
+        Request {
+            target: Arc::new(target),
+            method: Method::GET,
+            url: format!("http://upstream{path}").parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    fn response(body: &str) -> Response {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Response { status: StatusCode::OK, headers: HeaderMap::new(), body }
+    }
+
+    #[tokio::test]
+    async fn gives_the_queued_answers_in_order_and_remembers_the_requests() {
+        let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
+
+        let first = stub.send(request("/a"), Instant::now()).await.unwrap();
+        let second = stub.send(request("/b"), Instant::now()).await.unwrap_err();
+        let third = stub.send(request("/c"), Instant::now()).await.unwrap_err();
+
+        assert_eq!(first.body, "one");
+        assert!(matches!(second, TransportError::TooLarge { limit: 10 }));
+        assert_eq!(third.to_string(), "the request could not be sent: no canned answer is left");
+        let paths: Vec<_> = stub.requests().iter().map(|request| request.url.path().to_owned()).collect();
+        assert_eq!(paths, ["/a", "/b", "/c"]);
+    }
+
+    #[tokio::test]
+    async fn answers_from_what_is_asked() {
+        let stub = StubTransport::answering(|request| Ok(response(request.url.path())));
+
+        assert_eq!(stub.send(request("/x"), Instant::now()).await.unwrap().body, "/x");
+        assert_eq!(stub.send(request("/y"), Instant::now()).await.unwrap().body, "/y");
+    }
+}

@@ -1,0 +1,696 @@
+//! Notices that files changed: says when something happened to a set of paths and it has been quiet since.
+//!
+//! It knows files and folders only, neither tables nor plans; whoever asks reads the files and compares.
+//!
+//! The folders are watched, not only the files, for files get replaced. Which folders a `Survey` finds out; it is
+//! taken anew, and the watches with it, just before [`Watcher::changed`] answers: so all that the caller reads
+//! after that is watched already, also what lies behind a link that has just been swapped.
+
+mod survey;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use survey::Survey;
+
+/// How long nothing must have happened before a change is reported.
+pub const QUIET: Duration = Duration::from_millis(200);
+/// How long after its first event a change is reported even though more keep coming.
+pub const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How often to look in poll mode, and wherever the system refuses to send events.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look although events are on: some changes (a mount, most network file systems) send none.
+const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The system tells.
+    Events,
+    /// Looking every so often, for file systems that send no events; see [`POLL_INTERVAL`].
+    Poll(Duration),
+}
+
+/// Watches a set of paths.
+///
+/// ```text
+/// load; watch(files read); loop { changed().await; load, compare, swap; watch(files read) }
+/// ```
+pub struct Watcher {
+    shared: Arc<Shared>,
+    /// Apart from `shared`, which notify's thread holds: dropping the watcher must drop this.
+    backend: Arc<Mutex<Backend>>,
+    /// Whether some folder could not be watched, so that looking has to make up for it.
+    blind: bool,
+    looked: Instant,
+}
+
+impl Watcher {
+    /// A watcher of nothing yet. If events are not to be had, it warns and polls.
+    pub fn new(mode: Mode) -> Self {
+        let now = Instant::now();
+        let (paths, survey) = Default::default();
+        let state = State { mode, paths, survey, noted: 0, answered: 0, first: now, last: now };
+        Self {
+            shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }),
+            backend: Arc::default(),
+            blind: false,
+            looked: now,
+        }
+    }
+
+    /// Watches these paths from now on, in place of those before: files and folders, whether they exist yet or
+    /// not. Of a folder every entry matters, but not what is inside its sub-folders.
+    ///
+    /// A set that differs from the one before counts as a change, for the files new to it may have changed
+    /// between being read and being watched.
+    pub fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let paths = paths.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
+        let mut state = self.shared.state();
+        if *state.paths != paths {
+            state.paths = Arc::new(paths);
+            drop(state);
+            self.shared.note();
+        }
+    }
+
+    /// Notices changes in this way from now on. Another way than before counts as a change.
+    pub fn set_mode(&mut self, mode: Mode) {
+        let mut state = self.shared.state();
+        if state.mode != mode {
+            state.mode = mode;
+            drop(state);
+            self.shared.note();
+        }
+    }
+
+    /// Ends when something has changed since it last ended, and nothing has for [`QUIET`] or it has gone on for
+    /// [`MAX_WAIT`]. What changes after that is kept for the next time. Dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        loop {
+            let Some((noted, due)) = self.shared.pending() else {
+                let wake = timeout_at(self.looked + self.interval(), self.shared.wake.notified());
+                if wake.await.is_err() {
+                    self.look().await;
+                }
+                continue;
+            };
+            if Instant::now() < due {
+                sleep_until(due).await;
+                if self.interval() < SAFETY_INTERVAL {
+                    self.look().await;
+                }
+                continue;
+            }
+            self.renew().await;
+            return self.shared.answer(noted);
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        match self.shared.state().mode {
+            Mode::Poll(interval) => interval,
+            Mode::Events if self.blind => POLL_INTERVAL,
+            Mode::Events => SAFETY_INTERVAL,
+        }
+    }
+
+    /// Compares what is there with what was there. Runs to its end even if the future is dropped, as does
+    /// `renew`; both leave the answer open, so that nothing is lost then.
+    async fn look(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let look = spawn_blocking(move || {
+            let paths = Arc::clone(&shared.state().paths);
+            let survey = Survey::of(&paths, SystemTime::now());
+            let mut state = shared.state();
+            if state.survey != survey {
+                state.survey = survey;
+                drop(state);
+                shared.note();
+            }
+        });
+        if let Err(error) = look.await {
+            tracing::warn!(%error, "cannot look for changed files: {error}");
+        }
+        self.looked = Instant::now();
+    }
+
+    /// Walks the paths anew and watches what is found there.
+    async fn renew(&mut self) {
+        let (shared, backend) = (Arc::clone(&self.shared), Arc::clone(&self.backend));
+        let renew = spawn_blocking(move || lock(&backend).renew(&shared));
+        self.blind = renew.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot watch files: {error}");
+            true
+        });
+        self.looked = Instant::now();
+    }
+}
+
+/// What the watcher and notify's thread share.
+struct Shared {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    /// What to watch, and how. Here, so that even a renewal whose future was dropped goes by the newest.
+    mode: Mode,
+    paths: Arc<BTreeSet<PathBuf>>,
+    /// What was there when last looked at. Decides which events count.
+    survey: Survey,
+    /// How many changes were noted. Those above `answered` are pending; `first` and `last` are their times.
+    noted: u64,
+    answered: u64,
+    first: Instant,
+    last: Instant,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn note(&self) {
+        let mut state = self.state();
+        state.last = Instant::now();
+        if state.noted == state.answered {
+            state.first = state.last;
+        }
+        state.noted += 1;
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn hear(&self, event: notify::Result<notify::Event>) {
+        let counts = match &event {
+            Ok(event) => event.need_rescan() || self.state().survey.concerns(event),
+            Err(error) => {
+                tracing::warn!(%error, "watching files: {error}");
+                true
+            }
+        };
+        if counts {
+            self.note();
+        }
+    }
+
+    /// The number of changes noted and when to report them, unless all are answered.
+    fn pending(&self) -> Option<(u64, Instant)> {
+        let state = self.state();
+        let due = (state.last + QUIET).min(state.first + MAX_WAIT);
+        (state.noted != state.answered).then_some((state.noted, due))
+    }
+
+    fn answer(&self, noted: u64) {
+        let mut state = self.state();
+        state.answered = noted;
+        state.first = state.last;
+    }
+}
+
+/// The system's side of it.
+#[derive(Default)]
+struct Backend {
+    notify: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    /// Whether some place could not be watched; kept to say so once.
+    refused: bool,
+}
+
+impl Backend {
+    /// Takes a new survey and watches its places. Says whether some place could not be watched.
+    fn renew(&mut self, shared: &Arc<Shared>) -> bool {
+        let (mode, paths) = {
+            let state = shared.state();
+            (state.mode, Arc::clone(&state.paths))
+        };
+        let now = SystemTime::now();
+        let survey = Survey::of(&paths, now);
+        shared.state().survey = survey.clone();
+        if mode != Mode::Events {
+            *self = Self::default();
+            return false;
+        }
+        let result = self.watch(survey.places(), shared);
+        if Survey::of(&paths, now) != survey {
+            // What came or went before it was watched has sent no event.
+            shared.note();
+        } else if let Err(error) = &result
+            && !self.refused
+        {
+            tracing::warn!(%error, "the system sends no events of some files, polling as well: {error}");
+        }
+        self.refused = result.is_err();
+        self.refused
+    }
+
+    /// Watches as many of the places as it can; the error is the first one.
+    fn watch(&mut self, places: BTreeSet<PathBuf>, shared: &Arc<Shared>) -> notify::Result<()> {
+        let notify = match &mut self.notify {
+            Some(notify) => notify,
+            none => {
+                let shared = Arc::clone(shared);
+                none.insert(notify::recommended_watcher(move |event| shared.hear(event))?)
+            }
+        };
+        // All are dropped first, not only those no longer wanted: a watch belongs to the folder that had the
+        // name once, and notify lets go of every name of that folder when it is told to forget one.
+        for place in &self.watched {
+            // Fails for those that were removed; they are gone already.
+            let _ = notify.unwatch(place);
+        }
+        self.watched = places;
+        let mut result = Ok(());
+        // From the root down, so that a folder swapped after its own turn is seen by the one above it.
+        for place in &self.watched {
+            result = result.and(notify.watch(place, RecursiveMode::NonRecursive));
+        }
+        result
+    }
+}
+
+/// Nothing is left half done where a lock is held, so one poisoned by a panic serves on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions, Permissions};
+    use std::io::Write as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::thread;
+
+    use futures_util::future::{FutureExt as _, join_all};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Only to end a test that would hang; shorter than [`SAFETY_INTERVAL`], which would hide lost events.
+    const GUARD: Duration = Duration::from_secs(10);
+    const MODES: [Mode; 2] = [Mode::Events, Mode::Poll(Duration::from_millis(20))];
+
+    /// A folder of its own for each test, removed afterwards.
+    pub(super) struct Scratch(pub(super) PathBuf);
+
+    impl Scratch {
+        pub(super) fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let name =
+                format!("jackfield-watch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        /// Writes a file, not young any more.
+        pub(super) fn file(&self, name: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "old").unwrap();
+            age(&path);
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn age(path: &Path) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
+    }
+
+    fn with(path: &Path, extension: &str) -> PathBuf {
+        path.with_extension(extension)
+    }
+
+    /// A watcher with nothing pending.
+    async fn settled<const N: usize>(mode: Mode, paths: [&Path; N]) -> Watcher {
+        let mut watcher = Watcher::new(mode);
+        watcher.watch(paths.map(Path::to_owned));
+        changed(&mut watcher, "the first watch").await;
+        assert_eq!(watcher.shared.pending(), None);
+        assert!(!watcher.blind, "polling would hide lost events");
+        watcher
+    }
+
+    async fn changed(watcher: &mut Watcher, what: &str) {
+        let mode = watcher.shared.state().mode;
+        timeout(GUARD, watcher.changed()).await.unwrap_or_else(|_| panic!("{mode:?}: {what} went unnoticed"));
+    }
+
+    async fn in_both_modes(test: impl AsyncFn(Mode)) {
+        tokio::join!(test(MODES[0]), test(MODES[1]));
+    }
+
+    fn noted(watcher: &Watcher) -> u64 {
+        watcher.shared.state().noted
+    }
+
+    #[tokio::test]
+    async fn every_way_of_saving_is_noticed() {
+        type Save = fn(&Path);
+        let ways: [(&str, Save); 9] = [
+            ("write in place", |file| fs::write(file, "new!").unwrap()),
+            ("append", |file| {
+                OpenOptions::new().append(true).open(file).unwrap().write_all(b"new").unwrap();
+            }),
+            ("same length and time", |file| {
+                fs::write(file, "new").unwrap();
+                age(file);
+            }),
+            ("rename over", |file| {
+                fs::write(with(file, "tmp"), "new").unwrap();
+                fs::rename(with(file, "tmp"), file).unwrap();
+            }),
+            ("backup and write", |file| {
+                fs::rename(file, with(file, "bak")).unwrap();
+                fs::write(file, "new").unwrap();
+                fs::remove_file(with(file, "bak")).unwrap();
+            }),
+            ("delete", |file| fs::remove_file(file).unwrap()),
+            ("delete and recreate", |file| {
+                fs::remove_file(file).unwrap();
+                fs::write(file, "new").unwrap();
+            }),
+            ("permissions", |file| fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap()),
+            ("link in its place", |file| {
+                fs::write(with(file, "other"), "new").unwrap();
+                fs::remove_file(file).unwrap();
+                symlink(with(file, "other"), file).unwrap();
+            }),
+        ];
+        let tries = MODES.iter().flat_map(|mode| ways.iter().map(move |way| (*mode, way)));
+        join_all(tries.map(async |(mode, (name, save))| {
+            let scratch = Scratch::new();
+            let file = scratch.file("conf/routes.toml");
+            let mut watcher = settled(mode, [&file]).await;
+            save(&file);
+            changed(&mut watcher, name).await;
+            // What took the file's place is watched as well.
+            fs::write(&file, "newer").unwrap();
+            changed(&mut watcher, &format!("a write after {name}")).await;
+        }))
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_file_written_under_another_name_is_noticed() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let file = scratch.file("inside/routes.toml");
+            let outside = scratch.0.join("outside.toml");
+            fs::hard_link(&file, &outside).unwrap();
+            let mut watcher = settled(mode, [&file]).await;
+            fs::write(&outside, "new!").unwrap();
+            changed(&mut watcher, "a write through another name").await;
+        })
+        .await;
+    }
+
+    /// As kubelet does it: a folder of the version, a link beside, renamed over `..data`.
+    fn mount(volume: &Path, version: &str) {
+        let data = volume.join(version);
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("routes.toml"), version).unwrap();
+        age(&data.join("routes.toml"));
+        symlink(version, volume.join("..data_tmp")).unwrap();
+        let before = fs::read_link(volume.join("..data"));
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+        if let Ok(before) = before {
+            fs::remove_dir_all(volume.join(before)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_swapped_config_map_is_noticed() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            mount(&scratch.0, "..2026_01_01");
+            let file = scratch.0.join("routes.toml");
+            symlink("..data/routes.toml", &file).unwrap();
+            let mut watcher = settled(mode, [&file]).await;
+            for version in ["..2026_01_02", "..2026_01_03"] {
+                mount(&scratch.0, version);
+                changed(&mut watcher, version).await;
+                assert_eq!(fs::read_to_string(&file).unwrap(), version);
+            }
+            fs::write(scratch.0.join("..data/routes.toml"), "new").unwrap();
+            changed(&mut watcher, "a write behind the links").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_swapped_on_the_way_is_noticed() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            for release in ["1", "2", "3"] {
+                scratch.file(&format!("{release}/conf/routes.toml"));
+            }
+            let current = scratch.0.join("current");
+            symlink("1", &current).unwrap();
+            let file = current.join("conf/routes.toml");
+            let mut watcher = settled(mode, [&file]).await;
+            symlink("2", scratch.0.join("next")).unwrap();
+            fs::rename(scratch.0.join("next"), &current).unwrap();
+            changed(&mut watcher, "a link swapped").await;
+            fs::rename(scratch.0.join("2"), scratch.0.join("old")).unwrap();
+            fs::rename(scratch.0.join("3"), scratch.0.join("2")).unwrap();
+            changed(&mut watcher, "a folder swapped").await;
+            fs::write(scratch.0.join("2/conf/routes.toml"), "new!").unwrap();
+            changed(&mut watcher, "a write in the new folder").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn entries_of_a_folder_are_noticed() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let file = scratch.file("routes.toml");
+            let old = scratch.file("templates/x/old.txt");
+            let folder = scratch.0.join("templates/x");
+            let mut watcher = settled(mode, [&file, &folder]).await;
+            fs::write(folder.join("new.txt"), "new").unwrap();
+            changed(&mut watcher, "a new file").await;
+            fs::write(&old, "new!").unwrap();
+            changed(&mut watcher, "a file written").await;
+            fs::remove_file(folder.join("new.txt")).unwrap();
+            changed(&mut watcher, "a file removed").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn folders_may_come_later_and_go_and_come_again() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let folder = scratch.0.join("etc/jackfield");
+            let file = folder.join("routes.toml");
+            let mut watcher = settled(mode, [&file]).await;
+            for round in ["first", "second"] {
+                fs::create_dir(scratch.0.join("etc")).unwrap();
+                changed(&mut watcher, "the outer folder").await;
+                fs::create_dir(&folder).unwrap();
+                changed(&mut watcher, "the inner folder").await;
+                watcher.watch([file.clone()]);
+                fs::write(&file, round).unwrap();
+                changed(&mut watcher, "the file").await;
+                fs::remove_dir_all(scratch.0.join("etc")).unwrap();
+                changed(&mut watcher, "the folder removed").await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_change_between_two_calls_is_kept() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let (file, other) = (scratch.file("routes.toml"), scratch.file("other/more.toml"));
+            let watcher = settled(mode, [&file]).await;
+            fs::write(&file, "new!").unwrap();
+            // The thread that hears of it is another one, and so is the one that calls next.
+            let mut watcher = thread::spawn(move || watcher).join().unwrap();
+            changed(&mut watcher, "a change between two calls").await;
+            assert_eq!(watcher.shared.pending(), None);
+            watcher.watch([file.clone(), other]);
+            assert!(watcher.shared.pending().is_some(), "new paths may have changed since they were read");
+            changed(&mut watcher, "another set of paths").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn reading_and_files_beside_are_no_change() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let file = scratch.file("conf/routes.toml");
+            let template = scratch.file("conf/templates/a.txt");
+            let folder = template.parent().unwrap();
+            let mut watcher = settled(mode, [&file, folder]).await;
+            let before = noted(&watcher);
+            for round in 0..50 {
+                fs::read(&file).unwrap();
+                fs::read(&template).unwrap();
+                assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+                File::open(scratch.0.join("conf")).unwrap();
+                fs::write(scratch.0.join("conf/jackfield.log"), format!("{round}")).unwrap();
+                fs::write(scratch.0.join("beside.txt"), format!("{round}")).unwrap();
+            }
+            // Events come in order: when this one is heard, all those before it have been.
+            symlink("nowhere", folder.join("sentinel")).unwrap();
+            changed(&mut watcher, "the sentinel").await;
+            assert_eq!(noted(&watcher) - before, 1, "{mode:?}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_change_is_reported_when_it_is_quiet_or_has_gone_on_for_long() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let file = scratch.file("routes.toml");
+            let mut watcher = settled(mode, [&file]).await;
+            fs::write(&file, "new!").unwrap();
+            changed(&mut watcher, "a write").await;
+            let last = watcher.shared.state().last;
+            assert!(last.elapsed() >= QUIET, "{mode:?}");
+
+            let stop = Arc::new(AtomicBool::new(false));
+            let writer = thread::spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    loop {
+                        let last = stop.load(Ordering::Relaxed);
+                        fs::write(&file, "newer").unwrap();
+                        if last {
+                            break;
+                        }
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+            changed(&mut watcher, "unending writing").await;
+            stop.store(true, Ordering::Relaxed);
+            writer.join().unwrap();
+            changed(&mut watcher, "the last write").await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn changed_may_be_dropped_and_called_again() {
+        in_both_modes(async |mode| {
+            let scratch = Scratch::new();
+            let file = scratch.file("routes.toml");
+            let mut watcher = settled(mode, [&file]).await;
+            fs::write(&file, "new!").unwrap();
+            let often =
+                async { while timeout(Duration::from_millis(5), watcher.changed()).await.is_err() {} };
+            timeout(GUARD, often).await.unwrap();
+            watcher.shared.note();
+            let (_, due) = watcher.shared.pending().unwrap();
+            sleep_until(due).await;
+            // Polled once, and dropped while the watches are being renewed.
+            if watcher.changed().now_or_never().is_none() {
+                assert!(watcher.shared.pending().is_some(), "{mode:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_mode_may_change() {
+        let scratch = Scratch::new();
+        let file = scratch.file("routes.toml");
+        let mut watcher = settled(MODES[0], [&file]).await;
+        for mode in [MODES[1], MODES[0]] {
+            watcher.set_mode(mode);
+            changed(&mut watcher, "another mode").await;
+            assert_eq!(lock(&watcher.backend).notify.is_some(), mode == Mode::Events);
+            fs::write(&file, format!("{mode:?}")).unwrap();
+            changed(&mut watcher, "a write in another mode").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn polling_makes_up_for_events_refused() {
+        let scratch = Scratch::new();
+        let file = scratch.file("routes.toml");
+        let mut watcher = settled(Mode::Events, [&file]).await;
+        *lock(&watcher.backend) = Backend::default();
+        watcher.blind = true;
+        fs::write(&file, "new!").unwrap();
+        changed(&mut watcher, "a write without events").await;
+    }
+
+    #[test]
+    fn errors_and_lost_events_count_and_many_are_one() {
+        let hear = |event| {
+            let watcher = Watcher::new(Mode::Events);
+            watcher.shared.hear(event);
+            watcher
+        };
+        use notify::event::{AccessKind, Event, EventKind, Flag};
+        assert_eq!(hear(Ok(Event::new(EventKind::Access(AccessKind::Any)))).shared.pending(), None);
+        assert!(hear(Err(notify::Error::generic("broken"))).shared.pending().is_some());
+        let watcher = hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        let (first, _) = watcher.shared.pending().unwrap();
+        for _ in 0..1000 {
+            watcher.shared.note();
+        }
+        watcher.shared.answer(first);
+        let (all, _) = watcher.shared.pending().expect("what comes while answering is kept");
+        watcher.shared.answer(all);
+        assert_eq!(watcher.shared.pending(), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_overflow_counts_as_a_change() {
+        let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let scratch = Scratch::new();
+        let file = scratch.file("routes.toml");
+        let beside = [scratch.0.join("a"), scratch.0.join("b")];
+        let mut watcher = settled(Mode::Events, [&file]).await;
+        {
+            // Holds up notify's thread, with events that would not count.
+            let _state = watcher.shared.state.lock().unwrap();
+            for _ in 0..limit.trim().parse::<u32>().unwrap().min(1 << 20) {
+                beside.iter().for_each(|path| fs::write(path, "x").unwrap());
+            }
+        }
+        changed(&mut watcher, "an overflow").await;
+    }
+
+    #[tokio::test]
+    async fn dropping_the_watcher_ends_its_thread() {
+        let scratch = Scratch::new();
+        let watcher = settled(Mode::Events, [&scratch.0]).await;
+        let shared = Arc::downgrade(&watcher.shared);
+        assert_eq!(shared.strong_count(), 2, "ours and notify's");
+        drop(watcher);
+        let ended = async {
+            while shared.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(GUARD, ended).await.expect("notify's thread goes on");
+    }
+}

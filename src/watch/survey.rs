@@ -1,0 +1,196 @@
+//! What is there: every entry on the way to the watched paths, with what tells one state of it from another.
+//!
+//! A path is walked part by part from the root down, through every link. The folders gone through are to be
+//! watched, but only the entry that the walk took there counts: a file replaced, the `..data` link swapped by
+//! Kubernetes, a folder renamed on the way are all seen, and a log written beside the table is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+
+/// Times of files are this coarse at worst: a file younger than this may change again and look the same.
+const COARSEST_TIME: Duration = Duration::from_secs(2);
+/// As many links on one path as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// All that was found on the way to the paths.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Survey {
+    /// Every entry that a walk went through, by its real path, and the entries of the folders it ended in.
+    entries: BTreeMap<PathBuf, Print>,
+    /// The real files and folders that the walks ended in.
+    ends: BTreeSet<PathBuf>,
+}
+
+impl Survey {
+    pub(super) fn of(paths: &BTreeSet<PathBuf>, now: SystemTime) -> Self {
+        let mut survey = Self::default();
+        for path in paths {
+            survey.walk(path, now);
+        }
+        survey
+    }
+
+    fn walk(&mut self, path: &Path, now: SystemTime) {
+        let (mut at, mut ahead, mut links) = (PathBuf::new(), path.to_owned(), 0);
+        loop {
+            let mut parts = ahead.components();
+            let Some(part) = parts.next() else { break };
+            let mut rest = parts.as_path().to_owned();
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => _ = at.pop(),
+                // Pushing a root replaces what was there, as a link to an absolute path does.
+                Component::Prefix(_) | Component::RootDir => at.push(part),
+                Component::Normal(name) => {
+                    let entry = at.join(name);
+                    let print = Print::of(&entry, now);
+                    self.entries.insert(entry.clone(), print.clone());
+                    match print {
+                        Print::Missing => return,
+                        Print::Link(_) if links == MAX_LINKS => return,
+                        Print::Link(target) => {
+                            links += 1;
+                            rest = target.join(rest);
+                        }
+                        Print::Folder(_) | Print::File { .. } => at = entry,
+                    }
+                }
+            }
+            ahead = rest;
+        }
+        if let Ok(folder) = fs::read_dir(&at) {
+            for entry in folder.flatten() {
+                self.entries.insert(entry.path(), Print::of(&entry.path(), now));
+            }
+        }
+        self.ends.insert(at);
+    }
+
+    /// What to watch. The folders tell of files replaced; the files, besides, of one written under another name
+    /// (mounted alone into a container, or hard-linked).
+    pub(super) fn places(&self) -> BTreeSet<PathBuf> {
+        let folders = self.entries.keys().filter_map(|entry| entry.parent());
+        folders.map(Path::to_owned).chain(self.ends.iter().cloned()).collect()
+    }
+
+    pub(super) fn concerns(&self, event: &notify::Event) -> bool {
+        // Our own reading must not count, or each reload would bring the next.
+        let written = AccessKind::Close(AccessMode::Write);
+        let reading = matches!(event.kind, EventKind::Access(access) if access != written);
+        let ours = |path: &PathBuf| {
+            self.entries.contains_key(path) || path.parent().is_some_and(|folder| self.ends.contains(folder))
+        };
+        !reading && (event.paths.is_empty() || event.paths.iter().any(ours))
+    }
+}
+
+/// What is compared to see that an entry changed.
+#[derive(Clone, Debug, PartialEq)]
+enum Print {
+    Missing,
+    Link(PathBuf),
+    /// Not its times: these change with every entry, and the entries that matter have prints of their own.
+    Folder(Inode),
+    File {
+        inode: Inode,
+        length: u64,
+        modified: Option<SystemTime>,
+        /// The status change, which also tells of a write that set the old time again. Seconds, nanoseconds.
+        changed: (i64, i64),
+        /// So young that the next write may leave the same times. Growing out of it counts as a change.
+        fresh: bool,
+    },
+}
+
+impl Print {
+    fn of(path: &Path, now: SystemTime) -> Self {
+        let Ok(metadata) = fs::symlink_metadata(path) else { return Self::Missing };
+        let (inode, changed) = inode(&metadata);
+        if metadata.is_symlink() {
+            return fs::read_link(path).map_or(Self::Missing, Self::Link);
+        }
+        if metadata.is_dir() {
+            return Self::Folder(inode);
+        }
+        let modified = metadata.modified().ok();
+        let age = modified.and_then(|modified| now.duration_since(modified).ok());
+        let fresh = age.is_none_or(|age| age < COARSEST_TIME);
+        Self::File { inode, length: metadata.len(), modified, changed, fresh }
+    }
+}
+
+/// Device, number, permissions.
+type Inode = (u64, u64, u32);
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> (Inode, (i64, i64)) {
+    use std::os::unix::fs::MetadataExt;
+    let inode = (metadata.dev(), metadata.ino(), metadata.mode());
+    (inode, (metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &Metadata) -> (Inode, (i64, i64)) {
+    Default::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::watch::tests::Scratch;
+
+    fn survey(path: PathBuf) -> Survey {
+        Survey::of(&BTreeSet::from([path]), SystemTime::now())
+    }
+
+    #[test]
+    fn a_walk_ends_in_the_real_file_and_notes_every_link_and_folder() {
+        let scratch = Scratch::new();
+        let root = fs::canonicalize(&scratch.0).unwrap();
+        fs::create_dir_all(root.join("releases/1/conf")).unwrap();
+        fs::write(root.join("releases/1/conf/a.toml"), "").unwrap();
+        symlink("./releases/../releases/1", root.join("current")).unwrap();
+        symlink(root.join("current/conf/a.toml"), root.join("table")).unwrap();
+        let survey = survey(scratch.0.join("table"));
+        assert_eq!(survey.ends, BTreeSet::from([root.join("releases/1/conf/a.toml")]));
+        for entry in ["table", "current", "releases", "releases/1", "releases/1/conf"] {
+            assert!(survey.entries.contains_key(&root.join(entry)), "{entry}");
+        }
+        let places = survey.places();
+        for place in ["", "releases", "releases/1", "releases/1/conf", "releases/1/conf/a.toml"] {
+            assert!(places.contains(&root.join(place)), "{place}");
+        }
+        assert!(places.contains(Path::new("/")));
+    }
+
+    #[test]
+    fn a_walk_ends_where_nothing_is() {
+        let scratch = Scratch::new();
+        let root = fs::canonicalize(&scratch.0).unwrap();
+        let missing = survey(root.join("conf/a.toml"));
+        assert_eq!(missing.entries[&root.join("conf")], Print::Missing);
+        assert!(missing.ends.is_empty() && missing.places().contains(&root));
+        symlink("loop", root.join("loop")).unwrap();
+        assert!(survey(root.join("loop/a.toml")).ends.is_empty());
+        assert_eq!(survey(PathBuf::new()).entries, BTreeMap::new());
+    }
+
+    #[test]
+    fn a_young_file_counts_once_more_when_it_is_no_longer_young() {
+        let scratch = Scratch::new();
+        let file = scratch.file("a.toml");
+        let now = fs::metadata(&file).unwrap().modified().unwrap();
+        let after = |seconds| Print::of(&file, now + Duration::from_secs(seconds));
+        assert_eq!(after(0), after(1));
+        assert_ne!(after(1), after(2));
+        assert_eq!(after(2), after(1000));
+        // A clock that is ahead of ours.
+        assert_eq!(Print::of(&file, now - Duration::from_secs(1000)), after(0));
+    }
+}
