@@ -38,22 +38,19 @@ pub(super) struct CallCommand {
     /// Render the request and send nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Start the sample API and point `[upstreams.demo]` at it.
-    #[arg(long)]
-    demo: bool,
 }
 
-pub(super) fn run(command: &CallCommand, path: PathBuf) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(call(command, path));
+    let code = runtime.block_on(call(command, path, demo));
     runtime.shutdown_background();
     code
 }
 
-async fn call(command: &CallCommand, path: PathBuf) -> anyhow::Result<ExitCode> {
+async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args: Value = serde_json::from_str(&command.args)
         .context("`--args` is not valid JSON; in a shell write --args '{\"city\": \"Oslo\"}'")?;
-    let demo = if command.demo { Some(super::serve::start_demo().await?) } else { None };
+    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
     let origin = Origin { path, demo };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,

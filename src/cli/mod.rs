@@ -12,21 +12,22 @@ use clap::{Parser, Subcommand};
 
 /// A declarative tool-routing proxy for voice-AI agents.
 #[derive(Debug, Parser)]
-#[command(name = "jackfield", version, args_conflicts_with_subcommands = true)]
+#[command(name = "jackfield", version)]
 struct Cli {
     /// The table.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
     config: PathBuf,
+    /// Start a small sample API on loopback and point `[upstreams.demo]` at it; for `serve` and `call`.
+    #[arg(long, global = true)]
+    demo: bool,
     #[command(subcommand)]
     command: Option<Command>,
-    #[command(flatten)]
-    serve: serve::Serve,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the platforms that the table names (the default).
-    Serve(serve::Serve),
+    Serve,
     /// Say everything that is wrong with the table.
     Check(check::Check),
     /// Call one function as a platform would, and print what happens.
@@ -37,10 +38,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => serve::run(&cli.serve, cli.config),
-        Some(Command::Serve(command)) => serve::run(&command, cli.config),
+        None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config),
-        Some(Command::Call(command)) => call::run(&command, cli.config),
+        Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
     };
     match done {
         Ok(code) => code,

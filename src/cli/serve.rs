@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,25 +22,17 @@ use crate::{demo, load::Loaded};
 
 use super::report;
 
-/// Arguments of `serve`.
-#[derive(Debug, Args)]
-pub(super) struct Serve {
-    /// Start a small sample API on loopback and point `[upstreams.demo]` at it.
-    #[arg(long)]
-    demo: bool,
-}
-
-pub(super) fn run(command: &Serve, path: PathBuf) -> anyhow::Result<ExitCode> {
+pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(command, path));
+    let code = runtime.block_on(serve(path, demo));
     // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(command: &Serve, path: PathBuf) -> anyhow::Result<ExitCode> {
-    let demo = if command.demo { Some(start_demo().await?) } else { None };
+async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
+    let demo = if demo { Some(start_demo().await?) } else { None };
     let origin = Origin { path, demo };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
