@@ -5,15 +5,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use thiserror::Error;
 
 use crate::call::{Call, FailureKind, Outcome, Reply};
 use crate::plan::arguments::{InvalidArguments, Validated};
-use crate::plan::extraction::Values;
 use crate::plan::replies::{PickError, Picked};
 use crate::plan::request::RequestError;
-use crate::plan::route::ReplyError;
-use crate::plan::{Plan, Reading, Route, Scope};
+use crate::plan::route::{ReplyError, Step};
+use crate::plan::{Brought, Plan, Route, Scope};
 use crate::platform::Platform;
 use crate::upstream::auth::CredentialError;
 use crate::upstream::{Request, Transport, TransportError};
@@ -25,12 +25,10 @@ pub struct Record {
     pub call: Call,
     /// The arguments after validation.
     pub validated: Option<Validated>,
-    /// The request as it was sent.
-    pub request: Option<Request>,
-    /// The reply as templates see it.
-    pub reading: Option<Reading>,
-    /// The extracted values, in the order of the route's extracts.
-    pub values: Values,
+    /// What the steps brought, in the order of the route's steps.
+    pub brought: Vec<Brought>,
+    /// How the steps went, in the same order.
+    pub steps: Vec<StepRecord>,
     /// The reply case that was taken, counted from 0.
     pub case: Option<usize>,
     /// Why values of the platform's own keys were left out of the reply.
@@ -41,10 +39,21 @@ pub struct Record {
     pub failure_error: Option<PickError>,
     /// What the call came to.
     pub outcome: Outcome,
-    /// How long the upstream took, if it was asked.
-    pub upstream_time: Option<Duration>,
     /// How long the whole call took.
     pub time: Duration,
+}
+
+/// How one step went.
+#[derive(Debug, Default)]
+pub struct StepRecord {
+    /// The request as it was sent; `None` when nothing was.
+    pub request: Option<Request>,
+    /// How long the upstream took, if it was asked.
+    pub time: Option<Duration>,
+    /// Whether its conditions did not hold.
+    pub skipped: bool,
+    /// Why it failed, if it did.
+    pub error: Option<CallError>,
 }
 
 /// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
@@ -162,28 +171,79 @@ pub async fn answer(call: Call, means: Means<'_>) -> Record {
 /// The sentence.
 async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Picked, CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
-    if let Some(template) = &route.request {
-        let mut request = template.render(&record.scope(means.now))?;
-        let deadline =
-            route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
-        if let Some(auth) = &template.upstream.auth {
-            auth.apply(&mut request, means.transport, deadline).await?;
+    let deadline =
+        route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
+    ask(route, Means { deadline, ..means }, record).await?;
+    let scope = record.scope(means.now);
+    let extracted = || route.extracted(&record.brought);
+    Ok(route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard())?)
+}
+
+/// Asks the route's steps in their order, those of a group together.
+async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(), CallError> {
+    while record.steps.len() < route.steps.len() {
+        let together = route.together(record.steps.len());
+        let scope = record.scope(means.now);
+        let asked = together.map(|index| {
+            let step = &route.steps[index];
+            let wanted = step.after_failure_of.is_none_or(|earlier| record.steps[earlier].error.is_some());
+            async move {
+                if wanted && step.when.holds(&scope) {
+                    send(step, route, scope, means).await
+                } else {
+                    (StepRecord { skipped: true, ..StepRecord::default() }, Brought::default())
+                }
+            }
+        });
+        for (step, brought) in join_all(asked).await {
+            record.steps.push(step);
+            record.brought.push(brought);
         }
-        let sent = Instant::now();
-        record.request = Some(request.clone());
-        let response = means.transport.send(request, deadline).await;
-        record.upstream_time = Some(sent.elapsed());
-        let reading = record.reading.insert(route.read(&response?));
-        record.values = route.extract(reading)?;
+        // A failure that no later step makes good is the call's; a status that a case names ends the asking.
+        for (step, went) in route.steps.iter().zip(&mut record.steps) {
+            if went.error.is_some() && !step.has_fallback {
+                return Err(went.error.take().unwrap_or(CallError::Panicked));
+            }
+        }
+        let last = record.scope(means.now).response();
+        if last.is_some_and(|reading| !(200..300).contains(&reading.status()))
+            && record.steps.last().is_some_and(|went| went.error.is_none() && !went.skipped)
+        {
+            break;
+        }
     }
-    let guard = means.platform.guard();
-    Ok(route.replies.pick(
-        &record.scope(means.now),
-        &route.extraction,
-        &record.values,
-        means.platform.name(),
-        guard,
-    )?)
+    // A fallback that was wanted but did not run leaves the failure standing.
+    let made_good = |failed: usize| {
+        route.steps.iter().zip(&record.steps).any(|(step, went)| {
+            step.after_failure_of == Some(failed) && !went.skipped && went.error.is_none()
+        })
+    };
+    let standing =
+        (0..record.steps.len()).find(|index| record.steps[*index].error.is_some() && !made_good(*index));
+    match standing.and_then(|index| record.steps[index].error.take()) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// One step: render, apply, send, read, extract.
+async fn send(step: &Step, route: &Route, scope: Scope<'_>, means: Means<'_>) -> (StepRecord, Brought) {
+    let (mut went, mut brought) = (StepRecord::default(), Brought::default());
+    let sent = async {
+        let mut request = step.request.render(&scope)?;
+        if let Some(auth) = &step.request.upstream.auth {
+            auth.apply(&mut request, means.transport, means.deadline).await?;
+        }
+        let started = Instant::now();
+        went.request = Some(request.clone());
+        let response = means.transport.send(request, means.deadline).await;
+        went.time = Some(started.elapsed());
+        let reading = brought.reading.insert(step.read(&response?));
+        brought.values = step.extract(reading, &route.replies)?;
+        Ok(())
+    };
+    went.error = sent.await.err();
+    (went, brought)
 }
 
 /// What is said on a failure: the route's case for it, else its text, else the defaults', else our own.
@@ -228,17 +288,25 @@ impl Record {
         Self {
             call,
             validated: None,
-            request: None,
-            reading: None,
-            values: Values::new(),
+            brought: Vec::new(),
+            steps: Vec::new(),
             case: None,
             dropped: Vec::new(),
             error: None,
             failure_error: None,
             outcome: Outcome { reply: Reply::default(), failure: None },
-            upstream_time: None,
             time: Duration::ZERO,
         }
+    }
+
+    /// Whether some request was rendered whole, whether or not it arrived.
+    pub fn was_rendered(&self) -> bool {
+        self.steps.iter().any(|step| step.request.is_some())
+    }
+
+    /// How long upstreams took, steps added up; `None` when none was asked.
+    pub fn upstream_time(&self) -> Option<Duration> {
+        self.steps.iter().filter_map(|step| step.time).reduce(|sum, time| sum + time)
     }
 
     /// The record of a call that ended in a fault of our own.
@@ -253,8 +321,7 @@ impl Record {
         Scope {
             args: self.validated.as_ref().map_or(&NOTHING, |validated| &validated.args),
             call: &self.call.context,
-            extracts: &self.values,
-            response: self.reading.as_ref(),
+            steps: &self.brought,
             now,
         }
     }

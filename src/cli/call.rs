@@ -101,7 +101,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     if command.explain || command.dry_run {
         print(&explain(&record, &plan, platform, command.dry_run));
     }
-    if command.dry_run && record.request.is_some() {
+    if command.dry_run && record.was_rendered() {
         return Ok(ExitCode::SUCCESS);
     }
     let failed = record.error.is_some();

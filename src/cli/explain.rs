@@ -6,8 +6,9 @@ use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::call::Arguments;
-use crate::flow::Record;
-use crate::plan::{Plan, Route};
+use crate::flow::{Record, StepRecord};
+use crate::plan::route::Step;
+use crate::plan::{Brought, Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
 
@@ -22,20 +23,23 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
         None => out.line("no route answers this function for this platform"),
         Some(route) => {
             out.arguments(record, route);
-            out.request(record, route, dry_run);
-            out.reply(record);
-            out.values(record, route);
+            if route.steps.is_empty() && record.validated.is_some() {
+                out.head("request", "none: the route answers by itself");
+            }
+            for ((step, went), brought) in route.steps.iter().zip(&record.steps).zip(&record.brought) {
+                out.step(step, went, brought, dry_run);
+            }
         }
     }
     if let Some(error) = &record.error
-        && !(dry_run && record.request.is_some())
+        && !(dry_run && record.was_rendered())
     {
         out.head("failed", &format!("{}: {error}", error.kind()));
     }
     if let Some(error) = &record.failure_error {
         out.line(&format!("the case for this failure could not be rendered: {error}"));
     }
-    if !(dry_run && record.request.is_some()) {
+    if !(dry_run && record.was_rendered()) {
         out.case(record, route);
     }
     out.text.trim_end().to_owned()
@@ -86,18 +90,39 @@ impl Explanation {
         }
     }
 
-    fn request(&mut self, record: &Record, route: &Route, dry_run: bool) {
-        let Some(request) = &record.request else {
-            if route.request.is_none() && record.validated.is_some() {
-                self.head("request", "none: the route answers by itself");
+    fn step(&mut self, step: &Step, went: &StepRecord, brought: &Brought, dry_run: bool) {
+        if let Some(name) = &step.name {
+            let how = if went.skipped { ": not asked, its conditions do not hold" } else { "" };
+            self.head("step", &format!("{name}{how}"));
+        }
+        if let Some(request) = &went.request {
+            let sent = if dry_run { " (not sent)" } else { "" };
+            self.head("request", &format!("{} {}{sent}", request.method, request.url));
+            self.headers(&request.headers);
+            if let Some(body) = &request.body {
+                self.body(body);
             }
-            return;
-        };
-        let sent = if dry_run { " (not sent)" } else { "" };
-        self.head("request", &format!("{} {}{sent}", request.method, request.url));
-        self.headers(&request.headers);
-        if let Some(body) = &request.body {
-            self.body(body);
+        }
+        if let Some(reading) = &brought.reading {
+            let took = went.time.map_or(0, |time| time.as_millis());
+            self.head("reply", &format!("status {} in {took} ms", reading.status()));
+            match reading.body() {
+                Value::String(text) => self.line(text),
+                body => self.json(body),
+            }
+        }
+        if !brought.values.is_empty() {
+            self.head("extracted", "");
+        }
+        for (name, value) in step.extraction.names().zip(&brought.values) {
+            let shown = match value {
+                Some(value) => self.masks.hide_value(value).to_string(),
+                None => "missing".to_owned(),
+            };
+            self.line(&format!("{name} = {shown}"));
+        }
+        if let Some(error) = went.error.as_ref().filter(|_| !dry_run) {
+            self.line(&format!("failed: {}: {error}", error.kind()));
         }
     }
 
@@ -112,29 +137,6 @@ impl Explanation {
         match serde_json::from_slice::<Value>(body) {
             Ok(json) => self.json(&json),
             Err(_) => self.line(&String::from_utf8_lossy(body)),
-        }
-    }
-
-    fn reply(&mut self, record: &Record) {
-        let Some(reading) = &record.reading else { return };
-        let took = record.upstream_time.map_or(0, |time| time.as_millis());
-        self.head("reply", &format!("status {} in {took} ms", reading.status()));
-        match reading.body() {
-            Value::String(text) => self.line(text),
-            body => self.json(body),
-        }
-    }
-
-    fn values(&mut self, record: &Record, route: &Route) {
-        if record.values.is_empty() {
-            return;
-        }
-        self.head("extracted", "");
-        for (name, value) in route.extraction.names().zip(&record.values) {
-            let shown = value
-                .as_ref()
-                .map_or_else(|| "missing".to_owned(), |value| self.masks.hide_value(value).to_string());
-            self.line(&format!("{name} = {shown}"));
         }
     }
 

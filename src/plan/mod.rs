@@ -29,7 +29,7 @@ use crate::upstream::Target;
 
 pub use route::Route;
 use template::TextSink;
-pub use template::{Reading, RenderError, Scope, Template};
+pub use template::{Brought, Reading, RenderError, Scope, Template};
 
 /// The compiled table.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use thiserror::Error;
 
 use crate::call::{FailureKind, Guard, Reply};
 
-use super::extraction::{Extraction, Values};
 use super::json_template::JsonTemplate;
 use super::jsonpath::JsonPath;
 use super::template::{JsonSink, RenderError, Scope, Template, TextSink, equal};
@@ -90,15 +89,15 @@ impl Replies {
         })
     }
 
-    /// The reply of the first case that holds, for a call that went well.
+    /// The reply of the first case that holds, for a call that went well. Without any case for that, the data is
+    /// everything that was `extracted`.
     ///
     /// # Errors
     /// There are cases but none holds, or the one that does cannot be rendered.
     pub fn pick(
         &self,
         scope: &Scope<'_>,
-        extraction: &Extraction,
-        values: &Values,
+        extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
         guard: Guard,
     ) -> Result<Picked, PickError> {
@@ -114,7 +113,7 @@ impl Replies {
         if some {
             return Err(PickError::NoCase);
         }
-        let data = guard.value(Value::Object(extraction.to_object(values)));
+        let data = guard.value(Value::Object(extracted()));
         Ok(Picked { case: None, reply: Reply { data: Some(data), ..Reply::default() } })
     }
 
@@ -146,8 +145,9 @@ impl StatusRange {
 }
 
 impl When {
-    fn holds(&self, scope: &Scope<'_>) -> bool {
-        let reply = scope.response;
+    /// Whether all conditions hold. The kinds of failure are the caller's to look at.
+    pub(crate) fn holds(&self, scope: &Scope<'_>) -> bool {
+        let reply = scope.response();
         let status = || {
             let status = reply.map(|reply| reply.status());
             status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))

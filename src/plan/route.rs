@@ -9,9 +9,9 @@ use crate::upstream::Response;
 
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
-use super::replies::Replies;
+use super::replies::{Replies, When};
 use super::request::RequestTemplate;
-use super::{FailureTexts, Reading};
+use super::{Brought, FailureTexts, Reading};
 
 /// How one function is answered, compiled.
 #[derive(Debug)]
@@ -24,12 +24,9 @@ pub struct Route {
     pub platforms: Option<Vec<&'static str>>,
     /// What it takes.
     pub arguments: Arguments,
-    /// What is sent; `None`: the route answers by itself.
-    pub request: Option<RequestTemplate>,
-    /// How the reply's body is read, whatever its content type says.
-    pub format: Option<Format>,
-    /// What is taken out of the reply.
-    pub extraction: Extraction,
+    /// What is asked of upstreams, in order; none: the route answers by itself. A route with a `request` has one
+    /// step without a name.
+    pub steps: Vec<Step>,
     /// What is answered.
     pub replies: Replies,
     /// What is said on a failure that no case is for.
@@ -68,7 +65,28 @@ pub enum ReplyError {
     Missing(String),
 }
 
-impl Route {
+/// One request of a route, and what is taken out of its reply.
+#[derive(Debug)]
+pub struct Step {
+    /// The name; `None`: the only request of the route.
+    pub name: Option<String>,
+    /// Steps that stand side by side with the same group are asked at the same time.
+    pub group: Option<String>,
+    /// The step whose failure this one makes good.
+    pub(crate) after_failure_of: Option<usize>,
+    /// Whether some later step makes a failure of this one good.
+    pub(crate) has_fallback: bool,
+    /// The conditions under which it is asked.
+    pub(crate) when: When,
+    /// What is sent.
+    pub request: RequestTemplate,
+    /// How the reply's body is read, whatever its content type says.
+    pub format: Option<Format>,
+    /// What is taken out of the reply.
+    pub extraction: Extraction,
+}
+
+impl Step {
     /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
     /// what came.
     pub fn read(&self, response: &Response) -> Reading {
@@ -91,9 +109,10 @@ impl Route {
     /// # Errors
     /// A status outside of 200-299, a body that cannot be read, or a required value that is not there, unless a
     /// case names the status.
-    pub fn extract(&self, reading: &Reading) -> Result<Values, ReplyError> {
+    pub fn extract(&self, reading: &Reading, replies: &Replies) -> Result<Values, ReplyError> {
         let status = reading.status();
-        let named = self.replies.names_status(status);
+        // A step with a fallback fails by its status even if a case names it: the fallback is asked first.
+        let named = !self.has_fallback && replies.names_status(status);
         if !named && !(200..300).contains(&status) {
             return Err(ReplyError::Status(status));
         }
@@ -105,6 +124,35 @@ impl Route {
             Some(name) if !named => Err(ReplyError::Missing(name.to_owned())),
             _ => Ok(values),
         }
+    }
+}
+
+impl Route {
+    /// Everything that was extracted, by name; with named steps an object for each step that brought something.
+    pub fn extracted(&self, brought: &[Brought]) -> Map<String, Value> {
+        let mut out = Map::new();
+        for (step, brought) in self.steps.iter().zip(brought) {
+            let values = step.extraction.to_object(&brought.values);
+            match &step.name {
+                None => out.extend(values),
+                Some(name) if !values.is_empty() => {
+                    out.insert(name.clone(), Value::Object(values));
+                }
+                Some(_) => {}
+            }
+        }
+        out
+    }
+
+    /// The steps that are asked together with the one at `first`: those of its group that follow it directly.
+    pub fn together(&self, first: usize) -> std::ops::Range<usize> {
+        let group = self.steps.get(first).and_then(|step| step.group.as_ref());
+        let more = self
+            .steps
+            .iter()
+            .skip(first + 1)
+            .take_while(|step| group.is_some() && step.group.as_ref() == group);
+        first..first + 1 + more.count()
     }
 
     /// Whether `platform` may call it.

@@ -211,7 +211,7 @@ fn finish(record: Record, platform: &str) -> Outcome {
     let function = record.call.context.function.escape_debug();
     let conversation = record.call.context.conversation.as_deref().unwrap_or_default().escape_debug();
     let ms = record.time.as_millis();
-    let upstream_ms = record.upstream_time.map(|time| time.as_millis());
+    let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
     match &record.error {
         None => tracing::info!(

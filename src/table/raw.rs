@@ -113,6 +113,8 @@ toml_table! {
         response: RawResponse,
         /// What is taken out of the reply, by name.
         extract: Named<RawExtract>,
+        /// Several requests, in order, in place of `request`.
+        steps: Vec<Located<RawStep>>,
         /// What is answered: one case or a list of them.
         reply: RawReplies,
         /// What is said on each kind of failure.
@@ -121,7 +123,7 @@ toml_table! {
         timeout: String,
     }
     later [
-        "steps", "streaming", "delivery", "remember", "cache", "stale_if_error", "repeat_window", "declare",
+        "streaming", "delivery", "remember", "cache", "stale_if_error", "repeat_window", "declare",
         "dailybots", "tests", "idempotency_key", "limit",
     ]
 }
@@ -180,6 +182,26 @@ toml_table! {
         body_file: String,
         /// The content type of a `body_file`.
         content_type: String,
+    }
+}
+
+toml_table! {
+    /// One of `[[routes.x.steps]]`.
+    RawStep {
+        /// The name, by which later steps and replies see what it brings.
+        name: String,
+        /// Steps side by side with the same group are asked at the same time.
+        group: String,
+        /// When it is asked; always unless given.
+        when: RawWhen,
+        /// Which upstream the request goes to; the route's unless given.
+        upstream: String,
+        /// What is sent.
+        request: RawRequest,
+        /// How the reply is read.
+        response: RawResponse,
+        /// What is taken out of the reply, by name.
+        extract: Named<RawExtract>,
     }
 }
 
@@ -278,8 +300,9 @@ toml_table! {
         equals: Kind,
         /// Names and the regular expression that must be found in each.
         matches: Kind,
-        /// A kind of failure, a list of kinds, or `"any"`.
+        /// A kind of failure, a list of kinds, or `"any"`; in a reply case only.
         failure: Kind,
+        /// The name of a step that must have failed; in a step only.
+        failed: String,
     }
-    later ["failed"]
 }

@@ -7,6 +7,7 @@ mod request;
 mod routes;
 mod secrets;
 mod server;
+mod steps;
 mod upstreams;
 mod values;
 
@@ -24,7 +25,7 @@ use crate::table::document::{Kind, Located, Node, place_in_string};
 use crate::table::reader::{Key, Named};
 use crate::table::{Dependencies, Table};
 
-use super::template::{Compiler, Fields, Names, Origin, Template, TemplateText};
+use super::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
 use super::{FailureTexts, Plan};
 
 pub use secrets::Environment;
@@ -72,7 +73,7 @@ pub(crate) fn compile(
     let server = context.server(diagnostics);
     let platforms = context.platforms(server.as_ref(), diagnostics);
     context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
-    let names = context.names(&Fields::Leaf, &[], false);
+    let names = context.names(&Fields::Leaf, &[], 0);
     let failure_texts = context.failure_texts(&table.defaults.failure, &names, diagnostics);
     let shared = context.shared_headers(diagnostics);
     let upstreams = context.upstreams(&shared, diagnostics);
@@ -146,8 +147,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn names<'n>(&'n self, args: &'n Fields, extracts: &'n [String], replied: bool) -> Names<'n> {
-        Names { args, extracts, replied, headers: &self.headers, vars: &self.vars }
+    fn names<'n>(&'n self, args: &'n Fields, steps: &'n [StepNames], before: usize) -> Names<'n> {
+        Names { args, steps, before, headers: &self.headers, vars: &self.vars }
     }
 
     /// Compiles a string of the table as a template.

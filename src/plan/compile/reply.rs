@@ -74,7 +74,15 @@ impl Context<'_> {
         let before = diagnostics.len();
         let RawReply { when, text, data, text_file, data_file, max_chars, own } = &raw.value;
         let when = match when.get() {
-            Some(when) => self.when(&when.value, names, has_request, diagnostics),
+            Some(when) => {
+                if let Some(failed) = when.value.failed.get() {
+                    diagnostics.push(
+                        Diagnostic::new(Code::UnknownKey, failed.span, "`failed` names a step, and belongs into a step's `when`")
+                            .help("in a reply case write the kind of failure: `when.failure = \"timeout\"`, or \"any\""),
+                    );
+                }
+                self.when(&when.value, names, has_request, diagnostics)
+            }
             None => When::default(),
         };
         for (a, b, what) in [(text.span(), text_file.span(), "text"), (data.span(), data_file.span(), "data")]
@@ -175,7 +183,8 @@ impl Context<'_> {
         }
     }
 
-    fn when(
+    /// The conditions of a reply case or a step.
+    pub(super) fn when(
         &self,
         raw: &RawWhen,
         names: &Names<'_>,

@@ -2,17 +2,14 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::plan::Served;
-use crate::plan::extraction::{Extract, Extraction};
-use crate::plan::route::{Format, Route};
-use crate::plan::template::RESERVED;
+use crate::plan::route::Route;
 use crate::platform::Platform;
 use crate::table::document::Located;
-use crate::table::raw::{RawExtract, RawRoute};
-use crate::table::reader::{Key, Named, Said, missing_key};
+use crate::table::raw::RawRoute;
+use crate::table::reader::{Said, missing_key};
 
-use super::reply::json_path;
 use super::server::known_platform;
 use super::upstreams::Upstreams;
 use super::{Context, values};
@@ -43,77 +40,28 @@ impl Context<'_> {
         let raw = &said.entry;
         let limited = self.route_platforms(name, raw, platforms, diagnostics);
         let (arguments, fields) = self.arguments(name, raw, diagnostics);
-        let upstream = self.route_upstream(raw, upstreams, diagnostics);
-        let has_request = !raw.request.is_absent();
-        if has_request && raw.upstream.is_absent() {
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::RequestIncomplete,
-                    name.span,
-                    format!("the route `{}` has a request but no `upstream`", name.value),
-                )
-                .help(match upstreams.keys().next() {
-                    Some(known) => format!("say whom it goes to: `upstream = \"{known}\"`"),
-                    None => {
-                        "add `[upstreams.api]` with a `base_url`, and `upstream = \"api\"` here".to_owned()
-                    }
-                }),
-            );
-        }
-        if let Some(upstream) = raw.upstream.span()
-            && !has_request
-        {
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::RequestIncomplete,
-                    upstream,
-                    "this route has an `upstream` but no `request`",
-                )
-                .help("say what is sent: `request = { method = \"GET\", path = \"/…\" }`"),
-            );
-        }
-        for (span, what) in [(raw.extract.span(), "`extract`"), (raw.response.span(), "`response`")] {
-            if let Some(span) = span.filter(|_| !has_request) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::NeedsRequest,
-                        span,
-                        format!("{what} reads a reply, and this route sends no request"),
-                    )
-                    .help("add a `request`, or take this out"),
-                );
-            }
-        }
-        let request_names = self.names(&fields, &[], false);
-        let extraction = self.extraction(&raw.extract, diagnostics);
-        // A request may not use what is only known after the reply, but it is told so by name.
-        let request_names = super::Names { extracts: &extraction.names, ..request_names };
-        let request = raw
-            .request
-            .get()
-            .and_then(|request| self.request(request, upstream, &request_names, diagnostics));
-        let reply_names = self.names(&fields, &extraction.names, has_request);
-        let replies = self.replies(&raw.reply, &reply_names, has_request, diagnostics);
-        if !has_request && raw.reply.is_absent() {
+        let before = diagnostics.len();
+        let (steps, step_names) = self.steps(name, raw, &fields, upstreams, diagnostics);
+        let steps_are_good = diagnostics.len() == before;
+        let reply_names = self.names(&fields, &step_names, step_names.len());
+        let replies = self.replies(&raw.reply, &reply_names, !step_names.is_empty(), diagnostics);
+        if raw.request.is_absent() && raw.steps.is_absent() && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
                 format!("the route `{}` neither asks nor answers", name.value),
                 "give it a `request`, or a `reply` of its own",
             ));
         }
-        let failure_names = self.names(&fields, &[], false);
+        let failure_names = self.names(&fields, &[], 0);
         let failure_texts = self.failure_texts(&raw.failure, &failure_names, diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
-        let format = raw.response.get().and_then(|response| self.format(&response.value.format, diagnostics));
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: limited,
             arguments: arguments?,
-            request: if has_request { Some(request?) } else { None },
-            format,
-            extraction,
+            steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,
             timeout: timeout.flatten(),
@@ -169,119 +117,6 @@ impl Context<'_> {
         limited.map(|platforms| platforms.into_iter().map(|platform| platform.name()).collect())
     }
 
-    fn route_upstream<'u>(
-        &self,
-        raw: &RawRoute,
-        upstreams: &'u Upstreams<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<&'u super::upstreams::Known<'u>> {
-        let name = raw.upstream.get()?;
-        let known = upstreams.get(name.value.as_str());
-        if known.is_none() && !self.table.broken {
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownUpstream,
-                    name.span,
-                    format!("there is no upstream `{}`", name.value),
-                )
-                .help(match suggest(&name.value, upstreams.keys().copied()) {
-                    Some(help) => help,
-                    None => format!("add `[upstreams.{}]` with a `base_url`", name.value),
-                }),
-            );
-        }
-        known
-    }
-
-    fn extraction(&self, raw: &Key<Named<RawExtract>>, diagnostics: &mut Diagnostics) -> Extraction {
-        let mut extraction = Extraction::default();
-        for (name, extract) in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
-            if RESERVED.contains(&name.value.as_str()) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ReservedName,
-                        name.span,
-                        format!("`{}` is a name of the language", name.value),
-                    )
-                    .help("give the extract another name"),
-                );
-                continue;
-            }
-            if name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
-                || name.value.is_empty()
-            {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidName,
-                        name.span,
-                        format!("`{}` cannot name an extract", name.value),
-                    )
-                    .help("use letters, digits and `_`, so that templates can write it"),
-                );
-                continue;
-            }
-            // The name exists for templates even when its path is faulty: one fault is enough.
-            extraction.names.push(name.value.clone());
-            let path = extract.get().and_then(|extract| match &extract.value.path {
-                Key::Is(path) => json_path(path, diagnostics),
-                Key::Faulty => None,
-                Key::Absent => {
-                    diagnostics.push(missing_key(
-                        name.span,
-                        format!("the extract `{}` has no `path`", name.value),
-                        "write `path = \"$.name\"`",
-                    ));
-                    None
-                }
-            });
-            let (Some(raw), Some(path)) = (extract.get(), path) else { continue };
-            let flag = |key: &Key<bool>| key.get().is_some_and(|flag| flag.value);
-            let default = raw.value.default.get();
-            if let (true, Some(default)) = (flag(&raw.value.required), default) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ConflictingKeys,
-                        default.span,
-                        "an extract with a default is never missing",
-                    )
-                    .help("keep `required` or `default`"),
-                );
-            }
-            if let Some(default) = default {
-                self.no_templates(default, "a default", diagnostics);
-            }
-            extraction.extracts.push(Extract {
-                path,
-                all: flag(&raw.value.all),
-                default: default.map(|default| default.to_json()),
-                required: flag(&raw.value.required),
-            });
-        }
-        extraction
-    }
-
-    fn format(&self, format: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Format> {
-        let text = format.get()?;
-        match text.value.as_str() {
-            "json" => Some(Format::Json),
-            "text" => Some(Format::Text),
-            "xml" => {
-                diagnostics.push(
-                    Diagnostic::new(Code::NotYet, text.span, "XML replies are not built yet in this version")
-                        .help("read it as \"text\" for now"),
-                );
-                None
-            }
-            other => {
-                diagnostics.push(
-                    Diagnostic::new(Code::UnknownValue, text.span, format!("`format` cannot be `{other}`"))
-                        .maybe_help(suggest(other, ["json", "text", "xml"])),
-                );
-                None
-            }
-        }
-    }
-
     /// A hash of everything that decides how the route behaves, secrets apart.
     fn fingerprint(&self, said: &Said<RawRoute>, raw: &RawRoute, upstreams: &Upstreams<'_>) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -291,8 +126,11 @@ impl Context<'_> {
         };
         add(&said.json);
         add(&self.table.defaults_json);
-        let upstream = raw.upstream.get().and_then(|name| upstreams.get(name.value.as_str()));
-        add(upstream.map_or("", |known| known.json));
+        let named = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
+        for name in std::iter::once(&raw.upstream).chain(named.iter().map(|step| &step.value.upstream)) {
+            let upstream = name.get().and_then(|name| upstreams.get(name.value.as_str()));
+            add(upstream.map_or("", |known| known.json));
+        }
         let used = self.used_files();
         if said.json.contains("vars.") || used.iter().any(|text| text.contains("vars.")) {
             add(&serde_json::Value::Object(self.vars.clone()).to_string());

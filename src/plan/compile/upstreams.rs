@@ -38,7 +38,7 @@ pub(super) type Upstreams<'a> = BTreeMap<&'a str, Known<'a>>;
 impl<'a> Context<'a> {
     /// `defaults.headers`.
     pub(super) fn shared_headers(&self, diagnostics: &mut Diagnostics) -> Vec<HeaderTemplate> {
-        let names = self.names(&Fields::Leaf, &[], false);
+        let names = self.names(&Fields::Leaf, &[], 0);
         self.header_templates(&self.table.defaults.headers, &names, Place::Defaults, diagnostics)
     }
 
@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
                 upstreams.insert(name.value.as_str(), known);
                 continue;
             };
-            let names = self.names(&Fields::Leaf, &[], false);
+            let names = self.names(&Fields::Leaf, &[], 0);
             let own = self.header_templates(&raw.value.entry.headers, &names, Place::Upstream, diagnostics);
             let known = Known {
                 upstream: self.upstream(name, &raw.value.entry, diagnostics).map(Arc::new),

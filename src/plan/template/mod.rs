@@ -18,8 +18,8 @@ use thiserror::Error;
 pub(crate) use compile::{Compiler, Origin, TemplateText};
 pub(crate) use helpers::equal;
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, as_text, encode_query};
-pub(crate) use scope::{Fields, Names, RESERVED};
-pub use scope::{Reading, Scope};
+pub use scope::{Brought, Reading, Scope};
+pub(crate) use scope::{Fields, Names, RESERVED, StepNames};
 
 use helpers::Helper;
 use scope::{Frame, FrameKind, PathExpr};

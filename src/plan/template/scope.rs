@@ -41,14 +41,23 @@ pub(crate) enum Fields {
 pub(crate) struct Names<'a> {
     /// The arguments.
     pub(crate) args: &'a Fields,
-    /// The extracted names; they exist only after the reply.
-    pub(crate) extracts: &'a [String],
-    /// Whether the upstream's reply is there: `false` in requests and static routes.
-    pub(crate) replied: bool,
+    /// The steps of the route, with the names that each extracts.
+    pub(crate) steps: &'a [StepNames],
+    /// How many of the steps may have run before this place: what later ones bring is not there yet.
+    pub(crate) before: usize,
     /// The inbound headers that some platform names.
     pub(crate) headers: &'a [String],
     /// The constants.
     pub(crate) vars: &'a Map<String, Value>,
+}
+
+/// What one step of a route brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct StepNames {
+    /// The step's name; `None`: the only request of a route, whose extracts are names by themselves.
+    pub(crate) name: Option<String>,
+    /// The names that it extracts.
+    pub(crate) extracts: Vec<String>,
 }
 
 /// A name in a template, resolved at load.
@@ -64,8 +73,10 @@ pub(crate) struct PathExpr {
 enum Root {
     Args,
     Call(&'static str),
-    Extract(usize),
-    Response,
+    /// An extracted value: the step, and its place among the step's extracts.
+    Extract(usize, usize),
+    /// The reply of a step; `None`: of the last one that ran.
+    Response(Option<usize>),
     Now,
     /// A block's own value, so many blocks up.
     This(usize),
@@ -160,16 +171,56 @@ impl Names<'_> {
             // Inside a block a plain name is a field of the block's value, whose shape nobody declared.
             return path(Root::This(up), &segments);
         }
-        match self.extracts.iter().position(|name| name == first) {
-            Some(index) if self.replied => path(Root::Extract(index), below),
-            Some(_) => Err(BadName::new(
-                format!(
-                    "`{first}` is taken out of the reply, which is not there yet when the request is made"
-                ),
-                Some("a request can use `args`, `call`, `vars` and `now`".to_owned()),
-            )),
-            None => Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first)))),
+        self.extracted(raw, first, below)
+    }
+
+    /// A name that a step brings: `temp`, or with named steps `weather.temp` and `weather.response.status`.
+    fn extracted(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        let position = |step: &StepNames, name: &str| step.extracts.iter().position(|known| known == name);
+        for (index, step) in self.steps.iter().enumerate() {
+            let not_yet = |what: String| {
+                Err(BadName::new(
+                    format!("{what}, which is not there yet when this request is made"),
+                    Some(
+                        "a request can use `args`, `call`, `vars`, `now` and the steps before it".to_owned(),
+                    ),
+                ))
+            };
+            match &step.name {
+                None => match position(step, first) {
+                    Some(place) if index < self.before => return path(Root::Extract(index, place), below),
+                    Some(_) => return not_yet(format!("`{first}` is taken out of the reply")),
+                    None => {}
+                },
+                Some(name) if name == first => {
+                    let Some((what, rest)) = below.split_first() else {
+                        return Err(BadName::new(
+                            format!("`{name}` is a step: name one of its values"),
+                            suggest("", step.known()),
+                        ));
+                    };
+                    if index >= self.before {
+                        return not_yet(format!("`{raw}` comes from the step `{name}`"));
+                    }
+                    if what == "response" {
+                        let below = response_fields(raw, rest)?;
+                        return path(Root::Response(Some(index)), &below);
+                    }
+                    return match position(step, what) {
+                        Some(place) => path(Root::Extract(index, place), rest),
+                        None => Err(BadName::new(
+                            format!("the step `{name}` extracts no `{what}`"),
+                            suggest(what, step.known()),
+                        )),
+                    };
+                }
+                Some(_) => {}
+            }
         }
+        Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first))))
     }
 
     fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
@@ -230,21 +281,11 @@ impl Names<'_> {
                 let lower: Vec<String> = below[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
                 path(Root::Call(field), if field == "headers" { &lower } else { &below[1..] })
             }
-            "response" if !self.replied => Err(BadName::new(
+            "response" if self.before == 0 => Err(BadName::new(
                 "there is no reply here",
                 Some("`response` exists in the replies of a route with a request".to_owned()),
             )),
-            "response" => match below.first().map(String::as_str) {
-                Some("headers") => {
-                    let lower: Vec<String> = below.iter().map(|name| name.to_ascii_lowercase()).collect();
-                    path(Root::Response, &lower)
-                }
-                Some("status" | "body") => path(Root::Response, below),
-                other => Err(BadName::new(
-                    "`response` has `status`, `headers` and `body`",
-                    other.and_then(|name| suggest(name, ["status", "headers", "body"])),
-                )),
-            },
+            "response" => path(Root::Response(None), &response_fields(raw, below)?),
             "now" if below.is_empty() => path(Root::Now, &[]),
             "now" => {
                 Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
@@ -269,14 +310,35 @@ impl Names<'_> {
             return format!("what the platform sends is written `call.{name}`");
         }
         let mut known: Vec<&str> = Vec::new();
-        if self.replied {
-            known.extend(self.extracts.iter().map(String::as_str));
+        for step in &self.steps[..self.before] {
+            match &step.name {
+                Some(name) => known.push(name),
+                None => known.extend(step.extracts.iter().map(String::as_str)),
+            }
         }
         known.extend(["args", "call", "vars", "now"]);
-        if self.replied {
+        if self.before > 0 {
             known.push("response");
         }
         suggest(name, known.iter().copied()).unwrap_or_default()
+    }
+}
+
+impl StepNames {
+    fn known(&self) -> impl Iterator<Item = &str> + Clone {
+        self.extracts.iter().map(String::as_str).chain(["response"])
+    }
+}
+
+/// The names below `response`; headers are found in any case.
+fn response_fields(raw: &str, below: &[String]) -> Result<Vec<String>, BadName> {
+    match below.first().map(String::as_str) {
+        Some("headers") => Ok(below.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        Some("status" | "body") => Ok(below.to_vec()),
+        other => Err(BadName::new(
+            format!("`{raw}` is no part of a reply, which has `status`, `headers` and `body`"),
+            other.and_then(|name| suggest(name, ["status", "headers", "body"])),
+        )),
     }
 }
 
@@ -400,6 +462,22 @@ impl Reading {
     }
 }
 
+/// What one step of a route brought.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Brought {
+    /// The upstream's reply; `None` when the step did not run or nothing came back.
+    pub reading: Option<Reading>,
+    /// The extracted values, in the order of the step's extracts; a missing one is `None`.
+    pub values: Vec<Option<Value>>,
+}
+
+impl<'a> Scope<'a> {
+    /// The reply of the last step that got one.
+    pub fn response(&self) -> Option<&'a Reading> {
+        self.steps.iter().rev().find_map(|step| step.reading.as_ref())
+    }
+}
+
 /// The values behind the names, during one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
@@ -407,10 +485,8 @@ pub struct Scope<'a> {
     pub args: &'a Value,
     /// The platform's envelope.
     pub call: &'a Context,
-    /// The extracted values, in the order of the route's extracts; a missing one is `None`.
-    pub extracts: &'a [Option<Value>],
-    /// The upstream's reply.
-    pub response: Option<&'a Reading>,
+    /// What the steps that came so far brought, in the order of the route's steps.
+    pub steps: &'a [Brought],
     /// The time of the call, RFC 3339.
     pub now: &'a str,
 }
@@ -437,8 +513,11 @@ impl PathExpr {
     ) -> Option<Cow<'f, Value>> {
         let start = match &self.root {
             Root::Args => Cow::Borrowed(scope.args),
-            Root::Extract(index) => Cow::Borrowed(scope.extracts.get(*index)?.as_ref()?),
-            Root::Response => Cow::Borrowed(&scope.response?.value),
+            Root::Extract(step, place) => {
+                Cow::Borrowed(scope.steps.get(*step)?.values.get(*place)?.as_ref()?)
+            }
+            Root::Response(None) => Cow::Borrowed(&scope.response()?.value),
+            Root::Response(Some(step)) => Cow::Borrowed(&scope.steps.get(*step)?.reading.as_ref()?.value),
             Root::Now => Cow::Owned(Value::from(scope.now)),
             Root::Call(field) => call_field(scope.call, field)?,
             Root::This(up) => match &up_from(frame, *up)?.kind {

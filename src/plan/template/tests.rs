@@ -14,7 +14,7 @@ struct World {
     sources: Sources,
     files: BTreeMap<String, FileId>,
     args: Fields,
-    extracts: Vec<String>,
+    steps: Vec<StepNames>,
     vars: serde_json::Map<String, Value>,
 }
 
@@ -29,7 +29,10 @@ impl World {
                 field("tags", Fields::Open),
                 field("address", Fields::Closed(BTreeMap::from([field("street", Fields::Leaf)]))),
             ])),
-            extracts: vec!["temp".to_owned(), "days".to_owned(), "gone".to_owned()],
+            steps: vec![StepNames {
+                name: None,
+                extracts: vec!["temp".to_owned(), "days".to_owned(), "gone".to_owned()],
+            }],
             vars: serde_json::Map::from_iter([("company".to_owned(), json!("Acme"))]),
         };
         world.file("greeting.hbs", "Hello {{name}} of {{vars.company}}\n");
@@ -47,8 +50,8 @@ impl World {
         let file = self.sources.add(Path::new("t"), text.to_owned());
         let names = Names {
             args: &self.args,
-            extracts: &self.extracts,
-            replied: true,
+            steps: &self.steps,
+            before: self.steps.len(),
             headers: &[],
             vars: &self.vars,
         };
@@ -62,13 +65,12 @@ impl World {
 fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let args = json!({"city": "Oslo", "tags": ["a", "b"], "address": {"street": "Main"}});
     let call = Context { platform: "http", metadata: json!({"lang": "no"}), ..Context::default() };
-    let extracts = [Some(json!(21.55)), Some(json!([{"max": 1, "city": "x"}, {"max": 2}])), None];
+    let values = vec![Some(json!(21.55)), Some(json!([{"max": 1, "city": "x"}, {"max": 2}])), None];
     let response = Reading::new(200, serde_json::Map::new(), json!({"a": [10, 20]}), None);
     run(&Scope {
         args: &args,
         call: &call,
-        extracts: &extracts,
-        response: Some(&response),
+        steps: &[Brought { reading: Some(response), values }],
         now: "2026-01-02T03:04:05Z",
     })
 }
@@ -192,15 +194,13 @@ fn what_is_too_deep_or_too_long_is_a_fault() {
 #[test]
 fn rendering_has_an_end() {
     let mut world = World::new();
-    world.extracts = vec!["temp".to_owned(), "days".to_owned()];
     let nested = "{{#each days}}{{#each @root.days}}{{#each @root.days}}{{this}}{{/each}}{{/each}}{{/each}}";
     let compiled = world.compile(nested).unwrap();
     let many = Value::from(vec!["0123456789"; 200]);
     let scope = Scope {
         args: &json!({}),
         call: &Context::default(),
-        extracts: &[None, Some(many)],
-        response: None,
+        steps: &[Brought { reading: None, values: vec![None, Some(many)] }],
         now: "",
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
@@ -210,8 +210,7 @@ fn rendering_has_an_end() {
 fn values_are_never_rendered_again_and_never_expanded() {
     let compiled = World::new().compile("${keep} ${{args.city}} ${{! c }}{x}").unwrap();
     let scope_args = json!({"city": "{{temp}} ${x} %{y}"});
-    let scope =
-        Scope { args: &scope_args, call: &Context::default(), extracts: &[], response: None, now: "" };
+    let scope = Scope { args: &scope_args, call: &Context::default(), steps: &[], now: "" };
     let mut sink = TextSink::new(Guard { sigils: &['$', '%', '@'] });
     compiled.render(&scope, &mut sink).unwrap();
     assert_eq!(sink.into_text(), "${keep} $ {{temp}} $ {x} % {y} $ {x}");
