@@ -48,6 +48,8 @@ pub struct Context {
     pub global: Value,
     /// The inbound headers that `[platforms.x] headers` names, by lower-case name.
     pub headers: Value,
+    /// The payload of an event, which templates see as `event.*`; null for a call.
+    pub event: Value,
     /// The whole body as it came; shared by all calls of one request.
     pub raw: Arc<Value>,
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::{Call, FailureKind, Outcome, Reply};
@@ -131,6 +132,8 @@ pub struct Means<'a> {
     pub deadline: Instant,
     /// The time of the call, RFC 3339.
     pub now: &'a str,
+    /// Takes what the platform is to be told at once.
+    pub announce: &'a (dyn Fn(Map<String, Value>) + Sync),
 }
 
 impl fmt::Debug for Means<'_> {
@@ -142,11 +145,11 @@ impl fmt::Debug for Means<'_> {
     }
 }
 
-/// Answers one call. Whatever happens, the record's outcome is something that can be said.
-pub async fn answer(call: Call, means: Means<'_>) -> Record {
+/// Answers one call, or one event, by the route that is for it. Whatever happens, the record's outcome is something
+/// that can be said.
+pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
     let started = Instant::now();
     let mut record = Record::new(call);
-    let route = means.plan.route(&record.call.context.function, means.platform.name());
     let answered = match route {
         Some(route) => run(route, means, &mut record).await,
         None => Err(CallError::UnknownFunction),
@@ -157,7 +160,7 @@ pub async fn answer(call: Call, means: Means<'_>) -> Record {
             Outcome { reply: picked.reply, failure: None }
         }
         Err(error) => {
-            let reply = failed(route.map(AsRef::as_ref), &error, means, &mut record);
+            let reply = failed(route, &error, means, &mut record);
             let failure = Some(error.kind());
             record.error = Some(error);
             Outcome { reply, failure }
@@ -171,12 +174,23 @@ pub async fn answer(call: Call, means: Means<'_>) -> Record {
 /// The sentence.
 async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Picked, CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
+    announce(route, means, record);
     let deadline =
         route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
     ask(route, Means { deadline, ..means }, record).await?;
     let scope = record.scope(means.now);
     let extracted = || route.extracted(&record.brought);
     Ok(route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard())?)
+}
+
+/// Tells the platform what it is to know at once. What cannot be rendered is left out; the call goes on.
+fn announce(route: &Route, means: Means<'_>, record: &mut Record) {
+    let platform = means.platform;
+    match route.announcement(&record.scope(means.now), platform.name(), platform.guard()) {
+        Ok(own) if own.is_empty() => {}
+        Ok(own) => (means.announce)(own),
+        Err(error) => record.dropped.push(format!("what should be told at once is left out: {error}")),
+    }
 }
 
 /// Asks the route's steps in their order, those of a group together.

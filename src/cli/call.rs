@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use crate::diagnostic;
 use crate::flow::{self, Means};
 use crate::plan::{FunctionsFor, Plan};
-use crate::platform::{self, Decoded, PLATFORMS, Platform, Settings};
+use crate::platform::{self, Decoded, Encode, EncodeStream, PLATFORMS, Platform, Settings};
 use crate::reload::Origin;
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
@@ -70,18 +71,24 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         None => Settings::defaults(platform),
     };
     let inbound = platform.sample(&command.function, &args);
-    let functions = FunctionsFor { plan: &plan, platform: platform.name() };
+    let functions = FunctionsFor::new(&plan, platform.name());
     let decoded =
         platform.decode(&inbound, &settings, &functions).context("the sample request cannot be read")?;
-    let (mut calls, encoder) = match decoded {
-        Decoded::Calls(calls, encoder) => (calls, encoder),
+    let (call, form) = match decoded {
+        Decoded::Calls(mut calls, encoder) => match calls.pop() {
+            Some(call) => (call, Form::Whole(encoder)),
+            None => bail!("the sample request carries no call"),
+        },
+        Decoded::Stream(call, encoder) => (*call, Form::Stream(encoder)),
+        Decoded::Event(_) => {
+            bail!("`{}` is an event of {} and no function", command.function, platform.name())
+        }
         Decoded::Answer(answer) => {
             print(&pretty(&answer.body));
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let Some(call) = calls.pop() else { bail!("the sample request carries no call") };
-
+    let announced = Mutex::new(Vec::new());
     let record = {
         let real;
         let nothing = StubTransport::queued([]);
@@ -96,7 +103,10 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
             .map_or_else(|| crate::plan::budget(platform.deadline()), |served| served.budget);
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let deadline = Instant::now() + budget;
-        flow::answer(call, Means { plan: &plan, platform, transport, deadline, now: &now }).await
+        let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+        let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
+        let means = Means { plan: &plan, platform, transport, deadline, now: &now, announce: &announce };
+        flow::answer(call, route, means).await
     };
     if command.explain || command.dry_run {
         print(&explain(&record, &plan, platform, command.dry_run));
@@ -105,15 +115,29 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     let failed = record.error.is_some();
-    let answer = encoder.encode(vec![record.outcome.clone()]);
     if command.explain {
         print("\nanswer");
     }
-    print(&pretty(&answer.body));
+    let announced = announced.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match form {
+        Form::Whole(encoder) => print(&pretty(&encoder.encode(vec![record.outcome.clone()]).body)),
+        Form::Stream(mut encoder) => {
+            let mut text = Vec::new();
+            announced.into_iter().for_each(|own| text.extend(encoder.begin(own)));
+            text.extend(encoder.end(record.outcome.clone()));
+            print(String::from_utf8_lossy(&text).trim_end());
+        }
+    }
     if let (Some(error), false) = (&record.error, command.explain) {
         report(&format!("{}: {error}", error.kind()));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// How the answer is printed.
+enum Form {
+    Whole(Box<dyn Encode>),
+    Stream(Box<dyn EncodeStream>),
 }
 
 fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static dyn Platform> {

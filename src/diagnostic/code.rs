@@ -79,6 +79,8 @@ codes! {
     UnknownPlatform = "unknown-platform", Error;
     /// An upstream that the table does not have.
     UnknownUpstream = "unknown-upstream", Error;
+    /// An event that the platform does not send.
+    UnknownEvent = "unknown-event", Error;
     /// An authentication scheme that does not exist here.
     UnknownAuth = "unknown-auth", Error;
     /// A platform or admin door that anyone could call from outside.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::call::{FailureKind, Guard};
-use crate::platform::{Functions, Platform, Settings, auth::Auth};
+use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth};
 use crate::secret::Masks;
 use crate::table::Dependencies;
 use crate::upstream::Target;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub server: Server,
     /// The routes by function name.
     pub routes: HashMap<String, Arc<Route>>,
+    /// How webhooks that are no function calls are answered: the platform, the event's name, its entry.
+    pub events: Vec<(&'static str, &'static str, Arc<Route>)>,
     /// The platforms that are served.
     pub platforms: Vec<Served>,
     /// What is said on a failure when the route says nothing.
@@ -128,6 +130,25 @@ impl Plan {
         self.routes.get(function).filter(|route| route.serves(platform))
     }
 
+    /// The entry for an event of `platform`.
+    pub fn event(&self, platform: &str, name: &str) -> Option<&Arc<Route>> {
+        self.events
+            .iter()
+            .find(|(owner, event, _)| *owner == platform && *event == name)
+            .map(|(_, _, entry)| entry)
+    }
+
+    /// The address at which `platform` reaches this proxy, without a slash at its end.
+    pub fn door_url(&self, platform: &str) -> String {
+        let listen = || format!("http://{}", self.server.listen);
+        let base = self
+            .server
+            .public_url
+            .as_ref()
+            .map_or_else(listen, |url| url.as_str().trim_end_matches('/').to_owned());
+        format!("{base}/{platform}")
+    }
+
     /// The names of the routes that came, went and changed since `old`, each list sorted.
     pub fn changes_since(&self, old: &Self) -> Changes {
         let mut changes = Changes::default();
@@ -161,14 +182,45 @@ pub struct Changes {
 /// The functions of a plan, as one platform may see them.
 #[derive(Debug)]
 pub struct FunctionsFor<'a> {
-    /// The plan.
-    pub plan: &'a Plan,
-    /// The platform that asks.
-    pub platform: &'static str,
+    plan: &'a Plan,
+    platform: &'static str,
+    door_url: String,
+}
+
+impl<'a> FunctionsFor<'a> {
+    /// The functions that `platform` may call.
+    pub fn new(plan: &'a Plan, platform: &'static str) -> Self {
+        Self { plan, platform, door_url: plan.door_url(platform) }
+    }
+
+    /// The functions as they are declared to the platform, sorted by name: all that it may call, or only those
+    /// that ask to be seen.
+    pub fn tools(&self, asking: bool) -> Vec<ToolSpec<'a>> {
+        let seen = |route: &&Arc<Route>| {
+            route.serves(self.platform)
+                && (!asking || route.declare.iter().any(|(name, _)| *name == self.platform))
+        };
+        let mut tools: Vec<ToolSpec<'a>> =
+            self.plan.routes.values().filter(seen).map(|route| route.tool(self.platform)).collect();
+        tools.sort_by_key(|tool| tool.name);
+        tools
+    }
 }
 
 impl Functions for FunctionsFor<'_> {
     fn arguments(&self, function: &str) -> Option<Vec<&str>> {
         self.plan.route(function, self.platform).map(|route| route.arguments.names().collect())
+    }
+
+    fn streams(&self, function: &str) -> bool {
+        self.plan.route(function, self.platform).is_some_and(|route| route.streaming)
+    }
+
+    fn declared(&self) -> Vec<ToolSpec<'_>> {
+        self.tools(true)
+    }
+
+    fn door(&self) -> Door<'_> {
+        Door { url: &self.door_url }
     }
 }

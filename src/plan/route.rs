@@ -1,17 +1,21 @@
 //! A route: how one function is answered.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::call::Guard;
+use crate::platform::ToolSpec;
 use crate::upstream::Response;
 
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
+use super::json_template::JsonTemplate;
 use super::replies::{Replies, When};
 use super::request::RequestTemplate;
-use super::{Brought, FailureTexts, Reading};
+use super::{Brought, FailureTexts, Reading, RenderError, Scope};
 
 /// How one function is answered, compiled.
 #[derive(Debug)]
@@ -33,6 +37,12 @@ pub struct Route {
     pub failure_texts: FailureTexts,
     /// The longest the call may take, when that is less than the platform allows.
     pub timeout: Option<Duration>,
+    /// Whether the answer is a stream, on platforms that take one.
+    pub streaming: bool,
+    /// What a platform is told as soon as the arguments fit: its name, its key, the value.
+    pub(crate) own: Vec<(&'static str, &'static str, JsonTemplate)>,
+    /// What is declared to one platform alone.
+    pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
 }
@@ -128,6 +138,39 @@ impl Step {
 }
 
 impl Route {
+    /// What `platform` is told as soon as the arguments fit.
+    ///
+    /// # Errors
+    /// A value that is missing or does not fit.
+    pub fn announcement(
+        &self,
+        scope: &Scope<'_>,
+        platform: &str,
+        guard: Guard,
+    ) -> Result<Map<String, Value>, RenderError> {
+        let mut own = Map::new();
+        for (_, key, template) in self.own.iter().filter(|(owner, _, _)| *owner == platform) {
+            own.extend(template.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
+        }
+        Ok(own)
+    }
+
+    /// The function as it is declared to `platform`.
+    pub fn tool(&self, platform: &str) -> ToolSpec<'_> {
+        static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        ToolSpec {
+            name: &self.name,
+            description: self.description.as_deref().unwrap_or_default(),
+            parameters: self.arguments.schema(),
+            streaming: self.streaming,
+            extra: self
+                .declare
+                .iter()
+                .find(|(owner, _)| *owner == platform)
+                .map_or(&*NOTHING, |(_, extra)| extra),
+        }
+    }
+
     /// Everything that was extracted, by name; with named steps an object for each step that brought something.
     pub fn extracted(&self, brought: &[Brought]) -> Map<String, Value> {
         let mut out = Map::new();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call::{Call, Guard, Outcome};
 use crate::diagnostic::Code;
@@ -83,6 +83,28 @@ pub trait Platform: fmt::Debug + Send + Sync {
         (Some(value), Vec::new())
     }
 
+    /// The keys of a route that only this platform understands, as in `dailybots.before`: what it is told as soon
+    /// as a call's arguments fit.
+    fn route_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The webhooks of this platform that are no function calls, by their names in `[events.<platform>.<name>]`.
+    fn events(&self) -> &'static [EventKind] {
+        &[]
+    }
+
+    /// The keys of `[routes.x.declare.<platform>]`, with what each may hold.
+    fn declare_keys(&self) -> &'static [DeclareKey] {
+        &[]
+    }
+
+    /// What a user pastes into the platform so that it knows these functions; `None` when it has nothing to be told.
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+        let _ = (tools, door);
+        None
+    }
+
     /// Reads an inbound request.
     ///
     /// # Errors
@@ -123,8 +145,46 @@ pub struct Inbound {
 pub enum Decoded {
     /// Calls to answer, and how their outcomes are put into one answer, in the same order.
     Calls(Vec<Call>, Box<dyn Encode>),
+    /// One call whose answer is a stream.
+    Stream(Box<Call>, Box<dyn EncodeStream>),
+    /// A webhook that is no function call.
+    Event(Box<Event>),
     /// Nothing to call: the answer is known.
     Answer(Answer),
+}
+
+/// A kind of webhook that is no function call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventKind {
+    /// The name in the table.
+    pub name: &'static str,
+    /// How long the platform waits for this answer, when that is less than for a call.
+    pub deadline: Option<Duration>,
+    /// Whether the platform reads the answer at all.
+    pub answered: bool,
+}
+
+/// A webhook that is no function call.
+#[derive(Debug)]
+pub struct Event {
+    /// Which one it is.
+    pub kind: &'static EventKind,
+    /// Its envelope; `call.event` is the payload, and there are no arguments.
+    pub call: Call,
+    /// The answer when the table has no entry for it, or the entry fails.
+    pub neutral: Answer,
+}
+
+/// Puts one call into a stream: something at once, the rest when the call has its outcome.
+pub trait EncodeStream: fmt::Debug + Send {
+    /// The content type of the stream.
+    fn content_type(&self) -> &'static str;
+
+    /// What leaves as soon as the arguments fit: the values of the platform's route keys. Empty: nothing yet.
+    fn begin(&mut self, own: Map<String, Value>) -> Bytes;
+
+    /// The rest of the stream.
+    fn end(&mut self, outcome: Outcome) -> Bytes;
 }
 
 /// Puts the outcomes of one request's calls into the form in which the platform asked.
@@ -186,6 +246,85 @@ impl BadRequest {
 pub trait Functions {
     /// The names of a function's declared arguments; `None` when there is no such function.
     fn arguments(&self, function: &str) -> Option<Vec<&str>>;
+
+    /// Whether the function's route asks for its answer as a stream.
+    fn streams(&self, function: &str) -> bool;
+
+    /// The functions that ask to be seen by the platform: those with `[routes.x.declare.<platform>]`.
+    fn declared(&self) -> Vec<ToolSpec<'_>>;
+
+    /// How the platform reaches this proxy.
+    fn door(&self) -> Door<'_>;
+}
+
+/// A function as it is declared to a platform.
+#[derive(Debug, Clone, Copy)]
+pub struct ToolSpec<'a> {
+    /// The function's name.
+    pub name: &'a str,
+    /// What it does, for the model; empty when the table does not say.
+    pub description: &'a str,
+    /// The JSON Schema of its arguments, the same that validation uses.
+    pub parameters: &'a Value,
+    /// Whether its answer is a stream.
+    pub streaming: bool,
+    /// What the table says for this platform alone; an object.
+    pub extra: &'a Map<String, Value>,
+}
+
+/// How a platform reaches this proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// The address of the platform's door, without a slash at its end: `https://tools.example.com/swaig`.
+    pub url: &'a str,
+}
+
+/// A key of `[routes.x.declare.<platform>]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeclareKey {
+    /// The key.
+    pub key: &'static str,
+    /// What it may hold.
+    pub holds: Holds,
+}
+
+/// What a key of `[routes.x.declare.<platform>]` may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// A string.
+    Text,
+    /// True or false.
+    Flag,
+    /// A whole number.
+    Number,
+    /// A list of strings.
+    Texts,
+    /// Any table.
+    Object,
+}
+
+impl Holds {
+    /// Whether `value` is that.
+    pub fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Flag => value.is_boolean(),
+            Self::Number => value.is_u64() || value.is_i64(),
+            Self::Texts => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+            Self::Object => value.is_object(),
+        }
+    }
+
+    /// The words for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Flag => "true or false",
+            Self::Number => "a whole number",
+            Self::Texts => "a list of strings",
+            Self::Object => "a table",
+        }
+    }
 }
 
 /// A key of `[platforms.<name>]` that only one platform has: one of a few words.
@@ -287,6 +426,18 @@ mod tests {
     impl Functions for Known {
         fn arguments(&self, function: &str) -> Option<Vec<&str>> {
             self.0.contains(&function).then(Vec::new)
+        }
+
+        fn streams(&self, _: &str) -> bool {
+            false
+        }
+
+        fn declared(&self) -> Vec<ToolSpec<'_>> {
+            Vec::new()
+        }
+
+        fn door(&self) -> Door<'_> {
+            Door { url: "https://tools.example.com/door" }
         }
     }
 

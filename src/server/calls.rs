@@ -14,13 +14,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 use url::form_urlencoded;
 
-use crate::call::{Call, Outcome};
+use crate::call::{Arguments, Call, Context, Outcome};
 use crate::flow::{self, Means, Record};
-use crate::plan::{FunctionsFor, Plan, Served};
+use crate::plan::{FunctionsFor, Plan, Route, Served, budget};
 use crate::platform::auth::Login;
-use crate::platform::{Answer, Decoded, Inbound};
+use crate::platform::{Answer, Decoded, EncodeStream, Inbound, Platform};
 
 use super::App;
 
@@ -89,7 +90,7 @@ async fn door(State(app): State<App>, params: RawPathParams, request: Request) -
     let name = param("platform").unwrap_or_default();
     let method = request.method().clone();
     match turn(app, &name, param("function"), request).await {
-        Ok(answer) => response(answer),
+        Ok(response) => response,
         Err(refusal) => {
             tracing::warn!(platform = %name.escape_debug(), %method, "turned away: {refusal:?}");
             refusal.into_response()
@@ -98,7 +99,7 @@ async fn door(State(app): State<App>, params: RawPathParams, request: Request) -
 }
 
 /// One request from its head to its answer.
-async fn turn(app: App, name: &str, function: Option<String>, request: Request) -> Result<Answer, Refusal> {
+async fn turn(app: App, name: &str, function: Option<String>, request: Request) -> Result<Response, Refusal> {
     let arrived = Instant::now();
     let plan = app.live.plan();
     let served = plan.served(name).ok_or(Refusal::NotServed)?;
@@ -124,22 +125,29 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
         body,
         received_at,
     };
-    let functions = FunctionsFor { plan: &plan, platform: served.platform.name() };
-    match served.platform.decode(&inbound, &served.settings, &functions) {
+    let platform = served.platform;
+    let functions = FunctionsFor::new(&plan, platform.name());
+    let task = |mut call: Call, budget: Duration| {
+        call.context.headers = shown_headers(served, &inbound.headers);
+        Task { app: app.clone(), plan: Arc::clone(&plan), platform, call, deadline: arrived + budget }
+    };
+    match platform.decode(&inbound, &served.settings, &functions) {
         Ok(Decoded::Calls(calls, encoder)) => {
-            let deadline = arrived + served.budget;
-            let headers = shown_headers(served, &inbound.headers);
-            let outcomes = join_all(calls.into_iter().map(|mut call| {
-                call.context.headers = headers.clone();
-                answer(app.clone(), Arc::clone(&plan), name, call, deadline)
-            }))
-            .await;
-            Ok(encoder.encode(outcomes))
+            let outcomes = calls.into_iter().map(|call| task(call, served.budget).answer(Tell::Nobody));
+            let outcomes = join_all(outcomes).await;
+            Ok(response(encoder.encode(outcomes)))
         }
-        Ok(Decoded::Answer(answer)) => Ok(answer),
+        Ok(Decoded::Stream(call, encoder)) => Ok(stream(task(*call, served.budget), encoder)),
+        Ok(Decoded::Event(event)) => {
+            let budget =
+                event.kind.deadline.map_or(served.budget, |deadline| served.budget.min(budget(deadline)));
+            let answer = task(event.call, budget).answer_event(event.kind.name).await;
+            Ok(response(answer.unwrap_or(event.neutral)))
+        }
+        Ok(Decoded::Answer(answer)) => Ok(response(answer)),
         Err(bad) => {
             tracing::warn!(platform = name, "unreadable request: {bad}");
-            Ok(served.platform.refuse(&bad))
+            Ok(response(platform.refuse(&bad)))
         }
     }
 }
@@ -180,34 +188,110 @@ fn shown_headers(served: &Served, headers: &HeaderMap) -> Value {
     if shown.is_empty() { Value::Null } else { Value::Object(shown) }
 }
 
-/// Answers one call on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends
-/// this call only.
-async fn answer(app: App, plan: Arc<Plan>, platform: &str, call: Call, deadline: Instant) -> Outcome {
-    let Some(platform) = plan.served(platform).map(|served| served.platform) else {
-        return finish(Record::panicked(call), platform);
-    };
-    let task = tokio::spawn({
-        let call = call.clone();
-        async move {
+/// An answer that is a stream: what is to be told at once, then the rest.
+fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> Response {
+    let content_type = HeaderValue::from_static(encoder.content_type());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (pieces, mut received) = mpsc::unbounded_channel::<Bytes>();
+    tokio::spawn(async move {
+        let answered = task.answer(Tell::Channel(tell));
+        tokio::pin!(answered);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                Some(own) = told.recv() => send_piece(&pieces, encoder.begin(own)),
+                outcome = &mut answered => break outcome,
+            }
+        };
+        while let Ok(own) = told.try_recv() {
+            send_piece(&pieces, encoder.begin(own));
+        }
+        send_piece(&pieces, encoder.end(outcome));
+    });
+    let body = futures_util::stream::poll_fn(move |context| {
+        received.poll_recv(context).map(|piece| piece.map(Ok::<_, std::convert::Infallible>))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Nobody may be listening any more; the call goes on all the same.
+fn send_piece(pieces: &mpsc::UnboundedSender<Bytes>, piece: Bytes) {
+    if !piece.is_empty() {
+        let _ = pieces.send(piece);
+    }
+}
+
+/// Who hears what a platform is to be told at once.
+enum Tell {
+    /// Nobody: the answer comes as a whole.
+    Nobody,
+    /// The writer of a stream.
+    Channel(mpsc::UnboundedSender<Map<String, Value>>),
+}
+
+/// One call, with all it is answered with.
+struct Task {
+    app: App,
+    plan: Arc<Plan>,
+    platform: &'static dyn Platform,
+    call: Call,
+    deadline: Instant,
+}
+
+impl Task {
+    /// Answers a call by its function's route.
+    async fn answer(self, tell: Tell) -> Outcome {
+        let route = self.plan.route(&self.call.context.function, self.platform.name()).cloned();
+        self.run(route, tell).await
+    }
+
+    /// The whole body that answers an event; `None` when the table has no entry for it, or the entry fails.
+    async fn answer_event(self, name: &str) -> Option<Answer> {
+        let entry = Arc::clone(self.plan.event(self.platform.name(), name)?);
+        let outcome = self.run(Some(entry), Tell::Nobody).await;
+        let data = outcome.reply.data.filter(|_| outcome.failure.is_none())?;
+        Some(Answer::json(&data))
+    }
+
+    /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
+    /// only.
+    async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
+        let Self { app, plan, platform, call, deadline } = self;
+        let named = Context {
+            platform: call.context.platform,
+            function: call.context.function.clone(),
+            conversation: call.context.conversation.clone(),
+            ..Context::default()
+        };
+        let task = tokio::spawn(async move {
             let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let announce = move |own| {
+                if let Tell::Channel(tell) = &tell {
+                    let _ = tell.send(own);
+                }
+            };
             let transport = &*app.transport;
-            let means = Means { plan: &plan, platform, transport, deadline, now: &now };
-            let outcome = finish(flow::answer(call, means).await, platform.name());
+            let means = Means { plan: &plan, platform, transport, deadline, now: &now, announce: &announce };
+            let outcome = finish(flow::answer(call, route.as_deref(), means).await);
             drop(app.in_flight);
             outcome
-        }
-    });
-    match task.await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            tracing::error!("a call panicked: {error}");
-            finish(Record::panicked(call), platform.name())
+        });
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::error!("a call panicked: {error}");
+                finish(Record::panicked(Call { args: Arguments::Unreadable, context: named }))
+            }
         }
     }
 }
 
 /// Logs a call, once, and gives its outcome.
-fn finish(record: Record, platform: &str) -> Outcome {
+fn finish(record: Record) -> Outcome {
+    let platform = record.call.context.platform;
     let function = record.call.context.function.escape_debug();
     let conversation = record.call.context.conversation.as_deref().unwrap_or_default().escape_debug();
     let ms = record.time.as_millis();

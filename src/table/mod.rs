@@ -34,6 +34,8 @@ pub(crate) struct Table {
     pub(crate) defaults_json: String,
     pub(crate) vars: Entry<document::Kind>,
     pub(crate) routes: Entry<Said<RawRoute>>,
+    /// The platform, the event's name, its entry.
+    pub(crate) events: Vec<EventEntry>,
     /// The template files by their path under `templates/`.
     pub(crate) templates: BTreeMap<String, FileId>,
     /// The JSON Schema files that routes name, by the name they use.
@@ -48,6 +50,9 @@ pub(crate) struct Table {
 
 /// Named entries of one kind, from all files.
 pub(crate) type Entry<T> = Vec<(Located<String>, Key<T>)>;
+
+/// The entry of an event: its platform, its name, what it says.
+pub(crate) type EventEntry = (Located<String>, Located<String>, Key<Said<RawRoute>>);
 
 /// The files and folders that the table depends on, for the watcher.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,6 +98,7 @@ pub(crate) fn read(
         defaults_json: file.defaults.get().map(|defaults| defaults.value.json.clone()).unwrap_or_default(),
         vars: Vec::new(),
         routes: Vec::new(),
+        events: Vec::new(),
         templates: BTreeMap::new(),
         schemas: BTreeMap::new(),
         folder: folder.clone(),
@@ -259,6 +265,14 @@ fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnostics) {
     add(&mut table.upstreams, file.upstreams, "upstream", diagnostics);
     add(&mut table.vars, file.vars, "constant", diagnostics);
     add(&mut table.routes, file.routes, "route", diagnostics);
+    if let Key::Is(platforms) = file.events {
+        for (platform, events) in platforms.value.0 {
+            let Key::Is(events) = events else { continue };
+            for (name, entry) in events.value.0 {
+                add_event(table, &platform, name, entry, diagnostics);
+            }
+        }
+    }
     if let Key::Is(defaults) = file.defaults
         && defaults.span.file != table.main
         && let Key::Is(theirs) = defaults.value.entry.failure
@@ -271,20 +285,33 @@ fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnostics) {
     }
 }
 
+fn add_event(
+    table: &mut Table,
+    platform: &Located<String>,
+    name: Located<String>,
+    entry: Key<Said<RawRoute>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let same = |(other, known, _): &&EventEntry| other.value == platform.value && known.value == name.value;
+    match table.events.iter().find(same) {
+        Some((_, first, _)) => diagnostics.push(twice("event", &name, first.span)),
+        None => table.events.push((platform.clone(), name, entry)),
+    }
+}
+
+/// A name that is given twice, in one file or in two.
+fn twice(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
+    Diagnostic::new(Code::DuplicateName, name.span, format!("the {what} `{}` is given twice", name.value))
+        .label("given again here")
+        .related(first, "first given here")
+        .help("rename or take out one of them")
+}
+
 fn add<T>(ours: &mut Entry<T>, theirs: Key<Named<T>>, what: &str, diagnostics: &mut Diagnostics) {
     let Key::Is(theirs) = theirs else { return };
     for (name, value) in theirs.value.0 {
         match ours.iter().find(|(known, _)| known.value == name.value) {
-            Some((first, _)) => diagnostics.push(
-                Diagnostic::new(
-                    Code::DuplicateName,
-                    name.span,
-                    format!("the {what} `{}` is given twice", name.value),
-                )
-                .label("given again here")
-                .related(first.span, "first given here")
-                .help("rename or take out one of them"),
-            ),
+            Some((first, _)) => diagnostics.push(twice(what, &name, first.span)),
             None => ours.push((name, value)),
         }
     }

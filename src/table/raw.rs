@@ -29,8 +29,10 @@ toml_table! {
         vars: Named<Kind>,
         /// How each function is answered, by function name.
         routes: Named<Said<RawRoute>>,
+        /// How webhooks that are no function calls are answered, by platform and event.
+        events: Named<Named<Said<RawRoute>>>,
     }
-    later ["events", "forms", "state"]
+    later ["forms", "state"]
 }
 
 toml_table! {
@@ -121,11 +123,14 @@ toml_table! {
         failure: Named<String>,
         /// The longest this call may take; it can only shorten the platform's deadline.
         timeout: String,
+        /// Whether the answer is a stream, for platforms that take one.
+        streaming: bool,
+        /// What is declared to one platform alone, by platform.
+        declare: Named<Kind>,
     }
-    later [
-        "streaming", "delivery", "remember", "cache", "stale_if_error", "repeat_window", "declare",
-        "dailybots", "tests", "idempotency_key", "limit",
+    later [ "delivery", "remember", "cache", "stale_if_error", "repeat_window",  "tests", "idempotency_key", "limit",
     ]
+    rest own
 }
 
 toml_table! {

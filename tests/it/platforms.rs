@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jackfield::call::{Arguments, Call, FailureKind, Outcome, Reply};
 use jackfield::platform::auth::{BadLogin, Login, SCHEMES, SchemeValues};
 use jackfield::platform::{
-    Answer, Decoded, Functions, Inbound, PLATFORMS, Platform, Settings, Sketch, Step, find,
+    Answer, Decoded, Door, Functions, Inbound, PLATFORMS, Platform, Settings, Sketch, Step, ToolSpec, find,
 };
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -197,6 +197,18 @@ struct Routes(Map<String, Value>);
 impl Functions for Routes {
     fn arguments(&self, function: &str) -> Option<Vec<&str>> {
         Some(self.0.get(function)?.as_array()?.iter().filter_map(Value::as_str).collect())
+    }
+
+    fn streams(&self, _: &str) -> bool {
+        false
+    }
+
+    fn declared(&self) -> Vec<ToolSpec<'_>> {
+        Vec::new()
+    }
+
+    fn door(&self) -> Door<'_> {
+        Door { url: "https://tools.example.com/door" }
     }
 }
 

@@ -2,6 +2,7 @@
 //! value that cannot be wrong, or pushes a diagnostic; nothing stops at the first.
 
 mod arguments;
+mod events;
 mod reply;
 mod request;
 mod routes;
@@ -42,6 +43,21 @@ struct Context<'a> {
     headers: Vec<String>,
 }
 
+/// What a template may use that came with the call.
+struct Inputs {
+    /// The arguments.
+    args: Fields,
+    /// Whether there is an event's payload.
+    event: bool,
+}
+
+impl Inputs {
+    /// Where no call's own values are known: in defaults and upstreams.
+    fn none() -> Self {
+        Self { args: Fields::Leaf, event: false }
+    }
+}
+
 /// Compiles a table. Without errors among the diagnostics there is a plan.
 pub(crate) fn compile(
     table: &Table,
@@ -73,11 +89,13 @@ pub(crate) fn compile(
     let server = context.server(diagnostics);
     let platforms = context.platforms(server.as_ref(), diagnostics);
     context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
-    let names = context.names(&Fields::Leaf, &[], 0);
+    let nothing = Inputs::none();
+    let names = context.names(&nothing, &[], 0);
     let failure_texts = context.failure_texts(&table.defaults.failure, &names, diagnostics);
     let shared = context.shared_headers(diagnostics);
     let upstreams = context.upstreams(&shared, diagnostics);
     let routes = context.routes(&platforms, &upstreams, diagnostics);
+    let events = context.events(&upstreams, diagnostics);
     context.presence(diagnostics);
 
     dependencies.files.extend(context.secrets.files.borrow().iter().cloned());
@@ -88,6 +106,7 @@ pub(crate) fn compile(
     Some(Plan {
         server: server?,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
+        events,
         platforms,
         failure_texts,
         targets: upstreams
@@ -147,8 +166,9 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn names<'n>(&'n self, args: &'n Fields, steps: &'n [StepNames], before: usize) -> Names<'n> {
-        Names { args, steps, before, headers: &self.headers, vars: &self.vars }
+    fn names<'n>(&'n self, inputs: &'n Inputs, steps: &'n [StepNames], before: usize) -> Names<'n> {
+        let Inputs { args, event } = inputs;
+        Names { args, steps, before, event: *event, headers: &self.headers, vars: &self.vars }
     }
 
     /// Compiles a string of the table as a template.

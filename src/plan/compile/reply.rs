@@ -9,14 +9,36 @@ use crate::plan::replies::{Case, DataTemplate, Replies, StatusRange, When};
 use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
 use crate::table::document::{Entries, Kind, Located, Node};
-use crate::table::raw::{RawReplies, RawReply, RawWhen};
+use crate::table::raw::{RawReplies, RawReply, RawRoute, RawWhen};
 use crate::table::reader::{Key, not_yet, table, unknown_key, wrong_type};
 
 use super::server::LATER;
 use super::{Context, failure_kind};
 
-/// The keys of platforms that are not built yet.
-const LATER_OWN: [(&str, &str); 2] = [("swaig", "post_process"), ("swaig", "prompt")];
+/// Where a platform's own keys stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owner {
+    /// In a reply case.
+    Reply,
+    /// In the route itself.
+    Route,
+}
+
+impl Owner {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Reply => RawReply::KEYS,
+            Self::Route => RawRoute::KEYS,
+        }
+    }
+
+    fn own_keys(self, platform: &'static dyn Platform) -> &'static [&'static str] {
+        match self {
+            Self::Reply => platform.own_keys(),
+            Self::Route => platform.route_keys(),
+        }
+    }
+}
 
 impl Context<'_> {
     /// The reply cases of a route, without those that have faults.
@@ -126,7 +148,7 @@ impl Context<'_> {
                 .help("give the case a `text`"),
             );
         }
-        let own = self.own(own, names, diagnostics);
+        let own = self.own(own, Owner::Reply, names, diagnostics);
         let errors = diagnostics
             .iter()
             .skip(before)
@@ -139,9 +161,10 @@ impl Context<'_> {
     }
 
     /// What only one platform understands, under its name.
-    fn own(
+    pub(super) fn own(
         &self,
         entries: &Entries,
+        owner: Owner,
         names: &Names<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Vec<(&'static str, &'static str, crate::plan::json_template::JsonTemplate)> {
@@ -151,19 +174,16 @@ impl Context<'_> {
                 if LATER.contains(&name.value.as_str()) {
                     not_yet(name, diagnostics);
                 } else {
-                    let mut known: Vec<&str> = RawReply::KEYS.to_vec();
+                    let mut known = owner.keys().to_vec();
                     known.extend(PLATFORMS.iter().map(|platform| platform.name()));
                     unknown_key(name, &known, diagnostics);
                 }
                 continue;
             };
             for (key, node) in table(node, diagnostics).into_iter().flatten() {
-                let Some(known) = platform.own_keys().iter().find(|known| **known == key.value) else {
-                    if LATER_OWN.contains(&(platform.name(), key.value.as_str())) {
-                        not_yet(key, diagnostics);
-                    } else {
-                        unknown_key(key, platform.own_keys(), diagnostics);
-                    }
+                let of_platform = owner.own_keys(platform);
+                let Some(known) = of_platform.iter().find(|known| **known == key.value) else {
+                    unknown_key(key, of_platform, diagnostics);
                     continue;
                 };
                 self.check_own(platform, known, node, diagnostics);

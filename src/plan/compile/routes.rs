@@ -1,18 +1,20 @@
 //! `[routes]`: each route is compiled on its own, so that one bad one hides no other.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::plan::Served;
 use crate::plan::route::Route;
 use crate::platform::Platform;
-use crate::table::document::Located;
+use crate::table::document::{Kind, Located};
 use crate::table::raw::RawRoute;
-use crate::table::reader::{Said, missing_key};
+use crate::table::reader::{Key, Named, Said, missing_key, table, unknown_key, wrong_type};
 
+use super::reply::Owner;
 use super::server::known_platform;
 use super::upstreams::Upstreams;
-use super::{Context, values};
+use super::{Context, Inputs, values};
 
 impl Context<'_> {
     /// The routes, without those that have faults.
@@ -39,11 +41,12 @@ impl Context<'_> {
     ) -> Option<Route> {
         let raw = &said.entry;
         let limited = self.route_platforms(name, raw, platforms, diagnostics);
-        let (arguments, fields) = self.arguments(name, raw, diagnostics);
+        let (arguments, args) = self.arguments(name, raw, diagnostics);
+        let inputs = Inputs { args, event: false };
         let before = diagnostics.len();
-        let (steps, step_names) = self.steps(name, raw, &fields, upstreams, diagnostics);
+        let (steps, step_names) = self.steps(name, raw, &inputs, upstreams, diagnostics);
         let steps_are_good = diagnostics.len() == before;
-        let reply_names = self.names(&fields, &step_names, step_names.len());
+        let reply_names = self.names(&inputs, &step_names, step_names.len());
         let replies = self.replies(&raw.reply, &reply_names, !step_names.is_empty(), diagnostics);
         if raw.request.is_absent() && raw.steps.is_absent() && raw.reply.is_absent() {
             diagnostics.push(missing_key(
@@ -52,9 +55,11 @@ impl Context<'_> {
                 "give it a `request`, or a `reply` of its own",
             ));
         }
-        let failure_names = self.names(&fields, &[], 0);
+        let failure_names = self.names(&inputs, &[], 0);
         let failure_texts = self.failure_texts(&raw.failure, &failure_names, diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
+        let own = self.own(&raw.own, Owner::Route, &failure_names, diagnostics);
+        let declare = self.declare(&raw.declare, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
@@ -65,8 +70,43 @@ impl Context<'_> {
             replies,
             failure_texts,
             timeout: timeout.flatten(),
+            streaming: raw.streaming.get().is_some_and(|streaming| streaming.value),
+            own,
+            declare,
             fingerprint,
         })
+    }
+
+    /// `declare`: what is declared to one platform alone.
+    fn declare(
+        &self,
+        raw: &Key<Named<Kind>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<(&'static str, Map<String, Value>)> {
+        let mut out = Vec::new();
+        for (name, node) in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
+            let (Some(platform), Some(node)) = (known_platform(name, diagnostics), node.get()) else {
+                continue;
+            };
+            self.no_templates(node, "a declaration", diagnostics);
+            let known: Vec<&str> = platform.declare_keys().iter().map(|key| key.key).collect();
+            let mut extra = Map::new();
+            for (key, node) in table(node, diagnostics).into_iter().flatten() {
+                let Some(declared) = platform.declare_keys().iter().find(|known| known.key == key.value)
+                else {
+                    unknown_key(key, &known, diagnostics);
+                    continue;
+                };
+                let value = node.to_json();
+                if declared.holds.fits(&value) {
+                    extra.insert(key.value.clone(), value);
+                } else {
+                    wrong_type::<()>(node, declared.holds.name(), diagnostics);
+                }
+            }
+            out.push((platform.name(), extra));
+        }
+        out
     }
 
     /// The platforms that a route is limited to, after its name has been checked for each that may call it.
@@ -118,7 +158,12 @@ impl Context<'_> {
     }
 
     /// A hash of everything that decides how the route behaves, secrets apart.
-    fn fingerprint(&self, said: &Said<RawRoute>, raw: &RawRoute, upstreams: &Upstreams<'_>) -> [u8; 32] {
+    pub(super) fn fingerprint(
+        &self,
+        said: &Said<RawRoute>,
+        raw: &RawRoute,
+        upstreams: &Upstreams<'_>,
+    ) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
             hash.update(text.len().to_le_bytes());

@@ -5,14 +5,14 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::extraction::{Extract, Extraction};
 use crate::plan::replies::When;
 use crate::plan::route::{Format, Step};
-use crate::plan::template::{Fields, RESERVED, StepNames};
+use crate::plan::template::{RESERVED, StepNames};
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawResponse, RawRoute, RawStep};
 use crate::table::reader::{Key, Named, missing_key};
 
-use super::Context;
 use super::reply::json_path;
 use super::upstreams::{Known, Upstreams};
+use super::{Context, Inputs};
 
 /// The most steps of a route: more could never be asked before a caller hangs up.
 const MAX_STEPS: usize = 32;
@@ -23,12 +23,12 @@ impl Context<'_> {
         &self,
         name: &Located<String>,
         raw: &RawRoute,
-        fields: &Fields,
+        inputs: &Inputs,
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
     ) -> (Vec<Step>, Vec<StepNames>) {
         if !raw.steps.is_absent() {
-            return self.named_steps(raw, fields, upstreams, diagnostics);
+            return self.named_steps(raw, inputs, upstreams, diagnostics);
         }
         if raw.request.is_absent() {
             self.no_request(raw, diagnostics);
@@ -44,7 +44,7 @@ impl Context<'_> {
             response: &raw.response,
         };
         let step =
-            self.step(parts, extraction, None, When::default(), 0, fields, &names, upstreams, diagnostics);
+            self.step(parts, extraction, None, When::default(), 0, inputs, &names, upstreams, diagnostics);
         (step.into_iter().collect(), names)
     }
 
@@ -77,7 +77,7 @@ impl Context<'_> {
     fn named_steps(
         &self,
         raw: &RawRoute,
-        fields: &Fields,
+        inputs: &Inputs,
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
     ) -> (Vec<Step>, Vec<StepNames>) {
@@ -129,7 +129,7 @@ impl Context<'_> {
                 group_start = index;
             }
             // Steps of one group are asked at the same time: none of them sees another.
-            let (when, failed) = self.step_when(step, &names, group_start, fields, diagnostics);
+            let (when, failed) = self.step_when(step, &names, group_start, inputs, diagnostics);
             let upstream = if step.value.upstream.is_absent() { &raw.upstream } else { &step.value.upstream };
             let parts = Parts {
                 owner: format!("step `{}`", names[index].name.as_deref().unwrap_or_default()),
@@ -144,7 +144,7 @@ impl Context<'_> {
                 failed,
                 when,
                 group_start,
-                fields,
+                inputs,
                 &names,
                 upstreams,
                 diagnostics,
@@ -209,7 +209,7 @@ impl Context<'_> {
         step: &Located<RawStep>,
         names: &[StepNames],
         before: usize,
-        fields: &Fields,
+        inputs: &Inputs,
         diagnostics: &mut Diagnostics,
     ) -> (When, Option<usize>) {
         let Some(raw) = step.value.when.get() else { return (When::default(), None) };
@@ -223,7 +223,7 @@ impl Context<'_> {
                 .help("to ask this step when another has failed, name that step: `when.failed = \"lookup\"`"),
             );
         }
-        let known = self.names(fields, names, before);
+        let known = self.names(inputs, names, before);
         let when = self.when(&raw.value, &known, before > 0, diagnostics);
         let earlier = || names[..before].iter().filter_map(|step| step.name.as_deref());
         let failed = raw.value.failed.get().and_then(|failed| {
@@ -258,7 +258,7 @@ impl Context<'_> {
         after_failure_of: Option<usize>,
         when: When,
         before: usize,
-        fields: &Fields,
+        inputs: &Inputs,
         names: &[StepNames],
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
@@ -286,7 +286,7 @@ impl Context<'_> {
                 "say what is sent: `request = { method = \"GET\", path = \"/…\" }`",
             ));
         }
-        let known = self.names(fields, names, before);
+        let known = self.names(inputs, names, before);
         let request =
             parts.request.get().and_then(|request| self.request(request, upstream, &known, diagnostics));
         let format =

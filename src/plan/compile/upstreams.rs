@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::plan::request::{HeaderTemplate, Upstream};
-use crate::plan::template::{Fields, Names};
+use crate::plan::template::Names;
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawUpstream;
@@ -15,7 +15,7 @@ use crate::table::reader::{Choice, Key, Named, missing_key, not_yet, table, unkn
 use crate::upstream::auth::{Auth, LATER, SCHEMES};
 use crate::upstream::{Redirects, Target};
 
-use super::{Context, values};
+use super::{Context, Inputs, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 
@@ -38,7 +38,8 @@ pub(super) type Upstreams<'a> = BTreeMap<&'a str, Known<'a>>;
 impl<'a> Context<'a> {
     /// `defaults.headers`.
     pub(super) fn shared_headers(&self, diagnostics: &mut Diagnostics) -> Vec<HeaderTemplate> {
-        let names = self.names(&Fields::Leaf, &[], 0);
+        let nothing = Inputs::none();
+        let names = self.names(&nothing, &[], 0);
         self.header_templates(&self.table.defaults.headers, &names, Place::Defaults, diagnostics)
     }
 
@@ -55,7 +56,8 @@ impl<'a> Context<'a> {
                 upstreams.insert(name.value.as_str(), known);
                 continue;
             };
-            let names = self.names(&Fields::Leaf, &[], 0);
+            let nothing = Inputs::none();
+            let names = self.names(&nothing, &[], 0);
             let own = self.header_templates(&raw.value.entry.headers, &names, Place::Upstream, diagnostics);
             let known = Known {
                 upstream: self.upstream(name, &raw.value.entry, diagnostics).map(Arc::new),

@@ -45,6 +45,8 @@ pub(crate) struct Names<'a> {
     pub(crate) steps: &'a [StepNames],
     /// How many of the steps may have run before this place: what later ones bring is not there yet.
     pub(crate) before: usize,
+    /// Whether the template stands in an event's entry.
+    pub(crate) event: bool,
     /// The inbound headers that some platform names.
     pub(crate) headers: &'a [String],
     /// The constants.
@@ -78,6 +80,7 @@ enum Root {
     /// The reply of a step; `None`: of the last one that ran.
     Response(Option<usize>),
     Now,
+    Event,
     /// A block's own value, so many blocks up.
     This(usize),
     Local(Local, usize),
@@ -290,9 +293,12 @@ impl Names<'_> {
             "now" => {
                 Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
             }
-            "memory" | "event" => {
-                Err(BadName::new(format!("`{first}` is not built yet in this version"), None))
-            }
+            "event" if self.event => path(Root::Event, below),
+            "event" => Err(BadName::new(
+                "there is no event here",
+                Some("`event` exists in the entries of `[events.<platform>.<name>]`".to_owned()),
+            )),
+            "memory" => Err(BadName::new("`memory` is not built yet in this version", None)),
             _ => Err(BadName::no_this()),
         }
     }
@@ -519,6 +525,7 @@ impl PathExpr {
             Root::Response(None) => Cow::Borrowed(&scope.response()?.value),
             Root::Response(Some(step)) => Cow::Borrowed(&scope.steps.get(*step)?.reading.as_ref()?.value),
             Root::Now => Cow::Owned(Value::from(scope.now)),
+            Root::Event => Cow::Borrowed(&scope.call.event),
             Root::Call(field) => call_field(scope.call, field)?,
             Root::This(up) => match &up_from(frame, *up)?.kind {
                 FrameKind::Block { this, .. } => Cow::Borrowed(&**this),

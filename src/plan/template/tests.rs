@@ -52,6 +52,7 @@ impl World {
             args: &self.args,
             steps: &self.steps,
             before: self.steps.len(),
+            event: false,
             headers: &[],
             vars: &self.vars,
         };
