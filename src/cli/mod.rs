@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod declare;
 mod explain;
 mod serve;
 
@@ -30,6 +31,8 @@ enum Command {
     Serve,
     /// Say everything that is wrong with the table.
     Check(check::Check),
+    /// Print what to paste into a platform so that it knows the table's functions.
+    Declare(declare::Declare),
     /// Call one function as a platform would, and print what happens.
     Call(call::CallCommand),
 }
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config),
+        Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
     };
     match done {

@@ -451,6 +451,7 @@ mod tests {
     pub(super) fn answer(decoded: Result<Decoded, BadRequest>) -> Answer {
         match decoded {
             Ok(Decoded::Answer(answer)) => answer,
+            Ok(Decoded::Event(event)) => event.neutral,
             other => panic!("no answer: {other:?}"),
         }
     }

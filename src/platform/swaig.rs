@@ -8,21 +8,50 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, BadRequest, Decoded, Encode, Functions, Inbound, OwnFault, Platform, Settings, Sketch, payload,
-    swaig_actions,
+    Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
+    OwnFault, Platform, Settings, Sketch, ToolSpec, payload, swaig_actions,
 };
 use crate::call::{Arguments, Call, Context, Guard, Outcome};
+use crate::diagnostic::Code;
 
 const NAME: &str = "swaig";
 
 /// The key of a reply case that holds call-control actions.
 const ACTION: &str = "action";
 
+/// The key of a reply case that lets the agent speak before its actions run.
+const POST_PROCESS: &str = "post_process";
+
+/// The key of a reply case that steers the model apart from the result.
+const PROMPT: &str = "prompt";
+
 /// The platform's own messages in the same form as calls. A route may answer them, but need not.
 const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversation", "check_for_input"];
 
-/// What `action` says in requests that are not tool calls: the `SWAIG.includes` handshake and the `post_prompt_url`.
-const NO_CALL: &[&str] = &["get_signature", "post_conversation", "fetch_conversation"];
+/// What `action` says in the `SWAIG.includes` handshake.
+const GET_SIGNATURE: &str = "get_signature";
+
+/// What `action` says in requests to the `post_prompt_url`, after a conversation and before one.
+const POST_PROMPT: &[&str] = &["post_conversation", "fetch_conversation"];
+
+/// The webhooks that are no tool calls. Of `post_prompt`, only the answer to `fetch_conversation` is read.
+static EVENTS: [EventKind; 3] = [
+    EventKind { name: "post_prompt", deadline: None, answered: true },
+    EventKind { name: "startup_hook", deadline: None, answered: true },
+    EventKind { name: "hangup_hook", deadline: None, answered: true },
+];
+
+/// The keys of a function's definition that the table may add, from the reference of `SWAIG.functions`.
+const DECLARE_KEYS: &[DeclareKey] = &[
+    DeclareKey { key: "active", holds: Holds::Flag },
+    DeclareKey { key: "fillers", holds: Holds::Object },
+    DeclareKey { key: "meta_data", holds: Holds::Object },
+    DeclareKey { key: "meta_data_token", holds: Holds::Text },
+    DeclareKey { key: "skip_fillers", holds: Holds::Flag },
+    DeclareKey { key: "wait_file", holds: Holds::Text },
+    DeclareKey { key: "wait_file_loops", holds: Holds::Number },
+    DeclareKey { key: "wait_for_fillers", holds: Holds::Flag },
+];
 
 /// Where the caller's number stands: voice agents, Bedrock agents, conversation reports.
 const CALLER: &[&str] = &["caller_id_num", "caller_id", "caller_id_number"];
@@ -52,15 +81,50 @@ impl Platform for Swaig {
     }
 
     fn own_keys(&self) -> &'static [&'static str] {
-        &[ACTION]
+        &[ACTION, POST_PROCESS, PROMPT]
     }
 
     fn check_own(&self, key: &str, value: &Sketch) -> Vec<OwnFault> {
-        if key == ACTION { swaig_actions::check_all(value) } else { Vec::new() }
+        let wrong = |must: &str, help: &str| {
+            vec![OwnFault {
+                code: Code::InvalidAction,
+                path: Vec::new(),
+                message: format!("`swaig.{key}` must be {must}"),
+                help: Some(help.to_owned()),
+            }]
+        };
+        match (key, value) {
+            (ACTION, _) => swaig_actions::check_all(value),
+            (POST_PROCESS, Sketch::Any | Sketch::Known(Value::Bool(_))) => Vec::new(),
+            (POST_PROCESS, _) => wrong("true or false", "write `swaig.post_process = true`"),
+            (PROMPT, Sketch::Any | Sketch::Text | Sketch::Known(Value::String(_))) => Vec::new(),
+            (PROMPT, _) => wrong("a text", "write `swaig.prompt = \"Say it in one sentence.\"`"),
+            _ => Vec::new(),
+        }
     }
 
     fn admit_own(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
-        if key == ACTION { swaig_actions::admit(value) } else { (Some(value), Vec::new()) }
+        match (key, value) {
+            (ACTION, value) => swaig_actions::admit(value),
+            (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
+                (Some(value), Vec::new())
+            }
+            (key, _) => (None, vec![format!("`swaig.{key}` is left out: its value does not fit")]),
+        }
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        &EVENTS
+    }
+
+    fn declare_keys(&self) -> &'static [DeclareKey] {
+        DECLARE_KEYS
+    }
+
+    /// The `SWAIG` object of an agent's SWML.
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+        let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
+        Some(json!({"SWAIG": {"defaults": {"web_hook_url": door.url}, "functions": functions}}))
     }
 
     fn decode(
@@ -70,24 +134,19 @@ impl Platform for Swaig {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
-        let Some(function) = function(inbound, &body)? else {
-            return Ok(Decoded::Answer(neutral()));
+        let function = match asked(inbound, &body)? {
+            Asked::Function(function) => function,
+            Asked::Signature => return Ok(Decoded::Answer(signature(functions))),
+            Asked::PostPrompt => return Ok(event("post_prompt", body)),
         };
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
-            return Ok(Decoded::Answer(neutral()));
+            return Ok(event(&function, body));
         }
+        // Bedrock and sidecar agents, which say something else here, take only a text as `response`.
+        let takes_prompt = body.get("content_type").and_then(Value::as_str) == Some("text/swaig");
         let args = arguments(&body);
-        let context = Context {
-            platform: NAME,
-            function,
-            conversation: payload::text_at(&body, &["call_id"]),
-            caller: CALLER.iter().find_map(|key| payload::text_at(&body, &[key])),
-            metadata: body.get("meta_data").cloned().unwrap_or_default(),
-            global: body.get("global_data").cloned().unwrap_or_default(),
-            raw: Arc::new(body),
-            ..Context::default()
-        };
-        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer)))
+        let context = envelope(function, body);
+        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { takes_prompt })))
     }
 
     /// Any status but 200 counts as a failed call and is tried again, so the model is told instead.
@@ -124,11 +183,20 @@ impl Platform for Swaig {
     }
 }
 
-/// The function that is called: the URL's, else the body's. `None` for requests that the platform sends to the
-/// same URL and that call nothing.
+/// What a request asks for.
+enum Asked {
+    /// A tool call, or a message in the form of one.
+    Function(String),
+    /// The definitions of the functions that are offered here.
+    Signature,
+    /// A report after a conversation, or what is known before one.
+    PostPrompt,
+}
+
+/// What is asked for: the function that the URL names, else the body's, else what `action` says.
 ///
-/// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing else speaks of a call.
-fn function(inbound: &Inbound, body: &Value) -> Result<Option<String>, BadRequest> {
+/// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
+fn asked(inbound: &Inbound, body: &Value) -> Result<Asked, BadRequest> {
     let in_body = match body.get("function") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) if name.is_empty() => None,
@@ -139,18 +207,70 @@ fn function(inbound: &Inbound, body: &Value) -> Result<Option<String>, BadReques
         (Some(in_url), Some(in_body)) if in_url != in_body => {
             Err(BadRequest::new("the body names another function than the URL"))
         }
-        (_, Some(name)) => Ok(Some(name.clone())),
+        (_, Some(name)) => Ok(Asked::Function(name.clone())),
         (in_url, None) => {
-            let action = body.get("action").and_then(Value::as_str);
-            if action.is_some_and(|action| NO_CALL.contains(&action)) && body.get("argument").is_none() {
-                return Ok(None);
-            }
-            match in_url {
-                Some(name) => Ok(Some(name.clone())),
-                None => Err(BadRequest::new("it names no function")),
+            let action =
+                body.get("action").and_then(Value::as_str).filter(|_| body.get("argument").is_none());
+            match (action, in_url) {
+                (Some(GET_SIGNATURE), _) => Ok(Asked::Signature),
+                (Some(action), _) if POST_PROMPT.contains(&action) => Ok(Asked::PostPrompt),
+                (_, Some(name)) => Ok(Asked::Function(name.clone())),
+                (_, None) => Err(BadRequest::new("it names no function")),
             }
         }
     }
+}
+
+/// What templates see of a request as `call.*`.
+fn envelope(function: String, body: Value) -> Context {
+    Context {
+        platform: NAME,
+        function,
+        conversation: payload::text_at(&body, &["call_id"]),
+        caller: CALLER.iter().find_map(|key| payload::text_at(&body, &[key])),
+        metadata: body.get("meta_data").cloned().unwrap_or_default(),
+        global: body.get("global_data").cloned().unwrap_or_default(),
+        raw: Arc::new(body),
+        ..Context::default()
+    }
+}
+
+/// A webhook that calls nothing; those without an entry in [`EVENTS`] are answered with nothing at once.
+fn event(name: &str, body: Value) -> Decoded {
+    match EVENTS.iter().find(|kind| kind.name == name) {
+        Some(kind) => {
+            let payload = body.clone();
+            let context = Context { event: payload, ..envelope(name.to_owned(), body) };
+            let call = Call { args: payload::no_arguments(), context };
+            Decoded::Event(Box::new(Event { kind, call, neutral: neutral() }))
+        }
+        None => Decoded::Answer(neutral()),
+    }
+}
+
+/// The answer to the `SWAIG.includes` handshake, in its array form. Everything returned is registered, asked for or
+/// not, so only the functions that ask to be seen are returned.
+fn signature(functions: &dyn Functions) -> Answer {
+    let definitions = functions.declared().into_iter().map(|tool| {
+        let mut definition = definition(&tool);
+        definition.insert("web_hook_url".into(), functions.door().url.into());
+        Value::Object(definition)
+    });
+    Answer::json(&definitions.collect())
+}
+
+/// A function as `SWAIG.functions` and the handshake define it. A definition without a description is dropped by
+/// the platform without a word, so there always is one.
+fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
+    let description = if tool.description.is_empty() { tool.name } else { tool.description };
+    let mut definition = Map::new();
+    definition.insert("function".into(), tool.name.into());
+    definition.insert("description".into(), description.into());
+    definition.insert("parameters".into(), tool.parameters.clone());
+    // Functions with one token share their `meta_data`; without one it would depend on the address.
+    definition.insert("meta_data_token".into(), format!("jackfield-{}", tool.name).into());
+    definition.extend(tool.extra.clone());
+    definition
 }
 
 /// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
@@ -180,7 +300,10 @@ fn neutral() -> Answer {
 
 /// The form of every answer. Both published schemas take a text and a list; each of them refuses other forms.
 #[derive(Debug)]
-struct OneAnswer;
+struct OneAnswer {
+    /// Whether the asking agent takes the object form of `response`.
+    takes_prompt: bool,
+}
 
 impl Encode for OneAnswer {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
@@ -190,8 +313,19 @@ impl Encode for OneAnswer {
             Some(action @ Value::Object(_)) => vec![action],
             _ => Vec::new(),
         };
+        let prompt = reply.own.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
+        let post_process = reply.own.remove(POST_PROCESS) == Some(Value::Bool(true));
+        let text = reply.into_text();
+        let response = match prompt {
+            Some(prompt) if self.takes_prompt => json!({"tool_result": text, "tool_prompt": prompt}),
+            Some(prompt) => format!("{text}\n{prompt}").trim().into(),
+            None => text.into(),
+        };
         let mut body = Map::new();
-        body.insert("response".into(), reply.into_text().into());
+        body.insert("response".into(), response);
+        if post_process {
+            body.insert(POST_PROCESS.into(), true.into());
+        }
         if !actions.is_empty() {
             body.insert(ACTION.into(), actions.into());
         }
@@ -336,7 +470,10 @@ mod tests {
             ),
             (Reply::text("No such."), Some(FailureKind::UnknownFunction), json!({"response": "No such."})),
         ] {
-            assert_eq!(OneAnswer.encode(vec![Outcome { reply, failure }]), Answer::json(&expected));
+            assert_eq!(
+                OneAnswer { takes_prompt: true }.encode(vec![Outcome { reply, failure }]),
+                Answer::json(&expected)
+            );
         }
     }
 
@@ -357,5 +494,57 @@ mod tests {
         for name in ["", "1a", "get-weather", "a b", "né", "a.b"] {
             assert!(Swaig.check_function_name(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_prompt_steers_the_model_only_where_the_agent_takes_one() {
+        let reply = |prompt: &str| Reply {
+            text: Some("9 degrees".to_owned()),
+            own: Map::from_iter([(PROMPT.to_owned(), json!(prompt)), (POST_PROCESS.to_owned(), json!(true))]),
+            ..Reply::default()
+        };
+        for (takes_prompt, expected) in [
+            (
+                true,
+                json!({"response": {"tool_result": "9 degrees", "tool_prompt": "Be brief."}, "post_process": true}),
+            ),
+            (false, json!({"response": "9 degrees\nBe brief.", "post_process": true})),
+        ] {
+            let outcome = Outcome { reply: reply("Be brief."), failure: None };
+            assert_eq!(OneAnswer { takes_prompt }.encode(vec![outcome]), Answer::json(&expected));
+        }
+    }
+
+    #[test]
+    fn the_handshake_gives_whole_definitions_of_what_asks_to_be_seen() {
+        struct Offers(Value, Map<String, Value>);
+        impl Functions for Offers {
+            fn arguments(&self, _: &str) -> Option<Vec<&str>> {
+                None
+            }
+            fn streams(&self, _: &str) -> bool {
+                false
+            }
+            fn declared(&self) -> Vec<ToolSpec<'_>> {
+                let (parameters, extra) = (&self.0, &self.1);
+                vec![ToolSpec { name: "get_weather", description: "", parameters, streaming: false, extra }]
+            }
+            fn door(&self) -> Door<'_> {
+                Door { url: "https://tools.example.com/swaig" }
+            }
+        }
+        let offers =
+            Offers(json!({"type": "object"}), Map::from_iter([("skip_fillers".to_owned(), json!(true))]));
+        let body = json!({"action": "get_signature", "functions": ["other"]});
+        let decoded = Swaig.decode(&inbound(None, &body), &Settings::default(), &offers);
+        let expected = json!([{
+            "function": "get_weather",
+            "description": "get_weather",
+            "parameters": {"type": "object"},
+            "meta_data_token": "jackfield-get_weather",
+            "skip_fillers": true,
+            "web_hook_url": "https://tools.example.com/swaig",
+        }]);
+        assert_eq!(answer(decoded), Answer::json(&expected));
     }
 }

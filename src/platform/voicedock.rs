@@ -5,12 +5,16 @@
 //! each is answered in its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::auth::{SignatureFormat, SignedPart};
-use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Setting, Settings, payload};
+use super::{
+    Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
+    Platform, Setting, Settings, ToolSpec, payload,
+};
 use crate::call::{Arguments, Call, Context, Outcome};
 
 const NAME: &str = "voicedock";
@@ -31,6 +35,21 @@ static SIGNATURE: SignatureFormat = SignatureFormat {
     window_s: 300,
     signed: &[SignedPart::Timestamp, SignedPart::Literal("."), SignedPart::Body],
 };
+
+/// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.
+static EVENTS: [EventKind; 3] = [
+    EventKind { name: "assistant_request", deadline: Some(Duration::from_secs(5)), answered: true },
+    EventKind { name: "status_update", deadline: None, answered: false },
+    EventKind { name: "end_of_call_report", deadline: None, answered: false },
+];
+
+/// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. What an `async` tool
+/// says is `async_response` in older documentation and `message` in newer.
+const DECLARE_KEYS: &[DeclareKey] = &[
+    DeclareKey { key: "async", holds: Holds::Flag },
+    DeclareKey { key: "async_response", holds: Holds::Text },
+    DeclareKey { key: "message", holds: Holds::Text },
+];
 
 /// VoiceDock assistants.
 #[derive(Debug)]
@@ -62,6 +81,36 @@ impl Platform for VoiceDock {
         Some(&SIGNATURE)
     }
 
+    fn events(&self) -> &'static [EventKind] {
+        &EVENTS
+    }
+
+    fn declare_keys(&self) -> &'static [DeclareKey] {
+        DECLARE_KEYS
+    }
+
+    /// The settings of an assistant that a `PATCH` of it takes.
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+        let tools: Vec<Value> = tools
+            .iter()
+            .map(|tool| {
+                let mut declared = Map::new();
+                declared.insert("name".into(), tool.name.into());
+                declared.insert("description".into(), tool.description.into());
+                declared.insert("url".into(), door.url.into());
+                declared.insert("async".into(), false.into());
+                declared.insert("parameters".into(), tool.parameters.clone());
+                declared.extend(tool.extra.clone());
+                Value::Object(declared)
+            })
+            .collect();
+        Some(json!({
+            "webhook_url": door.url,
+            "webhook_events": ["assistant-request", TOOL_CALLS, "status-update", "end-of-call-report"],
+            "llm_config": {"tools": tools},
+        }))
+    }
+
     fn decode(
         &self,
         inbound: &Inbound,
@@ -75,7 +124,7 @@ impl Platform for VoiceDock {
         }
         let body = Arc::new(payload::object(&inbound.body)?);
         let Some((generation, entries)) = entries(&body)? else {
-            return Ok(Decoded::Answer(Answer::json(&json!({}))));
+            return Ok(event(&body));
         };
         if entries.len() > MAX_CALLS {
             return Err(BadRequest::new(format!("it carries more than {MAX_CALLS} calls")));
@@ -122,6 +171,27 @@ impl Platform for VoiceDock {
         inbound.headers.insert("x-webhook-event", HeaderValue::from_static(TOOL_CALLS));
         inbound
     }
+}
+
+/// A webhook that is no call. What has no entry in [`EVENTS`] is answered with nothing at once.
+fn event(body: &Arc<Value>) -> Decoded {
+    let neutral = Answer::json(&json!({}));
+    let name = payload::text_at(body, &["message", "type"]).unwrap_or_default().replace('-', "_");
+    let Some(kind) = EVENTS.iter().find(|kind| kind.name == name) else { return Decoded::Answer(neutral) };
+    // Templates may write `event.customer.number` as well as `event.message.customer.number`.
+    let mut payload = body.get("message").and_then(Value::as_object).cloned().unwrap_or_default();
+    for (key, value) in body.as_object().into_iter().flatten() {
+        payload.insert(key.clone(), value.clone());
+    }
+    let generation = if body.pointer("/message/phoneNumber").is_some() { &CAMEL } else { &CURRENT };
+    let context = Context {
+        function: name,
+        event: Value::Object(payload),
+        raw: Arc::clone(body),
+        ..generation.envelope(body)
+    };
+    let call = Call { args: payload::no_arguments(), context };
+    Decoded::Event(Box::new(Event { kind, call, neutral }))
 }
 
 /// The generation of a request and its calls; `None` for an event.

@@ -1,7 +1,8 @@
 //! Every platform against its folder of fixtures, `platforms/<name>/<case>.<part>.json`. A new platform adds files.
 //!
 //! What arrives: `request` (the body), `inbound` (`method`, `function`, `query`, `headers`), `settings`, `functions`
-//! (those that routes answer, with their arguments). What it is: `calls`, `answer` (nothing is called) or `refusal`.
+//! (those that routes answer, with their arguments). What it is: `calls`, `answer` (nothing is called; with `event`, the
+//! neutral answer to the event of that name) or `refusal`.
 //! What goes back: `outcomes`, and for them `response` and `faults` (of the outcomes' own keys). `status` is of the
 //! answer, 200 if it is not there.
 
@@ -19,13 +20,14 @@ use jackfield::platform::{
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
 
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "request",
     "inbound",
     "settings",
     "functions",
     "calls",
     "answer",
+    "event",
     "refusal",
     "outcomes",
     "response",
@@ -128,7 +130,14 @@ impl Case {
                 }
             }
             (None, Some(expected), None) => {
-                let Ok(Decoded::Answer(answer)) = decoded else { panic!("{name}: {decoded:?}") };
+                let answer = match decoded {
+                    Ok(Decoded::Answer(answer)) => answer,
+                    Ok(Decoded::Event(event)) => {
+                        assert_eq!(Some(&json!(event.kind.name)), self.part("event"), "{name}");
+                        event.neutral
+                    }
+                    other => panic!("{name}: {other:?}"),
+                };
                 self.check_answer(&answer, expected);
             }
             (None, None, Some(expected)) => {

@@ -1,0 +1,98 @@
+//! `jackfield declare`: what to paste into a platform so that it knows the table's functions.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::diagnostic;
+use crate::load::{Environment, load, process_environment};
+use crate::plan::{FunctionsFor, Plan};
+use crate::platform::{self, Functions as _, PLATFORMS, ToolSpec};
+
+use super::{print, report};
+
+/// The form that most model APIs take; not a platform.
+const OPENAI: &str = "openai";
+
+/// Arguments of `declare`.
+#[derive(Debug, Args)]
+pub(super) struct Declare {
+    /// The platform, or `openai` for a plain list of functions.
+    platform: String,
+    /// Only this route.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+}
+
+pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
+    // A declaration holds no secret, so none need be set to print one.
+    let environment = Environment { without_secrets: true, ..process_environment() };
+    let loaded = match load(path, &environment) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            report(&super::check::unreadable(path, &error.source));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let Some(plan) = loaded.plan else {
+        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+        report(&format!("{text}{}", super::check::summary(path, &loaded.diagnostics, None)));
+        return Ok(ExitCode::FAILURE);
+    };
+    let declaration = if command.platform == OPENAI {
+        let functions = FunctionsFor::new(&plan, OPENAI);
+        openai(&chosen(command, functions.tools(false))?)
+    } else {
+        let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
+        let functions = FunctionsFor::new(&plan, platform.name());
+        let tools = chosen(command, functions.tools(false))?;
+        note_addresses(&plan);
+        platform
+            .declare(&tools, &functions.door())
+            .with_context(|| format!("{} has nothing to be declared to it", platform.name()))?
+    };
+    print(&format!("{declaration:#}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<&str> = PLATFORMS.iter().map(|platform| platform.name()).chain([OPENAI]).collect();
+    format!("there is no platform `{name}`; known: {}", diagnostic::list(&known))
+}
+
+/// The functions that are declared: all, or the one that is asked for.
+fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
+    let Some(name) = &command.route else { return Ok(tools) };
+    let known: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
+    match tools.iter().find(|tool| tool.name == name) {
+        Some(tool) => Ok(vec![*tool]),
+        None => bail!(
+            "{} may call no route `{name}`{}",
+            command.platform,
+            diagnostic::suggest(name, known.iter().copied())
+                .map(|help| format!(": {help}"))
+                .unwrap_or_default()
+        ),
+    }
+}
+
+fn note_addresses(plan: &Plan) {
+    if plan.server.public_url.is_none() {
+        report("note: `server.public_url` is not set, so the addresses below are those of this machine");
+    }
+}
+
+fn openai(tools: &[ToolSpec<'_>]) -> Value {
+    tools
+        .iter()
+        .map(|tool| {
+            json!({
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            })
+        })
+        .collect()
+}
