@@ -83,6 +83,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         Decoded::Event(_) => {
             bail!("`{}` is an event of {} and no function", command.function, platform.name())
         }
+        Decoded::Denied(bad) => bail!("the sample request was refused: {bad}"),
         Decoded::Answer(answer) => {
             print(&pretty(&answer.body));
             return Ok(ExitCode::SUCCESS);

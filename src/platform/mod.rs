@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::call::{Call, Guard, Outcome};
 use crate::diagnostic::Code;
+use crate::secret::Secret;
 
 /// Every platform that this version can serve.
 pub static PLATFORMS: &[&dyn Platform] = &[&swaig::Swaig, &voicedock::VoiceDock, &http::Http];
@@ -151,6 +152,8 @@ pub enum Decoded {
     Event(Box<Event>),
     /// Nothing to call: the answer is known.
     Answer(Answer),
+    /// The request is not from the platform: a login that only this platform knows of failed.
+    Denied(auth::BadLogin),
 }
 
 /// A kind of webhook that is no function call.
@@ -327,43 +330,51 @@ impl Holds {
     }
 }
 
-/// A key of `[platforms.<name>]` that only one platform has: one of a few words.
+/// A key of `[platforms.<name>]` that only one platform has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// The key.
     pub key: &'static str,
-    /// The words that it may be; the first is the default.
+    /// The words that it may be, the first of them the default; none: it holds a secret.
     pub values: &'static [&'static str],
 }
 
-/// The values of a platform's [`Setting`]s, all of them set.
+/// The values of a platform's [`Setting`]s: every word is set, a secret only where the table gives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings(Vec<(&'static str, &'static str)>);
+pub struct Settings {
+    words: Vec<(&'static str, &'static str)>,
+    secrets: Vec<(&'static str, Vec<Secret>)>,
+}
 
 impl Settings {
     /// The defaults of a platform.
     pub fn defaults(platform: &dyn Platform) -> Self {
-        Self(
-            platform
-                .settings()
-                .iter()
-                .map(|setting| (setting.key, setting.values.first().copied().unwrap_or_default()))
-                .collect(),
-        )
+        let word = |setting: &Setting| setting.values.first().map(|word| (setting.key, *word));
+        Self { words: platform.settings().iter().filter_map(word).collect(), secrets: Vec::new() }
     }
 
     /// Sets a key to one of its words; other words change nothing.
     pub fn set(&mut self, setting: &Setting, value: &str) {
         if let Some(value) = setting.values.iter().find(|known| **known == value)
-            && let Some(entry) = self.0.iter_mut().find(|(key, _)| *key == setting.key)
+            && let Some(entry) = self.words.iter_mut().find(|(key, _)| *key == setting.key)
         {
             entry.1 = value;
         }
     }
 
-    /// The value of a key; empty for a key that the platform does not have.
+    /// Sets a key to a secret, or to two while it is rotated.
+    pub fn set_secret(&mut self, setting: &Setting, secrets: Vec<Secret>) {
+        self.secrets.push((setting.key, secrets));
+    }
+
+    /// The word of a key; empty for a key that the platform does not have.
     pub fn get(&self, key: &str) -> &'static str {
-        self.0.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value)
+        self.words.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value)
+    }
+
+    /// The secrets of a key; none where the table gives none.
+    pub fn secrets(&self, key: &str) -> &[Secret] {
+        self.secrets.iter().find(|(known, _)| *known == key).map_or(&[], |(_, secrets)| secrets)
     }
 }
 

@@ -5,14 +5,20 @@
 
 use std::sync::Arc;
 
+use ::http::HeaderName;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
+use sha1::Sha1;
+use sha2::Sha256;
 
+use super::auth::BadLogin;
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
-    OwnFault, Platform, Settings, Sketch, ToolSpec, payload, swaig_actions,
+    OwnFault, Platform, Setting, Settings, Sketch, ToolSpec, payload, swaig_actions,
 };
 use crate::call::{Arguments, Call, Context, Guard, Outcome};
 use crate::diagnostic::Code;
+use crate::secret::Secret;
 
 const NAME: &str = "swaig";
 
@@ -30,6 +36,13 @@ const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversat
 
 /// What `action` says in the `SWAIG.includes` handshake.
 const GET_SIGNATURE: &str = "get_signature";
+
+/// The project's signing key, for the one request that SignalWire signs.
+const SIGNING_KEY: Setting = Setting { key: "signing_key", values: &[] };
+
+/// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");
+const SIGNATURE_SHA256: HeaderName = HeaderName::from_static("x-signalwire-sha256-signature");
 
 /// What `action` says in requests to the `post_prompt_url`, after a conversation and before one.
 const POST_PROMPT: &[&str] = &["post_conversation", "fetch_conversation"];
@@ -113,6 +126,10 @@ impl Platform for Swaig {
         }
     }
 
+    fn settings(&self) -> &'static [Setting] {
+        &[SIGNING_KEY]
+    }
+
     fn events(&self) -> &'static [EventKind] {
         &EVENTS
     }
@@ -130,13 +147,19 @@ impl Platform for Swaig {
     fn decode(
         &self,
         inbound: &Inbound,
-        _: &Settings,
+        settings: &Settings,
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
         let function = match asked(inbound, &body)? {
             Asked::Function(function) => function,
-            Asked::Signature => return Ok(Decoded::Answer(signature(functions))),
+            Asked::Signature => {
+                let url = functions.door().url;
+                return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
+                    Ok(()) => Decoded::Answer(signature(functions)),
+                    Err(bad) => Decoded::Denied(bad),
+                });
+            }
             Asked::PostPrompt => return Ok(event("post_prompt", body)),
         };
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
@@ -246,6 +269,40 @@ fn event(name: &str, body: Value) -> Decoded {
         }
         None => Decoded::Answer(neutral()),
     }
+}
+
+/// Checks the signature of the handshake, where a signing key is set. From the vendor's webhook security guide:
+/// HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without a login in it) and the raw body.
+fn check_signature(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(), BadLogin> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let (name, value) = [SIGNATURE_SHA256, SIGNATURE]
+        .into_iter()
+        .find_map(|name| inbound.headers.get(&name).map(|value| (name, value)))
+        .ok_or(BadLogin::Missing(SIGNATURE))?;
+    let signature = hex::decode(value.as_bytes()).map_err(|_| BadLogin::Malformed(name.clone()))?;
+    let url = match &inbound.function {
+        Some(function) => format!("{url}/{function}"),
+        None => url.to_owned(),
+    };
+    let parts = [url.as_bytes(), &inbound.body];
+    // All keys are tried, so that the time taken does not tell which of them is in use.
+    let matches = keys.iter().fold(false, |found, key| {
+        found
+            | if name == SIGNATURE {
+                signs::<Hmac<Sha1>>(key, &parts, &signature)
+            } else {
+                signs::<Hmac<Sha256>>(key, &parts, &signature)
+            }
+    });
+    if matches { Ok(()) } else { Err(BadLogin::Wrong) }
+}
+
+fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> bool {
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.reveal().as_bytes()) else { return false };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.verify_slice(signature).is_ok()
 }
 
 /// The answer to the `SWAIG.includes` handshake, in its array form. Everything returned is registered, asked for or
@@ -546,5 +603,37 @@ mod tests {
             "web_hook_url": "https://tools.example.com/swaig",
         }]);
         assert_eq!(answer(decoded), Answer::json(&expected));
+    }
+
+    #[test]
+    fn the_handshake_is_signed_where_a_key_is_set() {
+        let body = json!({"action": "get_signature"});
+        let url = "https://tools.example.com/door";
+        let signed = |key: &[u8], url: &str| {
+            let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).unwrap();
+            mac.update(url.as_bytes());
+            mac.update(body.to_string().as_bytes());
+            hex::encode(mac.finalize().into_bytes())
+        };
+        let mut settings = Settings::default();
+        settings.set_secret(&SIGNING_KEY, vec![Secret::new("new"), Secret::new("old")]);
+        let verdict = |signature: Option<String>| {
+            let mut inbound = inbound(None, &body);
+            if let Some(signature) = signature {
+                inbound.headers.insert(SIGNATURE, signature.parse().unwrap());
+            }
+            Swaig.decode(&inbound, &settings, &Known(&[]))
+        };
+        for key in [&b"new"[..], b"old"] {
+            assert_eq!(answer(verdict(Some(signed(key, url)))), Answer::json(&json!([])));
+        }
+        for bad in [
+            None,
+            Some(signed(b"other", url)),
+            Some(signed(b"new", "https://example.com/")),
+            Some("x".to_owned()),
+        ] {
+            assert!(matches!(verdict(bad.clone()), Ok(Decoded::Denied(_))), "{bad:?}");
+        }
     }
 }

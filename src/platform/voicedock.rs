@@ -4,13 +4,14 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
 //! each is answered in its own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::auth::{SignatureFormat, SignedPart};
+use super::auth::{Encoding, SignatureFormat, SignedPart};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
     Platform, Setting, Settings, ToolSpec, payload,
@@ -30,10 +31,15 @@ const REPLY: Setting = Setting { key: "reply", values: &["results", "result", "d
 
 static SIGNATURE: SignatureFormat = SignatureFormat {
     header: HeaderName::from_static("x-webhook-signature"),
-    prefix: "sha256=",
-    timestamp: HeaderName::from_static("x-webhook-timestamp"),
+    prefix: Cow::Borrowed("sha256="),
+    encoding: Encoding::Hex,
+    timestamp: Some(HeaderName::from_static("x-webhook-timestamp")),
     window_s: 300,
-    signed: &[SignedPart::Timestamp, SignedPart::Literal("."), SignedPart::Body],
+    signed: Cow::Borrowed(&[
+        SignedPart::Timestamp,
+        SignedPart::Literal(Cow::Borrowed(".")),
+        SignedPart::Body,
+    ]),
 };
 
 /// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.

@@ -34,7 +34,12 @@ async fn log_in(State(app): State<App>, request: Request, next: Next) -> Respons
     let Some(auth) = &plan.server.admin_auth else { return next.run(request).await };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let received_at = i64::try_from(since).unwrap_or(0);
-    match auth.verify(&Login { headers: request.headers(), body: &[], received_at }) {
+    match auth.verify(&Login {
+        headers: request.headers(),
+        target: request.uri().path(),
+        body: &[],
+        received_at,
+    }) {
         Ok(()) => next.run(request).await,
         Err(bad) => {
             tracing::warn!("failed login at the admin door: {bad}");

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
@@ -110,11 +111,11 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
     let (head, body) = request.into_parts();
     // A login that needs no body is checked before one is read.
     if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
-        log_in(served, &head.headers, &[], received_at)?;
+        log_in(served, &head, &[], received_at)?;
     }
     let body = read(body, &head.headers, plan.server.max_body).await?;
     if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
-        log_in(served, &head.headers, &body, received_at)?;
+        log_in(served, &head, &body, received_at)?;
     }
     let query = head.uri.query().unwrap_or_default();
     let inbound = Inbound {
@@ -145,6 +146,10 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
             Ok(response(answer.unwrap_or(event.neutral)))
         }
         Ok(Decoded::Answer(answer)) => Ok(response(answer)),
+        Ok(Decoded::Denied(bad)) => {
+            tracing::warn!(platform = name, "failed login: {bad}");
+            Err(Refusal::BadLogin(None))
+        }
         Err(bad) => {
             tracing::warn!(platform = name, "unreadable request: {bad}");
             Ok(response(platform.refuse(&bad)))
@@ -152,9 +157,10 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
     }
 }
 
-fn log_in(served: &Served, headers: &HeaderMap, body: &[u8], received_at: i64) -> Result<(), Refusal> {
+fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
-    auth.verify(&Login { headers, body, received_at }).map_err(|bad| {
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    auth.verify(&Login { headers: &head.headers, target, body, received_at }).map_err(|bad| {
         tracing::warn!(platform = served.platform.name(), "failed login: {bad}");
         Refusal::BadLogin(auth.challenge())
     })

@@ -85,7 +85,7 @@ fn the_vendors_signature_is_accepted_and_no_other() {
             headers.insert("x-webhook-signature", HeaderValue::from_str(signature).unwrap());
         }
         let received_at = timestamp.parse::<i64>().unwrap() + age_s;
-        auth.verify(&Login { headers: &headers, body: body.as_bytes(), received_at })
+        auth.verify(&Login { headers: &headers, target: "/voicedock", body: body.as_bytes(), received_at })
     };
     let signed = Some(&*signature);
     let header = HeaderName::from_static("x-webhook-signature");

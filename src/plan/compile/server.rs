@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 use crate::plan::{Served, Server, Watch, budget};
-use crate::platform::auth::{Auth, SCHEMES, SchemeValues};
+use crate::platform::auth::{Auth, Holds, SCHEMES, SchemeValues};
 use crate::platform::{self, PLATFORMS, Platform, Settings};
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
@@ -129,6 +129,11 @@ impl Context<'_> {
                 unknown_key(key, &known, diagnostics);
                 continue;
             };
+            if setting.values.is_empty() {
+                let secrets = self.secret_texts(node, diagnostics);
+                settings.set_secret(setting, secrets);
+                continue;
+            }
             match node.as_str() {
                 Some(value) if setting.values.contains(&value) => settings.set(setting, value),
                 Some(value) => diagnostics.push(
@@ -235,17 +240,18 @@ impl Context<'_> {
                 continue;
             };
             spans.push((known.name, node.span));
-            let texts = self.one_or_two(node, known.secret, diagnostics);
+            let is_secret = known.holds == Holds::Secret;
+            let texts = self.texts(node, known.holds, diagnostics);
             let mut secrets = Vec::new();
             for text in texts {
                 if let Some(resolved) =
                     self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)
                 {
                     placeholder |= resolved.placeholder;
-                    if known.secret && resolved.text.is_empty() {
+                    if is_secret && resolved.text.is_empty() {
                         diagnostics.push(empty_secret(text.span));
                     }
-                    if known.secret {
+                    if is_secret {
                         self.secrets.masks.borrow_mut().add(&resolved.text);
                     }
                     secrets.push(Secret::new(resolved.text));
@@ -253,7 +259,8 @@ impl Context<'_> {
             }
             values.values.push((known.name, secrets));
         }
-        for key in &keys {
+        let needed: Vec<&str> = scheme.keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
+        for key in &needed {
             if !entries.iter().any(|(given, _)| given.value == *key) {
                 diagnostics.push(missing_key(
                     choice.name.span,
@@ -261,7 +268,7 @@ impl Context<'_> {
                     format!(
                         "write `auth.{} = {{ {} }}`",
                         scheme.name,
-                        keys.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
+                        needed.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
                     ),
                 ));
             }
@@ -283,12 +290,33 @@ impl Context<'_> {
         }
     }
 
-    /// A string, or for a secret a list of one or two strings.
-    fn one_or_two(&self, node: &Node, secret: bool, diagnostics: &mut Diagnostics) -> Vec<Located<String>> {
-        match &node.value {
-            Kind::String(text) => vec![Located { value: text.clone(), span: node.span }],
-            Kind::List(items) if secret => {
-                if items.is_empty() || items.len() > 2 {
+    /// One secret, or two while it is rotated.
+    fn secret_texts(&self, node: &Node, diagnostics: &mut Diagnostics) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        for text in self.texts(node, Holds::Secret, diagnostics) {
+            let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics);
+            if let Some(resolved) = resolved {
+                if resolved.text.is_empty() {
+                    diagnostics.push(empty_secret(text.span));
+                }
+                self.secrets.masks.borrow_mut().add(&resolved.text);
+                secrets.push(Secret::new(resolved.text));
+            }
+        }
+        secrets
+    }
+
+    /// What a key of a scheme holds, as texts: one, or several where the key may hold a list.
+    fn texts(&self, node: &Node, holds: Holds, diagnostics: &mut Diagnostics) -> Vec<Located<String>> {
+        let located = |text: &str| Located { value: text.to_owned(), span: node.span };
+        match (&node.value, holds) {
+            (Kind::String(text), Holds::Seconds) => {
+                let window = values::duration(&located(text), diagnostics);
+                window.map(|window| located(&window.as_secs().to_string())).into_iter().collect()
+            }
+            (Kind::String(text), Holds::Text | Holds::Secret) => vec![located(text)],
+            (Kind::List(items), Holds::Secret | Holds::Texts) => {
+                if holds == Holds::Secret && (items.is_empty() || items.len() > 2) {
                     diagnostics.push(
                         Diagnostic::new(
                             Code::WrongType,
@@ -306,10 +334,8 @@ impl Context<'_> {
                     })
                     .collect()
             }
-            _ => {
-                wrong_type::<()>(node, "a string", diagnostics);
-                Vec::new()
-            }
+            (_, Holds::Texts) => wrong_type(node, "a list of strings", diagnostics).unwrap_or_default(),
+            _ => wrong_type(node, "a string", diagnostics).unwrap_or_default(),
         }
     }
 }

@@ -5,12 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
-use super::{Auth, BadLogin, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches, credentials};
+use super::{
+    Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches, credentials,
+};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "basic",
-    keys: &[SchemeKey { name: "username", secret: false }, SchemeKey { name: "password", secret: true }],
+    keys: &[SchemeKey::needed("username", Holds::Text), SchemeKey::needed("password", Holds::Secret)],
     build,
 };
 

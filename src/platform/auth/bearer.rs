@@ -3,12 +3,12 @@
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
-use super::{Auth, BadLogin, Login, Scheme, SchemeKey, any_matches, credentials};
+use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeKey, any_matches, credentials};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "bearer",
-    keys: &[SchemeKey { name: "token", secret: true }],
+    keys: &[SchemeKey::needed("token", Holds::Secret)],
     build: |values| Ok(Box::new(Bearer { tokens: values.take("token") })),
 };
 

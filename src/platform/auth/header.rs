@@ -2,12 +2,12 @@
 
 use http::HeaderName;
 
-use super::{Auth, BadLogin, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
+use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "header",
-    keys: &[SchemeKey { name: "name", secret: false }, SchemeKey { name: "value", secret: true }],
+    keys: &[SchemeKey::needed("name", Holds::Text), SchemeKey::needed("value", Holds::Secret)],
     build,
 };
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::secret::Secret;
 
-pub use signature::{SignatureFormat, SignedPart};
+pub use signature::{Encoding, SignatureFormat, SignedPart};
 
 /// Every inbound scheme, by its name in `auth.<name>`.
 pub static SCHEMES: &[&Scheme] =
@@ -43,6 +43,8 @@ pub trait Auth: fmt::Debug + Send + Sync {
 pub struct Login<'a> {
     /// The inbound headers.
     pub headers: &'a HeaderMap,
+    /// The path with its query, as it was asked for.
+    pub target: &'a str,
     /// The raw body; empty when [`Auth::needs_body`] is false.
     pub body: &'a [u8],
     /// When the request arrived, in seconds since 1970.
@@ -76,16 +78,41 @@ pub struct Scheme {
     pub build: fn(&mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault>,
 }
 
-/// A key of a scheme's table; every one must be given.
+/// A key of a scheme's table.
 #[derive(Debug, Clone, Copy)]
 pub struct SchemeKey {
     /// The key.
     pub name: &'static str,
-    /// Whether the value is a secret, which may then be a list of two for rotation.
-    pub secret: bool,
+    /// What it holds.
+    pub holds: Holds,
+    /// Whether it must be given.
+    pub needed: bool,
 }
 
-/// The resolved values of a scheme's keys. Every key of the scheme is there, with one value or more.
+/// What a key of a scheme's table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// A text that may be shown.
+    Text,
+    /// A list of texts that may be shown.
+    Texts,
+    /// A duration, handed on as whole seconds.
+    Seconds,
+    /// A secret, or a list of two while it is rotated.
+    Secret,
+}
+
+impl SchemeKey {
+    const fn needed(name: &'static str, holds: Holds) -> Self {
+        Self { name, holds, needed: true }
+    }
+
+    const fn optional(name: &'static str, holds: Holds) -> Self {
+        Self { name, holds, needed: false }
+    }
+}
+
+/// The resolved values of a scheme's keys. Every key that is needed is there, with one value or more.
 #[derive(Debug, Default)]
 pub struct SchemeValues {
     /// By key.
@@ -102,6 +129,11 @@ impl SchemeValues {
             .find(|(name, _)| *name == key)
             .map(|(_, values)| std::mem::take(values))
             .unwrap_or_default()
+    }
+
+    /// Takes the first value of `key`, which may be shown.
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.take(key).first().map(|value| value.reveal().to_owned())
     }
 }
 
@@ -135,7 +167,7 @@ mod tests {
     use super::*;
 
     pub(super) fn login(headers: &HeaderMap) -> Login<'_> {
-        Login { headers, body: b"", received_at: 0 }
+        Login { headers, target: "/", body: b"", received_at: 0 }
     }
 
     pub(super) fn build(

@@ -1,55 +1,151 @@
 //! The platform's own signature over what it sends, with a shared secret.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 
-use super::{Auth, BadLogin, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 
-pub(super) static SCHEME: Scheme =
-    Scheme { name: "signature", keys: &[SchemeKey { name: "secret", secret: true }], build };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "signature",
+    keys: &[
+        SchemeKey::needed("secret", Holds::Secret),
+        SchemeKey::optional("header", Holds::Text),
+        SchemeKey::optional("signed", Holds::Texts),
+        SchemeKey::optional("timestamp_header", Holds::Text),
+        SchemeKey::optional("encoding", Holds::Text),
+        SchemeKey::optional("prefix", Holds::Text),
+        SchemeKey::optional("window", Holds::Seconds),
+    ],
+    build,
+};
 
-/// How a platform signs: HMAC-SHA256 in hexadecimal over some parts of the request.
-#[derive(Debug)]
+/// How requests are signed: HMAC-SHA256 over some parts of the request.
+#[derive(Debug, Clone)]
 pub struct SignatureFormat {
     /// The header with the signature.
     pub header: HeaderName,
     /// What may stand before the signature.
-    pub prefix: &'static str,
-    /// The header with the time of signing, in seconds since 1970.
-    pub timestamp: HeaderName,
+    pub prefix: Cow<'static, str>,
+    /// How the signature is written.
+    pub encoding: Encoding,
+    /// The header with the time of signing, in seconds since 1970; `None`: it is not told, and a request stays good
+    /// for ever.
+    pub timestamp: Option<HeaderName>,
     /// How far that time may be from ours, either way.
     pub window_s: i64,
     /// What is signed: these parts, one after the other.
-    pub signed: &'static [SignedPart],
+    pub signed: Cow<'static, [SignedPart]>,
 }
 
-/// A part of what a platform signs.
+/// How a signature is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// In hexadecimal.
+    Hex,
+    /// In base64.
+    Base64,
+}
+
+/// A part of what is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignedPart {
     /// The timestamp, as its header writes it.
     Timestamp,
-    /// A fixed text.
-    Literal(&'static str),
+    /// The path with its query, as it was asked for.
+    Target,
     /// The raw body.
     Body,
+    /// A fixed text.
+    Literal(Cow<'static, str>),
 }
 
+/// The format of a table: the platform's own, changed by what is given; without one it must be given.
 fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
-    match values.signature {
-        Some(format) => Ok(Box::new(Signature { format, secrets: values.take("secret") })),
-        None => Err(SchemeFault {
-            key: None,
-            message: "this platform does not sign its requests".into(),
-            help: "use `auth.basic`, `auth.bearer` or `auth.header`".into(),
-        }),
+    let fault =
+        |key, message: &str, help: &str| SchemeFault { key, message: message.into(), help: help.into() };
+    let header = header_name(values, "header")?;
+    let timestamp = header_name(values, "timestamp_header")?;
+    let signed: Vec<SignedPart> = values
+        .take("signed")
+        .iter()
+        .map(|part| match part.reveal() {
+            "timestamp" => SignedPart::Timestamp,
+            "target" => SignedPart::Target,
+            "body" => SignedPart::Body,
+            text => SignedPart::Literal(text.to_owned().into()),
+        })
+        .collect();
+    let encoding = match values.text("encoding").as_deref() {
+        None => None,
+        Some("hex") => Some(Encoding::Hex),
+        Some("base64") => Some(Encoding::Base64),
+        Some(_) => {
+            return Err(fault(Some("encoding"), "there is no such encoding", "write \"hex\" or \"base64\""));
+        }
+    };
+    let mut format = match (values.signature, &header) {
+        (Some(format), _) => format.clone(),
+        (None, Some(header)) if !signed.is_empty() => SignatureFormat {
+            header: header.clone(),
+            prefix: Cow::Borrowed(""),
+            encoding: Encoding::Hex,
+            timestamp: None,
+            window_s: 300,
+            signed: Cow::Borrowed(&[]),
+        },
+        (None, _) => {
+            return Err(fault(
+                None,
+                "this platform has no signature of its own",
+                "say how its requests are signed: `header = \"x-signature\", signed = [\"body\"]`",
+            ));
+        }
+    };
+    format.header = header.unwrap_or(format.header);
+    format.timestamp = timestamp.or(format.timestamp);
+    format.encoding = encoding.unwrap_or(format.encoding);
+    format.prefix = values.text("prefix").map_or(format.prefix, Cow::Owned);
+    if !signed.is_empty() {
+        format.signed = Cow::Owned(signed);
     }
+    if let Some(window) = values.text("window").and_then(|seconds| seconds.parse().ok()) {
+        format.window_s = window;
+    }
+    if format.signed.contains(&SignedPart::Timestamp) != format.timestamp.is_some() {
+        return Err(fault(
+            Some("signed"),
+            "the time of signing must be told and signed, or neither",
+            "name its header in `timestamp_header` and put \"timestamp\" into `signed`",
+        ));
+    }
+    if !format.signed.contains(&SignedPart::Body) {
+        return Err(fault(
+            Some("signed"),
+            "the body is not signed",
+            "put \"body\" into `signed`: anyone could change it",
+        ));
+    }
+    Ok(Box::new(Signature { format, secrets: values.take("secret") }))
+}
+
+fn header_name(values: &mut SchemeValues, key: &'static str) -> Result<Option<HeaderName>, SchemeFault> {
+    let Some(name) = values.text(key) else { return Ok(None) };
+    name.parse().map(Some).map_err(|_| SchemeFault {
+        key: Some(key),
+        message: "this is not the name of a header".into(),
+        help: "letters, digits and hyphens, such as `x-signature`".into(),
+    })
 }
 
 #[derive(Debug)]
 struct Signature {
-    format: &'static SignatureFormat,
+    format: SignatureFormat,
     secrets: Vec<Secret>,
 }
 
@@ -59,22 +155,27 @@ impl Auth for Signature {
     }
 
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
-        let format = self.format;
+        let format = &self.format;
+        let malformed = |name: &HeaderName| BadLogin::Malformed(name.clone());
         let signature = get(login.headers, &format.header)?.as_bytes();
-        let signature = hex::decode(signature.strip_prefix(format.prefix.as_bytes()).unwrap_or(signature))
-            .map_err(|_| BadLogin::Malformed(format.header.clone()))?;
-        let timestamp = get(login.headers, &format.timestamp)?;
-        let signed_at: i64 = timestamp
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| BadLogin::Malformed(format.timestamp.clone()))?;
-        if signed_at.abs_diff(login.received_at) > format.window_s.unsigned_abs() {
-            return Err(BadLogin::Stale(format.window_s));
+        let signature = signature.strip_prefix(format.prefix.as_bytes()).unwrap_or(signature);
+        let signature = match format.encoding {
+            Encoding::Hex => hex::decode(signature).map_err(|_| malformed(&format.header))?,
+            Encoding::Base64 => STANDARD.decode(signature).map_err(|_| malformed(&format.header))?,
+        };
+        let mut timestamp: &[u8] = b"";
+        if let Some(name) = &format.timestamp {
+            let value = get(login.headers, name)?;
+            let signed_at: Option<i64> = value.to_str().ok().and_then(|text| text.parse().ok());
+            let signed_at = signed_at.ok_or_else(|| malformed(name))?;
+            if signed_at.abs_diff(login.received_at) > format.window_s.unsigned_abs() {
+                return Err(BadLogin::Stale(format.window_s));
+            }
+            timestamp = value.as_bytes();
         }
         // All secrets are tried, so that the time taken does not tell which of them is in use.
         let matches = self.secrets.iter().fold(false, |found, secret| {
-            found | matches(secret, format.signed, timestamp.as_bytes(), login.body, &signature)
+            found | matches(secret, &format.signed, timestamp, login, &signature)
         });
         if matches { Ok(()) } else { Err(BadLogin::Wrong) }
     }
@@ -85,13 +186,20 @@ fn get<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue,
 }
 
 /// Whether `secret` makes this signature; `verify_slice` compares in constant time.
-fn matches(secret: &Secret, parts: &[SignedPart], timestamp: &[u8], body: &[u8], signature: &[u8]) -> bool {
+fn matches(
+    secret: &Secret,
+    parts: &[SignedPart],
+    timestamp: &[u8],
+    login: &Login<'_>,
+    signature: &[u8],
+) -> bool {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else { return false };
     for part in parts {
         mac.update(match part {
             SignedPart::Timestamp => timestamp,
+            SignedPart::Target => login.target.as_bytes(),
+            SignedPart::Body => login.body,
             SignedPart::Literal(text) => text.as_bytes(),
-            SignedPart::Body => body,
         });
     }
     mac.verify_slice(signature).is_ok()
@@ -103,10 +211,15 @@ mod tests {
 
     static FORMAT: SignatureFormat = SignatureFormat {
         header: HeaderName::from_static("x-signature"),
-        prefix: "sha256=",
-        timestamp: HeaderName::from_static("x-timestamp"),
+        prefix: Cow::Borrowed("sha256="),
+        encoding: Encoding::Hex,
+        timestamp: Some(HeaderName::from_static("x-timestamp")),
         window_s: 300,
-        signed: &[SignedPart::Timestamp, SignedPart::Literal("."), SignedPart::Body],
+        signed: Cow::Borrowed(&[
+            SignedPart::Timestamp,
+            SignedPart::Literal(Cow::Borrowed(".")),
+            SignedPart::Body,
+        ]),
     };
 
     fn auth(secrets: &[&str]) -> Box<dyn Auth> {
@@ -132,7 +245,9 @@ mod tests {
                 headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
         }
-        auth(secrets).verify(&Login { headers: &headers, body: body.as_bytes(), received_at: 1_790_000_000 })
+        let login =
+            Login { headers: &headers, target: "/", body: body.as_bytes(), received_at: 1_790_000_000 };
+        auth(secrets).verify(&login)
     }
 
     #[test]
@@ -157,15 +272,27 @@ mod tests {
             (secrets, Some("sha256=xyz"), now, "{}", Err(BadLogin::Malformed(FORMAT.header.clone()))),
             (secrets, Some("sha1=00"), now, "{}", Err(BadLogin::Malformed(FORMAT.header.clone()))),
             (secrets, None, now, "{}", Err(BadLogin::Missing(FORMAT.header.clone()))),
-            (secrets, Some(&*prefixed), None, "{}", Err(BadLogin::Missing(FORMAT.timestamp.clone()))),
+            (
+                secrets,
+                Some(&*prefixed),
+                None,
+                "{}",
+                Err(BadLogin::Missing(HeaderName::from_static("x-timestamp"))),
+            ),
             (
                 secrets,
                 Some(&*prefixed),
                 Some("soon"),
                 "{}",
-                Err(BadLogin::Malformed(FORMAT.timestamp.clone())),
+                Err(BadLogin::Malformed(HeaderName::from_static("x-timestamp"))),
             ),
-            (secrets, Some(&*prefixed), Some("å"), "{}", Err(BadLogin::Malformed(FORMAT.timestamp.clone()))),
+            (
+                secrets,
+                Some(&*prefixed),
+                Some("å"),
+                "{}",
+                Err(BadLogin::Malformed(HeaderName::from_static("x-timestamp"))),
+            ),
         ] {
             assert_eq!(
                 verdict(secrets, signature, timestamp, body),
@@ -195,10 +322,68 @@ mod tests {
         }
     }
 
+    fn general(values: &[(&'static str, &[&str])]) -> Result<Box<dyn Auth>, SchemeFault> {
+        let values = values
+            .iter()
+            .map(|(key, texts)| (*key, texts.iter().copied().map(Secret::new).collect()))
+            .collect();
+        build(&mut SchemeValues { values, signature: None })
+    }
+
     #[test]
-    fn a_platform_that_does_not_sign_cannot_be_checked_so() {
-        let fault = build(&mut SchemeValues::default()).unwrap_err();
-        assert_eq!(fault.key, None);
-        assert_eq!(fault.message, "this platform does not sign its requests");
+    fn a_table_may_say_how_requests_are_signed() {
+        let auth = general(&[
+            ("secret", &["s"]),
+            ("header", &["X-Sig"]),
+            ("signed", &["target", "\n", "body"]),
+            ("encoding", &["base64"]),
+            ("prefix", &["v1="]),
+        ])
+        .unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"s").unwrap();
+        mac.update(b"/http/f?x=1\n{}");
+        let signature = format!("v1={}", STANDARD.encode(mac.finalize().into_bytes()));
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("x-sig"),
+            HeaderValue::from_str(&signature).unwrap(),
+        )]);
+        let login = |target, body| Login { headers: &headers, target, body, received_at: 0 };
+        assert_eq!(auth.verify(&login("/http/f?x=1", b"{}")), Ok(()));
+        assert_eq!(auth.verify(&login("/http/f?x=2", b"{}")), Err(BadLogin::Wrong));
+        assert_eq!(auth.verify(&login("/http/f?x=1", b"{ }")), Err(BadLogin::Wrong));
+    }
+
+    #[test]
+    fn what_would_check_too_little_is_a_fault() {
+        for (values, key) in [
+            (&[("secret", &["s"][..])][..], None),
+            (&[("secret", &["s"]), ("header", &["x-sig"])], None),
+            (&[("secret", &["s"]), ("header", &["x sig"]), ("signed", &["body"])], Some("header")),
+            (&[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["target"])], Some("signed")),
+            (
+                &[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["timestamp", "body"])],
+                Some("signed"),
+            ),
+            (
+                &[
+                    ("secret", &["s"]),
+                    ("header", &["x-sig"]),
+                    ("signed", &["body"]),
+                    ("encoding", &["rot13"]),
+                ],
+                Some("encoding"),
+            ),
+            (
+                &[
+                    ("secret", &["s"]),
+                    ("header", &["x-sig"]),
+                    ("signed", &["body"]),
+                    ("timestamp_header", &["x-t"]),
+                ],
+                Some("signed"),
+            ),
+        ] {
+            assert_eq!(general(values).map(|_| ()).unwrap_err().key, key, "{values:?}");
+        }
     }
 }
