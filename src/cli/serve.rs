@@ -89,9 +89,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (`{key}`): is something else listening there?"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`{key}`)"))
 }
 
 /// Starts the sample API and gives its address.

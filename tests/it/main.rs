@@ -1,3 +1,6 @@
 //! Tests from outside.
 
+mod injection;
+mod lifecycle;
 mod platforms;
+mod support;
