@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
@@ -83,12 +84,19 @@ fn response(answer: Answer) -> Response {
     response
 }
 
-async fn door(State(app): State<App>, params: RawPathParams, request: Request) -> Response {
-    let param =
-        |name: &str| params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
-    let name = param("platform").unwrap_or_default();
+async fn door(State(app): State<App>, request: Request) -> Response {
+    // Decoded here and not by the router, which would answer by itself, and not as the platform asks, what is not
+    // UTF-8. Such a name is a function that no route answers.
+    let mut segments = request
+        .uri()
+        .path()
+        .split('/')
+        .skip(1)
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
+    let name = segments.next().unwrap_or_default();
+    let function = segments.next().filter(|function| !function.is_empty());
     let method = request.method().clone();
-    match turn(app, &name, param("function"), request).await {
+    match turn(app, &name, function, request).await {
         Ok(answer) => response(answer),
         Err(refusal) => {
             tracing::warn!(platform = %name.escape_debug(), %method, "turned away: {refusal:?}");

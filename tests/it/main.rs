@@ -1,5 +1,6 @@
 //! Tests from outside.
 
+mod doors;
 mod injection;
 mod lifecycle;
 mod platforms;
