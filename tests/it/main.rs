@@ -1,5 +1,6 @@
 //! Tests from outside.
 
+mod call_command;
 mod doors;
 mod injection;
 mod lifecycle;
