@@ -28,6 +28,9 @@ use super::App;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The most characters of a text in the log.
+const MAX_SHOWN: usize = 500;
+
 /// Every door of every platform; which of them are open, the running plan says.
 pub(super) fn router(app: App) -> Router {
     Router::new()
@@ -235,17 +238,17 @@ fn finish(record: Record, platform: &str) -> Outcome {
         }
     }
     if let Some(error) = &record.failure_error {
-        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {error}");
+        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {}", shown(&error.to_string()));
     }
     for dropped in &record.dropped {
-        tracing::warn!(%platform, %function, "{function}: {dropped}");
+        tracing::warn!(%platform, %function, "{function}: {}", shown(dropped));
     }
     record.outcome
 }
 
-/// A text for the log: one line.
+/// A text for the log: one line, and not a long one, for it may hold what others wrote.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {
