@@ -78,16 +78,6 @@ impl Masks {
         }
     }
 
-    /// A hash of all texts together with `base`.
-    pub fn fingerprint(&self, base: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for text in std::iter::once(base).chain(self.0.iter().map(String::as_str)) {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
-        hash.finalize().into()
-    }
-
     /// `text` with everything that must not be shown replaced by [`HIDDEN`].
     pub fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |shown, mask| {

@@ -41,7 +41,8 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let Loaded { plan, diagnostics, sources, .. } = loaded;
+    let Loaded { plan, diagnostics, sources, dependencies } = loaded;
+    let found = diagnostic::to_json(&diagnostics, &sources);
     if !diagnostics.is_empty() {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
@@ -67,7 +68,8 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (ask, asked) = mpsc::channel(1);
-    tokio::spawn(Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport)).run(asked));
+    let reloader = Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport), dependencies, found);
+    tokio::spawn(reloader.run(asked));
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

@@ -3,8 +3,10 @@
 mod call_command;
 mod doors;
 mod injection;
+mod layers;
 mod lifecycle;
 mod log;
 mod platforms;
+mod reload;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

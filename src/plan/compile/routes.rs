@@ -289,15 +289,15 @@ impl Context<'_> {
             hash.update(text.len().to_le_bytes());
             hash.update(text);
         };
-        add(&said.json);
-        add(&self.table.defaults_json);
         let upstream = raw.upstream.get().and_then(|name| upstreams.get(name.value.as_str()));
-        add(upstream.map_or("", |known| known.json));
-        let used = self.used_files();
-        if said.json.contains("vars.") || used.iter().any(|text| text.contains("vars.")) {
+        let mut texts =
+            vec![&*said.json, &*self.table.defaults_json, upstream.map_or("", |known| known.json)];
+        texts.extend(self.used_files());
+        texts.extend(&self.shared_files);
+        texts.iter().copied().for_each(&mut add);
+        if texts.iter().any(|text| text.contains("vars")) {
             add(&serde_json::Value::Object(self.vars.clone()).to_string());
         }
-        used.into_iter().for_each(&mut add);
         let schema =
             raw.args_schema.get().and_then(|name| self.table.schemas.get(&name.value)?.as_ref().ok());
         add(schema.map_or("", |id| self.sources.get(*id).text.as_str()));
