@@ -1,6 +1,7 @@
 //! Tests from outside.
 
 mod call_command;
+mod closing;
 mod doors;
 mod injection;
 mod layers;
