@@ -8,6 +8,7 @@ mod layers;
 mod lifecycle;
 mod log;
 mod platforms;
+mod readme;
 mod reload;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;
