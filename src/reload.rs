@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::live::Live;
@@ -38,6 +40,10 @@ impl Origin {
 
 /// How often in a row a table is put off because its files changed while they were read.
 const MOST_PUT_OFF: u32 = 3;
+
+/// How often a rejected table is loaded again though nothing seems to have changed: what stood in its way may have
+/// been no fault of its files, such as a lack of file descriptors.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the running plan true to its files.
 pub struct Reloader {
@@ -76,12 +82,14 @@ impl Reloader {
         Self { origin, live, transport, watcher, opened, last: found, asked: false, put_off: 0 }
     }
 
-    /// Reloads whenever the files change or `asked` says so, for ever.
+    /// Reloads whenever the files change or `asked` says so, for ever; now and then also while they are rejected.
     pub async fn run(mut self, mut asked: tokio::sync::mpsc::Receiver<()>) {
         let mut can_ask = true;
         loop {
+            let is_rejected = self.live.state().rejected.is_some();
             tokio::select! {
                 () = self.watcher.changed() => {}
+                () = sleep(RETRY_INTERVAL), if is_rejected => {}
                 more = asked.recv(), if can_ask => {
                     can_ask = more.is_some();
                     if !can_ask {
@@ -153,7 +161,7 @@ impl Reloader {
         if self.asked || !is_known {
             say();
         } else {
-            tracing::debug!("the files changed, their faults did not");
+            tracing::debug!("the table still has its faults");
         }
         // The time of a rejection is when its faults were first found.
         if !is_known {
