@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
-use jackfield::load::{Environment, load};
+use jackfield::load::{Doors, Environment, load};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
@@ -181,6 +181,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
         file: &|_| Ok("secret\n".to_owned()),
         without_secrets: false,
         demo: None,
+        doors: Doors::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {
