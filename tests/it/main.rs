@@ -10,5 +10,6 @@ mod log;
 mod platforms;
 mod readme;
 mod reload;
+mod requests;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;
