@@ -226,7 +226,7 @@ fn finish(record: Record, platform: &str) -> Outcome {
     let case = record.case.map(|case| case + 1);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, case, ms, upstream_ms, outcome = "answered",
+            %platform, %function, %conversation, case, ms, upstream_ms, outcome = %"answered",
             "{function}: answered in {ms} ms"
         ),
         Some(error) => {

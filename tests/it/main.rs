@@ -3,6 +3,7 @@
 mod call_command;
 mod closing;
 mod doors;
+mod failures;
 mod injection;
 mod layers;
 mod lifecycle;
@@ -10,6 +11,7 @@ mod log;
 mod platforms;
 mod readme;
 mod reload;
+mod replies;
 mod requests;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

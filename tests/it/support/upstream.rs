@@ -71,6 +71,10 @@ impl Reply {
         }
     }
 
+    pub(crate) fn raw(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: vec![("content-type".into(), content_type.into())], body: body.into() }
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -141,7 +145,11 @@ async fn serve(
         for (name, value) in headers {
             out.push_str(&format!("{name}: {value}\r\n"));
         }
-        out.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        // A reply may lie about its length.
+        if !out.contains("\r\ncontent-length: ") {
+            out.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        out.push_str("\r\n");
         let mut out = out.into_bytes();
         if !head {
             out.extend(body);
