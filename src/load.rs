@@ -5,10 +5,10 @@ use std::path::Path;
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::compile::compile;
-use crate::table::{self, Dependencies};
+use crate::table;
 
-pub use crate::plan::compile::Environment;
-pub use crate::table::Unreadable;
+pub use crate::plan::compile::{Doors, Environment};
+pub use crate::table::{Dependencies, Unreadable};
 
 /// What came of loading a table.
 #[derive(Debug)]
@@ -43,5 +43,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
+        doors: Doors::default(),
     }
 }

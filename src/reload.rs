@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::live::Live;
-use crate::load::{Loaded, Unreadable, load, process_environment};
+use crate::load::{Dependencies, Doors, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
@@ -28,9 +30,20 @@ impl Origin {
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        load(&self.path, &crate::load::Environment { demo: self.demo.clone(), ..process_environment() })
+        self.load_behind(Doors::default())
+    }
+
+    fn load_behind(&self, doors: Doors) -> Result<Loaded, Unreadable> {
+        load(&self.path, &Environment { demo: self.demo.clone(), doors, ..process_environment() })
     }
 }
+
+/// How often in a row a table is put off because its files changed while they were read.
+const MOST_PUT_OFF: u32 = 3;
+
+/// How often a rejected table is loaded again though nothing seems to have changed: what stood in its way may have
+/// been no fault of its files, such as a lack of file descriptors.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the running plan true to its files.
 pub struct Reloader {
@@ -38,8 +51,14 @@ pub struct Reloader {
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
     watcher: Watcher,
+    /// The plan that opened the doors.
+    opened: Arc<Plan>,
     /// What was found the last time, so that the same is not said twice.
     last: Vec<JsonDiagnostic>,
+    /// Whether somebody asked for this reload, and wants to hear what came of it, whatever it is.
+    asked: bool,
+    /// How often in a row the table was put off.
+    put_off: u32,
 }
 
 impl std::fmt::Debug for Reloader {
@@ -49,25 +68,34 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Watches what the running plan depends on.
-    pub fn new(origin: Origin, live: Arc<Live>, transport: Arc<HttpTransport>) -> Self {
-        let plan = live.plan();
-        let mut watcher = Watcher::new(mode(plan.server.watch));
-        watcher.watch(plan.dependencies.files.iter().chain(&plan.dependencies.folders).cloned());
-        Self { origin, live, transport, watcher, last: Vec::new() }
+    /// Watches what the running plan depends on. `found` is what was found when it was loaded.
+    pub fn new(
+        origin: Origin,
+        live: Arc<Live>,
+        transport: Arc<HttpTransport>,
+        dependencies: Dependencies,
+        found: Vec<JsonDiagnostic>,
+    ) -> Self {
+        let opened = live.plan();
+        let mut watcher = Watcher::new(mode(opened.server.watch));
+        watcher.watch(dependencies.into_paths());
+        Self { origin, live, transport, watcher, opened, last: found, asked: false, put_off: 0 }
     }
 
-    /// Reloads whenever the files change or `asked` says so, for ever.
+    /// Reloads whenever the files change or `asked` says so, for ever; now and then also while they are rejected.
     pub async fn run(mut self, mut asked: tokio::sync::mpsc::Receiver<()>) {
         let mut can_ask = true;
         loop {
+            let is_rejected = self.live.state().rejected.is_some();
             tokio::select! {
                 () = self.watcher.changed() => {}
+                () = sleep(RETRY_INTERVAL), if is_rejected => {}
                 more = asked.recv(), if can_ask => {
                     can_ask = more.is_some();
                     if !can_ask {
                         continue;
                     }
+                    self.asked = true;
                 }
             }
             self.reload().await;
@@ -76,61 +104,82 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let origin = self.origin.clone();
+        let doors = Doors { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // A large table takes a while to compile, which must not hold up the calls on this thread.
-        let loaded = match spawn_blocking(move || origin.load()).await {
+        let loaded = match spawn_blocking(move || origin.load_behind(doors)).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!("the table could not be loaded, the running plan stays: {error}");
                 return;
             }
         };
+        // Files that changed while they were read may not fit together: they are read again when it is quiet. If
+        // it never is, what there is must do.
+        if self.watcher.has_changed().await && self.put_off < MOST_PUT_OFF {
+            self.put_off += 1;
+            return;
+        }
+        self.put_off = 0;
         match loaded {
             Ok(loaded) => {
                 let dependencies = loaded.dependencies.clone();
                 self.take(loaded);
-                self.watcher.watch(dependencies.files.into_iter().chain(dependencies.folders));
+                self.watcher.watch(dependencies.into_paths());
             }
             Err(error) => {
                 let found = vec![JsonDiagnostic::unreadable(&error.path, &error.source)];
-                if found != self.last {
+                self.reject(found, || {
                     tracing::error!(file = %error.path.display(), "the table cannot be read, the running plan stays: {error}");
-                }
-                self.live.reject(found.clone());
-                self.last = found;
+                });
             }
         }
+        self.asked = false;
     }
 
     fn take(&mut self, loaded: Loaded) {
         let Loaded { plan, diagnostics, sources, .. } = loaded;
         let found = diagnostic::to_json(&diagnostics, &sources);
-        let is_new = found != self.last;
+        let text = || diagnostic::to_text(&diagnostics, &sources, false);
         let Some(plan) = plan else {
-            if is_new {
+            let revision = self.live.plan().revision.clone();
+            self.reject(found, || {
                 let count = errors(&diagnostics);
-                let text = diagnostic::to_text(&diagnostics, &sources, false);
-                let revision = self.live.plan().revision.clone();
-                tracing::error!(errors = count, %revision, "the changed table has faults and is not taken, the running plan stays\n{text}");
-            }
-            // The time of a rejection is when its faults were first found.
-            if is_new || self.live.rejected().is_none() {
-                self.live.reject(found.clone());
-            }
-            self.last = found;
+                tracing::error!(errors = count, %revision, "the changed table has faults and is not taken, the running plan stays\n{}", text());
+            });
             return;
         };
-        if is_new && !diagnostics.is_empty() {
-            tracing::warn!("{}", diagnostic::to_text(&diagnostics, &sources, false).trim_end());
+        if (self.asked || found != self.last) && !diagnostics.is_empty() {
+            tracing::warn!("{}", text().trim_end());
         }
         self.last = found;
         self.put_in_force(plan);
     }
 
+    /// The files are not what runs: `say` logs it, unless that has been said.
+    fn reject(&mut self, found: Vec<JsonDiagnostic>, say: impl FnOnce()) {
+        let is_known = found == self.last && self.live.state().rejected.is_some();
+        if self.asked || !is_known {
+            say();
+        } else {
+            tracing::debug!("the table still has its faults");
+        }
+        // The time of a rejection is when its faults were first found.
+        if !is_known {
+            self.live.reject(found.clone());
+        }
+        self.last = found;
+    }
+
     fn put_in_force(&mut self, plan: Plan) {
         let running = self.live.plan();
         if plan.identity == running.identity {
-            if self.live.rejected().is_some() {
-                tracing::info!(revision = %plan.revision, "the table is again as it runs");
+            let revision = &plan.revision;
+            if self.live.state().rejected.is_some() {
+                tracing::info!(%revision, "the table is again as it runs");
+            } else if self.asked {
+                tracing::info!(%revision, "the table is as it runs");
+            } else {
+                tracing::debug!(%revision, "the files changed, what they say did not");
             }
             self.live.confirm();
             return;
@@ -149,7 +198,7 @@ impl Reloader {
             changed = %names(&changes.changed),
             "the changed table is in force"
         );
-        let restart = restart_needed(&running, &plan);
+        let restart = restart_needed(&self.opened, &plan);
         if !restart.is_empty() {
             let keys = restart.join(", ");
             tracing::warn!(%keys, "these keys take effect at the next start only: {keys}");

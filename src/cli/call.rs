@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::diagnostic;
-use crate::flow::{self, Means};
+use crate::flow::{self, CallError, Means};
 use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Decoded, Encode, EncodeStream, PLATFORMS, Platform, Settings};
 use crate::reload::Origin;
@@ -19,7 +19,7 @@ use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::stub::StubTransport;
 
-use super::explain::explain;
+use super::explain::{explain, hidden};
 use super::{print, report};
 
 /// Arguments of `call`.
@@ -51,6 +51,9 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args: Value = serde_json::from_str(&command.args)
         .context("`--args` is not valid JSON; in a shell write --args '{\"city\": \"Oslo\"}'")?;
+    if !args.is_object() {
+        bail!("`--args` is not a JSON object; in a shell write --args '{{\"city\": \"Oslo\"}}'");
+    }
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
     let origin = Origin { path, demo };
     let loaded = match origin.load() {
@@ -116,21 +119,27 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     let failed = record.error.is_some();
-    if command.explain {
-        print("\nanswer");
-    }
     let announced = announced.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match form {
-        Form::Whole(encoder) => print(&pretty(&encoder.encode(vec![record.outcome.clone()]).body)),
+    let shown = match form {
+        Form::Whole(encoder) => pretty(&encoder.encode(vec![record.outcome.clone()]).body),
         Form::Stream(mut encoder) => {
             let mut text = Vec::new();
             announced.into_iter().for_each(|own| text.extend(encoder.begin(own)));
             text.extend(encoder.end(record.outcome.clone()));
-            print(String::from_utf8_lossy(&text).trim_end());
+            String::from_utf8_lossy(&text).trim_end().to_owned()
         }
+    };
+    if command.explain {
+        // Part of the record as it is shown here, so what must not be shown is hidden in it too.
+        print(&format!("\nanswer\n{}", hidden(&shown, &record, &plan, platform)));
+    } else {
+        print(&shown);
     }
     if let (Some(error), false) = (&record.error, command.explain) {
         report(&format!("{}: {error}", error.kind()));
+    }
+    if let Some(CallError::UnknownFunction) = &record.error {
+        report(&format!("help: {}", help_for(&command.function, &plan)));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -154,6 +163,17 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
         _ => "http",
     };
     platform::find(name).with_context(|| format!("there is no platform `{name}`"))
+}
+
+/// What to write for a function that no route answers.
+fn help_for(function: &str, plan: &Plan) -> String {
+    let limited = plan.routes.get(function).and_then(|route| route.platforms.as_ref());
+    if let Some(platform) = limited.and_then(|platforms| platforms.first()) {
+        return format!("its route is not for this platform: add `--as {platform}`");
+    }
+    let mut known: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    diagnostic::suggest(function, known).unwrap_or_else(|| "the table has no such route".to_owned())
 }
 
 fn pretty(body: &[u8]) -> String {

@@ -45,6 +45,12 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
     out.text.trim_end().to_owned()
 }
 
+/// A text that belongs to a call, with what must not be shown hidden.
+pub(super) fn hidden(text: &str, record: &Record, plan: &Plan, platform: &dyn Platform) -> String {
+    let route = plan.route(&record.call.context.function, platform.name()).map(AsRef::as_ref);
+    masks(record, plan, route).hide(text)
+}
+
 struct Explanation {
     text: String,
     masks: Masks,
@@ -53,7 +59,7 @@ struct Explanation {
 impl Explanation {
     fn head(&mut self, name: &str, what: &str) {
         let what = self.masks.hide(what);
-        let _ = writeln!(self.text, "{name:<10} {what}");
+        let _ = writeln!(self.text, "{}", format!("{name:<10} {what}").trim_end());
     }
 
     fn line(&mut self, text: &str) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -41,7 +41,8 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let Loaded { plan, diagnostics, sources, .. } = loaded;
+    let Loaded { plan, diagnostics, sources, dependencies } = loaded;
+    let found = diagnostic::to_json(&diagnostics, &sources);
     if !diagnostics.is_empty() {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
@@ -64,10 +65,10 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     };
     let (revision, routes) = (plan.revision.clone(), plan.routes.len());
     let live = Arc::new(Live::new(plan));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
-    tokio::spawn(Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport)).run(asked));
+    let reloader = Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport), dependencies, found);
+    tokio::spawn(reloader.run(asked));
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -77,21 +78,38 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         }
     });
     tracing::info!(%listen, admin = %admin_address, %revision, routes, "ready");
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let (close, closing) = oneshot::channel();
+    let impatience = async {
+        told.recv().await;
+        let _ = close.send(());
+        told.recv().await;
     };
-    server::serve(listener, admin, live, transport, shutdown).await;
-    tracing::info!("closed");
+    let shutdown = async {
+        let _ = closing.await;
+    };
+    tokio::select! {
+        () = server::serve(listener, admin, live, transport, shutdown) => tracing::info!("closed"),
+        () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Hears of each SIGTERM and Ctrl-C. The first one asks to close, the second one not to wait any longer.
+fn told_to_close() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (tell, told) = mpsc::channel(2);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signals, tell) = (signal(kind)?, tell.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = tell.try_send(());
+            }
+        });
+    }
+    Ok(told)
+}
+
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (`{key}`): is something else listening there?"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`{key}`)"))
 }
 
 /// Starts the sample API and gives its address.

@@ -4,11 +4,13 @@
 //! during a call is an error and lives beside the code that meets it.
 
 mod code;
+mod inside;
 mod render;
 
 use std::path::{Path, PathBuf};
 
 pub use code::Code;
+pub(crate) use inside::place_in_string;
 pub use render::{JsonDiagnostic, Place, to_json, to_text};
 
 /// Which of the [`Sources`] a [`Span`] lies in.

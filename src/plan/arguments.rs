@@ -165,7 +165,10 @@ impl Arguments {
             ("boolean", Value::String(text)) if text.eq_ignore_ascii_case("false") => {
                 Some(Value::Bool(false))
             }
-            ("string", Value::Number(number)) => Some(Value::from(number.to_string())),
+            ("string", Value::Number(number)) => match written(number) {
+                Some(text) => Some(Value::from(text)),
+                None => return value,
+            },
             ("array", Value::Array(_)) | ("object", Value::Object(_)) => None,
             _ => return value,
         };
@@ -358,11 +361,24 @@ fn is_plain_number(text: &str) -> bool {
         && (digits == "0" && text == digits || !digits.starts_with('0'))
 }
 
+/// A number as text, when it can be what was written: one with more digits was rounded as it was read.
+fn written(number: &Number) -> Option<String> {
+    let text = number.to_string();
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let exact = number.is_i64() || number.is_u64() || digits <= 16 && whole_part_is_exact(number.as_f64()?);
+    exact.then_some(text)
+}
+
+/// Whether a float still counts whole numbers exactly.
+fn whole_part_is_exact(float: f64) -> bool {
+    float.abs() < 9_007_199_254_740_992.0
+}
+
 /// `5.0` as 5, as far as a float still counts whole numbers exactly.
 fn whole(number: &Number) -> Option<Value> {
     let float = number.as_f64().filter(|_| number.is_f64())?;
     #[expect(clippy::cast_possible_truncation, reason = "the bound is checked in the same condition")]
-    (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then(|| Value::from(float as i64))
+    (float.fract() == 0.0 && whole_part_is_exact(float)).then(|| Value::from(float as i64))
 }
 
 /// Why a schema cannot be compiled, without quoting values of it.

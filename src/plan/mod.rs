@@ -24,7 +24,6 @@ use url::Url;
 use crate::call::{FailureKind, Guard};
 use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth};
 use crate::secret::Masks;
-use crate::table::Dependencies;
 use crate::upstream::Target;
 
 pub use route::Route;
@@ -54,8 +53,6 @@ pub struct Plan {
     pub(crate) identity: [u8; 32],
     /// The files that were read, as diagnostics name them.
     pub files: Vec<PathBuf>,
-    /// What the table depends on, for the watcher.
-    pub dependencies: Dependencies,
 }
 
 /// `[server]`, compiled.

@@ -55,20 +55,20 @@ async fn log_in(State(app): State<App>, request: Request, next: Next) -> Respons
 }
 
 async fn status(State(app): State<App>) -> Json<Value> {
-    let running = app.live.running();
-    let plan = &running.plan;
+    let state = app.live.state();
+    let plan = &state.running.plan;
     let mut routes: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
     routes.sort_unstable();
-    let rejected = app
-        .live
-        .rejected()
+    let rejected = state
+        .rejected
+        .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
         "plan": {
             "revision": plan.revision,
-            "loaded_at": running.loaded_at.to_string(),
+            "loaded_at": state.running.loaded_at.to_string(),
             "files": plan.files,
             "routes": routes,
         },

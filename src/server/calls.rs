@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use url::form_urlencoded;
@@ -28,6 +29,9 @@ use super::App;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most characters of a text in the log.
+const MAX_SHOWN: usize = 500;
 
 /// Every door of every platform; which of them are open, the running plan says.
 pub(super) fn router(app: App) -> Router {
@@ -85,12 +89,19 @@ fn response(answer: Answer) -> Response {
     response
 }
 
-async fn door(State(app): State<App>, params: RawPathParams, request: Request) -> Response {
-    let param =
-        |name: &str| params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
-    let name = param("platform").unwrap_or_default();
+async fn door(State(app): State<App>, request: Request) -> Response {
+    // Decoded here and not by the router, which would answer by itself, and not as the platform asks, what is not
+    // UTF-8. Such a name is a function that no route answers.
+    let mut segments = request
+        .uri()
+        .path()
+        .split('/')
+        .skip(1)
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
+    let name = segments.next().unwrap_or_default();
+    let function = segments.next().filter(|function| !function.is_empty());
     let method = request.method().clone();
-    match turn(app, &name, param("function"), request).await {
+    match turn(app, &name, function, request).await {
         Ok(response) => response,
         Err(refusal) => {
             tracing::warn!(platform = %name.escape_debug(), %method, "turned away: {refusal:?}");
@@ -305,7 +316,7 @@ fn finish(record: Record) -> Outcome {
     let case = record.case.map(|case| case + 1);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, case, ms, upstream_ms, outcome = "answered",
+            %platform, %function, %conversation, case, ms, upstream_ms, outcome = %"answered",
             "{function}: answered in {ms} ms"
         ),
         Some(error) => {
@@ -317,17 +328,17 @@ fn finish(record: Record) -> Outcome {
         }
     }
     if let Some(error) = &record.failure_error {
-        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {error}");
+        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {}", shown(&error.to_string()));
     }
     for dropped in &record.dropped {
-        tracing::warn!(%platform, %function, "{function}: {dropped}");
+        tracing::warn!(%platform, %function, "{function}: {}", shown(dropped));
     }
     record.outcome
 }
 
-/// A text for the log: one line.
+/// A text for the log: one line, and not a long one, for it may hold what others wrote.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {

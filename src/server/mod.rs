@@ -92,26 +92,30 @@ async fn accept(listener: &TcpListener, router: Router, graceful: &GracefulShutd
     let mut builder = http1::Builder::new();
     // Without a timer a half-sent head would hold its connection for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut is_full = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
+            Err(error) if is_lost(&error) => continue,
             Err(error) => {
-                refused(&error).await;
+                // Said once, not with each try.
+                if !is_full {
+                    tracing::error!("no connection can be accepted: {error}");
+                }
+                is_full = true;
+                // Accepting again at once would only spin until a descriptor is free.
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        is_full = false;
         serve_connection(stream, &builder, router.clone(), graceful);
     }
 }
 
-/// A failed accept: of one connection, or because the process has no more file descriptors.
-async fn refused(error: &io::Error) {
-    let one = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
-    if !one {
-        tracing::error!("no connection can be accepted: {error}");
-        // Accepting again at once would only spin until a descriptor is free.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+/// Whether a failed accept is the fault of one connection, and not that the process has no more file descriptors.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 fn serve_connection(

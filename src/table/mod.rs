@@ -63,6 +63,13 @@ pub struct Dependencies {
     pub folders: BTreeSet<PathBuf>,
 }
 
+impl Dependencies {
+    /// All of them.
+    pub fn into_paths(self) -> impl Iterator<Item = PathBuf> {
+        self.files.into_iter().chain(self.folders)
+    }
+}
+
 /// Why there is no table at all.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
@@ -188,7 +195,10 @@ fn matching(
         .components()
         .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
         .collect();
+    // The working folder has no name of its own in a relative path.
+    let fixed = if fixed == Path::new("") { PathBuf::from(".") } else { fixed };
     if is_pattern {
+        dependencies.folders.extend(folders_of(full, &fixed));
         dependencies.folders.insert(fixed);
     } else {
         dependencies.files.insert(PathBuf::from(full));
@@ -236,6 +246,18 @@ fn matching(
     }
     found.sort();
     found
+}
+
+/// The folders that are there now in which a file, or another folder, could appear that an include pattern matches.
+fn folders_of(pattern: &str, fixed: &Path) -> Vec<PathBuf> {
+    let parents = Path::new(pattern)
+        .ancestors()
+        .skip(1)
+        .take_while(|parent| *parent != fixed && *parent != Path::new(""));
+    parents
+        .filter_map(|parent| glob::glob(parent.to_str()?).ok())
+        .flat_map(|found| found.flatten().filter(|path| path.is_dir()))
+        .collect()
 }
 
 /// Refuses what an included file may not say.

@@ -41,7 +41,7 @@ pub enum Mode {
 /// Watches a set of paths.
 ///
 /// ```text
-/// load; watch(files read); loop { changed().await; load, compare, swap; watch(files read) }
+/// load; watch(files read); loop { changed().await; load; if !has_changed().await { compare, swap; watch(files read) } }
 /// ```
 pub struct Watcher {
     shared: Arc<Shared>,
@@ -112,6 +112,13 @@ impl Watcher {
             self.renew().await;
             return self.shared.answer(noted);
         }
+    }
+
+    /// Whether something has changed since [`Watcher::changed`] last ended: what was read since then may be half
+    /// from before and half from after. `changed` will end for it in any case.
+    pub async fn has_changed(&mut self) -> bool {
+        self.look().await;
+        self.shared.pending().is_some()
     }
 
     fn interval(&self) -> Duration {

@@ -1,3 +1,17 @@
 //! Tests from outside.
 
+mod call_command;
+mod closing;
+mod doors;
+mod failures;
+mod injection;
+mod layers;
+mod lifecycle;
+mod log;
 mod platforms;
+mod readme;
+mod reload;
+mod replies;
+mod requests;
+#[allow(dead_code, reason = "shared: not every test uses all of it")]
+mod support;

@@ -13,7 +13,7 @@ mod upstreams;
 mod values;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,15 +21,16 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::call::FailureKind;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, suggest};
-use crate::table::document::{Kind, Located, Node, place_in_string};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string, suggest};
+use crate::secret::Secret;
+use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{Key, Named};
 use crate::table::{Dependencies, Table};
 
 use super::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
 use super::{FailureTexts, Plan};
 
-pub use secrets::Environment;
+pub use secrets::{Doors, Environment};
 
 /// What every part of the table is compiled with.
 struct Context<'a> {
@@ -41,6 +42,8 @@ struct Context<'a> {
     vars: Map<String, Value>,
     /// The inbound headers that some platform hands on.
     headers: Vec<String>,
+    /// The texts of the template files that `[defaults]` and `[upstreams]` use: they touch every route.
+    shared_files: BTreeSet<&'a str>,
 }
 
 /// What a template may use that came with the call.
@@ -74,10 +77,12 @@ pub(crate) fn compile(
             folder: &table.folder,
             masks: RefCell::default(),
             files: RefCell::default(),
+            resolved: RefCell::default(),
         },
         templates: Compiler { sources, files: &table.templates, used: RefCell::default() },
         vars: Map::new(),
         headers: Vec::new(),
+        shared_files: BTreeSet::new(),
     };
     for (name, value) in &table.vars {
         if let Some(node) = value.get() {
@@ -94,6 +99,7 @@ pub(crate) fn compile(
     let failure_texts = context.failure_texts(&table.defaults.failure, &names, diagnostics);
     let shared = context.shared_headers(diagnostics);
     let upstreams = context.upstreams(&shared, diagnostics);
+    context.shared_files = context.used_files();
     let routes = context.routes(&platforms, &upstreams, diagnostics);
     let events = context.events(&upstreams, diagnostics);
     context.presence(diagnostics);
@@ -114,11 +120,10 @@ pub(crate) fn compile(
             .filter_map(|known| known.upstream.as_ref())
             .map(|upstream| Arc::clone(&upstream.target))
             .collect(),
-        identity: masks.fingerprint(&revision),
+        identity: identity(&revision, &context.secrets.resolved.borrow()),
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
-        dependencies: dependencies.clone(),
     })
 }
 
@@ -143,6 +148,18 @@ fn revision(table: &Table, sources: &Sources) -> String {
         }
     }
     hex::encode(&hash.finalize()[..8])
+}
+
+/// A hash of everything that was read and of every secret by its name: which secret is where matters, not only
+/// which there are.
+fn identity(revision: &str, secrets: &BTreeMap<String, Secret>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let secrets = secrets.iter().flat_map(|(name, secret)| [name.as_str(), secret.reveal()]);
+    for part in std::iter::once(revision).chain(secrets) {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 impl<'a> Context<'a> {

@@ -169,18 +169,18 @@ impl Context<'_> {
             hash.update(text.len().to_le_bytes());
             hash.update(text);
         };
-        add(&said.json);
-        add(&self.table.defaults_json);
+        let mut texts = vec![&*said.json, &*self.table.defaults_json];
         let named = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
         for name in std::iter::once(&raw.upstream).chain(named.iter().map(|step| &step.value.upstream)) {
             let upstream = name.get().and_then(|name| upstreams.get(name.value.as_str()));
-            add(upstream.map_or("", |known| known.json));
+            texts.push(upstream.map_or("", |known| known.json));
         }
-        let used = self.used_files();
-        if said.json.contains("vars.") || used.iter().any(|text| text.contains("vars.")) {
+        texts.extend(self.used_files());
+        texts.extend(&self.shared_files);
+        texts.iter().copied().for_each(&mut add);
+        if texts.iter().any(|text| text.contains("vars")) {
             add(&serde_json::Value::Object(self.vars.clone()).to_string());
         }
-        used.into_iter().for_each(&mut add);
         let schema =
             raw.args_schema.get().and_then(|name| self.table.schemas.get(&name.value)?.as_ref().ok());
         add(schema.map_or("", |id| self.sources.get(*id).text.as_str()));

@@ -1,13 +1,13 @@
 //! Secrets: `${NAME}` and `${file:PATH}`, resolved when the table is loaded and after its TOML has been parsed.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
-use crate::secret::Masks;
-use crate::table::document::place_in_string;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
+use crate::secret::{Masks, Secret};
 
 /// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
 pub struct Environment<'a> {
@@ -19,6 +19,17 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
     pub demo: Option<url::Url>,
+    /// The doors that are open while a table is loaded: none before a start.
+    pub doors: Doors,
+}
+
+/// The addresses of doors that are open already, and stay so whatever the table says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Doors {
+    /// The platforms' door.
+    pub listen: Option<SocketAddr>,
+    /// The admin door.
+    pub admin: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Environment<'_> {
@@ -43,6 +54,8 @@ pub(super) struct Secrets<'a> {
     pub(super) folder: &'a Path,
     pub(super) masks: RefCell<Masks>,
     pub(super) files: RefCell<BTreeSet<PathBuf>>,
+    /// The secrets by what the table calls them.
+    pub(super) resolved: RefCell<BTreeMap<String, Secret>>,
 }
 
 /// What stands in for a secret that is not set, under `--no-secrets`.
@@ -79,9 +92,11 @@ impl Secrets<'_> {
                 return None;
             };
             rest = end;
-            match self.value(&text[at + 2..end - 1], span) {
+            let name = &text[at + 2..end - 1];
+            match self.value(name, span) {
                 Ok(Some(value)) => {
                     self.masks.borrow_mut().add(&value);
+                    self.resolved.borrow_mut().insert(name.to_owned(), Secret::new(&*value));
                     out.text.push_str(&value);
                     out.secret = true;
                 }

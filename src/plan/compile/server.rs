@@ -85,14 +85,22 @@ impl Context<'_> {
             }
             self.inbound_auth(&choice.value, None, diagnostics)
         });
-        if let (Some(admin), Some(text)) = (admin, raw.admin.get())
-            && !admin.ip().is_loopback()
-            && raw.admin_auth.is_absent()
-        {
+        let span = raw.admin.span().unwrap_or(Span::start_of(self.table.main));
+        let open = if admin.is_some_and(is_outside) {
+            Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
+        } else if self.secrets.environment.doors.admin.is_some_and(is_outside) {
+            Some((
+                "takes effect at the next start only",
+                "keep `admin_auth` until then: the door that is open now is not on loopback",
+            ))
+        } else {
+            None
+        };
+        if let Some((label, help)) = open.filter(|_| raw.admin_auth.is_absent()) {
             diagnostics.push(
-                Diagnostic::new(Code::AuthMissing, text.span, "the admin door would be open to anyone")
-                    .label("not on loopback")
-                    .help("listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"),
+                Diagnostic::new(Code::AuthMissing, span, "the admin door would be open to anyone")
+                    .label(label)
+                    .help(help),
             );
         }
         if diagnostics.len() > before {
@@ -187,8 +195,13 @@ impl Context<'_> {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             None => false,
         };
-        let open = if !server.listen.ip().is_loopback() {
+        let open = if is_outside(server.listen) {
             Some((self.table.server.listen.span(), "this address can be reached from outside"))
+        } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
+            Some((
+                self.table.server.listen.span(),
+                "takes effect at the next start only; the door that is open now can be reached from outside",
+            ))
         } else if server.public_url.as_ref().is_some_and(|url| !is_local(url)) {
             Some((self.table.server.public_url.span(), "this address can be reached from outside"))
         } else {
@@ -338,6 +351,11 @@ impl Context<'_> {
             _ => wrong_type(node, "a string", diagnostics).unwrap_or_default(),
         }
     }
+}
+
+/// Whether a door there can be reached from another machine.
+fn is_outside(address: SocketAddr) -> bool {
+    !address.ip().is_loopback()
 }
 
 /// A secret that lets everybody in.

@@ -10,8 +10,7 @@ use handlebars::template::{
 use handlebars::{Path, TemplateErrorReason};
 use serde_json::Value;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, suggest};
-use crate::table::document::place_in_string;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string, suggest};
 
 use super::helpers::{self, HELPERS, Helper};
 use super::scope::{Block, Names, Resolved};

@@ -110,11 +110,12 @@ fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String
     let number = number(&params[0]).ok_or("needs a number")?;
     // Shifted as decimal text: 2.675 is then rounded as it is written, not as the nearest binary number.
     let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
-    if digits == 0 && shifted.abs() < 9e15 {
-        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
-        return Ok(Value::from(shifted as i64));
-    }
     let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
+    if rounded.fract() == 0.0 && rounded.abs() < 9e15 {
+        // A price of 396.0 is read out as 396.
+        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
+        return Ok(Value::from(rounded as i64));
+    }
     Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number))
 }
 
@@ -256,6 +257,9 @@ mod tests {
             ("round", vec![json!(2.675), json!(2)], vec![], json!(2.68)),
             ("round", vec![json!("1.25")], vec![("digits", json!(1))], json!(1.3)),
             ("round", vec![json!(7)], vec![("digits", json!(2))], json!(7)),
+            ("round", vec![json!(396.0), json!(2)], vec![], json!(396)),
+            ("round", vec![json!(22.999), json!(2)], vec![], json!(23)),
+            ("round", vec![json!(-0.001), json!(2)], vec![], json!(0)),
             ("upper", vec![json!("øl")], vec![], json!("ØL")),
             ("trim", vec![json!(" a ")], vec![], json!("a")),
             ("truncate", vec![json!("øre"), json!(2)], vec![], json!("ør")),

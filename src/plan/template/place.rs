@@ -183,6 +183,15 @@ impl JsonSink {
         Self { guard, text: String::new(), in_string: false, escaped: false }
     }
 
+    /// Breaks up a pair that would arise where `next` follows, however the JSON spells its characters.
+    fn part_from(&mut self, next: &str) {
+        if let (true, Some(first), Some(second)) = (self.in_string, last(&self.text), first(next))
+            && self.guard.is_pair(first, second)
+        {
+            self.text.push(' ');
+        }
+    }
+
     /// The JSON, if that is what was rendered.
     pub(crate) fn into_json(self) -> Result<Value, RenderError> {
         serde_json::from_str(&self.text).map_err(|error| {
@@ -197,6 +206,7 @@ impl JsonSink {
 
 impl Sink for JsonSink {
     fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        self.part_from(text);
         for character in text.chars() {
             match character {
                 _ if self.escaped => self.escaped = false,
@@ -216,6 +226,7 @@ impl Sink for JsonSink {
         if self.in_string {
             let text = as_text(value);
             let quoted = Value::from(&*text).to_string();
+            self.part_from(&text);
             self.guard.push_value(&mut self.text, &quoted[1..quoted.len() - 1]);
         } else {
             // Guarded as a value and not as text, for a brace of JSON itself is no brace of a string.
@@ -227,6 +238,31 @@ impl Sink for JsonSink {
     fn len(&self) -> usize {
         self.text.len()
     }
+}
+
+/// The character that the content of a JSON string begins with, also one that is written as `\u0024`.
+fn first(text: &str) -> Option<char> {
+    match text.strip_prefix("\\u") {
+        Some(code) => escaped(code.get(..4)?),
+        None => text.chars().next(),
+    }
+}
+
+/// The character that the content of a JSON string ends with, also one that is written as `\u0024`.
+fn last(text: &str) -> Option<char> {
+    let parts = text.len().checked_sub(6).and_then(|at| text.split_at_checked(at));
+    if let Some((before, code)) = parts
+        && let Some(code) = code.strip_prefix("\\u")
+        // An even number of backslashes before it are pairs that stand for themselves.
+        && (before.len() - before.trim_end_matches('\\').len()).is_multiple_of(2)
+    {
+        return escaped(code);
+    }
+    text.chars().next_back()
+}
+
+fn escaped(code: &str) -> Option<char> {
+    u32::from_str_radix(code, 16).ok().and_then(char::from_u32)
 }
 
 #[cfg(test)]
@@ -283,6 +319,27 @@ mod tests {
         )
         .unwrap();
         assert_eq!(sink.into_json(), Ok(json!({"a": format!("q\" {}", evil.as_str().unwrap()), "b": evil})));
+    }
+
+    #[test]
+    fn pairs_at_joints_of_json_text_are_broken_up_however_they_are_spelled() {
+        let guard = Guard { sigils: &['$', '%'] };
+        for (before, value, after, expected) in [
+            ("$", "{x}", "", "$ {x}"),
+            (r"\u0024", "{x}", "", "$ {x}"),
+            (r"a\u0025", "{x}", "", "a% {x}"),
+            (r"\\u0024", "{x}", "", r"\u0024{x}"),
+            (r"\\\u0024", "{x}", "", r"\$ {x}"),
+            ("", "$", r"\u007bx", "$ {x"),
+            ("", "$", r"\u007Bx", "$ {x"),
+            (r"\u0024{own} ", "x", r"\u0024\u007bown}", "${own} x${own}"),
+            (r"\u00e5", "{", "", "å{"),
+        ] {
+            let mut sink = JsonSink::new(guard);
+            let text = format!("\"{before}");
+            fill(&mut sink, &[Ok(&text), Err(json!(value)), Ok(&format!("{after}\""))]).unwrap();
+            assert_eq!(sink.into_json(), Ok(json!(expected)), "{before} {value} {after}");
+        }
     }
 
     #[test]

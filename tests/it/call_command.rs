@@ -1,0 +1,182 @@
+//! `jackfield call` from outside: what it prints, what it hides, what it sends and how it ends.
+
+use std::process::Output;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::proxy::{jackfield, run};
+use crate::support::upstream::{Reply, Upstream};
+
+const TABLE: &str = r#"
+[platforms.swaig]
+auth.basic = { username = "sw", password = "${DOOR}" }
+[platforms.voicedock]
+reply = "direct"
+[platforms.http]
+
+[upstreams.bank]
+base_url = "http://UPSTREAM/v1"
+auth.bearer = { token = "${TOKEN}" }
+headers = { x-tenant = "tenant ${TENANT}", accept = "application/json" }
+
+[routes.balance]
+upstream = "bank"
+[routes.balance.args]
+account = { type = "string", required = true }
+pin = { type = "string", sensitive = true }
+days = { type = "integer", default = 3 }
+[routes.balance.request]
+method = "POST"
+path = "/accounts/{{args.account}}/{{args.pin}}"
+query = { pin = "{{args.pin}}", days = "{{args.days}}" }
+headers = { x-pin = "{{args.pin}}" }
+body = { account = "{{args.account}}", pin = "{{args.pin}}", note = "PIN {{args.pin}} was given" }
+[routes.balance.extract]
+balance = "$.balance"
+echo = "$.echo"
+gone = "$.gone"
+[[routes.balance.reply]]
+text = "{{args.account}} holds {{balance}} ({{echo}})"
+data = { balance = "{{balance}}" }
+swaig.action = [{ set_meta_data = { account = "{{args.account}}" } }, { hold = "{{balance}}" }]
+
+[routes.form]
+upstream = "bank"
+args.pin = { type = "string", sensitive = true }
+request = { method = "POST", path = "/form", form = { pin = "{{args.pin}}" } }
+reply = { text = "Sent." }
+
+[routes.say]
+reply = { text = "Hello." }
+[routes.only_swaig]
+platforms = ["swaig"]
+reply = { text = "For SWAIG." }
+[routes.fails]
+upstream = "bank"
+args.pin = { type = "string", sensitive = true }
+request = { path = "/fail/{{args.pin}}" }
+failure.bad_response = "No luck with {{args.pin}}."
+"#;
+
+/// Awkward on purpose: each of its spellings in URL, form and JSON is another.
+const PIN: &str = "p-1 n\"2&ø.~_";
+
+async fn bank() -> Upstream {
+    Upstream::new(|seen| match seen.path() {
+        path if path.starts_with("/v1/fail") => Reply::status(500, &json!({"error": format!("not {PIN}")})),
+        _ => {
+            let echo = format!("{PIN} with {}", seen.header("authorization").concat());
+            Reply::json(&json!({"balance": 7, "echo": echo, "seen": [seen.target]}))
+        }
+    })
+    .await
+}
+
+/// Calls with these words of the command line, and an answer without what differs from run to run.
+async fn call(upstream: &Upstream, words: &[&str]) -> (i32, String) {
+    let folder = Folder::with(&[("routes.toml", &TABLE.replace("UPSTREAM", &upstream.address.to_string()))]);
+    let mut command = jackfield(folder.path());
+    command.arg("call").args(words);
+    command.envs([("DOOR", "door-secret"), ("TOKEN", "tok.en~secret"), ("TENANT", "tenant-secret")]);
+    let output = run(command).await;
+    (output.status.code().unwrap(), stable(&output, &upstream.address.to_string()))
+}
+
+fn stable(output: &Output, address: &str) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let both = if stderr.is_empty() { stdout } else { format!("{stdout}\n--- stderr ---\n{stderr}") };
+    let both = both.replace(address, "UPSTREAM");
+    Regex::new(r"in \d+ ms").unwrap().replace_all(&both, "in N ms").into_owned()
+}
+
+fn args() -> String {
+    json!({"account": "NO-1", "pin": PIN, "other": "x"}).to_string()
+}
+
+#[tokio::test]
+async fn the_answer_is_printed_as_the_platform_would_get_it() {
+    let upstream = bank().await;
+    for (words, expected) in [
+        (&["say"][..], json!({"text": "Hello."})),
+        (&["say", "--as", "http"], json!({"text": "Hello."})),
+        (&["say", "--as", "swaig"], json!({"response": "Hello."})),
+        (
+            &["say", "--as", "voicedock"],
+            json!({"results": [{"tool_call_id": "tool_example", "result": "Hello."}]}),
+        ),
+        // Without a wish, a route that is not for everyone is called as one that it is for.
+        (&["only_swaig"], json!({"response": "For SWAIG."})),
+        (&["balance", "--as", "voicedock", "--args", &args()], json!({"balance": 7})),
+    ] {
+        let (code, printed) = call(&upstream, words).await;
+        let answer: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{words:?}: {printed}"));
+        assert_eq!((code, answer), (0, expected), "{words:?}");
+    }
+    assert_eq!(upstream.one().header("x-pin").len(), 1);
+}
+
+#[tokio::test]
+async fn every_step_is_explained_and_nothing_secret_is_shown() {
+    let upstream = bank().await;
+    for (name, words) in [
+        ("good", &["balance", "--explain", "--args", &args()][..]),
+        ("as_swaig", &["balance", "--explain", "--as", "swaig", "--args", &args()]),
+        ("form", &["form", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
+        ("failed", &["fails", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
+        ("unfit", &["balance", "--explain", "--args", &json!({"pin": PIN, "days": "soon"}).to_string()]),
+        ("static", &["say", "--explain"]),
+        ("unknown", &["nothing", "--explain"]),
+    ] {
+        let (_, printed) = call(&upstream, words).await;
+        insta::assert_snapshot!(format!("explain_{name}"), printed);
+        assert_hidden(&printed, name);
+    }
+}
+
+/// No secret and no part of the sensitive argument stands there in any of its spellings.
+fn assert_hidden(printed: &str, about: &str) {
+    for secret in ["secret", "p-1", "p%2D1", "n\"2", "n\\\"2", "%22", "ø", "%C3%B8"] {
+        assert!(!printed.contains(secret), "{about}: `{secret}` in\n{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_sends_nothing() {
+    let upstream = bank().await;
+    for (name, words, expected) in [
+        ("good", &["balance", "--dry-run", "--args", &args()][..], 0),
+        ("explained", &["balance", "--dry-run", "--explain", "--args", &args()], 0),
+        ("unfit", &["balance", "--dry-run"], 1),
+        ("static", &["say", "--dry-run"], 0),
+    ] {
+        let (code, printed) = call(&upstream, words).await;
+        assert_eq!(code, expected, "{name}: {printed}");
+        insta::assert_snapshot!(format!("dry_run_{name}"), printed);
+        assert_hidden(&printed, name);
+    }
+    assert!(upstream.take().is_empty());
+}
+
+#[tokio::test]
+async fn what_goes_wrong_shows_in_the_exit_code() {
+    let upstream = bank().await;
+    for (name, words, expected) in [
+        ("failed", &["fails", "--args", "{\"pin\": \"1\"}"][..], 1),
+        ("unknown_function", &["nothing"], 1),
+        ("near", &["ballance"], 1),
+        ("not_for_it", &["only_swaig", "--as", "http"], 1),
+        ("bad_json", &["say", "--args", "{city: Oslo}"], 2),
+        ("no_object", &["balance", "--args", "[1]"], 2),
+        ("null", &["balance", "--args", "null"], 2),
+        ("unknown_platform", &["say", "--as", "phone"], 2),
+        ("no_table", &["say", "--config", "other.toml"], 2),
+        ("no_function", &[], 2),
+    ] {
+        let (code, printed) = call(&upstream, words).await;
+        assert_eq!(code, expected, "{name}: {printed}");
+        insta::assert_snapshot!(format!("call_{name}"), printed);
+    }
+}

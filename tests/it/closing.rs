@@ -1,0 +1,124 @@
+//! Closing, issue 2 §7: what is in flight may finish, and nothing else holds the process.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::support::client::{Client, request};
+use crate::support::proxy::{GUARD, Proxy};
+use crate::support::upstream::{Reply, Upstream};
+
+/// A proxy whose one route asks an upstream that answers when it is let, within a minute. The first channel hears of
+/// each request.
+async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (arrived, arrivals) = mpsc::channel(10);
+    let (go, let_go) = mpsc::channel(10);
+    let let_go = std::sync::Arc::new(tokio::sync::Mutex::new(let_go));
+    let upstream = Upstream::with(move |_| {
+        let (arrived, let_go) = (arrived.clone(), std::sync::Arc::clone(&let_go));
+        async move {
+            arrived.send(()).await.unwrap();
+            let_go.lock().await.recv().await;
+            Reply::json(&json!({}))
+        }
+    })
+    .await;
+    let proxy = Proxy::start(&format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\ndeadline = \"60s\"\n\
+         [upstreams.api]\nbase_url = \"http://{}\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"POST\", path = \"/\" }}\nreply.text = \"asked\"\n",
+        upstream.address
+    ))
+    .await;
+    (proxy, upstream, arrivals, go)
+}
+
+#[tokio::test]
+async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
+    let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
+    let idle = TcpStream::connect(proxy.listen).await.unwrap();
+    let mut kept = TcpStream::connect(proxy.listen).await.unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(kept.read(&mut [0; 1024]).await.unwrap() > 0);
+    let url = proxy.url("/http/ask");
+    let answer =
+        tokio::spawn(async move { Client::new().send(request(Method::POST, &url, &[], "{}")).await });
+    arrivals.recv().await.unwrap();
+    proxy.signal("TERM");
+    proxy.logged("calls in flight may finish").await;
+    go.send(()).await.unwrap();
+    assert_eq!(answer.await.unwrap().json(), json!({"text": "asked"}));
+    assert!(proxy.ended().await.success());
+    assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
+    drop((idle, kept));
+}
+
+/// What a platform asked for happens, also when it does not wait for it.
+#[tokio::test]
+async fn a_call_whose_caller_hung_up_finishes() {
+    let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
+    let mut caller = TcpStream::connect(proxy.listen).await.unwrap();
+    caller.write_all(b"POST /http/ask HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    arrivals.recv().await.unwrap();
+    drop(caller);
+    proxy.signal("TERM");
+    proxy.logged("calls in flight may finish").await;
+    go.send(()).await.unwrap();
+    proxy.logged("ask: answered").await;
+    assert!(proxy.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    for signals in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "INT"]] {
+        let (mut proxy, _upstream, mut arrivals, _go) = waiting().await;
+        let url = proxy.url("/http/ask");
+        let caller =
+            tokio::spawn(async move { Client::new().try_send(request(Method::POST, &url, &[], "{}")).await });
+        arrivals.recv().await.unwrap();
+        proxy.signal(signals[0]);
+        proxy.logged("calls in flight may finish").await;
+        proxy.signal(signals[1]);
+        assert!(proxy.ended().await.success());
+        // The last line may be read a moment after the process has ended.
+        let read = async {
+            while !proxy.log().contains("closed with calls still in flight") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(GUARD, read).await.unwrap_or_else(|_| panic!("{}", proxy.log()));
+        caller.await.unwrap().unwrap_err();
+    }
+}
+
+/// Whoever reads the log may go away; the calls go on.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_no_call() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    let folder = crate::support::folder::Folder::with(&[(
+        "routes.toml",
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"hello\"\n",
+    )]);
+    let mut command = crate::support::proxy::jackfield(folder.path());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    log.read_line(&mut ready).unwrap();
+    let listen = ready.split(' ').find_map(|word| word.strip_prefix("listen=")).unwrap().to_owned();
+    drop(log);
+    let client = Client::new();
+    for _ in 0..3 {
+        let url = format!("http://{listen}/http/say");
+        let sent = client.try_send(request(Method::POST, &url, &[], "{}"));
+        let answer = tokio::time::timeout(GUARD, sent).await.unwrap();
+        assert_eq!(answer.map(|answer| answer.json()), Ok(json!({"text": "hello"})));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -1,0 +1,273 @@
+//! The layers, kept: who may use whom is the map in `src/lib.rs`, and what else may stand where is [`RULES`].
+
+use std::fs;
+use std::path::Path;
+
+/// What must not stand where. Paths are under `src/`; one that ends in `/` is everything in that folder.
+struct Rule {
+    within: &'static [&'static str],
+    but_not: &'static [&'static str],
+    words: &'static [&'static str],
+    why: &'static str,
+}
+
+const OUTSIDE_WORLD: &[&str] =
+    &["tokio", "reqwest", "Instant", "SystemTime", "Timestamp::now", "Zoned::now", "fs", "env", "async"];
+
+const RULES: &[Rule] = &[
+    Rule {
+        within: &["plan/", "platform/", "call.rs", "secret.rs", "diagnostic/"],
+        but_not: &[],
+        words: OUTSIDE_WORLD,
+        why: "the pure layers know no runtime, client, clock, file or environment",
+    },
+    Rule {
+        within: &[""],
+        but_not: &["table/", "plan/compile/", "load.rs", "lib.rs"],
+        words: &["toml", "table"],
+        why: "only the table, the plan's compiler and the door to both know what is written",
+    },
+    Rule {
+        within: &["platform/"],
+        but_not: &[],
+        words: &["plan", "upstream", "table", "flow", "server", "axum", "hyper"],
+        why: "a platform knows calls, outcomes, secrets and diagnostics only",
+    },
+    Rule {
+        within: &[""],
+        but_not: &["cli/"],
+        words: &["println!", "eprintln!", "print!", "eprint!", "stdout", "anyhow", "clap"],
+        why: "only the command line prints, and only there may an error be any error",
+    },
+    Rule {
+        within: &[""],
+        but_not: &["upstream/"],
+        words: &["reqwest"],
+        why: "only `upstream` speaks to upstreams",
+    },
+    Rule {
+        within: &[""],
+        but_not: &["server/", "demo/"],
+        words: &["axum", "hyper"],
+        why: "only the doors speak HTTP to callers",
+    },
+    Rule {
+        within: &[""],
+        but_not: &["main.rs"],
+        words: &["process::exit", "process::abort"],
+        why: "only `main` ends the process",
+    },
+];
+
+/// Words that a rule forbids and that are meant so, each with its reason.
+const ALLOWED: &[(&str, &str, &str)] =
+    &[("upstream/http.rs", "hyper", "tells the errors of the client apart, which are hyper's")];
+
+/// A source file: its path under `src/`, and its code without comments, texts and tests.
+struct Source {
+    path: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut sources) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                sources.push(Source { path: name, code: code(&fs::read_to_string(path).unwrap()) });
+            }
+        }
+    }
+    sources.sort_by(|one, other| one.path.cmp(&other.path));
+    assert!(sources.len() > 50, "not all files are seen");
+    sources
+}
+
+/// What a file does: no comments, no contents of strings, and nothing from `#[cfg(test)]` on, which ends each file.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    let (mut code, mut chars) = (String::new(), text.chars().peekable());
+    while let Some(c) = chars.next() {
+        match c {
+            '/' if chars.peek() == Some(&'/') => {
+                chars.by_ref().find(|c| *c == '\n');
+                code.push('\n');
+            }
+            '"' if !code.ends_with('\'') => {
+                let hashes = code.chars().rev().take_while(|c| *c == '#').count();
+                let raw = code[..code.len() - hashes].ends_with('r');
+                let end = format!("\"{}", "#".repeat(if raw { hashes } else { 0 }));
+                let mut content = String::new();
+                while let Some(c) = chars.next() {
+                    content.push(c);
+                    if c == '\\' && !raw {
+                        content.push(' ');
+                        chars.next();
+                    } else if content.ends_with(&end) {
+                        break;
+                    }
+                }
+                code.push_str("\"\"");
+            }
+            c => code.push(c),
+        }
+    }
+    code
+}
+
+/// The lines in which `word` stands as a word.
+fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let has = |line: &&str| {
+        line.match_indices(word)
+            .any(|(at, _)| !line[..at].ends_with(is_part) && !line[at + word.len()..].starts_with(is_part))
+    };
+    code.lines().filter(has).map(str::trim).collect()
+}
+
+/// The modules in the order of the map: each may use those below it.
+fn map() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let names = rows.filter_map(|row| row.split(" |").next()?.split('`').nth(1).map(str::to_owned));
+    let map: Vec<_> = names.collect();
+    let mut listed: Vec<_> = map.iter().map(String::as_str).collect();
+    let modules = text.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "));
+    let mut modules: Vec<_> = modules.map(|name| name.trim_end_matches(';')).collect();
+    listed.sort_unstable();
+    modules.sort_unstable();
+    assert_eq!(listed, modules, "the map in src/lib.rs lists every module once");
+    map
+}
+
+/// The modules of the crate that code names: `crate::flow::…`, `crate::{flow::…, live}`.
+fn used(code: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut used = Vec::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            used.push(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut items = vec![String::new()];
+        for c in group.chars() {
+            match c {
+                '}' if depth == 0 => break,
+                ',' if depth == 0 => items.push(String::new()),
+                c => {
+                    depth += i32::from(c == '{') - i32::from(c == '}');
+                    items.last_mut().unwrap().push(c);
+                }
+            }
+        }
+        used.extend(items.iter().map(|item| name(item.trim())).filter(|name| !name.is_empty()));
+    }
+    used
+}
+
+#[test]
+fn arrows_point_downwards() {
+    let map = map();
+    let mut arrows = 0;
+    let mut wrong = Vec::new();
+    for Source { path, code } in sources() {
+        let module = path.split(['/', '.']).next().unwrap();
+        // The binary stands above all, and the crate's root is the map itself.
+        let Some(from) = map.iter().position(|known| known == module) else {
+            assert!(["main", "lib"].contains(&module), "{path}");
+            continue;
+        };
+        for name in used(&code) {
+            let to = map.iter().position(|known| *known == name);
+            let to = to.unwrap_or_else(|| panic!("{path}: `crate::{name}` is not in the map"));
+            arrows += usize::from(to != from);
+            if to < from {
+                wrong.push(format!("{path}: `{module}` uses `{name}`, which stands above it"));
+            }
+        }
+    }
+    assert!(arrows > 50, "{arrows} arrows");
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn each_layer_keeps_to_its_words() {
+    let sources = sources();
+    let mut wrong = Vec::new();
+    let mut allowed = Vec::new();
+    for Rule { within, but_not, words, why } in RULES {
+        let among = |paths: &[&str], path: &str| {
+            paths.iter().any(|known| {
+                path == *known || path.starts_with(known) && known.ends_with('/') || known.is_empty()
+            })
+        };
+        let concerned: Vec<_> = sources
+            .iter()
+            .filter(|source| among(within, &source.path) && !among(but_not, &source.path))
+            .collect();
+        for place in *within {
+            assert!(concerned.iter().any(|source| source.path.starts_with(place)), "nothing in {place}");
+        }
+        for Source { path, code } in concerned {
+            for word in *words {
+                let lines = lines_with(code, word);
+                if let Some(exception) =
+                    ALLOWED.iter().find(|(known, may, _)| known == path && may == word && !lines.is_empty())
+                {
+                    allowed.push(exception);
+                    continue;
+                }
+                wrong.extend(lines.iter().map(|line| format!("{path}: `{line}`: {why}")));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(allowed.len(), ALLOWED.len(), "an exception that nobody needs");
+}
+
+/// The files of a folder, without `mod.rs` and those in `beside`, have their line in the list that `mod.rs` keeps.
+#[test]
+fn every_platform_and_every_scheme_is_in_its_list() {
+    for (folder, list, mark) in [
+        ("platform/", "PLATFORMS", " Platform for "),
+        ("platform/auth/", "SCHEMES", "static SCHEME: Scheme"),
+        ("upstream/auth/", "SCHEMES", "static SCHEME: Scheme"),
+    ] {
+        let sources = sources();
+        let in_folder = |source: &&Source| {
+            source.path.strip_prefix(folder).is_some_and(|name| !name.contains('/') && name != "mod.rs")
+        };
+        let files: Vec<_> =
+            sources.iter().filter(in_folder).filter(|source| source.code.contains(mark)).collect();
+        assert!(files.len() > 2, "{folder}: {mark}");
+        let home = sources.iter().find(|source| source.path == format!("{folder}mod.rs")).unwrap();
+        let from = home.code.find(&format!("static {list}")).unwrap_or_else(|| panic!("{folder}: no {list}"));
+        let listed = home.code[from..].split(';').next().unwrap().split('[').next_back().unwrap();
+        for file in &files {
+            let name = file.path[folder.len()..].trim_end_matches(".rs");
+            assert_eq!(
+                lines_with(listed, &format!("&{name}")).len(),
+                1,
+                "{folder}{name} is not in {list}: {listed}"
+            );
+        }
+        assert_eq!(listed.matches('&').count(), files.len(), "{folder}: {listed}");
+    }
+}
+
+#[test]
+fn what_is_read_of_a_file_is_its_code() {
+    let text = "use crate::{flow::{self, Means}, live}; // crate::cli\nlet x = \"tokio\"; r#\"a\"tokio\"# '\"' tokio::x\n#[cfg(test)]\nfs";
+    let code = code(text);
+    assert_eq!(used(&code), ["flow", "live"]);
+    assert_eq!(lines_with(&code, "tokio").len(), 1);
+    assert_eq!(code.matches("tokio").count(), 1, "{code}");
+    assert_eq!(lines_with(&code, "fs"), Vec::<&str>::new());
+}

@@ -1,0 +1,234 @@
+//! The process from outside: how it starts, how it ends, and what its admin door says.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::support::client::request;
+use crate::support::folder::Folder;
+use crate::support::proxy::{GUARD, Proxy, jackfield, run};
+use crate::support::upstream::{Reply, Upstream};
+
+const TABLE: &str = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.ask]
+upstream = "api"
+request = { path = "/" }
+reply = { text = "{{response.body.word}}" }
+[routes.say]
+reply = { text = "Hello." }
+"#;
+
+/// Waits until `happened`.
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < GUARD, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_flight_is_answered_before_the_process_ends() {
+    for signal in ["TERM", "INT"] {
+        let release = Arc::new(Notify::new());
+        let held = Arc::clone(&release);
+        let upstream = Upstream::with(move |_| {
+            let held = Arc::clone(&held);
+            async move {
+                held.notified().await;
+                Reply::json(&json!({"word": "late but whole"}))
+            }
+        })
+        .await;
+        let mut proxy = Proxy::over(&upstream, TABLE).await;
+        // A connection that is open and idle, and one whose head is never finished, hold nobody.
+        assert_eq!(proxy.post("/http/say", &json!({})).await.status, 200);
+        let _half = TcpStream::connect(proxy.listen).unwrap();
+        let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
+        let client = proxy.client.clone();
+        let call = tokio::spawn(async move { client.send(call).await });
+        until("no call arrives", || !upstream.take().is_empty()).await;
+
+        proxy.signal(signal);
+        proxy.logged("closing").await;
+        let (listen, admin) = (proxy.listen, proxy.admin.unwrap());
+        until("it still accepts", || TcpStream::connect(listen).is_err()).await;
+        until("its admin door still accepts", || TcpStream::connect(admin).is_err()).await;
+        assert!(!call.is_finished());
+
+        release.notify_one();
+        let answer = call.await.unwrap();
+        assert_eq!(answer.json(), json!({"text": "late but whole"}), "{signal}");
+        assert_eq!(proxy.ended().await.code(), Some(0), "{signal}: {}", proxy.log());
+        proxy.log().lines().rev().find(|line| line.contains("closed")).unwrap();
+    }
+}
+
+/// Whoever asked has gone, and what was asked is done all the same.
+#[tokio::test]
+async fn a_call_whose_caller_hung_up_is_finished_too() {
+    let release = Arc::new(Notify::new());
+    let held = Arc::clone(&release);
+    let upstream = Upstream::with(move |_| {
+        let held = Arc::clone(&held);
+        async move {
+            held.notified().await;
+            Reply::json(&json!({"word": "done"}))
+        }
+    })
+    .await;
+    let mut proxy = Proxy::over(&upstream, TABLE).await;
+    let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
+    let client = proxy.client.clone();
+    let call = tokio::spawn(async move { client.try_send(call).await });
+    until("no call arrives", || !upstream.take().is_empty()).await;
+    call.abort();
+    assert!(call.await.is_err());
+    proxy.signal("TERM");
+    proxy.logged("closing").await;
+    release.notify_one();
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(proxy.log().contains("ask: answered in"), "{}", proxy.log());
+}
+
+/// An upstream that never answers holds the process no longer than the deadline.
+#[tokio::test]
+async fn the_process_ends_when_the_last_deadline_has_passed() {
+    let upstream = Upstream::with(|_| std::future::pending()).await;
+    let table = TABLE.replace("[platforms.http]", "[platforms.http]\ndeadline = \"1s\"");
+    let mut proxy = Proxy::over(&upstream, &table).await;
+    let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
+    let client = proxy.client.clone();
+    let call = tokio::spawn(async move { client.send(call).await });
+    until("no call arrives", || !upstream.take().is_empty()).await;
+    proxy.signal("TERM");
+    assert_eq!(call.await.unwrap().json()["error"]["kind"], "timeout");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_admin_door_tells_how_it_is() {
+    let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let mut proxy = Proxy::over(&upstream, TABLE).await;
+    for path in ["/healthz", "/readyz"] {
+        let answer = proxy.ask_admin(path, &[]).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "ok\n"), "{path}");
+    }
+    let status = proxy.ask_admin("/status", &[]).await;
+    assert_eq!((status.status.as_u16(), status.header("content-type")), (200, "application/json"));
+    let status = status.json();
+    let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["version", "started_at", "plan", "rejected", "restart_needed"]);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["plan"]["routes"], json!(["ask", "say"]));
+    assert_eq!(status["plan"]["files"], json!(["routes.toml"]));
+    assert!(status["plan"]["revision"].as_str().is_some_and(|revision| !revision.is_empty()));
+    assert_eq!((&status["rejected"], &status["restart_needed"]), (&Value::Null, &json!([])));
+    for time in [&status["started_at"], &status["plan"]["loaded_at"]] {
+        assert!(time.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
+    }
+    for (path, expected) in [("/", 404), ("/http/say", 404), ("/nothing", 404)] {
+        let answer = proxy.ask_admin(path, &[]).await;
+        assert_eq!(answer.status, expected, "{path}");
+        assert!(answer.json()["error"].is_string(), "{path}");
+    }
+
+    // A table that cannot be used is shown with its faults and changes neither health nor the answers.
+    proxy.folder.write("routes.toml", "[platforms.http]\n[routes.say]\nreply = { txet = \"Hi.\" }\n");
+    proxy.signal("HUP");
+    proxy.logged("unknown-key").await;
+    let after = loop {
+        let after = proxy.ask_admin("/status", &[]).await.json();
+        if !after["rejected"].is_null() {
+            break after;
+        }
+    };
+    assert_eq!(after["plan"], status["plan"]);
+    let diagnostic = &after["rejected"]["diagnostics"][0];
+    assert_eq!((&diagnostic["code"], &diagnostic["severity"]), (&json!("unknown-key"), &json!("error")));
+    assert_eq!(
+        (&diagnostic["file"], &diagnostic["line"], &diagnostic["column"]),
+        (&json!("routes.toml"), &json!(3), &json!(11))
+    );
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(proxy.ask_admin(path, &[]).await.status, 200);
+    }
+    assert_eq!(proxy.post("/http/say", &json!({})).await.json(), json!({"text": "Hello."}));
+}
+
+#[tokio::test]
+async fn the_admin_door_can_be_locked_but_for_the_probes() {
+    let basic = format!("Basic {}", STANDARD.encode("ops:pw"));
+    for (auth, login, challenge) in [
+        ("bearer = { token = \"${ADMIN}\" }", "Bearer pw", "Bearer"),
+        ("basic = { username = \"ops\", password = \"${ADMIN}\" }", &basic, "Basic"),
+    ] {
+        let auth = auth.replace("${ADMIN}", "pw");
+        let table = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.{auth}\n\
+             [platforms.http]\n[routes.say]\nreply = {{ text = \"Hello.\" }}\n"
+        );
+        let proxy = Proxy::start(&table).await;
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(proxy.ask_admin(path, &[]).await.status, 200, "{auth} {path}");
+        }
+        for path in ["/status", "/", "/nothing"] {
+            for login in [&[][..], &[("authorization", "Bearer no")], &[("authorization", "")]] {
+                let answer = proxy.ask_admin(path, login).await;
+                assert_eq!(answer.status, 401, "{auth} {path} {login:?}");
+                assert!(answer.header("www-authenticate").starts_with(challenge), "{auth} {path}");
+            }
+        }
+        let answer = proxy.ask_admin("/status", &[("authorization", login)]).await;
+        assert_eq!(answer.json()["plan"]["routes"], json!(["say"]), "{auth}");
+        assert_eq!(proxy.ask_admin("/nothing", &[("authorization", login)]).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn without_an_admin_door_there_is_none() {
+    let proxy = Proxy::start(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n",
+    )
+    .await;
+    assert_eq!(proxy.admin, None);
+    assert!(proxy.log().contains("admin=off"), "{}", proxy.log());
+    assert_eq!(proxy.post("/http/say", &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_why() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let good = "[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n";
+    let server =
+        |listen: &str, admin: &str| format!("[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n{good}");
+    let free = "127.0.0.1:0";
+    for (name, table, code) in [
+        ("listen_in_use", Some(server(&taken.to_string(), free)), 2),
+        ("admin_in_use", Some(server(free, &taken.to_string())), 2),
+        ("faults", Some(format!("{good}extract = {{ a = \"$.a\" }}\n")), 1),
+        ("no_table", None, 2),
+        ("empty_table", Some(String::new()), 1),
+    ] {
+        let folder = Folder::with(&[]);
+        if let Some(table) = &table {
+            folder.write("routes.toml", table);
+        }
+        let output = run(jackfield(folder.path())).await;
+        assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+        assert!(output.stdout.is_empty(), "{name}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap().replace(&taken.to_string(), "ADDRESS");
+        insta::assert_snapshot!(format!("start_{name}"), said);
+    }
+}

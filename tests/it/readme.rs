@@ -1,0 +1,525 @@
+//! What README.md and docs/ say, held against the program: every table is loaded, every command that is shown with
+//! its output is run, and every word of the language is explained.
+//!
+//! Code blocks say what they are after the language: `toml` is a whole table, `toml fragment` a part of one that is
+//! completed here, `toml bad=<code>` has that fault, `text check` after it is what `check` prints. `file=<name>` names
+//! a file that later blocks and commands use. In a `console` block each `$ ` line is followed by its output.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use jackfield::call::FailureKind;
+use jackfield::diagnostic::{Code, Severity};
+use jackfield::load::{Doors, Environment, load};
+use jackfield::platform::{self, PLATFORMS};
+use jackfield::upstream;
+use regex::Regex;
+
+const GUARD: Duration = Duration::from_secs(10);
+
+/// The project's own file.
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The README and everything in docs/.
+fn documents() -> Vec<String> {
+    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let names = docs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    names.push("README.md".to_owned());
+    names.sort();
+    names
+}
+
+/// A code block of a document.
+#[derive(Debug)]
+struct Block {
+    /// `README.md:12`
+    place: String,
+    language: String,
+    words: Vec<String>,
+    text: String,
+}
+
+impl Block {
+    fn is(&self, word: &str) -> bool {
+        self.words.iter().any(|known| known == word)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let text = read(document);
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+        let indent = line.len() - line.trim_start().len();
+        let mut words = info.split_whitespace().map(str::to_owned);
+        let mut block = Block {
+            place: format!("{document}:{}", number + 1),
+            language: words.next().unwrap_or_default(),
+            words: words.collect(),
+            text: String::new(),
+        };
+        for (_, line) in lines.by_ref().take_while(|(_, line)| line.trim_start() != "```") {
+            block.text.push_str(line.get(indent..).unwrap_or_default());
+            block.text.push('\n');
+        }
+        blocks.push(block);
+    }
+    blocks
+}
+
+/// A folder of its own for one test, gone when it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("jackfield-readme-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// The shipped table and its templates, listening on free ports.
+    fn write_sample(&self) {
+        let table = read("routes.toml");
+        let free = table.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
+        assert_ne!(table, free);
+        self.write("routes.toml", &free);
+        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        for entry in fs::read_dir(templates).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            self.write(&format!("templates/{name}"), &read(&format!("templates/{name}")));
+        }
+    }
+
+    /// The files that a document's blocks name.
+    fn write_named(&self, blocks: &[Block]) {
+        for block in blocks {
+            if let Some(name) = block.value("file") {
+                self.write(name, &block.text);
+            }
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The rest that makes a table of a fragment: a platform, an upstream, a route, and in each route a request where
+/// something needs one and else a reply. What can be is put at the end, so that the fragment's lines stay where
+/// they are.
+fn completed(fragment: &str) -> String {
+    let table: toml::Table = fragment.parse().unwrap_or_else(|error| panic!("{error}\n{fragment}"));
+    let mut text = fragment.to_owned();
+    let sub = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_table).cloned();
+    if !table.contains_key("platforms") {
+        text.push_str("[platforms.http]\n");
+    }
+    let mut uses_api = Regex::new(r#"upstream\s*= "api""#).unwrap().is_match(fragment);
+    match sub(&table, "routes") {
+        None => text.push_str("[routes.example]\nreply.text = \"Yes.\"\n"),
+        Some(routes) => {
+            for (name, route) in routes {
+                let route = route.as_table().unwrap();
+                let mut rest = String::new();
+                if route.contains_key("request") && !route.contains_key("upstream") {
+                    rest.push_str("upstream = \"api\"\n");
+                    uses_api = true;
+                }
+                if !route.contains_key("request") && !route.contains_key("reply") {
+                    rest.push_str("reply.text = \"Yes.\"\n");
+                }
+                let heading = format!("[routes.{name}]\n");
+                if rest.is_empty() {
+                } else if text.contains(&heading) {
+                    text = text.replace(&heading, &format!("{heading}{rest}"));
+                } else {
+                    text.push_str(&format!("{heading}{rest}"));
+                }
+            }
+        }
+    }
+    if uses_api && !sub(&table, "upstreams").is_some_and(|upstreams| upstreams.contains_key("api")) {
+        text.push_str("[upstreams.api]\nbase_url = \"https://api.example.com\"\n");
+    }
+    text
+}
+
+fn jackfield(folder: &Folder) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+    command.current_dir(&folder.0).env_clear().stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn every_table_in_the_documents_is_as_it_is_said_to_be() {
+    let environment = Environment {
+        variable: &|name| Some(format!("value-of-{name}")),
+        file: &|_| Ok("secret\n".to_owned()),
+        without_secrets: false,
+        demo: None,
+        doors: Doors::default(),
+    };
+    let (mut good, mut bad, mut shown) = (0, 0, 0);
+    for document in documents() {
+        let folder = Folder::new(&document.replace('/', "-"));
+        let blocks = blocks(&document);
+        folder.write_named(&blocks);
+        folder.write("routes.d/more.toml", "[routes.more]\nreply.text = \"More.\"\n");
+        for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "toml") {
+            let place = &block.place;
+            let partial = block.is("fragment") || block.value("bad").is_some();
+            let text = if partial { completed(&block.text) } else { block.text.clone() };
+            folder.write("routes.toml", &text);
+            let loaded = load(&folder.0.join("routes.toml"), &environment).unwrap();
+            let found: Vec<_> =
+                loaded.diagnostics.iter().map(|found| (found.code.slug(), &found.message)).collect();
+            match block.value("bad") {
+                None => {
+                    assert!(loaded.plan.is_some() && found.is_empty(), "{place}: {found:#?}\n{text}");
+                    good += 1;
+                }
+                Some(code) => {
+                    let codes: Vec<&str> = found.iter().map(|(code, _)| *code).collect();
+                    assert_eq!(codes, [code], "{place}: {found:#?}\n{text}");
+                    bad += 1;
+                }
+            }
+            if let Some(check) = blocks.get(index + 1).filter(|block| block.is("check")) {
+                let output = jackfield(&folder).arg("check").output().unwrap();
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), check.text, "{}", check.place);
+                shown += 1;
+            }
+        }
+    }
+    assert!(good > 15 && bad > 1 && shown > 0, "{good} {bad} {shown}");
+}
+
+#[test]
+fn the_shipped_table_has_no_fault() {
+    let folder = Folder::new("shipped");
+    folder.write_sample();
+    let output = jackfield(&folder).arg("check").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "routes.toml: good, 11 routes (0 errors)\n");
+}
+
+/// `serve --demo`, ended with the test.
+struct Proxy {
+    child: Child,
+    listen: String,
+    admin: String,
+}
+
+impl Proxy {
+    fn start(folder: &Folder) -> Self {
+        let mut command = jackfield(folder);
+        let mut child =
+            command.args(["serve", "--demo"]).env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines.by_ref().map(Result::unwrap).find(|line| line.contains("ready"));
+        let ready = ready.expect("the log ended before it was ready");
+        // The log goes on being read, or a full pipe would stop the proxy.
+        std::thread::spawn(move || lines.for_each(drop));
+        let field = |name: &str| {
+            let rest = ready.split(&format!("{name}=")).nth(1).unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        Self { listen: field("listen"), admin: field("admin"), child }
+    }
+
+    /// What a `curl` command prints.
+    fn curl(&self, words: &[String], place: &str) -> String {
+        let (mut url, mut body) = (None, None);
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "-s" => {}
+                "-d" => body = words.next().cloned(),
+                word if !word.starts_with('-') => url = Some(word.to_owned()),
+                other => panic!("{place}: `curl {other}` is not known to this test"),
+            }
+        }
+        let url = url.unwrap();
+        let (host, path) = url.split_once('/').unwrap();
+        let address = match host {
+            "localhost:8080" => &self.listen,
+            "localhost:8081" => &self.admin,
+            other => panic!("{place}: nothing listens on {other}"),
+        };
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(GUARD)).unwrap();
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let body = body.unwrap_or_default();
+        let content_type = "application/x-www-form-urlencoded";
+        write!(
+            stream,
+            "{method} /{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_status_has_the_keys_that_are_explained() {
+    let folder = Folder::new("status");
+    folder.write_sample();
+    let proxy = Proxy::start(&folder);
+    let status = proxy.curl(&["localhost:8081/status".to_owned()], "status");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let keys = status.as_object().unwrap().keys().map(String::as_str);
+    let reference = read("docs/reference.md");
+    assert_eq!(listed(&reference, "status"), names(keys));
+    let plan = reference.split("- `plan`: ").nth(1).unwrap().split("\n- ").next().unwrap();
+    for key in status["plan"].as_object().unwrap().keys() {
+        assert!(plan.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+/// A command line as a shell would split it: single quotes only.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[test]
+fn commands_print_what_the_documents_show() {
+    let (mut requests, mut commands) = (0, 0);
+    for document in documents() {
+        let blocks = blocks(&document);
+        if !blocks.iter().any(|block| block.language == "console") {
+            continue;
+        }
+        let folder = Folder::new("console");
+        folder.write_sample();
+        folder.write_named(&blocks);
+        let proxy = Proxy::start(&folder);
+        for block in blocks.iter().filter(|block| block.language == "console") {
+            let place = &block.place;
+            for part in format!("\n{}", block.text).split("\n$ ").skip(1) {
+                // A command ends with the line that closes its last quote.
+                let lines: Vec<&str> = part.split_inclusive('\n').collect();
+                let ends = (1..=lines.len())
+                    .find(|count| lines[..*count].concat().matches('\'').count() % 2 == 0)
+                    .unwrap();
+                let (command, expected) = (lines[..ends].concat(), lines[ends..].concat());
+                let words = words(&command);
+                let printed = match words[0].as_str() {
+                    "curl" => {
+                        requests += 1;
+                        proxy.curl(&words[1..], place)
+                    }
+                    "jackfield" => {
+                        commands += 1;
+                        let output = jackfield(&folder).args(&words[1..]).output().unwrap();
+                        String::from_utf8(output.stdout).unwrap()
+                    }
+                    other => panic!("{place}: `{other}` is not known to this test"),
+                };
+                assert_eq!(printed.trim_end(), expected.trim_end(), "{place}: {command}");
+            }
+        }
+    }
+    assert!(requests >= 5 && commands >= 3, "{requests} {commands}");
+}
+
+/// The names in backquotes that begin the items of the list after a marker such as `<!-- keys: RawServer -->`.
+fn listed(reference: &str, marker: &str) -> BTreeSet<String> {
+    let marker = format!("<!-- {marker} -->\n");
+    let list = reference.split(&marker).nth(1).unwrap_or_else(|| panic!("the reference has no {marker}"));
+    let items = list.lines().take_while(|line| line.starts_with("- ") || line.starts_with("  "));
+    let heads = items.filter(|line| line.starts_with("- "));
+    // The names stand before the first colon outside of quotes.
+    let names = Regex::new(r"`([^`]+)`(?:, |:|$)").unwrap();
+    let mut found = BTreeSet::new();
+    for head in heads {
+        let mut rest = head.trim_start_matches("- ");
+        while let Some(name) = names.captures(rest).filter(|name| name.get(0).unwrap().start() == 0) {
+            found.insert(name[1].to_owned());
+            rest = &rest[name[0].len()..];
+            if name[0].ends_with(':') {
+                break;
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing is listed after {marker}");
+    found
+}
+
+fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_the_table_is_explained_and_no_other() {
+    let (raw, reference, readme) = (read("src/table/raw.rs"), read("docs/reference.md"), read("README.md"));
+    let not_yet = readme.split("## Not built yet").nth(1).unwrap();
+    let field = Regex::new(r"(?m)^        (\w+): ").unwrap();
+    let (mut structs, mut later) = (0, 0);
+    for table in raw.split("toml_table! {").skip(1) {
+        let table = table.split("\n}\n").next().unwrap();
+        let (fields, rest) = table.split_once("\n    }").unwrap();
+        let name = fields.split_once(" {").unwrap().0.split_whitespace().next_back().unwrap();
+        let keys = field.captures_iter(fields).map(|key| match &key[1] {
+            "type_name" => "type".to_owned(),
+            "enumeration" => "enum".to_owned(),
+            key => key.to_owned(),
+        });
+        assert_eq!(listed(&reference, &format!("keys: {name}")), keys.collect(), "{name}");
+        structs += 1;
+        let list = rest.split_once("later [").map_or("", |(_, list)| list.split(']').next().unwrap());
+        for key in list.split('"').skip(1).step_by(2) {
+            let said = Regex::new(&format!(r"`(\w+\.)?\[?{key}\]?`")).unwrap();
+            assert!(said.is_match(not_yet), "`{key}` is not in the list of what is not built yet");
+            later += 1;
+        }
+    }
+    assert!(structs >= 11 && later >= 20, "{structs} {later}");
+}
+
+#[test]
+fn platforms_schemes_failures_and_codes_are_explained() {
+    let (reference, readme) = (read("docs/reference.md"), read("README.md"));
+    for platform in PLATFORMS {
+        assert!(reference.contains(&format!("| `{}` | ", platform.name())), "{}", platform.name());
+        let settings = names(platform.settings().iter().map(|setting| setting.key));
+        if !settings.is_empty() {
+            assert_eq!(listed(&reference, &format!("keys: {}", platform.name())), settings);
+        }
+        let own = names(platform.own_keys().iter().copied());
+        if !own.is_empty() {
+            assert_eq!(listed(&reference, &format!("own: {}", platform.name())), own);
+        }
+    }
+    let mut events = BTreeSet::new();
+    for platform in PLATFORMS {
+        events.extend(platform.events().iter().map(|kind| format!("{}.{}", platform.name(), kind.name)));
+        let declared = names(platform.declare_keys().iter().map(|key| key.key));
+        if !declared.is_empty() {
+            assert_eq!(listed(&reference, &format!("declare: {}", platform.name())), declared);
+        }
+    }
+    assert_eq!(listed(&reference, "events"), events);
+    let inbound = names(platform::auth::SCHEMES.iter().map(|scheme| scheme.name));
+    assert_eq!(listed(&reference, "schemes: inbound"), inbound);
+    let outbound = names(upstream::auth::SCHEMES.iter().map(|scheme| scheme.name));
+    assert_eq!(listed(&reference, "schemes: outbound"), outbound);
+    for scheme in upstream::auth::LATER {
+        assert!(readme.contains(&format!("`auth.{scheme}`")), "{scheme}");
+    }
+    assert_eq!(listed(&reference, "failures"), names(FailureKind::NAMED.map(FailureKind::slug)));
+    assert_eq!(listed(&reference, "codes"), names(Code::ALL.iter().map(|code| code.slug())));
+    for code in Code::ALL {
+        let weight = match code.severity() {
+            Severity::Error => "",
+            Severity::Warning => " A warning.",
+            Severity::Note => " A note.",
+        };
+        let line = format!("- `{}`: {}{weight}\n", code.slug(), code.meaning());
+        assert!(reference.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn every_helper_and_name_of_the_templates_is_explained() {
+    let reference = read("docs/reference.md");
+    let quoted = |text: &str, pattern: &str| -> BTreeSet<String> {
+        let found = Regex::new(pattern).unwrap();
+        found.captures_iter(text).map(|name| name[1].to_owned()).collect()
+    };
+    let source = read("src/plan/template/helpers.rs");
+    let helpers = quoted(&source, r#"(?:helper|condition)\("(\w+)""#);
+    assert!(helpers.len() >= 20, "{helpers:?}");
+    let usages = listed(&reference, "helpers");
+    let explained = usages.iter().map(|usage| usage.split(' ').next().unwrap());
+    assert_eq!(names(explained), helpers);
+    for block in ["if", "unless", "each", "with"] {
+        assert!(reference.contains(&format!("{{{{#{block} ")), "{block}");
+    }
+
+    let scope = read("src/plan/template/scope.rs");
+    let fields = scope.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
+    let call = quoted(fields, r#"\("(\w+)""#);
+    let told = listed(&reference, "names");
+    assert!(call.len() >= 10, "{call:?}");
+    for field in call {
+        let name = format!("call.{field}");
+        let below = format!("{name}.<name>");
+        assert!(told.contains(&name) || told.contains(&below), "{name}");
+    }
+
+    let arguments = read("src/plan/arguments.rs");
+    let formats = arguments.split("FORMATS:").nth(1).unwrap().split("];").next().unwrap();
+    let formats = quoted(formats, r#"\("([\w-]+)","#);
+    let line = reference.split("- `format`: a named form").nth(1).unwrap().split("- `items`").next().unwrap();
+    assert_eq!(quoted(line, "`([\\w-]+)`"), formats);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
+    let mut seen = 0;
+    for document in documents() {
+        let text = read(&document);
+        let folder = Path::new(&document).parent().unwrap();
+        for target in link.captures_iter(&text).map(|link| link[1].to_owned()) {
+            seen += 1;
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if file.is_empty() { PathBuf::from(&document) } else { folder.join(file) };
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+            assert!(path.exists(), "{document}: {target}");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(path).unwrap();
+                let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+                let slug =
+                    |heading: &str| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                assert!(headings.any(|heading| slug(heading) == anchor), "{document}: {target}");
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
