@@ -126,7 +126,11 @@ impl Case {
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
                     self.check_own(platform, &outcomes);
-                    self.check_answer(&encoder.encode(outcomes), self.part("response").expect(name));
+                    self.check_answer(
+                        platform,
+                        &encoder.encode(outcomes),
+                        self.part("response").expect(name),
+                    );
                 }
             }
             (None, Some(expected), None) => {
@@ -138,11 +142,11 @@ impl Case {
                     }
                     other => panic!("{name}: {other:?}"),
                 };
-                self.check_answer(&answer, expected);
+                self.check_answer(platform, &answer, expected);
             }
             (None, None, Some(expected)) => {
                 let Err(bad) = decoded else { panic!("{name}: {decoded:?}") };
-                self.check_answer(&platform.refuse(&bad), expected);
+                self.check_answer(platform, &platform.refuse(&bad), expected);
             }
             _ => panic!("{name}: give one of `calls`, `answer` and `refusal`"),
         }
@@ -166,8 +170,17 @@ impl Case {
         assert_eq!(Value::from(faults), expected, "{}", self.name);
     }
 
-    fn check_answer(&self, answer: &Answer, expected: &Value) {
+    /// The answer is the expected one, and what the platform takes by its schema in `schemas/<name>.json`.
+    fn check_answer(&self, platform: &dyn Platform, answer: &Answer, expected: &Value) {
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/schemas");
+        let schema = read(&schema.join(format!("{}.json", platform.name())));
+        let faults: Vec<_> = jsonschema::validator_for(&schema)
+            .unwrap()
+            .iter_errors(&body)
+            .map(|fault| fault.to_string())
+            .collect();
+        assert_eq!(faults, [""; 0], "{}", self.name);
         assert_eq!(body, *expected, "{}", self.name);
         let status = self.part("status").map_or(Some(200), Value::as_u64);
         assert_eq!(Some(u64::from(answer.status.as_u16())), status, "{}", self.name);
