@@ -30,10 +30,16 @@ fn read(name: &str) -> String {
 
 /// The README and everything in docs/.
 fn documents() -> Vec<String> {
-    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
-    let names = docs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> =
-        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    let mut names = Vec::new();
+    for folder in ["docs", "docs/platforms"] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    assert!(names.len() >= 3, "{names:?}");
     names.push("README.md".to_owned());
     names.sort();
     names
