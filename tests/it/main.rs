@@ -3,6 +3,7 @@
 mod call_command;
 mod closing;
 mod doors;
+mod events;
 mod failures;
 mod injection;
 mod layers;
@@ -13,5 +14,6 @@ mod readme;
 mod reload;
 mod replies;
 mod requests;
+mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

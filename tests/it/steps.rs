@@ -1,0 +1,157 @@
+//! Routes that ask several times: order, groups, conditions, fall-backs, and what the reply sees of them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Upstream};
+
+/// An upstream that answers `/a/<status>` with that status and the path it was asked for.
+async fn echoing() -> Upstream {
+    Upstream::new(|seen| {
+        let status = seen.path().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(200);
+        Reply::status(status, &json!({"at": seen.path(), "query": seen.target}))
+    })
+    .await
+}
+
+const HEAD: &str = "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n";
+
+fn paths(upstream: &Upstream) -> Vec<String> {
+    upstream.take().iter().map(|seen| seen.path().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn each_step_sees_what_the_earlier_ones_brought() {
+    let upstream = echoing().await;
+    let table = format!(
+        r#"{HEAD}
+[routes.f]
+upstream = "api"
+args.id = {{ type = "string", required = true }}
+[[routes.f.steps]]
+name = "one"
+request = {{ path = "/one/{{{{args.id}}}}" }}
+extract = {{ at = "$.at" }}
+[[routes.f.steps]]
+name = "two"
+request = {{ path = "/two", query = {{ of = "{{{{one.at}}}}", status = "{{{{one.response.status}}}}" }} }}
+extract = {{ query = "$.query" }}
+"#
+    );
+    let proxy = Proxy::over(&upstream, &table).await;
+    let answer = proxy.post("/http/f", &json!({"id": "x"})).await.json();
+    let query = "/two?of=%2Fone%2Fx&status=200";
+    assert_eq!(answer, json!({"data": {"one": {"at": "/one/x"}, "two": {"query": query}}}));
+}
+
+#[tokio::test]
+async fn a_group_is_asked_at_the_same_time() {
+    // Nobody is answered before all three are there.
+    let barrier = Arc::new(Barrier::new(3));
+    let upstream = Upstream::with(move |seen| {
+        let barrier = Arc::clone(&barrier);
+        async move {
+            if seen.path() != "/last" {
+                barrier.wait().await;
+            }
+            Reply::json(&json!({"at": seen.path()}))
+        }
+    })
+    .await;
+    let mut table = format!(
+        "{HEAD}[routes.f]\nupstream = \"api\"\nreply.text = \"{{{{a.at}}}}{{{{b.at}}}}{{{{c.at}}}}{{{{last.at}}}}\"\n"
+    );
+    for (name, group) in
+        [("a", "group = \"g\""), ("b", "group = \"g\""), ("c", "group = \"g\""), ("last", "")]
+    {
+        table.push_str(&format!(
+            "[[routes.f.steps]]\nname = \"{name}\"\n{group}\nrequest = {{ path = \"/{name}\" }}\nextract = {{ at = \"$.at\" }}\n"
+        ));
+    }
+    let proxy = Proxy::over(&upstream, &table).await;
+    assert_eq!(proxy.post("/http/f", &json!({})).await.json(), json!({"text": "/a/b/c/last"}));
+    assert_eq!(paths(&upstream).last().map(String::as_str), Some("/last"));
+}
+
+/// Asks `first`, and `second` under a condition; the reply says what came.
+async fn two(first: &str, condition: &str, second: &str, replies: &str) -> (Value, Vec<String>) {
+    let upstream = echoing().await;
+    let table = format!(
+        r#"{HEAD}
+[routes.f]
+upstream = "api"
+args.unit = {{ type = "string" }}
+[[routes.f.steps]]
+name = "first"
+request = {{ path = "{first}" }}
+extract = {{ at = "$.at" }}
+[[routes.f.steps]]
+name = "second"
+{condition}
+request = {{ path = "{second}" }}
+extract = {{ at = "$.at" }}
+{replies}
+[[routes.f.reply]]
+text = "{{{{default first.at 'nothing'}}}} {{{{default second.at 'nothing'}}}} {{{{response.status}}}}"
+"#
+    );
+    let proxy = Proxy::over(&upstream, &table).await;
+    let answer = proxy.post("/http/f", &json!({"unit": "c"})).await.json();
+    (answer, paths(&upstream))
+}
+
+#[tokio::test]
+async fn a_fallback_is_asked_only_when_its_step_failed() {
+    let failed = "when.failed = \"first\"";
+    let (answer, asked) = two("/a", failed, "/b", "").await;
+    assert_eq!((answer["text"].as_str(), asked), (Some("/a nothing 200"), vec!["/a".to_owned()]));
+
+    let (answer, asked) = two("/a/500", failed, "/b", "").await;
+    assert_eq!(answer["text"], "nothing /b 200");
+    assert_eq!(asked, ["/a/500", "/b"]);
+
+    // A fallback that fails too leaves a failure, and a failure without a fallback ends the asking.
+    let (answer, _) = two("/a/500", failed, "/b/503", "").await;
+    assert_eq!(answer["error"]["kind"], "bad_response");
+    let (answer, asked) = two("/a/500", "", "/b", "").await;
+    assert_eq!(answer["error"]["kind"], "bad_response");
+    assert_eq!(asked, ["/a/500"]);
+
+    // A fallback that is not wanted by its other conditions does not make the failure good.
+    let unwanted = "when = { failed = \"first\", equals = { \"args.unit\" = \"f\" } }";
+    let (answer, asked) = two("/a/500", unwanted, "/b", "").await;
+    assert_eq!(answer["error"]["kind"], "bad_response");
+    assert_eq!(asked, ["/a/500"]);
+}
+
+#[tokio::test]
+async fn conditions_decide_which_steps_are_asked() {
+    for (condition, asked) in [
+        ("when.equals = { \"args.unit\" = \"c\" }", true),
+        ("when.equals = { \"args.unit\" = \"f\" }", false),
+        ("when.matches = { \"first.at\" = \"^/a\" }", true),
+        ("when.found = \"$.nothing\"", false),
+        ("when.missing = \"$.nothing\"", true),
+        ("when.status = \"2xx\"", true),
+    ] {
+        let (answer, paths) = two("/a", condition, "/b", "").await;
+        let expected = if asked { "/a /b 200" } else { "/a nothing 200" };
+        assert_eq!(answer["text"], expected, "{condition}");
+        assert_eq!(paths.len(), 1 + usize::from(asked), "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_a_case_names_ends_the_asking() {
+    let replies = "[[routes.f.reply]]\nwhen.status = 404\ntext = \"unknown: {{first.response.body.at}}\"";
+    let (answer, asked) = two("/a/404", "", "/b", replies).await;
+    assert_eq!(answer, json!({"text": "unknown: /a/404"}));
+    assert_eq!(asked, ["/a/404"]);
+    // With a fallback for the step, the fallback is asked first.
+    let (answer, asked) = two("/a/404", "when.failed = \"first\"", "/b", replies).await;
+    assert_eq!(answer["text"], "nothing /b 200");
+    assert_eq!(asked, ["/a/404", "/b"]);
+}
