@@ -62,6 +62,7 @@ impl Context<'_> {
         }
         if let Some(upstream) = raw.upstream.span()
             && !has_request
+            && !raw.later
         {
             diagnostics.push(
                 Diagnostic::new(
@@ -73,7 +74,8 @@ impl Context<'_> {
             );
         }
         for (span, what) in [(raw.extract.span(), "`extract`"), (raw.response.span(), "`response`")] {
-            if let Some(span) = span.filter(|_| !has_request) {
+            // A forgotten request has been said already.
+            if let Some(span) = span.filter(|_| !has_request && raw.upstream.is_absent()) {
                 diagnostics.push(
                     Diagnostic::new(
                         Code::NeedsRequest,
@@ -92,9 +94,11 @@ impl Context<'_> {
             .request
             .get()
             .and_then(|request| self.request(request, upstream, &request_names, diagnostics));
-        let reply_names = self.names(&fields, &extraction.names, has_request);
-        let replies = self.replies(&raw.reply, &reply_names, has_request, diagnostics);
-        if !has_request && raw.reply.is_absent() {
+        // What is written for a reply is not doubted again when the request is what is missing.
+        let meant = has_request || !raw.upstream.is_absent() || raw.later;
+        let reply_names = self.names(&fields, &extraction.names, meant || !raw.extract.is_absent());
+        let replies = self.replies(&raw.reply, &reply_names, meant, diagnostics);
+        if !meant && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
                 format!("the route `{}` neither asks nor answers", name.value),
@@ -133,6 +137,25 @@ impl Context<'_> {
             .platforms
             .get()
             .map(|list| list.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect());
+        for name in raw.platforms.get().map(|list| list.value.as_slice()).unwrap_or_default() {
+            let known = crate::platform::find(&name.value).is_some();
+            if known && !self.table.platforms.iter().any(|(served, _)| served.value == name.value) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnservedPlatform,
+                        name.span,
+                        format!("the platform `{}` is not served, so it cannot call this route", name.value),
+                    )
+                    .help(format!("serve it with `[platforms.{}]`, or take it out of the list", name.value)),
+                );
+            }
+        }
+        if let Some(list) = raw.platforms.get().filter(|list| list.value.is_empty()) {
+            diagnostics.push(
+                Diagnostic::new(Code::UnservedPlatform, list.span, "no platform may call this route")
+                    .help("name who may, or take the list out: then all can"),
+            );
+        }
         if name.value.is_empty()
             || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
         {
@@ -144,6 +167,7 @@ impl Context<'_> {
                 )
                 .help("use letters, digits and `_`, and begin with a letter"),
             );
+            return limited.map(|platforms| platforms.into_iter().map(|platform| platform.name()).collect());
         }
         let callers: Vec<&'static dyn Platform> = match &limited {
             Some(platforms) => platforms.clone(),
@@ -177,7 +201,7 @@ impl Context<'_> {
     ) -> Option<&'u super::upstreams::Known<'u>> {
         let name = raw.upstream.get()?;
         let known = upstreams.get(name.value.as_str());
-        if known.is_none() && !self.table.broken {
+        if known.is_none() && !self.table.hides("[upstreams", self.sources) {
             diagnostics.push(
                 Diagnostic::new(
                     Code::UnknownUpstream,

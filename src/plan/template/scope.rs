@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::call::Context;
-use crate::diagnostic::suggest;
+use crate::diagnostic::{Code, suggest};
 
 /// The first names that the language keeps for itself.
 pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
@@ -93,13 +93,14 @@ pub(super) struct Block {
 
 /// Why a name cannot exist.
 pub(super) struct BadName {
+    pub(super) code: Code,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
 impl BadName {
     fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
-        Self { message: message.into(), help: help.into() }
+        Self { code: Code::UnknownName, message: message.into(), help: help.into() }
     }
 
     fn no_this() -> Self {
@@ -127,7 +128,10 @@ impl Names<'_> {
         let Some(depth) = around.checked_sub(up) else {
             return Err(BadName::new(
                 format!("`{raw}` leads out of all blocks"),
-                Some(format!("{around} blocks with a value of their own stand around this place")),
+                Some(match around {
+                    0 => "no block with a value of its own stands around this place".to_owned(),
+                    _ => format!("{around} blocks with a value of their own stand around this place"),
+                }),
             ));
         };
         if local {
@@ -249,9 +253,13 @@ impl Names<'_> {
             "now" => {
                 Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
             }
-            "memory" | "event" => {
-                Err(BadName::new(format!("`{first}` is not built yet in this version"), None))
-            }
+            "memory" | "event" => Err(BadName {
+                code: Code::NotYet,
+                message: format!("`{first}` is not built yet in this version"),
+                help: Some(
+                    "a route can use `args`, `call`, `vars` and `now`, and what it extracts".to_owned(),
+                ),
+            }),
             _ => Err(BadName::no_this()),
         }
     }
