@@ -33,7 +33,9 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unread
     let mut diagnostics = Diagnostics::default();
     let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
     let plan = compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-    Ok(Loaded { plan, diagnostics: diagnostics.into_sorted(), sources, dependencies })
+    let mut diagnostics = diagnostics.into_sorted();
+    diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
+    Ok(Loaded { plan, diagnostics, sources, dependencies })
 }
 
 /// The environment of this process: its variables, its files.

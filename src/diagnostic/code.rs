@@ -75,7 +75,7 @@ codes! {
     IncludePattern = "include-pattern", Error;
     /// A key that only the main file may have.
     MainFileOnly = "main-file-only", Error;
-    /// A platform that does not exist or is not served.
+    /// A platform that does not exist.
     UnknownPlatform = "unknown-platform", Error;
     /// An upstream that the table does not have.
     UnknownUpstream = "unknown-upstream", Error;
@@ -153,6 +153,8 @@ codes! {
     InvalidAction = "invalid-action", Error;
     /// An action known from the platform's SDK but not from its published schema.
     SdkOnlyAction = "sdk-only-action", Note;
+    /// A route for a platform that is not served.
+    UnservedPlatform = "unserved-platform", Warning;
     /// A text that is never said.
     UnusedText = "unused-text", Warning;
     /// An include pattern that matches no file.

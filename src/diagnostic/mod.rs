@@ -145,12 +145,13 @@ impl Diagnostics {
         self.0.len()
     }
 
-    /// All of them in the order of files and places, each once.
+    /// All of them in the order of files and places, each once: a partial with a fault is one fault, however many
+    /// templates include it.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.0.sort_by_key(|diagnostic| {
             (diagnostic.span.file.0, diagnostic.span.start, diagnostic.span.end, diagnostic.code.slug())
         });
-        self.0.dedup();
+        self.0.dedup_by(|a, b| (a.code, a.span, &a.message) == (b.code, b.span, &b.message));
         self.0
     }
 }

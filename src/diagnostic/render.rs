@@ -1,6 +1,7 @@
 //! Diagnostics drawn with source snippets for people, and as JSON for machines.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -31,7 +32,17 @@ impl Place {
 /// All diagnostics as a person reads them, with a snippet each and a closing count; `color` adds terminal colours.
 pub fn to_text(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let shown: Vec<String> = sources.iter().map(hide_secrets).collect();
+    let is_shown = |id: usize| {
+        diagnostics.iter().any(|diagnostic| {
+            diagnostic.span.file.0 == id
+                || diagnostic.related.as_ref().is_some_and(|(span, _)| span.file.0 == id)
+        })
+    };
+    let shown: Vec<String> = sources
+        .iter()
+        .enumerate()
+        .map(|(id, source)| if is_shown(id) { hide_secrets(source) } else { String::new() })
+        .collect();
     let mut out = String::new();
     for diagnostic in diagnostics {
         let level = match diagnostic.code.severity() {
@@ -125,36 +136,75 @@ pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Vec<JsonDiagnos
 /// The source with what looks like a literal secret overwritten byte by byte, so that places stay true.
 ///
 /// A snippet shows whole lines, and a line with a fault may hold a password that somebody wrote out. This reads
-/// the text and not the TOML, because it must also work on a file that is not valid TOML.
+/// the text and not the TOML, because it must also work on a file that is not valid TOML; where it is not sure it
+/// hides too much. References to secrets and template expressions stay readable.
 fn hide_secrets(source: &Source) -> String {
     static SECRETS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        let value = r#"(?P<value>\[[^\]\n]*\]|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?)"#;
+        let quoted = concat!(
+            r#"(?:"""(?s:.)*?(?:"{3,5}|\z)|'''(?s:.)*?(?:'{3,5}|\z)|"#,
+            // After the closing quote of a string that holds a quote itself, the rest of the line belongs to it.
+            r#""(?:[^"\\\n]|\\.)*"?(?:[^\s,}\]\#"][^\n]*)?|'[^'\n]*'?(?:[^\s,}\]\#'][^\n]*)?)"#,
+        );
+        let value = format!(
+            r#"(?:(?:[ \t]*[=:]\s*|[ \t]+)(?P<quoted>{quoted})|[ \t]*[=:]\s*(?P<list>\[[^\]]*\]?)|[ \t]*[=:][ \t]*(?P<bare>[^\s"'\[{{][^\n]*))"#
+        );
         let names =
-            r"pass\w*|secret\w*|token|client_secret|api[-_]?key|x-api-key|authorization|credential\w*";
+            r"[\w-]*(?:passw|secret|token|credential|authorization|api[-_]?key|apikey)[\w-]*|pass|[\w-]+-key";
         [
-            format!(r#"(?mi)["']?\b(?:{names})["']?\s*=\s*{value}"#),
-            format!(r#"(?mi)\bauth\.?header\b[^\n]*\bvalue\s*=\s*{value}"#),
+            format!(r#"(?i)(?:^|[^\w-])["']?(?:{names})["']?{value}"#),
+            // Whatever stands in a login, except who it is: a misspelt key holds a secret all the same.
+            format!(r#"(?i)\bauth["']?{value}"#),
+            format!(r#"(?i)\bauth\b[\s.="'{{]*(?:basic|bearer|header|signature|query|hmac|oauth2|mtls)["']?{value}"#),
+            r"://[^/\s:@]*:(?P<quoted>[^\s/@]*)@".to_owned(),
         ]
         .iter()
         .filter_map(|pattern| Regex::new(pattern).ok())
         .collect()
     });
-    let mut bytes = source.text.clone().into_bytes();
-    for found in SECRETS.iter().flat_map(|secret| secret.captures_iter(&source.text)) {
-        let Some(value) = found.name("value").filter(|value| !is_reference(value.as_str())) else { continue };
-        for byte in &mut bytes[value.range()] {
-            if !matches!(byte, b'"' | b'\'' | b'[' | b']' | b',' | b' ') {
-                *byte = b'*';
+    static LOGINS: LazyLock<Option<(Regex, Regex)>> = LazyLock::new(|| {
+        let login = r"(?mi)\bauth\b[^\[\]\n{]*\{(?:[^{}]|\{\{[^}]*\}\}|\{(?:[^{}]|\{\{[^}]*\}\})*\}?)*\}?|\bauth\b[^\[\]\n]*\][^\[]*|\bauth\.[^\n]*";
+        let entry =
+            r#"(?P<key>[\w-]+)["']?\s*=\s*(?P<value>"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s"'\[{][^\s,}]*)"#;
+        Some((Regex::new(login).ok()?, Regex::new(entry).ok()?))
+    });
+    let text = source.text.as_str();
+    let mut bytes = text.to_owned().into_bytes();
+    for found in SECRETS.iter().flat_map(|secret| secret.captures_iter(text)) {
+        for value in ["quoted", "list", "bare"].into_iter().filter_map(|group| found.name(group)) {
+            hide(value.range(), text, &mut bytes);
+        }
+    }
+    if let Some((login, entry)) = &*LOGINS {
+        for login in login.find_iter(text) {
+            for found in entry.captures_iter(login.as_str()) {
+                let is_name = matches!(&found["key"], "name" | "username" | "auth");
+                if let Some(value) = found.name("value").filter(|_| !is_name) {
+                    hide(login.start() + value.start()..login.start() + value.end(), text, &mut bytes);
+                }
             }
         }
     }
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Whether a quoted value holds nothing but references to secrets, which are safe to show.
-fn is_reference(quoted: &str) -> bool {
-    let inner = quoted.trim_matches(['"', '\'']);
-    inner.is_empty() || (inner.starts_with("${") && inner.ends_with('}') && !inner[2..].contains("${"))
+/// Overwrites a range, but for what gives it shape and for what is no secret itself.
+fn hide(range: Range<usize>, text: &str, bytes: &mut [u8]) {
+    static SHOWN: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok());
+    let value = &text[range.clone()];
+    let shown: Vec<Range<usize>> = SHOWN
+        .iter()
+        .flat_map(|shown| shown.find_iter(value))
+        .map(|found| range.start + found.start()..range.start + found.end())
+        .collect();
+    for at in range {
+        let shape =
+            matches!(bytes[at], b'"' | b'\'' | b'[' | b']' | b'{' | b'}' | b',' | b' ' | b'\n' | b'\r');
+        let opens = bytes[at] == b'$' && bytes.get(at + 1) == Some(&b'{');
+        if !shape && !opens && !shown.iter().any(|shown| shown.contains(&at)) {
+            bytes[at] = b'*';
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,13 +229,56 @@ mod tests {
 
     #[test]
     fn literal_secrets_are_overwritten_and_references_stay() {
-        let sources = source(
-            "auth.basic = { username = \"u\", password = \"hünter2\" }\ntoken = \"${TOKEN}\"\nsecret = \"half",
-        );
-        assert_eq!(
-            hide_secrets(sources.get(FileId(0))),
-            "auth.basic = { username = \"u\", password = \"********\" }\ntoken = \"${TOKEN}\"\nsecret = \"****"
-        );
+        for (text, shown) in [
+            (
+                "auth.basic = { username = \"u\", password = \"hünter2\" }",
+                "auth.basic = { username = \"u\", password = \"********\" }",
+            ),
+            ("token = \"${TOKEN}\"", "token = \"${TOKEN}\""),
+            ("token = \"${file:/run/t}\"", "token = \"${file:/run/t}\""),
+            ("token = \"${hunter-2}\"", "token = \"${********}\""),
+            ("secret = \"half", "secret = \"****"),
+            ("secret = 12345\nlisten = 1", "secret = *****\nlisten = 1"),
+            ("secret = hunter two\nlisten = 1", "secret = ****** ***\nlisten = 1"),
+            ("password: \"hunter2\"", "password: \"*******\""),
+            ("password \"hunter2\"", "password \"*******\""),
+            ("password = 'don't tell'\nb = 1", "password = '***'* ****'\nb = 1"),
+            ("secret = [\n  \"one\",\n  \"two\",\n]\nb = 1", "secret = [\n  \"***\",\n  \"***\",\n]\nb = 1"),
+            ("secret = \"\"\"\none\ntwo\"\"\"\nb = \"x\"", "secret = \"\"\"\n***\n***\"\"\"\nb = \"x\""),
+            (
+                "auth.header = { name = \"x-key\", value = \"hunter2\" }",
+                "auth.header = { name = \"x-key\", value = \"*******\" }",
+            ),
+            (
+                "[platforms.http.auth.header]\nname = \"x-key\"\nvalue = \"hunter2\"\n[a]\nb = \"x\"",
+                "[platforms.http.auth.header]\nname = \"x-key\"\nvalue = \"*******\"\n[a]\nb = \"x\"",
+            ),
+            (
+                "auth = { header = { name = \"x-key\", value = \"hunter2\" } }",
+                "auth = { header = { name = \"x-key\", value = \"*******\" } }",
+            ),
+            ("auth.bearer = \"hunter2\"", "auth.bearer = \"*******\""),
+            ("auth = \"hunter2\"", "auth = \"*******\""),
+            ("auth.bearer = { tokn = \"hunter2\" }", "auth.bearer = { tokn = \"*******\" }"),
+            (
+                "headers = { x-api-key = \"hunter2\", accept = \"a\" }",
+                "headers = { x-api-key = \"*******\", accept = \"a\" }",
+            ),
+            (
+                "headers = { Authorization = \"Bearer hunter2\" }",
+                "headers = { Authorization = \"****** *******\" }",
+            ),
+            ("base_url = \"http://me:hunter2@host/v1\"", "base_url = \"http://me:*******@host/v1\""),
+            ("query = { token = \"a{{args.token}}\" }", "query = { token = \"*{{args.token}}\" }"),
+            ("text = \"The author said {{args.x}}\"", "text = \"The author said {{args.x}}\""),
+            (
+                "auth.header = { name = \"x\", value = \"{{a}} hunter2\" }",
+                "auth.header = { name = \"x\", value = \"{{a}} *******\" }",
+            ),
+            ("key = \"value\"", "key = \"value\""),
+        ] {
+            assert_eq!(hide_secrets(source(text).get(FileId(0))), shown, "{text}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! TOML text as a tree that knows where each key and value stands.
 
-use std::ops::Range;
-
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
+
+use super::syntax::{self, Theirs};
 
 /// Something read, with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,74 +70,16 @@ impl Located<Kind> {
     }
 }
 
-/// Parses a file. Syntax errors are all collected, and what could be read is given all the same.
-pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> Entries {
+/// Parses a file. What could be read is given also when there are syntax errors, and so are the parts of the file
+/// that they make meaningless.
+pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> (Entries, Vec<Span>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let range = error.span().unwrap_or(0..0);
-        let span = Span { file, start: range.start, end: range.end };
-        let (code, message, help) = in_our_words(error.message(), text, &range);
-        diagnostics.push(Diagnostic::new(code, span, message).help(help));
-    }
-    entries(table.get_ref(), file, diagnostics)
-}
-
-/// TOML's own errors quote values, which may be secrets, and speak in grammar; these are our words for them.
-fn in_our_words(theirs: &str, text: &str, range: &Range<usize>) -> (Code, String, &'static str) {
-    let key = text.get(range.clone()).unwrap_or("").trim();
-    let is_key = !key.is_empty()
-        && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'' | ' '));
-    if theirs.contains("duplicate key") || theirs.contains("duplicate") {
-        let message =
-            if is_key { format!("`{key}` is given twice") } else { "a key is given twice".to_owned() };
-        return (
-            Code::DuplicateName,
-            message,
-            "give each key once; TOML does not mix the spellings `args.city = …` and `[routes.x.args]` for one table: \
-             keep to one of them",
-        );
-    }
-    if theirs.contains("extend") || theirs.contains("dotted") || theirs.contains("inline table") {
-        return (
-            Code::TomlSyntax,
-            "this table is already complete and cannot be added to".to_owned(),
-            "a table is written in one place: either as `key = { … }`, or with dotted keys, or under its own [header]",
-        );
-    }
-    let (message, help) = if theirs.contains("string") || theirs.contains("quote") {
-        (
-            "a string is not closed or not valid here",
-            "close it on the same line with the quote it began with; texts of several lines stand between \"\"\" and \"\"\"",
-        )
-    } else if theirs.contains("escape") {
-        (
-            "this backslash escape is not valid TOML",
-            "write \\\\ for a backslash, or use single quotes, in which nothing is escaped",
-        )
-    } else if theirs.contains("key") {
-        (
-            "a key is missing or not valid here",
-            "a line is `key = value` or a [table.header]; keys with other characters than A-Z a-z 0-9 _ - stand in quotes",
-        )
-    } else if theirs.contains("array") || theirs.contains("`]`") || theirs.contains("bracket") {
-        (
-            "a list or header is not closed",
-            "close the list or the [header] with `]`, and part the items with commas",
-        )
-    } else if theirs.contains("`}`") || theirs.contains("table") {
-        (
-            "an inline table is not closed",
-            "close `{ key = value, … }` with `}`, and part the entries with commas",
-        )
-    } else if theirs.contains("newline") || theirs.contains("end of") || theirs.contains("unexpected") {
-        ("something stands after the value", "end the line after the value; a text stands in quotes")
-    } else {
-        (
-            "this is not valid TOML",
-            "a value is a \"string\" in quotes, a number, true or false, a [list] or an { inline = \"table\" }",
-        )
-    };
-    (Code::TomlSyntax, message.to_owned(), help)
+    let errors = errors
+        .iter()
+        .map(|error| Theirs { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
+        .collect();
+    let lost = syntax::report(errors, text, file, diagnostics);
+    (entries(table.get_ref(), file, diagnostics), lost)
 }
 
 fn entries(table: &DeTable<'_>, file: FileId, diagnostics: &mut Diagnostics) -> Entries {
@@ -199,7 +141,7 @@ mod tests {
     fn parsed(text: &str) -> (Entries, Vec<Diagnostic>) {
         let mut diagnostics = Diagnostics::default();
         let file = Sources::default().add(Path::new("t.toml"), text.to_owned());
-        let entries = parse(text, file, &mut diagnostics);
+        let (entries, _) = parse(text, file, &mut diagnostics);
         (entries, diagnostics.into_sorted())
     }
 

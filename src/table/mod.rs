@@ -5,6 +5,7 @@
 pub(crate) mod document;
 pub(crate) mod raw;
 pub(crate) mod reader;
+mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -44,8 +45,8 @@ pub(crate) struct Table {
     pub(crate) folder: PathBuf,
     /// The main file.
     pub(crate) main: FileId,
-    /// Whether some file is not valid TOML, so that absences in it mean nothing.
-    pub(crate) broken: bool,
+    /// The parts of files that faults of TOML make meaningless.
+    pub(crate) lost: Vec<Span>,
 }
 
 /// Named entries of one kind, from all files.
@@ -95,8 +96,8 @@ pub(crate) fn read(
     dependencies.files.insert(path.to_owned());
     let text = read_text(path).map_err(|source| Unreadable { path: path.to_owned(), source })?;
     let main = sources.add(path, text);
-    let before = diagnostics.len();
-    let file = read_file(main, sources, diagnostics);
+    let mut lost = Vec::new();
+    let file = read_file(main, sources, &mut lost, diagnostics);
     let mut table = Table {
         server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
         platforms: Vec::new(),
@@ -110,12 +111,17 @@ pub(crate) fn read(
         schemas: BTreeMap::new(),
         folder: folder.clone(),
         main,
-        broken: false,
+        lost: Vec::new(),
     };
     let mut included = Vec::new();
+    let mut taken = BTreeSet::new();
     if let Some(include) = file.include.get() {
         for pattern in &include.value {
             for path in matching(pattern, path, dependencies, diagnostics) {
+                // Patterns may overlap; a file is taken in once.
+                if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                    continue;
+                }
                 match read_text(&path) {
                     Ok(text) => included.push(sources.add(&path, text)),
                     Err(error) => diagnostics.push(
@@ -132,18 +138,14 @@ pub(crate) fn read(
     }
     merge(&mut table, file, diagnostics);
     for id in included {
-        let file = read_file(id, sources, diagnostics);
+        let file = read_file(id, sources, &mut lost, diagnostics);
         main_file_only(&file, diagnostics);
         merge(&mut table, file, diagnostics);
     }
-    table.broken = has_syntax_errors(diagnostics, before);
+    table.lost = lost;
     read_templates(&folder.join(TEMPLATES), &mut table, sources, dependencies);
     read_schemas(&folder, &mut table, sources, dependencies);
     Ok(table)
-}
-
-fn has_syntax_errors(diagnostics: &Diagnostics, from: usize) -> bool {
-    diagnostics.iter().skip(from).any(|diagnostic| diagnostic.code == Code::TomlSyntax)
 }
 
 /// Reads one text file, refusing what is far too large or not text.
@@ -160,8 +162,9 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-fn read_file(id: FileId, sources: &Sources, diagnostics: &mut Diagnostics) -> RawFile {
-    let entries = document::parse(&sources.get(id).text, id, diagnostics);
+fn read_file(id: FileId, sources: &Sources, lost: &mut Vec<Span>, diagnostics: &mut Diagnostics) -> RawFile {
+    let (entries, meaningless) = document::parse(&sources.get(id).text, id, diagnostics);
+    lost.extend(meaningless);
     let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
     RawFile::from_node(&node, diagnostics).unwrap_or_default()
 }
@@ -224,25 +227,37 @@ fn matching(
             ),
         }
     }
-    if found.iter().any(|path| path == main) {
+    let is_main = found.iter().any(|path| path == main);
+    if is_main {
         diagnostics.push(
             Diagnostic::new(Code::IncludePattern, pattern.span, "this pattern includes the main file itself")
                 .help("put included files into a folder of their own, such as routes.d/*.toml"),
         );
         found.retain(|path| path != main);
     }
-    if found.is_empty() {
-        let (code, help) = if is_pattern {
-            (Code::EmptyInclude, "nothing is included; a file that appears later is taken in then")
+    if found.is_empty() && !is_main {
+        let name = &pattern.value;
+        let (code, message, help) = if is_pattern {
+            (
+                Code::EmptyInclude,
+                format!("no file matches `{name}`"),
+                "nothing is included; a file that appears later is taken in then".to_owned(),
+            )
+        } else if Path::new(full).is_dir() {
+            (
+                Code::UnreadableFile,
+                format!("`{name}` is a folder"),
+                format!("to include its files, write `\"{}/*.toml\"`", name.trim_end_matches('/')),
+            )
         } else {
             (
                 Code::UnreadableFile,
-                "create the file or take it out of `include`; paths start from the main file's folder",
+                format!("there is no file `{name}`"),
+                "create the file or take it out of `include`; paths start from the main file's folder"
+                    .to_owned(),
             )
         };
-        diagnostics.push(
-            Diagnostic::new(code, pattern.span, format!("no file matches `{}`", pattern.value)).help(help),
-        );
+        diagnostics.push(Diagnostic::new(code, pattern.span, message).help(help));
     }
     found.sort();
     found
@@ -383,6 +398,26 @@ fn read_schemas(folder: &Path, table: &mut Table, sources: &mut Sources, depende
 }
 
 impl Table {
+    /// Whether a fault lies where faults of TOML leave nothing to be said, or may only follow from what they hide.
+    pub(crate) fn is_follow_up(&self, fault: &Diagnostic, sources: &Sources) -> bool {
+        if self.lost.is_empty() || matches!(fault.code, Code::TomlSyntax | Code::DuplicateName) {
+            return false;
+        }
+        let hidden = |span: Span| {
+            self.lost
+                .iter()
+                .any(|lost| lost.file == span.file && (lost.start..lost.end).contains(&span.start))
+        };
+        // Names come from other tables too: constants, and headers that platforms hand on.
+        let hides_names = || ["[vars", "[platforms"].iter().any(|header| self.hides(header, sources));
+        hidden(fault.span) || fault.code == Code::UnknownName && hides_names()
+    }
+
+    /// Whether faults of TOML may hide entries whose headers begin so: then their absence means nothing.
+    pub(crate) fn hides(&self, header: &str, sources: &Sources) -> bool {
+        self.lost.iter().any(|lost| lost.start == 0 || sources.text(*lost).contains(header))
+    }
+
     /// The help for a template file that is not there.
     pub(crate) fn template_help(&self, name: &str) -> String {
         let known: Vec<&str> = self.templates.keys().map(String::as_str).collect();

@@ -85,9 +85,17 @@ pub(crate) fn wrong_type<T>(node: &Node, expected: &str, diagnostics: &mut Diagn
         )
         .label(format!("expected {expected}"))
         .maybe_help(match (&node.value, expected) {
-            (Kind::Integer(_) | Kind::Float(_) | Kind::Boolean(_), "a string") => {
-                Some("put it in quotes".to_owned())
+            (Kind::Integer(_) | Kind::Float(_), "a string") => {
+                Some("put it in quotes; a time or a size has a unit: \"3s\", \"1MiB\"".to_owned())
             }
+            (Kind::Boolean(_), "a string") => Some("put it in quotes".to_owned()),
+            (_, "true or false") => Some("write `true` or `false`, without quotes".to_owned()),
+            (Kind::String(_), "a number" | "a whole number, 0 or more") => {
+                Some("write it without quotes".to_owned())
+            }
+            (Kind::String(_), "a list") => Some("put it into brackets: `[\"…\"]`".to_owned()),
+            (Kind::String(_), "a table or a list of tables") => Some("write `{ text = \"…\" }`".to_owned()),
+            (_, "a table") => Some("write `{ key = … }`, with the keys that belong here".to_owned()),
             _ => None,
         }),
     );
@@ -150,6 +158,17 @@ impl FromNode for u64 {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         match node.value {
             Kind::Integer(number) if number >= 0 => Some(number.unsigned_abs()),
+            Kind::Integer(number) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::WrongType,
+                        node.span,
+                        format!("this cannot be less than 0, and is {number}"),
+                    )
+                    .help("write a whole number, 0 or more"),
+                );
+                None
+            }
             _ => wrong_type(node, "a whole number, 0 or more", diagnostics),
         }
     }
@@ -223,6 +242,10 @@ macro_rules! toml_table {
         pub(crate) struct $name {
             $($(#[doc = $doc])* pub(crate) $field: Key<$kind>,)*
             $(
+                #[doc = concat!("Whether a key is given that is not built yet:" $(, " ", $later)*)]
+                pub(crate) later: bool,
+            )?
+            $(
                 /// The keys that only a platform can judge.
                 pub(crate) $rest: Entries,
             )?
@@ -243,6 +266,7 @@ macro_rules! toml_table {
                         continue;
                     })*
                     $($(if key.value == $later {
+                        this.later = true;
                         not_yet(key, diagnostics);
                         continue;
                     })*)?

@@ -1,6 +1,7 @@
 //! Tests from outside.
 
 mod call_command;
+mod check;
 mod closing;
 mod doors;
 mod events;

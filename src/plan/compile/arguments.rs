@@ -8,7 +8,7 @@ use crate::call;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::arguments::{Arguments, FORMATS};
 use crate::plan::template::Fields;
-use crate::table::document::{Kind, Located};
+use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
@@ -118,7 +118,7 @@ impl Context<'_> {
         }
         match Arguments::compile(schema, sensitive) {
             Ok(arguments) => {
-                self.check_defaults(args, &arguments, diagnostics);
+                check_defaults(args, diagnostics);
                 (Some(arguments), fields)
             }
             Err(problem) => {
@@ -131,43 +131,6 @@ impl Context<'_> {
                     .help("look at the patterns and limits of its arguments"),
                 );
                 (None, fields)
-            }
-        }
-    }
-
-    /// A default or an enumerated value that the argument itself would refuse.
-    fn check_defaults(
-        &self,
-        args: &Named<RawArgument>,
-        arguments: &Arguments,
-        diagnostics: &mut Diagnostics,
-    ) {
-        for (name, arg) in &args.0 {
-            let Some(arg) = arg.get() else { continue };
-            let listed = arg.value.enumeration.get().map(|list| list.value.as_slice()).unwrap_or_default();
-            for node in arg.value.default.get().into_iter().chain(listed) {
-                let given = json!({name.value.as_str(): node.to_json()});
-                let refused = match arguments.validate(&call::Arguments::Json(given)) {
-                    Ok(good) if good.converted.iter().any(|path| path == &name.value) => {
-                        Some(format!("argument `{}` has another type", name.value))
-                    }
-                    Ok(_) => None,
-                    Err(bad) => {
-                        let about = format!("argument `{}`", name.value);
-                        bad.problems.into_iter().find(|problem| problem.contains(&about))
-                    }
-                };
-                if let Some(problem) = refused {
-                    diagnostics.push(
-                        Diagnostic::new(
-                            Code::ArgumentDefault,
-                            node.span,
-                            "the argument itself would refuse this value",
-                        )
-                        .label(problem)
-                        .help("change the value, or what the argument allows"),
-                    );
-                }
             }
         }
     }
@@ -233,6 +196,49 @@ impl Context<'_> {
                 "mend the schema",
             ),
         }
+    }
+}
+
+/// A default or an enumerated value that the argument itself would refuse, also in arguments inside arguments.
+fn check_defaults(args: &Named<RawArgument>, diagnostics: &mut Diagnostics) {
+    for (name, arg) in &args.0 {
+        if let Some(arg) = arg.get() {
+            check_default(&arg.value, name, diagnostics);
+        }
+    }
+}
+
+fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Diagnostics) {
+    if let Some(items) = arg.items.get() {
+        check_default(&items.value, name, diagnostics);
+    }
+    if let Some(properties) = arg.properties.get() {
+        check_defaults(&properties.value, diagnostics);
+    }
+    let listed = arg.enumeration.get().map(|list| list.value.as_slice()).unwrap_or_default();
+    let values: Vec<&Node> = arg.default.get().into_iter().chain(listed).collect();
+    if values.is_empty() {
+        return;
+    }
+    // Each argument is asked alone, so that the fault of one hides no other.
+    let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
+    if let Value::Object(schema) = &mut schema {
+        schema.shift_remove("default");
+    }
+    let alone = json!({"type": "object", "properties": {name.value.as_str(): schema}});
+    let Ok(alone) = Arguments::compile(alone, Vec::new()) else { return };
+    for node in values {
+        let given = json!({name.value.as_str(): node.to_json()});
+        let refused = match alone.validate(&call::Arguments::Json(given)) {
+            Ok(good) if good.converted.is_empty() => continue,
+            Ok(_) => format!("argument `{}` has another type", name.value),
+            Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
+        };
+        diagnostics.push(
+            Diagnostic::new(Code::ArgumentDefault, node.span, "the argument itself would refuse this value")
+                .label(refused)
+                .help("change the value, or what the argument allows"),
+        );
     }
 }
 

@@ -85,6 +85,18 @@ pub(crate) fn compile(
         shared_files: BTreeSet::new(),
     };
     for (name, value) in &table.vars {
+        if name.value.is_empty()
+            || name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidName,
+                    name.span,
+                    format!("`{}` cannot name a constant", name.value),
+                )
+                .help("use letters, digits and `_`, so that templates can write it"),
+            );
+        }
         if let Some(node) = value.get() {
             context.no_secret(node, "[vars]", diagnostics);
             context.no_templates(node, "a constant", diagnostics);
@@ -92,7 +104,7 @@ pub(crate) fn compile(
         }
     }
     let server = context.server(diagnostics);
-    let platforms = context.platforms(server.as_ref(), diagnostics);
+    let platforms = context.platforms(diagnostics);
     context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
     let nothing = Inputs::none();
     let names = context.names(&nothing, &[], 0);
@@ -165,17 +177,14 @@ fn identity(revision: &str, secrets: &BTreeMap<String, Secret>) -> [u8; 32] {
 impl<'a> Context<'a> {
     /// A table without platforms or routes is refused: a truncated file must not empty the proxy.
     fn presence(&self, diagnostics: &mut Diagnostics) {
-        if self.table.broken {
-            return;
-        }
         let main = Span::start_of(self.table.main);
-        if self.table.platforms.is_empty() {
+        if self.table.platforms.is_empty() && !self.table.hides("[platforms", self.sources) {
             diagnostics.push(
                 Diagnostic::new(Code::NoPlatforms, main, "this table serves no platform")
                     .help("name at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
             );
         }
-        if self.table.routes.is_empty() {
+        if self.table.routes.is_empty() && !self.table.hides("[routes", self.sources) {
             diagnostics.push(
                 Diagnostic::new(Code::NoRoutes, main, "this table has no route")
                     .help("add one: `[routes.my_function]` with `reply.text = \"…\"` is enough"),
@@ -260,8 +269,12 @@ impl<'a> Context<'a> {
             let span = place_in_string(self.sources.text(token), token, at..end);
             diagnostics.push(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
-                    .label("would be sent as it stands")
-                    .help("put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"),
+                    .label("would stay as it stands")
+                    .help(if place == "[server]" {
+                        "write the value itself; secrets are for `auth`, and for the `base_url` and `headers` of an upstream"
+                    } else {
+                        "put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"
+                    }),
             );
         }
     }

@@ -10,7 +10,7 @@ use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::{RawReplies, RawReply, RawRoute, RawWhen};
-use crate::table::reader::{Key, not_yet, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, missing_key, not_yet, table, unknown_key, wrong_type};
 
 use super::server::LATER;
 use super::{Context, failure_kind};
@@ -52,6 +52,13 @@ impl Context<'_> {
         let mut replies = Replies::default();
         let mut always: Option<Span> = None;
         let mut always_failing: Vec<(FailureKind, Span)> = Vec::new();
+        if let Some(list) = raw.get().filter(|list| list.value.0.is_empty()) {
+            diagnostics.push(missing_key(
+                list.span,
+                "this list of replies is empty",
+                "write a case, `[{ text = \"…\" }]`; without any `reply` all extracted values are answered",
+            ));
+        }
         for raw in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
             let case = self.case(raw, names, has_request, diagnostics);
             let Some(case) = case else { continue };
@@ -94,7 +101,7 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Case> {
         let before = diagnostics.len();
-        let RawReply { when, text, data, text_file, data_file, max_chars, own } = &raw.value;
+        let RawReply { when, text, data, text_file, data_file, max_chars, own, later: _ } = &raw.value;
         let when = match when.get() {
             Some(when) => {
                 if let Some(failed) = when.value.failed.get() {
@@ -134,6 +141,12 @@ impl Context<'_> {
                 .map(DataTemplate::File),
             (None, None) => None,
         };
+        if let Some(most) = max_chars.get().filter(|most| most.value == 0) {
+            diagnostics.push(
+                Diagnostic::new(Code::UnknownValue, most.span, "a text of no characters says nothing")
+                    .help("write how many characters of the text are kept at most"),
+            );
+        }
         if let Some(most) = max_chars.get()
             && text.is_none()
             && raw.value.text.is_absent()
@@ -224,6 +237,14 @@ impl Context<'_> {
                 );
             }
         }
+        for (node, code) in [(&raw.status, Code::InvalidStatus), (&raw.failure, Code::UnknownFailure)] {
+            if let Some(list) = node.get().filter(|node| one_or_many(node).is_empty()) {
+                diagnostics.push(
+                    Diagnostic::new(code, list.span, "an empty list never holds")
+                        .help("name what it looks for, or take the condition out"),
+                );
+            }
+        }
         if let Some(node) = raw.status.get() {
             for item in one_or_many(node) {
                 when.status.extend(status(item, diagnostics));
@@ -232,7 +253,14 @@ impl Context<'_> {
         when.found = raw.found.get().and_then(|path| json_path(path, diagnostics));
         when.missing = raw.missing.get().and_then(|path| json_path(path, diagnostics));
         if let Some(node) = raw.equals.get() {
+            self.no_templates(node, "a value in `equals`", diagnostics);
             for (name, span, value) in self.conditions(node, diagnostics) {
+                if one_or_many(value).is_empty() {
+                    diagnostics.push(
+                        Diagnostic::new(Code::UnreachableCase, value.span, "an empty list never holds")
+                            .help("list the values, or take the condition out"),
+                    );
+                }
                 let values: Vec<Value> = one_or_many(value).iter().map(|value| value.to_json()).collect();
                 if values.iter().any(|value| value.is_object() || value.is_array()) {
                     wrong_type::<()>(value, "a value or a list of values", diagnostics);
@@ -249,6 +277,9 @@ impl Context<'_> {
                     wrong_type::<()>(value, "a string", diagnostics);
                     continue;
                 };
+                if !super::values::no_template(pattern, value.span, "a pattern", diagnostics) {
+                    continue;
+                }
                 match regex::Regex::new(pattern) {
                     Ok(pattern) => when.matches.extend(name.map(|name| (name, pattern))),
                     Err(_) => diagnostics.push(super::arguments::invalid_pattern(&Located {
@@ -306,12 +337,14 @@ impl Context<'_> {
         let template = self.templates.compile(text, names, &mut faults).filter(Template::is_sole);
         if template.is_none() {
             let fault = faults.into_sorted().into_iter().next();
-            let (message, help) = match fault {
-                Some(fault) if fault.code == Code::UnknownName => (fault.message, fault.help),
-                _ => (format!("`{name}` is not a name"), None),
+            let (code, message, help) = match fault {
+                Some(fault) if matches!(fault.code, Code::UnknownName | Code::NotYet) => {
+                    (fault.code, fault.message, fault.help)
+                }
+                _ => (Code::UnknownName, format!("`{name}` is not a name"), None),
             };
             diagnostics.push(
-                Diagnostic::new(Code::UnknownName, span, message)
+                Diagnostic::new(code, span, message)
                     .help("write a name as in a template, in quotes: `\"args.unit\" = \"celsius\"`")
                     .maybe_help(help),
             );

@@ -345,14 +345,22 @@ fn path_faults(text: &str) -> Vec<(Range<usize>, String, String)> {
         } else if rest.starts_with('?') {
             faults.push((
                 index..text.len(),
-                "a path ends before the `?`".to_owned(),
+                "a path cannot hold a `?`".to_owned(),
                 "put parameters into `query = { name = \"{{args.name}}\" }`".to_owned(),
             ));
             return faults;
+        } else if rest.starts_with(|c: char| c.is_control())
+            || rest.starts_with('\\') && !rest.starts_with("\\{{")
+        {
+            faults.push((
+                index..index + rest.chars().next().map_or(1, char::len_utf8),
+                "a path cannot hold a backslash or a control character".to_owned(),
+                "segments are parted by `/`; write `%5C` for a backslash that is meant".to_owned(),
+            ));
         } else if rest.starts_with('#') {
             faults.push((
                 index..index + 1,
-                "a path holds no `#`".to_owned(),
+                "a path cannot hold a `#`".to_owned(),
                 "what follows a `#` is never sent; write `%23` for the character itself".to_owned(),
             ));
         }

@@ -47,8 +47,10 @@ impl Context<'_> {
         let (steps, step_names) = self.steps(name, raw, &inputs, upstreams, diagnostics);
         let steps_are_good = diagnostics.len() == before;
         let reply_names = self.names(&inputs, &step_names, step_names.len());
-        let replies = self.replies(&raw.reply, &reply_names, !step_names.is_empty(), diagnostics);
-        if raw.request.is_absent() && raw.steps.is_absent() && raw.reply.is_absent() {
+        // What is written for a reply is not doubted again when the request is what is missing.
+        let asks = !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
+        let replies = self.replies(&raw.reply, &reply_names, asks, diagnostics);
+        if !asks && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
                 format!("the route `{}` neither asks nor answers", name.value),
@@ -121,6 +123,25 @@ impl Context<'_> {
             .platforms
             .get()
             .map(|list| list.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect());
+        for name in raw.platforms.get().map(|list| list.value.as_slice()).unwrap_or_default() {
+            let known = crate::platform::find(&name.value).is_some();
+            if known && !self.table.platforms.iter().any(|(served, _)| served.value == name.value) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnservedPlatform,
+                        name.span,
+                        format!("the platform `{}` is not served, so it cannot call this route", name.value),
+                    )
+                    .help(format!("serve it with `[platforms.{}]`, or take it out of the list", name.value)),
+                );
+            }
+        }
+        if let Some(list) = raw.platforms.get().filter(|list| list.value.is_empty()) {
+            diagnostics.push(
+                Diagnostic::new(Code::UnservedPlatform, list.span, "no platform may call this route")
+                    .help("name who may, or take the list out: then all can"),
+            );
+        }
         if name.value.is_empty()
             || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
         {
@@ -132,6 +153,7 @@ impl Context<'_> {
                 )
                 .help("use letters, digits and `_`, and begin with a letter"),
             );
+            return limited.map(|platforms| platforms.into_iter().map(|platform| platform.name()).collect());
         }
         let callers: Vec<&'static dyn Platform> = match &limited {
             Some(platforms) => platforms.clone(),

@@ -149,12 +149,14 @@ impl Secrets<'_> {
                     .to_owned(),
             );
         }
-        match (self.environment.variable)(name).filter(|value| !value.is_empty()) {
+        let value = (self.environment.variable)(name);
+        let problem = if value.is_some() { "empty" } else { "not set" };
+        match value.filter(|value| !value.is_empty()) {
             Some(value) => Ok(Some(value)),
             None if self.environment.without_secrets => Ok(None),
             None => fault(
                 Code::SecretUnset,
-                format!("the secret `{name}` is not set"),
+                format!("the secret `{name}` is {problem}"),
                 format!(
                     "set the environment variable `{name}` before you start; `check --no-secrets` checks without it"
                 ),

@@ -25,12 +25,12 @@ impl Context<'_> {
     /// `[server]`; `None` after faults.
     pub(super) fn server(&self, diagnostics: &mut Diagnostics) -> Option<Server> {
         let raw = &self.table.server;
+        let before = diagnostics.len();
         for text in [&raw.listen, &raw.admin, &raw.watch, &raw.public_url, &raw.max_body] {
             if let Some(text) = text.get() {
                 self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
             }
         }
-        let before = diagnostics.len();
         let listen = match &raw.listen {
             Key::Is(text) => address(text, diagnostics),
             _ => Some(DEFAULT_LISTEN),
@@ -63,11 +63,11 @@ impl Context<'_> {
                 }
             },
         };
-        let public_url = raw.public_url.get().and_then(|text| match Url::parse(&text.value) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+        let public_url = raw.public_url.get().filter(|text| !text.value.contains("${")).and_then(|text| match Url::parse(&text.value) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && values::has_host(&text.value) => Some(url),
             _ => {
                 diagnostics.push(
-                    Diagnostic::new(Code::InvalidUrl, text.span, format!("`{}` is not a web address", text.value))
+                    Diagnostic::new(Code::InvalidUrl, text.span, "this is not a web address")
                         .help("write the address at which platforms reach this proxy: \"https://tools.example.com\""),
                 );
                 None
@@ -110,12 +110,12 @@ impl Context<'_> {
     }
 
     /// `[platforms]`, without those that have faults.
-    pub(super) fn platforms(&self, server: Option<&Server>, diagnostics: &mut Diagnostics) -> Vec<Served> {
+    pub(super) fn platforms(&self, diagnostics: &mut Diagnostics) -> Vec<Served> {
         let mut served = Vec::new();
         for (name, raw) in &self.table.platforms {
             let Some(platform) = known_platform(name, diagnostics) else { continue };
             if let Some(raw) = raw.get() {
-                served.extend(self.platform(platform, name, &raw.value, server, diagnostics));
+                served.extend(self.platform(platform, name, &raw.value, diagnostics));
             }
         }
         served
@@ -126,7 +126,6 @@ impl Context<'_> {
         platform: &'static dyn Platform,
         name: &Located<String>,
         raw: &RawPlatform,
-        server: Option<&Server>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Served> {
         let mut settings = Settings::defaults(platform);
@@ -176,34 +175,35 @@ impl Context<'_> {
         let auth =
             raw.auth.get().and_then(|choice| self.inbound_auth(&choice.value, Some(platform), diagnostics));
         if raw.auth.is_absent() {
-            self.only_on_loopback(name, server, diagnostics);
+            self.only_on_loopback(name, diagnostics);
         }
         Some(Served { platform, settings, auth, budget: budget(deadline?), headers })
     }
 
     /// A platform without `auth` is served only where nobody from outside can call it.
-    fn only_on_loopback(
-        &self,
-        name: &Located<String>,
-        server: Option<&Server>,
-        diagnostics: &mut Diagnostics,
-    ) {
-        let Some(server) = server else { return };
+    fn only_on_loopback(&self, name: &Located<String>, diagnostics: &mut Diagnostics) {
+        // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
+        // where it stands.
+        let (listen, public_url) = (self.table.server.listen.get(), self.table.server.public_url.get());
+        let address = listen.and_then(|text| text.value.parse::<SocketAddr>().ok());
+        let url = public_url
+            .filter(|text| !text.value.contains("${"))
+            .and_then(|text| Url::parse(&text.value).ok());
         let is_local = |url: &Url| match url.host() {
             Some(Host::Ipv4(ip)) => ip.is_loopback(),
             Some(Host::Ipv6(ip)) => ip.is_loopback(),
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             None => false,
         };
-        let open = if is_outside(server.listen) {
-            Some((self.table.server.listen.span(), "this address can be reached from outside"))
+        let open = if address.is_some_and(is_outside) {
+            Some((listen.map(|text| text.span), "this address can be reached from outside"))
         } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
             Some((
-                self.table.server.listen.span(),
+                listen.map(|text| text.span),
                 "takes effect at the next start only; the door that is open now can be reached from outside",
             ))
-        } else if server.public_url.as_ref().is_some_and(|url| !is_local(url)) {
-            Some((self.table.server.public_url.span(), "this address can be reached from outside"))
+        } else if url.is_some_and(|url| url.has_host() && !is_local(&url)) {
+            Some((public_url.map(|text| text.span), "this address can be reached from outside"))
         } else {
             None
         };

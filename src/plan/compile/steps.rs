@@ -30,12 +30,14 @@ impl Context<'_> {
         if !raw.steps.is_absent() {
             return self.named_steps(raw, inputs, upstreams, diagnostics);
         }
-        if raw.request.is_absent() {
-            self.no_request(raw, diagnostics);
-            return (Vec::new(), Vec::new());
-        }
         let (extraction, extracts) = self.extraction(&raw.extract, diagnostics);
         let names = vec![StepNames { name: None, extracts }];
+        if raw.request.is_absent() {
+            self.no_request(raw, diagnostics);
+            // The names exist all the same: that the request is missing is fault enough.
+            let meant = !raw.upstream.is_absent() || !raw.extract.is_absent() || raw.later;
+            return (Vec::new(), if meant { names } else { Vec::new() });
+        }
         let parts = Parts {
             owner: format!("route `{}`", name.value),
             owner_span: name.span,
@@ -50,7 +52,7 @@ impl Context<'_> {
 
     /// A route without a request has no upstream and nothing to read.
     fn no_request(&self, raw: &RawRoute, diagnostics: &mut Diagnostics) {
-        if let Some(upstream) = raw.upstream.span() {
+        if let Some(upstream) = raw.upstream.span().filter(|_| !raw.later) {
             diagnostics.push(
                 Diagnostic::new(
                     Code::RequestIncomplete,
@@ -61,7 +63,8 @@ impl Context<'_> {
             );
         }
         for (span, what) in [(raw.extract.span(), "`extract`"), (raw.response.span(), "`response`")] {
-            if let Some(span) = span {
+            // A forgotten request has been said already.
+            if let Some(span) = span.filter(|_| raw.upstream.is_absent()) {
                 diagnostics.push(
                     Diagnostic::new(
                         Code::NeedsRequest,
@@ -312,7 +315,7 @@ impl Context<'_> {
     ) -> Option<&'u Known<'u>> {
         let name = name.get()?;
         let known = upstreams.get(name.value.as_str());
-        if known.is_none() && !self.table.broken {
+        if known.is_none() && !self.table.hides("[upstreams", self.sources) {
             diagnostics.push(
                 Diagnostic::new(
                     Code::UnknownUpstream,

@@ -138,11 +138,11 @@ impl<'a> Context<'a> {
                 "write `auth.basic = { username = \"…\", password = \"${…}\" }`",
             ),
             Ok(url) if url.query().is_some() || url.fragment().is_some() => fault(
-                "`base_url` ends before any `?` or `#`",
+                "`base_url` cannot hold a `?` or `#`",
                 "put query parameters into the routes' `request.query`",
             ),
-            Ok(_) => None,
-            Err(_) => fault(
+            Ok(_) if values::has_host(&resolved.text) => None,
+            _ => fault(
                 "this is not a web address",
                 "write scheme, host and perhaps a path: \"https://api.example.com/v1\"",
             ),

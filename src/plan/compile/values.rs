@@ -6,9 +6,7 @@ use http::HeaderName;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::table::document::Located;
-
-/// Headers that belong to the connection and are set by the proxy itself.
-const FORBIDDEN: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+use crate::upstream::OWN_HEADERS;
 
 /// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
 pub(super) fn duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
@@ -58,7 +56,7 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
         );
         return None;
     };
-    if FORBIDDEN.contains(&header.as_str()) {
+    if OWN_HEADERS.contains(&header.as_str()) {
         diagnostics.push(
             Diagnostic::new(
                 Code::ForbiddenHeader,
@@ -72,12 +70,18 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
     Some(header)
 }
 
+/// Whether an address names its host: `http:///v1` would be read as the host `v1`.
+pub(super) fn has_host(url: &str) -> bool {
+    url.split_once("://")
+        .is_some_and(|(_, rest)| !rest.starts_with(['/', '\\', '?', '#']) && !rest.is_empty())
+}
+
 /// Refuses a template in a text that is fixed at load.
 pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut Diagnostics) -> bool {
     let found = text.contains("{{");
     if found {
         diagnostics.push(
-            Diagnostic::new(Code::TemplatePlace, span, format!("{what} holds no template"))
+            Diagnostic::new(Code::TemplatePlace, span, format!("{what} cannot hold a template"))
                 .help("expressions are rendered in paths, queries, headers, bodies and replies"),
         );
     }

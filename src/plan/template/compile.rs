@@ -328,7 +328,7 @@ impl<'t> Task<'_, 't> {
                     help = helpers::find(raw)
                         .map(|helper| format!("`{raw}` is a helper: write `{{{{{}}}}}`", helper.usage));
                 }
-                self.fault(Code::UnknownName, place, bad.message, help);
+                self.fault(bad.code, place, bad.message, help);
                 None
             }
         }

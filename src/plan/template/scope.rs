@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::call::Context;
-use crate::diagnostic::suggest;
+use crate::diagnostic::{Code, suggest};
 
 /// The first names that the language keeps for itself.
 pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
@@ -107,13 +107,14 @@ pub(super) struct Block {
 
 /// Why a name cannot exist.
 pub(super) struct BadName {
+    pub(super) code: Code,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
 impl BadName {
     fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
-        Self { message: message.into(), help: help.into() }
+        Self { code: Code::UnknownName, message: message.into(), help: help.into() }
     }
 
     fn no_this() -> Self {
@@ -141,7 +142,10 @@ impl Names<'_> {
         let Some(depth) = around.checked_sub(up) else {
             return Err(BadName::new(
                 format!("`{raw}` leads out of all blocks"),
-                Some(format!("{around} blocks with a value of their own stand around this place")),
+                Some(match around {
+                    0 => "no block with a value of its own stands around this place".to_owned(),
+                    _ => format!("{around} blocks with a value of their own stand around this place"),
+                }),
             ));
         };
         if local {
@@ -298,7 +302,13 @@ impl Names<'_> {
                 "there is no event here",
                 Some("`event` exists in the entries of `[events.<platform>.<name>]`".to_owned()),
             )),
-            "memory" => Err(BadName::new("`memory` is not built yet in this version", None)),
+            "memory" => Err(BadName {
+                code: Code::NotYet,
+                message: "`memory` is not built yet in this version".to_owned(),
+                help: Some(
+                    "a route can use `args`, `call`, `vars` and `now`, and what it extracts".to_owned(),
+                ),
+            }),
             _ => Err(BadName::no_this()),
         }
     }

@@ -18,6 +18,13 @@ pub(super) static SCHEME: Scheme = Scheme {
             message: "this is not the name of a header",
             help: "header names have letters, digits and hyphens, as in `x-api-key`",
         })?;
+        if crate::upstream::OWN_HEADERS.contains(&name.as_str()) {
+            return Err(SchemeFault {
+                key: "name",
+                message: "this header is set by the proxy itself",
+                help: "name the header in which the upstream expects its key, as in `x-api-key`",
+            });
+        }
         FixedHeader::new(name, value.reveal()).map(|header| Box::new(header) as _).ok_or(SchemeFault {
             key: "value",
             message: "the value holds characters that no header can carry",
