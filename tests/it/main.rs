@@ -14,5 +14,6 @@ mod readme;
 mod reload;
 mod replies;
 mod requests;
+mod robust;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;
