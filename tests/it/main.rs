@@ -15,6 +15,7 @@ mod readme;
 mod reload;
 mod replies;
 mod requests;
+mod robust;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

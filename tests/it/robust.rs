@@ -1,0 +1,74 @@
+//! No table, however broken, makes loading panic, and a table is either taken or told what is wrong with it.
+
+use std::path::Path;
+
+use jackfield::load::{Environment, Loaded, load, process_environment};
+
+/// Loads a table beside copies of the shipped templates; gives whether it was taken.
+fn taken(folder: &Path, text: &str) -> bool {
+    let path = folder.join("routes.toml");
+    std::fs::write(&path, text).unwrap();
+    let environment = Environment {
+        variable: &|_| Some("value".to_owned()),
+        file: &|_| Ok("value\n".to_owned()),
+        ..process_environment()
+    };
+    let Loaded { plan, diagnostics, sources, .. } = load(&path, &environment).unwrap();
+    assert!(plan.is_some() || !diagnostics.is_empty(), "refused without a word:\n{text}");
+    // What is told can be drawn, wherever its place is.
+    jackfield::diagnostic::to_text(&diagnostics, &sources, false);
+    jackfield::diagnostic::to_json(&diagnostics, &sources);
+    plan.is_some()
+}
+
+fn folder(name: &str) -> std::path::PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("robust").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("templates")).unwrap();
+    for entry in std::fs::read_dir(root.join("templates")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.join("templates").join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+fn shipped() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("routes.toml")).unwrap()
+}
+
+#[test]
+fn a_table_cut_off_anywhere_is_taken_or_told() {
+    let (folder, text) = (folder("cut"), shipped());
+    assert!(taken(&folder, &text));
+    let mut refused = 0;
+    for end in (0..text.len()).step_by(37) {
+        refused += usize::from(!taken(&folder, &text[..text.floor_char_boundary(end)]));
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+/// The lines that say something, each with what stands before and after it.
+fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    (0..lines.len())
+        .map(move |index| (lines[..index].concat(), lines[index], lines[index + 1..].concat()))
+        .filter(|(_, line, _)| !line.trim().is_empty() && !line.starts_with('#'))
+}
+
+#[test]
+fn a_table_without_one_of_its_lines_is_taken_or_told() {
+    let (folder, text) = (folder("shorter"), shipped());
+    let refused =
+        lines(&text).filter(|(before, _, after)| !taken(&folder, &format!("{before}{after}"))).count();
+    assert!(refused > 50, "{refused}");
+}
+
+#[test]
+fn a_table_with_one_of_its_lines_twice_is_taken_or_told() {
+    let (folder, text) = (folder("longer"), shipped());
+    let refused = lines(&text)
+        .filter(|(before, line, after)| !taken(&folder, &format!("{before}{line}{line}{after}")))
+        .count();
+    assert!(refused > 100, "{refused}");
+}
