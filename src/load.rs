@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::compile::compile;
 use crate::table::{self, Dependencies};
+use crate::upstream::auth::Credentials;
 
 pub use crate::plan::compile::Environment;
 pub use crate::table::Unreadable;
@@ -43,5 +44,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
+        credentials: Credentials::default(),
     }
 }

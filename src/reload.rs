@@ -10,6 +10,7 @@ use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::live::Live;
 use crate::load::{Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
+use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
@@ -20,6 +21,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
     pub demo: Option<url::Url>,
+    /// The credentials in use, which are kept from one load to the next.
+    pub credentials: Credentials,
 }
 
 impl Origin {
@@ -28,7 +31,8 @@ impl Origin {
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        load(&self.path, &crate::load::Environment { demo: self.demo.clone(), ..process_environment() })
+        let (demo, credentials) = (self.demo.clone(), self.credentials.clone());
+        load(&self.path, &crate::load::Environment { demo, credentials, ..process_environment() })
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// What stands in place of a secret or sensitive value wherever one would be shown.
 pub const HIDDEN: &str = "***";
+
+/// What is escaped in a value of a URL: everything but what RFC 3986 leaves unreserved.
+const URL_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A resolved secret. `Debug` and `Display` show [`HIDDEN`].
 #[derive(Clone, PartialEq, Eq)]
@@ -54,10 +58,11 @@ impl Masks {
         if text.is_empty() {
             return;
         }
-        let url = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let url = utf8_percent_encode(text, URL_VALUE).to_string();
+        let strict = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let json = serde_json::Value::from(text).to_string();
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        for form in [text, &url, &json[1..json.len() - 1], &form] {
+        for form in [text, &url, &strict, &json[1..json.len() - 1], &form] {
             if !self.0.iter().any(|known| known == form) {
                 self.0.push(form.to_owned());
             }
@@ -131,6 +136,8 @@ mod tests {
         let mut masks = Masks::default();
         masks.add("a b\"c");
         assert_eq!(masks.hide("a b\"c a%20b%22c a+b%22c a b\\\"c"), "*** *** *** ***");
+        masks.add("x-1 y");
+        assert_eq!(masks.hide("x-1%20y x%2D1%20y"), "*** ***");
         masks.add("4711");
         assert_eq!(
             masks.hide_value(&json!({"pin": 4711, "x": [1, "is 4711"]})),

@@ -15,6 +15,7 @@ use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Decoded, PLATFORMS, Platform, Settings};
 use crate::reload::Origin;
 use crate::upstream::Transport;
+use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::stub::StubTransport;
 
@@ -51,7 +52,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let args: Value = serde_json::from_str(&command.args)
         .context("`--args` is not valid JSON; in a shell write --args '{\"city\": \"Oslo\"}'")?;
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
-    let origin = Origin { path, demo };
+    let origin = Origin { path, demo, credentials: Credentials::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -91,6 +91,8 @@ codes! {
     SecretPlace = "secret-place", Error;
     /// A secret that is not spelled as one.
     SecretSyntax = "secret-syntax", Error;
+    /// A file with a certificate or a private key that cannot be used.
+    InvalidCertificate = "invalid-certificate", Error;
     /// A base URL that cannot be used.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.

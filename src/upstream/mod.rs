@@ -7,6 +7,7 @@ pub mod http;
 pub mod message;
 mod phase;
 pub mod stub;
+pub mod tls;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,9 @@ pub use message::{Redirects, Request, Response, Target};
 
 /// A response on its way.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
+
+/// Headers that belong to the connection: the proxy sets them itself, and no table may.
+pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
 /// Carries requests to upstreams: over HTTP, or to canned answers.
 pub trait Transport: Send + Sync {

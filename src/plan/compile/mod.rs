@@ -58,6 +58,7 @@ pub(crate) fn compile(
             folder: &table.folder,
             masks: RefCell::default(),
             files: RefCell::default(),
+            contents: RefCell::default(),
         },
         templates: Compiler { sources, files: &table.templates, used: RefCell::default() },
         vars: Map::new(),
@@ -85,6 +86,7 @@ pub(crate) fn compile(
         return None;
     }
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
+    let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
     Some(Plan {
         server: server?,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
@@ -95,7 +97,7 @@ pub(crate) fn compile(
             .filter_map(|known| known.upstream.as_ref())
             .map(|upstream| Arc::clone(&upstream.target))
             .collect(),
-        identity: masks.fingerprint(&revision),
+        identity: masks.fingerprint(&format!("{revision}{contents}")),
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),

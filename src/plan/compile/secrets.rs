@@ -5,9 +5,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 use crate::secret::Masks;
-use crate::table::document::place_in_string;
+use crate::table::document::{Located, place_in_string};
+use crate::upstream::auth::Credentials;
+
+use super::values;
 
 /// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
 pub struct Environment<'a> {
@@ -19,6 +24,8 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
     pub demo: Option<url::Url>,
+    /// The credentials in use: one about which nothing changed is kept, with the token that it holds.
+    pub credentials: Credentials,
 }
 
 impl std::fmt::Debug for Environment<'_> {
@@ -43,6 +50,8 @@ pub(super) struct Secrets<'a> {
     pub(super) folder: &'a Path,
     pub(super) masks: RefCell<Masks>,
     pub(super) files: RefCell<BTreeSet<PathBuf>>,
+    /// A hash of what stands in the files that are read beside the table and its secrets.
+    pub(super) contents: RefCell<Sha256>,
 }
 
 /// What stands in for a secret that is not set, under `--no-secrets`.
@@ -97,6 +106,50 @@ impl Secrets<'_> {
         }
         out.text.push_str(&text[rest..]);
         good.then_some(out)
+    }
+
+    /// What stands in the file that a key names; faults are pushed. `None` also for a file that is not there while
+    /// secrets need not be: `placeholder` tells.
+    pub(super) fn file(
+        &self,
+        name: &Located<String>,
+        placeholder: &mut bool,
+        sources: &Sources,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<String> {
+        if !values::no_template(&name.value, name.span, "the name of a file", diagnostics) {
+            return None;
+        }
+        let resolved = self.resolve(&name.value, name.span, sources, diagnostics)?;
+        *placeholder |= resolved.placeholder;
+        if resolved.placeholder {
+            return None;
+        }
+        let path = self.folder.join(&resolved.text);
+        self.files.borrow_mut().insert(path.clone());
+        match (self.environment.file)(&path) {
+            Ok(text) => {
+                let mut contents = self.contents.borrow_mut();
+                contents.update(text.len().to_le_bytes());
+                contents.update(&text);
+                Some(text)
+            }
+            Err(_) if self.environment.without_secrets => {
+                *placeholder = true;
+                None
+            }
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnreadableFile,
+                        name.span,
+                        format!("`{}` cannot be read: {error}", name.value),
+                    )
+                    .help("create the file or correct its name; paths start from the main file's folder"),
+                );
+                None
+            }
+        }
     }
 
     fn value(&self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {

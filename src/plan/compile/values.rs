@@ -6,9 +6,7 @@ use http::HeaderName;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::table::document::Located;
-
-/// Headers that belong to the connection and are set by the proxy itself.
-const FORBIDDEN: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+use crate::upstream::OWN_HEADERS;
 
 /// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
 pub(super) fn duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
@@ -58,7 +56,7 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
         );
         return None;
     };
-    if FORBIDDEN.contains(&header.as_str()) {
+    if OWN_HEADERS.contains(&header.as_str()) {
         diagnostics.push(
             Diagnostic::new(
                 Code::ForbiddenHeader,
