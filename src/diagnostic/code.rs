@@ -93,7 +93,7 @@ codes! {
     SecretSyntax = "secret-syntax", Error;
     /// A file with a certificate or a private key that cannot be used.
     InvalidCertificate = "invalid-certificate", Error;
-    /// A base URL that cannot be used.
+    /// A web address that cannot be used.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.
     InvalidPath = "invalid-path", Error;

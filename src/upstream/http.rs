@@ -196,7 +196,7 @@ fn failure(error: reqwest::Error) -> TransportError {
     }
     let malformed = causes(&error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
         // So hyper calls bad chunks, the decoders bad input, and rustls a record that makes no sense.
-        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) && !is_alert(cause)
     });
     match causes(&error).find_map(|cause| cause.downcast_ref::<hyper::Error>()) {
         Some(hyper) if hyper.is_user() => TransportError::Unsendable { detail },
@@ -206,6 +206,13 @@ fn failure(error: reqwest::Error) -> TransportError {
         None if error.is_request() => TransportError::Unsendable { detail },
         None => TransportError::Invalid { detail },
     }
+}
+
+/// Whether the upstream closed the connection in words of TLS. It refuses a client certificate only after the client
+/// takes the connection for made (TLS 1.3), so that this is met while waiting for the response.
+fn is_alert(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// The causes of an error in one line, without the layers that only wrap (and of which one would show the URL).

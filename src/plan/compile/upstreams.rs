@@ -129,7 +129,8 @@ impl<'a> Context<'a> {
                 "certificates need https, and this is plain http",
             )
             .help("write `https://…`, or take the certificates out");
-            if let Some(span) = raw.tls.span().or(raw.auth.span()) {
+            let auth = raw.auth.get().map(|choice| choice.value.name.span);
+            if let Some(span) = raw.tls.span().or(auth) {
                 diagnostic = diagnostic.related(span, "would have no effect");
             }
             diagnostics.push(diagnostic);
