@@ -14,6 +14,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
+use crate::diagnostic::Code;
+
 /// How TLS is spoken to an upstream. The default believes the authorities that are compiled in, and shows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
@@ -93,6 +95,8 @@ impl Identity {
 /// Why a PEM text cannot be used. Never tells what stands in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PemFault {
+    /// What kind of fault.
+    pub code: Code,
     /// Which text is at fault.
     pub part: PemPart,
     /// What is wrong, in lower case, without a full stop.
@@ -111,6 +115,7 @@ pub enum PemPart {
 }
 
 const NO_CERTIFICATE: PemFault = PemFault {
+    code: Code::TlsFile,
     part: PemPart::Certificate,
     message: "this file holds no certificate",
     help: "a certificate in PEM form begins with `-----BEGIN CERTIFICATE-----`; \
@@ -118,12 +123,14 @@ const NO_CERTIFICATE: PemFault = PemFault {
 };
 
 const UNREADABLE_CERTIFICATE: PemFault = PemFault {
+    code: Code::TlsFile,
     part: PemPart::Certificate,
     message: "this file's certificate cannot be read",
     help: "`openssl x509 -in FILE -noout -text` tells what is wrong with it",
 };
 
 const NO_KEY: PemFault = PemFault {
+    code: Code::TlsFile,
     part: PemPart::Key,
     message: "this file holds no private key",
     help: "a private key in PEM form begins with `-----BEGIN PRIVATE KEY-----`; \
@@ -131,18 +138,21 @@ const NO_KEY: PemFault = PemFault {
 };
 
 const LOCKED_KEY: PemFault = PemFault {
+    code: Code::TlsFile,
     part: PemPart::Key,
     message: "this private key is locked with a passphrase",
     help: "unlock it with `openssl pkey -in FILE -out key.pem`, and let only the proxy read that file",
 };
 
 const UNREADABLE_KEY: PemFault = PemFault {
+    code: Code::TlsFile,
     part: PemPart::Key,
     message: "this private key cannot be used",
     help: "keys of the kinds RSA, ECDSA (P-256, P-384) and Ed25519 can be used",
 };
 
 const FOREIGN_KEY: PemFault = PemFault {
+    code: Code::TlsPair,
     part: PemPart::Key,
     message: "this private key does not belong to the certificate",
     help: "give the key that the certificate was issued for; in a file with several certificates that one comes first",
@@ -167,6 +177,7 @@ fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, PemFault> {
 
 fn damaged(part: PemPart) -> PemFault {
     PemFault {
+        code: Code::TlsFile,
         part,
         message: "this file is damaged",
         help: "copy it anew, from its first line `-----BEGIN …-----` to its last line `-----END …-----`",

@@ -438,7 +438,7 @@ async fn faults_of_credentials_are_told_at_their_places() {
     let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad");
     for (name, folder, file) in [
         ("unknown-value.credential", bad.clone(), "unknown-value.credential.toml"),
-        ("invalid-certificate", bad.join("invalid-certificate"), "routes.toml"),
+        ("tls-file.upstream", bad.join("tls-file.upstream"), "routes.toml"),
     ] {
         let mut command = jackfield(&folder);
         command.args(["check", "--config", file]).env("NO_COLOR", "1").env("SET_SECRET", "tanager-7431");

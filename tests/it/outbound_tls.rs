@@ -252,7 +252,7 @@ async fn certificates_follow_their_files_and_connections_those() {
     proxy.logged("does not belong to the certificate").await;
     assert_eq!(call(&proxy, "mtls").await["data"], 1);
     let status = proxy.ask_admin("/status", &[]).await.json();
-    assert_eq!(status["rejected"]["diagnostics"][0]["code"], "invalid-certificate");
+    assert_eq!(status["rejected"]["diagnostics"][0]["code"], "tls-pair");
     assert_eq!(server.taken(), vec![Some(first.der()); 3]);
 
     proxy.folder.write("tls/client.key", &second.key);

@@ -108,7 +108,7 @@ impl Secrets<'_> {
         good.then_some(out)
     }
 
-    /// What stands in the file that a key names; faults are pushed. `None` also for a file that is not there while
+    /// What stands in the PEM file that a key names; faults are pushed. `None` also for a file that is not there while
     /// secrets need not be: `placeholder` tells.
     pub(super) fn file(
         &self,
@@ -141,7 +141,7 @@ impl Secrets<'_> {
             Err(error) => {
                 diagnostics.push(
                     Diagnostic::new(
-                        Code::UnreadableFile,
+                        Code::TlsFile,
                         name.span,
                         format!("`{}` cannot be read: {error}", name.value),
                     )

@@ -107,7 +107,11 @@ impl<'a> Context<'a> {
                 Redirects::None
             }
         };
-        let tls = raw.tls.get().map(|tls| self.tls(&tls.value.ca, tls.span, diagnostics)).unwrap_or_default();
+        let tls = raw
+            .tls
+            .get()
+            .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
+            .unwrap_or_default();
         let auth = raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
         let mut target = Target {
             name: name.value.clone(),
@@ -143,7 +147,7 @@ impl<'a> Context<'a> {
     }
 
     /// `upstreams.x.tls`.
-    fn tls(&self, ca: &Key<String>, span: Span, diagnostics: &mut Diagnostics) -> Tls {
+    fn upstream_tls(&self, ca: &Key<String>, span: Span, diagnostics: &mut Diagnostics) -> Tls {
         if ca.is_absent() {
             diagnostics.push(missing_key(span, "`tls` needs `ca`", "write `tls = { ca = \"ca.pem\" }`"));
         }
@@ -154,9 +158,7 @@ impl<'a> Context<'a> {
         let authorities = pem.and_then(|pem| match Authorities::parse(&pem.value) {
             Ok(authorities) => Some(authorities),
             Err(fault) => {
-                diagnostics.push(
-                    Diagnostic::new(Code::InvalidCertificate, pem.span, fault.message).help(fault.help),
-                );
+                diagnostics.push(Diagnostic::new(fault.code, pem.span, fault.message).help(fault.help));
                 None
             }
         });

@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
-use crate::diagnostic::Code;
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
 use crate::upstream::{Request, Target, Transport};
 
@@ -30,7 +29,7 @@ fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
 }
 
 fn in_file(key: &'static str, fault: PemFault) -> SchemeFault {
-    SchemeFault::new(key, fault.message, fault.help).code(Code::InvalidCertificate)
+    SchemeFault::new(key, fault.message, fault.help).code(fault.code)
 }
 
 #[derive(Debug)]
