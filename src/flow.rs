@@ -12,12 +12,12 @@ use thiserror::Error;
 use crate::call::{Call, FailureKind, Outcome, Reply};
 use crate::plan::arguments::{InvalidArguments, Validated};
 use crate::plan::replies::{PickError, Picked};
-use crate::plan::request::RequestError;
+use crate::plan::request::{RequestError, Upstream};
 use crate::plan::route::{ReplyError, Step};
 use crate::plan::{Brought, Plan, Route, Scope};
 use crate::platform::Platform;
 use crate::upstream::auth::CredentialError;
-use crate::upstream::{Request, Transport, TransportError};
+use crate::upstream::{Request, Response, Transport, TransportError};
 
 /// What every step of one call saw. The log line and `call --explain` print this and nothing else.
 #[derive(Debug)]
@@ -47,9 +47,9 @@ pub struct Record {
 /// How one step went.
 #[derive(Debug, Default)]
 pub struct StepRecord {
-    /// The request as it was sent; `None` when nothing was.
+    /// The request as it was sent, or as far as it came; `None` when it could not be rendered.
     pub request: Option<Request>,
-    /// How long the upstream took, if it was asked.
+    /// How long the upstream took, if the request was sent to it.
     pub time: Option<Duration>,
     /// Whether its conditions did not hold.
     pub skipped: bool,
@@ -93,6 +93,7 @@ impl CallError {
             Self::UnknownFunction => FailureKind::UnknownFunction,
             Self::Arguments(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
+            Self::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
             Self::Request(_) | Self::Credential(_) => FailureKind::Refused,
             Self::Transport(error) => match error {
                 TransportError::Timeout { .. } => FailureKind::Timeout,
@@ -240,24 +241,52 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
     }
 }
 
-/// One step: render, apply, send, read, extract.
+/// One step: render, deliver, read, extract.
 async fn send(step: &Step, route: &Route, scope: Scope<'_>, means: Means<'_>) -> (StepRecord, Brought) {
     let (mut went, mut brought) = (StepRecord::default(), Brought::default());
     let sent = async {
-        let mut request = step.request.render(&scope)?;
-        if let Some(auth) = &step.request.upstream.auth {
-            auth.apply(&mut request, means.transport, means.deadline).await?;
-        }
-        let started = Instant::now();
-        went.request = Some(request.clone());
-        let response = means.transport.send(request, means.deadline).await;
-        went.time = Some(started.elapsed());
-        let reading = brought.reading.insert(step.read(&response?));
+        let request = step.request.render(&scope)?;
+        let response = deliver(request, &step.request.upstream, means, &mut went).await?;
+        let reading = brought.reading.insert(step.read(&response));
         brought.values = step.extract(reading, &route.replies)?;
         Ok(())
     };
     went.error = sent.await.err();
     (went, brought)
+}
+
+/// Apply and send; once more, whatever the method, when the upstream refuses a credential that can be had anew: it did
+/// not act upon the request then.
+async fn deliver(
+    request: Request,
+    upstream: &Upstream,
+    means: Means<'_>,
+    went: &mut StepRecord,
+) -> Result<Response, CallError> {
+    let response = attempt(request.clone(), upstream, means, went).await?;
+    match (&upstream.auth, &went.request) {
+        (Some(auth), Some(sent)) if auth.renews(sent, &response) => {
+            attempt(request, upstream, means, went).await
+        }
+        _ => Ok(response),
+    }
+}
+
+async fn attempt(
+    mut request: Request,
+    upstream: &Upstream,
+    means: Means<'_>,
+    went: &mut StepRecord,
+) -> Result<Response, CallError> {
+    went.request = Some(request.clone());
+    if let Some(auth) = &upstream.auth {
+        auth.apply(&mut request, means.transport, means.deadline).await?;
+        went.request = Some(request.clone());
+    }
+    let started = Instant::now();
+    let response = means.transport.send(request, means.deadline).await;
+    went.time = Some(went.time.unwrap_or_default() + started.elapsed());
+    Ok(response?)
 }
 
 /// What is said on a failure: the route's case for it, else its text, else the defaults', else our own.

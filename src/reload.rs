@@ -12,6 +12,7 @@ use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::live::Live;
 use crate::load::{Dependencies, Doors, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
+use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
@@ -22,6 +23,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
     pub demo: Option<url::Url>,
+    /// The credentials in use, which are kept from one load to the next.
+    pub credentials: Credentials,
 }
 
 impl Origin {
@@ -34,7 +37,8 @@ impl Origin {
     }
 
     fn load_behind(&self, doors: Doors) -> Result<Loaded, Unreadable> {
-        load(&self.path, &Environment { demo: self.demo.clone(), doors, ..process_environment() })
+        let (demo, credentials) = (self.demo.clone(), self.credentials.clone());
+        load(&self.path, &Environment { demo, credentials, doors, ..process_environment() })
     }
 }
 

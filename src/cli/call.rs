@@ -16,6 +16,7 @@ use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Decoded, Encode, EncodeStream, PLATFORMS, Platform, Settings};
 use crate::reload::Origin;
 use crate::upstream::Transport;
+use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::stub::StubTransport;
 
@@ -55,7 +56,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         bail!("`--args` is not a JSON object; in a shell write --args '{{\"city\": \"Oslo\"}}'");
     }
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
-    let origin = Origin { path, demo };
+    let origin = Origin { path, demo, credentials: Credentials::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::call::Arguments;
-use crate::flow::{Record, StepRecord};
+use crate::flow::{CallError, Record, StepRecord};
 use crate::plan::route::Step;
 use crate::plan::{Brought, Plan, Route};
 use crate::platform::Platform;
@@ -30,6 +30,9 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
                 out.step(step, went, brought, dry_run);
             }
         }
+    }
+    if dry_run && matches!(record.error, Some(CallError::Credential(_))) {
+        out.line("without its credential, for which a token would have to be asked for");
     }
     if let Some(error) = &record.error
         && !(dry_run && record.was_rendered())
@@ -102,7 +105,7 @@ impl Explanation {
             self.head("step", &format!("{name}{how}"));
         }
         if let Some(request) = &went.request {
-            let sent = if dry_run { " (not sent)" } else { "" };
+            let sent = if dry_run || went.time.is_none() { " (not sent)" } else { "" };
             self.head("request", &format!("{} {}{sent}", request.method, request.url));
             self.headers(&request.headers);
             if let Some(body) = &request.body {
@@ -159,9 +162,19 @@ impl Explanation {
     }
 }
 
-/// What must not be shown: the table's secrets and the values of sensitive arguments.
+/// What must not be shown: the table's secrets, the credentials that were sent, which an upstream may repeat, and the
+/// values of sensitive arguments.
 fn masks(record: &Record, plan: &Plan, route: Option<&Route>) -> Masks {
     let mut masks = plan.masks.clone();
+    let sent = record.steps.iter().filter_map(|step| step.request.as_ref());
+    for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
+        let shown = String::from_utf8_lossy(value.as_bytes());
+        masks.add(&shown);
+        // A credential may come back without the name of its scheme.
+        if let Some((_, credential)) = shown.split_once(' ') {
+            masks.add(credential);
+        }
+    }
     if let (Some(route), Some(validated)) = (route, &record.validated) {
         for value in route.arguments.sensitive_values(&validated.args) {
             hide_all(value, &mut masks);

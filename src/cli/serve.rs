@@ -17,6 +17,7 @@ use crate::diagnostic;
 use crate::live::Live;
 use crate::reload::{Origin, Reloader};
 use crate::server;
+use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
 use crate::{demo, load::Loaded};
 
@@ -33,7 +34,7 @@ pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
 
 async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = Origin { path, demo };
+    let origin = Origin { path, demo, credentials: Credentials::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {

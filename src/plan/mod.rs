@@ -49,7 +49,7 @@ pub struct Plan {
     pub masks: Masks,
     /// A hash of everything that was read, the same on every instance; secrets are not part of it.
     pub revision: String,
-    /// A hash of everything that was read, secrets included: two plans with the same one are the same.
+    /// A hash of everything that was read, secrets and certificates included: two plans with the same one are the same.
     pub(crate) identity: [u8; 32],
     /// The files that were read, as diagnostics name them.
     pub files: Vec<PathBuf>,

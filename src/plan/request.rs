@@ -21,7 +21,7 @@ use super::template::{HeaderSink, JsonSink, PathSink, RenderError, Scope, Templa
 pub struct Upstream {
     pub(crate) target: Arc<Target>,
     pub(crate) base_url: Url,
-    pub(crate) auth: Option<Box<dyn Auth>>,
+    pub(crate) auth: Option<Arc<dyn Auth>>,
 }
 
 /// What is sent for a route, compiled.

@@ -82,8 +82,18 @@ toml_table! {
         max_body: String,
         /// Which redirects are followed: none unless `"same_origin"`.
         redirects: String,
+        /// How TLS is spoken.
+        tls: RawUpstreamTls,
     }
-    later ["tls", "retry", "breaker", "limit", "network", "hedge_after"]
+    later ["retry", "breaker", "limit", "network", "hedge_after"]
+}
+
+toml_table! {
+    /// `upstreams.<name>.tls`
+    RawUpstreamTls {
+        /// A PEM file with the authorities whose certificates are believed, in place of the public ones.
+        ca: String,
+    }
 }
 
 toml_table! {

@@ -17,10 +17,10 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use reqwest::Client;
 use reqwest::redirect::Policy;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
 use super::phase::{self, CONNECTING, NoteConnecting, READING};
+use super::tls::Tls;
 use super::{Redirects, Request, Response, Sending, Target, Transport, TransportError};
 
 /// The most redirects that are followed for one request; the next one is the reply.
@@ -32,6 +32,7 @@ const MAX_DETAIL: usize = 300;
 
 /// Carries requests over HTTP, from a pool of connections per upstream.
 pub struct HttpTransport {
+    /// For the upstreams about whose TLS nothing is particular, which share what they remember of sessions.
     tls: ClientConfig,
     pools: ArcSwap<Pools>,
 }
@@ -44,21 +45,22 @@ pub struct ClientError {
     pub detail: String,
 }
 
-/// The clients by what makes them differ; everything else about a target is applied per request.
+/// The clients by the name of their target.
 #[derive(Clone, Default)]
-struct Pools(HashMap<Redirects, HashMap<String, Client>>);
+struct Pools(HashMap<String, Vec<Pool>>);
+
+/// A client with what makes it differ from others of its name; everything else about a target is applied per request.
+#[derive(Clone)]
+struct Pool {
+    redirects: Redirects,
+    tls: Tls,
+    client: Client,
+}
 
 impl HttpTransport {
     /// A transport without connections, trusting the certificate authorities that are compiled in.
     pub fn new() -> Result<Self, ClientError> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        // Naming the provider here leaves the process-wide default, which another part may need, untouched.
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ClientError { detail: detail(&error) })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = Tls::default().client().map_err(|error| ClientError { detail: detail(&error) })?;
         Ok(Self { tls, pools: ArcSwap::default() })
     }
 
@@ -72,7 +74,7 @@ impl HttpTransport {
         let mut listed = Pools::default();
         for target in targets {
             if listed.client(target).is_none() {
-                let client = present.client(target).map_or_else(|| self.build(target.redirects), Ok)?;
+                let client = present.client(target).map_or_else(|| self.build(target), Ok)?;
                 listed.add(target, client);
             }
         }
@@ -84,7 +86,7 @@ impl HttpTransport {
         if let Some(client) = self.pools.load().client(target) {
             return Ok(client);
         }
-        let built = self.build(target.redirects)?;
+        let built = self.build(target)?;
         self.pools.rcu(|pools| {
             let mut pools = Pools::clone(pools);
             pools.add(target, built.clone());
@@ -94,11 +96,13 @@ impl HttpTransport {
         Ok(self.pools.load().client(target).unwrap_or(built))
     }
 
-    fn build(&self, redirects: Redirects) -> Result<Client, ClientError> {
+    fn build(&self, target: &Target) -> Result<Client, ClientError> {
+        let tls = if target.tls == Tls::default() { Ok(self.tls.clone()) } else { target.tls.client() };
+        let tls = tls.map_err(|error| ClientError { detail: detail(&error) })?;
         Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .user_agent(concat!("jackfield/", env!("CARGO_PKG_VERSION")))
-            .redirect(match redirects {
+            .redirect(match target.redirects {
                 Redirects::None => Policy::none(),
                 Redirects::SameOrigin => Policy::custom(|attempt| {
                     let asked = attempt.previous();
@@ -192,7 +196,7 @@ fn failure(error: reqwest::Error) -> TransportError {
     }
     let malformed = causes(&error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
         // So hyper calls bad chunks, the decoders bad input, and rustls a record that makes no sense.
-        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) && !is_alert(cause)
     });
     match causes(&error).find_map(|cause| cause.downcast_ref::<hyper::Error>()) {
         Some(hyper) if hyper.is_user() => TransportError::Unsendable { detail },
@@ -202,6 +206,13 @@ fn failure(error: reqwest::Error) -> TransportError {
         None if error.is_request() => TransportError::Unsendable { detail },
         None => TransportError::Invalid { detail },
     }
+}
+
+/// Whether the upstream closed the connection in words of TLS. It refuses a client certificate only after the client
+/// takes the connection for made (TLS 1.3), so that this is met while waiting for the response.
+fn is_alert(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// The causes of an error in one line, without the layers that only wrap (and of which one would show the URL).
@@ -235,11 +246,21 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 impl Pools {
     fn client(&self, target: &Target) -> Option<Client> {
-        self.0.get(&target.redirects)?.get(&target.name).cloned()
+        let pool = self.0.get(&target.name)?.iter().find(|pool| pool.serves(target))?;
+        Some(pool.client.clone())
     }
 
     fn add(&mut self, target: &Target, client: Client) {
-        self.0.entry(target.redirects).or_default().entry(target.name.clone()).or_insert(client);
+        let pools = self.0.entry(target.name.clone()).or_default();
+        if !pools.iter().any(|pool| pool.serves(target)) {
+            pools.push(Pool { redirects: target.redirects, tls: target.tls.clone(), client });
+        }
+    }
+}
+
+impl Pool {
+    fn serves(&self, target: &Target) -> bool {
+        self.redirects == target.redirects && self.tls == target.tls
     }
 }
 
@@ -344,8 +365,8 @@ mod tests {
     }
 
     fn target() -> Target {
-        let redirects = Redirects::None;
-        Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects }
+        let (redirects, tls) = (Redirects::None, Tls::default());
+        Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls }
     }
 
     fn get(url: Url, target: Target) -> Request {

@@ -7,6 +7,8 @@ use url::Url;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::Tls;
+
 /// A finished request, ready to be signed and sent.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -33,6 +35,8 @@ pub struct Target {
     pub max_body: usize,
     /// Which redirects are followed.
     pub redirects: Redirects,
+    /// How TLS is spoken.
+    pub tls: Tls,
 }
 
 /// Which redirects are followed.

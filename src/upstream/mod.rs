@@ -7,6 +7,7 @@ pub mod http;
 pub mod message;
 mod phase;
 pub mod stub;
+pub mod tls;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -69,14 +69,15 @@ impl fmt::Debug for StubTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::tls::Tls;
     use crate::upstream::{Redirects, Target};
     use bytes::Bytes;
     use http::{HeaderMap, Method, StatusCode};
     use std::sync::Arc;
 
     fn request(path: &str) -> Request {
-        let target =
-            Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects: Redirects::None };
+        let (redirects, tls) = (Redirects::None, Tls::default());
+        let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls };
         Request {
             target: Arc::new(target),
             method: Method::GET,

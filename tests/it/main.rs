@@ -10,6 +10,8 @@ mod injection;
 mod layers;
 mod lifecycle;
 mod log;
+mod outbound_auth;
+mod outbound_tls;
 mod platforms;
 mod readme;
 mod reload;

@@ -188,6 +188,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
         without_secrets: false,
         demo: None,
         doors: Doors::default(),
+        credentials: Default::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {
@@ -421,12 +422,12 @@ fn every_key_of_the_table_is_explained_and_no_other() {
             later += 1;
         }
     }
-    assert!(structs >= 11 && later >= 20, "{structs} {later}");
+    assert!(structs >= 11 && later >= 10, "{structs} {later}");
 }
 
 #[test]
 fn platforms_schemes_failures_and_codes_are_explained() {
-    let (reference, readme) = (read("docs/reference.md"), read("README.md"));
+    let reference = read("docs/reference.md");
     for platform in PLATFORMS {
         assert!(reference.contains(&format!("| `{}` | ", platform.name())), "{}", platform.name());
         let settings = names(platform.settings().iter().map(|setting| setting.key));
@@ -451,9 +452,6 @@ fn platforms_schemes_failures_and_codes_are_explained() {
     assert_eq!(listed(&reference, "schemes: inbound"), inbound);
     let outbound = names(upstream::auth::SCHEMES.iter().map(|scheme| scheme.name));
     assert_eq!(listed(&reference, "schemes: outbound"), outbound);
-    for scheme in upstream::auth::LATER {
-        assert!(readme.contains(&format!("`auth.{scheme}`")), "{scheme}");
-    }
     assert_eq!(listed(&reference, "failures"), names(FailureKind::NAMED.map(FailureKind::slug)));
     assert_eq!(listed(&reference, "codes"), names(Code::ALL.iter().map(|code| code.slug())));
     for code in Code::ALL {

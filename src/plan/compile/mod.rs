@@ -78,6 +78,7 @@ pub(crate) fn compile(
             masks: RefCell::default(),
             files: RefCell::default(),
             resolved: RefCell::default(),
+            contents: RefCell::default(),
         },
         templates: Compiler { sources, files: &table.templates, used: RefCell::default() },
         vars: Map::new(),
@@ -121,6 +122,7 @@ pub(crate) fn compile(
         return None;
     }
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
+    let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
     Some(Plan {
         server: server?,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
@@ -132,7 +134,7 @@ pub(crate) fn compile(
             .filter_map(|known| known.upstream.as_ref())
             .map(|upstream| Arc::clone(&upstream.target))
             .collect(),
-        identity: identity(&revision, &context.secrets.resolved.borrow()),
+        identity: identity(&format!("{revision}{contents}"), &context.secrets.resolved.borrow()),
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),

@@ -48,7 +48,8 @@ impl Context<'_> {
         let steps_are_good = diagnostics.len() == before;
         let reply_names = self.names(&inputs, &step_names, step_names.len());
         // What is written for a reply is not doubted again when the request is what is missing.
-        let asks = !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
+        let asks =
+            !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
         let replies = self.replies(&raw.reply, &reply_names, asks, diagnostics);
         if !asks && raw.reply.is_absent() {
             diagnostics.push(missing_key(

@@ -6,8 +6,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
 use crate::secret::{Masks, Secret};
+use crate::table::document::Located;
+use crate::upstream::auth::Credentials;
+
+use super::values;
 
 /// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
 pub struct Environment<'a> {
@@ -21,6 +27,8 @@ pub struct Environment<'a> {
     pub demo: Option<url::Url>,
     /// The doors that are open while a table is loaded: none before a start.
     pub doors: Doors,
+    /// The credentials in use: one about which nothing changed is kept, with the token that it holds.
+    pub credentials: Credentials,
 }
 
 /// The addresses of doors that are open already, and stay so whatever the table says.
@@ -56,6 +64,8 @@ pub(super) struct Secrets<'a> {
     pub(super) files: RefCell<BTreeSet<PathBuf>>,
     /// The secrets by what the table calls them.
     pub(super) resolved: RefCell<BTreeMap<String, Secret>>,
+    /// A hash of what stands in the files that are read beside the table and its secrets.
+    pub(super) contents: RefCell<Sha256>,
 }
 
 /// What stands in for a secret that is not set, under `--no-secrets`.
@@ -112,6 +122,50 @@ impl Secrets<'_> {
         }
         out.text.push_str(&text[rest..]);
         good.then_some(out)
+    }
+
+    /// What stands in the PEM file that a key names; faults are pushed. `None` also for a file that is not there while
+    /// secrets need not be: `placeholder` tells.
+    pub(super) fn file(
+        &self,
+        name: &Located<String>,
+        placeholder: &mut bool,
+        sources: &Sources,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<String> {
+        if !values::no_template(&name.value, name.span, "the name of a file", diagnostics) {
+            return None;
+        }
+        let resolved = self.resolve(&name.value, name.span, sources, diagnostics)?;
+        *placeholder |= resolved.placeholder;
+        if resolved.placeholder {
+            return None;
+        }
+        let path = self.folder.join(&resolved.text);
+        self.files.borrow_mut().insert(path.clone());
+        match (self.environment.file)(&path) {
+            Ok(text) => {
+                let mut contents = self.contents.borrow_mut();
+                contents.update(text.len().to_le_bytes());
+                contents.update(&text);
+                Some(text)
+            }
+            Err(_) if self.environment.without_secrets => {
+                *placeholder = true;
+                None
+            }
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::TlsFile,
+                        name.span,
+                        format!("`{}` cannot be read: {error}", name.value),
+                    )
+                    .help("create the file or correct its name; paths start from the main file's folder"),
+                );
+                None
+            }
+        }
     }
 
     fn value(&self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {

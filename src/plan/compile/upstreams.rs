@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::request::{HeaderTemplate, Upstream};
 use crate::plan::template::Names;
 use crate::secret::Secret;
-use crate::table::document::{Kind, Located};
-use crate::table::raw::RawUpstream;
-use crate::table::reader::{Choice, Key, Named, missing_key, not_yet, table, unknown_key, wrong_type};
-use crate::upstream::auth::{Auth, LATER, SCHEMES};
+use crate::table::document::{Kind, Located, Node};
+use crate::table::raw::{RawUpstream, Strings};
+use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, table, unknown_key};
+use crate::upstream::auth::{Auth, Form, SCHEMES, SchemeValues};
+use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{Redirects, Target};
 
 use super::{Context, Inputs, values};
@@ -87,10 +88,6 @@ impl<'a> Context<'a> {
                 None
             }
         };
-        let base_url = match &self.secrets.environment.demo {
-            Some(demo) if name.value == DEMO => Some(demo.clone()),
-            _ => base_url,
-        };
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
         let max_body = match raw.max_body.get() {
             Some(text) => values::size(text, diagnostics),
@@ -112,10 +109,62 @@ impl<'a> Context<'a> {
                 Redirects::None
             }
         };
-        let auth = raw.auth.get().and_then(|choice| self.outbound_auth(&choice.value, diagnostics));
-        let target =
-            Target { name: name.value.clone(), timeout: timeout.flatten(), max_body: max_body?, redirects };
+        let tls = raw
+            .tls
+            .get()
+            .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
+            .unwrap_or_default();
+        let auth = raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
+        let mut target = Target {
+            name: name.value.clone(),
+            timeout: timeout.flatten(),
+            max_body: max_body?,
+            redirects,
+            tls,
+        };
+        if let Some(auth) = &auth {
+            auth.equip(&mut target);
+        }
+        if target.tls != Tls::default()
+            && let (Some(url), Some(span)) = (&base_url, raw.base_url.span())
+            && url.scheme() == "http"
+        {
+            let mut diagnostic = Diagnostic::new(
+                Code::ConflictingKeys,
+                span,
+                "certificates need https, and this is plain http",
+            )
+            .help("write `https://…`, or take the certificates out");
+            let auth = raw.auth.get().map(|choice| choice.value.name.span);
+            if let Some(span) = raw.tls.span().or(auth) {
+                diagnostic = diagnostic.related(span, "would have no effect");
+            }
+            diagnostics.push(diagnostic);
+        }
+        let base_url = match &self.secrets.environment.demo {
+            Some(demo) if name.value == DEMO => Some(demo.clone()),
+            _ => base_url,
+        };
         Some(Upstream { target: Arc::new(target), base_url: base_url?, auth })
+    }
+
+    /// `upstreams.x.tls`.
+    fn upstream_tls(&self, ca: &Key<String>, span: Span, diagnostics: &mut Diagnostics) -> Tls {
+        if ca.is_absent() {
+            diagnostics.push(missing_key(span, "`tls` needs `ca`", "write `tls = { ca = \"ca.pem\" }`"));
+        }
+        let pem = ca.get().and_then(|ca| {
+            let pem = self.secrets.file(ca, &mut false, self.sources, diagnostics)?;
+            Some(Located { value: pem, span: ca.span })
+        });
+        let authorities = pem.and_then(|pem| match Authorities::parse(&pem.value) {
+            Ok(authorities) => Some(authorities),
+            Err(fault) => {
+                diagnostics.push(Diagnostic::new(fault.code, pem.span, fault.message).help(fault.help));
+                None
+            }
+        });
+        Tls { authorities: authorities.into_iter().collect(), identity: None }
     }
 
     fn base_url(&self, text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Url> {
@@ -153,78 +202,114 @@ impl<'a> Context<'a> {
         }
         match parsed {
             Ok(url) if !url.cannot_be_a_base() => Some(url),
-            _ => Url::parse("http://secret-not-set.invalid/").ok(),
+            _ => Url::parse("https://secret-not-set.invalid/").ok(),
         }
     }
 
     /// An outbound scheme; `None` after faults.
-    fn outbound_auth(&self, choice: &Choice, diagnostics: &mut Diagnostics) -> Option<Box<dyn Auth>> {
+    fn outbound_auth(
+        &self,
+        upstream: &Located<String>,
+        choice: &Choice,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<dyn Auth>> {
         let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
-            if LATER.contains(&choice.name.value.as_str()) {
-                not_yet(&choice.name, diagnostics);
-            } else {
-                let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::UnknownAuth,
-                        choice.name.span,
-                        format!("there is no scheme `{}` here", choice.name.value),
-                    )
-                    .maybe_help(suggest(&choice.name.value, known.iter().copied())),
-                );
-            }
+            let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownAuth,
+                    choice.name.span,
+                    format!("there is no scheme `{}` here", choice.name.value),
+                )
+                .maybe_help(suggest(&choice.name.value, known.iter().copied())),
+            );
             return None;
         };
         let entries = table(&choice.node, diagnostics)?;
+        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
         let before = diagnostics.len();
-        let mut placeholder = false;
         for (key, _) in entries {
-            if !scheme.keys.contains(&key.value.as_str()) {
-                unknown_key(key, scheme.keys, diagnostics);
+            if !keys.contains(&key.value.as_str()) {
+                unknown_key(key, &keys, diagnostics);
             }
         }
-        let mut values = Vec::new();
+        let mut values = SchemeValues::default();
+        let mut placeholder = false;
         for key in scheme.keys {
-            let Some((_, node)) = entries.iter().find(|(given, _)| given.value == *key) else {
-                diagnostics.push(missing_key(
-                    choice.name.span,
-                    format!("`auth.{}` needs `{key}`", scheme.name),
-                    format!(
-                        "write `auth.{} = {{ {} }}`",
-                        scheme.name,
-                        scheme.keys.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
-                    ),
-                ));
-                continue;
-            };
-            let Kind::String(text) = &node.value else {
-                wrong_type::<()>(node, "a string", diagnostics);
-                continue;
-            };
-            if !values::no_template(text, node.span, "a credential", diagnostics) {
-                continue;
-            }
-            if let Some(resolved) = self.secrets.resolve(text, node.span, self.sources, diagnostics) {
-                placeholder |= resolved.placeholder;
-                if !matches!(*key, "username" | "name") {
-                    self.secrets.masks.borrow_mut().add(&resolved.text);
+            match entries.iter().find(|(given, _)| given.value == key.name) {
+                Some((_, node)) => {
+                    values.add(key.name, self.scheme_value(key.form, node, &mut placeholder, diagnostics));
                 }
-                values.push(Secret::new(resolved.text));
+                None if key.required => {
+                    let required = scheme.keys.iter().filter(|key| key.required);
+                    diagnostics.push(missing_key(
+                        choice.name.span,
+                        format!("`auth.{}` needs `{}`", scheme.name, key.name),
+                        format!(
+                            "write `auth.{} = {{ {} }}`",
+                            scheme.name,
+                            required
+                                .map(|key| format!("{} = \"…\"", key.name))
+                                .collect::<Vec<_>>()
+                                .join(", ")
+                        ),
+                    ));
+                }
+                None => {}
             }
         }
         if diagnostics.len() > before {
             return None;
         }
         match (scheme.build)(&values) {
-            Ok(auth) => Some(auth),
+            Ok(auth) => {
+                let fingerprint = values.fingerprint(&upstream.value, scheme.name);
+                Some(self.secrets.environment.credentials.keep(fingerprint, auth))
+            }
             Err(_) if placeholder => None,
             Err(fault) => {
-                let node = entries.iter().find(|(key, _)| key.value == fault.key);
-                let span = node.map_or(choice.name.span, |(_, node)| node.span);
-                diagnostics.push(Diagnostic::new(Code::UnknownValue, span, fault.message).help(fault.help));
+                let node = entries.iter().find(|(key, _)| key.value == fault.key).map(|(_, node)| node);
+                let item = node.and_then(|node| match &node.value {
+                    Kind::List(items) => items.get(fault.item?),
+                    _ => None,
+                });
+                let span = item.or(node).map_or(choice.name.span, |node| node.span);
+                diagnostics.push(Diagnostic::new(fault.code, span, fault.message).help(fault.help));
                 None
             }
         }
+    }
+
+    /// What a scheme gets as the value of a key: its texts with secrets put in, or what stands in its file.
+    fn scheme_value(
+        &self,
+        form: Form,
+        node: &Node,
+        placeholder: &mut bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Secret> {
+        let texts = match form {
+            Form::List => Strings::from_node(node, diagnostics).unwrap_or_default(),
+            _ => read(node, diagnostics).get().cloned().into_iter().collect(),
+        };
+        let mut values = Vec::new();
+        for text in texts {
+            if form == Form::File {
+                values.extend(self.secrets.file(&text, placeholder, self.sources, diagnostics));
+                continue;
+            }
+            if !values::no_template(&text.value, text.span, "a credential", diagnostics) {
+                continue;
+            }
+            if let Some(resolved) = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics) {
+                *placeholder |= resolved.placeholder;
+                if form == Form::Secret {
+                    self.secrets.masks.borrow_mut().add(&resolved.text);
+                }
+                values.push(resolved.text);
+            }
+        }
+        values.into_iter().map(Secret::new).collect()
     }
 
     /// Headers of a table; secrets are resolved in those of an upstream only.

@@ -3,30 +3,25 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{FixedHeader, Scheme, SchemeFault};
+use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme = Scheme {
-    name: "basic",
-    keys: &["username", "password"],
-    build: |values| {
-        let [username, password] = values else { return Err(fault()) };
-        if username.reveal().contains(':') {
-            return Err(SchemeFault {
-                key: "username",
-                message: "a username cannot hold a colon",
-                help: "RFC 7617 parts username and password at the first colon",
-            });
+pub(super) static SCHEME: Scheme =
+    Scheme { name: "basic", keys: &[SchemeKey::text("username"), SchemeKey::secret("password")], build };
+
+fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let (username, password) = (values.text("username"), values.text("password"));
+    if username.contains(':') {
+        return Err(SchemeFault::new(
+            "username",
+            "a username cannot hold a colon",
+            "RFC 7617 parts username and password at the first colon",
+        ));
+    }
+    let pair = STANDARD.encode(format!("{username}:{password}"));
+    match FixedHeader::new(http::header::AUTHORIZATION, &format!("Basic {pair}")) {
+        Some(header) => Ok(Box::new(header)),
+        None => {
+            Err(SchemeFault::new("password", "the login cannot be sent", "give a username and a password"))
         }
-        let pair = STANDARD.encode(format!("{}:{}", username.reveal(), password.reveal()));
-        let header = FixedHeader::new(http::header::AUTHORIZATION, &format!("Basic {pair}"));
-        header.map(|header| Box::new(header) as _).ok_or_else(fault)
-    },
-};
-
-fn fault() -> SchemeFault {
-    SchemeFault {
-        key: "password",
-        message: "the login cannot be sent",
-        help: "give a username and a password",
     }
 }

@@ -1,17 +1,17 @@
 //! `auth.bearer = { token }`: a bearer token, RFC 6750.
 
-use super::{FixedHeader, Scheme, SchemeFault};
+use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme = Scheme {
-    name: "bearer",
-    keys: &["token"],
-    build: |values| {
-        let token = values.first().map_or("", |token| token.reveal());
-        let header = FixedHeader::new(http::header::AUTHORIZATION, &format!("Bearer {token}"));
-        header.map(|header| Box::new(header) as _).ok_or(SchemeFault {
-            key: "token",
-            message: "the token holds characters that no header can carry",
-            help: "look for a line break or another control character in it",
-        })
-    },
-};
+pub(super) static SCHEME: Scheme = Scheme { name: "bearer", keys: &[SchemeKey::secret("token")], build };
+
+fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let token = values.text("token");
+    match FixedHeader::new(http::header::AUTHORIZATION, &format!("Bearer {token}")) {
+        Some(header) => Ok(Box::new(header)),
+        None => Err(SchemeFault::new(
+            "token",
+            "the token holds characters that no header can carry",
+            "look for a line break or another control character in it",
+        )),
+    }
+}

@@ -6,21 +6,33 @@
 mod basic;
 mod bearer;
 mod header;
+mod hmac;
+mod mtls;
+mod oauth2;
+mod query;
+mod scheme;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use crate::secret::Secret;
+use super::{Request, Response, Target, Transport, TransportError};
 
-use super::{Request, Transport};
+pub use scheme::{Form, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
 /// Every outbound scheme, by its name in `auth.<name>`.
-pub static SCHEMES: &[&Scheme] = &[&basic::SCHEME, &bearer::SCHEME, &header::SCHEME];
-
-/// The schemes of the design that are not built yet.
-pub const LATER: &[&str] = &["query", "oauth2", "hmac", "mtls"];
+pub static SCHEMES: &[&Scheme] = &[
+    &basic::SCHEME,
+    &bearer::SCHEME,
+    &header::SCHEME,
+    &query::SCHEME,
+    &oauth2::SCHEME,
+    &hmac::SCHEME,
+    &mtls::SCHEME,
+];
 
 /// A credential on its way onto a request.
 pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), CredentialError>> + Send + 'a>>;
@@ -34,36 +46,59 @@ pub trait Auth: fmt::Debug + Send + Sync {
         transport: &'a dyn Transport,
         deadline: Instant,
     ) -> Applying<'a>;
+
+    /// Adds to how the upstream is spoken to; asked once, when the table is loaded.
+    fn equip(&self, _target: &mut Target) {}
+
+    /// Whether `response` refuses the credential that went with `sent`, and another can be had: the request was not
+    /// acted upon then, and is worth sending once more with the credential applied anew.
+    fn renews(&self, _sent: &Request, _response: &Response) -> bool {
+        false
+    }
 }
 
-/// A credential that cannot be applied.
+/// A credential that cannot be applied. Never carries a secret, nor anything that an upstream said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the credential cannot be applied: {0}")]
-pub struct CredentialError(pub String);
-
-/// Builds a credential from the values of a scheme's keys, in their order.
-pub type Build = fn(&[Secret]) -> Result<Box<dyn Auth>, SchemeFault>;
-
-/// A scheme: its keys in the table, and how they become an [`Auth`].
-#[derive(Debug)]
-pub struct Scheme {
-    /// The name in `auth.<name>`.
-    pub name: &'static str,
-    /// The keys of its table; every one must be given.
-    pub keys: &'static [&'static str],
-    /// Builds it from resolved values, in the order of the keys.
-    pub build: Build,
+pub enum CredentialError {
+    /// It cannot be had, or not be put on this request.
+    #[error("the credential cannot be applied: {0}")]
+    Failed(String),
+    /// It did not come in time.
+    #[error("the credential did not come in time: {0}")]
+    TooLate(String),
 }
 
-/// Why a scheme cannot be built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemeFault {
-    /// The key at fault.
-    pub key: &'static str,
-    /// What is wrong, in lower case, without a full stop; never with a secret.
-    pub message: &'static str,
-    /// What to write.
-    pub help: &'static str,
+impl From<TransportError> for CredentialError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Timeout { .. } => Self::TooLate(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The credentials in use. One about which nothing changed is the same one after a reload, with what it holds, such
+/// as a token.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials(Arc<Mutex<Kept>>);
+
+type Kept = HashMap<[u8; 32], Weak<dyn Auth>>;
+
+impl Credentials {
+    /// The credential in use that was built from the same, else `built`.
+    pub fn keep(&self, fingerprint: [u8; 32], built: Box<dyn Auth>) -> Arc<dyn Auth> {
+        // Whoever panicked here left a map that is still good.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, credential| credential.strong_count() > 0);
+        match kept.get(&fingerprint).and_then(Weak::upgrade) {
+            Some(credential) => credential,
+            None => {
+                let credential = Arc::from(built);
+                kept.insert(fingerprint, Arc::downgrade(&credential));
+                credential
+            }
+        }
+    }
 }
 
 /// A header that is the same for every request: what the simple schemes come to.
@@ -76,9 +111,7 @@ struct FixedHeader {
 impl FixedHeader {
     /// `None` when the value has characters that a header cannot carry.
     fn new(name: http::HeaderName, value: &str) -> Option<Self> {
-        let mut value = http::HeaderValue::from_bytes(value.as_bytes()).ok()?;
-        value.set_sensitive(true);
-        Some(Self { name, value })
+        sensitive(value).map(|value| Self { name, value })
     }
 }
 
@@ -86,5 +119,93 @@ impl Auth for FixedHeader {
     fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
         request.headers.insert(self.name.clone(), self.value.clone());
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A header value that is never shown; `None` when it has characters that a header cannot carry.
+fn sensitive(value: &str) -> Option<http::HeaderValue> {
+    let mut value = http::HeaderValue::from_bytes(value.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use crate::upstream::Redirects;
+    use crate::upstream::stub::StubTransport;
+    use crate::upstream::tls::Tls;
+    use futures_util::FutureExt as _;
+    use std::time::Duration;
+
+    /// A scheme built from the values of its keys.
+    pub(super) fn build(
+        scheme: &Scheme,
+        given: &[(&'static str, &[&str])],
+    ) -> Result<Box<dyn Auth>, SchemeFault> {
+        let mut values = SchemeValues::default();
+        for (key, texts) in given {
+            assert!(scheme.keys.iter().any(|known| known.name == *key), "{key}");
+            values.add(key, texts.iter().copied().map(Secret::new).collect());
+        }
+        (scheme.build)(&values)
+    }
+
+    pub(super) fn fault(scheme: &Scheme, given: &[(&'static str, &[&str])]) -> SchemeFault {
+        build(scheme, given).unwrap_err()
+    }
+
+    pub(super) fn target() -> Target {
+        let (redirects, tls) = (Redirects::None, Tls::default());
+        Target { name: "api".to_owned(), timeout: None, max_body: 100, redirects, tls }
+    }
+
+    pub(super) fn request(url: &str) -> Request {
+        Request {
+            target: Arc::new(target()),
+            method: http::Method::GET,
+            url: url.parse().unwrap(),
+            headers: http::HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    /// Applies a credential that needs to ask nobody.
+    pub(super) fn apply(auth: &dyn Auth, request: &mut Request) -> Result<(), CredentialError> {
+        let nobody = StubTransport::queued([]);
+        auth.apply(request, &nobody, Instant::now() + Duration::from_secs(10)).now_or_never().unwrap()
+    }
+
+    #[test]
+    fn scheme_names_are_unique_and_each_file_is_a_scheme() {
+        let mut names: Vec<_> = SCHEMES.iter().map(|scheme| scheme.name.to_owned()).collect();
+        names.sort_unstable();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/upstream/auth");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .filter(|name| !matches!(name.as_str(), "mod" | "scheme"))
+            .collect();
+        files.sort_unstable();
+        assert_eq!(names, files);
+    }
+
+    #[test]
+    fn an_unchanged_credential_is_the_same_one() {
+        let credentials = Credentials::default();
+        let keep = |token: &str| {
+            let mut values = SchemeValues::default();
+            values.add("token", vec![Secret::new(token)]);
+            let built = (bearer::SCHEME.build)(&values).unwrap();
+            credentials.keep(values.fingerprint("api", "bearer"), built)
+        };
+
+        let first = keep("one");
+        assert!(Arc::ptr_eq(&first, &keep("one")));
+        assert!(!Arc::ptr_eq(&first, &keep("two")));
+        drop(first);
+        keep("two");
+        assert_eq!(credentials.0.lock().unwrap().len(), 1);
     }
 }

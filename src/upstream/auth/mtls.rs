@@ -1,0 +1,50 @@
+//! `auth.mtls = { cert, key, ca }`: a client certificate, shown while the connection is made.
+//!
+//! It is a matter of the connection, so nothing is put on a request; upstreams without it never share a connection
+//! with one that has it.
+
+use std::time::Instant;
+
+use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
+use crate::upstream::{Request, Target, Transport};
+
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "mtls",
+    keys: &[SchemeKey::file("cert"), SchemeKey::file("key"), SchemeKey::file("ca").optional()],
+    build,
+};
+
+fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let identity = Identity::parse(values.text("cert"), values.text("key")).map_err(|fault| {
+        let key = match fault.part {
+            PemPart::Certificate => "cert",
+            PemPart::Key => "key",
+        };
+        in_file(key, fault)
+    })?;
+    let authorities = values.get("ca").map(Authorities::parse).transpose();
+    let authorities = authorities.map_err(|fault| in_file("ca", fault))?;
+    Ok(Box::new(Mtls { identity, authorities }))
+}
+
+fn in_file(key: &'static str, fault: PemFault) -> SchemeFault {
+    SchemeFault::new(key, fault.message, fault.help).code(fault.code)
+}
+
+#[derive(Debug)]
+struct Mtls {
+    identity: Identity,
+    authorities: Option<Authorities>,
+}
+
+impl Auth for Mtls {
+    fn apply<'a>(&'a self, _: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn equip(&self, target: &mut Target) {
+        target.tls.identity = Some(self.identity.clone());
+        target.tls.authorities.extend(self.authorities.clone());
+    }
+}

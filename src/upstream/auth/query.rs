@@ -1,0 +1,90 @@
+//! `auth.query = { name, value }`: an API key as a parameter of the URL's query.
+//!
+//! The value is a secret of the table, so a record hides it in the URL as it hides it everywhere.
+
+use std::time::Instant;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::{Url, form_urlencoded};
+
+use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use crate::secret::Secret;
+use crate::upstream::{Request, Transport};
+
+pub(super) static SCHEME: Scheme =
+    Scheme { name: "query", keys: &[SchemeKey::text("name"), SchemeKey::secret("value")], build };
+
+/// Everything but the characters that RFC 3986 leaves unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+    let name = values.text("name");
+    if name.is_empty() {
+        return Err(SchemeFault::new(
+            "name",
+            "the parameter has no name",
+            "write the name that the upstream expects, as in `api_key`",
+        ));
+    }
+    let escape = |text| utf8_percent_encode(text, ESCAPED).to_string();
+    let pair = Secret::new(format!("{}={}", escape(name), escape(values.text("value"))));
+    Ok(Box::new(Query { name: name.to_owned(), pair }))
+}
+
+#[derive(Debug)]
+struct Query {
+    name: String,
+    /// Name and value as they stand in a URL.
+    pair: Secret,
+}
+
+impl Query {
+    /// Sets the parameter: in place of any of its name, after all others, which stay as they are.
+    fn set(&self, url: &mut Url) {
+        let others = url.query().unwrap_or_default().split('&').filter(|pair| {
+            let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+            !pair.is_empty() && name.is_none_or(|name| name != self.name.as_str())
+        });
+        let pairs: Vec<&str> = others.chain([self.pair.reveal()]).collect();
+        let query = pairs.join("&");
+        url.set_query(Some(&query));
+    }
+}
+
+impl Auth for Query {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+        self.set(&mut request.url);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{build, fault};
+    use super::*;
+
+    #[test]
+    fn the_parameter_comes_last_and_only_once() {
+        for (before, after) in [
+            ("http://api/", "http://api/?api_key=k-1%20%26%3D%2F"),
+            ("http://api/x?", "http://api/x?api_key=k-1%20%26%3D%2F"),
+            ("http://api/?a=1&b=%20+", "http://api/?a=1&b=%20+&api_key=k-1%20%26%3D%2F"),
+            (
+                "http://api/?api_key=theirs&a=1&api%5Fkey=theirs&api_key",
+                "http://api/?a=1&api_key=k-1%20%26%3D%2F",
+            ),
+            ("http://api/?api_keys=1&b=api_key", "http://api/?api_keys=1&b=api_key&api_key=k-1%20%26%3D%2F"),
+        ] {
+            let auth = build(&SCHEME, &[("name", &["api_key"]), ("value", &["k-1 &=/"])]).unwrap();
+            let mut request = super::super::tests::request(before);
+            super::super::tests::apply(auth.as_ref(), &mut request).unwrap();
+            assert_eq!(request.url.as_str(), after, "{before}");
+            assert!(!format!("{auth:?}").contains("k-1"));
+        }
+    }
+
+    #[test]
+    fn a_parameter_needs_a_name() {
+        assert_eq!(fault(&SCHEME, &[("name", &[""]), ("value", &["k"])]).key, "name");
+    }
+}

@@ -1,0 +1,453 @@
+//! Credentials on their way to upstreams, as upstreams see them: what goes out, what is asked of a token endpoint and
+//! how often, and what is never shown.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join, join_all};
+use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
+use jackfield::flow::{self, Means, Record};
+use jackfield::load::{load, process_environment};
+use jackfield::plan::{FunctionsFor, Plan};
+use jackfield::platform::{self, Decoded, Settings};
+use jackfield::upstream::http::HttpTransport;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+use tokio::task::unconstrained;
+
+use crate::support::folder::Folder;
+use crate::support::proxy::{GUARD, Proxy, jackfield, run};
+use crate::support::upstream::{Reply, Seen, Upstream};
+
+const LOGIN: &str = "Basic bWU6dG9wJTJGc2VjcmV0";
+
+/// A table with one upstream whose credential is `auth`, and routes that ask it.
+fn table(api: &Upstream, auth: &str) -> String {
+    format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+
+        [platforms.http]
+
+        [upstreams.api]
+        base_url = "http://{}"
+        auth.{auth}
+
+        [routes.look]
+        upstream = "api"
+        request = {{ path = "/look", query = {{ a = "1" }} }}
+        reply = {{ text = "status {{{{response.status}}}}" }}
+
+        [routes.book]
+        upstream = "api"
+        request = {{ method = "POST", path = "/book", body = {{ seat = 7 }} }}
+        reply = [{{ when.status = 401, text = "not let in" }}, {{ text = "booked" }}]
+        "#,
+        api.address
+    )
+}
+
+fn oauth2(endpoint: &Upstream) -> String {
+    format!(
+        r#"oauth2 = {{ token_url = "http://{}/token", client_id = "me", client_secret = "top/secret", scope = "all" }}"#,
+        endpoint.address
+    )
+}
+
+/// An upstream that lets everyone in.
+async fn friendly() -> Upstream {
+    Upstream::new(|_| Reply::json(&json!({"ok": true}))).await
+}
+
+fn token(number: usize, expires_in: u64) -> Reply {
+    let token = format!("token-{number}");
+    Reply::json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in}))
+}
+
+/// A token endpoint that counts: each answer is another token.
+async fn issuing(expires_in: u64) -> Upstream {
+    let count = AtomicUsize::new(0);
+    Upstream::new(move |_| token(count.fetch_add(1, Ordering::SeqCst) + 1, expires_in)).await
+}
+
+fn authorizations(seen: &[Seen]) -> Vec<String> {
+    seen.iter().flat_map(|seen| seen.header("authorization")).collect()
+}
+
+async fn call(proxy: &Proxy, function: &str) -> Value {
+    proxy.post(&format!("/http/{function}"), &json!({})).await.json()
+}
+
+/// A plan in this process, for what must happen in a certain order.
+struct Inside {
+    plan: Plan,
+    transport: HttpTransport,
+    _folder: Folder,
+}
+
+impl Inside {
+    fn new(table: &str) -> Self {
+        let folder = Folder::with(&[("routes.toml", table)]);
+        let loaded = load(&folder.path().join("routes.toml"), &process_environment()).unwrap();
+        let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        Self { plan, transport: HttpTransport::new().unwrap(), _folder: folder }
+    }
+
+    async fn call(&self, function: &str, within: Duration) -> Record {
+        let platform = platform::find("http").unwrap();
+        let functions = FunctionsFor::new(&self.plan, "http");
+        let inbound = platform.sample(function, &json!({}));
+        let decoded = platform.decode(&inbound, &Settings::defaults(platform), &functions).unwrap();
+        let Decoded::Calls(mut calls, _) = decoded else { panic!("no call") };
+        let deadline = Instant::now() + within;
+        let means = Means {
+            plan: &self.plan,
+            platform,
+            transport: &self.transport,
+            deadline,
+            now: "2026-01-01T00:00:00Z",
+            announce: &|_| {},
+        };
+        let route = self.plan.route(function, "http").map(AsRef::as_ref);
+        flow::answer(calls.remove(0), route, means).await
+    }
+}
+
+/// A token endpoint that answers once for each permit.
+async fn gated(reply: Reply) -> (Upstream, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let endpoint = Upstream::with(move |_| {
+        let (gate, reply) = (Arc::clone(&opened), reply.clone());
+        async move {
+            gate.acquire().await.unwrap().forget();
+            reply
+        }
+    })
+    .await;
+    (endpoint, gate)
+}
+
+#[tokio::test]
+async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
+    let api = friendly().await;
+    let (endpoint, gate) = gated(token(1, 3600)).await;
+    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+
+    let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
+    // Polled after the calls: by then each of them waits for the token.
+    let (records, ()) = join(calls, async { gate.add_permits(200) }).await;
+
+    assert_eq!(records.len(), 200);
+    for record in records {
+        assert!(record.error.is_none(), "{:?}", record.error);
+    }
+    let asked = endpoint.one();
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/token"));
+    assert_eq!(asked.body, b"grant_type=client_credentials&scope=all");
+    assert_eq!(asked.header("authorization"), [LOGIN]);
+    assert_eq!(asked.header("content-type"), ["application/x-www-form-urlencoded"]);
+    let seen = api.take();
+    assert_eq!(seen.len(), 200);
+    assert!(seen.iter().all(|seen| seen.header("authorization") == ["Bearer token-1"]));
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
+    let api = friendly().await;
+    let (endpoint, gate) = gated(Reply::status(503, &json!({}))).await;
+    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+
+    let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
+    let (records, ()) = join(calls, async { gate.add_permits(200) }).await;
+
+    let kinds: Vec<_> = records.iter().filter_map(|record| record.outcome.failure).collect();
+    assert_eq!(kinds.len(), 200);
+    assert!(kinds.iter().all(|kind| kind.slug() == "refused"), "{kinds:?}");
+    endpoint.one();
+    assert!(api.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
+    let api = friendly().await;
+    let (endpoint, gate) = gated(token(1, 3600)).await;
+    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+
+    let gives_up = async {
+        let record = inside.call("look", Duration::from_millis(100)).await;
+        // One permit for the question that nobody waits for any more, one for the next.
+        gate.add_permits(2);
+        record
+    };
+    let (short, long) = join(gives_up, inside.call("look", GUARD)).await;
+
+    assert_eq!(short.outcome.failure.unwrap().slug(), "timeout");
+    assert!(long.error.is_none(), "{:?}", long.error);
+    assert_eq!(authorizations(&api.take()), ["Bearer token-1"]);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_again_when_it_has_ended() {
+    let api = friendly().await;
+    for (expires_in, expected) in
+        [(3600, ["token-1", "token-1", "token-1"]), (0, ["token-1", "token-2", "token-3"])]
+    {
+        let endpoint = issuing(expires_in).await;
+        let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
+        for _ in 0..3 {
+            assert_eq!(call(&proxy, "look").await["text"], "status 200");
+        }
+        let expected = expected.map(|token| format!("Bearer {token}"));
+        assert_eq!(authorizations(&api.take()), expected, "{expires_in}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_token_is_refused_is_sent_once_more_with_another() {
+    let endpoint = issuing(3600).await;
+    let api = Upstream::new(|seen| {
+        let good = seen.header("authorization") == ["Bearer token-2"];
+        Reply::status(if good { 200 } else { 401 }, &json!({}))
+    })
+    .await;
+    let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
+
+    assert_eq!(call(&proxy, "book").await["text"], "booked");
+    let seen = api.take();
+    assert_eq!(authorizations(&seen), ["Bearer token-1", "Bearer token-2"]);
+    for seen in &seen {
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/book"));
+        assert_eq!(seen.json(), json!({"seat": 7}));
+    }
+    assert_eq!(endpoint.take().len(), 2);
+
+    assert_eq!(call(&proxy, "book").await["text"], "booked");
+    assert_eq!(authorizations(&api.take()), ["Bearer token-2"]);
+    assert!(endpoint.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_refusal_is_the_reply() {
+    let endpoint = issuing(3600).await;
+    let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
+    let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
+
+    assert_eq!(call(&proxy, "book").await["text"], "not let in");
+    assert_eq!(authorizations(&api.take()), ["Bearer token-1", "Bearer token-2"]);
+    assert_eq!(endpoint.take().len(), 2);
+}
+
+/// A credential that cannot be had anew makes no second attempt.
+#[tokio::test]
+async fn a_fixed_credential_that_is_refused_is_sent_once() {
+    let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
+    let proxy = Proxy::start(&table(&api, r#"bearer = { token = "t" }"#)).await;
+
+    assert_eq!(call(&proxy, "book").await["text"], "not let in");
+    api.one();
+}
+
+#[tokio::test]
+async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
+    let (api, endpoint) = (friendly().await, issuing(3600).await);
+    let first = table(&api, &oauth2(&endpoint));
+    let mut proxy = Proxy::start(&first).await;
+    call(&proxy, "look").await;
+    assert_eq!(endpoint.take().len(), 1);
+
+    let second = first
+        .replace("booked", "it is booked")
+        .replace("[upstreams.api]", "[upstreams.api]\ntimeout = \"9s\"");
+    proxy.folder.write("routes.toml", &second);
+    proxy.logged("the changed table is in force").await;
+    assert_eq!(call(&proxy, "book").await["text"], "it is booked");
+    assert!(endpoint.take().is_empty());
+
+    proxy.folder.write(
+        "routes.toml",
+        &second.replace("scope = \"all\"", "scope = \"less\"").replace("it is", "it's"),
+    );
+    let started = Instant::now();
+    while call(&proxy, "book").await["text"] != "it's booked" {
+        assert!(started.elapsed() < GUARD, "never reloaded:\n{}", proxy.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(endpoint.one().body, b"grant_type=client_credentials&scope=less");
+    assert_eq!(authorizations(&api.take()).last().unwrap(), "Bearer token-2");
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_sent() {
+    let api = friendly().await;
+    let never = Upstream::with(|_| std::future::pending()).await;
+    let answering = async |reply: Reply| Upstream::new(move |_| reply.clone()).await;
+    for (endpoint, kind, said) in [
+        (answering(Reply::status(500, &json!({}))).await, "refused", "answered with status 500"),
+        (
+            answering(Reply::status(401, &json!({"error": "invalid_client", "x": "top/secret"}))).await,
+            "refused",
+            "answered with status 401 (invalid_client)",
+        ),
+        (
+            answering(Reply::raw(200, "text/html", "<p>top/secret</p>")).await,
+            "refused",
+            "not answer with a JSON object",
+        ),
+        (answering(Reply::json(&json!({"token": "top/secret"}))).await, "refused", "gave no `access_token`"),
+        (
+            answering(Reply::json(&json!({"access_token": "a\nb"}))).await,
+            "refused",
+            "that no header can carry",
+        ),
+        (
+            answering(Reply::raw(200, "application/json", vec![b' '; 100_000])).await,
+            "refused",
+            "larger than 65536 bytes",
+        ),
+        (never, "timeout", "did not come in time"),
+    ] {
+        // Long enough for an answer, short enough to wait for one that never comes.
+        let timeout = if kind == "timeout" { "300ms" } else { "5s" };
+        let table = table(&api, &oauth2(&endpoint))
+            .replace("[routes.look]", &format!("[routes.look]\ntimeout = \"{timeout}\""));
+        let mut proxy = Proxy::start(&table).await;
+
+        let answer = call(&proxy, "look").await;
+
+        assert_eq!(answer["error"]["kind"], kind, "{said}: {answer}");
+        let line = proxy.logged("outcome=").await;
+        assert!(line.contains(said), "{line}");
+        assert!(!proxy.log().contains("secret"), "{}", proxy.log());
+        assert!(!answer.to_string().contains("secret"), "{answer}");
+        assert!(api.take().is_empty(), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_credential_comes_last_and_over_the_routes_own() {
+    let api = friendly().await;
+    let table = table(&api, r#"query = { name = "key", value = "k-1 &=%" }"#);
+    let proxy = Proxy::start(&table.replace(r#"a = "1""#, r#"key = "mine", a = "1""#)).await;
+
+    assert_eq!(call(&proxy, "look").await["text"], "status 200");
+
+    assert_eq!(api.one().target, "/look?a=1&key=k-1%20%26%3D%25");
+}
+
+#[tokio::test]
+async fn a_signature_is_over_what_is_sent() {
+    let api = friendly().await;
+    let auth = r#"hmac = { secret = "sign me", header = "x-sig", timestamp_header = "x-time", prefix = "v1=",
+        signed = ["timestamp", "\n", "method", " ", "target", "\n", "body"] }"#
+        .replace('\n', " ");
+    let proxy = Proxy::start(&table(&api, &auth)).await;
+
+    call(&proxy, "look").await;
+    call(&proxy, "book").await;
+
+    let seen = api.take();
+    assert_eq!(seen.iter().map(|seen| seen.target.as_str()).collect::<Vec<_>>(), ["/look?a=1", "/book"]);
+    for seen in seen {
+        let [time] = &seen.header("x-time")[..] else { panic!("{seen:?}") };
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"sign me").unwrap();
+        mac.update(format!("{time}\n{} {}\n", seen.method, seen.target).as_bytes());
+        mac.update(&seen.body);
+        let expected = format!("v1={}", hex::encode(mac.finalize().into_bytes()));
+        assert_eq!(seen.header("x-sig"), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn the_callers_own_login_never_travels_on() {
+    let api = friendly().await;
+    for auth in ["", r#"auth.query = { name = "key", value = "k" }"#] {
+        let table = table(&api, "bearer = { token = \"ours\" }")
+            .replace("auth.bearer = { token = \"ours\" }", auth)
+            .replace(
+                "[platforms.http]",
+                r#"[platforms.http]
+                auth.basic = { username = "platform", password = "callers-own" }"#,
+            );
+        let proxy = Proxy::start(&table).await;
+        let login =
+            [("authorization", "Basic cGxhdGZvcm06Y2FsbGVycy1vd24="), ("cookie", "session=callers-own")];
+
+        let answer = proxy.send(Method::POST, "/http/book", &login, "{}").await;
+
+        assert_eq!(answer.json()["text"], "booked");
+        let seen = api.one();
+        let names: Vec<&str> = seen.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["content-type", "accept", "user-agent", "accept-encoding", "host", "content-length"]
+        );
+    }
+}
+
+/// What `call` prints of a call that goes to an upstream which repeats everything it gets.
+async fn explained(auth: &str, options: &[&str]) -> String {
+    let api = Upstream::new(|seen| {
+        let headers: Vec<_> = seen.headers.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        Reply::json(&json!({"target": seen.target, "headers": headers}))
+    })
+    .await;
+    let folder = Folder::with(&[("routes.toml", &table(&api, auth))]);
+    let mut command = jackfield(folder.path());
+    command.args(["call", "look"]).args(options);
+    let output = run(command).await;
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(err, "");
+    out.replace(&api.address.to_string(), "ADDRESS")
+}
+
+#[tokio::test]
+async fn credentials_are_not_explained() {
+    let endpoint = issuing(3600).await;
+    let mut texts = Vec::new();
+    for (auth, secret) in [
+        (oauth2(&endpoint), "token-1"),
+        (r#"query = { name = "key", value = "k-1 &%" }"#.to_owned(), "k-1"),
+        (r#"bearer = { token = "static-token" }"#.to_owned(), "static"),
+        (r#"basic = { username = "me", password = "pa ss" }"#.to_owned(), "bWU6cGEgc3M="),
+    ] {
+        let text = explained(&auth, &["--explain"]).await;
+        assert!(text.contains("***") && !text.contains(secret), "{text}");
+        let kind = auth.split(' ').next().unwrap().to_owned();
+        texts.push(format!("--- {kind}\n{text}"));
+    }
+    let took =
+        |text: &str| regex::Regex::new(r"in \d+ ms").unwrap().replace_all(text, "in N ms").into_owned();
+    insta::assert_snapshot!("explained_credentials", took(&texts.concat()));
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_for_no_token() {
+    let endpoint = issuing(3600).await;
+    let text = explained(&oauth2(&endpoint), &["--dry-run"]).await;
+    assert!(endpoint.take().is_empty());
+    insta::assert_snapshot!("dry_run_without_token", text);
+}
+
+/// The tables are fixtures of `check.rs` too, which takes the same snapshots.
+#[tokio::test]
+async fn faults_of_credentials_are_told_at_their_places() {
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad");
+    for (name, folder, file) in [
+        ("unknown-value.credential", bad.clone(), "unknown-value.credential.toml"),
+        ("tls-file.upstream", bad.join("tls-file.upstream"), "routes.toml"),
+    ] {
+        let mut command = jackfield(&folder);
+        command.args(["check", "--config", file]).env("NO_COLOR", "1").env("SET_SECRET", "tanager-7431");
+        let output = run(command).await;
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        insta::with_settings!({ snapshot_path => "snapshots/check", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name, String::from_utf8(output.stdout).unwrap());
+        });
+    }
+}

@@ -1,0 +1,266 @@
+//! Certificates on the way to upstreams: whose are believed, which one is shown, and that both follow their files.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::proxy::{GUARD, Proxy};
+
+/// A certificate authority and what it vouches for.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, as PEM.
+struct Issued {
+    cert: String,
+    key: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn issue(&self, name: &str) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        Issued { cert: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Issued {
+    fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
+    }
+}
+
+/// An upstream under TLS that answers how many connections it had and notes the certificate that was shown with
+/// each request.
+struct Secure {
+    address: SocketAddr,
+    shown: Arc<Mutex<Vec<Option<CertificateDer<'static>>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Secure {
+    /// `clients`: whose certificates are demanded; `None`: no certificate is.
+    async fn new(own: &Issued, clients: Option<&Authority>) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let config = builder.with_single_cert(vec![own.der()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&shown);
+        let task = tokio::spawn(async move {
+            for connection in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, noted) = (acceptor.clone(), Arc::clone(&noted));
+                tokio::spawn(async move {
+                    let mut stream = match acceptor.accept(stream).into_fallible().await {
+                        Ok(stream) => stream,
+                        // Read to its end, for a connection that is closed early can take back what it said.
+                        Err((_, mut stream)) => {
+                            let _ = stream.read_to_end(&mut Vec::new()).await;
+                            return;
+                        }
+                    };
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let shown = certificates.and_then(<[_]>::first).cloned().map(CertificateDer::into_owned);
+                    let mut buffer = Vec::new();
+                    // Requests without bodies: each ends with an empty line.
+                    while stream.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
+                        if buffer.ends_with(b"\r\n\r\n") {
+                            buffer.clear();
+                            noted.lock().unwrap().push(shown.clone());
+                            let body = json!({"connection": connection}).to_string();
+                            let head =
+                                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
+                            let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+                            stream.write_all(answer.as_bytes()).await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, shown, task }
+    }
+
+    fn taken(&self) -> Vec<Option<CertificateDer<'static>>> {
+        std::mem::take(&mut self.shown.lock().unwrap())
+    }
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A table with an upstream for each of `upstreams`, which differ in what is said of TLS, and a route for each.
+fn table(address: SocketAddr, upstreams: &[(&str, &str)]) -> String {
+    let mut table =
+        String::from("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n");
+    for (name, tls) in upstreams {
+        table.push_str(&format!(
+            r#"
+            [upstreams.{name}]
+            base_url = "https://localhost:{}"
+            {tls}
+
+            [routes.{name}]
+            upstream = "{name}"
+            request = {{ path = "/" }}
+            extract = {{ connection = "$.connection" }}
+            reply = {{ data = "{{{{connection}}}}" }}
+            "#,
+            address.port()
+        ));
+    }
+    table
+}
+
+const MTLS: &str = r#"auth.mtls = { cert = "tls/client.pem", key = "tls/client.key", ca = "tls/ca.pem" }"#;
+const CA: &str = r#"tls = { ca = "tls/ca.pem" }"#;
+
+async fn call(proxy: &Proxy, route: &str) -> Value {
+    proxy.post(&format!("/http/{route}"), &json!({})).await.json()
+}
+
+#[tokio::test]
+async fn an_upstreams_own_authority_is_believed_in_place_of_the_public_ones() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = Secure::new(&authority.issue("localhost"), None).await;
+    let elsewhere = Secure::new(&authority.issue("elsewhere.test"), None).await;
+    let own = table(server.address, &[("own", CA), ("public", ""), ("other", r#"tls.ca = "tls/other.pem""#)]);
+    let misnamed = table(elsewhere.address, &[("misnamed", CA)]);
+    let misnamed = misnamed.split_once("[platforms.http]").unwrap().1;
+    let both = format!("{}\n{}", authority.pem(), other.pem());
+    let proxy = Proxy::with(
+        &[
+            ("routes.toml", &format!("{own}{misnamed}")),
+            ("tls/ca.pem", &both),
+            ("tls/other.pem", &other.pem()),
+        ],
+        &[],
+    )
+    .await;
+
+    assert_eq!(call(&proxy, "own").await["data"], 1);
+    for route in ["public", "other", "misnamed"] {
+        assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
+    }
+    assert_eq!(server.taken(), [None]);
+    assert!(elsewhere.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_by_the_upstream_that_has_it_and_no_other() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (client, strange) = (authority.issue("client"), stranger.issue("client"));
+    let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
+    let wrong = MTLS.replace("client.", "strange.");
+    let apart = r#"auth.mtls = { cert = "tls/client.pem", key = "tls/client.key" }
+                   tls = { ca = "tls/ca.pem" }"#;
+    let table =
+        table(server.address, &[("mtls", MTLS), ("apart", apart), ("without", CA), ("wrong", &wrong)]);
+    let proxy = Proxy::with(
+        &[
+            ("routes.toml", &table),
+            ("tls/ca.pem", &authority.pem()),
+            ("tls/client.pem", &client.cert),
+            ("tls/client.key", &client.key),
+            ("tls/strange.pem", &strange.cert),
+            ("tls/strange.key", &strange.key),
+        ],
+        &[],
+    )
+    .await;
+
+    for route in ["mtls", "mtls", "apart"] {
+        assert!(call(&proxy, route).await["data"].is_number(), "{route}");
+    }
+    assert_eq!(server.taken(), vec![Some(client.der()); 3]);
+    for route in ["without", "wrong"] {
+        assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
+    }
+    assert!(server.taken().is_empty());
+    let log = proxy.log();
+    assert!(
+        log.contains("the connection was lost: connection error: received fatal alert: CertificateRequired"),
+        "{log}"
+    );
+    assert!(!log.contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
+async fn certificates_follow_their_files_and_connections_those() {
+    let authority = Authority::new();
+    let (first, second) = (authority.issue("first"), authority.issue("second"));
+    let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
+    let written = table(server.address, &[("mtls", MTLS)]);
+    let mut proxy = Proxy::with(
+        &[
+            ("routes.toml", &written),
+            ("tls/ca.pem", &authority.pem()),
+            ("tls/client.pem", &first.cert),
+            ("tls/client.key", &first.key),
+        ],
+        &[],
+    )
+    .await;
+    assert_eq!(call(&proxy, "mtls").await["data"], 1);
+
+    // A reload that leaves the files as they are leaves the connection as it is.
+    let more = format!("{written}\n[routes.more]\nreply.text = \"More.\"\n");
+    proxy.folder.write("routes.toml", &more);
+    proxy.logged("added=more").await;
+    assert_eq!(call(&proxy, "mtls").await["data"], 1);
+
+    // The certificate without its key is refused, and what runs goes on.
+    proxy.folder.write("tls/client.pem", &second.cert);
+    proxy.logged("does not belong to the certificate").await;
+    assert_eq!(call(&proxy, "mtls").await["data"], 1);
+    let status = proxy.ask_admin("/status", &[]).await.json();
+    assert_eq!(status["rejected"]["diagnostics"][0]["code"], "tls-pair");
+    assert_eq!(server.taken(), vec![Some(first.der()); 3]);
+
+    proxy.folder.write("tls/client.key", &second.key);
+    let started = Instant::now();
+    while call(&proxy, "mtls").await["data"] == 1 {
+        assert!(started.elapsed() < GUARD, "never reloaded:\n{}", proxy.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.taken().last().unwrap(), &Some(second.der()));
+    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected"], Value::Null);
+}
