@@ -141,6 +141,10 @@ codes! {
     RequestIncomplete = "request-incomplete", Error;
     /// A part of a route that only makes sense with a request.
     NeedsRequest = "needs-request", Error;
+    /// A part of a route that leaves in a stream, where the answer is none.
+    NeedsStreaming = "needs-streaming", Error;
+    /// A type of argument that a platform which may call the function does not take.
+    ParameterType = "parameter-type", Error;
     /// A status condition that no status can meet.
     InvalidStatus = "invalid-status", Error;
     /// A kind of failure that does not exist.
@@ -153,6 +157,8 @@ codes! {
     InvalidAction = "invalid-action", Error;
     /// An action known from the platform's SDK but not from its published schema.
     SdkOnlyAction = "sdk-only-action", Note;
+    /// A service that the platform does not have by itself, so that it may ignore what it is told about it.
+    UnknownService = "unknown-service", Warning;
     /// A text that is never said.
     UnusedText = "unused-text", Warning;
     /// An include pattern that matches no file.

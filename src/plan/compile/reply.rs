@@ -197,7 +197,8 @@ impl Context<'_> {
 
     fn check_own(&self, platform: &dyn Platform, key: &str, node: &Node, diagnostics: &mut Diagnostics) {
         for fault in platform.check_own(key, &sketch(node)) {
-            let about_key = matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction);
+            let about_key =
+                matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
             let span = place(node, &fault.path, about_key);
             diagnostics.push(Diagnostic::new(fault.code, span, fault.message).maybe_help(fault.help));
         }

@@ -1,15 +1,15 @@
-//! What the value of an action may look like, as a table can say it, and how a value is held against it.
+//! What a value that only one platform understands may look like, as a table can say it, and how it is held against it.
 
 use serde_json::Value;
 
-use crate::diagnostic::{Code, list, suggest};
-use crate::platform::{OwnFault, Sketch, Step};
+use super::{OwnFault, Sketch, Step};
+use crate::diagnostic::{Code, Severity, list, suggest};
 
 /// One way to write a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     shape: Shape,
-    /// Whether SignalWire's published schema has it; else it is known from the SDK's source only.
+    /// Whether the platform's published schema has it; else it is known from SignalWire's SDK only.
     published: bool,
 }
 
@@ -100,7 +100,7 @@ impl Fault {
 
     /// Whether the platform would take the value all the same.
     pub(super) fn is_note(&self) -> bool {
-        self.own.code == Code::SdkOnlyAction
+        self.own.code.severity() != Severity::Error
     }
 }
 
