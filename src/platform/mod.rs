@@ -6,6 +6,8 @@
 //! To add one: its file, its `mod` line, its line in [`PLATFORMS`], and a folder of fixtures.
 
 pub mod auth;
+mod dailybots;
+mod dailybots_events;
 mod http;
 mod payload;
 mod shape;
@@ -25,7 +27,8 @@ use crate::call::{Call, Guard, Outcome};
 use crate::diagnostic::Code;
 
 /// Every platform that this version can serve.
-pub static PLATFORMS: &[&dyn Platform] = &[&swaig::Swaig, &voicedock::VoiceDock, &http::Http];
+pub static PLATFORMS: &[&dyn Platform] =
+    &[&swaig::Swaig, &voicedock::VoiceDock, &dailybots::DailyBots, &http::Http];
 
 /// The platform of that name.
 pub fn find(name: &str) -> Option<&'static dyn Platform> {

@@ -300,7 +300,6 @@ toml_table! {
         /// The most characters of the text; the rest is cut at a word.
         max_chars: u64,
     }
-    later ["dailybots"]
     rest own
 }
 

@@ -10,9 +10,8 @@ use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::{RawReplies, RawReply, RawRoute, RawWhen};
-use crate::table::reader::{Key, not_yet, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, table, unknown_key, wrong_type};
 
-use super::server::LATER;
 use super::{Context, failure_kind};
 
 /// Where a platform's own keys stand.
@@ -171,13 +170,9 @@ impl Context<'_> {
         let mut out = Vec::new();
         for (name, node) in entries {
             let Some(platform) = platform::find(&name.value) else {
-                if LATER.contains(&name.value.as_str()) {
-                    not_yet(name, diagnostics);
-                } else {
-                    let mut known = owner.keys().to_vec();
-                    known.extend(PLATFORMS.iter().map(|platform| platform.name()));
-                    unknown_key(name, &known, diagnostics);
-                }
+                let mut known = owner.keys().to_vec();
+                known.extend(PLATFORMS.iter().map(|platform| platform.name()));
+                unknown_key(name, &known, diagnostics);
                 continue;
             };
             for (key, node) in table(node, diagnostics).into_iter().flatten() {
