@@ -9,6 +9,7 @@ pub mod auth;
 mod dailybots;
 mod dailybots_events;
 mod http;
+mod millis;
 mod payload;
 mod shape;
 mod swaig;
@@ -28,7 +29,7 @@ use crate::diagnostic::Code;
 
 /// Every platform that this version can serve.
 pub static PLATFORMS: &[&dyn Platform] =
-    &[&swaig::Swaig, &voicedock::VoiceDock, &dailybots::DailyBots, &http::Http];
+    &[&swaig::Swaig, &voicedock::VoiceDock, &dailybots::DailyBots, &millis::Millis, &http::Http];
 
 /// The platform of that name.
 pub fn find(name: &str) -> Option<&'static dyn Platform> {
