@@ -216,8 +216,8 @@ fn check_config(config: &Sketch, path: &[Step]) -> Vec<Fault> {
                     format!("`{service}` is not a service that every bot has"),
                 )
                 .help(Some(match suggest(service, SERVICES) {
-                    Some(help) => format!("{help}; it is sent as it is, but a bot without it ignores it"),
-                    None => "it is sent as it is, but a bot without it ignores it".into(),
+                    Some(help) => format!("it is sent as it is, and a bot without it ignores it; {help}"),
+                    None => "it is sent as it is, and a bot without it ignores it".into(),
                 })),
             );
         }
@@ -463,7 +463,7 @@ mod tests {
                 Code::UnknownService,
                 "`vision` is not a service that every bot has",
                 Some(&*format!(
-                    "known here: {services}; it is sent as it is, but a bot without it ignores it"
+                    "it is sent as it is, and a bot without it ignores it; known here: {services}"
                 )),
             ),
         ] {

@@ -49,7 +49,7 @@ impl Context<'_> {
                     .help("rename one of them: the model knows both by their names alone"),
                 );
             }
-            check_name(name, &showing, diagnostics);
+            check_name(name, &showing, "rename the form", diagnostics);
             forms.extend(raw.get().and_then(|raw| self.form(name, &raw.value, &showing, diagnostics)));
         }
         forms

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::Served;
 use crate::plan::route::Route;
-use crate::platform::{self, Platform};
+use crate::platform::{self, Holds, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawRoute;
 use crate::table::reader::{Key, Named, Said, missing_key, table, unknown_key, wrong_type};
@@ -42,7 +42,8 @@ impl Context<'_> {
         let raw = &said.entry;
         let limited = self.route_platforms(raw, diagnostics);
         let callers = callers(limited.as_deref(), platforms);
-        check_name(name, &callers, diagnostics);
+        let help = "rename the route, or list who may call it: `platforms = [\"http\"]`";
+        check_name(name, &callers, help, diagnostics);
         let (arguments, args) = self.arguments(name, raw, diagnostics);
         if let Some(arguments) = &arguments {
             check_parameters(name, raw, arguments.schema(), &callers, diagnostics);
@@ -110,6 +111,15 @@ impl Context<'_> {
                 let value = node.to_json();
                 if declared.holds.fits(&value) {
                     extra.insert(key.value.clone(), value);
+                } else if let (Holds::Word(words), Some(word)) = (declared.holds, node.as_str()) {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::UnknownValue,
+                            node.span,
+                            format!("`{}` cannot be `{word}`", key.value),
+                        )
+                        .maybe_help(suggest(word, words.iter().copied())),
+                    );
                 } else {
                     wrong_type::<()>(node, &declared.holds.name(), diagnostics);
                 }
@@ -172,6 +182,7 @@ fn callers(limited: Option<&[&'static dyn Platform]>, served: &[Served]) -> Vec<
 pub(super) fn check_name(
     name: &Located<String>,
     callers: &[&'static dyn Platform],
+    help: &str,
     diagnostics: &mut Diagnostics,
 ) {
     if name.value.is_empty() || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
@@ -190,7 +201,7 @@ pub(super) fn check_name(
                     format!("{} does not take `{}` as the name of a function", platform.name(), name.value),
                 )
                 .label(rule)
-                .help("rename the route, or list who may call it: `platforms = [\"http\"]`"),
+                .help(help),
             );
         }
     }
@@ -234,7 +245,7 @@ pub(super) fn parameter_type(
     .label(rule)
 }
 
-/// Refuses what leaves in a stream only, in a route whose answer is none.
+/// Refuses what is sent in a stream only, in a route that does not stream its answer.
 fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     let cases = raw.reply.get().map(|replies| replies.value.0.as_slice()).unwrap_or_default();
     let own = raw.own.iter().chain(cases.iter().flat_map(|case| &case.value.own));
@@ -248,7 +259,7 @@ fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
                     Code::NeedsStreaming,
                     key.span,
                     format!(
-                        "`{}.{}` leaves in a stream, and the answer of this route is none",
+                        "`{}.{}` is sent in a stream only, and this route does not stream its answer",
                         platform.value, key.value
                     ),
                 )
