@@ -167,7 +167,8 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
             Outcome { reply, failure }
         }
     };
-    admit(means.platform, &mut record);
+    let own = std::mem::take(&mut record.outcome.reply.own);
+    record.outcome.reply.own = admit(means.platform, own, &mut record.dropped);
     record.time = started.elapsed();
     record
 }
@@ -189,7 +190,7 @@ fn announce(route: &Route, means: Means<'_>, record: &mut Record) {
     let platform = means.platform;
     match route.announcement(&record.scope(means.now), platform.name(), platform.guard()) {
         Ok(own) if own.is_empty() => {}
-        Ok(own) => (means.announce)(own),
+        Ok(own) => (means.announce)(admit(platform, own, &mut record.dropped)),
         Err(error) => record.dropped.push(format!("what should be told at once is left out: {error}")),
     }
 }
@@ -316,14 +317,14 @@ fn failed(route: Option<&Route>, error: &CallError, means: Means<'_>, record: &m
 }
 
 /// Lets the platform look at what only it understands; what does not fit is left out, the rest still goes.
-fn admit(platform: &dyn Platform, record: &mut Record) {
-    for (key, value) in std::mem::take(&mut record.outcome.reply.own) {
-        let (admitted, dropped) = platform.admit_own(&key, value);
-        record.dropped.extend(dropped);
-        if let Some(value) = admitted {
-            record.outcome.reply.own.insert(key, value);
-        }
-    }
+fn admit(platform: &dyn Platform, own: Map<String, Value>, dropped: &mut Vec<String>) -> Map<String, Value> {
+    own.into_iter()
+        .filter_map(|(key, value)| {
+            let (admitted, complaints) = platform.admit_own(&key, value);
+            dropped.extend(complaints);
+            admitted.map(|value| (key, value))
+        })
+        .collect()
 }
 
 impl Record {

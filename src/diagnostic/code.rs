@@ -145,6 +145,10 @@ codes! {
     RequestIncomplete = "request-incomplete", Error;
     /// A part of a route that only makes sense with a request.
     NeedsRequest = "needs-request", Error;
+    /// A part of a route that leaves in a stream, where the answer is none.
+    NeedsStreaming = "needs-streaming", Error;
+    /// A type of argument that a platform which may call the function does not take.
+    ParameterType = "parameter-type", Error;
     /// A status condition that no status can meet.
     InvalidStatus = "invalid-status", Error;
     /// A kind of failure that does not exist.
@@ -159,6 +163,8 @@ codes! {
     SdkOnlyAction = "sdk-only-action", Note;
     /// A route for a platform that is not served.
     UnservedPlatform = "unserved-platform", Warning;
+    /// A service that the platform does not have by itself, so that it may ignore what it is told about it.
+    UnknownService = "unknown-service", Warning;
     /// A text that is never said.
     UnusedText = "unused-text", Warning;
     /// An include pattern that matches no file.

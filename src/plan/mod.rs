@@ -182,12 +182,15 @@ pub struct FunctionsFor<'a> {
     plan: &'a Plan,
     platform: &'static str,
     door_url: String,
+    events: Vec<&'static str>,
 }
 
 impl<'a> FunctionsFor<'a> {
     /// The functions that `platform` may call.
     pub fn new(plan: &'a Plan, platform: &'static str) -> Self {
-        Self { plan, platform, door_url: plan.door_url(platform) }
+        let events = plan.events.iter().filter(|(owner, _, _)| *owner == platform);
+        let events = events.map(|(_, name, _)| *name).collect();
+        Self { plan, platform, door_url: plan.door_url(platform), events }
     }
 
     /// The functions as they are declared to the platform, sorted by name: all that it may call, or only those
@@ -218,6 +221,6 @@ impl Functions for FunctionsFor<'_> {
     }
 
     fn door(&self) -> Door<'_> {
-        Door { url: &self.door_url }
+        Door { url: &self.door_url, events: &self.events }
     }
 }

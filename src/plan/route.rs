@@ -39,6 +39,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Whether the answer is a stream, on platforms that take one.
     pub streaming: bool,
+    /// The schema of the one field, when platforms show this as a form; called all the same, it takes nothing.
+    pub form: Option<Value>,
     /// What a platform is told as soon as the arguments fit: its name, its key, the value.
     pub(crate) own: Vec<(&'static str, &'static str, JsonTemplate)>,
     /// What is declared to one platform alone.
@@ -161,8 +163,9 @@ impl Route {
         ToolSpec {
             name: &self.name,
             description: self.description.as_deref().unwrap_or_default(),
-            parameters: self.arguments.schema(),
+            parameters: self.form.as_ref().unwrap_or(self.arguments.schema()),
             streaming: self.streaming,
+            form: self.form.is_some(),
             extra: self
                 .declare
                 .iter()

@@ -32,7 +32,7 @@ impl Platform for Http {
         };
         // A body is the arguments, the query then is not: nothing in a URL can change what a body says.
         let (args, raw) = if inbound.body.trim_ascii().is_empty() {
-            (query_arguments(&inbound.query), Value::Null)
+            (payload::fields(&inbound.query), Value::Null)
         } else {
             let body = payload::object(&inbound.body)?;
             (body.clone(), body)
@@ -58,22 +58,6 @@ impl Platform for Http {
         inbound.headers.insert(CONVERSATION, HeaderValue::from_static("example-conversation"));
         inbound
     }
-}
-
-/// The query as an object; a key that is repeated becomes a list.
-fn query_arguments(query: &[(String, String)]) -> Value {
-    let mut args = Map::new();
-    for (key, value) in query {
-        let value = Value::from(value.as_str());
-        match args.get_mut(key) {
-            None => {
-                args.insert(key.clone(), value);
-            }
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = json!([first.take(), value]),
-        }
-    }
-    Value::Object(args)
 }
 
 fn error(kind: &str, text: &str) -> Value {

@@ -6,12 +6,17 @@
 //! To add one: its file, its `mod` line, its line in [`PLATFORMS`], and a folder of fixtures.
 
 pub mod auth;
+mod dailybots;
+mod dailybots_events;
 mod http;
+mod millis;
 mod payload;
+mod shape;
 mod swaig;
 mod swaig_actions;
 mod voicedock;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,7 +29,8 @@ use crate::diagnostic::Code;
 use crate::secret::Secret;
 
 /// Every platform that this version can serve.
-pub static PLATFORMS: &[&dyn Platform] = &[&swaig::Swaig, &voicedock::VoiceDock, &http::Http];
+pub static PLATFORMS: &[&dyn Platform] =
+    &[&swaig::Swaig, &voicedock::VoiceDock, &dailybots::DailyBots, &millis::Millis, &http::Http];
 
 /// The platform of that name.
 pub fn find(name: &str) -> Option<&'static dyn Platform> {
@@ -57,6 +63,23 @@ pub trait Platform: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// What of the declared arguments it cannot be told: the argument's name, and the rule that it breaks.
+    fn check_parameters(&self, schema: &Value) -> Vec<(String, String)> {
+        let _ = schema;
+        Vec::new()
+    }
+
+    /// Whether `call.*` is the platform's own word once the platform has proved who it is. Not so where values of
+    /// the model stand beside the envelope and could be taken for it.
+    fn trusted_context(&self) -> bool {
+        true
+    }
+
+    /// Whether it shows the forms of `[forms]` to the user by itself.
+    fn shows_forms(&self) -> bool {
+        false
+    }
+
     /// The keys of `[platforms.<name>]` that only this platform has.
     fn settings(&self) -> &'static [Setting] {
         &[]
@@ -87,6 +110,11 @@ pub trait Platform: fmt::Debug + Send + Sync {
     /// The keys of a route that only this platform understands, as in `dailybots.before`: what it is told as soon
     /// as a call's arguments fit.
     fn route_keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Those of its own keys, of a reply or of a route, that leave in a stream only.
+    fn stream_keys(&self) -> &'static [&'static str] {
         &[]
     }
 
@@ -271,6 +299,8 @@ pub struct ToolSpec<'a> {
     pub parameters: &'a Value,
     /// Whether its answer is a stream.
     pub streaming: bool,
+    /// Whether the platform shows it as a form of one field and calls nobody; only where it [`Platform::shows_forms`].
+    pub form: bool,
     /// What the table says for this platform alone; an object.
     pub extra: &'a Map<String, Value>,
 }
@@ -280,6 +310,8 @@ pub struct ToolSpec<'a> {
 pub struct Door<'a> {
     /// The address of the platform's door, without a slash at its end: `https://tools.example.com/swaig`.
     pub url: &'a str,
+    /// The webhooks that are no function calls and that the table answers, by their names there.
+    pub events: &'a [&'static str],
 }
 
 /// A key of `[routes.x.declare.<platform>]`.
@@ -300,6 +332,8 @@ pub enum Holds {
     Flag,
     /// A whole number.
     Number,
+    /// One of these strings.
+    Word(&'static [&'static str]),
     /// A list of strings.
     Texts,
     /// Any table.
@@ -313,19 +347,21 @@ impl Holds {
             Self::Text => value.is_string(),
             Self::Flag => value.is_boolean(),
             Self::Number => value.is_u64() || value.is_i64(),
+            Self::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
             Self::Texts => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
             Self::Object => value.is_object(),
         }
     }
 
     /// The words for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Text => "a string",
-            Self::Flag => "true or false",
-            Self::Number => "a whole number",
-            Self::Texts => "a list of strings",
-            Self::Object => "a table",
+            Self::Text => "a string".into(),
+            Self::Flag => "true or false".into(),
+            Self::Number => "a whole number".into(),
+            Self::Word(words) => format!("\"{}\"", words.join("\" or \"")).into(),
+            Self::Texts => "a list of strings".into(),
+            Self::Object => "a table".into(),
         }
     }
 }
@@ -448,7 +484,7 @@ mod tests {
         }
 
         fn door(&self) -> Door<'_> {
-            Door { url: "https://tools.example.com/door" }
+            Door { url: "https://tools.example.com/door", events: &[] }
         }
     }
 

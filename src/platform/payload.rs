@@ -2,15 +2,31 @@
 
 use ::http::{HeaderMap, HeaderValue, Method, header};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{BadRequest, Inbound};
-use crate::call::Arguments;
+use super::{Answer, BadRequest, Encode, Inbound};
+use crate::call::{Arguments, Outcome, Reply};
 
 /// A body that must be a JSON object.
 pub(super) fn object(body: &[u8]) -> Result<Value, BadRequest> {
     let value = BadRequest::json(body)?;
     if value.is_object() { Ok(value) } else { Err(BadRequest::new("the body is not a JSON object")) }
+}
+
+/// The fields of a query or a form as an object; a key that is repeated becomes a list.
+pub(super) fn fields(fields: &[(String, String)]) -> Value {
+    let mut object = Map::new();
+    for (key, value) in fields {
+        let value = Value::from(value.as_str());
+        match object.get_mut(key) {
+            None => {
+                object.insert(key.clone(), value);
+            }
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = json!([first.take(), value]),
+        }
+    }
+    Value::Object(object)
 }
 
 /// The value at the end of a path of keys.
@@ -42,6 +58,26 @@ pub(super) fn no_arguments() -> Arguments {
     Arguments::Json(Value::Object(Map::new()))
 }
 
+/// An outcome as one object: the data if it is an object, else a `result`; a failure as an `error`.
+pub(super) fn result_object(outcome: Outcome) -> Value {
+    match outcome {
+        Outcome { reply, failure: Some(_) } => json!({"error": reply.into_text()}),
+        Outcome { reply: Reply { data: Some(data @ Value::Object(_)), .. }, .. } => data,
+        Outcome { reply, .. } => json!({"result": reply.into_json()}),
+    }
+}
+
+/// The answer to a single call: its outcome as one object.
+#[derive(Debug)]
+pub(super) struct ResultObject;
+
+impl Encode for ResultObject {
+    fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
+        let outcome = outcomes.into_iter().next();
+        Answer::json(&outcome.map_or_else(|| json!({}), result_object))
+    }
+}
+
 /// A POST with a JSON body, as for [`super::Platform::sample`]: it never arrived, so its time is 0.
 pub(super) fn post(body: &Value) -> Inbound {
     let mut headers = HeaderMap::new();
@@ -59,7 +95,7 @@ pub(super) fn post(body: &Value) -> Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::call::FailureKind;
 
     #[test]
     fn a_body_must_be_an_object() {
@@ -92,6 +128,23 @@ mod tests {
             assert_eq!(arguments(Some(&value)), expected, "{value}");
         }
         assert_eq!(arguments(None), None);
+    }
+
+    #[test]
+    fn an_outcome_is_one_object() {
+        let data = |data: Value| Reply { data: Some(data), ..Reply::text("Hi.") };
+        for (reply, failure, expected) in [
+            (data(json!({"a": 1})), None, json!({"a": 1})),
+            (data(json!([1])), None, json!({"result": [1]})),
+            (data(json!(null)), None, json!({"result": null})),
+            (Reply::text("Hi."), None, json!({"result": "Hi."})),
+            (Reply::default(), None, json!({"result": null})),
+            (Reply::text("Slow."), Some(FailureKind::Timeout), json!({"error": "Slow."})),
+            (data(json!({"a": 1})), Some(FailureKind::BadResponse), json!({"error": "Hi."})),
+        ] {
+            let outcome = Outcome { reply, failure };
+            assert_eq!(ResultObject.encode(vec![outcome]), Answer::json(&expected));
+        }
     }
 
     #[test]

@@ -584,10 +584,17 @@ mod tests {
             }
             fn declared(&self) -> Vec<ToolSpec<'_>> {
                 let (parameters, extra) = (&self.0, &self.1);
-                vec![ToolSpec { name: "get_weather", description: "", parameters, streaming: false, extra }]
+                vec![ToolSpec {
+                    name: "get_weather",
+                    description: "",
+                    parameters,
+                    streaming: false,
+                    form: false,
+                    extra,
+                }]
             }
             fn door(&self) -> Door<'_> {
-                Door { url: "https://tools.example.com/swaig" }
+                Door { url: "https://tools.example.com/swaig", events: &[] }
             }
         }
         let offers =

@@ -4,11 +4,9 @@
 //! loose ones stand only in the SDK's source (`swaig_actions_generated.py` in signalwire/signalwire-python). The
 //! published schema rejects the loose ones while the engine is said to take them, so they are noted, not refused.
 
-mod shape;
-
 use serde_json::Value;
 
-use self::shape::{Fault, Form, Shape, below, check, loose, optional, required, strict};
+use super::shape::{Fault, Form, Shape, below, check, loose, optional, required, strict};
 use super::{OwnFault, Sketch, Step};
 use crate::diagnostic::{Code, suggest};
 

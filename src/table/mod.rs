@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, list};
 
 use document::Located;
-use raw::{RawDefaults, RawFile, RawPlatform, RawRoute, RawServer, RawUpstream};
+use raw::{RawDefaults, RawFile, RawForm, RawPlatform, RawRoute, RawServer, RawUpstream};
 use reader::{FromNode, Key, Named, Said};
 
 /// The largest file that is read; a table or template beyond it is a mistake.
@@ -35,6 +35,7 @@ pub(crate) struct Table {
     pub(crate) defaults_json: String,
     pub(crate) vars: Entry<document::Kind>,
     pub(crate) routes: Entry<Said<RawRoute>>,
+    pub(crate) forms: Entry<Said<RawForm>>,
     /// The platform, the event's name, its entry.
     pub(crate) events: Vec<EventEntry>,
     /// The template files by their path under `templates/`.
@@ -106,6 +107,7 @@ pub(crate) fn read(
         defaults_json: file.defaults.get().map(|defaults| defaults.value.json.clone()).unwrap_or_default(),
         vars: Vec::new(),
         routes: Vec::new(),
+        forms: Vec::new(),
         events: Vec::new(),
         templates: BTreeMap::new(),
         schemas: BTreeMap::new(),
@@ -302,6 +304,7 @@ fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnostics) {
     add(&mut table.upstreams, file.upstreams, "upstream", diagnostics);
     add(&mut table.vars, file.vars, "constant", diagnostics);
     add(&mut table.routes, file.routes, "route", diagnostics);
+    add(&mut table.forms, file.forms, "form", diagnostics);
     if let Key::Is(platforms) = file.events {
         for (platform, events) in platforms.value.0 {
             let Key::Is(events) = events else { continue };

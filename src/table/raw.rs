@@ -31,8 +31,10 @@ toml_table! {
         routes: Named<Said<RawRoute>>,
         /// How webhooks that are no function calls are answered, by platform and event.
         events: Named<Named<Said<RawRoute>>>,
+        /// What a platform asks the user in a form of its own, by the name that the model knows.
+        forms: Named<Said<RawForm>>,
     }
-    later ["forms", "state"]
+    later ["state"]
 }
 
 toml_table! {
@@ -141,6 +143,16 @@ toml_table! {
     later [ "delivery", "remember", "cache", "stale_if_error", "repeat_window",  "tests", "idempotency_key", "limit",
     ]
     rest own
+}
+
+toml_table! {
+    /// `[forms.<name>]`
+    RawForm {
+        /// What the form is for, for the model.
+        description: String,
+        /// The one thing that it asks for, by name.
+        args: Named<RawArgument>,
+    }
 }
 
 toml_table! {
@@ -298,7 +310,6 @@ toml_table! {
         /// The most characters of the text; the rest is cut at a word.
         max_chars: u64,
     }
-    later ["dailybots"]
     rest own
 }
 

@@ -3,6 +3,7 @@
 mod call_command;
 mod check;
 mod closing;
+mod dailybots;
 mod doors;
 mod events;
 mod failures;
@@ -10,8 +11,10 @@ mod injection;
 mod layers;
 mod lifecycle;
 mod log;
+mod millis;
 mod outbound_auth;
 mod outbound_tls;
+mod platform_docs;
 mod platforms;
 mod readme;
 mod reload;

@@ -1,10 +1,13 @@
 //! Every platform against its folder of fixtures, `platforms/<name>/<case>.<part>.json`. A new platform adds files.
 //!
 //! What arrives: `request` (the body), `inbound` (`method`, `function`, `query`, `headers`), `settings`, `functions`
-//! (those that routes answer, with their arguments). What it is: `calls`, `answer` (nothing is called; with `event`, the
-//! neutral answer to the event of that name) or `refusal`.
-//! What goes back: `outcomes`, and for them `response` and `faults` (of the outcomes' own keys). `status` is of the
-//! answer, 200 if it is not there.
+//! (those that routes answer, with their arguments, in an object with `streaming` where that is so). What it is:
+//! `calls`, `event`, `answer` (nothing is called) or `refusal`. What goes back: `announced` (what is told at once) and
+//! `outcomes`, and for them `response` or `stream`, and `faults` (of their own keys). `status` is of the answer, 200 if
+//! it is not there. What is declared: `tools` and the `declaration` that they come to, beside one that the vendor has
+//! `documented`.
+//!
+//! `reply.schema.json`, `stream.schema.json` and `declaration.schema.json` say what the platform takes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,24 +18,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jackfield::call::{Arguments, Call, FailureKind, Outcome, Reply};
 use jackfield::platform::auth::{BadLogin, Login, SCHEMES, SchemeValues};
 use jackfield::platform::{
-    Answer, Decoded, Door, Functions, Inbound, PLATFORMS, Platform, Settings, Sketch, Step, ToolSpec, find,
+    Answer, Decoded, Door, EncodeStream, Functions, Inbound, PLATFORMS, Platform, Settings, Sketch, Step,
+    ToolSpec, find,
 };
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 17] = [
     "request",
     "inbound",
     "settings",
     "functions",
     "calls",
-    "answer",
     "event",
+    "answer",
     "refusal",
+    "announced",
     "outcomes",
     "response",
+    "stream",
     "faults",
     "status",
+    "tools",
+    "declaration",
+    "documented",
 ];
 
 #[test]
@@ -59,7 +68,7 @@ fn platforms_read_their_own_samples() {
         let Ok(Decoded::Calls(calls, _)) = decoded else { panic!("{}: {decoded:?}", platform.name()) };
         let [call] = &calls[..] else { panic!("{}: {calls:?}", platform.name()) };
         assert_eq!((&*call.context.function, &call.args), ("get_weather", &Arguments::Json(args)));
-        let conversation = call.context.conversation.as_deref().unwrap_or_default();
+        let conversation = call.context.conversation.as_deref().unwrap_or("example");
         assert!(conversation.contains("example"), "{}: {conversation}", platform.name());
         assert!(platform.check_function_name("get_weather").is_ok());
     }
@@ -101,6 +110,8 @@ fn the_vendors_signature_is_accepted_and_no_other() {
 /// The parts of one case, by name.
 struct Case {
     name: String,
+    /// Of the whole folder.
+    schemas: BTreeMap<String, Value>,
     parts: BTreeMap<String, Value>,
 }
 
@@ -111,11 +122,22 @@ impl Case {
 
     fn check(&self, platform: &dyn Platform) {
         let name = &self.name;
+        if let Some(tools) = self.part("tools") {
+            return self.check_declaration(platform, tools);
+        }
         let functions = self.part("functions").and_then(Value::as_object).cloned().unwrap_or_default();
         let decoded = platform.decode(&self.inbound(), &self.settings(platform), &Routes(functions));
-        match (self.part("calls"), self.part("answer"), self.part("refusal")) {
-            (Some(expected), None, None) => {
-                let Ok(Decoded::Calls(calls, encoder)) = decoded else { panic!("{name}: {decoded:?}") };
+        let expected =
+            ["calls", "event", "answer", "refusal"].map(|kind| self.part(kind).map(|value| (kind, value)));
+        let [(kind, expected)] = expected.into_iter().flatten().collect::<Vec<_>>()[..] else {
+            panic!("{name}: give one of `calls`, `event`, `answer` and `refusal`")
+        };
+        match (kind, decoded) {
+            ("calls", Ok(Decoded::Stream(call, encoder))) => {
+                assert_eq!(json!([show(*call)]), *expected, "{name}");
+                self.check_stream(platform, encoder);
+            }
+            ("calls", Ok(Decoded::Calls(calls, encoder))) => {
                 for call in &calls {
                     assert_eq!(call.context.platform, platform.name(), "{name}");
                     assert_eq!(call.context.headers, Value::Null, "{name}");
@@ -125,38 +147,124 @@ impl Case {
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
-                    self.check_own(platform, &outcomes);
-                    self.check_answer(
-                        platform,
-                        &encoder.encode(outcomes),
-                        self.part("response").expect(name),
-                    );
+                    let own = outcomes.iter().flat_map(|outcome| &outcome.reply.own);
+                    self.check_own(platform.own_keys(), platform, own);
+                    self.check_answer(&encoder.encode(outcomes), self.part("response").expect(name));
                 }
             }
-            (None, Some(expected), None) => {
-                let answer = match decoded {
-                    Ok(Decoded::Answer(answer)) => answer,
-                    Ok(Decoded::Event(event)) => {
-                        assert_eq!(Some(&json!(event.kind.name)), self.part("event"), "{name}");
-                        event.neutral
-                    }
-                    other => panic!("{name}: {other:?}"),
-                };
-                self.check_answer(platform, &answer, expected);
+            ("event", Ok(Decoded::Event(event))) => {
+                assert!(platform.events().contains(event.kind), "{name}");
+                assert_eq!(event.call.context.platform, platform.name(), "{name}");
+                let payload = event.call.context.event.clone();
+                let mut shown = show(event.call);
+                shown["payload"] = payload;
+                shown["event"] = event.kind.name.into();
+                shown["answered"] = event.kind.answered.into();
+                assert_eq!(shown, *expected, "{name}");
+                // What an entry's `data` makes of it is the whole answer.
+                self.check_answer(&event.neutral, &json!({}));
+                if let Some(response) = self.part("response") {
+                    self.check_answer(&Answer::json(response), response);
+                }
             }
-            (None, None, Some(expected)) => {
-                let Err(bad) = decoded else { panic!("{name}: {decoded:?}") };
-                self.check_answer(platform, &platform.refuse(&bad), expected);
+            ("answer", Ok(Decoded::Answer(answer))) => self.check_answer(&answer, expected),
+            ("refusal", Err(bad)) => self.check_answer(&platform.refuse(&bad), expected),
+            (_, decoded) => panic!("{name}: {decoded:?}"),
+        }
+    }
+
+    /// What leaves at once and what follows, as one text of server-sent events.
+    fn check_stream(&self, platform: &dyn Platform, mut encoder: Box<dyn EncodeStream>) {
+        let name = &self.name;
+        let expected = self.part("stream").expect(name);
+        assert_eq!(encoder.content_type(), expected["headers"]["Content-Type"], "{name}");
+        let mut faults = Vec::new();
+        let mut text = Vec::new();
+        if let Some(announced) = self.part("announced").and_then(Value::as_object) {
+            faults.extend(self.faults(platform.route_keys(), platform, announced));
+            text.extend(encoder.begin(announced.clone()));
+            let at_once = events(&text);
+            assert!(!at_once.is_empty(), "{name}");
+            assert_eq!(at_once[..], expected["events"].as_array().unwrap()[..at_once.len()], "{name}");
+        }
+        let [outcome] = &self.part("outcomes").expect(name).as_array().unwrap()[..] else { panic!("{name}") };
+        let outcome = self::outcome(outcome);
+        faults.extend(self.faults(platform.own_keys(), platform, &outcome.reply.own));
+        assert_eq!(Value::from(faults), self.expected_faults(), "{name}");
+        text.extend(encoder.end(outcome));
+        let events = events(&text);
+        assert_eq!(json!(events), expected["events"], "{name}");
+        if let Some(whole) = expected["sse_text"].as_str() {
+            assert_eq!(String::from_utf8(text).unwrap(), whole, "{name}");
+        }
+        self.check_schema("stream", &json!(events));
+    }
+
+    fn check_declaration(&self, platform: &dyn Platform, written: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let nothing = Map::new();
+        let names: Vec<String> =
+            written["tools"].as_array().unwrap().iter().map(|tool| text(&tool["name"])).collect();
+        let tools: Vec<ToolSpec<'_>> = written["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(&names)
+            .map(|(tool, name)| ToolSpec {
+                name,
+                description: tool["description"].as_str().unwrap_or_default(),
+                parameters: &tool["parameters"],
+                streaming: tool["streaming"] == true,
+                form: tool["form"] == true,
+                extra: tool["extra"].as_object().unwrap_or(&nothing),
+            })
+            .collect();
+        for tool in &tools {
+            assert_eq!(platform.check_function_name(tool.name), Ok(()), "{}", self.name);
+            assert_eq!(platform.check_parameters(tool.parameters), [], "{}", self.name);
+            for (key, value) in tool.extra {
+                let known = platform.declare_keys().iter().find(|known| known.key == key).expect(key);
+                assert!(known.holds.fits(value), "{}: {key} is {}", self.name, known.holds.name());
             }
-            _ => panic!("{name}: give one of `calls`, `answer` and `refusal`"),
+        }
+        let events: Vec<&'static str> = platform
+            .events()
+            .iter()
+            .map(|kind| kind.name)
+            .filter(|name| written["events"].as_array().is_some_and(|events| events.contains(&json!(name))))
+            .collect();
+        let url = format!("https://tools.example.com/{}", platform.name());
+        let declared = platform.declare(&tools, &Door { url: &url, events: &events });
+        assert_eq!(declared.as_ref(), self.part("declaration"), "{}", self.name);
+        for declaration in declared.iter().chain(self.part("documented")) {
+            self.check_schema("declaration", declaration);
         }
     }
 
     /// The outcomes' own keys are what a table may write, with no faults but those listed, and are admitted whole.
-    fn check_own(&self, platform: &dyn Platform, outcomes: &[Outcome]) {
+    fn check_own<'o>(
+        &self,
+        known: &[&str],
+        platform: &dyn Platform,
+        own: impl IntoIterator<Item = (&'o String, &'o Value)>,
+    ) {
+        let faults = self.faults(known, platform, own);
+        assert_eq!(Value::from(faults), self.expected_faults(), "{}", self.name);
+    }
+
+    fn expected_faults(&self) -> Value {
+        self.part("faults").cloned().unwrap_or_else(|| json!([]))
+    }
+
+    fn faults<'o>(
+        &self,
+        known: &[&str],
+        platform: &dyn Platform,
+        own: impl IntoIterator<Item = (&'o String, &'o Value)>,
+    ) -> Vec<Value> {
         let mut faults = Vec::new();
-        for (key, value) in outcomes.iter().flat_map(|outcome| &outcome.reply.own) {
-            assert!(platform.own_keys().contains(&key.as_str()), "{}: {key}", self.name);
+        for (key, value) in own {
+            assert!(known.contains(&key.as_str()), "{}: {key}", self.name);
             for fault in platform.check_own(key, &Sketch::from(value)) {
                 let path: Vec<_> = fault.path.into_iter().map(step).collect();
                 faults.push(json!({"key": key, "code": fault.code.slug(), "path": path}));
@@ -166,25 +274,23 @@ impl Case {
             let whole = if value.is_object() { json!([value]) } else { value.clone() };
             assert_eq!(admitted, Some(whole), "{}", self.name);
         }
-        let expected = self.part("faults").cloned().unwrap_or_else(|| json!([]));
-        assert_eq!(Value::from(faults), expected, "{}", self.name);
+        faults
     }
 
-    /// The answer is the expected one, and what the platform takes by its schema in `schemas/<name>.json`.
-    fn check_answer(&self, platform: &dyn Platform, answer: &Answer, expected: &Value) {
+    fn check_answer(&self, answer: &Answer, expected: &Value) {
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/schemas");
-        let schema = read(&schema.join(format!("{}.json", platform.name())));
-        let faults: Vec<_> = jsonschema::validator_for(&schema)
-            .unwrap()
-            .iter_errors(&body)
-            .map(|fault| fault.to_string())
-            .collect();
-        assert_eq!(faults, [""; 0], "{}", self.name);
         assert_eq!(body, *expected, "{}", self.name);
         let status = self.part("status").map_or(Some(200), Value::as_u64);
         assert_eq!(Some(u64::from(answer.status.as_u16())), status, "{}", self.name);
         assert_eq!(answer.content_type, "application/json");
+        self.check_schema("reply", &body);
+    }
+
+    fn check_schema(&self, what: &str, value: &Value) {
+        let Some(schema) = self.schemas.get(what) else { return };
+        let schema = jsonschema::validator_for(schema).unwrap();
+        let errors: Vec<String> = schema.iter_errors(value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", self.name);
     }
 
     fn inbound(&self) -> Inbound {
@@ -218,11 +324,13 @@ struct Routes(Map<String, Value>);
 
 impl Functions for Routes {
     fn arguments(&self, function: &str) -> Option<Vec<&str>> {
-        Some(self.0.get(function)?.as_array()?.iter().filter_map(Value::as_str).collect())
+        let function = self.0.get(function)?;
+        let args = function.as_array().or_else(|| function["args"].as_array())?;
+        Some(args.iter().filter_map(Value::as_str).collect())
     }
 
-    fn streams(&self, _: &str) -> bool {
-        false
+    fn streams(&self, function: &str) -> bool {
+        self.0.get(function).is_some_and(|function| function["streaming"] == true)
     }
 
     fn declared(&self) -> Vec<ToolSpec<'_>> {
@@ -230,23 +338,55 @@ impl Functions for Routes {
     }
 
     fn door(&self) -> Door<'_> {
-        Door { url: "https://tools.example.com/door" }
+        Door { url: "https://tools.example.com/door", events: &[] }
     }
 }
 
 fn cases(platform: &str) -> BTreeMap<String, Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/platforms").join(platform);
-    let mut cases = BTreeMap::new();
+    let mut cases: BTreeMap<String, Case> = BTreeMap::new();
+    let mut schemas = BTreeMap::new();
     for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path: PathBuf = entry.unwrap().path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
         let (case, part) = name.strip_suffix(".json").and_then(|name| name.rsplit_once('.')).expect(name);
+        if part == "schema" {
+            schemas.insert(case.to_owned(), read(&path));
+            continue;
+        }
         assert!(PARTS.contains(&part), "{}: no such part", path.display());
         let name = format!("{platform}/{case}");
-        let case = cases.entry(case.to_owned()).or_insert_with(|| Case { name, parts: BTreeMap::new() });
+        let new = || Case { name, schemas: BTreeMap::new(), parts: BTreeMap::new() };
+        let case = cases.entry(case.to_owned()).or_insert_with(new);
         case.parts.insert(part.to_owned(), read(&path));
     }
+    for case in cases.values_mut() {
+        case.schemas = schemas.clone();
+    }
     cases
+}
+
+/// Server-sent events, read as a browser reads them: one that never says `data` is dropped.
+fn events(text: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(text).unwrap();
+    let mut events = Vec::new();
+    let (mut name, mut data) = (String::new(), Vec::new());
+    assert!(text.is_empty() || text.ends_with("\n\n"), "{text:?}");
+    for line in text.replace("\r\n", "\n").replace('\r', "\n").lines() {
+        match line.split_once(": ") {
+            Some(("event", value)) => name = value.to_owned(),
+            Some(("data", value)) => data.push(value.to_owned()),
+            None if line.is_empty() => {
+                if !data.is_empty() {
+                    let data: Value = serde_json::from_str(&data.join("\n")).unwrap();
+                    events.push(json!({"event": name, "data": data}));
+                }
+                (name, data) = (String::new(), Vec::new());
+            }
+            _ => panic!("a line that is none of an event: {line:?}"),
+        }
+    }
+    events
 }
 
 fn read(path: &Path) -> Value {

@@ -122,6 +122,7 @@ impl Context<'_> {
             failure_texts,
             timeout: timeout.flatten(),
             streaming: false,
+            form: None,
             own: Vec::new(),
             declare: Vec::new(),
             fingerprint,

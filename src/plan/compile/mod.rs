@@ -3,6 +3,7 @@
 
 mod arguments;
 mod events;
+mod forms;
 mod reply;
 mod request;
 mod routes;
@@ -113,7 +114,8 @@ pub(crate) fn compile(
     let shared = context.shared_headers(diagnostics);
     let upstreams = context.upstreams(&shared, diagnostics);
     context.shared_files = context.used_files();
-    let routes = context.routes(&platforms, &upstreams, diagnostics);
+    let mut routes = context.routes(&platforms, &upstreams, diagnostics);
+    routes.extend(context.forms(&platforms, diagnostics));
     let events = context.events(&upstreams, diagnostics);
     context.presence(diagnostics);
 

@@ -10,9 +10,8 @@ use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::{RawReplies, RawReply, RawRoute, RawWhen};
-use crate::table::reader::{Key, missing_key, not_yet, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, missing_key, table, unknown_key, wrong_type};
 
-use super::server::LATER;
 use super::{Context, failure_kind};
 
 /// Where a platform's own keys stand.
@@ -101,7 +100,7 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Case> {
         let before = diagnostics.len();
-        let RawReply { when, text, data, text_file, data_file, max_chars, own, later: _ } = &raw.value;
+        let RawReply { when, text, data, text_file, data_file, max_chars, own } = &raw.value;
         let when = match when.get() {
             Some(when) => {
                 if let Some(failed) = when.value.failed.get() {
@@ -184,13 +183,9 @@ impl Context<'_> {
         let mut out = Vec::new();
         for (name, node) in entries {
             let Some(platform) = platform::find(&name.value) else {
-                if LATER.contains(&name.value.as_str()) {
-                    not_yet(name, diagnostics);
-                } else {
-                    let mut known = owner.keys().to_vec();
-                    known.extend(PLATFORMS.iter().map(|platform| platform.name()));
-                    unknown_key(name, &known, diagnostics);
-                }
+                let mut known = owner.keys().to_vec();
+                known.extend(PLATFORMS.iter().map(|platform| platform.name()));
+                unknown_key(name, &known, diagnostics);
                 continue;
             };
             for (key, node) in table(node, diagnostics).into_iter().flatten() {
@@ -210,7 +205,8 @@ impl Context<'_> {
 
     fn check_own(&self, platform: &dyn Platform, key: &str, node: &Node, diagnostics: &mut Diagnostics) {
         for fault in platform.check_own(key, &sketch(node)) {
-            let about_key = matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction);
+            let about_key =
+                matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
             let span = place(node, &fault.path, about_key);
             diagnostics.push(Diagnostic::new(fault.code, span, fault.message).maybe_help(fault.help));
         }

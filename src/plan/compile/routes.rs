@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::Served;
 use crate::plan::route::Route;
-use crate::platform::Platform;
+use crate::platform::{self, Holds, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawRoute;
 use crate::table::reader::{Key, Named, Said, missing_key, table, unknown_key, wrong_type};
@@ -40,8 +40,14 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Route> {
         let raw = &said.entry;
-        let limited = self.route_platforms(name, raw, platforms, diagnostics);
+        let limited = self.route_platforms(raw, diagnostics);
+        let callers = callers(limited.as_deref(), platforms);
+        let help = "rename the route, or list who may call it: `platforms = [\"http\"]`";
+        check_name(name, &callers, help, diagnostics);
         let (arguments, args) = self.arguments(name, raw, diagnostics);
+        if let Some(arguments) = &arguments {
+            check_parameters(name, raw, arguments.schema(), &callers, diagnostics);
+        }
         let inputs = Inputs { args, event: false };
         let before = diagnostics.len();
         let (steps, step_names) = self.steps(name, raw, &inputs, upstreams, diagnostics);
@@ -62,18 +68,23 @@ impl Context<'_> {
         let failure_texts = self.failure_texts(&raw.failure, &failure_names, diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
         let own = self.own(&raw.own, Owner::Route, &failure_names, diagnostics);
+        let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
+        if !streaming {
+            only_streamed(raw, diagnostics);
+        }
         let declare = self.declare(&raw.declare, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
-            platforms: limited,
+            platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),
             arguments: arguments?,
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,
             timeout: timeout.flatten(),
-            streaming: raw.streaming.get().is_some_and(|streaming| streaming.value),
+            streaming,
+            form: None,
             own,
             declare,
             fingerprint,
@@ -103,8 +114,17 @@ impl Context<'_> {
                 let value = node.to_json();
                 if declared.holds.fits(&value) {
                     extra.insert(key.value.clone(), value);
+                } else if let (Holds::Word(words), Some(word)) = (declared.holds, node.as_str()) {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::UnknownValue,
+                            node.span,
+                            format!("`{}` cannot be `{word}`", key.value),
+                        )
+                        .maybe_help(suggest(word, words.iter().copied())),
+                    );
                 } else {
-                    wrong_type::<()>(node, declared.holds.name(), diagnostics);
+                    wrong_type::<()>(node, &declared.holds.name(), diagnostics);
                 }
             }
             out.push((platform.name(), extra));
@@ -112,19 +132,14 @@ impl Context<'_> {
         out
     }
 
-    /// The platforms that a route is limited to, after its name has been checked for each that may call it.
+    /// The platforms that a route is limited to.
     fn route_platforms(
         &self,
-        name: &Located<String>,
         raw: &RawRoute,
-        served: &[Served],
         diagnostics: &mut Diagnostics,
-    ) -> Option<Vec<&'static str>> {
-        let limited: Option<Vec<&'static dyn Platform>> = raw
-            .platforms
-            .get()
-            .map(|list| list.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect());
-        for name in raw.platforms.get().map(|list| list.value.as_slice()).unwrap_or_default() {
+    ) -> Option<Vec<&'static dyn Platform>> {
+        let listed = raw.platforms.get()?;
+        for name in &listed.value {
             let known = crate::platform::find(&name.value).is_some();
             if known && !self.table.platforms.iter().any(|(served, _)| served.value == name.value) {
                 diagnostics.push(
@@ -137,47 +152,13 @@ impl Context<'_> {
                 );
             }
         }
-        if let Some(list) = raw.platforms.get().filter(|list| list.value.is_empty()) {
+        if listed.value.is_empty() {
             diagnostics.push(
-                Diagnostic::new(Code::UnservedPlatform, list.span, "no platform may call this route")
+                Diagnostic::new(Code::UnservedPlatform, listed.span, "no platform may call this route")
                     .help("name who may, or take the list out: then all can"),
             );
         }
-        if name.value.is_empty()
-            || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
-        {
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::InvalidName,
-                    name.span,
-                    format!("`{}` cannot name a function", name.value),
-                )
-                .help("use letters, digits and `_`, and begin with a letter"),
-            );
-            return limited.map(|platforms| platforms.into_iter().map(|platform| platform.name()).collect());
-        }
-        let callers: Vec<&'static dyn Platform> = match &limited {
-            Some(platforms) => platforms.clone(),
-            None => served.iter().map(|served| served.platform).collect(),
-        };
-        for platform in callers {
-            if let Err(rule) = platform.check_function_name(&name.value) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidName,
-                        name.span,
-                        format!(
-                            "{} does not take `{}` as the name of a function",
-                            platform.name(),
-                            name.value
-                        ),
-                    )
-                    .label(rule)
-                    .help("rename the route, or list who may call it: `platforms = [\"http\"]`"),
-                );
-            }
-        }
-        limited.map(|platforms| platforms.into_iter().map(|platform| platform.name()).collect())
+        Some(listed.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect())
     }
 
     /// A hash of everything that decides how the route behaves, secrets apart.
@@ -208,5 +189,105 @@ impl Context<'_> {
             raw.args_schema.get().and_then(|name| self.table.schemas.get(&name.value)?.as_ref().ok());
         add(schema.map_or("", |id| self.sources.get(*id).text.as_str()));
         hash.finalize().into()
+    }
+}
+
+/// The platforms that may call a route.
+fn callers(limited: Option<&[&'static dyn Platform]>, served: &[Served]) -> Vec<&'static dyn Platform> {
+    match limited {
+        Some(platforms) => platforms.to_vec(),
+        None => served.iter().map(|served| served.platform).collect(),
+    }
+}
+
+/// Checks the name of a function, for each platform that may call it.
+pub(super) fn check_name(
+    name: &Located<String>,
+    callers: &[&'static dyn Platform],
+    help: &str,
+    diagnostics: &mut Diagnostics,
+) {
+    if name.value.is_empty() || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
+    {
+        diagnostics.push(
+            Diagnostic::new(Code::InvalidName, name.span, format!("`{}` cannot name a function", name.value))
+                .help("use letters, digits and `_`, and begin with a letter"),
+        );
+        return;
+    }
+    for platform in callers {
+        if let Err(rule) = platform.check_function_name(&name.value) {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidName,
+                    name.span,
+                    format!("{} does not take `{}` as the name of a function", platform.name(), name.value),
+                )
+                .label(rule)
+                .help(help),
+            );
+        }
+    }
+}
+
+/// Checks the declared arguments, for each platform that may call the function.
+fn check_parameters(
+    name: &Located<String>,
+    raw: &RawRoute,
+    schema: &Value,
+    callers: &[&'static dyn Platform],
+    diagnostics: &mut Diagnostics,
+) {
+    for platform in callers {
+        for (argument, rule) in platform.check_parameters(schema) {
+            let declared = raw.args.get().and_then(|args| {
+                let (key, arg) = args.value.0.iter().find(|(key, _)| key.value == argument)?;
+                Some(arg.get().and_then(|arg| arg.value.type_name.span()).unwrap_or(key.span))
+            });
+            let span = declared.or(raw.args_schema.span()).unwrap_or(name.span);
+            diagnostics.push(
+                parameter_type(*platform, &argument, rule, span)
+                    .help("change the type, or list who may call the function: `platforms = [\"http\"]`"),
+            );
+        }
+    }
+}
+
+/// An argument that a platform cannot be told.
+pub(super) fn parameter_type(
+    platform: &dyn Platform,
+    argument: &str,
+    rule: String,
+    span: Span,
+) -> Diagnostic {
+    Diagnostic::new(
+        Code::ParameterType,
+        span,
+        format!("{} does not take the argument `{argument}`", platform.name()),
+    )
+    .label(rule)
+}
+
+/// Refuses what is sent in a stream only, in a route that does not stream its answer.
+fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
+    let cases = raw.reply.get().map(|replies| replies.value.0.as_slice()).unwrap_or_default();
+    let own = raw.own.iter().chain(cases.iter().flat_map(|case| &case.value.own));
+    for (platform, node) in own {
+        let (Some(known), Kind::Table(entries)) = (platform::find(&platform.value), &node.value) else {
+            continue;
+        };
+        for (key, _) in entries.iter().filter(|(key, _)| known.stream_keys().contains(&key.value.as_str())) {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::NeedsStreaming,
+                    key.span,
+                    format!(
+                        "`{}.{}` is sent in a stream only, and this route does not stream its answer",
+                        platform.value, key.value
+                    ),
+                )
+                .help("give the route `streaming = true`"),
+            );
+        }
     }
 }

@@ -15,9 +15,6 @@ use crate::table::reader::{Choice, Key, missing_key, table, unknown_key, wrong_t
 
 use super::{Context, values};
 
-/// The platforms of the design that are not built yet.
-pub(super) const LATER: [&str; 2] = ["dailybots", "millis"];
-
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
 
@@ -371,20 +368,16 @@ pub(super) fn known_platform(
 ) -> Option<&'static dyn Platform> {
     let found = platform::find(&name.value);
     if found.is_none() {
-        if LATER.contains(&name.value.as_str()) {
-            crate::table::reader::not_yet(name, diagnostics);
-        } else {
-            let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownPlatform,
-                    name.span,
-                    format!("there is no platform `{}`", name.value),
-                )
-                .maybe_help(suggest(&name.value, names.iter().copied()))
-                .label("unknown platform"),
-            );
-        }
+        let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();
+        diagnostics.push(
+            Diagnostic::new(
+                Code::UnknownPlatform,
+                name.span,
+                format!("there is no platform `{}`", name.value),
+            )
+            .maybe_help(suggest(&name.value, names.iter().copied()))
+            .label("unknown platform"),
+        );
     }
     found
 }

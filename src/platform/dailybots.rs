@@ -1,0 +1,301 @@
+//! Daily Bots (RTVI): one function per request; the answer is a JSON object, or a stream that also steers the bot.
+//!
+//! Wire facts are from docs.dailybots.ai (guides/webhooks, api-reference/webhooks), the names of a request's fields
+//! from applications that ran against it. The hosted service has ended; the format is frozen.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Answer, BadRequest, DeclareKey, Decoded, Door, EncodeStream, Functions, Holds, Inbound, OwnFault,
+    Platform, Settings, Sketch, ToolSpec, dailybots_events, payload,
+};
+use crate::call::{Arguments, Call, Context, Outcome};
+
+const NAME: &str = "dailybots";
+
+/// The key of a route for what the bot is told before the result is there.
+const BEFORE: &str = "before";
+
+/// The key of a reply case for what the bot is told with the result.
+const EVENTS: &str = "events";
+
+/// The fields of a request that has an envelope; the last is the spelling of the messages inside a browser.
+const FUNCTION_NAME: &str = "function_name";
+const TOOL_CALL_ID: &str = "tool_call_id";
+const ARGUMENTS: [&str; 2] = ["arguments", "args"];
+
+const METHOD: &str = "method";
+
+/// Daily's hosted bots.
+#[derive(Debug)]
+pub(super) struct DailyBots;
+
+impl Platform for DailyBots {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn any_method(&self) -> bool {
+        true
+    }
+
+    /// The declaration goes to the language model's provider as it is; this is the rule of all of them.
+    fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
+        let fits = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+        if !name.is_empty() && name.len() <= 64 && name.chars().all(fits) {
+            Ok(())
+        } else {
+            Err("the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens")
+        }
+    }
+
+    fn own_keys(&self) -> &'static [&'static str] {
+        &[EVENTS]
+    }
+
+    fn route_keys(&self) -> &'static [&'static str] {
+        &[BEFORE]
+    }
+
+    fn stream_keys(&self) -> &'static [&'static str] {
+        &[BEFORE, EVENTS]
+    }
+
+    fn check_own(&self, _: &str, value: &Sketch) -> Vec<OwnFault> {
+        dailybots_events::check_all(value)
+    }
+
+    fn admit_own(&self, _: &str, value: Value) -> (Option<Value>, Vec<String>) {
+        dailybots_events::admit(value)
+    }
+
+    fn declare_keys(&self) -> &'static [DeclareKey] {
+        &[DeclareKey { key: METHOD, holds: Holds::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]) }]
+    }
+
+    /// A part of the body of `POST /v1/bots/start`. The headers that log the bot in are not known here.
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+        let webhooks: Map<String, Value> = tools
+            .iter()
+            .map(|tool| {
+                let method = tool.extra.get(METHOD).and_then(Value::as_str).unwrap_or("POST");
+                let url = format!("{}/{}", door.url, tool.name);
+                let webhook = json!({"url": url, "method": method, "streaming": tool.streaming});
+                (tool.name.to_owned(), webhook)
+            })
+            .collect();
+        let functions: Vec<Value> = tools
+            .iter()
+            .map(|tool| {
+                let mut function = Map::new();
+                function.insert("name".into(), tool.name.into());
+                if !tool.description.is_empty() {
+                    function.insert("description".into(), tool.description.into());
+                }
+                function.insert("parameters".into(), tool.parameters.clone());
+                json!({"type": "function", "function": function})
+            })
+            .collect();
+        Some(json!({
+            "webhook_tools": webhooks,
+            "config": [{"service": "llm", "options": [{"name": "tools", "value": functions}]}],
+        }))
+    }
+
+    fn decode(
+        &self,
+        inbound: &Inbound,
+        _: &Settings,
+        functions: &dyn Functions,
+    ) -> Result<Decoded, BadRequest> {
+        // A body is everything, the query then is nothing: a URL cannot change what a body says.
+        let (fields, raw) = if inbound.body.trim_ascii().is_empty() {
+            (payload::fields(&inbound.query), Value::Null)
+        } else {
+            let body = payload::object(&inbound.body)?;
+            (body.clone(), body)
+        };
+        let Request { function, id, arguments } = Request::read(inbound.function.as_deref(), fields)?;
+        let streams = functions.streams(&function);
+        let args = payload::arguments(Some(&arguments)).unwrap_or_else(payload::no_arguments);
+        let context = Context {
+            platform: NAME,
+            function: function.clone(),
+            id: id.as_ref().and_then(Value::as_str).filter(|id| !id.is_empty()).map(ToOwned::to_owned),
+            raw: Arc::new(raw),
+            ..Context::default()
+        };
+        if streams {
+            let arguments = match &args {
+                Arguments::Json(read) => read.clone(),
+                Arguments::Unreadable => arguments,
+            };
+            let call = Box::new(Call { args, context });
+            return Ok(Decoded::Stream(call, Box::new(Stream { function, id, arguments })));
+        }
+        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
+    }
+
+    /// What another status than 200 would do is not documented; as a result, the model can react to it.
+    fn refuse(&self, bad: &BadRequest) -> Answer {
+        Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
+    }
+
+    fn sample(&self, function: &str, args: &Value) -> Inbound {
+        payload::post(&json!({
+            FUNCTION_NAME: function,
+            TOOL_CALL_ID: "example-call",
+            ARGUMENTS[0]: args,
+        }))
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq)]
+struct Request {
+    function: String,
+    id: Option<Value>,
+    /// As the model gave them.
+    arguments: Value,
+}
+
+impl Request {
+    /// Reads the fields of a body or a query: an envelope with a name in it, or else the bare arguments of the
+    /// function that the URL names.
+    fn read(in_url: Option<&str>, mut fields: Value) -> Result<Self, BadRequest> {
+        let in_fields = match fields.get(FUNCTION_NAME) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) if name.is_empty() => None,
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(_) => return Err(BadRequest::new(format!("`{FUNCTION_NAME}` is not text"))),
+        };
+        let function = match (in_url.filter(|name| !name.is_empty()), &in_fields) {
+            (Some(in_url), Some(in_fields)) if in_url != in_fields => {
+                return Err(BadRequest::new("the request names another function than the URL"));
+            }
+            (Some(name), _) => name.to_owned(),
+            (None, Some(name)) => name.clone(),
+            (None, None) => return Err(BadRequest::new("it names no function")),
+        };
+        // Bare arguments may have such names themselves; what has an id as well is no bare arguments.
+        let given = |key: &str| fields.get(key).is_some();
+        let envelope = in_fields.is_some() || (given(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(given));
+        let mut id = None;
+        if envelope && let Some(fields) = fields.as_object_mut() {
+            fields.shift_remove(FUNCTION_NAME);
+            id = fields.shift_remove(TOOL_CALL_ID).filter(|id| !id.is_null());
+            for arguments in ARGUMENTS.into_iter().filter_map(|key| fields.shift_remove(key)) {
+                if !arguments.is_null() {
+                    return Ok(Self { function, id, arguments });
+                }
+            }
+        }
+        Ok(Self { function, id, arguments: fields })
+    }
+}
+
+/// The answer as server-sent events.
+#[derive(Debug)]
+struct Stream {
+    function: String,
+    id: Option<Value>,
+    arguments: Value,
+}
+
+impl EncodeStream for Stream {
+    fn content_type(&self) -> &'static str {
+        "text/event-stream"
+    }
+
+    fn begin(&mut self, mut own: Map<String, Value>) -> Bytes {
+        let mut out = String::new();
+        dailybots_events::push_all(&mut out, own.remove(BEFORE));
+        out.into()
+    }
+
+    fn end(&mut self, mut outcome: Outcome) -> Bytes {
+        let mut out = String::new();
+        dailybots_events::push_all(&mut out, outcome.reply.own.remove(EVENTS));
+        let (id, arguments) = (self.id.take(), self.arguments.take());
+        let result = payload::result_object(outcome);
+        dailybots_events::push_result(&mut out, &self.function, id, arguments, result);
+        dailybots_events::push_close(&mut out);
+        out.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_envelopes_or_bare_arguments() {
+        let request =
+            |id: Option<Value>, arguments: Value| Ok(Request { function: "f".into(), id, arguments });
+        let call = || Some(json!("call_1"));
+        for (url, fields, expected) in [
+            (
+                None,
+                json!({"function_name": "f", "tool_call_id": "call_1", "arguments": {"a": 1}}),
+                request(call(), json!({"a": 1})),
+            ),
+            (
+                Some("f"),
+                json!({"function_name": "f", "tool_call_id": "call_1", "args": {"a": 1}}),
+                request(call(), json!({"a": 1})),
+            ),
+            (
+                Some("f"),
+                json!({"tool_call_id": "call_1", "arguments": "{\"a\":1}"}),
+                request(call(), json!("{\"a\":1}")),
+            ),
+            (None, json!({"function_name": "f", "arguments": null}), request(None, json!({}))),
+            (
+                None,
+                json!({"function_name": "f", "tool_call_id": 7, "a": 1}),
+                request(Some(json!(7)), json!({"a": 1})),
+            ),
+            (Some("f"), json!({"city": "Lyon"}), request(None, json!({"city": "Lyon"}))),
+            (Some("f"), json!({"args": {"a": 1}}), request(None, json!({"args": {"a": 1}}))),
+            (Some("f"), json!({}), request(None, json!({}))),
+            (
+                Some("f"),
+                json!({"function_name": "g"}),
+                Err("the request names another function than the URL"),
+            ),
+            (Some("f"), json!({"function_name": 1}), Err("`function_name` is not text")),
+            (None, json!({"city": "Lyon"}), Err("it names no function")),
+            (Some(""), json!({"function_name": ""}), Err("it names no function")),
+        ] {
+            let read = Request::read(url, fields.clone()).map_err(|bad| bad.problem);
+            assert_eq!(read, expected.map_err(ToOwned::to_owned), "{url:?} {fields}");
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_with_the_result_also_when_nothing_else_is_told() {
+        let mut stream = Stream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
+        assert_eq!(stream.begin(Map::new()), "");
+        let reply = crate::call::Reply::text("Slow.");
+        let failure = Some(crate::call::FailureKind::Timeout);
+        let text = stream.end(Outcome { reply, failure });
+        let expected = "event: action\ndata: {\"service\":\"llm\",\"action\":\"function_result\",\"arguments\":[\
+            {\"name\":\"function_name\",\"value\":\"f\"},{\"name\":\"arguments\",\"value\":{\"a\":1}},\
+            {\"name\":\"result\",\"value\":{\"error\":\"Slow.\"}}]}\n\nevent: close\ndata: {}\n\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn function_names_follow_the_rule() {
+        let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
+        for name in ["a", "get-weather_2", "1a", &longest] {
+            assert!(DailyBots.check_function_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "*", "a.b", "né", &too_long] {
+            assert!(DailyBots.check_function_name(name).is_err(), "{name}");
+        }
+    }
+}

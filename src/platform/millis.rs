@@ -1,0 +1,351 @@
+//! Millis AI: one URL per function, its parameters at the top of the request beside what the platform adds.
+//!
+//! Wire facts are from docs.millis.ai (core-concepts/webhooks, the agent's configuration) and the types `Tool` and
+//! `AgentConfig` of npm's @millisai/web-sdk. Of the function webhook itself only the URL, the method and the headers
+//! are documented: where its values stand is assumed, so they are taken from wherever they can.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+use super::{
+    Answer, BadRequest, DeclareKey, Decoded, Door, Event, EventKind, Functions, Holds, Inbound, Platform,
+    Settings, ToolSpec, payload,
+};
+use crate::call::{Arguments, Call, Context};
+
+const NAME: &str = "millis";
+
+/// The platform's id of the conversation, beside the parameters unless the tool excludes it.
+const SESSION_ID: &str = "session_id";
+
+/// What a prefetch carries besides the session's metadata.
+const PREFETCH_FIELDS: [&str; 4] = [SESSION_ID, "agent_id", "from", "to"];
+
+/// Before the conversation: what the agent is to know of the caller.
+static PREFETCH: EventKind = EventKind { name: "prefetch", deadline: None, answered: true };
+
+/// After the conversation: what was said and what it cost.
+static SESSION_DATA: EventKind = EventKind { name: "session_data", deadline: None, answered: false };
+
+static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];
+
+/// The doors of the events, which the agent's configuration names. A route of that name stands before them.
+static DOORS: [(&str, &EventKind); 3] =
+    [(PREFETCH.name, &PREFETCH), (SESSION_DATA.name, &SESSION_DATA), ("end", &SESSION_DATA)];
+
+/// The keys of a tool that only the table's author can know.
+const TOOL_KEYS: &[DeclareKey] = &[
+    DeclareKey { key: "method", holds: Holds::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]) },
+    DeclareKey { key: "timeout", holds: Holds::Number },
+    DeclareKey { key: "messages", holds: Holds::Texts },
+    DeclareKey { key: "response_mode", holds: Holds::Word(&["strict", "flexible"]) },
+    DeclareKey { key: "run_after_call", holds: Holds::Flag },
+    DeclareKey { key: "execute_after_message", holds: Holds::Flag },
+    DeclareKey { key: "exclude_session_id", holds: Holds::Flag },
+];
+
+/// Millis agents.
+#[derive(Debug)]
+pub(super) struct Millis;
+
+impl Platform for Millis {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn any_method(&self) -> bool {
+        true
+    }
+
+    fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
+        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic());
+        if starts && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
+            Ok(())
+        } else {
+            Err("Millis takes letters, digits and underscores, and a letter first")
+        }
+    }
+
+    fn check_parameters(&self, schema: &Value) -> Vec<(String, String)> {
+        properties(schema)
+            .filter(|(_, parameter)| parameter_type(parameter).is_none())
+            .map(|(name, _)| (name.clone(), "Millis takes strings, numbers and booleans only".to_owned()))
+            .collect()
+    }
+
+    /// The model's parameters and the platform's own values stand side by side, under names that either may use.
+    fn trusted_context(&self) -> bool {
+        false
+    }
+
+    fn shows_forms(&self) -> bool {
+        true
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        &EVENTS
+    }
+
+    fn declare_keys(&self) -> &'static [DeclareKey] {
+        TOOL_KEYS
+    }
+
+    /// A part of an agent's configuration. The headers that log the agent in are not known here.
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+        let mut declared = Map::new();
+        let (forms, functions): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| tool.form);
+        declared.insert("tools".into(), functions.into_iter().map(|tool| webhook(tool, door)).collect());
+        if !forms.is_empty() {
+            declared.insert("millis_functions".into(), forms.into_iter().map(form).collect());
+        }
+        for (kind, key) in [(&PREFETCH, "extra_prompt_webhook"), (&SESSION_DATA, "session_data_webhook")] {
+            if door.events.contains(&kind.name) {
+                declared.insert(key.into(), format!("{}/{}", door.url, kind.name).into());
+            }
+        }
+        Some(Value::Object(declared))
+    }
+
+    fn decode(
+        &self,
+        inbound: &Inbound,
+        _: &Settings,
+        functions: &dyn Functions,
+    ) -> Result<Decoded, BadRequest> {
+        let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
+            return Err(BadRequest::new(
+                "the URL names no function: it is `/millis/` and the function's name",
+            ));
+        };
+        let (fields, raw) = fields(inbound)?;
+        let declared = functions.arguments(&function);
+        let mut context = Context {
+            platform: NAME,
+            conversation: payload::text_at(&fields, &[SESSION_ID]),
+            function,
+            raw: Arc::new(raw),
+            ..Context::default()
+        };
+        let event = DOORS.iter().find(|(door, _)| declared.is_none() && *door == context.function);
+        if let Some((_, kind)) = event {
+            return Ok(Decoded::Event(Box::new(self::event(kind, context, fields))));
+        }
+        // What nobody answers takes anything: it is refused for its name and nothing else.
+        let is_argument =
+            |key: &str| declared.as_ref().map_or(key != SESSION_ID, |arguments| arguments.contains(&key));
+        let (args, rest): (Map<String, Value>, Map<String, Value>) = fields
+            .as_object()
+            .cloned()
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|(key, _)| is_argument(key));
+        context.metadata = metadata(rest, &[SESSION_ID]);
+        Ok(Decoded::Calls(
+            vec![Call { args: Arguments::Json(args.into()), context }],
+            Box::new(payload::ResultObject),
+        ))
+    }
+
+    /// No form of an error is documented; as a result, the model can react to it.
+    fn refuse(&self, bad: &BadRequest) -> Answer {
+        Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
+    }
+
+    fn sample(&self, function: &str, args: &Value) -> Inbound {
+        let mut body = args.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.entry(SESSION_ID).or_insert_with(|| "example-session".into());
+        }
+        Inbound { function: Some(function.to_owned()), ..payload::post(&body) }
+    }
+}
+
+/// The values of a request, and its body. The content type may be missing or wrong, so the body itself says what it
+/// is; without one the query stands in its place.
+fn fields(inbound: &Inbound) -> Result<(Value, Value), BadRequest> {
+    let body = inbound.body.trim_ascii();
+    if body.is_empty() {
+        return Ok((payload::fields(&inbound.query), Value::Null));
+    }
+    let is_json = body.first().is_some_and(|first| b"{[\"".contains(first));
+    let fields = if !is_json && body.contains(&b'=') {
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+        payload::fields(&pairs)
+    } else {
+        payload::object(&inbound.body)?
+    };
+    Ok((fields.clone(), fields))
+}
+
+fn event(kind: &'static EventKind, context: Context, fields: Value) -> Event {
+    let metadata = if *kind == PREFETCH {
+        metadata(fields.as_object().cloned().unwrap_or_default(), &PREFETCH_FIELDS)
+    } else {
+        fields.get("metadata").cloned().unwrap_or_default()
+    };
+    let context = Context { function: kind.name.to_owned(), metadata, event: fields, ..context };
+    let call = Call { args: payload::no_arguments(), context };
+    Event { kind, call, neutral: Answer::json(&json!({})) }
+}
+
+/// What is left of the fields without those that are known; null when that is nothing.
+fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> Value {
+    fields.retain(|key, _| !known.contains(&key.as_str()));
+    if fields.is_empty() { Value::Null } else { Value::Object(fields) }
+}
+
+/// A function as an entry of `tools`.
+fn webhook(tool: &ToolSpec<'_>, door: &Door<'_>) -> Value {
+    let mut entry = Map::new();
+    entry.insert("name".into(), tool.name.into());
+    entry.insert("description".into(), tool.description.into());
+    entry.insert("webhook".into(), format!("{}/{}", door.url, tool.name).into());
+    entry.insert("method".into(), "POST".into());
+    entry.insert("header".into(), json!({"Content-Type": "application/json"}));
+    entry.insert("params".into(), parameters(tool.parameters).into());
+    entry.extend(tool.extra.clone());
+    Value::Object(entry)
+}
+
+/// A form as an entry of `millis_functions`.
+fn form(tool: &ToolSpec<'_>) -> Value {
+    json!({
+        "name": tool.name,
+        "description": tool.description,
+        "type": "web_form",
+        "data": {"param": parameters(tool.parameters).into_iter().next()},
+    })
+}
+
+/// Arguments as Millis lists them. What it has no key for is said in the description.
+fn parameters(schema: &Value) -> Vec<Value> {
+    let required = |name: &str| {
+        schema
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(|required| required.contains(&name.into()))
+    };
+    properties(schema)
+        .filter_map(|(name, parameter)| {
+            Some(json!({
+                "name": name,
+                "type": parameter_type(parameter)?,
+                "description": description(parameter),
+                "required": required(name),
+            }))
+        })
+        .collect()
+}
+
+fn description(parameter: &Value) -> String {
+    let described = parameter.get("description").and_then(Value::as_str).unwrap_or_default();
+    let Some(values) = parameter.get("enum").and_then(Value::as_array) else { return described.to_owned() };
+    let values: Vec<String> = values
+        .iter()
+        .map(|value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))
+        .collect();
+    format!("{described} One of: {}.", values.join(", ")).trim_start().to_owned()
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The type that Millis has for an argument, if it has one.
+fn parameter_type(parameter: &Value) -> Option<&'static str> {
+    let mut types = match parameter.get("type")? {
+        Value::String(only) => vec![only.as_str()],
+        // Null counts as absent, so it is no type of its own.
+        Value::Array(types) => {
+            types.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
+        }
+        _ => return None,
+    };
+    match (types.pop()?, types.is_empty()) {
+        ("string", true) => Some("string"),
+        ("number" | "integer", true) => Some("number"),
+        ("boolean", true) => Some("boolean"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::tests::{Known, calls};
+    use bytes::Bytes;
+
+    fn decode(function: &str, content_type: &'static str, body: &'static str) -> Result<Decoded, BadRequest> {
+        let mut inbound = Millis.sample(function, &json!({}));
+        inbound.headers.insert("content-type", content_type.parse().unwrap());
+        inbound.body = Bytes::from_static(body.as_bytes());
+        inbound.query = vec![("email".into(), "q@example.com".into())];
+        Millis.decode(&inbound, &Settings::default(), &Known(&["end"]))
+    }
+
+    #[test]
+    fn values_are_read_whatever_the_content_type_says() {
+        for (content_type, body, expected) in [
+            ("application/json", "{\"email\": \"a=b\"}", json!({"email": "a=b"})),
+            ("text/plain", " {\"email\": \"a\"}", json!({"email": "a"})),
+            ("application/json", "email=a%40b&tag=1&tag=2", json!({"email": "a@b", "tag": ["1", "2"]})),
+            ("application/x-www-form-urlencoded", "{}", json!({})),
+            ("application/json", " ", json!({"email": "q@example.com"})),
+        ] {
+            let (calls, _) = calls(decode("f", content_type, body));
+            assert_eq!(calls[0].args, Arguments::Json(expected), "{body}");
+        }
+        for body in ["[]", "[{\"a\": \"x=y\"}]", "hello", "{\"a\"=1}", "1"] {
+            let bad = decode("f", "application/json", body).unwrap_err();
+            assert_eq!(Millis.refuse(&bad).status, 200, "{body}");
+        }
+        assert!(decode("", "application/json", "{}").is_err());
+    }
+
+    #[test]
+    fn a_route_stands_before_the_event_of_its_name() {
+        let (calls, _) = calls(decode("end", "", "{\"session_id\": \"s\"}"));
+        assert_eq!(
+            (&*calls[0].context.function, calls[0].context.conversation.as_deref()),
+            ("end", Some("s"))
+        );
+        for (door, name) in [("session_data", "session_data"), ("prefetch", "prefetch")] {
+            let decoded = decode(door, "", "{\"session_id\": \"s\"}");
+            let Ok(Decoded::Event(event)) = decoded else { panic!("{door}: {decoded:?}") };
+            assert_eq!(event.kind.name, name);
+        }
+        assert!(Millis.events().iter().all(|kind| DOORS.iter().any(|(_, known)| *known == kind)));
+    }
+
+    #[test]
+    fn only_flat_parameters_are_taken() {
+        let schema = json!({"type": "object", "properties": {
+            "text": {"type": "string"},
+            "count": {"type": "integer"},
+            "price": {"type": ["number", "null"]},
+            "yes": {"type": "boolean"},
+            "list": {"type": "array"},
+            "object": {"type": "object"},
+            "either": {"type": ["string", "number"]},
+            "any": {},
+        }});
+        let faults = Millis.check_parameters(&schema);
+        let names: Vec<&str> = faults.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["list", "object", "either", "any"]);
+        let types: Vec<Value> =
+            parameters(&schema).into_iter().map(|mut parameter| parameter["type"].take()).collect();
+        assert_eq!(types, ["string", "number", "number", "boolean"]);
+    }
+
+    #[test]
+    fn function_names_follow_the_rule() {
+        for name in ["a", "getUserInfo", "get_2"] {
+            assert!(Millis.check_function_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "_a", "1a", "get-weather", "né"] {
+            assert!(Millis.check_function_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What a value that only one platform understands may look like, as a table can say it, and how it is held against it.
+
+use serde_json::Value;
+
+use super::{OwnFault, Sketch, Step};
+use crate::diagnostic::{Code, Severity, list, suggest};
+
+/// One way to write a value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    shape: Shape,
+    /// Whether the platform's published schema has it; else it is known from SignalWire's SDK only.
+    published: bool,
+}
+
+/// A form of the published schema, or a part of a form that is already marked.
+pub(super) const fn strict(shape: Shape) -> Form {
+    Form { shape, published: true }
+}
+
+/// A form that only the SDK has.
+pub(super) const fn loose(shape: Shape) -> Form {
+    Form { shape, published: false }
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    /// Only `true`.
+    True,
+    /// `true` or `false`.
+    Bool,
+    /// Any text.
+    Text,
+    /// This text.
+    Word(&'static str),
+    /// A text such as `5m` or `1:30`.
+    Time,
+    /// A whole number from … to ….
+    Whole(i64, i64),
+    /// A number.
+    Number,
+    /// An object with any keys.
+    Object,
+    /// An object with these keys.
+    Fields(&'static [Field]),
+    /// A list of items that each have one of these forms.
+    List(&'static [Form]),
+}
+
+/// A key of an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    key: &'static str,
+    required: bool,
+    forms: &'static [Form],
+}
+
+/// A key that must be there.
+pub(super) const fn required(key: &'static str, forms: &'static [Form]) -> Field {
+    Field { key, required: true, forms }
+}
+
+/// A key that may be left out.
+pub(super) const fn optional(key: &'static str, forms: &'static [Form]) -> Field {
+    Field { key, required: false, forms }
+}
+
+/// A fault or note about an action.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// As the table's author is told.
+    pub(super) own: OwnFault,
+    /// As a record is told, where the message quotes a name that an upstream or a caller may have written.
+    pub(super) unnamed: Option<String>,
+}
+
+impl Fault {
+    /// A fault whose message names only what our own table names.
+    pub(super) fn new(code: Code, path: &[Step], message: impl Into<String>) -> Self {
+        Self {
+            own: OwnFault { code, path: path.to_vec(), message: message.into(), help: None },
+            unnamed: None,
+        }
+    }
+
+    /// With what to write.
+    #[must_use]
+    pub(super) fn help(mut self, help: Option<String>) -> Self {
+        self.own.help = help;
+        self
+    }
+
+    /// With words that do not quote.
+    #[must_use]
+    pub(super) fn unnamed(mut self, unnamed: impl Into<String>) -> Self {
+        self.unnamed = Some(unnamed.into());
+        self
+    }
+
+    /// Whether the platform would take the value all the same.
+    pub(super) fn is_note(&self) -> bool {
+        self.own.code.severity() != Severity::Error
+    }
+}
+
+/// Holds a value against its forms and takes the form with the fewest faults. `what` names the value in messages.
+pub(super) fn check(forms: &'static [Form], value: &Sketch, what: &str, path: &[Step]) -> Vec<Fault> {
+    let mut best: Option<(bool, Vec<Fault>)> = None;
+    for form in forms {
+        let Some(mut faults) = fit(form.shape, value, what, path) else { continue };
+        if !form.published {
+            faults.insert(0, sdk_only(forms, what, path));
+        }
+        let refused = faults.iter().any(|fault| !fault.is_note());
+        let better = best.as_ref().is_none_or(|(best_refused, best)| match (refused, best_refused) {
+            (false, true) => true,
+            (false, false) => faults.len() < best.len(),
+            (true, _) => false,
+        });
+        if better {
+            best = Some((refused, faults));
+        }
+    }
+    match best {
+        // Of a form that is refused anyway it does not help to know where it comes from.
+        Some((true, mut faults)) => {
+            faults.retain(|fault| !fault.is_note());
+            faults
+        }
+        Some((false, faults)) => faults,
+        None => vec![
+            Fault::new(Code::InvalidAction, path, format!("{what} must be {}", describe(forms)))
+                .help(mend(forms, value)),
+        ],
+    }
+}
+
+/// The note about a value that the published schema does not have.
+fn sdk_only(forms: &[Form], what: &str, path: &[Step]) -> Fault {
+    let subject = if forms.iter().any(|form| form.published) {
+        format!("this form of {what}")
+    } else {
+        what.to_owned()
+    };
+    Fault::new(
+        Code::SdkOnlyAction,
+        path,
+        format!("{subject} is known from SignalWire's SDK, but not from its published schema"),
+    )
+    .help(Some("it is sent as it is; try it on a test call first".into()))
+}
+
+/// The faults inside a value of this shape; `None` when the value is not of this shape at all.
+fn fit(shape: Shape, value: &Sketch, what: &str, path: &[Step]) -> Option<Vec<Fault>> {
+    match (shape, value) {
+        (Shape::Fields(fields), Sketch::Object(entries)) => Some(check_fields(fields, entries, what, path)),
+        (Shape::List(forms), Sketch::List(items)) => {
+            let what = format!("an item of {what}");
+            let check = |(index, item)| check(forms, item, &what, &below(path, Step::Index(index)));
+            Some(items.iter().enumerate().flat_map(check).collect())
+        }
+        (_, Sketch::Any) | (Shape::Object, Sketch::Object(_)) => Some(Vec::new()),
+        (Shape::Text | Shape::Word(_) | Shape::Time, Sketch::Text) => Some(Vec::new()),
+        (_, Sketch::Known(value)) => fits(shape, value).then(Vec::new),
+        _ => None,
+    }
+}
+
+/// Whether a plain value has the shape.
+fn fits(shape: Shape, value: &Value) -> bool {
+    match shape {
+        Shape::True => *value == Value::Bool(true),
+        Shape::Bool => value.is_boolean(),
+        Shape::Text => value.is_string(),
+        Shape::Word(word) => value == word,
+        Shape::Time => value.as_str().is_some_and(is_time),
+        Shape::Whole(least, most) => whole(value).is_some_and(|number| (least..=most).contains(&number)),
+        Shape::Number => value.is_number(),
+        Shape::Object | Shape::Fields(_) | Shape::List(_) => false,
+    }
+}
+
+/// Whether a text begins as a time does. How the engine reads the rest is not published.
+fn is_time(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || ": .".contains(character))
+}
+
+/// A whole number, also when it is written as `5.0`.
+fn whole(value: &Value) -> Option<i64> {
+    // Up to 2^53 every whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)
+            .map(|number| number as i64)
+    })
+}
+
+fn check_fields(
+    fields: &'static [Field],
+    entries: &[(String, Sketch)],
+    what: &str,
+    path: &[Step],
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (key, value) in entries {
+        let path = below(path, Step::Key(key.clone()));
+        match fields.iter().find(|field| field.key == key) {
+            Some(field) => faults.extend(check(field.forms, value, &format!("`{key}` in {what}"), &path)),
+            None => faults.push(
+                Fault::new(Code::InvalidAction, &path, format!("`{key}` is not a key of {what}"))
+                    .unnamed(format!("{what} has a key that it does not take"))
+                    .help(suggest(key, fields.iter().map(|field| field.key))),
+            ),
+        }
+    }
+    for field in fields.iter().filter(|field| field.required) {
+        if entries.iter().all(|(key, _)| key != field.key) {
+            faults.push(Fault::new(
+                Code::InvalidAction,
+                path,
+                format!("{what} needs the key `{}`", field.key),
+            ));
+        }
+    }
+    faults
+}
+
+/// The forms in words: "text or an object with `dest`".
+fn describe(forms: &[Form]) -> String {
+    let mut words: Vec<String> = forms.iter().map(|form| form.shape.describe()).collect();
+    words.dedup();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+impl Shape {
+    fn describe(self) -> String {
+        match self {
+            Self::True => "`true`".into(),
+            Self::Bool => "true or false".into(),
+            Self::Text => "text".into(),
+            Self::Word(word) => format!("`\"{word}\"`"),
+            Self::Time => "a time such as `\"5m\"`".into(),
+            Self::Whole(i64::MIN, i64::MAX) => "a whole number".into(),
+            Self::Whole(least, i64::MAX) => format!("a whole number, {least} or more"),
+            Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Number => "a number".into(),
+            Self::Object => "an object".into(),
+            Self::Fields([]) => "an empty object".into(),
+            Self::Fields(fields) => {
+                let needed: Vec<_> =
+                    fields.iter().filter(|field| field.required).map(|field| field.key).collect();
+                if needed.is_empty() {
+                    "an object".into()
+                } else {
+                    format!("an object with {}", list(&needed))
+                }
+            }
+            Self::List(_) => "a list".into(),
+        }
+    }
+}
+
+/// What to write instead of a text where no text fits.
+fn mend(forms: &[Form], value: &Sketch) -> Option<String> {
+    match value {
+        Sketch::Text => Some(
+            "a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`".into(),
+        ),
+        Sketch::Known(Value::String(text)) => {
+            let plain: Value = serde_json::from_str(text).ok()?;
+            forms.iter().any(|form| fits(form.shape, &plain)).then(|| "write it without the quotes".into())
+        }
+        _ => None,
+    }
+}
+
+/// The path one step further down.
+pub(super) fn below(path: &[Step], step: Step) -> Vec<Step> {
+    path.iter().cloned().chain([step]).collect()
+}
