@@ -63,6 +63,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         None => "off".to_owned(),
     };
     let (revision, routes) = (plan.revision.clone(), plan.routes.len());
+    let tls = plan.server.tls.is_some();
     let live = Arc::new(Live::new(plan));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -76,7 +77,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
             let _ = ask.try_send(());
         }
     });
-    tracing::info!(%listen, admin = %admin_address, %revision, routes, "ready");
+    tracing::info!(%listen, admin = %admin_address, %revision, routes, tls, "ready");
     let shutdown = async {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -93,6 +93,10 @@ codes! {
     SecretPlace = "secret-place", Error;
     /// A secret that is not spelled as one.
     SecretSyntax = "secret-syntax", Error;
+    /// The file of a certificate or key that cannot be read or used.
+    TlsFile = "tls-file", Error;
+    /// A certificate and a key that do not belong together.
+    TlsPair = "tls-pair", Error;
     /// A base URL that cannot be used.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.

@@ -1,3 +1,6 @@
 //! Tests from outside.
 
 mod platforms;
+#[allow(dead_code, reason = "each test needs its own part of it")]
+mod support;
+mod tls;

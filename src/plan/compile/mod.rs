@@ -2,6 +2,7 @@
 //! value that cannot be wrong, or pushes a diagnostic; nothing stops at the first.
 
 mod arguments;
+mod door;
 mod events;
 mod reply;
 mod request;
@@ -103,8 +104,12 @@ pub(crate) fn compile(
         return None;
     }
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
+    let server = server?;
+    // The same table with another certificate is another plan.
+    let certificate = server.tls.as_ref().map(|tls| hex::encode(tls.fingerprint)).unwrap_or_default();
+    let identity = format!("{revision} {certificate}");
     Some(Plan {
-        server: server?,
+        server,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
         events,
         platforms,
@@ -114,7 +119,7 @@ pub(crate) fn compile(
             .filter_map(|known| known.upstream.as_ref())
             .map(|upstream| Arc::clone(&upstream.target))
             .collect(),
-        identity: masks.fingerprint(&revision),
+        identity: masks.fingerprint(&identity),
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),

@@ -1,0 +1,6 @@
+//! What tests from outside share: a recording upstream, the built binary as a running proxy, and an HTTP client.
+
+pub(crate) mod client;
+pub(crate) mod folder;
+pub(crate) mod proxy;
+pub(crate) mod upstream;

@@ -1,0 +1,152 @@
+//! The built binary: as a running proxy on ports of its own, and as a command that ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+
+use super::client::{Answer, Client, request};
+use super::folder::Folder;
+use super::upstream::Upstream;
+
+/// How long anything is waited for before a test gives up.
+pub(crate) const GUARD: Duration = Duration::from_secs(10);
+
+/// The binary in a folder with an environment of its own.
+pub(crate) fn jackfield(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+    command.current_dir(folder).env_clear();
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) async fn run(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// A running proxy. It ends with the test.
+pub(crate) struct Proxy {
+    pub(crate) folder: Folder,
+    pub(crate) listen: SocketAddr,
+    /// The admin door, if the table has one.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) client: Client,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// Serves a table.
+    pub(crate) async fn start(table: &str) -> Self {
+        Self::with(&[("routes.toml", table)], &[]).await
+    }
+
+    /// Serves a table without `[server]`, on free ports, with the address of `upstream` for each `UPSTREAM` in it.
+    pub(crate) async fn over(upstream: &Upstream, table: &str) -> Self {
+        let table = table.replace("UPSTREAM", &upstream.address.to_string());
+        let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        Self::start(&format!("{doors}{table}")).await
+    }
+
+    /// Serves `routes.toml` among these files, with these environment variables.
+    pub(crate) async fn with(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+        let folder = Folder::with(files);
+        let mut command = jackfield(folder.path());
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut proxy = Self { folder, listen: unknown, admin: None, client: Client::new(), child, log };
+        let ready = proxy.logged("listen=").await;
+        let field = |name: &str| ready.split(' ').find_map(|word| word.strip_prefix(name));
+        proxy.listen = field("listen=").unwrap().parse().unwrap();
+        proxy.admin = field("admin=").unwrap().parse().ok();
+        proxy
+    }
+
+    /// Everything that was logged until now.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// The first line of the log that holds `text`, waited for.
+    pub(crate) async fn logged(&mut self, text: &str) -> String {
+        let started = Instant::now();
+        loop {
+            if let Some(line) = self.log.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended with {status} before it logged `{text}`:\n{}", self.log());
+            }
+            assert!(started.elapsed() < GUARD, "never logged `{text}`:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    /// Posts JSON to the platforms' door.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[], body.to_string()).await
+    }
+
+    /// Sends a request to the platforms' door.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        self.client.send(request(method, &self.url(path), headers, body)).await
+    }
+
+    /// Asks the admin door.
+    pub(crate) async fn ask_admin(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let url = format!("http://{}{path}", self.admin.expect("the table has no admin door"));
+        self.client.send(request(Method::GET, &url, headers, Bytes::new())).await
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < GUARD, "does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
