@@ -13,6 +13,7 @@ pub mod replies;
 pub mod request;
 pub mod route;
 pub(crate) mod template;
+mod xml;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

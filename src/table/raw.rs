@@ -226,7 +226,7 @@ toml_table! {
 toml_table! {
     /// `[routes.x.response]`
     RawResponse {
-        /// `json` or `text`, whatever the upstream's content type says.
+        /// `json`, `text` or `xml`, whatever the upstream's content type says.
         format: String,
     }
 }

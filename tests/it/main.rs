@@ -4,3 +4,4 @@ mod platforms;
 #[allow(dead_code, reason = "each test needs its own part of it")]
 mod support;
 mod tls;
+mod xml;
