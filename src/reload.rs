@@ -208,6 +208,19 @@ impl Reloader {
             tracing::warn!(%keys, "these keys take effect at the next start only: {keys}");
         }
         self.live.swap(plan);
+        tell_tls(&running, &self.live.plan());
+    }
+}
+
+/// Says what a reload means for TLS at the platforms' door, if anything.
+fn tell_tls(before: &Plan, now: &Plan) {
+    match (&before.server.tls, &now.server.tls) {
+        (Some(old), Some(new)) if old != new => {
+            tracing::info!("new connections get the new certificate, open ones go on with the old");
+        }
+        (None, Some(_)) => tracing::info!("new connections are secured by TLS, open ones go on plain"),
+        (Some(_), None) => tracing::warn!("new connections are plain, open ones stay secured by TLS"),
+        _ => {}
     }
 }
 

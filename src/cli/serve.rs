@@ -65,6 +65,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         None => "off".to_owned(),
     };
     let (revision, routes) = (plan.revision.clone(), plan.routes.len());
+    let tls = plan.server.tls.is_some();
     let live = Arc::new(Live::new(plan));
     let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
@@ -78,7 +79,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
             let _ = ask.try_send(());
         }
     });
-    tracing::info!(%listen, admin = %admin_address, %revision, routes, "ready");
+    tracing::info!(%listen, admin = %admin_address, %revision, routes, tls, "ready");
     let (close, closing) = oneshot::channel();
     let impatience = async {
         told.recv().await;

@@ -129,6 +129,8 @@ codes! {
     UnknownTemplateFile = "unknown-template-file", Error;
     /// A template file whose result could never be valid JSON.
     TemplateJson = "template-json", Error;
+    /// A template file whose result could never be well-formed XML.
+    TemplateXml = "template-xml", Error;
     /// A JSONPath that cannot be parsed.
     JsonpathSyntax = "jsonpath-syntax", Error;
     /// A JSONPath that would be answered wrongly.

@@ -8,10 +8,12 @@ pub(crate) mod compile;
 pub mod extraction;
 mod json_template;
 pub mod jsonpath;
+pub mod network;
 pub mod replies;
 pub mod request;
 pub mod route;
 pub(crate) mod template;
+mod xml;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use url::Url;
 
 use crate::call::{FailureKind, Guard};
@@ -26,6 +29,7 @@ use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth}
 use crate::secret::Masks;
 use crate::upstream::Target;
 
+use network::Network;
 pub use route::Route;
 use template::TextSink;
 pub use template::{Brought, Reading, RenderError, Scope, Template};
@@ -70,6 +74,25 @@ pub struct Server {
     pub public_url: Option<Url>,
     /// The largest body a platform may send, in bytes.
     pub max_body: usize,
+    /// What new connections to the platforms' door are secured with; `None`: they are plain.
+    pub tls: Option<Tls>,
+    /// The proxies that are believed when they say for whom they call.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// The certificate and key of the platforms' door.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// What a handshake needs.
+    pub config: Arc<ServerConfig>,
+    /// A hash of the certificate and the key, to tell whether they changed.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
 }
 
 /// How changed files are noticed.
@@ -137,7 +160,8 @@ impl Plan {
 
     /// The address at which `platform` reaches this proxy, without a slash at its end.
     pub fn door_url(&self, platform: &str) -> String {
-        let listen = || format!("http://{}", self.server.listen);
+        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+        let listen = || format!("{scheme}://{}", self.server.listen);
         let base = self
             .server
             .public_url

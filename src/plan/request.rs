@@ -14,7 +14,9 @@ use crate::upstream::auth::Auth;
 use crate::upstream::{Request, Target};
 
 use super::json_template::JsonTemplate;
-use super::template::{HeaderSink, JsonSink, PathSink, RenderError, Scope, Template, as_text, encode_query};
+use super::template::{
+    HeaderSink, JsonSink, PathSink, RenderError, Scope, Template, XmlSink, as_text, encode_query,
+};
 
 /// An upstream, compiled.
 #[derive(Debug)]
@@ -63,6 +65,11 @@ pub(crate) enum BodyTemplate {
     Form(Vec<(String, Parameter)>),
     /// A template file that makes JSON.
     JsonFile {
+        template: Template,
+        content_type: HeaderValue,
+    },
+    /// A template file that makes XML.
+    XmlFile {
         template: Template,
         content_type: HeaderValue,
     },
@@ -249,6 +256,12 @@ impl BodyTemplate {
                 let mut sink = JsonSink::new(Guard::default());
                 template.render(scope, &mut sink).map_err(in_part("body_file"))?;
                 let body = sink.into_json().map_err(in_part("body_file"))?.to_string();
+                Ok((Some(content_type.clone()), Some(body.into())))
+            }
+            Self::XmlFile { template, content_type } => {
+                let mut sink = XmlSink::default();
+                template.render(scope, &mut sink).map_err(in_part("body_file"))?;
+                let body = sink.into_xml().map_err(in_part("body_file"))?;
                 Ok((Some(content_type.clone()), Some(body.into())))
             }
             Self::TextFile { template, content_type } => {

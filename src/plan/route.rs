@@ -15,7 +15,7 @@ use super::extraction::{Extraction, Values};
 use super::json_template::JsonTemplate;
 use super::replies::{Replies, When};
 use super::request::RequestTemplate;
-use super::{Brought, FailureTexts, Reading, RenderError, Scope};
+use super::{Brought, FailureTexts, Reading, RenderError, Scope, xml};
 
 /// How one function is answered, compiled.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub enum Format {
     Json,
     /// As text.
     Text,
+    /// As XML, which becomes a tree of JSON.
+    Xml,
 }
 
 /// Why a reply cannot be used.
@@ -207,7 +209,7 @@ impl Route {
     }
 }
 
-/// A body as JSON or as text, by its content type unless the table says otherwise.
+/// A body as JSON, as XML or as text, by its content type unless the table says otherwise.
 fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) -> Result<Value, String> {
     let kind =
         content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -218,12 +220,19 @@ fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) ->
         })
     };
     let is_json = kind.ends_with("/json") || kind.ends_with("+json");
+    let xml = || {
+        let decoded = xml::decode(body, content_type).map_err(|problem| format!("the body {problem}"))?;
+        xml::parse(&decoded).map_err(|error| format!("the body is not well-formed XML: {error}"))
+    };
+    let is_xml = kind.ends_with("/xml") || kind.ends_with("+xml");
     match format {
         Some(Format::Text) => Ok(text()),
         // Many APIs answer 201 or 204 with nothing at all.
         _ if body.is_empty() => Ok(Value::Null),
         Some(Format::Json) => json(),
+        Some(Format::Xml) => xml(),
         None if is_json => json(),
+        None if is_xml => xml(),
         // Without a content type, what can be read as JSON is JSON.
         None if kind.is_empty() => Ok(json().unwrap_or_else(|_| text())),
         None => Ok(text()),
@@ -247,6 +256,18 @@ mod tests {
             ("1", Some("application/json"), Some(Format::Text), Ok(json!("1"))),
             ("", Some("application/json"), None, Ok(json!(null))),
             ("", None, None, Ok(json!(null))),
+            ("<a>1</a>", Some("text/xml; charset=utf-8"), None, Ok(json!({"a": "1"}))),
+            ("<a>1</a>", Some("application/soap+xml"), None, Ok(json!({"a": "1"}))),
+            ("<a>1</a>", Some("text/html"), Some(Format::Xml), Ok(json!({"a": "1"}))),
+            ("<a>1</a>", Some("text/xml"), Some(Format::Text), Ok(json!("<a>1</a>"))),
+            ("<a>1</a>", None, None, Ok(json!("<a>1</a>"))),
+            ("", Some("text/xml"), None, Ok(json!(null))),
+            (
+                "<a>",
+                Some("text/xml"),
+                None,
+                Err("the body is not well-formed XML: an element is not closed (line 1, column 4)".to_owned()),
+            ),
             (
                 "<html>",
                 Some("application/json"),

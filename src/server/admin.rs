@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +14,7 @@ use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 
 use super::App;
+use super::client::{Peer, client};
 
 /// The paths of the admin door; all but the two for probes need the login.
 pub(super) fn router(app: App) -> Router {
@@ -29,7 +30,12 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn log_in(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn log_in(
+    State(app): State<App>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     let plan = app.live.plan();
     let Some(auth) = &plan.server.admin_auth else { return next.run(request).await };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -42,7 +48,8 @@ async fn log_in(State(app): State<App>, request: Request, next: Next) -> Respons
     }) {
         Ok(()) => next.run(request).await,
         Err(bad) => {
-            tracing::warn!("failed login at the admin door: {bad}");
+            let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
+            tracing::warn!(%client, "failed login at the admin door: {bad}");
             let mut response =
                 (StatusCode::UNAUTHORIZED, Json(json!({"error": "the login is missing or wrong"})))
                     .into_response();

@@ -1,11 +1,12 @@
 //! The platforms' door: login, read, decode, answer, encode.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use crate::platform::auth::Login;
 use crate::platform::{Answer, Decoded, EncodeStream, Inbound, Platform};
 
 use super::App;
+use super::client::{Peer, client};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +91,7 @@ fn response(answer: Answer) -> Response {
     response
 }
 
-async fn door(State(app): State<App>, request: Request) -> Response {
+async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
     // Decoded here and not by the router, which would answer by itself, and not as the platform asks, what is not
     // UTF-8. Such a name is a function that no route answers.
     let mut segments = request
@@ -101,19 +103,27 @@ async fn door(State(app): State<App>, request: Request) -> Response {
     let name = segments.next().unwrap_or_default();
     let function = segments.next().filter(|function| !function.is_empty());
     let method = request.method().clone();
-    match turn(app, &name, function, request).await {
+    let plan = app.live.plan();
+    let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
+    match turn(app, plan, client, &name, function, request).await {
         Ok(response) => response,
         Err(refusal) => {
-            tracing::warn!(platform = %name.escape_debug(), %method, "turned away: {refusal:?}");
+            tracing::warn!(platform = %name.escape_debug(), %method, %client, "turned away: {refusal:?}");
             refusal.into_response()
         }
     }
 }
 
 /// One request from its head to its answer.
-async fn turn(app: App, name: &str, function: Option<String>, request: Request) -> Result<Response, Refusal> {
+async fn turn(
+    app: App,
+    plan: Arc<Plan>,
+    client: IpAddr,
+    name: &str,
+    function: Option<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let arrived = Instant::now();
-    let plan = app.live.plan();
     let served = plan.served(name).ok_or(Refusal::NotServed)?;
     if !served.platform.any_method() && request.method() != Method::POST {
         return Err(Refusal::WrongMethod);
@@ -122,11 +132,11 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
     let (head, body) = request.into_parts();
     // A login that needs no body is checked before one is read.
     if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
-        log_in(served, &head, &[], received_at)?;
+        log_in(served, client, &head, &[], received_at)?;
     }
     let body = read(body, &head.headers, plan.server.max_body).await?;
     if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
-        log_in(served, &head, &body, received_at)?;
+        log_in(served, client, &head, &body, received_at)?;
     }
     let query = head.uri.query().unwrap_or_default();
     let inbound = Inbound {
@@ -141,7 +151,7 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
     let functions = FunctionsFor::new(&plan, platform.name());
     let task = |mut call: Call, budget: Duration| {
         call.context.headers = shown_headers(served, &inbound.headers);
-        Task { app: app.clone(), plan: Arc::clone(&plan), platform, call, deadline: arrived + budget }
+        Task { app: app.clone(), plan: Arc::clone(&plan), platform, client, call, deadline: arrived + budget }
     };
     match platform.decode(&inbound, &served.settings, &functions) {
         Ok(Decoded::Calls(calls, encoder)) => {
@@ -158,21 +168,27 @@ async fn turn(app: App, name: &str, function: Option<String>, request: Request) 
         }
         Ok(Decoded::Answer(answer)) => Ok(response(answer)),
         Ok(Decoded::Denied(bad)) => {
-            tracing::warn!(platform = name, "failed login: {bad}");
+            tracing::warn!(platform = name, %client, "failed login: {bad}");
             Err(Refusal::BadLogin(None))
         }
         Err(bad) => {
-            tracing::warn!(platform = name, "unreadable request: {bad}");
+            tracing::warn!(platform = name, %client, "unreadable request: {bad}");
             Ok(response(platform.refuse(&bad)))
         }
     }
 }
 
-fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
+fn log_in(
+    served: &Served,
+    client: IpAddr,
+    head: &Parts,
+    body: &[u8],
+    received_at: i64,
+) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     auth.verify(&Login { headers: &head.headers, target, body, received_at }).map_err(|bad| {
-        tracing::warn!(platform = served.platform.name(), "failed login: {bad}");
+        tracing::warn!(platform = served.platform.name(), %client, "failed login: {bad}");
         Refusal::BadLogin(auth.challenge())
     })
 }
@@ -254,6 +270,8 @@ struct Task {
     app: App,
     plan: Arc<Plan>,
     platform: &'static dyn Platform,
+    /// The address of who really calls.
+    client: IpAddr,
     call: Call,
     deadline: Instant,
 }
@@ -276,7 +294,7 @@ impl Task {
     /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
     /// only.
     async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
-        let Self { app, plan, platform, call, deadline } = self;
+        let Self { app, plan, platform, client, call, deadline } = self;
         let named = Context {
             platform: call.context.platform,
             function: call.context.function.clone(),
@@ -292,7 +310,7 @@ impl Task {
             };
             let transport = &*app.transport;
             let means = Means { plan: &plan, platform, transport, deadline, now: &now, announce: &announce };
-            let outcome = finish(flow::answer(call, route.as_deref(), means).await);
+            let outcome = finish(flow::answer(call, route.as_deref(), means).await, client);
             drop(app.in_flight);
             outcome
         });
@@ -300,14 +318,14 @@ impl Task {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::error!("a call panicked: {error}");
-                finish(Record::panicked(Call { args: Arguments::Unreadable, context: named }))
+                finish(Record::panicked(Call { args: Arguments::Unreadable, context: named }), client)
             }
         }
     }
 }
 
 /// Logs a call, once, and gives its outcome.
-fn finish(record: Record) -> Outcome {
+fn finish(record: Record, client: IpAddr) -> Outcome {
     let platform = record.call.context.platform;
     let function = record.call.context.function.escape_debug();
     let conversation = record.call.context.conversation.as_deref().unwrap_or_default().escape_debug();
@@ -316,13 +334,13 @@ fn finish(record: Record) -> Outcome {
     let case = record.case.map(|case| case + 1);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, case, ms, upstream_ms, outcome = %"answered",
+            %platform, %function, %conversation, %client, case, ms, upstream_ms, outcome = %"answered",
             "{function}: answered in {ms} ms"
         ),
         Some(error) => {
             let outcome = error.kind();
             tracing::warn!(
-                %platform, %function, %conversation, case, ms, upstream_ms, %outcome,
+                %platform, %function, %conversation, %client, case, ms, upstream_ms, %outcome,
                 "{function}: {outcome} after {ms} ms: {}", shown(&error.to_string())
             );
         }

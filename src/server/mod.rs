@@ -1,7 +1,9 @@
-//! The doors: the platforms' door and the admin door, over HTTP/1.1, until they are told to close.
+//! The doors: the platforms' door and the admin door, over HTTP/1.1, until they are told to close. The platforms'
+//! door may be secured by TLS; the admin door is plain.
 
 mod admin;
 mod calls;
+mod client;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,15 +19,25 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::live::Live;
 use crate::plan::Plan;
 use crate::upstream::http::HttpTransport;
 
+use client::Peer;
+
 /// How long a connection may take to send the head of a request, and stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What both doors share.
 #[derive(Clone)]
@@ -61,10 +73,12 @@ pub async fn serve(
     let opened = live.plan();
     let app = App { live: Arc::clone(&live), transport, opened, started_at: Timestamp::now(), in_flight };
     let graceful = GracefulShutdown::new();
-    let door = accept(&listener, calls::router(app.clone()), &graceful);
+    // Asked anew for each connection, so that a reload holds for the next one.
+    let tls = || live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+    let door = accept(&listener, calls::router(app.clone()), tls, &graceful);
     let admin_door = async {
         match &admin {
-            Some(listener) => accept(listener, admin::router(app.clone()), &graceful).await,
+            Some(listener) => accept(listener, admin::router(app.clone()), || None, &graceful).await,
             None => std::future::pending().await,
         }
     };
@@ -87,15 +101,31 @@ pub async fn serve(
     }
 }
 
-/// Accepts connections for ever.
-async fn accept(listener: &TcpListener, router: Router, graceful: &GracefulShutdown) {
+/// Accepts connections for ever; `tls` says what the next one is secured with.
+async fn accept(
+    listener: &TcpListener,
+    router: Router,
+    tls: impl Fn() -> Option<Arc<ServerConfig>>,
+    graceful: &GracefulShutdown,
+) {
     let mut builder = http1::Builder::new();
     // Without a timer a half-sent head would hold its connection for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // On tasks of their own, so that none holds up the others; they end with this loop.
+    let mut handshakes = JoinSet::new();
     let mut is_full = false;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(shaken) = handshakes.join_next() => {
+                if let Ok(Some((stream, door))) = shaken {
+                    serve_connection(stream, &builder, door, graceful);
+                }
+                continue;
+            }
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_lost(&error) => continue,
             Err(error) => {
                 // Said once, not with each try.
@@ -109,8 +139,39 @@ async fn accept(listener: &TcpListener, router: Router, graceful: &GracefulShutd
             }
         };
         is_full = false;
-        serve_connection(stream, &builder, router.clone(), graceful);
+        // An answer is one small write; waiting to fill a packet would only delay it.
+        let _ = stream.set_nodelay(true);
+        let door = Door { router: router.clone(), peer: Peer(peer) };
+        match tls() {
+            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, door))),
+            None => serve_connection(stream, &builder, door, graceful),
+        }
     }
+}
+
+/// A TLS handshake; `None` when it comes to nothing, which has been logged.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    door: Door,
+) -> Option<(TlsStream<TcpStream>, Door)> {
+    let client = door.peer.0.ip().to_canonical();
+    let shaking = TlsAcceptor::from(config).accept(stream);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await {
+        Ok(Ok(stream)) => return Some((stream, door)),
+        // A load balancer that looks whether somebody listens connects and leaves.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%client, "left before the TLS handshake was done");
+        }
+        Ok(Err(error)) => {
+            let source = error.get_ref().and_then(|source| source.downcast_ref());
+            let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+            let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
+            tracing::warn!(%client, "turned away: the TLS handshake failed: {error}{hint}");
+        }
+        Err(_) => tracing::warn!(%client, "turned away: the TLS handshake took too long"),
+    }
+    None
 }
 
 /// Whether a failed accept is the fault of one connection, and not that the process has no more file descriptors.
@@ -119,14 +180,12 @@ fn is_lost(error: &io::Error) -> bool {
 }
 
 fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     builder: &http1::Builder,
-    router: Router,
+    door: Door,
     graceful: &GracefulShutdown,
 ) {
-    // An answer is one small write; waiting to fill a packet would only delay it.
-    let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(Door(router));
+    let service = TowerToHyperService::new(door);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -136,9 +195,12 @@ fn serve_connection(
     });
 }
 
-/// A router that takes what hyper received.
+/// A router that takes what hyper received over one connection.
 #[derive(Clone)]
-struct Door(Router);
+struct Door {
+    router: Router,
+    peer: Peer,
+}
 
 impl tower_service::Service<http::Request<Incoming>> for Door {
     type Response = http::Response<Body>;
@@ -149,10 +211,11 @@ impl tower_service::Service<http::Request<Incoming>> for Door {
         &mut self,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<(), Infallible>> {
-        tower_service::Service::<http::Request<Body>>::poll_ready(&mut self.0, context)
+        tower_service::Service::<http::Request<Body>>::poll_ready(&mut self.router, context)
     }
 
-    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
-        tower_service::Service::call(&mut self.0, request.map(Body::new))
+    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        tower_service::Service::call(&mut self.router, request.map(Body::new))
     }
 }

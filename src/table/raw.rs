@@ -52,8 +52,21 @@ toml_table! {
         public_url: String,
         /// The largest body a platform may send; `"1MiB"` unless given.
         max_body: String,
+        /// The certificate and key of the platforms' door, which is plain HTTP without them.
+        tls: RawTls,
+        /// The proxies, as addresses or networks, that are believed when they say for whom they call.
+        trusted_proxies: Strings,
     }
-    later ["tls", "trusted_proxies"]
+}
+
+toml_table! {
+    /// `server.tls`: PEM files, read again when they change.
+    RawTls {
+        /// The file of the door's certificate, followed by those that vouch for it.
+        cert: String,
+        /// The file of the certificate's private key.
+        key: String,
+    }
 }
 
 toml_table! {
@@ -235,7 +248,7 @@ toml_table! {
 toml_table! {
     /// `[routes.x.response]`
     RawResponse {
-        /// `json` or `text`, whatever the upstream's content type says.
+        /// `json`, `text` or `xml`, whatever the upstream's content type says.
         format: String,
     }
 }

@@ -24,3 +24,5 @@ mod robust;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;
+mod tls;
+mod xml;

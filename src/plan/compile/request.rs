@@ -190,14 +190,7 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<BodyTemplate> {
         let bare = name.value.trim_end_matches(".hbs");
-        if bare.ends_with(".xml") {
-            diagnostics.push(
-                Diagnostic::new(Code::NotYet, name.span, "XML bodies are not built yet in this version")
-                    .help("use `body` or a `.json.hbs` file"),
-            );
-            return None;
-        }
-        let is_json = bare.ends_with(".json");
+        let (is_json, is_xml) = (bare.ends_with(".json"), bare.ends_with(".xml"));
         let given = content_type.get().and_then(|text| match HeaderValue::from_str(&text.value) {
             Ok(value) if text.value.contains('/') => Some(value),
             _ => {
@@ -215,11 +208,12 @@ impl Context<'_> {
         let content_type = match given {
             Some(value) => Some(value),
             None if is_json => Some(HeaderValue::from_static("application/json")),
+            None if is_xml => Some(HeaderValue::from_static("application/xml")),
             None if content_type.is_absent() => {
                 diagnostics.push(missing_key(
                     name.span,
                     "this `body_file` needs a `content_type`",
-                    "only a file that ends in `.json.hbs` has one of its own; write `content_type = \"text/plain\"`",
+                    "only a file that ends in `.json.hbs` or `.xml.hbs` has one of its own; write `content_type = \"text/plain\"`",
                 ));
                 None
             }
@@ -227,11 +221,32 @@ impl Context<'_> {
         };
         let template = self.template_file(name, names, diagnostics)?;
         let content_type = content_type?;
+        if is_xml {
+            return self
+                .check_xml_file(name, &template, diagnostics)
+                .then_some(BodyTemplate::XmlFile { template, content_type });
+        }
         if !is_json {
             return Some(BodyTemplate::TextFile { template, content_type });
         }
         self.check_json_file(name, &template, diagnostics)
             .then_some(BodyTemplate::JsonFile { template, content_type })
+    }
+
+    /// Whether a file that is to make XML can do so; a fault otherwise.
+    fn check_xml_file(
+        &self,
+        name: &Located<String>,
+        template: &Template,
+        diagnostics: &mut Diagnostics,
+    ) -> bool {
+        let Some(Err(error)) = template.makes_xml() else { return true };
+        diagnostics.push(
+            Diagnostic::new(Code::TemplateXml, name.span, error.to_string())
+                .label(format!("`{}` never makes XML", name.value))
+                .help("tried with a short text in place of each expression; a value is escaped and stands in text, or as in `id=\"{{args.id}}\"`"),
+        );
+        false
     }
 
     /// Whether a file that is to make JSON can do so; a fault otherwise.

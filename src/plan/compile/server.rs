@@ -100,10 +100,21 @@ impl Context<'_> {
                     .help(help),
             );
         }
+        let tls = self.tls(raw.tls.get(), diagnostics);
+        let trusted_proxies = self.trusted_proxies(&raw.trusted_proxies, diagnostics);
         if diagnostics.len() > before {
             return None;
         }
-        Some(Server { listen: listen?, admin, admin_auth, watch, public_url, max_body: max_body? })
+        Some(Server {
+            listen: listen?,
+            admin,
+            admin_auth,
+            watch,
+            public_url,
+            max_body: max_body?,
+            tls,
+            trusted_proxies,
+        })
     }
 
     /// `[platforms]`, without those that have faults.

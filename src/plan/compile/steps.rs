@@ -403,13 +403,7 @@ impl Context<'_> {
         match text.value.as_str() {
             "json" => Some(Format::Json),
             "text" => Some(Format::Text),
-            "xml" => {
-                diagnostics.push(
-                    Diagnostic::new(Code::NotYet, text.span, "XML replies are not built yet in this version")
-                        .help("read it as \"text\" for now"),
-                );
-                None
-            }
+            "xml" => Some(Format::Xml),
             other => {
                 diagnostics.push(
                     Diagnostic::new(Code::UnknownValue, text.span, format!("`format` cannot be `{other}`"))

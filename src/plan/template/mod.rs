@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub(crate) use compile::{Compiler, Origin, TemplateText};
 pub(crate) use helpers::equal;
-pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, as_text, encode_query};
+pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, as_text, encode_query};
 pub use scope::{Brought, Reading, Scope};
 pub(crate) use scope::{Fields, Names, RESERVED, StepNames};
 
@@ -131,17 +131,30 @@ impl Template {
     /// blocks in it make that depend on the call.
     pub(crate) fn makes_json(&self) -> Option<Result<(), RenderError>> {
         let mut sink = JsonSink::new(crate::call::Guard::default());
+        let filled = self.fill(&mut sink, &Value::Null)?;
+        Some(filled.and_then(|()| sink.into_json()).map(|_| ()))
+    }
+
+    /// Whether the template, which is to make XML, does so with any values in its expressions; `None` as above.
+    pub(crate) fn makes_xml(&self) -> Option<Result<(), RenderError>> {
+        let mut sink = XmlSink::default();
+        let filled = self.fill(&mut sink, &Value::from("x"))?;
+        Some(filled.and_then(|()| sink.into_xml()).map(|_| ()))
+    }
+
+    /// Renders with `value` in place of each expression; `None` when there are blocks.
+    fn fill(&self, sink: &mut dyn Sink, value: &Value) -> Option<Result<(), RenderError>> {
         for op in &self.ops {
             let pushed = match op {
                 Op::Text(text) => sink.literal(text),
-                Op::Print(_) => sink.value(&Value::Null),
+                Op::Print(_) => sink.value(value),
                 _ => return None,
             };
-            if let Err(error) = pushed {
-                return Some(Err(error));
+            if pushed.is_err() {
+                return Some(pushed);
             }
         }
-        Some(sink.into_json().map(|_| ()))
+        Some(Ok(()))
     }
 
     /// The value of a sole expression: `None` when it is missing.

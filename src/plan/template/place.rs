@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::call::Guard;
 
+use crate::plan::xml;
+
 use super::{RenderError, Sink};
 
 /// Everything but the characters that RFC 3986 leaves unreserved.
@@ -265,6 +267,124 @@ fn escaped(code: &str) -> Option<char> {
     u32::from_str_radix(code, 16).ok().and_then(char::from_u32)
 }
 
+/// XML written as text: a value is escaped, and stands in text or between the quotes of an attribute, nowhere else.
+/// So no value can make or end an element, an attribute, a comment, a CDATA section or an instruction.
+#[derive(Default)]
+pub(crate) struct XmlSink {
+    text: String,
+    spot: Spot,
+    /// Where what began the current spot ends.
+    since: usize,
+    /// Whether literal text has begun an entity that is not ended.
+    in_entity: bool,
+}
+
+/// Where in XML the next piece stands. Literal text alone decides it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Spot {
+    #[default]
+    Text,
+    /// After a `<`, as long as that may become anything.
+    Open,
+    Tag,
+    /// Between the quotes of an attribute.
+    Quoted(char),
+    Comment,
+    Cdata,
+    Instruction,
+    /// A `<!` that is neither of the above.
+    Declaration,
+    /// The declarations inside a document type. Where they end is not looked for: nothing that stands behind them
+    /// takes a value.
+    Subset,
+}
+
+impl XmlSink {
+    /// The document, if that is what was rendered.
+    pub(crate) fn into_xml(self) -> Result<String, RenderError> {
+        let declared = xml::declared_encoding(self.text.as_bytes());
+        if declared.is_some_and(|name| !name.eq_ignore_ascii_case("utf-8")) {
+            return Err(misplaced(
+                "the template file declares another encoding than UTF-8, in which it is sent",
+            ));
+        }
+        match xml::parse(&self.text) {
+            Ok(_) => Ok(self.text),
+            Err(error) => Err(misplaced(format!("the template file does not make well-formed XML: {error}"))),
+        }
+    }
+
+    /// Takes one character of literal text.
+    fn advance(&mut self, character: char) {
+        self.text.push(character);
+        let inside = &self.text[self.since..];
+        let next = match (self.spot, character) {
+            (Spot::Text, '<') => Spot::Open,
+            (Spot::Open, '>') => Spot::Text,
+            (Spot::Open, _) => match inside {
+                "!" | "!-" => Spot::Open,
+                "!--" => Spot::Comment,
+                "?" => Spot::Instruction,
+                "![CDATA[" => Spot::Cdata,
+                other if "![CDATA[".starts_with(other) => Spot::Open,
+                other if other.starts_with('!') => Spot::Declaration,
+                _ => Spot::Tag,
+            },
+            (Spot::Tag, '"' | '\'') => Spot::Quoted(character),
+            (Spot::Tag | Spot::Declaration, '>') => Spot::Text,
+            (Spot::Declaration, '[') => Spot::Subset,
+            (Spot::Quoted(quote), _) if character == quote => Spot::Tag,
+            (Spot::Comment, '>') if inside.ends_with("-->") => Spot::Text,
+            (Spot::Cdata, '>') if inside.ends_with("]]>") => Spot::Text,
+            (Spot::Instruction, '>') if inside.ends_with("?>") => Spot::Text,
+            (spot, _) => spot,
+        };
+        if next != self.spot {
+            (self.spot, self.since) = (next, self.text.len());
+        }
+        self.in_entity = match (self.spot, character) {
+            (Spot::Text | Spot::Quoted(_), '&') => true,
+            (Spot::Text | Spot::Quoted(_), ';') => false,
+            (Spot::Text | Spot::Quoted(_), _) => self.in_entity,
+            _ => false,
+        };
+    }
+}
+
+impl Sink for XmlSink {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        text.chars().for_each(|character| self.advance(character));
+        Ok(())
+    }
+
+    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+        let elsewhere = match self.spot {
+            Spot::Text | Spot::Quoted(_) if self.in_entity => "after a `&` that begins no entity",
+            Spot::Text | Spot::Quoted(_) => {
+                let text = as_text(value);
+                let escaped = xml::escape(&text).map_err(|character| {
+                    let code = u32::from(character);
+                    misplaced(format!("a value holds a character that XML does not allow (U+{code:04X})"))
+                })?;
+                self.text.push_str(&escaped);
+                return Ok(());
+            }
+            Spot::Open | Spot::Tag => "inside a tag",
+            Spot::Comment => "inside a comment",
+            Spot::Cdata => "inside a CDATA section",
+            Spot::Instruction => "inside a processing instruction",
+            Spot::Declaration | Spot::Subset => "inside a declaration, or behind declarations of its own",
+        };
+        Err(misplaced(format!(
+            "an expression stands {elsewhere}; in XML it stands in text or between the quotes of an attribute"
+        )))
+    }
+
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +439,74 @@ mod tests {
         )
         .unwrap();
         assert_eq!(sink.into_json(), Ok(json!({"a": format!("q\" {}", evil.as_str().unwrap()), "b": evil})));
+    }
+
+    fn xml(pieces: &[Result<&str, Value>]) -> Result<String, RenderError> {
+        let mut sink = XmlSink::default();
+        fill(&mut sink, pieces)?;
+        sink.into_xml()
+    }
+
+    #[test]
+    fn xml_values_stand_in_text_and_in_attributes_only() {
+        let value = || Err(json!("x"));
+        for pieces in [
+            &[Ok("<a>"), value(), Ok("</a>")][..],
+            &[Ok("<a b='"), value(), Ok("'/>")],
+            &[Ok("<a b=\"it's "), value(), Ok("\"/>")],
+            &[Ok("<a b='>'>"), value(), Ok("</a>")],
+            &[Ok("<a><!-- a > b -->"), value(), Ok("</a>")],
+            &[Ok("<a><"), Ok("!--"), Ok(" -"), Ok("->"), value(), Ok("</a>")],
+            &[Ok("<a><![CDATA[ > ]>]]>"), value(), Ok("</a>")],
+            &[Ok("<?xml version='1.0'?><a><?b > ?>"), value(), Ok("</a>")],
+            &[Ok("<!DOCTYPE a><a>"), value(), Ok("</a>")],
+            &[Ok("<a>&amp; &#38;"), value(), Ok("</a>")],
+        ] {
+            assert_eq!(xml(pieces).map(|text| text.matches('x').count() > 0), Ok(true), "{pieces:?}");
+        }
+        for (pieces, told) in [
+            (&[Ok("<"), value(), Ok("/>")][..], "inside a tag"),
+            (&[Ok("<a "), value(), Ok("/>")], "inside a tag"),
+            (&[Ok("<a "), value(), Ok("='1'/>")], "inside a tag"),
+            (&[Ok("<a b="), value(), Ok("/>")], "inside a tag"),
+            (&[Ok("<a>1</"), value(), Ok(">")], "inside a tag"),
+            (&[Ok("<a><!"), value(), Ok("></a>")], "inside a tag"),
+            (&[Ok("<a><!--"), value(), Ok("--></a>")], "inside a comment"),
+            (&[Ok("<a><!-->"), value(), Ok("--></a>")], "inside a comment"),
+            (&[Ok("<a><![CDATA["), value(), Ok("]]></a>")], "inside a CDATA section"),
+            (&[Ok("<a><?b "), value(), Ok("?></a>")], "inside a processing instruction"),
+            (&[Ok("<a><?>"), value(), Ok("?></a>")], "inside a processing instruction"),
+            (&[Ok("<!DOCTYPE a SYSTEM '"), value(), Ok("'><a/>")], "inside a declaration"),
+            (&[Ok("<!DOCTYPE a [<!ENTITY b 'c'> "), value(), Ok("]><a/>")], "inside a declaration"),
+            (&[Ok("<a>&"), value(), Ok(";</a>")], "after a `&`"),
+            (&[Ok("<a>&#"), value(), Ok(";</a>")], "after a `&`"),
+            (&[Ok("<a b='&"), value(), Ok(";'/>")], "after a `&`"),
+            (&[value(), Ok("<a/>")], "the template file does not make well-formed XML"),
+            (&[Ok("<a>"), value()], "the template file does not make well-formed XML"),
+            (
+                &[Ok("<?xml version='1.0' encoding='latin1'?><a>"), value(), Ok("</a>")],
+                "the template file declares",
+            ),
+            (
+                &[Ok("<a>"), Err(json!("a\u{0}b")), Ok("</a>")],
+                "a value holds a character that XML does not allow (U+0000)",
+            ),
+        ] {
+            let error = xml(pieces).unwrap_err().to_string();
+            assert!(error.contains(told), "{pieces:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn xml_values_are_text_whatever_they_are() {
+        for (value, expected) in [
+            (json!(null), ""),
+            (json!(1.5), "1.5"),
+            (json!("a<b>&\"'"), "a&lt;b&gt;&amp;&quot;&apos;"),
+            (json!(["<", 1]), "[&quot;&lt;&quot;,1]"),
+        ] {
+            assert_eq!(xml(&[Ok("<a>"), Err(value), Ok("</a>")]), Ok(format!("<a>{expected}</a>")));
+        }
     }
 
     #[test]

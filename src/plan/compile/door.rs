@@ -1,0 +1,197 @@
+//! What `[server]` says about who stands at the door: `tls`, and the proxies that are believed.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::plan::Tls;
+use crate::plan::network::{BadNetwork, Network};
+use crate::table::document::Located;
+use crate::table::raw::RawTls;
+use crate::table::reader::{Key, missing_key};
+
+use super::Context;
+
+/// The one protocol that the door speaks.
+const ALPN: &[u8] = b"http/1.1";
+
+impl Context<'_> {
+    /// `server.tls`; `None` when there is none, after faults, and where the files are not there in a check without
+    /// secrets.
+    pub(super) fn tls(&self, raw: Option<&Located<RawTls>>, diagnostics: &mut Diagnostics) -> Option<Tls> {
+        let raw = raw?;
+        for (key, said, file) in
+            [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
+        {
+            if said.is_absent() {
+                diagnostics.push(missing_key(
+                    raw.span,
+                    format!("`tls` needs `{key}`"),
+                    format!("name a PEM file: `{key} = {file}`"),
+                ));
+            }
+        }
+        let cert = raw.value.cert.get().and_then(|name| self.pem(name, "certificate", diagnostics));
+        let key = raw.value.key.get().and_then(|name| self.pem(name, "key", diagnostics));
+        let chain = cert.as_ref().and_then(|cert| chain(cert, diagnostics));
+        let private = key.as_ref().and_then(|key| private_key(key, diagnostics));
+        let (cert, key) = (cert?, key?);
+        let config = config(chain?, private?)
+            .map_err(|error| diagnostics.push(bad_pair(&error, cert.name, key.name)))
+            .ok()?;
+        let mut hash = Sha256::new();
+        for text in [&cert.text, &key.text] {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text);
+        }
+        Some(Tls { config: Arc::new(config), fingerprint: hash.finalize().into() })
+    }
+
+    /// The text of a PEM file that the table names.
+    fn pem<'n>(
+        &self,
+        name: &'n Located<String>,
+        what: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Pem<'n>> {
+        self.no_secret_in(&name.value, name.span, "[server]", diagnostics);
+        let path = self.secrets.folder.join(&name.value);
+        self.secrets.files.borrow_mut().insert(path.clone());
+        match (self.secrets.environment.file)(&path) {
+            Ok(text) => Some(Pem { name, text }),
+            Err(_) if self.secrets.environment.without_secrets => None,
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::TlsFile,
+                        name.span,
+                        format!("the file of the {what} cannot be read: {error}"),
+                    )
+                    .help(format!(
+                        "put the {what}, as PEM text, into `{}`; paths start from the main file's folder",
+                        path.display()
+                    )),
+                );
+                None
+            }
+        }
+    }
+
+    /// `server.trusted_proxies`.
+    pub(super) fn trusted_proxies(
+        &self,
+        raw: &Key<Vec<Located<String>>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for text in raw.get().map(|list| list.value.as_slice()).unwrap_or_default() {
+            self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
+            let (message, help) = match text.value.parse::<Network>() {
+                Ok(network) => {
+                    networks.push(network);
+                    continue;
+                }
+                Err(BadNetwork::Inside(network)) => (
+                    "lies inside a network",
+                    format!("write \"{network}\", or the address alone for a single proxy"),
+                ),
+                Err(BadNetwork::Syntax) => (
+                    "is not an address or a network",
+                    "write an address such as \"127.0.0.1\", or a network such as \"10.0.0.0/8\"".to_owned(),
+                ),
+            };
+            diagnostics.push(
+                Diagnostic::new(Code::InvalidAddress, text.span, format!("`{}` {message}", text.value))
+                    .help(help),
+            );
+        }
+        networks
+    }
+}
+
+/// A PEM file that was read.
+struct Pem<'n> {
+    name: &'n Located<String>,
+    text: String,
+}
+
+/// The certificates of a file, the door's own first.
+fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = CertificateDer::pem_slice_iter(cert.text.as_bytes()).collect::<Result<Vec<_>, _>>();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        _ => {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::TlsFile,
+                    cert.name.span,
+                    format!("`{}` holds no certificate that can be read", cert.name.value),
+                )
+                .help("it must be PEM text, `-----BEGIN CERTIFICATE-----`: the door's own certificate first, then those that vouch for it"),
+            );
+            None
+        }
+    }
+}
+
+fn private_key(key: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<PrivateKeyDer<'static>> {
+    match PrivateKeyDer::from_pem_slice(key.text.as_bytes()) {
+        Ok(key) => Some(key),
+        Err(_) => {
+            let help = if key.text.contains("ENCRYPTED") {
+                "it is locked with a passphrase; `openssl pkey -in locked.pem -out key.pem` writes it without one"
+            } else {
+                "it must be PEM text, `-----BEGIN PRIVATE KEY-----`"
+            };
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::TlsFile,
+                    key.name.span,
+                    format!("`{}` holds no private key that can be read", key.name.value),
+                )
+                .help(help),
+            );
+            None
+        }
+    }
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>) -> Diagnostic {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            Diagnostic::new(Code::TlsPair, key.span, "this key does not belong to the certificate")
+                .related(cert.span, "the certificate")
+                .help("name the key that the certificate was made for; if both are being replaced, the second file is awaited")
+        }
+        rustls::Error::InvalidCertificate(_) => Diagnostic::new(
+            Code::TlsFile,
+            cert.span,
+            format!("`{}` holds no certificate that can be used", cert.value),
+        )
+        .help("the first certificate of the file must be the door's own, an X.509 certificate of version 3"),
+        // The library's words name the kind of key; they hold nothing of the key itself.
+        other => Diagnostic::new(
+            Code::TlsFile,
+            key.span,
+            format!("the key in `{}` cannot be used: {other}", key.value),
+        )
+        .help("use an RSA key of at least 2048 bits, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key"),
+    }
+}

@@ -1,0 +1,147 @@
+//! Who really calls: the other end of the connection, unless that is a proxy that is believed when it says for whom
+//! it calls.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, header::FORWARDED};
+
+use crate::plan::network::Network;
+
+/// The other end of a connection, beside each request that comes over it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The address of the client: what the nearest proxies say, one by one, as long as each of them is trusted.
+///
+/// A proxy sets one of the two headers and may hand on the other as the client wrote it. So where both are there and
+/// do not agree, neither is believed.
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let peer = peer.to_canonical();
+    let follow = |hops: Vec<Option<IpAddr>>| {
+        let mut client = peer;
+        for hop in hops.into_iter().rev() {
+            match hop {
+                Some(before) if trusted.iter().any(|network| network.contains(client)) => client = before,
+                _ => break,
+            }
+        }
+        client
+    };
+    let by_list = headers.contains_key("x-forwarded-for").then(|| follow(x_forwarded_for(headers)));
+    let by_elements = headers.contains_key(FORWARDED).then(|| follow(forwarded(headers)));
+    match (by_list, by_elements) {
+        (Some(one), Some(other)) if one != other => peer,
+        (one, other) => one.or(other).unwrap_or(peer),
+    }
+}
+
+/// The hops of `X-Forwarded-For`, the farthest first; one that says nothing usable is `None`.
+fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let mut hops = Vec::new();
+    for value in headers.get_all("x-forwarded-for") {
+        match value.to_str() {
+            Ok(text) => hops.extend(text.split(',').map(|hop| address(hop.trim()))),
+            Err(_) => hops.push(None),
+        }
+    }
+    hops
+}
+
+/// The hops of `Forwarded` (RFC 7239), the farthest first.
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let mut hops = Vec::new();
+    for value in headers.get_all(FORWARDED) {
+        let Ok(text) = value.to_str() else {
+            hops.push(None);
+            continue;
+        };
+        for element in outside_quotes(text, ',') {
+            let by = outside_quotes(element, ';').into_iter().find_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+            });
+            hops.push(by.and_then(|by| address(by.trim_matches('"'))));
+        }
+    }
+    hops
+}
+
+/// `text` parted at a character, except where it stands between quotes.
+fn outside_quotes(text: &str, at: char) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(|character| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return character == at && !quoted,
+        }
+        false
+    })
+    .collect()
+}
+
+/// An address as proxies write it: perhaps with a port, IPv6 perhaps in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn found(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let trusted = ["10.0.0.0/8", "127.0.0.1", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        client(peer.parse().unwrap(), &map, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_for_whom_they_call() {
+        const LIST: &str = "x-forwarded-for";
+        for (peer, headers, expected) in [
+            ("203.0.113.9", &[][..], "203.0.113.9"),
+            ("127.0.0.1", &[], "127.0.0.1"),
+            // A stranger may write what it likes.
+            ("203.0.113.9", &[(LIST, "198.51.100.1")], "203.0.113.9"),
+            ("203.0.113.9", &[("forwarded", "for=198.51.100.1")], "203.0.113.9"),
+            ("127.0.0.1", &[(LIST, "198.51.100.1")], "198.51.100.1"),
+            ("::ffff:127.0.0.1", &[(LIST, "198.51.100.1")], "198.51.100.1"),
+            // What the client wrote stands to the left of what the proxies added.
+            ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1")], "198.51.100.1"),
+            ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1, 10.0.0.7")], "198.51.100.1"),
+            ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1"), (LIST, "10.0.0.7")], "198.51.100.1"),
+            ("127.0.0.1", &[(LIST, "10.0.0.8,10.0.0.7")], "10.0.0.8"),
+            ("127.0.0.1", &[(LIST, "198.51.100.1:4711")], "198.51.100.1"),
+            ("127.0.0.1", &[(LIST, "[2001:db9::1]:4711")], "2001:db9::1"),
+            ("127.0.0.1", &[(LIST, "2001:db9::1")], "2001:db9::1"),
+            // Beyond what nobody can read, nothing is believed.
+            ("127.0.0.1", &[(LIST, "198.51.100.1, unknown")], "127.0.0.1"),
+            ("127.0.0.1", &[(LIST, "198.51.100.1, unknown, 10.0.0.7")], "10.0.0.7"),
+            ("127.0.0.1", &[(LIST, "")], "127.0.0.1"),
+            ("127.0.0.1", &[(LIST, "198.51.100.1, é")], "127.0.0.1"),
+            ("10.1.1.1", &[("forwarded", "for=198.51.100.1;proto=https")], "198.51.100.1"),
+            (
+                "10.1.1.1",
+                &[("forwarded", "proto=https; For=\"[2001:db9::1]:4711\";by=10.0.0.1")],
+                "2001:db9::1",
+            ),
+            ("10.1.1.1", &[("forwarded", "for=1.2.3.4, for=\"198.51.100.1\"")], "198.51.100.1"),
+            ("10.1.1.1", &[("forwarded", "for=1.2.3.4;by=\"a,for=5.6.7.8\"")], "1.2.3.4"),
+            ("10.1.1.1", &[("forwarded", "for=_hidden")], "10.1.1.1"),
+            ("10.1.1.1", &[("forwarded", "proto=https")], "10.1.1.1"),
+            ("2001:db8::7", &[("forwarded", "for=198.51.100.1")], "198.51.100.1"),
+            // One of the two is the client's own.
+            ("10.1.1.1", &[("forwarded", "for=1.2.3.4"), (LIST, "198.51.100.1")], "10.1.1.1"),
+            ("10.1.1.1", &[("forwarded", "for=198.51.100.1"), (LIST, "198.51.100.1")], "198.51.100.1"),
+        ] {
+            assert_eq!(found(peer, headers), expected, "{peer} {headers:?}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The platforms' door behind TLS, and who really calls.
+//!
+//! The certificates in `tls/` are made for `localhost` by a CA of their own, whose key is gone; they end in 2126.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::support::proxy::{GUARD, Proxy, jackfield, run};
+
+const CA: &str = include_str!("tls/ca.pem");
+const ONE: (&str, &str) = (include_str!("tls/one.pem"), include_str!("tls/one.key.pem"));
+const TWO: (&str, &str) = (include_str!("tls/two.pem"), include_str!("tls/two.key.pem"));
+
+const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+const TLS: &str = "tls = { cert = \"door/cert.pem\", key = \"door/key.pem\" }\n";
+const ROUTES: &str = "[platforms.http]\n[routes.greet]\nreply.text = \"Good morning.\"\n";
+
+fn table(with: &str) -> String {
+    format!("{SERVER}{with}{ROUTES}")
+}
+
+async fn secured() -> Proxy {
+    let files = [("routes.toml", &*table(TLS)), ("door/cert.pem", ONE.0), ("door/key.pem", ONE.1)];
+    Proxy::with(&files, &[]).await
+}
+
+/// One connection over TLS, kept open from request to request.
+struct Secured {
+    sender: SendRequest<Full<Bytes>>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Secured {
+    async fn open(address: SocketAddr) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(CA.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self { sender, certificate }
+    }
+
+    fn shows(&self, pair: (&str, &str)) -> bool {
+        self.certificate == CertificateDer::from_pem_slice(pair.0.as_bytes()).unwrap()
+    }
+
+    async fn greet(&mut self) -> Value {
+        let request = Request::post("/http/greet").header("host", "localhost");
+        let answer = self.sender.send_request(request.body(Full::from("{}")).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+}
+
+fn greeting() -> Value {
+    json!({"text": "Good morning."})
+}
+
+async fn status(proxy: &Proxy) -> Value {
+    proxy.ask_admin("/status", &[]).await.json()
+}
+
+/// What is rejected, waited for.
+async fn rejected(proxy: &Proxy) -> Value {
+    let started = Instant::now();
+    loop {
+        match status(proxy).await["rejected"].take() {
+            Value::Null => assert!(started.elapsed() < GUARD, "nothing is rejected:\n{}", proxy.log()),
+            rejected => return rejected,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_door_is_secured_and_the_admin_door_is_plain() {
+    let mut proxy = secured().await;
+    let mut connection = Secured::open(proxy.listen).await;
+    assert!(connection.shows(ONE));
+    assert_eq!(connection.greet().await, greeting());
+    assert_eq!(connection.greet().await, greeting());
+    assert_eq!(proxy.ask_admin("/healthz", &[]).await.status, 200);
+    // A private key is never shown, whatever is shown of the table.
+    let shown = format!("{}{}", proxy.log(), status(&proxy).await);
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success());
+}
+
+#[tokio::test]
+async fn who_does_not_shake_hands_holds_up_nobody() {
+    let mut proxy = secured().await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(proxy.listen).await.unwrap());
+    }
+    let mut plain = TcpStream::connect(proxy.listen).await.unwrap();
+    plain.write_all(b"POST /http/greet HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
+    let line = proxy.logged("TLS handshake failed").await;
+    assert!(line.contains("plain HTTP") && line.contains("client=127.0.0.1"), "{line}");
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(GUARD, plain.read_to_end(&mut answer)).await.unwrap();
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    // Nor does it hold up the end.
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success());
+    assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
+    let mut proxy = secured().await;
+    let mut first = Secured::open(proxy.listen).await;
+    let revision = status(&proxy).await["plan"]["revision"].clone();
+
+    proxy.folder.write("door/key.pem", TWO.1);
+    let rejected = rejected(&proxy).await;
+    proxy.logged("tls-pair").await;
+    assert_eq!(rejected["diagnostics"][0]["code"], "tls-pair");
+    assert_eq!(rejected["diagnostics"][0]["message"], "this key does not belong to the certificate");
+    assert_eq!(rejected["diagnostics"][0]["line"], 4);
+    let mut second = Secured::open(proxy.listen).await;
+    assert!(second.shows(ONE));
+
+    proxy.folder.write("door/cert.pem", TWO.0);
+    proxy.logged("new connections get the new certificate").await;
+    let mut third = Secured::open(proxy.listen).await;
+    assert!(third.shows(TWO));
+    for connection in [&mut first, &mut second, &mut third] {
+        assert_eq!(connection.greet().await, greeting());
+    }
+    let status = status(&proxy).await;
+    assert_eq!((&status["rejected"], &status["restart_needed"]), (&Value::Null, &json!([])));
+    // The same table runs, with another certificate.
+    assert_eq!(status["plan"]["revision"], revision);
+}
+
+#[tokio::test]
+async fn tls_comes_and_goes_without_a_restart() {
+    let mut proxy = secured().await;
+    let mut before = Secured::open(proxy.listen).await;
+    proxy.folder.write("routes.toml", &table(""));
+    proxy.logged("new connections are plain").await;
+    let plain = proxy.post("/http/greet", &json!({})).await;
+    assert_eq!(plain.json(), greeting());
+    assert_eq!(before.greet().await, greeting());
+    assert_eq!(status(&proxy).await["restart_needed"], json!([]));
+    proxy.folder.write("routes.toml", &table(TLS));
+    proxy.logged("new connections are secured by TLS").await;
+    assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
+}
+
+#[tokio::test]
+async fn a_bad_pair_keeps_the_proxy_from_starting() {
+    for (files, code, told) in [
+        (&[("door/cert.pem", ONE.0), ("door/key.pem", TWO.1)][..], "tls-pair", "does not belong"),
+        (&[("door/cert.pem", ONE.0)], "tls-file", "cannot be read"),
+        (&[("door/cert.pem", "no PEM\n"), ("door/key.pem", ONE.1)], "tls-file", "no certificate that can"),
+        (&[("door/cert.pem", ONE.0), ("door/key.pem", ONE.0)], "tls-file", "holds no private key"),
+        (&[("door/cert.pem", &ONE.0[..300]), ("door/key.pem", ONE.1)], "tls-file", "no certificate that can"),
+    ] {
+        let table = table(TLS);
+        let folder = crate::support::folder::Folder::with(&[files, &[("routes.toml", &table)]].concat());
+        let output = run(jackfield(folder.path())).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(code) && said.contains(told), "{code} {told}: {said}");
+        let secret = ONE.1.lines().nth(1).unwrap();
+        assert!(!said.contains(secret), "{said}");
+    }
+    // In CI neither the certificate nor its key need be there.
+    let folder = crate::support::folder::Folder::with(&[("routes.toml", &table(TLS))]);
+    let mut check = jackfield(folder.path());
+    check.args(["check", "--no-secrets"]);
+    let output = run(check).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn the_log_knows_who_really_calls() {
+    let login = "[platforms.voicedock]\nauth.bearer = { token = \"right\" }\n";
+    let trusted = table("trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.1\"]\n") + login;
+    let mut proxy = Proxy::start(&trusted).await;
+    for (path, header, status) in [
+        ("/http/greet", ("x-forwarded-for", "1.2.3.4, 198.51.100.7, 10.1.1.1"), 200),
+        ("/voicedock", ("x-forwarded-for", "198.51.100.8"), 401),
+        ("/nothing/here", ("forwarded", "for=198.51.100.9"), 404),
+    ] {
+        assert_eq!(proxy.send(Method::POST, path, &[header], "{}").await.status, status);
+    }
+    for (text, client) in [
+        ("greet: answered", "client=198.51.100.7"),
+        ("failed login", "client=198.51.100.8"),
+        ("turned away: NotServed", "client=198.51.100.9"),
+    ] {
+        let line = proxy.logged(text).await;
+        assert!(line.contains(client), "{line}");
+    }
+
+    // Nobody is believed who is not named.
+    let mut proxy = Proxy::start(&table("")).await;
+    let headers = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")];
+    assert_eq!(proxy.send(Method::POST, "/http/greet", &headers, "{}").await.status, 200);
+    let line = proxy.logged("greet: answered").await;
+    assert!(line.contains("client=127.0.0.1"), "{line}");
+}
