@@ -7,8 +7,10 @@
 
 mod compile;
 mod helpers;
+mod names;
 mod place;
 mod scope;
+mod syntax;
 
 use std::borrow::Cow;
 
@@ -17,9 +19,9 @@ use thiserror::Error;
 
 pub(crate) use compile::{Compiler, Origin, TemplateText};
 pub(crate) use helpers::equal;
+pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, as_text, encode_query};
 pub use scope::{Brought, Reading, Scope};
-pub(crate) use scope::{Fields, Names, RESERVED, StepNames};
 
 use helpers::Helper;
 use scope::{Frame, FrameKind, PathExpr};

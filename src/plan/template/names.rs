@@ -1,0 +1,406 @@
+//! The names that templates may use: resolved when the table is loaded, with "did you mean" for those that cannot
+//! exist.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::diagnostic::{Code, suggest};
+
+use super::scope::{Local, PathExpr, Root, step};
+
+/// The first names that the language keeps for itself.
+pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
+
+/// The fields of `call`, and whether each has names below it.
+const CALL: &[(&str, bool)] = &[
+    ("platform", false),
+    ("function", false),
+    ("id", false),
+    ("conversation", false),
+    ("caller", false),
+    ("called", false),
+    ("metadata", true),
+    ("global", true),
+    ("headers", true),
+    ("raw", true),
+];
+
+/// The names below a value, as far as the table fixes them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Fields {
+    /// Anything may stand below.
+    Open,
+    /// Only these names.
+    Closed(BTreeMap<String, Self>),
+    /// Nothing: a text, number or boolean.
+    Leaf,
+}
+
+/// The names that can exist where a template stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Names<'a> {
+    /// The arguments.
+    pub(crate) args: &'a Fields,
+    /// The steps of the route, with the names that each extracts.
+    pub(crate) steps: &'a [StepNames],
+    /// How many of the steps may have run before this place: what later ones bring is not there yet.
+    pub(crate) before: usize,
+    /// Whether the template stands in an event's entry.
+    pub(crate) event: bool,
+    /// The inbound headers that some platform names.
+    pub(crate) headers: &'a [String],
+    /// The constants.
+    pub(crate) vars: &'a Map<String, Value>,
+}
+
+/// What one step of a route brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct StepNames {
+    /// The step's name; `None`: the only request of a route, whose extracts are names by themselves.
+    pub(crate) name: Option<String>,
+    /// The names that it extracts.
+    pub(crate) extracts: Vec<String>,
+}
+
+/// A block that stands around an expression at load.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Block {
+    /// The names that it gives to values.
+    pub(super) params: Vec<String>,
+    /// Whether it has a value of its own, which plain names then mean a field of.
+    pub(super) has_this: bool,
+}
+
+/// Why a name cannot exist.
+pub(super) struct BadName {
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+impl BadName {
+    fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
+        Self { code: Code::UnknownName, message: message.into(), help: help.into() }
+    }
+
+    fn no_this() -> Self {
+        Self::new(
+            "`this` exists only inside a block such as `{{#each}}`",
+            Some("name the value that you mean, for example `args.city`".to_owned()),
+        )
+    }
+}
+
+/// A name resolved at load: a constant's value, or where to look during a call.
+pub(super) enum Resolved {
+    Constant(Value),
+    Path(PathExpr),
+}
+
+impl Names<'_> {
+    /// Resolves a name as it is written, with the blocks that stand around it, innermost last.
+    pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
+        let Written { up, at_root, local, this, segments } = Written::split(raw);
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        let around = blocks.iter().filter(|block| block.has_this).count();
+        let Some(depth) = around.checked_sub(up) else {
+            return Err(BadName::new(
+                format!("`{raw}` leads out of all blocks"),
+                Some(match around {
+                    0 => "no block with a value of its own stands around this place".to_owned(),
+                    _ => format!("{around} blocks with a value of their own stand around this place"),
+                }),
+            ));
+        };
+        if local {
+            const LOCALS: [&str; 4] = ["index", "key", "first", "last"];
+            return match (segments.first().map(String::as_str), depth) {
+                (_, 0) => Err(BadName::new(format!("`{raw}` exists only inside `{{{{#each}}}}`"), None)),
+                (Some("index"), _) => path(Root::Local(Local::Index, up), &[]),
+                (Some("key"), _) => path(Root::Local(Local::Key, up), &[]),
+                (Some("first"), _) => path(Root::Local(Local::First, up), &[]),
+                (Some("last"), _) => path(Root::Local(Local::Last, up), &[]),
+                (name, _) => Err(BadName::new(
+                    format!("there is no `{raw}`"),
+                    suggest(name.unwrap_or_default(), LOCALS),
+                )),
+            };
+        }
+        let Some((first, below)) = segments.split_first().filter(|_| !this) else {
+            return match depth {
+                0 => Err(BadName::no_this()),
+                _ => path(Root::This(up), &segments),
+            };
+        };
+        if up == 0 && !at_root && blocks.iter().any(|block| block.params.contains(first)) {
+            return path(Root::Param(first.clone()), below);
+        }
+        if RESERVED.contains(&first.as_str()) {
+            return self.reserved(raw, first, below);
+        }
+        if depth > 0 && !at_root {
+            // Inside a block a plain name is a field of the block's value, whose shape nobody declared.
+            return path(Root::This(up), &segments);
+        }
+        self.extracted(raw, first, below)
+    }
+
+    /// A name that a step brings: `temp`, or with named steps `weather.temp` and `weather.response.status`.
+    fn extracted(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        let position = |step: &StepNames, name: &str| step.extracts.iter().position(|known| known == name);
+        for (index, step) in self.steps.iter().enumerate() {
+            let not_yet = |what: String| {
+                Err(BadName::new(
+                    format!("{what}, which is not there yet when this request is made"),
+                    Some(
+                        "a request can use `args`, `call`, `vars`, `now` and the steps before it".to_owned(),
+                    ),
+                ))
+            };
+            match &step.name {
+                None => match position(step, first) {
+                    Some(place) if index < self.before => return path(Root::Extract(index, place), below),
+                    Some(_) => return not_yet(format!("`{first}` is taken out of the reply")),
+                    None => {}
+                },
+                Some(name) if name == first => {
+                    let Some((what, rest)) = below.split_first() else {
+                        return Err(BadName::new(
+                            format!("`{name}` is a step: name one of its values"),
+                            suggest("", step.known()),
+                        ));
+                    };
+                    if index >= self.before {
+                        return not_yet(format!("`{raw}` comes from the step `{name}`"));
+                    }
+                    if what == "response" {
+                        let below = response_fields(raw, rest)?;
+                        return path(Root::Response(Some(index)), &below);
+                    }
+                    return match position(step, what) {
+                        Some(place) => path(Root::Extract(index, place), rest),
+                        None => Err(BadName::new(
+                            format!("the step `{name}` extracts no `{what}`"),
+                            suggest(what, step.known()),
+                        )),
+                    };
+                }
+                Some(_) => {}
+            }
+        }
+        Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first))))
+    }
+
+    fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let path = |root, below: &[String]| {
+            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
+        };
+        match first {
+            "args" => {
+                self.args.check("args", below)?;
+                path(Root::Args, below)
+            }
+            "vars" => {
+                let mut names = below.iter();
+                let Some(name) = names.next() else {
+                    return Err(BadName::new(
+                        "`vars` needs a name",
+                        suggest("", self.vars.keys().map(String::as_str)),
+                    ));
+                };
+                let constant = self.vars.get(name).ok_or_else(|| {
+                    BadName::new(
+                        format!("there is no constant `{name}` in [vars]"),
+                        suggest(name, self.vars.keys().map(String::as_str)),
+                    )
+                })?;
+                names
+                    .try_fold(constant, |value, name| step(value, name))
+                    .map(|value| Resolved::Constant(value.clone()))
+                    .ok_or_else(|| {
+                        BadName::new(format!("the constant `{}` has no such part", below[0]), None)
+                    })
+            }
+            "call" => {
+                let known = CALL.iter().map(|(name, _)| *name);
+                let Some(field) = below.first() else {
+                    return Err(BadName::new("`call` needs a field", suggest("", known)));
+                };
+                let Some(&(field, open)) = CALL.iter().find(|(name, _)| name == field) else {
+                    return Err(BadName::new(
+                        format!("`call` has no field `{field}`"),
+                        suggest(field, known),
+                    ));
+                };
+                if !open && below.len() > 1 {
+                    return Err(BadName::new(format!("`call.{field}` is a text and has no fields"), None));
+                }
+                if field == "headers"
+                    && let Some(name) = below.get(1)
+                    && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
+                {
+                    return Err(BadName::new(
+                        format!("no platform hands on the header `{name}`"),
+                        Some(format!(
+                            "name it where the platform is served: `[platforms.x] headers = [\"{name}\"]`"
+                        )),
+                    ));
+                }
+                let lower: Vec<String> = below[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
+                path(Root::Call(field), if field == "headers" { &lower } else { &below[1..] })
+            }
+            "response" if self.before == 0 => Err(BadName::new(
+                "there is no reply here",
+                Some("`response` exists in the replies of a route with a request".to_owned()),
+            )),
+            "response" => path(Root::Response(None), &response_fields(raw, below)?),
+            "now" if below.is_empty() => path(Root::Now, &[]),
+            "now" => {
+                Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
+            }
+            "event" if self.event => path(Root::Event, below),
+            "event" => Err(BadName::new(
+                "there is no event here",
+                Some("`event` exists in the entries of `[events.<platform>.<name>]`".to_owned()),
+            )),
+            "memory" => Err(BadName {
+                code: Code::NotYet,
+                message: "`memory` is not built yet in this version".to_owned(),
+                help: Some(
+                    "a route can use `args`, `call`, `vars` and `now`, and what it extracts".to_owned(),
+                ),
+            }),
+            _ => Err(BadName::no_this()),
+        }
+    }
+
+    fn help_for(&self, name: &str) -> String {
+        if let Fields::Closed(args) = self.args
+            && args.contains_key(name)
+        {
+            return format!("arguments are written `args.{name}`");
+        }
+        if self.vars.contains_key(name) {
+            return format!("constants are written `vars.{name}`");
+        }
+        if CALL.iter().any(|(field, _)| *field == name) {
+            return format!("what the platform sends is written `call.{name}`");
+        }
+        let mut known: Vec<&str> = Vec::new();
+        for step in &self.steps[..self.before] {
+            match &step.name {
+                Some(name) => known.push(name),
+                None => known.extend(step.extracts.iter().map(String::as_str)),
+            }
+        }
+        known.extend(["args", "call", "vars", "now"]);
+        if self.before > 0 {
+            known.push("response");
+        }
+        suggest(name, known.iter().copied()).unwrap_or_default()
+    }
+}
+
+impl StepNames {
+    fn known(&self) -> impl Iterator<Item = &str> + Clone {
+        self.extracts.iter().map(String::as_str).chain(["response"])
+    }
+}
+
+/// The names below `response`; headers are found in any case.
+fn response_fields(raw: &str, below: &[String]) -> Result<Vec<String>, BadName> {
+    match below.first().map(String::as_str) {
+        Some("headers") => Ok(below.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        Some("status" | "body") => Ok(below.to_vec()),
+        other => Err(BadName::new(
+            format!("`{raw}` is no part of a reply, which has `status`, `headers` and `body`"),
+            other.and_then(|name| suggest(name, ["status", "headers", "body"])),
+        )),
+    }
+}
+
+impl Fields {
+    /// Checks the names `below` this value, which messages call `parent`.
+    fn check(&self, parent: &str, below: &[String]) -> Result<(), BadName> {
+        let Some((name, rest)) = below.split_first() else { return Ok(()) };
+        match self {
+            Self::Open => Ok(()),
+            Self::Leaf if parent == "args" => Err(BadName::new(
+                "there are no arguments here: they belong to a route",
+                Some("write this in the route itself".to_owned()),
+            )),
+            Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
+            Self::Closed(fields) => match fields.get(name) {
+                Some(field) => field.check(&format!("{parent}.{name}"), rest),
+                None if parent == "args" => Err(BadName::new(
+                    format!("there is no argument `{name}`"),
+                    Some(match suggest(name, fields.keys().map(String::as_str)) {
+                        Some(help) => help,
+                        None => format!(
+                            "this route takes no arguments; declare it: `args.{name} = {{ type = \"string\" }}`"
+                        ),
+                    }),
+                )),
+                None => Err(BadName::new(
+                    format!("`{parent}` has no field `{name}`"),
+                    suggest(name, fields.keys().map(String::as_str)),
+                )),
+            },
+        }
+    }
+}
+
+/// A name as it is written, taken apart.
+struct Written {
+    /// How many blocks it leads up.
+    up: usize,
+    /// Whether it starts at `@root`.
+    at_root: bool,
+    /// Whether it is one of `@index`, `@key`, `@first`, `@last`.
+    local: bool,
+    /// Whether it names the block's own value.
+    this: bool,
+    segments: Vec<String>,
+}
+
+impl Written {
+    fn split(raw: &str) -> Self {
+        let mut written = Self { up: 0, at_root: false, local: false, this: false, segments: Vec::new() };
+        let mut rest = raw;
+        loop {
+            if let Some(after) = rest.strip_prefix("../").or_else(|| rest.strip_prefix("...")) {
+                (written.up, rest) = (written.up + 1, after);
+            } else if let Some(after) = rest.strip_prefix("@root") {
+                (written.at_root, rest) = (true, after.trim_start_matches(['.', '/']));
+            } else if let Some(after) = rest.strip_prefix('@') {
+                (written.local, rest) = (true, after);
+            } else if let Some(after) = rest.strip_prefix("./") {
+                rest = after;
+            } else {
+                break;
+            }
+        }
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix('[') {
+                let end = after.find(']').unwrap_or(after.len());
+                written.segments.push(after[..end].to_owned());
+                rest = after.get(end + 1..).unwrap_or("").trim_start_matches(['.', '/']);
+            } else {
+                let end = rest.find(['.', '/']).unwrap_or(rest.len());
+                written.segments.push(rest[..end].to_owned());
+                rest = rest.get(end + 1..).unwrap_or("");
+            }
+        }
+        if !written.local && written.segments.first().is_some_and(|first| first == "this") {
+            written.this = true;
+            written.segments.remove(0);
+        }
+        written
+    }
+}

@@ -1,0 +1,234 @@
+//! The text of a template before and around its grammar: what is too large for it, what needs none, and what its
+//! errors mean.
+
+use std::ops::Range;
+
+use handlebars::TemplateErrorReason;
+
+/// The longest template, in bytes.
+const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
+
+/// The deepest nesting of blocks, of parentheses, and of partials in each other.
+pub(super) const MAX_DEPTH: usize = 32;
+
+/// A piece of a template that needs no grammar.
+#[derive(Debug, PartialEq)]
+pub(super) enum Piece<'t> {
+    Text(&'t str),
+    /// A name, and the range of its tag.
+    Name(&'t str, Range<usize>),
+}
+
+/// The pieces of a template in which every tag is a plain name such as `{{args.city}}`; `None` for any other.
+pub(super) fn plain_names(text: &str) -> Option<Vec<Piece<'_>>> {
+    // A backslash may escape a tag.
+    if text.len() > MAX_TEMPLATE_BYTES || text.contains('\\') {
+        return None;
+    }
+    let is_word = |word: &str| {
+        let starts = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let keywords = ["this", "else", "true", "false", "null", "undefined", "as"];
+        starts && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !keywords.contains(&word)
+    };
+    let mut pieces = Vec::new();
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find("{{").map(|at| rest + at) {
+        let end = text[at..].find("}}").map(|end| at + end)?;
+        let name = text[at + 2..end].trim_matches(' ');
+        // A brace before or after would make it another kind of tag.
+        let braced = text[..at].ends_with('{') || text[end + 2..].starts_with('}');
+        if braced || !name.split('.').all(is_word) {
+            return None;
+        }
+        if at > rest {
+            pieces.push(Piece::Text(&text[rest..at]));
+        }
+        pieces.push(Piece::Name(name, at..end + 2));
+        rest = end + 2;
+    }
+    if rest < text.len() {
+        pieces.push(Piece::Text(&text[rest..]));
+    }
+    Some(pieces)
+}
+
+/// Handlebars names grammar rules; these are our words for what is usually meant: the place, what is wrong, and what
+/// to write.
+pub(super) fn in_our_words(text: &str, error: &handlebars::TemplateError) -> (Range<usize>, String, String) {
+    let at = error.pos().map_or(0, |(line, column)| offset(text, line, column));
+    match error.reason() {
+        TemplateErrorReason::MismatchingClosedHelper(open, close)
+        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
+            at..tag_end(text, at),
+            format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
+            format!("close it with `{{{{/{open}}}}}`"),
+        ),
+        _ => match unclosed(text) {
+            Some((range, message, help)) => (range, message, help),
+            None => {
+                let start = text[..at.min(text.len())].rfind("{{").unwrap_or(at);
+                (
+                        start..tag_end(text, start),
+                        "this is not a template expression".to_owned(),
+                        "an expression is a name, `{{args.city}}`, or a helper with its values, `{{round temp 1}}`; \
+                         write `\\{{` for braces that are meant as they are"
+                            .to_owned(),
+                    )
+            }
+        },
+    }
+}
+
+/// The byte at a line and column, both counted from 1, the column in characters.
+pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
+    let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let line_start = line_start.min(text.len());
+    text[line_start..]
+        .char_indices()
+        .nth(column.saturating_sub(1))
+        .map_or(text.len(), |(at, _)| line_start + at)
+}
+
+fn tag_end(text: &str, start: usize) -> usize {
+    let start = text.floor_char_boundary(start.min(text.len()));
+    text[start..].find("}}").map_or(text.len(), |end| start + end + 2)
+}
+
+/// What is longer or deeper than templates may be.
+pub(super) fn too_large(text: &str) -> Option<(Range<usize>, String)> {
+    if text.len() > MAX_TEMPLATE_BYTES {
+        return Some((
+            0..0,
+            format!("a template may have {MAX_TEMPLATE_BYTES} bytes and this has {}", text.len()),
+        ));
+    }
+    let (mut blocks, mut parens) = (0_usize, 0_usize);
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find("{{").map(|at| rest + at) {
+        let end = tag_end(text, at);
+        let tag = &text[at..end];
+        let inner = tag.trim_start_matches(['{', '~']);
+        if inner.starts_with(['#', '^']) {
+            blocks += 1;
+        } else if inner.starts_with('/') {
+            blocks = blocks.saturating_sub(1);
+        }
+        for character in tag.chars() {
+            match character {
+                '(' | '[' => parens += 1,
+                ')' | ']' => parens = parens.saturating_sub(1),
+                _ => {}
+            }
+            if parens > MAX_DEPTH {
+                return Some((at..end, format!("parentheses may stand {MAX_DEPTH} deep")));
+            }
+        }
+        if blocks > MAX_DEPTH {
+            return Some((at..end, format!("blocks may stand {MAX_DEPTH} deep")));
+        }
+        rest = end.max(at + 2);
+    }
+    None
+}
+
+/// The tag or block that is never closed, if that is what is wrong.
+fn unclosed(text: &str) -> Option<(Range<usize>, String, String)> {
+    let mut open: Vec<(Range<usize>, String)> = Vec::new();
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find("{{").map(|at| rest + at) {
+        let next = text[at + 2..].find("{{").map(|next| at + 2 + next);
+        match text[at..].find("}}").map(|end| at + end + 2) {
+            Some(end) if next.is_none_or(|next| next >= end - 2) => {
+                let inner = text[at + 2..end - 2].trim_matches(['~', ' ', '{', '}']);
+                if let Some(name) = inner.strip_prefix('#') {
+                    let name = name.split_whitespace().next().unwrap_or_default().to_owned();
+                    open.push((at..end, name));
+                } else if let Some(name) = inner.strip_prefix('/')
+                    && open.pop().is_none()
+                {
+                    return Some((
+                        at..end,
+                        format!("`{{{{/{name}}}}}` closes nothing"),
+                        format!("take it out, or open the block with `{{{{#{name} …}}}}`"),
+                    ));
+                }
+                rest = end;
+            }
+            _ => {
+                return Some((
+                    at..next.unwrap_or(text.len()),
+                    "this `{{` is never closed".to_owned(),
+                    "close it with `}}`, or write `\\{{` for braces that are meant as they are".to_owned(),
+                ));
+            }
+        }
+    }
+    open.pop().map(|(range, name)| {
+        (range, format!("`{{{{#{name}}}}}` is never closed"), format!("close it with `{{{{/{name}}}}}`"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use handlebars::template::{Parameter, TemplateElement};
+
+    use super::*;
+    use crate::plan::template::compile::parameter_name;
+
+    /// The pieces that Handlebars sees; `None` when something is neither text nor a name.
+    fn by_handlebars(text: &str) -> Option<Vec<(bool, String)>> {
+        let parsed = handlebars::Template::compile(text).ok()?;
+        let pieces = parsed.elements.iter().map(|element| match element {
+            TemplateElement::RawString(text) => Some((false, text.clone())),
+            TemplateElement::Expression(tag) if tag.params.is_empty() && tag.hash.is_empty() => {
+                match &tag.name {
+                    name @ (Parameter::Name(_) | Parameter::Path(_)) => Some((true, parameter_name(name))),
+                    _ => None,
+                }
+            }
+            _ => None,
+        });
+        pieces.collect()
+    }
+
+    #[test]
+    fn plain_names_are_what_handlebars_sees() {
+        let mut plain = 0;
+        for text in [
+            "{{args.city}}",
+            "{{ temp }}",
+            "It is {{round_1}} in {{args.city}}, {{_x}}.\n",
+            "\n {{a}} \n\n{{b.c.d}}\n",
+            "{ {{a}} } $ {{b}}",
+            "{{a}}{{b}}",
+            "/orders/{{args.id}}/x",
+            "{{a}} }} b",
+            "{ {a}} {{a}}",
+            "{{a}}}",
+            "{{{a}}}",
+            "\\{{a}}",
+            "{{~a~}}",
+            "{{this}}",
+            "{{this.a}}",
+            "{{true}} {{null}} {{else}}",
+            "{{1}} {{a.0}}",
+            "{{\"a\"}}",
+            "{{a-b}} {{a/b}} {{../a}} {{@index}}",
+            "{{round a}}",
+            "{{!a}} {{> a}} {{&a}}",
+            "{{a.}} {{.a}} {{}} {{ }}",
+            "{{a",
+            "{{#if a}}b{{/if}}",
+            "{{a}} {{b",
+        ] {
+            let Some(pieces) = plain_names(text) else { continue };
+            let pieces = pieces.into_iter().map(|piece| match piece {
+                Piece::Text(text) => (false, text.to_owned()),
+                Piece::Name(name, _) => (true, name.to_owned()),
+            });
+            assert_eq!(Some(pieces.collect::<Vec<_>>()), by_handlebars(text), "{text}");
+            plain += 1;
+        }
+        assert_eq!(plain, 9, "the plain ones are the first ones");
+    }
+}
