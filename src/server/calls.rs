@@ -9,11 +9,11 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,7 @@ use url::form_urlencoded;
 use crate::call::{Arguments, Call, Context, Outcome};
 use crate::flow::{self, Means, Record};
 use crate::plan::{FunctionsFor, Plan, Route, Served, budget};
-use crate::platform::auth::Login;
+use crate::platform::auth::{BadLogin, Login};
 use crate::platform::{Answer, Decoded, EncodeStream, Inbound, Platform};
 
 use super::App;
@@ -31,6 +31,9 @@ use super::client::{Peer, client};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most bytes beyond the cap that are read and thrown away before a body is refused.
+const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
 /// The most characters of a text in the log.
 const MAX_SHOWN: usize = 500;
@@ -45,33 +48,44 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Why a request was turned away before any platform looked at it.
-#[derive(Debug)]
+/// Why a request was turned away before any platform looked at it. `Display` is for the log.
+#[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("nothing is served here")]
     NotServed,
+    #[error("this door takes POST only")]
     WrongMethod,
-    BadLogin(Option<HeaderValue>),
+    #[error("failed login: {bad}")]
+    BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
+    #[error("a body may have {0} bytes")]
     TooLarge(usize),
+    #[error("the body did not arrive in time")]
     BodyTimeout,
+    #[error("the body did not arrive whole")]
     BodyLost,
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, text) = match &self {
-            Self::NotServed => (StatusCode::NOT_FOUND, "nothing is served here".to_owned()),
-            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "this door takes POST only".to_owned()),
-            Self::BadLogin(_) => (StatusCode::UNAUTHORIZED, "the login is missing or wrong".to_owned()),
-            Self::TooLarge(most) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {most} bytes")),
-            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
-            Self::BodyLost => (StatusCode::BAD_REQUEST, "the body did not arrive whole".to_owned()),
+        let status = match &self {
+            Self::NotServed => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadLogin { .. } => StatusCode::UNAUTHORIZED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyLost => StatusCode::BAD_REQUEST,
+        };
+        let text = match &self {
+            // What was wrong with it helps only those who should not be here.
+            Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
+            other => other.to_string(),
         };
         let mut response = response(Answer::json_with(status, &json!({"error": text})));
         match self {
             Self::WrongMethod => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
-            Self::BadLogin(Some(challenge)) => {
+            Self::BadLogin { challenge: Some(challenge), .. } => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
             // What was not read of the body stands between this request and the next one.
@@ -108,7 +122,7 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
     match turn(app, plan, client, &name, function, request).await {
         Ok(response) => response,
         Err(refusal) => {
-            tracing::warn!(platform = %name.escape_debug(), %method, %client, "turned away: {refusal:?}");
+            tracing::warn!(platform = %name.escape_debug(), %method, %client, "turned away: {refusal}");
             refusal.into_response()
         }
     }
@@ -132,11 +146,11 @@ async fn turn(
     let (head, body) = request.into_parts();
     // A login that needs no body is checked before one is read.
     if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
-        log_in(served, client, &head, &[], received_at)?;
+        log_in(served, &head, &[], received_at)?;
     }
     let body = read(body, &head.headers, plan.server.max_body).await?;
     if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
-        log_in(served, client, &head, &body, received_at)?;
+        log_in(served, &head, &body, received_at)?;
     }
     let query = head.uri.query().unwrap_or_default();
     let inbound = Inbound {
@@ -167,10 +181,7 @@ async fn turn(
             Ok(response(answer.unwrap_or(event.neutral)))
         }
         Ok(Decoded::Answer(answer)) => Ok(response(answer)),
-        Ok(Decoded::Denied(bad)) => {
-            tracing::warn!(platform = name, %client, "failed login: {bad}");
-            Err(Refusal::BadLogin(None))
-        }
+        Ok(Decoded::Denied(bad)) => Err(Refusal::BadLogin { bad, challenge: None }),
         Err(bad) => {
             tracing::warn!(platform = name, %client, "unreadable request: {bad}");
             Ok(response(platform.refuse(&bad)))
@@ -178,33 +189,51 @@ async fn turn(
     }
 }
 
-fn log_in(
-    served: &Served,
-    client: IpAddr,
-    head: &Parts,
-    body: &[u8],
-    received_at: i64,
-) -> Result<(), Refusal> {
+fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    auth.verify(&Login { headers: &head.headers, target, body, received_at }).map_err(|bad| {
-        tracing::warn!(platform = served.platform.name(), %client, "failed login: {bad}");
-        Refusal::BadLogin(auth.challenge())
-    })
+    auth.verify(&Login { headers: &head.headers, target, body, received_at })
+        .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 
 /// Reads a body up to its cap, in the time that a body may take.
-async fn read(body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
-        return Err(Refusal::TooLarge(most));
+    let read = if announced.is_some_and(|length| length > most) {
+        Err(Refusal::TooLarge(most))
+    } else {
+        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, most))
+            .await
+            .unwrap_or(Err(Refusal::BodyTimeout))
+    };
+    if matches!(read, Err(Refusal::TooLarge(_))) {
+        tokio::spawn(tokio::time::timeout(BODY_TIMEOUT, drain(body)));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(most)),
-        Ok(Err(_)) => Err(Refusal::BodyLost),
-        Err(_) => Err(Refusal::BodyTimeout),
+    read
+}
+
+async fn collect(body: &mut Body, most: usize) -> Result<Bytes, Refusal> {
+    let mut kept = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::BodyLost)?.into_data() else { continue };
+        if kept.len() + data.len() > most {
+            return Err(Refusal::TooLarge(most));
+        }
+        kept.extend_from_slice(&data);
+    }
+    Ok(kept.freeze())
+}
+
+/// Reads on for a while after a refusal and throws away what comes: many a client reads the answer only when it has
+/// sent its whole body, and would else see a broken connection.
+async fn drain(mut body: Body) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+        if drained > MAX_DRAINED {
+            return;
+        }
     }
 }
 
