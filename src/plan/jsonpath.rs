@@ -1,6 +1,9 @@
 //! JSONPath (RFC 9535): parsed once at load, walked directly where a path can only match once.
 //!
 //! The few expressions that the library would answer otherwise than the RFC are refused at load.
+//!
+//! Only filters and slices are the library's: it writes down the path of each match, and a reply with a long key above
+//! many values would make those paths larger than any memory. So it is asked about one node at a time.
 
 use jsonpath_rust::parser::model::{
     Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Literal, Segment, Selector, Test,
@@ -18,6 +21,10 @@ const MAX_BYTES: usize = 1024;
 /// The deepest nesting of brackets and parentheses.
 const MAX_DEPTH: usize = 16;
 
+/// The most values that a path looks at. One `..` looks at each value of a reply once; several may look at them more
+/// often than anybody can wait for.
+const MAX_VISITS: usize = 16_000_000;
+
 /// A parsed JSONPath.
 #[derive(Debug, Clone)]
 pub struct JsonPath(Path);
@@ -26,6 +33,25 @@ pub struct JsonPath(Path);
 enum Path {
     /// Only names and indexes: matches at most once.
     Singular(Vec<Step>),
+    Walk(Vec<Stage>),
+    /// A filter looks at the root: the library needs the whole value.
+    Query(JpQuery),
+}
+
+/// One segment of a path that may match more than once.
+#[derive(Debug, Clone)]
+struct Stage {
+    /// Whether it is asked of everything below as well.
+    descends: bool,
+    choices: Vec<Choice>,
+}
+
+/// What a segment takes of one value.
+#[derive(Debug, Clone)]
+enum Choice {
+    Step(Step),
+    Each,
+    /// A filter or a slice.
     Query(JpQuery),
 }
 
@@ -98,7 +124,11 @@ impl JsonPath {
         });
         Ok(Self(match singular.collect() {
             Some(steps) => Path::Singular(steps),
-            None => Path::Query(query),
+            None if names_root(text) => {
+                check_bounded(&query.segments, "beside a filter that looks at `$`")?;
+                Path::Query(query)
+            }
+            None => Path::Walk(query.segments.into_iter().map(Stage::new).collect()),
         }))
     }
 
@@ -106,7 +136,7 @@ impl JsonPath {
     pub(crate) fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step),
-            Path::Query(_) => self.all(value).into_iter().next(),
+            Path::Walk(_) | Path::Query(_) => self.all(value).into_iter().next(),
         }
     }
 
@@ -114,11 +144,75 @@ impl JsonPath {
     pub(crate) fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
-            Path::Query(query) => js_path_process(query, value)
-                .map(|matches| matches.into_iter().map(jsonpath_rust::query::QueryRef::val).collect())
-                .unwrap_or_default(),
+            Path::Walk(stages) => walk(stages, value).unwrap_or_default(),
+            Path::Query(query) => ask(query, value),
         }
     }
+}
+
+impl Stage {
+    fn new(segment: Segment) -> Self {
+        match segment {
+            Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner) },
+            Segment::Selector(selector) => Self { descends: false, choices: vec![Choice::new(selector)] },
+            Segment::Selectors(selectors) => {
+                Self { descends: false, choices: selectors.into_iter().map(Choice::new).collect() }
+            }
+        }
+    }
+
+    /// Adds what this takes of `value`; `None` when `visits` are used up.
+    fn take<'v>(&self, value: &'v Value, out: &mut Vec<&'v Value>, visits: &mut usize) -> Option<()> {
+        *visits = visits.checked_sub(1)?;
+        let before = out.len();
+        for choice in &self.choices {
+            match choice {
+                Choice::Step(wanted) => out.extend(step(value, wanted)),
+                Choice::Each => out.extend(parts(value)),
+                Choice::Query(query) => out.extend(ask(query, value)),
+            }
+        }
+        *visits = visits.checked_sub(out.len() - before)?;
+        if self.descends {
+            parts(value).try_for_each(|part| self.take(part, out, visits))?;
+        }
+        Some(())
+    }
+}
+
+impl Choice {
+    fn new(selector: Selector) -> Self {
+        match selector {
+            Selector::Name(name) => Self::Step(Step::Name(name)),
+            Selector::Index(index) => Self::Step(Step::Index(index)),
+            Selector::Wildcard => Self::Each,
+            other => Self::Query(JpQuery::new(vec![Segment::Selector(other)])),
+        }
+    }
+}
+
+/// What is found from `value` on; `None` when that is too much to look at.
+fn walk<'v>(stages: &[Stage], value: &'v Value) -> Option<Vec<&'v Value>> {
+    let mut visits = MAX_VISITS;
+    let mut found = vec![value];
+    for stage in stages {
+        let mut next = Vec::new();
+        found.into_iter().try_for_each(|value| stage.take(value, &mut next, &mut visits))?;
+        found = next;
+    }
+    Some(found)
+}
+
+/// The items of a list, or the values of an object.
+fn parts(value: &Value) -> impl Iterator<Item = &Value> {
+    let items = value.as_array().into_iter().flatten();
+    items.chain(value.as_object().into_iter().flat_map(|entries| entries.values()))
+}
+
+fn ask<'v>(query: &JpQuery, value: &'v Value) -> Vec<&'v Value> {
+    js_path_process(query, value)
+        .map(|matches| matches.into_iter().map(jsonpath_rust::query::QueryRef::val).collect())
+        .unwrap_or_default()
 }
 
 fn step<'v>(value: &'v Value, step: &Step) -> Option<&'v Value> {
@@ -132,25 +226,59 @@ fn step<'v>(value: &'v Value, step: &Step) -> Option<&'v Value> {
     }
 }
 
-/// The deepest nesting of brackets outside of quotes.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut quote, mut escaped) = (0_usize, 0, None, false);
-    for character in text.chars() {
-        match (quote, character) {
+/// The characters outside of quotes.
+fn unquoted(text: &str) -> impl Iterator<Item = char> {
+    let (mut quote, mut escaped) = (None, false);
+    text.chars().filter(move |character| {
+        match (quote, *character) {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
-            (Some(open), _) if open == character => quote = None,
+            (Some(open), character) if open == character => quote = None,
             (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(character),
-            (None, '(' | '[') => {
+            (None, '\'' | '"') => quote = Some(*character),
+            (None, _) => return true,
+        }
+        false
+    })
+}
+
+/// The deepest nesting of brackets outside of quotes.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for character in unquoted(text) {
+        match character {
+            '(' | '[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            (None, ')' | ']') => depth = depth.saturating_sub(1),
-            (None, _) => {}
+            ')' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
         }
     }
     deepest
+}
+
+/// Whether a filter of the path looks at the root.
+fn names_root(text: &str) -> bool {
+    unquoted(text).filter(|character| *character == '$').count() > 1
+}
+
+/// Refuses what makes the library write down a path for each of many values below another's key, which may be long.
+fn check_bounded(segments: &[Segment], place: &str) -> Result<(), BadPath> {
+    let is_one =
+        |segment: &Segment| matches!(segment, Segment::Selector(Selector::Name(_) | Selector::Index(_)));
+    let takes_keys =
+        |segment: &Segment| matches!(segment, Segment::Selector(Selector::Wildcard | Selector::Filter(_)));
+    let below = segments.iter().skip_while(|segment| !takes_keys(segment)).skip(1);
+    if segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)))
+        || below.into_iter().any(|segment| !is_one(segment))
+    {
+        return Err(BadPath::unsupported(
+            &format!("`..` and a second `*`, slice or filter are not supported {place}"),
+            "name the keys that lead there: `$.orders[?@.items[*].id]`",
+        ));
+    }
+    Ok(())
 }
 
 fn check_segment(segment: &Segment, in_filter: bool) -> Result<(), BadPath> {
@@ -199,10 +327,7 @@ fn check_filter(filter: &Filter) -> Result<(), BadPath> {
                 }
                 check_function(function)
             }
-            Test::RelQuery(segments) => segments.iter().try_for_each(|segment| check_segment(segment, true)),
-            Test::AbsQuery(query) => {
-                query.segments.iter().try_for_each(|segment| check_segment(segment, true))
-            }
+            test => check_query(test),
         },
         Filter::Atom(FilterAtom::Comparison(comparison)) => {
             let (left, right) = Comparison::vals(comparison);
@@ -215,6 +340,21 @@ fn check_filter(filter: &Filter) -> Result<(), BadPath> {
                 _ => Ok(()),
             })
         }
+    }
+}
+
+/// Checks a path inside a filter.
+fn check_query(test: &Test) -> Result<(), BadPath> {
+    match test {
+        Test::RelQuery(segments) => {
+            segments.iter().try_for_each(|segment| check_segment(segment, true))?;
+            check_bounded(segments, "inside a filter")
+        }
+        Test::AbsQuery(_) if !is_singular(test) => Err(BadPath::unsupported(
+            "a path from `$` inside a filter must be one that can only match once",
+            "it would be walked anew for each value: `[?@.id == $.wanted]`",
+        )),
+        Test::AbsQuery(_) | Test::Function(_) => Ok(()),
     }
 }
 
@@ -258,11 +398,8 @@ fn check_argument(argument: &FnArg) -> Result<(), BadPath> {
         FnArg::Literal(_) => Ok(()),
         FnArg::Filter(filter) => check_filter(filter),
         FnArg::Test(test) => match &**test {
-            Test::RelQuery(segments) => segments.iter().try_for_each(|segment| check_segment(segment, true)),
-            Test::AbsQuery(query) => {
-                query.segments.iter().try_for_each(|segment| check_segment(segment, true))
-            }
             Test::Function(function) => check_function(function),
+            test => check_query(test),
         },
     }
 }
@@ -315,6 +452,38 @@ mod tests {
     }
 
     #[test]
+    fn the_order_is_that_of_the_values() {
+        let value = json!({"k": {"a": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}, "x": 5, "want": 3});
+        for (path, expected) in [
+            ("$..x", json!([5, 1, 3])),
+            ("$.k.a[*]['y','x']", json!([2, 1, 4, 3])),
+            ("$.k..[0]", json!([{"x": 1, "y": 2}])),
+            ("$..a[::-1].x", json!([3, 1])),
+            ("$..a[?@.x > 1].y", json!([4])),
+            ("$.k.a[?@.x == $.want].y", json!([4])),
+            ("$.k.*[*].*", json!([1, 2, 3, 4])),
+            (
+                "$.k..*",
+                json!([[{"x": 1, "y": 2}, {"x": 3, "y": 4}], {"x": 1, "y": 2}, {"x": 3, "y": 4}, 1, 2, 3, 4]),
+            ),
+        ] {
+            let found: Vec<Value> = JsonPath::parse(path).unwrap().all(&value).into_iter().cloned().collect();
+            assert_eq!(Value::from(found), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_reply_cannot_make_a_path_cost_more_than_it_weighs() {
+        // Paths written out would take 2 GB here.
+        let value = json!({"k".repeat(100_000): vec![json!({"id": 1}); 20_000]});
+        assert_eq!(JsonPath::parse("$..id").unwrap().all(&value).len(), 20_000);
+        assert_eq!(JsonPath::parse("$.*[?@.id].id").unwrap().all(&value).len(), 20_000);
+        let deep = (0..120).fold(json!(1), |inner, _| json!({"a": inner}));
+        assert_eq!(JsonPath::parse("$..a").unwrap().all(&deep).len(), 120);
+        assert!(JsonPath::parse("$..a..a..a..a..a..a").unwrap().all(&deep).is_empty());
+    }
+
+    #[test]
     fn what_cannot_be_parsed_is_said_with_a_mend() {
         for (path, help) in [
             ("temp", "write `$.temp`"),
@@ -345,6 +514,11 @@ mod tests {
             "$[?match(@.a, 'x') == true]",
             "$[?search(@.a, @.b)]",
             "$[?foo(@.a)]",
+            "$[?@..a]",
+            "$[?@.*.*]",
+            "$[?count($.a[*]) > 1]",
+            "$..a[?@.b == $.c]",
+            "$.*[?@.b == $.c]",
         ] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }
