@@ -4,6 +4,10 @@ use serde_json::{Map, Value};
 
 use super::jsonpath::JsonPath;
 
+/// The most that the matches of one path may weigh together, in values and pieces of text. Matches may stand inside of
+/// each other, and each is a copy.
+const MAX_WEIGHT: usize = 8_000_000;
+
 /// The extracts of a route, compiled.
 #[derive(Debug, Default)]
 pub struct Extraction {
@@ -69,7 +73,10 @@ impl Extraction {
 impl Extract {
     fn value(&self, body: &Value) -> Option<Value> {
         if self.all {
-            let matches: Vec<Value> = self.path.all(body).into_iter().cloned().collect();
+            let matches = self.path.all(body);
+            let mut left = MAX_WEIGHT;
+            matches.iter().try_for_each(|value| weigh(value, &mut left))?;
+            let matches: Vec<Value> = matches.into_iter().cloned().collect();
             return match &self.default {
                 Some(default) if matches.is_empty() => Some(default.clone()),
                 _ => Some(Value::Array(matches)),
@@ -79,6 +86,21 @@ impl Extract {
             None | Some(Value::Null) if self.default.is_some() => self.default.clone(),
             found => found.cloned(),
         }
+    }
+}
+
+/// Takes the weight of a value off what is `left`; `None` when that is not enough.
+fn weigh(value: &Value, left: &mut usize) -> Option<()> {
+    let own = match value {
+        Value::String(text) => text.len() / 32,
+        Value::Object(entries) => entries.keys().map(|key| key.len() / 32).sum(),
+        _ => 0,
+    };
+    *left = left.checked_sub(1 + own)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| weigh(item, left)),
+        Value::Object(entries) => entries.values().try_for_each(|value| weigh(value, left)),
+        _ => Some(()),
     }
 }
 
@@ -108,6 +130,14 @@ mod tests {
         ] {
             assert_eq!(extract.value(&body), expected, "{extract:?}");
         }
+    }
+
+    #[test]
+    fn matches_inside_of_each_other_are_not_copied_without_end() {
+        let inner = json!({"id": vec![0; 100_000]});
+        let body = (0..120).fold(inner, |inner, _| json!({"id": inner}));
+        assert_eq!(extract("$..id", true, None, false).value(&body), None);
+        assert!(extract("$..id", false, None, false).value(&body).is_some());
     }
 
     #[test]
