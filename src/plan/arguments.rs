@@ -7,6 +7,9 @@ use serde_json::{Map, Number, Value};
 
 use crate::call;
 
+/// The most problems that are told at once: a list may be wrong in each of its items.
+const MAX_PROBLEMS: usize = 10;
+
 /// What a route takes, compiled. The same schema is declared to platforms.
 #[derive(Debug)]
 pub struct Arguments {
@@ -85,7 +88,7 @@ impl Arguments {
     /// Converts what loses nothing, drops what is not declared, fills defaults in, and checks the rest.
     ///
     /// # Errors
-    /// Every problem at once, so that the model can mend all of them in its next call.
+    /// The problems at once, so that the model can mend all of them in its next call.
     pub fn validate(&self, given: &call::Arguments) -> Result<Validated, InvalidArguments> {
         let given = match given {
             call::Arguments::Json(Value::Object(entries)) => entries.clone(),
@@ -98,8 +101,16 @@ impl Arguments {
         };
         let mut validated = Validated::default();
         let args = self.convert_object(&self.schema, given, "", &mut validated);
-        let problems: Vec<String> =
-            self.validator.iter_errors(&args).flat_map(|error| self.problems(&error)).collect();
+        let mut problems: Vec<String> = self
+            .validator
+            .iter_errors(&args)
+            .flat_map(|error| self.problems(&error))
+            .take(MAX_PROBLEMS + 1)
+            .collect();
+        if problems.len() > MAX_PROBLEMS {
+            problems.truncate(MAX_PROBLEMS);
+            problems.push("and more of the kind".to_owned());
+        }
         if !problems.is_empty() {
             return Err(InvalidArguments { problems });
         }
@@ -455,6 +466,13 @@ mod tests {
             let args = validate(json!({name: given.clone()})).unwrap_or_else(|bad| panic!("{given}: {bad}"));
             assert_eq!(args[name], expected, "{name} = {given}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_again_and_again_is_told_a_few_times() {
+        let bad = validate(json!({"tags": vec![json!([]); 20_000]})).unwrap_err();
+        assert!(bad.contains("item 1 of argument `tags` must be a whole number"), "{bad}");
+        assert!(bad.ends_with("; and more of the kind") && bad.len() < 1000, "{bad}");
     }
 
     #[test]
