@@ -1,17 +1,18 @@
 //! Every platform against its folder of fixtures, `platforms/<name>/<case>.<part>.json`. A new platform adds files.
 //!
 //! What arrives: `request` (the body), `inbound` (`method`, `function`, `query`, `headers`), `settings`, `functions`
-//! (those that routes answer, with their arguments, in an object with `streaming` where that is so). What it is:
-//! `calls`, `event`, `answer` (nothing is called) or `refusal`. What goes back: `announced` (what is told at once) and
-//! `outcomes`, and for them `response` or `stream`, and `faults` (of their own keys). `status` is of the answer, 200 if
-//! it is not there. What is declared: `tools` and the `declaration` that they come to, beside one that the vendor has
-//! `documented`.
+//! (those that routes answer, with their arguments, in an object with `streaming` or the declared `tool` where that is
+//! so). What it is: `calls`, `event`, `answer` (nothing is called) or `refusal`. What goes back: `announced` (what is
+//! told at once) and `outcomes`, and for them `response` or `stream`, and `faults` (of their own keys). `status` is of
+//! the answer, 200 if it is not there. What is declared: `tools` and the `declaration` that they come to. Where the
+//! vendor has `documented` another form than ours, that form stands beside it and must fit the same schema.
 //!
 //! `reply.schema.json`, `stream.schema.json` and `declaration.schema.json` say what the platform takes.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -127,6 +128,9 @@ impl Case {
         }
         let functions = self.part("functions").and_then(Value::as_object).cloned().unwrap_or_default();
         let decoded = platform.decode(&self.inbound(), &self.settings(platform), &Routes(functions));
+        if let Some(documented) = self.part("documented") {
+            self.check_schema("reply", documented);
+        }
         let expected =
             ["calls", "event", "answer", "refusal"].map(|kind| self.part(kind).map(|value| (kind, value)));
         let [(kind, expected)] = expected.into_iter().flatten().collect::<Vec<_>>()[..] else {
@@ -201,24 +205,9 @@ impl Case {
     }
 
     fn check_declaration(&self, platform: &dyn Platform, written: &Value) {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let nothing = Map::new();
-        let names: Vec<String> =
-            written["tools"].as_array().unwrap().iter().map(|tool| text(&tool["name"])).collect();
-        let tools: Vec<ToolSpec<'_>> = written["tools"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .zip(&names)
-            .map(|(tool, name)| ToolSpec {
-                name,
-                description: tool["description"].as_str().unwrap_or_default(),
-                parameters: &tool["parameters"],
-                streaming: tool["streaming"] == true,
-                form: tool["form"] == true,
-                extra: tool["extra"].as_object().unwrap_or(&nothing),
-            })
-            .collect();
+        let tools = written["tools"].as_array().unwrap().iter();
+        let tools: Vec<ToolSpec<'_>> =
+            tools.map(|tool| spec(tool["name"].as_str().expect(&self.name), tool)).collect();
         for tool in &tools {
             assert_eq!(platform.check_function_name(tool.name), Ok(()), "{}", self.name);
             assert_eq!(platform.check_parameters(tool.parameters), [], "{}", self.name);
@@ -287,7 +276,7 @@ impl Case {
     }
 
     fn check_schema(&self, what: &str, value: &Value) {
-        let Some(schema) = self.schemas.get(what) else { return };
+        let schema = self.schemas.get(what).unwrap_or_else(|| panic!("{}: no {what}.schema.json", self.name));
         let schema = jsonschema::validator_for(schema).unwrap();
         let errors: Vec<String> = schema.iter_errors(value).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{}: {errors:?}", self.name);
@@ -334,11 +323,25 @@ impl Functions for Routes {
     }
 
     fn declared(&self) -> Vec<ToolSpec<'_>> {
-        Vec::new()
+        let declared = self.0.iter().filter_map(|(name, function)| Some((name, function.get("tool")?)));
+        declared.map(|(name, tool)| spec(name, tool)).collect()
     }
 
     fn door(&self) -> Door<'_> {
         Door { url: "https://tools.example.com/door", events: &[] }
+    }
+}
+
+/// A function as it is declared, from its fixture.
+fn spec<'a>(name: &'a str, tool: &'a Value) -> ToolSpec<'a> {
+    static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    ToolSpec {
+        name,
+        description: tool["description"].as_str().unwrap_or_default(),
+        parameters: &tool["parameters"],
+        streaming: tool["streaming"] == true,
+        form: tool["form"] == true,
+        extra: tool["extra"].as_object().unwrap_or(&NOTHING),
     }
 }
 
