@@ -482,8 +482,8 @@ fn every_helper_and_name_of_the_templates_is_explained() {
         assert!(reference.contains(&format!("{{{{#{block} ")), "{block}");
     }
 
-    let scope = read("src/plan/template/scope.rs");
-    let fields = scope.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
+    let names_known = read("src/plan/template/names.rs");
+    let fields = names_known.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
     let call = quoted(fields, r#"\("(\w+)""#);
     let told = listed(&reference, "names");
     assert!(call.len() >= 10, "{call:?}");
