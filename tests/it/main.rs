@@ -4,6 +4,7 @@ mod call_command;
 mod check;
 mod closing;
 mod dailybots;
+mod declare;
 mod doors;
 mod events;
 mod failures;
