@@ -81,5 +81,6 @@ async fn status(State(app): State<App>) -> Json<Value> {
         },
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
+        "turned_away": app.turned_away.to_json(),
     }))
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -98,6 +99,44 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// How many requests were turned away since the start, by the reason.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway {
+    not_served: AtomicU64,
+    wrong_method: AtomicU64,
+    failed_login: AtomicU64,
+    too_large: AtomicU64,
+    body_timeout: AtomicU64,
+    body_lost: AtomicU64,
+}
+
+impl TurnedAway {
+    fn count(&self, refusal: &Refusal) {
+        let counter = match refusal {
+            Refusal::NotServed => &self.not_served,
+            Refusal::WrongMethod => &self.wrong_method,
+            Refusal::BadLogin { .. } => &self.failed_login,
+            Refusal::TooLarge(_) => &self.too_large,
+            Refusal::BodyTimeout => &self.body_timeout,
+            Refusal::BodyLost => &self.body_lost,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts, by name.
+    pub(super) fn to_json(&self) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "not_served": count(&self.not_served),
+            "wrong_method": count(&self.wrong_method),
+            "failed_login": count(&self.failed_login),
+            "too_large": count(&self.too_large),
+            "body_timeout": count(&self.body_timeout),
+            "body_lost": count(&self.body_lost),
+        })
+    }
+}
+
 fn response(answer: Answer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;
@@ -119,9 +158,11 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
     let method = request.method().clone();
     let plan = app.live.plan();
     let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
+    let turned_away = Arc::clone(&app.turned_away);
     match turn(app, plan, client, &name, function, request).await {
         Ok(response) => response,
         Err(refusal) => {
+            turned_away.count(&refusal);
             tracing::warn!(platform = %name.escape_debug(), %method, %client, "turned away: {refusal}");
             refusal.into_response()
         }

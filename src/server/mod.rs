@@ -50,6 +50,7 @@ pub struct App {
     pub opened: Arc<Plan>,
     /// When the proxy started.
     pub started_at: Timestamp,
+    turned_away: Arc<calls::TurnedAway>,
     /// Held by each call until it ends, also when nobody waits for its answer any more.
     in_flight: mpsc::Sender<Infallible>,
 }
@@ -71,7 +72,14 @@ pub async fn serve(
 ) {
     let (in_flight, mut ended) = mpsc::channel(1);
     let opened = live.plan();
-    let app = App { live: Arc::clone(&live), transport, opened, started_at: Timestamp::now(), in_flight };
+    let app = App {
+        live: Arc::clone(&live),
+        transport,
+        opened,
+        started_at: Timestamp::now(),
+        turned_away: Arc::default(),
+        in_flight,
+    };
     let graceful = GracefulShutdown::new();
     // Asked anew for each connection, so that a reload holds for the next one.
     let tls = || live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));

@@ -432,7 +432,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
          [platforms.voicedock]\nauth.header = {{ name = \"x-key\", value = \"k\" }}\n{ROUTES}"
     );
     let table = table.replace("UPSTREAM", &upstream.address.to_string());
-    let table = format!("[server]\nlisten = \"127.0.0.1:0\"\n{table}");
+    let table = format!("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{table}");
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("OLD", "old:with colon")]).await;
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     let body = swaig("weather", &json!({"city": "Oslo"})).to_string();
@@ -488,6 +488,16 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let failed = proxy.logged("failed login").await;
     assert!(failed.contains("swaig"), "{failed}");
+    let counted = proxy.ask_admin("/status", &[]).await.json()["turned_away"].take();
+    let expected = json!({
+        "not_served": 0,
+        "wrong_method": 0,
+        "failed_login": 17,
+        "too_large": 0,
+        "body_timeout": 0,
+        "body_lost": 0,
+    });
+    assert_eq!(counted, expected);
     for secret in ["with colon", "t-new", "t-old"] {
         assert!(!proxy.log().contains(secret), "{secret}");
     }
