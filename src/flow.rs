@@ -353,6 +353,14 @@ impl Record {
         self.steps.iter().filter_map(|step| step.time).reduce(|sum, time| sum + time)
     }
 
+    /// The upstreams that requests went to, as one text; `None` if there were none.
+    pub fn upstreams(&self) -> Option<String> {
+        let mut names: Vec<&str> =
+            self.steps.iter().filter_map(|step| Some(step.request.as_ref()?.target.name.as_str())).collect();
+        names.dedup();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     /// The record of a call that ended in a fault of our own.
     pub fn panicked(call: Call) -> Self {
         let error = CallError::Panicked;

@@ -52,13 +52,13 @@ pub(super) fn router(app: App) -> Router {
 /// Why a request was turned away before any platform looked at it. `Display` is for the log.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("nothing is served here")]
+    #[error("the table serves no platform at this path")]
     NotServed,
     #[error("this door takes POST only")]
     WrongMethod,
     #[error("failed login: {bad}")]
     BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
-    #[error("a body may have {0} bytes")]
+    #[error("the body has more than the {0} bytes of `server.max_body`")]
     TooLarge(usize),
     #[error("the body did not arrive in time")]
     BodyTimeout,
@@ -77,8 +77,10 @@ impl IntoResponse for Refusal {
             Self::BodyLost => StatusCode::BAD_REQUEST,
         };
         let text = match &self {
-            // What was wrong with it helps only those who should not be here.
+            // A caller is told what it did, not how the table is written or what would have let it in.
+            Self::NotServed => "nothing is served here".to_owned(),
             Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
+            Self::TooLarge(most) => format!("a body may have {most} bytes"),
             other => other.to_string(),
         };
         let mut response = response(Answer::json_with(status, &json!({"error": text})));
@@ -408,10 +410,20 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
             "{function}: answered in {ms} ms"
         ),
         Some(error) => {
-            let outcome = error.kind();
+            let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
-                %platform, %function, %conversation, %client, case, ms, upstream_ms, %outcome,
+                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, %outcome,
                 "{function}: {outcome} after {ms} ms: {}", shown(&error.to_string())
+            );
+        }
+    }
+    // The failure that ended the call was taken from its step; what is left was made good.
+    for step in record.steps.iter().filter(|_| record.error.is_none()) {
+        if let Some(error) = &step.error {
+            let upstream = step.request.as_ref().map(|request| request.target.name.as_str());
+            tracing::warn!(
+                %platform, %function, %conversation, upstream,
+                "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string())
             );
         }
     }

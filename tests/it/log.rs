@@ -34,3 +34,25 @@ async fn nobody_forges_a_line() {
         assert!(!line.starts_with("2026-01-01") && !line.contains('\u{1b}') && line.len() < 2000, "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
+    let upstream =
+        Upstream::new(|seen| Reply::status(if seen.path() == "/b" { 200 } else { 503 }, &json!({}))).await;
+    let mut proxy = Proxy::over(
+        &upstream,
+        "[platforms.http]\n[upstreams.main]\nbase_url = \"http://UPSTREAM\"\n\
+         [upstreams.spare]\nbase_url = \"http://UPSTREAM\"\n\
+         [routes.alone]\nupstream = \"main\"\nrequest = { path = \"/a\" }\n\
+         [routes.both]\nreply.text = \"Good.\"\n\
+         [[routes.both.steps]]\nname = \"one\"\nupstream = \"main\"\nrequest = { path = \"/a\" }\n\
+         [[routes.both.steps]]\nname = \"two\"\nupstream = \"spare\"\nwhen.failed = \"one\"\nrequest = { path = \"/b\" }\n",
+    )
+    .await;
+    proxy.post("/http/alone", &json!({})).await;
+    let line = proxy.logged("alone: bad_response").await;
+    assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
+    assert_eq!(proxy.post("/http/both", &json!({})).await.json(), json!({"text": "Good."}));
+    let line = proxy.logged("both: a step failed, and its fall-back answered").await;
+    assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
+}
