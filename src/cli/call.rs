@@ -28,16 +28,17 @@ use super::{print, report};
 pub(super) struct CallCommand {
     /// The function, as the model would name it.
     function: String,
-    /// Its arguments, a JSON object.
+    /// Its arguments, a JSON object such as '{"city": "Oslo"}'.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     args: String,
-    /// The platform to call as; the answer is printed in its format.
+    /// The platform to call as: swaig, voicedock, dailybots, millis or http. The answer is printed in its format; as
+    /// http unless given.
     #[arg(long = "as", value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Print every step of the call before the answer.
+    /// Print every step before the answer: arguments, request, reply, extracted values, chosen case.
     #[arg(long)]
     explain: bool,
-    /// Render the request and send nothing.
+    /// Show the request that would be sent, and send nothing.
     #[arg(long)]
     dry_run: bool,
 }

@@ -18,7 +18,7 @@ pub(super) struct Check {
     /// How faults are printed.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// Check a table where its secrets are not set.
+    /// Take secrets (`${NAME}`, `${file:PATH}`) that are not set here as if they were.
     #[arg(long)]
     no_secrets: bool,
 }

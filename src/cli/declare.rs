@@ -20,7 +20,7 @@ const OPENAI: &str = "openai";
 /// Arguments of `declare`.
 #[derive(Debug, Args)]
 pub(super) struct Declare {
-    /// The platform, or `openai` for a plain list of functions.
+    /// The platform (swaig, voicedock, dailybots or millis), or `openai` for a plain list of functions.
     platform: String,
     /// Only this route.
     #[arg(long, value_name = "NAME")]
@@ -50,9 +50,9 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
         let functions = FunctionsFor::new(&plan, platform.name());
         let tools = chosen(command, functions.tools(false))?;
         note_addresses(&plan);
-        platform
-            .declare(&tools, &functions.door())
-            .with_context(|| format!("{} has nothing to be declared to it", platform.name()))?
+        platform.declare(&tools, &functions.door()).with_context(|| {
+            format!("{} takes no declaration; `declare {OPENAI}` prints a plain list", platform.name())
+        })?
     };
     print(&format!("{declaration:#}"));
     Ok(ExitCode::SUCCESS)
@@ -81,7 +81,7 @@ fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec
 
 fn note_addresses(plan: &Plan) {
     if plan.server.public_url.is_none() {
-        report("note: `server.public_url` is not set, so the addresses below are those of this machine");
+        report("note: `server.public_url` is not set, so the addresses below hold on this machine only");
     }
 }
 

@@ -11,25 +11,37 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A declarative tool-routing proxy for voice-AI agents.
+/// Answers the function calls of voice-AI agents by ordinary HTTP APIs, as one TOML table says.
 #[derive(Debug, Parser)]
-#[command(name = "jackfield", version)]
+#[command(name = "jackfield", version, after_help = EXAMPLES)]
 struct Cli {
-    /// The table.
+    /// The main file of the table; relative paths in it start from its folder.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
     config: PathBuf,
-    /// Start a small sample API on loopback and point `[upstreams.demo]` at it; for `serve` and `call`.
+    /// Start a small sample API and point `[upstreams.demo]` at it; for `serve` and `call`.
     #[arg(long, global = true)]
     demo: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
+const EXAMPLES: &str = "\
+A first try:
+  jackfield serve --demo                      serve ./routes.toml, with a sample API to call
+  jackfield check                             list every fault of the table
+  jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";
+
+const LOG: &str = "\
+The log goes to standard error. RUST_LOG sets how much (RUST_LOG=jackfield=debug), NO_COLOR takes the colours away.
+SIGHUP asks for a reload; SIGTERM and Ctrl-C let calls in flight finish. It ends with 1 when the table has faults, with
+2 when the table cannot be read or an address cannot be listened on.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the platforms that the table names (the default).
+    /// Serve the platforms that the table names, and read the table again when it changes (the default).
+    #[command(after_help = LOG)]
     Serve,
-    /// Say everything that is wrong with the table.
+    /// List every fault of the table, with its place and what to write; the exit code is 1 if there is one.
     Check(check::Check),
     /// Print what to paste into a platform so that it knows the table's functions.
     Declare(declare::Declare),
