@@ -230,7 +230,7 @@ fn the_shipped_table_has_no_fault() {
     let folder = Folder::new("shipped");
     folder.write_sample();
     let output = jackfield(&folder).arg("check").output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "routes.toml: good, 11 routes (0 errors)\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "routes.toml: good, 12 routes (0 errors)\n");
 }
 
 /// `serve --demo`, ended with the test.
