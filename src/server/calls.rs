@@ -36,8 +36,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes beyond the cap that are read and thrown away before a body is refused.
 const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
-/// The most characters of a text in the log.
+/// The most characters of a text in the log, and of a name that a caller gave.
 const MAX_SHOWN: usize = 500;
+const MAX_NAME_SHOWN: usize = 200;
 
 /// Every door of every platform; which of them are open, the running plan says.
 pub(super) fn router(app: App) -> Router {
@@ -165,7 +166,7 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
         Ok(response) => response,
         Err(refusal) => {
             turned_away.count(&refusal);
-            tracing::warn!(platform = %name.escape_debug(), %method, %client, "turned away: {refusal}");
+            tracing::warn!(platform = %shown_name(&name), %method, %client, "turned away: {refusal}");
             refusal.into_response()
         }
     }
@@ -399,8 +400,8 @@ impl Task {
 /// Logs a call, once, and gives its outcome.
 fn finish(record: Record, client: IpAddr) -> Outcome {
     let platform = record.call.context.platform;
-    let function = record.call.context.function.escape_debug();
-    let conversation = record.call.context.conversation.as_deref().unwrap_or_default().escape_debug();
+    let function = shown_name(&record.call.context.function);
+    let conversation = shown_name(record.call.context.conversation.as_deref().unwrap_or_default());
     let ms = record.time.as_millis();
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
@@ -439,6 +440,11 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
 /// A text for the log: one line, and not a long one, for it may hold what others wrote.
 fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A name for the log, which a caller chose.
+fn shown_name(text: &str) -> String {
+    text.escape_debug().take(MAX_NAME_SHOWN).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -22,12 +22,13 @@ async fn nobody_forges_a_line() {
         upstream.address
     ))
     .await;
-    for function in ["act", "date", FORGED] {
+    for function in ["act", "date", FORGED, &FORGED.repeat(5000)] {
         let body = json!({"function": function, "call_id": FORGED, "format": BAD_FORMAT, "argument": {"parsed": [{}]}});
         assert_eq!(proxy.post("/swaig", &body).await.status, 200);
     }
+    assert_eq!(proxy.post(&format!("/{}", "x".repeat(5000)), &json!({})).await.status, 404);
     // An answer may arrive before the lines that tell of it.
-    for part in ["is left out", "could not be rendered", "unknown_function"] {
+    for part in ["is left out", "could not be rendered", "unknown_function", "turned away"] {
         proxy.logged(part).await;
     }
     for line in proxy.log().lines() {
