@@ -53,7 +53,7 @@ impl fmt::Display for Secret {
 pub struct Masks(Vec<String>);
 
 impl Masks {
-    /// Adds a text to hide, as it is and as it looks in a URL and inside a JSON string.
+    /// Adds a text to hide, as it is and as it looks in a URL, inside a JSON string and in XML.
     pub fn add(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -62,7 +62,19 @@ impl Masks {
         let strict = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let json = serde_json::Value::from(text).to_string();
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        for form in [text, &url, &strict, &json[1..json.len() - 1], &form] {
+        let mut xml = text.replace('&', "&amp;");
+        for (character, entity) in [
+            ('<', "&lt;"),
+            ('>', "&gt;"),
+            ('"', "&quot;"),
+            ('\'', "&apos;"),
+            ('\r', "&#13;"),
+            ('\n', "&#10;"),
+            ('\t', "&#9;"),
+        ] {
+            xml = xml.replace(character, entity);
+        }
+        for form in [text, &url, &strict, &json[1..json.len() - 1], &form, &xml] {
             if !self.0.iter().any(|known| known == form) {
                 self.0.push(form.to_owned());
             }
@@ -126,6 +138,8 @@ mod tests {
         let mut masks = Masks::default();
         masks.add("a b\"c");
         assert_eq!(masks.hide("a b\"c a%20b%22c a+b%22c a b\\\"c"), "*** *** *** ***");
+        masks.add("<p>'&amp;'");
+        assert_eq!(masks.hide("=\"&lt;p&gt;&apos;&amp;amp;&apos;\""), "=\"***\"");
         masks.add("x-1 y");
         assert_eq!(masks.hide("x-1%20y x%2D1%20y"), "*** ***");
         masks.add("4711");
