@@ -152,7 +152,12 @@ pub(crate) fn read(
 
 /// Reads one text file, refusing what is far too large or not text.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let length = fs::metadata(path)?.len();
+    let metadata = fs::metadata(path)?;
+    // A pipe or a device may never end, and a reload would wait for it.
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let length = metadata.len();
     if length > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("it has {length} bytes; the most is {MAX_FILE_BYTES}")));
     }

@@ -164,9 +164,13 @@ fn a_table_that_cannot_be_read_exits_with_2() {
     let folder = folder("unreadable");
     std::fs::write(folder.join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
     std::fs::create_dir_all(folder.join("folder.toml")).unwrap();
-    for (name, problem) in
-        [("missing.toml", "No such file"), ("binary.toml", "not UTF-8"), ("folder.toml", "directory")]
-    {
+    std::os::unix::fs::symlink("/dev/zero", folder.join("endless.toml")).unwrap();
+    for (name, problem) in [
+        ("missing.toml", "No such file"),
+        ("binary.toml", "not UTF-8"),
+        ("folder.toml", "directory"),
+        ("endless.toml", "not a regular file"),
+    ] {
         let output = check(&folder.join(name), &[]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert_eq!(output.stdout, b"", "{name}");
