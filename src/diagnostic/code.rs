@@ -163,7 +163,7 @@ codes! {
     InvalidAction = "invalid-action", Error;
     /// An action known from the platform's SDK but not from its published schema.
     SdkOnlyAction = "sdk-only-action", Note;
-    /// A route for a platform that is not served.
+    /// A route or an event for a platform that is not served.
     UnservedPlatform = "unserved-platform", Warning;
     /// A service that the platform does not have by itself, so that it may ignore what it is told about it.
     UnknownService = "unknown-service", Warning;

@@ -47,6 +47,16 @@ impl Context<'_> {
                 );
                 continue;
             };
+            if !self.table.platforms.iter().any(|(served, _)| served.value == platform.name()) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnservedPlatform,
+                        name.span,
+                        format!("the platform `{}` is not served, so it sends no event", platform.name()),
+                    )
+                    .help(format!("serve it with `[platforms.{}]`, or take the entry out", platform.name())),
+                );
+            }
             let Some(entry) = entry.get() else { continue };
             let route = self.event(name, &entry.value, platform, kind.answered, upstreams, diagnostics);
             out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(route))));

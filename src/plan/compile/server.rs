@@ -216,17 +216,20 @@ impl Context<'_> {
             None
         };
         if let Some((span, label)) = open {
+            let variable = name.value.to_uppercase();
+            let signs = crate::platform::find(&name.value).is_some_and(|known| known.signature().is_some());
+            let auth = if signs {
+                format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
+            } else {
+                format!("auth.basic = {{ username = \"…\", password = \"${{{variable}_PASSWORD}}\" }}")
+            };
             let mut diagnostic = Diagnostic::new(
                 Code::AuthMissing,
                 name.span,
                 format!("anyone could call the platform `{}`", name.value),
             )
             .label("has no `auth`")
-            .help(format!(
-                "set `auth.basic = {{ username = \"…\", password = \"${{{}_PASSWORD}}\" }}` or another scheme; \
-                 `auth.none = {{}}` says that it is meant so",
-                name.value.to_uppercase()
-            ));
+            .help(format!("set `{auth}` or another scheme; `auth.none = {{}}` says that it is meant so"));
             if let Some(span) = span {
                 diagnostic = diagnostic.related(span, label);
             }
