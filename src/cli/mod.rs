@@ -6,6 +6,7 @@ mod declare;
 mod explain;
 mod serve;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,13 +69,17 @@ pub fn main() -> ExitCode {
 }
 
 /// A line for a person, on standard error.
-#[expect(clippy::print_stderr, reason = "the command line is where people are spoken to")]
 fn report(text: &str) {
-    eprintln!("{text}");
+    // There is nobody to tell that nobody can be told.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// What a command is for, on standard output.
-#[expect(clippy::print_stdout, reason = "the command line is where results are printed")]
 fn print(text: &str) {
-    println!("{text}");
+    // Whoever reads may have read enough, as `head` does.
+    if let Err(error) = writeln!(std::io::stdout(), "{text}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        report(&format!("error: cannot write the output: {error}"));
+    }
 }

@@ -267,3 +267,17 @@ fn no_secret_is_ever_printed() {
     }
     assert!(seen >= 20);
 }
+
+#[test]
+fn whoever_reads_may_stop_reading() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_jackfield"))
+        .args(["check", "--config"])
+        .arg(shipped())
+        .env_clear()
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
