@@ -105,7 +105,7 @@ codes! {
     InvalidMethod = "invalid-method", Error;
     /// A header name that is not one.
     InvalidHeader = "invalid-header", Error;
-    /// A header that is set by the proxy itself.
+    /// A header that is set by the proxy itself, or that carries a login.
     ForbiddenHeader = "forbidden-header", Error;
     /// A template that cannot be parsed.
     TemplateSyntax = "template-syntax", Error;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use http::HeaderName;
 use url::{Host, Url};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
@@ -17,6 +18,9 @@ use super::{Context, values};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
+
+/// The headers that carry a login whatever the table says.
+const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
 
 impl Context<'_> {
     /// `[server]`; `None` after faults.
@@ -166,9 +170,25 @@ impl Context<'_> {
             Some(text) => values::duration(text, diagnostics),
             None => Some(platform.deadline()),
         };
+        let auth =
+            raw.auth.get().and_then(|choice| self.inbound_auth(&choice.value, Some(platform), diagnostics));
+        let secret_header = auth.as_ref().and_then(|auth| auth.secret_header());
         let mut headers = Vec::new();
         for header in raw.headers.get().map(|list| list.value.as_slice()).unwrap_or_default() {
-            match http::HeaderName::from_bytes(header.value.as_bytes()) {
+            match HeaderName::from_bytes(header.value.as_bytes()) {
+                // Templates, and with them upstreams and records, must not see what the caller proves itself with.
+                Ok(name) if LOGIN_HEADERS.contains(&name) || Some(&name) == secret_header => {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::ForbiddenHeader,
+                            header.span,
+                            format!("`{name}` carries the platform's login"),
+                        )
+                        .help("take it out; what an upstream needs to know the proxy by goes into the upstream's `auth`"),
+                    );
+                    // Known all the same, so that its use is no second fault.
+                    headers.push(name.as_str().to_owned());
+                }
                 Ok(name) => headers.push(name.as_str().to_owned()),
                 Err(_) => diagnostics.push(
                     Diagnostic::new(
@@ -180,8 +200,6 @@ impl Context<'_> {
                 ),
             }
         }
-        let auth =
-            raw.auth.get().and_then(|choice| self.inbound_auth(&choice.value, Some(platform), diagnostics));
         if raw.auth.is_absent() {
             self.only_on_loopback(name, diagnostics);
         }

@@ -30,6 +30,10 @@ struct Header {
 }
 
 impl Auth for Header {
+    fn secret_header(&self) -> Option<&HeaderName> {
+        Some(&self.name)
+    }
+
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
         let value = login.headers.get(&self.name).ok_or_else(|| BadLogin::Missing(self.name.clone()))?;
         if any_matches(&self.values, value.as_bytes()) { Ok(()) } else { Err(BadLogin::Wrong) }

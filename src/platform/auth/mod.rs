@@ -32,6 +32,11 @@ pub trait Auth: fmt::Debug + Send + Sync {
     /// Anything but a good login. The error never tells what would have been right.
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin>;
 
+    /// The header whose value is the secret itself, for schemes that leave its name to the table.
+    fn secret_header(&self) -> Option<&HeaderName> {
+        None
+    }
+
     /// The `WWW-Authenticate` of the refusal, for schemes that HTTP itself knows.
     fn challenge(&self) -> Option<HeaderValue> {
         None
