@@ -9,7 +9,7 @@
 //!
 //! `reply.schema.json`, `stream.schema.json` and `declaration.schema.json` say what the platform takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -47,6 +47,7 @@ const PARTS: [&str; 17] = [
 
 #[test]
 fn platforms_read_and_answer_their_fixtures() {
+    let mut parts = BTreeSet::new();
     for platform in PLATFORMS {
         let cases = cases(platform.name());
         for kind in ["calls", "outcomes"] {
@@ -55,8 +56,10 @@ fn platforms_read_and_answer_their_fixtures() {
         }
         for case in cases.values() {
             case.check(*platform);
+            parts.extend(case.parts.keys().cloned());
         }
     }
+    assert_eq!(parts, PARTS.map(ToOwned::to_owned).into(), "parts that no fixture has");
 }
 
 #[test]
