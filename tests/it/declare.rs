@@ -117,7 +117,7 @@ async fn what_cannot_be_declared_is_told() {
         ),
         (&["voicedock", "--route", "book"], "voicedock may call no route `book`"),
         (&["vapi"], "there is no platform `vapi`; known: "),
-        (&["http"], "http has nothing to be declared to it"),
+        (&["http"], "http takes no declaration; `declare openai` prints a plain list"),
     ] {
         let output = declare(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
