@@ -35,8 +35,8 @@ impl Context<'_> {
                 ));
             }
         }
-        let cert = raw.value.cert.get().and_then(|name| self.pem(name, "certificate", diagnostics));
-        let key = raw.value.key.get().and_then(|name| self.pem(name, "key", diagnostics));
+        let cert = raw.value.cert.get().and_then(|name| self.pem(name, diagnostics));
+        let key = raw.value.key.get().and_then(|name| self.pem(name, diagnostics));
         let chain = cert.as_ref().and_then(|cert| chain(cert, diagnostics));
         let private = key.as_ref().and_then(|key| private_key(key, diagnostics));
         let (cert, key) = (cert?, key?);
@@ -51,34 +51,15 @@ impl Context<'_> {
         Some(Tls { config: Arc::new(config), fingerprint: hash.finalize().into() })
     }
 
-    /// The text of a PEM file that the table names.
-    fn pem<'n>(
-        &self,
-        name: &'n Located<String>,
-        what: &str,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Pem<'n>> {
+    /// The PEM file that a key names.
+    fn pem<'n>(&self, name: &'n Located<String>, diagnostics: &mut Diagnostics) -> Option<Pem<'n>> {
+        let before = diagnostics.len();
         self.no_secret_in(&name.value, name.span, "[server]", diagnostics);
-        let path = self.secrets.folder.join(&name.value);
-        self.secrets.files.borrow_mut().insert(path.clone());
-        match (self.secrets.environment.file)(&path) {
-            Ok(text) => Some(Pem { name, text }),
-            Err(_) if self.secrets.environment.without_secrets => None,
-            Err(error) => {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::TlsFile,
-                        name.span,
-                        format!("the file of the {what} cannot be read: {error}"),
-                    )
-                    .help(format!(
-                        "put the {what}, as PEM text, into `{}`; paths start from the main file's folder",
-                        path.display()
-                    )),
-                );
-                None
-            }
+        if diagnostics.len() > before {
+            return None;
         }
+        let text = self.secrets.file(name, &mut false, self.sources, diagnostics)?;
+        Some(Pem { name, text })
     }
 
     /// `server.trusted_proxies`.

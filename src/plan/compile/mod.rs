@@ -126,11 +126,8 @@ pub(crate) fn compile(
     }
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
     let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
-    let server = server?;
-    // The same table with another certificate is another plan.
-    let certificate = server.tls.as_ref().map(|tls| hex::encode(tls.fingerprint)).unwrap_or_default();
     Some(Plan {
-        server,
+        server: server?,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
         events,
         platforms,
@@ -140,7 +137,7 @@ pub(crate) fn compile(
             .filter_map(|known| known.upstream.as_ref())
             .map(|upstream| Arc::clone(&upstream.target))
             .collect(),
-        identity: identity(&format!("{revision}{contents}{certificate}"), &context.secrets.resolved.borrow()),
+        identity: identity(&format!("{revision}{contents}"), &context.secrets.resolved.borrow()),
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
