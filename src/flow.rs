@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::{Call, FailureKind, Outcome, Reply};
+use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::{InvalidArguments, Validated};
 use crate::plan::replies::{PickError, Picked};
 use crate::plan::request::{RequestError, Upstream};
@@ -66,6 +67,9 @@ pub enum CallError {
     /// The arguments do not fit.
     #[error(transparent)]
     Arguments(#[from] InvalidArguments),
+    /// A value is not one of those that the platform allows.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// The request could not be rendered.
     #[error("the request was not sent: {0}")]
     Request(#[from] RequestError),
@@ -91,7 +95,7 @@ impl CallError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::UnknownFunction => FailureKind::UnknownFunction,
-            Self::Arguments(_) => FailureKind::InvalidArgs,
+            Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
             Self::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
             Self::Request(_) | Self::Credential(_) => FailureKind::Refused,
@@ -109,6 +113,7 @@ impl CallError {
     pub fn spoken(&self) -> String {
         match self {
             Self::Arguments(invalid) => invalid.spoken(),
+            Self::NotAllowed(refused) => refused.spoken(),
             Self::Request(error) => match error.missing_argument() {
                 Some(name) => {
                     InvalidArguments { problems: vec![format!("argument `{name}` is required")] }.spoken()
@@ -176,6 +181,7 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
 /// The sentence.
 async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Picked, CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
+    route.allowed.check(&record.scope(means.now), means.plan.believes(means.platform))?;
     announce(route, means, record);
     let deadline =
         route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));

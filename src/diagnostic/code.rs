@@ -141,6 +141,8 @@ codes! {
     InvalidSchema = "invalid-schema", Error;
     /// A constraint that does not fit the argument's type.
     ArgumentConstraint = "argument-constraint", Error;
+    /// A list of allowed values that the model or an API could have written.
+    UntrustedAllowed = "untrusted-allowed", Error;
     /// A default or an enumerated value that the argument itself would refuse.
     ArgumentDefault = "argument-default", Error;
     /// A request without all that is needed to send one.
@@ -169,6 +171,8 @@ codes! {
     UnknownService = "unknown-service", Warning;
     /// A text that is never said.
     UnusedText = "unused-text", Warning;
+    /// A list of allowed values that a platform supplies without proving who it is.
+    AllowedNotBelieved = "allowed-not-believed", Warning;
     /// An include pattern that matches no file.
     EmptyInclude = "empty-include", Warning;
 }

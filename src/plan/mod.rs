@@ -3,6 +3,7 @@
 //! Everything is compiled here when the table is loaded; nothing is parsed while a call runs. No I/O, no clock, no
 //! async: what a call needs from outside comes in as values.
 
+pub mod allowed;
 pub mod arguments;
 pub(crate) mod compile;
 pub mod extraction;
@@ -116,6 +117,8 @@ pub struct Served {
     pub auth: Option<Box<dyn Auth>>,
     /// How long a call may take, the margin for the way back already taken off.
     pub budget: Duration,
+    /// Whether templates may trust what it says about the call: it proves who it is, or only this machine can call.
+    pub believed: bool,
     /// The inbound headers that templates see, in lower case.
     pub headers: Vec<String>,
 }
@@ -143,6 +146,11 @@ impl Plan {
     /// The platform that is served under `name`.
     pub fn served(&self, name: &str) -> Option<&Served> {
         self.platforms.iter().find(|served| served.platform.name() == name)
+    }
+
+    /// Whether what `platform` says about a call may decide what is allowed.
+    pub fn believes(&self, platform: &dyn Platform) -> bool {
+        self.served(platform.name()).map_or_else(|| platform.trusted_context(), |served| served.believed)
     }
 
     /// The route that answers `function` for `platform`.

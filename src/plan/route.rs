@@ -10,6 +10,7 @@ use crate::call::Guard;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
 
+use super::allowed::Allowed;
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::json_template::JsonTemplate;
@@ -28,6 +29,8 @@ pub struct Route {
     pub platforms: Option<Vec<&'static str>>,
     /// What it takes.
     pub arguments: Arguments,
+    /// Which values the platform allows.
+    pub allowed: Allowed,
     /// What is asked of upstreams, in order; none: the route answers by itself. A route with a `request` has one
     /// step without a name.
     pub steps: Vec<Step>,

@@ -199,8 +199,9 @@ toml_table! {
         properties: Named<RawArgument>,
         /// Whether its value is hidden wherever calls are shown.
         sensitive: bool,
+        /// One expression that gives the list of the only values it may have, supplied by the platform.
+        allowed: Kind,
     }
-    later ["allowed"]
 }
 
 toml_table! {

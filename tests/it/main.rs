@@ -1,5 +1,6 @@
 //! Tests from outside.
 
+mod allowed;
 mod call_command;
 mod check;
 mod closing;

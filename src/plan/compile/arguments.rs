@@ -355,6 +355,14 @@ fn argument(
         diagnostics,
     );
 
+    fits(
+        depth == 0,
+        raw.allowed.span(),
+        "`allowed` belongs to an argument itself",
+        "give it to the whole argument; a list is looked at item by item",
+        diagnostics,
+    );
+
     let min = limit(&raw.min, diagnostics);
     let max = limit(&raw.max, diagnostics);
     if let (Some(min), Some(max)) = (&min, &max)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::route::Route;
 use crate::plan::template::Fields;
@@ -127,6 +128,7 @@ impl Context<'_> {
             description: None,
             platforms: Some(vec![platform.name()]),
             arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
+            allowed: Allowed::default(),
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, list};
 use crate::plan::Served;
+use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::replies::{Case, Replies, When};
 use crate::plan::route::Route;
@@ -101,6 +102,7 @@ impl Context<'_> {
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: Some(showing.iter().map(|platform| platform.name()).collect()),
             arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
+            allowed: Allowed::default(),
             steps: Vec::new(),
             replies: Replies { cases: vec![always] },
             failure_texts: FailureTexts::default(),

@@ -1,6 +1,7 @@
 //! From what the table says to what the proxy runs. Checking and building are one act: each part either becomes a
 //! value that cannot be wrong, or pushes a diagnostic; nothing stops at the first.
 
+mod allowed;
 mod arguments;
 mod door;
 mod events;

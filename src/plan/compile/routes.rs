@@ -53,6 +53,9 @@ impl Context<'_> {
         let (steps, step_names) = self.steps(name, raw, &inputs, upstreams, diagnostics);
         let steps_are_good = diagnostics.len() == before;
         let reply_names = self.names(&inputs, &step_names, step_names.len());
+        let serves =
+            |served: &&Served| callers.iter().any(|platform| platform.name() == served.platform.name());
+        let allowed = self.allowed(raw, &reply_names, platforms.iter().filter(serves), diagnostics);
         // What is written for a reply is not doubted again when the request is what is missing.
         let asks =
             !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
@@ -79,6 +82,7 @@ impl Context<'_> {
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),
             arguments: arguments?,
+            allowed,
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,

@@ -203,37 +203,14 @@ impl Context<'_> {
         if raw.auth.is_absent() {
             self.only_on_loopback(name, diagnostics);
         }
-        Some(Served { platform, settings, auth, budget: budget(deadline?), headers })
+        let proves = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
+        let believed = platform.trusted_context() && (proves || self.open_address().is_none());
+        Some(Served { platform, settings, auth, budget: budget(deadline?), believed, headers })
     }
 
     /// A platform without `auth` is served only where nobody from outside can call it.
     fn only_on_loopback(&self, name: &Located<String>, diagnostics: &mut Diagnostics) {
-        // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
-        // where it stands.
-        let (listen, public_url) = (self.table.server.listen.get(), self.table.server.public_url.get());
-        let address = listen.and_then(|text| text.value.parse::<SocketAddr>().ok());
-        let url = public_url
-            .filter(|text| !text.value.contains("${"))
-            .and_then(|text| Url::parse(&text.value).ok());
-        let is_local = |url: &Url| match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
-        };
-        let open = if address.is_some_and(is_outside) {
-            Some((listen.map(|text| text.span), "this address can be reached from outside"))
-        } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
-            Some((
-                listen.map(|text| text.span),
-                "takes effect at the next start only; the door that is open now can be reached from outside",
-            ))
-        } else if url.is_some_and(|url| url.has_host() && !is_local(&url)) {
-            Some((public_url.map(|text| text.span), "this address can be reached from outside"))
-        } else {
-            None
-        };
-        if let Some((span, label)) = open {
+        if let Some((span, label)) = self.open_address() {
             let variable = name.value.to_uppercase();
             let signs = crate::platform::find(&name.value).is_some_and(|known| known.signature().is_some());
             let auth = if signs {
@@ -252,6 +229,36 @@ impl Context<'_> {
                 diagnostic = diagnostic.related(span, label);
             }
             diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Where it is written that the platforms' door can be reached from outside, and why so; `None` on loopback.
+    fn open_address(&self) -> Option<(Option<Span>, &'static str)> {
+        const OPEN: &str = "this address can be reached from outside";
+        // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
+        // where it stands.
+        let (listen, public_url) = (self.table.server.listen.get(), self.table.server.public_url.get());
+        let address = listen.and_then(|text| text.value.parse::<SocketAddr>().ok());
+        let url = public_url
+            .filter(|text| !text.value.contains("${"))
+            .and_then(|text| Url::parse(&text.value).ok());
+        let is_local = |url: &Url| match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        };
+        if address.is_some_and(is_outside) {
+            Some((listen.map(|text| text.span), OPEN))
+        } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
+            Some((
+                listen.map(|text| text.span),
+                "takes effect at the next start only; the door that is open now can be reached from outside",
+            ))
+        } else if url.is_some_and(|url| url.has_host() && !is_local(&url)) {
+            Some((public_url.map(|text| text.span), OPEN))
+        } else {
+            None
         }
     }
 

@@ -109,6 +109,14 @@ impl Template {
         matches!(self.ops.as_slice(), [Op::Print(_)])
     }
 
+    /// The first name in a sole expression that the platform did not supply, as it is written.
+    pub(crate) fn untrusted(&self) -> Option<&str> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Print(expr) => expr.untrusted(),
+            _ => None,
+        })
+    }
+
     /// The text, if the template has no expression at all.
     pub(crate) fn as_literal(&self) -> Option<&str> {
         match self.ops.as_slice() {
@@ -317,6 +325,16 @@ impl Expr {
         frame: Option<&'f Frame<'f>>,
     ) -> Result<Cow<'f, Value>, RenderError> {
         self.evaluate(scope, frame)?.ok_or_else(|| RenderError::Missing { name: self.name() })
+    }
+
+    fn untrusted(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Path(path) => (!path.is_trusted()).then_some(path.name.as_str()),
+            Self::Helper { params, named, .. } => {
+                params.iter().chain(named.iter().map(|(_, expr)| expr)).find_map(Self::untrusted)
+            }
+        }
     }
 
     fn name(&self) -> String {

@@ -125,6 +125,11 @@ pub(super) enum FrameKind<'f> {
 }
 
 impl PathExpr {
+    /// Whether the value comes from the platform or from the proxy itself, and from nobody else.
+    pub(super) fn is_trusted(&self) -> bool {
+        matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call("raw")
+    }
+
     /// The value; `None` when there is none.
     pub(super) fn look_up<'f>(
         &'f self,

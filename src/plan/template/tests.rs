@@ -216,3 +216,33 @@ fn values_are_never_rendered_again_and_never_expanded() {
     compiled.render(&scope, &mut sink).unwrap();
     assert_eq!(sink.into_text(), "${keep} $ {{temp}} $ {x} % {y} $ {x}");
 }
+
+#[test]
+fn an_expression_knows_who_wrote_its_value() {
+    let mut world = World::new();
+    for (text, untrusted) in [
+        ("{{call.global.ids}}", None),
+        ("{{call.metadata.[ids]}}", None),
+        ("{{default call.global.ids call.metadata.ids}}", None),
+        ("{{lookup call.global \"ids\"}}", None),
+        ("{{vars.company}}", None),
+        ("{{now}}", None),
+        ("{{args.tags}}", Some("args.tags")),
+        ("{{@root.args.tags}}", Some("@root.args.tags")),
+        ("{{call.raw.ids}}", Some("call.raw.ids")),
+        ("{{call.[raw].ids}}", Some("call.[raw].ids")),
+        ("{{days}}", Some("days")),
+        ("{{response.body.ids}}", Some("response.body.ids")),
+        ("{{default call.global.ids args.tags}}", Some("args.tags")),
+        ("{{lookup call.global args.city}}", Some("args.city")),
+        (
+            "{{default call.global.ids (default call.metadata.ids (lookup call.raw \"ids\"))}}",
+            Some("call.raw"),
+        ),
+        ("{{date now \"%H\" tz=args.city}}", Some("args.city")),
+    ] {
+        let template = world.compile(text).unwrap();
+        assert!(template.is_sole(), "{text}");
+        assert_eq!(template.untrusted(), untrusted, "{text}");
+    }
+}

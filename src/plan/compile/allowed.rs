@@ -1,0 +1,109 @@
+//! `args.x.allowed`: a list that the platform supplies.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::plan::Served;
+use crate::plan::allowed::{Allowed, AllowedArgument};
+use crate::plan::template::Names;
+use crate::table::document::{Kind, Located};
+use crate::table::raw::{RawArgument, RawRoute};
+use crate::table::reader::wrong_type;
+
+use super::Context;
+
+impl Context<'_> {
+    /// The allowed values of a route's arguments. `callers` are the served platforms that may call it.
+    pub(super) fn allowed<'s>(
+        &self,
+        raw: &RawRoute,
+        names: &Names<'_>,
+        callers: impl Iterator<Item = &'s Served>,
+        diagnostics: &mut Diagnostics,
+    ) -> Allowed {
+        let mut allowed = Vec::new();
+        let mut first = None;
+        for (name, argument) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
+            let Some(argument) = argument.get() else { continue };
+            let Some(list) = argument.value.allowed.get() else { continue };
+            first = first.or(Some(list.span));
+            allowed.extend(self.allowed_argument(name, &argument.value, list, names, diagnostics));
+        }
+        if let Some(span) = first {
+            for served in callers.filter(|served| !served.believed) {
+                diagnostics.push(not_believed(served, span));
+            }
+        }
+        Allowed(allowed)
+    }
+
+    fn allowed_argument(
+        &self,
+        name: &Located<String>,
+        argument: &RawArgument,
+        list: &Located<Kind>,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<AllowedArgument> {
+        const HELP: &str =
+            "write one expression that gives a list: `allowed = \"{{call.global.order_ids}}\"`";
+        let text = match &list.value {
+            Kind::String(text) => Located { value: text.clone(), span: list.span },
+            Kind::List(_) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::WrongType,
+                        list.span,
+                        "`allowed` names a list that the platform supplies",
+                    )
+                    .help("for values that are fixed in the table write `enum = [ … ]`"),
+                );
+                return None;
+            }
+            _ => return wrong_type(list, "a string", diagnostics),
+        };
+        let template = self.template(&text, names, diagnostics)?;
+        if !template.is_sole() {
+            diagnostics.push(
+                Diagnostic::new(Code::ArgumentConstraint, text.span, "`allowed` is not one expression")
+                    .help(HELP),
+            );
+            return None;
+        }
+        if let Some(untrusted) = template.untrusted() {
+            let who = match untrusted.trim_start_matches("@root.").split('.').next() {
+                Some("args") => "the model writes the arguments",
+                Some("call") => "`call.raw` holds the words of the model too",
+                _ => "an API wrote it, after the arguments have been checked",
+            };
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UntrustedAllowed,
+                    text.span,
+                    format!("`{untrusted}` cannot say what is allowed: {who}"),
+                )
+                .help("take the list from what the platform itself supplies: `call.global`, `call.metadata` or `call.headers`"),
+            );
+            return None;
+        }
+        let each = argument.type_name.get().is_some_and(|kind| kind.value == "array");
+        Some(AllowedArgument { name: name.value.clone(), list: template, each })
+    }
+}
+
+fn not_believed(served: &Served, span: Span) -> Diagnostic {
+    let name = served.platform.name();
+    let (why, help) = if served.platform.trusted_context() {
+        (
+            "anyone could call it",
+            format!("set an `auth` in `[platforms.{name}]`, or leave it out of the route's `platforms`"),
+        )
+    } else {
+        ("the model's own values stand beside it", format!("leave `{name}` out of the route's `platforms`"))
+    };
+    Diagnostic::new(
+        Code::AllowedNotBelieved,
+        span,
+        format!("what `{name}` says is allowed is not believed: {why}"),
+    )
+    .label("every value is refused there")
+    .help(help)
+}
