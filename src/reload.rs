@@ -188,11 +188,18 @@ impl Reloader {
             self.live.confirm();
             return;
         }
-        if let Err(error) = self.transport.prepare(plan.targets.iter().map(AsRef::as_ref)) {
+        // The pools of both plans, until no new call sees the old one: else such a call would make its pool anew.
+        let both = running.targets.iter().chain(&plan.targets).map(AsRef::as_ref);
+        if let Err(error) = self.transport.prepare(both) {
             tracing::error!("the changed table is not taken, the running plan stays: {error}");
             return;
         }
         self.watcher.set_mode(mode(plan.server.watch));
+        self.live.swap(plan);
+        let plan = self.live.plan();
+        if let Err(error) = self.transport.prepare(plan.targets.iter().map(AsRef::as_ref)) {
+            tracing::warn!("the connections of the table before are kept: {error}");
+        }
         let changes = plan.changes_since(&running);
         tracing::info!(
             revision = %plan.revision,
@@ -207,8 +214,7 @@ impl Reloader {
             let keys = restart.join(", ");
             tracing::warn!(%keys, "these keys take effect at the next start only: {keys}");
         }
-        self.live.swap(plan);
-        tell_tls(&running, &self.live.plan());
+        tell_tls(&running, &plan);
     }
 }
 

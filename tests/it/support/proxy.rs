@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(crate) struct Proxy {
     pub(crate) client: Client,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends when the process has closed its standard error.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -63,13 +66,21 @@ impl Proxy {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut proxy = Self { folder, listen: unknown, admin: None, client: Client::new(), child, log };
+        let mut proxy = Self {
+            folder,
+            listen: unknown,
+            admin: None,
+            client: Client::new(),
+            child,
+            log,
+            reader: Some(reader),
+        };
         let ready = proxy.logged("listen=").await;
         let field = |name: &str| ready.split(' ').find_map(|word| word.strip_prefix(name));
         proxy.listen = field("listen=").unwrap().parse().unwrap();
@@ -90,6 +101,11 @@ impl Proxy {
                 return line.clone();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
+                // Its last lines may still be on their way.
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                    continue;
+                }
                 panic!("ended with {status} before it logged `{text}`:\n{}", self.log());
             }
             assert!(started.elapsed() < GUARD, "never logged `{text}`:\n{}", self.log());
@@ -136,6 +152,10 @@ impl Proxy {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                // The log is whole only when its reader has seen the end.
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
                 return status;
             }
             assert!(started.elapsed() < GUARD, "does not end:\n{}", self.log());
