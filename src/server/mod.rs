@@ -2,6 +2,7 @@
 //! door may be secured by TLS; the admin door is plain.
 
 mod admin;
+mod answering;
 mod calls;
 mod client;
 

@@ -1,4 +1,4 @@
-//! Closing, issue 2 §7: what is in flight may finish, and nothing else holds the process.
+//! Closing: what is in flight may finish, and nothing else holds the process.
 
 use std::time::Duration;
 
