@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Fault, Form, Shape, below, check, optional, required, strict};
+use super::shape::{self, Fault, Form, Shape, below, check, optional, required, strict};
 use super::{OwnFault, Sketch, Step};
 use crate::diagnostic::{Code, suggest};
 
@@ -58,40 +58,13 @@ const SUCH_AS_CONFIG: &str = "such as `{ update_config = { tts = { language = \"
 
 /// What the bot would refuse or ignore in a list of events, or in a single one.
 pub(super) fn check_all(events: &Sketch) -> Vec<OwnFault> {
-    let faults = match events {
-        Sketch::List(items) => items
-            .iter()
-            .enumerate()
-            .flat_map(|(index, item)| check_one(item, &[Step::Index(index)]))
-            .collect(),
-        single => check_one(single, &[]),
-    };
-    faults.into_iter().map(|fault| fault.own).collect()
+    shape::check_all(events, check_one)
 }
 
 /// The events that can be sent, as a list, and one line for each that cannot. Nothing is quoted that an upstream or
 /// a caller may have written.
 pub(super) fn admit(events: Value) -> (Option<Value>, Vec<String>) {
-    let items = match events {
-        Value::Array(items) => items,
-        single => vec![single],
-    };
-    let mut admitted = Vec::new();
-    let mut complaints = Vec::new();
-    for (index, item) in items.into_iter().enumerate() {
-        // An expression without a value leaves its event out.
-        if item.is_null() {
-            continue;
-        }
-        match check_one(&Sketch::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
-            Some(fault) => {
-                let reason = fault.unnamed.unwrap_or(fault.own.message);
-                complaints.push(format!("event {} is left out: {reason}", index + 1));
-            }
-            None => admitted.push(item),
-        }
-    }
-    ((!admitted.is_empty()).then_some(Value::Array(admitted)), complaints)
+    shape::admit_all(events, "event", check_one)
 }
 
 fn check_one(event: &Sketch, path: &[Step]) -> Vec<Fault> {

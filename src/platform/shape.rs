@@ -104,6 +104,47 @@ impl Fault {
     }
 }
 
+/// How one item of a list is checked: the faults and notes of the item at `path`.
+pub(super) type CheckOne = fn(&Sketch, &[Step]) -> Vec<Fault>;
+
+/// What a platform would refuse or ignore in a list of items, or in a single one, and what is only worth a note.
+pub(super) fn check_all(items: &Sketch, check_one: CheckOne) -> Vec<OwnFault> {
+    let faults = match items {
+        Sketch::List(items) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(index, item)| check_one(item, &[Step::Index(index)]))
+            .collect(),
+        single => check_one(single, &[]),
+    };
+    faults.into_iter().map(|fault| fault.own).collect()
+}
+
+/// The items that a platform takes, as a list, and one line for each that it would not, which calls it by `noun`
+/// and its place. Nothing is quoted that an upstream or a caller may have written.
+pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Option<Value>, Vec<String>) {
+    let items = match items {
+        Value::Array(items) => items,
+        single => vec![single],
+    };
+    let mut admitted = Vec::new();
+    let mut complaints = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        // An expression without a value leaves its item out.
+        if item.is_null() {
+            continue;
+        }
+        match check_one(&Sketch::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
+            Some(fault) => {
+                let reason = fault.unnamed.unwrap_or(fault.own.message);
+                complaints.push(format!("{noun} {} is left out: {reason}", index + 1));
+            }
+            None => admitted.push(item),
+        }
+    }
+    ((!admitted.is_empty()).then_some(Value::Array(admitted)), complaints)
+}
+
 /// Holds a value against its forms and takes the form with the fewest faults. `what` names the value in messages.
 pub(super) fn check(forms: &'static [Form], value: &Sketch, what: &str, path: &[Step]) -> Vec<Fault> {
     let mut best: Option<(bool, Vec<Fault>)> = None;

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::shape::{Fault, Form, Shape, below, check, loose, optional, required, strict};
+use super::shape::{self, Fault, Form, Shape, below, check, loose, optional, required, strict};
 use super::{OwnFault, Sketch, Step};
 use crate::diagnostic::{Code, suggest};
 
@@ -143,40 +143,13 @@ static ACTIONS: &[Action] = &[
 
 /// What SignalWire would refuse in a list of actions, or in a single one, and what only its SDK knows.
 pub(super) fn check_all(actions: &Sketch) -> Vec<OwnFault> {
-    let faults = match actions {
-        Sketch::List(items) => items
-            .iter()
-            .enumerate()
-            .flat_map(|(index, item)| check_one(item, &[Step::Index(index)]))
-            .collect(),
-        single => check_one(single, &[]),
-    };
-    faults.into_iter().map(|fault| fault.own).collect()
+    shape::check_all(actions, check_one)
 }
 
 /// The actions that SignalWire takes, as a list, and one line for each that it would not. Nothing is quoted that
 /// an upstream or a caller may have written.
 pub(super) fn admit(actions: Value) -> (Option<Value>, Vec<String>) {
-    let items = match actions {
-        Value::Array(items) => items,
-        single => vec![single],
-    };
-    let mut admitted = Vec::new();
-    let mut complaints = Vec::new();
-    for (index, item) in items.into_iter().enumerate() {
-        // An expression without a value leaves its action out.
-        if item.is_null() {
-            continue;
-        }
-        match check_one(&Sketch::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
-            Some(fault) => {
-                let reason = fault.unnamed.unwrap_or(fault.own.message);
-                complaints.push(format!("action {} is left out: {reason}", index + 1));
-            }
-            None => admitted.push(item),
-        }
-    }
-    ((!admitted.is_empty()).then_some(Value::Array(admitted)), complaints)
+    shape::admit_all(actions, "action", check_one)
 }
 
 /// Checks one action: an object with one name, except that `transfer` may stand beside `SWML`.
