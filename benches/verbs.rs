@@ -5,6 +5,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
-use jackfield::flow::{self, Means};
+use jackfield::flow::{self, Cache, Means};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{Brought, FunctionsFor, Plan, Scope};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
+use jackfield::repeats::Identity;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Response, TransportError};
 
@@ -125,14 +127,24 @@ fn whole_call(criterion: &mut Criterion) {
     let platform = platform::find("swaig").expect("SWAIG exists");
     let call = decode("swaig", SWAIG, &plan).0.remove(0);
     let deadline = Instant::now() + Duration::from_secs(3600);
+    let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
     let canned = || {
         let response: Result<Response, TransportError> = Ok(response());
         (StubTransport::queued([response]), call.clone())
     };
     let answer = |(transport, call): (StubTransport, Call)| -> Reply {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
-        let means =
-            Means { plan: &plan, platform, transport: &transport, deadline, now: NOW, announce: &|_| {} };
+        let means = Means {
+            plan: &plan,
+            platform,
+            transport: &transport,
+            deadline,
+            now: NOW,
+            identity: Identity::of(&call, route),
+            cache: &cache,
+            announce: &|_| {},
+            overdue: &|_| {},
+        };
         // Nothing in it waits: the stub has its answer at once.
         let record = flow::answer(call, route, means).now_or_never().expect("the call ends at once");
         assert!(record.error.is_none(), "{:?}", record.error);

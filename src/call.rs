@@ -63,6 +63,25 @@ pub struct Outcome {
     pub failure: Option<FailureKind>,
 }
 
+impl Outcome {
+    /// About what it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let text = self.reply.text.as_ref().map_or(0, String::len);
+        let own = self.reply.own.iter().map(|(key, value)| key.len() + bytes(value));
+        size_of::<Self>() + text + self.reply.data.as_ref().map_or(0, bytes) + own.sum::<usize>()
+    }
+}
+
+fn bytes(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes).sum(),
+        Value::Object(entries) => entries.iter().map(|(key, value)| key.len() + 32 + bytes(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Value>() + inside
+}
+
 /// The content of an answer, before a platform puts it into its own format.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reply {

@@ -3,22 +3,31 @@
 //! The two doors of the sentence, decode and encode, are the server's.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
-use thiserror::Error;
 
-use crate::call::{Call, FailureKind, Outcome, Reply};
-use crate::plan::allowed::NotAllowed;
-use crate::plan::arguments::{InvalidArguments, Validated};
+use crate::call::{Call, Outcome, Reply};
+use crate::plan::arguments::Validated;
 use crate::plan::replies::{PickError, Picked};
-use crate::plan::request::{RequestError, Upstream};
-use crate::plan::route::{ReplyError, Step};
 use crate::plan::{Brought, Plan, Route, Scope};
 use crate::platform::Platform;
-use crate::upstream::auth::CredentialError;
-use crate::upstream::{Request, Response, Transport, TransportError};
+use crate::repeats::Identity;
+use crate::upstream::Transport;
+use crate::upstream::delivery::GOES_ON;
+
+pub mod cache;
+mod failure;
+mod step;
+
+pub use cache::{Cache, CacheUse};
+pub use failure::CallError;
+pub use step::StepRecord;
+
+use failure::Said;
+use step::Asked;
 
 /// What every step of one call saw. The log line and `call --explain` print this and nothing else.
 #[derive(Debug)]
@@ -45,86 +54,6 @@ pub struct Record {
     pub time: Duration,
 }
 
-/// How one step went.
-#[derive(Debug, Default)]
-pub struct StepRecord {
-    /// The request as it was sent, or as far as it came; `None` when it could not be rendered.
-    pub request: Option<Request>,
-    /// How long the upstream took, if the request was sent to it.
-    pub time: Option<Duration>,
-    /// Whether its conditions did not hold.
-    pub skipped: bool,
-    /// Why it failed, if it did.
-    pub error: Option<CallError>,
-}
-
-/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
-#[derive(Debug, Error)]
-pub enum CallError {
-    /// No route answers this function for this platform.
-    #[error("no route answers this function")]
-    UnknownFunction,
-    /// The arguments do not fit.
-    #[error(transparent)]
-    Arguments(#[from] InvalidArguments),
-    /// A value is not one of those that the platform allows.
-    #[error(transparent)]
-    NotAllowed(#[from] NotAllowed),
-    /// The request could not be rendered.
-    #[error("the request was not sent: {0}")]
-    Request(#[from] RequestError),
-    /// The credential could not be applied.
-    #[error("the request was not sent: {0}")]
-    Credential(#[from] CredentialError),
-    /// No reply came back.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The reply cannot be used.
-    #[error(transparent)]
-    Reply(#[from] ReplyError),
-    /// No reply could be made.
-    #[error(transparent)]
-    Pick(#[from] PickError),
-    /// The call ended in a fault of our own.
-    #[error("the call ended in a fault of the proxy itself")]
-    Panicked,
-}
-
-impl CallError {
-    /// The kind, as the table and the log name it.
-    pub fn kind(&self) -> FailureKind {
-        match self {
-            Self::UnknownFunction => FailureKind::UnknownFunction,
-            Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
-            Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
-            Self::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
-            Self::Request(_) | Self::Credential(_) => FailureKind::Refused,
-            Self::Transport(error) => match error {
-                TransportError::Timeout { .. } => FailureKind::Timeout,
-                TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
-                TransportError::Invalid { .. } | TransportError::TooLarge { .. } => FailureKind::BadResponse,
-                TransportError::Unsendable { .. } => FailureKind::Refused,
-            },
-            Self::Reply(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
-        }
-    }
-
-    /// What the assistant hears when the table says nothing else: no detail, except what the model can mend.
-    pub fn spoken(&self) -> String {
-        match self {
-            Self::Arguments(invalid) => invalid.spoken(),
-            Self::NotAllowed(refused) => refused.spoken(),
-            Self::Request(error) => match error.missing_argument() {
-                Some(name) => {
-                    InvalidArguments { problems: vec![format!("argument `{name}` is required")] }.spoken()
-                }
-                None => self.kind().built_in_text().to_owned(),
-            },
-            other => other.kind().built_in_text().to_owned(),
-        }
-    }
-}
-
 /// What a call is answered with.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
@@ -138,8 +67,24 @@ pub struct Means<'a> {
     pub deadline: Instant,
     /// The time of the call, RFC 3339.
     pub now: &'a str,
+    /// What tells the call from all others.
+    pub identity: Identity,
+    /// What upstreams answered lately.
+    pub cache: &'a Arc<Cache>,
     /// Takes what the platform is to be told at once.
     pub announce: &'a (dyn Fn(Map<String, Value>) + Sync),
+    /// Takes the answer of a call whose time is over while a request that may have changed something goes on; the call
+    /// goes on with it.
+    pub overdue: &'a (dyn Fn(Overdue) + Sync),
+}
+
+/// What is answered when the time of a call is over before the call is.
+#[derive(Debug)]
+pub struct Overdue {
+    /// What the platform gets.
+    pub outcome: Outcome,
+    /// What is waited for.
+    pub error: CallError,
 }
 
 impl fmt::Debug for Means<'_> {
@@ -160,21 +105,24 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
         Some(route) => run(route, means, &mut record).await,
         None => Err(CallError::UnknownFunction),
     };
-    record.outcome = match answered {
+    match answered {
         Ok(picked) => {
             record.case = picked.case;
-            Outcome { reply: picked.reply, failure: None }
+            record.outcome = Outcome { reply: picked.reply, failure: None };
         }
-        Err(error) => {
-            let reply = failed(route, &error, means, &mut record);
-            let failure = Some(error.kind());
-            record.error = Some(error);
-            Outcome { reply, failure }
-        }
-    };
+        Err(error) => record.fail(error, route, means),
+    }
     let own = std::mem::take(&mut record.outcome.reply.own);
     record.outcome.reply.own = admit(means.platform, own, &mut record.dropped);
     record.time = started.elapsed();
+    record
+}
+
+/// The record of a call that is made again while it is still under way, and has no more time.
+pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
+    let mut record = Record::new(call);
+    record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
+    record.fail(CallError::StillUnderWay, route, means);
     record
 }
 
@@ -185,7 +133,12 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
     announce(route, means, record);
     let deadline =
         route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
+    let place = match &route.limiter {
+        Some(limiter) => Some(limiter.enter(deadline).await?),
+        None => None,
+    };
     ask(route, Means { deadline, ..means }, record).await?;
+    drop(place);
     let scope = record.scope(means.now);
     let extracted = || route.extracted(&record.brought);
     Ok(route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard())?)
@@ -206,12 +159,19 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
     while record.steps.len() < route.steps.len() {
         let together = route.together(record.steps.len());
         let scope = record.scope(means.now);
+        let is_overdue = record.steps.iter().any(|step| step.overdue);
         let asked = together.map(|index| {
             let step = &route.steps[index];
             let wanted = step.after_failure_of.is_none_or(|earlier| record.steps[earlier].error.is_some());
+            // The call has been answered: what is changed now, nobody would hear of.
+            let deadline = match is_overdue {
+                true if step.request.is_safe() => means.deadline + GOES_ON,
+                true => Instant::now(),
+                false => means.deadline,
+            };
             async move {
                 if wanted && step.when.holds(&scope) {
-                    send(step, route, scope, means).await
+                    Asked { step, route, scope, means: Means { deadline, ..means } }.send().await
                 } else {
                     (StepRecord { skipped: true, ..StepRecord::default() }, Brought::default())
                 }
@@ -248,80 +208,6 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
     }
 }
 
-/// One step: render, deliver, read, extract.
-async fn send(step: &Step, route: &Route, scope: Scope<'_>, means: Means<'_>) -> (StepRecord, Brought) {
-    let (mut went, mut brought) = (StepRecord::default(), Brought::default());
-    let sent = async {
-        let request = step.request.render(&scope)?;
-        let response = deliver(request, &step.request.upstream, means, &mut went).await?;
-        let reading = brought.reading.insert(step.read(&response));
-        brought.values = step.extract(reading, &route.replies)?;
-        Ok(())
-    };
-    went.error = sent.await.err();
-    (went, brought)
-}
-
-/// Apply and send; once more, whatever the method, when the upstream refuses a credential that can be had anew: it did
-/// not act upon the request then.
-async fn deliver(
-    request: Request,
-    upstream: &Upstream,
-    means: Means<'_>,
-    went: &mut StepRecord,
-) -> Result<Response, CallError> {
-    let response = attempt(request.clone(), upstream, means, went).await?;
-    match (&upstream.auth, &went.request) {
-        (Some(auth), Some(sent)) if auth.renews(sent, &response) => {
-            attempt(request, upstream, means, went).await
-        }
-        _ => Ok(response),
-    }
-}
-
-async fn attempt(
-    mut request: Request,
-    upstream: &Upstream,
-    means: Means<'_>,
-    went: &mut StepRecord,
-) -> Result<Response, CallError> {
-    went.request = Some(request.clone());
-    if let Some(auth) = &upstream.auth {
-        auth.apply(&mut request, means.transport, means.deadline).await?;
-        went.request = Some(request.clone());
-    }
-    let started = Instant::now();
-    let response = means.transport.send(request, means.deadline).await;
-    went.time = Some(went.time.unwrap_or_default() + started.elapsed());
-    Ok(response?)
-}
-
-/// What is said on a failure: the route's case for it, else its text, else the defaults', else our own.
-fn failed(route: Option<&Route>, error: &CallError, means: Means<'_>, record: &mut Record) -> Reply {
-    let kind = error.kind();
-    let guard = means.platform.guard();
-    let scope = record.scope(means.now);
-    let mut failure_error = None;
-    let case = route.and_then(|route| {
-        route.replies.pick_failure(kind, &scope, means.platform.name(), guard).unwrap_or_else(|error| {
-            failure_error = Some(error);
-            None
-        })
-    });
-    let text = || {
-        let texts = [route.map(|route| &route.failure_texts), Some(&means.plan.failure_texts)];
-        // A text that needs a value which is not there says nothing; the next one speaks for it.
-        texts.into_iter().flatten().find_map(|texts| texts.spoken(kind, &scope, guard))
-    };
-    let (case, reply) = match case {
-        Some(picked) => (picked.case, picked.reply),
-        None => (None, Reply::text(text().unwrap_or_else(|| guard.text(&error.spoken())))),
-    };
-    record.case = case;
-    record.failure_error = failure_error;
-    reply
-}
-
 /// Lets the platform look at what only it understands; what does not fit is left out, the rest still goes.
 fn admit(platform: &dyn Platform, own: Map<String, Value>, dropped: &mut Vec<String>) -> Map<String, Value> {
     own.into_iter()
@@ -349,22 +235,51 @@ impl Record {
         }
     }
 
+    fn fail(&mut self, error: CallError, route: Option<&Route>, means: Means<'_>) {
+        let said = Said::on(&error, route, &self.scope(means.now), means);
+        self.case = said.case;
+        self.failure_error = said.error;
+        self.outcome = Outcome { reply: said.reply, failure: Some(error.kind()) };
+        self.error = Some(error);
+    }
+
     /// Whether some request was rendered whole, whether or not it arrived.
     pub fn was_rendered(&self) -> bool {
-        self.steps.iter().any(|step| step.request.is_some())
+        self.steps.iter().any(|step| step.trace.request.is_some())
     }
 
     /// How long upstreams took, steps added up; `None` when none was asked.
     pub fn upstream_time(&self) -> Option<Duration> {
-        self.steps.iter().filter_map(|step| step.time).reduce(|sum, time| sum + time)
+        self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
     }
 
     /// The upstreams that requests went to, as one text; `None` if there were none.
     pub fn upstreams(&self) -> Option<String> {
-        let mut names: Vec<&str> =
-            self.steps.iter().filter_map(|step| Some(step.request.as_ref()?.target.name.as_str())).collect();
+        let mut names: Vec<&str> = self.steps.iter().filter_map(StepRecord::upstream).collect();
         names.dedup();
         (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    /// Whether it may have changed something at an upstream.
+    pub fn may_have_written(&self) -> bool {
+        self.steps.iter().any(|step| step.may_have_written)
+    }
+
+    /// Whether the outcome stands for every repeat of the call: something may have been changed, and to ask again could
+    /// change it twice.
+    pub fn is_final(&self, route: Option<&Route>) -> bool {
+        let repeatable = route.is_some_and(|route| route.idempotency_key.is_some());
+        match &self.error {
+            None => self.may_have_written(),
+            // Nobody knows how far it came.
+            Some(CallError::Panicked) => true,
+            Some(_) => self.may_have_written() && !repeatable,
+        }
+    }
+
+    /// Whether it was answered before it had ended.
+    pub fn was_overdue(&self) -> bool {
+        self.steps.iter().any(|step| step.overdue)
     }
 
     /// The record of a call that ended in a fault of our own.

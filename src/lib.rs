@@ -9,9 +9,11 @@
 //! | [`server`] | the platforms' door and the admin door |
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`flow`] | one call as one sentence, and the record of it |
+//! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
 //! | [`load`] | from a file to a plan: the only user of the table besides the plan's compiler |
 //! | [`watch`] | notices that files changed |
+//! | [`flights`] | results that several calls share |
 //! | [`plan`] | what runs: immutable, compiled, no I/O |
 //! | `table` | what is written: TOML with the place of every key and value |
 //! | [`upstream`] | requests, responses and the two ways to carry them; credentials |
@@ -31,7 +33,10 @@ pub mod reload;
 pub mod flow;
 pub mod live;
 pub mod load;
+pub mod repeats;
 pub mod watch;
+
+pub mod flights;
 
 pub mod plan;
 mod table;

@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::compile::compile;
 use crate::table;
-use crate::upstream::auth::Credentials;
+use crate::upstream::keep::Carried;
 
 pub use crate::plan::compile::{Doors, Environment};
 pub use crate::table::{Dependencies, Unreadable};
@@ -47,6 +47,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         without_secrets: false,
         demo: None,
         doors: Doors::default(),
-        credentials: Credentials::default(),
+        carried: Carried::default(),
     }
 }

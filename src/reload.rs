@@ -1,6 +1,7 @@
 //! Reload: when the files of the table change, it is read and compiled again, and put in force only if nothing is
 //! wrong with it. Otherwise the running plan goes on and the log says why.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
+use crate::flow::Cache;
 use crate::live::Live;
 use crate::load::{Dependencies, Doors, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
-use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
+use crate::upstream::keep::Carried;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
 /// Where the table is, and how it is loaded each time.
@@ -23,8 +25,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
     pub demo: Option<url::Url>,
-    /// The credentials in use, which are kept from one load to the next.
-    pub credentials: Credentials,
+    /// What is carried over from one load to the next.
+    pub carried: Carried,
 }
 
 impl Origin {
@@ -37,8 +39,8 @@ impl Origin {
     }
 
     fn load_behind(&self, doors: Doors) -> Result<Loaded, Unreadable> {
-        let (demo, credentials) = (self.demo.clone(), self.credentials.clone());
-        load(&self.path, &Environment { demo, credentials, doors, ..process_environment() })
+        let (demo, carried) = (self.demo.clone(), self.carried.clone());
+        load(&self.path, &Environment { demo, carried, doors, ..process_environment() })
     }
 }
 
@@ -54,6 +56,7 @@ pub struct Reloader {
     origin: Origin,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
+    cache: Arc<Cache>,
     watcher: Watcher,
     /// The plan that opened the doors.
     opened: Arc<Plan>,
@@ -77,13 +80,14 @@ impl Reloader {
         origin: Origin,
         live: Arc<Live>,
         transport: Arc<HttpTransport>,
+        cache: Arc<Cache>,
         dependencies: Dependencies,
         found: Vec<JsonDiagnostic>,
     ) -> Self {
         let opened = live.plan();
         let mut watcher = Watcher::new(mode(opened.server.watch));
         watcher.watch(dependencies.into_paths());
-        Self { origin, live, transport, watcher, opened, last: found, asked: false, put_off: 0 }
+        Self { origin, live, transport, cache, watcher, opened, last: found, asked: false, put_off: 0 }
     }
 
     /// Reloads whenever the files change or `asked` says so, for ever; now and then also while they are rejected.
@@ -189,7 +193,7 @@ impl Reloader {
             return;
         }
         // The pools of both plans, until no new call sees the old one: else such a call would make its pool anew.
-        let both = running.targets.iter().chain(&plan.targets).map(AsRef::as_ref);
+        let both = running.targets().chain(plan.targets());
         if let Err(error) = self.transport.prepare(both) {
             tracing::error!("the changed table is not taken, the running plan stays: {error}");
             return;
@@ -197,9 +201,11 @@ impl Reloader {
         self.watcher.set_mode(mode(plan.server.watch));
         self.live.swap(plan);
         let plan = self.live.plan();
-        if let Err(error) = self.transport.prepare(plan.targets.iter().map(AsRef::as_ref)) {
+        if let Err(error) = self.transport.prepare(plan.targets()) {
             tracing::warn!("the connections of the table before are kept: {error}");
         }
+        let in_force: HashSet<_> = plan.fingerprints().collect();
+        self.cache.retain(|route| in_force.contains(route));
         let changes = plan.changes_since(&running);
         tracing::info!(
             revision = %plan.revision,

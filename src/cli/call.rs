@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::diagnostic;
+use crate::flights::Flights;
 use crate::flow::{self, CallError, Means};
 use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Decoded, Encode, EncodeStream, PLATFORMS, Platform, Settings};
 use crate::reload::Origin;
+use crate::repeats::Identity;
 use crate::upstream::Transport;
-use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
+use crate::upstream::keep::Carried;
 use crate::upstream::stub::StubTransport;
 
 use super::explain::{explain, hidden};
@@ -57,7 +59,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         bail!("`--args` is not a JSON object; in a shell write --args '{{\"city\": \"Oslo\"}}'");
     }
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
-    let origin = Origin { path, demo, credentials: Credentials::default() };
+    let origin = Origin { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -111,7 +113,18 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         let deadline = Instant::now() + budget;
         let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
-        let means = Means { plan: &plan, platform, transport, deadline, now: &now, announce: &announce };
+        let means = Means {
+            plan: &plan,
+            platform,
+            transport,
+            deadline,
+            now: &now,
+            identity: Identity::of(&call, route),
+            cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
+            announce: &announce,
+            // Here the end is worth waiting for.
+            overdue: &|_| {},
+        };
         flow::answer(call, route, means).await
     };
     if command.explain || command.dry_run {
@@ -136,6 +149,12 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         print(&format!("\nanswer\n{}", hidden(&shown, &record, &plan, platform)));
     } else {
         print(&shown);
+    }
+    if record.was_overdue() {
+        report(
+            "note: this took longer than the platform waits: it is told that the call timed out, and this when it \
+             makes the same call again",
+        );
     }
     if let (Some(error), false) = (&record.error, command.explain) {
         report(&format!("{}: {error}", error.kind()));

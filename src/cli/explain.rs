@@ -11,6 +11,7 @@ use crate::plan::route::Step;
 use crate::plan::{Brought, Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
+use crate::upstream::delivery::DeliveryError;
 
 /// The steps of a call, up to the answer.
 pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry_run: bool) -> String {
@@ -31,7 +32,7 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
             }
         }
     }
-    if dry_run && matches!(record.error, Some(CallError::Credential(_))) {
+    if dry_run && matches!(record.error, Some(CallError::Delivery(DeliveryError::Credential(_)))) {
         out.line("without its credential, for which a token would have to be asked for");
     }
     if let Some(error) = &record.error
@@ -104,8 +105,8 @@ impl Explanation {
             let how = if went.skipped { ": not asked, its conditions do not hold" } else { "" };
             self.head("step", &format!("{name}{how}"));
         }
-        if let Some(request) = &went.request {
-            let sent = if dry_run || went.time.is_none() { " (not sent)" } else { "" };
+        if let Some(request) = &went.trace.request {
+            let sent = if dry_run || went.trace.time.is_none() { " (not sent)" } else { "" };
             self.head("request", &format!("{} {}{sent}", request.method, request.url));
             self.headers(&request.headers);
             if let Some(body) = &request.body {
@@ -113,7 +114,7 @@ impl Explanation {
             }
         }
         if let Some(reading) = &brought.reading {
-            let took = went.time.map_or(0, |time| time.as_millis());
+            let took = went.trace.time.map_or(0, |time| time.as_millis());
             self.head("reply", &format!("status {} in {took} ms", reading.status()));
             match reading.body() {
                 Value::String(text) => self.line(text),
@@ -166,7 +167,7 @@ impl Explanation {
 /// values of sensitive arguments.
 fn masks(record: &Record, plan: &Plan, route: Option<&Route>) -> Masks {
     let mut masks = plan.masks.clone();
-    let sent = record.steps.iter().filter_map(|step| step.request.as_ref());
+    let sent = record.steps.iter().filter_map(|step| step.trace.request.as_ref());
     for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
         let shown = String::from_utf8_lossy(value.as_bytes());
         masks.add(&shown);

@@ -14,11 +14,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::diagnostic;
+use crate::flow::{self, Cache};
 use crate::live::Live;
 use crate::reload::{Origin, Reloader};
 use crate::server;
-use crate::upstream::auth::Credentials;
 use crate::upstream::http::HttpTransport;
+use crate::upstream::keep::Carried;
 use crate::{demo, load::Loaded};
 
 use super::report;
@@ -34,7 +35,7 @@ pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
 
 async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = Origin { path, demo, credentials: Credentials::default() };
+    let origin = Origin { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -53,7 +54,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
 
     let transport = Arc::new(HttpTransport::new()?);
-    transport.prepare(plan.targets.iter().map(AsRef::as_ref))?;
+    transport.prepare(plan.targets())?;
     let listener = bind(plan.server.listen, "server.listen").await?;
     let admin = match plan.server.admin {
         Some(address) => Some(bind(address, "server.admin").await?),
@@ -69,7 +70,9 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let live = Arc::new(Live::new(plan));
     let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
-    let reloader = Reloader::new(origin, Arc::clone(&live), Arc::clone(&transport), dependencies, found);
+    let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+    let (for_reload, pools) = (Arc::clone(&live), Arc::clone(&transport));
+    let reloader = Reloader::new(origin, for_reload, pools, Arc::clone(&cache), dependencies, found);
     tokio::spawn(reloader.run(asked));
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -90,7 +93,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(listener, admin, live, transport, shutdown) => tracing::info!("closed"),
+        () = server::serve(listener, admin, live, transport, cache, shutdown) => tracing::info!("closed"),
         () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
     }
     Ok(ExitCode::SUCCESS)

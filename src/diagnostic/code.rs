@@ -171,6 +171,8 @@ codes! {
     UnknownService = "unknown-service", Warning;
     /// A text that is never said.
     UnusedText = "unused-text", Warning;
+    /// A key that changes nothing where it stands.
+    NoEffect = "no-effect", Warning;
     /// A list of allowed values that a platform supplies without proving who it is.
     AllowedNotBelieved = "allowed-not-believed", Warning;
     /// An include pattern that matches no file.

@@ -29,6 +29,7 @@ use crate::call::{FailureKind, Guard};
 use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth};
 use crate::secret::Masks;
 use crate::upstream::Target;
+use crate::upstream::delivery::Delivery;
 
 use network::Network;
 pub use route::Route;
@@ -48,8 +49,8 @@ pub struct Plan {
     pub platforms: Vec<Served>,
     /// What is said on a failure when the route says nothing.
     pub failure_texts: FailureTexts,
-    /// Every upstream, for the transport to prepare.
-    pub targets: Vec<Arc<Target>>,
+    /// How requests to each upstream are sent.
+    pub deliveries: Vec<Delivery>,
     /// The secrets of the table, to be hidden wherever calls are shown.
     pub masks: Masks,
     /// A hash of everything that was read, the same on every instance; secrets are not part of it.
@@ -153,6 +154,11 @@ impl Plan {
         self.served(platform.name()).map_or_else(|| platform.trusted_context(), |served| served.believed)
     }
 
+    /// Every upstream, for the transport to prepare.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.deliveries.iter().map(|delivery| &*delivery.target)
+    }
+
     /// The route that answers `function` for `platform`.
     pub fn route(&self, function: &str, platform: &str) -> Option<&Arc<Route>> {
         self.routes.get(function).filter(|route| route.serves(platform))
@@ -164,6 +170,12 @@ impl Plan {
             .iter()
             .find(|(owner, event, _)| *owner == platform && *event == name)
             .map(|(_, _, entry)| entry)
+    }
+
+    /// A hash of each route and event, of everything that decides how it behaves.
+    pub fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
+        let events = self.events.iter().map(|(_, _, entry)| entry);
+        self.routes.values().chain(events).map(|route| &route.fingerprint)
     }
 
     /// The address at which `platform` reaches this proxy, without a slash at its end.

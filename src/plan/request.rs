@@ -10,8 +10,8 @@ use url::form_urlencoded;
 use std::sync::Arc;
 
 use crate::call::Guard;
-use crate::upstream::auth::Auth;
-use crate::upstream::{Request, Target};
+use crate::upstream::Request;
+use crate::upstream::delivery::Delivery;
 
 use super::json_template::JsonTemplate;
 use super::template::{
@@ -21,15 +21,16 @@ use super::template::{
 /// An upstream, compiled.
 #[derive(Debug)]
 pub struct Upstream {
-    pub(crate) target: Arc<Target>,
     pub(crate) base_url: Url,
-    pub(crate) auth: Option<Arc<dyn Auth>>,
+    /// How requests to it are sent.
+    pub delivery: Delivery,
 }
 
 /// What is sent for a route, compiled.
 #[derive(Debug)]
 pub struct RequestTemplate {
-    pub(crate) upstream: Arc<Upstream>,
+    /// Whom it goes to.
+    pub upstream: Arc<Upstream>,
     pub(crate) method: Method,
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, Parameter)>,
@@ -108,6 +109,11 @@ impl RequestError {
 }
 
 impl RequestTemplate {
+    /// Whether it changes nothing at the upstream (RFC 9110, section 9.2.1).
+    pub fn is_safe(&self) -> bool {
+        self.method.is_safe()
+    }
+
     /// The request for one call.
     ///
     /// # Errors
@@ -127,7 +133,7 @@ impl RequestTemplate {
             }
         }
         Ok(Request {
-            target: Arc::clone(&self.upstream.target),
+            target: Arc::clone(&self.upstream.delivery.target),
             method: self.method.clone(),
             url,
             headers,

@@ -1,14 +1,16 @@
 //! A route: how one function is answered.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::Guard;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
+use crate::upstream::delivery::limit::Limiter;
 
 use super::allowed::Allowed;
 use super::arguments::Arguments;
@@ -40,6 +42,15 @@ pub struct Route {
     pub failure_texts: FailureTexts,
     /// The longest the call may take, when that is less than the platform allows.
     pub timeout: Option<Duration>,
+    /// How often it may be called; `None`: as often as its platforms like.
+    pub limiter: Option<Arc<Limiter>>,
+    /// The header by which its upstreams can tell that two requests which change something are the same.
+    pub idempotency_key: Option<HeaderName>,
+    /// How long a call that asks for the same in the same conversation counts as a repeat, where the platform gives no
+    /// id.
+    pub repeat_window: Option<Duration>,
+    /// How long replies to requests that change nothing stand for new ones.
+    pub cache: Option<CachePolicy>,
     /// Whether the answer is a stream, on platforms that take one.
     pub streaming: bool,
     /// The schema of the one field, when platforms show this as a form; called all the same, it takes nothing.
@@ -50,6 +61,15 @@ pub struct Route {
     pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
+}
+
+/// How long a reply stands for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// For so long.
+    pub fresh: Duration,
+    /// For so much longer when the upstream fails.
+    pub stale: Duration,
 }
 
 /// How a reply's body is read.
@@ -204,6 +224,11 @@ impl Route {
             .skip(first + 1)
             .take_while(|step| group.is_some() && step.group.as_ref() == group);
         first..first + 1 + more.count()
+    }
+
+    /// Whether a call may change something at an upstream.
+    pub fn writes(&self) -> bool {
+        self.steps.iter().any(|step| !step.request.is_safe())
     }
 
     /// Whether `platform` may call it.

@@ -8,10 +8,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::platform::auth::Login;
 use crate::reload::restart_needed;
+use crate::upstream::delivery::breaker::BreakerState;
+use crate::upstream::delivery::{Checkup, Delivery};
 
 use super::App;
 use super::client::{Peer, client};
@@ -81,6 +83,23 @@ async fn status(State(app): State<App>) -> Json<Value> {
         },
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
+        "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
         "turned_away": app.turned_away.to_json(),
     }))
+}
+
+/// How an upstream fares, by its name.
+fn upstream(delivery: &Delivery) -> (String, Value) {
+    let Checkup { breaker, under_way, p95 } = delivery.health.checkup();
+    let breaker = breaker.map(|breaker| match breaker {
+        BreakerState::Closed => "closed",
+        BreakerState::Open(_) => "open",
+        BreakerState::HalfOpen => "half_open",
+    });
+    let fares = json!({
+        "breaker": breaker,
+        "under_way": under_way,
+        "p95_ms": p95.map(|p95| u64::try_from(p95.as_millis()).unwrap_or(u64::MAX)),
+    });
+    (delivery.target.name.clone(), fares)
 }

@@ -2,27 +2,36 @@
 //! as a stream.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
-use crate::call::{Arguments, Call, Context, Outcome};
-use crate::flow::{self, Means, Record};
+use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
+use crate::flights::{Claim, Found, Keeping};
+use crate::flow::{self, Means, Overdue, Record};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
+use crate::repeats::Identity;
 
 use super::App;
 
 /// The most characters of a text in the log, and of a name that a caller gave.
 const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
+
+/// How long after its deadline a call is still waited for, within the margin for the way back: it may be about to say
+/// something better than that its time is over.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// An answer that is a stream: what is to be told at once, then the rest.
 pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> Response {
@@ -94,9 +103,86 @@ impl Task {
         Some(Answer::json(&data))
     }
 
+    /// Answers a call that may change something once, whoever asks for it and how often.
+    async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
+        let identity = Identity::of(&self.call, route.as_deref());
+        let Some(kept) = identity.kept else { return self.spawn(route, identity, None, tell).await };
+        loop {
+            match self.app.repeats.find(identity.key, Instant::now()) {
+                Found::Mine(claim) => {
+                    return self.spawn(route, identity, Some(Claimed { claim, kept }), tell).await;
+                }
+                Found::Kept(outcome) => return self.repeated(outcome, "has been answered"),
+                Found::UnderWay(waiting) => {
+                    match timeout_at(self.deadline.into(), waiting.result()).await {
+                        Ok(Some(outcome)) => return self.repeated(outcome, "was under way"),
+                        // Whoever made it came to nothing: this one is the first now.
+                        Ok(None) => {}
+                        Err(_) => return self.still_under_way(route.as_deref()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer to a call that is made again.
+    fn repeated(&self, outcome: Outcome, how: &str) -> Outcome {
+        let (platform, function) = (self.platform.name(), shown_name(&self.call.context.function));
+        let conversation = shown_name(self.call.context.conversation.as_deref().unwrap_or_default());
+        let client = self.client;
+        tracing::info!(
+            %platform, %function, %conversation, %client, outcome = %"repeated",
+            "{function}: the same call {how}, and gets the same answer"
+        );
+        outcome
+    }
+
+    /// The answer to a call that is made again while it is still under way, and has no more time.
+    fn still_under_way(self, route: Option<&Route>) -> Outcome {
+        let now = now();
+        let means = Means {
+            plan: &self.plan,
+            platform: self.platform,
+            transport: &*self.app.transport,
+            deadline: self.deadline,
+            now: &now,
+            identity: Identity::of(&self.call, None),
+            cache: &self.app.cache,
+            announce: &|_| {},
+            overdue: &|_| {},
+        };
+        finish(flow::given_up(self.call, route, means), self.client)
+    }
+
     /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
     /// only.
-    async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
+    async fn spawn(
+        self,
+        route: Option<Arc<Route>>,
+        identity: Identity,
+        claim: Option<Claimed>,
+        tell: Tell,
+    ) -> Outcome {
+        let latest = self.deadline + GRACE;
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(self.work(route, identity, claim, tell, Mutex::new(Some(answer))));
+        match timeout_at(latest.into(), answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => plain(FailureKind::BadResponse),
+            // Nothing may keep the platform waiting, not even a call that never gives the thread back.
+            Err(_) => plain(FailureKind::Timeout),
+        }
+    }
+
+    /// The call itself, from its route to its line in the log; `answer` hears of its outcome, or that its time is over.
+    async fn work(
+        self,
+        route: Option<Arc<Route>>,
+        identity: Identity,
+        claim: Option<Claimed>,
+        tell: Tell,
+        answer: Mutex<Option<oneshot::Sender<Outcome>>>,
+    ) {
         let Self { app, plan, platform, client, call, deadline } = self;
         let named = Context {
             platform: call.context.platform,
@@ -104,27 +190,71 @@ impl Task {
             conversation: call.context.conversation.clone(),
             ..Context::default()
         };
-        let task = tokio::spawn(async move {
-            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let announce = move |own| {
-                if let Tell::Channel(tell) = &tell {
-                    let _ = tell.send(own);
-                }
-            };
-            let transport = &*app.transport;
-            let means = Means { plan: &plan, platform, transport, deadline, now: &now, announce: &announce };
-            let outcome = finish(flow::answer(call, route.as_deref(), means).await, client);
-            drop(app.in_flight);
-            outcome
-        });
-        match task.await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!("a call panicked: {error}");
-                finish(Record::panicked(Call { args: Arguments::Unreadable, context: named }), client)
+        let send = |outcome| {
+            if let Some(answer) = answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = answer.send(outcome);
             }
+        };
+        let announce = |own| {
+            if let Tell::Channel(tell) = &tell {
+                let _ = tell.send(own);
+            }
+        };
+        let overdue = |Overdue { outcome, error }: Overdue| {
+            let function = shown_name(&named.function);
+            let conversation = shown_name(named.conversation.as_deref().unwrap_or_default());
+            tracing::warn!(
+                platform = %named.platform, %function, %conversation, %client, outcome = %error.kind(),
+                "{function}: {}; what was sent may change something and goes on", shown(&error.to_string())
+            );
+            send(outcome);
+        };
+        let now = now();
+        let means = Means {
+            plan: &plan,
+            platform,
+            transport: &*app.transport,
+            deadline,
+            now: &now,
+            identity,
+            cache: &app.cache,
+            announce: &announce,
+            overdue: &overdue,
+        };
+        let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), means)).catch_unwind();
+        let record = running.await.unwrap_or_else(|_| {
+            tracing::error!("a call panicked");
+            Record::panicked(Call { args: Arguments::Unreadable, context: named.clone() })
+        });
+        let is_final = record.is_final(route.as_deref());
+        let outcome = finish(record, client);
+        match claim {
+            Some(Claimed { claim, kept }) if is_final => {
+                let (bytes, owner) = (outcome.bytes(), identity.key);
+                let keeping = Keeping { fresh: kept, stale: Duration::ZERO, bytes, owner };
+                claim.keep(outcome.clone(), keeping, Instant::now());
+            }
+            Some(Claimed { claim, .. }) => claim.hand_out(outcome.clone()),
+            None => {}
         }
+        send(outcome);
+        drop(app.in_flight);
     }
+}
+
+/// A call that is the first of its kind, and how long its answer is kept for those that ask again.
+struct Claimed {
+    claim: Claim<Outcome>,
+    kept: Duration,
+}
+
+/// An outcome that nothing of the table went into.
+fn plain(kind: FailureKind) -> Outcome {
+    Outcome { reply: Reply::text(kind.built_in_text()), failure: Some(kind) }
+}
+
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Logs a call, once, and gives its outcome.
@@ -133,25 +263,26 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
     let function = shown_name(&record.call.context.function);
     let conversation = shown_name(record.call.context.conversation.as_deref().unwrap_or_default());
     let ms = record.time.as_millis();
+    let late = if record.was_overdue() { ", after its call had been answered" } else { "" };
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
     match &record.error {
         None => tracing::info!(
             %platform, %function, %conversation, %client, case, ms, upstream_ms, outcome = %"answered",
-            "{function}: answered in {ms} ms"
+            "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
             let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
                 %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, %outcome,
-                "{function}: {outcome} after {ms} ms: {}", shown(&error.to_string())
+                "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string())
             );
         }
     }
     // The failure that ended the call was taken from its step; what is left was made good.
     for step in record.steps.iter().filter(|_| record.error.is_none()) {
         if let Some(error) = &step.error {
-            let upstream = step.request.as_ref().map(|request| request.target.name.as_str());
+            let upstream = step.upstream();
             tracing::warn!(
                 %platform, %function, %conversation, upstream,
                 "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string())

@@ -25,11 +25,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::flow::Cache;
 use crate::live::Live;
 use crate::plan::Plan;
+use crate::repeats::{self, Repeats};
+use crate::upstream::delivery::GOES_ON;
 use crate::upstream::http::HttpTransport;
 
 use client::Peer;
@@ -51,6 +55,10 @@ pub struct App {
     pub opened: Arc<Plan>,
     /// When the proxy started.
     pub started_at: Timestamp,
+    /// What upstreams answered lately.
+    pub cache: Arc<Cache>,
+    /// The answers of calls that may have changed something.
+    repeats: Arc<Repeats>,
     turned_away: Arc<calls::TurnedAway>,
     /// Held by each call until it ends, also when nobody waits for its answer any more.
     in_flight: mpsc::Sender<Infallible>,
@@ -69,6 +77,7 @@ pub async fn serve(
     admin: Option<TcpListener>,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
+    cache: Arc<Cache>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (in_flight, mut ended) = mpsc::channel(1);
@@ -78,6 +87,8 @@ pub async fn serve(
         transport,
         opened,
         started_at: Timestamp::now(),
+        cache,
+        repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
         turned_away: Arc::default(),
         in_flight,
     };
@@ -99,13 +110,12 @@ pub async fn serve(
     drop((listener, admin, app));
     let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
     tracing::info!(within_ms = longest.as_millis(), "closing: calls in flight may finish");
-    let finished = async {
-        graceful.shutdown().await;
-        // Ends when the last call has dropped its sender.
-        ended.recv().await;
-    };
+    let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
     // The deadline of a call that began just now, and a little for its answer.
-    if tokio::time::timeout(longest + Duration::from_millis(500), finished).await.is_err() {
+    let answered = timeout_at(in_time, graceful.shutdown()).await;
+    // Ends when the last call has dropped its sender: a write may outlive the deadline of its call.
+    let ended = timeout_at(in_time + GOES_ON, ended.recv()).await;
+    if answered.is_err() || ended.is_err() {
         tracing::warn!("closed with calls still in flight");
     }
 }

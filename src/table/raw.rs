@@ -99,8 +99,58 @@ toml_table! {
         redirects: String,
         /// How TLS is spoken.
         tls: RawUpstreamTls,
+        /// What is tried again.
+        retry: RawRetry,
+        /// When a second request is sent beside one that is late: after a time, or `"p95"`.
+        hedge_after: String,
+        /// When nothing is sent for a while, because too much fails.
+        breaker: RawBreaker,
+        /// How many requests are sent at a time, and in a time.
+        limit: RawLimit,
     }
-    later ["retry", "breaker", "limit", "network", "hedge_after"]
+    later ["network"]
+}
+
+toml_table! {
+    /// `upstreams.<name>.retry`
+    RawRetry {
+        /// The most attempts of one request, the first included; 2 unless given.
+        attempts: u64,
+        /// The pause before the second attempt, doubled for each further one; `"100ms"` unless given.
+        backoff: String,
+        /// The kinds of failure and the statuses that are tried again.
+        on: Vec<Located<Kind>>,
+    }
+}
+
+toml_table! {
+    /// `upstreams.<name>.breaker`
+    RawBreaker {
+        /// The share of failures from which on it opens, above 0 and at most 1; 0.5 unless given.
+        failure_rate: Kind,
+        /// Over which time they are counted; `"30s"` unless given.
+        window: String,
+        /// How many requests there must be within it; 10 unless given.
+        min_calls: u64,
+        /// How long nothing is sent; `"10s"` unless given.
+        open_for: String,
+        /// How many requests are tried then, which must all go well; 1 unless given.
+        probes: u64,
+    }
+}
+
+toml_table! {
+    /// `limit` of an upstream or a route.
+    RawLimit {
+        /// The most at the same time.
+        concurrency: u64,
+        /// The most in a time: `"10/s"`, `"100/m"`, `"1000/h"`.
+        rate: String,
+        /// How many of them may come at once after a quiet time; those of one second, but one at least, unless given.
+        burst: u64,
+        /// The longest that one waits for its turn; `"1s"` unless given.
+        wait: String,
+    }
 }
 
 toml_table! {
@@ -148,13 +198,22 @@ toml_table! {
         failure: Named<String>,
         /// The longest this call may take; it can only shorten the platform's deadline.
         timeout: String,
+        /// How often it may be called.
+        limit: RawLimit,
+        /// The header by which its upstreams can tell that two requests which change something are the same.
+        idempotency_key: String,
+        /// How long the same call in the same conversation counts as a repeat, where the platform gives no id.
+        repeat_window: String,
+        /// How long the reply to a request that changes nothing stands for a new one.
+        cache: String,
+        /// For how much longer it does when the upstream fails.
+        stale_if_error: String,
         /// Whether the answer is a stream, for platforms that take one.
         streaming: bool,
         /// What is declared to one platform alone, by platform.
         declare: Named<Kind>,
     }
-    later [ "delivery", "remember", "cache", "stale_if_error", "repeat_window",  "tests", "idempotency_key", "limit",
-    ]
+    later ["delivery", "remember", "tests"]
     rest own
 }
 

@@ -1,4 +1,4 @@
-//! Carries requests over HTTP/1.1, in the clear or under TLS: one attempt, one deadline, one cap on the body.
+//! Carries requests over HTTP/1.1, in the clear or under TLS: one attempt, its times, one cap on the body.
 //!
 //! Each upstream has a pool of connections of its own. Nothing is retried here; only a request that never left,
 //! because its pooled connection had just been closed, is put on another connection by the pool itself. Whatever
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::iter::successors;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,10 +19,11 @@ use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
+use tokio::time::timeout_at;
 
 use super::phase::{self, CONNECTING, NoteConnecting, READING};
 use super::tls::Tls;
-use super::{Redirects, Request, Response, Sending, Target, Transport, TransportError};
+use super::{Redirects, Request, Response, Sending, Target, Times, Transport, TransportError};
 
 /// The most redirects that are followed for one request; the next one is the reply.
 const MAX_REDIRECTS: usize = 5;
@@ -122,19 +124,23 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    fn send(&self, request: Request, deadline: Instant) -> Sending<'_> {
+    fn send(&self, request: Request, times: Times) -> Sending<'_> {
         Box::pin(async move {
             let started = Instant::now();
             let client = self
                 .client(&request.target)
                 .map_err(|error| TransportError::Unsendable { detail: error.detail })?;
-            let own = request.target.timeout.and_then(|timeout| started.checked_add(timeout));
-            let ends = own.map_or(deadline, |own| own.min(deadline));
-            if ends <= started {
+            if times.sent_by <= started {
                 return Err(TransportError::Timeout { after_ms: 0, phase: CONNECTING });
             }
             phase::scope(async {
-                tokio::time::timeout_at(ends.into(), attempt(&client, request)).await.unwrap_or_else(|_| {
+                let mut attempt = pin!(attempt(&client, request));
+                let mut ended = timeout_at(times.sent_by.into(), &mut attempt).await;
+                // What is on a connection by now has been sent, and may have more time than what is not.
+                if ended.is_err() && phase::current() != CONNECTING {
+                    ended = timeout_at(times.answered_by.into(), &mut attempt).await;
+                }
+                ended.unwrap_or_else(|_| {
                     let after_ms = started.elapsed().as_millis();
                     Err(TransportError::Timeout { after_ms, phase: phase::current() })
                 })
@@ -384,7 +390,7 @@ mod tests {
     }
 
     async fn ask(request: Request) -> Result<Response, TransportError> {
-        HttpTransport::new().unwrap().send(request, far()).await
+        HttpTransport::new().unwrap().send(request, Times::by(far())).await
     }
 
     async fn ask_rude(answer: impl Into<Vec<u8>>, then: Then) -> Result<Response, TransportError> {
@@ -592,7 +598,7 @@ mod tests {
         let transport = HttpTransport::new().unwrap();
         let phase = async |answer: &str, target, deadline| {
             let rude = Rude::answering(answer, Then::Hang).await;
-            match transport.send(get(rude.url("/"), target), deadline).await.unwrap_err() {
+            match transport.send(get(rude.url("/"), target), Times::by(deadline)).await.unwrap_err() {
                 TransportError::Timeout { phase, .. } => phase,
                 error => panic!("{error}"),
             }
@@ -615,7 +621,8 @@ mod tests {
         let rude = Rude::answering(OK, Then::Listen).await;
         let transport = HttpTransport::new().unwrap();
 
-        let error = transport.send(get(rude.url("/"), target()), Instant::now()).await.unwrap_err();
+        let error =
+            transport.send(get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
 
         assert_eq!(error.to_string(), "no answer within 0 ms (connecting)");
         assert_eq!(rude.accepted(), 0);
@@ -636,7 +643,8 @@ mod tests {
         }
 
         let url = format!("http://{address}/").parse().unwrap();
-        let error = HttpTransport::new().unwrap().send(get(url, target()), near()).await.unwrap_err();
+        let error =
+            HttpTransport::new().unwrap().send(get(url, target()), Times::by(near())).await.unwrap_err();
 
         assert!(matches!(error, TransportError::Timeout { phase: "connecting", .. }), "{error}");
     }
@@ -709,7 +717,7 @@ mod tests {
     async fn connections_are_reused_within_an_upstream() {
         let rude = Rude::answering(OK, Then::Listen).await;
         let transport = HttpTransport::new().unwrap();
-        let send = async |target| transport.send(get(rude.url("/"), target), far()).await.unwrap();
+        let send = async |target| transport.send(get(rude.url("/"), target), Times::by(far())).await.unwrap();
 
         send(target()).await;
         send(Target { max_body: 100, ..target() }).await;
@@ -726,16 +734,16 @@ mod tests {
         let other = Target { name: "other".to_owned(), ..target() };
 
         transport.prepare([&target()].into_iter()).unwrap();
-        transport.send(get(rude.url("/"), target()), far()).await.unwrap();
+        transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
         transport.prepare([&other, &target()].into_iter()).unwrap();
-        transport.send(get(rude.url("/"), target()), far()).await.unwrap();
+        transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
         assert_eq!(rude.accepted(), 1);
 
         transport.prepare([&other].into_iter()).unwrap();
         let seen = [rude.requests.recv().await, rude.requests.recv().await, rude.requests.recv().await];
         assert_eq!(seen.map(|request| request.unwrap().is_empty()), [false, false, true]);
 
-        transport.send(get(rude.url("/"), target()), far()).await.unwrap();
+        transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
         assert_eq!(rude.accepted(), 2);
     }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::tls::Tls;
 
@@ -37,6 +37,30 @@ pub struct Target {
     pub redirects: Redirects,
     /// How TLS is spoken.
     pub tls: Tls,
+}
+
+impl Target {
+    /// When an attempt that begins now has to be over.
+    pub fn ends(&self, deadline: Instant) -> Instant {
+        let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        own.map_or(deadline, |own| own.min(deadline))
+    }
+}
+
+/// Until when a request may be sent, and its response be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// What has no connection by then is not sent any more.
+    pub sent_by: Instant,
+    /// When the response must have been read; not before `sent_by`.
+    pub answered_by: Instant,
+}
+
+impl Times {
+    /// Sent and answered before `deadline`.
+    pub fn by(deadline: Instant) -> Self {
+        Self { sent_by: deadline, answered_by: deadline }
+    }
 }
 
 /// Which redirects are followed.

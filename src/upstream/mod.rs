@@ -3,7 +3,9 @@
 //! Nothing here knows routes, templates or platforms.
 
 pub mod auth;
+pub mod delivery;
 pub mod http;
+pub mod keep;
 pub mod message;
 mod phase;
 pub mod stub;
@@ -11,11 +13,10 @@ pub mod tls;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
 
 use thiserror::Error;
 
-pub use message::{Redirects, Request, Response, Target};
+pub use message::{Redirects, Request, Response, Target, Times};
 
 /// A response on its way.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
@@ -25,12 +26,12 @@ pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding
 
 /// Carries requests to upstreams: over HTTP, or to canned answers.
 pub trait Transport: Send + Sync {
-    /// Sends `request` and reads the whole response, both before `deadline`.
-    fn send(&self, request: Request, deadline: Instant) -> Sending<'_>;
+    /// Sends `request` and reads the whole response, both in time.
+    fn send(&self, request: Request, times: Times) -> Sending<'_>;
 }
 
 /// Why no response came back. Never carries a header value or a body.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TransportError {
     /// No answer before the deadline or the upstream's own timeout.
     #[error("no answer within {after_ms} ms ({phase})")]
@@ -70,4 +71,20 @@ pub enum TransportError {
         /// What stood in the way.
         detail: String,
     },
+}
+
+impl TransportError {
+    /// No answer for so long to a request that was sent.
+    fn overdue(after: std::time::Duration) -> Self {
+        Self::Timeout { after_ms: after.as_millis(), phase: phase::WAITING }
+    }
+
+    /// Whether the upstream may have got the request, and acted upon it.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Timeout { phase, .. } => *phase != phase::CONNECTING,
+            Self::Connect { .. } | Self::Unsendable { .. } => false,
+            Self::Lost { .. } | Self::Invalid { .. } | Self::TooLarge { .. } => true,
+        }
+    }
 }

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use super::{Request, Response, Sending, Transport, TransportError};
+use super::{Request, Response, Sending, Times, Transport, TransportError};
 
 /// Gives canned answers and remembers what it was asked.
 pub struct StubTransport {
@@ -52,7 +51,7 @@ impl StubTransport {
 }
 
 impl Transport for StubTransport {
-    fn send(&self, request: Request, _deadline: Instant) -> Sending<'_> {
+    fn send(&self, request: Request, _times: Times) -> Sending<'_> {
         let mut state = self.state();
         let answer = (state.answer)(&request);
         state.requests.push(request);
@@ -74,6 +73,7 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, Method, StatusCode};
     use std::sync::Arc;
+    use std::time::Instant;
 
     fn request(path: &str) -> Request {
         let (redirects, tls) = (Redirects::None, Tls::default());
@@ -92,13 +92,17 @@ mod tests {
         Response { status: StatusCode::OK, headers: HeaderMap::new(), body }
     }
 
+    fn soon() -> Times {
+        Times::by(Instant::now())
+    }
+
     #[tokio::test]
     async fn gives_the_queued_answers_in_order_and_remembers_the_requests() {
         let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
 
-        let first = stub.send(request("/a"), Instant::now()).await.unwrap();
-        let second = stub.send(request("/b"), Instant::now()).await.unwrap_err();
-        let third = stub.send(request("/c"), Instant::now()).await.unwrap_err();
+        let first = stub.send(request("/a"), soon()).await.unwrap();
+        let second = stub.send(request("/b"), soon()).await.unwrap_err();
+        let third = stub.send(request("/c"), soon()).await.unwrap_err();
 
         assert_eq!(first.body, "one");
         assert!(matches!(second, TransportError::TooLarge { limit: 10 }));
@@ -111,7 +115,7 @@ mod tests {
     async fn answers_from_what_is_asked() {
         let stub = StubTransport::answering(|request| Ok(response(request.url.path())));
 
-        assert_eq!(stub.send(request("/x"), Instant::now()).await.unwrap().body, "/x");
-        assert_eq!(stub.send(request("/y"), Instant::now()).await.unwrap().body, "/y");
+        assert_eq!(stub.send(request("/x"), soon()).await.unwrap().body, "/x");
+        assert_eq!(stub.send(request("/y"), soon()).await.unwrap().body, "/y");
     }
 }

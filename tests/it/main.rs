@@ -1,11 +1,13 @@
 //! Tests from outside.
 
 mod allowed;
+mod cache;
 mod call_command;
 mod check;
 mod closing;
 mod dailybots;
 mod declare;
+mod delivery;
 mod doors;
 mod events;
 mod failures;
@@ -20,6 +22,7 @@ mod platform_docs;
 mod platforms;
 mod readme;
 mod reload;
+mod repeats;
 mod replies;
 mod requests;
 mod robust;

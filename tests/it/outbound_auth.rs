@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
-use jackfield::flow::{self, Means, Record};
+use jackfield::flow::{self, Cache, Means, Record};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Settings};
+use jackfield::repeats::Identity;
 use jackfield::upstream::http::HttpTransport;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -104,6 +105,7 @@ impl Inside {
         let inbound = platform.sample(function, &json!({}));
         let decoded = platform.decode(&inbound, &Settings::defaults(platform), &functions).unwrap();
         let Decoded::Calls(mut calls, _) = decoded else { panic!("no call") };
+        let (call, route) = (calls.remove(0), self.plan.route(function, "http").map(AsRef::as_ref));
         let deadline = Instant::now() + within;
         let means = Means {
             plan: &self.plan,
@@ -111,10 +113,12 @@ impl Inside {
             transport: &self.transport,
             deadline,
             now: "2026-01-01T00:00:00Z",
+            identity: Identity::of(&call, route),
+            cache: &Arc::new(Cache::new(0)),
             announce: &|_| {},
+            overdue: &|_| {},
         };
-        let route = self.plan.route(function, "http").map(AsRef::as_ref);
-        flow::answer(calls.remove(0), route, means).await
+        flow::answer(call, route, means).await
     }
 }
 

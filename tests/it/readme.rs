@@ -195,7 +195,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
         without_secrets: false,
         demo: None,
         doors: Doors::default(),
-        credentials: Default::default(),
+        carried: Default::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {
@@ -429,7 +429,7 @@ fn every_key_of_the_table_is_explained_and_no_other() {
             later += 1;
         }
     }
-    assert!(structs >= 11 && later >= 8, "{structs} {later}");
+    assert!(structs >= 11 && later >= 4, "{structs} {later}");
 }
 
 #[test]
@@ -526,8 +526,9 @@ fn links_lead_somewhere() {
             if !anchor.is_empty() {
                 let text = fs::read_to_string(path).unwrap();
                 let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
-                let slug =
-                    |heading: &str| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                let slug = |heading: &str| {
+                    heading.trim_start_matches('#').trim().to_lowercase().replace(',', "").replace(' ', "-")
+                };
                 assert!(headings.any(|heading| slug(heading) == anchor), "{document}: {target}");
             }
         }

@@ -19,8 +19,21 @@ use super::upstreams::Upstreams;
 use super::{Context, Inputs, values};
 
 /// The keys of a route that an event's entry has too.
-const KEYS: [&str; 8] =
-    ["upstream", "request", "response", "extract", "steps", "reply", "failure", "timeout"];
+const KEYS: [&str; 13] = [
+    "upstream",
+    "request",
+    "response",
+    "extract",
+    "steps",
+    "reply",
+    "failure",
+    "timeout",
+    "limit",
+    "idempotency_key",
+    "repeat_window",
+    "cache",
+    "stale_if_error",
+];
 
 impl Context<'_> {
     /// The entries of events, without those that have faults.
@@ -122,6 +135,7 @@ impl Context<'_> {
         }
         let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
+        let care = self.care(name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
@@ -133,6 +147,10 @@ impl Context<'_> {
             replies,
             failure_texts,
             timeout: timeout.flatten(),
+            limiter: care.limiter,
+            idempotency_key: care.idempotency_key,
+            repeat_window: care.repeat_window,
+            cache: care.cache,
             streaming: false,
             form: None,
             own: Vec::new(),

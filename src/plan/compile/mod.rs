@@ -3,6 +3,7 @@
 
 mod allowed;
 mod arguments;
+mod delivery;
 mod door;
 mod events;
 mod forms;
@@ -133,10 +134,10 @@ pub(crate) fn compile(
         events,
         platforms,
         failure_texts,
-        targets: upstreams
+        deliveries: upstreams
             .values()
             .filter_map(|known| known.upstream.as_ref())
-            .map(|upstream| Arc::clone(&upstream.target))
+            .map(|upstream| upstream.delivery.clone())
             .collect(),
         identity: identity(&format!("{revision}{contents}"), &context.secrets.resolved.borrow()),
         masks,

@@ -367,7 +367,7 @@ fn one_or_many(node: &Node) -> Vec<&Node> {
     }
 }
 
-fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<StatusRange> {
+pub(super) fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<StatusRange> {
     match &node.value {
         Kind::Integer(status) => {
             if let Ok(status @ 100..=599) = u16::try_from(*status) {

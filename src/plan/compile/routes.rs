@@ -76,6 +76,7 @@ impl Context<'_> {
             only_streamed(raw, diagnostics);
         }
         let declare = self.declare(&raw.declare, diagnostics);
+        let care = self.care(name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
@@ -87,6 +88,10 @@ impl Context<'_> {
             replies,
             failure_texts,
             timeout: timeout.flatten(),
+            limiter: care.limiter,
+            idempotency_key: care.idempotency_key,
+            repeat_window: care.repeat_window,
+            cache: care.cache,
             streaming,
             form: None,
             own,

@@ -13,9 +13,11 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawUpstream, Strings};
 use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, table, unknown_key};
 use crate::upstream::auth::{Auth, Form, SCHEMES, SchemeValues};
+use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{Redirects, Target};
 
+use super::delivery::hedge;
 use super::{Context, Inputs, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
@@ -114,7 +116,8 @@ impl<'a> Context<'a> {
             .get()
             .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
             .unwrap_or_default();
-        let auth = raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
+        let credential =
+            raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
         let mut target = Target {
             name: name.value.clone(),
             timeout: timeout.flatten(),
@@ -122,7 +125,7 @@ impl<'a> Context<'a> {
             redirects,
             tls,
         };
-        if let Some(auth) = &auth {
+        if let Some((auth, _)) = &credential {
             auth.equip(&mut target);
         }
         if target.tls != Tls::default()
@@ -145,7 +148,12 @@ impl<'a> Context<'a> {
             Some(demo) if name.value == DEMO => Some(demo.clone()),
             _ => base_url,
         };
-        Some(Upstream { target: Arc::new(target), base_url: base_url?, auth })
+        let (retry, hedge) = (self.retry(&raw.retry, diagnostics), hedge(&raw.hedge_after, diagnostics));
+        let health = self.health(raw, name, base_url.as_ref(), diagnostics);
+        let (auth, credential) = credential.unzip();
+        let (target, credential) = (Arc::new(target), credential.unwrap_or_default());
+        let delivery = Delivery { target, auth, credential, retry: retry?, hedge, health: health? };
+        Some(Upstream { base_url: base_url?, delivery })
     }
 
     /// `upstreams.x.tls`.
@@ -206,13 +214,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// An outbound scheme; `None` after faults.
+    /// An outbound scheme, and a hash of what it was built from; `None` after faults.
     fn outbound_auth(
         &self,
         upstream: &Located<String>,
         choice: &Choice,
         diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Auth>> {
+    ) -> Option<(Arc<dyn Auth>, [u8; 32])> {
         let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
             let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
             diagnostics.push(
@@ -264,7 +272,7 @@ impl<'a> Context<'a> {
         match (scheme.build)(&values) {
             Ok(auth) => {
                 let fingerprint = values.fingerprint(&upstream.value, scheme.name);
-                Some(self.secrets.environment.credentials.keep(fingerprint, auth))
+                Some((self.secrets.environment.carried.credentials.keep(fingerprint, auth), fingerprint))
             }
             Err(_) if placeholder => None,
             Err(fault) => {

@@ -1,5 +1,6 @@
 //! Single values of the table: durations, sizes, addresses, headers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -10,13 +11,25 @@ use crate::upstream::OWN_HEADERS;
 
 /// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
 pub(super) fn duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    duration_up_to(text, Duration::from_secs(600), "no call lasts longer than ten minutes", diagnostics)
+}
+
+/// A duration such as `"5m"` or `"1h"`, at most a day.
+pub(super) fn long_duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    duration_up_to(text, Duration::from_secs(86400), "nothing is kept for longer than a day", diagnostics)
+}
+
+fn duration_up_to(
+    text: &Located<String>,
+    most: Duration,
+    too_long: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<Duration> {
     let parsed = humantime::parse_duration(&text.value);
     let help = "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"";
     let fault = match parsed {
         Ok(duration) if duration.is_zero() => "a duration of nothing leaves no time at all".to_owned(),
-        Ok(duration) if duration > Duration::from_secs(600) => {
-            "no call lasts longer than ten minutes".to_owned()
-        }
+        Ok(duration) if duration > most => too_long.to_owned(),
         Ok(duration) => return Some(duration),
         Err(_) => format!("`{}` is not a duration", text.value),
     };
@@ -68,6 +81,23 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
         return None;
     }
     Some(header)
+}
+
+/// A whole number within bounds.
+pub(super) fn count(
+    number: &Located<u64>,
+    bounds: RangeInclusive<u32>,
+    diagnostics: &mut Diagnostics,
+) -> Option<u32> {
+    let found = u32::try_from(number.value).ok().filter(|number| bounds.contains(number));
+    if found.is_none() {
+        let (least, most) = bounds.into_inner();
+        let message = format!("this lies between {least} and {most}, and is {}", number.value);
+        diagnostics.push(
+            Diagnostic::new(Code::UnknownValue, number.span, message).help("write a number in between"),
+        );
+    }
+    found
 }
 
 /// Whether an address names its host: `http:///v1` would be read as the host `v1`.

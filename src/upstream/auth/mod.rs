@@ -12,13 +12,12 @@ mod oauth2;
 mod query;
 mod scheme;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use super::keep::Keep;
 use super::{Request, Response, Target, Transport, TransportError};
 
 pub use scheme::{Form, Scheme, SchemeFault, SchemeKey, SchemeValues};
@@ -77,29 +76,9 @@ impl From<TransportError> for CredentialError {
     }
 }
 
-/// The credentials in use. One about which nothing changed is the same one after a reload, with what it holds, such
-/// as a token.
-#[derive(Debug, Clone, Default)]
-pub struct Credentials(Arc<Mutex<Kept>>);
-
-type Kept = HashMap<[u8; 32], Weak<dyn Auth>>;
-
-impl Credentials {
-    /// The credential in use that was built from the same, else `built`.
-    pub fn keep(&self, fingerprint: [u8; 32], built: Box<dyn Auth>) -> Arc<dyn Auth> {
-        // Whoever panicked here left a map that is still good.
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, credential| credential.strong_count() > 0);
-        match kept.get(&fingerprint).and_then(Weak::upgrade) {
-            Some(credential) => credential,
-            None => {
-                let credential = Arc::from(built);
-                kept.insert(fingerprint, Arc::downgrade(&credential));
-                credential
-            }
-        }
-    }
-}
+/// The credentials in use, by what they were built from: one about which nothing changed is the same one after a
+/// reload, with what it holds, such as a token.
+pub type Credentials = Keep<dyn Auth>;
 
 /// A header that is the same for every request: what the simple schemes come to.
 #[derive(Debug, Clone)]
@@ -137,6 +116,7 @@ mod tests {
     use crate::upstream::stub::StubTransport;
     use crate::upstream::tls::Tls;
     use futures_util::FutureExt as _;
+    use std::sync::Arc;
     use std::time::Duration;
 
     /// A scheme built from the values of its keys.
@@ -206,6 +186,5 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &keep("two")));
         drop(first);
         keep("two");
-        assert_eq!(credentials.0.lock().unwrap().len(), 1);
     }
 }

@@ -20,7 +20,7 @@ use url::{Url, form_urlencoded};
 
 use super::{Applying, Auth, CredentialError, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive};
 use crate::diagnostic::Code;
-use crate::upstream::{Request, Response, Target, Transport};
+use crate::upstream::{Request, Response, Target, Times, Transport};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "oauth2",
@@ -221,7 +221,8 @@ impl OAuth2 {
             body: Some(self.body.clone()),
         };
         let asked = Instant::now();
-        let response = transport.send(request, deadline).await.map_err(at_endpoint)?;
+        let times = Times::by(request.target.ends(deadline));
+        let response = transport.send(request, times).await.map_err(at_endpoint)?;
         Token::read(&response, asked)
     }
 }

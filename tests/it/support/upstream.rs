@@ -117,6 +117,11 @@ impl Upstream {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
+    /// How many requests have arrived since the last time.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     /// The one request that has arrived since the last time.
     pub(crate) fn one(&self) -> Seen {
         let mut seen = self.take();

@@ -1,0 +1,127 @@
+//! The cache of replies: what an upstream answered to the same request lately stands for asking it again.
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use tokio::time::timeout_at;
+
+use crate::flights::{Flights, Found, Keeping, Key};
+use crate::plan::Brought;
+use crate::plan::route::CachePolicy;
+use crate::upstream::delivery::DeliveryError;
+use crate::upstream::{Request, Response, TransportError};
+
+use super::CallError;
+use super::step::{Asked, StepRecord};
+
+/// Responses by the request that they answer. Only good ones are kept; others are handed to those that wait for them.
+pub type Cache = Flights<Result<Response, DeliveryError>>;
+
+/// The most that is kept of them, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// About what an entry takes beside its headers and body, in bytes.
+const OVERHEAD: usize = 512;
+
+/// How the cache answered for an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheUse {
+    /// A reply was there.
+    Fresh,
+    /// Another call had just asked for the same.
+    Shared,
+    /// The upstream failed, and an older reply was there.
+    Stale,
+}
+
+/// Answers a request that changes nothing: from the cache, else by its upstream.
+pub(super) async fn ask(
+    asked: Asked<'_>,
+    policy: CachePolicy,
+    request: Request,
+    went: &mut StepRecord,
+    brought: &mut Brought,
+) -> Result<(), CallError> {
+    let (used, stale) = match asked.means.cache.find(key(&request, asked), Instant::now()) {
+        Found::Kept(known) => {
+            went.cache = Some(CacheUse::Fresh);
+            (take(asked, &known, brought), None)
+        }
+        Found::UnderWay(waiting) => {
+            let stale = waiting.stale.clone();
+            let ended = match timeout_at(asked.means.deadline.into(), waiting.result()).await {
+                Ok(Some(ended)) if !is_timeout(&ended) => {
+                    went.cache = Some(CacheUse::Shared);
+                    ended
+                }
+                // Whoever was asking gave up, or ran out of time, which says nothing about a call that has some left.
+                _ => asked.deliver(request, went).await,
+            };
+            (take(asked, &ended, brought), stale)
+        }
+        Found::Mine(claim) => {
+            let stale = claim.stale.clone();
+            let ended = asked.deliver(request, went).await;
+            let used = take(asked, &ended, brought);
+            match &ended {
+                Ok(response) if used.is_ok() && response.status.is_success() => {
+                    let (bytes, owner) = (size(response), asked.route.fingerprint);
+                    let keeping = Keeping { fresh: policy.fresh, stale: policy.stale, bytes, owner };
+                    claim.keep(ended, keeping, Instant::now());
+                }
+                _ => claim.hand_out(ended),
+            }
+            (used, stale)
+        }
+    };
+    match (used, stale) {
+        (Err(_), Some(stale)) => {
+            went.cache = Some(CacheUse::Stale);
+            take(asked, &stale, brought)
+        }
+        (used, _) => used,
+    }
+}
+
+fn take(
+    asked: Asked<'_>,
+    ended: &Result<Response, DeliveryError>,
+    brought: &mut Brought,
+) -> Result<(), CallError> {
+    match ended {
+        Ok(response) => asked.take(response, brought),
+        Err(error) => Err(error.clone().into()),
+    }
+}
+
+fn is_timeout(ended: &Result<Response, DeliveryError>) -> bool {
+    matches!(ended, Err(DeliveryError::Transport(TransportError::Timeout { .. })))
+}
+
+/// A hash of all that decides what is answered: the request, the route as it is, and the credential, which is not on
+/// the request yet.
+fn key(request: &Request, asked: Asked<'_>) -> Key {
+    let delivery = &asked.step.request.upstream.delivery;
+    let mut hash = Sha256::new();
+    hash.update(asked.route.fingerprint);
+    hash.update(delivery.credential);
+    let mut add = |part: &[u8]| {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    };
+    add(request.target.name.as_bytes());
+    add(request.method.as_str().as_bytes());
+    add(request.url.as_str().as_bytes());
+    for (name, value) in &request.headers {
+        add(name.as_str().as_bytes());
+        add(value.as_bytes());
+    }
+    add(request.body.as_deref().unwrap_or_default());
+    hash.finalize().into()
+}
+
+/// About what a response takes in memory, in bytes.
+fn size(response: &Response) -> usize {
+    let headers = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
+    headers.sum::<usize>() + response.body.len() + OVERHEAD
+}

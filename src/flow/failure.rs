@@ -1,0 +1,130 @@
+//! Why a call failed, and what is said then.
+
+use thiserror::Error;
+
+use crate::call::{FailureKind, Reply};
+use crate::plan::allowed::NotAllowed;
+use crate::plan::arguments::InvalidArguments;
+use crate::plan::replies::PickError;
+use crate::plan::request::RequestError;
+use crate::plan::route::ReplyError;
+use crate::plan::{Route, Scope};
+use crate::upstream::TransportError;
+use crate::upstream::auth::CredentialError;
+use crate::upstream::delivery::DeliveryError;
+use crate::upstream::delivery::limit::LimitError;
+
+use super::Means;
+
+/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// No route answers this function for this platform.
+    #[error("no route answers this function")]
+    UnknownFunction,
+    /// The arguments do not fit.
+    #[error(transparent)]
+    Arguments(#[from] InvalidArguments),
+    /// A value is not one of those that the platform allows.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// The request could not be rendered.
+    #[error("the request was not sent: {0}")]
+    Request(#[from] RequestError),
+    /// The route is called too often.
+    #[error("the request was not sent: as for this route, {0}")]
+    Limit(#[from] LimitError),
+    /// No reply came back.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The reply cannot be used.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// No reply could be made.
+    #[error(transparent)]
+    Pick(#[from] PickError),
+    /// The same call is under way already, and did not end in the time of this one.
+    #[error("the same call was still under way when the time of this one was over")]
+    StillUnderWay,
+    /// The call ended in a fault of our own.
+    #[error("the call ended in a fault of the proxy itself")]
+    Panicked,
+}
+
+impl CallError {
+    /// The kind, as the table and the log name it.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::UnknownFunction => FailureKind::UnknownFunction,
+            Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
+            Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
+            Self::StillUnderWay => FailureKind::Timeout,
+            Self::Request(_) | Self::Limit(_) => FailureKind::Refused,
+            Self::Delivery(error) => match error {
+                DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
+                DeliveryError::Credential(_)
+                | DeliveryError::Breaker { .. }
+                | DeliveryError::Limit { .. } => FailureKind::Refused,
+                DeliveryError::Transport(error) => match error {
+                    TransportError::Timeout { .. } => FailureKind::Timeout,
+                    TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
+                    TransportError::Invalid { .. } | TransportError::TooLarge { .. } => {
+                        FailureKind::BadResponse
+                    }
+                    TransportError::Unsendable { .. } => FailureKind::Refused,
+                },
+            },
+            Self::Reply(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
+        }
+    }
+
+    /// What the assistant hears when the table says nothing else: no detail, except what the model can mend.
+    pub fn spoken(&self) -> String {
+        match self {
+            Self::Arguments(invalid) => invalid.spoken(),
+            Self::NotAllowed(refused) => refused.spoken(),
+            Self::Request(error) => match error.missing_argument() {
+                Some(name) => {
+                    InvalidArguments { problems: vec![format!("argument `{name}` is required")] }.spoken()
+                }
+                None => self.kind().built_in_text().to_owned(),
+            },
+            other => other.kind().built_in_text().to_owned(),
+        }
+    }
+}
+
+/// What is said on a failure.
+pub(super) struct Said {
+    /// The case for it, counted from 0.
+    pub(super) case: Option<usize>,
+    /// What the platform gets.
+    pub(super) reply: Reply,
+    /// Why the case for it could not be rendered.
+    pub(super) error: Option<PickError>,
+}
+
+impl Said {
+    /// The route's case for it, else its text, else the defaults', else our own.
+    pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, means: Means<'_>) -> Self {
+        let kind = error.kind();
+        let guard = means.platform.guard();
+        let mut failure_error = None;
+        let case = route.and_then(|route| {
+            route.replies.pick_failure(kind, scope, means.platform.name(), guard).unwrap_or_else(|error| {
+                failure_error = Some(error);
+                None
+            })
+        });
+        let text = || {
+            let texts = [route.map(|route| &route.failure_texts), Some(&means.plan.failure_texts)];
+            // A text that needs a value which is not there says nothing; the next one speaks for it.
+            texts.into_iter().flatten().find_map(|texts| texts.spoken(kind, scope, guard))
+        };
+        let (case, reply) = match case {
+            Some(picked) => (picked.case, picked.reply),
+            None => (None, Reply::text(text().unwrap_or_else(|| guard.text(&error.spoken())))),
+        };
+        Self { case, reply, error: failure_error }
+    }
+}

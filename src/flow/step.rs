@@ -1,0 +1,122 @@
+//! One step of a call: render, deliver, read, extract.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderValue;
+
+use crate::call::{Outcome, Reply};
+use crate::plan::request::RequestError;
+use crate::plan::route::Step;
+use crate::plan::{Brought, Route, Scope};
+use crate::upstream::delivery::{DeliveryError, Trace, Way};
+use crate::upstream::{Request, Response, TransportError};
+
+use super::failure::{CallError, Said};
+use super::{CacheUse, Means, Overdue, admit, cache};
+
+/// How one step went.
+#[derive(Debug, Default)]
+pub struct StepRecord {
+    /// How its request was delivered; without a request when it could not be rendered.
+    pub trace: Trace,
+    /// Whether its conditions did not hold.
+    pub skipped: bool,
+    /// Whether its reply came out of the cache.
+    pub cache: Option<CacheUse>,
+    /// Whether it may have changed something at the upstream.
+    pub may_have_written: bool,
+    /// Whether it was still under way when its call had to be answered.
+    pub overdue: bool,
+    /// Why it failed, if it did.
+    pub error: Option<CallError>,
+}
+
+impl StepRecord {
+    /// The name of the upstream that its request is for, if it was rendered.
+    pub fn upstream(&self) -> Option<&str> {
+        self.trace.request.as_ref().map(|request| request.target.name.as_str())
+    }
+}
+
+/// A step as it is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) step: &'a Step,
+    pub(super) route: &'a Route,
+    pub(super) scope: Scope<'a>,
+    pub(super) means: Means<'a>,
+}
+
+impl Asked<'_> {
+    /// Asks it, and takes out of the reply what the table wants.
+    pub(super) async fn send(self) -> (StepRecord, Brought) {
+        let (mut went, mut brought) = (StepRecord::default(), Brought::default());
+        went.error = self.ask(&mut went, &mut brought).await.err();
+        (went, brought)
+    }
+
+    async fn ask(self, went: &mut StepRecord, brought: &mut Brought) -> Result<(), CallError> {
+        let request = self.render()?;
+        match self.route.cache.filter(|_| self.step.request.is_safe()) {
+            Some(policy) => cache::ask(self, policy, request, went, brought).await,
+            None => {
+                let response = self.deliver(request, went).await?;
+                self.take(&response, brought)
+            }
+        }
+    }
+
+    fn render(self) -> Result<Request, RequestError> {
+        let mut request = self.step.request.render(&self.scope)?;
+        if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
+            let step = self.step.name.as_deref().unwrap_or_default();
+            // Hexadecimal digits fit into any header.
+            if let Ok(key) = HeaderValue::try_from(self.means.identity.key_for(step)) {
+                request.headers.insert(name.clone(), key);
+            }
+        }
+        Ok(request)
+    }
+
+    /// Delivers the request. One that may have changed something is not given up when the time is over.
+    pub(super) async fn deliver(
+        self,
+        request: Request,
+        went: &mut StepRecord,
+    ) -> Result<Response, DeliveryError> {
+        let safe = self.step.request.is_safe();
+        let is_overdue = AtomicBool::new(false);
+        let overdue = |error: TransportError| {
+            is_overdue.store(true, Ordering::Relaxed);
+            (self.means.overdue)(self.overdue(error));
+        };
+        let way = Way {
+            transport: self.means.transport,
+            deadline: self.means.deadline,
+            safe,
+            repeatable: safe || self.route.idempotency_key.is_some(),
+            // What a later step makes good is not waited for.
+            overdue: if self.step.has_fallback { None } else { Some(&overdue) },
+        };
+        let delivered = self.step.request.upstream.delivery.deliver(request, way, &mut went.trace).await;
+        went.may_have_written = !safe && went.trace.may_have_arrived;
+        went.overdue = is_overdue.into_inner();
+        delivered
+    }
+
+    /// What is answered while the request goes on.
+    fn overdue(self, error: TransportError) -> Overdue {
+        let error = CallError::Delivery(error.into());
+        let said = Said::on(&error, Some(self.route), &self.scope, self.means);
+        let own = admit(self.means.platform, said.reply.own, &mut Vec::new());
+        let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
+        Overdue { outcome, error }
+    }
+
+    /// Reads a response and takes the values out of it.
+    pub(super) fn take(self, response: &Response, brought: &mut Brought) -> Result<(), CallError> {
+        let reading = brought.reading.insert(self.step.read(response));
+        brought.values = self.step.extract(reading, &self.route.replies)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! How requests are sent: `retry`, `hedge_after`, `breaker` and `limit` of an upstream, and what of it a route has.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::call::FailureKind;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::plan::route::{CachePolicy, Step};
+use crate::table::document::{Kind, Located, Node};
+use crate::table::raw::{RawBreaker, RawLimit, RawRetry, RawRoute, RawUpstream};
+use crate::table::reader::{Key, missing_key, wrong_type};
+use crate::upstream::delivery::breaker::BreakerPolicy;
+use crate::upstream::delivery::limit::{LimitPolicy, Limiter, Rate};
+use crate::upstream::delivery::retry::Retry;
+use crate::upstream::delivery::{Health, Hedge};
+
+use super::reply::status;
+use super::{Context, values};
+
+/// The most attempts of one request: no call has the time for more.
+const MAX_ATTEMPTS: u32 = 10;
+/// The most that may be under way, come at once, or be counted.
+const MAX_COUNT: u32 = 100_000;
+/// How long a turn is waited for unless the table says otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+
+/// What of a route decides how often it is called and asks.
+#[derive(Debug, Default)]
+pub(super) struct Care {
+    pub(super) limiter: Option<Arc<Limiter>>,
+    pub(super) idempotency_key: Option<HeaderName>,
+    pub(super) repeat_window: Option<Duration>,
+    pub(super) cache: Option<CachePolicy>,
+}
+
+impl Context<'_> {
+    /// `retry`; `None` after faults.
+    pub(super) fn retry(&self, raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
+        let default = Retry::default();
+        let Some(raw) = raw.get() else { return Some(default) };
+        let before = diagnostics.len();
+        let attempts = raw.value.attempts.get();
+        let attempts = attempts.and_then(|number| values::count(number, 1..=MAX_ATTEMPTS, diagnostics));
+        let backoff = raw.value.backoff.get().and_then(|text| values::duration(text, diagnostics));
+        let mut retry = Retry {
+            attempts: attempts.unwrap_or(default.attempts),
+            backoff: backoff.unwrap_or(default.backoff),
+            ..default
+        };
+        if let Some(on) = raw.value.on.get() {
+            (retry.unreachable, retry.timeout, retry.statuses) = (false, false, Vec::new());
+            for item in &on.value {
+                match &item.value {
+                    Kind::String(text) if text == FailureKind::Unreachable.slug() => retry.unreachable = true,
+                    Kind::String(text) if text == FailureKind::Timeout.slug() => retry.timeout = true,
+                    _ => retry.statuses.extend(retried_status(item, diagnostics)),
+                }
+            }
+        }
+        (diagnostics.len() == before).then_some(retry)
+    }
+
+    /// How an upstream fares: what is known of it already, unless something about it is new; `None` after faults.
+    pub(super) fn health(
+        &self,
+        raw: &RawUpstream,
+        name: &Located<String>,
+        base_url: Option<&Url>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<Health>> {
+        let before = diagnostics.len();
+        let breaker = raw.breaker.get().map(|raw| breaker(&raw.value, diagnostics));
+        let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
+        if diagnostics.len() > before {
+            return None;
+        }
+        let base_url = base_url.map(Url::as_str).unwrap_or_default();
+        let fingerprint = fingerprint(&[&name.value, base_url, &format!("{breaker:?} {limit:?}")]);
+        Some(self.secrets.environment.carried.healths.keep(fingerprint, Health::new(breaker, limit)))
+    }
+
+    /// What of a route decides how often it is called and asks. `steps` are its steps, as far as they are good.
+    pub(super) fn care(
+        &self,
+        name: &Located<String>,
+        raw: &RawRoute,
+        steps: &[Step],
+        diagnostics: &mut Diagnostics,
+    ) -> Care {
+        let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
+        let limiter = limit.map(|policy| {
+            let fingerprint = fingerprint(&[&name.value, &format!("{policy:?}")]);
+            self.secrets.environment.carried.limits.keep(fingerprint, Limiter::new(policy))
+        });
+        let header = raw.idempotency_key.get();
+        let idempotency_key = header.and_then(|name| values::header_name(name, diagnostics));
+        let repeat_window = raw.repeat_window.get();
+        let repeat_window = repeat_window.and_then(|text| values::long_duration(text, diagnostics));
+        let fresh = raw.cache.get().and_then(|text| values::long_duration(text, diagnostics));
+        let stale = raw.stale_if_error.get().and_then(|text| values::long_duration(text, diagnostics));
+        if let (Some(span), true) = (raw.stale_if_error.span(), raw.cache.is_absent()) {
+            diagnostics.push(missing_key(
+                span,
+                "`stale_if_error` is for replies that are kept, and this route keeps none",
+                "say how long a reply stands for a new one: `cache = \"5m\"`",
+            ));
+        }
+        let written =
+            raw.steps.get().map_or(usize::from(!raw.request.is_absent()), |steps| steps.value.len());
+        // What a step with faults would have done is not known.
+        if steps.len() == written {
+            let writes = steps.iter().any(|step| !step.request.is_safe());
+            let reads = steps.iter().any(|step| step.request.is_safe());
+            for (span, has_effect, key, why) in [
+                (raw.idempotency_key.span(), writes, "idempotency_key", "the route changes nothing"),
+                (raw.repeat_window.span(), writes, "repeat_window", "the route changes nothing"),
+                (
+                    raw.cache.span(),
+                    reads,
+                    "cache",
+                    "the route sends nothing whose reply is kept, such as a GET",
+                ),
+            ] {
+                if let Some(span) = span.filter(|_| !has_effect) {
+                    diagnostics.push(
+                        Diagnostic::new(Code::NoEffect, span, format!("`{key}` has no effect: {why}"))
+                            .label("has no effect")
+                            .help("take it out, or check the request's `method`"),
+                    );
+                }
+            }
+        }
+        let cache = fresh.map(|fresh| CachePolicy { fresh, stale: stale.unwrap_or_default() });
+        Care { limiter, idempotency_key, repeat_window, cache }
+    }
+}
+
+/// A status, or a class of them, that is tried again.
+fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<RangeInclusive<u16>> {
+    let kinds = [FailureKind::Unreachable, FailureKind::Timeout].map(FailureKind::slug);
+    match &item.value {
+        Kind::String(text) if !text.starts_with(|first: char| first.is_ascii_digit()) => {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownFailure,
+                    item.span,
+                    format!("`{text}` is not a kind of failure that can be tried again"),
+                )
+                .maybe_help(suggest(text, kinds)),
+            );
+            None
+        }
+        value => {
+            let range = status(&Node { value: value.clone(), span: item.span }, diagnostics)?;
+            Some(range.first..=range.last)
+        }
+    }
+}
+
+/// `hedge_after`.
+pub(super) fn hedge(text: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Hedge> {
+    let text = text.get()?;
+    if text.value == "p95" {
+        return Some(Hedge::P95);
+    }
+    if text.value.starts_with('p') {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::UnknownValue,
+                text.span,
+                format!("`hedge_after` cannot be `{}`", text.value),
+            )
+            .help("write \"p95\", or a time such as \"300ms\""),
+        );
+        return None;
+    }
+    values::duration(text, diagnostics).map(Hedge::After)
+}
+
+fn breaker(raw: &RawBreaker, diagnostics: &mut Diagnostics) -> BreakerPolicy {
+    let default = BreakerPolicy::default();
+    let failure_rate = raw.failure_rate.get().and_then(|rate| share(rate, diagnostics));
+    let window = raw.window.get().and_then(|text| values::duration(text, diagnostics));
+    let min_calls = raw.min_calls.get().and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));
+    let open_for = raw.open_for.get().and_then(|text| values::duration(text, diagnostics));
+    let probes = raw.probes.get().and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));
+    BreakerPolicy {
+        failure_rate: failure_rate.unwrap_or(default.failure_rate),
+        window: window.unwrap_or(default.window),
+        min_calls: min_calls.unwrap_or(default.min_calls),
+        open_for: open_for.unwrap_or(default.open_for),
+        probes: probes.unwrap_or(default.probes),
+    }
+}
+
+/// A share of a whole, above 0 and at most 1.
+fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
+    let number = match rate.value {
+        Kind::Float(number) => number,
+        Kind::Integer(1) => 1.0,
+        Kind::Integer(_) => 0.0,
+        ref other => {
+            let node = Node { value: other.clone(), span: rate.span };
+            return wrong_type(&node, "a number", diagnostics);
+        }
+    };
+    if number > 0.0 && number <= 1.0 {
+        return Some(number);
+    }
+    diagnostics.push(
+        Diagnostic::new(Code::UnknownValue, rate.span, "a share is above 0 and at most 1")
+            .help("write 0.5 for half of the requests"),
+    );
+    None
+}
+
+/// A `limit`; `None` after faults.
+fn limit(raw: &RawLimit, span: Span, diagnostics: &mut Diagnostics) -> Option<LimitPolicy> {
+    let before = diagnostics.len();
+    let concurrency = raw.concurrency.get();
+    let concurrency = concurrency.and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));
+    let interval = raw.rate.get().and_then(|text| interval(text, diagnostics));
+    let burst = raw.burst.get().and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));
+    let wait = match raw.wait.get() {
+        Some(text) if humantime::parse_duration(&text.value).is_ok_and(|wait| wait.is_zero()) => {
+            Some(Duration::ZERO)
+        }
+        Some(text) => values::duration(text, diagnostics),
+        None => Some(DEFAULT_WAIT),
+    };
+    if raw.concurrency.is_absent() && raw.rate.is_absent() {
+        diagnostics.push(missing_key(
+            span,
+            "this limits nothing",
+            "write `concurrency = 20`, `rate = \"10/s\"` or both",
+        ));
+    }
+    if let (Some(span), true) = (raw.burst.span(), raw.rate.is_absent()) {
+        diagnostics.push(missing_key(
+            span,
+            "`burst` belongs to a `rate`, and there is none",
+            "write `rate = \"10/s\"`",
+        ));
+    }
+    if diagnostics.len() > before {
+        return None;
+    }
+    let rate = interval.map(|interval| {
+        let each_second = Duration::from_secs(1).as_nanos() / interval.as_nanos().max(1);
+        let burst = burst.unwrap_or(u32::try_from(each_second).unwrap_or(MAX_COUNT).max(1));
+        Rate { interval, burst }
+    });
+    Some(LimitPolicy { concurrency, rate, wait: wait? })
+}
+
+/// The time from one to the next at a rate such as `"10/s"`.
+fn interval(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    let parsed = text.value.split_once('/').and_then(|(count, unit)| {
+        let count: u32 = count.trim().parse().ok()?;
+        let unit = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        (1..=MAX_COUNT).contains(&count).then(|| Duration::from_secs(unit) / count)
+    });
+    if parsed.is_none() {
+        diagnostics.push(
+            Diagnostic::new(Code::UnknownValue, text.span, format!("`{}` is not a rate", text.value))
+                .help("write how many in which time: \"10/s\", \"100/m\" or \"1000/h\""),
+        );
+    }
+    parsed
+}
+
+fn fingerprint(parts: &[&str]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}

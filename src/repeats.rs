@@ -1,0 +1,99 @@
+//! Calls that a platform makes twice: one that may change something is answered once, and whoever asks again gets the
+//! same answer.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::call::{Arguments, Call, Outcome};
+use crate::flights::{Flights, Key};
+use crate::plan::Route;
+
+/// The answers of calls that may have changed something.
+pub type Repeats = Flights<Outcome>;
+
+/// The most that is kept of them, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long the answer of a call is kept that the platform tells from others by an id.
+const KEPT_BY_ID: Duration = Duration::from_secs(5 * 60);
+
+/// What tells a call from all others that are not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// A hash of what makes it this call, or something random where nothing does.
+    pub key: Key,
+    /// How long its answer is kept for a repeat; `None`: nothing would tell a repeat from another call.
+    pub kept: Option<Duration>,
+}
+
+impl Identity {
+    /// Two calls are the same by their id and what they ask for; without an id only where the route says how long such
+    /// a call counts as the same, and only within one conversation.
+    pub fn of(call: &Call, route: Option<&Route>) -> Self {
+        let context = &call.context;
+        let window = route.and_then(|route| route.repeat_window);
+        let kept = match (&context.id, &context.conversation) {
+            (Some(_), _) => Some(KEPT_BY_ID),
+            (None, Some(_)) => window,
+            (None, None) => None,
+        };
+        let kept = kept.filter(|_| route.is_some_and(Route::writes));
+        let Arguments::Json(args) = &call.args else { return Self { key: random(), kept: None } };
+        if kept.is_none() && context.id.is_none() {
+            return Self { key: random(), kept };
+        }
+        let mut hash = Sha256::new();
+        let parts = [Some(context.platform), Some(&context.function), context.id.as_deref()];
+        for part in parts.into_iter().chain([context.conversation.as_deref()]) {
+            hash.update([u8::from(part.is_some())]);
+            hash.update(part.unwrap_or_default().len().to_le_bytes());
+            hash.update(part.unwrap_or_default());
+        }
+        let mut writer = Writer(hash);
+        // Writing JSON into a hash does not fail; if it did, the call would be like no other.
+        let written = serde_json::to_writer(&mut writer, args)
+            .and_then(|()| serde_json::to_writer(&mut writer, &context.event));
+        match written {
+            Ok(()) => Self { key: writer.0.finalize().into(), kept },
+            Err(_) => Self { key: random(), kept: None },
+        }
+    }
+
+    /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
+    pub fn key_for(&self, part: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.key);
+        hash.update(part);
+        hex::encode(&hash.finalize()[..16])
+    }
+}
+
+/// A key that no other call has.
+fn random() -> Key {
+    static SEED: LazyLock<[u64; 2]> =
+        LazyLock::new(|| [(); 2].map(|()| RandomState::new().build_hasher().finish()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut hash = Sha256::new();
+    SEED.iter().chain([&count]).for_each(|part| hash.update(part.to_le_bytes()));
+    hash.finalize().into()
+}
+
+struct Writer(Sha256);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,394 @@
+//! From a finished request to a response: as many attempts as it is worth, within the time of the call, and no more
+//! than the upstream can bear.
+//!
+//! Each attempt asks the breaker, waits for its turn, gets its credential and is sent. What one attempt is, and what
+//! comes after it, is decided here; the parts that decide are values without a clock of their own.
+
+pub mod breaker;
+mod latency;
+pub mod limit;
+pub mod retry;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use thiserror::Error;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use breaker::{Breaker, BreakerPolicy, BreakerState, Refused};
+use latency::Latencies;
+use limit::{LimitError, LimitPolicy, Limiter};
+use retry::{Budget, Retry};
+
+use super::auth::{Auth, CredentialError};
+use super::{Request, Response, Target, Times, Transport, TransportError};
+
+/// How long a request that may have changed something is waited for after the time of its call is over.
+pub const GOES_ON: Duration = Duration::from_secs(30);
+
+/// An attempt with less time than this says nothing about its upstream when it is over.
+const FAIR: Duration = Duration::from_millis(250);
+
+/// How requests to one upstream are sent.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// How the upstream is spoken to.
+    pub target: Arc<Target>,
+    /// What proves to it who we are.
+    pub auth: Option<Arc<dyn Auth>>,
+    /// A hash of what the credential was built from; zeros without one.
+    pub credential: [u8; 32],
+    /// What is tried again.
+    pub retry: Retry,
+    /// When a second request is sent beside one that is late.
+    pub hedge: Option<Hedge>,
+    /// How the upstream fares.
+    pub health: Arc<Health>,
+}
+
+/// When a request is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedge {
+    /// After so long.
+    After(Duration),
+    /// When it takes longer than 95 of 100 did lately.
+    P95,
+}
+
+/// How an upstream fares: what is learned from each request and heeded by the next.
+#[derive(Debug)]
+pub struct Health {
+    breaker: Option<Breaker>,
+    limiter: Option<Limiter>,
+    budget: Budget,
+    latencies: Latencies,
+}
+
+/// What an upstream's health comes to, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkup {
+    /// What the breaker has come to, if there is one.
+    pub breaker: Option<BreakerState>,
+    /// How many requests are under way, where that is limited.
+    pub under_way: Option<usize>,
+    /// What 95 of 100 answers took at most lately, when there were enough to say.
+    pub p95: Option<Duration>,
+}
+
+/// Why there is no response.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeliveryError {
+    /// The credential could not be applied: nothing was sent.
+    #[error("the request was not sent: {0}")]
+    Credential(#[from] CredentialError),
+    /// The upstream fails too often: nothing was sent.
+    #[error("the request was not sent to `{upstream}`: {refused}")]
+    Breaker {
+        /// The upstream's name.
+        upstream: String,
+        /// What the breaker says.
+        refused: Refused,
+    },
+    /// The upstream is asked too often: nothing was sent.
+    #[error("the request was not sent to `{upstream}`: {error}")]
+    Limit {
+        /// The upstream's name.
+        upstream: String,
+        /// What the limit says.
+        error: LimitError,
+    },
+    /// No reply came back.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+/// What one request is sent with.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// How upstreams are reached.
+    pub transport: &'a dyn Transport,
+    /// When the call must be answered.
+    pub deadline: Instant,
+    /// Whether the request changes nothing.
+    pub safe: bool,
+    /// Whether it may arrive twice: it changes nothing, or the upstream can tell that it is the same.
+    pub repeatable: bool,
+    /// Whom to tell that the time of the call is over while a request that may have changed something goes on. Where
+    /// there is nobody, no request goes on.
+    pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
+}
+
+impl std::fmt::Debug for Way<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").field("safe", &self.safe).finish_non_exhaustive()
+    }
+}
+
+/// What a delivery did.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// The request as it was sent last, or as far as it came.
+    pub request: Option<Arc<Request>>,
+    /// How many times it was sent, or was about to be.
+    pub attempts: u32,
+    /// How many of them were sent beside one that was late.
+    pub hedges: u32,
+    /// How long the upstream took, attempts added up; `None`: it was never asked.
+    pub time: Option<Duration>,
+    /// How long a turn was waited for.
+    pub waited: Duration,
+    /// Whether the upstream may have acted upon it.
+    pub may_have_arrived: bool,
+}
+
+/// How an attempt ended.
+type Ended = Result<Response, DeliveryError>;
+
+/// Whether an attempt waits for its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Waited,
+    AtOnce,
+}
+
+impl Health {
+    /// An upstream about which nothing is known yet.
+    pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
+        let now = Instant::now();
+        Self {
+            breaker: breaker.map(|policy| Breaker::new(policy, now)),
+            limiter: limit.map(Limiter::new),
+            budget: Budget::new(now),
+            latencies: Latencies::default(),
+        }
+    }
+
+    /// What it comes to now.
+    pub fn checkup(&self) -> Checkup {
+        Checkup {
+            breaker: self.breaker.as_ref().map(|breaker| breaker.now(Instant::now())),
+            under_way: self.limiter.as_ref().and_then(Limiter::under_way),
+            p95: self.latencies.p95(),
+        }
+    }
+}
+
+impl Delivery {
+    /// Delivers a request, and once more where that is worth it.
+    ///
+    /// # Errors
+    /// There is no response, for the reason of the last attempt. A response is one whatever its status.
+    pub async fn deliver(
+        &self,
+        request: Request,
+        way: Way<'_>,
+        trace: &mut Trace,
+    ) -> Result<Response, DeliveryError> {
+        self.health.budget.earn(Instant::now());
+        let request = Arc::new(request);
+        trace.request = Some(Arc::clone(&request));
+        let mut made = 1;
+        loop {
+            let ended = self.round(&request, way, made >= self.retry.attempts, trace).await;
+            if made >= self.retry.attempts || !self.retry.is_worth(&ended, way.repeatable) {
+                return ended;
+            }
+            let pause = self.retry.pause(made, &ended, fastrand::f64());
+            let now = Instant::now();
+            let is_in_time = pause < way.deadline.saturating_duration_since(now);
+            if !is_in_time || !self.health.budget.spend(now) {
+                return ended;
+            }
+            sleep(pause).await;
+            made += 1;
+        }
+    }
+
+    /// One attempt, and a second one beside it when it is late.
+    async fn round(&self, request: &Arc<Request>, way: Way<'_>, is_last: bool, trace: &mut Trace) -> Ended {
+        let began = Instant::now();
+        let late_after = match self.hedge.filter(|_| way.safe) {
+            Some(Hedge::After(after)) => Some(after),
+            Some(Hedge::P95) => self.health.latencies.p95(),
+            None => None,
+        };
+        let mut first = pin!(self.attempt(request, way, is_last, Turn::Waited));
+        let in_time = match late_after {
+            Some(after) => timeout(after, &mut first).await.ok(),
+            None => Some(first.as_mut().await),
+        };
+        let (ended, went) = match in_time {
+            Some(attempt) => attempt,
+            None if self.health.budget.spend(Instant::now()) => {
+                trace.hedges += 1;
+                let second = pin!(self.attempt(request, way, is_last, Turn::AtOnce));
+                match select(first, second).await {
+                    Either::Left((attempt, second)) => self.better(attempt, second, trace).await,
+                    Either::Right((attempt, first)) => self.better(attempt, first, trace).await,
+                }
+            }
+            None => first.await,
+        };
+        if let (true, Ok(response)) = (way.safe, &ended)
+            && !response.status.is_server_error()
+        {
+            // From the first attempt on: what a late one would have taken is at least that.
+            self.health.latencies.note(began.elapsed().saturating_sub(went.waited));
+        }
+        trace.add(went);
+        ended
+    }
+
+    /// The first of two attempts to end, unless the other one is worth waiting for.
+    async fn better(
+        &self,
+        attempt: (Ended, Trace),
+        other: impl Future<Output = (Ended, Trace)>,
+        trace: &mut Trace,
+    ) -> (Ended, Trace) {
+        let is_good =
+            |ended: &Ended| ended.as_ref().is_ok_and(|response| !self.retry.wants(response.status.as_u16()));
+        if is_good(&attempt.0) {
+            return attempt;
+        }
+        let other = other.await;
+        let (taken, left) =
+            if is_good(&other.0) || attempt.0.is_err() { (other, attempt) } else { (attempt, other) };
+        trace.add(left.1);
+        taken
+    }
+
+    async fn attempt(
+        &self,
+        request: &Arc<Request>,
+        way: Way<'_>,
+        is_last: bool,
+        turn: Turn,
+    ) -> (Ended, Trace) {
+        let mut trace = Trace::default();
+        let ended = self.try_once(request, way, is_last, turn, &mut trace).await;
+        (ended, trace)
+    }
+
+    /// One attempt: the breaker, a turn, the credential, the request.
+    async fn try_once(
+        &self,
+        request: &Arc<Request>,
+        way: Way<'_>,
+        is_last: bool,
+        turn: Turn,
+        trace: &mut Trace,
+    ) -> Ended {
+        let breaker = self.health.breaker.as_ref();
+        let upstream = || self.target.name.clone();
+        let refused = |refused| DeliveryError::Breaker { upstream: upstream(), refused };
+        let mut pass = breaker.map(|breaker| breaker.admit(Instant::now())).transpose().map_err(refused)?;
+        let _place = match &self.health.limiter {
+            None => None,
+            Some(limiter) => {
+                let began = Instant::now();
+                let entered = match turn {
+                    Turn::Waited => limiter.enter(way.deadline).await,
+                    Turn::AtOnce => limiter.try_enter(began),
+                };
+                trace.waited += began.elapsed();
+                Some(entered.map_err(|error| DeliveryError::Limit { upstream: upstream(), error })?)
+            }
+        };
+        // The breaker may have opened while a turn was waited for.
+        if let Some(breaker) = breaker
+            && pass.as_ref().is_some_and(|pass| pass.is_over())
+        {
+            pass = Some(breaker.admit(Instant::now()).map_err(refused)?);
+        }
+        trace.attempts += 1;
+        let mut sent = Arc::clone(request);
+        let mut may_renew = true;
+        let (ended, took) = loop {
+            if let Some(auth) = &self.auth {
+                let mut signed = Request::clone(request);
+                auth.apply(&mut signed, way.transport, way.deadline).await?;
+                sent = Arc::new(signed);
+                trace.request = Some(Arc::clone(&sent));
+            }
+            let began = Instant::now();
+            let ended = self.send(&sent, way, is_last).await;
+            let took = began.elapsed();
+            trace.time = Some(trace.time.unwrap_or_default() + took);
+            trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
+            // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not
+            // act upon the request then.
+            let renews = match (&self.auth, &ended) {
+                (Some(auth), Ok(response)) => may_renew && auth.renews(&sent, response),
+                _ => false,
+            };
+            if !renews {
+                break (ended, took);
+            }
+            may_renew = false;
+        };
+        if let (Some(pass), Some(good)) = (pass, verdict(&ended, took))
+            && let Some(change) = pass.tell(good, Instant::now())
+        {
+            let upstream = &self.target.name;
+            tracing::warn!(%upstream, "{upstream}: {change}");
+        }
+        Ok(ended?)
+    }
+
+    /// Sends a request, and waits for its response as long as it may take. What may have changed something is not
+    /// given up when the time of the call is over, but told.
+    async fn send(
+        &self,
+        request: &Arc<Request>,
+        way: Way<'_>,
+        is_last: bool,
+    ) -> Result<Response, TransportError> {
+        let began = Instant::now();
+        let ends = self.target.ends(way.deadline);
+        let request = Request::clone(request);
+        let goes_on =
+            way.overdue.filter(|_| !way.safe && (!way.repeatable || is_last || ends >= way.deadline));
+        let Some(overdue) = goes_on else { return way.transport.send(request, Times::by(ends)).await };
+        let times = Times { sent_by: ends, answered_by: ends + GOES_ON };
+        let mut sending = way.transport.send(request, times);
+        tokio::select! {
+            biased;
+            ended = &mut sending => return ended,
+            () = sleep_until(ends.into()) => {}
+        }
+        overdue(TransportError::overdue(began.elapsed()));
+        sending.await
+    }
+}
+
+/// Whether an attempt speaks for its upstream; `None` when it says nothing about it.
+fn verdict(ended: &Result<Response, TransportError>, took: Duration) -> Option<bool> {
+    match ended {
+        Ok(response) => Some(!response.status.is_server_error()),
+        Err(TransportError::Timeout { .. }) if took < FAIR => None,
+        Err(
+            TransportError::Timeout { .. }
+            | TransportError::Connect { .. }
+            | TransportError::Lost { .. }
+            | TransportError::Invalid { .. },
+        ) => Some(false),
+        Err(TransportError::TooLarge { .. } | TransportError::Unsendable { .. }) => None,
+    }
+}
+
+impl Trace {
+    fn add(&mut self, went: Self) {
+        self.request = went.request.or(self.request.take());
+        self.attempts += went.attempts;
+        self.hedges += went.hedges;
+        self.time = match (self.time, went.time) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.waited += went.waited;
+        self.may_have_arrived |= went.may_have_arrived;
+    }
+}

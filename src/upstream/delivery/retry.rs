@@ -1,0 +1,220 @@
+//! When a failed attempt is worth another one, how long to wait before it, and how many an upstream can bear.
+
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+use super::DeliveryError;
+use crate::upstream::{Response, TransportError};
+
+/// The longest pause that the table's `backoff` grows to by itself.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// `upstreams.x.retry`: when a failed attempt is followed by another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The most attempts of one request, the first included.
+    pub attempts: u32,
+    /// The pause before the second attempt, doubled for each further one; a random part of up to a half is taken off.
+    pub backoff: Duration,
+    /// Whether a connection that could not be made or was lost is worth another attempt.
+    pub unreachable: bool,
+    /// Whether an attempt that took too long is.
+    pub timeout: bool,
+    /// The statuses that are.
+    pub statuses: Vec<RangeInclusive<u16>>,
+}
+
+impl Default for Retry {
+    /// One more attempt after what is most likely to pass: a failed connection, a timeout, a busy server.
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            backoff: Duration::from_millis(100),
+            unreachable: true,
+            timeout: true,
+            statuses: vec![429..=429, 502..=504],
+        }
+    }
+}
+
+impl Retry {
+    /// Whether a status asks for another attempt.
+    pub(super) fn wants(&self, status: u16) -> bool {
+        self.statuses.iter().any(|range| range.contains(&status))
+    }
+
+    /// Whether such an end of an attempt is worth another one. `repeatable`: the request may arrive twice.
+    pub(super) fn is_worth(&self, ended: &Result<Response, DeliveryError>, repeatable: bool) -> bool {
+        match ended {
+            Ok(response) => repeatable && self.wants(response.status.as_u16()),
+            Err(DeliveryError::Transport(error)) => {
+                let kind = match error {
+                    TransportError::Timeout { .. } => self.timeout,
+                    TransportError::Connect { .. } | TransportError::Lost { .. } => self.unreachable,
+                    _ => false,
+                };
+                kind && (repeatable || !error.may_have_arrived())
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// How long to wait before the attempt that follows `made` attempts. `random` is between 0 and 1.
+    pub(super) fn pause(&self, made: u32, ended: &Result<Response, DeliveryError>, random: f64) -> Duration {
+        let doubled = self.backoff.saturating_mul(1 << made.saturating_sub(1).min(16));
+        let backoff = doubled.min(MAX_BACKOFF.max(self.backoff)).mul_f64(1.0 - random / 2.0);
+        let asked = ended.as_ref().ok().and_then(|response| retry_after(response, Timestamp::now()));
+        asked.map_or(backoff, |asked| asked.max(backoff))
+    }
+}
+
+/// What `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
+    let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+}
+
+/// How many more attempts an upstream can bear: a share of the calls it gets, so that one that is sick is not hammered
+/// by attempts on top of its calls.
+#[derive(Debug)]
+pub(super) struct Budget(Mutex<Balance>);
+
+#[derive(Debug)]
+struct Balance {
+    /// In millionths of an attempt.
+    saved: u64,
+    at: Instant,
+}
+
+/// One attempt.
+const ATTEMPT: u64 = 1_000_000;
+/// The most that is saved up.
+const BUDGET_MAX: u64 = 10 * ATTEMPT;
+/// What each call adds: two further attempts for ten calls.
+const PER_CALL: u64 = ATTEMPT / 5;
+/// What each microsecond adds, an attempt each second, so that an upstream with few calls has some too.
+const PER_MICROSECOND: u64 = 1;
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Balance { saved: BUDGET_MAX, at: now }))
+    }
+
+    /// Notes a call.
+    pub(super) fn earn(&self, now: Instant) {
+        let mut balance = self.balance(now);
+        balance.saved = (balance.saved + PER_CALL).min(BUDGET_MAX);
+    }
+
+    /// Takes one attempt; `false` when there is none.
+    pub(super) fn spend(&self, now: Instant) -> bool {
+        let mut balance = self.balance(now);
+        let rest = balance.saved.checked_sub(ATTEMPT);
+        balance.saved = rest.unwrap_or(balance.saved);
+        rest.is_some()
+    }
+
+    fn balance(&self, now: Instant) -> MutexGuard<'_, Balance> {
+        // Numbers are never half-written, so whoever panicked here left a balance that is still good.
+        let mut balance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_duration_since(balance.at).as_micros();
+        let added = u64::try_from(passed).unwrap_or(BUDGET_MAX).saturating_mul(PER_MICROSECOND);
+        balance.saved = balance.saved.saturating_add(added).min(BUDGET_MAX);
+        balance.at = balance.at.max(now);
+        balance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    fn answered(status: u16, retry_after: Option<&str>) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.extend(retry_after.map(|value| (RETRY_AFTER, value.parse().unwrap())));
+        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() }
+    }
+
+    fn failed(error: TransportError) -> Result<Response, DeliveryError> {
+        Err(DeliveryError::Transport(error))
+    }
+
+    #[test]
+    fn what_did_not_arrive_is_worth_another_attempt_and_what_may_have_only_if_it_may_arrive_twice() {
+        let detail = String::new;
+        let timeout = |phase| failed(TransportError::Timeout { after_ms: 1, phase });
+        for (ended, once, twice) in [
+            (failed(TransportError::Connect { detail: detail() }), true, true),
+            (timeout("connecting"), true, true),
+            (timeout("waiting for the response"), false, true),
+            (timeout("reading the body"), false, true),
+            (failed(TransportError::Lost { detail: detail() }), false, true),
+            (failed(TransportError::Invalid { detail: detail() }), false, false),
+            (failed(TransportError::TooLarge { limit: 1 }), false, false),
+            (failed(TransportError::Unsendable { detail: detail() }), false, false),
+            (Ok(answered(503, None)), false, true),
+            (Ok(answered(429, None)), false, true),
+            (Ok(answered(500, None)), false, false),
+            (Ok(answered(200, None)), false, false),
+        ] {
+            let retry = Retry::default();
+            assert_eq!(retry.is_worth(&ended, false), once, "{ended:?}");
+            assert_eq!(retry.is_worth(&ended, true), twice, "{ended:?}");
+            let none = Retry { unreachable: false, timeout: false, statuses: Vec::new(), ..Retry::default() };
+            assert!(!none.is_worth(&ended, true), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_vary_and_heed_what_the_upstream_asks_for() {
+        let retry = Retry::default();
+        let lost = || failed(TransportError::Lost { detail: String::new() });
+        let pause = |made, random| retry.pause(made, &lost(), random).as_millis();
+        assert_eq!([pause(1, 0.0), pause(2, 0.0), pause(3, 0.0)], [100, 200, 400]);
+        assert_eq!([pause(1, 1.0), pause(2, 0.5)], [50, 150]);
+        assert_eq!([pause(9, 0.0), pause(u32::MAX, 0.0)], [5000, 5000]);
+
+        for (asked, waited) in [("2", 2000), ("0", 100), ("soon", 100), ("-1", 100), ("", 100)] {
+            let ended = Ok(answered(503, Some(asked)));
+            assert_eq!(retry.pause(1, &ended, 0.0).as_millis(), waited, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_date_asks_to_wait_until_then() {
+        let now = "2026-06-15T10:20:30Z".parse().unwrap();
+        for (date, seconds) in [
+            ("Mon, 15 Jun 2026 10:20:37 GMT", Some(7)),
+            ("Mon, 15 Jun 2026 10:20:00 GMT", Some(0)),
+            ("Mon, 15 Jun", None),
+        ] {
+            let asked = retry_after(&answered(503, Some(date)), now);
+            assert_eq!(asked, seconds.map(Duration::from_secs), "{date}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_used_up_and_comes_back_with_calls_and_time() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        let spent = |now| (0..100).take_while(|_| budget.spend(now)).count();
+        assert_eq!(spent(start), 10);
+        (0..10).for_each(|_| budget.earn(start));
+        assert_eq!(spent(start), 2);
+        assert_eq!(spent(start + Duration::from_secs(3)), 3);
+        assert_eq!(spent(start + Duration::from_secs(3600)), 10);
+        // A clock that was read earlier by another thread takes nothing away.
+        assert_eq!(spent(start), 0);
+    }
+}

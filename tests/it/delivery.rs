@@ -1,0 +1,356 @@
+//! How often a request is sent: attempts, hedges, breakers, limits, and the time that all of it shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Seen, Upstream};
+
+/// An upstream that gives one answer after the other, and the last one from then on.
+async fn queued(replies: Vec<Reply>) -> Upstream {
+    let next = AtomicUsize::new(0);
+    Upstream::new(move |_| {
+        let index = next.fetch_add(1, Ordering::SeqCst).min(replies.len() - 1);
+        replies[index].clone()
+    })
+    .await
+}
+
+fn ok() -> Reply {
+    Reply::json(&json!({"id": 7}))
+}
+
+fn failed(status: u16) -> Reply {
+    Reply::status(status, &json!({}))
+}
+
+/// A table with these keys of its one upstream, and these of its route `ask`, which sends by `method`.
+fn table(upstream: &str, method: &str, route: &str) -> String {
+    format!(
+        "[platforms.http]\n[platforms.voicedock]\n\
+         [upstreams.api]\nbase_url = \"http://UPSTREAM\"\n{upstream}\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"{method}\", path = \"/ask\" }}\n{route}\n\
+         reply = {{ text = \"{{{{response.body.id}}}}\" }}\n"
+    )
+}
+
+async fn ask(proxy: &Proxy) -> Value {
+    let answer = proxy.post("/http/ask", &json!({})).await;
+    assert_eq!(answer.status, 200);
+    answer.json()
+}
+
+fn kind(answer: &Value) -> &str {
+    answer["error"]["kind"].as_str().unwrap_or(if answer["text"] == "7" { "ok" } else { "?" })
+}
+
+fn keys(seen: &[Seen]) -> Vec<String> {
+    seen.iter().flat_map(|seen| seen.header("idempotency-key")).collect()
+}
+
+#[tokio::test]
+async fn a_failed_request_is_tried_again_where_that_changes_nothing() {
+    const KEY: &str = "idempotency_key = \"Idempotency-Key\"";
+    const NEVER: &str = "retry = { attempts = 1 }";
+    const MORE: &str = "retry = { attempts = 4, backoff = \"1ms\", on = [\"5xx\"] }";
+    for (name, upstream, method, route, replies, expected, sent) in [
+        ("a read", "", "GET", "", vec![failed(503), ok()], "ok", 2),
+        ("a read, once only", "", "GET", "", vec![failed(503), failed(503), ok()], "bad_response", 2),
+        ("a read, never", NEVER, "GET", "", vec![failed(503), ok()], "bad_response", 1),
+        ("a read, another status", "", "GET", "", vec![failed(500), ok()], "bad_response", 1),
+        ("a read, many times", MORE, "GET", "", vec![failed(500), failed(503), failed(502), ok()], "ok", 4),
+        ("a write", "", "POST", "", vec![failed(503), ok()], "bad_response", 1),
+        ("a write that may arrive twice", "", "POST", KEY, vec![failed(503), ok()], "ok", 2),
+        ("a deletion", "", "DELETE", "", vec![failed(429), ok()], "bad_response", 1),
+    ] {
+        let api = queued(replies).await;
+        let proxy = Proxy::over(&api, &table(upstream, method, route)).await;
+        assert_eq!(kind(&ask(&proxy).await), expected, "{name}");
+        let seen = api.take();
+        assert_eq!(seen.len(), sent, "{name}");
+        let keys = keys(&seen);
+        assert_eq!(keys.len(), if route == KEY { sent } else { 0 }, "{name}");
+        assert!(keys.windows(2).all(|pair| pair[0] == pair[1] && pair[0].len() == 32), "{name}: {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_upstream_asks_to_wait_is_waited_if_there_is_time() {
+    for (wait, expected, sent) in [("1", "ok", 2), ("60", "bad_response", 1)] {
+        let api = queued(vec![failed(429).header("retry-after", wait), ok()]).await;
+        let proxy = Proxy::over(&api, &table("", "GET", "")).await;
+        let began = Instant::now();
+        assert_eq!(kind(&ask(&proxy).await), expected);
+        assert_eq!(api.take().len(), sent);
+        // It was not asked again before the second was over.
+        assert!(sent == 1 || began.elapsed() >= Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn further_attempts_are_a_share_of_the_calls() {
+    let api = queued(vec![failed(503)]).await;
+    let proxy = Proxy::over(&api, &table("retry = { backoff = \"1ms\" }", "GET", "")).await;
+    let calls = 100;
+    let answers = futures_util::future::join_all((0..calls).map(|_| ask(&proxy))).await;
+    assert!(answers.iter().all(|answer| kind(answer) == "bad_response"));
+    let sent = api.take().len();
+    // Ten that were saved up, at most a fifth of the calls, and one for each second that this may have taken.
+    assert!((calls + 10..=calls + 60).contains(&sent), "{sent}");
+}
+
+#[tokio::test]
+async fn two_calls_have_different_keys_and_a_repeat_has_the_same() {
+    let api = queued(vec![failed(400)]).await;
+    let route = "idempotency_key = \"idempotency-key\"\nargs.n = { type = \"integer\" }";
+    let proxy = Proxy::over(&api, &table("", "POST", route)).await;
+    let call = |id: &str, n: u32| {
+        let function = json!({"name": "ask", "arguments": {"n": n}});
+        json!({"message": {
+            "type": "tool-calls", "call": {"id": "c1"}, "toolCallList": [{"id": id, "function": function}],
+            "tool_calls": [{"id": id, "type": "function", "function": function}],
+            "tool_call_list": [{"id": id, "type": "function", "function": function}],
+        }})
+    };
+    for (id, n) in [("a", 1), ("a", 1), ("b", 1), ("a", 2)] {
+        assert_eq!(proxy.post("/voicedock", &call(id, n)).await.status, 200);
+    }
+    for _ in 0..2 {
+        ask(&proxy).await;
+    }
+    let keys = keys(&api.take());
+    assert_eq!(keys.len(), 6);
+    assert_eq!(keys[0], keys[1], "the same call");
+    let different: std::collections::HashSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), 5, "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_late_read_has_a_second_request_beside_it() {
+    let (first, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (count, opened) = (Arc::clone(&first), Arc::clone(&gate));
+    let api = Upstream::with(move |_| {
+        let (number, gate) = (count.fetch_add(1, Ordering::SeqCst), Arc::clone(&opened));
+        async move {
+            // Only the first one hangs.
+            if number == 0 {
+                let _ = gate.acquire().await;
+            }
+            ok()
+        }
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"50ms\"", "GET", "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "ok");
+    assert_eq!(api.take().len(), 2);
+    drop(gate);
+}
+
+#[tokio::test]
+async fn a_late_write_has_none() {
+    let api = Upstream::with(|_| async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        ok()
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"20ms\"", "POST", "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "ok");
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
+    let number = AtomicUsize::new(0);
+    let api = Upstream::with(move |_| {
+        let number = number.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number == 0 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                ok()
+            } else {
+                failed(503)
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"50ms\"", "GET", "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "ok", "the first one was good");
+    assert_eq!(api.take().len(), 2);
+}
+
+#[tokio::test]
+async fn p95_is_learned_before_it_hedges() {
+    let slow = Arc::new(AtomicUsize::new(0));
+    let is_slow = Arc::clone(&slow);
+    let api = Upstream::with(move |_| {
+        let hangs = is_slow.swap(0, Ordering::SeqCst) == 1;
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            ok()
+        }
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"p95\"", "GET", "")).await;
+    for _ in 0..30 {
+        assert_eq!(kind(&ask(&proxy).await), "ok");
+    }
+    api.take();
+    slow.store(1, Ordering::SeqCst);
+    assert_eq!(kind(&ask(&proxy).await), "ok", "the second request answers for the first, which hangs");
+    assert_eq!(api.take().len(), 2);
+    let status = proxy.ask_admin("/status", &[]).await.json();
+    assert!(status["upstreams"]["api"]["p95_ms"].is_number(), "{status:#}");
+}
+
+#[tokio::test]
+async fn a_breaker_opens_tells_and_closes_again() {
+    let sick = Arc::new(AtomicUsize::new(1));
+    let is_sick = Arc::clone(&sick);
+    let api =
+        Upstream::new(move |_| if is_sick.load(Ordering::SeqCst) == 1 { failed(500) } else { ok() }).await;
+    let breaker = "breaker = { min_calls = 4, open_for = \"300ms\" }\nretry = { attempts = 1 }";
+    let mut proxy = Proxy::over(&api, &table(breaker, "GET", "failure.refused = \"Not now.\"")).await;
+    let state =
+        async |proxy: &Proxy| proxy.ask_admin("/status", &[]).await.json()["upstreams"]["api"].clone();
+    assert_eq!(state(&proxy).await["breaker"], "closed");
+
+    for _ in 0..4 {
+        assert_eq!(kind(&ask(&proxy).await), "bad_response");
+    }
+    assert_eq!(ask(&proxy).await, json!({"error": {"kind": "refused", "text": "Not now."}}));
+    assert_eq!(api.take().len(), 4, "nothing is sent while it is open");
+    let opened = proxy.logged("its breaker opens").await;
+    assert!(opened.contains("api: its breaker opens: 4 of the last 4 requests failed"), "{opened}");
+    let refused = proxy.logged("refused after").await;
+    assert!(
+        refused.contains("not sent to `api`: its breaker is open, and nothing is sent to it for"),
+        "{refused}"
+    );
+    assert!(["open", "half_open"].contains(&state(&proxy).await["breaker"].as_str().unwrap()));
+
+    // Until it is half open calls are refused; the probe then closes it.
+    sick.store(0, Ordering::SeqCst);
+    let began = Instant::now();
+    while kind(&ask(&proxy).await) != "ok" {
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+    proxy.logged("api: its breaker closes").await;
+    assert_eq!(state(&proxy).await["breaker"], "closed");
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
+    let api = queued(vec![failed(500)]).await;
+    let breaker = "breaker = { min_calls = 2, open_for = \"1m\" }\nretry = { attempts = 1 }";
+    let mut proxy = Proxy::over(&api, &table(breaker, "GET", "")).await;
+    for _ in 0..2 {
+        assert_eq!(kind(&ask(&proxy).await), "bad_response");
+    }
+    let path = proxy.folder.path().join("routes.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    proxy.folder.write("routes.toml", &format!("{text}\n[routes.more]\nreply.text = \"More.\"\n"));
+    proxy.logged("added=more").await;
+    assert_eq!(kind(&ask(&proxy).await), "refused");
+    // Another breaker begins anew.
+    proxy.folder.write("routes.toml", &text.replace("min_calls = 2", "min_calls = 3"));
+    proxy.logged("removed=more").await;
+    assert_eq!(kind(&ask(&proxy).await), "bad_response");
+}
+
+#[tokio::test]
+async fn no_more_requests_are_under_way_than_may_be() {
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&under_way), Arc::clone(&most));
+    let api = Upstream::with(move |_| {
+        let (counted, seen) = (Arc::clone(&counted), Arc::clone(&seen));
+        async move {
+            seen.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            counted.fetch_sub(1, Ordering::SeqCst);
+            ok()
+        }
+    })
+    .await;
+    let limit = "limit = { concurrency = 3, wait = \"9s\" }";
+    for (upstream, route) in [(limit, ""), ("", limit)] {
+        most.store(0, Ordering::SeqCst);
+        let proxy = Proxy::over(&api, &table(upstream, "GET", route)).await;
+        let answers = futures_util::future::join_all((0..30).map(|_| ask(&proxy))).await;
+        assert!(answers.iter().all(|answer| kind(answer) == "ok"), "{answers:?}");
+        assert_eq!((api.take().len(), most.load(Ordering::SeqCst)), (30, 3));
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_turn_is_refused() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let api = Upstream::with(move |_| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            ok()
+        }
+    })
+    .await;
+    let limit = "limit = { concurrency = 1, wait = \"0s\" }";
+    let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
+    let (first, second) = tokio::join!(ask(&proxy), async {
+        // One of the two has the place, whichever came first; the other is refused and lets it go on.
+        let answer = ask(&proxy).await;
+        gate.add_permits(2);
+        answer
+    });
+    let mut kinds = [kind(&first), kind(&second)];
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["ok", "refused"]);
+    api.take();
+
+    let rate = "limit = { rate = \"1/h\", burst = 2 }";
+    for (upstream, route) in [(rate, ""), ("", rate)] {
+        gate.add_permits(2);
+        let mut proxy = Proxy::over(&api, &table(upstream, "GET", route)).await;
+        let mut kinds = Vec::new();
+        for _ in 0..3 {
+            kinds.push(kind(&ask(&proxy).await).to_owned());
+        }
+        assert_eq!(kinds, ["ok", "ok", "refused"]);
+        assert_eq!(api.take().len(), 2);
+        let line = proxy.logged("refused after").await;
+        assert!(line.contains("`limit.rate` is used up, and the next turn is"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn steps_attempts_pauses_and_turns_share_one_deadline() {
+    let api = Upstream::with(|seen: Seen| async move {
+        if seen.target == "/hangs" {
+            std::future::pending::<()>().await;
+        }
+        failed(503)
+    })
+    .await;
+    let table = "[platforms.http]\ndeadline = \"1s\"\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+        retry = { attempts = 10, backoff = \"200ms\" }\nlimit = { concurrency = 100, rate = \"4/s\", wait = \"5s\" }\n\
+        [routes.ask]\nupstream = \"api\"\nfailure.timeout = \"Too slow.\"\n\
+        [[routes.ask.steps]]\nname = \"one\"\nrequest = { path = \"/fails\" }\n\
+        [[routes.ask.steps]]\nname = \"two\"\nwhen.failed = \"one\"\nrequest = { path = \"/hangs\" }\n";
+    let proxy = Proxy::over(&api, table).await;
+    let began = Instant::now();
+    let answers =
+        futures_util::future::join_all((0..8).map(|_| proxy.send(Method::POST, "/http/ask", &[], "{}")))
+            .await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for answer in answers {
+        let kind = answer.json()["error"]["kind"].clone();
+        assert!(kind == "timeout" || kind == "refused", "{kind}");
+    }
+}

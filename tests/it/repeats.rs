@@ -1,0 +1,223 @@
+//! Calls that a platform makes twice: a write reaches the upstream once, also when it outlived its call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Upstream};
+
+/// An upstream that answers once for each permit, with how many it has answered.
+async fn gated() -> (Upstream, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let api = Upstream::with(move |_| {
+        let (gate, count) = (Arc::clone(&opened), Arc::clone(&count));
+        async move {
+            gate.acquire().await.unwrap().forget();
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+            Reply::json(&json!({"id": number}))
+        }
+    })
+    .await;
+    (api, gate)
+}
+
+/// Routes that order by a write: one that any repeat is known of by an id only, one by a window.
+fn table(more: &str) -> String {
+    let route = |name: &str, more: &str| {
+        format!(
+            "[routes.{name}]\nupstream = \"api\"\nargs.what = {{ type = \"string\" }}\n{more}\n\
+             request = {{ method = \"POST\", path = \"/orders\", body = {{ what = \"{{{{args.what}}}}\" }} }}\n\
+             failure.timeout = \"Still working on {{{{args.what}}}}.\"\n\
+             reply.text = \"Order {{{{response.body.id}}}}.\"\n"
+        )
+    };
+    format!(
+        "[platforms.http]\ndeadline = \"2s\"\n[platforms.swaig]\n[platforms.voicedock]\ndeadline = \"2s\"\n\
+         [platforms.dailybots]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n{}{}{more}",
+        route("order", ""),
+        route("window", "repeat_window = \"30s\""),
+    )
+}
+
+fn voicedock(conversation: &str, id: &str, function: &str, what: &str) -> Value {
+    let function = json!({"name": function, "arguments": {"what": what}});
+    let call = json!({"id": id, "type": "function", "function": function});
+    json!({"message": {
+        "type": "tool-calls", "call": {"id": conversation},
+        "tool_calls": [call], "tool_call_list": [call], "toolCallList": [call],
+    }})
+}
+
+/// What the one entry of a VoiceDock answer says.
+fn said(answer: &Value) -> String {
+    answer["results"][0]["result"].to_string()
+}
+
+#[tokio::test]
+async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
+    let (api, gate) = gated().await;
+    let proxy = Proxy::over(&api, &table("")).await;
+    let call = voicedock("c1", "t1", "order", "tea");
+    let calls = join_all((0..50).map(|_| proxy.post("/voicedock", &call)));
+    let open = async {
+        // Until all of them are there, the first one is under way.
+        while api.seen() == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(50);
+    };
+    let (answers, ()) = tokio::join!(calls, open);
+    let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
+    assert_eq!(said, vec!["\"Order 1.\""; 50]);
+    assert_eq!(api.take().len(), 1);
+    // A later repeat gets what is kept.
+    assert_eq!(self::said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(api.take().len(), 0);
+}
+
+#[tokio::test]
+async fn another_id_conversation_function_or_argument_is_another_call() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let proxy = Proxy::over(&api, &table("")).await;
+    for (conversation, id, function, what) in [
+        ("c1", "t1", "order", "tea"),
+        ("c1", "t2", "order", "tea"),
+        ("c2", "t1", "order", "tea"),
+        ("c1", "t1", "window", "tea"),
+        ("c1", "t1", "order", "milk"),
+    ] {
+        proxy.post("/voicedock", &voicedock(conversation, id, function, what)).await;
+        assert_eq!(api.take().len(), 1, "{conversation} {id} {function} {what}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_id_the_window_of_the_route_tells_a_repeat_within_its_conversation() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let proxy = Proxy::over(&api, &table("")).await;
+    let swaig = |function: &str, conversation: Option<&str>, what: &str| json!({"function": function, "call_id": conversation, "argument": {"parsed": [{"what": what}]}});
+    for (function, conversation, what, sent) in [
+        ("window", Some("c1"), "tea", 1),
+        ("window", Some("c1"), "tea", 0),
+        ("window", Some("c1"), "milk", 1),
+        ("window", Some("c2"), "tea", 1),
+        ("window", None, "tea", 1),
+        ("window", None, "tea", 1),
+        ("order", Some("c1"), "tea", 1),
+        ("order", Some("c1"), "tea", 1),
+    ] {
+        proxy.post("/swaig", &swaig(function, conversation, what)).await;
+        assert_eq!(api.take().len(), sent, "{function} {conversation:?} {what}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_repeat() {
+    for (name, more, kept) in [("the deadline", "", "1"), ("the upstream's timeout", "", "1")] {
+        let (api, gate) = gated().await;
+        let mut text = table(more);
+        if name == "the upstream's timeout" {
+            text = text.replace("\"http://UPSTREAM\"", "\"http://UPSTREAM\"\ntimeout = \"300ms\"");
+        }
+        let mut proxy = Proxy::over(&api, &text).await;
+        let call = voicedock("c1", "t1", "order", "tea");
+        let began = Instant::now();
+        let first = proxy.post("/voicedock", &call).await.json();
+        assert!(began.elapsed() < Duration::from_secs(2), "{name}");
+        assert_eq!(said(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
+        proxy.logged("what was sent may change something and goes on").await;
+        // A repeat while it goes on waits for it, as long as it has time.
+        let second = proxy.post("/voicedock", &call).await.json();
+        assert_eq!(said(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
+        proxy.logged("the same call was still under way").await;
+
+        gate.add_permits(1);
+        proxy.logged("after its call had been answered").await;
+        let third = proxy.post("/voicedock", &call).await.json();
+        assert_eq!(said(&third), format!("\"Order {kept}.\""), "{name}");
+        assert_eq!(api.take().len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn after_its_call_was_answered_only_reads_follow_a_write() {
+    let (api, gate) = gated().await;
+    let steps = "[routes.chain]\nupstream = \"api\"\n\
+        [[routes.chain.steps]]\nname = \"write\"\nrequest = { method = \"POST\", path = \"/write\" }\n\
+        [[routes.chain.steps]]\nname = \"read\"\nrequest = { path = \"/read\" }\n\
+        [[routes.chain.steps]]\nname = \"again\"\nrequest = { method = \"POST\", path = \"/again\" }\n";
+    let mut proxy = Proxy::over(&api, &table(steps)).await;
+    let answer = proxy.post("/http/chain", &json!({})).await.json();
+    assert_eq!(answer["error"]["kind"], "timeout");
+    gate.add_permits(10);
+    proxy.logged("after its call had been answered").await;
+    let paths: Vec<String> = api.take().iter().map(|seen| seen.path().to_owned()).collect();
+    assert_eq!(paths, ["/write", "/read"]);
+}
+
+#[tokio::test]
+async fn a_failure_before_anything_was_sent_is_not_kept() {
+    let (api, gate) = gated().await;
+    gate.add_permits(10);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut proxy = Proxy::over(&api, &table("").replace("UPSTREAM", &closed)).await;
+    let call = voicedock("c1", "t1", "order", "tea");
+    let first = said(&proxy.post("/voicedock", &call).await.json());
+    assert!(first.contains("cannot be reached"), "{first}");
+    let text = std::fs::read_to_string(proxy.folder.path().join("routes.toml")).unwrap();
+    proxy.folder.write("routes.toml", &text.replace(&closed, &api.address.to_string()));
+    proxy.logged("the changed table is in force").await;
+    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+}
+
+#[tokio::test]
+async fn a_failure_after_it_was_sent_is_kept_unless_the_upstream_can_tell_repeats() {
+    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\n\
+        request = { method = \"POST\", path = \"/orders\" }\n";
+    let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
+    let proxy = Proxy::over(&api, &table(keyed)).await;
+    for (function, sent) in [("order", 1), ("order", 0), ("keyed", 1), ("keyed", 1)] {
+        let answer = proxy.post("/voicedock", &voicedock("c1", "t1", function, "tea")).await.json();
+        assert!(said(&answer).contains("error"), "{answer}");
+        assert_eq!(api.take().len(), sent, "{function}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_on_a_stream_gets_the_same_result() {
+    let (api, gate) = gated().await;
+    gate.add_permits(10);
+    let streamed = "[routes.streamed]\nupstream = \"api\"\nstreaming = true\n\
+        request = { method = \"POST\", path = \"/orders\" }\nreply.text = \"Order {{response.body.id}}.\"\n";
+    let proxy = Proxy::over(&api, &table(streamed)).await;
+    let call = json!({"function_name": "streamed", "tool_call_id": "t1", "arguments": {}});
+    let ask = async || proxy.send(Method::POST, "/dailybots", &[], call.to_string()).await.text().to_owned();
+    let (first, second) = (ask().await, ask().await);
+    assert!(first.contains("Order 1."), "{first}");
+    assert!(second.contains("Order 1."), "{second}");
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn closing_waits_for_a_write_that_outlived_its_call() {
+    let (api, gate) = gated().await;
+    let mut proxy = Proxy::over(&api, &table("")).await;
+    let answer = proxy.post("/http/order", &json!({"what": "tea"})).await.json();
+    assert_eq!(answer["error"]["kind"], "timeout");
+    proxy.signal("TERM");
+    proxy.logged("closing").await;
+    gate.add_permits(1);
+    assert!(proxy.ended().await.success());
+    let log = proxy.log();
+    assert!(log.contains("after its call had been answered"), "{log}");
+    assert!(!log.contains("calls still in flight"), "{log}");
+}
