@@ -253,6 +253,12 @@ impl Record {
         self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
     }
 
+    /// How often requests were sent, or were about to be, when that was more than once for one of them.
+    pub fn attempts(&self) -> Option<u32> {
+        let attempts = self.steps.iter().map(|step| step.trace.attempts);
+        attempts.clone().any(|attempts| attempts > 1).then(|| attempts.sum())
+    }
+
     /// The upstreams that requests went to, as one text; `None` if there were none.
     pub fn upstreams(&self) -> Option<String> {
         let mut names: Vec<&str> = self.steps.iter().filter_map(StepRecord::upstream).collect();

@@ -113,6 +113,13 @@ impl Explanation {
                 self.body(body);
             }
         }
+        if went.trace.attempts > 1 {
+            let hedges = match went.trace.hedges {
+                0 => String::new(),
+                hedges => format!(", {hedges} of them beside one that was late"),
+            };
+            self.line(&format!("sent {} times{hedges}", went.trace.attempts));
+        }
         if let Some(reading) = &brought.reading {
             let took = went.trace.time.map_or(0, |time| time.as_millis());
             self.head("reply", &format!("status {} in {took} ms", reading.status()));

@@ -34,6 +34,17 @@ pub enum CacheUse {
     Stale,
 }
 
+impl CacheUse {
+    /// The name in the log.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Shared => "shared",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 /// Answers a request that changes nothing: from the cache, else by its upstream.
 pub(super) async fn ask(
     asked: Asked<'_>,

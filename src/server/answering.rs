@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 
 use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
 use crate::flights::{Claim, Found, Keeping};
-use crate::flow::{self, Means, Overdue, Record};
+use crate::flow::{self, CacheUse, Means, Overdue, Record};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
 use crate::repeats::Identity;
@@ -266,15 +266,17 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
     let late = if record.was_overdue() { ", after its call had been answered" } else { "" };
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
+    let attempts = record.attempts();
+    let cache = record.steps.iter().find_map(|step| step.cache).map(CacheUse::slug);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, %client, case, ms, upstream_ms, outcome = %"answered",
+            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, outcome = %"answered",
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
             let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
-                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, %outcome,
+                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, %outcome,
                 "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string())
             );
         }

@@ -92,6 +92,11 @@ impl Limiter {
         Ok(Place { _permit: permit })
     }
 
+    /// Whether there is a place.
+    pub(super) fn has_room(&self) -> bool {
+        self.places.as_ref().is_none_or(|places| places.available_permits() > 0)
+    }
+
     /// How many are under way; `None` when that is not limited.
     pub fn under_way(&self) -> Option<usize> {
         let places = self.places.as_ref()?;

@@ -28,7 +28,7 @@ use super::{Request, Response, Target, Times, Transport, TransportError};
 /// How long a request that may have changed something is waited for after the time of its call is over.
 pub const GOES_ON: Duration = Duration::from_secs(30);
 
-/// An attempt with less time than this says nothing about its upstream when it is over.
+/// An attempt with less time than this says nothing about its upstream when the time is over.
 const FAIR: Duration = Duration::from_millis(250);
 
 /// How requests to one upstream are sent.
@@ -221,7 +221,7 @@ impl Delivery {
         };
         let (ended, went) = match in_time {
             Some(attempt) => attempt,
-            None if self.health.budget.spend(Instant::now()) => {
+            None if self.has_room() && self.health.budget.spend(Instant::now()) => {
                 trace.hedges += 1;
                 let second = pin!(self.attempt(request, way, is_last, Turn::AtOnce));
                 match select(first, second).await {
@@ -239,6 +239,11 @@ impl Delivery {
         }
         trace.add(went);
         ended
+    }
+
+    /// Whether another request could be sent at once.
+    fn has_room(&self) -> bool {
+        self.health.limiter.as_ref().is_none_or(Limiter::has_room)
     }
 
     /// The first of two attempts to end, unless the other one is worth waiting for.
@@ -306,15 +311,15 @@ impl Delivery {
         trace.attempts += 1;
         let mut sent = Arc::clone(request);
         let mut may_renew = true;
-        let (ended, took) = loop {
+        let (ended, verdict) = loop {
             if let Some(auth) = &self.auth {
                 let mut signed = Request::clone(request);
                 auth.apply(&mut signed, way.transport, way.deadline).await?;
                 sent = Arc::new(signed);
                 trace.request = Some(Arc::clone(&sent));
             }
-            let began = Instant::now();
-            let ended = self.send(&sent, way, is_last).await;
+            let (began, ends) = (Instant::now(), self.target.ends(way.deadline));
+            let ended = self.send(&sent, way, is_last, ends).await;
             let took = began.elapsed();
             trace.time = Some(trace.time.unwrap_or_default() + took);
             trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
@@ -325,11 +330,14 @@ impl Delivery {
                 _ => false,
             };
             if !renews {
-                break (ended, took);
+                let given = ends.saturating_duration_since(began);
+                // An answer that nobody waited for any more is as bad as none.
+                let verdict = if took > given { Some(false) } else { verdict(&ended) };
+                break (ended, verdict.filter(|_| took < given || given >= FAIR));
             }
             may_renew = false;
         };
-        if let (Some(pass), Some(good)) = (pass, verdict(&ended, took))
+        if let (Some(pass), Some(good)) = (pass, verdict)
             && let Some(change) = pass.tell(good, Instant::now())
         {
             let upstream = &self.target.name;
@@ -345,9 +353,9 @@ impl Delivery {
         request: &Arc<Request>,
         way: Way<'_>,
         is_last: bool,
+        ends: Instant,
     ) -> Result<Response, TransportError> {
         let began = Instant::now();
-        let ends = self.target.ends(way.deadline);
         let request = Request::clone(request);
         let goes_on =
             way.overdue.filter(|_| !way.safe && (!way.repeatable || is_last || ends >= way.deadline));
@@ -364,11 +372,10 @@ impl Delivery {
     }
 }
 
-/// Whether an attempt speaks for its upstream; `None` when it says nothing about it.
-fn verdict(ended: &Result<Response, TransportError>, took: Duration) -> Option<bool> {
+/// Whether the end of an attempt speaks for its upstream; `None` when it says nothing about it.
+fn verdict(ended: &Result<Response, TransportError>) -> Option<bool> {
     match ended {
         Ok(response) => Some(!response.status.is_server_error()),
-        Err(TransportError::Timeout { .. }) if took < FAIR => None,
         Err(
             TransportError::Timeout { .. }
             | TransportError::Connect { .. }
