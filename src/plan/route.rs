@@ -243,7 +243,8 @@ fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) ->
         content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let text = || Value::from(String::from_utf8_lossy(body));
     let json = || {
-        serde_json::from_slice(body).map_err(|error| {
+        // Some servers put a byte order mark first, which is no part of JSON but may be passed over (RFC 8259, 8.1).
+        serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).map_err(|error| {
             format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
         })
     };
@@ -280,6 +281,7 @@ mod tests {
             ("{\"a\":1}", Some("text/plain"), None, Ok(json!("{\"a\":1}"))),
             ("{\"a\":1}", Some("text/plain"), Some(Format::Json), Ok(json!({"a": 1}))),
             ("{\"a\":1}", None, None, Ok(json!({"a": 1}))),
+            ("\u{feff}{\"a\":1}", Some("application/json"), None, Ok(json!({"a": 1}))),
             ("hello", None, None, Ok(json!("hello"))),
             ("1", Some("application/json"), Some(Format::Text), Ok(json!("1"))),
             ("", Some("application/json"), None, Ok(json!(null))),
