@@ -1,6 +1,8 @@
-//! What tests from outside share: a recording upstream, the built binary as a running proxy, and an HTTP client.
+//! What tests from outside share: a recording upstream and a rude one, the built binary as a running proxy, and an HTTP
+//! client.
 
 pub(crate) mod client;
 pub(crate) mod folder;
 pub(crate) mod proxy;
+pub(crate) mod rude;
 pub(crate) mod upstream;
