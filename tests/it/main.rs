@@ -11,6 +11,7 @@ mod delivery;
 mod doors;
 mod events;
 mod failures;
+mod faults;
 mod injection;
 mod layers;
 mod lifecycle;

@@ -1,0 +1,234 @@
+//! Never dead air: whatever an upstream does, the caller hears something true in time, and no write is done twice.
+//!
+//! Each row of the tables in `faults/` is one fault: what the upstream does, what is asked of it, what the caller hears
+//! and when, and what the upstream saw. All rows run at the same time through one proxy, each on SWAIG and on
+//! VoiceDock with an upstream of its own.
+
+mod answers;
+mod bodies;
+mod connections;
+mod guards;
+mod heads;
+mod moved;
+mod redirects;
+mod retries;
+mod reuse;
+mod row;
+mod steps;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::support::proxy::Proxy;
+use crate::support::rude::{Rude, Saw, Script};
+
+use self::row::{Row, When};
+
+/// How long the platforms wait.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// How long a call may take: the rest is for the way back.
+const BUDGET: Duration = Duration::from_millis(3500);
+
+/// How many calls may be on their way to their upstreams at the same time.
+const STARTING: usize = 8;
+
+/// All tables, one under the other.
+fn rows() -> Vec<Row> {
+    [
+        connections::rows(),
+        reuse::rows(),
+        heads::rows(),
+        bodies::rows(),
+        retries::rows(),
+        redirects::rows(),
+        steps::rows(),
+        guards::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A platform: how it calls, and how it is told.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Swaig,
+    VoiceDock,
+}
+
+impl Door {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Swaig => "swaig",
+            Self::VoiceDock => "voicedock",
+        }
+    }
+
+    fn request(self, function: &str, n: usize) -> Value {
+        let args = json!({"n": n});
+        match self {
+            Self::Swaig => {
+                json!({"function": function, "argument": {"parsed": [args]}, "call_id": "conversation"})
+            }
+            Self::VoiceDock => {
+                let call = json!({"id": format!("{function}-{n}"), "function": {"name": function, "arguments": args}});
+                json!({"message": {"type": "tool-calls", "tool_call_list": [call]}})
+            }
+        }
+    }
+
+    fn answer(self, function: &str, n: usize, failed: bool, text: &str) -> Value {
+        match self {
+            Self::Swaig => json!({"response": text}),
+            Self::VoiceDock => {
+                let result = if failed { json!({"error": text}) } else { json!(text) };
+                json!({"results": [{"tool_call_id": format!("{function}-{n}"), "result": result}]})
+            }
+        }
+    }
+}
+
+/// A row on one platform, with the upstream that it has there.
+struct Case<'a> {
+    row: &'a Row,
+    door: Door,
+    upstream: Rude,
+    function: String,
+}
+
+impl Case<'_> {
+    fn table(&self, elsewhere: &Rude) -> String {
+        let Row { request, route, keys, scheme, .. } = self.row;
+        let (name, platform, address) = (&self.function, self.door.name(), self.upstream.address);
+        let mut table = format!("[upstreams.{name}]\nbase_url = \"{scheme}://{address}\"\n{keys}");
+        let _ = write!(
+            table,
+            "[routes.{name}]\nplatforms = [\"{platform}\"]\nupstream = \"{name}\"\nargs.n = {{ type = \"integer\" }}\n"
+        );
+        if !request.is_empty() {
+            let _ = write!(table, "request = {{ {request} }}\nextract.id = \"$.id\"\n");
+        }
+        table.push_str(route);
+        if !route.contains("reply") {
+            table.push_str("reply = { text = \"It is {{id}}.\" }\n");
+        }
+        table.replace("ELSEWHERE", &elsewhere.address.to_string()).replace("ROUTE", name)
+    }
+
+    /// Runs the row among the others, and tells what was not as it should be.
+    async fn run(&self, proxy: &Proxy, starting: &Semaphore) -> Vec<String> {
+        let turn = starting.acquire().await.unwrap();
+        let started = async {
+            if !matches!(self.row.upstream, Script::Refuse | Script::Deaf) {
+                self.upstream.until(|saw| saw.connections > 0).await;
+            }
+            drop(turn);
+        };
+        tokio::join!(started, self.call(proxy)).1
+    }
+
+    /// Makes the calls of the row, one after the other.
+    async fn call(&self, proxy: &Proxy) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (n, hears) in self.row.hears.iter().enumerate() {
+            let request = self.door.request(&self.function, n);
+            let started = Instant::now();
+            let answer = proxy.post(&format!("/{}", self.door.name()), &request).await;
+            let took = started.elapsed();
+            let fits = hears.fits();
+            let expected =
+                fits.iter().map(|(failed, text)| self.door.answer(&self.function, n, *failed, text));
+            if answer.status != 200 || !expected.clone().any(|expected| answer.json() == expected) {
+                wrong.push(format!("call {n} heard {} {}, not {hears:?}", answer.status, answer.text()));
+            }
+            let last = n + 1 == self.row.hears.len();
+            let in_time = took < DEADLINE
+                && match self.row.when {
+                    _ if !last => true,
+                    When::Early => took < BUDGET,
+                    When::After(ms) => took >= Duration::from_millis(ms) && took < BUDGET,
+                    When::AtDeadline => took >= BUDGET,
+                };
+            if !in_time {
+                wrong.push(format!("call {n} was answered after {took:?}, not {:?}", self.row.when));
+            }
+        }
+        let left = *self.row.sees.left.start();
+        if !self.upstream.until(|saw| saw.left >= left).await {
+            wrong.push("connections were kept that nobody waits for any more".to_owned());
+        }
+        wrong
+    }
+
+    /// Tells what the upstream saw that it should not have, or did not see.
+    fn saw(&self) -> Vec<String> {
+        let Saw { connections, requests, left } = self.upstream.saw();
+        let sees = &self.row.sees;
+        let mut wrong = Vec::new();
+        if !sees.requests.contains(&requests.len())
+            || !sees.connections.contains(&connections)
+            || !sees.left.contains(&left)
+        {
+            wrong.push(format!(
+                "the upstream saw {} requests on {connections} connections, {left} of which were left, not {sees:?}",
+                requests.len()
+            ));
+        }
+        let keys: Vec<_> = requests.iter().map(|seen| seen.header("idempotency-key")).collect();
+        for (index, (seen, key)) in requests.iter().zip(&keys).enumerate() {
+            for (earlier, earlier_key) in requests[..index].iter().zip(&keys) {
+                let again = earlier.body == seen.body && earlier.target == seen.target;
+                let keyed = key.len() == 1 && !key[0].is_empty();
+                if self.row.is_write() && again && !keyed {
+                    wrong.push(format!("a write came twice: {seen:?}"));
+                }
+                if keyed && (earlier_key == key) != again {
+                    wrong.push(format!("the keys of {:?} and {:?} are wrong", earlier.headers, seen.headers));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
+    let rows = rows();
+    assert!(rows.len() >= 200, "{} rows", rows.len());
+    let elsewhere = Rude::new(Script::always(answers::ok(13))).await;
+    let mut cases = Vec::new();
+    for row in &rows {
+        for door in [Door::Swaig, Door::VoiceDock] {
+            let upstream = Rude::new(row.upstream.clone()).await;
+            cases.push(Case { row, door, upstream, function: format!("{}_{}", row.name, door.name()) });
+        }
+    }
+    let mut table = String::from("[server]\nlisten = \"127.0.0.1:0\"\n");
+    for door in [Door::Swaig, Door::VoiceDock] {
+        let _ = write!(table, "[platforms.{}]\ndeadline = \"{}s\"\n", door.name(), DEADLINE.as_secs());
+    }
+    table.push_str("[defaults]\n");
+    for kind in ["timeout", "unreachable", "bad_response", "refused"] {
+        let _ = writeln!(table, "failure.{kind} = \"It was {kind}.\"");
+    }
+    table.extend(cases.iter().map(|case| case.table(&elsewhere)));
+
+    let proxy = Proxy::start(&table).await;
+    // All at once, hundreds of calls would be late for want of a processor.
+    let starting = Semaphore::new(STARTING);
+    let heard = join_all(cases.iter().map(|case| case.run(&proxy, &starting))).await;
+
+    // What an upstream saw is looked at last, so that nothing can have come after it.
+    let mut wrong = String::new();
+    for (case, heard) in cases.iter().zip(heard) {
+        for problem in heard.into_iter().chain(case.saw()) {
+            let _ = writeln!(wrong, "{}: {problem}", case.function);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(elsewhere.saw().connections, 0);
+}
