@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 
 use super::DeliveryError;
 use crate::upstream::{Response, TransportError};
@@ -76,11 +77,13 @@ impl Retry {
 /// What `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number can hold is longer than anybody waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    // As a date of the calendar, for the last one that some servers say lies beyond the timestamps.
+    let date = DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
+    Some(Duration::try_from(date.duration_since(Offset::UTC.to_datetime(now))).unwrap_or_default())
 }
 
 /// How many more attempts an upstream can bear: a share of the calls it gets, so that one that is sick is not hammered
@@ -197,6 +200,7 @@ mod tests {
         for (date, seconds) in [
             ("Mon, 15 Jun 2026 10:20:37 GMT", Some(7)),
             ("Mon, 15 Jun 2026 10:20:00 GMT", Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(251_620_781_969)),
             ("Mon, 15 Jun", None),
         ] {
             let asked = retry_after(&answered(503, Some(date)), now);
