@@ -71,7 +71,7 @@ impl CallError {
                     TransportError::Invalid { .. } | TransportError::TooLarge { .. } => {
                         FailureKind::BadResponse
                     }
-                    TransportError::Unsendable { .. } => FailureKind::Refused,
+                    TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
                 },
             },
             Self::Reply(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,

@@ -107,8 +107,9 @@ toml_table! {
         breaker: RawBreaker,
         /// How many requests are sent at a time, and in a time.
         limit: RawLimit,
+        /// Where it may be: `"any"` unless `"public"`.
+        network: String,
     }
-    later ["network"]
 }
 
 toml_table! {

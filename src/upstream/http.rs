@@ -21,9 +21,11 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
+use super::egress::NotPublic;
 use super::phase::{self, CONNECTING, NoteConnecting, READING};
+use super::resolver::PublicOnly;
 use super::tls::Tls;
-use super::{Redirects, Request, Response, Sending, Target, Times, Transport, TransportError};
+use super::{Network, Redirects, Request, Response, Sending, Target, Times, Transport, TransportError};
 
 /// The most redirects that are followed for one request; the next one is the reply.
 const MAX_REDIRECTS: usize = 5;
@@ -56,6 +58,7 @@ struct Pools(HashMap<String, Vec<Pool>>);
 struct Pool {
     redirects: Redirects,
     tls: Tls,
+    network: Network,
     client: Client,
 }
 
@@ -101,7 +104,11 @@ impl HttpTransport {
     fn build(&self, target: &Target) -> Result<Client, ClientError> {
         let tls = if target.tls == Tls::default() { Ok(self.tls.clone()) } else { target.tls.client() };
         let tls = tls.map_err(|error| ClientError { detail: detail(&error) })?;
-        Client::builder()
+        let builder = match target.network {
+            Network::Any => Client::builder(),
+            Network::Public => Client::builder().dns_resolver(PublicOnly),
+        };
+        builder
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("jackfield/", env!("CARGO_PKG_VERSION")))
             .redirect(match target.redirects {
@@ -152,6 +159,8 @@ impl Transport for HttpTransport {
 
 async fn attempt(client: &Client, request: Request) -> Result<Response, TransportError> {
     let limit = request.target.max_body;
+    // No resolver is asked about an address. A redirect that is followed stays on this host.
+    request.target.network.admit(&request.url)?;
     let mut outbound = reqwest::Request::new(request.method, request.url);
     *outbound.headers_mut() = request.headers;
     frame(&mut outbound, request.body.unwrap_or_default());
@@ -196,6 +205,9 @@ fn failure(error: reqwest::Error) -> TransportError {
     let detail = detail(&error);
     if error.is_builder() {
         return TransportError::Unsendable { detail };
+    }
+    if let Some(refused) = causes(&error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+        return TransportError::Forbidden(*refused);
     }
     if error.is_connect() || error.is_dns() {
         return TransportError::Connect { detail };
@@ -259,14 +271,15 @@ impl Pools {
     fn add(&mut self, target: &Target, client: Client) {
         let pools = self.0.entry(target.name.clone()).or_default();
         if !pools.iter().any(|pool| pool.serves(target)) {
-            pools.push(Pool { redirects: target.redirects, tls: target.tls.clone(), client });
+            let (redirects, tls, network) = (target.redirects, target.tls.clone(), target.network);
+            pools.push(Pool { redirects, tls, network, client });
         }
     }
 }
 
 impl Pool {
     fn serves(&self, target: &Target) -> bool {
-        self.redirects == target.redirects && self.tls == target.tls
+        self.redirects == target.redirects && self.tls == target.tls && self.network == target.network
     }
 }
 
@@ -371,8 +384,8 @@ mod tests {
     }
 
     fn target() -> Target {
-        let (redirects, tls) = (Redirects::None, Tls::default());
-        Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls }
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network }
     }
 
     fn get(url: Url, target: Target) -> Request {

@@ -7,6 +7,7 @@ use url::Url;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::egress::Network;
 use super::tls::Tls;
 
 /// A finished request, ready to be signed and sent.
@@ -37,6 +38,8 @@ pub struct Target {
     pub redirects: Redirects,
     /// How TLS is spoken.
     pub tls: Tls,
+    /// Where it may be.
+    pub network: Network,
 }
 
 impl Target {

@@ -4,10 +4,12 @@
 
 pub mod auth;
 pub mod delivery;
+pub mod egress;
 pub mod http;
 pub mod keep;
 pub mod message;
 mod phase;
+mod resolver;
 pub mod stub;
 pub mod tls;
 
@@ -16,6 +18,7 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
+pub use egress::Network;
 pub use message::{Redirects, Request, Response, Target, Times};
 
 /// A response on its way.
@@ -65,6 +68,9 @@ pub enum TransportError {
         /// The cap that was passed, in bytes.
         limit: usize,
     },
+    /// The upstream is not where its table allows it to be: nothing was sent, and no connection made.
+    #[error("not sent: {0}")]
+    Forbidden(#[from] egress::NotPublic),
     /// The client could not be built or the request not be formed: nothing was sent.
     #[error("the request could not be sent: {detail}")]
     Unsendable {
@@ -83,7 +89,7 @@ impl TransportError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Timeout { phase, .. } => *phase != phase::CONNECTING,
-            Self::Connect { .. } | Self::Unsendable { .. } => false,
+            Self::Connect { .. } | Self::Forbidden(_) | Self::Unsendable { .. } => false,
             Self::Lost { .. } | Self::Invalid { .. } | Self::TooLarge { .. } => true,
         }
     }

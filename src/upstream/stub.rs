@@ -69,15 +69,15 @@ impl fmt::Debug for StubTransport {
 mod tests {
     use super::*;
     use crate::upstream::tls::Tls;
-    use crate::upstream::{Redirects, Target};
+    use crate::upstream::{Network, Redirects, Target};
     use bytes::Bytes;
     use http::{HeaderMap, Method, StatusCode};
     use std::sync::Arc;
     use std::time::Instant;
 
     fn request(path: &str) -> Request {
-        let (redirects, tls) = (Redirects::None, Tls::default());
-        let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls };
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls, network };
         Request {
             target: Arc::new(target),
             method: Method::GET,

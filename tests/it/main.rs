@@ -9,6 +9,7 @@ mod dailybots;
 mod declare;
 mod delivery;
 mod doors;
+mod egress;
 mod events;
 mod failures;
 mod faults;

@@ -15,7 +15,7 @@ use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, tabl
 use crate::upstream::auth::{Auth, Form, SCHEMES, SchemeValues};
 use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::{Authorities, Tls};
-use crate::upstream::{Redirects, Target};
+use crate::upstream::{Network, Redirects, Target};
 
 use super::delivery::hedge;
 use super::{Context, Inputs, values};
@@ -116,6 +116,7 @@ impl<'a> Context<'a> {
             .get()
             .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
             .unwrap_or_default();
+        let network = network(raw, base_url.as_ref(), diagnostics);
         let credential =
             raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
         let mut target = Target {
@@ -124,6 +125,7 @@ impl<'a> Context<'a> {
             max_body: max_body?,
             redirects,
             tls,
+            network,
         };
         if let Some((auth, _)) = &credential {
             auth.equip(&mut target);
@@ -385,6 +387,32 @@ impl<'a> Context<'a> {
         }
         out
     }
+}
+
+/// `upstreams.x.network`, and whether the base URL is there. A name is judged at each call, when it is resolved.
+fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnostics) -> Network {
+    let Some(text) = raw.network.get() else { return Network::Any };
+    let network = match text.value.as_str() {
+        "any" => Network::Any,
+        "public" => Network::Public,
+        other => {
+            diagnostics.push(
+                Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{other}`"))
+                    .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
+            );
+            return Network::Any;
+        }
+    };
+    if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
+        diagnostics.push(
+            // The address may come from a secret.
+            Diagnostic::new(Code::ConflictingKeys, span, "this address could never be called")
+                .label(format!("is {}", refused.class))
+                .related(text.span, "allows public addresses only")
+                .help("name a public host, or write `network = \"any\"`"),
+        );
+    }
+    network
 }
 
 /// Where headers are written.

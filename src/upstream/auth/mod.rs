@@ -112,9 +112,9 @@ fn sensitive(value: &str) -> Option<http::HeaderValue> {
 mod tests {
     use super::*;
     use crate::secret::Secret;
-    use crate::upstream::Redirects;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::tls::Tls;
+    use crate::upstream::{Network, Redirects};
     use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::time::Duration;
@@ -137,8 +137,8 @@ mod tests {
     }
 
     pub(super) fn target() -> Target {
-        let (redirects, tls) = (Redirects::None, Tls::default());
-        Target { name: "api".to_owned(), timeout: None, max_body: 100, redirects, tls }
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        Target { name: "api".to_owned(), timeout: None, max_body: 100, redirects, tls, network }
     }
 
     pub(super) fn request(url: &str) -> Request {

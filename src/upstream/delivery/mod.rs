@@ -382,7 +382,11 @@ fn verdict(ended: &Result<Response, TransportError>) -> Option<bool> {
             | TransportError::Lost { .. }
             | TransportError::Invalid { .. },
         ) => Some(false),
-        Err(TransportError::TooLarge { .. } | TransportError::Unsendable { .. }) => None,
+        Err(
+            TransportError::TooLarge { .. }
+            | TransportError::Forbidden(_)
+            | TransportError::Unsendable { .. },
+        ) => None,
     }
 }
 

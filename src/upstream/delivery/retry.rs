@@ -140,6 +140,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::Network;
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
@@ -156,6 +157,8 @@ mod tests {
     #[test]
     fn what_did_not_arrive_is_worth_another_attempt_and_what_may_have_only_if_it_may_arrive_twice() {
         let detail = String::new;
+        let url = "http://10.0.0.1/".parse().unwrap();
+        let forbidden = || TransportError::from(Network::Public.admit(&url).unwrap_err());
         let timeout = |phase| failed(TransportError::Timeout { after_ms: 1, phase });
         for (ended, once, twice) in [
             (failed(TransportError::Connect { detail: detail() }), true, true),
@@ -166,6 +169,7 @@ mod tests {
             (failed(TransportError::Invalid { detail: detail() }), false, false),
             (failed(TransportError::TooLarge { limit: 1 }), false, false),
             (failed(TransportError::Unsendable { detail: detail() }), false, false),
+            (failed(forbidden()), false, false),
             (Ok(answered(503, None)), false, true),
             (Ok(answered(429, None)), false, true),
             (Ok(answered(500, None)), false, false),

@@ -1,0 +1,85 @@
+//! Upstreams that must be public: what is refused although the name in the table looks harmless, and that not even a
+//! connection is made then.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Upstream};
+
+fn routes(upstreams: &[&str]) -> String {
+    let route = |name: &&str| {
+        format!(
+            "[routes.{name}]\nupstream = \"{name}\"\nrequest = {{ path = \"/\" }}\nreply = {{ text = \"Came.\" }}\n"
+        )
+    };
+    upstreams.iter().map(route).collect()
+}
+
+async fn call(proxy: &Proxy, route: &str) -> Value {
+    proxy.post(&format!("/http/{route}"), &json!({})).await.json()
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let upstreams = format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+        [platforms.http]
+        [upstreams.name]
+        base_url = "http://localhost:{port}"
+        network = "public"
+        [upstreams.secure]
+        base_url = "https://LOCALHOST:{port}"
+        network = "public"
+        redirects = "same_origin"
+        [upstreams.token]
+        base_url = "https://api.example.com"
+        network = "public"
+        auth.oauth2 = {{ token_url = "http://127.1:{port}/token", client_id = "me", client_secret = "s" }}
+        "#
+    );
+    let names = ["name", "secure", "token"];
+    let mut proxy = Proxy::start(&format!("{upstreams}{}", routes(&names))).await;
+
+    for name in names {
+        assert_eq!(call(&proxy, name).await["error"]["kind"], "refused", "{name}");
+        let line = proxy.logged(&format!("function={name}")).await;
+        assert!(line.contains("is loopback, and `network"), "{line}");
+    }
+    // What had been tried would wait here to be accepted.
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn upstreams_of_one_name_before_and_after_a_reload_share_no_connection_that_only_one_may_have() {
+    let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let table = |network: &str| {
+        format!(
+            r#"
+            [server]
+            listen = "127.0.0.1:0"
+            [platforms.http]
+            [upstreams.api]
+            base_url = "http://localhost:{}"
+            {network}
+            {}"#,
+            upstream.address.port(),
+            routes(&["api"])
+        )
+    };
+    let mut proxy = Proxy::start(&table("network = \"any\"")).await;
+    assert_eq!(call(&proxy, "api").await, json!({"text": "Came."}));
+    upstream.one();
+
+    proxy.folder.write("routes.toml", &table("network = \"public\""));
+    proxy.logged("changed=api").await;
+    assert_eq!(call(&proxy, "api").await["error"]["kind"], "refused");
+    assert_eq!(upstream.take().len(), 0);
+}
