@@ -90,7 +90,7 @@ impl Extract {
 }
 
 /// Takes the weight of a value off what is `left`; `None` when that is not enough.
-fn weigh(value: &Value, left: &mut usize) -> Option<()> {
+pub(super) fn weigh(value: &Value, left: &mut usize) -> Option<()> {
     let own = match value {
         Value::String(text) => text.len() / 32,
         Value::Object(entries) => entries.keys().map(|key| key.len() / 32).sum(),

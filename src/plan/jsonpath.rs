@@ -1,19 +1,19 @@
 //! JSONPath (RFC 9535): parsed once at load, walked directly where a path can only match once.
 //!
-//! The few expressions that the library would answer otherwise than the RFC are refused at load.
+//! The few expressions that would cost too much, or be answered otherwise than the RFC says, are refused at load.
 //!
-//! Only filters and slices are the library's: it writes down the path of each match, and a reply with a long key above
-//! many values would make those paths larger than any memory. So it is asked about one node at a time.
+//! Only the grammar is the library's. Its evaluation writes down the path of each match, which a reply with a long key
+//! above many values would make larger than any memory, and compiles a filter's pattern for each value.
 
-use jsonpath_rust::parser::model::{
-    Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Literal, Segment, Selector, Test,
-    TestFunction,
-};
+mod filter;
+
+use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
-use jsonpath_rust::query::js_path_process;
 use serde_json::Value;
 
 use crate::diagnostic::Code;
+
+use filter::{Condition, Seen};
 
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -34,8 +34,6 @@ enum Path {
     /// Only names and indexes: matches at most once.
     Singular(Vec<Step>),
     Walk(Vec<Stage>),
-    /// A filter looks at the root: the library needs the whole value.
-    Query(JpQuery),
 }
 
 /// One segment of a path that may match more than once.
@@ -51,8 +49,8 @@ struct Stage {
 enum Choice {
     Step(Step),
     Each,
-    /// A filter or a slice.
-    Query(JpQuery),
+    Slice { start: Option<i64>, end: Option<i64>, step: i64 },
+    Filter(Condition),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,21 +112,9 @@ impl JsonPath {
             };
             BadPath::syntax("this JSONPath cannot be parsed", help)
         })?;
-        for segment in &query.segments {
-            check_segment(segment, false)?;
-        }
-        let singular = query.segments.iter().map(|segment| match segment {
-            Segment::Selector(Selector::Name(name)) => Some(Step::Name(name.clone())),
-            Segment::Selector(Selector::Index(index)) => Some(Step::Index(*index)),
-            _ => None,
-        });
-        Ok(Self(match singular.collect() {
+        Ok(Self(match query.segments.iter().map(Step::new).collect() {
             Some(steps) => Path::Singular(steps),
-            None if names_root(text) => {
-                check_bounded(&query.segments, "beside a filter that looks at `$`")?;
-                Path::Query(query)
-            }
-            None => Path::Walk(query.segments.into_iter().map(Stage::new).collect()),
+            None => Path::Walk(query.segments.into_iter().map(Stage::new).collect::<Result<_, _>>()?),
         }))
     }
 
@@ -136,7 +122,7 @@ impl JsonPath {
     pub(crate) fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step),
-            Path::Walk(_) | Path::Query(_) => self.all(value).into_iter().next(),
+            Path::Walk(_) => self.all(value).into_iter().next(),
         }
     }
 
@@ -144,75 +130,118 @@ impl JsonPath {
     pub(crate) fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
-            Path::Walk(stages) => walk(stages, value).unwrap_or_default(),
-            Path::Query(query) => ask(query, value),
+            Path::Walk(stages) => {
+                walk(stages, Seen { root: value, item: value }, &mut { MAX_VISITS }).unwrap_or_default()
+            }
         }
     }
 }
 
 impl Stage {
-    fn new(segment: Segment) -> Self {
-        match segment {
-            Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner) },
-            Segment::Selector(selector) => Self { descends: false, choices: vec![Choice::new(selector)] },
-            Segment::Selectors(selectors) => {
-                Self { descends: false, choices: selectors.into_iter().map(Choice::new).collect() }
+    fn new(segment: Segment) -> Result<Self, BadPath> {
+        Ok(match segment {
+            Segment::Descendant(inner) if matches!(*inner, Segment::Selectors(_)) => {
+                return Err(BadPath::unsupported(
+                    "several selectors after `..` would come in the wrong order",
+                    "write one extract per name: `$..a` and `$..b`",
+                ));
             }
-        }
+            Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner)? },
+            Segment::Selector(selector) => Self { descends: false, choices: vec![Choice::new(selector)?] },
+            Segment::Selectors(selectors) => {
+                let choices = selectors.into_iter().map(Choice::new).collect::<Result<_, _>>()?;
+                Self { descends: false, choices }
+            }
+        })
     }
 
-    /// Adds what this takes of `value`; `None` when `visits` are used up.
-    fn take<'v>(&self, value: &'v Value, out: &mut Vec<&'v Value>, visits: &mut usize) -> Option<()> {
+    /// Adds what this takes of a value; `None` when `visits` are used up.
+    fn take<'v>(&self, seen: Seen<'v>, out: &mut Vec<&'v Value>, visits: &mut usize) -> Option<()> {
         *visits = visits.checked_sub(1)?;
         let before = out.len();
+        let value = seen.item;
         for choice in &self.choices {
             match choice {
                 Choice::Step(wanted) => out.extend(step(value, wanted)),
                 Choice::Each => out.extend(parts(value)),
-                Choice::Query(query) => out.extend(ask(query, value)),
+                Choice::Slice { start, end, step } => {
+                    out.extend(
+                        value.as_array().into_iter().flat_map(|items| slice(items, *start, *end, *step)),
+                    );
+                }
+                Choice::Filter(condition) => {
+                    for item in parts(value) {
+                        if condition.holds(Seen { item, ..seen }, visits)? {
+                            out.push(item);
+                        }
+                    }
+                }
             }
         }
         *visits = visits.checked_sub(out.len() - before)?;
         if self.descends {
-            parts(value).try_for_each(|part| self.take(part, out, visits))?;
+            parts(value).try_for_each(|item| self.take(Seen { item, ..seen }, out, visits))?;
         }
         Some(())
     }
 }
 
 impl Choice {
-    fn new(selector: Selector) -> Self {
-        match selector {
+    fn new(selector: Selector) -> Result<Self, BadPath> {
+        Ok(match selector {
             Selector::Name(name) => Self::Step(Step::Name(name)),
             Selector::Index(index) => Self::Step(Step::Index(index)),
             Selector::Wildcard => Self::Each,
-            other => Self::Query(JpQuery::new(vec![Segment::Selector(other)])),
+            Selector::Slice(start, end, step) => Self::Slice { start, end, step: step.unwrap_or(1) },
+            Selector::Filter(filter) => Self::Filter(Condition::new(&filter)?),
+        })
+    }
+}
+
+impl Step {
+    /// The step of a segment that can only match once.
+    fn new(segment: &Segment) -> Option<Self> {
+        match segment {
+            Segment::Selector(Selector::Name(name)) => Some(Self::Name(name.clone())),
+            Segment::Selector(Selector::Index(index)) => Some(Self::Index(*index)),
+            _ => None,
         }
     }
 }
 
-/// What is found from `value` on; `None` when that is too much to look at.
-fn walk<'v>(stages: &[Stage], value: &'v Value) -> Option<Vec<&'v Value>> {
-    let mut visits = MAX_VISITS;
-    let mut found = vec![value];
+/// What is found from the item on; `None` when that is too much to look at.
+fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<&'v Value>> {
+    let mut found = vec![seen.item];
     for stage in stages {
         let mut next = Vec::new();
-        found.into_iter().try_for_each(|value| stage.take(value, &mut next, &mut visits))?;
+        found.into_iter().try_for_each(|item| stage.take(Seen { item, ..seen }, &mut next, visits))?;
         found = next;
     }
     Some(found)
+}
+
+/// The items from `start` until before `end`, backwards where `step` is negative; a negative place counts from behind.
+fn slice(items: &[Value], start: Option<i64>, end: Option<i64>, step: i64) -> impl Iterator<Item = &Value> {
+    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    let place = |at: i64| if at < 0 { length.saturating_add(at) } else { at };
+    let (first, until) = if step >= 0 {
+        (start.map_or(0, place).clamp(0, length), end.map_or(length, place).clamp(0, length))
+    } else {
+        (start.map_or(length - 1, place).clamp(-1, length - 1), end.map_or(-1, place).clamp(-1, length - 1))
+    };
+    let mut at = first;
+    std::iter::from_fn(move || {
+        let here = at;
+        let inside = if step > 0 { here < until } else { step < 0 && here > until };
+        at = at.saturating_add(step);
+        inside.then(|| items.get(usize::try_from(here).ok()?)).flatten()
+    })
 }
 
 /// The items of a list, or the values of an object.
 fn parts(value: &Value) -> impl Iterator<Item = &Value> {
     let items = value.as_array().into_iter().flatten();
     items.chain(value.as_object().into_iter().flat_map(|entries| entries.values()))
-}
-
-fn ask<'v>(query: &JpQuery, value: &'v Value) -> Vec<&'v Value> {
-    js_path_process(query, value)
-        .map(|matches| matches.into_iter().map(jsonpath_rust::query::QueryRef::val).collect())
-        .unwrap_or_default()
 }
 
 fn step<'v>(value: &'v Value, step: &Step) -> Option<&'v Value> {
@@ -258,162 +287,6 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-/// Whether a filter of the path looks at the root.
-fn names_root(text: &str) -> bool {
-    unquoted(text).filter(|character| *character == '$').count() > 1
-}
-
-/// Refuses what makes the library write down a path for each of many values below another's key, which may be long.
-fn check_bounded(segments: &[Segment], place: &str) -> Result<(), BadPath> {
-    let is_one =
-        |segment: &Segment| matches!(segment, Segment::Selector(Selector::Name(_) | Selector::Index(_)));
-    let takes_keys =
-        |segment: &Segment| matches!(segment, Segment::Selector(Selector::Wildcard | Selector::Filter(_)));
-    let below = segments.iter().skip_while(|segment| !takes_keys(segment)).skip(1);
-    if segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)))
-        || below.into_iter().any(|segment| !is_one(segment))
-    {
-        return Err(BadPath::unsupported(
-            &format!("`..` and a second `*`, slice or filter are not supported {place}"),
-            "name the keys that lead there: `$.orders[?@.items[*].id]`",
-        ));
-    }
-    Ok(())
-}
-
-fn check_segment(segment: &Segment, in_filter: bool) -> Result<(), BadPath> {
-    match segment {
-        Segment::Descendant(inner) => {
-            if matches!(**inner, Segment::Selectors(_)) {
-                return Err(BadPath::unsupported(
-                    "several selectors after `..` would come in the wrong order",
-                    "write one extract per name: `$..a` and `$..b`",
-                ));
-            }
-            check_segment(inner, in_filter)
-        }
-        Segment::Selector(selector) => check_selector(selector, in_filter),
-        Segment::Selectors(selectors) => {
-            selectors.iter().try_for_each(|selector| check_selector(selector, in_filter))
-        }
-    }
-}
-
-fn check_selector(selector: &Selector, in_filter: bool) -> Result<(), BadPath> {
-    match selector {
-        Selector::Filter(_) if in_filter => Err(BadPath::unsupported(
-            "a filter inside a filter is not supported",
-            "filter in one step, and use `{{#each}}` in the reply for the rest",
-        )),
-        Selector::Filter(filter) => check_filter(filter),
-        _ => Ok(()),
-    }
-}
-
-fn check_filter(filter: &Filter) -> Result<(), BadPath> {
-    match filter {
-        Filter::Or(filters) | Filter::And(filters) => filters.iter().try_for_each(check_filter),
-        Filter::Atom(FilterAtom::Filter { expr, .. }) => check_filter(expr),
-        Filter::Atom(FilterAtom::Test { expr, .. }) => match &**expr {
-            Test::Function(function) => {
-                if matches!(
-                    **function,
-                    TestFunction::Length(_) | TestFunction::Count(_) | TestFunction::Value(_)
-                ) {
-                    return Err(BadPath::unsupported(
-                        "`length`, `count` and `value` give no truth by themselves",
-                        "compare them: `length(@.items) > 0`",
-                    ));
-                }
-                check_function(function)
-            }
-            test => check_query(test),
-        },
-        Filter::Atom(FilterAtom::Comparison(comparison)) => {
-            let (left, right) = Comparison::vals(comparison);
-            [left, right].into_iter().try_for_each(|side| match side {
-                Comparable::Function(function) if !function.is_comparable() => Err(BadPath::unsupported(
-                    "this function gives true or false and cannot be compared",
-                    "write it alone: `[?match(@.id, 'A.*')]`",
-                )),
-                Comparable::Function(function) => check_function(function),
-                _ => Ok(()),
-            })
-        }
-    }
-}
-
-/// Checks a path inside a filter.
-fn check_query(test: &Test) -> Result<(), BadPath> {
-    match test {
-        Test::RelQuery(segments) => {
-            segments.iter().try_for_each(|segment| check_segment(segment, true))?;
-            check_bounded(segments, "inside a filter")
-        }
-        Test::AbsQuery(_) if !is_singular(test) => Err(BadPath::unsupported(
-            "a path from `$` inside a filter must be one that can only match once",
-            "it would be walked anew for each value: `[?@.id == $.wanted]`",
-        )),
-        Test::AbsQuery(_) | Test::Function(_) => Ok(()),
-    }
-}
-
-fn check_function(function: &TestFunction) -> Result<(), BadPath> {
-    match function {
-        TestFunction::Custom(name, _) => Err(BadPath {
-            code: Code::JsonpathUnsupported,
-            message: format!("there is no function `{name}` in JSONPath"),
-            help: "the functions are `length`, `count`, `match`, `search` and `value`".to_owned(),
-        }),
-        TestFunction::Length(arg) => match &**arg {
-            FnArg::Test(test) if !is_singular(test) => Err(BadPath::unsupported(
-                "`length` takes a path that can only match once",
-                "count matches with `count(@.items[*])`, items with `length(@.items)`",
-            )),
-            arg => check_argument(arg),
-        },
-        TestFunction::Value(arg) | TestFunction::Count(arg) => check_argument(arg),
-        TestFunction::Match(text, pattern) | TestFunction::Search(text, pattern) => {
-            check_argument(text)?;
-            match pattern {
-                FnArg::Literal(Literal::String(pattern)) => {
-                    regex::Regex::new(pattern).map(|_| ()).map_err(|_| {
-                        BadPath::syntax(
-                            format!("`{pattern}` is not a regular expression"),
-                            "patterns have no look-around and no back-references",
-                        )
-                    })
-                }
-                _ => Err(BadPath::unsupported(
-                    "the pattern of `match` and `search` must be written out",
-                    "put the pattern in quotes: `[?search(@.name, 'text')]`",
-                )),
-            }
-        }
-    }
-}
-
-fn check_argument(argument: &FnArg) -> Result<(), BadPath> {
-    match argument {
-        FnArg::Literal(_) => Ok(()),
-        FnArg::Filter(filter) => check_filter(filter),
-        FnArg::Test(test) => match &**test {
-            Test::Function(function) => check_function(function),
-            test => check_query(test),
-        },
-    }
-}
-
-fn is_singular(test: &Test) -> bool {
-    let one =
-        |segment: &Segment| matches!(segment, Segment::Selector(Selector::Name(_) | Selector::Index(_)));
-    match test {
-        Test::RelQuery(segments) => segments.iter().all(one),
-        Test::AbsQuery(query) => query.segments.iter().all(one),
-        Test::Function(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -449,6 +322,135 @@ mod tests {
             assert_eq!(Value::from(found.clone()), expected);
             assert_eq!(path.first(&value), found.first());
         }
+    }
+
+    #[test]
+    fn filters_and_slices_find_what_the_library_finds() {
+        let value = json!({
+            "l": [
+                {"a": 1, "s": "abc", "t": [1, 2], "o": {"x": 1}},
+                {"a": 1.0, "s": "a\nc", "t": [], "o": {}},
+                {"a": "1", "s": "", "b": null},
+                {"a": -3, "s": "øre", "b": true, "t": [[1], {"x": 2}]},
+                [1, 2, 3],
+                "text", 7, null, false,
+            ],
+            "k": {"p": {"a": 2}, "q": 1, "r": [1]},
+            "one": 1,
+            "s": "abc",
+        });
+        for filter in [
+            "@.a",
+            "!@.a",
+            "@.b",
+            "@.a == 1",
+            "@.a != 1",
+            "@.a < 2",
+            "@.a <= 1",
+            "@.a > -4",
+            "@.a >= 1",
+            "@.s < 'b'",
+            "@.s >= 'abc'",
+            "@.a == '1'",
+            "@.b == null",
+            "@.b == true",
+            "@.x == @.y",
+            "@.x != @.y",
+            "@.x < @.y",
+            "@.x <= @.y",
+            "@ == 7",
+            "@ == 'text'",
+            "@ == null",
+            "@ == false",
+            "1 < @.a",
+            "@ == @",
+            "@.t == @.t",
+            "@[0]",
+            "@[-1] == 3",
+            "@[1] > 1",
+            "@['a'] == 1",
+            "@.o.x == 1",
+            "@.t[*]",
+            "@.t[0:1]",
+            "@.t[1].x",
+            "@.*",
+            "count(@.t[*]) == 2",
+            "count(@.*) > 2",
+            "length(@.t) >= 0",
+            "length(@.s) == 3",
+            "length(@) == 3",
+            "length(@.o) == 1",
+            "length('abc') == length(@.s)",
+            "value(@.t[*]) == 1",
+            "match(@.s, 'a.c')",
+            "match(@.s, 'a')",
+            "match(@.s, 'a|abc')",
+            "search(@.s, 'b|ø')",
+            "search(@.s, '')",
+            "match(@.s, '[a-z]+')",
+            "match(@.s, '[.]')",
+            "search(@, 'ex')",
+            "!match(@.s, 'abc')",
+            "search('abc', 'b')",
+            "@.a == 1 && @.s == 'abc'",
+            "@.a == 1 || @.b",
+            "!(@.a == 1) && @.s",
+            "(@.a || @.b) && !(@.t)",
+            "@.a == $.one",
+            "$.one == 1",
+            "$.none",
+            "@.s == $.s",
+            "@.a < $.k.p.a",
+            "length($.s) == length(@.s)",
+        ] {
+            for path in [format!("$.l[?{filter}]"), format!("$.k[?{filter}]"), format!("$.k[?{filter}].a")] {
+                let found = JsonPath::parse(&path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
+                let query = parse_json_path(&path).unwrap();
+                let expected = jsonpath_rust::query::js_path_process(&query, &value).unwrap();
+                let expected: Vec<&Value> = expected.into_iter().map(|found| found.val()).collect();
+                assert_eq!(found.all(&value), expected, "{path}");
+            }
+        }
+        let items = json!([0, 1, 2, 3, 4]);
+        let places = ["", "0", "1", "4", "5", "9", "-1", "-3", "-5", "-9"];
+        for (start, end) in places.iter().flat_map(|start| places.map(|end| (start, end))) {
+            for step in ["", ":1", ":2", ":9", ":-1", ":-2", ":-9", ":0"] {
+                let path = format!("$[{start}:{end}{step}]");
+                let expected =
+                    jsonpath_rust::query::js_path_process(&parse_json_path(&path).unwrap(), &items);
+                let expected: Vec<&Value> = expected.unwrap().into_iter().map(|found| found.val()).collect();
+                assert_eq!(JsonPath::parse(&path).unwrap().all(&items), expected, "{path}");
+            }
+        }
+        let far = JsonPath::parse("$[-9007199254740991:9007199254740991:9007199254740991]").unwrap();
+        assert_eq!(far.all(&items), [&json!(0)]);
+    }
+
+    #[test]
+    fn numbers_are_equal_when_they_are_the_same_number() {
+        let value = json!([{"id": 9007199254740993_u64}, {"id": 9007199254740992_u64}, {"id": 0.1}]);
+        let path = |filter: &str| JsonPath::parse(&format!("$[?@.id {filter}].id")).unwrap();
+        assert_eq!(path("== 9007199254740991").all(&value).len(), 0);
+        assert_eq!(path("> 9007199254740990").all(&value).len(), 2);
+        assert_eq!(path("== 0.1").all(&value).len(), 1);
+        assert_eq!(path("== 0.1000000000000000001").all(&value).len(), 1);
+        assert_eq!(path("== 0.10000000000000002").all(&value).len(), 0);
+    }
+
+    #[test]
+    fn a_pattern_costs_what_it_may_look_at() {
+        let texts =
+            |count: usize, length: usize| Value::from(vec![json!({"s": "ab".repeat(length / 2)}); count]);
+        let ordinary = JsonPath::parse("$[?search(@.s, 'b.*a')]").unwrap();
+        assert_eq!(ordinary.all(&texts(20_000, 100)).len(), 20_000);
+        let dear = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
+        assert!(dear.all(&texts(1000, 2000)).is_empty());
+        assert!(
+            JsonPath::parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]")
+                .unwrap_err()
+                .message
+                .contains("large")
+        );
     }
 
     #[test]
@@ -517,8 +519,9 @@ mod tests {
             "$[?@..a]",
             "$[?@.*.*]",
             "$[?count($.a[*]) > 1]",
-            "$..a[?@.b == $.c]",
-            "$.*[?@.b == $.c]",
+            "$[?match(@.a[*], 'x')]",
+            "$[?length(@.a == 1) > 1]",
+            "$[?count('x') > 1]",
         ] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }

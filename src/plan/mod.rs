@@ -10,6 +10,7 @@ pub mod extraction;
 mod json_template;
 pub mod jsonpath;
 pub mod network;
+pub(crate) mod pattern;
 pub mod replies;
 pub mod request;
 pub mod route;

@@ -1,6 +1,5 @@
 //! Replies: ordered cases, the first that holds is what the assistant gets.
 
-use regex::Regex;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -8,6 +7,7 @@ use crate::call::{FailureKind, Guard, Reply};
 
 use super::json_template::JsonTemplate;
 use super::jsonpath::JsonPath;
+use super::pattern::Pattern;
 use super::template::{JsonSink, RenderError, Scope, Template, TextSink, equal};
 
 /// The reply cases of a route, compiled.
@@ -41,7 +41,7 @@ pub(crate) struct When {
     pub(crate) found: Option<JsonPath>,
     pub(crate) missing: Option<JsonPath>,
     pub(crate) equals: Vec<(Template, Vec<Value>)>,
-    pub(crate) matches: Vec<(Template, Regex)>,
+    pub(crate) matches: Vec<(Template, Pattern)>,
     /// The kinds of failure that the case is for; empty: it is for none.
     pub(crate) failure: Vec<FailureKind>,
 }
@@ -163,7 +163,7 @@ impl When {
             && self.matches.iter().all(|(name, pattern)| {
                 let value = name.evaluate(scope).ok().flatten();
                 value.is_some_and(|value| {
-                    !value.is_null() && pattern.is_match(&super::template::as_text(&value))
+                    !value.is_null() && pattern.is_found_in(&super::template::as_text(&value))
                 })
             })
     }

@@ -7,12 +7,14 @@ use serde_json::{Map, Number, Value, json};
 use crate::call;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::arguments::{Arguments, FORMATS};
+use crate::plan::pattern::Pattern;
 use crate::plan::template::Fields;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
 use super::Context;
+use super::values::invalid_pattern;
 
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
@@ -385,11 +387,11 @@ fn argument(
         }
     }
     if let Some(pattern) = raw.pattern.get() {
-        match regex::Regex::new(&pattern.value) {
+        match Pattern::parse(&pattern.value) {
             Ok(_) => {
                 schema.insert("pattern".to_owned(), Value::from(pattern.value.as_str()));
             }
-            Err(_) => diagnostics.push(invalid_pattern(pattern)),
+            Err(bad) => diagnostics.push(invalid_pattern(bad, pattern.span)),
         }
     }
     if let Some(format) = raw.format.get() {
@@ -444,13 +446,6 @@ fn argument(
         below = fields;
     }
     (Value::Object(schema), below)
-}
-
-/// A pattern that cannot be compiled.
-pub(super) fn invalid_pattern(pattern: &Located<String>) -> Diagnostic {
-    Diagnostic::new(Code::InvalidPattern, pattern.span, "this regular expression cannot be compiled").help(
-        "patterns are linear-time: no look-around, no back-references; in \"…\" a backslash is written twice, in '…' once",
-    )
 }
 
 fn fits(fits: bool, span: Option<Span>, message: &str, help: &str, diagnostics: &mut Diagnostics) {

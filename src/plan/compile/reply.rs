@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::plan::jsonpath::JsonPath;
+use crate::plan::pattern::Pattern;
 use crate::plan::replies::{Case, DataTemplate, Replies, StatusRange, When};
 use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
@@ -276,12 +277,9 @@ impl Context<'_> {
                 if !super::values::no_template(pattern, value.span, "a pattern", diagnostics) {
                     continue;
                 }
-                match regex::Regex::new(pattern) {
+                match Pattern::parse(pattern) {
                     Ok(pattern) => when.matches.extend(name.map(|name| (name, pattern))),
-                    Err(_) => diagnostics.push(super::arguments::invalid_pattern(&Located {
-                        value: pattern.clone(),
-                        span: value.span,
-                    })),
+                    Err(bad) => diagnostics.push(super::values::invalid_pattern(bad, value.span)),
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::plan::pattern::BadPattern;
 use crate::table::document::Located;
 use crate::upstream::OWN_HEADERS;
 
@@ -116,4 +117,9 @@ pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut 
         );
     }
     !found
+}
+
+/// A pattern that cannot be used.
+pub(super) fn invalid_pattern(bad: BadPattern, span: Span) -> Diagnostic {
+    Diagnostic::new(Code::InvalidPattern, span, bad.message()).help(bad.help())
 }

@@ -1,0 +1,397 @@
+//! What stands behind a `?` of a JSONPath: a condition on one value, compiled at load.
+//!
+//! Building is checking: what is not the RFC's, or could cost a reply's weight many times over, is refused here.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use jsonpath_rust::parser::model::{
+    Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Literal, Segment, Selector, SingularQuery,
+    SingularQuerySegment, Test, TestFunction,
+};
+use serde_json::Value;
+
+use crate::diagnostic::Code;
+use crate::plan::extraction::weigh;
+use crate::plan::pattern::{BadPattern, Pattern};
+use crate::plan::template::equal;
+
+use super::{BadPath, Stage, Step, step, walk};
+
+/// How many bytes of text times places of a pattern are one visit.
+const COST_PER_VISIT: usize = 4;
+
+/// A condition on one value.
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    Any(Vec<Self>),
+    All(Vec<Self>),
+    Not(Box<Self>),
+    Exists(Inner),
+    Matches(Operand, Pattern),
+    Compares(Operand, Relation, Operand),
+}
+
+/// A path inside a filter.
+#[derive(Debug, Clone)]
+pub(super) struct Inner {
+    from_root: bool,
+    stages: Vec<Stage>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Operand {
+    Literal(Value),
+    One {
+        from_root: bool,
+        steps: Vec<Step>,
+    },
+    Length(Box<Self>),
+    Count(Inner),
+    /// The value of a path that matches once.
+    Value(Inner),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'v> {
+    pub(super) root: &'v Value,
+    pub(super) item: &'v Value,
+}
+
+impl Condition {
+    pub(super) fn new(filter: &Filter) -> Result<Self, BadPath> {
+        let all = |filters: &[Filter]| filters.iter().map(Self::new).collect::<Result<Vec<_>, _>>();
+        let negated = |condition, not| if not { Self::Not(Box::new(condition)) } else { condition };
+        Ok(match filter {
+            Filter::Or(filters) => Self::Any(all(filters)?),
+            Filter::And(filters) => Self::All(all(filters)?),
+            Filter::Atom(FilterAtom::Filter { expr, not }) => negated(Self::new(expr)?, *not),
+            Filter::Atom(FilterAtom::Test { expr, not }) => negated(Self::test(expr)?, *not),
+            Filter::Atom(FilterAtom::Comparison(comparison)) => {
+                let relation = match &**comparison {
+                    Comparison::Eq(..) => Relation::Equal,
+                    Comparison::Ne(..) => Relation::Unequal,
+                    Comparison::Lt(..) => Relation::Less,
+                    Comparison::Lte(..) => Relation::AtMost,
+                    Comparison::Gt(..) => Relation::More,
+                    Comparison::Gte(..) => Relation::AtLeast,
+                };
+                let (left, right) = comparison.vals();
+                Self::Compares(Operand::comparable(left)?, relation, Operand::comparable(right)?)
+            }
+        })
+    }
+
+    fn test(test: &Test) -> Result<Self, BadPath> {
+        match test {
+            Test::Function(function) => match &**function {
+                TestFunction::Match(text, pattern) => Self::matches(text, pattern, Whole::Yes),
+                TestFunction::Search(text, pattern) => Self::matches(text, pattern, Whole::No),
+                TestFunction::Length(_) | TestFunction::Count(_) | TestFunction::Value(_) => {
+                    Err(BadPath::unsupported(
+                        "`length`, `count` and `value` give no truth by themselves",
+                        "compare them: `length(@.items) > 0`",
+                    ))
+                }
+                TestFunction::Custom(name, _) => Err(unknown_function(name)),
+            },
+            test => Inner::new(test).map(Self::Exists),
+        }
+    }
+
+    fn matches(text: &FnArg, pattern: &FnArg, whole: Whole) -> Result<Self, BadPath> {
+        let FnArg::Literal(Literal::String(written)) = pattern else {
+            return Err(BadPath::unsupported(
+                "the pattern of `match` and `search` must be written out",
+                "put the pattern in quotes: `[?search(@.name, 'text')]`",
+            ));
+        };
+        let pattern = Pattern::parse(&translated(written, whole)).map_err(|bad| match bad {
+            BadPattern::Syntax => BadPath::syntax(
+                format!("`{written}` is not a regular expression"),
+                "patterns have no look-around and no back-references",
+            ),
+            BadPattern::TooLarge => {
+                BadPath::syntax(format!("the regular expression `{written}` is too large"), bad.help())
+            }
+        })?;
+        Ok(Self::Matches(Operand::argument(text, "`match` and `search` take")?, pattern))
+    }
+
+    /// Whether it holds; `None` when `visits` are used up.
+    pub(super) fn holds(&self, seen: Seen<'_>, visits: &mut usize) -> Option<bool> {
+        *visits = visits.checked_sub(1)?;
+        match self {
+            Self::Any(conditions) => {
+                for condition in conditions {
+                    if condition.holds(seen, visits)? {
+                        return Some(true);
+                    }
+                }
+                Some(false)
+            }
+            Self::All(conditions) => {
+                for condition in conditions {
+                    if !condition.holds(seen, visits)? {
+                        return Some(false);
+                    }
+                }
+                Some(true)
+            }
+            Self::Not(condition) => condition.holds(seen, visits).map(|holds| !holds),
+            Self::Exists(inner) => inner.found(seen, visits).map(|found| !found.is_empty()),
+            Self::Matches(text, pattern) => {
+                let text = text.value(seen, visits)?;
+                let Some(text) = text.as_deref().and_then(Value::as_str) else { return Some(false) };
+                *visits = visits.checked_sub(pattern.cost(text) / COST_PER_VISIT)?;
+                Some(pattern.is_found_in(text))
+            }
+            Self::Compares(left, relation, right) => {
+                let (left, right) = (left.value(seen, visits)?, right.value(seen, visits)?);
+                relation.holds(left.as_deref(), right.as_deref(), visits)
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn new(test: &Test) -> Result<Self, BadPath> {
+        let (from_root, segments) = match test {
+            Test::RelQuery(segments) => (false, segments),
+            Test::AbsQuery(JpQuery { segments }) if segments.iter().all(is_one) => (true, segments),
+            Test::AbsQuery(_) => {
+                return Err(BadPath::unsupported(
+                    "a path from `$` inside a filter must be one that can only match once",
+                    "it would be walked anew for each value: `[?@.id == $.wanted]`",
+                ));
+            }
+            Test::Function(_) => {
+                return Err(BadPath::unsupported(
+                    "a function is no path",
+                    "name a path: `count(@.items[*])`",
+                ));
+            }
+        };
+        check_bounded(segments)?;
+        let stages = segments.iter().map(|segment| Stage::new(segment.clone()));
+        Ok(Self { from_root, stages: stages.collect::<Result<_, _>>()? })
+    }
+
+    fn found<'v>(&self, seen: Seen<'v>, visits: &mut usize) -> Option<Vec<&'v Value>> {
+        let from = if self.from_root { seen.root } else { seen.item };
+        walk(&self.stages, Seen { item: from, ..seen }, visits)
+    }
+}
+
+impl Operand {
+    fn comparable(side: &Comparable) -> Result<Self, BadPath> {
+        let steps = |segments: &[SingularQuerySegment]| {
+            let step = |segment: &SingularQuerySegment| match segment {
+                SingularQuerySegment::Index(index) => Step::Index(*index),
+                SingularQuerySegment::Name(name) => Step::Name(name.clone()),
+            };
+            segments.iter().map(step).collect()
+        };
+        Ok(match side {
+            Comparable::Literal(literal) => Self::literal(literal),
+            Comparable::Function(function) => Self::function(function)?,
+            Comparable::SingularQuery(SingularQuery::Current(segments)) => {
+                Self::One { from_root: false, steps: steps(segments) }
+            }
+            Comparable::SingularQuery(SingularQuery::Root(segments)) => {
+                Self::One { from_root: true, steps: steps(segments) }
+            }
+        })
+    }
+
+    fn literal(literal: &Literal) -> Self {
+        Self::Literal(match literal {
+            Literal::Int(number) => Value::from(*number),
+            Literal::Float(number) => Value::from(*number),
+            Literal::String(text) => Value::from(text.as_str()),
+            Literal::Bool(truth) => Value::Bool(*truth),
+            Literal::Null => Value::Null,
+        })
+    }
+
+    fn function(function: &TestFunction) -> Result<Self, BadPath> {
+        let path = |argument: &FnArg| match argument {
+            FnArg::Test(test) => Inner::new(test),
+            FnArg::Literal(_) | FnArg::Filter(_) => Err(BadPath::unsupported(
+                "`count` and `value` take a path",
+                "name a path: `count(@.items[*])`",
+            )),
+        };
+        Ok(match function {
+            TestFunction::Length(argument) => {
+                Self::Length(Box::new(Self::argument(argument, "`length` takes")?))
+            }
+            TestFunction::Count(argument) => Self::Count(path(argument)?),
+            TestFunction::Value(argument) => Self::Value(path(argument)?),
+            TestFunction::Match(..) | TestFunction::Search(..) => {
+                return Err(BadPath::unsupported(
+                    "this function gives true or false and cannot be compared",
+                    "write it alone: `[?match(@.id, 'A.*')]`",
+                ));
+            }
+            TestFunction::Custom(name, _) => return Err(unknown_function(name)),
+        })
+    }
+
+    /// What a function takes that wants one value.
+    fn argument(argument: &FnArg, taker: &str) -> Result<Self, BadPath> {
+        let segments = match argument {
+            FnArg::Literal(literal) => return Ok(Self::literal(literal)),
+            FnArg::Test(test) => match &**test {
+                Test::Function(function) => return Self::function(function),
+                Test::RelQuery(segments) => Some((false, segments)),
+                Test::AbsQuery(query) => Some((true, &query.segments)),
+            },
+            FnArg::Filter(_) => None,
+        };
+        let one = segments.and_then(|(from_root, segments)| {
+            let steps = segments.iter().map(Step::new).collect::<Option<_>>()?;
+            Some(Self::One { from_root, steps })
+        });
+        one.ok_or_else(|| {
+            BadPath::unsupported(
+                &format!("{taker} a path that can only match once"),
+                "count matches with `count(@.items[*])`, items with `length(@.items)`",
+            )
+        })
+    }
+
+    /// The value, `Some(None)` if there is none; `None` when `visits` are used up.
+    fn value<'s>(&'s self, seen: Seen<'s>, visits: &mut usize) -> Option<Option<Cow<'s, Value>>> {
+        Some(match self {
+            Self::Literal(value) => Some(Cow::Borrowed(value)),
+            Self::One { from_root, steps } => {
+                let from = if *from_root { seen.root } else { seen.item };
+                steps.iter().try_fold(from, step).map(Cow::Borrowed)
+            }
+            Self::Length(operand) => {
+                let value = operand.value(seen, visits)?;
+                let length = match value.as_deref() {
+                    Some(Value::String(text)) => {
+                        *visits = visits.checked_sub(text.len() / 32)?;
+                        Some(text.chars().count())
+                    }
+                    Some(Value::Array(items)) => Some(items.len()),
+                    Some(Value::Object(entries)) => Some(entries.len()),
+                    _ => None,
+                };
+                length.map(|length| Cow::Owned(Value::from(length)))
+            }
+            Self::Count(inner) => Some(Cow::Owned(Value::from(inner.found(seen, visits)?.len()))),
+            Self::Value(inner) => match inner.found(seen, visits)?[..] {
+                [only] => Some(Cow::Borrowed(only)),
+                _ => None,
+            },
+        })
+    }
+}
+
+impl Relation {
+    fn holds(self, left: Option<&Value>, right: Option<&Value>, visits: &mut usize) -> Option<bool> {
+        left.map_or(Some(()), |left| weigh(left, visits))?;
+        let same = || match (left, right) {
+            (None, None) => true,
+            (Some(left), Some(right)) => equal(left, right),
+            _ => false,
+        };
+        let ordered = || match (left?, right?) {
+            (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+            (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
+                (Some(left), Some(right)) => Some(left.cmp(&right)),
+                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
+            },
+            _ => None,
+        };
+        Some(match self {
+            Self::Equal => same(),
+            Self::Unequal => !same(),
+            Self::Less => ordered() == Some(Ordering::Less),
+            Self::More => ordered() == Some(Ordering::Greater),
+            Self::AtMost => ordered() == Some(Ordering::Less) || same(),
+            Self::AtLeast => ordered() == Some(Ordering::Greater) || same(),
+        })
+    }
+}
+
+/// Whether a pattern is for a whole text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Yes,
+    No,
+}
+
+/// The pattern of `match` or `search` (RFC 9485) as one of ours: its `.` takes no line break of either kind.
+fn translated(pattern: &str, whole: Whole) -> String {
+    let (mut out, mut in_class, mut escaped) = (String::with_capacity(pattern.len() + 8), false, false);
+    for character in pattern.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '.' if !in_class => {
+                out.push_str(r"[^\n\r]");
+                continue;
+            }
+            _ => {}
+        }
+        out.push(character);
+    }
+    if whole == Whole::Yes { format!("^(?:{out})$") } else { out }
+}
+
+fn is_one(segment: &Segment) -> bool {
+    Step::new(segment).is_some()
+}
+
+/// Refuses what would look at more than one level below each of many values.
+fn check_bounded(segments: &[Segment]) -> Result<(), BadPath> {
+    let is_filter = |segment: &Segment| match segment {
+        Segment::Selector(selector) => matches!(selector, Selector::Filter(_)),
+        Segment::Selectors(selectors) => {
+            selectors.iter().any(|selector| matches!(selector, Selector::Filter(_)))
+        }
+        Segment::Descendant(_) => false,
+    };
+    if segments.iter().any(is_filter) {
+        return Err(BadPath::unsupported(
+            "a filter inside a filter is not supported",
+            "filter in one step, and use `{{#each}}` in the reply for the rest",
+        ));
+    }
+    let takes_keys = |segment: &Segment| matches!(segment, Segment::Selector(Selector::Wildcard));
+    let mut below = segments.iter().skip_while(|segment| !takes_keys(segment)).skip(1);
+    if segments.iter().any(|segment| matches!(segment, Segment::Descendant(_)))
+        || below.any(|segment| !is_one(segment))
+    {
+        return Err(BadPath::unsupported(
+            "`..` and a second `*` or slice are not supported inside a filter",
+            "name the keys that lead there: `$.orders[?@.items[*].id]`",
+        ));
+    }
+    Ok(())
+}
+
+fn unknown_function(name: &str) -> BadPath {
+    BadPath {
+        code: Code::JsonpathUnsupported,
+        message: format!("there is no function `{name}` in JSONPath"),
+        help: "the functions are `length`, `count`, `match`, `search` and `value`".to_owned(),
+    }
+}
