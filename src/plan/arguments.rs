@@ -1,11 +1,16 @@
 //! Arguments: a JSON Schema compiled at load, lossless conversion of what sloppy models write, and answers that
 //! tell the model what to mend.
 
+mod weight;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Number, Value};
 
 use crate::call;
+
+use super::pattern::MAX_COMPILED;
+use weight::Weight;
 
 /// The most problems that are told at once: a list may be wrong in each of its items.
 const MAX_PROBLEMS: usize = 10;
@@ -15,6 +20,7 @@ const MAX_PROBLEMS: usize = 10;
 pub struct Arguments {
     schema: Value,
     validator: Validator,
+    weight: Weight,
     /// The names of the arguments whose values are hidden wherever calls are shown.
     sensitive: Vec<String>,
 }
@@ -51,13 +57,14 @@ impl Arguments {
     /// # Errors
     /// The reason why the schema cannot be used, in our words.
     pub(crate) fn compile(schema: Value, sensitive: Vec<String>) -> Result<Self, String> {
+        let weight = Weight::of(&schema)?;
         let validator = jsonschema::options()
             .offline()
-            .with_pattern_options(PatternOptions::regex())
+            .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED))
             .should_validate_formats(true)
             .build(&schema)
             .map_err(|error| schema_problem(&error))?;
-        Ok(Self { schema, validator, sensitive })
+        Ok(Self { schema, validator, weight, sensitive })
     }
 
     /// The JSON Schema of the arguments, as it is declared to platforms.
@@ -101,6 +108,9 @@ impl Arguments {
         };
         let mut validated = Validated::default();
         let args = self.convert_object(&self.schema, given, "", &mut validated);
+        if !self.weight.bears(&args) {
+            return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
+        }
         let mut problems: Vec<String> = self
             .validator
             .iter_errors(&args)
