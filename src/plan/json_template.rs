@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::call::Guard;
 
-use super::template::{RenderError, Scope, Template, TextSink};
+use super::template::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink, take_weight};
 
 /// A tree of JSON, some of whose strings are templates.
 #[derive(Debug, Clone)]
@@ -22,22 +22,37 @@ pub(crate) enum JsonTemplate {
 impl JsonTemplate {
     /// The value; `None` when it is one expression whose value is missing or null, which leaves its key out.
     pub(crate) fn render(&self, scope: &Scope<'_>, guard: Guard) -> Result<Option<Value>, RenderError> {
+        self.render_within(&mut { MAX_RENDERED_BYTES }, scope, guard)
+    }
+
+    /// As above, with what may still be rendered of the whole tree. What the table wrote itself does not count.
+    fn render_within(
+        &self,
+        left: &mut usize,
+        scope: &Scope<'_>,
+        guard: Guard,
+    ) -> Result<Option<Value>, RenderError> {
         Ok(Some(match self {
             Self::Literal(value) => value.clone(),
             Self::Sole(template) => match template.evaluate(scope)? {
                 None | Some(Value::Null) => return Ok(None),
-                Some(value) => guard.value(value),
+                Some(value) => {
+                    take_weight(&value, left).ok_or(RenderError::TooLarge)?;
+                    guard.value(value)
+                }
             },
             Self::Text(template) => {
                 let mut text = TextSink::new(guard);
                 template.render(scope, &mut text)?;
-                Value::String(text.into_text())
+                let text = text.into_text();
+                *left = left.checked_sub(text.len()).ok_or(RenderError::TooLarge)?;
+                Value::String(text)
             }
             Self::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items {
                     // An item cannot be left out without moving the others: null stays, missing is an error.
-                    match item.render(scope, guard)? {
+                    match item.render_within(left, scope, guard)? {
                         Some(value) => list.push(value),
                         None => list.push(item.null_or_missing(scope)?),
                     }
@@ -47,7 +62,7 @@ impl JsonTemplate {
             Self::Object(entries) => {
                 let mut object = Map::with_capacity(entries.len());
                 for (key, template) in entries {
-                    if let Some(value) = template.render(scope, guard)? {
+                    if let Some(value) = template.render_within(left, scope, guard)? {
                         object.insert(key.clone(), value);
                     }
                 }

@@ -15,7 +15,8 @@ use crate::upstream::delivery::Delivery;
 
 use super::json_template::JsonTemplate;
 use super::template::{
-    HeaderSink, JsonSink, PathSink, RenderError, Scope, Template, XmlSink, as_text, encode_query,
+    HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, XmlSink, as_text,
+    encode_query,
 };
 
 /// An upstream, compiled.
@@ -121,6 +122,7 @@ impl RequestTemplate {
     pub fn render(&self, scope: &Scope<'_>) -> Result<Request, RequestError> {
         let url = self.url(scope)?;
         let mut headers = HeaderMap::with_capacity(self.headers.len() + self.own_headers.len() + 2);
+        let mut left = MAX_RENDERED_BYTES;
         let (content_type, body) = self.body.render(scope)?;
         if let Some(content_type) = content_type {
             headers.insert(header::CONTENT_TYPE, content_type);
@@ -129,6 +131,7 @@ impl RequestTemplate {
             // A route may leave out what its upstream or the defaults would send, but never by a value that is
             // missing: an optional header that is not there leaves the weaker one standing.
             if let Some(value) = template.render(scope)? {
+                left = left.checked_sub(value.len()).ok_or_else(|| too_large("headers"))?;
                 headers.insert(template.name.clone(), value);
             }
         }
@@ -175,10 +178,17 @@ impl RequestTemplate {
                 query.extend(encode_query(name));
                 query.push('=');
                 query.extend(encode_query(&value));
+                if query.len() > MAX_RENDERED_BYTES {
+                    return Err(too_large("query"));
+                }
             }
         }
         Ok(query)
     }
+}
+
+fn too_large(part: &str) -> RequestError {
+    in_part(part)(RenderError::TooLarge)
 }
 
 fn in_part(part: &str) -> impl FnOnce(RenderError) -> RequestError {
@@ -250,8 +260,10 @@ impl BodyTemplate {
             }
             Self::Form(fields) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
+                let mut left = MAX_RENDERED_BYTES;
                 for (name, parameter) in fields {
                     for value in parameter.values(scope).map_err(in_part_named("form", name))? {
+                        left = left.checked_sub(value.len()).ok_or_else(|| too_large("form"))?;
                         form.append_pair(name, &value);
                     }
                 }

@@ -84,7 +84,12 @@ pub(crate) fn compile(
             resolved: RefCell::default(),
             contents: RefCell::default(),
         },
-        templates: Compiler { sources, files: &table.templates, used: RefCell::default() },
+        templates: Compiler {
+            sources,
+            files: &table.templates,
+            used: RefCell::default(),
+            included: Default::default(),
+        },
         vars: Map::new(),
         headers: Vec::new(),
         shared_files: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! From a template as written to its program: parsed by Handlebars, every name and helper checked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -45,6 +45,16 @@ impl TemplateText<'_> {
     }
 }
 
+/// The most bytes of partials that one template may take in, each counted as often as it is included, with what an
+/// inclusion costs by itself.
+const MAX_INCLUDED: usize = 1024 * 1024;
+
+/// The most that all templates of a table may take in together.
+const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
+
+/// What an inclusion costs by itself.
+const INCLUSION: usize = 64;
+
 /// Compiles templates against the files they may include.
 pub(crate) struct Compiler<'a> {
     pub(crate) sources: &'a Sources,
@@ -52,6 +62,14 @@ pub(crate) struct Compiler<'a> {
     pub(crate) files: &'a BTreeMap<String, FileId>,
     /// The files that have been used so far.
     pub(crate) used: RefCell<BTreeSet<FileId>>,
+    pub(crate) included: Included,
+}
+
+/// How much has been included, in bytes: partials that include others twice double at each level.
+#[derive(Debug, Default)]
+pub(crate) struct Included {
+    by_one: Cell<usize>,
+    by_all: Cell<usize>,
 }
 
 /// What one template is compiled against.
@@ -75,6 +93,7 @@ impl<'a> Compiler<'a> {
         names: &'a Names<'a>,
         diagnostics: &'a mut Diagnostics,
     ) -> Option<Template> {
+        self.included.by_one.set(0);
         let mut task = Task {
             compiler: self,
             text,
@@ -442,6 +461,9 @@ impl<'t> Task<'_, 't> {
             self.fault(Code::UnknownPartial, place, format!("the partial `{name}` includes itself"), None);
             return Vec::new();
         }
+        if !self.may_include(text.text.len(), &name, range) {
+            return Vec::new();
+        }
         if partial.params.len() > 1 {
             let place = self.find(&name, range);
             self.fault(
@@ -492,6 +514,34 @@ impl<'t> Task<'_, 't> {
             return body;
         }
         vec![Op::Partial { context, bindings, body }]
+    }
+
+    /// Counts a partial; the first one that is too much is a fault, and none is taken in from then on.
+    fn may_include(&mut self, bytes: usize, name: &str, range: &Range<usize>) -> bool {
+        let Included { by_one, by_all } = &self.compiler.included;
+        if by_one.get() > MAX_INCLUDED {
+            return false;
+        }
+        by_one.set(by_one.get() + bytes + INCLUSION);
+        by_all.set(by_all.get() + bytes + INCLUSION);
+        let message = if by_one.get() > MAX_INCLUDED {
+            format!(
+                "a template may take in {MAX_INCLUDED} bytes of partials, each as often as it is included"
+            )
+        } else if by_all.get() > MAX_INCLUDED_BY_ALL {
+            format!("the templates of a table may take in {MAX_INCLUDED_BY_ALL} bytes of partials together")
+        } else {
+            return true;
+        };
+        by_one.set(usize::MAX);
+        let place = self.find(name, range);
+        self.fault(
+            Code::TemplateTooLarge,
+            place,
+            message,
+            Some("include it in fewer places, or write it out as one".to_owned()),
+        );
+        false
     }
 
     /// The range of the tag at a place that Handlebars counts in lines and characters.

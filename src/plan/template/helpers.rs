@@ -23,6 +23,8 @@ pub(super) struct Helper {
     pub(super) named: &'static [&'static str],
     /// Whether a missing value reaches it, as null.
     pub(super) sees_missing: bool,
+    /// Whether it reads all of a list or an object that it is given, however large.
+    pub(super) reads_all: bool,
     pub(super) run: Run,
 }
 
@@ -33,16 +35,20 @@ impl std::fmt::Debug for Helper {
 }
 
 const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: false, run }
+    Helper { name, usage, params, named: &[], sees_missing: false, reads_all: true, run }
 }
 
 const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: true, run }
+    Helper { name, usage, params, named: &[], sees_missing: true, reads_all: true, run }
 }
 
 /// Every helper.
 pub(super) static HELPERS: &[Helper] = &[
-    Helper { sees_missing: true, ..helper("default", "default x \"none\"", (2, 2), default) },
+    Helper {
+        sees_missing: true,
+        reads_all: false,
+        ..helper("default", "default x \"none\"", (2, 2), default)
+    },
     Helper { named: &["digits"], ..helper("round", "round x digits=1", (1, 2), round) },
     helper("upper", "upper x", (1, 1), |p, _| Ok(as_text(&p[0]).to_uppercase().into())),
     helper("lower", "lower x", (1, 1), |p, _| Ok(as_text(&p[0]).to_lowercase().into())),
@@ -53,18 +59,24 @@ pub(super) static HELPERS: &[Helper] = &[
     Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
-    helper("count", "count list", (1, 1), count),
-    helper("len", "len list", (1, 1), count),
-    helper("lookup", "lookup x \"name\"", (2, 2), lookup),
+    Helper { reads_all: false, ..helper("count", "count list", (1, 1), count) },
+    Helper { reads_all: false, ..helper("len", "len list", (1, 1), count) },
+    Helper { reads_all: false, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
     condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(&p[0], &p[1]).into())),
     condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(&p[0], &p[1])).into())),
     condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
     condition("gte", "gte a b", (2, 2), |p, _| compare(p, Ordering::is_ge)),
     condition("lt", "lt a b", (2, 2), |p, _| compare(p, Ordering::is_lt)),
     condition("lte", "lte a b", (2, 2), |p, _| compare(p, Ordering::is_le)),
-    condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value)).into())),
-    condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value)).into())),
-    condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(&p[0])).into())),
+    Helper {
+        reads_all: false,
+        ..condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value)).into()))
+    },
+    Helper {
+        reads_all: false,
+        ..condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value)).into()))
+    },
+    Helper { reads_all: false, ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(&p[0])).into())) },
 ];
 
 /// The helper of that name.

@@ -26,11 +26,14 @@ pub use scope::{Brought, Reading, Scope};
 use helpers::Helper;
 use scope::{Frame, FrameKind, PathExpr};
 
-/// The most bytes that one template may render.
-const MAX_RENDERED_BYTES: usize = 1024 * 1024;
+/// The most bytes that one template may render, and one tree of them.
+pub(crate) const MAX_RENDERED_BYTES: usize = 1024 * 1024;
 
 /// The most steps that one template may take, loops included.
 const MAX_STEPS: usize = 200_000;
+
+/// How much of what a helper reads and makes is one step, in values and bytes of text.
+const WEIGHT_PER_STEP: usize = 64;
 
 /// A compiled template.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +90,7 @@ pub enum RenderError {
         problem: String,
     },
     /// The template rendered more than it may.
-    #[error("the template renders more than it may (1 MiB, or 200,000 steps)")]
+    #[error("it renders more than it may (1 MiB, or 200,000 steps)")]
     TooLarge,
 }
 
@@ -170,7 +173,7 @@ impl Template {
     /// The value of a sole expression: `None` when it is missing.
     pub(crate) fn evaluate(&self, scope: &Scope<'_>) -> Result<Option<Value>, RenderError> {
         match self.ops.as_slice() {
-            [Op::Print(expr)] => Ok(expr.evaluate(scope, None)?.map(Cow::into_owned)),
+            [Op::Print(expr)] => Ok(expr.evaluate(scope, None, &mut 0)?.map(Cow::into_owned)),
             _ => self.text(scope).map(|text| Some(Value::String(text))),
         }
     }
@@ -178,15 +181,15 @@ impl Template {
     /// The value of a sole expression, which must be there.
     pub(crate) fn required(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
         match self.ops.as_slice() {
-            [Op::Print(expr)] => expr.required(scope, None).map(Cow::into_owned),
+            [Op::Print(expr)] => expr.required(scope, None, &mut 0).map(Cow::into_owned),
             _ => self.text(scope).map(Value::String),
         }
     }
 
     /// Renders into a place.
     pub(crate) fn render(&self, scope: &Scope<'_>, sink: &mut dyn Sink) -> Result<(), RenderError> {
-        let mut steps = 0;
-        run(&self.ops, scope, None, sink, &mut steps)
+        run(&self.ops, scope, None, sink, &mut 0)?;
+        if sink.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
     }
 
     /// Renders as plain text.
@@ -211,10 +214,10 @@ fn run(
         }
         match op {
             Op::Text(text) => sink.literal(text)?,
-            Op::Print(expr) => sink.value(&*expr.required(scope, frame)?)?,
+            Op::Print(expr) => sink.value(&*expr.required(scope, frame, steps)?)?,
             Op::If { condition, negated, include_zero, then, otherwise } => {
                 sink.block();
-                let value = condition.evaluate(scope, frame)?;
+                let value = condition.evaluate(scope, frame, steps)?;
                 let holds = value
                     .is_some_and(|value| is_truthy(&value) || (*include_zero && value.as_f64() == Some(0.0)));
                 run(if holds == *negated { otherwise } else { then }, scope, frame, sink, steps)?;
@@ -222,8 +225,8 @@ fn run(
             Op::Each { list, params, body, otherwise } => {
                 sink.block();
                 let value = match otherwise {
-                    Some(_) => list.evaluate(scope, frame)?.unwrap_or_default(),
-                    None => list.required(scope, frame)?,
+                    Some(_) => list.evaluate(scope, frame, steps)?.unwrap_or_default(),
+                    None => list.required(scope, frame, steps)?,
                 };
                 let items = value.as_array().map_or(0, Vec::len) + value.as_object().map_or(0, |o| o.len());
                 if items == 0 {
@@ -246,8 +249,8 @@ fn run(
             Op::With { value, params, body, otherwise } => {
                 sink.block();
                 let value = match otherwise {
-                    Some(_) => value.evaluate(scope, frame)?.unwrap_or_default(),
-                    None => value.required(scope, frame)?,
+                    Some(_) => value.evaluate(scope, frame, steps)?.unwrap_or_default(),
+                    None => value.required(scope, frame, steps)?,
                 };
                 if is_truthy(&value) {
                     let kind = FrameKind::Block { this: value, params, index: 0, key: None, count: 1 };
@@ -258,7 +261,7 @@ fn run(
             }
             Op::Partial { context, bindings, body } => match context {
                 Some(context) => {
-                    let this = context.required(scope, frame)?;
+                    let this = context.required(scope, frame, steps)?;
                     let kind = FrameKind::Block { this, params: &[], index: 0, key: None, count: 1 };
                     let inner = Frame { parent: frame, kind };
                     bind(bindings, body, scope, frame, Some(&inner), sink, steps)?;
@@ -284,7 +287,7 @@ fn bind(
         return run(body, scope, inner, sink, steps);
     };
     // A value that is missing stays missing inside the partial, where `{{#if}}` can ask for it.
-    let kind = FrameKind::Binding { name, value: expr.evaluate(scope, caller)? };
+    let kind = FrameKind::Binding { name, value: expr.evaluate(scope, caller, steps)? };
     bind(rest, body, scope, caller, Some(&Frame { parent: inner, kind }), sink, steps)
 }
 
@@ -294,6 +297,7 @@ impl Expr {
         &'f self,
         scope: &'f Scope<'_>,
         frame: Option<&'f Frame<'f>>,
+        steps: &mut usize,
     ) -> Result<Option<Cow<'f, Value>>, RenderError> {
         match self {
             Self::Literal(value) => Ok(Some(Cow::Borrowed(value))),
@@ -301,7 +305,7 @@ impl Expr {
             Self::Helper { helper, params, named } => {
                 let mut values = Vec::with_capacity(params.len());
                 for expr in params {
-                    match expr.evaluate(scope, frame)? {
+                    match expr.evaluate(scope, frame, steps)? {
                         Some(value) => values.push(value),
                         None if helper.sees_missing => values.push(Cow::Owned(Value::Null)),
                         // What is made of a missing value is missing too.
@@ -310,11 +314,15 @@ impl Expr {
                 }
                 let mut by_name = Vec::with_capacity(named.len());
                 for (name, expr) in named {
-                    by_name.push((*name, expr.required(scope, frame)?));
+                    by_name.push((*name, expr.required(scope, frame, steps)?));
                 }
-                (helper.run)(&values, &by_name)
-                    .map(|value| Some(Cow::Owned(value)))
-                    .map_err(|problem| RenderError::Helper { helper: helper.name, problem })
+                for value in values.iter().filter(|value| helper.reads_all || value.is_string()) {
+                    weigh(value, steps)?;
+                }
+                let made = (helper.run)(&values, &by_name)
+                    .map_err(|problem| RenderError::Helper { helper: helper.name, problem })?;
+                weigh(&made, steps)?;
+                Ok(Some(Cow::Owned(made)))
             }
         }
     }
@@ -323,8 +331,9 @@ impl Expr {
         &'f self,
         scope: &'f Scope<'_>,
         frame: Option<&'f Frame<'f>>,
+        steps: &mut usize,
     ) -> Result<Cow<'f, Value>, RenderError> {
-        self.evaluate(scope, frame)?.ok_or_else(|| RenderError::Missing { name: self.name() })
+        self.evaluate(scope, frame, steps)?.ok_or_else(|| RenderError::Missing { name: self.name() })
     }
 
     fn untrusted(&self) -> Option<&str> {
@@ -345,6 +354,30 @@ impl Expr {
                 params.first().map_or_else(|| helper.name.to_owned(), Self::name)
             }
         }
+    }
+}
+
+/// Takes the weight of a value for steps: what a helper does with a large one is as much work as a long loop.
+fn weigh(value: &Value, steps: &mut usize) -> Result<(), RenderError> {
+    let mut left = MAX_STEPS.saturating_sub(*steps) * WEIGHT_PER_STEP;
+    let before = left;
+    take_weight(value, &mut left).ok_or(RenderError::TooLarge)?;
+    *steps += (before - left) / WEIGHT_PER_STEP;
+    Ok(())
+}
+
+/// Takes the weight of a value off what is `left`; `None` when that is not enough.
+pub(crate) fn take_weight(value: &Value, left: &mut usize) -> Option<()> {
+    let own = match value {
+        Value::String(text) => text.len(),
+        Value::Object(entries) => entries.keys().map(String::len).sum(),
+        _ => 0,
+    };
+    *left = left.checked_sub(1 + own)?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| take_weight(item, left)),
+        Value::Object(entries) => entries.values().try_for_each(|value| take_weight(value, left)),
+        _ => Some(()),
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::call::{Context, Guard};
 use crate::diagnostic::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Sources};
+use crate::plan::json_template::JsonTemplate;
 
 struct World {
     sources: Sources,
@@ -57,7 +58,12 @@ impl World {
             vars: &self.vars,
         };
         let mut diagnostics = Diagnostics::default();
-        let compiler = Compiler { sources: &self.sources, files: &self.files, used: Default::default() };
+        let compiler = Compiler {
+            sources: &self.sources,
+            files: &self.files,
+            used: Default::default(),
+            included: Default::default(),
+        };
         let text = TemplateText { text, origin: Origin::File(file) };
         compiler.compile(text, &names, &mut diagnostics).ok_or_else(|| diagnostics.into_sorted())
     }
@@ -205,6 +211,72 @@ fn rendering_has_an_end() {
         now: "",
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
+}
+
+/// Renders with a reply whose list holds 1,000 items, beside a text of half a MiB.
+fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
+    let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
+    let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
+    let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
+    let response = Reading::new(200, serde_json::Map::new(), body, None);
+    let args = json!({});
+    let steps = [Brought { reading: Some(response), values: vec![] }];
+    run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })
+}
+
+#[test]
+fn what_helpers_read_and_make_counts_as_work() {
+    let mut world = World::new();
+    for (template, fits) in [
+        ("{{#each response.body.items}}{{lookup @root.response.body.names id}}{{/each}}", true),
+        (
+            "{{#each response.body.items}}{{#if (eq id (count @root.response.body.items))}}x{{/if}}{{/each}}",
+            true,
+        ),
+        ("{{#each response.body.items}}{{json this}}{{/each}}", true),
+        ("{{response.body.text}}", true),
+        ("{{response.body.text}}{{response.body.text}}", true),
+        ("{{response.body.text}}{{response.body.text}}.", false),
+        ("{{#each response.body.items}}{{truncate @root.response.body.text 1}}{{/each}}", false),
+        ("{{#each response.body.items}}{{count @root.response.body.text}}{{/each}}", false),
+        ("{{#each response.body.items}}{{#if (eq @root.response.body 1)}}{{/if}}{{/each}}", false),
+        ("{{#each response.body.items}}{{#unless (json @root.response.body)}}{{/unless}}{{/each}}", false),
+        ("{{#each response.body.items}}{{#if (default @root.response.body.text 1)}}{{/if}}{{/each}}", false),
+    ] {
+        let compiled = world.compile(template).unwrap();
+        let rendered = with_large_reply(|scope| compiled.text(scope));
+        match rendered {
+            Ok(_) => assert!(fits, "{template}"),
+            Err(error) => assert_eq!((error, fits), (RenderError::TooLarge, false), "{template}"),
+        }
+    }
+}
+
+#[test]
+fn a_tree_is_capped_as_a_whole() {
+    let mut world = World::new();
+    let text = JsonTemplate::Sole(world.compile("{{response.body.text}}").unwrap());
+    let mixed = JsonTemplate::Text(world.compile("a{{response.body.text}}").unwrap());
+    let tree = |items: &[&JsonTemplate]| {
+        let tree = JsonTemplate::List(items.iter().map(|&item| item.clone()).collect());
+        with_large_reply(|scope| tree.render(scope, Guard::default()))
+    };
+    assert!(tree(&[&text]).is_ok());
+    assert!(tree(&[&mixed]).is_ok());
+    assert_eq!(tree(&[&text, &text]), Err(RenderError::TooLarge));
+    assert_eq!(tree(&[&text, &mixed]), Err(RenderError::TooLarge));
+}
+
+#[test]
+fn partials_cannot_double_without_end() {
+    let mut world = World::new();
+    for level in 0..30 {
+        world.file(&format!("p{level}.hbs"), &format!("x{{{{> p{0}}}}}{{{{> p{0}}}}}", level + 1));
+    }
+    world.file("p30.hbs", "y");
+    let faults = world.compile("{{> p0}}").expect_err("too much");
+    assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), [Code::TemplateTooLarge]);
+    assert!(world.compile("{{> p22}}").is_ok());
 }
 
 #[test]
