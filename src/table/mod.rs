@@ -21,6 +21,9 @@ use reader::{FromNode, Key, Named, Said};
 /// The largest file that is read; a table or template beyond it is a mistake.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
+/// The most that the main file and those it includes may have together.
+const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
+
 /// The folder of template files, beside the main file.
 const TEMPLATES: &str = "templates";
 
@@ -96,6 +99,7 @@ pub(crate) fn read(
     };
     dependencies.files.insert(path.to_owned());
     let text = read_text(path).map_err(|source| Unreadable { path: path.to_owned(), source })?;
+    let mut bytes = text.len();
     let main = sources.add(path, text);
     let mut lost = Vec::new();
     let file = read_file(main, sources, &mut lost, diagnostics);
@@ -124,7 +128,12 @@ pub(crate) fn read(
                 if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
                     continue;
                 }
-                match read_text(&path) {
+                let text = read_text(&path).and_then(|text| {
+                    bytes += text.len();
+                    let most = format!("the files of a table may have {MAX_TABLE_BYTES} bytes together");
+                    if bytes > MAX_TABLE_BYTES { Err(io::Error::other(most)) } else { Ok(text) }
+                });
+                match text {
                     Ok(text) => included.push(sources.add(&path, text)),
                     Err(error) => diagnostics.push(
                         Diagnostic::new(
