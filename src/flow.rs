@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
 use crate::call::{Call, Outcome, Reply};
+use crate::plan::MAX_VISITS;
 use crate::plan::arguments::Validated;
 use crate::plan::replies::{PickError, Picked};
 use crate::plan::{Brought, Plan, Route, Scope};
@@ -170,7 +171,7 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
                 false => means.deadline,
             };
             async move {
-                if wanted && step.when.holds(&scope) {
+                if wanted && step.when.holds(&scope, &mut { MAX_VISITS }) {
                     Asked { step, route, scope, means: Means { deadline, ..means } }.send().await
                 } else {
                     (StepRecord { skipped: true, ..StepRecord::default() }, Brought::default())

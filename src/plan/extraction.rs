@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::jsonpath::JsonPath;
+use super::jsonpath::{JsonPath, MAX_VISITS};
 
 /// The most that all that is taken out of one reply may weigh, in values and pieces of text. Matches may stand inside of
 /// each other, and each is a copy.
@@ -40,8 +40,8 @@ impl Extraction {
 
     /// Takes the values out of a reply's body. What would be too much to copy is missing.
     pub fn extract(&self, body: &Value) -> Values {
-        let mut left = MAX_WEIGHT;
-        self.extracts.iter().map(|extract| extract.value(body, &mut left)).collect()
+        let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);
+        self.extracts.iter().map(|extract| extract.value(body, &mut left, &mut visits)).collect()
     }
 
     /// The first required name that has no value.
@@ -73,9 +73,9 @@ impl Extraction {
 
 impl Extract {
     /// The value, whose weight is taken off what is `left`.
-    fn value(&self, body: &Value, left: &mut usize) -> Option<Value> {
+    fn value(&self, body: &Value, left: &mut usize, visits: &mut usize) -> Option<Value> {
         if self.all {
-            let matches = self.path.all(body);
+            let matches = self.path.all(body, visits);
             matches.iter().try_for_each(|value| weigh(value, left))?;
             let matches: Vec<Value> = matches.into_iter().cloned().collect();
             return match &self.default {
@@ -83,7 +83,7 @@ impl Extract {
                 _ => Some(Value::Array(matches)),
             };
         }
-        match self.path.first(body) {
+        match self.path.first(body, visits) {
             None | Some(Value::Null) if self.default.is_some() => self.default.clone(),
             found => {
                 found.map_or(Some(()), |value| weigh(value, left))?;
@@ -132,7 +132,11 @@ mod tests {
             (extract("$.b[*]", true, None, false), Some(json!([]))),
             (extract("$.b[*]", true, Some(json!(["d"])), false), Some(json!(["d"]))),
         ] {
-            assert_eq!(extract.value(&body, &mut { MAX_WEIGHT }), expected, "{extract:?}");
+            assert_eq!(
+                extract.value(&body, &mut { MAX_WEIGHT }, &mut { MAX_VISITS }),
+                expected,
+                "{extract:?}"
+            );
         }
     }
 
@@ -141,7 +145,7 @@ mod tests {
         let inner = json!({"id": vec![0; 100_000]});
         let body = (0..120).fold(inner, |inner, _| json!({"id": inner}));
         let mut left = MAX_WEIGHT;
-        assert_eq!(extract("$..id", true, None, false).value(&body, &mut left), None);
+        assert_eq!(extract("$..id", true, None, false).value(&body, &mut left, &mut { MAX_VISITS }), None);
         let extracts = (0..50).map(|_| extract("$..id", false, None, false)).collect();
         let values = Extraction { names: vec!["id".to_owned(); 50], extracts }.extract(&body);
         assert_eq!(values.iter().flatten().count(), 39);

@@ -21,9 +21,9 @@ const MAX_BYTES: usize = 1024;
 /// The deepest nesting of brackets and parentheses.
 const MAX_DEPTH: usize = 16;
 
-/// The most values that a path looks at. One `..` looks at each value of a reply once; several may look at them more
-/// often than anybody can wait for.
-const MAX_VISITS: usize = 16_000_000;
+/// The most values that the paths of one extraction look at together, or those of the conditions of one choice. One
+/// `..` looks at each value of a reply once; several may look at them more often than anybody can wait for.
+pub(crate) const MAX_VISITS: usize = 16_000_000;
 
 /// A parsed JSONPath.
 #[derive(Debug, Clone)]
@@ -118,20 +118,24 @@ impl JsonPath {
         }))
     }
 
-    /// The first match.
-    pub(crate) fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    /// The first match. Looks at no more values than `visits`, from which they are taken; past that nothing is found.
+    pub(crate) fn first<'v>(&self, value: &'v Value, visits: &mut usize) -> Option<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step),
-            Path::Walk(_) => self.all(value).into_iter().next(),
+            Path::Walk(_) => self.all(value, visits).into_iter().next(),
         }
     }
 
-    /// Every match, in the order of the RFC.
-    pub(crate) fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+    /// Every match, in the order of the RFC, within `visits` as above.
+    pub(crate) fn all<'v>(&self, value: &'v Value, visits: &mut usize) -> Vec<&'v Value> {
         match &self.0 {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             Path::Walk(stages) => {
-                walk(stages, Seen { root: value, item: value }, &mut { MAX_VISITS }).unwrap_or_default()
+                let found = walk(stages, Seen { root: value, item: value }, visits);
+                found.unwrap_or_else(|| {
+                    *visits = 0;
+                    Vec::new()
+                })
             }
         }
     }
@@ -318,9 +322,9 @@ mod tests {
             ("$.orders[?@.id > 1 && !(@.id == 3)].id", json!([2])),
         ] {
             let path = JsonPath::parse(path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
-            let found: Vec<Value> = path.all(&value).into_iter().cloned().collect();
+            let found: Vec<Value> = path.all(&value, &mut { MAX_VISITS }).into_iter().cloned().collect();
             assert_eq!(Value::from(found.clone()), expected);
-            assert_eq!(path.first(&value), found.first());
+            assert_eq!(path.first(&value, &mut { MAX_VISITS }), found.first());
         }
     }
 
@@ -408,7 +412,7 @@ mod tests {
                 let query = parse_json_path(&path).unwrap();
                 let expected = jsonpath_rust::query::js_path_process(&query, &value).unwrap();
                 let expected: Vec<&Value> = expected.into_iter().map(|found| found.val()).collect();
-                assert_eq!(found.all(&value), expected, "{path}");
+                assert_eq!(found.all(&value, &mut { MAX_VISITS }), expected, "{path}");
             }
         }
         let items = json!([0, 1, 2, 3, 4]);
@@ -419,22 +423,26 @@ mod tests {
                 let expected =
                     jsonpath_rust::query::js_path_process(&parse_json_path(&path).unwrap(), &items);
                 let expected: Vec<&Value> = expected.unwrap().into_iter().map(|found| found.val()).collect();
-                assert_eq!(JsonPath::parse(&path).unwrap().all(&items), expected, "{path}");
+                assert_eq!(
+                    JsonPath::parse(&path).unwrap().all(&items, &mut { MAX_VISITS }),
+                    expected,
+                    "{path}"
+                );
             }
         }
         let far = JsonPath::parse("$[-9007199254740991:9007199254740991:9007199254740991]").unwrap();
-        assert_eq!(far.all(&items), [&json!(0)]);
+        assert_eq!(far.all(&items, &mut { MAX_VISITS }), [&json!(0)]);
     }
 
     #[test]
     fn numbers_are_equal_when_they_are_the_same_number() {
         let value = json!([{"id": 9007199254740993_u64}, {"id": 9007199254740992_u64}, {"id": 0.1}]);
         let path = |filter: &str| JsonPath::parse(&format!("$[?@.id {filter}].id")).unwrap();
-        assert_eq!(path("== 9007199254740991").all(&value).len(), 0);
-        assert_eq!(path("> 9007199254740990").all(&value).len(), 2);
-        assert_eq!(path("== 0.1").all(&value).len(), 1);
-        assert_eq!(path("== 0.1000000000000000001").all(&value).len(), 1);
-        assert_eq!(path("== 0.10000000000000002").all(&value).len(), 0);
+        assert_eq!(path("== 9007199254740991").all(&value, &mut { MAX_VISITS }).len(), 0);
+        assert_eq!(path("> 9007199254740990").all(&value, &mut { MAX_VISITS }).len(), 2);
+        assert_eq!(path("== 0.1").all(&value, &mut { MAX_VISITS }).len(), 1);
+        assert_eq!(path("== 0.1000000000000000001").all(&value, &mut { MAX_VISITS }).len(), 1);
+        assert_eq!(path("== 0.10000000000000002").all(&value, &mut { MAX_VISITS }).len(), 0);
     }
 
     #[test]
@@ -442,9 +450,9 @@ mod tests {
         let texts =
             |count: usize, length: usize| Value::from(vec![json!({"s": "ab".repeat(length / 2)}); count]);
         let ordinary = JsonPath::parse("$[?search(@.s, 'b.*a')]").unwrap();
-        assert_eq!(ordinary.all(&texts(20_000, 100)).len(), 20_000);
+        assert_eq!(ordinary.all(&texts(20_000, 100), &mut { MAX_VISITS }).len(), 20_000);
         let dear = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
-        assert!(dear.all(&texts(1000, 2000)).is_empty());
+        assert!(dear.all(&texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
         assert!(
             JsonPath::parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]")
                 .unwrap_err()
@@ -469,7 +477,12 @@ mod tests {
                 json!([[{"x": 1, "y": 2}, {"x": 3, "y": 4}], {"x": 1, "y": 2}, {"x": 3, "y": 4}, 1, 2, 3, 4]),
             ),
         ] {
-            let found: Vec<Value> = JsonPath::parse(path).unwrap().all(&value).into_iter().cloned().collect();
+            let found: Vec<Value> = JsonPath::parse(path)
+                .unwrap()
+                .all(&value, &mut { MAX_VISITS })
+                .into_iter()
+                .cloned()
+                .collect();
             assert_eq!(Value::from(found), expected, "{path}");
         }
     }
@@ -478,11 +491,11 @@ mod tests {
     fn a_reply_cannot_make_a_path_cost_more_than_it_weighs() {
         // Paths written out would take 2 GB here.
         let value = json!({"k".repeat(100_000): vec![json!({"id": 1}); 20_000]});
-        assert_eq!(JsonPath::parse("$..id").unwrap().all(&value).len(), 20_000);
-        assert_eq!(JsonPath::parse("$.*[?@.id].id").unwrap().all(&value).len(), 20_000);
+        assert_eq!(JsonPath::parse("$..id").unwrap().all(&value, &mut { MAX_VISITS }).len(), 20_000);
+        assert_eq!(JsonPath::parse("$.*[?@.id].id").unwrap().all(&value, &mut { MAX_VISITS }).len(), 20_000);
         let deep = (0..120).fold(json!(1), |inner, _| json!({"a": inner}));
-        assert_eq!(JsonPath::parse("$..a").unwrap().all(&deep).len(), 120);
-        assert!(JsonPath::parse("$..a..a..a..a..a..a").unwrap().all(&deep).is_empty());
+        assert_eq!(JsonPath::parse("$..a").unwrap().all(&deep, &mut { MAX_VISITS }).len(), 120);
+        assert!(JsonPath::parse("$..a..a..a..a..a..a").unwrap().all(&deep, &mut { MAX_VISITS }).is_empty());
     }
 
     #[test]

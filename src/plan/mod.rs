@@ -32,6 +32,7 @@ use crate::secret::Masks;
 use crate::upstream::Target;
 use crate::upstream::delivery::Delivery;
 
+pub(crate) use jsonpath::MAX_VISITS;
 use network::Network;
 pub use route::Route;
 use template::TextSink;

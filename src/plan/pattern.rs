@@ -21,7 +21,10 @@ const MAX_DEPTH: u32 = 32;
 pub(crate) const MAX_COMPILED: usize = 4 * 1024 * 1024;
 
 /// The most that one look into a text may cost, in bytes of text times places: some 50 ms at the worst.
-pub(crate) const MAX_COST: usize = 5_000_000;
+const MAX_COST: usize = 5_000_000;
+
+/// How many bytes of text times places cost as much as a visit of a JSONPath to a value.
+const COST_PER_VISIT: usize = 4;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
@@ -70,14 +73,15 @@ impl Pattern {
         compiled.map(|regex| Self { regex, places }).map_err(|_| BadPattern::TooLarge)
     }
 
-    /// What a look into `text` may cost, in its bytes times the pattern's places.
-    pub(crate) fn cost(&self, text: &str) -> usize {
-        text.len().saturating_mul(self.places)
-    }
-
-    /// Whether it is found in `text`; never in one that is too long to look into.
-    pub(crate) fn is_found_in(&self, text: &str) -> bool {
-        self.cost(text) <= MAX_COST && self.regex.is_match(text)
+    /// Whether it is found in `text`; never in one that is too long to look into. What that costs is taken from
+    /// `visits`; `None` when they are used up.
+    pub(crate) fn is_found_in(&self, text: &str, visits: &mut usize) -> Option<bool> {
+        let cost = text.len().saturating_mul(self.places);
+        if cost > MAX_COST {
+            return Some(false);
+        }
+        *visits = visits.checked_sub(cost / COST_PER_VISIT)?;
+        Some(self.regex.is_match(text))
     }
 }
 
@@ -131,7 +135,11 @@ mod tests {
             ("^.{1,500}$", "x", true),
             ("", "x", true),
         ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().is_found_in(text), found, "{pattern}");
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().is_found_in(text, &mut 10_000),
+                Some(found),
+                "{pattern}"
+            );
         }
     }
 
@@ -151,7 +159,8 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_is_not_looked_into() {
         let pattern = Pattern::parse("[ab]*a[ab]{900}c?").unwrap();
-        assert!(pattern.is_found_in(&"a".repeat(5_000)));
-        assert!(!pattern.is_found_in(&"a".repeat(6_000)));
+        assert_eq!(pattern.is_found_in(&"a".repeat(5_000), &mut 2_000_000), Some(true));
+        assert_eq!(pattern.is_found_in(&"a".repeat(6_000), &mut 2_000_000), Some(false));
+        assert_eq!(pattern.is_found_in(&"a".repeat(5_000), &mut 1_000_000), None);
     }
 }

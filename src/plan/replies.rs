@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Guard, Reply};
 
 use super::json_template::JsonTemplate;
-use super::jsonpath::JsonPath;
+use super::jsonpath::{JsonPath, MAX_VISITS};
 use super::pattern::Pattern;
 use super::template::{JsonSink, RenderError, Scope, Template, TextSink, equal};
 
@@ -101,10 +101,10 @@ impl Replies {
         platform: &str,
         guard: Guard,
     ) -> Result<Picked, PickError> {
-        let mut some = false;
+        let (mut some, mut visits) = (false, MAX_VISITS);
         for (index, case) in self.cases.iter().enumerate().filter(|(_, case)| case.when.failure.is_empty()) {
             some = true;
-            if case.when.holds(scope) {
+            if case.when.holds(scope, &mut visits) {
                 return case
                     .render(index, scope, platform, guard)
                     .map(|reply| Picked { case: Some(index), reply });
@@ -128,8 +128,9 @@ impl Replies {
         platform: &str,
         guard: Guard,
     ) -> Result<Option<Picked>, PickError> {
+        let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
-            if case.when.failure.contains(&kind) && case.when.holds(scope) {
+            if case.when.failure.contains(&kind) && case.when.holds(scope, &mut visits) {
                 let reply = case.render(index, scope, platform, guard)?;
                 return Ok(Some(Picked { case: Some(index), reply }));
             }
@@ -146,16 +147,19 @@ impl StatusRange {
 
 impl When {
     /// Whether all conditions hold. The kinds of failure are the caller's to look at.
-    pub(crate) fn holds(&self, scope: &Scope<'_>) -> bool {
+    /// What paths and patterns look at is taken from `visits`; past that they find nothing.
+    pub(crate) fn holds(&self, scope: &Scope<'_>, visits: &mut usize) -> bool {
         let reply = scope.response();
         let status = || {
             let status = reply.map(|reply| reply.status());
             status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))
         };
-        let finds = |path: &JsonPath| reply.is_some_and(|reply| path.first(reply.body()).is_some());
+        let finds = |path: &JsonPath, visits: &mut usize| {
+            reply.is_some_and(|reply| path.first(reply.body(), visits).is_some())
+        };
         (self.status.is_empty() || status())
-            && self.found.as_ref().is_none_or(finds)
-            && self.missing.as_ref().is_none_or(|path| !finds(path))
+            && self.found.as_ref().is_none_or(|path| finds(path, visits))
+            && self.missing.as_ref().is_none_or(|path| !finds(path, visits))
             && self.equals.iter().all(|(name, values)| {
                 let value = name.evaluate(scope).ok().flatten();
                 value.is_some_and(|value| values.iter().any(|wanted| equal(&value, wanted)))
@@ -163,7 +167,8 @@ impl When {
             && self.matches.iter().all(|(name, pattern)| {
                 let value = name.evaluate(scope).ok().flatten();
                 value.is_some_and(|value| {
-                    !value.is_null() && pattern.is_found_in(&super::template::as_text(&value))
+                    !value.is_null()
+                        && pattern.is_found_in(&super::template::as_text(&value), visits) == Some(true)
                 })
             })
     }

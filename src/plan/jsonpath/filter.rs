@@ -18,9 +18,6 @@ use crate::plan::template::equal;
 
 use super::{BadPath, Stage, Step, step, walk};
 
-/// How many bytes of text times places of a pattern are one visit.
-const COST_PER_VISIT: usize = 4;
-
 /// A condition on one value.
 #[derive(Debug, Clone)]
 pub(super) enum Condition {
@@ -154,8 +151,7 @@ impl Condition {
             Self::Matches(text, pattern) => {
                 let text = text.value(seen, visits)?;
                 let Some(text) = text.as_deref().and_then(Value::as_str) else { return Some(false) };
-                *visits = visits.checked_sub(pattern.cost(text) / COST_PER_VISIT)?;
-                Some(pattern.is_found_in(text))
+                pattern.is_found_in(text, visits)
             }
             Self::Compares(left, relation, right) => {
                 let (left, right) = (left.value(seen, visits)?, right.value(seen, visits)?);
