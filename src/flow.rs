@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::call::{Call, Outcome, Reply};
 use crate::plan::MAX_VISITS;
@@ -29,6 +30,9 @@ pub use step::StepRecord;
 
 use failure::Said;
 use step::Asked;
+
+/// A reply of more bytes than this may take some milliseconds of a thread, or many if it is made to.
+const LARGE_REPLY: usize = 256 * 1024;
 
 /// What every step of one call saw. The log line and `call --explain` print this and nothing else.
 #[derive(Debug)]
@@ -142,7 +146,15 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
     drop(place);
     let scope = record.scope(means.now);
     let extracted = || route.extracted(&record.brought);
-    Ok(route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard())?)
+    let pick = || route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard());
+    Ok(beside_others(record.steps.iter().map(|step| step.reply_bytes).sum(), pick)?)
+}
+
+/// Does work over a reply, or several, of so many bytes. What takes long leaves its thread to the other calls.
+fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let threads =
+        || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes > LARGE_REPLY && threads() { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Tells the platform what it is to know at once. What cannot be rendered is left out; the call goes on.

@@ -56,7 +56,7 @@ pub(super) async fn ask(
     let (used, stale) = match asked.means.cache.find(key(&request, asked), Instant::now()) {
         Found::Kept(known) => {
             went.cache = Some(CacheUse::Fresh);
-            (take(asked, &known, brought), None)
+            (take(asked, &known, went, brought), None)
         }
         Found::UnderWay(waiting) => {
             let stale = waiting.stale.clone();
@@ -68,12 +68,12 @@ pub(super) async fn ask(
                 // Whoever was asking gave up, or ran out of time, which says nothing about a call that has some left.
                 _ => asked.deliver(request, went).await,
             };
-            (take(asked, &ended, brought), stale)
+            (take(asked, &ended, went, brought), stale)
         }
         Found::Mine(claim) => {
             let stale = claim.stale.clone();
             let ended = asked.deliver(request, went).await;
-            let used = take(asked, &ended, brought);
+            let used = take(asked, &ended, went, brought);
             match &ended {
                 Ok(response) if used.is_ok() && response.status.is_success() => {
                     let (bytes, owner) = (size(response), asked.route.fingerprint);
@@ -88,7 +88,7 @@ pub(super) async fn ask(
     match (used, stale) {
         (Err(_), Some(stale)) => {
             went.cache = Some(CacheUse::Stale);
-            take(asked, &stale, brought)
+            take(asked, &stale, went, brought)
         }
         (used, _) => used,
     }
@@ -97,10 +97,11 @@ pub(super) async fn ask(
 fn take(
     asked: Asked<'_>,
     ended: &Result<Response, DeliveryError>,
+    went: &mut StepRecord,
     brought: &mut Brought,
 ) -> Result<(), CallError> {
     match ended {
-        Ok(response) => asked.take(response, brought),
+        Ok(response) => asked.take(response, went, brought),
         Err(error) => Err(error.clone().into()),
     }
 }

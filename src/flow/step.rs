@@ -12,7 +12,7 @@ use crate::upstream::delivery::{DeliveryError, Trace, Way};
 use crate::upstream::{Request, Response, TransportError};
 
 use super::failure::{CallError, Said};
-use super::{CacheUse, Means, Overdue, admit, cache};
+use super::{CacheUse, Means, Overdue, admit, beside_others, cache};
 
 /// How one step went.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct StepRecord {
     pub skipped: bool,
     /// Whether its reply came out of the cache.
     pub cache: Option<CacheUse>,
+    /// How many bytes the body of its reply has.
+    pub reply_bytes: usize,
     /// Whether it may have changed something at the upstream.
     pub may_have_written: bool,
     /// Whether it was still under way when its call had to be answered.
@@ -61,7 +63,7 @@ impl Asked<'_> {
             Some(policy) => cache::ask(self, policy, request, went, brought).await,
             None => {
                 let response = self.deliver(request, went).await?;
-                self.take(&response, brought)
+                self.take(&response, went, brought)
             }
         }
     }
@@ -114,9 +116,17 @@ impl Asked<'_> {
     }
 
     /// Reads a response and takes the values out of it.
-    pub(super) fn take(self, response: &Response, brought: &mut Brought) -> Result<(), CallError> {
-        let reading = brought.reading.insert(self.step.read(response));
-        brought.values = self.step.extract(reading, &self.route.replies)?;
-        Ok(())
+    pub(super) fn take(
+        self,
+        response: &Response,
+        went: &mut StepRecord,
+        brought: &mut Brought,
+    ) -> Result<(), CallError> {
+        went.reply_bytes = response.body.len();
+        beside_others(went.reply_bytes, || {
+            let reading = brought.reading.insert(self.step.read(response));
+            brought.values = self.step.extract(reading, &self.route.replies)?;
+            Ok(())
+        })
     }
 }
