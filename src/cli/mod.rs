@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod declare;
 mod explain;
+mod log;
 mod serve;
 
 use std::io::{ErrorKind, Write as _};

@@ -9,9 +9,6 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::diagnostic;
 use crate::flow::{self, Cache};
@@ -22,24 +19,25 @@ use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
 use crate::{demo, load::Loaded};
 
-use super::report;
+use super::log::{self, Log};
 
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
-    start_log();
+    let log = log::start().context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(path, demo));
+    let code = runtime.block_on(serve(path, demo, &log));
     // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
     runtime.shutdown_background();
+    log.flush();
     code
 }
 
-async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
+async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
     let origin = Origin { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            report(&super::check::unreadable(&origin.path, &error.source));
+            log.print(&super::check::unreadable(&origin.path, &error.source));
             return Ok(ExitCode::from(2));
         }
     };
@@ -49,7 +47,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
         let routes = plan.as_ref().map(|plan| plan.routes.len());
-        report(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+        log.print(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
     }
     let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
 
@@ -127,20 +125,4 @@ pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
     });
     tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
     Ok(url::Url::parse(&format!("http://{address}"))?)
-}
-
-/// Logs to standard error: this crate from `info`, or what `RUST_LOG` says.
-fn start_log() {
-    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| {
-        // The watcher's library reports folders that come and go, which is our daily bread.
-        Targets::new()
-            .with_default(tracing::Level::WARN)
-            .with_target("jackfield", tracing::Level::INFO)
-            .with_target("notify", tracing::Level::ERROR)
-    });
-    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }
