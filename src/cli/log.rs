@@ -34,7 +34,7 @@ pub(super) struct Log {
     /// Told when lines come, and when the last of them is written.
     changed: Condvar,
     /// How many lines were never written.
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +87,11 @@ impl Log {
         let taken = Arc::clone(&log);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || taken.write_all(out))?;
         Ok(log)
+    }
+
+    /// How many lines were never written, as it counts on.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
     }
 
     /// A text for a person, in its turn among the lines.
@@ -251,7 +256,7 @@ mod tests {
         }
         log.flush();
         assert_eq!(disk.text(), "first\nsecond");
-        assert_eq!(log.lost.load(Ordering::Relaxed), 2);
+        assert_eq!(log.lost().load(Ordering::Relaxed), 2);
         disk.make_room(1000);
         log.print("fourth");
         log.print("fifth");
@@ -313,7 +318,7 @@ mod tests {
             log.print(&line);
         }
         // One may be on its way, and seven wait.
-        let lost = log.lost.load(Ordering::Relaxed);
+        let lost = log.lost().load(Ordering::Relaxed);
         assert!((12..=13).contains(&lost), "{lost}");
         for _ in 0..(20 - lost) {
             read.send(()).unwrap();

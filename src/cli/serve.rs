@@ -14,7 +14,7 @@ use crate::diagnostic;
 use crate::flow::{self, Cache};
 use crate::live::Live;
 use crate::reload::{Origin, Reloader};
-use crate::server;
+use crate::server::{self, Doors, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
 use crate::{demo, load::Loaded};
@@ -53,18 +53,27 @@ async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode>
 
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
-    let listener = bind(plan.server.listen, "server.listen").await?;
+    let process = Process { descriptors: descriptor_limit(), lost_lines: log.lost() };
+    let platforms = bind(plan.server.listen, "server.listen").await?;
     let admin = match plan.server.admin {
         Some(address) => Some(bind(address, "server.admin").await?),
         None => None,
     };
-    let listen = listener.local_addr()?;
-    let admin_address = match &admin {
+    let doors = Doors { platforms, admin };
+    let listen = doors.platforms.local_addr()?;
+    let admin_address = match &doors.admin {
         Some(listener) => listener.local_addr()?.to_string(),
         None => "off".to_owned(),
     };
     let (revision, routes) = (plan.revision.clone(), plan.routes.len());
     let tls = plan.server.tls.is_some();
+    let most = descriptors::most_connections(process.descriptors);
+    if plan.server.max_connections > most {
+        let limit = process.descriptors;
+        tracing::warn!(
+            "no more than {most} connections are accepted, since the limit of file descriptors is {limit} (`ulimit -Hn`)"
+        );
+    }
     let live = Arc::new(Live::new(plan));
     let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
@@ -91,7 +100,7 @@ async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode>
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(listener, admin, live, transport, cache, shutdown) => tracing::info!("closed"),
+        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("closed"),
         () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
     }
     Ok(ExitCode::SUCCESS)
@@ -109,6 +118,14 @@ fn told_to_close() -> anyhow::Result<mpsc::Receiver<()>> {
         });
     }
     Ok(told)
+}
+
+/// The limit of file descriptors, raised as far as it goes. Where it cannot be known, none is counted with.
+fn descriptor_limit() -> u64 {
+    descriptors::raise_limit().unwrap_or_else(|error| {
+        tracing::warn!("the limit of file descriptors cannot be raised: {error}");
+        u64::MAX
+    })
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

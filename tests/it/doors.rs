@@ -496,6 +496,8 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         "too_large": 0,
         "body_timeout": 0,
         "body_lost": 0,
+        "busy_calls": 0,
+        "busy_connections": 0,
     });
     assert_eq!(counted, expected);
     for secret in ["with colon", "t-new", "t-old"] {
