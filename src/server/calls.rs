@@ -26,6 +26,7 @@ use crate::platform::{Decoded, Inbound};
 use super::App;
 use super::answering::{Task, Tell, shown_name, stream};
 use super::client::{Peer, client};
+use super::origin::is_foreign;
 use super::refusal::{Refusal, response};
 
 /// How long a body may take to arrive.
@@ -82,6 +83,9 @@ async fn turn(
     let served = plan.served(name).ok_or(Refusal::NotServed)?;
     if !served.platform.any_method() && request.method() != Method::POST {
         return Err(Refusal::WrongMethod);
+    }
+    if served.auth.is_none() && is_foreign(request.headers()) {
+        return Err(Refusal::CrossSite);
     }
     let received_at = seconds(SystemTime::now());
     let (head, body) = request.into_parts();

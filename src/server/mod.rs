@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod connections;
 pub mod descriptors;
+mod origin;
 mod refusal;
 mod room;
 

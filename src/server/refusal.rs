@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     WrongMethod,
     #[error("failed login: {bad}")]
     BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
+    #[error("a web page of another site made the browser call, and the platform has no `auth`")]
+    CrossSite,
     #[error("the body has more than the {0} bytes of `server.max_body`")]
     TooLarge(usize),
     #[error("the body did not arrive in time")]
@@ -33,6 +35,7 @@ impl IntoResponse for Refusal {
             Self::NotServed => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadLogin { .. } => StatusCode::UNAUTHORIZED,
+            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLost => StatusCode::BAD_REQUEST,
@@ -41,6 +44,7 @@ impl IntoResponse for Refusal {
             // A caller is told what it did, not how the table is written or what would have let it in.
             Self::NotServed => "nothing is served here".to_owned(),
             Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
+            Self::CrossSite => "web pages of other sites may not call this door".to_owned(),
             Self::TooLarge(most) => format!("a body may have {most} bytes"),
             other => other.to_string(),
         };
@@ -68,6 +72,7 @@ pub(super) struct TurnedAway {
     not_served: AtomicU64,
     wrong_method: AtomicU64,
     failed_login: AtomicU64,
+    cross_site: AtomicU64,
     too_large: AtomicU64,
     body_timeout: AtomicU64,
     body_lost: AtomicU64,
@@ -79,6 +84,7 @@ impl TurnedAway {
             Refusal::NotServed => &self.not_served,
             Refusal::WrongMethod => &self.wrong_method,
             Refusal::BadLogin { .. } => &self.failed_login,
+            Refusal::CrossSite => &self.cross_site,
             Refusal::TooLarge(_) => &self.too_large,
             Refusal::BodyTimeout => &self.body_timeout,
             Refusal::BodyLost => &self.body_lost,
@@ -93,6 +99,7 @@ impl TurnedAway {
             "not_served": count(&self.not_served),
             "wrong_method": count(&self.wrong_method),
             "failed_login": count(&self.failed_login),
+            "cross_site": count(&self.cross_site),
             "too_large": count(&self.too_large),
             "body_timeout": count(&self.body_timeout),
             "body_lost": count(&self.body_lost),

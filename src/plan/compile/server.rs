@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use http::HeaderName;
-use url::{Host, Url};
+use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
+use crate::plan::network::is_loopback;
 use crate::plan::{Served, Server, Watch, budget};
 use crate::platform::auth::{Auth, Holds, SCHEMES, SchemeValues};
 use crate::platform::{self, PLATFORMS, Platform, Settings};
@@ -255,12 +256,6 @@ impl Context<'_> {
         let url = public_url
             .filter(|text| !text.value.contains("${"))
             .and_then(|text| Url::parse(&text.value).ok());
-        let is_local = |url: &Url| match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
-        };
         if address.is_some_and(is_outside) {
             Some((listen.map(|text| text.span), OPEN))
         } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
@@ -268,7 +263,7 @@ impl Context<'_> {
                 listen.map(|text| text.span),
                 "takes effect at the next start only; the door that is open now can be reached from outside",
             ))
-        } else if url.is_some_and(|url| url.has_host() && !is_local(&url)) {
+        } else if url.is_some_and(|url| url.has_host() && !is_loopback(&url)) {
             Some((public_url.map(|text| text.span), OPEN))
         } else {
             None
