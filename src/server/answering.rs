@@ -320,16 +320,16 @@ pub(super) fn shown_name(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::call::{FailureKind, Guard};
     use crate::platform::{BadRequest, Decoded, Functions, Inbound, Settings};
     use std::sync::Mutex;
     use std::time::Duration;
 
-    /// A platform that panics in the middle of a call.
+    /// A platform that panics, over a request and in the middle of a call.
     #[derive(Debug)]
-    struct Panicking;
+    pub(in crate::server) struct Panicking;
 
     impl Platform for Panicking {
         fn name(&self) -> &'static str {
@@ -341,15 +341,15 @@ mod tests {
         }
 
         fn decode(&self, _: &Inbound, _: &Settings, _: &dyn Functions) -> Result<Decoded, BadRequest> {
-            unimplemented!()
+            panic!("on purpose")
         }
 
         fn refuse(&self, _: &BadRequest) -> Answer {
-            unimplemented!()
+            panic!("on purpose")
         }
 
         fn sample(&self, _: &str, _: &Value) -> Inbound {
-            unimplemented!()
+            panic!("on purpose")
         }
     }
 

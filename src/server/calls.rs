@@ -1,6 +1,7 @@
 //! The platforms' door: login, read, decode, and encode what the calls came to.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
@@ -60,7 +62,9 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
     let plan = app.live.plan();
     let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
     let turned_away = Arc::clone(&app.turned_away);
-    match turn(app, plan, client, &name, function, request).await {
+    // A panic over one request would else leave its connection without an answer; calls have tasks of their own.
+    let turned = AssertUnwindSafe(turn(app, plan, client, &name, function, request)).catch_unwind().await;
+    match turned.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
             turned_away.count(&refusal);
@@ -201,6 +205,7 @@ fn seconds(time: SystemTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answering::tests::Panicking;
     use super::*;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
@@ -226,5 +231,18 @@ mod tests {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
         assert_eq!(app.turned_away.to_json()["body_timeout"], 1);
+    }
+    #[tokio::test]
+    async fn a_panic_over_a_request_is_answered() {
+        let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
+            plan.platforms[0].platform = &Panicking;
+        });
+        let mut request = Request::post("/http/say").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Peer(([127, 0, 0, 1], 1).into()));
+        let Ok(answer) = router(app.clone()).call(request).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"error\":\"a fault of the proxy itself\"}");
+        assert_eq!(app.turned_away.to_json()["fault"], 1);
     }
 }

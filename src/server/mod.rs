@@ -177,6 +177,11 @@ pub async fn serve(
 impl App {
     /// What a door over this table needs.
     fn over(table: &str) -> Self {
+        Self::over_changed(table, |_| {})
+    }
+
+    /// The same, over a plan that no table says.
+    fn over_changed(table: &str, change: impl FnOnce(&mut Plan)) -> Self {
         use crate::flow;
         use crate::load::{load, process_environment};
         use std::sync::atomic::{AtomicUsize, Ordering};
@@ -187,7 +192,8 @@ impl App {
         std::fs::write(&path, table).unwrap();
         let loaded = load(&path, &process_environment()).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        let mut plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        change(&mut plan);
         let process = Process { descriptors: u64::MAX, lost_lines: Arc::default() };
         let transport = Arc::new(HttpTransport::new().unwrap());
         let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));

@@ -1,4 +1,4 @@
-//! Why a request is turned away before any platform looks at it: what the caller is told, and how often it happened.
+//! Why a request is turned away before a platform has made calls of it: what the caller is told, and how often it happened.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::platform::Answer;
 use crate::platform::auth::BadLogin;
 
-/// Why a request was turned away before any platform looked at it. `Display` is for the log.
+/// Why a request was turned away. `Display` is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the table serves no platform at this path")]
@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     BodyTimeout,
     #[error("the body did not arrive whole")]
     BodyLost,
+    #[error("a fault of the proxy itself")]
+    Fault,
 }
 
 impl IntoResponse for Refusal {
@@ -39,6 +41,7 @@ impl IntoResponse for Refusal {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLost => StatusCode::BAD_REQUEST,
+            Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let text = match &self {
             // A caller is told what it did, not how the table is written or what would have let it in.
@@ -57,7 +60,7 @@ impl IntoResponse for Refusal {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
             // What was not read of the body stands between this request and the next one.
-            Self::TooLarge(_) | Self::BodyTimeout => {
+            Self::TooLarge(_) | Self::BodyTimeout | Self::Fault => {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -76,6 +79,7 @@ pub(super) struct TurnedAway {
     too_large: AtomicU64,
     body_timeout: AtomicU64,
     body_lost: AtomicU64,
+    fault: AtomicU64,
 }
 
 impl TurnedAway {
@@ -88,6 +92,7 @@ impl TurnedAway {
             Refusal::TooLarge(_) => &self.too_large,
             Refusal::BodyTimeout => &self.body_timeout,
             Refusal::BodyLost => &self.body_lost,
+            Refusal::Fault => &self.fault,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -103,6 +108,7 @@ impl TurnedAway {
             "too_large": count(&self.too_large),
             "body_timeout": count(&self.body_timeout),
             "body_lost": count(&self.body_lost),
+            "fault": count(&self.fault),
         })
     }
 }

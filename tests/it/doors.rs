@@ -548,6 +548,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         "too_large": 0,
         "body_timeout": 0,
         "body_lost": 0,
+        "fault": 0,
         "busy_calls": 0,
         "busy_connections": 0,
     });
