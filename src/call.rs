@@ -124,7 +124,8 @@ pub enum FailureKind {
     Unreachable,
     /// The upstream answered, but not with something that the route can use.
     BadResponse,
-    /// The request was not sent: it would have left its place, or a value does not fit where it stands.
+    /// The request was not sent: it would have left its place, a value does not fit where it stands, or there was no
+    /// room for the call.
     Refused,
     /// A bad or missing argument.
     InvalidArgs,

@@ -117,17 +117,17 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
         }
         Err(error) => record.fail(error, route, means),
     }
-    let own = std::mem::take(&mut record.outcome.reply.own);
-    record.outcome.reply.own = admit(means.platform, own, &mut record.dropped);
+    record.admit_own(means.platform);
     record.time = started.elapsed();
     record
 }
 
-/// The record of a call that is made again while it is still under way, and has no more time.
-pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
+/// The record of a call that is not answered by its steps, for a reason that lies outside of it.
+pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>, error: CallError) -> Record {
     let mut record = Record::new(call);
     record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
-    record.fail(CallError::StillUnderWay, route, means);
+    record.fail(error, route, means);
+    record.admit_own(means.platform);
     record
 }
 
@@ -256,6 +256,11 @@ impl Record {
         self.error = Some(error);
     }
 
+    fn admit_own(&mut self, platform: &dyn Platform) {
+        let own = std::mem::take(&mut self.outcome.reply.own);
+        self.outcome.reply.own = admit(platform, own, &mut self.dropped);
+    }
+
     /// Whether some request was rendered whole, whether or not it arrived.
     pub fn was_rendered(&self) -> bool {
         self.steps.iter().any(|step| step.trace.request.is_some())
@@ -301,11 +306,11 @@ impl Record {
         self.steps.iter().any(|step| step.overdue)
     }
 
-    /// The record of a call that ended in a fault of our own.
-    pub fn panicked(call: Call) -> Self {
+    /// The record of a call that ended in a fault of our own after `time`.
+    pub fn panicked(call: Call, time: Duration) -> Self {
         let error = CallError::Panicked;
         let outcome = Outcome { reply: Reply::text(error.spoken()), failure: Some(error.kind()) };
-        Self { error: Some(error), outcome, ..Self::new(call) }
+        Self { error: Some(error), outcome, time, ..Self::new(call) }
     }
 
     fn scope<'a>(&'a self, now: &'a str) -> Scope<'a> {

@@ -92,7 +92,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         }
         Decoded::Denied(bad) => bail!("the sample request was refused: {bad}"),
         Decoded::Answer(answer) => {
-            print(&pretty(&answer.body));
+            print(&pretty(&answer.body))?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -128,7 +128,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         flow::answer(call, route, means).await
     };
     if command.explain || command.dry_run {
-        print(&explain(&record, &plan, platform, command.dry_run));
+        print(&explain(&record, &plan, platform, command.dry_run))?;
     }
     if command.dry_run && record.was_rendered() {
         return Ok(ExitCode::SUCCESS);
@@ -146,9 +146,9 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     };
     if command.explain {
         // Part of the record as it is shown here, so what must not be shown is hidden in it too.
-        print(&format!("\nanswer\n{}", hidden(&shown, &record, &plan, platform)));
+        print(&format!("\nanswer\n{}", hidden(&shown, &record, &plan, platform)))?;
     } else {
-        print(&shown);
+        print(&shown)?;
     }
     if record.was_overdue() {
         report(

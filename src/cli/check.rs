@@ -40,7 +40,7 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
                 Format::Human => report(&unreadable(path, &error.source)),
                 Format::Json => {
                     let diagnostics = [JsonDiagnostic::unreadable(&error.path, &error.source)];
-                    print(&format!("{:#}", json!({"diagnostics": diagnostics})));
+                    print(&format!("{:#}", json!({"diagnostics": diagnostics})))?;
                 }
             }
             return Ok(ExitCode::from(2));
@@ -48,7 +48,7 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
     };
     match command.format {
         Format::Json => {
-            print(&format!("{:#}", json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)})));
+            print(&format!("{:#}", json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)})))?;
         }
         Format::Human => {
             let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -56,7 +56,7 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
             print(&format!(
                 "{text}{}",
                 summary(path, &diagnostics, plan.as_ref().map(|plan| plan.routes.len()))
-            ));
+            ))?;
         }
     }
     Ok(if plan.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

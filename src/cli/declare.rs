@@ -60,7 +60,7 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
             format!("{} takes no declaration; `declare {OPENAI}` prints a plain list", platform.name())
         })?
     };
-    print(&format!("{declaration:#}"));
+    print(&format!("{declaration:#}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

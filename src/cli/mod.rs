@@ -4,12 +4,14 @@ mod call;
 mod check;
 mod declare;
 mod explain;
+mod log;
 mod serve;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// Answers the function calls of voice-AI agents by ordinary HTTP APIs, as one TOML table says.
@@ -75,11 +77,10 @@ fn report(text: &str) {
 }
 
 /// What a command is for, on standard output.
-fn print(text: &str) {
-    // Whoever reads may have read enough, as `head` does.
-    if let Err(error) = writeln!(std::io::stdout(), "{text}")
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        report(&format!("error: cannot write the output: {error}"));
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever reads may have read enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the output"),
     }
 }

@@ -9,37 +9,35 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::diagnostic;
 use crate::flow::{self, Cache};
 use crate::live::Live;
 use crate::reload::{Origin, Reloader};
-use crate::server;
+use crate::server::{self, Doors, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
 use crate::{demo, load::Loaded};
 
-use super::report;
+use super::log::{self, Log};
 
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
-    start_log();
+    let log = log::start().context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(path, demo));
+    let code = runtime.block_on(serve(path, demo, &log));
     // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
     runtime.shutdown_background();
+    log.flush();
     code
 }
 
-async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
+async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
     let origin = Origin { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            report(&super::check::unreadable(&origin.path, &error.source));
+            log.print(&super::check::unreadable(&origin.path, &error.source));
             return Ok(ExitCode::from(2));
         }
     };
@@ -49,24 +47,33 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
         let routes = plan.as_ref().map(|plan| plan.routes.len());
-        report(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+        log.print(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
     }
     let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
 
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
-    let listener = bind(plan.server.listen, "server.listen").await?;
+    let process = Process { descriptors: descriptor_limit(), lost_lines: log.lost() };
+    let platforms = bind(plan.server.listen, "server.listen").await?;
     let admin = match plan.server.admin {
         Some(address) => Some(bind(address, "server.admin").await?),
         None => None,
     };
-    let listen = listener.local_addr()?;
-    let admin_address = match &admin {
+    let doors = Doors { platforms, admin };
+    let listen = doors.platforms.local_addr()?;
+    let admin_address = match &doors.admin {
         Some(listener) => listener.local_addr()?.to_string(),
         None => "off".to_owned(),
     };
     let (revision, routes) = (plan.revision.clone(), plan.routes.len());
     let tls = plan.server.tls.is_some();
+    let most = descriptors::most_connections(process.descriptors);
+    if plan.server.max_connections > most {
+        let limit = process.descriptors;
+        tracing::warn!(
+            "no more than {most} connections are accepted, since the limit of file descriptors is {limit} (`ulimit -Hn`)"
+        );
+    }
     let live = Arc::new(Live::new(plan));
     let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
@@ -93,7 +100,7 @@ async fn serve(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(listener, admin, live, transport, cache, shutdown) => tracing::info!("closed"),
+        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("closed"),
         () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
     }
     Ok(ExitCode::SUCCESS)
@@ -113,6 +120,14 @@ fn told_to_close() -> anyhow::Result<mpsc::Receiver<()>> {
     Ok(told)
 }
 
+/// The limit of file descriptors, raised as far as it goes. Where it cannot be known, none is counted with.
+fn descriptor_limit() -> u64 {
+    descriptors::raise_limit().unwrap_or_else(|error| {
+        tracing::warn!("the limit of file descriptors cannot be raised: {error}");
+        u64::MAX
+    })
+}
+
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`{key}`)"))
 }
@@ -127,20 +142,4 @@ pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
     });
     tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
     Ok(url::Url::parse(&format!("http://{address}"))?)
-}
-
-/// Logs to standard error: this crate from `info`, or what `RUST_LOG` says.
-fn start_log() {
-    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| {
-        // The watcher's library reports folders that come and go, which is our daily bread.
-        Targets::new()
-            .with_default(tracing::Level::WARN)
-            .with_target("jackfield", tracing::Level::INFO)
-            .with_target("notify", tracing::Level::ERROR)
-    });
-    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
-    tracing_subscriber::registry().with(lines).with(filter).init();
 }

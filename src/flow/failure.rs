@@ -46,6 +46,9 @@ pub enum CallError {
     /// The same call is under way already, and did not end in the time of this one.
     #[error("the same call was still under way when the time of this one was over")]
     StillUnderWay,
+    /// There are more calls in flight than there may be.
+    #[error("there are too many calls in flight (`server.max_calls`)")]
+    Busy,
     /// The call ended in a fault of our own.
     #[error("the call ended in a fault of the proxy itself")]
     Panicked,
@@ -59,7 +62,7 @@ impl CallError {
             Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
             Self::StillUnderWay => FailureKind::Timeout,
-            Self::Request(_) | Self::Limit(_) => FailureKind::Refused,
+            Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
                 DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
                 DeliveryError::Credential(_)
@@ -89,10 +92,13 @@ impl CallError {
                 }
                 None => self.kind().built_in_text().to_owned(),
             },
+            Self::Busy => BUSY.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }
 }
+
+const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 
 /// What is said on a failure.
 pub(super) struct Said {

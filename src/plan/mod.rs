@@ -78,6 +78,10 @@ pub struct Server {
     pub public_url: Option<Url>,
     /// The largest body a platform may send, in bytes.
     pub max_body: usize,
+    /// The most calls in flight, events included.
+    pub max_calls: usize,
+    /// The most connections to the platforms' door.
+    pub max_connections: usize,
     /// What new connections to the platforms' door are secured with; `None`: they are plain.
     pub tls: Option<Tls>,
     /// The proxies that are believed when they say for whom they call.

@@ -1,10 +1,11 @@
-//! A network: the addresses that share a prefix, as in `10.0.0.0/8`.
+//! Networks: the addresses that share a prefix, as in `10.0.0.0/8`, and those of this machine alone.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use thiserror::Error;
+use url::{Host, Url};
 
 /// The addresses that share a prefix; one address is a network of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,16 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix) == self.first
+    }
+}
+
+/// Whether an address of the web is one of this machine's own, whatever a name server says.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 

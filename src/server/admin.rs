@@ -1,5 +1,6 @@
 //! The admin door: health and reload status. Never on the platforms' door.
 
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Extension, Request, State};
@@ -72,6 +73,9 @@ async fn status(State(app): State<App>) -> Json<Value> {
         .rejected
         .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
+    let mut turned_away = app.turned_away.to_json();
+    turned_away["busy_calls"] = app.calls.turned_away().into();
+    turned_away["busy_connections"] = app.connections.turned_away().into();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
@@ -84,7 +88,14 @@ async fn status(State(app): State<App>) -> Json<Value> {
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
-        "turned_away": app.turned_away.to_json(),
+        "load": {
+            "calls": app.calls.taken(),
+            "max_calls": plan.server.max_calls,
+            "connections": app.connections.taken(),
+            "max_connections": app.most_connections(),
+        },
+        "turned_away": turned_away,
+        "lost_log_lines": app.process.lost_lines.load(Ordering::Relaxed),
     }))
 }
 

@@ -18,12 +18,13 @@ use tokio::time::timeout_at;
 
 use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
 use crate::flights::{Claim, Found, Keeping};
-use crate::flow::{self, CacheUse, Means, Overdue, Record};
+use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
 use crate::repeats::Identity;
 
 use super::App;
+use super::room::Place;
 
 /// The most characters of a text in the log, and of a name that a caller gave.
 const MAX_SHOWN: usize = 500;
@@ -118,7 +119,7 @@ impl Task {
                         Ok(Some(outcome)) => return self.repeated(outcome, "was under way"),
                         // Whoever made it came to nothing: this one is the first now.
                         Ok(None) => {}
-                        Err(_) => return self.still_under_way(route.as_deref()),
+                        Err(_) => return self.give_up(route.as_deref(), CallError::StillUnderWay),
                     }
                 }
             }
@@ -137,8 +138,8 @@ impl Task {
         outcome
     }
 
-    /// The answer to a call that is made again while it is still under way, and has no more time.
-    fn still_under_way(self, route: Option<&Route>) -> Outcome {
+    /// The answer to a call for which nothing is done.
+    fn give_up(self, route: Option<&Route>, error: CallError) -> Outcome {
         let now = now();
         let means = Means {
             plan: &self.plan,
@@ -151,7 +152,7 @@ impl Task {
             announce: &|_| {},
             overdue: &|_| {},
         };
-        finish(flow::given_up(self.call, route, means), self.client)
+        finish(flow::given_up(self.call, route, means, error), self.client)
     }
 
     /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
@@ -163,9 +164,13 @@ impl Task {
         claim: Option<Claimed>,
         tell: Tell,
     ) -> Outcome {
+        // Repeats of a call are answered all the same: that they are refused would not be true of the first one.
+        let Some(place) = self.app.calls.enter(self.plan.server.max_calls) else {
+            return self.give_up(route.as_deref(), CallError::Busy);
+        };
         let latest = self.deadline + GRACE;
         let (answer, answered) = oneshot::channel();
-        tokio::spawn(self.work(route, identity, claim, tell, Mutex::new(Some(answer))));
+        tokio::spawn(self.work(route, identity, claim, tell, place, Mutex::new(Some(answer))));
         match timeout_at(latest.into(), answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => plain(FailureKind::BadResponse),
@@ -181,6 +186,7 @@ impl Task {
         identity: Identity,
         claim: Option<Claimed>,
         tell: Tell,
+        place: Place,
         answer: Mutex<Option<oneshot::Sender<Outcome>>>,
     ) {
         let Self { app, plan, platform, client, call, deadline } = self;
@@ -221,10 +227,12 @@ impl Task {
             announce: &announce,
             overdue: &overdue,
         };
+        let started = Instant::now();
         let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), means)).catch_unwind();
         let record = running.await.unwrap_or_else(|_| {
-            tracing::error!("a call panicked");
-            Record::panicked(Call { args: Arguments::Unreadable, context: named.clone() })
+            // The panic's own words were logged where it happened.
+            let call = Call { args: Arguments::Unreadable, context: named.clone() };
+            Record::panicked(call, started.elapsed())
         });
         let is_final = record.is_final(route.as_deref());
         let outcome = finish(record, client);
@@ -237,6 +245,7 @@ impl Task {
             Some(Claimed { claim, .. }) => claim.hand_out(outcome.clone()),
             None => {}
         }
+        drop(place);
         send(outcome);
         drop(app.in_flight);
     }
@@ -308,4 +317,94 @@ fn shown(text: &str) -> String {
 /// A name for the log, which a caller chose.
 pub(super) fn shown_name(text: &str) -> String {
     text.escape_debug().take(MAX_NAME_SHOWN).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::call::{FailureKind, Guard};
+    use crate::platform::{BadRequest, Decoded, Functions, Inbound, Settings};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// A platform that panics, over a request and in the middle of a call.
+    #[derive(Debug)]
+    pub(in crate::server) struct Panicking;
+
+    impl Platform for Panicking {
+        fn name(&self) -> &'static str {
+            "http"
+        }
+
+        fn guard(&self) -> Guard {
+            panic!("on purpose")
+        }
+
+        fn decode(&self, _: &Inbound, _: &Settings, _: &dyn Functions) -> Result<Decoded, BadRequest> {
+            panic!("on purpose")
+        }
+
+        fn refuse(&self, _: &BadRequest) -> Answer {
+            panic!("on purpose")
+        }
+
+        fn sample(&self, _: &str, _: &Value) -> Inbound {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_failure_of_its_call_and_its_line_says_whose() {
+        let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let kept = Arc::clone(&lines);
+        let log =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Kept(Arc::clone(&kept))).finish();
+        let _log = tracing::subscriber::set_default(log);
+        let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
+        let context = Context {
+            platform: "http",
+            function: "say".to_owned(),
+            conversation: Some("c-7".to_owned()),
+            ..Context::default()
+        };
+        let task = |platform: &'static dyn Platform| Task {
+            app: app.clone(),
+            plan: app.live.plan(),
+            platform,
+            client: [192, 0, 2, 9].into(),
+            call: Call { args: Arguments::Json(serde_json::json!({})), context: context.clone() },
+            deadline: Instant::now() + Duration::from_secs(60),
+        };
+        let outcome = task(&Panicking).answer(Tell::Nobody).await;
+        assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
+        assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
+        assert_eq!(app.calls.taken(), 0);
+        let log = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let line = log.lines().find(|line| line.contains("a fault of the proxy itself")).unwrap();
+        for part in [
+            "say: bad_response after ",
+            "platform=http",
+            "function=say",
+            "conversation=c-7",
+            "client=192.0.2.9",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        // The next call is answered.
+        let http = crate::platform::find("http").unwrap();
+        assert_eq!(task(http).answer(Tell::Nobody).await.reply.text.as_deref(), Some("Hello."));
+    }
+
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 }

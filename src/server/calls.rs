@@ -1,32 +1,35 @@
 //! The platforms' door: login, read, decode, and encode what the calls came to.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::call::Call;
 use crate::plan::{FunctionsFor, Plan, Served, budget};
-use crate::platform::auth::{BadLogin, Login};
-use crate::platform::{Answer, Decoded, Inbound};
+use crate::platform::auth::Login;
+use crate::platform::{Decoded, Inbound};
 
 use super::App;
 use super::answering::{Task, Tell, shown_name, stream};
 use super::client::{Peer, client};
+use super::origin::is_foreign;
+use super::refusal::{Refusal, response};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,103 +47,6 @@ pub(super) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Why a request was turned away before any platform looked at it. `Display` is for the log.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("the table serves no platform at this path")]
-    NotServed,
-    #[error("this door takes POST only")]
-    WrongMethod,
-    #[error("failed login: {bad}")]
-    BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
-    #[error("the body has more than the {0} bytes of `server.max_body`")]
-    TooLarge(usize),
-    #[error("the body did not arrive in time")]
-    BodyTimeout,
-    #[error("the body did not arrive whole")]
-    BodyLost,
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = match &self {
-            Self::NotServed => StatusCode::NOT_FOUND,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadLogin { .. } => StatusCode::UNAUTHORIZED,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyLost => StatusCode::BAD_REQUEST,
-        };
-        let text = match &self {
-            // A caller is told what it did, not how the table is written or what would have let it in.
-            Self::NotServed => "nothing is served here".to_owned(),
-            Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
-            Self::TooLarge(most) => format!("a body may have {most} bytes"),
-            other => other.to_string(),
-        };
-        let mut response = response(Answer::json_with(status, &json!({"error": text})));
-        match self {
-            Self::WrongMethod => {
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            }
-            Self::BadLogin { challenge: Some(challenge), .. } => {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            // What was not read of the body stands between this request and the next one.
-            Self::TooLarge(_) | Self::BodyTimeout => {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
-        response
-    }
-}
-
-/// How many requests were turned away since the start, by the reason.
-#[derive(Debug, Default)]
-pub(super) struct TurnedAway {
-    not_served: AtomicU64,
-    wrong_method: AtomicU64,
-    failed_login: AtomicU64,
-    too_large: AtomicU64,
-    body_timeout: AtomicU64,
-    body_lost: AtomicU64,
-}
-
-impl TurnedAway {
-    fn count(&self, refusal: &Refusal) {
-        let counter = match refusal {
-            Refusal::NotServed => &self.not_served,
-            Refusal::WrongMethod => &self.wrong_method,
-            Refusal::BadLogin { .. } => &self.failed_login,
-            Refusal::TooLarge(_) => &self.too_large,
-            Refusal::BodyTimeout => &self.body_timeout,
-            Refusal::BodyLost => &self.body_lost,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The counts, by name.
-    pub(super) fn to_json(&self) -> Value {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
-            "not_served": count(&self.not_served),
-            "wrong_method": count(&self.wrong_method),
-            "failed_login": count(&self.failed_login),
-            "too_large": count(&self.too_large),
-            "body_timeout": count(&self.body_timeout),
-            "body_lost": count(&self.body_lost),
-        })
-    }
-}
-
-fn response(answer: Answer) -> Response {
-    let mut response = Response::new(Body::from(answer.body));
-    *response.status_mut() = answer.status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    response
-}
-
 async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
     // Decoded here and not by the router, which would answer by itself, and not as the platform asks, what is not
     // UTF-8. Such a name is a function that no route answers.
@@ -156,7 +62,9 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
     let plan = app.live.plan();
     let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
     let turned_away = Arc::clone(&app.turned_away);
-    match turn(app, plan, client, &name, function, request).await {
+    // A panic over one request would else leave its connection without an answer; calls have tasks of their own.
+    let turned = AssertUnwindSafe(turn(app, plan, client, &name, function, request)).catch_unwind().await;
+    match turned.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
             turned_away.count(&refusal);
@@ -179,6 +87,9 @@ async fn turn(
     let served = plan.served(name).ok_or(Refusal::NotServed)?;
     if !served.platform.any_method() && request.method() != Method::POST {
         return Err(Refusal::WrongMethod);
+    }
+    if served.auth.is_none() && is_foreign(request.headers()) {
+        return Err(Refusal::CrossSite);
     }
     let received_at = seconds(SystemTime::now());
     let (head, body) = request.into_parts();
@@ -290,4 +201,48 @@ fn shown_headers(served: &Served, headers: &HeaderMap) -> Value {
 
 fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answering::tests::Panicking;
+    use super::*;
+    use futures_util::{StreamExt as _, stream};
+    use http::StatusCode;
+    use std::convert::Infallible;
+    use tower_service::Service as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_refused_in_time() {
+        let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
+        // Every byte comes soon after the one before it.
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+        });
+        let body = Body::from_stream(drops.take(1000));
+        let mut request = Request::post("/http/say").body(body).unwrap();
+        request.extensions_mut().insert(Peer(([127, 0, 0, 1], 1).into()));
+        let started = tokio::time::Instant::now();
+        let Ok(answer) = router(app.clone()).call(request).await;
+        assert_eq!(started.elapsed(), BODY_TIMEOUT);
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(answer.headers()[header::CONNECTION], "close");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
+        assert_eq!(app.turned_away.to_json()["body_timeout"], 1);
+    }
+    #[tokio::test]
+    async fn a_panic_over_a_request_is_answered() {
+        let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
+            plan.platforms[0].platform = &Panicking;
+        });
+        let mut request = Request::post("/http/say").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Peer(([127, 0, 0, 1], 1).into()));
+        let Ok(answer) = router(app.clone()).call(request).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"error\":\"a fault of the proxy itself\"}");
+        assert_eq!(app.turned_away.to_json()["fault"], 1);
+    }
 }

@@ -5,29 +5,23 @@ mod admin;
 mod answering;
 mod calls;
 mod client;
+mod connections;
+pub mod descriptors;
+mod origin;
+mod refusal;
+mod room;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
-use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::timeout_at;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::flow::Cache;
 use crate::live::Live;
@@ -36,13 +30,31 @@ use crate::repeats::{self, Repeats};
 use crate::upstream::delivery::GOES_ON;
 use crate::upstream::http::HttpTransport;
 
-use client::Peer;
+use connections::{Doorway, accept};
+use refusal::TurnedAway;
+use room::Room;
 
-/// How long a connection may take to send the head of a request, and stay idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most connections to the admin door, which has room of its own: whoever runs the proxy must be able to look
+/// while the platforms' door is full.
+const MAX_ADMIN_CONNECTIONS: usize = 32;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The doors, open.
+#[derive(Debug)]
+pub struct Doors {
+    /// The platforms' door.
+    pub platforms: TcpListener,
+    /// The admin door, if there is one.
+    pub admin: Option<TcpListener>,
+}
+
+/// What the process has, and what became of its log.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The limit of file descriptors.
+    pub descriptors: u64,
+    /// How many lines of the log were never written, as it counts on.
+    pub lost_lines: Arc<AtomicU64>,
+}
 
 /// What both doors share.
 #[derive(Clone)]
@@ -59,9 +71,43 @@ pub struct App {
     pub cache: Arc<Cache>,
     /// The answers of calls that may have changed something.
     repeats: Arc<Repeats>,
-    turned_away: Arc<calls::TurnedAway>,
+    process: Process,
+    turned_away: Arc<TurnedAway>,
+    /// The calls in flight.
+    calls: Arc<Room>,
+    /// The connections to the platforms' door.
+    connections: Arc<Room>,
     /// Held by each call until it ends, also when nobody waits for its answer any more.
     in_flight: mpsc::Sender<Infallible>,
+}
+
+impl App {
+    fn new(
+        live: Arc<Live>,
+        transport: Arc<HttpTransport>,
+        cache: Arc<Cache>,
+        process: Process,
+        in_flight: mpsc::Sender<Infallible>,
+    ) -> Self {
+        Self {
+            opened: live.plan(),
+            live,
+            transport,
+            started_at: Timestamp::now(),
+            cache,
+            repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
+            process,
+            turned_away: Arc::default(),
+            calls: Arc::default(),
+            connections: Arc::default(),
+            in_flight,
+        }
+    }
+
+    /// How many connections there may be to the platforms' door, as the running plan and the system have it.
+    fn most_connections(&self) -> usize {
+        self.live.plan().server.max_connections.min(descriptors::most_connections(self.process.descriptors))
+    }
 }
 
 impl std::fmt::Debug for App {
@@ -73,41 +119,48 @@ impl std::fmt::Debug for App {
 /// Serves both doors until `shutdown` ends; then stops accepting and lets calls in flight finish, up to their
 /// deadline.
 pub async fn serve(
-    listener: TcpListener,
-    admin: Option<TcpListener>,
+    doors: Doors,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
+    process: Process,
     shutdown: impl Future<Output = ()>,
 ) {
     let (in_flight, mut ended) = mpsc::channel(1);
-    let opened = live.plan();
-    let app = App {
-        live: Arc::clone(&live),
-        transport,
-        opened,
-        started_at: Timestamp::now(),
-        cache,
-        repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
-        turned_away: Arc::default(),
-        in_flight,
-    };
+    let app = App::new(Arc::clone(&live), transport, cache, process, in_flight);
     let graceful = GracefulShutdown::new();
-    // Asked anew for each connection, so that a reload holds for the next one.
+    // Both are asked anew for each connection, so that a reload holds for the next one.
     let tls = || live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
-    let door = accept(&listener, calls::router(app.clone()), tls, &graceful);
+    let most = || app.most_connections();
+    let door = accept(
+        Doorway {
+            name: "the platforms' door",
+            listener: &doors.platforms,
+            router: calls::router(app.clone()),
+            tls: &tls,
+            most: &most,
+            room: Arc::clone(&app.connections),
+        },
+        &graceful,
+    );
     let admin_door = async {
-        match &admin {
-            Some(listener) => accept(listener, admin::router(app.clone()), || None, &graceful).await,
-            None => std::future::pending().await,
-        }
+        let Some(listener) = &doors.admin else { return std::future::pending().await };
+        let doorway = Doorway {
+            name: "the admin door",
+            listener,
+            router: admin::router(app.clone()),
+            tls: &|| None,
+            most: &|| MAX_ADMIN_CONNECTIONS,
+            room: Arc::default(),
+        };
+        accept(doorway, &graceful).await;
     };
     tokio::select! {
         () = door => {}
         () = admin_door => {}
         () = shutdown => {}
     }
-    drop((listener, admin, app));
+    drop((doors, app));
     let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
     tracing::info!(within_ms = longest.as_millis(), "closing: calls in flight may finish");
     let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
@@ -120,121 +173,30 @@ pub async fn serve(
     }
 }
 
-/// Accepts connections for ever; `tls` says what the next one is secured with.
-async fn accept(
-    listener: &TcpListener,
-    router: Router,
-    tls: impl Fn() -> Option<Arc<ServerConfig>>,
-    graceful: &GracefulShutdown,
-) {
-    let mut builder = http1::Builder::new();
-    // Without a timer a half-sent head would hold its connection for ever.
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    // On tasks of their own, so that none holds up the others; they end with this loop.
-    let mut handshakes = JoinSet::new();
-    let mut is_full = false;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(shaken) = handshakes.join_next() => {
-                if let Ok(Some((stream, door))) = shaken {
-                    serve_connection(stream, &builder, door, graceful);
-                }
-                continue;
-            }
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_lost(&error) => continue,
-            Err(error) => {
-                // Said once, not with each try.
-                if !is_full {
-                    tracing::error!("no connection can be accepted: {error}");
-                }
-                is_full = true;
-                // Accepting again at once would only spin until a descriptor is free.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        is_full = false;
-        // An answer is one small write; waiting to fill a packet would only delay it.
-        let _ = stream.set_nodelay(true);
-        let door = Door { router: router.clone(), peer: Peer(peer) };
-        match tls() {
-            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, door))),
-            None => serve_connection(stream, &builder, door, graceful),
-        }
-    }
-}
-
-/// A TLS handshake; `None` when it comes to nothing, which has been logged.
-async fn shake_hands(
-    stream: TcpStream,
-    config: Arc<ServerConfig>,
-    door: Door,
-) -> Option<(TlsStream<TcpStream>, Door)> {
-    let client = door.peer.0.ip().to_canonical();
-    let shaking = TlsAcceptor::from(config).accept(stream);
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await {
-        Ok(Ok(stream)) => return Some((stream, door)),
-        // A load balancer that looks whether somebody listens connects and leaves.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            tracing::debug!(%client, "left before the TLS handshake was done");
-        }
-        Ok(Err(error)) => {
-            let source = error.get_ref().and_then(|source| source.downcast_ref());
-            let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-            let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
-            tracing::warn!(%client, "turned away: the TLS handshake failed: {error}{hint}");
-        }
-        Err(_) => tracing::warn!(%client, "turned away: the TLS handshake took too long"),
-    }
-    None
-}
-
-/// Whether a failed accept is the fault of one connection, and not that the process has no more file descriptors.
-fn is_lost(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-}
-
-fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    builder: &http1::Builder,
-    door: Door,
-    graceful: &GracefulShutdown,
-) {
-    let service = TowerToHyperService::new(door);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!("a connection ended early: {error}");
-        }
-    });
-}
-
-/// A router that takes what hyper received over one connection.
-#[derive(Clone)]
-struct Door {
-    router: Router,
-    peer: Peer,
-}
-
-impl tower_service::Service<http::Request<Incoming>> for Door {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = axum::routing::future::RouteFuture<Infallible>;
-
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        tower_service::Service::<http::Request<Body>>::poll_ready(&mut self.router, context)
+#[cfg(test)]
+impl App {
+    /// What a door over this table needs.
+    fn over(table: &str) -> Self {
+        Self::over_changed(table, |_| {})
     }
 
-    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        tower_service::Service::call(&mut self.router, request.map(Body::new))
+    /// The same, over a plan that no table says.
+    fn over_changed(table: &str, change: impl FnOnce(&mut Plan)) -> Self {
+        use crate::flow;
+        use crate::load::{load, process_environment};
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("jackfield-app-{}-{number}.toml", std::process::id()));
+        std::fs::write(&path, table).unwrap();
+        let loaded = load(&path, &process_environment()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        change(&mut plan);
+        let process = Process { descriptors: u64::MAX, lost_lines: Arc::default() };
+        let transport = Arc::new(HttpTransport::new().unwrap());
+        let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+        Self::new(Arc::new(Live::new(plan)), transport, cache, process, mpsc::channel(1).0)
     }
 }

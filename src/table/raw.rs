@@ -52,6 +52,10 @@ toml_table! {
         public_url: String,
         /// The largest body a platform may send; `"1MiB"` unless given.
         max_body: String,
+        /// The most calls in flight; 4096 unless given.
+        max_calls: u64,
+        /// The most connections to the platforms' door; 4096 unless given.
+        max_connections: u64,
         /// The certificate and key of the platforms' door, which is plain HTTP without them.
         tls: RawTls,
         /// The proxies, as addresses or networks, that are believed when they say for whom they call.

@@ -281,3 +281,16 @@ fn whoever_reads_may_stop_reading() {
         .unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error_and_no_panic() {
+    for format in ["human", "json"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+        command.args(["check", "--format", format]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let error = "error: cannot write the output: No space left on device (os error 28)\n";
+        assert_eq!((said.as_str(), output.status.code()), (error, Some(2)), "{format}");
+    }
+}

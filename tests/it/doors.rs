@@ -372,6 +372,57 @@ async fn other_requests_are_turned_away_and_logged() {
     assert!(upstream.take().is_empty());
 }
 
+/// Only this machine can call a door without a login; a browser on it does what any page says.
+#[tokio::test]
+async fn a_door_without_a_login_is_closed_to_pages_of_other_sites() {
+    let upstream = warm().await;
+    let open = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
+    let meant = open.replace("[platforms.http]", "[platforms.http]\nauth.none = {}");
+    let locked = open.replace("[platforms.http]", "[platforms.http]\nauth.bearer = { token = \"t\" }");
+    let foreign: [&[(&str, &str)]; 4] = [
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("origin", "http://localhost"), ("sec-fetch-site", "cross-site")],
+    ];
+    let mut proxy = Proxy::over(&upstream, &open).await;
+    for headers in foreign {
+        for (method, path) in [
+            (Method::GET, "/http/weather?city=Oslo"),
+            (Method::POST, "/http/weather?city=Oslo"),
+            // What a browser asks first is no call either.
+            (Method::OPTIONS, "/http/weather?city=Oslo"),
+            (Method::POST, "/swaig"),
+        ] {
+            let body = if path == "/swaig" {
+                swaig("weather", &json!({"city": "Oslo"})).to_string()
+            } else {
+                String::new()
+            };
+            let answer = proxy.send(method.clone(), path, headers, body).await;
+            assert_eq!(answer.status, 403, "{method} {path} {headers:?}");
+            assert_eq!(answer.json(), json!({"error": "web pages of other sites may not call this door"}));
+        }
+    }
+    assert!(upstream.take().is_empty());
+    let line = proxy.logged("turned away: a web page of another site").await;
+    assert!(line.contains("platform=http"), "{line}");
+    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["turned_away"]["cross_site"], 16);
+    for headers in [&[][..], &[("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")]] {
+        let answer = proxy.send(Method::GET, "/http/weather?city=Oslo", headers, "").await;
+        assert_eq!(answer.status, 200, "{headers:?}");
+    }
+
+    for (table, login) in [(meant, &[][..]), (locked, &[("authorization", "Bearer t")])] {
+        let proxy = Proxy::over(&upstream, &table).await;
+        for headers in foreign {
+            let headers = [headers, login].concat();
+            let answer = proxy.send(Method::GET, "/http/weather?city=Oslo", &headers, "").await;
+            assert_eq!(answer.status, 200, "{headers:?}");
+        }
+    }
+}
+
 /// Writes a request by hand and gives all that comes back until the connection is closed.
 async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
     let address = proxy.listen;
@@ -493,9 +544,13 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         "not_served": 0,
         "wrong_method": 0,
         "failed_login": 17,
+        "cross_site": 0,
         "too_large": 0,
         "body_timeout": 0,
         "body_lost": 0,
+        "fault": 0,
+        "busy_calls": 0,
+        "busy_connections": 0,
     });
     assert_eq!(counted, expected);
     for secret in ["with colon", "t-new", "t-old"] {

@@ -20,6 +20,7 @@ mod log;
 mod millis;
 mod outbound_auth;
 mod outbound_tls;
+mod overload;
 mod platform_docs;
 mod platforms;
 mod readme;

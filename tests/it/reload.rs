@@ -378,7 +378,7 @@ async fn sighup_reloads_what_no_event_tells_of() {
     }
     taken(&proxy, "SIGHUP", |_| proxy.signal("HUP")).await;
     assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer sleep");
-    assert!(proxy.log().contains("SIGHUP"), "{}", proxy.log());
+    logged(&proxy, 0, "SIGHUP").await;
 
     // Whoever asks hears what came of it, also when it is nothing.
     let from = lines(&proxy);
@@ -413,6 +413,7 @@ async fn a_rejected_table_is_tried_again() {
     renamed.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     status_when(&proxy, "tried again", |status| status["rejected"].is_null()).await;
     assert_eq!(said(&proxy).await, "two");
+    logged(&proxy, 0, "ERROR").await;
     assert_eq!(proxy.log().matches("ERROR").count(), 1, "{}", proxy.log());
     renamed.kill().unwrap();
     renamed.wait().unwrap();
@@ -482,7 +483,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         (&diagnostic["code"], &diagnostic["file"]),
         (&json!("unreadable-file"), &json!("routes.toml"))
     );
-    assert!(proxy.log().contains("the table cannot be read, the running plan stays"), "{}", proxy.log());
+    logged(&proxy, 0, "the table cannot be read, the running plan stays").await;
     assert_eq!(said(&proxy).await, "good");
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(proxy.ask_admin(probe, &[]).await.status, StatusCode::OK, "{probe}");
@@ -549,6 +550,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
     // As it was opened: nothing is left to do, and nothing is said.
+    logged(&proxy, 0, "next start only: server.listen, server.admin").await;
     let from = lines(&proxy);
     let status =
         taken(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap()).await;
@@ -724,6 +726,7 @@ async fn touches_that_change_nothing_say_nothing() {
     rename_over(&proxy.folder.path().join("routes.toml"), &broken);
     logged(&proxy, again, "the table still has its faults").await;
     assert_eq!(status(&proxy).await, status_broken);
+    logged(&proxy, from, "ERROR").await;
     assert_eq!(log_from(&proxy, from).matches("ERROR").count(), 1, "{}", proxy.log());
 
     let gone = rejected(&proxy, "gone", |folder| fs::remove_file(folder.join("routes.toml")).unwrap()).await;

@@ -97,7 +97,7 @@ fn answer(seen: &Seen) -> Reply {
 #[tokio::test]
 async fn a_soap_api_is_a_tool() {
     let upstream = Upstream::new(answer).await;
-    let proxy = proxy(&upstream).await;
+    let mut proxy = proxy(&upstream).await;
     for (id, expected) in [
         ("one", "Order A-7 is sent: tea, by Post & Co."),
         ("two", "Order A-7 is sent: tea and cups, by nobody yet."),
@@ -115,11 +115,7 @@ async fn a_soap_api_is_a_tool() {
         let reply = proxy.post("/http/get_order", &json!({"id": id})).await.json();
         assert_eq!(reply["error"]["kind"], "bad_response", "{id}");
     }
-    assert!(
-        proxy.log().contains("but the body is not well-formed XML: an entity is none of those"),
-        "{}",
-        proxy.log()
-    );
+    proxy.logged("but the body is not well-formed XML: an entity is none of those").await;
     let reply = proxy.post("/http/feed", &json!({})).await.json();
     assert_eq!(reply, json!({"data": {"title": "Øl & brød"}}));
 }
@@ -166,7 +162,7 @@ fn pieces(xml: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn no_value_ever_becomes_markup() {
     let upstream = Upstream::new(|_| soap("")).await;
-    let proxy = proxy(&upstream).await;
+    let mut proxy = proxy(&upstream).await;
     let long = "x<".repeat(20_000);
     let hostile = [
         "</Id><Id>2",
@@ -241,5 +237,5 @@ async fn no_value_ever_becomes_markup() {
         assert_eq!(reply["error"]["kind"], "refused", "{value:?}");
         assert!(upstream.take().is_empty(), "{value:?}");
     }
-    assert!(proxy.log().contains("a value holds a character that XML does not allow (U+0000)"));
+    proxy.logged("a value holds a character that XML does not allow (U+0000)").await;
 }

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use http::HeaderName;
-use url::{Host, Url};
+use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
+use crate::plan::network::is_loopback;
 use crate::plan::{Served, Server, Watch, budget};
 use crate::platform::auth::{Auth, Holds, SCHEMES, SchemeValues};
 use crate::platform::{self, PLATFORMS, Platform, Settings};
@@ -18,6 +19,11 @@ use super::{Context, values};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
+const DEFAULT_MAX_CALLS: u32 = 4096;
+const DEFAULT_MAX_CONNECTIONS: u32 = 4096;
+
+/// The most calls or connections that a table may allow.
+const MAX_COUNT: u32 = 1_000_000;
 
 /// The headers that carry a login whatever the table says.
 const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
@@ -78,6 +84,12 @@ impl Context<'_> {
             Some(text) => values::size(text, diagnostics),
             None => Some(DEFAULT_MAX_BODY),
         };
+        let count = |key: &Key<u64>, default, diagnostics: &mut Diagnostics| match key.get() {
+            Some(number) => values::count(number, 1..=MAX_COUNT, diagnostics),
+            None => Some(default),
+        };
+        let max_calls = count(&raw.max_calls, DEFAULT_MAX_CALLS, diagnostics);
+        let max_connections = count(&raw.max_connections, DEFAULT_MAX_CONNECTIONS, diagnostics);
         let admin_auth = raw.admin_auth.get().and_then(|choice| {
             let allowed = ["basic", "bearer"];
             if !allowed.contains(&choice.value.name.value.as_str()) {
@@ -116,6 +128,8 @@ impl Context<'_> {
             watch,
             public_url,
             max_body: max_body?,
+            max_calls: usize::try_from(max_calls?).unwrap_or(usize::MAX),
+            max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
             tls,
             trusted_proxies,
         })
@@ -242,12 +256,6 @@ impl Context<'_> {
         let url = public_url
             .filter(|text| !text.value.contains("${"))
             .and_then(|text| Url::parse(&text.value).ok());
-        let is_local = |url: &Url| match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
-        };
         if address.is_some_and(is_outside) {
             Some((listen.map(|text| text.span), OPEN))
         } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
@@ -255,7 +263,7 @@ impl Context<'_> {
                 listen.map(|text| text.span),
                 "takes effect at the next start only; the door that is open now can be reached from outside",
             ))
-        } else if url.is_some_and(|url| url.has_host() && !is_local(&url)) {
+        } else if url.is_some_and(|url| url.has_host() && !is_loopback(&url)) {
             Some((public_url.map(|text| text.span), OPEN))
         } else {
             None

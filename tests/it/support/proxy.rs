@@ -61,7 +61,13 @@ impl Proxy {
     pub(crate) async fn with(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = Folder::with(files);
         let mut command = jackfield(folder.path());
-        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(variables.iter().copied());
+        Self::run(folder, command).await
+    }
+
+    /// Serves what is in the folder by this command.
+    pub(crate) async fn run(folder: Folder, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));

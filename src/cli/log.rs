@@ -1,0 +1,334 @@
+//! The log of `serve`: lines for standard error that never hold up a call, nor end the proxy.
+//!
+//! Standard error may be a full disk, or a pipe that nobody reads. So a thread of its own writes the lines; what it
+//! cannot take or write is dropped, counted, and said as soon as lines can be written again.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The most bytes that wait to be written: some thousand lines.
+const MAX_WAITING: usize = 2 * 1024 * 1024;
+
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long is waited for a standard error that another program has made non-blocking.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// The most characters of a panic's message.
+const MAX_MESSAGE: usize = 500;
+
+/// Takes lines and has them written.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    waiting: Mutex<Waiting>,
+    /// Told when lines come, and when the last of them is written.
+    changed: Condvar,
+    /// How many lines were never written.
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Whether a line is on its way to standard error.
+    writing: bool,
+    /// Why lines were lost.
+    why: Option<String>,
+}
+
+/// Logs to standard error: this crate from `info`, or what `RUST_LOG` says. Panics are lines of the log too.
+///
+/// # Errors
+/// The thread that writes cannot be started.
+pub(super) fn start() -> io::Result<Arc<Log>> {
+    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = filter.unwrap_or_else(|| {
+        // The watcher's library reports folders that come and go, which is our daily bread.
+        Targets::new()
+            .with_default(tracing::Level::WARN)
+            .with_target("jackfield", tracing::Level::INFO)
+            .with_target("notify", tracing::Level::ERROR)
+    });
+    let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = Log::over(io::stderr())?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(Arc::clone(&log))
+        .with_ansi(ansi)
+        .with_target(false)
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(log)
+}
+
+/// The hook of its own would write to standard error itself, and wait for whoever reads it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let message: String = message.escape_debug().take(MAX_MESSAGE).collect();
+    tracing::error!(place, "a fault of the proxy itself: {message}");
+}
+
+impl Log {
+    /// Writes to `out`.
+    fn over(out: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let log = Arc::new(Self::default());
+        let taken = Arc::clone(&log);
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || taken.write_all(out))?;
+        Ok(log)
+    }
+
+    /// How many lines were never written, as it counts on.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
+    /// A text for a person, in its turn among the lines.
+    pub(super) fn print(&self, text: &str) {
+        self.push(format!("{text}\n").into_bytes());
+    }
+
+    /// Waits until every line is written, but not for long.
+    pub(super) fn flush(&self) {
+        let waiting = self.waiting();
+        let is_busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        drop(self.changed.wait_timeout_while(waiting, LAST_LINES, is_busy));
+    }
+
+    fn push(&self, line: Vec<u8>) {
+        let mut waiting = self.waiting();
+        if waiting.bytes + line.len() > MAX_WAITING {
+            self.lose(&mut waiting, "nobody takes them");
+            return;
+        }
+        waiting.bytes += line.len();
+        waiting.lines.push_back(line);
+        self.changed.notify_all();
+    }
+
+    fn lose(&self, waiting: &mut Waiting, why: &str) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        waiting.why = Some(why.to_owned());
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it is held.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, for ever.
+    fn write_all(&self, mut out: impl Write) {
+        let (mut told, mut is_torn) = (0, false);
+        loop {
+            let line = self.next();
+            if let Err(error) = put(&mut out, &line, &mut is_torn) {
+                self.lose(&mut self.waiting(), &error.to_string());
+                continue;
+            }
+            // Those that were lost came after those that waited.
+            let lost = self.lost.load(Ordering::Relaxed);
+            if lost > told
+                && let Some(line) = self.confession(lost - told)
+                && put(&mut out, line.as_bytes(), &mut is_torn).is_ok()
+            {
+                told = lost;
+            }
+        }
+    }
+
+    /// The next line, waited for.
+    fn next(&self) -> Vec<u8> {
+        let mut waiting = self.waiting();
+        loop {
+            waiting.writing = false;
+            if let Some(line) = waiting.lines.pop_front() {
+                waiting.bytes -= line.len();
+                waiting.writing = true;
+                return line;
+            }
+            self.changed.notify_all();
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What is said about lost lines; `None` while others wait.
+    fn confession(&self, lost: u64) -> Option<String> {
+        let waiting = self.waiting();
+        let why = waiting.why.as_deref().unwrap_or("no reason is known");
+        let now = Timestamp::now();
+        waiting
+            .lines
+            .is_empty()
+            .then(|| format!("{now:.6}  WARN {lost} log lines could not be written: {why} lost={lost}\n"))
+    }
+}
+
+impl Write for &Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.push(text.to_vec());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a line, on a line of its own also when the one before it was cut off.
+fn put(out: &mut impl Write, line: &[u8], is_torn: &mut bool) -> io::Result<()> {
+    if *is_torn {
+        put_bytes(out, b"\n", &mut false)?;
+        *is_torn = false;
+    }
+    put_bytes(out, line, is_torn)
+}
+
+fn put_bytes(out: &mut impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                *is_torn = !bytes.is_empty();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(BUSY),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Takes `room` bytes more, then nothing until there is room again.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Disk {
+        fn make_room(&self, room: usize) {
+            self.0.lock().unwrap().0 = room;
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().1.clone()).unwrap()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            let fits = bytes.len().min(disk.0);
+            if fits == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            disk.0 -= fits;
+            disk.1.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_says_how_many_when_it_is_free_again() {
+        let disk = Disk::default();
+        disk.make_room(12);
+        let log = Log::over(disk.clone()).unwrap();
+        for line in ["first", "second, torn", "third"] {
+            log.print(line);
+        }
+        log.flush();
+        assert_eq!(disk.text(), "first\nsecond");
+        assert_eq!(log.lost().load(Ordering::Relaxed), 2);
+        disk.make_room(1000);
+        log.print("fourth");
+        log.print("fifth");
+        log.flush();
+        let text = disk.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..3], ["first", "second", "fourth"]);
+        let said: Vec<_> = lines.iter().filter(|line| line.contains("could not be written")).collect();
+        assert_eq!(said.len(), 1, "{text}");
+        assert!(said[0].contains("WARN 2 log lines could not be written: no storage space"), "{text}");
+        assert!(text.contains("\nfifth\n"), "{text}");
+    }
+
+    /// The hook is the whole process's, so the test runs itself once more to panic there.
+    #[test]
+    fn a_panic_is_one_line_of_the_log() {
+        const PANICS: &str = "JACKFIELD_TEST_PANICS";
+        if std::env::var_os(PANICS).is_some() {
+            let log = start().unwrap();
+            std::thread::spawn(|| panic!("on\npurpose")).join().unwrap_err();
+            log.flush();
+            return;
+        }
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "cli::log::tests::a_panic_is_one_line_of_the_log"]).env(PANICS, "1");
+        let output = again.env_remove("RUST_LOG").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(
+            lines[0].contains("ERROR a fault of the proxy itself: on\\npurpose place=\"src/cli/log.rs:"),
+            "{log}"
+        );
+    }
+
+    /// A pipe that nobody reads until it is let.
+    struct Pipe(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(|_| ErrorKind::BrokenPipe)?;
+            self.1.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_up_nobody() {
+        let (read, reads) = mpsc::channel();
+        let (write, written) = mpsc::channel();
+        let log = Log::over(Pipe(reads, write)).unwrap();
+        let line = "x".repeat(MAX_WAITING / 8);
+        for _ in 0..20 {
+            log.print(&line);
+        }
+        // One may be on its way, and seven wait.
+        let lost = log.lost().load(Ordering::Relaxed);
+        assert!((12..=13).contains(&lost), "{lost}");
+        for _ in 0..(20 - lost) {
+            read.send(()).unwrap();
+            assert_eq!(written.recv().unwrap().len(), line.len() + 1);
+        }
+        read.send(()).unwrap();
+        let said = String::from_utf8(written.recv().unwrap()).unwrap();
+        assert!(
+            said.contains(&format!(" {lost} log lines could not be written: nobody takes them")),
+            "{said}"
+        );
+    }
+}

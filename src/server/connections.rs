@@ -1,0 +1,326 @@
+//! Connections to a door: accepted, secured and served up to a cap, and none held for ever by whoever is at its other
+//! end.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::client::Peer;
+use super::room::{Bout, Place, Room};
+
+/// How long a connection may take to send the head of a request, and stay idle between two.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take no byte of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most bytes of a request's head, its address included. Longer ones are answered with 431.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The most headers of a request. More are answered with 431.
+const MAX_HEADERS: usize = 100;
+
+/// What a connection is told for which there is no room.
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\
+    retry-after: 1\r\nconnection: close\r\n\r\n{\"error\":\"too many connections for now\"}";
+
+/// How many connections that are turned away are waited for, so that they take the answer; the others get it flung.
+const MAX_LEAVING: usize = 32;
+
+/// How long they may take to send a request, and then to take its answer.
+const LEAVING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One of the two doors.
+pub(super) struct Doorway<'a> {
+    /// What the log calls it.
+    pub(super) name: &'static str,
+    pub(super) listener: &'a TcpListener,
+    pub(super) router: Router,
+    /// What the next connection is secured with; `None`: nothing.
+    pub(super) tls: &'a (dyn Fn() -> Option<Arc<ServerConfig>> + Sync),
+    /// How many connections there may be when the next one comes.
+    pub(super) most: &'a (dyn Fn() -> usize + Sync),
+    pub(super) room: Arc<Room>,
+}
+
+/// Accepts connections for ever.
+pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
+    let Doorway { name, listener, router, tls, most, room } = doorway;
+    let builder = builder();
+    // On tasks of their own, so that none holds up the others; they end with this loop.
+    let mut handshakes = JoinSet::new();
+    let leaving = Arc::new(Room::default());
+    let (mut out_of_descriptors, mut crowded) = (Bout::default(), Bout::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(shaken) = handshakes.join_next() => {
+                if let Ok(Some((stream, door, place))) = shaken {
+                    serve(stream, &builder, door, place, graceful);
+                }
+                continue;
+            }
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_lost(&error) => continue,
+            Err(error) => {
+                if out_of_descriptors.begins(Instant::now()) {
+                    tracing::error!("{name}: no connection can be accepted: {error}");
+                }
+                // Accepting again at once would only spin until a descriptor is free.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, most) = (tls(), most());
+        let Some(place) = room.enter(most) else {
+            if crowded.begins(Instant::now()) {
+                tracing::warn!(most, "{name}: more than {most} connections are turned away");
+            }
+            if tls.is_none() {
+                turn_away(stream, &leaving);
+            }
+            continue;
+        };
+        // An answer is one small write; waiting to fill a packet would only delay it.
+        let _ = stream.set_nodelay(true);
+        let door = Door { router: router.clone(), peer: Peer(peer) };
+        match tls {
+            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, door, place))),
+            None => serve(stream, &builder, door, place, graceful),
+        }
+    }
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Without a timer a half-sent head would hold its connection for ever.
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder
+}
+
+/// Whether a failed accept is the fault of one connection, and not that the process has no more file descriptors.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// Answers a connection for which there is no room.
+fn turn_away(stream: TcpStream, leaving: &Arc<Room>) {
+    match leaving.enter(MAX_LEAVING) {
+        Some(place) => {
+            tokio::spawn(async move {
+                // Many a client takes an answer that comes before its request for a fault of the connection.
+                let _ = timeout(LEAVING_TIMEOUT, stream.peek(&mut [0])).await;
+                let _ = timeout(LEAVING_TIMEOUT, see_off(stream)).await;
+                drop(place);
+            });
+        }
+        None => {
+            // The buffer of a new connection has room for it.
+            if let Ok(mut stream) = stream.into_std() {
+                let _ = stream.write(BUSY);
+            }
+        }
+    }
+}
+
+/// Answers, and throws away the request: a client that still sends it would else see a broken connection.
+async fn see_off(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(BUSY).await?;
+    stream.shutdown().await?;
+    let mut thrown_away = [0; 1024];
+    while stream.read(&mut thrown_away).await? > 0 {}
+    Ok(())
+}
+
+/// A TLS handshake; `None` when it comes to nothing, which has been logged.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    door: Door,
+    place: Place,
+) -> Option<(TlsStream<TcpStream>, Door, Place)> {
+    let client = door.peer.0.ip().to_canonical();
+    let shaking = TlsAcceptor::from(config).accept(stream);
+    match timeout(HANDSHAKE_TIMEOUT, shaking).await {
+        Ok(Ok(stream)) => return Some((stream, door, place)),
+        // A load balancer that looks whether somebody listens connects and leaves.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%client, "left before the TLS handshake was done");
+        }
+        Ok(Err(error)) => {
+            let source = error.get_ref().and_then(|source| source.downcast_ref());
+            let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+            let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
+            tracing::warn!(%client, "turned away: the TLS handshake failed: {error}{hint}");
+        }
+        Err(_) => tracing::warn!(%client, "turned away: the TLS handshake took too long"),
+    }
+    None
+}
+
+/// Serves a connection on a task of its own; `place` is free when it ends.
+fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    builder: &http1::Builder,
+    door: Door,
+    place: Place,
+    graceful: &GracefulShutdown,
+) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let service = TowerToHyperService::new(door);
+    let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("a connection ended early: {error}");
+        }
+        drop(place);
+    });
+}
+
+/// A router that takes what hyper received over one connection.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    peer: Peer,
+}
+
+impl tower_service::Service<http::Request<Incoming>> for Door {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        tower_service::Service::<http::Request<Body>>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        tower_service::Service::call(&mut self.router, request.map(Body::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::any;
+    use tokio::io::DuplexStream;
+
+    /// The other end of a connection that is served, the room that it takes a place in, and what would close it.
+    fn connected(router: Router) -> (DuplexStream, Arc<Room>, GracefulShutdown) {
+        let (here, there) = tokio::io::duplex(1024);
+        let room = Arc::new(Room::default());
+        let door = Door { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
+        let graceful = GracefulShutdown::new();
+        serve(there, &builder(), door, room.enter(1).unwrap(), &graceful);
+        (here, room, graceful)
+    }
+
+    async fn is_free(room: &Room) {
+        while room.taken() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn rest(mut stream: DuplexStream) -> String {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn router(answer: impl Into<String>) -> Router {
+        let answer = answer.into();
+        Router::new().fallback(any(move || std::future::ready(answer.clone())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_ends_the_connection() {
+        for head in ["", "POST / HTTP/1.1\r\nhost: x\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let (mut stream, room, _graceful) = connected(router("said"));
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let started = tokio::time::Instant::now();
+            let answer = rest(stream).await;
+            assert_eq!(answer.ends_with("said"), head.ends_with("\r\n\r\n"), "{head} {answer}");
+            assert_eq!(started.elapsed().as_secs(), HEAD_TIMEOUT.as_secs(), "{head}");
+            is_free(&room).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_ends_the_connection() {
+        let (mut stream, room, _graceful) = connected(router("x".repeat(1_000_000)));
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let started = tokio::time::Instant::now();
+        // Who takes a little now and then is slow, and not gone.
+        for _ in 0..3 {
+            tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
+            stream.read_exact(&mut [0; 1024]).await.unwrap();
+        }
+        is_free(&room).await;
+        let slow = (WRITE_TIMEOUT - Duration::from_secs(1)) * 3;
+        assert_eq!(started.elapsed().as_secs(), (slow + WRITE_TIMEOUT).as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_head_has_limits() {
+        let headers = |count: usize| "a: b\r\n".repeat(count);
+        let long = "x".repeat(MAX_HEAD);
+        for (head, status) in [
+            (format!("GET / HTTP/1.1\r\n{}connection: close\r\n\r\n", headers(MAX_HEADERS - 1)), "200 OK"),
+            (
+                format!("GET / HTTP/1.1\r\n{}\r\n", headers(MAX_HEADERS + 1)),
+                "431 Request Header Fields Too Large",
+            ),
+            (format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), "431 Request Header Fields Too Large"),
+            (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431 Request Header Fields Too Large"),
+            ("\u{1}\u{2}\r\n\r\n".to_owned(), "400 Bad Request"),
+        ] {
+            let (stream, room, _graceful) = connected(router("said"));
+            let (read, mut write) = tokio::io::split(stream);
+            let sent = async { drop(write.write_all(head.as_bytes()).await) };
+            let mut answer = Vec::new();
+            let mut read = read;
+            // Ends because the connection is closed.
+            let (_, read) = tokio::join!(sent, read.read_to_end(&mut answer));
+            read.unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+            is_free(&room).await;
+        }
+    }
+
+    #[test]
+    fn what_the_crowd_is_told_has_the_length_that_it_says() {
+        let (head, body) = std::str::from_utf8(BUSY).unwrap().split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).unwrap()["error"].is_string());
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether a browser was tricked into a request. A door that asks for no login is open to this machine only, but a
+//! page from anywhere can have the browser of this machine call it.
+
+use http::{HeaderMap, header};
+use url::Url;
+
+use crate::plan::network::is_loopback;
+
+/// Whether a page that is not of this machine made the browser send this.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    let is_local = |origin: &http::HeaderValue| {
+        let url = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok());
+        url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && is_loopback(&url))
+    };
+    headers.get_all(header::ORIGIN).iter().any(|origin| !is_local(origin))
+        || headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn pages_of_this_machine_may_call() {
+        const ORIGIN: &str = "origin";
+        const SITE: &str = "sec-fetch-site";
+        for (headers, expected) in [
+            (&[][..], false),
+            (&[(ORIGIN, "http://localhost")], false),
+            (&[(ORIGIN, "https://localhost:3000")], false),
+            (&[(ORIGIN, "http://app.localhost:3000")], false),
+            (&[(ORIGIN, "http://127.0.0.1:8080")], false),
+            (&[(ORIGIN, "http://127.9.9.9")], false),
+            (&[(ORIGIN, "http://[::1]:8080")], false),
+            (&[(ORIGIN, "http://localhost"), (SITE, "same-site")], false),
+            (&[(SITE, "same-origin")], false),
+            (&[(SITE, "none")], false),
+            (&[(SITE, "cross-site")], true),
+            (&[(ORIGIN, "http://localhost"), (SITE, "cross-site")], true),
+            (&[(ORIGIN, "https://evil.example")], true),
+            (&[(ORIGIN, "http://localhost.evil.example")], true),
+            (&[(ORIGIN, "http://127.0.0.1.evil.example")], true),
+            (&[(ORIGIN, "http://localhost@evil.example")], true),
+            (&[(ORIGIN, "http://10.0.0.1")], true),
+            (&[(ORIGIN, "file://localhost")], true),
+            (&[(ORIGIN, "chrome-extension://localhost")], true),
+            (&[(ORIGIN, "null")], true),
+            (&[(ORIGIN, "")], true),
+            (&[(ORIGIN, "\u{e9}")], true),
+            (&[(ORIGIN, "http://localhost"), (ORIGIN, "https://evil.example")], true),
+        ] {
+            let mut all = HeaderMap::new();
+            for (name, value) in headers {
+                all.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert_eq!(is_foreign(&all), expected, "{all:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a request is turned away before a platform has made calls of it: what the caller is told, and how often it happened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::platform::Answer;
+use crate::platform::auth::BadLogin;
+
+/// Why a request was turned away. `Display` is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the table serves no platform at this path")]
+    NotServed,
+    #[error("this door takes POST only")]
+    WrongMethod,
+    #[error("failed login: {bad}")]
+    BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
+    #[error("a web page of another site made the browser call, and the platform has no `auth`")]
+    CrossSite,
+    #[error("the body has more than the {0} bytes of `server.max_body`")]
+    TooLarge(usize),
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    #[error("the body did not arrive whole")]
+    BodyLost,
+    #[error("a fault of the proxy itself")]
+    Fault,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::NotServed => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadLogin { .. } => StatusCode::UNAUTHORIZED,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyLost => StatusCode::BAD_REQUEST,
+            Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let text = match &self {
+            // A caller is told what it did, not how the table is written or what would have let it in.
+            Self::NotServed => "nothing is served here".to_owned(),
+            Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
+            Self::CrossSite => "web pages of other sites may not call this door".to_owned(),
+            Self::TooLarge(most) => format!("a body may have {most} bytes"),
+            other => other.to_string(),
+        };
+        let mut response = response(Answer::json_with(status, &json!({"error": text})));
+        match self {
+            Self::WrongMethod => {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            Self::BadLogin { challenge: Some(challenge), .. } => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            // What was not read of the body stands between this request and the next one.
+            Self::TooLarge(_) | Self::BodyTimeout | Self::Fault => {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// How many requests were turned away since the start, by the reason.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway {
+    not_served: AtomicU64,
+    wrong_method: AtomicU64,
+    failed_login: AtomicU64,
+    cross_site: AtomicU64,
+    too_large: AtomicU64,
+    body_timeout: AtomicU64,
+    body_lost: AtomicU64,
+    fault: AtomicU64,
+}
+
+impl TurnedAway {
+    pub(super) fn count(&self, refusal: &Refusal) {
+        let counter = match refusal {
+            Refusal::NotServed => &self.not_served,
+            Refusal::WrongMethod => &self.wrong_method,
+            Refusal::BadLogin { .. } => &self.failed_login,
+            Refusal::CrossSite => &self.cross_site,
+            Refusal::TooLarge(_) => &self.too_large,
+            Refusal::BodyTimeout => &self.body_timeout,
+            Refusal::BodyLost => &self.body_lost,
+            Refusal::Fault => &self.fault,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts, by name.
+    pub(super) fn to_json(&self) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "not_served": count(&self.not_served),
+            "wrong_method": count(&self.wrong_method),
+            "failed_login": count(&self.failed_login),
+            "cross_site": count(&self.cross_site),
+            "too_large": count(&self.too_large),
+            "body_timeout": count(&self.body_timeout),
+            "body_lost": count(&self.body_lost),
+            "fault": count(&self.fault),
+        })
+    }
+}
+
+/// An answer as the door gives it.
+pub(super) fn response(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    response
+}
