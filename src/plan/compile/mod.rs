@@ -10,6 +10,7 @@ mod forms;
 mod reply;
 mod request;
 mod routes;
+mod schema;
 mod secrets;
 mod server;
 mod steps;

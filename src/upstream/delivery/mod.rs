@@ -4,6 +4,7 @@
 //! Each attempt asks the breaker, waits for its turn, gets its credential and is sent. What one attempt is, and what
 //! comes after it, is decided here; the parts that decide are values without a clock of their own.
 
+mod attempt;
 pub mod breaker;
 mod latency;
 pub mod limit;
@@ -15,21 +16,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use thiserror::Error;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
+pub use attempt::GOES_ON;
+
+use attempt::Turn;
 use breaker::{Breaker, BreakerPolicy, BreakerState, Refused};
 use latency::Latencies;
 use limit::{LimitError, LimitPolicy, Limiter};
 use retry::{Budget, Retry};
 
 use super::auth::{Auth, CredentialError};
-use super::{Request, Response, Target, Times, Transport, TransportError};
-
-/// How long a request that may have changed something is waited for after the time of its call is over.
-pub const GOES_ON: Duration = Duration::from_secs(30);
-
-/// An attempt with less time than this says nothing about its upstream when the time is over.
-const FAIR: Duration = Duration::from_millis(250);
+use super::{Request, Response, Target, Transport, TransportError};
 
 /// How requests to one upstream are sent.
 #[derive(Debug, Clone)]
@@ -146,13 +144,6 @@ pub struct Trace {
 /// How an attempt ended.
 type Ended = Result<Response, DeliveryError>;
 
-/// Whether an attempt waits for its turn.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Waited,
-    AtOnce,
-}
-
 impl Health {
     /// An upstream about which nothing is known yet.
     pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
@@ -263,130 +254,6 @@ impl Delivery {
             if is_good(&other.0) || attempt.0.is_err() { (other, attempt) } else { (attempt, other) };
         trace.add(left.1);
         taken
-    }
-
-    async fn attempt(
-        &self,
-        request: &Arc<Request>,
-        way: Way<'_>,
-        is_last: bool,
-        turn: Turn,
-    ) -> (Ended, Trace) {
-        let mut trace = Trace::default();
-        let ended = self.try_once(request, way, is_last, turn, &mut trace).await;
-        (ended, trace)
-    }
-
-    /// One attempt: the breaker, a turn, the credential, the request.
-    async fn try_once(
-        &self,
-        request: &Arc<Request>,
-        way: Way<'_>,
-        is_last: bool,
-        turn: Turn,
-        trace: &mut Trace,
-    ) -> Ended {
-        let breaker = self.health.breaker.as_ref();
-        let upstream = || self.target.name.clone();
-        let refused = |refused| DeliveryError::Breaker { upstream: upstream(), refused };
-        let mut pass = breaker.map(|breaker| breaker.admit(Instant::now())).transpose().map_err(refused)?;
-        let _place = match &self.health.limiter {
-            None => None,
-            Some(limiter) => {
-                let began = Instant::now();
-                let entered = match turn {
-                    Turn::Waited => limiter.enter(way.deadline).await,
-                    Turn::AtOnce => limiter.try_enter(began),
-                };
-                trace.waited += began.elapsed();
-                Some(entered.map_err(|error| DeliveryError::Limit { upstream: upstream(), error })?)
-            }
-        };
-        // The breaker may have opened while a turn was waited for.
-        if let Some(breaker) = breaker
-            && pass.as_ref().is_some_and(|pass| pass.is_over())
-        {
-            pass = Some(breaker.admit(Instant::now()).map_err(refused)?);
-        }
-        trace.attempts += 1;
-        let mut sent = Arc::clone(request);
-        let mut may_renew = true;
-        let (ended, verdict) = loop {
-            if let Some(auth) = &self.auth {
-                let mut signed = Request::clone(request);
-                auth.apply(&mut signed, way.transport, way.deadline).await?;
-                sent = Arc::new(signed);
-                trace.request = Some(Arc::clone(&sent));
-            }
-            let (began, ends) = (Instant::now(), self.target.ends(way.deadline));
-            let ended = self.send(&sent, way, is_last, ends).await;
-            let took = began.elapsed();
-            trace.time = Some(trace.time.unwrap_or_default() + took);
-            trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
-            // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not
-            // act upon the request then.
-            let renews = match (&self.auth, &ended) {
-                (Some(auth), Ok(response)) => may_renew && auth.renews(&sent, response),
-                _ => false,
-            };
-            if !renews {
-                let given = ends.saturating_duration_since(began);
-                // An answer that nobody waited for any more is as bad as none.
-                let verdict = if took > given { Some(false) } else { verdict(&ended) };
-                break (ended, verdict.filter(|_| took < given || given >= FAIR));
-            }
-            may_renew = false;
-        };
-        if let (Some(pass), Some(good)) = (pass, verdict)
-            && let Some(change) = pass.tell(good, Instant::now())
-        {
-            let upstream = &self.target.name;
-            tracing::warn!(%upstream, "{upstream}: {change}");
-        }
-        Ok(ended?)
-    }
-
-    /// Sends a request, and waits for its response as long as it may take. What may have changed something is not
-    /// given up when the time of the call is over, but told.
-    async fn send(
-        &self,
-        request: &Arc<Request>,
-        way: Way<'_>,
-        is_last: bool,
-        ends: Instant,
-    ) -> Result<Response, TransportError> {
-        let began = Instant::now();
-        let request = Request::clone(request);
-        let goes_on =
-            way.overdue.filter(|_| !way.safe && (!way.repeatable || is_last || ends >= way.deadline));
-        let Some(overdue) = goes_on else { return way.transport.send(request, Times::by(ends)).await };
-        let times = Times { sent_by: ends, answered_by: ends + GOES_ON };
-        let mut sending = way.transport.send(request, times);
-        tokio::select! {
-            biased;
-            ended = &mut sending => return ended,
-            () = sleep_until(ends.into()) => {}
-        }
-        overdue(TransportError::overdue(began.elapsed()));
-        sending.await
-    }
-}
-
-/// Whether the end of an attempt speaks for its upstream; `None` when it says nothing about it.
-fn verdict(ended: &Result<Response, TransportError>) -> Option<bool> {
-    match ended {
-        Ok(response) => Some(!response.status.is_server_error()),
-        Err(
-            TransportError::Timeout { .. }
-            | TransportError::Connect { .. }
-            | TransportError::Lost { .. }
-            | TransportError::Invalid { .. },
-        ) => Some(false),
-        Err(
-            TransportError::TooLarge { .. }
-            | TransportError::Forbidden(_)
-            | TransportError::Unsendable { .. },
-        ) => None,
     }
 }
 
