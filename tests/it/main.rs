@@ -17,6 +17,7 @@ mod injection;
 mod layers;
 mod lifecycle;
 mod log;
+mod malformed;
 mod millis;
 mod outbound_auth;
 mod outbound_tls;
