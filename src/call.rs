@@ -42,8 +42,8 @@ pub struct Context {
     pub caller: Option<String>,
     /// The number or address that was called.
     pub called: Option<String>,
-    /// State that the platform keeps for the function or the assistant.
-    pub metadata: Value,
+    /// State that the platform keeps for the function or the assistant; shared by all calls of one request.
+    pub metadata: Arc<Value>,
     /// State that the platform keeps for the whole session.
     pub global: Value,
     /// The inbound headers that `[platforms.x] headers` names, by lower-case name.

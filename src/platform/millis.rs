@@ -141,7 +141,7 @@ impl Platform for Millis {
             .unwrap_or_default()
             .into_iter()
             .partition(|(key, _)| is_argument(key));
-        context.metadata = metadata(rest, &[SESSION_ID]);
+        context.metadata = Arc::new(metadata(rest, &[SESSION_ID]));
         Ok(Decoded::Calls(
             vec![Call { args: Arguments::Json(args.into()), context }],
             Box::new(payload::ResultObject),
@@ -185,6 +185,7 @@ fn event(kind: &'static EventKind, context: Context, fields: Value) -> Event {
     } else {
         fields.get("metadata").cloned().unwrap_or_default()
     };
+    let metadata = Arc::new(metadata);
     let context = Context { function: kind.name.to_owned(), metadata, event: fields, ..context };
     let call = Call { args: payload::no_arguments(), context };
     Event { kind, call, neutral: Answer::json(&json!({})) }

@@ -251,7 +251,7 @@ fn envelope(function: String, body: Value) -> Context {
         function,
         conversation: payload::text_at(&body, &["call_id"]),
         caller: CALLER.iter().find_map(|key| payload::text_at(&body, &[key])),
-        metadata: body.get("meta_data").cloned().unwrap_or_default(),
+        metadata: Arc::new(body.get("meta_data").cloned().unwrap_or_default()),
         global: body.get("global_data").cloned().unwrap_or_default(),
         raw: Arc::new(body),
         ..Context::default()

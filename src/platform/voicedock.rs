@@ -289,7 +289,7 @@ impl Generation {
             conversation: payload::text_at(body, self.conversation),
             caller: payload::text_at(body, self.caller),
             called: payload::text_at(body, self.called),
-            metadata: payload::value_at(body, self.metadata).cloned().unwrap_or_default(),
+            metadata: Arc::new(payload::value_at(body, self.metadata).cloned().unwrap_or_default()),
             ..Context::default()
         }
     }
@@ -396,6 +396,17 @@ mod tests {
 
     fn failed(text: &str) -> Outcome {
         Outcome { reply: Reply::text(text), failure: Some(FailureKind::Timeout) }
+    }
+
+    /// A copy for each call would make one large request many times as large in memory.
+    #[test]
+    fn calls_of_one_request_share_what_is_the_same_for_all() {
+        let mut body = with_list(&json!([{"id": "a"}, {"id": "b"}]));
+        body["message"]["assistant"]["metadata"] = json!({"x": 1});
+        let (calls, _) = calls(decode(&body, "results"));
+        let [one, other] = &calls[..] else { panic!("{calls:?}") };
+        assert!(Arc::ptr_eq(&one.context.metadata, &other.context.metadata));
+        assert!(Arc::ptr_eq(&one.context.raw, &other.context.raw));
     }
 
     #[test]

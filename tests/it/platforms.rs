@@ -414,7 +414,7 @@ fn show(call: Call) -> Value {
         ("conversation", context.conversation.into()),
         ("caller", context.caller.into()),
         ("called", context.called.into()),
-        ("metadata", context.metadata),
+        ("metadata", (*context.metadata).clone()),
         ("global", context.global),
     ] {
         if value != Value::Null {

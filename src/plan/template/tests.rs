@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ impl World {
 
 fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let args = json!({"city": "Oslo", "tags": ["a", "b"], "address": {"street": "Main"}});
-    let call = Context { platform: "http", metadata: json!({"lang": "no"}), ..Context::default() };
+    let call = Context { platform: "http", metadata: Arc::new(json!({"lang": "no"})), ..Context::default() };
     let values = vec![Some(json!(21.55)), Some(json!([{"max": 1, "city": "x"}, {"max": 2}])), None];
     let response = Reading::new(200, serde_json::Map::new(), json!({"a": [10, 20]}), None);
     run(&Scope {
