@@ -84,7 +84,8 @@ fn in_our_words(errors: &[Theirs], text: &str) -> Option<Ours> {
     let around = line(text, at);
     let (before, rest) = (&text[around.start..at], &text[at..around.end]);
     let content = around.start + (before.len() - before.trim_start().len());
-    let whole = content..around.start + text[around.clone()].trim_end().len();
+    // Of a line of spaces that TOML does not know, such as those that do not break, nothing is left.
+    let whole = content..content.max(around.start + text[around.clone()].trim_end().len());
     let is = |start: &str| errors.iter().any(|error| error.message.starts_with(start));
     let fault = |range: Range<usize>, message: &str, help: &str| {
         Some(Ours {
@@ -208,6 +209,15 @@ fn in_our_words(errors: &[Theirs], text: &str) -> Option<Ours> {
     }
     if starts(&["key with no value", "missing assignment", "invalid unquoted key", "missing value for key"]) {
         let key = text[whole.start..whole.end].trim_end();
+        let written = text[around.clone()].trim_start_matches([' ', '\t']);
+        if let Some(space) = written.chars().next().filter(|first| first.is_whitespace()) {
+            let start = around.end - written.len();
+            return fault(
+                start..start + space.len_utf8(),
+                "this is a space that TOML does not know",
+                "write an ordinary space in its place, or take it out; such a one comes with pasted text",
+            );
+        }
         if rest.starts_with(':') || before.trim_end().ends_with(':') {
             return fault(
                 whole,
