@@ -13,6 +13,7 @@ mod egress;
 mod events;
 mod failures;
 mod faults;
+mod fuzz;
 mod injection;
 mod layers;
 mod lifecycle;
