@@ -1,0 +1,139 @@
+//! The built binary, serving a table in a folder of its own, and what the system says of it.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long it may take to open its doors, and to end.
+const GUARD: Duration = Duration::from_secs(60);
+
+/// A running proxy. It ends with the benchmark.
+pub(crate) struct Proxy {
+    /// The platforms' door.
+    pub(crate) listen: SocketAddr,
+    /// The admin door.
+    pub(crate) admin: SocketAddr,
+    /// How often it has logged something of which nothing should be logged.
+    pub(crate) alarms: Arc<AtomicU64>,
+    folder: PathBuf,
+    child: Child,
+}
+
+/// What a process takes of the machine.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Usage {
+    /// Memory that is in use, in KiB.
+    pub(crate) memory: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
+    /// Time of all cores since its start.
+    pub(crate) cpu: Duration,
+}
+
+impl Proxy {
+    /// Serves a table that has both doors on free ports.
+    pub(crate) fn start(table: &str) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("jackfield-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("routes.toml"), table)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+        command.arg("serve").current_dir(&folder).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
+        let alarms = Arc::new(AtomicU64::new(0));
+        let (tell, told) = mpsc::channel();
+        let counter = Arc::clone(&alarms);
+        std::thread::spawn(move || {
+            let mut starting = Some(tell);
+            for line in BufReader::with_capacity(1 << 18, stderr).lines().map_while(Result::ok) {
+                if line.contains("panicked") {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    eprint_line(&line);
+                }
+                let Some(tell) = &starting else { continue };
+                match doors(&line) {
+                    Some(doors) => {
+                        let _ = tell.send(doors);
+                        starting = None;
+                    }
+                    None => eprint_line(&line),
+                }
+            }
+        });
+        let doors = told.recv_timeout(GUARD);
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut proxy = Self { listen: unknown, admin: unknown, alarms, folder, child };
+        (proxy.listen, proxy.admin) = doors.map_err(|_| io::Error::other("the proxy did not start"))?;
+        Ok(proxy)
+    }
+
+    /// Puts another table in the place of the one that is served, as an editor does.
+    pub(crate) fn save(&self, table: &str) -> io::Result<()> {
+        let new = self.folder.join("routes.toml.new");
+        fs::write(&new, table)?;
+        fs::rename(new, self.folder.join("routes.toml"))
+    }
+
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        usage(self.child.id())
+    }
+
+    /// Asks the process to end and waits for it.
+    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
+        Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status()?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if started.elapsed() > GUARD {
+                return Err(io::Error::other("the proxy does not end"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The addresses of both doors, from the line that tells of them.
+fn doors(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name))?.parse().ok();
+    Some((field("listen=")?, field("admin=")?))
+}
+
+#[expect(clippy::print_stderr, reason = "what the proxy says when it does not start, or panics")]
+fn eprint_line(line: &str) {
+    eprintln!("{line}");
+}
+
+/// What a process takes, as Linux tells it.
+pub(crate) fn usage(process: u32) -> io::Result<Usage> {
+    let folder = PathBuf::from(format!("/proc/{process}"));
+    let status = fs::read_to_string(folder.join("status"))?;
+    let number = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    // The name of the program may hold anything; the fields are counted from behind it.
+    let stat = fs::read_to_string(folder.join("stat"))?;
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(Usage {
+        memory: number("VmRSS:"),
+        descriptors: fs::read_dir(folder.join("fd"))?.count() as u64,
+        threads: number("Threads:"),
+        cpu: Duration::from_millis(ticks * 10),
+    })
+}
