@@ -22,7 +22,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
 use super::egress::NotPublic;
-use super::phase::{self, CONNECTING, NoteConnecting, READING};
+use super::phase::{self, CONNECTING, FOLLOWING, NoteConnecting, READING};
 use super::resolver::PublicOnly;
 use super::tls::Tls;
 use super::{Network, Redirects, Request, Response, Sending, Target, Times, Transport, TransportError};
@@ -116,7 +116,11 @@ impl HttpTransport {
                 Redirects::SameOrigin => Policy::custom(|attempt| {
                     let asked = attempt.previous();
                     let stays = asked.first().is_some_and(|first| first.origin() == attempt.url().origin());
-                    if stays && asked.len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+                    if !stays || asked.len() > MAX_REDIRECTS {
+                        return attempt.stop();
+                    }
+                    phase::note(FOLLOWING);
+                    attempt.follow()
                 }),
             })
             // A `referer` would carry the query of a URL, and with it perhaps a key.
@@ -164,7 +168,15 @@ async fn attempt(client: &Client, request: Request) -> Result<Response, Transpor
     let mut outbound = reqwest::Request::new(request.method, request.url);
     *outbound.headers_mut() = request.headers;
     frame(&mut outbound, request.body.unwrap_or_default());
-    let mut inbound = phase::waiting(client.execute(outbound)).await.map_err(failure)?;
+    let mut inbound = phase::waiting(client.execute(outbound)).await.map_err(|error| match failure(error) {
+        // It arrived before it was redirected: only what it was redirected to was not sent.
+        TransportError::Connect { detail } | TransportError::Unsendable { detail }
+            if phase::current() == FOLLOWING =>
+        {
+            TransportError::Lost { detail: format!("{FOLLOWING}: {detail}") }
+        }
+        error => error,
+    })?;
 
     phase::note(READING);
     let body = read_body(&mut inbound, limit).await?;
@@ -724,6 +736,45 @@ mod tests {
             asked += 1;
         }
         assert_eq!(asked, 1 + MAX_REDIRECTS);
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_redirect_leads_to_no_connection_has_arrived_all_the_same() {
+        for is_deaf in [false, true] {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_request(&mut stream).await;
+                // From now on a connection is refused, or never made since no more can wait.
+                let mut waiting = Vec::new();
+                let mut held = Some(listener);
+                if is_deaf {
+                    let full = Duration::from_millis(100);
+                    while let Ok(more) = tokio::time::timeout(full, TcpStream::connect(address)).await {
+                        waiting.push(more.unwrap());
+                    }
+                } else {
+                    held = None;
+                }
+                let answer = "HTTP/1.1 303 See Other\r\nlocation: /there\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                drop(stream);
+                std::future::pending::<()>().await;
+                drop((held, waiting));
+            });
+            let same = Target { redirects: Redirects::SameOrigin, ..target() };
+            let mut request = get(format!("http://{address}/").parse().unwrap(), same);
+            request.method = Method::POST;
+            let transport = HttpTransport::new().unwrap();
+            let by = Instant::now() + Duration::from_secs(1);
+
+            let error = transport.send(request, Times::by(by)).await.unwrap_err();
+
+            assert!(error.may_have_arrived(), "{error}");
+        }
     }
 
     #[tokio::test]

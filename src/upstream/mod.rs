@@ -41,7 +41,7 @@ pub enum TransportError {
     Timeout {
         /// How long was waited, in milliseconds.
         after_ms: u128,
-        /// What was waited for: `connecting`, `waiting for the response` or `reading the body`.
+        /// What was waited for: `connecting`, `waiting for the response`, `following a redirect` or `reading the body`.
         phase: &'static str,
     },
     /// No connection could be made: nothing was sent.

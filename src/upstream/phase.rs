@@ -15,6 +15,7 @@ use tower_service::Service;
 
 pub(super) const CONNECTING: &str = "connecting";
 pub(super) const WAITING: &str = "waiting for the response";
+pub(super) const FOLLOWING: &str = "following a redirect";
 pub(super) const READING: &str = "reading the body";
 
 tokio::task_local! {
@@ -33,7 +34,12 @@ pub(super) fn current() -> &'static str {
 
 /// Notes what the attempt in whose scope this is called waits for.
 pub(super) fn note(phase: &'static str) {
-    let _ = PHASE.try_with(|current| current.set(phase));
+    let _ = PHASE.try_with(|current| {
+        // What is redirected has arrived: whatever becomes of the next connection, it has been sent.
+        if current.get() != FOLLOWING || phase == READING {
+            current.set(phase);
+        }
+    });
 }
 
 /// Polls `request` as one that waits for its response, unless its connector, polled within, says otherwise.
