@@ -292,7 +292,9 @@ impl Record {
     /// Whether the outcome stands for every repeat of the call: something may have been changed, and to ask again could
     /// change it twice.
     pub fn is_final(&self, route: Option<&Route>) -> bool {
-        let repeatable = route.is_some_and(|route| route.idempotency_key.is_some());
+        // Only an id gives the repeat the same key at the upstream.
+        let repeatable =
+            self.call.context.id.is_some() && route.is_some_and(|route| route.idempotency_key.is_some());
         match &self.error {
             None => self.may_have_written(),
             // Nobody knows how far it came.

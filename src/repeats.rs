@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::call::{Arguments, Call, Outcome};
@@ -30,6 +31,9 @@ pub struct Identity {
     pub key: Key,
     /// How long its answer is kept for a repeat; `None`: nothing would tell a repeat from another call.
     pub kept: Option<Duration>,
+    /// What the keys for upstreams are made of. They remember them for longer than a window, so that only what has an
+    /// id of its own has the same one again.
+    seed: Key,
 }
 
 impl Identity {
@@ -44,31 +48,43 @@ impl Identity {
             (None, None) => None,
         };
         let kept = kept.filter(|_| route.is_some_and(Route::writes));
-        let Arguments::Json(args) = &call.args else { return Self { key: random(), kept: None } };
+        let Arguments::Json(args) = &call.args else { return Self::unlike_any() };
         if kept.is_none() && context.id.is_none() {
-            return Self { key: random(), kept };
+            return Self::unlike_any();
         }
         let mut hash = Sha256::new();
-        let parts = [Some(context.platform), Some(&context.function), context.id.as_deref()];
-        for part in parts.into_iter().chain([context.conversation.as_deref()]) {
+        let asked = [Some(context.platform), Some(&context.function), context.id.as_deref()];
+        // Who asks: a conversation may be no more than what a caller says.
+        let asking = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
+        for part in asked.into_iter().chain(asking) {
             hash.update([u8::from(part.is_some())]);
             hash.update(part.unwrap_or_default().len().to_le_bytes());
             hash.update(part.unwrap_or_default());
         }
         let mut writer = Writer(hash);
         // Writing JSON into a hash does not fail; if it did, the call would be like no other.
-        let written = serde_json::to_writer(&mut writer, args)
-            .and_then(|()| serde_json::to_writer(&mut writer, &context.event));
-        match written {
-            Ok(()) => Self { key: writer.0.finalize().into(), kept },
-            Err(_) => Self { key: random(), kept: None },
+        // Beside an id, a header that is new with each request would only hide a repeat.
+        let headers = if context.id.is_some() { &Value::Null } else { &context.headers };
+        let written = [args, &context.event, headers]
+            .into_iter()
+            .try_for_each(|value| serde_json::to_writer(&mut writer, value));
+        if written.is_err() {
+            return Self::unlike_any();
         }
+        let key = writer.0.finalize().into();
+        Self { key, kept, seed: if context.id.is_some() { key } else { random() } }
+    }
+
+    /// A call of which no other can be a repeat.
+    fn unlike_any() -> Self {
+        let key = random();
+        Self { key, kept: None, seed: key }
     }
 
     /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
     pub fn key_for(&self, part: &str) -> String {
         let mut hash = Sha256::new();
-        hash.update(self.key);
+        hash.update(self.seed);
         hash.update(part);
         hex::encode(&hash.finalize()[..16])
     }

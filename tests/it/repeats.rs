@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that answers once for each permit, with how many it has answered.
@@ -220,4 +220,54 @@ async fn closing_waits_for_a_write_that_outlived_its_call() {
     let log = proxy.log();
     assert!(log.contains("after its call had been answered"), "{log}");
     assert!(!log.contains("calls still in flight"), "{log}");
+}
+
+#[tokio::test]
+async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
+    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\nrepeat_window = \"1ms\"\n\
+        request = { method = \"POST\", path = \"/orders\" }\n";
+    let api = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let proxy = Proxy::over(&api, &table(keyed)).await;
+    let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
+    let mut keys = Vec::new();
+    let began = Instant::now();
+    while keys.len() < 2 {
+        proxy.post("/swaig", &call).await;
+        keys.extend(api.take().iter().map(|seen| seen.header("x-key")));
+        assert!(began.elapsed() < GUARD);
+    }
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
+async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
+    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\nrepeat_window = \"30s\"\n\
+        request = { method = \"POST\", path = \"/orders\" }\n";
+    let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
+    let proxy = Proxy::over(&api, &table(keyed)).await;
+    let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
+    for _ in 0..2 {
+        proxy.post("/swaig", &call).await;
+    }
+    let keys: std::collections::HashSet<_> = api.take().iter().map(|seen| seen.header("x-key")).collect();
+    assert_eq!(keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_never_gets_the_answer_of_another_one() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let text = table("").replace("[platforms.http]", "[platforms.http]\nheaders = [\"x-tenant\"]");
+    let proxy = Proxy::over(&api, &text).await;
+    let body = json!({"what": "tea"}).to_string();
+    for (tenant, sent) in [("a", 1), ("b", 1), ("a", 0)] {
+        let headers = [("x-conversation-id", "1"), ("x-tenant", tenant)];
+        proxy.send(Method::POST, "/http/window", &headers, body.clone()).await;
+        assert_eq!(api.take().len(), sent, "{tenant}");
+    }
+    let swaig = |caller: &str| json!({"function": "window", "call_id": "c1", "caller_id_num": caller, "argument": {"parsed": [{"what": "tea"}]}});
+    for (caller, sent) in [("+311", 1), ("+312", 1), ("+311", 0)] {
+        proxy.post("/swaig", &swaig(caller)).await;
+        assert_eq!(api.take().len(), sent, "{caller}");
+    }
 }
