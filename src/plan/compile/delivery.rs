@@ -84,9 +84,11 @@ impl Context<'_> {
         Some(self.secrets.environment.carried.healths.keep(fingerprint, Health::new(breaker, limit)))
     }
 
-    /// What of a route decides how often it is called and asks. `steps` are its steps, as far as they are good.
+    /// What of a route decides how often it is called and asks. `kind` and `name` tell it from all others, `steps` are
+    /// its steps, as far as they are good.
     pub(super) fn care(
         &self,
+        kind: &str,
         name: &Located<String>,
         raw: &RawRoute,
         steps: &[Step],
@@ -94,7 +96,7 @@ impl Context<'_> {
     ) -> Care {
         let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
         let limiter = limit.map(|policy| {
-            let fingerprint = fingerprint(&[&name.value, &format!("{policy:?}")]);
+            let fingerprint = fingerprint(&[kind, &name.value, &format!("{policy:?}")]);
             self.secrets.environment.carried.limits.keep(fingerprint, Limiter::new(policy))
         });
         let header = raw.idempotency_key.get();

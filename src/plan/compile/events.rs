@@ -135,7 +135,7 @@ impl Context<'_> {
         }
         let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
-        let care = self.care(name, raw, &steps, diagnostics);
+        let care = self.care(platform.name(), name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),

@@ -76,7 +76,7 @@ impl Context<'_> {
             only_streamed(raw, diagnostics);
         }
         let declare = self.declare(&raw.declare, diagnostics);
-        let care = self.care(name, raw, &steps, diagnostics);
+        let care = self.care("routes", name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
