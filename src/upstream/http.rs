@@ -168,15 +168,16 @@ async fn attempt(client: &Client, request: Request) -> Result<Response, Transpor
     let mut outbound = reqwest::Request::new(request.method, request.url);
     *outbound.headers_mut() = request.headers;
     frame(&mut outbound, request.body.unwrap_or_default());
-    let mut inbound = phase::waiting(client.execute(outbound)).await.map_err(|error| match failure(error) {
-        // It arrived before it was redirected: only what it was redirected to was not sent.
-        TransportError::Connect { detail } | TransportError::Unsendable { detail }
-            if phase::current() == FOLLOWING =>
-        {
-            TransportError::Lost { detail: format!("{FOLLOWING}: {detail}") }
-        }
-        error => error,
-    })?;
+    let mut inbound =
+        phase::waiting(client.execute(outbound)).await.map_err(|error| match failure(error) {
+            // It arrived before it was redirected: only what it was redirected to was not sent.
+            TransportError::Connect { detail } | TransportError::Unsendable { detail }
+                if phase::current() == FOLLOWING =>
+            {
+                TransportError::Lost { detail: format!("{FOLLOWING}: {detail}") }
+            }
+            error => error,
+        })?;
 
     phase::note(READING);
     let body = read_body(&mut inbound, limit).await?;

@@ -247,6 +247,37 @@ async fn a_breaker_opens_tells_and_closes_again() {
 }
 
 #[tokio::test]
+async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
+    let api = Upstream::with(|_| std::future::pending::<Reply>()).await;
+    let keys = "timeout = \"300ms\"\nbreaker = { min_calls = 1, open_for = \"1m\" }";
+    let proxy = Proxy::over(&api, &table(keys, "POST", "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "timeout");
+    assert_eq!(kind(&ask(&proxy).await), "refused");
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_and_a_route_of_the_same_name_do_not_share_a_limit() {
+    let api = queued(vec![ok()]).await;
+    let entry = |name: &str| {
+        format!(
+            "[{name}]\nupstream = \"api\"\nlimit = {{ rate = \"1/h\", wait = \"0s\" }}\n\
+             request = {{ method = \"POST\", path = \"/{name}\" }}\n"
+        )
+    };
+    let (event, route) = (entry("events.voicedock.status_update"), entry("routes.status_update"));
+    let proxy = Proxy::over(
+        &api,
+        &table("", "GET", "").replace("[routes.ask]", &format!("{event}{route}[routes.ask]")),
+    )
+    .await;
+    proxy.post("/voicedock", &json!({"message": {"type": "status-update"}})).await;
+    proxy.post("/http/status_update", &json!({})).await;
+    let paths: Vec<String> = api.take().iter().map(|seen| seen.path().to_owned()).collect();
+    assert_eq!(paths, ["/events.voicedock.status_update", "/routes.status_update"]);
+}
+
+#[tokio::test]
 async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
     let api = queued(vec![failed(500)]).await;
     let breaker = "breaker = { min_calls = 2, open_for = \"1m\" }\nretry = { attempts = 1 }";

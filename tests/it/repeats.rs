@@ -271,3 +271,23 @@ async fn a_caller_never_gets_the_answer_of_another_one() {
         assert_eq!(api.take().len(), sent, "{caller}");
     }
 }
+
+#[tokio::test]
+async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
+    let api = Upstream::new(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        // A token, a refusal, no other token; then all is well.
+        0 | 3 => token(),
+        1 => Reply::status(401, &json!({})),
+        2 => Reply::status(500, &json!({})),
+        _ => Reply::json(&json!({"id": 1})),
+    })
+    .await;
+    let auth = "\"http://UPSTREAM\"\nauth.oauth2 = { token_url = \"http://UPSTREAM/token\", client_id = \"a\", client_secret = \"b\" }";
+    let proxy = Proxy::over(&api, &table("").replace("\"http://UPSTREAM\"", auth)).await;
+    let call = voicedock("c1", "t1", "order", "tea");
+    let first = said(&proxy.post("/voicedock", &call).await.json());
+    assert!(first.contains("could not be sent"), "{first}");
+    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+}

@@ -1,6 +1,6 @@
 //! One attempt: the breaker, a turn, the credential, the request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
@@ -67,6 +67,14 @@ impl Delivery {
             pass = Some(breaker.admit(Instant::now()).map_err(refused)?);
         }
         trace.attempts += 1;
+        let pass = Mutex::new(pass);
+        let tell = |good| {
+            let pass = pass.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(change) = pass.and_then(|pass| pass.tell(good, Instant::now())) {
+                let upstream = &self.target.name;
+                tracing::warn!(%upstream, "{upstream}: {change}");
+            }
+        };
         let mut sent = Arc::clone(request);
         let mut may_renew = true;
         let (ended, verdict) = loop {
@@ -77,10 +85,19 @@ impl Delivery {
                 trace.request = Some(Arc::clone(&sent));
             }
             let (began, ends) = (Instant::now(), self.target.ends(way.deadline));
+            let given = ends.saturating_duration_since(began);
+            // The breaker hears of what is late at once: until it ends, others would be sent after it, or kept waiting
+            // for it as a probe.
+            let overdue = |error| {
+                if given >= FAIR {
+                    tell(false);
+                }
+                way.overdue.inspect(|overdue| overdue(error));
+            };
+            let way = Way { overdue: way.overdue.is_some().then_some(&overdue), ..way };
             let ended = self.send(&sent, way, is_last, ends).await;
             let took = began.elapsed();
             trace.time = Some(trace.time.unwrap_or_default() + took);
-            trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
             // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not
             // act upon the request then.
             let renews = match (&self.auth, &ended) {
@@ -88,18 +105,15 @@ impl Delivery {
                 _ => false,
             };
             if !renews {
-                let given = ends.saturating_duration_since(began);
+                trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
                 // An answer that nobody waited for any more is as bad as none.
                 let verdict = if took > given { Some(false) } else { verdict(&ended) };
                 break (ended, verdict.filter(|_| took < given || given >= FAIR));
             }
             may_renew = false;
         };
-        if let (Some(pass), Some(good)) = (pass, verdict)
-            && let Some(change) = pass.tell(good, Instant::now())
-        {
-            let upstream = &self.target.name;
-            tracing::warn!(%upstream, "{upstream}: {change}");
+        if let Some(good) = verdict {
+            tell(good);
         }
         Ok(ended?)
     }
