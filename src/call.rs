@@ -63,12 +63,15 @@ pub struct Outcome {
     pub failure: Option<FailureKind>,
 }
 
+/// About what is around an outcome that is kept, in bytes.
+const OVERHEAD: usize = 512;
+
 impl Outcome {
     /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
         let own = self.reply.own.iter().map(|(key, value)| key.len() + bytes(value));
-        size_of::<Self>() + text + self.reply.data.as_ref().map_or(0, bytes) + own.sum::<usize>()
+        OVERHEAD + size_of::<Self>() + text + self.reply.data.as_ref().map_or(0, bytes) + own.sum::<usize>()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 
 use crate::flights::{Flights, Found, Keeping, Key};
 use crate::plan::Brought;
-use crate::plan::route::CachePolicy;
+use crate::plan::route::{CachePolicy, ReplyError};
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};
 
@@ -86,7 +86,7 @@ pub(super) async fn ask(
         }
     };
     match (used, stale) {
-        (Err(_), Some(stale)) => {
+        (Err(error), Some(stale)) if !is_an_answer(&error) => {
             went.cache = Some(CacheUse::Stale);
             take(asked, &stale, went, brought)
         }
@@ -104,6 +104,13 @@ fn take(
         Ok(response) => asked.take(response, went, brought),
         Err(error) => Err(error.clone().into()),
     }
+}
+
+/// Whether the upstream said that what is asked for is not to be had: an older reply would not be true any more.
+fn is_an_answer(error: &CallError) -> bool {
+    let CallError::Reply(ReplyError::Status(status)) = error else { return false };
+    // Too slow, too early and too often speak of the moment only.
+    (400..500).contains(status) && ![408, 425, 429].contains(status)
 }
 
 fn is_timeout(ended: &Result<Response, DeliveryError>) -> bool {

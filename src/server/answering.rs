@@ -21,7 +21,7 @@ use crate::flights::{Claim, Found, Keeping};
 use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
-use crate::repeats::Identity;
+use crate::repeats::{self, Identity};
 
 use super::App;
 use super::room::Place;
@@ -32,7 +32,7 @@ const MAX_NAME_SHOWN: usize = 200;
 
 /// How long after its deadline a call is still waited for, within the margin for the way back: it may be about to say
 /// something better than that its time is over.
-const GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(50);
 
 /// An answer that is a stream: what is to be told at once, then the rest.
 pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> Response {
@@ -238,9 +238,10 @@ impl Task {
         let outcome = finish(record, client);
         match claim {
             Some(Claimed { claim, kept }) if is_final => {
-                let (bytes, owner) = (outcome.bytes(), identity.key);
+                let repeated = repeats::to_keep(&outcome);
+                let (bytes, owner) = (repeated.bytes(), identity.key);
                 let keeping = Keeping { fresh: kept, stale: Duration::ZERO, bytes, owner };
-                claim.keep(outcome.clone(), keeping, Instant::now());
+                claim.keep(repeated, keeping, Instant::now());
             }
             Some(Claimed { claim, .. }) => claim.hand_out(outcome.clone()),
             None => {}

@@ -120,6 +120,24 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
 }
 
 #[tokio::test]
+async fn what_the_upstream_says_is_gone_is_not_answered_with_an_older_reply() {
+    for (said, expected) in
+        [(404, json!("bad_response")), (403, json!("bad_response")), (429, json!(1)), (503, json!(1))]
+    {
+        let (api, status) = counting().await;
+        let proxy = Proxy::over(&api, &table("cache = \"1ms\"\nstale_if_error = \"1h\"")).await;
+        assert_eq!(ask(&proxy, "Oslo").await, 1);
+        status.store(said, Ordering::SeqCst);
+        let (began, mut last) = (Instant::now(), Value::Null);
+        while api.seen() < 2 {
+            assert!(began.elapsed() < GUARD);
+            last = ask(&proxy, "Oslo").await;
+        }
+        assert_eq!(last, expected, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_drops_the_replies_of_routes_that_changed() {
     let (api, _) = counting().await;
     let mut proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;

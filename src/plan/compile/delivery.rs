@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -101,6 +102,14 @@ impl Context<'_> {
         });
         let header = raw.idempotency_key.get();
         let idempotency_key = header.and_then(|name| values::header_name(name, diagnostics));
+        if let (Some(&AUTHORIZATION | &PROXY_AUTHORIZATION), Some(text)) = (idempotency_key.as_ref(), header)
+        {
+            diagnostics.push(
+                Diagnostic::new(Code::ForbiddenHeader, text.span, "this header carries a login").help(
+                    "name the header by which the API knows a request again, such as \"idempotency-key\"",
+                ),
+            );
+        }
         let repeat_window = raw.repeat_window.get();
         let repeat_window = repeat_window.and_then(|text| values::long_duration(text, diagnostics));
         let fresh = raw.cache.get().and_then(|text| values::long_duration(text, diagnostics));

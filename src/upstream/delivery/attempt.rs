@@ -11,7 +11,7 @@ use crate::upstream::{Request, Response, Times, TransportError};
 /// How long a request that may have changed something is waited for after the time of its call is over.
 pub const GOES_ON: Duration = Duration::from_secs(30);
 
-/// An attempt with less time than this says nothing about its upstream when the time is over.
+/// An attempt with less time than this, or than the upstream usually takes, says nothing about it when the time is over.
 const FAIR: Duration = Duration::from_millis(250);
 
 /// Whether an attempt waits for its turn.
@@ -86,10 +86,12 @@ impl Delivery {
             }
             let (began, ends) = (Instant::now(), self.target.ends(way.deadline));
             let given = ends.saturating_duration_since(began);
+            // Steps, turns or a slow caller may have used up the time that the upstream needs.
+            let is_fair = given >= self.health.latencies.p95().map_or(FAIR, |p95| p95.max(FAIR));
             // The breaker hears of what is late at once: until it ends, others would be sent after it, or kept waiting
             // for it as a probe.
             let overdue = |error| {
-                if given >= FAIR {
+                if is_fair {
                     tell(false);
                 }
                 way.overdue.inspect(|overdue| overdue(error));
@@ -108,7 +110,7 @@ impl Delivery {
                 trace.may_have_arrived |= ended.as_ref().err().is_none_or(TransportError::may_have_arrived);
                 // An answer that nobody waited for any more is as bad as none.
                 let verdict = if took > given { Some(false) } else { verdict(&ended) };
-                break (ended, verdict.filter(|_| took < given || given >= FAIR));
+                break (ended, verdict.filter(|_| took < given || is_fair));
             }
             may_renew = false;
         };
