@@ -145,9 +145,10 @@ async fn a_late_read_has_a_second_request_beside_it() {
         }
     })
     .await;
-    let proxy = Proxy::over(&api, &table("hedge_after = \"50ms\"", "GET", "")).await;
+    let mut proxy = Proxy::over(&api, &table("hedge_after = \"50ms\"", "GET", "")).await;
     assert_eq!(kind(&ask(&proxy).await), "ok");
     assert_eq!(api.take().len(), 2);
+    proxy.logged("attempts=2").await;
     drop(gate);
 }
 

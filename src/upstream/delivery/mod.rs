@@ -247,6 +247,8 @@ impl Delivery {
         let is_good =
             |ended: &Ended| ended.as_ref().is_ok_and(|response| !self.retry.wants(response.status.as_u16()));
         if is_good(&attempt.0) {
+            // The other one is given up where it stands, and does not say what it did.
+            trace.attempts += 1;
             return attempt;
         }
         let other = other.await;
