@@ -3,6 +3,7 @@
 //! Reading is the only thing that touches files here; what the table means is the plan's to say.
 
 pub(crate) mod document;
+mod homes;
 pub(crate) mod raw;
 pub(crate) mod reader;
 mod syntax;

@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostics;
 
 use super::document::{Entries, Kind, Located, Node};
 use super::reader::{
-    Choice, FromNode, Key, Named, Said, not_yet, read, table, toml_table, unknown_key, wrong_type,
+    Choice, FromNode, Key, Named, Said, not_yet, read, table_of, toml_table, unknown_key, wrong_type,
 };
 
 /// A list of strings with their places.

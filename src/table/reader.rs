@@ -1,8 +1,9 @@
 //! Reading typed values out of the tree, with a diagnostic for everything that does not fit.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
 use super::document::{Entries, Kind, Located, Node};
+use super::homes;
 
 /// A key of a table: absent, there but unusable (which has been said), or read.
 #[derive(Debug, Clone, Default)]
@@ -109,11 +110,32 @@ pub(crate) fn table<'a>(node: &'a Node, diagnostics: &mut Diagnostics) -> Option
     }
 }
 
+/// The entries of a table that has these keys.
+pub(super) fn table_of<'a>(
+    node: &'a Node,
+    keys: &[&str],
+    diagnostics: &mut Diagnostics,
+) -> Option<&'a Entries> {
+    let Kind::Table(entries) = &node.value else {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::WrongType,
+                node.span,
+                format!("expected a table, found {}", node.type_name()),
+            )
+            .label("expected a table")
+            .help(format!("write `{{ key = … }}`; known here: {}", list(keys))),
+        );
+        return None;
+    };
+    Some(entries)
+}
+
 pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
     diagnostics.push(
         Diagnostic::new(Code::UnknownKey, key.span, format!("there is no key `{}` here", key.value))
             .label("unknown key")
-            .maybe_help(suggest(&key.value, known.iter().copied())),
+            .maybe_help(homes::help(&key.value).or_else(|| suggest(&key.value, known.iter().copied()))),
     );
 }
 
@@ -258,7 +280,7 @@ macro_rules! toml_table {
 
         impl FromNode for $name {
             fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-                let entries = table(node, diagnostics)?;
+                let entries = table_of(node, Self::KEYS, diagnostics)?;
                 let mut this = Self::default();
                 for (key, value) in entries {
                     $(if key.value == toml_table!(@key $field) {

@@ -12,27 +12,35 @@ use crate::upstream::OWN_HEADERS;
 
 /// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
 pub(super) fn duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
-    duration_up_to(text, Duration::from_secs(600), "no call lasts longer than ten minutes", diagnostics)
+    duration_up_to(text, Duration::from_secs(600), "ten minutes", diagnostics)
 }
 
 /// A duration such as `"5m"` or `"1h"`, at most a day.
 pub(super) fn long_duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
-    duration_up_to(text, Duration::from_secs(86400), "nothing is kept for longer than a day", diagnostics)
+    duration_up_to(text, Duration::from_secs(86400), "a day", diagnostics)
 }
 
 fn duration_up_to(
     text: &Located<String>,
     most: Duration,
-    too_long: &str,
+    most_in_words: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<Duration> {
     let parsed = humantime::parse_duration(&text.value);
-    let help = "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"";
-    let fault = match parsed {
-        Ok(duration) if duration.is_zero() => "a duration of nothing leaves no time at all".to_owned(),
-        Ok(duration) if duration > most => too_long.to_owned(),
+    let (fault, help) = match parsed {
+        Ok(duration) if duration.is_zero() => (
+            "a duration of nothing leaves no time at all".to_owned(),
+            "write a time such as \"250ms\", \"3s\" or \"1m\", or leave the key out",
+        ),
+        Ok(duration) if duration > most => (
+            format!("this duration is longer than {most_in_words}"),
+            "write a shorter one, or leave the key out",
+        ),
         Ok(duration) => return Some(duration),
-        Err(_) => format!("`{}` is not a duration", text.value),
+        Err(_) => (
+            format!("`{}` is not a duration", text.value),
+            "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"",
+        ),
     };
     diagnostics.push(Diagnostic::new(Code::InvalidDuration, text.span, fault).help(help));
     None
