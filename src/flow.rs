@@ -90,6 +90,8 @@ pub struct Overdue {
     pub outcome: Outcome,
     /// What is waited for.
     pub error: CallError,
+    /// The name of the upstream that is waited for.
+    pub upstream: String,
 }
 
 impl fmt::Debug for Means<'_> {

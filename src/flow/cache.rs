@@ -88,6 +88,7 @@ pub(super) async fn ask(
     match (used, stale) {
         (Err(error), Some(stale)) if !is_an_answer(&error) => {
             went.cache = Some(CacheUse::Stale);
+            went.stale_for = Some(error);
             take(asked, &stale, went, brought)
         }
         (used, _) => used,

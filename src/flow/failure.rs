@@ -32,7 +32,7 @@ pub enum CallError {
     #[error("the request was not sent: {0}")]
     Request(#[from] RequestError),
     /// The route is called too often.
-    #[error("the request was not sent: as for this route, {0}")]
+    #[error("the route is called too often: {0}")]
     Limit(#[from] LimitError),
     /// No reply came back.
     #[error(transparent)]
@@ -43,6 +43,9 @@ pub enum CallError {
     /// No reply could be made.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// The time of the call is over, and a request that may have changed something goes on.
+    #[error("{0}; what was sent may change something and goes on")]
+    Overdue(TransportError),
     /// The same call is under way already, and did not end in the time of this one.
     #[error("the same call was still under way when the time of this one was over")]
     StillUnderWay,
@@ -61,7 +64,7 @@ impl CallError {
             Self::UnknownFunction => FailureKind::UnknownFunction,
             Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
-            Self::StillUnderWay => FailureKind::Timeout,
+            Self::Overdue(_) | Self::StillUnderWay => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
                 DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
@@ -92,13 +95,18 @@ impl CallError {
                 }
                 None => self.kind().built_in_text().to_owned(),
             },
-            Self::Busy => BUSY.to_owned(),
+            Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
+            Self::Overdue(_) | Self::StillUnderWay => UNCONFIRMED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }
 }
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
+
+/// For what may yet be done, or is done already: to make the same call anew could do it twice.
+const UNCONFIRMED: &str = "The system has not confirmed in time, and may still do it. Apologise and say so. \
+                           Do not start it again unless the caller asks for that.";
 
 /// What is said on a failure.
 pub(super) struct Said {

@@ -31,6 +31,8 @@ pub struct StepRecord {
     pub overdue: bool,
     /// Why it failed, if it did.
     pub error: Option<CallError>,
+    /// Why a new reply could not be had, where an older one was used.
+    pub stale_for: Option<CallError>,
 }
 
 impl StepRecord {
@@ -108,11 +110,11 @@ impl Asked<'_> {
 
     /// What is answered while the request goes on.
     fn overdue(self, error: TransportError) -> Overdue {
-        let error = CallError::Delivery(error.into());
+        let error = CallError::Overdue(error);
         let said = Said::on(&error, Some(self.route), &self.scope, self.means);
         let own = admit(self.means.platform, said.reply.own, &mut Vec::new());
         let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
-        Overdue { outcome, error }
+        Overdue { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 
     /// Reads a response and takes the values out of it.

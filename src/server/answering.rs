@@ -201,17 +201,19 @@ impl Task {
                 let _ = answer.send(outcome);
             }
         };
+        let started = Instant::now();
         let announce = |own| {
             if let Tell::Channel(tell) = &tell {
                 let _ = tell.send(own);
             }
         };
-        let overdue = |Overdue { outcome, error }: Overdue| {
+        let overdue = |Overdue { outcome, error, upstream }: Overdue| {
             let function = shown_name(&named.function);
             let conversation = shown_name(named.conversation.as_deref().unwrap_or_default());
+            let (kind, ms) = (error.kind(), started.elapsed().as_millis());
             tracing::warn!(
-                platform = %named.platform, %function, %conversation, %client, outcome = %error.kind(),
-                "{function}: {}; what was sent may change something and goes on", shown(&error.to_string())
+                platform = %named.platform, %function, %conversation, %client, ms, upstream, outcome = %kind,
+                "{function}: {kind} after {ms} ms: {}", shown(&error.to_string())
             );
             send(outcome);
         };
@@ -227,7 +229,6 @@ impl Task {
             announce: &announce,
             overdue: &overdue,
         };
-        let started = Instant::now();
         let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), means)).catch_unwind();
         let record = running.await.unwrap_or_else(|_| {
             // The panic's own words were logged where it happened.
@@ -298,6 +299,15 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
             tracing::warn!(
                 %platform, %function, %conversation, upstream,
                 "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string())
+            );
+        }
+    }
+    for step in &record.steps {
+        if let Some(error) = &step.stale_for {
+            let upstream = step.upstream();
+            tracing::warn!(
+                %platform, %function, %conversation, upstream,
+                "{function}: an older reply was used (`stale_if_error`): {}", shown(&error.to_string())
             );
         }
     }

@@ -103,7 +103,7 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
         [("cache = \"1ms\"\nstale_if_error = \"1h\"", json!(1)), ("cache = \"1ms\"", json!("bad_response"))]
     {
         let (api, status) = counting().await;
-        let proxy = Proxy::over(&api, &table(route)).await;
+        let mut proxy = Proxy::over(&api, &table(route)).await;
         assert_eq!(ask(&proxy, "Oslo").await, 1);
         status.store(500, Ordering::SeqCst);
         // It may still be fresh; when the upstream is asked, that comes first.
@@ -112,6 +112,11 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
             assert!(began.elapsed() < GUARD);
             let answer = ask(&proxy, "Oslo").await;
             assert!(answer == expected || (answer == 1 && api.seen() < 2), "{answer}");
+        }
+        if expected == 1 {
+            proxy
+                .logged("an older reply was used (`stale_if_error`): the upstream answered with status 500")
+                .await;
         }
         api.take();
         status.store(200, Ordering::SeqCst);

@@ -121,6 +121,21 @@ async fn without_an_id_the_window_of_the_route_tells_a_repeat_within_its_convers
 }
 
 #[tokio::test]
+async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
+    let (api, gate) = gated().await;
+    let text = table("").replace("failure.timeout", "failure.refused");
+    let mut proxy = Proxy::over(&api, &text).await;
+    let call = voicedock("c1", "t1", "order", "tea");
+    for _ in ["the first one", "a repeat while it goes on"] {
+        let said = said(&proxy.post("/voicedock", &call).await.json());
+        assert!(said.contains("may still do it") && !said.contains("try again"), "{said}");
+    }
+    let line = proxy.logged("what was sent may change something and goes on").await;
+    assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
+    gate.add_permits(1);
+}
+
+#[tokio::test]
 async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_repeat() {
     for (name, more, kept) in [("the deadline", "", "1"), ("the upstream's timeout", "", "1")] {
         let (api, gate) = gated().await;

@@ -45,10 +45,16 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// As many as may be were under way all the time.
-    #[error("{0} are under way, which is its `limit.concurrency`, and none ended within {wait} ms", wait = .1.as_millis())]
+    #[error(
+        "as many are under way as `limit.concurrency` allows ({0}), and none ended within {wait} ms",
+        wait = .1.as_millis()
+    )]
     Full(u32, Duration),
     /// There were as many as may be.
-    #[error("its `limit.rate` is used up, and the next turn is {ahead} ms away", ahead = .0.as_millis())]
+    #[error(
+        "`limit.rate` is used up, and the next turn is {ahead} ms away, later than `limit.wait` or the deadline",
+        ahead = .0.as_millis()
+    )]
     Spent(Duration),
 }
 
@@ -168,7 +174,7 @@ mod tests {
         let full = limiter.enter(far()).await.unwrap_err();
         assert_eq!(
             full.to_string(),
-            "1 are under way, which is its `limit.concurrency`, and none ended within 50 ms"
+            "as many are under way as `limit.concurrency` allows (1), and none ended within 50 ms"
         );
         assert_eq!(limiter.try_enter(Instant::now()).unwrap_err(), LimitError::Full(1, Duration::ZERO));
 
