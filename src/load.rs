@@ -8,7 +8,7 @@ use crate::plan::compile::compile;
 use crate::table;
 use crate::upstream::keep::Carried;
 
-pub use crate::plan::compile::{Doors, Environment};
+pub use crate::plan::compile::{Doors, Environment, schema};
 pub use crate::table::{Dependencies, Unreadable};
 
 /// What came of loading a table.

@@ -5,6 +5,7 @@ mod check;
 mod declare;
 mod explain;
 mod log;
+mod schema;
 mod serve;
 
 use std::io::{ErrorKind, Write as _};
@@ -28,6 +29,7 @@ struct Cli {
     command: Option<Command>,
 }
 
+
 const EXAMPLES: &str = "\
 A first try:
   jackfield serve --demo                      serve ./routes.toml, with a sample API to call
@@ -50,6 +52,8 @@ enum Command {
     Declare(declare::Declare),
     /// Call one function as a platform would, and print what happens.
     Call(call::CallCommand),
+    /// Print the JSON Schema of the table, by which an editor completes and explains its keys.
+    Schema,
 }
 
 /// Runs the command that the process was started with.
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(command)) => check::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
+        Some(Command::Schema) => schema::run(),
     };
     match done {
         Ok(code) => code,

@@ -6,6 +6,7 @@ pub(crate) mod document;
 mod homes;
 pub(crate) mod raw;
 pub(crate) mod reader;
+pub(crate) mod shape;
 mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,7 @@ use super::document::{Entries, Kind, Located, Node};
 use super::reader::{
     Choice, FromNode, Key, Named, Said, not_yet, read, table_of, toml_table, unknown_key, wrong_type,
 };
+use super::shape::{Described, Form, KeyShape, Rest, Shape};
 
 /// A list of strings with their places.
 pub(crate) type Strings = Vec<Located<String>>;
@@ -20,7 +21,7 @@ toml_table! {
         /// Where and how the proxy listens.
         server: RawServer,
         /// Who may call, by platform name.
-        platforms: Named<RawPlatform>,
+        platforms: Named<RawPlatform> as Form::Platforms,
         /// Whom routes call, by name.
         upstreams: Named<Said<RawUpstream>>,
         /// What holds for every route that does not say otherwise.
@@ -30,7 +31,7 @@ toml_table! {
         /// How each function is answered, by function name.
         routes: Named<Said<RawRoute>>,
         /// How webhooks that are no function calls are answered, by platform and event.
-        events: Named<Named<Said<RawRoute>>>,
+        events: Named<Named<Said<RawRoute>>> as Form::Events,
         /// What a platform asks the user in a form of its own, by the name that the model knows.
         forms: Named<Said<RawForm>>,
     }
@@ -45,13 +46,13 @@ toml_table! {
         /// The door for health and reload status; not opened unless given.
         admin: String,
         /// Who may open the admin door; needed when it is not on loopback.
-        admin_auth: Choice,
+        admin_auth: Choice as Form::AdminAuth,
         /// How changed files are noticed: `"events"` (default) or `"poll"`.
-        watch: String,
+        watch: String as Form::Watch,
         /// The address at which platforms reach this proxy.
         public_url: String,
         /// The largest body a platform may send; `"1MiB"` unless given.
-        max_body: String,
+        max_body: String as Form::Size,
         /// The most calls in flight; 4096 unless given.
         max_calls: u64,
         /// The most connections to the platforms' door; 4096 unless given.
@@ -77,13 +78,13 @@ toml_table! {
     /// `[platforms.<name>]`: present means served.
     RawPlatform {
         /// How a caller proves to be the platform.
-        auth: Choice,
+        auth: Choice as Form::InboundAuth,
         /// How long the platform waits for an answer.
-        deadline: String,
+        deadline: String as Form::Duration,
         /// The inbound headers that templates see as `call.headers.*`.
         headers: Strings,
     }
-    rest options
+    rest options as Rest::Settings
 }
 
 toml_table! {
@@ -92,27 +93,27 @@ toml_table! {
         /// What every path of this upstream is appended to.
         base_url: String,
         /// The credential that is put on every request.
-        auth: Choice,
+        auth: Choice as Form::OutboundAuth,
         /// Headers of every request.
         headers: Named<String>,
         /// The longest that one attempt may take.
-        timeout: String,
+        timeout: String as Form::Duration,
         /// The largest body that is read, after decompression; `"4MiB"` unless given.
-        max_body: String,
+        max_body: String as Form::Size,
         /// Which redirects are followed: none unless `"same_origin"`.
-        redirects: String,
+        redirects: String as Form::Redirects,
         /// How TLS is spoken.
         tls: RawUpstreamTls,
         /// What is tried again.
         retry: RawRetry,
         /// When a second request is sent beside one that is late: after a time, or `"p95"`.
-        hedge_after: String,
+        hedge_after: String as Form::Hedge,
         /// When nothing is sent for a while, because too much fails.
         breaker: RawBreaker,
         /// How many requests are sent at a time, and in a time.
         limit: RawLimit,
         /// Where it may be: `"any"` unless `"public"`.
-        network: String,
+        network: String as Form::Network,
     }
 }
 
@@ -122,9 +123,9 @@ toml_table! {
         /// The most attempts of one request, the first included; 2 unless given.
         attempts: u64,
         /// The pause before the second attempt, doubled for each further one; `"100ms"` unless given.
-        backoff: String,
+        backoff: String as Form::Duration,
         /// The kinds of failure and the statuses that are tried again.
-        on: Vec<Located<Kind>>,
+        on: Vec<Located<Kind>> as Form::Retried,
     }
 }
 
@@ -132,13 +133,13 @@ toml_table! {
     /// `upstreams.<name>.breaker`
     RawBreaker {
         /// The share of failures from which on it opens, above 0 and at most 1; 0.5 unless given.
-        failure_rate: Kind,
+        failure_rate: Kind as Form::Share,
         /// Over which time they are counted; `"30s"` unless given.
-        window: String,
+        window: String as Form::Duration,
         /// How many requests there must be within it; 10 unless given.
         min_calls: u64,
         /// How long nothing is sent; `"10s"` unless given.
-        open_for: String,
+        open_for: String as Form::Duration,
         /// How many requests are tried then, which must all go well; 1 unless given.
         probes: u64,
     }
@@ -150,11 +151,11 @@ toml_table! {
         /// The most at the same time.
         concurrency: u64,
         /// The most in a time: `"10/s"`, `"100/m"`, `"1000/h"`.
-        rate: String,
+        rate: String as Form::Rate,
         /// How many of them may come at once after a quiet time; those of one second, but one at least, unless given.
         burst: u64,
         /// The longest that one waits for its turn; `"1s"` unless given.
-        wait: String,
+        wait: String as Form::Duration,
     }
 }
 
@@ -170,7 +171,7 @@ toml_table! {
     /// `[defaults]`
     RawDefaults {
         /// What is said on each kind of failure.
-        failure: Named<String>,
+        failure: Named<String> as Form::FailureTexts,
         /// Headers of every request.
         headers: Named<String>,
     }
@@ -184,7 +185,7 @@ toml_table! {
         /// Which upstream the request goes to.
         upstream: String,
         /// Who may call it; every served platform unless given.
-        platforms: Strings,
+        platforms: Strings as Form::PlatformNames,
         /// The arguments, by name.
         args: Named<RawArgument>,
         /// A JSON Schema file in place of `args`.
@@ -200,26 +201,26 @@ toml_table! {
         /// What is answered: one case or a list of them.
         reply: RawReplies,
         /// What is said on each kind of failure.
-        failure: Named<String>,
+        failure: Named<String> as Form::FailureTexts,
         /// The longest this call may take; it can only shorten the platform's deadline.
-        timeout: String,
+        timeout: String as Form::Duration,
         /// How often it may be called.
         limit: RawLimit,
         /// The header by which its upstreams can tell that two requests which change something are the same.
         idempotency_key: String,
         /// How long the same call in the same conversation counts as a repeat, where the platform gives no id.
-        repeat_window: String,
+        repeat_window: String as Form::Duration,
         /// How long the reply to a request that changes nothing stands for a new one.
-        cache: String,
+        cache: String as Form::Duration,
         /// For how much longer it does when the upstream fails.
-        stale_if_error: String,
+        stale_if_error: String as Form::Duration,
         /// Whether the answer is a stream, for platforms that take one.
         streaming: bool,
         /// What is declared to one platform alone, by platform.
-        declare: Named<Kind>,
+        declare: Named<Kind> as Form::Declare,
     }
     later ["delivery", "remember", "tests"]
-    rest own
+    rest own as Rest::OfRoute
 }
 
 toml_table! {
@@ -236,7 +237,7 @@ toml_table! {
     /// `[routes.x.args.<name>]`
     RawArgument {
         /// `string`, `integer`, `number`, `boolean`, `array` or `object`.
-        type_name: String,
+        type_name: String as Form::ArgumentType,
         /// What it means, for the model.
         description: String,
         /// Whether a call without it is refused.
@@ -246,9 +247,9 @@ toml_table! {
         /// The only values it may have.
         enumeration: Vec<Located<Kind>>,
         /// The least number.
-        min: Kind,
+        min: Kind as Form::Number,
         /// The greatest number.
-        max: Kind,
+        max: Kind as Form::Number,
         /// The fewest characters or items.
         min_length: u64,
         /// The most characters or items.
@@ -256,7 +257,7 @@ toml_table! {
         /// A regular expression that must be found in it.
         pattern: String,
         /// A named form such as `date` or `email`.
-        format: String,
+        format: String as Form::ArgumentFormat,
         /// What each item of an array is.
         items: Box<RawArgument>,
         /// What each key of an object is.
@@ -264,7 +265,7 @@ toml_table! {
         /// Whether its value is hidden wherever calls are shown.
         sensitive: bool,
         /// One expression that gives the list of the only values it may have, supplied by the platform.
-        allowed: Kind,
+        allowed: Kind as Form::Text,
     }
 }
 
@@ -272,17 +273,17 @@ toml_table! {
     /// `[routes.x.request]`
     RawRequest {
         /// The method.
-        method: String,
+        method: String as Form::Method,
         /// What is appended to the upstream's `base_url`.
         path: String,
         /// The query, by parameter.
-        query: Named<Kind>,
+        query: Named<Kind> as Form::Parameters,
         /// Headers of this request.
         headers: Named<String>,
         /// A JSON body.
         body: Kind,
         /// A form body, by field.
-        form: Named<Kind>,
+        form: Named<Kind> as Form::Parameters,
         /// A template file that makes the body.
         body_file: String,
         /// The content type of a `body_file`.
@@ -314,7 +315,7 @@ toml_table! {
     /// `[routes.x.response]`
     RawResponse {
         /// `json`, `text` or `xml`, whatever the upstream's content type says.
-        format: String,
+        format: String as Form::ResponseFormat,
     }
 }
 
@@ -341,6 +342,12 @@ toml_table! {
     }
 }
 
+impl Described for RawExtract {
+    fn form() -> Form {
+        Form::Either(&[<String as Described>::form, RawExtractTable::form])
+    }
+}
+
 impl FromNode for RawExtract {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         match &node.value {
@@ -358,6 +365,12 @@ impl FromNode for RawExtract {
 /// `reply`: one case, or a list of cases.
 #[derive(Debug, Clone)]
 pub(crate) struct RawReplies(pub(crate) Vec<Located<RawReply>>);
+
+impl Described for RawReplies {
+    fn form() -> Form {
+        Form::Either(&[RawReply::form, <Vec<Located<RawReply>> as Described>::form])
+    }
+}
 
 impl FromNode for RawReplies {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
@@ -388,24 +401,24 @@ toml_table! {
         /// The most characters of the text; the rest is cut at a word.
         max_chars: u64,
     }
-    rest own
+    rest own as Rest::OfReply
 }
 
 toml_table! {
     /// `when` of a reply case; its conditions must all hold.
     RawWhen {
         /// A status, a class such as `"4xx"`, or a list of them.
-        status: Kind,
+        status: Kind as Form::Statuses,
         /// A JSONPath that must match something.
         found: String,
         /// A JSONPath that must match nothing.
         missing: String,
         /// Names and the value, or list of values, that each must have.
-        equals: Kind,
+        equals: Kind as Form::Equals,
         /// Names and the regular expression that must be found in each.
-        matches: Kind,
+        matches: Kind as Form::Matches,
         /// A kind of failure, a list of kinds, or `"any"`; in a reply case only.
-        failure: Kind,
+        failure: Kind as Form::Failures,
         /// The name of a step that must have failed; in a step only.
         failed: String,
     }

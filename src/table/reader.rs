@@ -248,18 +248,18 @@ impl FromNode for Choice {
 
 /// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
 ///
-/// `later` names the keys of the design that are not built yet. `rest` takes every other key as it is, for
-/// tables whose keys depend on what the platforms declare.
+/// `as` says more of how a key is written than its type does. `later` names the keys of the design that are not built
+/// yet. `rest` takes every other key as it is, for tables whose keys depend on what the platforms declare.
 macro_rules! toml_table {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $about:literal])*
         $name:ident {
-            $($(#[doc = $doc:literal])* $field:ident: $kind:ty,)*
+            $($(#[doc = $doc:literal])* $field:ident: $kind:ty $(as $form:expr)?,)*
         }
         $(later [$($later:literal),* $(,)?])?
-        $(rest $rest:ident)?
+        $(rest $rest:ident as $what:expr)?
     ) => {
-        $(#[$meta])*
+        $(#[doc = $about])*
         #[derive(Debug, Clone, Default)]
         pub(crate) struct $name {
             $($(#[doc = $doc])* pub(crate) $field: Key<$kind>,)*
@@ -276,6 +276,24 @@ macro_rules! toml_table {
         impl $name {
             /// The keys of this table.
             pub(crate) const KEYS: &[&str] = &[$(toml_table!(@key $field)),*];
+
+            /// How this table is written.
+            pub(crate) const SHAPE: &Shape = &Shape {
+                name: stringify!($name),
+                doc: &[$($about),*],
+                keys: &[$(KeyShape {
+                    name: toml_table!(@key $field),
+                    doc: &[$($doc),*],
+                    form: toml_table!(@form $kind $(as $form)?),
+                }),*],
+                rest: toml_table!(@rest $($what)?),
+            };
+        }
+
+        impl Described for $name {
+            fn form() -> Form {
+                Form::Table(Self::SHAPE)
+            }
         }
 
         impl FromNode for $name {
@@ -306,5 +324,9 @@ macro_rules! toml_table {
     (@key type_name) => { "type" };
     (@key enumeration) => { "enum" };
     (@key $field:ident) => { stringify!($field) };
+    (@form $kind:ty) => { <$kind as Described>::form };
+    (@form $kind:ty as $form:expr) => { || $form };
+    (@rest) => { None };
+    (@rest $what:expr) => { Some($what) };
 }
 pub(crate) use toml_table;

@@ -41,14 +41,14 @@ fn printed(output: &Output) -> String {
 }
 
 /// The diagnostics of a table, as machines get them.
-fn found(table: &Path, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn found(table: &Path, arguments: &[&str]) -> Vec<Value> {
     let output = check(table, &[&["--format", "json"], arguments].concat());
     let answer: Value = serde_json::from_str(&printed(&output)).unwrap();
     answer["diagnostics"].as_array().unwrap().clone()
 }
 
 /// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`; a case's name may follow after a dot.
-fn fixtures() -> Vec<(String, PathBuf)> {
+pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
     let mut fixtures: Vec<(String, PathBuf)> = std::fs::read_dir(bad())
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -31,6 +31,7 @@ mod repeats;
 mod replies;
 mod requests;
 mod robust;
+mod schema;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

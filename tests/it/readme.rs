@@ -29,7 +29,7 @@ fn read(name: &str) -> String {
 }
 
 /// The README and everything in docs/.
-fn documents() -> Vec<String> {
+pub(crate) fn documents() -> Vec<String> {
     let mut names = Vec::new();
     for folder in ["docs", "docs/platforms"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
@@ -47,12 +47,12 @@ fn documents() -> Vec<String> {
 
 /// A code block of a document.
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     /// `README.md:12`
-    place: String,
-    language: String,
+    pub(crate) place: String,
+    pub(crate) language: String,
     words: Vec<String>,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Block {
@@ -60,12 +60,12 @@ impl Block {
         self.words.iter().any(|known| known == word)
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
-fn blocks(document: &str) -> Vec<Block> {
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
     let text = read(document);
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();

@@ -16,7 +16,7 @@ use crate::table::reader::{Key, Named, missing_key, wrong_type};
 use super::Context;
 use super::values::invalid_pattern;
 
-const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// The deepest nesting of `items` and `properties`.
 const MAX_DEPTH: usize = 8;

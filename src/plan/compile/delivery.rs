@@ -23,6 +23,10 @@ use crate::upstream::delivery::{Health, Hedge};
 use super::reply::status;
 use super::{Context, values};
 
+/// What `hedge_after` may be beside a time.
+pub(super) const HEDGE_P95: &str = "p95";
+/// The kinds of failure that can be tried again.
+pub(super) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
 /// The most attempts of one request: no call has the time for more.
 const MAX_ATTEMPTS: u32 = 10;
 /// The most that may be under way, come at once, or be counted.
@@ -153,7 +157,6 @@ impl Context<'_> {
 
 /// A status, or a class of them, that is tried again.
 fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<RangeInclusive<u16>> {
-    let kinds = [FailureKind::Unreachable, FailureKind::Timeout].map(FailureKind::slug);
     match &item.value {
         Kind::String(text) if !text.starts_with(|first: char| first.is_ascii_digit()) => {
             diagnostics.push(
@@ -162,7 +165,7 @@ fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option
                     item.span,
                     format!("`{text}` is not a kind of failure that can be tried again"),
                 )
-                .maybe_help(suggest(text, kinds)),
+                .maybe_help(suggest(text, RETRIED.map(FailureKind::slug))),
             );
             None
         }
@@ -176,7 +179,7 @@ fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option
 /// `hedge_after`.
 pub(super) fn hedge(text: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Hedge> {
     let text = text.get()?;
-    if text.value == "p95" {
+    if text.value == HEDGE_P95 {
         return Some(Hedge::P95);
     }
     if text.value.starts_with('p') {

@@ -19,7 +19,7 @@ use super::upstreams::Upstreams;
 use super::{Context, Inputs, values};
 
 /// The keys of a route that an event's entry has too.
-const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 13] = [
     "upstream",
     "request",
     "response",

@@ -5,6 +5,7 @@ mod allowed;
 mod arguments;
 mod delivery;
 mod door;
+mod editor;
 mod events;
 mod forms;
 mod reply;
@@ -35,6 +36,7 @@ use crate::table::{Dependencies, Table};
 use super::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
 use super::{FailureTexts, Plan};
 
+pub use editor::schema;
 pub use secrets::{Doors, Environment};
 
 /// What every part of the table is compiled with.

@@ -16,7 +16,7 @@ use crate::table::reader::{Key, Named, missing_key, wrong_type};
 use super::Context;
 use super::upstreams::{Known, Place};
 
-const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+pub(super) const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 impl Context<'_> {
     /// A request; `None` after faults.

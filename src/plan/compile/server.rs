@@ -25,6 +25,12 @@ const DEFAULT_MAX_CONNECTIONS: u32 = 4096;
 /// The most calls or connections that a table may allow.
 const MAX_COUNT: u32 = 1_000_000;
 
+/// What `server.watch` may be.
+pub(super) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
+
+/// The schemes that the admin door takes.
+pub(super) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
+
 /// The headers that carry a login whatever the table says.
 const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
 
@@ -54,21 +60,17 @@ impl Context<'_> {
         }
         let watch = match raw.watch.get() {
             None => Watch::Events,
-            Some(text) => match text.value.as_str() {
-                "events" => Watch::Events,
-                "poll" => Watch::Poll,
-                other => {
-                    diagnostics.push(
-                        Diagnostic::new(
-                            Code::UnknownValue,
-                            text.span,
-                            format!("`watch` cannot be `{other}`"),
-                        )
-                        .help("write \"events\", or \"poll\" for file systems without events"),
-                    );
-                    Watch::Events
-                }
-            },
+            Some(text) => values::word(&WATCH, &text.value).unwrap_or_else(|| {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownValue,
+                        text.span,
+                        format!("`watch` cannot be `{}`", text.value),
+                    )
+                    .help("write \"events\", or \"poll\" for file systems without events"),
+                );
+                Watch::Events
+            }),
         };
         let public_url = raw.public_url.get().filter(|text| !text.value.contains("${")).and_then(|text| match Url::parse(&text.value) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && values::has_host(&text.value) => Some(url),
@@ -91,9 +93,8 @@ impl Context<'_> {
         let max_calls = count(&raw.max_calls, DEFAULT_MAX_CALLS, diagnostics);
         let max_connections = count(&raw.max_connections, DEFAULT_MAX_CONNECTIONS, diagnostics);
         let admin_auth = raw.admin_auth.get().and_then(|choice| {
-            let allowed = ["basic", "bearer"];
-            if !allowed.contains(&choice.value.name.value.as_str()) {
-                unknown_auth(&choice.value.name, &allowed, diagnostics);
+            if !ADMIN_SCHEMES.contains(&choice.value.name.value.as_str()) {
+                unknown_auth(&choice.value.name, &ADMIN_SCHEMES, diagnostics);
                 return None;
             }
             self.inbound_auth(&choice.value, None, diagnostics)

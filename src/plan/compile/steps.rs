@@ -12,10 +12,14 @@ use crate::table::reader::{Key, Named, missing_key};
 
 use super::reply::json_path;
 use super::upstreams::{Known, Upstreams};
-use super::{Context, Inputs};
+use super::{Context, Inputs, values};
 
 /// The most steps of a route: more could never be asked before a caller hangs up.
 const MAX_STEPS: usize = 32;
+
+/// What `response.format` may be.
+pub(super) const RESPONSE_FORMATS: [(&str, Format); 3] =
+    [("json", Format::Json), ("text", Format::Text), ("xml", Format::Xml)];
 
 impl Context<'_> {
     /// The steps of a route, without those that have faults, and the names that they bring.
@@ -400,18 +404,18 @@ impl Context<'_> {
 
     fn format(&self, format: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Format> {
         let text = format.get()?;
-        match text.value.as_str() {
-            "json" => Some(Format::Json),
-            "text" => Some(Format::Text),
-            "xml" => Some(Format::Xml),
-            other => {
-                diagnostics.push(
-                    Diagnostic::new(Code::UnknownValue, text.span, format!("`format` cannot be `{other}`"))
-                        .maybe_help(suggest(other, ["json", "text", "xml"])),
-                );
-                None
-            }
+        let format = values::word(&RESPONSE_FORMATS, &text.value);
+        if format.is_none() {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownValue,
+                    text.span,
+                    format!("`format` cannot be `{}`", text.value),
+                )
+                .maybe_help(suggest(&text.value, RESPONSE_FORMATS.map(|(word, _)| word))),
+            );
         }
+        format
     }
 }
 

@@ -25,6 +25,13 @@ const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 /// The upstream that `serve --demo` points at the sample API.
 const DEMO: &str = "demo";
 
+/// What `redirects` may be.
+pub(super) const REDIRECTS: [(&str, Redirects); 2] =
+    [("none", Redirects::None), ("same_origin", Redirects::SameOrigin)];
+
+/// What `network` may be.
+pub(super) const NETWORKS: [(&str, Network); 2] = [("any", Network::Any), ("public", Network::Public)];
+
 /// An upstream that the table has, by name.
 pub(super) struct Known<'a> {
     /// `None` after faults.
@@ -97,9 +104,7 @@ impl<'a> Context<'a> {
         };
         let redirects = match raw.redirects.get() {
             None => Redirects::None,
-            Some(text) if text.value == "same_origin" => Redirects::SameOrigin,
-            Some(text) if text.value == "none" => Redirects::None,
-            Some(text) => {
+            Some(text) => values::word(&REDIRECTS, &text.value).unwrap_or_else(|| {
                 diagnostics.push(
                     Diagnostic::new(
                         Code::UnknownValue,
@@ -109,7 +114,7 @@ impl<'a> Context<'a> {
                     .help("write \"same_origin\" to follow those that stay on the host, or leave it out"),
                 );
                 Redirects::None
-            }
+            }),
         };
         let tls = raw
             .tls
@@ -392,16 +397,12 @@ impl<'a> Context<'a> {
 /// `upstreams.x.network`, and whether the base URL is there. A name is judged at each call, when it is resolved.
 fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnostics) -> Network {
     let Some(text) = raw.network.get() else { return Network::Any };
-    let network = match text.value.as_str() {
-        "any" => Network::Any,
-        "public" => Network::Public,
-        other => {
-            diagnostics.push(
-                Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{other}`"))
-                    .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
-            );
-            return Network::Any;
-        }
+    let Some(network) = values::word(&NETWORKS, &text.value) else {
+        diagnostics.push(
+            Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{}`", text.value))
+                .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
+        );
+        return Network::Any;
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(

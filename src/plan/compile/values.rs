@@ -92,6 +92,11 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
     Some(header)
 }
 
+/// What a word stands for, if it is one of them.
+pub(super) fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
+    words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
+}
+
 /// A whole number within bounds.
 pub(super) fn count(
     number: &Located<u64>,

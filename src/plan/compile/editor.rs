@@ -1,0 +1,329 @@
+//! The JSON Schema of `routes.toml`, for editors: made of what the readers of the table say of themselves, and of the
+//! lists of words that the compiler goes by.
+//!
+//! It is draft 7, which the TOML editors know best. It never refuses what the compiler takes; what it lets through, the
+//! compiler still judges.
+
+use serde_json::{Map, Value, json};
+
+use crate::call::FailureKind;
+use crate::plan::arguments::FORMATS;
+use crate::platform::auth::{self as inbound, Holds as InboundHolds};
+use crate::platform::{Holds, PLATFORMS, Platform};
+use crate::table::raw::{RawFile, RawPlatform, RawRoute};
+use crate::table::shape::{Form, KeyShape, Rest, Shape};
+use crate::upstream::auth::{self as outbound, Form as OutboundForm};
+
+use super::arguments::TYPES;
+use super::delivery::{HEDGE_P95, RETRIED};
+use super::events;
+use super::request::METHODS;
+use super::server::{ADMIN_SCHEMES, WATCH};
+use super::steps::RESPONSE_FORMATS;
+use super::upstreams::{NETWORKS, REDIRECTS};
+
+/// The JSON Schema of a table's files.
+pub fn schema() -> Value {
+    let mut definitions = Definitions::default();
+    let mut file = definitions.object(RawFile::SHAPE, RawFile::SHAPE.keys);
+    file.shift_remove("description");
+    let mut schema = Map::new();
+    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    schema.insert("title".to_owned(), json!("Jackfield"));
+    schema.insert(
+        "description".to_owned(),
+        json!(
+            "A table of Jackfield, or a file that it includes: who calls, whom to call, and what is answered."
+        ),
+    );
+    schema.append(&mut file);
+    schema.insert("definitions".to_owned(), Value::Object(definitions.0));
+    Value::Object(schema)
+}
+
+/// The tables that others refer to, by name.
+#[derive(Default)]
+struct Definitions(Map<String, Value>);
+
+impl Definitions {
+    /// A reference to a definition, which is made when it is asked for first.
+    fn refer(&mut self, name: &str, make: impl FnOnce(&mut Self) -> Map<String, Value>) -> Value {
+        if !self.0.contains_key(name) {
+            // Holds the place while it is made: a table may stand in itself.
+            self.0.insert(name.to_owned(), Value::Null);
+            let made = make(self);
+            self.0.insert(name.to_owned(), Value::Object(made));
+        }
+        json!({"$ref": format!("#/definitions/{name}")})
+    }
+
+    /// A table with these keys, and no other than its rest.
+    fn object(&mut self, shape: &Shape, keys: &[KeyShape]) -> Map<String, Value> {
+        let mut properties = Map::new();
+        for key in keys {
+            let value = self.form((key.form)());
+            properties.insert(key.name.to_owned(), described(&paragraph(key.doc), value));
+        }
+        let own: fn(&dyn Platform) -> &'static [&'static str] = match shape.rest {
+            Some(Rest::OfRoute) => |platform| platform.route_keys(),
+            Some(Rest::OfReply) => |platform| platform.own_keys(),
+            // A platform's settings are known with the platform.
+            Some(Rest::Settings) | None => |_| &[],
+        };
+        for platform in PLATFORMS {
+            let keys = own(*platform);
+            if !keys.is_empty() {
+                let about = format!("What only the platform `{}` understands.", platform.name());
+                let keys = keys.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
+                properties.insert(platform.name().to_owned(), described(&about, closed(keys, &[])));
+            }
+        }
+        let mut object = Map::new();
+        object.insert("description".to_owned(), json!(paragraph(shape.doc)));
+        if let Value::Object(mut rest) = closed(properties, &[]) {
+            object.append(&mut rest);
+        }
+        object
+    }
+
+    fn form(&mut self, form: Form) -> Value {
+        match form {
+            Form::Any => json!({}),
+            Form::Text => json!({"type": "string"}),
+            Form::Flag => json!({"type": "boolean"}),
+            Form::Count => json!({"type": "integer", "minimum": 0}),
+            Form::Number => json!({"type": "number"}),
+            Form::List(item) => {
+                let item = self.form(item());
+                json!({"type": "array", "items": item})
+            }
+            Form::Named(value) => {
+                let value = self.form(value());
+                json!({"type": "object", "additionalProperties": value})
+            }
+            Form::Table(shape) => {
+                let name = shape.name.trim_start_matches("Raw");
+                self.refer(name, |this| this.object(shape, shape.keys))
+            }
+            Form::Either(forms) => {
+                let forms: Vec<Value> = forms.iter().map(|form| self.form(form())).collect();
+                json!({"anyOf": forms})
+            }
+            Form::Duration => duration(),
+            Form::Hedge => json!({"anyOf": [{"const": HEDGE_P95}, duration()]}),
+            Form::Size => json!({
+                "type": "string",
+                "pattern": "^ *[0-9.]+ *[A-Za-z]* *$",
+                "examples": ["64KiB", "1MiB", "4MiB"],
+            }),
+            Form::Rate => json!({
+                "type": "string",
+                "pattern": "^ *[0-9]+ */ *[smh] *$",
+                "examples": ["10/s", "100/m", "1000/h"],
+            }),
+            Form::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+            Form::Watch => word(WATCH.map(|(word, _)| word)),
+            Form::Redirects => word(REDIRECTS.map(|(word, _)| word)),
+            Form::Network => word(NETWORKS.map(|(word, _)| word)),
+            Form::ArgumentType => word(TYPES),
+            Form::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
+            Form::Method => word(METHODS),
+            Form::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
+            Form::Statuses => one_or_many(&status()),
+            Form::Failures => {
+                one_or_many(&word(FailureKind::NAMED.iter().map(|kind| kind.slug()).chain(["any"])))
+            }
+            Form::Retried => {
+                json!({"type": "array", "items": {"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}})
+            }
+            Form::FailureTexts => {
+                let texts =
+                    FailureKind::NAMED.iter().map(|kind| (kind.slug().to_owned(), json!({"type": "string"})));
+                closed(texts.collect(), &[])
+            }
+            Form::Equals | Form::Matches => json!({"type": "object"}),
+            Form::Parameters => {
+                let one = json!({"type": ["string", "number", "boolean"]});
+                json!({"type": "object", "additionalProperties": one_or_many(&one)})
+            }
+            Form::InboundAuth => self.inbound_auth("InboundAuth", |_| true),
+            Form::AdminAuth => self.inbound_auth("AdminAuth", |name| ADMIN_SCHEMES.contains(&name)),
+            Form::OutboundAuth => self.refer("OutboundAuth", |_| outbound_auth()),
+            Form::Platforms => self.platforms(),
+            Form::PlatformNames => {
+                json!({"type": "array", "items": word(PLATFORMS.iter().map(|platform| platform.name()))})
+            }
+            Form::Declare => declare(),
+            Form::Events => self.events(),
+        }
+    }
+
+    /// `[platforms]`: each with the settings that only it has.
+    fn platforms(&mut self) -> Value {
+        let mut platforms = Map::new();
+        for platform in PLATFORMS {
+            let mut served = self.object(RawPlatform::SHAPE, RawPlatform::SHAPE.keys);
+            if let Some(Value::Object(keys)) = served.get_mut("properties") {
+                for setting in platform.settings() {
+                    let value = if setting.values.is_empty() {
+                        secret()
+                    } else {
+                        word(setting.values.iter().copied())
+                    };
+                    keys.insert(setting.key.to_owned(), value);
+                }
+            }
+            served.insert(
+                "description".to_owned(),
+                json!(format!("Present means served, at `/{}`.", platform.name())),
+            );
+            platforms.insert(platform.name().to_owned(), Value::Object(served));
+        }
+        closed(platforms, &[])
+    }
+
+    /// `[events]`: a route less the keys that an event does not have.
+    fn events(&mut self) -> Value {
+        let mut platforms = Map::new();
+        for platform in PLATFORMS.iter().filter(|platform| !platform.events().is_empty()) {
+            let mut entries = Map::new();
+            for event in platform.events() {
+                let entry = self.refer("Event", |this| {
+                    let shape = Shape { rest: None, doc: EVENT, keys: RawRoute::SHAPE.keys, name: "Event" };
+                    let mut object = this.object(&shape, shape.keys);
+                    if let Some(Value::Object(keys)) = object.get_mut("properties") {
+                        keys.retain(|key, _| events::KEYS.contains(&key.as_str()));
+                    }
+                    object
+                });
+                entries.insert(event.name.to_owned(), entry);
+            }
+            platforms.insert(platform.name().to_owned(), closed(entries, &[]));
+        }
+        closed(platforms, &[])
+    }
+
+    fn inbound_auth(&mut self, name: &str, takes: fn(&str) -> bool) -> Value {
+        self.refer(name, |_| {
+            let schemes = inbound::SCHEMES.iter().filter(|scheme| takes(scheme.name)).map(|scheme| {
+                let value = |holds| match holds {
+                    InboundHolds::Text => json!({"type": "string"}),
+                    InboundHolds::Texts => texts(),
+                    InboundHolds::Seconds => duration(),
+                    InboundHolds::Secret => secret(),
+                };
+                let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.holds))).collect();
+                let needed: Vec<&str> =
+                    scheme.keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
+                (scheme.name.to_owned(), closed(keys, &needed))
+            });
+            choice("How a caller proves who it is: one key, which names the scheme.", schemes.collect())
+        })
+    }
+}
+
+const EVENT: &[&str] = &["How a webhook that is no function call is answered; its payload is `event.*`."];
+
+fn outbound_auth() -> Map<String, Value> {
+    let schemes = outbound::SCHEMES.iter().map(|scheme| {
+        let value = |form| match form {
+            OutboundForm::Text | OutboundForm::Secret | OutboundForm::File => json!({"type": "string"}),
+            OutboundForm::List => texts(),
+        };
+        let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.form))).collect();
+        let needed: Vec<&str> = scheme.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+        (scheme.name.to_owned(), closed(keys, &needed))
+    });
+    choice("How we prove to an upstream who we are: one key, which names the scheme.", schemes.collect())
+}
+
+/// `declare`: what each platform can be told of a function.
+fn declare() -> Value {
+    let platforms = PLATFORMS.iter().map(|platform| {
+        let value = |holds| match holds {
+            Holds::Text => json!({"type": "string"}),
+            Holds::Flag => json!({"type": "boolean"}),
+            Holds::Number => json!({"type": "integer"}),
+            Holds::Word(words) => word(words.iter().copied()),
+            Holds::Texts => texts(),
+            Holds::Object => json!({"type": "object"}),
+        };
+        let keys = platform.declare_keys().iter().map(|key| (key.key.to_owned(), value(key.holds))).collect();
+        (platform.name().to_owned(), closed(keys, &[]))
+    });
+    closed(platforms.collect(), &[])
+}
+
+/// The words of a documentation as one text.
+fn paragraph(doc: &[&str]) -> String {
+    doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A value with what it is for. Beside a `$ref` nothing else counts, so that one moves into an `allOf`.
+fn described(about: &str, value: Value) -> Value {
+    let mut described = Map::new();
+    described.insert("description".to_owned(), json!(about));
+    match value {
+        Value::Object(value) if value.contains_key("$ref") => {
+            described.insert("allOf".to_owned(), json!([value]));
+        }
+        Value::Object(mut value) => described.append(&mut value),
+        _ => {}
+    }
+    Value::Object(described)
+}
+
+/// A table with these keys and no other.
+fn closed(properties: Map<String, Value>, needed: &[&str]) -> Value {
+    let mut object = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if !needed.is_empty() {
+        object["required"] = json!(needed);
+    }
+    object
+}
+
+/// A table with exactly one of these keys.
+fn choice(about: &str, properties: Map<String, Value>) -> Map<String, Value> {
+    let mut object = closed(properties, &[]);
+    object["minProperties"] = json!(1);
+    object["maxProperties"] = json!(1);
+    match described(about, object) {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
+    json!({"enum": words.into_iter().collect::<Vec<_>>()})
+}
+
+fn one_or_many(one: &Value) -> Value {
+    json!({"anyOf": [one, {"type": "array", "items": one}]})
+}
+
+fn texts() -> Value {
+    json!({"type": "array", "items": {"type": "string"}})
+}
+
+/// A secret, or two while it is rotated.
+fn secret() -> Value {
+    json!({"anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2},
+    ]})
+}
+
+fn duration() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^ *([0-9.]+ *[a-zA-Zµ]+ *)+$",
+        "examples": ["250ms", "3s", "1m"],
+    })
+}
+
+fn status() -> Value {
+    json!({"anyOf": [
+        {"type": "integer", "minimum": 100, "maximum": 599},
+        {"type": "string", "pattern": "^[1-5]xx$", "examples": ["4xx", "5xx"]},
+    ]})
+}

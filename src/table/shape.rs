@@ -1,0 +1,168 @@
+//! How each table of `routes.toml` is written, told by its reader: what the JSON Schema is made of.
+
+use super::document::{Kind, Located};
+use super::reader::{Named, Said};
+
+/// A table: its keys, and what else may stand in it.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// The name of its struct.
+    pub(crate) name: &'static str,
+    /// The lines of its documentation.
+    pub(crate) doc: &'static [&'static str],
+    /// Its keys.
+    pub(crate) keys: &'static [KeyShape],
+    /// The keys that depend on what the platforms declare.
+    pub(crate) rest: Option<Rest>,
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(crate) struct KeyShape {
+    /// The key.
+    pub(crate) name: &'static str,
+    /// The lines of its documentation.
+    pub(crate) doc: &'static [&'static str],
+    /// How its value is written.
+    pub(crate) form: fn() -> Form,
+}
+
+/// The keys that only a platform can judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// The settings of one platform.
+    Settings,
+    /// A table for each platform, with its keys of a route.
+    OfRoute,
+    /// A table for each platform, with its keys of a reply case.
+    OfReply,
+}
+
+/// How a value is written. What is more than a type is told by the key, and its words are the compiler's to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    /// Any value.
+    Any,
+    /// A string.
+    Text,
+    /// True or false.
+    Flag,
+    /// A whole number, 0 or more.
+    Count,
+    /// Any number.
+    Number,
+    /// A list.
+    List(fn() -> Self),
+    /// A table whose keys are names that the user chose.
+    Named(fn() -> Self),
+    /// A table with keys of its own.
+    Table(&'static Shape),
+    /// One of several forms.
+    Either(&'static [fn() -> Self]),
+    /// A time such as `"3s"`.
+    Duration,
+    /// A time, or `"p95"`.
+    Hedge,
+    /// A number of bytes such as `"1MiB"`.
+    Size,
+    /// A number in a time, such as `"10/s"`.
+    Rate,
+    /// A share, above 0 and at most 1.
+    Share,
+    /// How changed files are noticed.
+    Watch,
+    /// Which redirects are followed.
+    Redirects,
+    /// Where an upstream may be.
+    Network,
+    /// The type of an argument.
+    ArgumentType,
+    /// A named form of an argument.
+    ArgumentFormat,
+    /// A request's method.
+    Method,
+    /// How a reply's body is read.
+    ResponseFormat,
+    /// A status, a class of them, or a list.
+    Statuses,
+    /// A kind of failure, a list of kinds, or any.
+    Failures,
+    /// The kinds of failure and the statuses that are tried again.
+    Retried,
+    /// A text for each kind of failure.
+    FailureTexts,
+    /// Names with a value, or several, each.
+    Equals,
+    /// Names with a regular expression each.
+    Matches,
+    /// The parameters of a query or form.
+    Parameters,
+    /// An inbound scheme.
+    InboundAuth,
+    /// An inbound scheme of the admin door.
+    AdminAuth,
+    /// An outbound scheme.
+    OutboundAuth,
+    /// The platforms, by name.
+    Platforms,
+    /// The names of platforms.
+    PlatformNames,
+    /// What is declared to one platform alone, by platform.
+    Declare,
+    /// The events, by platform and name.
+    Events,
+}
+
+/// What can say how it is written.
+pub(crate) trait Described {
+    /// How a value of this type is written.
+    fn form() -> Form;
+}
+
+impl Described for Kind {
+    fn form() -> Form {
+        Form::Any
+    }
+}
+
+impl Described for String {
+    fn form() -> Form {
+        Form::Text
+    }
+}
+
+impl Described for bool {
+    fn form() -> Form {
+        Form::Flag
+    }
+}
+
+impl Described for u64 {
+    fn form() -> Form {
+        Form::Count
+    }
+}
+
+impl<T: Described> Described for Vec<Located<T>> {
+    fn form() -> Form {
+        Form::List(T::form)
+    }
+}
+
+impl<T: Described> Described for Named<T> {
+    fn form() -> Form {
+        Form::Named(T::form)
+    }
+}
+
+impl<T: Described> Described for Said<T> {
+    fn form() -> Form {
+        T::form()
+    }
+}
+
+impl<T: Described> Described for Box<T> {
+    fn form() -> Form {
+        T::form()
+    }
+}
