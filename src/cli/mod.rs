@@ -2,8 +2,10 @@
 
 mod call;
 mod check;
+mod completions;
 mod declare;
 mod explain;
+mod init;
 mod log;
 mod schema;
 mod serve;
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 /// Answers the function calls of voice-AI agents by ordinary HTTP APIs, as one TOML table says.
 #[derive(Debug, Parser)]
-#[command(name = "jackfield", version, after_help = EXAMPLES)]
+#[command(name = "jackfield", version = VERSION, after_help = EXAMPLES)]
 struct Cli {
     /// The main file of the table; relative paths in it start from its folder.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
@@ -29,6 +31,8 @@ struct Cli {
     command: Option<Command>,
 }
 
+/// The version, the revision if it is known, and the target that it was built for.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("JACKFIELD_BUILD"), ")");
 
 const EXAMPLES: &str = "\
 A first try:
@@ -54,6 +58,11 @@ enum Command {
     Call(call::CallCommand),
     /// Print the JSON Schema of the table, by which an editor completes and explains its keys.
     Schema,
+    /// Write a first table to change, with comments, and its JSON Schema beside it; never over a file that is there.
+    Init,
+    /// Print a script by which a shell completes commands and options.
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Completions),
 }
 
 /// Runs the command that the process was started with.
@@ -65,6 +74,8 @@ pub fn main() -> ExitCode {
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
         Some(Command::Schema) => schema::run(),
+        Some(Command::Init) => init::run(&cli.config),
+        Some(Command::Completions(command)) => completions::run(&command),
     };
     match done {
         Ok(code) => code,

@@ -1,0 +1,56 @@
+//! `jackfield init`: a first table to change, and the schema by which an editor helps with it.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use super::{print, schema};
+
+const TABLE: &str = include_str!("init.toml");
+
+/// The name that the first line of [`TABLE`] has.
+const SCHEMA: &str = "routes.schema.json";
+
+pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let cannot = |path: &Path| format!("cannot write `{}`", path.display());
+    if !write_new(path, TABLE).with_context(|| cannot(path))? {
+        bail!("`{}` is there already, and stays as it is; name another with `--config FILE`", path.display());
+    }
+    let beside = path.with_file_name(SCHEMA);
+    let is_new = write_new(&beside, &format!("{}\n", schema::text())).with_context(|| cannot(&beside))?;
+    let told = if is_new {
+        "beside it lets an editor complete and explain the keys"
+    } else {
+        "was there already, and stays as it is"
+    };
+    let config = match path.to_str() {
+        Some("routes.toml") => String::new(),
+        _ => format!(" --config {}", path.display()),
+    };
+    print(&format!(
+        "{} is written: a table with one route, which asks a sample API.
+{SCHEMA} {told}.
+
+Next:
+  jackfield check{config}
+      lists every fault of the table
+  jackfield call get_weather --args '{{\"city\": \"Oslo\"}}' --explain --demo{config}
+      calls its route, and shows every step
+  jackfield serve --demo{config}
+      serves it; `curl 'localhost:8080/http/get_weather?city=Oslo'` asks it, and every change is taken when you save it",
+        path.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that is not there; `false` when it is.
+fn write_new(path: &Path, text: &str) -> io::Result<bool> {
+    match File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
