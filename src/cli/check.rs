@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::load::{Environment, Loaded, load, process_environment};
 
-use super::{print, report};
+use super::{print, report, sarif};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(super) struct Check {
     /// Take secrets (`${NAME}`, `${file:PATH}`) that are not set here as if they were.
     #[arg(long)]
     no_secrets: bool,
+    /// End with 1 for warnings, too.
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +32,8 @@ enum Format {
     Human,
     /// As JSON, for machines.
     Json,
+    /// As SARIF 2.1.0, for what shows the findings of many tools.
+    Sarif,
 }
 
 pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
@@ -42,6 +47,7 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
                     let diagnostics = [JsonDiagnostic::unreadable(&error.path, &error.source)];
                     print(&format!("{:#}", json!({"diagnostics": diagnostics})))?;
                 }
+                Format::Sarif => print(&format!("{:#}", sarif::unreadable(&error.path, &error.source)))?,
             }
             return Ok(ExitCode::from(2));
         }
@@ -50,16 +56,21 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
         Format::Json => {
             print(&format!("{:#}", json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)})))?;
         }
+        Format::Sarif => print(&format!("{:#}", sarif::report(&diagnostics, &sources)))?,
         Format::Human => {
             let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let text = diagnostic::to_text(&diagnostics, &sources, color);
-            print(&format!(
-                "{text}{}",
-                summary(path, &diagnostics, plan.as_ref().map(|plan| plan.routes.len()))
-            ))?;
+            let summary = summary(path, &diagnostics, plan.as_ref().map(|plan| plan.routes.len()));
+            let more = match diagnostics.first() {
+                Some(first) => format!("\nMore about a fault: jackfield explain {}", first.code.slug()),
+                None => String::new(),
+            };
+            print(&format!("{text}{summary}{more}"))?;
         }
     }
-    Ok(if plan.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let warned = diagnostics.iter().any(|found| found.code.severity() == Severity::Warning);
+    let good = plan.is_some() && !(command.deny_warnings && warned);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is said of a table that cannot be read at all.

@@ -7,6 +7,8 @@ mod declare;
 mod explain;
 mod init;
 mod log;
+mod page;
+mod sarif;
 mod schema;
 mod serve;
 
@@ -52,6 +54,8 @@ enum Command {
     Serve,
     /// List every fault of the table, with its place and what to write; the exit code is 1 if there is one.
     Check(check::Check),
+    /// Explain a kind of fault, with a bad and a good example; without a code, list them all.
+    Explain(page::Explain),
     /// Print what to paste into a platform so that it knows the table's functions.
     Declare(declare::Declare),
     /// Call one function as a platform would, and print what happens.
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config),
+        Some(Command::Explain(command)) => page::run(&command),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
         Some(Command::Schema) => schema::run(),

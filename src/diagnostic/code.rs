@@ -28,6 +28,18 @@ macro_rules! codes {
                 }
             }
 
+            /// What it means at length, with a bad and a good example: Markdown.
+            pub fn page(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("pages/", $slug, ".md")),)+
+                }
+            }
+
+            /// The code of that name.
+            pub fn from_slug(slug: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.slug() == slug)
+            }
+
             /// How much it weighs.
             pub fn severity(self) -> Severity {
                 match self {

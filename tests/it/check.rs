@@ -20,7 +20,7 @@ fn ten() -> PathBuf {
 }
 
 /// `jackfield check` on a table, in the table's folder.
-fn check(table: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn check(table: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_jackfield"))
         .arg("check")
         .arg("--config")
@@ -35,7 +35,7 @@ fn check(table: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -200,7 +200,7 @@ fn a_table_that_cannot_be_read_exits_with_2() {
 }
 
 /// An empty folder of that name, for a table that a test writes.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check").join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();

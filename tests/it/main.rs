@@ -25,6 +25,7 @@ mod millis;
 mod outbound_auth;
 mod outbound_tls;
 mod overload;
+mod pages;
 mod platform_docs;
 mod platforms;
 mod readme;
@@ -33,6 +34,7 @@ mod repeats;
 mod replies;
 mod requests;
 mod robust;
+mod sarif;
 mod schema;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]

@@ -56,7 +56,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn is(&self, word: &str) -> bool {
+    pub(crate) fn is(&self, word: &str) -> bool {
         self.words.iter().any(|known| known == word)
     }
 
@@ -137,7 +137,7 @@ impl Drop for Folder {
 /// The rest that makes a table of a fragment: a platform, an upstream, a route, and in each route a request where
 /// something needs one and else a reply. What can be is put at the end, so that the fragment's lines stay where
 /// they are.
-fn completed(fragment: &str) -> String {
+pub(crate) fn completed(fragment: &str) -> String {
     let table: toml::Table = fragment.parse().unwrap_or_else(|error| panic!("{error}\n{fragment}"));
     let mut text = fragment.to_owned();
     let sub = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_table).cloned();

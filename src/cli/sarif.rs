@@ -1,0 +1,93 @@
+//! Diagnostics as SARIF 2.1.0, the form in which code hosts and editors take the findings of many tools.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::diagnostic::{Code, Diagnostic, Place, Sources, Span};
+
+/// All diagnostics of a table.
+pub(super) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
+    let results = diagnostics.iter().map(|diagnostic| {
+        let place = |span: Span| location(&sources.get(span.file).name, &sources.get(span.file).text, span);
+        let mut result = result(diagnostic.code, &diagnostic.message, diagnostic.help.as_deref());
+        result["locations"] = json!([place(diagnostic.span)]);
+        if let Some((span, label)) = &diagnostic.related {
+            let mut related = place(*span);
+            related["message"] = json!({"text": label});
+            result["relatedLocations"] = json!([related]);
+        }
+        result
+    });
+    run(results.collect())
+}
+
+/// The main file itself cannot be read.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Value {
+    let name = path.display().to_string();
+    let help = "name the table with `--config`, or create it";
+    let mut result = result(Code::UnreadableFile, &format!("`{name}` cannot be read: {error}"), Some(help));
+    result["locations"] = json!([{"physicalLocation": {"artifactLocation": {"uri": uri(&name)}}}]);
+    run(vec![result])
+}
+
+fn run(results: Vec<Value>) -> Value {
+    let rules: Vec<Value> = Code::ALL.iter().copied().map(rule).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {"name": "jackfield", "version": env!("CARGO_PKG_VERSION"), "rules": rules}},
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn rule(code: Code) -> Value {
+    json!({
+        "id": code.slug(),
+        "shortDescription": {"text": code.meaning()},
+        "help": {"text": format!("jackfield explain {}", code.slug()), "markdown": code.page()},
+        "defaultConfiguration": {"level": code.severity().name()},
+    })
+}
+
+fn result(code: Code, message: &str, help: Option<&str>) -> Value {
+    let text = match help {
+        Some(help) => format!("{message}; {help}"),
+        None => message.to_owned(),
+    };
+    json!({
+        "ruleId": code.slug(),
+        "ruleIndex": Code::ALL.iter().position(|known| *known == code),
+        "level": code.severity().name(),
+        "message": {"text": text},
+    })
+}
+
+/// Where a span lies, counted from 1 in characters; its end is the character after it.
+fn location(name: &str, text: &str, span: Span) -> Value {
+    let (start, end) = (Place::of(text, span.start), Place::of(text, span.end.max(span.start)));
+    json!({"physicalLocation": {
+        "artifactLocation": {"uri": uri(name)},
+        "region": {
+            "startLine": start.line,
+            "startColumn": start.column,
+            "endLine": end.line,
+            "endColumn": end.column,
+        },
+    }})
+}
+
+/// The name of a file as a URI: relative as it is written, so that it is found from the folder of the run.
+fn uri(name: &str) -> String {
+    // A file's name may hold what means something in a URI, and a URL knows how to write it.
+    let absolute = Url::from_file_path(Path::new("/").join(name)).map(String::from).unwrap_or_default();
+    if Path::new(name).is_absolute() {
+        return absolute;
+    }
+    absolute.strip_prefix("file:///").unwrap_or(&absolute).to_owned()
+}

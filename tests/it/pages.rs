@@ -1,0 +1,105 @@
+//! `jackfield explain`: each code has its page, and each page's examples are what they are said to be.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use jackfield::diagnostic::Code;
+use jackfield::load::{Environment, load, process_environment};
+
+use crate::readme::{Block, blocks, completed};
+use crate::support::folder::Folder;
+
+/// The secrets that are set for the examples.
+const SET: [&str; 2] = ["CRM_TOKEN", "SWAIG_PASSWORD"];
+
+fn document(code: Code) -> String {
+    format!("src/diagnostic/pages/{}.md", code.slug())
+}
+
+/// The codes that are found in the example of a page which is marked with `word`.
+fn found(blocks: &[Block], word: &str) -> Vec<&'static str> {
+    let mut table = None;
+    let folder = Folder::with(&[
+        ("cert.pem", include_str!("tls/one.pem")),
+        ("key.pem", include_str!("tls/one.key.pem")),
+        ("other.key.pem", include_str!("tls/two.key.pem")),
+    ]);
+    for block in blocks.iter().filter(|block| block.is(word)) {
+        match block.value("file") {
+            Some(name) => folder.write(name, &block.text),
+            None => assert!(table.replace(block).is_none(), "{}: a second table", block.place),
+        }
+    }
+    let table = table.unwrap_or_else(|| panic!("{}: no example is {word}", blocks[0].place));
+    let text = if table.is("whole") { table.text.clone() } else { completed(&table.text) };
+    folder.write("routes.toml", &text);
+    let variable = |name: &str| SET.contains(&name).then(|| format!("value-of-{name}"));
+    let environment = Environment { variable: &variable, ..process_environment() };
+    let loaded = load(&folder.path().join("routes.toml"), &environment).unwrap();
+    loaded.diagnostics.iter().map(|found| found.code.slug()).collect()
+}
+
+#[test]
+fn every_code_has_its_page_and_no_page_is_left_over() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnostic/pages");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let codes: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{}.md", code.slug())).collect();
+    assert_eq!(files, codes);
+    for code in Code::ALL {
+        let page = code.page();
+        let head = format!("# {}\n\n{}\n\n", code.slug(), code.meaning());
+        assert!(page.starts_with(&head), "{}: its head is\n{head}", code.slug());
+        let prose = page[head.len()..].split("```").next().unwrap().trim();
+        assert!(prose.len() > 50 && prose.ends_with('.'), "{}: {prose}", code.slug());
+        let lines = page.lines().filter(|line| !line.contains("{{trim (trim"));
+        for line in lines {
+            assert!(line.chars().count() <= 120, "{}: {line}", code.slug());
+        }
+    }
+}
+
+#[test]
+fn every_bad_example_has_its_fault_and_every_good_one_has_none() {
+    let mut wrong = Vec::new();
+    for code in Code::ALL {
+        let blocks = blocks(&document(*code));
+        let bad = found(&blocks, "bad");
+        if bad.is_empty() || bad.iter().any(|found| *found != code.slug()) {
+            wrong.push(format!("{}: the bad example has {bad:?}", code.slug()));
+        }
+        let good = found(&blocks, "good");
+        if !good.is_empty() {
+            wrong.push(format!("{}: the good example has {good:?}", code.slug()));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+fn explain(words: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_jackfield"))
+        .arg("explain")
+        .args(words)
+        .env_clear()
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_page_is_printed_for_a_terminal() {
+    for (name, words) in [("one", &["unknown-key"][..]), ("files", &["template-json"]), ("list", &[])] {
+        let (code, page, errors) = explain(words);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{name}");
+        assert!(!page.contains("```"), "{page}");
+        insta::assert_snapshot!(format!("explained_{name}"), page);
+    }
+    assert_eq!(explain(&["[unknown-key]"]), explain(&["unknown-key"]));
+    let (code, page, errors) = explain(&["unknown-kye"]);
+    assert_eq!((code, page.as_str()), (Some(2), ""));
+    assert_eq!(errors, "error: there is no code `unknown-kye`\nhelp: did you mean `unknown-key`?\n");
+}
