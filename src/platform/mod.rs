@@ -371,6 +371,8 @@ impl Holds {
 pub struct Setting {
     /// The key.
     pub key: &'static str,
+    /// What it decides, for whoever writes the table.
+    pub about: &'static str,
     /// The words that it may be, the first of them the default; none: it holds a secret.
     pub values: &'static [&'static str],
 }
@@ -513,7 +515,7 @@ mod tests {
 
     #[test]
     fn settings_take_only_their_words() {
-        let setting = Setting { key: "reply", values: &["results", "result", "direct"] };
+        let setting = Setting { key: "reply", about: "", values: &["results", "result", "direct"] };
         let mut settings = Settings::defaults(&voicedock::VoiceDock);
         assert_eq!(settings.get("reply"), "results");
         settings.set(&setting, "direct");

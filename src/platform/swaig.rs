@@ -38,7 +38,11 @@ const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversat
 const GET_SIGNATURE: &str = "get_signature";
 
 /// The project's signing key, for the one request that SignalWire signs.
-const SIGNING_KEY: Setting = Setting { key: "signing_key", values: &[] };
+const SIGNING_KEY: Setting = Setting {
+    key: "signing_key",
+    about: "The project's signing key: where it is set, `get_signature` must carry its signature.",
+    values: &[],
+};
 
 /// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");

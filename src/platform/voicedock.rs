@@ -27,7 +27,11 @@ const TOOL_CALLS: &str = "tool-calls";
 const MAX_CALLS: usize = 64;
 
 /// Which of the reply forms is used where several could be.
-const REPLY: Setting = Setting { key: "reply", values: &["results", "result", "direct"] };
+const REPLY: Setting = Setting {
+    key: "reply",
+    about: "The form of an answer to one call.",
+    values: &["results", "result", "direct"],
+};
 
 static SIGNATURE: SignatureFormat = SignatureFormat {
     header: HeaderName::from_static("x-webhook-signature"),

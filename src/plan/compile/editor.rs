@@ -170,7 +170,7 @@ impl Definitions {
                     } else {
                         word(setting.values.iter().copied())
                     };
-                    keys.insert(setting.key.to_owned(), value);
+                    keys.insert(setting.key.to_owned(), described(setting.about, value));
                 }
             }
             served.insert(
@@ -215,7 +215,7 @@ impl Definitions {
                 let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.holds))).collect();
                 let needed: Vec<&str> =
                     scheme.keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
-                (scheme.name.to_owned(), closed(keys, &needed))
+                (scheme.name.to_owned(), described(scheme.about, closed(keys, &needed)))
             });
             choice("How a caller proves who it is: one key, which names the scheme.", schemes.collect())
         })
@@ -232,7 +232,7 @@ fn outbound_auth() -> Map<String, Value> {
         };
         let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.form))).collect();
         let needed: Vec<&str> = scheme.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
-        (scheme.name.to_owned(), closed(keys, &needed))
+        (scheme.name.to_owned(), described(scheme.about, closed(keys, &needed)))
     });
     choice("How we prove to an upstream who we are: one key, which names the scheme.", schemes.collect())
 }

@@ -12,6 +12,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "basic",
+    about: "HTTP Basic.",
     keys: &[SchemeKey::needed("username", Holds::Text), SchemeKey::needed("password", Holds::Secret)],
     build,
 };

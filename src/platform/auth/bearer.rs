@@ -8,6 +8,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "bearer",
+    about: "A bearer token, in the header `authorization`.",
     keys: &[SchemeKey::needed("token", Holds::Secret)],
     build: |values| Ok(Box::new(Bearer { tokens: values.take("token") })),
 };

@@ -7,6 +7,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "header",
+    about: "A fixed value in a header.",
     keys: &[SchemeKey::needed("name", Holds::Text), SchemeKey::needed("value", Holds::Secret)],
     build,
 };

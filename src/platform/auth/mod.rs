@@ -77,6 +77,8 @@ pub enum BadLogin {
 pub struct Scheme {
     /// The name in `auth.<name>`.
     pub name: &'static str,
+    /// What it is, for whoever writes the table.
+    pub about: &'static str,
     /// The keys of its table.
     pub keys: &'static [SchemeKey],
     /// Builds it from resolved values.

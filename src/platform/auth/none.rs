@@ -2,7 +2,12 @@
 
 use super::{Auth, BadLogin, Login, Scheme};
 
-pub(super) static SCHEME: Scheme = Scheme { name: "none", keys: &[], build: |_| Ok(Box::new(None)) };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "none",
+    about: "Anyone: a door that is meant to be open.",
+    keys: &[],
+    build: |_| Ok(Box::new(None)),
+};
 
 #[derive(Debug)]
 struct None;

@@ -13,6 +13,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "signature",
+    about: "An HMAC-SHA256 of the request; VoiceDock's is known, for another caller say how it signs.",
     keys: &[
         SchemeKey::needed("secret", Holds::Secret),
         SchemeKey::optional("header", Holds::Text),

@@ -5,8 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme =
-    Scheme { name: "basic", keys: &[SchemeKey::text("username"), SchemeKey::secret("password")], build };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "basic",
+    about: "HTTP Basic.",
+    keys: &[SchemeKey::text("username"), SchemeKey::secret("password")],
+    build,
+};
 
 fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
     let (username, password) = (values.text("username"), values.text("password"));

@@ -2,7 +2,12 @@
 
 use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme = Scheme { name: "bearer", keys: &[SchemeKey::secret("token")], build };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "bearer",
+    about: "A bearer token, in the header `authorization`.",
+    keys: &[SchemeKey::secret("token")],
+    build,
+};
 
 fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
     let token = values.text("token");

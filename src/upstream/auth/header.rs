@@ -2,8 +2,12 @@
 
 use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme =
-    Scheme { name: "header", keys: &[SchemeKey::text("name"), SchemeKey::secret("value")], build };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "header",
+    about: "A key in a header.",
+    keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
+    build,
+};
 
 fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
     let header = values.header("name")?.and_then(|name| FixedHeader::new(name, values.text("value")));

@@ -25,6 +25,7 @@ use crate::upstream::{Request, Transport};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "hmac",
+    about: "A signature, HMAC-SHA256, of the finished request.",
     keys: &[
         SchemeKey::secret("secret"),
         SchemeKey::text("header").optional(),

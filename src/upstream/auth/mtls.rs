@@ -11,6 +11,7 @@ use crate::upstream::{Request, Target, Transport};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "mtls",
+    about: "A client certificate.",
     keys: &[SchemeKey::file("cert"), SchemeKey::file("key"), SchemeKey::file("ca").optional()],
     build,
 };

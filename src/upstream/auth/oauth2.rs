@@ -24,6 +24,7 @@ use crate::upstream::{Request, Response, Target, Times, Transport};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "oauth2",
+    about: "A token by OAuth 2, client credentials: one for all calls, replaced before it ends.",
     keys: &[
         SchemeKey::text("token_url"),
         SchemeKey::text("client_id"),

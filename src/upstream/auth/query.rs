@@ -11,8 +11,12 @@ use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 use crate::upstream::{Request, Transport};
 
-pub(super) static SCHEME: Scheme =
-    Scheme { name: "query", keys: &[SchemeKey::text("name"), SchemeKey::secret("value")], build };
+pub(super) static SCHEME: Scheme = Scheme {
+    name: "query",
+    about: "A key in the query, in place of any parameter of that name.",
+    keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
+    build,
+};
 
 /// Everything but the characters that RFC 3986 leaves unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -17,6 +17,8 @@ use super::Auth;
 pub struct Scheme {
     /// The name in `auth.<name>`.
     pub name: &'static str,
+    /// What it is, for whoever writes the table.
+    pub about: &'static str,
     /// The keys of its table.
     pub keys: &'static [SchemeKey],
     /// Builds it from the values of its keys.
