@@ -230,6 +230,12 @@ fn odd() -> Vec<Odd> {
         ("/http/", "no function, but a slash", city.to_owned(), Told),
         ("/http/nope", "an unknown function", city.to_owned(), Told),
         ("/http/get_weather", "an argument that cannot stand in a path", r#"{"city":""}"#.to_owned(), Told),
+        (
+            "/http/get_weather",
+            "an argument too long for a URL",
+            format!(r#"{{"city":"{}"}}"#, "é".repeat(20_000)),
+            Told,
+        ),
         ("/http/get_weather", "an empty body", String::new(), Told),
         ("/http/get_weather", "a body of spaces", " \r\n\t ".to_owned(), Told),
         ("/http/get_weather?city", "a parameter without a value", String::new(), Told),
