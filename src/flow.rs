@@ -273,6 +273,26 @@ impl Record {
         self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
     }
 
+    /// How long the proxy itself took: neither upstreams nor the waiting for a turn. Of steps that are asked at the same
+    /// time, the longest counts.
+    pub fn own_time(&self, route: Option<&Route>) -> Duration {
+        let (mut elsewhere, mut next) = (Duration::ZERO, 0);
+        while next < self.steps.len() {
+            let together = route.map_or(next..next + 1, |route| route.together(next));
+            let times = self.steps[next..together.end.min(self.steps.len())]
+                .iter()
+                .map(|step| step.trace.time.unwrap_or_default() + step.trace.waited);
+            elsewhere += times.max().unwrap_or_default();
+            next = together.end;
+        }
+        self.time.saturating_sub(elsewhere)
+    }
+
+    /// The first use of the cache, if some reply came out of it.
+    pub fn cache_use(&self) -> Option<CacheUse> {
+        self.steps.iter().filter_map(|step| step.cache).find(|used| *used != CacheUse::Asked)
+    }
+
     /// How often requests were sent, or were about to be, when that was more than once for one of them.
     pub fn attempts(&self) -> Option<u32> {
         let attempts = self.steps.iter().map(|step| step.trace.attempts);

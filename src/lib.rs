@@ -8,6 +8,7 @@
 //! | [`cli`] | the commands; the only place that prints |
 //! | [`server`] | the platforms' door and the admin door |
 //! | [`reload`] | keeps the running plan true to its files |
+//! | [`metrics`] | what is counted of the calls |
 //! | [`flow`] | one call as one sentence, and the record of it |
 //! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
@@ -29,6 +30,8 @@ pub mod cli;
 pub mod server;
 
 pub mod reload;
+
+pub mod metrics;
 
 pub mod flow;
 pub mod live;

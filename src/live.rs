@@ -20,6 +20,19 @@ pub struct State {
     pub running: Arc<Running>,
     /// The last rejection; `None` when the files as they are now are what runs.
     pub rejected: Option<Arc<Rejection>>,
+    /// What became of the changed tables since the start.
+    pub reloads: Reloads,
+}
+
+/// What became of changed tables.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reloads {
+    /// How many were put in force.
+    pub taken: u64,
+    /// How many were not.
+    pub rejected: u64,
+    /// When one was not for the last time.
+    pub last_rejected_at: Option<Timestamp>,
 }
 
 /// A plan in force.
@@ -43,7 +56,8 @@ pub struct Rejection {
 impl Live {
     /// Begins with `plan`.
     pub fn new(plan: Plan) -> Self {
-        Self(ArcSwap::from_pointee(State { running: Running::now(plan), rejected: None }))
+        let running = Running::now(plan);
+        Self(ArcSwap::from_pointee(State { running, rejected: None, reloads: Reloads::default() }))
     }
 
     /// The plan for one call: taken once, so that the whole call sees one table.
@@ -58,22 +72,26 @@ impl Live {
 
     /// Puts a new plan in force. Calls under way finish on theirs.
     pub fn swap(&self, plan: Plan) {
-        self.0.store(Arc::new(State { running: Running::now(plan), rejected: None }));
+        let before = self.0.load();
+        let reloads = Reloads { taken: before.reloads.taken + 1, ..before.reloads };
+        self.0.store(Arc::new(State { running: Running::now(plan), rejected: None, reloads }));
     }
 
     /// Notes that the files as they are now are what runs.
     pub fn confirm(&self) {
-        self.set_rejected(None);
+        self.0.store(Arc::new(State { rejected: None, ..State::clone(&self.0.load()) }));
     }
 
     /// Notes that the files as they are now are not what runs.
     pub fn reject(&self, diagnostics: Vec<JsonDiagnostic>) {
-        self.set_rejected(Some(Arc::new(Rejection { at: Timestamp::now(), diagnostics })));
-    }
-
-    fn set_rejected(&self, rejected: Option<Arc<Rejection>>) {
-        let running = Arc::clone(&self.0.load().running);
-        self.0.store(Arc::new(State { running, rejected }));
+        let (before, at) = (State::clone(&self.0.load()), Timestamp::now());
+        let rejected = before.reloads.rejected + 1;
+        let reloads = Reloads { rejected, last_rejected_at: Some(at), ..before.reloads };
+        self.0.store(Arc::new(State {
+            rejected: Some(Arc::new(Rejection { at, diagnostics })),
+            reloads,
+            ..before
+        }));
     }
 }
 

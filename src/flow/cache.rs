@@ -32,6 +32,8 @@ pub enum CacheUse {
     Shared,
     /// The upstream failed, and an older reply was there.
     Stale,
+    /// It did not: the upstream was asked.
+    Asked,
 }
 
 impl CacheUse {
@@ -41,6 +43,7 @@ impl CacheUse {
             Self::Fresh => "fresh",
             Self::Shared => "shared",
             Self::Stale => "stale",
+            Self::Asked => "asked",
         }
     }
 }
@@ -66,11 +69,15 @@ pub(super) async fn ask(
                     ended
                 }
                 // Whoever was asking gave up, or ran out of time, which says nothing about a call that has some left.
-                _ => asked.deliver(request, went).await,
+                _ => {
+                    went.cache = Some(CacheUse::Asked);
+                    asked.deliver(request, went).await
+                }
             };
             (take(asked, &ended, went, brought), stale)
         }
         Found::Mine(claim) => {
+            went.cache = Some(CacheUse::Asked);
             let stale = claim.stale.clone();
             let ended = asked.deliver(request, went).await;
             let used = take(asked, &ended, went, brought);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 
-use crate::call::{Outcome, Reply};
+use crate::call::{FailureKind, Outcome, Reply};
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
 use crate::plan::{Brought, Route, Scope};
@@ -21,7 +21,7 @@ pub struct StepRecord {
     pub trace: Trace,
     /// Whether its conditions did not hold.
     pub skipped: bool,
-    /// Whether its reply came out of the cache.
+    /// How the cache answered, where the route has one.
     pub cache: Option<CacheUse>,
     /// How many bytes the body of its reply has.
     pub reply_bytes: usize,
@@ -29,10 +29,12 @@ pub struct StepRecord {
     pub may_have_written: bool,
     /// Whether it was still under way when its call had to be answered.
     pub overdue: bool,
-    /// Why it failed, if it did.
+    /// Why it failed, if it did, unless that has become the failure of the call.
     pub error: Option<CallError>,
     /// Why a new reply could not be had, where an older one was used.
     pub stale_for: Option<CallError>,
+    /// The kind of its failure, if it failed.
+    pub failure: Option<FailureKind>,
 }
 
 impl StepRecord {
@@ -56,6 +58,7 @@ impl Asked<'_> {
     pub(super) async fn send(self) -> (StepRecord, Brought) {
         let (mut went, mut brought) = (StepRecord::default(), Brought::default());
         went.error = self.ask(&mut went, &mut brought).await.err();
+        went.failure = went.error.as_ref().map(CallError::kind);
         (went, brought)
     }
 

@@ -1,4 +1,4 @@
-//! The admin door: health and reload status. Never on the platforms' door.
+//! The admin door: health, reload status and metrics. Never on the platforms' door.
 
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,13 +16,14 @@ use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 use crate::upstream::delivery::{Checkup, Delivery};
 
-use super::App;
 use super::client::{Peer, client};
+use super::{App, scrape};
 
 /// The paths of the admin door; all but the two for probes need the login.
 pub(super) fn router(app: App) -> Router {
     let guarded = Router::new()
         .route("/status", get(status))
+        .route("/metrics", get(scrape::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })
         .layer(middleware::from_fn_with_state(app.clone(), log_in));
     Router::new()
@@ -73,9 +74,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         .rejected
         .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
-    let mut turned_away = app.turned_away.to_json();
-    turned_away["busy_calls"] = app.calls.turned_away().into();
-    turned_away["busy_connections"] = app.connections.turned_away().into();
+    let turned_away = app.turned_away().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
@@ -94,7 +93,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
             "connections": app.connections.taken(),
             "max_connections": app.most_connections(),
         },
-        "turned_away": turned_away,
+        "turned_away": turned_away.collect::<Map<_, _>>(),
         "lost_log_lines": app.process.lost_lines.load(Ordering::Relaxed),
     }))
 }
@@ -102,11 +101,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
 /// How an upstream fares, by its name.
 fn upstream(delivery: &Delivery) -> (String, Value) {
     let Checkup { breaker, under_way, p95 } = delivery.health.checkup();
-    let breaker = breaker.map(|breaker| match breaker {
-        BreakerState::Closed => "closed",
-        BreakerState::Open(_) => "open",
-        BreakerState::HalfOpen => "half_open",
-    });
+    let breaker = breaker.map(BreakerState::slug);
     let fares = json!({
         "breaker": breaker,
         "under_way": under_way,

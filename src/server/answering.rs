@@ -113,10 +113,14 @@ impl Task {
                 Found::Mine(claim) => {
                     return self.spawn(route, identity, Some(Claimed { claim, kept }), tell).await;
                 }
-                Found::Kept(outcome) => return self.repeated(outcome, "has been answered"),
+                Found::Kept(outcome) => {
+                    return self.repeated(route.as_deref(), outcome, "has been answered");
+                }
                 Found::UnderWay(waiting) => {
                     match timeout_at(self.deadline.into(), waiting.result()).await {
-                        Ok(Some(outcome)) => return self.repeated(outcome, "was under way"),
+                        Ok(Some(outcome)) => {
+                            return self.repeated(route.as_deref(), outcome, "was under way");
+                        }
                         // Whoever made it came to nothing: this one is the first now.
                         Ok(None) => {}
                         Err(_) => return self.give_up(route.as_deref(), CallError::StillUnderWay),
@@ -127,7 +131,9 @@ impl Task {
     }
 
     /// The answer to a call that is made again.
-    fn repeated(&self, outcome: Outcome, how: &str) -> Outcome {
+    fn repeated(&self, route: Option<&Route>, outcome: Outcome, how: &str) -> Outcome {
+        let is_event = !self.call.context.event.is_null();
+        self.app.metrics.note_repeat(self.platform.name(), route, is_event);
         let (platform, function) = (self.platform.name(), shown_name(&self.call.context.function));
         let conversation = shown_name(self.call.context.conversation.as_deref().unwrap_or_default());
         let client = self.client;
@@ -152,7 +158,8 @@ impl Task {
             announce: &|_| {},
             overdue: &|_| {},
         };
-        finish(flow::given_up(self.call, route, means, error), self.client)
+        let record = flow::given_up(self.call, route, means, error);
+        finish(record, Edge { app: &self.app, route, client: self.client })
     }
 
     /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
@@ -236,7 +243,7 @@ impl Task {
             Record::panicked(call, started.elapsed())
         });
         let is_final = record.is_final(route.as_deref());
-        let outcome = finish(record, client);
+        let outcome = finish(record, Edge { app: &app, route: route.as_deref(), client });
         match claim {
             Some(Claimed { claim, kept }) if is_final => {
                 let repeated = repeats::to_keep(&outcome);
@@ -268,8 +275,18 @@ fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Logs a call, once, and gives its outcome.
-fn finish(record: Record, client: IpAddr) -> Outcome {
+/// Where a call has ended.
+struct Edge<'a> {
+    app: &'a App,
+    /// The route or event's entry that answered it.
+    route: Option<&'a Route>,
+    client: IpAddr,
+}
+
+/// Counts and logs a call, once, and gives its outcome.
+fn finish(record: Record, edge: Edge<'_>) -> Outcome {
+    let Edge { app, route, client } = edge;
+    app.metrics.note(&record, route);
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
     let conversation = shown_name(record.call.context.conversation.as_deref().unwrap_or_default());
@@ -278,7 +295,7 @@ fn finish(record: Record, client: IpAddr) -> Outcome {
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
     let case = record.case.map(|case| case + 1);
     let attempts = record.attempts();
-    let cache = record.steps.iter().find_map(|step| step.cache).map(CacheUse::slug);
+    let cache = record.cache_use().map(CacheUse::slug);
     match &record.error {
         None => tracing::info!(
             %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, outcome = %"answered",

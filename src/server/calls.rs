@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(answer.headers()[header::CONNECTION], "close");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
-        assert_eq!(app.turned_away.to_json()["body_timeout"], 1);
+        assert!(app.turned_away.by_reason().contains(&("body_timeout", 1)));
     }
     #[tokio::test]
     async fn a_panic_over_a_request_is_answered() {
@@ -243,6 +243,6 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"a fault of the proxy itself\"}");
-        assert_eq!(app.turned_away.to_json()["fault"], 1);
+        assert!(app.turned_away.by_reason().contains(&("fault", 1)));
     }
 }

@@ -10,6 +10,7 @@ pub mod descriptors;
 mod origin;
 mod refusal;
 mod room;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::time::timeout_at;
 
 use crate::flow::Cache;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::repeats::{self, Repeats};
 use crate::upstream::delivery::GOES_ON;
@@ -72,6 +74,7 @@ pub struct App {
     /// The answers of calls that may have changed something.
     repeats: Arc<Repeats>,
     process: Process,
+    metrics: Arc<Metrics>,
     turned_away: Arc<TurnedAway>,
     /// The calls in flight.
     calls: Arc<Room>,
@@ -97,11 +100,19 @@ impl App {
             cache,
             repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
             process,
+            metrics: Arc::default(),
             turned_away: Arc::default(),
             calls: Arc::default(),
             connections: Arc::default(),
             in_flight,
         }
+    }
+
+    /// How often something was turned away at the platforms' door, by the reason.
+    fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let no_room =
+            [("busy_calls", self.calls.turned_away()), ("busy_connections", self.connections.turned_away())];
+        self.turned_away.by_reason().into_iter().chain(no_room)
     }
 
     /// How many connections there may be to the platforms' door, as the running plan and the system have it.

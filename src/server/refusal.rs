@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::platform::Answer;
 use crate::platform::auth::BadLogin;
@@ -98,18 +98,18 @@ impl TurnedAway {
     }
 
     /// The counts, by name.
-    pub(super) fn to_json(&self) -> Value {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
-            "not_served": count(&self.not_served),
-            "wrong_method": count(&self.wrong_method),
-            "failed_login": count(&self.failed_login),
-            "cross_site": count(&self.cross_site),
-            "too_large": count(&self.too_large),
-            "body_timeout": count(&self.body_timeout),
-            "body_lost": count(&self.body_lost),
-            "fault": count(&self.fault),
-        })
+    pub(super) fn by_reason(&self) -> [(&'static str, u64); 8] {
+        [
+            ("not_served", &self.not_served),
+            ("wrong_method", &self.wrong_method),
+            ("failed_login", &self.failed_login),
+            ("cross_site", &self.cross_site),
+            ("too_large", &self.too_large),
+            ("body_timeout", &self.body_timeout),
+            ("body_lost", &self.body_lost),
+            ("fault", &self.fault),
+        ]
+        .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
     }
 }
 

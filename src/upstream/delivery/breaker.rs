@@ -81,6 +81,20 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+impl BreakerState {
+    /// The names of all of them.
+    pub const SLUGS: [&str; 3] = ["closed", "open", "half_open"];
+
+    /// The name, as the admin door has it.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open(_) => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// The breaker is open: nothing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {

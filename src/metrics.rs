@@ -1,0 +1,357 @@
+//! What is counted of the calls, for Prometheus: each call once, at its end, from its record.
+//!
+//! What a caller chooses names no series: labels are platforms, routes, events and upstreams of the tables that ran, and
+//! the fixed names of outcomes. A function that no route answers counts as [`UNKNOWN`].
+
+mod histogram;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::call::FailureKind;
+use crate::flow::{CacheUse, CallError, Record, StepRecord};
+use crate::plan::{Plan, Route};
+use crate::platform::PLATFORMS;
+use crate::upstream::delivery::DeliveryError;
+
+use histogram::{Histogram, OWN, WAITED_FOR};
+use text::{Exposition, Family, Kind};
+
+/// The route of the calls that no route answers; no route can have this name.
+pub const UNKNOWN: &str = "(unknown)";
+
+/// The failures that are counted, in their order.
+const FAILURES: [FailureKind; 6] = [
+    FailureKind::Timeout,
+    FailureKind::Unreachable,
+    FailureKind::BadResponse,
+    FailureKind::Refused,
+    FailureKind::InvalidArgs,
+    FailureKind::UnknownFunction,
+];
+
+/// The uses of the cache, in their order.
+const CACHE_USES: [CacheUse; 4] = [CacheUse::Fresh, CacheUse::Shared, CacheUse::Stale, CacheUse::Asked];
+
+/// What is counted since the start.
+#[derive(Debug)]
+pub struct Metrics {
+    platforms: Vec<(&'static str, OfPlatform)>,
+    upstreams: Named<OfUpstream>,
+    /// Calls for which a route's own limit had no turn.
+    refused_by_route: AtomicU64,
+}
+
+/// The counts of one platform's calls.
+#[derive(Debug)]
+struct OfPlatform {
+    own: Histogram,
+    routes: Named<OfRoute>,
+    events: Named<OfRoute>,
+    unknown: OfRoute,
+}
+
+/// The counts of one platform's calls of one route.
+#[derive(Debug)]
+struct OfRoute {
+    answered: AtomicU64,
+    repeated: AtomicU64,
+    failures: [AtomicU64; FAILURES.len()],
+    time: Histogram,
+}
+
+/// The counts of what was asked of one upstream.
+#[derive(Debug)]
+struct OfUpstream {
+    attempts: AtomicU64,
+    retries: AtomicU64,
+    hedges: AtomicU64,
+    failures: [AtomicU64; FAILURES.len()],
+    refused_by_breaker: AtomicU64,
+    refused_by_limit: AtomicU64,
+    cache: [AtomicU64; CACHE_USES.len()],
+    waited_nanos: AtomicU64,
+    time: Histogram,
+}
+
+/// The counts of each of those that a table names. There are as many as the tables since the start had.
+#[derive(Debug)]
+struct Named<T>(RwLock<BTreeMap<String, T>>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let platforms = PLATFORMS.iter().map(|platform| (platform.name(), OfPlatform::default()));
+        Self {
+            platforms: platforms.collect(),
+            upstreams: Named::default(),
+            refused_by_route: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a call that has ended.
+    pub fn note(&self, record: &Record, route: Option<&Route>) {
+        let context = &record.call.context;
+        if let Some(platform) = self.platform(context.platform) {
+            platform.own.note(record.own_time(route));
+            platform.with(route, !context.event.is_null(), |calls| {
+                // What the caller heard, not what came after it.
+                let failure = match &record.error {
+                    _ if record.was_overdue() => Some(FailureKind::Timeout),
+                    error => error.as_ref().map(CallError::kind),
+                };
+                match failure {
+                    None => add(&calls.answered, 1),
+                    Some(kind) => count(&calls.failures, &FAILURES, kind),
+                }
+                calls.time.note(record.time);
+            });
+        }
+        if let Some(CallError::Limit(_)) = &record.error {
+            add(&self.refused_by_route, 1);
+        }
+        let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
+        for (step, went) in steps.iter().zip(&record.steps).filter(|(_, went)| !went.skipped) {
+            let name = &step.request.upstream.delivery.target.name;
+            self.upstreams.with(name, |upstream| upstream.note(went));
+        }
+        let errors = record.steps.iter().filter_map(|step| step.error.as_ref()).chain(&record.error);
+        for error in errors {
+            match error {
+                CallError::Delivery(DeliveryError::Breaker { upstream, .. }) => {
+                    self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_breaker, 1));
+                }
+                CallError::Delivery(DeliveryError::Limit { upstream, .. }) => {
+                    self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_limit, 1));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts a call that got the answer of an earlier one.
+    pub fn note_repeat(&self, platform: &str, route: Option<&Route>, is_event: bool) {
+        if let Some(platform) = self.platform(platform) {
+            platform.with(route, is_event, |calls| add(&calls.repeated, 1));
+        }
+    }
+
+    fn platform(&self, name: &str) -> Option<&OfPlatform> {
+        self.platforms.iter().find(|(known, _)| *known == name).map(|(_, counts)| counts)
+    }
+
+    /// Writes all of it. The upstreams of `plan` are there from the start, at 0.
+    pub fn write(&self, text: &mut Exposition, plan: &Plan) {
+        for target in plan.targets() {
+            self.upstreams.with(&target.name, |_| {});
+        }
+        self.write_calls(text);
+        self.write_upstreams(text);
+    }
+
+    fn write_calls(&self, text: &mut Exposition) {
+        let mut family =
+            text.family("jackfield_calls_total", Kind::Counter, "Calls and events that have ended.");
+        self.each_route(|platform, route, calls| {
+            let mut write = |outcome, counter| {
+                family
+                    .sample(&[("platform", platform), ("route", route), ("outcome", outcome)], get(counter));
+            };
+            write("answered", &calls.answered);
+            write("repeated", &calls.repeated);
+            FAILURES.iter().zip(&calls.failures).for_each(|(kind, counter)| write(kind.slug(), counter));
+        });
+        let help = "How long calls took, upstreams included; repeated ones are not among them.";
+        let mut family = text.family("jackfield_call_seconds", Kind::Histogram, help);
+        self.each_route(|platform, route, calls| {
+            family.histogram(&[("platform", platform), ("route", route)], &calls.time);
+        });
+        let help =
+            "How long the proxy itself took over calls: without upstreams, and without waiting for a turn.";
+        let mut family = text.family("jackfield_own_seconds", Kind::Histogram, help);
+        for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
+            family.histogram(&[("platform", name)], &platform.own);
+        }
+        let help = "Calls for which the route's own limit had no turn.";
+        text.family("jackfield_route_limit_refused_total", Kind::Counter, help)
+            .sample(&[], get(&self.refused_by_route));
+    }
+
+    fn each_route(&self, mut write: impl FnMut(&str, &str, &OfRoute)) {
+        for (platform, counts) in &self.platforms {
+            counts.routes.each(|route, calls| write(platform, route, calls));
+            counts.events.each(|event, calls| write(platform, &format!("event:{event}"), calls));
+            if counts.unknown.time.count() > 0 {
+                write(platform, UNKNOWN, &counts.unknown);
+            }
+        }
+    }
+
+    fn write_upstreams(&self, text: &mut Exposition) {
+        for (name, help, counter) in [
+            (
+                "jackfield_upstream_attempts_total",
+                "Requests that were sent, or were about to be.",
+                (|upstream| &upstream.attempts) as fn(&OfUpstream) -> &AtomicU64,
+            ),
+            (
+                "jackfield_upstream_retries_total",
+                "Requests that were sent again after a failure.",
+                |upstream| &upstream.retries,
+            ),
+            (
+                "jackfield_upstream_hedges_total",
+                "Requests that were sent beside one that was late.",
+                |upstream| &upstream.hedges,
+            ),
+        ] {
+            let mut family = text.family(name, Kind::Counter, help);
+            self.upstreams.each(|upstream, counts| {
+                family.sample(&[("upstream", upstream)], get(counter(counts)));
+            });
+        }
+        let help = "Steps that failed, with their retries, by the kind of the failure.";
+        let mut family = text.family("jackfield_upstream_failures_total", Kind::Counter, help);
+        self.upstreams.each(|upstream, counts| {
+            for (kind, counter) in FAILURES.iter().zip(&counts.failures).take(4) {
+                family.sample(&[("upstream", upstream), ("kind", kind.slug())], get(counter));
+            }
+        });
+        let help = "Steps that were not sent, since the breaker was open or the limit had no turn.";
+        let mut family = text.family("jackfield_upstream_refused_total", Kind::Counter, help);
+        self.upstreams.each(|upstream, counts| {
+            let mut write = |reason, counter| sample_by(&mut family, upstream, "reason", reason, counter);
+            write("breaker", &counts.refused_by_breaker);
+            write("limit", &counts.refused_by_limit);
+        });
+        let help = "Steps of routes with a cache, by where their reply came from.";
+        let mut family = text.family("jackfield_cache_total", Kind::Counter, help);
+        self.upstreams.each(|upstream, counts| {
+            for (used, counter) in CACHE_USES.iter().zip(&counts.cache) {
+                sample_by(&mut family, upstream, "use", used.slug(), counter);
+            }
+        });
+        let help = "How long requests waited for a turn of the upstream's limit.";
+        let mut family = text.family("jackfield_upstream_wait_seconds_total", Kind::Counter, help);
+        self.upstreams.each(|upstream, counts| {
+            let waited = Duration::from_nanos(get(&counts.waited_nanos)).as_secs_f64();
+            family.sample(&[("upstream", upstream)], waited);
+        });
+        let help = "How long the upstream took over each step, attempts added up.";
+        let mut family = text.family("jackfield_upstream_seconds", Kind::Histogram, help);
+        self.upstreams.each(|upstream, counts| family.histogram(&[("upstream", upstream)], &counts.time));
+    }
+}
+
+fn sample_by(family: &mut Family<'_>, upstream: &str, label: &str, text: &str, counter: &AtomicU64) {
+    family.sample(&[("upstream", upstream), (label, text)], get(counter));
+}
+
+impl Default for OfPlatform {
+    fn default() -> Self {
+        Self {
+            own: Histogram::new(&OWN),
+            routes: Named::default(),
+            events: Named::default(),
+            unknown: OfRoute::default(),
+        }
+    }
+}
+
+impl OfPlatform {
+    fn with(&self, route: Option<&Route>, is_event: bool, note: impl FnOnce(&OfRoute)) {
+        match route {
+            None => note(&self.unknown),
+            Some(entry) if is_event => self.events.with(&entry.name, note),
+            Some(route) => self.routes.with(&route.name, note),
+        }
+    }
+}
+
+impl Default for OfRoute {
+    fn default() -> Self {
+        Self {
+            answered: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+            failures: Default::default(),
+            time: Histogram::new(&WAITED_FOR),
+        }
+    }
+}
+
+impl Default for OfUpstream {
+    fn default() -> Self {
+        Self {
+            attempts: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            hedges: AtomicU64::new(0),
+            failures: Default::default(),
+            refused_by_breaker: AtomicU64::new(0),
+            refused_by_limit: AtomicU64::new(0),
+            cache: Default::default(),
+            waited_nanos: AtomicU64::new(0),
+            time: Histogram::new(&WAITED_FOR),
+        }
+    }
+}
+
+impl OfUpstream {
+    fn note(&self, went: &StepRecord) {
+        let (attempts, hedges) = (u64::from(went.trace.attempts), u64::from(went.trace.hedges));
+        add(&self.attempts, attempts);
+        add(&self.hedges, hedges);
+        add(&self.retries, attempts.saturating_sub(1 + hedges));
+        if let Some(kind) = went.failure {
+            count(&self.failures, &FAILURES, kind);
+        }
+        if let Some(used) = went.cache {
+            count(&self.cache, &CACHE_USES, used);
+        }
+        add(&self.waited_nanos, u64::try_from(went.trace.waited.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(time) = went.trace.time {
+            self.time.note(time);
+        }
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T: Default> Named<T> {
+    fn with(&self, name: &str, note: impl FnOnce(&T)) {
+        // Nothing panics while it is held.
+        if let Some(counts) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return note(counts);
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        note(all.entry(name.to_owned()).or_default());
+    }
+
+    fn each(&self, mut write: impl FnMut(&str, &T)) {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().for_each(|(name, counts)| write(name, counts));
+    }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    if more > 0 {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn count<T: PartialEq>(counters: &[AtomicU64], of: &[T], what: T) {
+    if let Some(at) = of.iter().position(|known| *known == what) {
+        add(&counters[at], 1);
+    }
+}

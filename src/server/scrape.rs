@@ -1,0 +1,98 @@
+//! `GET /metrics` of the admin door: what Prometheus reads.
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use jiff::Timestamp;
+
+use crate::metrics::text::{CONTENT_TYPE, Exposition, Kind};
+use crate::plan::Plan;
+use crate::upstream::delivery::breaker::BreakerState;
+
+use super::App;
+
+pub(super) async fn metrics(app: State<App>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], exposition(&app)).into_response()
+}
+
+fn exposition(app: &App) -> String {
+    let state = app.live.state();
+    let plan = &state.running.plan;
+    let mut text = Exposition::default();
+    app.metrics.write(&mut text, plan);
+    door(app, plan, &mut text);
+    upstreams(plan, &mut text);
+    let mut gauge = |name, help, value| {
+        text.family(name, Kind::Gauge, help).sample(&[], value);
+    };
+    gauge("jackfield_start_time_seconds", "When the program started.", seconds(app.started_at));
+    gauge(
+        "jackfield_plan_loaded_timestamp_seconds",
+        "When the running table was put in force.",
+        seconds(state.running.loaded_at),
+    );
+    gauge(
+        "jackfield_plan_rejected",
+        "Whether the files as they are now are not what runs.",
+        f64::from(u8::from(state.rejected.is_some())),
+    );
+    if let Some(at) = state.reloads.last_rejected_at {
+        let help = "When a changed table was rejected for the last time.";
+        gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
+    }
+    text.family("jackfield_plan_info", Kind::Gauge, "The table that runs, by its revision.")
+        .sample(&[("revision", &plan.revision)], 1);
+    text.family("jackfield_build_info", Kind::Gauge, "The program, by its version.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.family("jackfield_reloads_total", Kind::Counter, "Changed tables, by what became of them.")
+        .sample(&[("result", "taken")], state.reloads.taken)
+        .sample(&[("result", "rejected")], state.reloads.rejected);
+    text.into_text()
+}
+
+/// The platforms' door and the log.
+fn door(app: &App, plan: &Plan, text: &mut Exposition) {
+    for (name, help, value) in [
+        ("jackfield_calls_in_flight", "Calls and events in flight.", app.calls.taken()),
+        ("jackfield_calls_in_flight_limit", "How many of them there may be.", plan.server.max_calls),
+        ("jackfield_connections", "Connections to the platforms' door.", app.connections.taken()),
+        ("jackfield_connections_limit", "How many of them there may be.", app.most_connections()),
+        ("jackfield_cache_bytes", "What the cache of replies holds, about.", app.cache.bytes()),
+    ] {
+        text.family(name, Kind::Gauge, help).sample(&[], value);
+    }
+    let help = "What the platforms' door has turned away, by the reason.";
+    let mut turned_away = text.family("jackfield_turned_away_total", Kind::Counter, help);
+    for (reason, count) in app.turned_away() {
+        turned_away.sample(&[("reason", reason)], count);
+    }
+    let help = "Lines of the log that could not be written.";
+    text.family("jackfield_lost_log_lines_total", Kind::Counter, help)
+        .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));
+}
+
+/// How the upstreams of the running table fare.
+fn upstreams(plan: &Plan, text: &mut Exposition) {
+    let help = "Whether the upstream's breaker is in this state.";
+    let mut states = text.family("jackfield_upstream_breaker_state", Kind::Gauge, help);
+    for delivery in &plan.deliveries {
+        let Some(breaker) = delivery.health.checkup().breaker else { continue };
+        for slug in BreakerState::SLUGS {
+            let labels = [("upstream", delivery.target.name.as_str()), ("state", slug)];
+            states.sample(&labels, u8::from(breaker.slug() == slug));
+        }
+    }
+    let help = "Requests that are under way, where their number is limited.";
+    let mut under_way = text.family("jackfield_upstream_requests_in_flight", Kind::Gauge, help);
+    for delivery in &plan.deliveries {
+        if let Some(count) = delivery.health.checkup().under_way {
+            under_way.sample(&[("upstream", &delivery.target.name)], count);
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
