@@ -22,7 +22,9 @@ use crate::upstream::delivery::GOES_ON;
 
 pub mod cache;
 mod failure;
+pub mod masking;
 mod step;
+mod view;
 
 pub use cache::{Cache, CacheUse};
 pub use failure::CallError;

@@ -1,6 +1,7 @@
 //! A string that never prints itself, and the masking of what must not be shown.
 
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -48,9 +49,9 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Texts to hide wherever a record is shown: secrets of the table and sensitive arguments.
+/// Texts to hide wherever a record is shown: secrets of the table and sensitive arguments. A copy costs nothing.
 #[derive(Clone, Default)]
-pub struct Masks(Vec<String>);
+pub struct Masks(Arc<Vec<String>>);
 
 impl Masks {
     /// Adds a text to hide, as it is and as it looks in a URL, inside a JSON string and in XML.
@@ -74,18 +75,19 @@ impl Masks {
         ] {
             xml = xml.replace(character, entity);
         }
+        let masks = Arc::make_mut(&mut self.0);
         for form in [text, &url, &strict, &json[1..json.len() - 1], &form, &xml] {
-            if !self.0.iter().any(|known| known == form) {
-                self.0.push(form.to_owned());
+            if !masks.iter().any(|known| known == form) {
+                masks.push(form.to_owned());
             }
         }
         // Longer texts first, so that a mask never leaves the rest of a longer one standing.
-        self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        masks.sort_by_key(|text| std::cmp::Reverse(text.len()));
     }
 
     /// All texts of `other` too.
     pub fn extend(&mut self, other: &Self) {
-        for text in &other.0 {
+        for text in &*other.0 {
             self.add(text);
         }
     }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use http::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::call::Arguments;
+use crate::flow::masking::hide_named;
 use crate::flow::{CallError, Record, StepRecord};
 use crate::plan::route::Step;
 use crate::plan::{Brought, Plan, Route};
@@ -17,7 +18,7 @@ use crate::upstream::delivery::DeliveryError;
 pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry_run: bool) -> String {
     let context = &record.call.context;
     let route = plan.route(&context.function, platform.name()).map(AsRef::as_ref);
-    let masks = masks(record, plan, route);
+    let masks = record.masks(&plan.masks, route);
     let mut out = Explanation { text: String::new(), masks };
     out.head("call", &format!("{} as {}", context.function, platform.name()));
     match route {
@@ -52,7 +53,7 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
 /// A text that belongs to a call, with what must not be shown hidden.
 pub(super) fn hidden(text: &str, record: &Record, plan: &Plan, platform: &dyn Platform) -> String {
     let route = plan.route(&record.call.context.function, platform.name()).map(AsRef::as_ref);
-    masks(record, plan, route).hide(text)
+    record.masks(&plan.masks, route).hide(text)
 }
 
 struct Explanation {
@@ -168,45 +169,4 @@ impl Explanation {
             self.line(dropped);
         }
     }
-}
-
-/// What must not be shown: the table's secrets, the credentials that were sent, which an upstream may repeat, and the
-/// values of sensitive arguments.
-fn masks(record: &Record, plan: &Plan, route: Option<&Route>) -> Masks {
-    let mut masks = plan.masks.clone();
-    let sent = record.steps.iter().filter_map(|step| step.trace.request.as_ref());
-    for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
-        let shown = String::from_utf8_lossy(value.as_bytes());
-        masks.add(&shown);
-        // A credential may come back without the name of its scheme.
-        if let Some((_, credential)) = shown.split_once(' ') {
-            masks.add(credential);
-        }
-    }
-    if let (Some(route), Some(validated)) = (route, &record.validated) {
-        for value in route.arguments.sensitive_values(&validated.args) {
-            hide_all(value, &mut masks);
-        }
-    }
-    masks
-}
-
-fn hide_all(value: &Value, masks: &mut Masks) {
-    match value {
-        Value::String(text) => masks.add(text),
-        Value::Array(items) => items.iter().for_each(|item| hide_all(item, masks)),
-        Value::Object(entries) => entries.values().for_each(|value| hide_all(value, masks)),
-        Value::Number(number) => masks.add(&number.to_string()),
-        Value::Null | Value::Bool(_) => {}
-    }
-}
-
-/// The arguments with the sensitive ones hidden by their name, whatever their value.
-fn hide_named(args: &Value, route: &Route) -> Value {
-    let Value::Object(entries) = args else { return args.clone() };
-    let hidden = entries.iter().map(|(name, value)| {
-        let value = if route.arguments.is_sensitive(name) { Value::from(HIDDEN) } else { value.clone() };
-        (name.clone(), value)
-    });
-    Value::Object(hidden.collect::<Map<_, _>>())
 }

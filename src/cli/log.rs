@@ -10,10 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::live::Live;
+use crate::plan::LogFormat;
+
+use super::lines::{Events, Lines};
+
+/// The environment's word on how lines are written, which goes before the table's.
+const FORMAT: &str = "JACKFIELD_LOG";
 
 /// The most bytes that wait to be written: some thousand lines.
 const MAX_WAITING: usize = 2 * 1024 * 1024;
@@ -30,6 +38,7 @@ const MAX_MESSAGE: usize = 500;
 /// Takes lines and has them written.
 #[derive(Debug, Default)]
 pub(super) struct Log {
+    lines: Arc<Lines>,
     waiting: Mutex<Waiting>,
     /// Told when lines come, and when the last of them is written.
     changed: Condvar,
@@ -60,15 +69,25 @@ pub(super) fn start() -> io::Result<Arc<Log>> {
             .with_target("jackfield", tracing::Level::INFO)
             .with_target("notify", tracing::Level::ERROR)
     });
-    let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = Log::over(io::stderr())?;
-    let lines = tracing_subscriber::fmt::layer()
+    let is_terminal = io::stderr().is_terminal();
+    let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let said = std::env::var(FORMAT).ok().filter(|said| !said.is_empty());
+    let wanted = said.as_deref().and_then(LogFormat::from_name);
+    let lines = Arc::new(Lines::new(wanted, is_terminal));
+    let log = Log::over(io::stderr(), Arc::clone(&lines))?;
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(Arc::clone(&log))
         .with_ansi(ansi)
-        .with_target(false)
+        .event_format(Events::new(lines))
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    tracing_subscriber::registry().with(layer).with(filter).init();
     std::panic::set_hook(Box::new(log_panic));
+    if let (Some(said), None) = (said, wanted) {
+        let said: String = said.escape_debug().take(MAX_MESSAGE).collect();
+        tracing::warn!(
+            "`{FORMAT}` is `{said}`, which is none of `auto`, `human` and `json`, and is not heeded"
+        );
+    }
     Ok(log)
 }
 
@@ -82,8 +101,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 impl Log {
     /// Writes to `out`.
-    fn over(out: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
-        let log = Arc::new(Self::default());
+    fn over(out: impl Write + Send + 'static, lines: Arc<Lines>) -> io::Result<Arc<Self>> {
+        let log = Arc::new(Self { lines, ..Self::default() });
         let taken = Arc::clone(&log);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || taken.write_all(out))?;
         Ok(log)
@@ -94,9 +113,14 @@ impl Log {
         Arc::clone(&self.lost)
     }
 
+    /// From now on the running table says how lines are written.
+    pub(super) fn follow(&self, live: Arc<Live>) {
+        self.lines.follow(live);
+    }
+
     /// A text for a person, in its turn among the lines.
-    pub(super) fn print(&self, text: &str) {
-        self.push(format!("{text}\n").into_bytes());
+    pub(super) fn print(&self, level: Level, text: &str) {
+        self.push(self.lines.text(level, text).into_bytes());
     }
 
     /// Waits until every line is written, but not for long.
@@ -166,11 +190,7 @@ impl Log {
     fn confession(&self, lost: u64) -> Option<String> {
         let waiting = self.waiting();
         let why = waiting.why.as_deref().unwrap_or("no reason is known");
-        let now = Timestamp::now();
-        waiting
-            .lines
-            .is_empty()
-            .then(|| format!("{now:.6}  WARN {lost} log lines could not be written: {why} lost={lost}\n"))
+        waiting.lines.is_empty().then(|| self.lines.lost(lost, why))
     }
 }
 
@@ -246,20 +266,24 @@ mod tests {
         }
     }
 
+    fn human() -> Arc<Lines> {
+        Arc::new(Lines::new(Some(LogFormat::Human), false))
+    }
+
     #[test]
     fn a_full_disk_costs_lines_and_says_how_many_when_it_is_free_again() {
         let disk = Disk::default();
         disk.make_room(12);
-        let log = Log::over(disk.clone()).unwrap();
+        let log = Log::over(disk.clone(), human()).unwrap();
         for line in ["first", "second, torn", "third"] {
-            log.print(line);
+            log.print(Level::WARN, line);
         }
         log.flush();
         assert_eq!(disk.text(), "first\nsecond");
         assert_eq!(log.lost().load(Ordering::Relaxed), 2);
         disk.make_room(1000);
-        log.print("fourth");
-        log.print("fifth");
+        log.print(Level::WARN, "fourth");
+        log.print(Level::WARN, "fifth");
         log.flush();
         let text = disk.text();
         let lines: Vec<&str> = text.lines().collect();
@@ -282,7 +306,7 @@ mod tests {
         }
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         again.args(["--exact", "cli::log::tests::a_panic_is_one_line_of_the_log"]).env(PANICS, "1");
-        let output = again.env_remove("RUST_LOG").output().unwrap();
+        let output = again.env_remove("RUST_LOG").env(FORMAT, "human").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let log = String::from_utf8(output.stderr).unwrap();
         let lines: Vec<&str> = log.lines().collect();
@@ -312,10 +336,10 @@ mod tests {
     fn a_pipe_that_nobody_reads_holds_up_nobody() {
         let (read, reads) = mpsc::channel();
         let (write, written) = mpsc::channel();
-        let log = Log::over(Pipe(reads, write)).unwrap();
+        let log = Log::over(Pipe(reads, write), human()).unwrap();
         let line = "x".repeat(MAX_WAITING / 8);
         for _ in 0..20 {
-            log.print(&line);
+            log.print(Level::WARN, &line);
         }
         // One may be on its way, and seven wait.
         let lost = log.lost().load(Ordering::Relaxed);

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Level;
 
 use crate::diagnostic;
 use crate::flow::{self, Cache};
@@ -37,19 +38,25 @@ async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode>
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            log.print(&super::check::unreadable(&origin.path, &error.source));
+            log.print(Level::ERROR, &super::check::unreadable(&origin.path, &error.source));
             return Ok(ExitCode::from(2));
         }
     };
     let Loaded { plan, diagnostics, sources, dependencies } = loaded;
     let found = diagnostic::to_json(&diagnostics, &sources);
+    let routes = plan.as_ref().map(|plan| plan.routes.len());
+    let live = plan.map(|plan| Arc::new(Live::new(plan)));
+    if let Some(live) = &live {
+        log.follow(Arc::clone(live));
+    }
     if !diagnostics.is_empty() {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
-        let routes = plan.as_ref().map(|plan| plan.routes.len());
-        log.print(&format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+        let level = if live.is_some() { Level::WARN } else { Level::ERROR };
+        log.print(level, &format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
     }
-    let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
+    let Some(live) = live else { return Ok(ExitCode::FAILURE) };
+    let plan = live.plan();
 
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
@@ -74,7 +81,6 @@ async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode>
             "no more than {most} connections are accepted, since the limit of file descriptors is {limit} (`ulimit -Hn`)"
         );
     }
-    let live = Arc::new(Live::new(plan));
     let mut told = told_to_close()?;
     let (ask, asked) = mpsc::channel(1);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));

@@ -43,6 +43,8 @@ pub use template::{Brought, Reading, RenderError, Scope, Template};
 pub struct Plan {
     /// What `[server]` says.
     pub server: Server,
+    /// What `[log]` says.
+    pub log: Log,
     /// The routes by function name.
     pub routes: HashMap<String, Arc<Route>>,
     /// How webhooks that are no function calls are answered: the platform, the event's name, its entry.
@@ -111,6 +113,39 @@ pub enum Watch {
     Events,
     /// By looking every second.
     Poll,
+}
+
+/// `[log]`, compiled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Whether arguments, requests and replies are logged too, without what must not be shown.
+    pub bodies: bool,
+}
+
+/// How the lines of the log are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, as JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// As JSON, one object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The format that a table or a person means by `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "human" => Some(Self::Human),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
 }
 
 /// A platform that is served.

@@ -159,7 +159,7 @@ impl Task {
             overdue: &|_| {},
         };
         let record = flow::given_up(self.call, route, means, error);
-        finish(record, Edge { app: &self.app, route, client: self.client })
+        finish(record, Edge { app: &self.app, plan: &self.plan, route, client: self.client })
     }
 
     /// Runs on a task of its own: a caller that hangs up does not stop a write half-way, and a panic ends this call
@@ -243,7 +243,7 @@ impl Task {
             Record::panicked(call, started.elapsed())
         });
         let is_final = record.is_final(route.as_deref());
-        let outcome = finish(record, Edge { app: &app, route: route.as_deref(), client });
+        let outcome = finish(record, Edge { app: &app, plan: &plan, route: route.as_deref(), client });
         match claim {
             Some(Claimed { claim, kept }) if is_final => {
                 let repeated = repeats::to_keep(&outcome);
@@ -278,6 +278,7 @@ fn now() -> String {
 /// Where a call has ended.
 struct Edge<'a> {
     app: &'a App,
+    plan: &'a Plan,
     /// The route or event's entry that answered it.
     route: Option<&'a Route>,
     client: IpAddr,
@@ -285,7 +286,7 @@ struct Edge<'a> {
 
 /// Counts and logs a call, once, and gives its outcome.
 fn finish(record: Record, edge: Edge<'_>) -> Outcome {
-    let Edge { app, route, client } = edge;
+    let Edge { app, plan, route, client } = edge;
     app.metrics.note(&record, route);
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
@@ -333,6 +334,10 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     }
     for dropped in &record.dropped {
         tracing::warn!(%platform, %function, "{function}: {}", shown(dropped));
+    }
+    if plan.log.bodies {
+        let shown = Value::Object(record.view(&plan.masks, route));
+        tracing::info!(%platform, %function, %conversation, record = %shown, "{function}: the whole of it");
     }
     record.outcome
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, list};
 
 use document::Located;
-use raw::{RawDefaults, RawFile, RawForm, RawPlatform, RawRoute, RawServer, RawUpstream};
+use raw::{RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawUpstream};
 use reader::{FromNode, Key, Named, Said};
 
 /// The largest file that is read; a table or template beyond it is a mistake.
@@ -33,6 +33,7 @@ const TEMPLATES: &str = "templates";
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) server: RawServer,
+    pub(crate) log: RawLog,
     pub(crate) platforms: Entry<RawPlatform>,
     pub(crate) upstreams: Entry<Said<RawUpstream>>,
     pub(crate) defaults: RawDefaults,
@@ -107,6 +108,7 @@ pub(crate) fn read(
     let file = read_file(main, sources, &mut lost, diagnostics);
     let mut table = Table {
         server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
+        log: file.log.get().map(|log| log.value.clone()).unwrap_or_default(),
         platforms: Vec::new(),
         upstreams: Vec::new(),
         defaults: file.defaults.get().map(|defaults| defaults.value.entry.clone()).unwrap_or_default(),
@@ -309,6 +311,7 @@ fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
         "included files may not include; name all files in the main file",
     );
     refuse(file.server.span(), "`[server]`", "move it to the main file");
+    refuse(file.log.span(), "`[log]`", "move it to the main file");
     if let Some(defaults) = file.defaults.get() {
         refuse(defaults.value.entry.headers.span(), "`defaults.headers`", "move it to the main file");
     }

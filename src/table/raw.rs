@@ -20,6 +20,8 @@ toml_table! {
         include: Strings,
         /// Where and how the proxy listens.
         server: RawServer,
+        /// What is logged, and how.
+        log: RawLog,
         /// Who may call, by platform name.
         platforms: Named<RawPlatform> as Form::Platforms,
         /// Whom routes call, by name.
@@ -71,6 +73,16 @@ toml_table! {
         cert: String,
         /// The file of the certificate's private key.
         key: String,
+    }
+}
+
+toml_table! {
+    /// `[log]`
+    RawLog {
+        /// How lines are written: `"auto"` (default), `"human"` or `"json"`.
+        format: String,
+        /// Whether arguments, requests and replies are logged too; `false` unless given.
+        bodies: bool,
     }
 }
 

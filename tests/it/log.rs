@@ -1,8 +1,9 @@
 //! What stands in the log is ours: nobody whose words are in it can write a line of his own.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::proxy::Proxy;
+use crate::support::folder::Folder;
+use crate::support::proxy::{Proxy, jackfield, run};
 use crate::support::upstream::{Reply, Upstream};
 
 const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m";
@@ -56,4 +57,123 @@ async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
     assert_eq!(proxy.post("/http/both", &json!({})).await.json(), json!({"text": "Good."}));
     let line = proxy.logged("both: a step failed, and its fall-back answered").await;
     assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
+}
+
+/// The lines of the log that are about `function`, as JSON.
+fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
+    let log = proxy.log();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+    lines.filter(|line| line["function"] == function).collect()
+}
+
+#[tokio::test]
+async fn elsewhere_than_on_a_terminal_a_line_is_an_object() {
+    let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
+    let table = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
+         retry.attempts = 1\n[routes.say]\nreply.text = \"Hello.\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = {{ path = \"/\" }}\nargs.unused = {{ type = \"string\" }}\n",
+        upstream.address
+    );
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "")]).await;
+    let call = |function: &str| json!({"function": function, "call_id": "c-1", "argument": {"parsed": [{}]}});
+    for function in ["say", "ask", FORGED] {
+        proxy.post("/swaig", &call(function)).await;
+    }
+    proxy.logged("no route answers").await;
+    let ready: Value =
+        serde_json::from_str(proxy.log().lines().find(|line| line.contains("ready")).unwrap()).unwrap();
+    assert_eq!(
+        (&ready["level"], &ready["message"], &ready["routes"]),
+        (&json!("INFO"), &json!("ready"), &json!(2))
+    );
+    assert_eq!((&ready["tls"], &ready["admin"]), (&json!(false), &json!("off")));
+    let said = lines_of(&proxy, "say");
+    let [line] = said.as_slice() else { panic!("{said:?}") };
+    let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys.join(" "),
+        "timestamp level message platform function conversation client case ms outcome"
+    );
+    assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{line}");
+    assert!(line["message"].as_str().unwrap().starts_with("say: answered in "), "{line}");
+    assert_eq!((&line["case"], &line["outcome"]), (&json!(1), &json!("answered")));
+    assert!(line["ms"].is_u64(), "{line}");
+    let asked = lines_of(&proxy, "ask");
+    assert_eq!((&asked[0]["level"], &asked[0]["upstream"]), (&json!("WARN"), &json!("api")));
+    assert_eq!(lines_of(&proxy, &FORGED.escape_debug().to_string()).len(), 1, "{}", proxy.log());
+    // A person who looks may say otherwise, and so may the table, also by a reload.
+    proxy.folder.write("routes.toml", &format!("[log]\nformat = \"human\"\n{table}"));
+    proxy.logged(" INFO the changed table is in force").await;
+    proxy.folder.write("routes.toml", &format!("[log]\nformat = \"json\"\n{table}"));
+    proxy.logged("\"message\":\"the changed table is in force\"").await;
+}
+
+#[tokio::test]
+async fn the_environment_goes_before_the_table() {
+    let good =
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
+    let table = format!("[log]\nformat = \"json\"\n{good}");
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "human")]).await;
+    proxy.logged(" INFO ready").await;
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "jsno")]).await;
+    proxy.logged("`JACKFIELD_LOG` is `jsno`, which is none of").await;
+    proxy.logged("\"message\":\"ready\"").await;
+    // The faults of a table are one line too.
+    let folder = Folder::with(&[("routes.toml", &format!("{good}more = 1\n"))]);
+    let mut command = jackfield(folder.path());
+    command.env("JACKFIELD_LOG", "json");
+    let output = run(command).await;
+    assert_eq!(output.status.code(), Some(1));
+    let line: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().contains("unknown-key"), "{line}");
+}
+
+/// What is kept secret, and is sent and comes back in several ways.
+const SECRET: &str = "s3cret\"key";
+const PIN: &str = "9 4\"1";
+
+#[tokio::test]
+async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden() {
+    let upstream = Upstream::new(|seen| {
+        let came = String::from_utf8_lossy(&seen.body).into_owned();
+        let key = seen.header("authorization").pop();
+        Reply::json(&json!({"came": came, "key": key, "target": seen.target, "name": "Ada"}))
+    })
+    .await;
+    let table = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
+         auth.bearer = {{ token = \"${{TOKEN}}\" }}\n[routes.book]\nupstream = \"api\"\n\
+         args.pin = {{ type = \"string\", sensitive = true }}\nargs.city = {{ type = \"string\" }}\n\
+         request = {{ method = \"POST\", path = \"/book\", query = {{ pin = \"{{{{args.pin}}}}\" }}, \
+         body = {{ pin = \"{{{{args.pin}}}}\", city = \"{{{{args.city}}}}\" }} }}\n\
+         extract = {{ came = \"$.came\", name = \"$.name\" }}\nreply.text = \"{{{{name}}}} in {{{{args.city}}}}, {{{{args.pin}}}}\"\n",
+        upstream.address
+    );
+    let variables = [("TOKEN", SECRET), ("JACKFIELD_LOG", "json")];
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &variables).await;
+    let call = json!({"pin": PIN, "city": "Oslo"});
+    assert_eq!(proxy.post("/http/book", &call).await.json()["text"], format!("Ada in Oslo, {PIN}"));
+    proxy.logged("book: answered").await;
+    proxy.folder.write("routes.toml", &format!("[log]\nbodies = true\n{table}"));
+    proxy.logged("is in force").await;
+    assert!(!proxy.log().contains("Oslo"), "{}", proxy.log());
+    proxy.post("/http/book", &call).await;
+    proxy.logged("the whole of it").await;
+    let lines = lines_of(&proxy, "book");
+    let record = &lines.last().unwrap()["record"];
+    assert_eq!(record["arguments"]["values"], json!({"pin": "***", "city": "Oslo"}));
+    let step = &record["steps"][0];
+    assert_eq!(step["request"]["body"], json!({"pin": "***", "city": "Oslo"}));
+    assert!(step["request"]["url"].as_str().unwrap().ends_with("/book?pin=***"), "{step}");
+    assert!(step["request"]["headers"].to_string().contains("[\"authorization\",\"***\"]"), "{step}");
+    assert_eq!((&step["reply"]["status"], &step["reply"]["body"]["key"]), (&json!(200), &json!("***")));
+    assert_eq!(step["extracted"]["name"], "Ada");
+    assert_eq!(record["reply"]["text"], "Ada in Oslo, ***");
+    for hidden in ["s3cret", "9 4", "9+4", "9%204"] {
+        assert!(!proxy.log().contains(hidden), "{hidden}: {}", proxy.log());
+    }
 }

@@ -250,8 +250,13 @@ struct Proxy {
 impl Proxy {
     fn start(folder: &Folder) -> Self {
         let mut command = jackfield(folder);
-        let mut child =
-            command.args(["serve", "--demo"]).env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(["serve", "--demo"])
+            .env("NO_COLOR", "1")
+            .env("JACKFIELD_LOG", "human")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.by_ref().map(Result::unwrap).find(|line| line.contains("ready"));
         let ready = ready.expect("the log ended before it was ready");

@@ -8,6 +8,7 @@ mod door;
 mod editor;
 mod events;
 mod forms;
+mod log;
 mod reply;
 mod request;
 mod routes;
@@ -117,6 +118,7 @@ pub(crate) fn compile(
         }
     }
     let server = context.server(diagnostics);
+    let log = context.log(diagnostics);
     let platforms = context.platforms(diagnostics);
     context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
     let nothing = Inputs::none();
@@ -138,6 +140,7 @@ pub(crate) fn compile(
     let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
     Some(Plan {
         server: server?,
+        log,
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
         events,
         platforms,

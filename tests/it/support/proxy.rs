@@ -19,10 +19,10 @@ use super::upstream::Upstream;
 /// How long anything is waited for before a test gives up.
 pub(crate) const GUARD: Duration = Duration::from_secs(10);
 
-/// The binary in a folder with an environment of its own.
+/// The binary in a folder with an environment of its own. Its log is for people, whose words the tests look for.
 pub(crate) fn jackfield(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
-    command.current_dir(folder).env_clear();
+    command.current_dir(folder).env_clear().env("JACKFIELD_LOG", "human");
     command
 }
 
@@ -87,10 +87,17 @@ impl Proxy {
             log,
             reader: Some(reader),
         };
-        let ready = proxy.logged("listen=").await;
-        let field = |name: &str| ready.split(' ').find_map(|word| word.strip_prefix(name));
-        proxy.listen = field("listen=").unwrap().parse().unwrap();
-        proxy.admin = field("admin=").unwrap().parse().ok();
+        let ready =
+            proxy.logged_as("listen", |line| line.contains("listen=") || line.contains("\"listen\":")).await;
+        let field = |name: &str| match serde_json::from_str::<Value>(&ready) {
+            Ok(line) => line[name].as_str().unwrap().to_owned(),
+            Err(_) => {
+                let value = ready.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+                value.unwrap().to_owned()
+            }
+        };
+        proxy.listen = field("listen").parse().unwrap();
+        proxy.admin = field("admin").parse().ok();
         proxy
     }
 
@@ -101,9 +108,14 @@ impl Proxy {
 
     /// The first line of the log that holds `text`, waited for.
     pub(crate) async fn logged(&mut self, text: &str) -> String {
+        self.logged_as(text, |line| line.contains(text)).await
+    }
+
+    /// The first line of the log that is as wanted, waited for; `what` tells what it is.
+    async fn logged_as(&mut self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
-            if let Some(line) = self.log.lock().unwrap().iter().find(|line| line.contains(text)) {
+            if let Some(line) = self.log.lock().unwrap().iter().find(|line| is_wanted(line)) {
                 return line.clone();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -112,9 +124,9 @@ impl Proxy {
                     reader.join().unwrap();
                     continue;
                 }
-                panic!("ended with {status} before it logged `{text}`:\n{}", self.log());
+                panic!("ended with {status} before it logged `{what}`:\n{}", self.log());
             }
-            assert!(started.elapsed() < GUARD, "never logged `{text}`:\n{}", self.log());
+            assert!(started.elapsed() < GUARD, "never logged `{what}`:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -1,0 +1,51 @@
+//! What must not be shown of a record, wherever it is shown.
+
+use serde_json::{Map, Value};
+
+use crate::plan::Route;
+use crate::secret::{HIDDEN, Masks};
+
+use super::Record;
+
+impl Record {
+    /// What must not be shown: the table's secrets, the credentials that were sent, which an upstream may repeat, and
+    /// the values of sensitive arguments.
+    pub fn masks(&self, secrets: &Masks, route: Option<&Route>) -> Masks {
+        let mut masks = secrets.clone();
+        let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
+        for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
+            let shown = String::from_utf8_lossy(value.as_bytes());
+            masks.add(&shown);
+            // A credential may come back without the name of its scheme.
+            if let Some((_, credential)) = shown.split_once(' ') {
+                masks.add(credential);
+            }
+        }
+        if let (Some(route), Some(validated)) = (route, &self.validated) {
+            for value in route.arguments.sensitive_values(&validated.args) {
+                hide_all(value, &mut masks);
+            }
+        }
+        masks
+    }
+}
+
+fn hide_all(value: &Value, masks: &mut Masks) {
+    match value {
+        Value::String(text) => masks.add(text),
+        Value::Array(items) => items.iter().for_each(|item| hide_all(item, masks)),
+        Value::Object(entries) => entries.values().for_each(|value| hide_all(value, masks)),
+        Value::Number(number) => masks.add(&number.to_string()),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// The arguments with the sensitive ones hidden by their name, whatever their value.
+pub fn hide_named(args: &Value, route: &Route) -> Value {
+    let Value::Object(entries) = args else { return args.clone() };
+    let hidden = entries.iter().map(|(name, value)| {
+        let value = if route.arguments.is_sensitive(name) { Value::from(HIDDEN) } else { value.clone() };
+        (name.clone(), value)
+    });
+    Value::Object(hidden.collect::<Map<_, _>>())
+}

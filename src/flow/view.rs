@@ -1,0 +1,189 @@
+//! A record as JSON: what `call --explain` walks through, for the log and the admin door, without what must not be
+//! shown.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use crate::call::{Arguments, Reply};
+use crate::plan::{Brought, Route};
+use crate::secret::{HIDDEN, Masks};
+use crate::upstream::Request;
+
+use super::masking::hide_named;
+use super::{CacheUse, CallError, Record, StepRecord};
+
+/// The most bytes of a value or a body that are shown; of more, only how many there are.
+const MAX_SHOWN: usize = 64 * 1024;
+
+/// The most characters of a name that a caller chose, and of an error.
+const MAX_TEXT: usize = 500;
+
+/// A record, and what it takes to show it.
+struct View<'a> {
+    record: &'a Record,
+    route: Option<&'a Route>,
+    masks: Masks,
+}
+
+impl Record {
+    /// The call in short: what its line in the log says.
+    pub fn summary(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
+        View { record: self, route, masks: self.masks(secrets, route) }.summary()
+    }
+
+    /// The whole call, every step of it.
+    pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
+        View { record: self, route, masks: self.masks(secrets, route) }.whole()
+    }
+
+    /// What it came to, by name: `answered`, or the kind of the failure.
+    pub fn outcome_slug(&self) -> &'static str {
+        self.error.as_ref().map_or("answered", |error| error.kind().slug())
+    }
+}
+
+impl View<'_> {
+    fn summary(&self) -> Map<String, Value> {
+        let record = self.record;
+        let context = &record.call.context;
+        let mut shown = Map::new();
+        let mut add = |name: &str, value: Value| {
+            shown.insert(name.to_owned(), value);
+        };
+        add("platform", context.platform.into());
+        add("function", cut(&context.function).into());
+        add("conversation", context.conversation.as_deref().map(cut).into());
+        add("outcome", record.outcome_slug().into());
+        add("error", record.error.as_ref().map(|error| self.error(error)).into());
+        add("case", record.case.map(|case| case + 1).into());
+        add("ms", ms(record.time));
+        add("own_ms", ms(record.own_time(self.route)));
+        add("upstream_ms", record.upstream_time().map_or(Value::Null, ms));
+        add("upstreams", record.upstreams().into());
+        add("attempts", record.steps.iter().map(|step| step.trace.attempts).sum::<u32>().into());
+        add("cache", record.cache_use().map(CacheUse::slug).into());
+        add("overdue", record.was_overdue().into());
+        shown
+    }
+
+    fn whole(&self) -> Map<String, Value> {
+        let mut shown = self.summary();
+        let record = self.record;
+        shown.insert("arguments".to_owned(), self.arguments());
+        let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
+        let went = record.steps.iter().zip(&record.brought);
+        let steps = steps.iter().zip(went).map(|(step, (went, brought))| {
+            let extracted = step.extraction.names().zip(&brought.values);
+            let extracted = extracted.map(|(name, value)| (name.to_owned(), self.value(value.as_ref())));
+            let mut shown = self.step(went, brought);
+            shown["name"] = step.name.as_deref().into();
+            shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
+            shown["extracted"] = Value::Object(extracted.collect());
+            shown
+        });
+        shown.insert("steps".to_owned(), steps.collect());
+        shown.insert("reply".to_owned(), self.reply(&record.outcome.reply));
+        let complaints = record.failure_error.iter().map(ToString::to_string);
+        let complaints = complaints.chain(record.dropped.iter().cloned());
+        let complaints = complaints.map(|text| cut(&self.masks.hide(&text)));
+        shown.insert("complaints".to_owned(), complaints.collect());
+        shown
+    }
+
+    fn arguments(&self) -> Value {
+        let named = |args: &Value| match self.route {
+            Some(route) => self.value(Some(&hide_named(args, route))),
+            // Nobody knows which of them are sensitive.
+            None => Value::from(HIDDEN),
+        };
+        match (&self.record.validated, &self.record.call.args) {
+            (Some(validated), _) => json!({
+                "fit": true,
+                "values": named(&validated.args),
+                "converted": validated.converted,
+                "dropped": validated.dropped,
+            }),
+            (None, Arguments::Json(given)) => json!({"fit": false, "values": named(given)}),
+            (None, Arguments::Unreadable) => json!({"fit": false, "values": null}),
+        }
+    }
+
+    fn step(&self, went: &StepRecord, brought: &Brought) -> Value {
+        json!({
+            "name": null,
+            "upstream": null,
+            "skipped": went.skipped,
+            "request": went.trace.request.as_deref().map(|request| self.request(request)),
+            "attempts": went.trace.attempts,
+            "hedges": went.trace.hedges,
+            "waited_ms": ms(went.trace.waited),
+            "upstream_ms": went.trace.time.map(ms),
+            "cache": went.cache.map(CacheUse::slug),
+            "reply": brought.reading.as_ref().map(|reading| json!({
+                "status": reading.status(),
+                "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body())) },
+            })),
+            "extracted": {},
+            "failure": went.failure.map(|kind| kind.slug()),
+            "error": went.error.as_ref().map(|error| self.error(error)),
+        })
+    }
+
+    fn request(&self, request: &Request) -> Value {
+        let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
+            _ if body.len() > MAX_SHOWN => left_out(body.len()),
+            Ok(json) => self.value(Some(&json)),
+            Err(_) => self.masks.hide(&String::from_utf8_lossy(body)).into(),
+        });
+        json!({
+            "method": request.method.as_str(),
+            "url": self.masks.hide(request.url.as_str()),
+            "headers": self.headers(&request.headers),
+            "body": body,
+        })
+    }
+
+    fn headers(&self, headers: &HeaderMap) -> Value {
+        let shown = |value: &http::HeaderValue| match value.is_sensitive() {
+            true => HIDDEN.to_owned(),
+            false => self.masks.hide(&String::from_utf8_lossy(value.as_bytes())),
+        };
+        headers.iter().map(|(name, value)| json!([name.as_str(), shown(value)])).collect()
+    }
+
+    fn reply(&self, reply: &Reply) -> Value {
+        let own = Value::Object(reply.own.clone());
+        json!({
+            "text": reply.text.as_deref().map(|text| self.value(Some(&Value::from(text)))),
+            "data": self.value(reply.data.as_ref()),
+            "own": self.value(Some(&own)),
+        })
+    }
+
+    /// A value with what must not be shown hidden; null where there is none.
+    fn value(&self, value: Option<&Value>) -> Value {
+        let Some(value) = value else { return Value::Null };
+        let bytes = value.to_string().len();
+        if bytes > MAX_SHOWN { left_out(bytes) } else { self.masks.hide_value(value) }
+    }
+
+    fn error(&self, error: &CallError) -> String {
+        cut(&self.masks.hide(&error.to_string()))
+    }
+}
+
+fn left_out(bytes: usize) -> Value {
+    json!({"left_out_bytes": bytes})
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+fn ms(time: Duration) -> Value {
+    // To the microsecond.
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    Value::from(f64::from(micros) / 1000.0)
+}

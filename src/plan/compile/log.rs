@@ -1,0 +1,33 @@
+//! `[log]`.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::plan::{Log, LogFormat};
+
+use super::Context;
+
+impl Context<'_> {
+    /// `[log]`; what has faults is as if it were not there.
+    pub(super) fn log(&self, diagnostics: &mut Diagnostics) -> Log {
+        let raw = &self.table.log;
+        let format = raw.format.get().and_then(|text| {
+            let format = LogFormat::from_name(&text.value);
+            if format.is_none() {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownValue,
+                        text.span,
+                        format!("`format` cannot be `{}`", text.value),
+                    )
+                    .help(
+                        "write \"human\", \"json\", or \"auto\" for people on a terminal and JSON elsewhere",
+                    ),
+                );
+            }
+            format
+        });
+        Log {
+            format: format.unwrap_or_default(),
+            bodies: raw.bodies.get().is_some_and(|bodies| bodies.value),
+        }
+    }
+}
