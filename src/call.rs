@@ -75,7 +75,8 @@ impl Outcome {
     }
 }
 
-fn bytes(value: &Value) -> usize {
+/// About what a value takes in memory, in bytes.
+pub(crate) fn bytes(value: &Value) -> usize {
     let inside = match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(bytes).sum(),

@@ -9,6 +9,7 @@
 //! | [`server`] | the platforms' door and the admin door |
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`metrics`] | what is counted of the calls |
+//! | [`history`] | the last calls, to be looked at |
 //! | [`flow`] | one call as one sentence, and the record of it |
 //! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
@@ -31,6 +32,7 @@ pub mod server;
 
 pub mod reload;
 
+pub mod history;
 pub mod metrics;
 
 pub mod flow;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Arguments, Reply};
+use crate::call::{Arguments, Context, Reply, bytes};
 use crate::plan::{Brought, Route};
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
@@ -19,6 +19,9 @@ const MAX_SHOWN: usize = 64 * 1024;
 
 /// The most characters of a name that a caller chose, and of an error.
 const MAX_TEXT: usize = 500;
+
+/// About what a request takes beside its body, in bytes.
+const REQUEST: usize = 1024;
 
 /// A record, and what it takes to show it.
 struct View<'a> {
@@ -36,6 +39,53 @@ impl Record {
     /// The whole call, every step of it.
     pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
         View { record: self, route, masks: self.masks(secrets, route) }.whole()
+    }
+
+    /// About what it takes in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let given = match &self.call.args {
+            Arguments::Json(given) => bytes(given),
+            Arguments::Unreadable => 0,
+        };
+        let context = &self.call.context;
+        let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
+        let validated = self.validated.as_ref().map_or(0, |validated| bytes(&validated.args));
+        let brought = self.brought.iter().map(|brought| {
+            let reply = brought.reading.as_ref().map_or(0, |reading| bytes(reading.body()));
+            reply + brought.values.iter().flatten().map(bytes).sum::<usize>()
+        });
+        let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
+        let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
+        let content = brought.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
+        size_of::<Self>() + names + given + validated + content
+    }
+
+    /// Drops what is not shown of the call: the body that it came in, and what the platform said with it.
+    pub fn forget_envelope(&mut self) {
+        let context = &mut self.call.context;
+        let short = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();
+        self.call.context = Context {
+            platform: context.platform,
+            function: short(&context.function),
+            conversation: context.conversation.as_ref().map(short),
+            ..Context::default()
+        };
+        // Of a reply that is not shown, there is no need to keep all.
+        for (went, brought) in self.steps.iter().zip(&mut self.brought) {
+            if went.reply_bytes > MAX_SHOWN {
+                brought.reading = brought.reading.take().map(|reading| reading.without_body());
+            }
+        }
+    }
+
+    /// Drops what was given, sent, brought and answered; how it went stays.
+    pub fn forget_content(&mut self) {
+        self.call.args = Arguments::Json(Value::Null);
+        self.validated = None;
+        self.brought.iter_mut().for_each(|brought| *brought = Brought::default());
+        self.steps.iter_mut().for_each(|step| step.trace.request = None);
+        self.outcome.reply = Reply::default();
+        self.dropped.clear();
     }
 
     /// What it came to, by name: `answered`, or the kind of the failure.

@@ -84,6 +84,8 @@ pub struct Server {
     pub max_calls: usize,
     /// The most connections to the platforms' door.
     pub max_connections: usize,
+    /// How many of the last calls the admin door can show.
+    pub records: usize,
     /// What new connections to the platforms' door are secured with; `None`: they are plain.
     pub tls: Option<Tls>,
     /// The proxies that are believed when they say for whom they call.

@@ -1,4 +1,4 @@
-//! The admin door: health, reload status and metrics. Never on the platforms' door.
+//! The admin door: health, reload status, metrics and the last calls. Never on the platforms' door.
 
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,11 +17,17 @@ use crate::upstream::delivery::breaker::BreakerState;
 use crate::upstream::delivery::{Checkup, Delivery};
 
 use super::client::{Peer, client};
-use super::{App, scrape};
+use super::{App, records, scrape};
 
 /// The paths of the admin door; all but the two for probes need the login.
 pub(super) fn router(app: App) -> Router {
+    let last_calls = Router::new()
+        .route("/records", get(records::list))
+        .route("/records/stream", get(records::live))
+        .route("/records/{id}", get(records::one))
+        .layer(middleware::from_fn_with_state(app.clone(), records::not_for_pages));
     let guarded = Router::new()
+        .merge(last_calls)
         .route("/status", get(status))
         .route("/metrics", get(scrape::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })

@@ -123,7 +123,7 @@ impl Task {
                         }
                         // Whoever made it came to nothing: this one is the first now.
                         Ok(None) => {}
-                        Err(_) => return self.give_up(route.as_deref(), CallError::StillUnderWay),
+                        Err(_) => return self.give_up(route.as_ref(), CallError::StillUnderWay),
                     }
                 }
             }
@@ -145,7 +145,7 @@ impl Task {
     }
 
     /// The answer to a call for which nothing is done.
-    fn give_up(self, route: Option<&Route>, error: CallError) -> Outcome {
+    fn give_up(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
         let now = now();
         let means = Means {
             plan: &self.plan,
@@ -158,7 +158,7 @@ impl Task {
             announce: &|_| {},
             overdue: &|_| {},
         };
-        let record = flow::given_up(self.call, route, means, error);
+        let record = flow::given_up(self.call, route.map(AsRef::as_ref), means, error);
         finish(record, Edge { app: &self.app, plan: &self.plan, route, client: self.client })
     }
 
@@ -173,7 +173,7 @@ impl Task {
     ) -> Outcome {
         // Repeats of a call are answered all the same: that they are refused would not be true of the first one.
         let Some(place) = self.app.calls.enter(self.plan.server.max_calls) else {
-            return self.give_up(route.as_deref(), CallError::Busy);
+            return self.give_up(route.as_ref(), CallError::Busy);
         };
         let latest = self.deadline + GRACE;
         let (answer, answered) = oneshot::channel();
@@ -243,7 +243,7 @@ impl Task {
             Record::panicked(call, started.elapsed())
         });
         let is_final = record.is_final(route.as_deref());
-        let outcome = finish(record, Edge { app: &app, plan: &plan, route: route.as_deref(), client });
+        let outcome = finish(record, Edge { app: &app, plan: &plan, route: route.as_ref(), client });
         match claim {
             Some(Claimed { claim, kept }) if is_final => {
                 let repeated = repeats::to_keep(&outcome);
@@ -280,13 +280,14 @@ struct Edge<'a> {
     app: &'a App,
     plan: &'a Plan,
     /// The route or event's entry that answered it.
-    route: Option<&'a Route>,
+    route: Option<&'a Arc<Route>>,
     client: IpAddr,
 }
 
-/// Counts and logs a call, once, and gives its outcome.
+/// Counts, logs and keeps a call, once, and gives its outcome.
 fn finish(record: Record, edge: Edge<'_>) -> Outcome {
-    let Edge { app, plan, route, client } = edge;
+    let Edge { app, plan, route: entry, client } = edge;
+    let route = entry.map(AsRef::as_ref);
     app.metrics.note(&record, route);
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
@@ -339,7 +340,14 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
         let shown = Value::Object(record.view(&plan.masks, route));
         tracing::info!(%platform, %function, %conversation, record = %shown, "{function}: the whole of it");
     }
-    record.outcome
+    match plan.server.records {
+        0 => record.outcome,
+        most => {
+            let outcome = record.outcome.clone();
+            app.history.keep(most, record, entry.cloned(), plan.masks.clone(), client);
+            outcome
+        }
+    }
 }
 
 /// A text for the log: one line, and not a long one, for it may hold what others wrote.

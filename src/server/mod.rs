@@ -8,6 +8,7 @@ mod client;
 mod connections;
 pub mod descriptors;
 mod origin;
+mod records;
 mod refusal;
 mod room;
 mod scrape;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::flow::Cache;
+use crate::history::History;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
@@ -75,6 +77,7 @@ pub struct App {
     repeats: Arc<Repeats>,
     process: Process,
     metrics: Arc<Metrics>,
+    history: Arc<History>,
     turned_away: Arc<TurnedAway>,
     /// The calls in flight.
     calls: Arc<Room>,
@@ -101,6 +104,7 @@ impl App {
             repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
             process,
             metrics: Arc::default(),
+            history: Arc::default(),
             turned_away: Arc::default(),
             calls: Arc::default(),
             connections: Arc::default(),
@@ -171,6 +175,7 @@ pub async fn serve(
         () = admin_door => {}
         () = shutdown => {}
     }
+    app.history.close();
     drop((doors, app));
     let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
     tracing::info!(within_ms = longest.as_millis(), "closing: calls in flight may finish");

@@ -59,6 +59,8 @@ toml_table! {
         max_calls: u64,
         /// The most connections to the platforms' door; 4096 unless given.
         max_connections: u64,
+        /// How many calls the admin door can show; 200 unless given, and none with 0.
+        records: u64,
         /// The certificate and key of the platforms' door, which is plain HTTP without them.
         tls: RawTls,
         /// The proxies, as addresses or networks, that are believed when they say for whom they call.

@@ -31,6 +31,7 @@ mod pages;
 mod platform_docs;
 mod platforms;
 mod readme;
+mod records;
 mod reload;
 mod repeats;
 mod replies;

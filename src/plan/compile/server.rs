@@ -21,9 +21,13 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
 const DEFAULT_MAX_CALLS: u32 = 4096;
 const DEFAULT_MAX_CONNECTIONS: u32 = 4096;
+const DEFAULT_RECORDS: u32 = 200;
 
 /// The most calls or connections that a table may allow.
 const MAX_COUNT: u32 = 1_000_000;
+
+/// The most records that a table may ask for.
+const MAX_RECORDS: u32 = 100_000;
 
 /// What `server.watch` may be.
 pub(super) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
@@ -86,12 +90,14 @@ impl Context<'_> {
             Some(text) => values::size(text, diagnostics),
             None => Some(DEFAULT_MAX_BODY),
         };
-        let count = |key: &Key<u64>, default, diagnostics: &mut Diagnostics| match key.get() {
-            Some(number) => values::count(number, 1..=MAX_COUNT, diagnostics),
+        let count = |key: &Key<u64>, range, default, diagnostics: &mut Diagnostics| match key.get() {
+            Some(number) => values::count(number, range, diagnostics),
             None => Some(default),
         };
-        let max_calls = count(&raw.max_calls, DEFAULT_MAX_CALLS, diagnostics);
-        let max_connections = count(&raw.max_connections, DEFAULT_MAX_CONNECTIONS, diagnostics);
+        let max_calls = count(&raw.max_calls, 1..=MAX_COUNT, DEFAULT_MAX_CALLS, diagnostics);
+        let max_connections =
+            count(&raw.max_connections, 1..=MAX_COUNT, DEFAULT_MAX_CONNECTIONS, diagnostics);
+        let records = count(&raw.records, 0..=MAX_RECORDS, DEFAULT_RECORDS, diagnostics);
         let admin_auth = raw.admin_auth.get().and_then(|choice| {
             if !ADMIN_SCHEMES.contains(&choice.value.name.value.as_str()) {
                 unknown_auth(&choice.value.name, &ADMIN_SCHEMES, diagnostics);
@@ -131,6 +137,7 @@ impl Context<'_> {
             max_body: max_body?,
             max_calls: usize::try_from(max_calls?).unwrap_or(usize::MAX),
             max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
+            records: usize::try_from(records?).unwrap_or(usize::MAX),
             tls,
             trusted_proxies,
         })

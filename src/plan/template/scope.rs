@@ -67,6 +67,11 @@ impl Reading {
         self.value.get("body").unwrap_or(&Value::Null)
     }
 
+    /// The same without its body and headers.
+    pub fn without_body(self) -> Self {
+        Self::new(self.status(), Map::new(), Value::Null, None)
+    }
+
     /// What is wrong with the body, if anything.
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()

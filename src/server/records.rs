@@ -1,0 +1,156 @@
+//! The last calls on the admin door: `GET /records`, one of them, and those that end from now on.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::timeout;
+use url::Url;
+
+use crate::history::Entry;
+use crate::plan::network::is_loopback;
+
+use super::App;
+use super::origin::is_foreign;
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// How many calls are listed unless more are asked for.
+const DEFAULT_LIMIT: usize = 50;
+
+/// How often a listener is told that nothing happened, so that it knows that the connection stands.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Which calls are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Wanted {
+    route: Option<String>,
+    platform: Option<String>,
+    outcome: Option<String>,
+    conversation: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn holds(&self, entry: &Entry) -> bool {
+        let context = &entry.record.call.context;
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+        };
+        is(&self.route, entry.route())
+            && is(&self.platform, Some(context.platform))
+            && is(&self.outcome, Some(entry.record.outcome_slug()))
+            && is(&self.conversation, context.conversation.as_deref())
+    }
+}
+
+/// Without a login only this machine can ask, but a page from anywhere can have its browser do so, also under a name
+/// of the page's own that leads here.
+pub(super) async fn not_for_pages(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if app.live.plan().server.admin_auth.is_none() && (is_foreign(headers) || !is_for_here(headers)) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "without `server.admin_auth`, records are for this machine only",
+        );
+    }
+    next.run(request).await
+}
+
+/// Whether the request was made to a name of this machine.
+fn is_for_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let url = host.and_then(|host| Url::parse(&format!("http://{host}")).ok());
+    url.is_some_and(|url| is_loopback(&url))
+}
+
+/// `GET /records`: the newest first; as they come where a stream of events is asked for.
+pub(super) async fn list(
+    State(app): State<App>,
+    headers: HeaderMap,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(wanted)) = wanted else { return bad_query() };
+    if headers.get(header::ACCEPT).is_some_and(|accept| accept == EVENT_STREAM) {
+        return follow(&app, wanted);
+    }
+    let newest = app.history.newest(app.live.plan().server.records);
+    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
+    let records = newest.iter().filter(|entry| wanted.holds(entry)).take(limit);
+    Json(json!({"records": records.map(|entry| entry.summary()).collect::<Value>()})).into_response()
+}
+
+/// `GET /records/{id}`: one call, every step of it.
+pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Response {
+    let newest = app.history.newest(app.live.plan().server.records);
+    match newest.iter().find(|entry| entry.id.to_string() == id) {
+        Some(entry) => Json(entry.view()).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "this call is not kept, or not any more"),
+    }
+}
+
+/// `GET /records/stream`: the calls that end from now on.
+pub(super) async fn live(
+    State(app): State<App>,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(wanted)) = wanted else { return bad_query() };
+    follow(&app, wanted)
+}
+
+fn follow(app: &App, wanted: Wanted) -> Response {
+    let Some(listener) = app.history.listen() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
+    };
+    // A first line at once, so that whoever listens knows that it is heard.
+    let begin = (listener, Some(": the calls that end from now on\n\n".to_owned()), wanted);
+    let events = stream::unfold(begin, |(mut listener, first, wanted)| async move {
+        let event = match first {
+            Some(first) => first,
+            None => next(&mut listener, &wanted).await?,
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, wanted)))
+    });
+    let mut response = Response::new(Body::from_stream(events));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The next event; `None` when the proxy closes.
+async fn next(listener: &mut Receiver<Arc<Entry>>, wanted: &Wanted) -> Option<String> {
+    loop {
+        match timeout(KEEP_ALIVE, listener.recv()).await {
+            Ok(Ok(entry)) if wanted.holds(&entry) => {
+                return Some(format!("event: record\nid: {}\ndata: {}\n\n", entry.id, entry.summary()));
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(RecvError::Lagged(missed))) => {
+                return Some(format!("event: missed\ndata: {{\"records\":{missed}}}\n\n"));
+            }
+            Ok(Err(RecvError::Closed)) => return None,
+            Err(_) => return Some(": nothing new\n\n".to_owned()),
+        }
+    }
+}
+
+fn bad_query() -> Response {
+    let known = "`route`, `platform`, `outcome`, `conversation` and `limit`, a number";
+    refuse(StatusCode::BAD_REQUEST, &format!("records are chosen by {known}"))
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({"error": why}))).into_response()
+}

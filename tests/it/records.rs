@@ -1,0 +1,237 @@
+//! The last calls on the admin door: listed, one by one, as they come, and without what must not be shown.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::proxy::{GUARD, Proxy};
+use crate::support::upstream::{Reply, Upstream};
+
+const SECRET: &str = "s3cret\"key";
+const PIN: &str = "9 4\"1";
+
+const TABLE: &str = r#"
+[platforms.http]
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+auth.bearer = { token = "${TOKEN}" }
+retry = { attempts = 1 }
+[routes.say]
+reply.text = "Hello."
+[routes.book]
+upstream = "api"
+args.pin = { type = "string", sensitive = true }
+args.city = { type = "string" }
+request = { method = "POST", path = "/book", query = { pin = "{{args.pin}}" }, body = { pin = "{{args.pin}}", city = "{{args.city}}" } }
+extract = { name = "$.name", came = "$.came", none = { path = "$.none", default = 1 } }
+reply.text = "{{name}} in {{args.city}}, {{args.pin}}"
+[routes.large]
+upstream = "api"
+request = { path = "/large" }
+reply.text = "Done."
+[routes.sick]
+upstream = "api"
+request = { path = "/sick" }
+"#;
+
+async fn upstream() -> Upstream {
+    Upstream::new(|seen| match seen.path() {
+        "/sick" => Reply::status(503, &json!({})),
+        "/large" => Reply::json(&json!({"text": "x".repeat(100_000)})),
+        _ => {
+            let came = String::from_utf8_lossy(&seen.body).into_owned();
+            Reply::json(&json!({"came": came, "key": seen.header("authorization"), "name": "Ada"}))
+        }
+    })
+    .await
+}
+
+async fn start(upstream: &Upstream, server: &str) -> Proxy {
+    let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+    let table = format!("{doors}{server}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
+    Proxy::with(&[("routes.toml", &table)], &[("TOKEN", SECRET)]).await
+}
+
+async fn list(proxy: &Proxy, query: &str) -> Vec<Value> {
+    let answer = proxy.ask_admin(&format!("/records{query}"), &[]).await;
+    assert_eq!(answer.status, 200, "{query}");
+    answer.json()["records"].as_array().unwrap().clone()
+}
+
+fn ids(records: &[Value]) -> String {
+    let ids = records.iter().map(|record| record["id"].as_str().unwrap());
+    ids.collect::<Vec<_>>().join(" ")
+}
+
+async fn call(proxy: &Proxy) {
+    proxy.post("/http/say", &json!({})).await;
+    let book = json!({"pin": PIN, "city": "Oslo"});
+    assert_eq!(proxy.post("/http/book", &book).await.json()["text"], format!("Ada in Oslo, {PIN}"));
+    for (function, conversation) in [("sick", "c-1"), ("say", "c-2"), ("nobody", "c-2")] {
+        let call =
+            json!({"function": function, "call_id": conversation, "argument": {"parsed": [{"pin": PIN}]}});
+        proxy.post("/swaig", &call).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_calls_are_listed_and_chosen_among() {
+    let upstream = upstream().await;
+    let proxy = start(&upstream, "records = 4\n").await;
+    assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
+    call(&proxy).await;
+    for (query, expected) in [
+        ("", "5 4 3 2"),
+        ("?limit=2", "5 4"),
+        ("?limit=0", ""),
+        ("?platform=swaig", "5 4 3"),
+        ("?route=say", "4"),
+        ("?outcome=answered", "4 2"),
+        ("?outcome=unknown_function", "5"),
+        ("?conversation=c-2", "5 4"),
+        ("?conversation=c-2&outcome=answered&limit=9", "4"),
+        ("?route=none", ""),
+    ] {
+        assert_eq!(ids(&list(&proxy, query).await), expected, "{query}");
+    }
+    for query in ["?limit=many", "?rout=say"] {
+        let answer = proxy.ask_admin(&format!("/records{query}"), &[]).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("`limit`"), "{query}");
+    }
+    let sick = &list(&proxy, "?route=sick").await[0];
+    assert_eq!((&sick["outcome"], &sick["upstreams"]), (&json!("bad_response"), &json!("api")));
+    assert!(sick["error"].as_str().unwrap().contains("status 503"), "{sick}");
+    assert!(sick["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && sick["ms"].is_f64(), "{sick}");
+    assert_eq!((&sick["client"], &sick["function"]), (&json!("127.0.0.1"), &json!("sick")));
+    for id in ["1", "6", "x"] {
+        assert_eq!(proxy.ask_admin(&format!("/records/{id}"), &[]).await.status, 404, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
+    let upstream = upstream().await;
+    let proxy = start(&upstream, "").await;
+    call(&proxy).await;
+    proxy.post("/http/large", &json!({})).await;
+    proxy.post("/http/book", &json!({"pin": 1, "city": {"pin": PIN}})).await;
+    let one = async |id: usize| proxy.ask_admin(&format!("/records/{id}"), &[]).await;
+    let book = one(2).await.json();
+    assert_eq!(book["arguments"]["values"], json!({"pin": "***", "city": "Oslo"}));
+    let step = &book["steps"][0];
+    assert_eq!((&step["upstream"], &step["attempts"]), (&json!("api"), &json!(1)));
+    assert_eq!(step["request"]["method"], "POST");
+    assert!(step["request"]["url"].as_str().unwrap().ends_with("/book?pin=***"), "{step}");
+    assert_eq!(step["request"]["body"], json!({"pin": "***", "city": "Oslo"}));
+    assert!(step["request"]["headers"].to_string().contains("[\"authorization\",\"***\"]"), "{step}");
+    assert_eq!(step["reply"]["status"], 200);
+    assert_eq!(step["reply"]["body"]["key"], json!(["***"]));
+    assert_eq!((&step["extracted"]["name"], &step["extracted"]["none"]), (&json!("Ada"), &json!(1)));
+    assert!(step["upstream_ms"].is_f64(), "{step}");
+    assert_eq!((&book["case"], &book["reply"]["text"]), (&json!(1), &json!("Ada in Oslo, ***")));
+    // Nobody knows what is sensitive in what no route takes.
+    assert_eq!(one(5).await.json()["arguments"]["values"], "***");
+    assert_eq!(one(6).await.json()["steps"][0]["reply"]["body"], json!({"left_out_bytes": 100_011}));
+    let mut all = proxy.ask_admin("/records", &[]).await.text().to_owned();
+    for id in 1..=7 {
+        let record = one(id).await;
+        assert_eq!(record.status, 200, "{id}");
+        all.push_str(record.text());
+    }
+    for hidden in ["s3cret", "9%204", "9+4"] {
+        assert!(!all.contains(hidden), "{hidden}: {all}");
+    }
+    assert!(!all.replace("\"city\":{\"pin\":\"9 4", "").contains("9 4"), "{all}");
+}
+
+/// Reads from the admin door until `text` came, or the end.
+async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
+    let mut read = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let so_far = String::from_utf8_lossy(&read).into_owned();
+        if text.is_some_and(|text| so_far.contains(text)) {
+            return so_far;
+        }
+        match timeout(GUARD, stream.read(&mut piece)).await.unwrap().unwrap() {
+            0 if text.is_none() => return so_far,
+            0 => panic!("ended before {text:?}: {so_far}"),
+            count => read.extend_from_slice(&piece[..count]),
+        }
+    }
+}
+
+async fn listen(admin: SocketAddr, path: &str, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_until(&mut stream, Some("from now on\n\n")).await;
+    assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+    stream
+}
+
+#[tokio::test]
+async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
+    let upstream = upstream().await;
+    let mut proxy = start(&upstream, "").await;
+    let admin = proxy.admin.unwrap();
+    let mut all = listen(admin, "/records/stream", "").await;
+    let mut some = listen(admin, "/records?outcome=bad_response", "accept: text/event-stream\r\n").await;
+    call(&proxy).await;
+    let told = read_until(&mut all, Some("id: 5\n")).await;
+    for id in 1..=5 {
+        assert!(told.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")), "{told}");
+    }
+    let told = read_until(&mut some, Some("\n\n\r\n")).await;
+    assert!(told.contains("id: 3\n") && told.matches("event: ").count() == 1, "{told}");
+    // They hold up nobody who closes the proxy.
+    proxy.signal("TERM");
+    read_until(&mut all, None).await;
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn records_can_be_turned_off_also_by_a_reload() {
+    let upstream = upstream().await;
+    let mut proxy = start(&upstream, "records = 0\n").await;
+    call(&proxy).await;
+    assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
+    let rewrite = |proxy: &Proxy, records: usize| {
+        let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        let table = format!("{doors}records = {records}\n{TABLE}");
+        proxy.folder.write("routes.toml", &table.replace("UPSTREAM", &upstream.address.to_string()));
+    };
+    rewrite(&proxy, 2);
+    proxy.logged("is in force").await;
+    call(&proxy).await;
+    assert_eq!(ids(&list(&proxy, "").await), "5 4");
+}
+
+#[tokio::test]
+async fn records_are_for_those_who_may_see_them() {
+    let upstream = upstream().await;
+    let open = start(&upstream, "").await;
+    let locked = start(&upstream, "admin_auth.bearer = { token = \"pw\" }\n").await;
+    for path in ["/records", "/records/1", "/records/stream"] {
+        for headers in [
+            &[("origin", "https://evil.example")][..],
+            &[("sec-fetch-site", "cross-site")],
+            &[("host", "evil.example")],
+            &[("host", "evil.example:80")],
+        ] {
+            let answer = open.ask_admin(path, headers).await;
+            assert_eq!(answer.status, 403, "{path} {headers:?}");
+            assert!(answer.json()["error"].as_str().unwrap().contains("`server.admin_auth`"), "{path}");
+        }
+        assert_eq!(locked.ask_admin(path, &[]).await.status, 401, "{path}");
+    }
+    assert_eq!(open.ask_admin("/records", &[("host", "localhost:1")]).await.status, 200);
+    let login = ("authorization", "Bearer pw");
+    assert_eq!(locked.ask_admin("/records", &[login, ("host", "ops.example")]).await.status, 200);
+}
