@@ -43,6 +43,7 @@ impl Proxy {
         fs::write(folder.join("routes.toml"), table)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
         command.arg("serve").current_dir(&folder).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("JACKFIELD_LOG", "human");
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
         let alarms = Arc::new(AtomicU64::new(0));
