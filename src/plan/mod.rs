@@ -139,14 +139,12 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// What the table calls them.
+    pub const NAMES: [(&str, Self); 3] = [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+
     /// The format that a table or a person means by `name`.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "auto" => Some(Self::Auto),
-            "human" => Some(Self::Human),
-            "json" => Some(Self::Json),
-            _ => None,
-        }
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
     }
 }
 

@@ -82,7 +82,7 @@ toml_table! {
     /// `[log]`
     RawLog {
         /// How lines are written: `"auto"` (default), `"human"` or `"json"`.
-        format: String,
+        format: String as Form::LogFormat,
         /// Whether arguments, requests and replies are logged too; `false` unless given.
         bodies: bool,
     }

@@ -71,6 +71,8 @@ pub(crate) enum Form {
     Share,
     /// How changed files are noticed.
     Watch,
+    /// How the lines of the log are written.
+    LogFormat,
     /// Which redirects are followed.
     Redirects,
     /// Where an upstream may be.

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::FailureKind;
+use crate::plan::LogFormat;
 use crate::plan::arguments::FORMATS;
 use crate::platform::auth::{self as inbound, Holds as InboundHolds};
 use crate::platform::{Holds, PLATFORMS, Platform};
@@ -123,6 +124,7 @@ impl Definitions {
             }),
             Form::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
             Form::Watch => word(WATCH.map(|(word, _)| word)),
+            Form::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
             Form::Redirects => word(REDIRECTS.map(|(word, _)| word)),
             Form::Network => word(NETWORKS.map(|(word, _)| word)),
             Form::ArgumentType => word(TYPES),
