@@ -130,9 +130,9 @@ pub struct Log {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people on a terminal, as JSON elsewhere.
-    #[default]
     Auto,
     /// For people.
+    #[default]
     Human,
     /// As JSON, one object a line.
     Json,

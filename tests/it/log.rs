@@ -69,7 +69,7 @@ fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn elsewhere_than_on_a_terminal_a_line_is_an_object() {
+async fn elsewhere_than_on_a_terminal_a_line_is_an_object_if_the_table_says_so() {
     let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
     let table = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
@@ -77,7 +77,8 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object() {
          [routes.ask]\nupstream = \"api\"\nrequest = {{ path = \"/\" }}\nargs.unused = {{ type = \"string\" }}\n",
         upstream.address
     );
-    let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "")]).await;
+    let auto = format!("[log]\nformat = \"auto\"\n{table}");
+    let mut proxy = Proxy::with(&[("routes.toml", &auto)], &[("JACKFIELD_LOG", "")]).await;
     let call = |function: &str| json!({"function": function, "call_id": "c-1", "argument": {"parsed": [{}]}});
     for function in ["say", "ask", FORGED] {
         proxy.post("/swaig", &call(function)).await;
