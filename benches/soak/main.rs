@@ -316,8 +316,8 @@ fn show_counts(ledger: &Ledger) {
 ///
 /// Descriptors may differ by a tenth and [`SPARE`]: they follow the calls under way, and one in a thousand calls that
 /// leaves a connection behind would be hundreds within minutes. Memory may differ by a tenth and 4 MiB, where 100 bytes
-/// a call that are never freed would be 25 MiB in half an hour; it is judged from 25 minutes on, for what is kept of
-/// writes grows for five minutes as it should.
+/// a call that are never freed would be 25 MiB in half an hour. Both are judged from 25 minutes on: idle connections pile
+/// up for a minute and a half as they should, what is kept of writes for five.
 fn grows(samples: &[(Duration, Usage)], time: Duration) -> bool {
     let settled: Vec<Usage> = samples
         .iter()
@@ -338,10 +338,11 @@ fn grows(samples: &[(Duration, Usage)], time: Duration) -> bool {
     );
     let judged = time >= Duration::from_secs(25 * 60);
     if !judged {
-        println!("(too short a time to judge memory)");
+        println!("(too short a time to judge them)");
     }
     let more_memory = memory_last > memory + memory / 10 + 4096;
-    (judged && more_memory) || open_last > open + open / 10 + SPARE
+    let more_open = open_last > open + open / 10 + SPARE;
+    judged && (more_memory || more_open)
 }
 
 /// Memory in MiB.
