@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | the commands; the only place that prints |
 //! | [`server`] | the platforms' door and the admin door |
+//! | [`testing`] | runs the tests of a table |
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`metrics`] | what is counted of the calls |
 //! | [`history`] | the last calls, to be looked at |
@@ -29,6 +30,8 @@
 
 pub mod cli;
 pub mod server;
+
+pub mod testing;
 
 pub mod reload;
 

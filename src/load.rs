@@ -5,10 +5,13 @@ use std::path::Path;
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::compile::compile;
+use crate::plan::compile::testing::compile_tests;
+use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
 
 pub use crate::plan::compile::{Doors, Environment, schema};
+pub use crate::table::edit::{Edit, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
 /// What came of loading a table.
@@ -29,14 +32,50 @@ pub struct Loaded {
 /// # Errors
 /// The main file cannot be read; every other fault is a diagnostic.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
-    let mut sources = Sources::default();
-    let mut dependencies = Dependencies::default();
-    let mut diagnostics = Diagnostics::default();
-    let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-    let plan = compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-    let mut diagnostics = diagnostics.into_sorted();
-    diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
-    Ok(Loaded { plan, diagnostics, sources, dependencies })
+    Ok(Loading::begin(path, environment)?.end())
+}
+
+/// Reads and compiles the table at `path` and its tests, which a table runs without: what is wrong with them is wrong
+/// with the table here, and nowhere else.
+///
+/// # Errors
+/// The main file cannot be read; every other fault is a diagnostic.
+pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Tests), Unreadable> {
+    let mut loading = Loading::begin(path, environment)?;
+    let Loading { table, sources, diagnostics, .. } = &mut loading;
+    let written = table::read_tests(table, sources, diagnostics);
+    let tests = compile_tests(table, &written, environment, diagnostics);
+    if diagnostics.has_errors() {
+        loading.plan = None;
+    }
+    Ok((loading.end(), tests))
+}
+
+/// A table on its way to a plan.
+struct Loading {
+    table: table::Table,
+    plan: Option<Plan>,
+    sources: Sources,
+    dependencies: Dependencies,
+    diagnostics: Diagnostics,
+}
+
+impl Loading {
+    fn begin(path: &Path, environment: &Environment<'_>) -> Result<Self, Unreadable> {
+        let mut sources = Sources::default();
+        let mut dependencies = Dependencies::default();
+        let mut diagnostics = Diagnostics::default();
+        let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
+        let plan = compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
+        Ok(Self { table, plan, sources, dependencies, diagnostics })
+    }
+
+    fn end(self) -> Loaded {
+        let Self { table, plan, sources, dependencies, diagnostics } = self;
+        let mut diagnostics = diagnostics.into_sorted();
+        diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
+        Loaded { plan, diagnostics, sources, dependencies }
+    }
 }
 
 /// The environment of this process: its variables, its files.

@@ -12,6 +12,7 @@ mod page;
 mod sarif;
 mod schema;
 mod serve;
+mod test;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ const EXAMPLES: &str = "\
 A first try:
   jackfield serve --demo                      serve ./routes.toml, with a sample API to call
   jackfield check                             list every fault of the table
+  jackfield test                              run the tests of the table
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";
 
 const LOG: &str = "\
@@ -58,6 +60,8 @@ enum Command {
     Check(check::Check),
     /// Explain a kind of fault, with a bad and a good example; without a code, list them all.
     Explain(page::Explain),
+    /// Run the table's own tests, without any network; the exit code is 1 if one fails.
+    Test(test::TestCommand),
     /// Print what to paste into a platform so that it knows the table's functions.
     Declare(declare::Declare),
     /// Call one function as a platform would, and print what happens.
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config),
         Some(Command::Explain(command)) => page::run(&command),
+        Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
         Some(Command::Schema) => schema::run(),

@@ -91,6 +91,8 @@ codes! {
     UnknownPlatform = "unknown-platform", Error;
     /// An upstream that the table does not have.
     UnknownUpstream = "unknown-upstream", Error;
+    /// A route that the table does not have.
+    UnknownRoute = "unknown-route", Error;
     /// An event that the platform does not send.
     UnknownEvent = "unknown-event", Error;
     /// An authentication scheme that does not exist here.

@@ -15,6 +15,7 @@ pub mod replies;
 pub mod request;
 pub mod route;
 pub(crate) mod template;
+pub mod testing;
 mod xml;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub(crate) use jsonpath::MAX_VISITS;
 use network::Network;
 pub use route::Route;
 use template::TextSink;
+pub(crate) use template::equal;
 pub use template::{Brought, Reading, RenderError, Scope, Template};
 
 /// The compiled table.
@@ -185,6 +187,17 @@ pub(crate) fn budget(deadline: Duration) -> Duration {
 }
 
 impl Plan {
+    /// Sends each request once and at once, whatever came of others: what a test sees is the table's doing alone.
+    pub fn calm(&mut self) {
+        for route in self.routes.values_mut().filter_map(Arc::get_mut) {
+            route.limiter = None;
+            for step in &mut route.steps {
+                let upstream = Arc::make_mut(&mut step.request.upstream);
+                upstream.delivery = upstream.delivery.calm();
+            }
+        }
+    }
+
     /// The platform that is served under `name`.
     pub fn served(&self, name: &str) -> Option<&Served> {
         self.platforms.iter().find(|served| served.platform.name() == name)

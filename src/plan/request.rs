@@ -20,7 +20,7 @@ use super::template::{
 };
 
 /// An upstream, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Upstream {
     pub(crate) base_url: Url,
     /// How requests to it are sent.
@@ -32,6 +32,8 @@ pub struct Upstream {
 pub struct RequestTemplate {
     /// Whom it goes to.
     pub upstream: Arc<Upstream>,
+    /// The step that it is sent for; empty for a route's only one.
+    pub(crate) step: Arc<str>,
     pub(crate) method: Method,
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, Parameter)>,
@@ -115,6 +117,12 @@ impl RequestTemplate {
         self.method.is_safe()
     }
 
+    /// What of the URL of such a request follows the upstream's `base_url`; all of it, should it be elsewhere.
+    pub fn below_base<'u>(&self, url: &'u Url) -> &'u str {
+        let base = self.upstream.base_url.as_str().trim_end_matches('/');
+        url.as_str().strip_prefix(base).unwrap_or(url.as_str())
+    }
+
     /// The request for one call.
     ///
     /// # Errors
@@ -137,6 +145,7 @@ impl RequestTemplate {
         }
         Ok(Request {
             target: Arc::clone(&self.upstream.delivery.target),
+            step: Some(Arc::clone(&self.step)),
             method: self.method.clone(),
             url,
             headers,

@@ -3,6 +3,7 @@
 //! Reading is the only thing that touches files here; what the table means is the plan's to say.
 
 pub(crate) mod document;
+pub(crate) mod edit;
 mod homes;
 pub(crate) mod raw;
 pub(crate) mod reader;
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, list};
 
 use document::Located;
-use raw::{RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawUpstream};
+use raw::{
+    RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTest, RawTestFile,
+    RawUpstream,
+};
 use reader::{FromNode, Key, Named, Said};
 
 /// The largest file that is read; a table or template beyond it is a mistake.
@@ -48,6 +52,8 @@ pub(crate) struct Table {
     pub(crate) templates: BTreeMap<String, FileId>,
     /// The JSON Schema files that routes name, by the name they use.
     pub(crate) schemas: BTreeMap<String, Result<FileId, String>>,
+    /// The files of tests among those that `include` matches: they are no part of the table.
+    test_files: Vec<PathBuf>,
     /// The folder of the main file, which relative paths start from.
     pub(crate) folder: PathBuf,
     /// The main file.
@@ -119,6 +125,7 @@ pub(crate) fn read(
         events: Vec::new(),
         templates: BTreeMap::new(),
         schemas: BTreeMap::new(),
+        test_files: Vec::new(),
         folder: folder.clone(),
         main,
         lost: Vec::new(),
@@ -130,6 +137,10 @@ pub(crate) fn read(
             for path in matching(pattern, path, dependencies, diagnostics) {
                 // Patterns may overlap; a file is taken in once.
                 if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                    continue;
+                }
+                if is_test_file(&path) {
+                    table.test_files.push(path);
                     continue;
                 }
                 let text = read_text(&path).and_then(|text| {
@@ -161,6 +172,54 @@ pub(crate) fn read(
     read_templates(&folder.join(TEMPLATES), &mut table, sources, dependencies);
     read_schemas(&folder, &mut table, sources, dependencies);
     Ok(table)
+}
+
+/// Reads the files of tests: those beside the main file, and those that `include` matches. A table runs without them.
+pub(crate) fn read_tests(
+    table: &mut Table,
+    sources: &mut Sources,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Located<RawTest>> {
+    let folder = if table.folder == Path::new("") { Path::new(".") } else { &table.folder };
+    let beside = fs::read_dir(folder).into_iter().flatten().flatten();
+    // As diagnostics name them: without the `./` of a relative path.
+    let beside = beside.map(|entry| table.folder.join(entry.file_name()));
+    let main = &sources.get(table.main).path;
+    let mut paths: Vec<PathBuf> = beside.filter(|path| is_test_file(path) && path != main).collect();
+    paths.sort();
+    let mut seen = BTreeSet::new();
+    let mut tests = Vec::new();
+    for path in paths.into_iter().chain(std::mem::take(&mut table.test_files)) {
+        if !seen.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+            continue;
+        }
+        match read_text(&path) {
+            Ok(text) => {
+                let id = sources.add(&path, text);
+                let (entries, lost) = document::parse(&sources.get(id).text, id, diagnostics);
+                table.lost.extend(lost);
+                let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
+                let file = RawTestFile::from_node(&node, diagnostics).unwrap_or_default();
+                if let Key::Is(theirs) = file.tests {
+                    tests.extend(theirs.value);
+                }
+            }
+            Err(error) => diagnostics.push(
+                Diagnostic::new(
+                    Code::UnreadableFile,
+                    Span::start_of(table.main),
+                    format!("`{}` cannot be read: {error}", path.display()),
+                )
+                .help("a file of tests is read because of its name; make it readable, or take it away"),
+            ),
+        }
+    }
+    tests
+}
+
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.ends_with(".test.toml") && !name.starts_with('.')
 }
 
 /// Reads one text file, refusing what is far too large or not text.

@@ -59,7 +59,12 @@ pub(crate) struct Said<T> {
 
 impl<T: FromNode> FromNode for Said<T> {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        T::from_node(node, diagnostics).map(|entry| Self { entry, json: node.to_json().to_string() })
+        let mut json = node.to_json();
+        // How a route is tested changes nothing about how it behaves.
+        if let Some(entries) = json.as_object_mut() {
+            entries.shift_remove("tests");
+        }
+        T::from_node(node, diagnostics).map(|entry| Self { entry, json: json.to_string() })
     }
 }
 
@@ -323,6 +328,7 @@ macro_rules! toml_table {
     };
     (@key type_name) => { "type" };
     (@key enumeration) => { "enum" };
+    (@key as_platform) => { "as" };
     (@key $field:ident) => { stringify!($field) };
     (@form $kind:ty) => { <$kind as Described>::form };
     (@form $kind:ty as $form:expr) => { || $form };

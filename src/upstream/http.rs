@@ -403,7 +403,7 @@ mod tests {
 
     fn get(url: Url, target: Target) -> Request {
         let target = Arc::new(target);
-        Request { target, method: Method::GET, url, headers: HeaderMap::new(), body: None }
+        Request { target, step: None, method: Method::GET, url, headers: HeaderMap::new(), body: None }
     }
 
     /// Far enough that it is never what ends a test.

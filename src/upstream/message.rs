@@ -15,6 +15,8 @@ use super::tls::Tls;
 pub struct Request {
     /// Whom it goes to, and how it is to be sent.
     pub target: Arc<Target>,
+    /// The step of a route that it is for, empty for a route's only one; `None`: it asks for a credential.
+    pub step: Option<Arc<str>>,
     /// The method.
     pub method: Method,
     /// The whole URL; already confined to the upstream's `base_url`.

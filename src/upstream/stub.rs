@@ -50,6 +50,11 @@ impl StubTransport {
     }
 }
 
+/// What comes of a request that is not answered in time.
+pub fn timed_out(request: &Request) -> TransportError {
+    TransportError::overdue(request.target.timeout.unwrap_or_default())
+}
+
 impl Transport for StubTransport {
     fn send(&self, request: Request, _times: Times) -> Sending<'_> {
         let mut state = self.state();
@@ -80,6 +85,7 @@ mod tests {
         let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls, network };
         Request {
             target: Arc::new(target),
+            step: None,
             method: Method::GET,
             url: format!("http://upstream{path}").parse().unwrap(),
             headers: HeaderMap::new(),

@@ -42,5 +42,6 @@ mod schema;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;
+mod test_command;
 mod tls;
 mod xml;

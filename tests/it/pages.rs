@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jackfield::diagnostic::Code;
-use jackfield::load::{Environment, load, process_environment};
+use jackfield::load::{Environment, load_with_tests, process_environment};
 
 use crate::readme::{Block, blocks, completed};
 use crate::support::folder::Folder;
@@ -36,7 +36,7 @@ fn found(blocks: &[Block], word: &str) -> Vec<&'static str> {
     folder.write("routes.toml", &text);
     let variable = |name: &str| SET.contains(&name).then(|| format!("value-of-{name}"));
     let environment = Environment { variable: &variable, ..process_environment() };
-    let loaded = load(&folder.path().join("routes.toml"), &environment).unwrap();
+    let (loaded, _) = load_with_tests(&folder.path().join("routes.toml"), &environment).unwrap();
     loaded.diagnostics.iter().map(|found| found.code.slug()).collect()
 }
 

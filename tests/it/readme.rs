@@ -423,6 +423,7 @@ fn every_key_of_the_table_is_explained_and_no_other() {
         let keys = field.captures_iter(fields).map(|key| match &key[1] {
             "type_name" => "type".to_owned(),
             "enumeration" => "enum".to_owned(),
+            "as_platform" => "as".to_owned(),
             key => key.to_owned(),
         });
         assert_eq!(listed(&reference, &format!("keys: {name}")), keys.collect(), "{name}");

@@ -104,8 +104,8 @@ fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
         let codes = codes(&table);
         let seen = faults(&validator, &text);
         let slug = name.split('.').next().unwrap();
-        // A form whose platform is not served: nothing that one key alone could tell.
-        if name == "unknown-platform.form" {
+        // A form whose platform is not served: nothing that one key alone could tell. Who calls in a test is any text.
+        if ["unknown-platform.form", "unknown-platform.tests"].contains(&name.as_str()) {
             continue;
         }
         if bad.contains(&slug) {

@@ -95,6 +95,7 @@ impl Context<'_> {
             ("args_schema", raw.args_schema.span()),
             ("streaming", raw.streaming.span()),
             ("declare", raw.declare.span()),
+            ("tests", raw.tests.span()),
         ] {
             if let Some(span) = span {
                 diagnostics

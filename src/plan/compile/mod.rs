@@ -16,6 +16,7 @@ mod schema;
 mod secrets;
 mod server;
 mod steps;
+pub(crate) mod testing;
 mod upstreams;
 mod values;
 

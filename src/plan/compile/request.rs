@@ -56,6 +56,7 @@ impl Context<'_> {
         let upstream: Arc<Upstream> = Arc::clone(known.upstream.as_ref()?);
         Some(RequestTemplate {
             upstream,
+            step: Arc::default(),
             method: method?,
             path: path?,
             query,

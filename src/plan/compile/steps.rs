@@ -156,8 +156,9 @@ impl Context<'_> {
                 upstreams,
                 diagnostics,
             );
-            if let Some(built) = built {
+            if let Some(mut built) = built {
                 let name = names[index].name.clone();
+                built.request.step = name.as_deref().unwrap_or_default().into();
                 steps.push(Step { name, group: group.map(str::to_owned), ..built });
             }
         }

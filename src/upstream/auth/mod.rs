@@ -144,6 +144,7 @@ mod tests {
     pub(super) fn request(url: &str) -> Request {
         Request {
             target: Arc::new(target()),
+            step: None,
             method: http::Method::GET,
             url: url.parse().unwrap(),
             headers: http::HeaderMap::new(),

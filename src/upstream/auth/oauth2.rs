@@ -216,6 +216,7 @@ impl OAuth2 {
         let request = Request {
             // The upstream's own, so that its timeout and its certificates hold here too.
             target: Arc::new(Target { max_body: MAX_ANSWER, ..target.clone() }),
+            step: None,
             method: Method::POST,
             url: self.token_url.clone(),
             headers,

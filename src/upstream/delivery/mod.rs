@@ -167,6 +167,12 @@ impl Health {
 }
 
 impl Delivery {
+    /// The same without all that looks beyond one attempt.
+    pub fn calm(&self) -> Self {
+        let retry = Retry { attempts: 1, ..self.retry.clone() };
+        Self { retry, hedge: None, health: Arc::new(Health::new(None, None)), ..self.clone() }
+    }
+
     /// Delivers a request, and once more where that is worth it.
     ///
     /// # Errors

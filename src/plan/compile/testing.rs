@@ -1,0 +1,541 @@
+//! `[[routes.x.tests]]` and the files of tests: what is made up, and what must come of it.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::call::FailureKind;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::plan::testing::{Asked, CallChanges, Canned, Expectation, Expected, Part, Test, Testable, Tests};
+use crate::platform::{self, Platform};
+use crate::table::Table;
+use crate::table::document::{Kind, Located};
+use crate::table::raw::{RawCanned, RawExpect, RawExpectedRequest, RawRoute, RawTest, RawTestCall};
+use crate::table::reader::{Key, Named, missing_key, wrong_type};
+
+use super::failure_kind;
+use super::request::METHODS;
+use super::secrets::Environment;
+use super::server::known_platform;
+
+/// The time of a call for which a test gives none.
+const NOW: &str = "2026-01-01T12:00:00Z";
+
+/// Compiles the tests that stand in the table and those that were `written` in files of their own.
+pub(crate) fn compile_tests(
+    table: &Table,
+    written: &[Located<RawTest>],
+    environment: &Environment<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Tests {
+    let mut out = Tests::default();
+    let mut names: Vec<(&str, &Located<String>)> = Vec::new();
+    let mut found: Vec<(Home, &Located<RawTest>, &Located<String>, &RawRoute)> = Vec::new();
+    for (name, route) in &table.routes {
+        let Some(route) = route.get() else { continue };
+        let raw = &route.value.entry;
+        let cases = raw.reply.get().map(|replies| replies.value.0.as_slice()).unwrap_or_default();
+        let cases = cases.iter().map(|case| case.span).collect();
+        out.routes.push(Testable { name: name.value.clone(), place: name.span, cases });
+        let tests = raw.tests.get().map(|tests| tests.value.as_slice()).unwrap_or_default();
+        for (index, test) in tests.iter().enumerate() {
+            if let Some(route) = test.value.route.get() {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::ConflictingKeys,
+                        route.span,
+                        "a test in a route is a test of that route",
+                    )
+                    .help("take `route` out; it is for the tests in a `*.test.toml` file"),
+                );
+            }
+            found.push((Home { in_route: true, index }, test, name, raw));
+        }
+    }
+    for (position, test) in written.iter().enumerate() {
+        let before = written[..position].iter().filter(|other| other.span.file == test.span.file);
+        let home = Home { in_route: false, index: before.count() };
+        let Some(wanted) = test.value.route.get() else {
+            if test.value.route.is_absent() {
+                diagnostics.push(missing_key(
+                    test.span,
+                    "this test names no route",
+                    "write `route = \"…\"`: the function that it is a test of",
+                ));
+            }
+            continue;
+        };
+        match table.routes.iter().find(|(name, _)| name.value == wanted.value) {
+            Some((name, Key::Is(route))) => found.push((home, test, name, &route.value.entry)),
+            Some(_) => {}
+            None => diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownRoute,
+                    wanted.span,
+                    format!("there is no route `{}`", wanted.value),
+                )
+                .maybe_help(suggest(&wanted.value, table.routes.iter().map(|(name, _)| name.value.as_str()))),
+            ),
+        }
+    }
+    for (home, test, route, raw) in found {
+        if let Some(name) = test.value.name.get() {
+            let same = names.iter().find(|(of, known)| *of == route.value && known.value == name.value);
+            match same {
+                Some((_, first)) => diagnostics.push(
+                    Diagnostic::new(
+                        Code::DuplicateName,
+                        name.span,
+                        format!("the test `{}` of `{}` is given twice", name.value, route.value),
+                    )
+                    .label("given again here")
+                    .related(first.span, "first given here")
+                    .help("give each test of a route a name of its own"),
+                ),
+                None => names.push((&route.value, name)),
+            }
+        }
+        let compiler = Compiler { table, environment, route, raw, steps: steps(raw) };
+        out.tests.extend(compiler.test(home, test, diagnostics));
+    }
+    out
+}
+
+/// Where a test stands, and which it is there.
+#[derive(Clone, Copy)]
+struct Home {
+    in_route: bool,
+    index: usize,
+}
+
+/// The names of a route's steps; the name of its only one is empty.
+fn steps(raw: &RawRoute) -> Vec<&str> {
+    match raw.steps.get() {
+        Some(steps) => {
+            let names = steps.value.iter().filter_map(|step| step.value.name.get());
+            names.map(|name| name.value.as_str()).collect()
+        }
+        None if raw.request.is_absent() => Vec::new(),
+        None => vec![""],
+    }
+}
+
+/// What one test is compiled with.
+struct Compiler<'a> {
+    table: &'a Table,
+    environment: &'a Environment<'a>,
+    route: &'a Located<String>,
+    raw: &'a RawRoute,
+    steps: Vec<&'a str>,
+}
+
+impl Compiler<'_> {
+    fn test(&self, home: Home, test: &Located<RawTest>, diagnostics: &mut Diagnostics) -> Option<Test> {
+        let before = diagnostics.len();
+        let raw = &test.value;
+        if raw.name.is_absent() {
+            diagnostics.push(missing_key(
+                test.span,
+                "this test has no `name`",
+                "say what it shows: `name = \"a city that is not known\"`",
+            ));
+        }
+        let expected = self.expected(test.span, &raw.expect, diagnostics);
+        let platform = self.platform(raw, &expected, diagnostics);
+        let asked = self.asked(raw, platform, &expected, diagnostics);
+        let call = raw.call.get().map(|call| call_changes(&call.value, diagnostics)).unwrap_or_default();
+        let now = self.now(&raw.now, diagnostics);
+        let canned: Vec<(String, Canned)> = self
+            .per_step(("upstream", &raw.upstream), ("upstreams", &raw.upstreams), diagnostics)
+            .into_iter()
+            .filter_map(|(step, canned)| Some((step, self.canned(canned, diagnostics)?)))
+            .collect();
+        let name = raw.name.get()?.value.clone();
+        (diagnostics.len() == before).then_some(Test {
+            name,
+            route: self.route.value.clone(),
+            place: test.span,
+            in_route: home.in_route,
+            index: home.index,
+            platform: platform?,
+            asked,
+            call,
+            now,
+            canned,
+            expected,
+        })
+    }
+
+    /// Who calls: whoever the test names, else the only one whose answer it expects, else whoever shows most.
+    fn platform(
+        &self,
+        raw: &RawTest,
+        expected: &[Expected],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<&'static dyn Platform> {
+        if let Some(name) = raw.platform.get() {
+            return known_platform(name, diagnostics);
+        }
+        let mut answered = expected.iter().filter_map(|expected| match &expected.what {
+            Expectation::Answer(platform, _) => Some(*platform),
+            _ => None,
+        });
+        if let (Some(only), None) = (answered.next(), answered.next()) {
+            return Some(only);
+        }
+        let limited = self.raw.platforms.get().map(|limited| limited.value.as_slice());
+        let first = limited
+            .filter(|limited| !limited.iter().any(|name| name.value == "http"))
+            .and_then(|limited| limited.first());
+        platform::find(first.map_or("http", |name| &name.value))
+    }
+
+    fn asked(
+        &self,
+        raw: &RawTest,
+        platform: Option<&'static dyn Platform>,
+        expected: &[Expected],
+        diagnostics: &mut Diagnostics,
+    ) -> Asked {
+        let mut args = Map::new();
+        for (name, value) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
+            if let Some(value) = value.get() {
+                args.insert(name.value.clone(), value.to_json());
+            }
+        }
+        let Some(file) = raw.request_file.get() else { return Asked::Args(Value::Object(args)) };
+        if let Some(span) = raw.args.span() {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::ConflictingKeys,
+                    span,
+                    "a test has `args` or a `request_file`, not both",
+                )
+                .help("the arguments stand in the file; take one of them out"),
+            );
+        }
+        if raw.platform.is_absent() {
+            diagnostics.push(missing_key(
+                file.span,
+                "a request needs a platform that sends it",
+                "write `platform = \"swaig\"`, or whose request it is",
+            ));
+        }
+        for expected in expected {
+            if let (Expectation::Answer(other, _), Some(platform)) = (&expected.what, platform)
+                && other.name() != platform.name()
+            {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::ConflictingKeys,
+                        expected.place,
+                        format!(
+                            "the request is one of {}, so {} gives no answer",
+                            platform.name(),
+                            other.name()
+                        ),
+                    )
+                    .help("give `args` in place of the file: then every platform can be asked"),
+                );
+            }
+        }
+        Asked::Body(self.file(file, diagnostics).unwrap_or_default())
+    }
+
+    fn file(&self, name: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Bytes> {
+        match (self.environment.file)(&self.table.folder.join(&name.value)) {
+            Ok(text) => Some(Bytes::from(text)),
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnreadableFile,
+                        name.span,
+                        format!("`{}` cannot be read: {error}", name.value),
+                    )
+                    .help("paths start from the main file's folder"),
+                );
+                None
+            }
+        }
+    }
+
+    fn now(&self, raw: &Key<Kind>, diagnostics: &mut Diagnostics) -> String {
+        let Some(raw) = raw.get() else { return NOW.to_owned() };
+        let text = match &raw.value {
+            Kind::Datetime(text) | Kind::String(text) => text.as_str(),
+            _ => "",
+        };
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            Err(_) => {
+                diagnostics.push(
+                    Diagnostic::new(Code::UnknownValue, raw.span, "this is not a moment in time")
+                        .help("write day, time and zone: `now = 2026-06-19T19:30:00Z`"),
+                );
+                NOW.to_owned()
+            }
+        }
+    }
+
+    /// What is written for a route's only request, or for each of its steps.
+    fn per_step<'r, T>(
+        &self,
+        (one_key, one): (&str, &'r Key<T>),
+        (many_key, many): (&str, &'r Key<Named<T>>),
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<(String, &'r Located<T>)> {
+        let mut out = Vec::new();
+        let none = |span| {
+            Diagnostic::new(
+                Code::NeedsRequest,
+                span,
+                format!("the route `{}` sends no request", self.route.value),
+            )
+            .help("take this out: the route answers by itself")
+        };
+        if let Some(one) = one.get() {
+            match self.steps.as_slice() {
+                [] => diagnostics.push(none(one.span)),
+                [""] => out.push((String::new(), one)),
+                [first, ..] => diagnostics.push(
+                    Diagnostic::new(
+                        Code::ConflictingKeys,
+                        one.span,
+                        format!(
+                            "the route `{}` has steps, and this does not say for which",
+                            self.route.value
+                        ),
+                    )
+                    .help(format!("name the step: `{many_key}.{first} = {{ … }}`")),
+                ),
+            }
+        }
+        for (name, value) in many.get().map(|many| many.value.0.as_slice()).unwrap_or_default() {
+            let Some(value) = value.get() else { continue };
+            match self.steps.as_slice() {
+                [] => diagnostics.push(none(name.span)),
+                [""] => diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownName,
+                        name.span,
+                        format!("the route `{}` has one request, and no steps", self.route.value),
+                    )
+                    .help(format!("write `{one_key} = {{ … }}`")),
+                ),
+                steps if steps.contains(&name.value.as_str()) => out.push((name.value.clone(), value)),
+                steps => diagnostics.push(
+                    Diagnostic::new(
+                        Code::UnknownName,
+                        name.span,
+                        format!("the route `{}` has no step `{}`", self.route.value, name.value),
+                    )
+                    .maybe_help(suggest(&name.value, steps.iter().copied())),
+                ),
+            }
+        }
+        out
+    }
+
+    fn canned(&self, raw: &Located<RawCanned>, diagnostics: &mut Diagnostics) -> Option<Canned> {
+        let RawCanned { status, headers, body, body_file, failure } = &raw.value;
+        if let Some(failure) = failure.get() {
+            let beside = [status.span(), headers.span(), body.span(), body_file.span()];
+            for span in beside.into_iter().flatten() {
+                diagnostics.push(
+                    Diagnostic::new(Code::ConflictingKeys, span, "after a failure there is no reply")
+                        .related(failure.span, "the failure")
+                        .help("keep the failure or the reply"),
+                );
+            }
+            let kinds = [FailureKind::Timeout, FailureKind::Unreachable].map(FailureKind::slug);
+            return match failure.value.as_str() {
+                kind if kind == kinds[0] => Some(Canned::Timeout),
+                kind if kind == kinds[1] => Some(Canned::Unreachable),
+                other => {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::UnknownFailure,
+                            failure.span,
+                            format!("an upstream does not fail by `{other}`"),
+                        )
+                        .help("write \"timeout\" or \"unreachable\"; anything else is a reply with a status or a body"),
+                    );
+                    None
+                }
+            };
+        }
+        let code = match status.get() {
+            None => Some(StatusCode::OK),
+            Some(status) => {
+                let code = u16::try_from(status.value).ok().filter(|code| (200..=599).contains(code));
+                let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+                if code.is_none() {
+                    diagnostics.push(
+                        Diagnostic::new(Code::InvalidStatus, status.span, "no upstream answers with this")
+                            .help("write a number from 200 to 599"),
+                    );
+                }
+                code
+            }
+        };
+        if let (Some(span), Some(file)) = (body.span(), body_file.span()) {
+            diagnostics.push(
+                Diagnostic::new(Code::ConflictingKeys, span, "a reply has `body` or `body_file`, not both")
+                    .related(file, "the file")
+                    .help("keep one of them"),
+            );
+        }
+        let (content_type, bytes) = match (body.get(), body_file.get()) {
+            (Some(Located { value: Kind::String(text), .. }), _) => (None, Bytes::from(text.clone())),
+            (Some(body), _) => (Some("application/json"), Bytes::from(body.to_json().to_string())),
+            (None, Some(file)) => {
+                let content_type = match file.value.rsplit_once('.') {
+                    Some((_, "json")) => Some("application/json"),
+                    Some((_, "xml")) => Some("application/xml"),
+                    _ => None,
+                };
+                (content_type, self.file(file, diagnostics)?)
+            }
+            (None, None) => (None, Bytes::new()),
+        };
+        let mut sent = HeaderMap::new();
+        if let Some(content_type) = content_type {
+            sent.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        for (name, value) in header_values(headers, diagnostics) {
+            sent.insert(name, value);
+        }
+        Some(Canned::Reply { status: code?, headers: sent, body: bytes })
+    }
+
+    fn expected(&self, test: Span, raw: &Key<RawExpect>, diagnostics: &mut Diagnostics) -> Vec<Expected> {
+        let mut out = Vec::new();
+        if let Some(Located { value: raw, .. }) = raw.get() {
+            out.extend(raw.text.get().map(|text| expect(text.span, Expectation::Text(text.value.clone()))));
+            out.extend(raw.data.get().map(|data| expect(data.span, Expectation::Data(data.to_json()))));
+            if let Some(kind) = raw.failure.get() {
+                let known = failure_kind(&kind.value, kind.span, diagnostics);
+                out.extend(known.map(|known| expect(kind.span, Expectation::Failure(known))));
+            }
+            let requests = self.per_step(
+                ("expect.request", &raw.request),
+                ("expect.requests", &raw.requests),
+                diagnostics,
+            );
+            for (step, request) in requests {
+                for (span, part) in parts(&request.value, diagnostics) {
+                    out.push(expect(span, Expectation::Sent(step.clone(), part)));
+                }
+            }
+            let answers = raw.as_platform.get().map(|answers| answers.value.0.as_slice()).unwrap_or_default();
+            for (name, answer) in answers {
+                if let (Some(platform), Some(answer)) = (known_platform(name, diagnostics), answer.get()) {
+                    out.push(expect(answer.span, Expectation::Answer(platform, answer.to_json())));
+                }
+            }
+        }
+        let is_empty = |raw: &RawExpect| {
+            let RawExpect { text, data, failure, request, requests, as_platform } = raw;
+            let keys = [text.is_absent(), data.is_absent(), failure.is_absent(), request.is_absent()];
+            let all = keys.into_iter().chain([requests.is_absent(), as_platform.is_absent()]);
+            all.into_iter().all(|none| none)
+        };
+        // A key that is only misspelled has been said, and is not none.
+        let misspelled = |raw: Span| {
+            let inside = |span: Span| span.file == raw.file && (raw.start..raw.end).contains(&span.start);
+            diagnostics.iter().any(|known| known.code == Code::UnknownKey && inside(known.span))
+        };
+        if raw.get().map_or(raw.is_absent(), |raw| is_empty(&raw.value) && !misspelled(raw.span)) {
+            diagnostics.push(missing_key(
+                raw.span().unwrap_or(test),
+                "this test expects nothing",
+                "say what must come of it, such as `expect.text = \"…\"` or `expect.failure = \"timeout\"`",
+            ));
+        }
+        out
+    }
+}
+
+fn expect(place: Span, what: Expectation) -> Expected {
+    Expected { place, what }
+}
+
+/// The parts of a request that must be sent.
+fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, Part)> {
+    let mut out = Vec::new();
+    if let Some(text) = raw.method.get() {
+        match Method::from_bytes(text.value.as_bytes()) {
+            Ok(method) if METHODS.contains(&text.value.as_str()) => {
+                out.push((text.span, Part::Method(method)));
+            }
+            _ => diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidMethod,
+                    text.span,
+                    format!("no request has the method `{}`", text.value),
+                )
+                .maybe_help(suggest(&text.value, METHODS)),
+            ),
+        }
+    }
+    out.extend(raw.url.get().map(|url| (url.span, Part::Url(url.value.clone()))));
+    for (name, value) in raw.headers.get().map(|headers| headers.value.0.as_slice()).unwrap_or_default() {
+        let Some(value) = value.get() else { continue };
+        match HeaderName::from_bytes(name.value.as_bytes()) {
+            Ok(header) => out.push((value.span, Part::Header(header, value.value.clone()))),
+            Err(_) => diagnostics.push(no_header(name)),
+        }
+    }
+    out.extend(raw.body.get().map(|body| (body.span, Part::Body(body.to_json()))));
+    out
+}
+
+fn header_values(raw: &Key<Named<String>>, diagnostics: &mut Diagnostics) -> Vec<(HeaderName, HeaderValue)> {
+    let mut out = Vec::new();
+    for (name, value) in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
+        let Some(value) = value.get() else { continue };
+        match (HeaderName::from_bytes(name.value.as_bytes()), HeaderValue::from_str(&value.value)) {
+            (Ok(name), Ok(value)) => out.push((name, value)),
+            (Err(_), _) => diagnostics.push(no_header(name)),
+            (_, Err(_)) => diagnostics.push(
+                Diagnostic::new(Code::InvalidHeader, value.span, "no header can have this value")
+                    .help("a value is one line"),
+            ),
+        }
+    }
+    out
+}
+
+fn no_header(name: &Located<String>) -> Diagnostic {
+    Diagnostic::new(Code::InvalidHeader, name.span, format!("`{}` is not the name of a header", name.value))
+        .help("header names have letters, digits and hyphens, as in `x-api-key`")
+}
+
+fn call_changes(raw: &RawTestCall, diagnostics: &mut Diagnostics) -> CallChanges {
+    let text = |key: &Key<String>| key.get().map(|text| text.value.clone());
+    let mut object = |key: &Key<Kind>| {
+        let node = key.get()?;
+        if matches!(node.value, Kind::Table(_)) {
+            return Some(node.to_json());
+        }
+        wrong_type(node, "a table", diagnostics)
+    };
+    let (metadata, global) = (object(&raw.metadata), object(&raw.global));
+    let headers = raw.headers.get().map(|headers| {
+        let given = headers.value.0.iter();
+        given
+            .filter_map(|(name, value)| {
+                Some((name.value.to_ascii_lowercase(), Value::from(value.get()?.value.as_str())))
+            })
+            .collect()
+    });
+    CallChanges {
+        id: text(&raw.id),
+        conversation: text(&raw.conversation),
+        caller: text(&raw.caller),
+        called: text(&raw.called),
+        metadata,
+        global,
+        headers,
+    }
+}

@@ -1,0 +1,188 @@
+//! Writes what tests expect into the text of a table, and leaves all else as it stands: comments, order and spelling.
+
+use serde_json::{Map, Value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value as Written};
+
+/// A value that a test is to expect.
+#[derive(Debug)]
+pub struct Edit {
+    /// The route in which the test stands; `None`: it stands in a file of tests.
+    pub route: Option<String>,
+    /// Which of its tests, counted from 0.
+    pub index: usize,
+    /// The keys that lead to the value, from `expect` on.
+    pub keys: Vec<String>,
+    /// The value.
+    pub value: Value,
+}
+
+/// The text with these values in their places, and how many were left out: their place is not there, or TOML cannot
+/// hold the value.
+pub fn edited(text: &str, edits: &[Edit]) -> (String, usize) {
+    let Ok(mut document) = text.parse::<DocumentMut>() else { return (text.to_owned(), edits.len()) };
+    let mut left = 0;
+    for edit in edits {
+        // First, so that nothing is left half written.
+        let put = written(&edit.value).is_some()
+            && place(&mut document, edit).and_then(|item| put(item, &edit.value)).is_some();
+        left += usize::from(!put);
+    }
+    (document.to_string(), left)
+}
+
+fn place<'d>(document: &'d mut DocumentMut, edit: &Edit) -> Option<&'d mut Item> {
+    let holder: &mut dyn TableLike = match &edit.route {
+        Some(route) => document.get_mut("routes")?.get_mut(route)?.as_table_like_mut()?,
+        None => document.as_table_mut(),
+    };
+    let test: &mut dyn TableLike = match holder.get_mut("tests")? {
+        Item::ArrayOfTables(tests) => tests.get_mut(edit.index)?,
+        Item::Value(Written::Array(tests)) => tests.get_mut(edit.index)?.as_inline_table_mut()?,
+        _ => return None,
+    };
+    let mut item = test.get_mut("expect")?;
+    for key in &edit.keys {
+        let table = item.as_table_like_mut()?;
+        // The names of headers are the same in capitals.
+        let key =
+            table.iter().map(|(known, _)| known).find(|known| known.eq_ignore_ascii_case(key))?.to_owned();
+        item = table.get_mut(&key)?;
+    }
+    Some(item)
+}
+
+/// Puts a value in the place of another; what they share stays as it is written.
+fn put(item: &mut Item, value: &Value) -> Option<()> {
+    if item.as_value().is_some_and(|written| json(written) == *value) {
+        return Some(());
+    }
+    if let (Some(table), Value::Object(entries)) = (item.as_inline_table_mut(), value)
+        && entries.keys().any(|key| !table.contains_key(key))
+        && let Some((_, last)) = table.iter_mut().last()
+    {
+        // The space before the brace, which a comma follows now.
+        last.decor_mut().set_suffix("");
+    }
+    if let (Some(table), Value::Object(entries)) = (item.as_table_like_mut(), value) {
+        let known = table.iter().map(|(key, _)| key.to_owned());
+        let gone: Vec<String> = known.filter(|key| !entries.contains_key(key)).collect();
+        for key in gone {
+            table.remove(&key);
+        }
+        for (key, value) in entries {
+            match table.get_mut(key) {
+                Some(item) => put(item, value)?,
+                None => {
+                    table.insert(key, Item::Value(written(value)?));
+                }
+            }
+        }
+        return Some(());
+    }
+    let mut new = written(value)?;
+    if let Some(old) = item.as_value() {
+        *new.decor_mut() = old.decor().clone();
+    }
+    *item = Item::Value(new);
+    Some(())
+}
+
+fn json(value: &Written) -> Value {
+    match value {
+        Written::String(text) => Value::from(text.value().as_str()),
+        Written::Integer(number) => Value::from(*number.value()),
+        Written::Float(number) => Value::from(*number.value()),
+        Written::Boolean(truth) => Value::from(*truth.value()),
+        Written::Datetime(date) => Value::from(date.value().to_string()),
+        Written::Array(items) => items.iter().map(json).collect(),
+        Written::InlineTable(table) => Value::Object(
+            table.iter().map(|(key, value)| (key.to_owned(), json(value))).collect::<Map<_, _>>(),
+        ),
+    }
+}
+
+/// A value as TOML writes it, which has no null and no number beyond 64 bits.
+fn written(value: &Value) -> Option<Written> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(truth) => (*truth).into(),
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => number.into(),
+            None if number.is_u64() => return None,
+            None => number.as_f64()?.into(),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(items) => {
+            let items: Option<Array> = items.iter().map(written).collect();
+            items?.into()
+        }
+        Value::Object(entries) => {
+            let mut table = InlineTable::new();
+            for (key, value) in entries {
+                table.insert(key, written(value)?);
+            }
+            table.into()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn edit(route: Option<&str>, index: usize, keys: &[&str], value: Value) -> Edit {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        Edit { route: route.map(str::to_owned), index, keys, value }
+    }
+
+    #[test]
+    fn only_what_differs_is_written_anew() {
+        let before = "\
+# The head.
+[[tests]] # one
+name = \"a\"
+expect = { text = 'old', data = { n = 1.50, gone = 1, 'x' = [ 1,2 ] } } # why
+
+[[tests]]
+expect.data.keep = 0x10  # stays
+expect.data.old = 1      # goes
+[tests.expect.request.headers]
+X-Id = \"1\" # the id
+";
+        let after = "\
+# The head.
+[[tests]] # one
+name = \"a\"
+expect = { text = \"new\", data = { n = 1.50, 'x' = [ 1,2 ], more = true } } # why
+
+[[tests]]
+expect.data.keep = 0x10  # stays
+expect.data.new = { a = [1, \"b\"] }
+[tests.expect.request.headers]
+X-Id = \"2\" # the id
+";
+        let edits = [
+            edit(None, 0, &["text"], json!("new")),
+            edit(None, 0, &["data"], json!({"n": 1.5, "x": [1, 2], "more": true})),
+            edit(None, 1, &["data"], json!({"keep": 16, "new": {"a": [1, "b"]}})),
+            edit(None, 1, &["request", "headers", "x-id"], json!("2")),
+        ];
+        assert_eq!(edited(before, &edits), (after.to_owned(), 0));
+        assert_eq!(edited(before, &[edit(None, 0, &["data"], json!({"n": null}))]), (before.to_owned(), 1));
+        assert_eq!(edited(before, &[edit(None, 0, &["failure"], json!("timeout"))]), (before.to_owned(), 1));
+        assert_eq!(edited(before, &[edit(Some("a"), 0, &["text"], json!(""))]), (before.to_owned(), 1));
+    }
+
+    #[test]
+    fn tests_in_a_route_are_found_however_they_are_written() {
+        for text in [
+            "[routes.a]\ntests = [{ expect.text = \"1\" }]\n",
+            "[[routes.a.tests]]\nexpect.text = \"1\"\n",
+            "routes.a.tests = [{ expect = { text = \"1\" } }]\n",
+        ] {
+            let after = edited(text, &[edit(Some("a"), 0, &["text"], json!("2"))]);
+            assert_eq!(after.0, text.replace('1', "2"));
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What came of a test's call, held against what should have come.
+
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use http::{HeaderMap, header};
+
+use crate::call::FailureKind;
+use crate::diagnostic::Span;
+use crate::plan::testing::{Expectation, Part};
+use crate::plan::{Plan, equal};
+use crate::platform::Platform;
+use crate::upstream::Request;
+
+use super::{Came, Fault, Ran};
+
+impl Ran<'_> {
+    /// Holds a call against all that its test expects of it.
+    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+        let test = self.test;
+        let (record, reply) = (&came.record, &came.record.outcome.reply);
+        let mut faults = self.unanswered(came);
+        for expected in &test.expected {
+            let (keys, lines, found) = match &expected.what {
+                Expectation::Text(text) => {
+                    let found = reply.text.as_deref();
+                    (vec!["text".to_owned()], texts(text, found), found.map(Value::from))
+                }
+                Expectation::Data(data) => {
+                    (vec!["data".to_owned()], values(data, reply.data.as_ref()), reply.data.clone())
+                }
+                Expectation::Failure(kind) => {
+                    let found = record.outcome.failure.map(FailureKind::slug);
+                    (vec!["failure".to_owned()], texts(kind.slug(), found), found.map(Value::from))
+                }
+                Expectation::Sent(step, part) => {
+                    let mut sent = came.requests.iter();
+                    let request = sent.rfind(|request| request.step.as_deref() == Some(step.as_str()));
+                    let found = request.and_then(|request| part_of(plan, &test.route, part, request));
+                    let mut keys = match step.as_str() {
+                        "" => vec!["request".to_owned()],
+                        step => vec!["requests".to_owned(), step.to_owned()],
+                    };
+                    keys.extend(part.keys());
+                    let lines = match request {
+                        None => vec!["nothing was sent".to_owned()],
+                        Some(_) => values(&part.expected(), found.as_ref()),
+                    };
+                    (keys, lines, found)
+                }
+                Expectation::Answer(..) => continue,
+            };
+            faults.extend(differs(expected.place, keys, lines, found));
+        }
+        let is_about_answer = test.expected.iter().any(|expected| {
+            matches!(expected.what, Expectation::Text(_) | Expectation::Data(_) | Expectation::Failure(_))
+                || matches!(expected.what, Expectation::Answer(..))
+        });
+        self.error = record.error.as_ref().map(|error| format!("{}: {error}", error.kind()));
+        if !is_about_answer && self.error.is_some() && faults.is_empty() {
+            faults.push(Fault::of(test, "the call", "it failed, which the test does not expect"));
+        }
+        self.take(plan, came, faults);
+        self.judge_answer(plan, platform, came);
+    }
+
+    /// Holds the whole answer on a platform against what its test expects there.
+    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+        let mut faults = Vec::new();
+        if platform.name() != self.test.platform.name() {
+            faults = self.unanswered(came);
+        }
+        for expected in &self.test.expected {
+            let Expectation::Answer(wanted, answer) = &expected.what else { continue };
+            if wanted.name() != platform.name() {
+                continue;
+            }
+            let found = read(&came.answer, answer);
+            let lines = values(answer, Some(&found));
+            let keys = vec!["as".to_owned(), platform.name().to_owned()];
+            faults.extend(differs(expected.place, keys, lines, Some(found)));
+        }
+        self.take(plan, came, faults);
+    }
+
+    /// The requests for which the test has no reply.
+    fn unanswered(&self, came: &Came) -> Vec<Fault> {
+        let unanswered = came.requests.iter().filter_map(|request| {
+            let step = request.step.as_deref()?;
+            let known = self.test.canned.iter().any(|(name, _)| name == step);
+            let key = if step.is_empty() { "upstream".to_owned() } else { format!("upstreams.{step}") };
+            let problem = format!(
+                "{} {} was sent; say what comes back: `{key} = {{ status = 200, body = … }}`",
+                request.method, request.url
+            );
+            (!known).then(|| Fault::of(self.test, &key, problem))
+        });
+        unanswered.collect()
+    }
+
+    /// Keeps faults, with what must not be shown hidden, and what was reached.
+    fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Fault>) {
+        let route = plan.routes.get(&self.test.route).map(AsRef::as_ref);
+        let masks = came.record.masks(&plan.masks, route);
+        self.error = self.error.take().map(|error| masks.hide(&error));
+        // What the test itself made up may be written into it; a secret of the table may not.
+        let secrets = came.record.masks(&plan.masks, None);
+        self.faults.extend(faults.into_iter().map(|fault| Fault {
+            lines: fault.lines.iter().map(|line| masks.hide(line)).collect(),
+            instead: fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value),
+            ..fault
+        }));
+        self.reached.extend(came.reached.iter().cloned());
+    }
+}
+
+/// A fault, if there are lines that show a difference.
+fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Fault> {
+    let what = format!("expect.{}", keys.join("."));
+    (!lines.is_empty()).then(|| Fault { place, what, lines, instead: found.map(|found| (keys, found)) })
+}
+
+impl Part {
+    /// The keys for it.
+    fn keys(&self) -> Vec<String> {
+        match self {
+            Self::Method(_) => vec!["method".to_owned()],
+            Self::Url(_) => vec!["url".to_owned()],
+            Self::Header(name, _) => vec!["headers".to_owned(), name.to_string()],
+            Self::Body(_) => vec!["body".to_owned()],
+        }
+    }
+
+    fn expected(&self) -> Value {
+        match self {
+            Self::Method(method) => method.as_str().into(),
+            Self::Url(text) | Self::Header(_, text) => text.as_str().into(),
+            Self::Body(body) => body.clone(),
+        }
+    }
+}
+
+/// A part of a request, in the form in which it is expected.
+fn part_of(plan: &Plan, route: &str, part: &Part, request: &Request) -> Option<Value> {
+    match part {
+        Part::Method(_) => Some(request.method.as_str().into()),
+        Part::Url(url) => Some(url_of(plan, route, url, request).into()),
+        Part::Header(name, _) => {
+            request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into())
+        }
+        Part::Body(body) => body_of(request, body),
+    }
+}
+
+/// The URL of a request in the form in which it is expected.
+fn url_of<'r>(plan: &Plan, route: &str, expected: &str, request: &'r Request) -> &'r str {
+    let steps = plan.routes.get(route).map(|route| route.steps.as_slice()).unwrap_or_default();
+    let step = steps
+        .iter()
+        .find(|step| step.name.as_deref().unwrap_or_default() == request.step.as_deref().unwrap_or_default());
+    match step {
+        Some(step) if expected.starts_with('/') => step.request.below_base(&request.url),
+        _ => request.url.as_str(),
+    }
+}
+
+/// The body of a request in the form in which it is expected.
+fn body_of(request: &Request, expected: &Value) -> Option<Value> {
+    let body = request.body.as_ref()?;
+    let text = || Value::from(String::from_utf8_lossy(body));
+    if expected.is_string() {
+        return Some(text());
+    }
+    if is_form(&request.headers) {
+        let mut fields: Map<String, Value> = Map::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            let value = Value::from(value.as_ref());
+            match fields.get_mut(name.as_ref()) {
+                None => {
+                    fields.insert(name.into_owned(), value);
+                }
+                Some(Value::Array(values)) => values.push(value),
+                Some(first) => *first = Value::Array(vec![first.take(), value]),
+            }
+        }
+        return Some(Value::Object(fields));
+    }
+    Some(serde_json::from_slice(body).unwrap_or_else(|_| text()))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
+}
+
+/// An answer in the form in which it is expected: a list stands for what a stream sends, piece by piece.
+fn read(answer: &[u8], expected: &Value) -> Value {
+    if let Ok(json) = serde_json::from_slice(answer) {
+        return json;
+    }
+    let text = String::from_utf8_lossy(answer);
+    if !expected.is_array() {
+        return Value::from(text);
+    }
+    let pieces = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    pieces.map(|piece| serde_json::from_str(piece).unwrap_or_else(|_| Value::from(piece))).collect()
+}
+
+/// How a text differs; nothing when it does not. TOML's texts of several lines end with a line break that is not meant.
+fn texts(expected: &str, found: Option<&str>) -> Vec<String> {
+    if found.is_some_and(|found| found == expected || expected.strip_suffix('\n') == Some(found)) {
+        return Vec::new();
+    }
+    // What cannot be seen is written as in JSON.
+    let unseen = |text: &str| text.trim() != text || text.contains(|c: char| c.is_control() && c != '\n');
+    let quoted = unseen(expected) || found.is_some_and(unseen);
+    let mut lines = Vec::new();
+    for (head, text) in [("expected", Some(expected)), ("found", found)] {
+        match text {
+            None => lines.push(format!("{head:<9} nothing")),
+            Some("") => lines.push(format!("{head:<9} an empty text")),
+            Some(text) if quoted => lines.push(format!("{head:<9} {}", Value::from(text))),
+            Some(text) => {
+                for (number, line) in text.lines().enumerate() {
+                    let head = if number == 0 { head } else { "" };
+                    lines.push(format!("{head:<9} {line}").trim_end().to_owned());
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// How a value differs, place by place; nothing when it does not.
+fn values(expected: &Value, found: Option<&Value>) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (expected, found) {
+        (Value::String(expected), None) => return texts(expected, None),
+        (Value::String(expected), Some(Value::String(found))) => return texts(expected, Some(found)),
+        _ => differ(Some(expected), found, "", &mut lines),
+    }
+    lines
+}
+
+fn differ(expected: Option<&Value>, found: Option<&Value>, path: &str, lines: &mut Vec<String>) {
+    match (expected, found) {
+        (Some(expected), Some(found)) if equal(expected, found) => {}
+        (Some(Value::Object(expected)), Some(Value::Object(found))) => {
+            let more = found.keys().filter(|key| !expected.contains_key(*key));
+            for key in expected.keys().chain(more) {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                differ(expected.get(key), found.get(key), &path, lines);
+            }
+        }
+        (Some(Value::Array(expected)), Some(Value::Array(found))) => {
+            for index in 0..expected.len().max(found.len()) {
+                differ(expected.get(index), found.get(index), &format!("{path}[{index}]"), lines);
+            }
+        }
+        (expected, found) => {
+            let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+            if !path.is_empty() {
+                lines.push(format!("at {path}"));
+            }
+            lines.push(format!("expected  {}", shown(expected)));
+            lines.push(format!("found     {}", shown(found)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_value_differs_where_it_differs() {
+        assert_eq!(values(&json!({"a": 1, "b": [1, 2]}), Some(&json!({"b": [1, 2.0], "a": 1.0}))), [""; 0]);
+        assert_eq!(
+            values(&json!({"a": {"b": 1}, "c": [1]}), Some(&json!({"a": {"b": "1"}, "c": [1, null]}))),
+            ["at a.b", "expected  1", "found     \"1\"", "at c[1]", "expected  nothing", "found     null"]
+        );
+        assert_eq!(values(&json!([]), None), ["expected  []", "found     nothing"]);
+    }
+
+    #[test]
+    fn a_text_is_shown_so_that_its_difference_is_seen() {
+        assert_eq!(texts("a\nb", Some("a")), ["expected  a", "          b", "found     a"]);
+        assert_eq!(texts("a", Some("a ")), ["expected  \"a\"", "found     \"a \""]);
+        assert_eq!(texts("a\n", Some("a")), [""; 0]);
+        assert_eq!(texts("a", Some("a\n")), ["expected  \"a\"", "found     \"a\\n\""]);
+        assert_eq!(texts("a", None), ["expected  a", "found     nothing"]);
+        assert_eq!(texts("a", Some("a")), [""; 0]);
+    }
+
+    #[test]
+    fn a_stream_is_read_piece_by_piece_where_a_list_is_expected() {
+        let stream = b"event: action\ndata: {\"a\":1}\n\nevent: close\ndata: {}\n\n";
+        assert_eq!(read(stream, &json!([])), json!([{"a": 1}, {}]));
+        assert!(read(stream, &json!("")).is_string());
+        assert_eq!(read(b"{\"a\":1}", &json!([])), json!({"a": 1}));
+    }
+}

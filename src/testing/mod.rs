@@ -1,0 +1,202 @@
+//! Runs the tests of a table: the real flow, from a platform's request to its answer, with canned replies in place of
+//! upstreams.
+//!
+//! No network, no clock but the test's own, and nothing that one test leaves for another. What is made of the results
+//! is the command's to say.
+
+mod compare;
+mod coverage;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::call::{Call, Outcome};
+use crate::diagnostic::Span;
+use crate::flights::Flights;
+use crate::flow::{self, Means, Record};
+use crate::plan::testing::{Asked, Canned, Expectation, Test};
+use crate::plan::{FunctionsFor, Plan};
+use crate::platform::{Decoded, Encode, EncodeStream, Platform, Settings};
+use crate::repeats::Identity;
+use crate::upstream::stub::{StubTransport, timed_out};
+use crate::upstream::{Request, Response, TransportError};
+
+pub use coverage::{Coverage, Missed};
+
+/// Longer than anything that a test does: nothing is waited for.
+const TIME: Duration = Duration::from_secs(60);
+
+/// A test that was run.
+#[derive(Debug)]
+pub struct Ran<'a> {
+    /// The test.
+    pub test: &'a Test,
+    /// What did not come as it should; none: it passed.
+    pub faults: Vec<Fault>,
+    /// Why the call failed, if it did.
+    pub error: Option<String>,
+    /// The routes that were called, each with the reply case that was taken.
+    reached: Vec<(String, Option<usize>)>,
+}
+
+/// One thing that did not come as it should. Nothing in it shows a secret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it is written what should have come.
+    pub place: Span,
+    /// What it is about, as the table names it.
+    pub what: String,
+    /// The difference, line by line.
+    pub lines: Vec<String>,
+    /// What the test would have to expect to pass: the keys under `expect`, and the value. This is as it came.
+    pub instead: Option<(Vec<String>, Value)>,
+}
+
+/// What came of a test's call on one platform.
+struct Came {
+    record: Record,
+    requests: Vec<Request>,
+    answer: Bytes,
+    /// All calls of the request, if it was a whole one.
+    reached: Vec<(String, Option<usize>)>,
+}
+
+/// Runs one test. The plan should be [calm](Plan::calm).
+pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
+    let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
+    match ask(plan, test, test.platform).await {
+        Ok(came) => ran.judge(plan, test.platform, &came),
+        Err(problem) => ran.faults.push(Fault::of(test, "the call", problem)),
+    }
+    // The answers of other platforms are those to calls of their own.
+    for expected in &test.expected {
+        if let Expectation::Answer(platform, _) = &expected.what
+            && platform.name() != test.platform.name()
+        {
+            match ask(plan, test, *platform).await {
+                Ok(came) => ran.judge_answer(plan, *platform, &came),
+                Err(problem) => ran.faults.push(Fault::of(test, "the call", problem)),
+            }
+        }
+    }
+    ran.faults.sort_by_key(|fault| fault.place.start);
+    ran
+}
+
+impl Fault {
+    /// One of the test as a whole.
+    fn of(test: &Test, what: &str, problem: impl Into<String>) -> Self {
+        Self { place: test.place, what: what.to_owned(), lines: vec![problem.into()], instead: None }
+    }
+}
+
+/// How the answer is made.
+enum Form {
+    Whole(Box<dyn Encode>),
+    Stream(Box<dyn EncodeStream>),
+}
+
+/// Makes the call of a test as `platform` would.
+async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Result<Came, String> {
+    let settings = plan.served(platform.name()).map(|served| served.settings.clone());
+    let settings = settings.unwrap_or_else(|| Settings::defaults(platform));
+    let inbound = match &test.asked {
+        Asked::Args(args) => platform.sample(&test.route, args),
+        Asked::Body(body) => {
+            let mut inbound = platform.sample(&test.route, &json!({}));
+            inbound.body = body.clone();
+            inbound
+        }
+    };
+    let functions = FunctionsFor::new(plan, platform.name());
+    let (calls, form) = match platform.decode(&inbound, &settings, &functions) {
+        Ok(Decoded::Calls(calls, encoder)) => (calls, Form::Whole(encoder)),
+        Ok(Decoded::Stream(call, encoder)) => (vec![*call], Form::Stream(encoder)),
+        Ok(Decoded::Event(_)) => return Err("the request is an event, and no call".to_owned()),
+        Ok(Decoded::Answer(_)) => return Err("the request carries no call".to_owned()),
+        Ok(Decoded::Denied(bad)) => return Err(format!("the request was refused: {bad}")),
+        Err(bad) => return Err(format!("the request cannot be read: {bad}")),
+    };
+    let stub = stub(test);
+    let announced = Mutex::new(Vec::new());
+    let (mut wanted, mut outcomes, mut reached) = (None, Vec::new(), Vec::new());
+    for mut call in calls {
+        test.call.apply(&mut call.context);
+        let record = answer(plan, test, platform, &stub, &announced, call).await;
+        let function = &record.call.context.function;
+        outcomes.push(record.outcome.clone());
+        if plan.route(function, platform.name()).is_some() {
+            reached.push((function.clone(), record.case));
+        }
+        if *function == test.route && wanted.is_none() {
+            wanted = Some(record);
+        }
+    }
+    let record = wanted.ok_or_else(|| format!("the request carries no call of `{}`", test.route))?;
+    let announced = announced.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let answer = match form {
+        Form::Whole(encoder) => encoder.encode(outcomes).body,
+        Form::Stream(mut encoder) => {
+            let mut pieces: Vec<u8> = announced.into_iter().flat_map(|own| encoder.begin(own)).collect();
+            pieces.extend(
+                outcomes.into_iter().next().map(|outcome: Outcome| encoder.end(outcome)).unwrap_or_default(),
+            );
+            pieces.into()
+        }
+    };
+    Ok(Came { record, requests: stub.requests(), answer, reached })
+}
+
+async fn answer(
+    plan: &Plan,
+    test: &Test,
+    platform: &'static dyn Platform,
+    stub: &StubTransport,
+    announced: &Mutex<Vec<Map<String, Value>>>,
+    call: Call,
+) -> Record {
+    let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
+    let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+    let means = Means {
+        plan,
+        platform,
+        transport: stub,
+        deadline: Instant::now() + TIME,
+        now: &test.now,
+        identity: Identity::of(&call, route),
+        cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
+        announce: &announce,
+        overdue: &|_| {},
+    };
+    flow::answer(call, route, means).await
+}
+
+/// Answers each step as the test says, and whoever is asked for a credential with one.
+fn stub(test: &Test) -> StubTransport {
+    let canned = test.canned.clone();
+    StubTransport::answering(move |request| {
+        let Some(step) = &request.step else {
+            let token = json!({"access_token": "canned", "token_type": "Bearer", "expires_in": 3600});
+            return Ok(json_response(&token));
+        };
+        match canned.iter().find(|(name, _)| **name == **step) {
+            Some((_, Canned::Reply { status, headers, body })) => {
+                Ok(Response { status: *status, headers: headers.clone(), body: body.clone() })
+            }
+            Some((_, Canned::Timeout)) => Err(timed_out(request)),
+            Some((_, Canned::Unreachable)) => {
+                Err(TransportError::Connect { detail: "so the test says".to_owned() })
+            }
+            None => Err(TransportError::Unsendable { detail: "the test has no reply for it".to_owned() }),
+        }
+    })
+}
+
+fn json_response(body: &Value) -> Response {
+    let content_type = http::HeaderValue::from_static("application/json");
+    let headers = http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, content_type)]);
+    Response { status: http::StatusCode::OK, headers, body: Bytes::from(body.to_string()) }
+}

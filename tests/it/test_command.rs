@@ -1,0 +1,357 @@
+//! `jackfield test` from outside: what passes, what fails and how that is shown; and that a table runs the same
+//! whatever its tests say.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use jackfield::load::{load, load_with_tests, process_environment};
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::proxy::Proxy;
+
+const TABLE: &str = r#"
+[platforms.http]
+[platforms.swaig]
+auth.basic = { username = "sw", password = "${DOOR_THAT_IS_NOT_SET}" }
+[platforms.dailybots]
+headers = ["x-session"]
+
+[upstreams.crm]
+base_url = "https://crm.example.com/v1"
+auth.oauth2 = { token_url = "https://login.example.com/token", client_id = "us", client_secret = "hunter2" }
+retry = { attempts = 3, backoff = "5m" }
+breaker = { min_calls = 1 }
+limit = { rate = "1/h", burst = 1 }
+
+[routes.ticket]
+upstream = "crm"
+limit = { rate = "1/h", burst = 1 }
+args.id = { type = "string", required = true }
+args.pin = { type = "string", sensitive = true }
+request = { method = "POST", path = "/tickets/{{args.id}}", body = { at = "{{now}}", who = "{{call.caller}}", pin = "{{args.pin}}", session = "{{call.headers.x-session}}" } }
+extract = { state = "$.state", tags = { path = "$.tags[*]", all = true } }
+
+[[routes.ticket.reply]]
+when.status = 404
+text = "There is no ticket {{args.id}}."
+
+[[routes.ticket.reply]]
+when.failure = "timeout"
+text = "Too slow."
+
+[[routes.ticket.reply]]
+text = "It is {{state}}."
+data = { state = "{{state}}", tags = "{{tags}}" }
+
+[routes.both]
+upstream = "crm"
+steps = [
+  { name = "one", group = "g", request = { path = "/one" }, extract = { x = "$.x" } },
+  { name = "two", group = "g", request = { path = "/two" }, extract = { x = "$.x" } },
+  { name = "three", when.failed = "two", request = { path = "/three" }, extract = { x = "$.x" } },
+]
+reply.text = "{{one.x}} {{default two.x three.x}}"
+
+[routes.language]
+streaming = true
+dailybots.before = [{ action = "tts:say", arguments = { text = "One moment." } }]
+reply.text = "Done."
+
+[routes.swaig_only]
+platforms = ["swaig"]
+reply = { text = "For SWAIG.", swaig.action = [{ stop = true }] }
+"#;
+
+fn run(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+    command.arg("test").args(words).current_dir(folder).env_clear().output().unwrap()
+}
+
+/// What a run prints, and how it ends.
+fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let code = output.status.code().unwrap();
+    format!(
+        "{stdout}{}{stderr}--- exit code {code} ---",
+        if stderr.is_empty() { "" } else { "--- stderr ---\n" }
+    )
+}
+
+fn with_tests(tests: &str) -> Folder {
+    Folder::with(&[
+        ("routes.toml", TABLE),
+        ("crm.test.toml", tests),
+        ("ticket.json", r#"{"state": null, "tags": [null]}"#),
+        (
+            "request.json",
+            r#"{"function": "ticket", "argument": {"parsed": [{"id": "T-7"}]}, "caller_id_num": "+4712345678"}"#,
+        ),
+    ])
+}
+
+const GOOD: &str = r#"
+[[tests]]
+route = "ticket"
+name = "all that can be given and expected"
+args = { id = "a/b", pin = "4711" }
+call = { caller = "+4711111111", headers = { X-Session = "s-1" } }
+now = 2026-06-19T21:30:00+02:00
+upstream = { status = 201, headers = { content-type = "application/vnd.crm+json" }, body = '{"state": "open", "tags": ["x", 1]}' }
+[tests.expect]
+request = { method = "POST", url = "https://crm.example.com/v1/tickets/a%2Fb", headers = { authorization = "Bearer canned" }, body = { at = "2026-06-19T19:30:00Z", who = "+4711111111", pin = "4711", session = "s-1" } }
+text = "It is open."
+data = { tags = ["x", 1.0], state = "open" }
+as.http = { text = "It is open.", data = { state = "open", tags = ["x", 1] } }
+as.swaig = { response = "It is open." }
+as.dailybots = { state = "open", tags = ["x", 1] }
+
+[[tests]]
+route = "ticket"
+name = "the time is fixed"
+args = { id = "1" }
+upstream.body_file = "ticket.json"
+expect.request = { url = "/tickets/1", body.at = "2026-01-01T12:00:00Z" }
+expect.text = "It is ."
+
+[[tests]]
+route = "ticket"
+name = "a failure that is said by its case"
+args = { id = "1" }
+upstream.failure = "timeout"
+expect = { failure = "timeout", text = "Too slow." }
+
+[[tests]]
+route = "ticket"
+name = "a failure that nothing else is said of"
+args = { id = "1" }
+upstream.failure = "unreachable"
+expect.failure = "unreachable"
+
+[[tests]]
+route = "ticket"
+name = "a platform's whole request"
+platform = "swaig"
+request_file = "request.json"
+upstream = { status = 404 }
+expect.request.body.who = "+4712345678"
+expect.request.body.at = "2026-01-01T12:00:00Z"
+expect.as.swaig.response = "There is no ticket T-7."
+
+[[tests]]
+route = "both"
+name = "each step has its reply"
+upstreams = { one.body = { x = 1 }, two.failure = "unreachable", three.body = { x = 3 } }
+expect.requests.three.url = "/three"
+expect.text = "1 3"
+
+[[tests]]
+route = "language"
+name = "a stream"
+expect.as.dailybots = [
+  { service = "tts", action = "say", arguments = [{ name = "text", value = "One moment." }] },
+  { service = "llm", action = "function_result", arguments = [{ name = "function_name", value = "language" }, { name = "tool_call_id", value = "example-call" }, { name = "arguments", value = {} }, { name = "result", value = { result = "Done." } }] },
+  {},
+]
+
+[[tests]]
+route = "swaig_only"
+name = "it is called as who may call it"
+expect.text = "For SWAIG."
+"#;
+
+const BAD: &str = r#"
+[[tests]]
+route = "ticket"
+name = "everything is different"
+args = { id = "T-1", pin = "4711" }
+upstream.body = { state = "open", tags = ["x"] }
+[tests.expect]
+failure = "timeout"
+text = "It is closed."
+data = { state = "closed", tags = ["x", "y"], more = true }
+request.method = "GET"
+request.url = "/tickets/T-2"
+request.headers = { authorization = "Bearer other", x-none = "1" }
+request.body = { at = "2026-01-01T12:00:00Z", pin = "4712" }
+[tests.expect.as]
+http.text = "It is open."
+swaig = { response = "It is closed." }
+
+[[tests]]
+route = "ticket"
+name = "a request without a reply"
+args = { id = "T-1" }
+expect.text = "It is open."
+
+[[tests]]
+route = "ticket"
+name = "a failure that is not expected"
+args = { id = "T-1" }
+upstream.status = 500
+expect.request.method = "POST"
+
+[[tests]]
+route = "ticket"
+name = "a value that is no text"
+args = { id = "T-1" }
+upstream.body = "<html>"
+expect.failure = "bad_response"
+expect.text = """
+One line
+and another"""
+
+[[tests]]
+route = "both"
+name = "a step that is not asked"
+upstreams = { one.body = { x = 1 }, two.body = { x = 2 } }
+expect.requests.three.url = "/three"
+
+[[tests]]
+route = "ticket"
+name = "a request that is for another"
+platform = "http"
+request_file = "request.json"
+expect.text = "It is open."
+
+[[tests]]
+route = "swaig_only"
+name = "who may not call it"
+platform = "http"
+expect.text = "For SWAIG."
+
+[[tests]]
+route = "swaig_only"
+name = "a request that is none"
+platform = "swaig"
+request_file = "crm.test.toml"
+expect.text = "For SWAIG."
+"#;
+
+#[test]
+fn what_comes_as_expected_passes() {
+    let folder = with_tests(GOOD);
+    let output = run(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    insta::assert_snapshot!("test_good", shown(&output));
+}
+
+#[test]
+fn what_differs_is_shown_with_its_place_and_without_secrets() {
+    let folder = with_tests(BAD);
+    for (name, words) in [
+        ("test_bad", &[][..]),
+        ("test_bad_json", &["--format", "json"]),
+        ("test_bad_junit", &["--format", "junit"]),
+        ("test_filtered", &["--filter", "both: a step"]),
+        ("test_filtered_by_nothing", &["--filter", "nothing"]),
+    ] {
+        let shown = shown(&run(folder.path(), words));
+        insta::assert_snapshot!(name, shown);
+        assert!(!shown.contains("hunter2") && !shown.contains("Bearer canned"), "{shown}");
+    }
+}
+
+#[test]
+fn an_update_writes_what_came_and_keeps_the_rest() {
+    let tests = r#"# Tests of the CRM.
+[[tests]]
+route = "ticket"   # the function
+name = "what came"
+args = { id = "T-1", pin = "4711" }
+upstream.body = { state = "open", tags = ["x"] }
+[tests.expect]
+# What the caller hears:
+text = ""          # at once
+data = { state = "closed", more = true }
+request.url = "/"
+request.headers = { authorization = "Bearer other" }
+request.body = { at = "2026-01-01T12:00:00Z" } # all of it
+as.swaig.response = "It is closed."
+
+[[tests]]
+route = "ticket"
+name = "what cannot be written"
+args = { id = "T-1" }
+upstream.body_file = "ticket.json"
+expect.data = {}
+"#;
+    let folder = with_tests(tests);
+    let output = run(folder.path(), &["--update"]);
+    insta::assert_snapshot!("test_update", shown(&output));
+    let written = std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap();
+    insta::assert_snapshot!("test_update_file", written);
+    // The credential is not written, and neither is a null, which TOML does not have.
+    assert!(written.contains("Bearer other") && written.contains("expect.data = {}"));
+    assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), written);
+
+    // What passes is not touched.
+    let folder = with_tests(GOOD);
+    assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), GOOD);
+
+    let table = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\" # greets\n[[routes.hello.tests]]\nname = \"x\"\nexpect.text = \"\" # here\n";
+    let folder = Folder::with(&[("routes.toml", table)]);
+    assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(0));
+    let written = std::fs::read_to_string(folder.path().join("routes.toml")).unwrap();
+    assert_eq!(written, table.replace("\"\" # here", "\"Hello.\" # here"));
+}
+
+#[test]
+fn a_table_with_faults_and_one_without_tests_say_so() {
+    let none =
+        Folder::with(&[("routes.toml", "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n")]);
+    insta::assert_snapshot!("test_none", shown(&run(none.path(), &[])));
+    insta::assert_snapshot!("test_no_table", shown(&run(none.path(), &["--config", "other.toml"])));
+    let faulty = with_tests("[[tests]]\nroute = \"tickt\"\nname = \"x\"\nexpect.txt = \"\"\n");
+    insta::assert_snapshot!("test_faulty", shown(&run(faulty.path(), &[])));
+    let told = run(faulty.path(), &["--format", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["diagnostics"][0]["code"], "unknown-route");
+}
+
+#[test]
+fn the_shipped_tests_pass_and_reach_every_route_and_every_case() {
+    let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["--format", "json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["failed"]), (Some(0), &json!(0)), "{told:#}");
+    assert!(told["passed"].as_u64().unwrap() >= 28);
+    let coverage = &told["coverage"];
+    assert_eq!(coverage["missed"], json!([]));
+    assert_eq!((&coverage["routes_reached"], &coverage["routes"]), (&json!(12), &json!(12)));
+}
+
+#[test]
+fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
+    let plain = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
+    let folder = Folder::with(&[("routes.toml", plain)]);
+    let table = folder.path().join("routes.toml");
+    let read = || load(&table, &process_environment()).unwrap();
+    let before = read().plan.unwrap();
+    folder.write("routes.test.toml", "[[tests]\nnothing = good");
+    let beside = read();
+    assert!(beside.diagnostics.is_empty(), "{:?}", beside.diagnostics);
+    assert!(beside.dependencies.into_paths().all(|path| !path.ends_with("routes.test.toml")));
+    assert_eq!(beside.plan.unwrap().revision, before.revision);
+    assert!(load_with_tests(&table, &process_environment()).unwrap().0.plan.is_none());
+
+    // In the table, a test that names what is not there is told by `check`; the table runs all the same.
+    folder.write(
+        "routes.toml",
+        &format!("{plain}tests = [{{ name = \"x\", expect.text = \"\", upstream = {{}} }}]\n"),
+    );
+    let inside = read().plan.unwrap();
+    assert_eq!(inside.changes_since(&before).changed, [""; 0]);
+    assert!(load_with_tests(&table, &process_environment()).unwrap().0.plan.is_none());
+}
+
+#[tokio::test]
+async fn a_broken_file_of_tests_is_no_concern_of_a_proxy() {
+    let table = "include = [\"*.test.toml\"]\n[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
+    let proxy =
+        Proxy::with(&[("routes.toml", table), ("a.test.toml", "[[tests]\nnothing = good")], &[]).await;
+    let status = proxy.ask_admin("/status", &[]).await.json();
+    assert_eq!(status["rejected"], Value::Null);
+}
