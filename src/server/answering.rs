@@ -30,9 +30,9 @@ use super::room::Place;
 const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
 
-/// How long after its deadline a call is still waited for, within the margin for the way back: it may be about to say
-/// something better than that its time is over.
-const GRACE: Duration = Duration::from_millis(50);
+/// How long after its deadline a call is still waited for at most, half the margin for the way back: it may be about to
+/// say something better than that its time is over.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// An answer that is a stream: what is to be told at once, then the rest.
 pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> Response {
@@ -175,7 +175,9 @@ impl Task {
         let Some(place) = self.app.calls.enter(self.plan.server.max_calls) else {
             return self.give_up(route.as_ref(), CallError::Busy);
         };
-        let latest = self.deadline + GRACE;
+        // The margin is at least a third of the time.
+        let time = self.deadline.saturating_duration_since(Instant::now());
+        let latest = self.deadline + GRACE.min(time / 6);
         let (answer, answered) = oneshot::channel();
         tokio::spawn(self.work(route, identity, claim, tell, place, Mutex::new(Some(answer))));
         match timeout_at(latest.into(), answered).await {
