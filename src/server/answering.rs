@@ -205,6 +205,7 @@ impl Task {
             conversation: call.context.conversation.clone(),
             ..Context::default()
         };
+        let place = Mutex::new(place);
         let send = |outcome| {
             if let Some(answer) = answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = answer.send(outcome);
@@ -224,6 +225,10 @@ impl Task {
                 platform = %named.platform, %function, %conversation, %client, ms, upstream, outcome = %kind,
                 "{function}: {kind} after {ms} ms: {}", shown(&error.to_string())
             );
+            // One silent upstream would else leave no room for the calls of others.
+            if let Some(beside) = app.overdue.enter(plan.server.max_calls) {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+            }
             send(outcome);
         };
         let now = now();

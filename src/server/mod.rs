@@ -81,6 +81,8 @@ pub struct App {
     turned_away: Arc<TurnedAway>,
     /// The calls in flight.
     calls: Arc<Room>,
+    /// Those that have been answered while what they sent goes on.
+    overdue: Arc<Room>,
     /// The connections to the platforms' door.
     connections: Arc<Room>,
     /// Held by each call until it ends, also when nobody waits for its answer any more.
@@ -107,6 +109,7 @@ impl App {
             history: Arc::default(),
             turned_away: Arc::default(),
             calls: Arc::default(),
+            overdue: Arc::default(),
             connections: Arc::default(),
             in_flight,
         }

@@ -306,3 +306,15 @@ async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
     assert!(first.contains("could not be sent"), "{first}");
     assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
+
+#[tokio::test]
+async fn a_write_that_outlived_its_call_leaves_room_for_others() {
+    let (api, gate) = gated().await;
+    let table = format!("max_calls = 1\n{}", table("[routes.say]\nreply.text = \"Hello.\"\n"));
+    let proxy = Proxy::over(&api, &table).await;
+    let answer = proxy.post("/http/order", &json!({"what": "tea"})).await.json();
+    assert_eq!(answer["error"]["kind"], "timeout");
+    let answer = proxy.post("/http/say", &json!({})).await.json();
+    assert_eq!(answer["text"], "Hello.");
+    gate.add_permits(1);
+}
