@@ -1,9 +1,11 @@
 //! `jackfield serve`: the proxy itself.
 
 use std::io::IsTerminal as _;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -22,14 +24,24 @@ use crate::{demo, load::Loaded};
 
 use super::log::{self, Log};
 
+/// The least number of threads that carry calls.
+const MIN_WORKERS: usize = 8;
+
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
     // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
     runtime.shutdown_background();
     log.flush();
     code
+}
+
+/// How many threads carry calls. One may be held for milliseconds by a huge reply, or by an upstream that floods it with
+/// interim responses; where there are more of them than cores, the system sees to it that the others go on.
+fn workers() -> usize {
+    thread::available_parallelism().map_or(MIN_WORKERS, NonZero::get).max(MIN_WORKERS)
 }
 
 async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode> {

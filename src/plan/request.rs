@@ -117,6 +117,11 @@ impl RequestTemplate {
         self.method.is_safe()
     }
 
+    /// Whether the table gives it this header.
+    pub(crate) fn sets_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().chain(&self.own_headers).any(|header| header.name == *name)
+    }
+
     /// What of the URL of such a request follows the upstream's `base_url`; all of it, should it be elsewhere.
     pub fn below_base<'u>(&self, url: &'u Url) -> &'u str {
         let base = self.upstream.base_url.as_str().trim_end_matches('/');

@@ -1,7 +1,8 @@
 //! The admin door: health, reload status, metrics and the last calls. Never on the platforms' door.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
@@ -80,6 +81,9 @@ async fn status(State(app): State<App>) -> Json<Value> {
         .rejected
         .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
+    let limits = plan.routes.iter().filter_map(|(name, route)| {
+        Some((name.clone(), json!({"under_way": route.limiter.as_ref()?.under_way()})))
+    });
     let turned_away = app.turned_away().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -93,6 +97,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
+        "limits": limits.collect::<BTreeMap<_, _>>(),
         "load": {
             "calls": app.calls.taken(),
             "max_calls": plan.server.max_calls,
@@ -107,11 +112,19 @@ async fn status(State(app): State<App>) -> Json<Value> {
 /// How an upstream fares, by its name.
 fn upstream(delivery: &Delivery) -> (String, Value) {
     let Checkup { breaker, under_way, p95 } = delivery.health.checkup();
-    let breaker = breaker.map(BreakerState::slug);
+    let open_for = match breaker {
+        Some(BreakerState::Open(left)) => Some(left),
+        _ => None,
+    };
     let fares = json!({
-        "breaker": breaker,
+        "breaker": breaker.map(BreakerState::slug),
+        "open_for_ms": open_for.map(in_ms),
         "under_way": under_way,
-        "p95_ms": p95.map(|p95| u64::try_from(p95.as_millis()).unwrap_or(u64::MAX)),
+        "p95_ms": p95.map(in_ms),
     });
     (delivery.target.name.clone(), fares)
+}
+
+fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -251,10 +251,14 @@ async fn a_breaker_opens_tells_and_closes_again() {
 async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
     let api = Upstream::with(|_| std::future::pending::<Reply>()).await;
     let keys = "timeout = \"300ms\"\nbreaker = { min_calls = 1, open_for = \"1m\" }";
-    let proxy = Proxy::over(&api, &table(keys, "POST", "")).await;
+    let proxy = Proxy::over(&api, &table(keys, "POST", "limit = { concurrency = 7 }")).await;
     assert_eq!(kind(&ask(&proxy).await), "timeout");
     assert_eq!(kind(&ask(&proxy).await), "refused");
     assert_eq!(api.take().len(), 1);
+    let status = proxy.ask_admin("/status", &[]).await.json();
+    let open_for = status["upstreams"]["api"]["open_for_ms"].as_u64().unwrap();
+    assert!((1..=60_000).contains(&open_for), "{status:#}");
+    assert!(status["limits"]["ask"]["under_way"].is_u64(), "{status:#}");
 }
 
 #[tokio::test]

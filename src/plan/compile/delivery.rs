@@ -114,6 +114,19 @@ impl Context<'_> {
                 ),
             );
         }
+        if let (Some(key), Some(text)) = (&idempotency_key, header) {
+            let is_set = steps.iter().any(|step| !step.request.is_safe() && step.request.sets_header(key));
+            if is_set {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::ConflictingKeys,
+                        text.span,
+                        format!("`headers` sets `{key}` as well, and a request has one key"),
+                    )
+                    .help("take the header out of `headers`: its value is made of the call then"),
+                );
+            }
+        }
         let repeat_window = raw.repeat_window.get();
         let repeat_window = repeat_window.and_then(|text| values::long_duration(text, diagnostics));
         let fresh = raw.cache.get().and_then(|text| values::long_duration(text, diagnostics));
