@@ -142,6 +142,7 @@ fn whole_call(criterion: &mut Criterion) {
             now: NOW,
             identity: Identity::of(&call, route),
             cache: &cache,
+            traced: None,
             announce: &|_| {},
             overdue: &|_| {},
         };

@@ -24,11 +24,13 @@ pub mod cache;
 mod failure;
 pub mod masking;
 mod step;
+mod verbs;
 mod view;
 
 pub use cache::{Cache, CacheUse};
 pub use failure::CallError;
 pub use step::StepRecord;
+pub use verbs::{Mark, Marks, Traced, Verb};
 
 use failure::Said;
 use step::Asked;
@@ -59,6 +61,8 @@ pub struct Record {
     pub outcome: Outcome,
     /// How long the whole call took.
     pub time: Duration,
+    /// The trace that it is part of, if it is known, and when its verbs ended.
+    pub traced: Option<Traced>,
 }
 
 /// What a call is answered with.
@@ -78,6 +82,8 @@ pub struct Means<'a> {
     pub identity: Identity,
     /// What upstreams answered lately.
     pub cache: &'a Arc<Cache>,
+    /// The trace that the call is part of.
+    pub traced: Option<&'a Traced>,
     /// Takes what the platform is to be told at once.
     pub announce: &'a (dyn Fn(Map<String, Value>) + Sync),
     /// Takes the answer of a call whose time is over while a request that may have changed something goes on; the call
@@ -109,7 +115,8 @@ impl fmt::Debug for Means<'_> {
 /// that can be said.
 pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
     let started = Instant::now();
-    let mut record = Record::new(call);
+    let mut record = Record::new(call, means.traced);
+    record.note(Verb::Find);
     let answered = match route {
         Some(route) => run(route, means, &mut record).await,
         None => Err(CallError::UnknownFunction),
@@ -122,16 +129,18 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
         Err(error) => record.fail(error, route, means),
     }
     record.admit_own(means.platform);
+    record.note(Verb::Answer);
     record.time = started.elapsed();
     record
 }
 
 /// The record of a call that is not answered by its steps, for a reason that lies outside of it.
 pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>, error: CallError) -> Record {
-    let mut record = Record::new(call);
+    let mut record = Record::new(call, means.traced);
     record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
     record.fail(error, route, means);
     record.admit_own(means.platform);
+    record.note(Verb::Answer);
     record
 }
 
@@ -139,6 +148,7 @@ pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>, error: Call
 async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Picked, CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
     route.allowed.check(&record.scope(means.now), means.plan.believes(means.platform))?;
+    record.note(Verb::Check);
     announce(route, means, record);
     let deadline =
         route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
@@ -146,7 +156,13 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
         Some(limiter) => Some(limiter.enter(deadline).await?),
         None => None,
     };
+    if place.is_some() {
+        record.note(Verb::Wait);
+    }
     ask(route, Means { deadline, ..means }, record).await?;
+    if !route.steps.is_empty() {
+        record.note(Verb::Ask);
+    }
     drop(place);
     let scope = record.scope(means.now);
     let extracted = || route.extracted(&record.brought);
@@ -237,7 +253,7 @@ fn admit(platform: &dyn Platform, own: Map<String, Value>, dropped: &mut Vec<Str
 }
 
 impl Record {
-    fn new(call: Call) -> Self {
+    fn new(call: Call, traced: Option<&Traced>) -> Self {
         Self {
             call,
             validated: None,
@@ -249,10 +265,24 @@ impl Record {
             failure_error: None,
             outcome: Outcome { reply: Reply::default(), failure: None },
             time: Duration::ZERO,
+            traced: traced.cloned(),
+        }
+    }
+
+    fn note(&mut self, verb: Verb) {
+        if let Some(traced) = &mut self.traced {
+            traced.marks.note(verb);
+        }
+    }
+
+    fn note_failed(&mut self, error: &CallError) {
+        if let Some(traced) = &mut self.traced {
+            traced.marks.note_failed(Verb::of(error).of_call());
         }
     }
 
     fn fail(&mut self, error: CallError, route: Option<&Route>, means: Means<'_>) {
+        self.note_failed(&error);
         let said = Said::on(&error, route, &self.scope(means.now), means);
         self.case = said.case;
         self.failure_error = said.error;
@@ -333,10 +363,13 @@ impl Record {
     }
 
     /// The record of a call that ended in a fault of our own after `time`.
-    pub fn panicked(call: Call, time: Duration) -> Self {
+    pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Self {
         let error = CallError::Panicked;
         let outcome = Outcome { reply: Reply::text(error.spoken()), failure: Some(error.kind()) };
-        Self { error: Some(error), outcome, time, ..Self::new(call) }
+        let mut record = Self { outcome, time, ..Self::new(call, traced) };
+        record.note_failed(&error);
+        record.error = Some(error);
+        record
     }
 
     fn scope<'a>(&'a self, now: &'a str) -> Scope<'a> {

@@ -170,7 +170,7 @@ mod tests {
 
     fn record(function: &str, args: Value) -> Record {
         let context = Context { function: function.to_owned(), ..Context::default() };
-        Record::panicked(Call { args: Arguments::Json(args), context }, Duration::ZERO)
+        Record::panicked(Call { args: Arguments::Json(args), context }, Duration::ZERO, None)
     }
 
     fn keep(history: &History, most: usize, record: Record) {

@@ -11,6 +11,7 @@
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`metrics`] | what is counted of the calls |
 //! | [`history`] | the last calls, to be looked at |
+//! | [`spans`] | the spans of calls, for a collector of OpenTelemetry |
 //! | [`flow`] | one call as one sentence, and the record of it |
 //! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
@@ -23,6 +24,7 @@
 //! | [`platform`] | who calls us: one file per platform, and their logins |
 //! | [`diagnostic`] | faults of the table, with their places |
 //! | [`secret`] | what never prints itself |
+//! | [`traceparent`] | which trace a call is part of |
 //! | [`call`] | the words that all layers share |
 //! | [`demo`] | the sample API of `serve --demo` |
 
@@ -37,6 +39,7 @@ pub mod reload;
 
 pub mod history;
 pub mod metrics;
+pub mod spans;
 
 pub mod flow;
 pub mod live;
@@ -55,5 +58,6 @@ pub mod upstream;
 pub mod call;
 pub mod diagnostic;
 pub mod secret;
+pub mod traceparent;
 
 pub mod demo;

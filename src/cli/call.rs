@@ -121,6 +121,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
             now: &now,
             identity: Identity::of(&call, route),
             cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
+            traced: None,
             announce: &announce,
             // Here the end is worth waiting for.
             overdue: &|_| {},

@@ -11,8 +11,8 @@ use crate::plan::route::{CachePolicy, ReplyError};
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};
 
-use super::CallError;
 use super::step::{Asked, StepRecord};
+use super::{CallError, Verb};
 
 /// Responses by the request that they answer. Only good ones are kept; others are handed to those that wait for them.
 pub type Cache = Flights<Result<Response, DeliveryError>>;
@@ -59,11 +59,14 @@ pub(super) async fn ask(
     let (used, stale) = match asked.means.cache.find(key(&request, asked), Instant::now()) {
         Found::Kept(known) => {
             went.cache = Some(CacheUse::Fresh);
+            went.marks.note(Verb::Recall);
             (take(asked, &known, went, brought), None)
         }
         Found::UnderWay(waiting) => {
             let stale = waiting.stale.clone();
-            let ended = match timeout_at(asked.means.deadline.into(), waiting.result()).await {
+            let found = timeout_at(asked.means.deadline.into(), waiting.result()).await;
+            went.marks.note(Verb::Recall);
+            let ended = match found {
                 Ok(Some(ended)) if !is_timeout(&ended) => {
                     went.cache = Some(CacheUse::Shared);
                     ended

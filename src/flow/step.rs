@@ -8,11 +8,11 @@ use crate::call::{FailureKind, Outcome, Reply};
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
 use crate::plan::{Brought, Route, Scope};
-use crate::upstream::delivery::{DeliveryError, Trace, Way};
+use crate::upstream::delivery::{DeliveryError, Sending, Sendings, Trace, Way};
 use crate::upstream::{Request, Response, TransportError};
 
 use super::failure::{CallError, Said};
-use super::{CacheUse, Means, Overdue, admit, beside_others, cache};
+use super::{CacheUse, Marks, Means, Overdue, Verb, admit, beside_others, cache};
 
 /// How one step went.
 #[derive(Debug, Default)]
@@ -35,6 +35,10 @@ pub struct StepRecord {
     pub stale_for: Option<CallError>,
     /// The kind of its failure, if it failed.
     pub failure: Option<FailureKind>,
+    /// When its verbs ended, if spans are made.
+    pub marks: Marks,
+    /// How often and when its request was sent, if spans are made.
+    pub sendings: Vec<Sending>,
 }
 
 impl StepRecord {
@@ -56,14 +60,19 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     /// Asks it, and takes out of the reply what the table wants.
     pub(super) async fn send(self) -> (StepRecord, Brought) {
-        let (mut went, mut brought) = (StepRecord::default(), Brought::default());
+        let marks = Marks::begin(self.means.traced);
+        let (mut went, mut brought) = (StepRecord { marks, ..StepRecord::default() }, Brought::default());
         went.error = self.ask(&mut went, &mut brought).await.err();
+        if let Some(error) = &went.error {
+            went.marks.note_failed(Verb::of(error));
+        }
         went.failure = went.error.as_ref().map(CallError::kind);
         (went, brought)
     }
 
     async fn ask(self, went: &mut StepRecord, brought: &mut Brought) -> Result<(), CallError> {
         let request = self.render()?;
+        went.marks.note(Verb::Render);
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
             Some(policy) => cache::ask(self, policy, request, went, brought).await,
             None => {
@@ -97,6 +106,7 @@ impl Asked<'_> {
             is_overdue.store(true, Ordering::Relaxed);
             (self.means.overdue)(self.overdue(error));
         };
+        let sendings = self.means.traced.map(|traced| Sendings::new(&traced.link));
         let way = Way {
             transport: self.means.transport,
             deadline: self.means.deadline,
@@ -104,10 +114,13 @@ impl Asked<'_> {
             repeatable: safe || self.route.idempotency_key.is_some(),
             // What a later step makes good is not waited for.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
+            sendings: sendings.as_ref(),
         };
         let delivered = self.step.request.upstream.delivery.deliver(request, way, &mut went.trace).await;
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
+        went.sendings = sendings.map(Sendings::into_noted).unwrap_or_default();
+        went.marks.note(Verb::Send);
         delivered
     }
 
@@ -131,6 +144,7 @@ impl Asked<'_> {
         beside_others(went.reply_bytes, || {
             let reading = brought.reading.insert(self.step.read(response));
             brought.values = self.step.extract(reading, &self.route.replies)?;
+            went.marks.note(Verb::Extract);
             Ok(())
         })
     }

@@ -60,7 +60,8 @@ impl Record {
         size_of::<Self>() + names + given + validated + content
     }
 
-    /// Drops what is not shown of the call: the body that it came in, and what the platform said with it.
+    /// Drops what is not shown of the call: the body that it came in, what the platform said with it, and what its spans
+    /// are made of.
     pub fn forget_envelope(&mut self) {
         let context = &mut self.call.context;
         let short = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();
@@ -70,6 +71,10 @@ impl Record {
             conversation: context.conversation.as_ref().map(short),
             ..Context::default()
         };
+        self.traced = None;
+        for went in &mut self.steps {
+            (went.marks, went.sendings) = Default::default();
+        }
         // Of a reply that is not shown, there is no need to keep all.
         for (went, brought) in self.steps.iter().zip(&mut self.brought) {
             if went.reply_bytes > MAX_SHOWN {

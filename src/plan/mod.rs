@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use rustls::ServerConfig;
 use url::Url;
 
@@ -47,6 +48,8 @@ pub struct Plan {
     pub server: Server,
     /// What `[log]` says.
     pub log: Log,
+    /// What `[traces]` says; `None`: no spans are made.
+    pub traces: Option<Arc<Traces>>,
     /// The routes by function name.
     pub routes: HashMap<String, Arc<Route>>,
     /// How webhooks that are no function calls are answered: the platform, the event's name, its entry.
@@ -148,6 +151,21 @@ impl LogFormat {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
     }
+}
+
+/// `[traces]`, compiled.
+#[derive(Debug)]
+pub struct Traces {
+    /// Where spans go.
+    pub endpoint: Url,
+    /// The headers that they go with.
+    pub headers: HeaderMap,
+    /// How they are sent.
+    pub delivery: Delivery,
+    /// The share of traces that are recorded, of those that begin here.
+    pub sample: f64,
+    /// What the proxy is called in them.
+    pub service: String,
 }
 
 /// A platform that is served.

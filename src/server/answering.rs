@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 
 use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
 use crate::flights::{Claim, Found, Keeping};
-use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record};
+use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record, Traced};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
 use crate::repeats::{self, Identity};
@@ -87,6 +87,8 @@ pub(super) struct Task {
     pub(super) client: IpAddr,
     pub(super) call: Call,
     pub(super) deadline: Instant,
+    /// The trace that it is part of.
+    pub(super) traced: Option<Traced>,
 }
 
 impl Task {
@@ -155,6 +157,7 @@ impl Task {
             now: &now,
             identity: Identity::of(&self.call, None),
             cache: &self.app.cache,
+            traced: self.traced.as_ref(),
             announce: &|_| {},
             overdue: &|_| {},
         };
@@ -198,7 +201,7 @@ impl Task {
         place: Place,
         answer: Mutex<Option<oneshot::Sender<Outcome>>>,
     ) {
-        let Self { app, plan, platform, client, call, deadline } = self;
+        let Self { app, plan, platform, client, call, deadline, traced } = self;
         let named = Context {
             platform: call.context.platform,
             function: call.context.function.clone(),
@@ -240,6 +243,7 @@ impl Task {
             now: &now,
             identity,
             cache: &app.cache,
+            traced: traced.as_ref(),
             announce: &announce,
             overdue: &overdue,
         };
@@ -247,7 +251,7 @@ impl Task {
         let record = running.await.unwrap_or_else(|_| {
             // The panic's own words were logged where it happened.
             let call = Call { args: Arguments::Unreadable, context: named.clone() };
-            Record::panicked(call, started.elapsed())
+            Record::panicked(call, started.elapsed(), traced.as_ref())
         });
         let is_final = record.is_final(route.as_deref());
         let outcome = finish(record, Edge { app: &app, plan: &plan, route: route.as_ref(), client });
@@ -296,6 +300,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     let Edge { app, plan, route: entry, client } = edge;
     let route = entry.map(AsRef::as_ref);
     app.metrics.note(&record, route);
+    app.spans.take(&record, plan, route, client);
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
     let conversation = shown_name(record.call.context.conversation.as_deref().unwrap_or_default());
@@ -305,15 +310,18 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     let case = record.case.map(|case| case + 1);
     let attempts = record.attempts();
     let cache = record.cache_use().map(CacheUse::slug);
+    let trace = record.traced.as_ref().map(|traced| format!("{:032x}", traced.link.own.trace));
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, outcome = %"answered",
+            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, trace,
+            outcome = %"answered",
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
             let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
-                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, %outcome,
+                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
+                %outcome,
                 "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string())
             );
         }
@@ -422,6 +430,7 @@ pub(super) mod tests {
             client: [192, 0, 2, 9].into(),
             call: Call { args: Arguments::Json(serde_json::json!({})), context: context.clone() },
             deadline: Instant::now() + Duration::from_secs(60),
+            traced: None,
         };
         let outcome = task(&Panicking).answer(Tell::Nobody).await;
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));

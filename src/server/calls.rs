@@ -21,9 +21,11 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::call::Call;
+use crate::flow::Traced;
 use crate::plan::{FunctionsFor, Plan, Served, budget};
 use crate::platform::auth::Login;
 use crate::platform::{Decoded, Inbound};
+use crate::traceparent::{Link, TraceParent};
 
 use super::App;
 use super::answering::{Task, Tell, shown_name, stream};
@@ -111,10 +113,15 @@ async fn turn(
         received_at,
     };
     let platform = served.platform;
+    let caller = TraceParent::read(&inbound.headers);
+    let share = plan.traces.as_ref().map(|traces| traces.sample);
     let functions = FunctionsFor::new(&plan, platform.name());
     let task = |mut call: Call, budget: Duration| {
         call.context.headers = shown_headers(served, &inbound.headers);
-        Task { app: app.clone(), plan: Arc::clone(&plan), platform, client, call, deadline: arrived + budget }
+        let link = Link::of(caller.clone(), share);
+        let traced = link.map(|link| Traced::decoded(link, arrived));
+        let (app, plan) = (app.clone(), Arc::clone(&plan));
+        Task { app, plan, platform, client, call, deadline: arrived + budget, traced }
     };
     match platform.decode(&inbound, &served.settings, &functions) {
         Ok(Decoded::Calls(calls, encoder)) => {

@@ -23,7 +23,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::flow::Cache;
 use crate::history::History;
@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::repeats::{self, Repeats};
+use crate::spans::Spans;
 use crate::upstream::delivery::GOES_ON;
 use crate::upstream::http::HttpTransport;
 
@@ -41,6 +42,9 @@ use room::Room;
 /// The most connections to the admin door, which has room of its own: whoever runs the proxy must be able to look
 /// while the platforms' door is full.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
+
+/// How long the end waits for the last spans to be sent.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// The doors, open.
 #[derive(Debug)]
@@ -77,6 +81,7 @@ pub struct App {
     repeats: Arc<Repeats>,
     process: Process,
     metrics: Arc<Metrics>,
+    spans: Arc<Spans>,
     history: Arc<History>,
     turned_away: Arc<TurnedAway>,
     /// The calls in flight.
@@ -96,6 +101,7 @@ impl App {
         cache: Arc<Cache>,
         process: Process,
         in_flight: mpsc::Sender<Infallible>,
+        spans: Spans,
     ) -> Self {
         Self {
             opened: live.plan(),
@@ -106,6 +112,7 @@ impl App {
             repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
             process,
             metrics: Arc::default(),
+            spans: Arc::new(spans),
             history: Arc::default(),
             turned_away: Arc::default(),
             calls: Arc::default(),
@@ -145,7 +152,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let (in_flight, mut ended) = mpsc::channel(1);
-    let app = App::new(Arc::clone(&live), transport, cache, process, in_flight);
+    let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
+    let exporting = tokio::spawn(exporter.run());
+    let app = App::new(Arc::clone(&live), transport, cache, process, in_flight, spans);
     let graceful = GracefulShutdown::new();
     // Both are asked anew for each connection, so that a reload holds for the next one.
     let tls = || live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
@@ -190,6 +199,10 @@ pub async fn serve(
     if answered.is_err() || ended.is_err() {
         tracing::warn!("closed with calls still in flight");
     }
+    // It ends when all have been sent, after the last call has dropped its end of the way.
+    if timeout(LAST_SPANS, exporting).await.is_err() {
+        tracing::warn!("closed with spans that were not sent");
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +229,7 @@ impl App {
         let process = Process { descriptors: u64::MAX, lost_lines: Arc::default() };
         let transport = Arc::new(HttpTransport::new().unwrap());
         let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
-        Self::new(Arc::new(Live::new(plan)), transport, cache, process, mpsc::channel(1).0)
+        let (spans, _) = Spans::over(Arc::clone(&transport) as _);
+        Self::new(Arc::new(Live::new(plan)), transport, cache, process, mpsc::channel(1).0, spans)
     }
 }

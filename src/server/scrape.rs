@@ -52,7 +52,7 @@ fn exposition(app: &App) -> String {
     text.into_text()
 }
 
-/// The platforms' door and the log.
+/// The platforms' door, the log and the spans.
 fn door(app: &App, plan: &Plan, text: &mut Exposition) {
     for (name, help, value) in [
         ("jackfield_calls_in_flight", "Calls and events in flight.", app.calls.taken()),
@@ -71,6 +71,10 @@ fn door(app: &App, plan: &Plan, text: &mut Exposition) {
     let help = "Lines of the log that could not be written.";
     text.family("jackfield_lost_log_lines_total", Kind::Counter, help)
         .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));
+    let help = "Spans that the collector of `[traces]` has taken.";
+    text.family("jackfield_spans_exported_total", Kind::Counter, help).sample(&[], app.spans.exported());
+    let help = "Spans that it never got, or did not take.";
+    text.family("jackfield_spans_dropped_total", Kind::Counter, help).sample(&[], app.spans.dropped());
 }
 
 /// How the upstreams of the running table fare.

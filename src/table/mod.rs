@@ -19,7 +19,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, li
 
 use document::Located;
 use raw::{
-    RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTest, RawTestFile,
+    RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTest, RawTestFile, RawTraces,
     RawUpstream,
 };
 use reader::{FromNode, Key, Named, Said};
@@ -38,6 +38,7 @@ const TEMPLATES: &str = "templates";
 pub(crate) struct Table {
     pub(crate) server: RawServer,
     pub(crate) log: RawLog,
+    pub(crate) traces: Key<RawTraces>,
     pub(crate) platforms: Entry<RawPlatform>,
     pub(crate) upstreams: Entry<Said<RawUpstream>>,
     pub(crate) defaults: RawDefaults,
@@ -115,6 +116,7 @@ pub(crate) fn read(
     let mut table = Table {
         server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
         log: file.log.get().map(|log| log.value.clone()).unwrap_or_default(),
+        traces: file.traces.clone(),
         platforms: Vec::new(),
         upstreams: Vec::new(),
         defaults: file.defaults.get().map(|defaults| defaults.value.entry.clone()).unwrap_or_default(),
@@ -371,6 +373,7 @@ fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
     );
     refuse(file.server.span(), "`[server]`", "move it to the main file");
     refuse(file.log.span(), "`[log]`", "move it to the main file");
+    refuse(file.traces.span(), "`[traces]`", "move it to the main file");
     if let Some(defaults) = file.defaults.get() {
         refuse(defaults.value.entry.headers.span(), "`defaults.headers`", "move it to the main file");
     }

@@ -22,6 +22,8 @@ toml_table! {
         server: RawServer,
         /// What is logged, and how.
         log: RawLog,
+        /// Where the spans of calls go.
+        traces: RawTraces,
         /// Who may call, by platform name.
         platforms: Named<RawPlatform> as Form::Platforms,
         /// Whom routes call, by name.
@@ -85,6 +87,20 @@ toml_table! {
         format: String as Form::LogFormat,
         /// Whether arguments, requests and replies are logged too; `false` unless given.
         bodies: bool,
+    }
+}
+
+toml_table! {
+    /// `[traces]`
+    RawTraces {
+        /// Where a collector of OpenTelemetry takes spans by OTLP over HTTP.
+        endpoint: String,
+        /// Headers that it wants, such as a login.
+        headers: Named<String>,
+        /// The share of traces that are recorded, of those that begin here; all unless given.
+        sample: Kind as Form::Fraction,
+        /// What the proxy is called in them; `"jackfield"` unless given.
+        service: String,
     }
 }
 

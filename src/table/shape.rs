@@ -69,6 +69,8 @@ pub(crate) enum Form {
     Rate,
     /// A share, above 0 and at most 1.
     Share,
+    /// A share that may be nothing: from 0 to 1.
+    Fraction,
     /// How changed files are noticed.
     Watch,
     /// How the lines of the log are written.

@@ -168,6 +168,7 @@ async fn answer(
         now: &test.now,
         identity: Identity::of(&call, route),
         cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
+        traced: None,
         announce: &announce,
         overdue: &|_| {},
     };

@@ -44,4 +44,5 @@ mod steps;
 mod support;
 mod test_command;
 mod tls;
+mod traces;
 mod xml;

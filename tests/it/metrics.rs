@@ -92,7 +92,7 @@ impl Scrape {
     }
 
     #[track_caller]
-    fn get(&self, key: &str) -> f64 {
+    pub(crate) fn get(&self, key: &str) -> f64 {
         let key = format!("jackfield_{key}");
         *self.samples.get(&key).unwrap_or_else(|| panic!("no `{key}` among {:#?}", self.samples))
     }

@@ -115,6 +115,7 @@ impl Inside {
             now: "2026-01-01T00:00:00Z",
             identity: Identity::of(&call, route),
             cache: &Arc::new(Cache::new(0)),
+            traced: None,
             announce: &|_| {},
             overdue: &|_| {},
         };

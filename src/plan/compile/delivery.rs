@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::route::{CachePolicy, Step};
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawBreaker, RawLimit, RawRetry, RawRoute, RawUpstream};
-use crate::table::reader::{Key, missing_key, wrong_type};
+use crate::table::reader::{Key, missing_key};
 use crate::upstream::delivery::breaker::BreakerPolicy;
 use crate::upstream::delivery::limit::{LimitPolicy, Limiter, Rate};
 use crate::upstream::delivery::retry::Retry;
@@ -227,15 +227,7 @@ fn breaker(raw: &RawBreaker, diagnostics: &mut Diagnostics) -> BreakerPolicy {
 
 /// A share of a whole, above 0 and at most 1.
 fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
-    let number = match rate.value {
-        Kind::Float(number) => number,
-        Kind::Integer(1) => 1.0,
-        Kind::Integer(_) => 0.0,
-        ref other => {
-            let node = Node { value: other.clone(), span: rate.span };
-            return wrong_type(&node, "a number", diagnostics);
-        }
-    };
+    let number = values::number(rate, diagnostics)?;
     if number > 0.0 && number <= 1.0 {
         return Some(number);
     }

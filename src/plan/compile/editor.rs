@@ -123,6 +123,7 @@ impl Definitions {
                 "examples": ["10/s", "100/m", "1000/h"],
             }),
             Form::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+            Form::Fraction => json!({"type": "number", "minimum": 0, "maximum": 1}),
             Form::Watch => word(WATCH.map(|(word, _)| word)),
             Form::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
             Form::Redirects => word(REDIRECTS.map(|(word, _)| word)),

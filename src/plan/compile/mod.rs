@@ -17,6 +17,7 @@ mod secrets;
 mod server;
 mod steps;
 pub(crate) mod testing;
+mod traces;
 mod upstreams;
 mod values;
 
@@ -40,6 +41,8 @@ use super::{FailureTexts, Plan};
 
 pub use editor::schema;
 pub use secrets::{Doors, Environment};
+
+use traces::SERVICE;
 
 /// What every part of the table is compiled with.
 struct Context<'a> {
@@ -120,6 +123,7 @@ pub(crate) fn compile(
     }
     let server = context.server(diagnostics);
     let log = context.log(diagnostics);
+    let traces = context.traces(diagnostics);
     let platforms = context.platforms(diagnostics);
     context.headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
     let nothing = Inputs::none();
@@ -142,6 +146,7 @@ pub(crate) fn compile(
     Some(Plan {
         server: server?,
         log,
+        traces: traces.map(Arc::new),
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
         events,
         platforms,
@@ -289,7 +294,7 @@ impl<'a> Context<'a> {
             diagnostics.push(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
                     .label("would stay as it stands")
-                    .help(if place == "[server]" {
+                    .help(if ["[server]", SERVICE].contains(&place) {
                         "write the value itself; secrets are for `auth`, and for the `base_url` and `headers` of an upstream"
                     } else {
                         "put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"

@@ -7,7 +7,8 @@ use http::HeaderName;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::plan::pattern::BadPattern;
-use crate::table::document::Located;
+use crate::table::document::{Kind, Located};
+use crate::table::reader::wrong_type;
 use crate::upstream::OWN_HEADERS;
 
 /// A duration such as `"3s"` or `"250ms"`, at most ten minutes.
@@ -112,6 +113,16 @@ pub(super) fn count(
         );
     }
     found
+}
+
+/// A number, whole or not.
+pub(super) fn number(number: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
+    match number.value {
+        Kind::Float(number) => Some(number),
+        #[expect(clippy::cast_precision_loss, reason = "no key is that exact")]
+        Kind::Integer(number) => Some(number as f64),
+        _ => wrong_type(number, "a number", diagnostics),
+    }
 }
 
 /// Whether an address names its host: `http:///v1` would be read as the host `v1`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use super::{Delivery, DeliveryError, Ended, Trace, Way};
+use super::{Delivery, DeliveryError, Ended, Sendings, Trace, Way};
 use crate::upstream::{Request, Response, Times, TransportError};
 
 /// How long a request that may have changed something is waited for after the time of its call is over.
@@ -78,10 +78,16 @@ impl Delivery {
         let mut sent = Arc::clone(request);
         let mut may_renew = true;
         let (ended, verdict) = loop {
-            if let Some(auth) = &self.auth {
-                let mut signed = Request::clone(request);
-                auth.apply(&mut signed, way.transport, way.deadline).await?;
-                sent = Arc::new(signed);
+            let own = way.sendings.map(Sendings::next);
+            if own.is_some() || self.auth.is_some() {
+                let mut finished = Request::clone(request);
+                if let Some(own) = &own {
+                    own.put_on(&mut finished.headers);
+                }
+                if let Some(auth) = &self.auth {
+                    auth.apply(&mut finished, way.transport, way.deadline).await?;
+                }
+                sent = Arc::new(finished);
                 trace.request = Some(Arc::clone(&sent));
             }
             let (began, ends) = (Instant::now(), self.target.ends(way.deadline));
@@ -97,7 +103,11 @@ impl Delivery {
                 way.overdue.inspect(|overdue| overdue(error));
             };
             let way = Way { overdue: way.overdue.is_some().then_some(&overdue), ..way };
+            let noted = way.sendings.zip(own).and_then(|(sendings, own)| sendings.begin(&own));
             let ended = self.send(&sent, way, is_last, ends).await;
+            if let Some(noted) = noted {
+                noted.end(&ended);
+            }
             let took = began.elapsed();
             trace.time = Some(trace.time.unwrap_or_default() + took);
             // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not

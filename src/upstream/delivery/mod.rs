@@ -9,6 +9,7 @@ pub mod breaker;
 mod latency;
 pub mod limit;
 pub mod retry;
+mod sending;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use attempt::GOES_ON;
+pub use sending::{Sending, Sendings};
 
 use attempt::Turn;
 use breaker::{Breaker, BreakerPolicy, BreakerState, Refused};
@@ -116,6 +118,8 @@ pub struct Way<'a> {
     /// Whom to tell that the time of the call is over while a request that may have changed something goes on. Where
     /// there is nobody, no request goes on.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
+    /// Where its sendings are noted, if the call is part of a trace.
+    pub sendings: Option<&'a Sendings<'a>>,
 }
 
 impl std::fmt::Debug for Way<'_> {

@@ -49,6 +49,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         now: "2026-06-15T10:20:30Z",
         identity: Identity::of(&call, route),
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
+        traced: None,
         announce: &|_| {},
         overdue: &|_| {},
     };

@@ -1,0 +1,144 @@
+//! When each verb of a call ended, for the spans of the call. Where none are made, nothing is noted.
+
+use std::time::Instant;
+
+use crate::traceparent::Link;
+
+use super::CallError;
+
+/// What is done for a call, in the order of the sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// The request is read.
+    Decode,
+    /// The route is looked up.
+    Find,
+    /// The arguments are checked.
+    Check,
+    /// A turn of the route's limit is waited for.
+    Wait,
+    /// The steps are asked.
+    Ask,
+    /// A step's request is made.
+    Render,
+    /// The cache is looked into.
+    Recall,
+    /// The request is delivered.
+    Send,
+    /// The reply is read, and the values are taken out.
+    Extract,
+    /// The reply is made.
+    Answer,
+}
+
+/// When each verb of a call or a step ended. One begins when the one before it has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    began: Option<Instant>,
+    marks: Vec<Mark>,
+}
+
+/// The end of a verb.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    /// The verb.
+    pub verb: Verb,
+    /// When it ended.
+    pub ended: Instant,
+    /// Whether it failed.
+    pub failed: bool,
+}
+
+/// A call that is part of a trace.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// How it is linked into it.
+    pub link: Link,
+    /// When its verbs ended, if spans are made.
+    pub marks: Marks,
+}
+
+impl Verb {
+    /// The name of its span.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Find => "find",
+            Self::Check => "check",
+            Self::Wait => "wait",
+            Self::Ask => "ask",
+            Self::Render => "render",
+            Self::Recall => "recall",
+            Self::Send => "send",
+            Self::Extract => "extract",
+            Self::Answer => "answer",
+        }
+    }
+
+    /// The verb that failed.
+    pub(super) fn of(error: &CallError) -> Self {
+        match error {
+            CallError::UnknownFunction | CallError::Busy | CallError::StillUnderWay => Self::Find,
+            CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Check,
+            CallError::Limit(_) => Self::Wait,
+            CallError::Request(_) => Self::Render,
+            CallError::Delivery(_) | CallError::Overdue(_) => Self::Send,
+            CallError::Reply(_) => Self::Extract,
+            CallError::Pick(_) | CallError::Panicked => Self::Answer,
+        }
+    }
+
+    /// The verb of a call that a verb of a step is part of; itself where it is no step's.
+    pub(super) fn of_call(self) -> Self {
+        match self {
+            Self::Render | Self::Recall | Self::Send | Self::Extract => Self::Ask,
+            verb => verb,
+        }
+    }
+}
+
+impl Marks {
+    /// Notes from now on, if spans are made.
+    pub(super) fn begin(traced: Option<&Traced>) -> Self {
+        let began = traced.filter(|traced| traced.link.is_recorded).map(|_| Instant::now());
+        Self { began, marks: Vec::new() }
+    }
+
+    /// When the first verb began, and the last one ended; `None` where no spans are made.
+    pub fn time(&self) -> Option<(Instant, Instant)> {
+        let began = self.began?;
+        Some((began, self.marks.last().map_or(began, |mark| mark.ended)))
+    }
+
+    /// The verbs in their order, each with when it began.
+    pub fn each(&self) -> impl Iterator<Item = (Instant, Mark)> {
+        let ends = self.marks.iter().map(|mark| mark.ended);
+        self.began.into_iter().chain(ends).zip(self.marks.iter().copied())
+    }
+
+    pub(super) fn note(&mut self, verb: Verb) {
+        if self.began.is_some() {
+            self.marks.push(Mark { verb, ended: Instant::now(), failed: false });
+        }
+    }
+
+    /// Notes that `verb` failed, which may just have ended.
+    pub(super) fn note_failed(&mut self, verb: Verb) {
+        if self.marks.last().is_none_or(|last| last.verb != verb) {
+            self.note(verb);
+        }
+        if let Some(last) = self.marks.last_mut() {
+            last.failed = true;
+        }
+    }
+}
+
+impl Traced {
+    /// A call whose request came at `arrived` and has just been read.
+    pub fn decoded(link: Link, arrived: Instant) -> Self {
+        let began = link.is_recorded.then_some(arrived);
+        let mut marks = Marks { began, marks: Vec::new() };
+        marks.note(Verb::Decode);
+        Self { link, marks }
+    }
+}

@@ -1,0 +1,138 @@
+//! `[traces]`.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header};
+use url::Url;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::plan::Traces;
+use crate::table::document::{Kind, Located};
+use crate::table::raw::RawTraces;
+use crate::table::reader::{Key, missing_key};
+use crate::upstream::delivery::retry::Retry;
+use crate::upstream::delivery::{Delivery, Health};
+use crate::upstream::tls::Tls;
+use crate::upstream::{Network, Redirects, Target};
+
+use super::{Context, values};
+
+/// What faults call `traces.service`.
+pub(super) const SERVICE: &str = "`service`";
+
+const DEFAULT_SERVICE: &str = "jackfield";
+
+/// The most that is read of what the collector answers.
+const MAX_ANSWER: usize = 64 * 1024;
+
+impl Context<'_> {
+    /// `[traces]`; `None` when it is not there, and after faults.
+    pub(super) fn traces(&self, diagnostics: &mut Diagnostics) -> Option<Traces> {
+        let raw = self.table.traces.get()?;
+        let endpoint = match &raw.value.endpoint {
+            Key::Is(text) => self.endpoint(text, diagnostics),
+            Key::Faulty => None,
+            Key::Absent => {
+                diagnostics.push(missing_key(
+                    raw.span,
+                    "`[traces]` has no `endpoint`",
+                    "write `endpoint = \"http://127.0.0.1:4318/v1/traces\"`, or take `[traces]` out",
+                ));
+                None
+            }
+        };
+        let headers = self.traces_headers(&raw.value, diagnostics);
+        let sample = raw.value.sample.get().map_or(Some(1.0), |share| fraction(share, diagnostics));
+        let service = raw.value.service.get();
+        if let Some(text) = service {
+            self.no_secret_in(&text.value, text.span, SERVICE, diagnostics);
+            values::no_template(&text.value, text.span, SERVICE, diagnostics);
+        }
+        let target = Target {
+            name: "[traces]".to_owned(),
+            timeout: None,
+            max_body: MAX_ANSWER,
+            redirects: Redirects::None,
+            tls: Tls::default(),
+            network: Network::Any,
+        };
+        let delivery = Delivery {
+            target: Arc::new(target),
+            auth: None,
+            credential: [0; 32],
+            retry: Retry::default(),
+            hedge: None,
+            health: Arc::new(Health::new(None, None)),
+        };
+        let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());
+        Some(Traces { endpoint: endpoint?, headers, delivery, sample: sample?, service })
+    }
+
+    fn endpoint(&self, text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Url> {
+        if !values::no_template(&text.value, text.span, "`endpoint`", diagnostics) {
+            return None;
+        }
+        let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)?;
+        if resolved.placeholder {
+            return None;
+        }
+        let is_good = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && values::has_host(&resolved.text)
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.fragment().is_none()
+        };
+        let url = Url::parse(&resolved.text).ok().filter(is_good);
+        if url.is_none() {
+            diagnostics.push(
+                // Our own words only: the address may hold a secret.
+                Diagnostic::new(Code::InvalidUrl, text.span, "this is not the address of a collector").help(
+                    "write scheme, host and path: \"http://127.0.0.1:4318/v1/traces\"; a login goes into `headers`",
+                ),
+            );
+        }
+        url
+    }
+
+    fn traces_headers(&self, raw: &RawTraces, diagnostics: &mut Diagnostics) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (key, text) in raw.headers.get().map(|headers| headers.value.0.as_slice()).unwrap_or_default() {
+            let name = values::header_name(key, diagnostics);
+            let Some(text) = text.get() else { continue };
+            if !values::no_template(&text.value, text.span, "a header of `[traces]`", diagnostics) {
+                continue;
+            }
+            let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics);
+            let (Some(name), Some(resolved)) = (name, resolved) else { continue };
+            let Ok(mut value) = HeaderValue::from_bytes(resolved.text.as_bytes()) else {
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::InvalidHeader,
+                        text.span,
+                        "this header value holds a control character",
+                    )
+                    .help("a header value is one line of text"),
+                );
+                continue;
+            };
+            value.set_sensitive(resolved.secret);
+            headers.insert(name, value);
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
+    }
+}
+
+/// A share of all, from none to all of them.
+fn fraction(share: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
+    let number = values::number(share, diagnostics)?;
+    if (0.0..=1.0).contains(&number) {
+        return Some(number);
+    }
+    diagnostics.push(
+        Diagnostic::new(Code::UnknownValue, share.span, "`sample` lies between 0 and 1")
+            .help("write 0.1 for one trace in ten, 1 for all, 0 for those only that callers have sampled"),
+    );
+    None
+}

@@ -1,0 +1,207 @@
+//! The way of spans to their collector, on a task of its own: no call waits for it, and none fails with it.
+//!
+//! What does not fit into the queue, or is not taken by the collector after a second attempt, is dropped and counted.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::flow::Record;
+use crate::plan::{Plan, Route, Traces};
+use crate::upstream::delivery::{self, Way};
+use crate::upstream::{Request, Response, Transport};
+
+use super::otlp::{self, OfCall};
+use super::spans;
+
+/// The most calls whose spans wait to be sent.
+const MAX_WAITING: usize = 2048;
+
+/// The most spans that are sent at a time, or a few more.
+const BATCH: usize = 512;
+
+/// How long the first of them waits for others.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the collector may take, the second attempt included.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often it is said at most that spans are lost.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// Takes the spans of calls that have ended.
+#[derive(Debug)]
+pub struct Spans {
+    queue: mpsc::Sender<Waiting>,
+    counts: Arc<Counts>,
+}
+
+/// Sends them.
+pub struct Exporter {
+    queue: mpsc::Receiver<Waiting>,
+    counts: Arc<Counts>,
+    transport: Arc<dyn Transport>,
+    /// One that goes elsewhere than those before it.
+    next: Option<Waiting>,
+    /// When it was said for the last time that spans are lost, and how many were since.
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    exported: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// The spans of a call, on their way.
+#[derive(Debug)]
+struct Waiting {
+    traces: Arc<Traces>,
+    call: OfCall,
+}
+
+impl Spans {
+    /// The two ends of the way.
+    pub fn over(transport: Arc<dyn Transport>) -> (Self, Exporter) {
+        let (sender, queue) = mpsc::channel(MAX_WAITING);
+        let counts = Arc::<Counts>::default();
+        let exporter =
+            Exporter { queue, counts: Arc::clone(&counts), transport, next: None, said: None, unsaid: 0 };
+        (Self { queue: sender, counts }, exporter)
+    }
+
+    /// Takes the spans of a call, if it is recorded and there is room.
+    pub fn take(&self, record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr) {
+        let (Some(traces), Some(traced)) = (&plan.traces, &record.traced) else { return };
+        let spans = spans(record, route, client);
+        if spans.is_empty() {
+            return;
+        }
+        let count = spans.len();
+        let call = OfCall { own: traced.link.own.clone(), spans, masks: plan.masks.clone() };
+        if self.queue.try_send(Waiting { traces: Arc::clone(traces), call }).is_err() {
+            add(&self.counts.dropped, count);
+        }
+    }
+
+    /// How many spans the collector has taken.
+    pub fn exported(&self) -> u64 {
+        self.counts.exported.load(Ordering::Relaxed)
+    }
+
+    /// How many it never got.
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    /// Sends what comes, until nobody can take spans any more and all are sent.
+    pub async fn run(mut self) {
+        while let Some(first) = self.first().await {
+            let batch = self.gather(first).await;
+            let count = batch.iter().map(|waiting| waiting.call.spans.len()).sum();
+            let (lost, why) = match self.send(&batch).await {
+                Ok(response) => (rejected(&response).min(count), "it rejects them".to_owned()),
+                Err(why) => (count, why),
+            };
+            add(&self.counts.exported, count - lost);
+            add(&self.counts.dropped, lost);
+            self.say(lost, &why);
+        }
+    }
+
+    async fn first(&mut self) -> Option<Waiting> {
+        match self.next.take() {
+            Some(next) => Some(next),
+            None => self.queue.recv().await,
+        }
+    }
+
+    /// Those that come soon after the first, and go where it goes.
+    async fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let until = Instant::now() + LINGER;
+        let (mut count, mut batch) = (first.call.spans.len(), vec![first]);
+        while count < BATCH {
+            match timeout_at(until, self.queue.recv()).await {
+                Ok(Some(waiting)) if Arc::ptr_eq(&waiting.traces, &batch[0].traces) => {
+                    count += waiting.call.spans.len();
+                    batch.push(waiting);
+                }
+                Ok(Some(elsewhere)) => {
+                    self.next = Some(elsewhere);
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        batch
+    }
+
+    async fn send(&self, batch: &[Waiting]) -> Result<Response, String> {
+        let Some(Waiting { traces, .. }) = batch.first() else { return Err("there is nothing".to_owned()) };
+        let body = otlp::body(batch.iter().map(|waiting| &waiting.call), traces);
+        let request = Request {
+            target: Arc::clone(&traces.delivery.target),
+            step: None,
+            method: Method::POST,
+            url: traces.endpoint.clone(),
+            headers: traces.headers.clone(),
+            body: Some(body.to_string().into()),
+        };
+        let way = Way {
+            transport: &*self.transport,
+            deadline: (Instant::now() + TIMEOUT).into_std(),
+            safe: false,
+            // A span that comes twice is the same one.
+            repeatable: true,
+            overdue: None,
+            sendings: None,
+        };
+        match traces.delivery.deliver(request, way, &mut delivery::Trace::default()).await {
+            Ok(response) if response.status.is_success() => Ok(response),
+            Ok(response) => Err(format!("status {}", response.status.as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Says that spans are lost, but not each time.
+    fn say(&mut self, lost: usize, why: &str) {
+        self.unsaid += u64::try_from(lost).unwrap_or(u64::MAX);
+        if lost > 0 && self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            let spans = std::mem::take(&mut self.unsaid);
+            self.said = Some(Instant::now());
+            tracing::warn!(
+                spans,
+                "{spans} spans are lost, the collector of `[traces]` does not take them: {why}"
+            );
+        }
+    }
+}
+
+/// How many of the spans a collector did not want, though it took the others.
+fn rejected(response: &Response) -> usize {
+    let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    // JSON's numbers are too small for 64 bits: it is a text, and a number for those who do not know that.
+    match &answer["partialSuccess"]["rejectedSpans"] {
+        Value::String(count) => count.parse().unwrap_or_default(),
+        count => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,279 @@
+//! Which trace a call is part of, as programs tell it to each other: the headers of W3C Trace Context.
+//!
+//! What comes in is hostile input: what is not valid is as if it were not there, and no call is refused for it.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The flags that are known: sampled, and that the trace's id is random.
+const KNOWN_FLAGS: u8 = 0b11;
+const SAMPLED: u8 = 0b01;
+
+/// The most that is handed on of `tracestate`: its entries, and its bytes.
+const MAX_STATES: usize = 32;
+const MAX_STATE: usize = 512;
+
+/// A span of a trace, as it is told to those who are called from within it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The id of the trace, not 0.
+    pub trace: u128,
+    /// The id of the span, not 0.
+    pub span: u64,
+    flags: u8,
+    /// What tracing systems tell each other beside it.
+    pub state: Option<HeaderValue>,
+}
+
+impl TraceParent {
+    /// The span from within which a request was sent; `None` when it does not say, or not as it should.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut given = headers.get_all(TRACEPARENT).iter();
+        let (Some(only), None) = (given.next(), given.next()) else { return None };
+        let parent = Self::parse(only.to_str().ok()?)?;
+        Some(Self { state: state(headers), ..parent })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let mut part = |length| parts.next().filter(|part| is_hex(part, length));
+        let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        // A version to come may say more behind these four.
+        if version == "ff" || version == "00" && parts.next().is_some() {
+            return None;
+        }
+        let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
+        let span = u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
+        let flags = u8::from_str_radix(flags, 16).ok()? & KNOWN_FLAGS;
+        Some(Self { trace, span, flags, state: None })
+    }
+
+    /// Tells a request from within which span it is sent. What its table says goes before.
+    pub fn put_on(&self, headers: &mut HeaderMap) {
+        if headers.contains_key(TRACEPARENT) {
+            return;
+        }
+        let Self { trace, span, flags, state } = self;
+        // Hexadecimal digits fit into any header.
+        if let Ok(value) = HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}")) {
+            headers.insert(TRACEPARENT, value);
+        }
+        if let Some(state) = state {
+            headers.entry(TRACESTATE).or_insert_with(|| state.clone());
+        }
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// `tracestate`, its lines put together; `None` when a part of it is not valid, or there is too much.
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<&str> =
+        headers.get_all(TRACESTATE).iter().map(|line| line.to_str().ok()).collect::<Option<_>>()?;
+    let entries = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
+    let whole = entries.join(",");
+    let is_good = !entries.is_empty() && entries.len() <= MAX_STATES && whole.len() <= MAX_STATE;
+    HeaderValue::try_from(whole).ok().filter(|_| is_good && entries.into_iter().all(is_state))
+}
+
+fn is_state(entry: &str) -> bool {
+    let Some((key, value)) = entry.split_once('=') else { return false };
+    let is_key = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-*/@".contains(c));
+    is_key && !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
+}
+
+/// How a call is linked into a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The span of the call itself; where no spans are made, that from within which the call was made.
+    pub own: TraceParent,
+    /// The span from within which the call was made.
+    pub parent: Option<u64>,
+    /// Whether spans of it are made.
+    pub is_recorded: bool,
+}
+
+impl Link {
+    /// The link of a call that was made from within the span `caller`, if that is known. `share` of the traces that begin
+    /// here are recorded; `None`: nothing is recorded here, and what came is passed on as it came.
+    pub fn of(caller: Option<TraceParent>, share: Option<f64>) -> Option<Self> {
+        let Some(share) = share else { return caller.map(Self::passed_on) };
+        Some(match caller {
+            Some(caller) if caller.is_sampled() => {
+                let parent = Some(caller.span);
+                Self { own: TraceParent { span: new_span(), ..caller }, parent, is_recorded: true }
+            }
+            Some(caller) => Self::passed_on(caller),
+            None => {
+                let trace = fastrand::u128(1..);
+                let is_recorded = is_among(trace, share);
+                let flags = if is_recorded { SAMPLED } else { 0 };
+                let own = TraceParent { trace, span: new_span(), flags, state: None };
+                Self { own, parent: None, is_recorded }
+            }
+        })
+    }
+
+    fn passed_on(caller: TraceParent) -> Self {
+        Self { own: caller, parent: None, is_recorded: false }
+    }
+
+    /// The span of a request that is sent for the call: one of its own, if spans are made.
+    pub fn request(&self) -> TraceParent {
+        let span = if self.is_recorded { new_span() } else { self.own.span };
+        TraceParent { span, ..self.own.clone() }
+    }
+}
+
+/// The id of a span that is new.
+pub fn new_span() -> u64 {
+    fastrand::u64(1..)
+}
+
+/// Whether a trace is among this share of all: decided by its id as the SDKs of OpenTelemetry do, so that others who
+/// record the same share record the same traces.
+fn is_among(trace: u128, share: f64) -> bool {
+    const BITS: u32 = 63;
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    let lower = trace as u64 >> (u64::BITS - BITS);
+    #[expect(clippy::cast_precision_loss, reason = "a share is not that exact")]
+    let part = lower as f64 / (1_u64 << BITS) as f64;
+    part < share || share >= 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f067aa0ba902b7";
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        lines.iter().map(line).collect()
+    }
+
+    fn read(traceparent: &str) -> Option<TraceParent> {
+        TraceParent::read(&headers(&[("traceparent", traceparent)]))
+    }
+
+    fn told(parent: &TraceParent) -> String {
+        let mut headers = HeaderMap::new();
+        parent.put_on(&mut headers);
+        headers["traceparent"].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_span_is_read_and_told_again() {
+        for (given, again) in [
+            (format!("00-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-{SPAN}-01")),
+            (format!("00-{TRACE}-{SPAN}-00"), format!("00-{TRACE}-{SPAN}-00")),
+            // Flags that nobody knows yet mean nothing.
+            (format!("00-{TRACE}-{SPAN}-ff"), format!("00-{TRACE}-{SPAN}-03")),
+            (format!("cc-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-{SPAN}-01")),
+            (format!("cc-{TRACE}-{SPAN}-01-what-the.future-brings"), format!("00-{TRACE}-{SPAN}-01")),
+        ] {
+            assert_eq!(read(&given).map(|parent| told(&parent)), Some(again), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_valid_is_as_if_it_were_not_there() {
+        let zeros = "0".repeat(32);
+        for bad in [
+            String::new(),
+            "00".to_owned(),
+            format!("00-{TRACE}-{SPAN}"),
+            format!("00-{TRACE}-{SPAN}-01-"),
+            format!("00-{TRACE}-{SPAN}-01-more"),
+            format!("ff-{TRACE}-{SPAN}-01"),
+            format!("0-{TRACE}-{SPAN}-01"),
+            format!("0g-{TRACE}-{SPAN}-01"),
+            format!("00-{}-{SPAN}-01", TRACE.to_uppercase()),
+            format!("00-{zeros}-{SPAN}-01"),
+            format!("00-{TRACE}-{}-01", &zeros[..16]),
+            format!("00-{}-{SPAN}-01", &TRACE[1..]),
+            format!("00-{TRACE}0-{SPAN}-01"),
+            format!("00-+{}-{SPAN}-01", &TRACE[1..]),
+            format!("00-{TRACE}-{SPAN}-1"),
+            format!("00_{TRACE}_{SPAN}_01"),
+        ] {
+            assert_eq!(read(&bad), None, "{bad}");
+        }
+        let good = format!("00-{TRACE}-{SPAN}-01");
+        assert_eq!(TraceParent::read(&headers(&[("traceparent", &good), ("traceparent", &good)])), None);
+        assert_eq!(TraceParent::read(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn the_state_goes_with_it_if_it_is_valid() {
+        let good = format!("00-{TRACE}-{SPAN}-01");
+        let state = |lines: &[&str]| {
+            let mut given = vec![("traceparent", good.as_str())];
+            given.extend(lines.iter().map(|line| ("tracestate", *line)));
+            let parent = TraceParent::read(&headers(&given)).unwrap();
+            parent.state.map(|state| state.to_str().unwrap().to_owned())
+        };
+        assert_eq!(state(&[]), None);
+        assert_eq!(state(&["a=1, b@c=x y ,", "0d=2"]).as_deref(), Some("a=1,b@c=x y,0d=2"));
+        let long = format!("a={}", "x".repeat(MAX_STATE));
+        let many = (0..=MAX_STATES).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
+        for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", &long, &many] {
+            assert_eq!(state(&[bad]), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_table_says_goes_before() {
+        let parent = read(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
+        let parent = TraceParent { state: Some(HeaderValue::from_static("a=1")), ..parent };
+        let mut own = headers(&[("traceparent", "mine")]);
+        parent.put_on(&mut own);
+        assert_eq!(own, headers(&[("traceparent", "mine")]));
+        let mut other = headers(&[("tracestate", "b=2")]);
+        parent.put_on(&mut other);
+        assert_eq!((&other["tracestate"], other.len()), (&HeaderValue::from_static("b=2"), 2));
+    }
+
+    #[test]
+    fn who_calls_decides_whether_a_trace_is_recorded_and_else_its_share() {
+        let sampled = read(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
+        let not_sampled = read(&format!("00-{TRACE}-{SPAN}-00")).unwrap();
+
+        let link = Link::of(Some(sampled.clone()), Some(0.0)).unwrap();
+        assert!(link.is_recorded && link.own.trace == sampled.trace && link.own.span != sampled.span);
+        assert_eq!(link.parent, Some(sampled.span));
+        let (one, other) = (link.request(), link.request());
+        assert!(one.span != other.span && one.span != link.own.span && one.is_sampled());
+
+        // Whoever is not recorded is not between the two.
+        for (caller, share) in [(&not_sampled, Some(1.0)), (&not_sampled, None), (&sampled, None)] {
+            let link = Link::of(Some(caller.clone()), share).unwrap();
+            assert!(!link.is_recorded && link.request() == *caller, "{share:?}");
+        }
+
+        let (all, none) = (Link::of(None, Some(1.0)).unwrap(), Link::of(None, Some(0.0)).unwrap());
+        assert!(all.is_recorded && all.request().is_sampled() && all.parent.is_none());
+        assert!(!none.is_recorded && !none.request().is_sampled() && none.request() == none.request());
+        assert_eq!(Link::of(None, None), None);
+    }
+
+    #[test]
+    fn a_share_is_decided_by_the_lower_half_of_the_id() {
+        let quarter = u128::from(u64::MAX / 4);
+        assert!(is_among(quarter - 1_000_000, 0.25) && !is_among(quarter + 1_000_000, 0.25));
+        assert!(is_among(7 << 64, 0.000_001) && is_among(u128::MAX, 1.0) && !is_among(1, 0.0));
+    }
+}

@@ -1,0 +1,399 @@
+//! `[traces]`: a collector gets the spans of each call, upstreams are told which of them is theirs, and no call waits for
+//! a collector or fails with it.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::metrics::Scrape;
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Seen, Upstream};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+/// Takes spans.
+struct Collector {
+    upstream: Upstream,
+    received: mpsc::UnboundedReceiver<Seen>,
+}
+
+impl Collector {
+    async fn new() -> Self {
+        let (sender, received) = mpsc::unbounded_channel();
+        let upstream = Upstream::new(move |seen| {
+            sender.send(seen.clone()).unwrap();
+            Reply::json(&json!({"partialSuccess": {}}))
+        });
+        Self { upstream: upstream.await, received }
+    }
+
+    /// What comes next, and the spans in it.
+    async fn next(&mut self) -> (Seen, Vec<Value>) {
+        let seen = self.received.recv().await.unwrap();
+        let spans = seen.json()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
+        (seen, spans)
+    }
+
+    fn table(&self, rest: &str) -> String {
+        format!("[traces]\nendpoint = \"http://{}/v1/traces\"\n{rest}", self.upstream.address)
+    }
+}
+
+/// The value of an attribute as text; empty where there is none.
+fn attribute(span: &Value, key: &str) -> String {
+    let attributes = span["attributes"].as_array().unwrap();
+    let value = attributes.iter().find(|attribute| attribute["key"] == key);
+    value.map_or_else(String::new, |attribute| {
+        let value = attribute["value"].as_object().unwrap().values().next().unwrap();
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    })
+}
+
+fn nanos(span: &Value, key: &str) -> u64 {
+    span[key].as_str().unwrap().parse().unwrap()
+}
+
+/// A span in one line and those within it below, in the order in which they began.
+fn tree(spans: &[Value], parent: &str, depth: usize) -> String {
+    let mut text = String::new();
+    let mut children: Vec<&Value> =
+        spans.iter().filter(|span| span["parentSpanId"].as_str().unwrap_or_default() == parent).collect();
+    children.sort_by_key(|span| nanos(span, "startTimeUnixNano"));
+    for span in children {
+        let (began, ended) = (nanos(span, "startTimeUnixNano"), nanos(span, "endTimeUnixNano"));
+        assert!(began <= ended, "{span}");
+        let outer = spans.iter().find(|outer| outer["spanId"] == parent);
+        if let Some(outer) = outer {
+            assert!(nanos(outer, "startTimeUnixNano") <= began && ended <= nanos(outer, "endTimeUnixNano"));
+        }
+        let kind = ["", "", " server", " client"][usize::try_from(span["kind"].as_u64().unwrap()).unwrap()];
+        let failed = if span["status"]["code"] == 2 { " failed" } else { "" };
+        let told = ["http.response.status_code", "http.request.resend_count", "error.type"];
+        let told: Vec<_> =
+            told.iter().map(|key| attribute(span, key)).filter(|text| !text.is_empty()).collect();
+        let told = format!("{kind}{failed} {}", told.join(" "));
+        let line = format!("{}{}{told}", "  ".repeat(depth), span["name"].as_str().unwrap());
+        text += &format!("{}\n{}", line.trim_end(), tree(spans, span["spanId"].as_str().unwrap(), depth + 1));
+    }
+    text
+}
+
+async fn call(proxy: &Proxy, function: &str, args: &Value, headers: &[(&str, &str)]) -> Value {
+    proxy.send(Method::POST, &format!("/http/{function}"), headers, args.to_string()).await.json()
+}
+
+fn caller(flags: &str) -> String {
+    format!("00-{TRACE}-{CALLER}-{flags}")
+}
+
+#[tokio::test]
+async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
+    let count = AtomicUsize::new(0);
+    let upstream = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::status(503, &json!({})),
+        _ => Reply::json(&json!({"name": "Ada Private"})),
+    })
+    .await;
+    let mut collector = Collector::new().await;
+    let table = collector.table(
+        "headers = { authorization = \"Bearer ${COLLECTOR_TOKEN}\" }\nservice = \"door\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n\
+         [upstreams.api]\nbase_url = \"http://localhost:PORT/base\"\nauth.bearer = { token = \"${API_TOKEN}\" }\n\
+         retry = { attempts = 2, backoff = \"1ms\" }\n\
+         [routes.book]\nargs.city = { type = \"string\" }\nreply.text = \"{{two.name}}\"\n\
+         [[routes.book.steps]]\nname = \"one\"\nupstream = \"api\"\nrequest = { path = \"/{{args.city}}\", query = { at = \"{{args.city}}\" } }\n\
+         [[routes.book.steps]]\nname = \"two\"\nupstream = \"api\"\nrequest = { method = \"POST\", path = \"/book\", body = { at = \"{{args.city}}\" } }\n\
+         extract.name = \"$.name\"\n",
+    );
+    let table = table.replace("PORT", &upstream.address.port().to_string());
+    let secrets = [("COLLECTOR_TOKEN", "c0llector-s3cret"), ("API_TOKEN", "api-s3cret")];
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &secrets).await;
+    let headers = [
+        ("traceparent", caller("01")),
+        ("tracestate", "vendor=1".to_owned()),
+        ("x-conversation-id", "c-7".to_owned()),
+    ];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let answer = call(&proxy, "book", &json!({"city": "Oslo-Private"}), &headers).await;
+    assert_eq!(answer, json!({"text": "Ada Private"}));
+
+    let (seen, spans) = collector.next().await;
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/v1/traces"));
+    assert_eq!(seen.header("content-type"), ["application/json"]);
+    assert_eq!(seen.header("authorization"), ["Bearer c0llector-s3cret"]);
+    assert_eq!(
+        tree(&spans, CALLER, 0),
+        "execute_tool book server
+  decode
+  find
+  check
+  ask
+    step one
+      render
+      send
+        GET client failed 503 503
+        GET client 200 1
+      extract
+    step two
+      render
+      send
+        POST client 200
+      extract
+  answer
+"
+    );
+    assert_eq!(spans.len(), 17, "every span is below the call's own: {spans:#?}");
+    assert!(spans.iter().all(|span| span["traceId"] == TRACE && span["traceState"] == "vendor=1"));
+    let root = &spans[0];
+    for (key, value) in [
+        ("jackfield.platform", "http"),
+        ("jackfield.outcome", "answered"),
+        ("jackfield.case", "1"),
+        ("gen_ai.tool.name", "book"),
+        ("gen_ai.conversation.id", "c-7"),
+        ("client.address", "127.0.0.1"),
+    ] {
+        assert_eq!(attribute(root, key), value, "{key}");
+    }
+    let resource = &seen.json()["resourceSpans"][0]["resource"];
+    assert_eq!(attribute(resource, "service.name"), "door");
+    let sent: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
+    assert_eq!(attribute(sent[0], "http.request.method"), "GET");
+    assert_eq!(attribute(sent[0], "server.address"), "localhost");
+    assert_eq!(attribute(sent[0], "server.port"), upstream.address.port().to_string());
+    assert_eq!(attribute(sent[0], "peer.service"), "api");
+    // Each request says which span it was sent from.
+    let requests = upstream.take();
+    assert_eq!(requests.len(), 3);
+    for (span, request) in sent.iter().zip(&requests) {
+        let own = format!("00-{TRACE}-{}-01", span["spanId"].as_str().unwrap());
+        assert_eq!(request.header("traceparent"), [own]);
+        assert_eq!(request.header("tracestate"), ["vendor=1"]);
+    }
+    let body = String::from_utf8(seen.body).unwrap();
+    for hidden in ["s3cret", "Private", "/base", "/book?"] {
+        assert!(!body.contains(hidden), "{hidden}: {body}");
+    }
+    let line = proxy.logged("book: answered").await;
+    assert!(line.contains(&format!("trace=\"{TRACE}\"")), "{line}");
+}
+
+#[tokio::test]
+async fn failures_are_told_where_they_happened() {
+    let mut collector = Collector::new().await;
+    let upstream = Upstream::new(|_| Reply::status(404, &json!({}))).await;
+    let table = collector.table(
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n[upstreams.dead]\nbase_url = \"http://127.0.0.1:1\"\n\
+         retry.attempts = 1\n[routes.find]\nupstream = \"api\"\nrequest = { path = \"/\" }\n\
+         args.id = { type = \"integer\", required = true }\n\
+         [routes.reach]\nupstream = \"dead\"\nrequest = { path = \"/\" }\n\
+         [routes.say]\nreply.text = \"{{args.word}}\"\nargs.word = { type = \"string\" }\n",
+    );
+    let proxy = Proxy::over(&upstream, &table).await;
+    for (function, args, expected) in [
+        (
+            "find",
+            json!({"id": 7}),
+            "execute_tool find server failed bad_response\n  decode\n  find\n  check\n  ask failed\n    render\n    send\n      \
+             GET client failed 404 404\n    extract failed\n  answer\n",
+        ),
+        (
+            "find",
+            json!({}),
+            "execute_tool find server failed invalid_args\n  decode\n  find\n  check failed\n  answer\n",
+        ),
+        (
+            "reach",
+            json!({}),
+            "execute_tool reach server failed unreachable\n  decode\n  find\n  check\n  ask failed\n    render\n    send failed\n      \
+             GET client failed unreachable\n  answer\n",
+        ),
+        (
+            "say",
+            json!({}),
+            "execute_tool say server failed bad_response\n  decode\n  find\n  check\n  answer failed\n  answer\n",
+        ),
+        (
+            "nothing",
+            json!({}),
+            "execute_tool server failed unknown_function\n  decode\n  find failed\n  answer\n",
+        ),
+    ] {
+        proxy.send(Method::POST, &format!("/http/{function}"), &[], args.to_string()).await;
+        let (_, spans) = collector.next().await;
+        assert_eq!(tree(&spans, "", 0), expected, "{function}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
+    let mut collector = Collector::new().await;
+    let count = AtomicUsize::new(0);
+    let upstream = Upstream::with(move |_| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { pending().await } else { Reply::json(&json!({})) } }
+    })
+    .await;
+    let table = collector.table(
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\nhedge_after = \"1ms\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = { path = \"/\" }\nreply.text = \"Good.\"\ncache = \"5m\"\n",
+    );
+    let proxy = Proxy::over(&upstream, &table).await;
+    assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
+    let (_, spans) = collector.next().await;
+    let sent: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
+    let mut given_up: Vec<_> = sent.iter().map(|span| attribute(span, "jackfield.given_up")).collect();
+    given_up.sort();
+    assert_eq!(given_up, ["", "true"]);
+    let mut told: Vec<_> = upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
+    let mut own: Vec<_> = sent
+        .iter()
+        .map(|span| {
+            let id = |key: &str| span[key].as_str().unwrap().to_owned();
+            format!("00-{}-{}-01", id("traceId"), id("spanId"))
+        })
+        .collect();
+    told.sort();
+    own.sort();
+    assert_eq!(told, own);
+
+    assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
+    let (_, spans) = collector.next().await;
+    let expected = "execute_tool ask server\n  decode\n  find\n  check\n  ask\n    render\n    recall\n    extract\n  answer\n";
+    assert_eq!(tree(&spans, "", 0), expected);
+    assert_eq!(upstream.seen(), 0);
+}
+
+/// The headers about traces of the one request that came.
+fn passed_on(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
+    let seen = upstream.one();
+    (seen.header("traceparent"), seen.header("tracestate"))
+}
+
+#[tokio::test]
+async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
+    let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let proxy = Proxy::over(
+        &upstream,
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = { path = \"/\" }\n\
+         [routes.own]\nupstream = \"api\"\nrequest = { path = \"/\", headers = { traceparent = \"mine\" } }\n",
+    )
+    .await;
+    let nothing = || (vec![], vec![]);
+    call(&proxy, "ask", &json!({}), &[]).await;
+    assert_eq!(passed_on(&upstream), nothing());
+    for flags in ["00", "01"] {
+        let caller = caller(flags);
+        call(&proxy, "ask", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
+        assert_eq!(passed_on(&upstream), (vec![caller.clone()], vec!["a=1".to_owned()]));
+        call(&proxy, "own", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
+        assert_eq!(passed_on(&upstream), (vec!["mine".to_owned()], vec![]));
+    }
+    // What is not valid is nobody's trouble.
+    let answer =
+        call(&proxy, "ask", &json!({}), &[("traceparent", "00-0-0-01"), ("tracestate", "a=1")]).await;
+    assert_eq!((answer, passed_on(&upstream)), (json!({"data": {}}), nothing()));
+}
+
+#[tokio::test]
+async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
+    let mut collector = Collector::new().await;
+    let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let table = collector.table(
+        "sample = 0\n[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = { path = \"/\" }\n",
+    );
+    let mut proxy = Proxy::over(&upstream, &table).await;
+    call(&proxy, "ask", &json!({}), &[("traceparent", &caller("00"))]).await;
+    assert_eq!(passed_on(&upstream).0, [caller("00")]);
+    // A trace begins here, and upstreams are told that nobody records it.
+    call(&proxy, "ask", &json!({}), &[("traceparent", "what")]).await;
+    let (begun, _) = passed_on(&upstream);
+    assert!(
+        begun[0].starts_with("00-") && begun[0].ends_with("-00") && !begun[0].contains(TRACE),
+        "{begun:?}"
+    );
+    call(&proxy, "ask", &json!({}), &[("traceparent", &caller("01"))]).await;
+    let (recorded, _) = passed_on(&upstream);
+    assert!(recorded[0].contains(TRACE) && recorded[0].ends_with("-01") && recorded[0] != caller("01"));
+    // The end sends what waits, so there is no more to come.
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success(), "{}", proxy.log());
+    let (_, spans) = collector.next().await;
+    assert!(spans.iter().all(|span| span["traceId"] == TRACE), "{spans:#?}");
+    assert_eq!(collector.upstream.seen(), 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_harms_no_call() {
+    let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
+    let mut proxy = Proxy::over(
+        &upstream,
+        "[traces]\nendpoint = \"http://127.0.0.1:1/v1/traces\"\n\
+         [platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+         [routes.ask]\nupstream = \"api\"\nrequest = { path = \"/\" }\n",
+    )
+    .await;
+    assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
+    let line = proxy.logged("the collector of `[traces]` does not take them: cannot connect").await;
+    assert!(line.contains("WARN 10 spans are lost"), "{line}");
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (10.0, 0.0));
+    assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
+}
+
+#[tokio::test]
+async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_end() {
+    let silent = Upstream::with(|_| pending::<Reply>()).await;
+    let mut proxy = Proxy::over(
+        &silent,
+        "[traces]\nendpoint = \"http://UPSTREAM/v1/traces\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n",
+    )
+    .await;
+    for _ in 0..3 {
+        assert_eq!(call(&proxy, "say", &json!({}), &[]).await, json!({"text": "Hello."}));
+    }
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success(), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn what_a_collector_rejects_is_counted() {
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let picky = Upstream::new(move |_| {
+        sender.send(()).unwrap();
+        Reply::json(&json!({"partialSuccess": {"rejectedSpans": "2", "errorMessage": "no"}}))
+    })
+    .await;
+    let mut proxy = Proxy::over(
+        &picky,
+        "[traces]\nendpoint = \"http://UPSTREAM/v1/traces\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n",
+    )
+    .await;
+    call(&proxy, "say", &json!({}), &[]).await;
+    received.recv().await.unwrap();
+    proxy.logged("2 spans are lost, the collector of `[traces]` does not take them: it rejects them").await;
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (2.0, 3.0));
+}
+
+#[tokio::test]
+async fn another_collector_is_taken_by_a_reload() {
+    let (mut one, mut other) = (Collector::new().await, Collector::new().await);
+    let rest =
+        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
+    let mut proxy = Proxy::start(&one.table(rest)).await;
+    call(&proxy, "say", &json!({}), &[]).await;
+    proxy.folder.write("routes.toml", &other.table(rest));
+    proxy.logged("the changed table is in force").await;
+    call(&proxy, "say", &json!({}), &[]).await;
+    let ((_, first), (_, second)) = (one.next().await, other.next().await);
+    assert_eq!((first.len(), second.len()), (5, 5));
+    assert_ne!(first[0]["traceId"], second[0]["traceId"]);
+    assert!(one.received.try_recv().is_err());
+}
