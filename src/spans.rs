@@ -10,13 +10,14 @@
 mod export;
 mod otlp;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::call::Context;
-use crate::flow::{CacheUse, CallError, Marks, Record, StepRecord, Verb};
+use crate::flow::{CallError, Marks, Record, StepRecord, Verb};
 use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::traceparent::new_span;
@@ -33,7 +34,7 @@ const MAX_NAME: usize = 200;
 struct Span {
     id: u64,
     parent: Option<u64>,
-    name: String,
+    name: Cow<'static, str>,
     kind: Kind,
     began: Instant,
     ended: Instant,
@@ -57,7 +58,7 @@ fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<Span> {
     let (id, parent) = (traced.link.own.span, traced.link.parent);
     let is_event = !record.call.context.event.is_null();
     let what = if is_event { "event" } else { "execute_tool" };
-    let name = route.map_or_else(|| what.to_owned(), |route| format!("{what} {}", route.name));
+    let name = route.map_or(Cow::Borrowed(what), |route| format!("{what} {}", route.name).into());
     let (attributes, failed) = (of_call(record, is_event, client), record.error.is_some());
     let mut spans = vec![Span { id, parent, name, kind: Kind::Server, began, ended, attributes, failed }];
     let ask = verbs(&traced.marks, id, Verb::Ask, &mut spans);
@@ -83,6 +84,7 @@ fn of_call(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str
     attributes.extend(id.as_deref().map(|id| ("gen_ai.tool.call.id", short(id))));
     attributes.extend(conversation.as_deref().map(|id| ("gen_ai.conversation.id", short(id))));
     attributes.extend(record.case.map(|case| ("jackfield.case", Value::from(case + 1))));
+    attributes.extend(record.cache_use().map(|used| ("jackfield.cache", used.slug().into())));
     attributes.extend(record.was_overdue().then_some(("jackfield.overdue", Value::from(true))));
     attributes.extend(record.error.as_ref().map(|error| ("error.type", error.kind().slug().into())));
     attributes
@@ -99,7 +101,7 @@ fn verbs(marks: &Marks, parent: u64, holds: Verb, spans: &mut Vec<Span>) -> u64 
         spans.push(Span {
             id,
             parent: Some(parent),
-            name: mark.verb.name().to_owned(),
+            name: mark.verb.name().into(),
             kind: Kind::Internal,
             began,
             ended: mark.ended,
@@ -116,16 +118,15 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<Span>) {
     let mut parent = ask;
     if let Some(name) = &step.name {
         parent = new_span();
-        let cache = went.cache.map(|used| ("jackfield.cache", CacheUse::slug(used).into()));
-        let error = went.failure.map(|kind| ("error.type", kind.slug().into()));
+        let error = went.failure.map(|kind| ("error.type", Value::from(kind.slug())));
         spans.push(Span {
             id: parent,
             parent: Some(ask),
-            name: format!("step {name}"),
+            name: format!("step {name}").into(),
             kind: Kind::Internal,
             began,
             ended,
-            attributes: cache.into_iter().chain(error).collect(),
+            attributes: error.into_iter().collect(),
             failed: went.failure.is_some(),
         });
     }
@@ -165,7 +166,7 @@ fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) ->
     Span {
         id: sending.span,
         parent: Some(parent),
-        name: request.method.as_str().to_owned(),
+        name: request.method.to_string().into(),
         kind: Kind::Client,
         began: sending.began,
         ended: sending.ended,

@@ -142,3 +142,43 @@ impl Traced {
         Self { link, marks }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(marks: &Marks) -> String {
+        let each = marks
+            .each()
+            .map(|(_, mark)| format!("{}{}", mark.verb.name(), if mark.failed { "!" } else { "" }));
+        each.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_verb_begins_when_the_one_before_it_has_ended() {
+        let arrived = Instant::now();
+        let link = Link::of(None, Some(1.0)).unwrap();
+        let mut marks = Traced::decoded(link, arrived).marks;
+        marks.note(Verb::Find);
+        marks.note_failed(Verb::Check);
+        marks.note(Verb::Answer);
+        assert_eq!(told(&marks), "decode find check! answer");
+        let times: Vec<_> = marks.each().map(|(began, mark)| (began, mark.ended)).collect();
+        assert!(times.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        assert_eq!(marks.time(), Some((arrived, times[3].1)));
+        // What has just ended is what failed.
+        marks.note_failed(Verb::Answer);
+        assert_eq!(told(&marks), "decode find check! answer!");
+    }
+
+    #[test]
+    fn where_no_spans_are_made_nothing_is_noted_and_no_clock_is_read() {
+        let not_recorded = Link::of(None, Some(0.0)).unwrap();
+        let traced = Traced::decoded(not_recorded, Instant::now());
+        for mut marks in [traced.marks.clone(), Marks::begin(Some(&traced)), Marks::begin(None)] {
+            marks.note(Verb::Render);
+            marks.note_failed(Verb::Send);
+            assert!(marks.began.is_none() && marks.marks.capacity() == 0 && marks.time().is_none());
+        }
+    }
+}

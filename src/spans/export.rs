@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use crate::flow::Record;
@@ -116,9 +117,10 @@ impl Exporter {
     /// Sends what comes, until nobody can take spans any more and all are sent.
     pub async fn run(mut self) {
         while let Some(first) = self.first().await {
-            let batch = self.gather(first).await;
-            let count = batch.iter().map(|waiting| waiting.call.spans.len()).sum();
-            let (lost, why) = match self.send(&batch).await {
+            let traces = Arc::clone(&first.traces);
+            let calls = self.gather(first).await;
+            let count = calls.iter().map(|call| call.spans.len()).sum();
+            let (lost, why) = match self.send(&traces, calls).await {
                 Ok(response) => (rejected(&response).min(count), "it rejects them".to_owned()),
                 Err(why) => (count, why),
             };
@@ -136,14 +138,14 @@ impl Exporter {
     }
 
     /// Those that come soon after the first, and go where it goes.
-    async fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+    async fn gather(&mut self, first: Waiting) -> Vec<OfCall> {
         let until = Instant::now() + LINGER;
-        let (mut count, mut batch) = (first.call.spans.len(), vec![first]);
+        let (mut count, mut calls) = (first.call.spans.len(), vec![first.call]);
         while count < BATCH {
             match timeout_at(until, self.queue.recv()).await {
-                Ok(Some(waiting)) if Arc::ptr_eq(&waiting.traces, &batch[0].traces) => {
-                    count += waiting.call.spans.len();
-                    batch.push(waiting);
+                Ok(Some(Waiting { traces, call })) if Arc::ptr_eq(&traces, &first.traces) => {
+                    count += call.spans.len();
+                    calls.push(call);
                 }
                 Ok(Some(elsewhere)) => {
                     self.next = Some(elsewhere);
@@ -152,19 +154,20 @@ impl Exporter {
                 Ok(None) | Err(_) => break,
             }
         }
-        batch
+        calls
     }
 
-    async fn send(&self, batch: &[Waiting]) -> Result<Response, String> {
-        let Some(Waiting { traces, .. }) = batch.first() else { return Err("there is nothing".to_owned()) };
-        let body = otlp::body(batch.iter().map(|waiting| &waiting.call), traces);
+    async fn send(&self, traces: &Traces, calls: Vec<OfCall>) -> Result<Response, String> {
+        let service = traces.service.clone();
+        // To write that many takes a while, which must not hold up the calls on this thread.
+        let body = spawn_blocking(move || otlp::body(&calls, &service).to_string()).await;
         let request = Request {
             target: Arc::clone(&traces.delivery.target),
             step: None,
             method: Method::POST,
             url: traces.endpoint.clone(),
             headers: traces.headers.clone(),
-            body: Some(body.to_string().into()),
+            body: Some(body.map_err(|error| error.to_string())?.into()),
         };
         let way = Way {
             transport: &*self.transport,

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::plan::Traces;
 use crate::secret::Masks;
 use crate::traceparent::TraceParent;
 
@@ -31,16 +30,18 @@ struct Clock {
 }
 
 /// The body of a request with the spans of `calls`.
-pub(super) fn body<'a>(calls: impl Iterator<Item = &'a OfCall>, traces: &Traces) -> Value {
+pub(super) fn body(calls: &[OfCall], service: &str) -> Value {
     let clock = Clock::now();
-    let spans: Value = calls.flat_map(|call| call.spans.iter().map(|span| call.span(span, clock))).collect();
-    let program = json!({"name": "jackfield", "version": env!("CARGO_PKG_VERSION")});
-    let resource =
-        [("service.name", traces.service.as_str()), ("service.version", env!("CARGO_PKG_VERSION"))];
-    let resource: Value = resource.into_iter().map(|(key, text)| attribute(key, &text.into())).collect();
+    let spans = calls.iter().flat_map(|call| call.spans.iter().map(|span| call.span(span, clock)));
+    let version = env!("CARGO_PKG_VERSION");
+    let resource = [("service.name", service), ("service.version", version)];
+    let resource = resource.into_iter().map(|(key, text)| attribute(key, &text.into()));
     json!({"resourceSpans": [{
-        "resource": {"attributes": resource},
-        "scopeSpans": [{"scope": program, "spans": spans}],
+        "resource": {"attributes": resource.collect::<Value>()},
+        "scopeSpans": [{
+            "scope": {"name": "jackfield", "version": version},
+            "spans": spans.collect::<Value>(),
+        }],
     }]})
 }
 
@@ -101,4 +102,69 @@ fn attribute(key: &str, value: &Value) -> Value {
         other => json!({"stringValue": other.to_string()}),
     };
     json!({"key": key, "value": value})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    #[test]
+    fn a_span_is_told_as_collectors_read_it_and_shows_no_secret() {
+        let headers = [
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "vendor=1"),
+        ];
+        let headers: HeaderMap = headers
+            .into_iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        let mut masks = Masks::default();
+        masks.add("tenant-7");
+        let began = Instant::now();
+        let span = Span {
+            id: 7,
+            parent: Some(1 << 40),
+            name: "GET".into(),
+            kind: Kind::Client,
+            began,
+            ended: began + Duration::from_millis(3),
+            attributes: vec![
+                ("server.address", "tenant-7.example.com".into()),
+                ("server.port", 443.into()),
+                ("jackfield.given_up", true.into()),
+            ],
+            failed: true,
+        };
+        let call = OfCall { own: TraceParent::read(&headers).unwrap(), spans: vec![span], masks };
+        let clock = Clock {
+            instant: began + Duration::from_secs(1),
+            since_epoch: Duration::from_secs(1_700_000_001),
+        };
+        assert_eq!(
+            call.span(&call.spans[0], clock),
+            json!({
+                "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+                "spanId": "0000000000000007",
+                "name": "GET",
+                "kind": 3,
+                "startTimeUnixNano": "1700000000000000000",
+                "endTimeUnixNano": "1700000000003000000",
+                "attributes": [
+                    {"key": "server.address", "value": {"stringValue": "***.example.com"}},
+                    {"key": "server.port", "value": {"intValue": "443"}},
+                    {"key": "jackfield.given_up", "value": {"boolValue": true}},
+                ],
+                "parentSpanId": "0000010000000000",
+                "traceState": "vendor=1",
+                "status": {"code": 2},
+            })
+        );
+        let resource = &body(&[call], "door")["resourceSpans"][0];
+        assert_eq!(
+            resource["resource"]["attributes"][0],
+            json!({"key": "service.name", "value": {"stringValue": "door"}})
+        );
+        assert_eq!(resource["scopeSpans"][0]["spans"].as_array().unwrap().len(), 1);
+    }
 }

@@ -265,6 +265,7 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
     let (_, spans) = collector.next().await;
     let expected = "execute_tool ask server\n  decode\n  find\n  check\n  ask\n    render\n    recall\n    extract\n  answer\n";
     assert_eq!(tree(&spans, "", 0), expected);
+    assert_eq!(attribute(&spans[0], "jackfield.cache"), "fresh");
     assert_eq!(upstream.seen(), 0);
 }
 

@@ -34,9 +34,11 @@ impl<'a> Sendings<'a> {
         Self { link, noted: Mutex::default() }
     }
 
-    /// All of them, in the order in which they ended.
+    /// All of them, in the order in which they began.
     pub fn into_noted(self) -> Vec<Sending> {
-        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut noted = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        noted.sort_by_key(|sending| sending.began);
+        noted
     }
 
     /// The span of the next one, to be told to the upstream.
