@@ -153,6 +153,7 @@ pub async fn serve(
 ) {
     let (in_flight, mut ended) = mpsc::channel(1);
     let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
+    // It ends when all spans are sent, after the last call has dropped its end of their way.
     let exporting = tokio::spawn(exporter.run());
     let app = App::new(Arc::clone(&live), transport, cache, process, in_flight, spans);
     let graceful = GracefulShutdown::new();
@@ -197,10 +198,9 @@ pub async fn serve(
     // Ends when the last call has dropped its sender: a write may outlive the deadline of its call.
     let ended = timeout_at(in_time + GOES_ON, ended.recv()).await;
     if answered.is_err() || ended.is_err() {
+        // What waited to be sent was sent meanwhile.
         tracing::warn!("closed with calls still in flight");
-    }
-    // It ends when all have been sent, after the last call has dropped its end of the way.
-    if timeout(LAST_SPANS, exporting).await.is_err() {
+    } else if timeout(LAST_SPANS, exporting).await.is_err() {
         tracing::warn!("closed with spans that were not sent");
     }
 }

@@ -85,9 +85,13 @@ impl Spans {
         if spans.is_empty() {
             return;
         }
-        let count = spans.len();
         let call = OfCall { own: traced.link.own.clone(), spans, masks: plan.masks.clone() };
-        if self.queue.try_send(Waiting { traces: Arc::clone(traces), call }).is_err() {
+        self.put(Waiting { traces: Arc::clone(traces), call });
+    }
+
+    fn put(&self, waiting: Waiting) {
+        let count = waiting.call.spans.len();
+        if self.queue.try_send(waiting).is_err() {
             add(&self.counts.dropped, count);
         }
     }
@@ -206,5 +210,91 @@ fn rejected(response: &Response) -> usize {
     match &answer["partialSuccess"]["rejectedSpans"] {
         Value::String(count) => count.parse().unwrap_or_default(),
         count => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Masks;
+    use crate::spans::{Kind, Span};
+    use crate::traceparent::Link;
+    use crate::upstream::delivery::retry::Retry;
+    use crate::upstream::delivery::{Delivery, Health};
+    use crate::upstream::stub::StubTransport;
+    use crate::upstream::tls::Tls;
+    use crate::upstream::{Network, Redirects, Target};
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    fn traces() -> Arc<Traces> {
+        let target = Target {
+            name: "[traces]".to_owned(),
+            timeout: None,
+            max_body: 1024,
+            redirects: Redirects::None,
+            tls: Tls::default(),
+            network: Network::Any,
+        };
+        let delivery = Delivery {
+            target: Arc::new(target),
+            auth: None,
+            credential: [0; 32],
+            retry: Retry::default(),
+            hedge: None,
+            health: Arc::new(Health::new(None, None)),
+        };
+        Arc::new(Traces {
+            endpoint: "http://collector/v1/traces".parse().unwrap(),
+            headers: HeaderMap::new(),
+            delivery,
+            sample: 1.0,
+            service: "door".to_owned(),
+        })
+    }
+
+    fn waiting(traces: &Arc<Traces>) -> Waiting {
+        let own = Link::of(None, Some(1.0)).unwrap().own;
+        let now = std::time::Instant::now();
+        let span = Span {
+            id: own.span,
+            parent: None,
+            name: "call".into(),
+            kind: Kind::Server,
+            began: now,
+            ended: now,
+            attributes: Vec::new(),
+            failed: false,
+        };
+        Waiting {
+            traces: Arc::clone(traces),
+            call: OfCall { own, spans: vec![span], masks: Masks::default() },
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_dropped_and_what_has_is_sent_before_the_end() {
+        let stub = Arc::new(StubTransport::answering(|_| {
+            Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() })
+        }));
+        let (spans, exporter) = Spans::over(Arc::clone(&stub) as _);
+        let traces = traces();
+        for _ in 0..MAX_WAITING + 3 {
+            spans.put(waiting(&traces));
+        }
+        assert_eq!((spans.exported(), spans.dropped()), (0, 3));
+        let counts = Arc::clone(&spans.counts);
+        drop(spans);
+        exporter.run().await;
+        let told: Vec<usize> = stub
+            .requests()
+            .iter()
+            .map(|request| {
+                let body: Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
+                body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len()
+            })
+            .collect();
+        assert_eq!(told, [BATCH; MAX_WAITING / BATCH]);
+        assert_eq!(counts.exported.load(Ordering::Relaxed), 2048);
     }
 }

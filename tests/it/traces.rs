@@ -191,7 +191,8 @@ async fn failures_are_told_where_they_happened() {
          retry.attempts = 1\n[routes.find]\nupstream = \"api\"\nrequest = { path = \"/\" }\n\
          args.id = { type = \"integer\", required = true }\n\
          [routes.reach]\nupstream = \"dead\"\nrequest = { path = \"/\" }\n\
-         [routes.say]\nreply.text = \"{{args.word}}\"\nargs.word = { type = \"string\" }\n",
+         [routes.say]\nreply.text = \"{{args.word}}\"\nargs.word = { type = \"string\" }\nlimit.concurrency = 1\n\
+         [platforms.voicedock]\n[events.voicedock.status_update]\nreply.data = { seen = true }\n",
     );
     let proxy = Proxy::over(&upstream, &table).await;
     for (function, args, expected) in [
@@ -215,7 +216,7 @@ async fn failures_are_told_where_they_happened() {
         (
             "say",
             json!({}),
-            "execute_tool say server failed bad_response\n  decode\n  find\n  check\n  answer failed\n  answer\n",
+            "execute_tool say server failed bad_response\n  decode\n  find\n  check\n  wait\n  answer failed\n  answer\n",
         ),
         (
             "nothing",
@@ -227,6 +228,10 @@ async fn failures_are_told_where_they_happened() {
         let (_, spans) = collector.next().await;
         assert_eq!(tree(&spans, "", 0), expected, "{function}");
     }
+    let event = json!({"message": {"type": "status-update", "status": "ended", "call": {"id": "c-1"}}});
+    assert_eq!(proxy.post("/voicedock", &event).await.json(), json!({"seen": true}));
+    let (_, spans) = collector.next().await;
+    assert!(tree(&spans, "", 0).starts_with("event status_update server\n  decode\n"), "{spans:#?}");
 }
 
 #[tokio::test]
