@@ -43,10 +43,11 @@ impl Lines {
     fn is_json(&self) -> bool {
         let format = self.wanted.filter(|format| *format != LogFormat::Auto);
         let format = format.or_else(|| Some(self.live.get()?.plan().log.format));
-        match format.unwrap_or_default() {
-            LogFormat::Json => true,
-            LogFormat::Human => false,
-            LogFormat::Auto => !self.is_terminal,
+        match format {
+            Some(LogFormat::Json) => true,
+            Some(LogFormat::Auto) => !self.is_terminal,
+            // Nothing runs before there is a table: what is said then is for whoever started it.
+            Some(LogFormat::Human) | None => false,
         }
     }
 
@@ -105,6 +106,7 @@ where
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
+        fields.tell_addresses();
         out.write_str(&json(*event.metadata().level(), &fields.message, fields.others))
     }
 }
@@ -121,6 +123,14 @@ impl Fields {
         // Those of the libraries tell where in their code it was.
         if !field.name().starts_with("log.") {
             self.others.insert(field.name().to_owned(), value.into());
+        }
+    }
+
+    /// Whoever started the proxy finds `listen=` and `admin=` in its output, however the lines are written.
+    fn tell_addresses(&mut self) {
+        let text = |name| self.others.get(name).and_then(Value::as_str);
+        if let (Some(listen), Some(admin)) = (text("listen"), text("admin")) {
+            self.message = format!("listen={listen} admin={admin} {}", self.message);
         }
     }
 

@@ -46,8 +46,8 @@ A first try:
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";
 
 const LOG: &str = "\
-The log goes to standard error, for people to read; with JACKFIELD_LOG=json, or `log.format` of the table, each line is
-an object of JSON. RUST_LOG sets how much (RUST_LOG=jackfield=debug), NO_COLOR takes the colours away.
+The log goes to standard error: for people on a terminal, elsewhere each line is an object of JSON. JACKFIELD_LOG=human
+or JACKFIELD_LOG=json, or `log.format` of the table, says otherwise. RUST_LOG sets how much (RUST_LOG=jackfield=debug), NO_COLOR takes the colours away.
 SIGHUP asks for a reload; SIGTERM and Ctrl-C let calls in flight finish. It ends with 1 when the table has faults, with
 2 when the table cannot be read or an address cannot be listened on.";
 

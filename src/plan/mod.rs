@@ -135,9 +135,9 @@ pub struct Log {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people on a terminal, as JSON elsewhere.
+    #[default]
     Auto,
     /// For people.
-    #[default]
     Human,
     /// As JSON, one object a line.
     Json,

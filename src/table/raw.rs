@@ -83,7 +83,7 @@ toml_table! {
 toml_table! {
     /// `[log]`
     RawLog {
-        /// How lines are written: `"human"` (default), `"json"`, or `"auto"`: for people on a terminal, as JSON elsewhere.
+        /// How lines are written: `"human"`, `"json"`, or `"auto"` (default): for people on a terminal, as JSON elsewhere.
         format: String as Form::LogFormat,
         /// Whether arguments, requests and replies are logged too; `false` unless given.
         bodies: bool,

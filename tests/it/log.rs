@@ -69,7 +69,7 @@ fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn elsewhere_than_on_a_terminal_a_line_is_an_object_if_the_table_says_so() {
+async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_otherwise() {
     let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
     let table = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
@@ -77,8 +77,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_if_the_table_says_so()
          [routes.ask]\nupstream = \"api\"\nrequest = {{ path = \"/\" }}\nargs.unused = {{ type = \"string\" }}\n",
         upstream.address
     );
-    let auto = format!("[log]\nformat = \"auto\"\n{table}");
-    let mut proxy = Proxy::with(&[("routes.toml", &auto)], &[("JACKFIELD_LOG", "")]).await;
+    let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "")]).await;
     let call = |function: &str| json!({"function": function, "call_id": "c-1", "argument": {"parsed": [{}]}});
     for function in ["say", "ask", FORGED] {
         proxy.post("/swaig", &call(function)).await;
@@ -86,9 +85,10 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_if_the_table_says_so()
     proxy.logged("no route answers").await;
     let ready: Value =
         serde_json::from_str(proxy.log().lines().find(|line| line.contains("ready")).unwrap()).unwrap();
+    let message = format!("listen={} admin=off ready", ready["listen"].as_str().unwrap());
     assert_eq!(
         (&ready["level"], &ready["message"], &ready["routes"]),
-        (&json!("INFO"), &json!("ready"), &json!(2))
+        (&json!("INFO"), &json!(message), &json!(2))
     );
     assert_eq!((&ready["tls"], &ready["admin"]), (&json!(false), &json!("off")));
     let said = lines_of(&proxy, "say");
@@ -105,7 +105,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_if_the_table_says_so()
     let asked = lines_of(&proxy, "ask");
     assert_eq!((&asked[0]["level"], &asked[0]["upstream"]), (&json!("WARN"), &json!("api")));
     assert_eq!(lines_of(&proxy, &FORGED.escape_debug().to_string()).len(), 1, "{}", proxy.log());
-    // A person who looks may say otherwise, and so may the table, also by a reload.
+    // The table may say otherwise, also by a reload.
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"human\"\n{table}"));
     proxy.logged(" INFO the changed table is in force").await;
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"json\"\n{table}"));
@@ -121,7 +121,7 @@ async fn the_environment_goes_before_the_table() {
     proxy.logged(" INFO ready").await;
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "jsno")]).await;
     proxy.logged("`JACKFIELD_LOG` is `jsno`, which is none of").await;
-    proxy.logged("\"message\":\"ready\"").await;
+    proxy.logged("admin=off ready\",\"listen\":\"127.0.0.1:").await;
     // The faults of a table are one line too.
     let folder = Folder::with(&[("routes.toml", &format!("{good}more = 1\n"))]);
     let mut command = jackfield(folder.path());
