@@ -129,7 +129,7 @@ async fn the_admin_door_tells_how_it_is() {
     let status = status.json();
     let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
     let expected =
-        "version started_at plan rejected restart_needed upstreams load turned_away lost_log_lines";
+        "version started_at plan rejected restart_needed upstreams limits load turned_away lost_log_lines";
     assert_eq!(keys.join(" "), expected);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["plan"]["routes"], json!(["ask", "say"]));
