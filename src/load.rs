@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
-use crate::plan::compile::compile;
 use crate::plan::compile::testing::compile_tests;
+use crate::plan::compile::{Compiled, advice, compile};
 use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
@@ -42,13 +42,24 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unread
 /// The main file cannot be read; every other fault is a diagnostic.
 pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Tests), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
-    let Loading { table, sources, diagnostics, .. } = &mut loading;
-    let written = table::read_tests(table, sources, diagnostics);
-    let tests = compile_tests(table, &written, environment, diagnostics);
-    if diagnostics.has_errors() {
-        loading.plan = None;
-    }
+    let tests = loading.tests(environment);
     Ok((loading.end(), tests))
+}
+
+/// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it.
+///
+/// # Errors
+/// The main file cannot be read; every other fault is a diagnostic.
+pub fn check(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
+    let mut loading = Loading::begin(path, environment)?;
+    let tests = loading.tests(environment);
+    if loading.plan.is_some() {
+        let mut advice = std::mem::take(&mut loading.advice);
+        advice::untested(&loading.table, &tests, &mut advice);
+        advice.silence(0, &advice::allowed_codes(&loading.table.defaults.allow));
+        loading.diagnostics.append(advice);
+    }
+    Ok(loading.end())
 }
 
 /// A table on its way to a plan.
@@ -58,6 +69,7 @@ struct Loading {
     sources: Sources,
     dependencies: Dependencies,
     diagnostics: Diagnostics,
+    advice: Diagnostics,
 }
 
 impl Loading {
@@ -66,12 +78,23 @@ impl Loading {
         let mut dependencies = Dependencies::default();
         let mut diagnostics = Diagnostics::default();
         let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-        let plan = compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-        Ok(Self { table, plan, sources, dependencies, diagnostics })
+        let Compiled { plan, advice } =
+            compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
+        Ok(Self { table, plan, sources, dependencies, diagnostics, advice })
+    }
+
+    fn tests(&mut self, environment: &Environment<'_>) -> Tests {
+        let Self { table, sources, diagnostics, .. } = self;
+        let written = table::read_tests(table, sources, diagnostics);
+        let tests = compile_tests(table, &written, environment, diagnostics);
+        if diagnostics.has_errors() {
+            self.plan = None;
+        }
+        tests
     }
 
     fn end(self) -> Loaded {
-        let Self { table, plan, sources, dependencies, diagnostics } = self;
+        let Self { table, plan, sources, dependencies, diagnostics, .. } = self;
         let mut diagnostics = diagnostics.into_sorted();
         diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
         Loaded { plan, diagnostics, sources, dependencies }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
-use crate::load::{Environment, Loaded, load_with_tests, process_environment};
+use crate::load::{self, Environment, Loaded, process_environment};
 
 use super::{print, report, sarif};
 
@@ -38,8 +38,8 @@ enum Format {
 
 pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
     let environment = Environment { without_secrets: command.no_secrets, ..process_environment() };
-    let Loaded { plan, diagnostics, sources, .. } = match load_with_tests(path, &environment) {
-        Ok((loaded, _)) => loaded,
+    let Loaded { plan, diagnostics, sources, .. } = match load::check(path, &environment) {
+        Ok(loaded) => loaded,
         Err(error) => {
             match command.format {
                 Format::Human => report(&unreadable(path, &error.source)),

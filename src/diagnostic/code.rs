@@ -40,6 +40,12 @@ macro_rules! codes {
                 Self::ALL.iter().copied().find(|code| code.slug() == slug)
             }
 
+            /// The names of all that a table can allow: what does not keep it from being taken.
+            pub fn allowable() -> impl Iterator<Item = &'static str> + Clone {
+                let weighs_less = |code: &Self| code.severity() != Severity::Error;
+                Self::ALL.iter().copied().filter(weighs_less).map(Self::slug)
+            }
+
             /// How much it weighs.
             pub fn severity(self) -> Severity {
                 match self {
@@ -191,6 +197,22 @@ codes! {
     AllowedNotBelieved = "allowed-not-believed", Warning;
     /// An include pattern that matches no file.
     EmptyInclude = "empty-include", Warning;
+    /// A route that no test calls.
+    RouteUntested = "route-untested", Warning;
+    /// An argument that nothing in its route uses.
+    ArgumentUnused = "argument-unused", Warning;
+    /// An extract that nothing uses.
+    ExtractUnused = "extract-unused", Warning;
+    /// A request that would be sent again when a platform repeats its call.
+    WriteUnguarded = "write-unguarded", Warning;
+    /// A platform that anyone who reaches its door can call for.
+    PlatformOpen = "platform-open", Warning;
+    /// A time that is longer than a platform waits.
+    DeadlineTooLong = "deadline-too-long", Warning;
+    /// A door whose address platforms cannot be told.
+    PublicUrlMissing = "public-url-missing", Warning;
+    /// A credential that is sent without TLS.
+    CredentialInClear = "credential-in-clear", Warning;
 }
 
 #[cfg(test)]

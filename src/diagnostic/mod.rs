@@ -125,6 +125,20 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
+    /// Adds all of `others`.
+    pub fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Takes out those of `codes` that were found after the first `from`.
+    pub fn silence(&mut self, from: usize, codes: &[Code]) {
+        let mut index = 0;
+        self.0.retain(|diagnostic| {
+            index += 1;
+            index <= from || !codes.contains(&diagnostic.code)
+        });
+    }
+
     /// Whether one of them keeps the table from being taken.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error)

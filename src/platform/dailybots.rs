@@ -42,6 +42,10 @@ impl Platform for DailyBots {
         true
     }
 
+    fn identifies_calls(&self) -> bool {
+        true
+    }
+
     /// The declaration goes to the language model's provider as it is; this is the rule of all of them.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
         let fits = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);

@@ -47,9 +47,19 @@ pub trait Platform: fmt::Debug + Send + Sync {
         false
     }
 
-    /// How long the platform waits for an answer, unless the table says otherwise.
+    /// How long the platform waits for an answer, where that is known.
+    fn waits(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long the platform is taken to wait for an answer, unless the table says otherwise.
     fn deadline(&self) -> Duration {
-        Duration::from_secs(10)
+        self.waits().unwrap_or(Duration::from_secs(10))
+    }
+
+    /// Whether it gives each call an id, by which a repeat is known.
+    fn identifies_calls(&self) -> bool {
+        false
     }
 
     /// The character pairs that the platform would expand in what it receives.

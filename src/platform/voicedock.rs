@@ -70,6 +70,14 @@ impl Platform for VoiceDock {
         NAME
     }
 
+    fn waits(&self) -> Option<Duration> {
+        Some(Duration::from_secs(10))
+    }
+
+    fn identifies_calls(&self) -> bool {
+        true
+    }
+
     /// From "Declaration" of the custom tools guide.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
         let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');

@@ -113,6 +113,8 @@ toml_table! {
         deadline: String as Form::Duration,
         /// The inbound headers that templates see as `call.headers.*`.
         headers: Strings,
+        /// The warnings about this platform that are known and meant so.
+        allow: Strings as Form::Warnings,
     }
     rest options as Rest::Settings
 }
@@ -144,6 +146,8 @@ toml_table! {
         limit: RawLimit,
         /// Where it may be: `"any"` unless `"public"`.
         network: String as Form::Network,
+        /// The warnings about this upstream that are known and meant so.
+        allow: Strings as Form::Warnings,
     }
 }
 
@@ -204,6 +208,8 @@ toml_table! {
         failure: Named<String> as Form::FailureTexts,
         /// Headers of every request.
         headers: Named<String>,
+        /// The warnings that are known and meant so, in the whole table.
+        allow: Strings as Form::Warnings,
     }
 }
 
@@ -250,6 +256,8 @@ toml_table! {
         declare: Named<Kind> as Form::Declare,
         /// Calls that are made up, and what must come of them; for `jackfield test`.
         tests: Vec<Located<RawTest>>,
+        /// The warnings about this route that are known and meant so.
+        allow: Strings as Form::Warnings,
     }
     later ["delivery", "remember"]
     rest own as Rest::OfRoute

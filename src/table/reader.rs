@@ -28,6 +28,11 @@ impl<T> Key<T> {
         matches!(self, Self::Absent)
     }
 
+    /// Whether something was written that cannot be used.
+    pub(crate) fn is_faulty(&self) -> bool {
+        matches!(self, Self::Faulty)
+    }
+
     /// The place of the value, if it was read.
     pub(crate) fn span(&self) -> Option<Span> {
         self.get().map(|located| located.span)
@@ -60,9 +65,10 @@ pub(crate) struct Said<T> {
 impl<T: FromNode> FromNode for Said<T> {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let mut json = node.to_json();
-        // How a route is tested changes nothing about how it behaves.
+        // How a route is tested, and which warnings it is spared, change nothing about how it behaves.
         if let Some(entries) = json.as_object_mut() {
             entries.shift_remove("tests");
+            entries.shift_remove("allow");
         }
         T::from_node(node, diagnostics).map(|entry| Self { entry, json: json.to_string() })
     }

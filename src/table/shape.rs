@@ -79,6 +79,7 @@ pub(crate) enum Form {
     Redirects,
     /// Where an upstream may be.
     Network,
+    Warnings,
     /// The type of an argument.
     ArgumentType,
     /// A named form of an argument.

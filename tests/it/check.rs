@@ -211,7 +211,11 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 fn a_file_is_included_once_however_many_patterns_name_it() {
     let folder = folder("overlap");
     std::fs::create_dir_all(folder.join("routes.d")).unwrap();
-    std::fs::write(folder.join("routes.d/a.toml"), "[routes.a]\nreply.text = \"Hello.\"\n").unwrap();
+    std::fs::write(
+        folder.join("routes.d/a.toml"),
+        "[routes.a]\nreply.text = \"Hello.\"\nallow = [\"route-untested\"]\n",
+    )
+    .unwrap();
     let table = folder.join("routes.toml");
     let text =
         "include = [\"routes.d/a.toml\", \"routes.d/*.toml\", \"./routes.d/a.toml\"]\n[platforms.http]\n";

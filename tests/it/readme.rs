@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
-use jackfield::load::{Doors, Environment, load};
+use jackfield::load::{self, Doors, Environment};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
@@ -142,7 +142,7 @@ pub(crate) fn completed(fragment: &str) -> String {
     let mut text = fragment.to_owned();
     let sub = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_table).cloned();
     if !table.contains_key("platforms") {
-        text.push_str("[platforms.http]\n");
+        text.push_str("[platforms.http]\nauth.bearer = { token = \"let-me-in\" }\n");
     }
     let mut uses_api = Regex::new(r#"upstream\s*= "api""#).unwrap().is_match(fragment);
     match sub(&table, "routes") {
@@ -156,7 +156,8 @@ pub(crate) fn completed(fragment: &str) -> String {
                     uses_api = true;
                 }
                 if !route.contains_key("request") && !route.contains_key("reply") {
-                    rest.push_str("reply.text = \"Yes.\"\n");
+                    let said = if route.contains_key("args") { "{{json args}}" } else { "Yes." };
+                    rest.push_str(&format!("reply.text = \"{said}\"\n"));
                 }
                 let heading = format!("[routes.{name}]\n");
                 if rest.is_empty() {
@@ -208,9 +209,11 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
             let partial = block.is("fragment") || block.value("bad").is_some();
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
-            let loaded = load(&folder.0.join("routes.toml"), &environment).unwrap();
-            let found: Vec<_> =
-                loaded.diagnostics.iter().map(|found| (found.code.slug(), &found.message)).collect();
+            let loaded = load::check(&folder.0.join("routes.toml"), &environment).unwrap();
+            // Few examples have tests, and of a fragment it is not said who calls.
+            let counts = |code| code != Code::RouteUntested && !(partial && code == Code::WriteUnguarded);
+            let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
+            let found: Vec<_> = found.map(|found| (found.code.slug(), &found.message)).collect();
             match block.value("bad") {
                 None => {
                     assert!(loaded.plan.is_some() && found.is_empty(), "{place}: {found:#?}\n{text}");
@@ -236,8 +239,10 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
 fn the_shipped_table_has_no_fault() {
     let folder = Folder::new("shipped");
     folder.write_sample();
-    let output = jackfield(&folder).arg("check").output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "routes.toml: good, 12 routes (0 errors)\n");
+    let loaded = load::check(&folder.0.join("routes.toml"), &load::process_environment()).unwrap();
+    let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
+    // Its tests stand in a file of their own, which is not here.
+    assert_eq!(codes, ["route-untested"]);
 }
 
 /// `serve --demo`, ended with the test.

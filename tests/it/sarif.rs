@@ -121,10 +121,14 @@ fn warnings_are_denied_on_request_and_notes_are_not() {
         ("warning.toml", "[platforms.http]\n[routes.a]\nplatforms = [\"swaig\"]\nreply.text = \"A.\"\n", 1),
         (
             "note.toml",
-            "[platforms.swaig]\n[routes.a]\nreply = { text = \"A.\", swaig.action = [{ wait_for_user = true }] }\n",
+            "[platforms.swaig]\n[routes.a]\nallow = [\"route-untested\"]\nreply = { text = \"A.\", swaig.action = [{ wait_for_user = true }] }\n",
             0,
         ),
-        ("clean.toml", "[platforms.http]\n[routes.a]\nreply.text = \"A.\"\n", 0),
+        (
+            "allowed.toml",
+            "[platforms.http]\n[routes.a]\nallow = [\"route-untested\"]\nreply.text = \"A.\"\n",
+            0,
+        ),
     ] {
         let table = folder.join(name);
         std::fs::write(&table, text).unwrap();

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::FailureKind;
+use crate::diagnostic::Code;
 use crate::plan::LogFormat;
 use crate::plan::arguments::FORMATS;
 use crate::platform::auth::{self as inbound, Holds as InboundHolds};
@@ -127,6 +128,7 @@ impl Definitions {
             Form::Watch => word(WATCH.map(|(word, _)| word)),
             Form::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
             Form::Redirects => word(REDIRECTS.map(|(word, _)| word)),
+            Form::Warnings => json!({"type": "array", "items": word(Code::allowable())}),
             Form::Network => word(NETWORKS.map(|(word, _)| word)),
             Form::ArgumentType => word(TYPES),
             Form::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),

@@ -19,7 +19,7 @@ use super::upstreams::Upstreams;
 use super::{Context, Inputs, values};
 
 /// The keys of a route that an event's entry has too.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "upstream",
     "request",
     "response",
@@ -33,6 +33,7 @@ pub(super) const KEYS: [&str; 13] = [
     "repeat_window",
     "cache",
     "stale_if_error",
+    "allow",
 ];
 
 impl Context<'_> {
@@ -72,7 +73,10 @@ impl Context<'_> {
                 );
             }
             let Some(entry) = entry.get() else { continue };
-            let route = self.event(name, &entry.value, platform, kind.answered, upstreams, diagnostics);
+            let said = &entry.value;
+            let route = self.allowing(&said.entry.allow, diagnostics, |diagnostics| {
+                self.event(name, said, platform, kind.answered, upstreams, diagnostics)
+            });
             out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(route))));
         }
         out
@@ -88,6 +92,7 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Route> {
         let raw = &said.entry;
+        self.templates.uses.take();
         for (key, span) in [
             ("description", raw.description.span()),
             ("platforms", raw.platforms.span()),
@@ -136,6 +141,7 @@ impl Context<'_> {
         }
         let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
+        self.advise_unused(raw, &replies);
         let care = self.care(platform.name(), name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {

@@ -1,6 +1,7 @@
 //! From what the table says to what the proxy runs. Checking and building are one act: each part either becomes a
 //! value that cannot be wrong, or pushes a diagnostic; nothing stops at the first.
 
+pub(crate) mod advice;
 mod allowed;
 mod arguments;
 mod delivery;
@@ -56,6 +57,17 @@ struct Context<'a> {
     headers: Vec<String>,
     /// The texts of the template files that `[defaults]` and `[upstreams]` use: they touch every route.
     shared_files: BTreeSet<&'a str>,
+    /// What is unwise.
+    advice: RefCell<Diagnostics>,
+}
+
+/// What comes of compiling a table.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// The plan; `None` when some diagnostic is an error.
+    pub(crate) plan: Option<Plan>,
+    /// What is unwise in a table that is taken.
+    pub(crate) advice: Diagnostics,
 }
 
 /// What a template may use that came with the call.
@@ -73,14 +85,14 @@ impl Inputs {
     }
 }
 
-/// Compiles a table. Without errors among the diagnostics there is a plan.
+/// Compiles a table. Without errors among the diagnostics there is a plan, and it hears advice.
 pub(crate) fn compile(
     table: &Table,
     sources: &Sources,
     environment: &Environment<'_>,
     dependencies: &mut Dependencies,
     diagnostics: &mut Diagnostics,
-) -> Option<Plan> {
+) -> Compiled {
     let mut context = Context {
         table,
         sources,
@@ -96,11 +108,13 @@ pub(crate) fn compile(
             sources,
             files: &table.templates,
             used: RefCell::default(),
+            uses: RefCell::default(),
             included: Default::default(),
         },
         vars: Map::new(),
         headers: Vec::new(),
         shared_files: BTreeSet::new(),
+        advice: RefCell::default(),
     };
     for (name, value) in &table.vars {
         if name.value.is_empty()
@@ -136,15 +150,18 @@ pub(crate) fn compile(
     routes.extend(context.forms(&platforms, diagnostics));
     let events = context.events(&upstreams, diagnostics);
     context.presence(diagnostics);
+    context.check_allow(&table.defaults.allow, diagnostics);
+    diagnostics.silence(0, &advice::allowed_codes(&table.defaults.allow));
 
     dependencies.files.extend(context.secrets.files.borrow().iter().cloned());
-    if diagnostics.has_errors() {
-        return None;
-    }
+    let Some(server) = server.filter(|_| !diagnostics.has_errors()) else {
+        return Compiled { plan: None, advice: Diagnostics::default() };
+    };
+    context.advise_public_url(&server, &platforms);
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
     let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
-    Some(Plan {
-        server: server?,
+    let plan = Plan {
+        server,
         log,
         traces: traces.map(Arc::new),
         routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
@@ -160,7 +177,8 @@ pub(crate) fn compile(
         masks,
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
-    })
+    };
+    Compiled { plan: Some(plan), advice: context.advice.into_inner() }
 }
 
 /// A hash of everything that was read, by its place relative to the main file: the same on every instance.

@@ -27,7 +27,12 @@ impl Context<'_> {
         self.table
             .routes
             .iter()
-            .filter_map(|(name, raw)| self.route(name, &raw.get()?.value, platforms, upstreams, diagnostics))
+            .filter_map(|(name, raw)| {
+                let said = &raw.get()?.value;
+                self.allowing(&said.entry.allow, diagnostics, |diagnostics| {
+                    self.route(name, said, platforms, upstreams, diagnostics)
+                })
+            })
             .collect()
     }
 
@@ -40,6 +45,7 @@ impl Context<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Route> {
         let raw = &said.entry;
+        self.templates.uses.take();
         let limited = self.route_platforms(raw, diagnostics);
         let callers = callers(limited.as_deref(), platforms);
         let help = "rename the route, or list who may call it: `platforms = [\"http\"]`";
@@ -75,6 +81,10 @@ impl Context<'_> {
         if !streaming {
             only_streamed(raw, diagnostics);
         }
+        self.advise_unused(raw, &replies);
+        self.advise_unguarded(raw, &steps, &callers);
+        let waiting: Vec<&Served> = platforms.iter().filter(serves).collect();
+        self.advise_timeout(raw, timeout.flatten(), &waiting);
         let declare = self.declare(&raw.declare, diagnostics);
         let care = self.care("routes", name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);

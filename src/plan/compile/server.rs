@@ -15,6 +15,7 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::RawPlatform;
 use crate::table::reader::{Choice, Key, missing_key, table, unknown_key, wrong_type};
 
+use super::advice::login_for;
 use super::{Context, values};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -149,7 +150,10 @@ impl Context<'_> {
         for (name, raw) in &self.table.platforms {
             let Some(platform) = known_platform(name, diagnostics) else { continue };
             if let Some(raw) = raw.get() {
-                served.extend(self.platform(platform, name, &raw.value, diagnostics));
+                let raw = &raw.value;
+                served.extend(self.allowing(&raw.allow, diagnostics, |diagnostics| {
+                    self.platform(platform, name, raw, diagnostics)
+                }));
             }
         }
         served
@@ -225,6 +229,10 @@ impl Context<'_> {
         if raw.auth.is_absent() {
             self.only_on_loopback(name, diagnostics);
         }
+        self.advise_open(name, raw);
+        if let Some(deadline) = deadline {
+            self.advise_deadline(platform, raw, deadline);
+        }
         let proves = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
         let believed = platform.trusted_context() && (proves || self.open_address().is_none());
         Some(Served { platform, settings, auth, budget: budget(deadline?), believed, headers })
@@ -233,13 +241,7 @@ impl Context<'_> {
     /// A platform without `auth` is served only where nobody from outside can call it.
     fn only_on_loopback(&self, name: &Located<String>, diagnostics: &mut Diagnostics) {
         if let Some((span, label)) = self.open_address() {
-            let variable = name.value.to_uppercase();
-            let signs = crate::platform::find(&name.value).is_some_and(|known| known.signature().is_some());
-            let auth = if signs {
-                format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
-            } else {
-                format!("auth.basic = {{ username = \"…\", password = \"${{{variable}_PASSWORD}}\" }}")
-            };
+            let auth = login_for(&name.value);
             let mut diagnostic = Diagnostic::new(
                 Code::AuthMissing,
                 name.span,
@@ -255,7 +257,7 @@ impl Context<'_> {
     }
 
     /// Where it is written that the platforms' door can be reached from outside, and why so; `None` on loopback.
-    fn open_address(&self) -> Option<(Option<Span>, &'static str)> {
+    pub(super) fn open_address(&self) -> Option<(Option<Span>, &'static str)> {
         const OPEN: &str = "this address can be reached from outside";
         // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
         // where it stands.

@@ -69,9 +69,13 @@ impl<'a> Context<'a> {
             let nothing = Inputs::none();
             let names = self.names(&nothing, &[], 0);
             let own = self.header_templates(&raw.value.entry.headers, &names, Place::Upstream, diagnostics);
+            let entry = &raw.value.entry;
+            let upstream = self.allowing(&entry.allow, diagnostics, |diagnostics| {
+                self.upstream(name, entry, &own, diagnostics)
+            });
             let known = Known {
-                upstream: self.upstream(name, &raw.value.entry, diagnostics).map(Arc::new),
-                headers: shared.iter().cloned().chain(own).collect(),
+                upstream: upstream.map(Arc::new),
+                headers: shared.iter().cloned().chain(own.iter().cloned()).collect(),
                 json: &raw.value.json,
             };
             upstreams.insert(name.value.as_str(), known);
@@ -83,6 +87,7 @@ impl<'a> Context<'a> {
         &self,
         name: &Located<String>,
         raw: &RawUpstream,
+        headers: &[HeaderTemplate],
         diagnostics: &mut Diagnostics,
     ) -> Option<Upstream> {
         let base_url = match &raw.base_url {
@@ -150,6 +155,9 @@ impl<'a> Context<'a> {
                 diagnostic = diagnostic.related(span, "would have no effect");
             }
             diagnostics.push(diagnostic);
+        }
+        if let Some(url) = &base_url {
+            self.advise_in_clear(raw, url, headers);
         }
         let base_url = match &self.secrets.environment.demo {
             Some(demo) if name.value == DEMO => Some(demo.clone()),

@@ -15,6 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, pl
 use super::helpers::{self, HELPERS, Helper};
 use super::names::{Block, Names, Resolved};
 use super::syntax::{MAX_DEPTH, Piece, in_our_words, offset, plain_names, too_large};
+use super::uses::Uses;
 use super::{Expr, Op, Template};
 
 /// A template as it is written, and where.
@@ -62,6 +63,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) files: &'a BTreeMap<String, FileId>,
     /// The files that have been used so far.
     pub(crate) used: RefCell<BTreeSet<FileId>>,
+    /// The arguments and extracts that have been named so far.
+    pub(crate) uses: RefCell<Uses>,
     pub(crate) included: Included,
 }
 
@@ -350,7 +353,10 @@ impl<'t> Task<'_, 't> {
     fn name(&mut self, raw: &str, range: &Range<usize>) -> Option<Expr> {
         match self.names.resolve(raw, &self.blocks) {
             Ok(Resolved::Constant(value)) => Some(Expr::Literal(value)),
-            Ok(Resolved::Path(path)) => Some(Expr::Path(path)),
+            Ok(Resolved::Path(path)) => {
+                self.compiler.uses.borrow_mut().add(&path);
+                Some(Expr::Path(path))
+            }
             Err(bad) => {
                 let place = self.find(raw, range);
                 let mut help = bad.help;

@@ -11,6 +11,7 @@ mod names;
 mod place;
 mod scope;
 mod syntax;
+mod uses;
 
 use std::borrow::Cow;
 
@@ -22,6 +23,7 @@ pub(crate) use helpers::equal;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, as_text, encode_query};
 pub use scope::{Brought, Reading, Scope};
+pub(crate) use uses::Uses;
 
 use helpers::Helper;
 use scope::{Frame, FrameKind, PathExpr};

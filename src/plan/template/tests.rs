@@ -63,6 +63,7 @@ impl World {
             sources: &self.sources,
             files: &self.files,
             used: Default::default(),
+            uses: Default::default(),
             included: Default::default(),
         };
         let text = TemplateText { text, origin: Origin::File(file) };
