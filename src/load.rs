@@ -10,7 +10,7 @@ use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
 
-pub use crate::plan::compile::{Doors, Environment, schema};
+pub use crate::plan::compile::{Asked, Doors, Environment, schema};
 pub use crate::table::edit::{Edit, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
@@ -46,11 +46,12 @@ pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Lo
     Ok((loading.end(), tests))
 }
 
-/// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it.
+/// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it, and what its
+/// upstreams can be asked.
 ///
 /// # Errors
 /// The main file cannot be read; every other fault is a diagnostic.
-pub fn check(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
+pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<Asked>), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
     if loading.plan.is_some() {
@@ -59,7 +60,8 @@ pub fn check(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unrea
         advice.silence(0, &advice::allowed_codes(&loading.table.defaults.allow));
         loading.diagnostics.append(advice);
     }
-    Ok(loading.end())
+    let asked = std::mem::take(&mut loading.asked);
+    Ok((loading.end(), asked))
 }
 
 /// A table on its way to a plan.
@@ -70,6 +72,7 @@ struct Loading {
     dependencies: Dependencies,
     diagnostics: Diagnostics,
     advice: Diagnostics,
+    asked: Vec<Asked>,
 }
 
 impl Loading {
@@ -78,9 +81,9 @@ impl Loading {
         let mut dependencies = Dependencies::default();
         let mut diagnostics = Diagnostics::default();
         let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-        let Compiled { plan, advice } =
+        let Compiled { plan, advice, asked } =
             compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-        Ok(Self { table, plan, sources, dependencies, diagnostics, advice })
+        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, asked })
     }
 
     fn tests(&mut self, environment: &Environment<'_>) -> Tests {

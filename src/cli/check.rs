@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::load::{self, Environment, Loaded, process_environment};
 
-use super::{print, report, sarif};
+use super::{online, print, report, sarif};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub(super) struct Check {
     /// End with 1 for warnings, too.
     #[arg(long)]
     deny_warnings: bool,
+    /// Ask each upstream, by one GET, whether it can be reached and takes its credential.
+    #[arg(long, conflicts_with = "no_secrets")]
+    online: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,10 +39,19 @@ enum Format {
     Sarif,
 }
 
-pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
-    let environment = Environment { without_secrets: command.no_secrets, ..process_environment() };
-    let Loaded { plan, diagnostics, sources, .. } = match load::check(path, &environment) {
-        Ok(loaded) => loaded,
+pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(check(command, path, demo));
+    // The look-up of a name may hang in the system, which nothing here waits for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
+    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
+    let environment = Environment { without_secrets: command.no_secrets, demo, ..process_environment() };
+    let (loaded, asked) = match load::check(path, &environment) {
+        Ok(checked) => checked,
         Err(error) => {
             match command.format {
                 Format::Human => report(&unreadable(path, &error.source)),
@@ -52,25 +64,37 @@ pub(super) fn run(command: &Check, path: &Path) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
+    let Loaded { plan, mut diagnostics, sources, .. } = loaded;
+    let mut findings = Vec::new();
+    if let (Some(plan), true) = (&plan, command.online) {
+        findings = online::ask(&asked, &plan.masks).await?;
+        diagnostics.extend(findings.iter().filter_map(|finding| finding.fault.clone()));
+    }
+    let has = |severity| diagnostics.iter().any(|found| found.code.severity() == severity);
+    let (faulty, warned) = (has(Severity::Error), has(Severity::Warning));
     match command.format {
         Format::Json => {
-            print(&format!("{:#}", json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)})))?;
+            let mut answer = json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)});
+            if command.online {
+                answer["upstreams"] = online::to_json(&findings);
+            }
+            print(&format!("{answer:#}"))?;
         }
         Format::Sarif => print(&format!("{:#}", sarif::report(&diagnostics, &sources)))?,
         Format::Human => {
             let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let text = diagnostic::to_text(&diagnostics, &sources, color);
-            let summary = summary(path, &diagnostics, plan.as_ref().map(|plan| plan.routes.len()));
+            let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
+            let (online, summary) = (online::human(&findings), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {
                 Some(first) => format!("\nMore about a fault: jackfield explain {}", first.code.slug()),
                 None => String::new(),
             };
-            print(&format!("{text}{summary}{more}"))?;
+            print(&format!("{text}{online}{summary}{more}"))?;
         }
     }
-    let warned = diagnostics.iter().any(|found| found.code.severity() == Severity::Warning);
-    let good = plan.is_some() && !(command.deny_warnings && warned);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let denied = command.deny_warnings && warned;
+    Ok(if faulty || denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What is said of a table that cannot be read at all.

@@ -8,6 +8,7 @@ mod explain;
 mod init;
 mod lines;
 mod log;
+mod online;
 mod page;
 mod sarif;
 mod schema;
@@ -28,7 +29,7 @@ struct Cli {
     /// The main file of the table; relative paths in it start from its folder.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
     config: PathBuf,
-    /// Start a small sample API and point `[upstreams.demo]` at it; for `serve` and `call`.
+    /// Start a small sample API and point `[upstreams.demo]` at it; for `serve`, `call` and `check`.
     #[arg(long, global = true)]
     demo: bool,
     #[command(subcommand)]
@@ -80,7 +81,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
-        Some(Command::Check(command)) => check::run(&command, &cli.config),
+        Some(Command::Check(command)) => check::run(&command, &cli.config, cli.demo),
         Some(Command::Explain(command)) => page::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),

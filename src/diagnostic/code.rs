@@ -213,6 +213,10 @@ codes! {
     PublicUrlMissing = "public-url-missing", Warning;
     /// A credential that is sent without TLS.
     CredentialInClear = "credential-in-clear", Warning;
+    /// An upstream that gives no answer; found by `check --online`.
+    UpstreamUnreachable = "upstream-unreachable", Error;
+    /// A credential that its upstream does not take; found by `check --online`.
+    CredentialRefused = "credential-refused", Error;
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::call::Guard;
 use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
+use crate::upstream::probe::Probe;
 
 use super::json_template::JsonTemplate;
 use super::template::{
@@ -25,6 +26,41 @@ pub struct Upstream {
     pub(crate) base_url: Url,
     /// How requests to it are sent.
     pub delivery: Delivery,
+}
+
+impl Upstream {
+    /// The URL of a path below the base URL, and the path that it must have then.
+    fn at(&self, path: &str) -> (Url, String) {
+        let mut url = self.base_url.clone();
+        let prefix = url.path().trim_end_matches('/');
+        let relative = path.trim_start_matches('/');
+        let expected = if path.is_empty() { url.path().to_owned() } else { format!("{prefix}/{relative}") };
+        url.set_path(&expected);
+        (url, expected)
+    }
+
+    /// What tells whether it is there and takes its credential. Only headers that are the same for every call go along.
+    pub(crate) fn probe(&self, health: &str, headers: &[HeaderTemplate]) -> Probe {
+        let fixed = headers.iter().filter_map(|header| {
+            let mut value = HeaderValue::from_bytes(header.value.as_literal()?.as_bytes()).ok()?;
+            value.set_sensitive(header.sensitive);
+            Some((header.name.clone(), value))
+        });
+        let headers: HeaderMap = fixed.collect();
+        let Delivery { target, auth, .. } = &self.delivery;
+        Probe {
+            proves: auth.is_some() || headers.values().any(HeaderValue::is_sensitive),
+            auth: auth.clone(),
+            request: Request {
+                target: Arc::clone(target),
+                step: None,
+                method: Method::GET,
+                url: self.at(health).0,
+                headers,
+                body: None,
+            },
+        }
+    }
 }
 
 /// What is sent for a route, compiled.
@@ -162,16 +198,13 @@ impl RequestTemplate {
         let mut path = PathSink::default();
         self.path.render(scope, &mut path).map_err(in_part("path"))?;
         let path = path.into_path().map_err(in_part("path"))?;
-        let mut url = self.upstream.base_url.clone();
-        let prefix = url.path().trim_end_matches('/').to_owned();
-        let relative = path.trim_start_matches('/');
-        let expected = if path.is_empty() { url.path().to_owned() } else { format!("{prefix}/{relative}") };
-        url.set_path(&expected);
+        let base = &self.upstream.base_url;
+        let (mut url, expected) = self.upstream.at(&path);
         let query = self.query(scope)?;
         if !query.is_empty() {
             url.set_query(Some(&query));
         }
-        let base = &self.upstream.base_url;
+        let prefix = base.path().trim_end_matches('/');
         // Escaping has seen to this already; the check stands on its own, whatever a value may have found.
         let kept = url.origin() == base.origin()
             && url.username().is_empty()

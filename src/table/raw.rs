@@ -146,6 +146,8 @@ toml_table! {
         limit: RawLimit,
         /// Where it may be: `"any"` unless `"public"`.
         network: String as Form::Network,
+        /// The path that `check --online` asks for; the `base_url` itself unless given.
+        health: String,
         /// The warnings about this upstream that are known and meant so.
         allow: Strings as Form::Warnings,
     }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod keep;
 pub mod message;
 mod phase;
+pub mod probe;
 mod resolver;
 pub mod stub;
 pub mod tls;

@@ -8,7 +8,10 @@ use jackfield::diagnostic::{Code, Severity};
 use serde_json::Value;
 
 /// Codes that no file can be written for, and why.
-const NO_FIXTURE: &[(Code, &str)] = &[];
+const NO_FIXTURE: &[(Code, &str)] = &[
+    (Code::UpstreamUnreachable, "only an upstream can tell: see online.rs"),
+    (Code::CredentialRefused, "only an upstream can tell: see online.rs"),
+];
 
 fn bad() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad")

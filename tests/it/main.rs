@@ -23,6 +23,7 @@ mod log;
 mod malformed;
 mod metrics;
 mod millis;
+mod online;
 mod operations;
 mod outbound_auth;
 mod outbound_tls;

@@ -28,6 +28,8 @@ async fn tables_of_the_platforms_pages_are_good() {
         let page = page.unwrap().path();
         for table in tables(&fs::read_to_string(&page).unwrap()) {
             seen += 1;
+            // They have no tests.
+            let table = format!("{table}\n[defaults]\nallow = [\"route-untested\"]\n");
             let folder = Folder::with(&[("routes.toml", &table)]);
             let mut command = jackfield(folder.path());
             command.args(["check", "--no-secrets"]);

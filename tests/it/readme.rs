@@ -209,7 +209,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
             let partial = block.is("fragment") || block.value("bad").is_some();
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
-            let loaded = load::check(&folder.0.join("routes.toml"), &environment).unwrap();
+            let (loaded, _) = load::check(&folder.0.join("routes.toml"), &environment).unwrap();
             // Few examples have tests, and of a fragment it is not said who calls.
             let counts = |code| code != Code::RouteUntested && !(partial && code == Code::WriteUnguarded);
             let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
@@ -239,7 +239,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
 fn the_shipped_table_has_no_fault() {
     let folder = Folder::new("shipped");
     folder.write_sample();
-    let loaded = load::check(&folder.0.join("routes.toml"), &load::process_environment()).unwrap();
+    let (loaded, _) = load::check(&folder.0.join("routes.toml"), &load::process_environment()).unwrap();
     let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
     // Its tests stand in a file of their own, which is not here.
     assert_eq!(codes, ["route-untested"]);

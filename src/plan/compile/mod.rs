@@ -36,6 +36,7 @@ use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{Key, Named};
 use crate::table::{Dependencies, Table};
+use crate::upstream::probe::Probe;
 
 use super::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
 use super::{FailureTexts, Plan};
@@ -68,6 +69,19 @@ pub(crate) struct Compiled {
     pub(crate) plan: Option<Plan>,
     /// What is unwise in a table that is taken.
     pub(crate) advice: Diagnostics,
+    /// What its upstreams can be asked.
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// What an upstream can be asked to tell whether the table is right about it.
+#[derive(Debug)]
+pub struct Asked {
+    /// What it is asked.
+    pub probe: Probe,
+    /// Where its address stands.
+    pub place: Span,
+    /// Where its credential stands, if it has one.
+    pub credential: Span,
 }
 
 /// What a template may use that came with the call.
@@ -155,7 +169,7 @@ pub(crate) fn compile(
 
     dependencies.files.extend(context.secrets.files.borrow().iter().cloned());
     let Some(server) = server.filter(|_| !diagnostics.has_errors()) else {
-        return Compiled { plan: None, advice: Diagnostics::default() };
+        return Compiled { plan: None, advice: Diagnostics::default(), asked: Vec::new() };
     };
     context.advise_public_url(&server, &platforms);
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
@@ -178,7 +192,7 @@ pub(crate) fn compile(
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
     };
-    Compiled { plan: Some(plan), advice: context.advice.into_inner() }
+    Compiled { plan: Some(plan), asked: context.probes(&upstreams), advice: context.advice.into_inner() }
 }
 
 /// A hash of everything that was read, by its place relative to the main file: the same on every instance.

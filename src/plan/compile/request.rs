@@ -320,7 +320,7 @@ impl Context<'_> {
 }
 
 /// What a path written in the table may not hold, outside of its expressions.
-fn path_faults(text: &str) -> Vec<(Range<usize>, String, String)> {
+pub(super) fn path_faults(text: &str) -> Vec<(Range<usize>, String, String)> {
     let mut faults = Vec::new();
     if text.contains("://") && !text.starts_with('/') {
         faults.push((

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string, suggest};
 use crate::plan::request::{HeaderTemplate, Upstream};
 use crate::plan::template::Names;
 use crate::secret::Secret;
@@ -18,7 +18,8 @@ use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{Network, Redirects, Target};
 
 use super::delivery::hedge;
-use super::{Context, Inputs, values};
+use super::request::path_faults;
+use super::{Asked, Context, Inputs, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 
@@ -83,6 +84,39 @@ impl<'a> Context<'a> {
         upstreams
     }
 
+    /// What `check --online` asks of them, and where each stands.
+    pub(super) fn probes(&self, upstreams: &Upstreams<'_>) -> Vec<Asked> {
+        let asked = self.table.upstreams.iter().filter_map(|(name, raw)| {
+            let (raw, known) = (&raw.get()?.value.entry, upstreams.get(name.value.as_str())?);
+            let health = raw.health.get().map_or("", |path| path.value.as_str());
+            let place = raw.base_url.span().unwrap_or(name.span);
+            let auth = raw.auth.get().map(|choice| choice.value.name.span);
+            Some(Asked {
+                probe: known.upstream.as_ref()?.probe(health, &known.headers),
+                place,
+                credential: auth.or(raw.headers.span()).unwrap_or(place),
+            })
+        });
+        asked.collect()
+    }
+
+    /// `health`: a path below the base URL, the same for every question.
+    fn check_health(&self, raw: &RawUpstream, diagnostics: &mut Diagnostics) {
+        let Some(path) = raw.health.get() else { return };
+        self.no_secret_in(&path.value, path.span, "`health`", diagnostics);
+        if !values::no_template(&path.value, path.span, "`health`", diagnostics) {
+            return;
+        }
+        for (range, message, _) in path_faults(&path.value) {
+            let span = place_in_string(self.sources.text(path.span), path.span, range);
+            diagnostics.push(
+                Diagnostic::new(Code::InvalidPath, span, message).help(
+                    "write a path that comes after the `base_url` and answers a GET, such as \"/status\"",
+                ),
+            );
+        }
+    }
+
     fn upstream(
         &self,
         name: &Located<String>,
@@ -127,6 +161,7 @@ impl<'a> Context<'a> {
             .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
             .unwrap_or_default();
         let network = network(raw, base_url.as_ref(), diagnostics);
+        self.check_health(raw, diagnostics);
         let credential =
             raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
         let mut target = Target {

@@ -1,0 +1,214 @@
+//! `jackfield check --online`: what each upstream says of the table, by one GET that changes nothing.
+
+use std::process::Output;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::proxy::{jackfield, run};
+use crate::support::rude::{Act, Rude, Script};
+use crate::support::upstream::{Reply, Seen, Upstream};
+
+const SECRET: &str = "tanager-7431";
+
+/// Takes the token as a bearer's, knows no other, gives no token, and has a path that it shows to nobody.
+async fn api() -> Upstream {
+    Upstream::new(|seen: &Seen| {
+        let known = seen.header("authorization") == [format!("Bearer {SECRET}")];
+        match seen.path() {
+            "/v1/me" if known => Reply::json(&json!({"name": "us"})),
+            "/v1/forbidden" => Reply::status(403, &json!({})),
+            "/v1/nothing" => Reply::status(404, &json!({})),
+            "/v1/long" => Reply::raw(200, "text/plain", "x".repeat(2000)),
+            "/token" => Reply::status(400, &json!({"error": "invalid_client"})),
+            _ => Reply::status(401, &json!({"secret": SECRET})),
+        }
+    })
+    .await
+}
+
+async fn check(table: &str, variables: &[(&str, &str)], words: &[&str]) -> Output {
+    let folder = Folder::with(&[("routes.toml", table)]);
+    let mut command = jackfield(folder.path());
+    command.args(["check", "--online"]).args(words).env("TOKEN", SECRET).envs(variables.iter().copied());
+    run(command).await
+}
+
+fn printed(output: &Output) -> String {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(!text.contains(SECRET), "{text}");
+    let masked = Regex::new(r"\b\d+ ms\b").unwrap().replace_all(&text, "N ms").into_owned();
+    assert!(
+        !Regex::new(r"127\.0\.0\.1:\d{5}").unwrap().is_match(&masked),
+        "the addresses are secrets, too: {masked}"
+    );
+    masked
+}
+
+const GOOD: &str = r#"
+[defaults]
+allow = ["route-untested"]
+headers = { x-conversation = "{{call.conversation}}", accept = "application/json" }
+[platforms.http]
+[routes.a]
+reply.text = "A."
+
+[upstreams.good]
+base_url = "${API}"
+health   = "/me"
+auth.bearer = { token = "${TOKEN}" }
+
+[upstreams.nothing]
+base_url = "${API}/nothing"
+
+# It wants a credential, and the table says that it has none.
+[upstreams.wanting]
+base_url = "${API}"
+
+[upstreams.long]
+base_url = "${API}/long"
+max_body = "1KB"
+"#;
+
+#[tokio::test]
+async fn each_upstream_is_asked_once_and_any_answer_will_do() {
+    let upstream = api().await;
+    let api = format!("http://{}/v1", upstream.address);
+    let output = check(GOOD, &[("API", &api)], &[]).await;
+    insta::assert_snapshot!("online_good", printed(&output));
+    assert_eq!(output.status.code(), Some(0));
+
+    let mut seen = upstream.take();
+    seen.sort_by(|one, other| one.target.cmp(&other.target));
+    let asked: Vec<(&str, &str)> =
+        seen.iter().map(|seen| (seen.method.as_str(), seen.target.as_str())).collect();
+    assert_eq!(asked, [("GET", "/v1"), ("GET", "/v1/long"), ("GET", "/v1/me"), ("GET", "/v1/nothing")]);
+    for seen in &seen {
+        // What only a call knows is left out.
+        assert_eq!(
+            (seen.header("accept"), seen.header("x-conversation")),
+            (vec!["application/json".into()], vec![])
+        );
+    }
+
+    // Nothing is asked where nobody says so, and nothing with secrets that are none.
+    let folder = Folder::with(&[("routes.toml", GOOD)]);
+    let mut command = jackfield(folder.path());
+    command.arg("check").env("TOKEN", SECRET).env("API", &api);
+    assert_eq!(run(command).await.status.code(), Some(0));
+    assert_eq!(check(GOOD, &[("API", &api)], &["--no-secrets"]).await.status.code(), Some(2));
+    assert_eq!(upstream.seen(), 0);
+}
+
+const BAD: &str = r#"
+[defaults]
+allow = ["route-untested"]
+[platforms.http]
+[routes.a]
+reply.text = "A."
+
+[upstreams.good]
+base_url = "${API}"
+health   = "/me"
+auth.bearer = { token = "${TOKEN}" }
+
+[upstreams.denied]
+base_url = "${API}"
+auth.header = { name = "x-key", value = "${TOKEN}" }
+
+[upstreams.forbidden]
+base_url = "${API}"
+health   = "forbidden"
+headers  = { x-key = "${TOKEN}" }
+
+[upstreams.no_token]
+base_url = "${API}"
+auth.oauth2 = { token_url = "${TOKENS}", client_id = "us", client_secret = "${TOKEN}" }
+
+[upstreams.nobody]
+base_url = "${NOBODY}"
+
+[upstreams.silent]
+base_url = "${SILENT}"
+timeout  = "300ms"
+
+[upstreams.no_tls]
+base_url = "${NO_TLS}"
+
+[upstreams.inside]
+base_url = "${INSIDE}"
+network  = "public"
+"#;
+
+#[tokio::test]
+async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
+    let upstream = api().await;
+    let plain =
+        Rude::new(Script::greets([Act::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Act::Close])).await;
+    let (nobody, silent) = (Rude::new(Script::Refuse).await, Rude::new(Script::always([Act::Hang])).await);
+    let variables = [
+        ("API", format!("http://{}/v1", upstream.address)),
+        ("TOKENS", format!("http://{}/token", upstream.address)),
+        ("NOBODY", format!("http://{}", nobody.address)),
+        ("SILENT", format!("http://{}", silent.address)),
+        ("NO_TLS", format!("https://{}", plain.address)),
+        ("INSIDE", format!("http://localhost:{}", upstream.address.port())),
+    ];
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+
+    let output = check(BAD, &variables, &[]).await;
+    insta::assert_snapshot!("online_bad", printed(&output));
+    assert_eq!(output.status.code(), Some(1));
+    let methods: Vec<String> =
+        upstream.take().into_iter().filter(|seen| seen.path() != "/token").map(|seen| seen.method).collect();
+    assert_eq!(methods, ["GET"; 3]);
+
+    let output = check(BAD, &variables, &["--format", "json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
+    let found: Vec<(&str, bool)> = told["upstreams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["ok"].as_bool().unwrap()))
+        .collect();
+    let names = ["good", "denied", "forbidden", "no_token", "nobody", "silent", "no_tls", "inside"];
+    assert_eq!(found, names.map(|name| (name, name == "good")));
+    let faults: Vec<(&str, u64)> = told["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| (fault["code"].as_str().unwrap(), fault["line"].as_u64().unwrap()))
+        .collect();
+    let (refused, unreachable) = ("credential-refused", "upstream-unreachable");
+    let expected = [
+        (refused, 15),
+        (refused, 20),
+        (refused, 24),
+        (unreachable, 27),
+        (unreachable, 30),
+        (unreachable, 34),
+        (unreachable, 37),
+    ];
+    assert_eq!(faults, expected);
+
+    let output = check(BAD, &variables, &["--format", "sarif"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!(told["runs"][0]["results"].as_array().unwrap().len(), expected.len());
+}
+
+#[tokio::test]
+async fn the_starter_is_good_with_the_sample_api() {
+    let folder = Folder::with(&[]);
+    let mut command = jackfield(folder.path());
+    command.arg("init");
+    assert_eq!(run(command).await.status.code(), Some(0));
+    let mut command = jackfield(folder.path());
+    command.args(["check", "--online", "--demo"]);
+    let output = run(command).await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
