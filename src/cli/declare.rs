@@ -49,6 +49,9 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
         let tools = chosen(command, functions.tools(false))?;
+        let declaration = platform.declare(&tools, &functions.door()).with_context(|| {
+            format!("{} takes no declaration; `declare {OPENAI}` prints a plain list", platform.name())
+        })?;
         if plan.served(platform.name()).is_none() {
             report(&format!(
                 "note: the table does not serve {name} yet: add `[platforms.{name}]` to it",
@@ -56,9 +59,7 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
             ));
         }
         note_addresses(&plan);
-        platform.declare(&tools, &functions.door()).with_context(|| {
-            format!("{} takes no declaration; `declare {OPENAI}` prints a plain list", platform.name())
-        })?
+        declaration
     };
     print(&format!("{declaration:#}"))?;
     Ok(ExitCode::SUCCESS)

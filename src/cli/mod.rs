@@ -57,7 +57,7 @@ enum Command {
     /// Serve the platforms that the table names, and read the table again when it changes (the default).
     #[command(after_help = LOG)]
     Serve,
-    /// List every fault of the table, with its place and what to write; the exit code is 1 if there is one.
+    /// List every fault of the table and what is unwise in it, with what to write; the exit code is 1 for a fault.
     Check(check::Check),
     /// Explain a kind of fault, with a bad and a good example; without a code, list them all.
     Explain(page::Explain),

@@ -27,6 +27,7 @@ mod online;
 mod operations;
 mod outbound_auth;
 mod outbound_tls;
+mod outputs;
 mod overload;
 mod pages;
 mod platform_docs;

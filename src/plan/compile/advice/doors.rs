@@ -1,0 +1,152 @@
+//! What is unwise about those who call us and those whom we call.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::plan::network::is_loopback;
+use crate::plan::request::HeaderTemplate;
+use crate::plan::{Served, Server};
+use crate::platform::{Door, Platform};
+use crate::table::document::{Kind, Located};
+use crate::table::raw::{RawPlatform, RawUpstream};
+
+use super::super::Context;
+
+/// The schemes that prove who we are without sending the secret, or speak over TLS only.
+const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
+
+impl Context<'_> {
+    /// A `deadline` that is longer than the platform is known to wait.
+    pub(in crate::plan::compile) fn advise_deadline(
+        &self,
+        platform: &dyn Platform,
+        raw: &RawPlatform,
+        deadline: Duration,
+    ) {
+        let Some((text, waits)) = raw.deadline.get().zip(platform.waits()) else { return };
+        if deadline > waits {
+            let waits = humantime::format_duration(waits);
+            self.advise(
+                Diagnostic::new(
+                    Code::DeadlineTooLong,
+                    text.span,
+                    format!("`{}` does not wait so long", platform.name()),
+                )
+                .label(format!("it gives up after {waits}"))
+                .help(format!(
+                    "write \"{waits}\" or less, or take it out: a later answer is heard by nobody"
+                )),
+            );
+        }
+    }
+
+    /// A platform that proves nothing, where others than this machine can call.
+    pub(in crate::plan::compile) fn advise_open(&self, name: &Located<String>, raw: &RawPlatform) {
+        let auth = raw.auth.get();
+        if auth.is_some_and(|choice| choice.value.name.value != "none") || raw.auth.is_faulty() {
+            return;
+        }
+        // Without any `auth`, an address that is open is a fault.
+        let open = auth.and_then(|_| self.open_address());
+        let proxies = self.table.server.trusted_proxies.get().filter(|proxies| !proxies.value.is_empty());
+        let proxies = proxies.map(|proxies| (Some(proxies.span), "who calls through these is from outside"));
+        if let Some((span, label)) = open.or(proxies) {
+            let mut diagnostic = Diagnostic::new(
+                Code::PlatformOpen,
+                auth.map_or(name.span, |choice| choice.value.name.span),
+                format!("anyone can call for the platform `{}`", name.value),
+            )
+            .label("proves nothing")
+            .help(format!(
+                "set `{}`; if it is meant to be open, `allow = [\"platform-open\"]` beside it says so",
+                login_for(&name.value)
+            ));
+            if let Some(span) = span {
+                diagnostic = diagnostic.related(span, label);
+            }
+            self.advise(diagnostic);
+        }
+    }
+
+    /// A door that others reach by an address which the table does not say.
+    pub(in crate::plan::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
+        let raw = &self.table.server;
+        let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
+        let Some(span) = open.or(raw.trusted_proxies.span()).filter(|_| raw.public_url.is_absent()) else {
+            return;
+        };
+        let door = Door { url: "", events: &[] };
+        let told = platforms.iter().find(|served| served.platform.declare(&[], &door).is_some());
+        if let Some(served) = told {
+            let (platform, listen) = (served.platform.name(), server.listen);
+            self.advise(
+                Diagnostic::new(
+                    Code::PublicUrlMissing,
+                    span,
+                    format!("`{platform}` would be told to call {listen}, for want of a `public_url`"),
+                )
+                .label("platforms reach the door by another address")
+                .help("write in `[server]` the address that they call: `public_url = \"https://tools.example.com\"`"),
+            );
+        }
+    }
+
+    /// A credential that everybody on the way can read.
+    pub(in crate::plan::compile) fn advise_in_clear(
+        &self,
+        raw: &RawUpstream,
+        base_url: &Url,
+        headers: &[HeaderTemplate],
+    ) {
+        let Some(text) = raw.base_url.get() else { return };
+        let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
+        let mut sent: Vec<(Span, &str)> = Vec::new();
+        if base_url.scheme() == "http" && !is_loopback(base_url) {
+            sent.extend(auth.map(|auth| (auth.value.name.span, "would be readable on the way")));
+            let secret = headers.iter().any(|header| header.sensitive);
+            sent.extend(raw.headers.span().filter(|_| secret).map(|span| (span, "holds a secret")));
+        }
+        if let Some((credential, label)) = sent.first() {
+            self.advise(
+                Diagnostic::new(
+                    Code::CredentialInClear,
+                    text.span,
+                    "this is plain http, and a credential goes with each request",
+                )
+                .label("not encrypted")
+                .related(*credential, *label)
+                .help("write `https://…`; if nobody else is on that network, `allow = [\"credential-in-clear\"]`"),
+            );
+        }
+        // The address of the tokens may be another one.
+        if let Some(auth) = auth
+            && let Kind::Table(entries) = &auth.value.node.value
+            && let Some((_, node)) = entries.iter().find(|(key, _)| key.value == "token_url")
+            && let Some(url) = node.as_str().and_then(|url| Url::parse(url).ok())
+            && url.scheme() == "http"
+            && !is_loopback(&url)
+        {
+            self.advise(
+                Diagnostic::new(
+                    Code::CredentialInClear,
+                    node.span,
+                    "this is plain http, and `client_secret` is sent to it",
+                )
+                .label("not encrypted")
+                .help("write `https://…`; if nobody else is on that network, `allow = [\"credential-in-clear\"]`"),
+            );
+        }
+    }
+}
+
+/// A login that suits a platform, as it is written.
+pub(in crate::plan::compile) fn login_for(platform: &str) -> String {
+    let variable = platform.to_uppercase();
+    if crate::platform::find(platform).is_some_and(|known| known.signature().is_some()) {
+        format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
+    } else {
+        format!("auth.basic = {{ username = \"…\", password = \"${{{variable}_PASSWORD}}\" }}")
+    }
+}

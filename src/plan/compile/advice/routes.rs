@@ -1,0 +1,146 @@
+//! What a route or an event declares for nothing, or does twice.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::plan::replies::Replies;
+use crate::plan::route::Step;
+use crate::plan::template::Uses;
+use crate::plan::{Served, budget};
+use crate::platform::Platform;
+use crate::table::document::Located;
+use crate::table::raw::{RawExtract, RawRequest, RawRoute};
+use crate::table::reader::{Key, Named};
+
+use super::super::Context;
+
+impl Context<'_> {
+    /// What a route declares and nothing uses. An argument that is compared with the platform's list, or that can have
+    /// one value only, does its work by being there.
+    pub(in crate::plan::compile) fn advise_unused(&self, raw: &RawRoute, replies: &Replies) {
+        let uses: Uses = self.templates.uses.take();
+        for (name, argument) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
+            let guards = argument.get().is_some_and(|argument| {
+                let words = argument.value.enumeration.get().map(|words| words.value.len());
+                !argument.value.allowed.is_absent() || words == Some(1)
+            });
+            if !guards && !uses.argument(&name.value) {
+                self.advise(
+                    Diagnostic::new(
+                        Code::ArgumentUnused,
+                        name.span,
+                        format!("nothing uses the argument `{}`", name.value),
+                    )
+                    .label("the model is asked for it in vain")
+                    .help(format!(
+                        "write `{{{{args.{}}}}}` where it is meant to go, or take it out",
+                        name.value
+                    )),
+                );
+            }
+        }
+        if !replies.cases.iter().any(|case| case.when.failure.is_empty()) {
+            // Without a case for what went well, all that was extracted is the answer.
+            return;
+        }
+        let steps = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
+        match steps {
+            [] => self.advise_extracts(&raw.extract, 0, None, &uses),
+            steps => {
+                for (index, step) in steps.iter().enumerate() {
+                    let name = step.value.name.get().map(|name| name.value.as_str());
+                    self.advise_extracts(&step.value.extract, index, name, &uses);
+                }
+            }
+        }
+    }
+
+    fn advise_extracts(
+        &self,
+        raw: &Key<Named<RawExtract>>,
+        step: usize,
+        step_name: Option<&str>,
+        uses: &Uses,
+    ) {
+        for (place, (name, extract)) in raw.get().into_iter().flat_map(|raw| &raw.value.0).enumerate() {
+            // A reply without it is refused, which is what it may be for.
+            let required = extract.get().and_then(|extract| extract.value.required.get());
+            if required.is_some_and(|required| required.value) || uses.extract(step, place) {
+                continue;
+            }
+            let written = match step_name {
+                Some(step) => format!("{step}.{}", name.value),
+                None => name.value.clone(),
+            };
+            self.advise(
+                Diagnostic::new(
+                    Code::ExtractUnused,
+                    name.span,
+                    format!("nothing uses the extract `{}`", name.value),
+                )
+                .label("taken out of the reply in vain")
+                .help(format!("write `{{{{{written}}}}}` where it is meant to go, or take it out")),
+            );
+        }
+    }
+
+    /// A request that makes something, and would make it again when the platform repeats the call.
+    pub(in crate::plan::compile) fn advise_unguarded(
+        &self,
+        raw: &RawRoute,
+        steps: &[Step],
+        callers: &[&'static dyn Platform],
+    ) {
+        let repeats = callers.iter().find(|platform| !platform.identifies_calls());
+        let Some(platform) = repeats else { return };
+        if !raw.idempotency_key.is_absent() || !raw.repeat_window.is_absent() {
+            return;
+        }
+        let list = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
+        let written = list.iter().map(|step| &step.value.request);
+        let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
+        // What is put or deleted twice is as if it had been once.
+        let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
+            matches!(step.request.method, Method::POST | Method::PATCH)
+        };
+        if let Some((step, request)) = steps.iter().zip(written).find(makes) {
+            let (method, platform) = (&step.request.method, platform.name());
+            let span = request.value.method.span().unwrap_or(request.span);
+            self.advise(
+                Diagnostic::new(
+                    Code::WriteUnguarded,
+                    span,
+                    format!("this {method} is sent again when `{platform}` repeats a call"),
+                )
+                .label(format!("`{platform}` gives calls no id by which a repeat is known"))
+                .help("write `repeat_window = \"30s\"` in the route; if the request only asks, `allow = [\"write-unguarded\"]`"),
+            );
+        }
+    }
+
+    /// A `timeout` of a route that no platform waits for.
+    pub(in crate::plan::compile) fn advise_timeout(
+        &self,
+        raw: &RawRoute,
+        timeout: Option<Duration>,
+        callers: &[&Served],
+    ) {
+        let (Some(timeout), Some(text)) = (timeout, raw.timeout.get()) else { return };
+        let longest = callers.iter().max_by_key(|served| served.budget);
+        if let Some(served) = longest.filter(|served| budget(timeout) > served.budget) {
+            self.advise(
+                Diagnostic::new(
+                    Code::DeadlineTooLong,
+                    text.span,
+                    format!("no platform waits so long: a call of `{}` ends before", served.platform.name()),
+                )
+                .label("has no effect")
+                .help(
+                    "write a shorter time or take it out; `deadline` of the platform says how long it waits",
+                ),
+            );
+        }
+    }
+}
