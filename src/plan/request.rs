@@ -41,22 +41,24 @@ impl Upstream {
 
     /// What tells whether it is there and takes its credential. Only headers that are the same for every call go along.
     pub(crate) fn probe(&self, health: &str, headers: &[HeaderTemplate]) -> Probe {
-        let fixed = headers.iter().filter_map(|header| {
-            let mut value = HeaderValue::from_bytes(header.value.as_literal()?.as_bytes()).ok()?;
-            value.set_sensitive(header.sensitive);
-            Some((header.name.clone(), value))
-        });
-        let headers: HeaderMap = fixed.collect();
+        let mut fixed = HeaderMap::new();
+        for header in headers {
+            let literal = header.value.as_literal().map(str::as_bytes).map(HeaderValue::from_bytes);
+            if let Some(Ok(mut value)) = literal {
+                value.set_sensitive(header.sensitive);
+                fixed.insert(header.name.clone(), value);
+            }
+        }
         let Delivery { target, auth, .. } = &self.delivery;
         Probe {
-            proves: auth.is_some() || headers.values().any(HeaderValue::is_sensitive),
+            proves: auth.is_some() || fixed.values().any(HeaderValue::is_sensitive),
             auth: auth.clone(),
             request: Request {
                 target: Arc::clone(target),
                 step: None,
                 method: Method::GET,
                 url: self.at(health).0,
-                headers,
+                headers: fixed,
                 body: None,
             },
         }

@@ -50,7 +50,7 @@ fn printed(output: &Output) -> String {
 const GOOD: &str = r#"
 [defaults]
 allow = ["route-untested"]
-headers = { x-conversation = "{{call.conversation}}", accept = "application/json" }
+headers = { x-conversation = "{{call.conversation}}", accept = "text/plain" }
 [platforms.http]
 [routes.a]
 reply.text = "A."
@@ -58,6 +58,7 @@ reply.text = "A."
 [upstreams.good]
 base_url = "${API}"
 health   = "/me"
+headers  = { accept = "application/json" }
 auth.bearer = { token = "${TOKEN}" }
 
 [upstreams.nothing]
@@ -86,11 +87,10 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
         seen.iter().map(|seen| (seen.method.as_str(), seen.target.as_str())).collect();
     assert_eq!(asked, [("GET", "/v1"), ("GET", "/v1/long"), ("GET", "/v1/me"), ("GET", "/v1/nothing")]);
     for seen in &seen {
-        // What only a call knows is left out.
-        assert_eq!(
-            (seen.header("accept"), seen.header("x-conversation")),
-            (vec!["application/json".into()], vec![])
-        );
+        // The upstream's own goes before the one of all, and what only a call knows is left out.
+        let accepted = if seen.path() == "/v1/me" { "application/json" } else { "text/plain" };
+        assert_eq!(seen.header("accept"), [accepted], "{}", seen.target);
+        assert_eq!(seen.header("x-conversation"), [""; 0]);
     }
 
     // Nothing is asked where nobody says so, and nothing with secrets that are none.

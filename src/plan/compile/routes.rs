@@ -82,8 +82,8 @@ impl Context<'_> {
             only_streamed(raw, diagnostics);
         }
         self.advise_unused(raw, &replies);
-        self.advise_unguarded(raw, &steps, &callers);
         let waiting: Vec<&Served> = platforms.iter().filter(serves).collect();
+        self.advise_unguarded(raw, &steps, &waiting);
         self.advise_timeout(raw, timeout.flatten(), &waiting);
         let declare = self.declare(&raw.declare, diagnostics);
         let care = self.care("routes", name, raw, &steps, diagnostics);

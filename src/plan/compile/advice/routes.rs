@@ -9,7 +9,6 @@ use crate::plan::replies::Replies;
 use crate::plan::route::Step;
 use crate::plan::template::Uses;
 use crate::plan::{Served, budget};
-use crate::platform::Platform;
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawRoute};
 use crate::table::reader::{Key, Named};
@@ -91,10 +90,10 @@ impl Context<'_> {
         &self,
         raw: &RawRoute,
         steps: &[Step],
-        callers: &[&'static dyn Platform],
+        callers: &[&Served],
     ) {
-        let repeats = callers.iter().find(|platform| !platform.identifies_calls());
-        let Some(platform) = repeats else { return };
+        let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
+        let Some(served) = repeats else { return };
         if !raw.idempotency_key.is_absent() || !raw.repeat_window.is_absent() {
             return;
         }
@@ -106,7 +105,7 @@ impl Context<'_> {
             matches!(step.request.method, Method::POST | Method::PATCH)
         };
         if let Some((step, request)) = steps.iter().zip(written).find(makes) {
-            let (method, platform) = (&step.request.method, platform.name());
+            let (method, platform) = (&step.request.method, served.platform.name());
             let span = request.value.method.span().unwrap_or(request.span);
             self.advise(
                 Diagnostic::new(
