@@ -49,6 +49,11 @@ impl World {
     }
 
     fn compile(&mut self, text: &str) -> Result<Template, Vec<Diagnostic>> {
+        self.compile_noting(text).0
+    }
+
+    /// And what the template uses.
+    fn compile_noting(&mut self, text: &str) -> (Result<Template, Vec<Diagnostic>>, Uses) {
         let file = self.sources.add(Path::new("t"), text.to_owned());
         let names = Names {
             args: &self.args,
@@ -67,7 +72,8 @@ impl World {
             included: Default::default(),
         };
         let text = TemplateText { text, origin: Origin::File(file) };
-        compiler.compile(text, &names, &mut diagnostics).ok_or_else(|| diagnostics.into_sorted())
+        let compiled = compiler.compile(text, &names, &mut diagnostics);
+        (compiled.ok_or_else(|| diagnostics.into_sorted()), compiler.uses.take())
     }
 }
 
@@ -87,6 +93,35 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
 fn text(template: &str) -> Result<String, RenderError> {
     let template = World::new().compile(template).unwrap();
     with_scope(|scope| template.text(scope))
+}
+
+#[test]
+fn what_a_template_uses_is_known_however_it_is_named() {
+    let (all, none): (&[&str], &[&str]) = (&["city", "tags", "address"], &[]);
+    for (template, arguments, extracts) in [
+        ("{{args.city}} {{round temp}}", &["city"][..], &["temp"][..]),
+        ("{{#if (eq args.city \"x\")}}x{{/if}}", &["city"], none),
+        ("{{> greeting name=args.city}}", &["city"], none),
+        ("{{#each days}}{{@root.args.city}}{{/each}}", &["city"], &["days"]),
+        // What stands in a block is a field of its value, whatever else has that name.
+        ("{{#each days}}{{city}}{{temp}}{{/each}}", none, &["days"]),
+        ("{{#each args.tags as |city|}}{{city}}{{/each}}", &["tags"], none),
+        ("{{#with args.address}}{{street}}{{/with}}", &["address"], none),
+        ("{{json args}}", all, none),
+        ("{{#with args}}{{city}}{{/with}}", all, none),
+        ("{{#each args}}{{this}}{{/each}}", all, none),
+        ("{{json call.raw}}", all, none),
+        ("{{call.metadata.city}} {{vars.company}} {{response.body}}", none, none),
+    ] {
+        let (compiled, uses) = World::new().compile_noting(template);
+        assert!(compiled.is_ok(), "{template}: {compiled:?}");
+        let used: Vec<&str> = all.iter().copied().filter(|name| uses.argument(name)).collect();
+        assert_eq!(used, arguments, "{template}");
+        let names = ["temp", "days", "gone"];
+        let used: Vec<&str> =
+            (0..3).filter(|place| uses.extract(0, *place)).map(|place| names[place]).collect();
+        assert_eq!(used, extracts, "{template}");
+    }
 }
 
 #[test]
