@@ -72,3 +72,46 @@ impl Probe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::stub::timed_out;
+    use crate::upstream::tls::Tls;
+    use crate::upstream::{Network, Redirects, Sending, Target};
+    use http::{HeaderMap, Method};
+    use std::sync::Mutex;
+
+    /// Answers nothing, and notes until when it was waited for.
+    #[derive(Default)]
+    struct Silent(Mutex<Vec<Instant>>);
+
+    impl Transport for Silent {
+        fn send(&self, request: Request, times: Times) -> Sending<'_> {
+            self.0.lock().unwrap().push(times.answered_by);
+            Box::pin(std::future::ready(Err(timed_out(&request))))
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_for_long() {
+        for (timeout, longest) in [(None, 5), (Some(60), 5), (Some(1), 1)] {
+            let timeout = timeout.map(Duration::from_secs);
+            let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+            let target = Target { name: "api".to_owned(), timeout, max_body: 10, redirects, tls, network };
+            let request = Request {
+                target: Arc::new(target),
+                step: None,
+                method: Method::GET,
+                url: "http://api/".parse().unwrap(),
+                headers: HeaderMap::new(),
+                body: None,
+            };
+            let silent = Silent::default();
+            let probed = Probe { request, auth: None, proves: false }.ask(&silent).await;
+            assert!(matches!(probed.found, Found::Unreachable(TransportError::Timeout { .. })));
+            let waited = silent.0.lock().unwrap()[0];
+            assert!(waited <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");
+        }
+    }
+}

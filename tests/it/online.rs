@@ -21,6 +21,9 @@ async fn api() -> Upstream {
             "/v1/forbidden" => Reply::status(403, &json!({})),
             "/v1/nothing" => Reply::status(404, &json!({})),
             "/v1/long" => Reply::raw(200, "text/plain", "x".repeat(2000)),
+            "/given" => {
+                Reply::json(&json!({"access_token": SECRET, "token_type": "bearer", "expires_in": 60}))
+            }
             "/token" => Reply::status(400, &json!({"error": "invalid_client"})),
             _ => Reply::status(401, &json!({"secret": SECRET})),
         }
@@ -61,6 +64,11 @@ health   = "/me"
 headers  = { accept = "application/json" }
 auth.bearer = { token = "${TOKEN}" }
 
+[upstreams.token]
+base_url = "${API}/me"
+headers  = { accept = "application/json" }
+auth.oauth2 = { token_url = "${TOKENS}", client_id = "us", client_secret = "${TOKEN}" }
+
 [upstreams.nothing]
 base_url = "${API}/nothing"
 
@@ -77,7 +85,9 @@ max_body = "1KB"
 async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     let upstream = api().await;
     let api = format!("http://{}/v1", upstream.address);
-    let output = check(GOOD, &[("API", &api)], &[]).await;
+    let tokens = format!("http://{}/given", upstream.address);
+    let variables = [("API", api.as_str()), ("TOKENS", tokens.as_str())];
+    let output = check(GOOD, &variables, &[]).await;
     insta::assert_snapshot!("online_good", printed(&output));
     assert_eq!(output.status.code(), Some(0));
 
@@ -85,8 +95,17 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     seen.sort_by(|one, other| one.target.cmp(&other.target));
     let asked: Vec<(&str, &str)> =
         seen.iter().map(|seen| (seen.method.as_str(), seen.target.as_str())).collect();
-    assert_eq!(asked, [("GET", "/v1"), ("GET", "/v1/long"), ("GET", "/v1/me"), ("GET", "/v1/nothing")]);
-    for seen in &seen {
+    // Only the token is asked for by a POST, as it has to be.
+    let expected = [
+        ("POST", "/given"),
+        ("GET", "/v1"),
+        ("GET", "/v1/long"),
+        ("GET", "/v1/me"),
+        ("GET", "/v1/me"),
+        ("GET", "/v1/nothing"),
+    ];
+    assert_eq!(asked, expected);
+    for seen in seen.iter().filter(|seen| seen.path() != "/given") {
         // The upstream's own goes before the one of all, and what only a call knows is left out.
         let accepted = if seen.path() == "/v1/me" { "application/json" } else { "text/plain" };
         assert_eq!(seen.header("accept"), [accepted], "{}", seen.target);
@@ -96,9 +115,9 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     // Nothing is asked where nobody says so, and nothing with secrets that are none.
     let folder = Folder::with(&[("routes.toml", GOOD)]);
     let mut command = jackfield(folder.path());
-    command.arg("check").env("TOKEN", SECRET).env("API", &api);
+    command.arg("check").env("TOKEN", SECRET).envs(variables);
     assert_eq!(run(command).await.status.code(), Some(0));
-    assert_eq!(check(GOOD, &[("API", &api)], &["--no-secrets"]).await.status.code(), Some(2));
+    assert_eq!(check(GOOD, &variables, &["--no-secrets"]).await.status.code(), Some(2));
     assert_eq!(upstream.seen(), 0);
 }
 
