@@ -8,6 +8,7 @@
 //! | [`cli`] | the commands; the only place that prints |
 //! | [`server`] | the platforms' door and the admin door |
 //! | [`testing`] | runs the tests of a table |
+//! | [`trial`] | a platform's request, tried as a whole outside of its door |
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`metrics`] | what is counted of the calls |
 //! | [`history`] | the last calls, to be looked at |
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod server;
 
 pub mod testing;
+pub mod trial;
 
 pub mod reload;
 

@@ -11,7 +11,8 @@ use crate::table;
 use crate::upstream::keep::Carried;
 
 pub use crate::plan::compile::{Asked, Doors, Environment, schema};
-pub use crate::table::edit::{Edit, edited};
+pub use crate::table::add::{Entry, with_test};
+pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
 /// What came of loading a table.

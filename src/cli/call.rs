@@ -1,35 +1,40 @@
 //! `jackfield call`: one function, called as a platform would call it, with every step to look at.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
-use anyhow::{Context as _, bail};
-use clap::Args;
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, ValueEnum};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::call::Context;
 use crate::diagnostic;
-use crate::flights::Flights;
-use crate::flow::{self, CallError, Means};
-use crate::plan::{FunctionsFor, Plan};
-use crate::platform::{self, Decoded, Encode, EncodeStream, PLATFORMS, Platform, Settings};
+use crate::flow::{CallError, Record};
+use crate::plan::Plan;
+use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::Origin;
-use crate::repeats::Identity;
+use crate::testing::draft::{Happened, Saved};
+use crate::trial::{Trial, TriedCall, Untried};
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
+use crate::upstream::recorder::Recorder;
 use crate::upstream::stub::StubTransport;
 
-use super::explain::{explain, hidden};
+use super::explain::Shown;
+use super::save::Saving;
 use super::{print, report};
 
 /// Arguments of `call`.
 #[derive(Debug, Args)]
 pub(super) struct CallCommand {
-    /// The function, as the model would name it.
-    function: String,
+    /// The function, as the model would name it. With `--request`, where the URL or nothing else names it, or which of
+    /// several calls is meant.
+    #[arg(required_unless_present = "request")]
+    function: Option<String>,
     /// Its arguments, a JSON object such as '{"city": "Oslo"}'.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     args: String,
@@ -37,12 +42,43 @@ pub(super) struct CallCommand {
     /// http unless given.
     #[arg(long = "as", value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Print every step before the answer: arguments, request, reply, extracted values, chosen case.
+    /// Send what stands in this file in place of `--args`: the whole body of a request as the platform posted it. Its
+    /// login is not asked for.
+    #[arg(long, value_name = "FILE", requires = "platform", conflicts_with = "args")]
+    request: Option<PathBuf>,
+    /// A header of the platform's request, as 'x-session: s-1'; may be given several times.
+    #[arg(long = "header", value_name = "HEADER", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Walk through the call step by step before the answer: what was sent, what came back and how long it took, which
+    /// reply case was taken and why not an earlier one, each template beside what it became. Secrets are hidden.
     #[arg(long)]
     explain: bool,
-    /// Show the request that would be sent, and send nothing.
+    /// Walk through the call up to the request that would be sent, and send nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Write what happened as a test of this name: the arguments or the request, the upstreams' replies, the time, and
+    /// what came of it. It goes where the route's other tests are, else into `<table>.test.toml`.
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    save_test: Option<String>,
+    /// How what happened is printed.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The answer; with `--explain`, what led to it, for people.
+    Human,
+    /// All that `--explain` tells, as JSON, for machines.
+    Json,
+}
+
+/// A header as it is written on the command line.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write a name, a colon and a value: 'x-session: s-1'")?;
+    let name = name.trim().parse().map_err(|_| format!("`{name}` is not the name of a header"))?;
+    let value = value.trim().parse().map_err(|_| "the value of a header is one line of text".to_owned())?;
+    Ok((name, value))
 }
 
 pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
@@ -53,11 +89,7 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 }
 
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
-    let args: Value = serde_json::from_str(&command.args)
-        .context("`--args` is not valid JSON; in a shell write --args '{\"city\": \"Oslo\"}'")?;
-    if !args.is_object() {
-        bail!("`--args` is not a JSON object; in a shell write --args '{{\"city\": \"Oslo\"}}'");
-    }
+    let args = arguments(command)?;
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
     let origin = Origin { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
@@ -73,84 +105,127 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         return Ok(ExitCode::FAILURE);
     };
     let platform = platform_for(command, &plan)?;
-    let settings = match plan.served(platform.name()) {
-        Some(served) => served.settings.clone(),
-        None => Settings::defaults(platform),
+    let inbound = inbound(command, platform, &args)?;
+    let real;
+    let nothing = StubTransport::queued([]);
+    let transport: &dyn Transport = if command.dry_run {
+        &nothing
+    } else {
+        real = HttpTransport::new()?;
+        &real
     };
-    let inbound = platform.sample(&command.function, &args);
-    let functions = FunctionsFor::new(&plan, platform.name());
-    let decoded =
-        platform.decode(&inbound, &settings, &functions).context("the sample request cannot be read")?;
-    let (call, form) = match decoded {
-        Decoded::Calls(mut calls, encoder) => match calls.pop() {
-            Some(call) => (call, Form::Whole(encoder)),
-            None => bail!("the sample request carries no call"),
+    let recorder = Recorder::of(transport);
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let change = |_: &mut Context| {};
+    let trial = Trial { plan: &plan, platform, transport: &recorder, now: &now, time: None, change: &change };
+    let asked = trial.read(&inbound).map_err(|error| unread(&error, command, platform))?;
+    let chosen = chosen(command, &asked.functions())?;
+    let saving = match &command.save_test {
+        None => None,
+        // Before anything is sent: a write is not made for a test that cannot be saved.
+        Some(name) => match Saving::prepare(&origin.path, name, chosen.as_deref())? {
+            Ok(saving) => Some(saving),
+            Err(code) => return Ok(code),
         },
-        Decoded::Stream(call, encoder) => (*call, Form::Stream(encoder)),
-        Decoded::Event(_) => {
-            bail!("`{}` is an event of {} and no function", command.function, platform.name())
-        }
-        Decoded::Denied(bad) => bail!("the sample request was refused: {bad}"),
-        Decoded::Answer(answer) => {
-            print(&pretty(&answer.body))?;
-            return Ok(ExitCode::SUCCESS);
-        }
     };
-    let announced = Mutex::new(Vec::new());
-    let record = {
-        let real;
-        let nothing = StubTransport::queued([]);
-        let transport: &dyn Transport = if command.dry_run {
-            &nothing
-        } else {
-            real = HttpTransport::new()?;
-            &real
-        };
-        let budget = plan
-            .served(platform.name())
-            .map_or_else(|| crate::plan::budget(platform.deadline()), |served| served.budget);
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let deadline = Instant::now() + budget;
-        let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
-        let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
-        let means = Means {
-            plan: &plan,
-            platform,
-            transport,
-            deadline,
-            now: &now,
-            identity: Identity::of(&call, route),
-            cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
-            traced: None,
-            announce: &announce,
-            // Here the end is worth waiting for.
-            overdue: &|_| {},
-        };
-        flow::answer(call, route, means).await
+    let tried = trial.answer(asked).await;
+    let shown = Shown { tried: &tried, plan: &plan, platform, now: &now, dry_run: command.dry_run };
+    let is_chosen = |call: &&TriedCall| {
+        command.function.is_none()
+            || chosen.as_deref().is_none_or(|name| name == call.record.call.context.function)
     };
-    if command.explain || command.dry_run {
-        print(&explain(&record, &plan, platform, command.dry_run))?;
+    let calls: Vec<&TriedCall> = tried.calls.iter().filter(is_chosen).collect();
+    let was_rendered = command.dry_run && calls.iter().any(|call| call.record.was_rendered());
+    match command.format {
+        Format::Json => print(&format!("{:#}", shown.to_json(&calls, was_rendered)))?,
+        Format::Human => {
+            if command.explain || command.dry_run {
+                print(&shown.explained(&calls))?;
+            }
+            match (was_rendered, command.explain) {
+                (true, _) => {}
+                (false, true) => print(&shown.answer())?,
+                (false, false) => print(&pretty(&tried.answer.body))?,
+            }
+        }
     }
-    if command.dry_run && record.was_rendered() {
+    if was_rendered {
         return Ok(ExitCode::SUCCESS);
     }
-    let failed = record.error.is_some();
-    let announced = announced.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let shown = match form {
-        Form::Whole(encoder) => pretty(&encoder.encode(vec![record.outcome.clone()]).body),
-        Form::Stream(mut encoder) => {
-            let mut text = Vec::new();
-            announced.into_iter().for_each(|own| text.extend(encoder.begin(own)));
-            text.extend(encoder.end(record.outcome.clone()));
-            String::from_utf8_lossy(&text).trim_end().to_owned()
-        }
-    };
-    if command.explain {
-        // Part of the record as it is shown here, so what must not be shown is hidden in it too.
-        print(&format!("\nanswer\n{}", hidden(&shown, &record, &plan, platform)))?;
-    } else {
-        print(&shown)?;
+    for call in &calls {
+        tell(command, &call.record, &plan);
     }
+    if let Some(saving) = saving {
+        let asked = match &command.request {
+            Some(file) if tried.calls.len() == 1 => Saved::Request { file, body: &inbound.body },
+            _ => Saved::Call,
+        };
+        let exchanges = recorder.exchanges();
+        let call = calls.first().context("there is no call to save")?;
+        saving
+            .save(Happened { call, platform, asked, exchanges: &exchanges, now: &now, plan: &plan })
+            .await?;
+    }
+    let failed = calls.iter().any(|call| call.record.error.is_some());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn arguments(command: &CallCommand) -> anyhow::Result<Value> {
+    let args: Value = serde_json::from_str(&command.args)
+        .context("`--args` is not valid JSON; in a shell write --args '{\"city\": \"Oslo\"}'")?;
+    if !args.is_object() {
+        bail!("`--args` is not a JSON object; in a shell write --args '{{\"city\": \"Oslo\"}}'");
+    }
+    Ok(args)
+}
+
+/// The request that the platform sends: that of the file, else one made up.
+fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyhow::Result<Inbound> {
+    let mut inbound = platform.sample(command.function.as_deref().unwrap_or_default(), args);
+    if let Some(file) = &command.request {
+        inbound.body = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?.into();
+    }
+    for (name, value) in &command.headers {
+        inbound.headers.insert(name, value.clone());
+    }
+    Ok(inbound)
+}
+
+/// Why a request cannot be read, and what to do.
+fn unread(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
+    let Some(file) = &command.request else { return anyhow!("the sample request is of no use: {error}") };
+    let (file, name) = (file.display(), platform.name());
+    // What its requests do not say, the command has to.
+    if command.function.is_none() && platform.sample("", &json!({})).function.is_some() {
+        return anyhow!(
+            "a request of {name} does not say which function it calls: \
+             write `jackfield call FUNCTION --request {file} --as {name}`"
+        );
+    }
+    anyhow!("`{file}` is no request of {name}: {error}")
+}
+
+/// The one call that is meant; `None` where there is none or several.
+fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String>> {
+    let known = diagnostic::list(asked);
+    match (&command.function, asked) {
+        (Some(function), [_, ..]) if !asked.contains(&function.as_str()) => {
+            bail!("the request does not call `{function}`, but {known}")
+        }
+        (None, [_, _, ..]) if command.save_test.is_some() => {
+            bail!("a test is one call, and the request has several: name the one to save, {known}")
+        }
+        (_, []) if command.save_test.is_some() => {
+            bail!("the request is no call, so there is no test to save")
+        }
+        (Some(function), _) => Ok(Some(function.clone())),
+        (None, [only]) => Ok(Some((*only).to_owned())),
+        (None, _) => Ok(None),
+    }
+}
+
+/// Tells what went wrong with a call, beside its answer.
+fn tell(command: &CallCommand, record: &Record, plan: &Plan) {
     if record.was_overdue() {
         report(
             "note: this took longer than the platform waits: it is told that the call timed out, and this when it \
@@ -161,15 +236,8 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         report(&format!("{}: {error}", error.kind()));
     }
     if let Some(CallError::UnknownFunction) = &record.error {
-        report(&format!("help: {}", help_for(&command.function, &plan)));
+        report(&format!("help: {}", help_for(&record.call.context.function, plan)));
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// How the answer is printed.
-enum Form {
-    Whole(Box<dyn Encode>),
-    Stream(Box<dyn EncodeStream>),
 }
 
 fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static dyn Platform> {
@@ -179,7 +247,11 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
             .with_context(|| format!("there is no platform `{name}`; known: {}", diagnostic::list(&known)));
     }
     // Without a wish, the plain format shows most; a route that is not for it is called as one that it is for.
-    let limited = plan.routes.get(&command.function).and_then(|route| route.platforms.as_ref());
+    let limited = command
+        .function
+        .as_ref()
+        .and_then(|function| plan.routes.get(function))
+        .and_then(|route| route.platforms.as_ref());
     let name = match limited {
         Some(platforms) if !platforms.contains(&"http") => platforms.first().copied().unwrap_or("http"),
         _ => "http",
@@ -198,7 +270,7 @@ fn help_for(function: &str, plan: &Plan) -> String {
     diagnostic::suggest(function, known).unwrap_or_else(|| "the table has no such route".to_owned())
 }
 
-fn pretty(body: &[u8]) -> String {
+pub(super) fn pretty(body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
         Ok(json) => format!("{json:#}"),
         Err(_) => String::from_utf8_lossy(body).into_owned(),

@@ -3,19 +3,78 @@
 use std::fmt::Write as _;
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::call::Arguments;
 use crate::flow::masking::hide_named;
 use crate::flow::{CallError, Record, StepRecord};
 use crate::plan::route::Step;
 use crate::plan::{Brought, Plan, Route};
-use crate::platform::Platform;
+use crate::platform::{Answer, Platform};
 use crate::secret::{HIDDEN, Masks};
+use crate::trial::{Tried, TriedCall};
 use crate::upstream::delivery::DeliveryError;
 
+use super::call::pretty;
+
+/// What came of a request, to be shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) tried: &'a Tried,
+    pub(super) plan: &'a Plan,
+    pub(super) platform: &'static dyn Platform,
+    /// The time of its calls.
+    pub(super) now: &'a str,
+    /// Whether nothing was sent.
+    pub(super) dry_run: bool,
+}
+
+impl Shown<'_> {
+    /// The steps of these of its calls, up to the answer.
+    pub(super) fn explained(self, calls: &[&TriedCall]) -> String {
+        if let (Some(event), []) = (self.tried.event, calls) {
+            return format!("event      {event}, for which the table has no entry");
+        }
+        let calls: Vec<String> = calls.iter().map(|call| self.call(call)).collect();
+        calls.join("\n\n")
+    }
+
+    fn call(self, call: &TriedCall) -> String {
+        explain(&call.record, self.plan, self.platform, self.dry_run)
+    }
+
+    /// What the platform is told.
+    pub(super) fn answer(self) -> String {
+        let Answer { status, content_type, body } = &self.tried.answer;
+        let head = format!("\nanswer     status {}, {content_type}", status.as_u16());
+        format!("{head}\n{}", self.hidden(&pretty(body)))
+    }
+
+    /// The records and the answer, as JSON; without the answer where nothing was sent.
+    pub(super) fn to_json(self, calls: &[&TriedCall], unsent: bool) -> Value {
+        let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
+        let Answer { status, content_type, body } = &self.tried.answer;
+        let body = self.hidden(&String::from_utf8_lossy(body));
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        let answer = json!({"status": status.as_u16(), "content_type": content_type, "body": body});
+        json!({
+            "at": self.now,
+            "event": self.tried.event,
+            "calls": records.collect::<Vec<_>>(),
+            "answer": if unsent { Value::Null } else { answer },
+        })
+    }
+
+    /// A text that belongs to the request, with what must not be shown of any of its calls hidden.
+    fn hidden(self, text: &str) -> String {
+        self.tried.calls.iter().fold(text.to_owned(), |text, call| {
+            call.record.masks(&self.plan.masks, call.route.as_deref()).hide(&text)
+        })
+    }
+}
+
 /// The steps of a call, up to the answer.
-pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry_run: bool) -> String {
+fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry_run: bool) -> String {
     let context = &record.call.context;
     let route = plan.route(&context.function, platform.name()).map(AsRef::as_ref);
     let masks = record.masks(&plan.masks, route);
@@ -48,12 +107,6 @@ pub(super) fn explain(record: &Record, plan: &Plan, platform: &dyn Platform, dry
         out.case(record, route);
     }
     out.text.trim_end().to_owned()
-}
-
-/// A text that belongs to a call, with what must not be shown hidden.
-pub(super) fn hidden(text: &str, record: &Record, plan: &Plan, platform: &dyn Platform) -> String {
-    let route = plan.route(&record.call.context.function, platform.name()).map(AsRef::as_ref);
-    record.masks(&plan.masks, route).hide(text)
 }
 
 struct Explanation {

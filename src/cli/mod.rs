@@ -11,6 +11,7 @@ mod log;
 mod online;
 mod page;
 mod sarif;
+mod save;
 mod schema;
 mod serve;
 mod test;

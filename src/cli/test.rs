@@ -33,7 +33,7 @@ pub(super) struct TestCommand {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// One line a test, for people.
     Human,
     /// As JSON, for machines.
@@ -66,39 +66,18 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
 }
 
 /// A table whose tests can be run.
-struct Ready {
-    plan: Plan,
-    tests: Tests,
-    sources: Sources,
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    pub(super) tests: Tests,
+    pub(super) sources: Sources,
 }
 
 /// Reads the table and its tests; a code to end with when there is nothing to run.
 fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, ExitCode>> {
-    // Nothing is sent, so no secret has to be right.
-    let environment = Environment { without_secrets: true, ..process_environment() };
-    let (loaded, tests) = match load_with_tests(path, &environment) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            report(&unreadable(path, &error.source));
-            return Ok(Err(ExitCode::from(2)));
-        }
+    let ready = match Ready::read(path, command.format)? {
+        Ok(ready) => ready,
+        Err(code) => return Ok(Err(code)),
     };
-    let sources = loaded.sources;
-    let Some(mut plan) = loaded.plan else {
-        match command.format {
-            Format::Json => {
-                let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
-                print(&format!("{:#}", json!({ "diagnostics": diagnostics })))?;
-            }
-            Format::Human | Format::Junit => {
-                let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
-                report(&format!("{text}{}", summary(path, &loaded.diagnostics, None)));
-            }
-        }
-        return Ok(Err(ExitCode::FAILURE));
-    };
-    plan.calm();
-    let ready = Ready { plan, tests, sources };
     if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
         report(&format!("error: no test has `{filter}` in its route and name"));
         return Ok(Err(ExitCode::from(2)));
@@ -107,6 +86,35 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
 }
 
 impl Ready {
+    /// Reads the table and its tests; faults are told in this format, and come with a code to end with.
+    pub(super) fn read(path: &Path, format: Format) -> anyhow::Result<Result<Self, ExitCode>> {
+        // Nothing is sent, so no secret has to be right.
+        let environment = Environment { without_secrets: true, ..process_environment() };
+        let (loaded, tests) = match load_with_tests(path, &environment) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                report(&unreadable(path, &error.source));
+                return Ok(Err(ExitCode::from(2)));
+            }
+        };
+        let sources = loaded.sources;
+        let Some(mut plan) = loaded.plan else {
+            match format {
+                Format::Json => {
+                    let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
+                    print(&format!("{:#}", json!({ "diagnostics": diagnostics })))?;
+                }
+                Format::Human | Format::Junit => {
+                    let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
+                    report(&format!("{text}{}", summary(path, &loaded.diagnostics, None)));
+                }
+            }
+            return Ok(Err(ExitCode::FAILURE));
+        };
+        plan.calm();
+        Ok(Ok(Self { plan, tests, sources }))
+    }
+
     fn chosen(&self, command: &TestCommand) -> impl Iterator<Item = &Test> {
         let wanted = |name: &str| command.filter.as_ref().is_none_or(|filter| name.contains(filter));
         self.tests.tests.iter().filter(move |test| wanted(&format!("{}: {}", test.route, test.name)))
@@ -156,7 +164,7 @@ fn failed(ran: &[Ran<'_>]) -> usize {
 }
 
 /// `routes.toml:12`
-fn place(span: Span, sources: &Sources) -> String {
+pub(super) fn place(span: Span, sources: &Sources) -> String {
     let (file, line) = file_and_line(span, sources);
     format!("{file}:{line}")
 }
@@ -211,7 +219,7 @@ fn not_implied(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
 }
 
 /// What did not come as it should, line by line.
-fn faults(ran: &Ran<'_>, sources: &Sources) -> Vec<String> {
+pub(super) fn faults(ran: &Ran<'_>, sources: &Sources) -> Vec<String> {
     let mut lines = Vec::new();
     for fault in &ran.faults {
         lines.push(format!("{}: {}", place(fault.place, sources), fault.what));

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use rustls::ServerConfig;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::call::{FailureKind, Guard};
@@ -183,6 +184,18 @@ pub struct Served {
     pub believed: bool,
     /// The inbound headers that templates see, in lower case.
     pub headers: Vec<String>,
+}
+
+impl Served {
+    /// The inbound headers that its table names, by lower-case name; null when there are none.
+    pub fn shown_headers(&self, headers: &HeaderMap) -> Value {
+        let shown = self.headers.iter().filter_map(|name| {
+            let value = headers.get(name)?;
+            Some((name.clone(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
+        });
+        let shown: Map<String, Value> = shown.collect();
+        if shown.is_empty() { Value::Null } else { Value::Object(shown) }
+    }
 }
 
 /// What is said on each kind of failure.

@@ -17,7 +17,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::call::Call;
@@ -117,7 +116,7 @@ async fn turn(
     let share = plan.traces.as_ref().map(|traces| traces.sample);
     let functions = FunctionsFor::new(&plan, platform.name());
     let task = |mut call: Call, budget: Duration| {
-        call.context.headers = shown_headers(served, &inbound.headers);
+        call.context.headers = served.shown_headers(&inbound.headers);
         let link = Link::of(caller.clone(), share);
         let traced = link.map(|link| Traced::decoded(link, arrived));
         let (app, plan) = (app.clone(), Arc::clone(&plan));
@@ -191,19 +190,6 @@ async fn drain(mut body: Body) {
             return;
         }
     }
-}
-
-/// The inbound headers that the platform's table names, by lower-case name.
-fn shown_headers(served: &Served, headers: &HeaderMap) -> Value {
-    let shown: Map<String, Value> = served
-        .headers
-        .iter()
-        .filter_map(|name| {
-            let value = headers.get(name)?;
-            Some((name.clone(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
-        })
-        .collect();
-    if shown.is_empty() { Value::Null } else { Value::Object(shown) }
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -101,8 +101,13 @@ fn json(value: &Written) -> Value {
     }
 }
 
+/// Whether TOML can hold a value.
+pub fn can_be_written(value: &Value) -> bool {
+    written(value).is_some()
+}
+
 /// A value as TOML writes it, which has no null and no number beyond 64 bits.
-fn written(value: &Value) -> Option<Written> {
+pub(super) fn written(value: &Value) -> Option<Written> {
     Some(match value {
         Value::Null => return None,
         Value::Bool(truth) => (*truth).into(),

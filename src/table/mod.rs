@@ -2,6 +2,7 @@
 //!
 //! Reading is the only thing that touches files here; what the table means is the plan's to say.
 
+pub(crate) mod add;
 pub(crate) mod document;
 pub(crate) mod edit;
 mod homes;

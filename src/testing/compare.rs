@@ -153,7 +153,7 @@ fn part_of(plan: &Plan, route: &str, part: &Part, request: &Request) -> Option<V
 }
 
 /// The URL of a request in the form in which it is expected.
-fn url_of<'r>(plan: &Plan, route: &str, expected: &str, request: &'r Request) -> &'r str {
+pub(super) fn url_of<'r>(plan: &Plan, route: &str, expected: &str, request: &'r Request) -> &'r str {
     let steps = plan.routes.get(route).map(|route| route.steps.as_slice()).unwrap_or_default();
     let step = steps
         .iter()
@@ -165,7 +165,7 @@ fn url_of<'r>(plan: &Plan, route: &str, expected: &str, request: &'r Request) ->
 }
 
 /// The body of a request in the form in which it is expected.
-fn body_of(request: &Request, expected: &Value) -> Option<Value> {
+pub(super) fn body_of(request: &Request, expected: &Value) -> Option<Value> {
     let body = request.body.as_ref()?;
     let text = || Value::from(String::from_utf8_lossy(body));
     if expected.is_string() {
@@ -194,7 +194,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// An answer in the form in which it is expected: a list stands for what a stream sends, piece by piece.
-fn read(answer: &[u8], expected: &Value) -> Value {
+pub(super) fn read(answer: &[u8], expected: &Value) -> Value {
     if let Ok(json) = serde_json::from_slice(answer) {
         return json;
     }

@@ -6,21 +6,20 @@
 
 mod compare;
 mod coverage;
+pub mod draft;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::call::{Call, Outcome};
+use crate::call::Context;
 use crate::diagnostic::Span;
-use crate::flights::Flights;
-use crate::flow::{self, Means, Record};
+use crate::flow::Record;
+use crate::plan::Plan;
 use crate::plan::testing::{Asked, Canned, Expectation, Test};
-use crate::plan::{FunctionsFor, Plan};
-use crate::platform::{Decoded, Encode, EncodeStream, Platform, Settings};
-use crate::repeats::Identity;
+use crate::platform::{Inbound, Platform};
+use crate::trial::Trial;
 use crate::upstream::stub::{StubTransport, timed_out};
 use crate::upstream::{Request, Response, TransportError};
 
@@ -93,86 +92,26 @@ impl Fault {
     }
 }
 
-/// How the answer is made.
-enum Form {
-    Whole(Box<dyn Encode>),
-    Stream(Box<dyn EncodeStream>),
-}
-
 /// Makes the call of a test as `platform` would.
 async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Result<Came, String> {
-    let settings = plan.served(platform.name()).map(|served| served.settings.clone());
-    let settings = settings.unwrap_or_else(|| Settings::defaults(platform));
     let inbound = match &test.asked {
         Asked::Args(args) => platform.sample(&test.route, args),
-        Asked::Body(body) => {
-            let mut inbound = platform.sample(&test.route, &json!({}));
-            inbound.body = body.clone();
-            inbound
-        }
-    };
-    let functions = FunctionsFor::new(plan, platform.name());
-    let (calls, form) = match platform.decode(&inbound, &settings, &functions) {
-        Ok(Decoded::Calls(calls, encoder)) => (calls, Form::Whole(encoder)),
-        Ok(Decoded::Stream(call, encoder)) => (vec![*call], Form::Stream(encoder)),
-        Ok(Decoded::Event(_)) => return Err("the request is an event, and no call".to_owned()),
-        Ok(Decoded::Answer(_)) => return Err("the request carries no call".to_owned()),
-        Ok(Decoded::Denied(bad)) => return Err(format!("the request was refused: {bad}")),
-        Err(bad) => return Err(format!("the request cannot be read: {bad}")),
+        Asked::Body(body) => Inbound { body: body.clone(), ..platform.sample(&test.route, &json!({})) },
     };
     let stub = stub(test);
-    let announced = Mutex::new(Vec::new());
-    let (mut wanted, mut outcomes, mut reached) = (None, Vec::new(), Vec::new());
-    for mut call in calls {
-        test.call.apply(&mut call.context);
-        let record = answer(plan, test, platform, &stub, &announced, call).await;
-        let function = &record.call.context.function;
-        outcomes.push(record.outcome.clone());
-        if plan.route(function, platform.name()).is_some() {
-            reached.push((function.clone(), record.case));
-        }
-        if *function == test.route && wanted.is_none() {
-            wanted = Some(record);
-        }
+    let change = |context: &mut Context| test.call.apply(context);
+    let trial = Trial { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
+    let tried = trial.answer(trial.read(&inbound).map_err(|error| error.to_string())?).await;
+    if tried.event.is_some() {
+        return Err("the request is an event, and no call".to_owned());
     }
+    let answered = tried.calls.iter().filter(|call| call.route.is_some());
+    let reached =
+        answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
+    let mut calls = tried.calls.into_iter().map(|call| call.record);
+    let wanted = calls.find(|record| record.call.context.function == test.route);
     let record = wanted.ok_or_else(|| format!("the request carries no call of `{}`", test.route))?;
-    let announced = announced.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let answer = match form {
-        Form::Whole(encoder) => encoder.encode(outcomes).body,
-        Form::Stream(mut encoder) => {
-            let mut pieces: Vec<u8> = announced.into_iter().flat_map(|own| encoder.begin(own)).collect();
-            pieces.extend(
-                outcomes.into_iter().next().map(|outcome: Outcome| encoder.end(outcome)).unwrap_or_default(),
-            );
-            pieces.into()
-        }
-    };
-    Ok(Came { record, requests: stub.requests(), answer, reached })
-}
-
-async fn answer(
-    plan: &Plan,
-    test: &Test,
-    platform: &'static dyn Platform,
-    stub: &StubTransport,
-    announced: &Mutex<Vec<Map<String, Value>>>,
-    call: Call,
-) -> Record {
-    let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
-    let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
-    let means = Means {
-        plan,
-        platform,
-        transport: stub,
-        deadline: Instant::now() + TIME,
-        now: &test.now,
-        identity: Identity::of(&call, route),
-        cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
-        traced: None,
-        announce: &announce,
-        overdue: &|_| {},
-    };
-    flow::answer(call, route, means).await
+    Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
 }
 
 /// Answers each step as the test says, and whoever is asked for a credential with one.

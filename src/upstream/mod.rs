@@ -10,6 +10,7 @@ pub mod keep;
 pub mod message;
 mod phase;
 pub mod probe;
+pub mod recorder;
 mod resolver;
 pub mod stub;
 pub mod tls;

@@ -40,6 +40,7 @@ mod replies;
 mod requests;
 mod robust;
 mod sarif;
+mod save_test;
 mod schema;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]

@@ -1,0 +1,157 @@
+//! `jackfield call --save-test`: what happened becomes a test, in the file where the route's tests are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use crate::load::{Entry, with_test};
+use crate::testing;
+use crate::testing::draft::{Happened, Saved, draft};
+
+use super::report;
+use super::test::{Format, Ready, faults, place};
+
+/// A test that is to be saved, and what there is already.
+pub(super) struct Saving<'a> {
+    /// The main file.
+    main: &'a Path,
+    name: &'a str,
+    ready: Ready,
+}
+
+/// Where a test is written.
+struct Home {
+    path: PathBuf,
+    /// What stands there.
+    text: String,
+    /// Whether it is written into its route, and not into a file of tests.
+    in_route: bool,
+}
+
+impl<'a> Saving<'a> {
+    /// Looks whether a test of `function` can have this name; a code to end with when the tests that there are have
+    /// faults.
+    pub(super) fn prepare(
+        main: &'a Path,
+        name: &'a str,
+        function: Option<&str>,
+    ) -> anyhow::Result<Result<Self, ExitCode>> {
+        if name.trim().is_empty() {
+            bail!("a test needs a name that says what it shows: --save-test \"a city that is not known\"");
+        }
+        let ready = match Ready::read(main, Format::Human)? {
+            Ok(ready) => ready,
+            Err(code) => return Ok(Err(code)),
+        };
+        let mut tests = ready.tests.tests.iter();
+        if let Some(known) = tests.find(|test| function == Some(&test.route) && test.name == name) {
+            bail!(
+                "`{}` has a test `{name}` already ({}): give this one another name, or take that one out",
+                known.route,
+                place(known.place, &ready.sources)
+            );
+        }
+        Ok(Ok(Self { main, name, ready }))
+    }
+
+    /// Writes what happened as a test, and sees it pass.
+    pub(super) async fn save(&self, happened: Happened<'_>) -> anyhow::Result<()> {
+        let function = &happened.call.record.call.context.function;
+        let beside;
+        let happened = match happened.asked {
+            Saved::Call => happened,
+            Saved::Request { file, body } => {
+                beside = self.relative(file)?;
+                Happened { asked: Saved::Request { file: &beside, body }, ..happened }
+            }
+        };
+        let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
+        let route = route.with_context(|| format!("no test is saved: no route answers `{function}`"))?;
+        let mut draft = draft(&self.ready.plan, route, self.name, happened)
+            .await
+            .with_context(|| format!("no test of `{function}` is saved"))?;
+        let home = self.home(function)?;
+        if !home.in_route {
+            draft.entries.insert(0, (vec!["route".to_owned()], function.as_str().into()));
+        }
+        self.write(&home, function, &draft.entries).await?;
+        for note in &draft.notes {
+            report(&format!("note: {note}"));
+        }
+        Ok(())
+    }
+
+    /// The path of a request's file as a test names it: from the main file's folder.
+    fn relative(&self, file: &Path) -> anyhow::Result<PathBuf> {
+        let whole =
+            |path: &Path| fs::canonicalize(path).with_context(|| format!("cannot find `{}`", path.display()));
+        let (file, main) = (whole(file)?, whole(self.main)?);
+        let folder = main.parent().unwrap_or(&main);
+        match file.strip_prefix(folder) {
+            Ok(below) => Ok(below.to_owned()),
+            Err(_) => bail!(
+                "no test is saved: `{}` is not in the folder of the table; move it there, for the test names it",
+                file.display()
+            ),
+        }
+    }
+
+    /// Where the tests of `function` are, else where others are that stand in files of their own.
+    fn home(&self, function: &str) -> anyhow::Result<Home> {
+        let tests = &self.ready.tests.tests;
+        let own = self.main.with_extension("test.toml");
+        let path_of = |test: &crate::plan::testing::Test| &self.ready.sources.get(test.place.file).path;
+        let in_files = || tests.iter().filter(|test| !test.in_route);
+        let near = tests
+            .iter()
+            .rfind(|test| test.route == function)
+            .or_else(|| in_files().rfind(|test| *path_of(test) == own))
+            .or_else(|| in_files().next_back().filter(|_| !own.exists()));
+        let (path, in_route) = match near {
+            Some(test) => (path_of(test).clone(), test.in_route),
+            None => (own, false),
+        };
+        let text = match path.exists() {
+            true => fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?,
+            false => String::new(),
+        };
+        Ok(Home { path, text, in_route })
+    }
+
+    async fn write(&self, home: &Home, function: &str, entries: &[Entry]) -> anyhow::Result<()> {
+        let shown = home.path.display();
+        let text = with_test(&home.text, home.in_route.then_some(function), entries);
+        let text = text.with_context(|| {
+            format!("no test is saved: `{shown}` has no place for it; write its tests as `[[tests]]`")
+        })?;
+        fs::write(&home.path, text).with_context(|| format!("cannot write `{shown}`"))?;
+        let Err(problem) = self.passes(function).await else {
+            report(&format!(
+                "{shown}: the test `{}` of `{function}` is written; look at it before you keep it",
+                self.name
+            ));
+            return Ok(());
+        };
+        // What does not pass is of no use to anybody.
+        let undone = match home.text.is_empty() {
+            true => fs::remove_file(&home.path),
+            false => fs::write(&home.path, &home.text),
+        };
+        undone.with_context(|| format!("cannot write `{shown}`"))?;
+        Err(problem.context(format!("no test is saved, for it would not pass; `{shown}` is as it was")))
+    }
+
+    /// Reads the tests again, and runs the new one.
+    async fn passes(&self, function: &str) -> anyhow::Result<()> {
+        let Ok(ready) = Ready::read(self.main, Format::Human)? else { bail!("the table has faults with it") };
+        let mut tests = ready.tests.tests.iter();
+        let test = tests.find(|test| test.route == function && test.name == self.name);
+        let ran = testing::run(&ready.plan, test.context("it is not found again")?).await;
+        match ran.faults.is_empty() {
+            true => Ok(()),
+            false => bail!("{}", faults(&ran, &ready.sources).join("\n")),
+        }
+    }
+}

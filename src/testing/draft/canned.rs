@@ -1,0 +1,144 @@
+//! What upstreams answered on a call, as a test can make it up.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::call::FailureKind;
+use crate::load::can_be_written;
+use crate::plan::testing::Canned;
+use crate::upstream::recorder::Exchange;
+use crate::upstream::{Request, Response, TransportError};
+
+use super::{Drafting, NoDraft};
+
+/// Headers of a reply that no route can mean, or that are kept from files.
+const LEFT_OUT: [HeaderName; 8] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::DATE,
+    header::SERVER,
+    header::SET_COOKIE,
+    header::VARY,
+];
+
+const JSON: &str = "application/json";
+
+impl Drafting<'_> {
+    /// What each step's upstream answered, with these of its headers.
+    pub(super) fn canned(
+        &self,
+        headers: fn(&Response) -> HeaderMap,
+    ) -> Result<Vec<(String, Canned)>, NoDraft> {
+        let mut canned = Vec::new();
+        for (step, went) in self.route.steps.iter().zip(&self.happened.call.record.steps) {
+            // Without one, it is the route's own doing that nothing was sent, and it does the same in a test.
+            let Some(sent) = &went.trace.request else { continue };
+            let is_it = |exchange: &&Exchange| is_same_request(&exchange.request, sent);
+            let ended = self.happened.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.ended);
+            let of = step.name.as_deref().map(|step| format!("the step `{step}`: ")).unwrap_or_default();
+            let problem = |problem: String| NoDraft::Upstream { step: of, problem };
+            let made_up = match ended {
+                Some(Ok(response)) => Canned::Reply {
+                    status: response.status,
+                    headers: self.headers_of(response, headers),
+                    body: self.body_of(response).map_err(problem)?,
+                },
+                Some(Err(TransportError::Timeout { .. })) => Canned::Timeout,
+                Some(Err(TransportError::Connect { .. } | TransportError::Lost { .. })) => {
+                    Canned::Unreachable
+                }
+                Some(Err(error)) => return Err(problem(format!("no test can make this up: {error}"))),
+                None => {
+                    let why = went.error.as_ref().or(self.happened.call.record.error.as_ref());
+                    let why = why.map(ToString::to_string).unwrap_or_default();
+                    return Err(problem(format!("no test can make this up: {why}")));
+                }
+            };
+            canned.push((step.name.clone().unwrap_or_default(), made_up));
+        }
+        Ok(canned)
+    }
+
+    fn headers_of(&self, response: &Response, more: fn(&Response) -> HeaderMap) -> HeaderMap {
+        let mut headers = more(response);
+        if let Some(kind) = response.headers.get(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
+        let is_clean =
+            |value: &HeaderValue| value.to_str().is_ok_and(|value| self.masks.hide(value) == value);
+        headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name?, value)))
+            .filter(|(_, value)| is_clean(value))
+            .collect()
+    }
+
+    fn body_of(&self, response: &Response) -> Result<Bytes, String> {
+        let text = std::str::from_utf8(&response.body).map_err(|_| {
+            "the body of the reply is not UTF-8 text, which is all that a test can hold".to_owned()
+        })?;
+        if let Ok(json) = serde_json::from_str::<Value>(text) {
+            let clean = self.masks.hide_value(&json);
+            return Ok(if clean == json { response.body.clone() } else { clean.to_string().into() });
+        }
+        Ok(self.masks.hide(text).into())
+    }
+}
+
+fn is_same_request(one: &Request, other: &Request) -> bool {
+    one.step == other.step && one.method == other.method && one.url == other.url && one.body == other.body
+}
+
+/// The headers of a reply that a route may have meant.
+pub(super) fn reply_headers(response: &Response) -> HeaderMap {
+    let mut headers = response.headers.clone();
+    for name in LEFT_OUT {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// A canned reply as the table writes it.
+pub(super) fn canned_value(canned: &Canned) -> Map<String, Value> {
+    let mut value = Map::new();
+    let Canned::Reply { status, headers, body } = canned else {
+        let kind =
+            if matches!(canned, Canned::Timeout) { FailureKind::Timeout } else { FailureKind::Unreachable };
+        value.insert("failure".to_owned(), kind.slug().into());
+        return value;
+    };
+    if *status != StatusCode::OK {
+        value.insert("status".to_owned(), status.as_u16().into());
+    }
+    let text = String::from_utf8_lossy(body);
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == JSON);
+    // A string in the table is a body as it is, so only other JSON is written as what it means.
+    let json = json.filter(|json| is_json && !json.is_string() && can_be_written(json));
+    let mut named = Map::new();
+    for (name, shown) in headers.iter().filter_map(|(name, value)| Some((name, value.to_str().ok()?))) {
+        if *name != header::CONTENT_TYPE || json.is_none() {
+            named.insert(name.as_str().to_owned(), shown.into());
+        }
+    }
+    if !named.is_empty() {
+        value.insert("headers".to_owned(), Value::Object(named));
+    }
+    match json {
+        Some(json) => {
+            value.insert("body".to_owned(), json);
+        }
+        None if !text.is_empty() => {
+            value.insert("body".to_owned(), text.into());
+        }
+        None => {}
+    }
+    if value.is_empty() {
+        value.insert("status".to_owned(), status.as_u16().into());
+    }
+    value
+}

@@ -1,0 +1,355 @@
+//! A test made of what happened on a call: what was asked, what upstreams answered, and what then comes of it.
+//!
+//! What it expects is not copied from the call but comes from running the test itself, so that it passes. No secret of
+//! the table gets into it, nor the value of a sensitive argument: another one of the same form stands in for it.
+
+mod asked;
+mod canned;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use crate::call::{FailureKind, Reply};
+use crate::load::can_be_written;
+use crate::plan::testing::{Asked, CallChanges, Canned, Test, Testable};
+use crate::plan::{Plan, Route};
+use crate::platform::Platform;
+use crate::secret::{HIDDEN, Masks};
+use crate::trial::TriedCall;
+use crate::upstream::recorder::Exchange;
+
+use super::compare::{body_of, read, url_of};
+use super::{Came, ask};
+use canned::{canned_value, reply_headers};
+
+/// A call that a test is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Happened<'a> {
+    /// The plan that it ran on.
+    pub plan: &'a Plan,
+    /// The call.
+    pub call: &'a TriedCall,
+    /// Who asked.
+    pub platform: &'static dyn Platform,
+    /// How the test asks.
+    pub asked: Saved<'a>,
+    /// What was sent and came back, other calls of the same request included.
+    pub exchanges: &'a [Exchange],
+    /// The time of the call.
+    pub now: &'a str,
+}
+
+/// How a test asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Saved<'a> {
+    /// By the call's arguments.
+    Call,
+    /// By the file of a platform's request.
+    Request {
+        /// The file.
+        file: &'a Path,
+        /// What stands in it.
+        body: &'a Bytes,
+    },
+}
+
+/// A test to be written.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// Its keys, each as a path, with their values.
+    pub entries: Vec<(Vec<String>, Value)>,
+    /// What is not in it as it happened, and why.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no test for what happened.
+#[derive(Debug, Error)]
+pub enum NoDraft {
+    /// Nothing answers the function.
+    #[error("no route answers `{0}`")]
+    NoRoute(String),
+    /// The arguments are not an object.
+    #[error("what came as arguments is no JSON object")]
+    Arguments,
+    /// What happened at an upstream cannot be written down.
+    #[error("{step}{problem}")]
+    Upstream {
+        /// The step, if it has a name.
+        step: String,
+        /// What cannot be written.
+        problem: String,
+    },
+    /// Nothing stands in for a sensitive argument.
+    #[error("`{0}` is sensitive, and no made-up value of the same form fits: write this test by hand")]
+    Sensitive(String),
+    /// The test itself could not be run.
+    #[error("{0}")]
+    Run(String),
+    /// The test comes to something else than the call.
+    #[error("with the same replies a test comes to {test}, and the call came to {call}")]
+    Other {
+        /// What the test comes to.
+        test: String,
+        /// What the call came to.
+        call: String,
+    },
+    /// Nothing is left to expect.
+    #[error("all that could be expected holds a secret, or what TOML cannot write")]
+    Nothing,
+}
+
+/// Makes a test called `name` of what happened. `plan` is the one that the tests run on, and `route` says what of it
+/// is tested.
+///
+/// # Errors
+/// A test cannot say what happened.
+pub async fn draft(
+    plan: &Plan,
+    route: &Testable,
+    name: &str,
+    happened: Happened<'_>,
+) -> Result<Draft, NoDraft> {
+    let mut drafting = Drafting::begin(plan, happened)?;
+    let mut test = drafting.test(name, route)?;
+    let mut came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+    if !drafting.is_the_same(&came) {
+        // Some header of a reply may have been meant.
+        let with_headers = drafting.canned(reply_headers)?;
+        if with_headers
+            .iter()
+            .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
+        {
+            test.canned = with_headers;
+            came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+        }
+    }
+    drafting.draft(&test, &came)
+}
+
+struct Drafting<'a> {
+    plan: &'a Plan,
+    happened: Happened<'a>,
+    route: &'a Route,
+    /// What must not get into the file.
+    masks: Masks,
+    notes: Vec<String>,
+}
+
+impl<'a> Drafting<'a> {
+    fn begin(plan: &'a Plan, happened: Happened<'a>) -> Result<Self, NoDraft> {
+        let (record, real) = (&happened.call.record, happened.call.route.as_deref());
+        let function = &record.call.context.function;
+        let route = plan.route(function, happened.platform.name());
+        let route = route.ok_or_else(|| NoDraft::NoRoute(function.clone()))?;
+        let mut masks = record.masks(&happened.plan.masks, real);
+        masks.extend(&plan.masks);
+        Ok(Self { plan, happened, route, masks, notes: Vec::new() })
+    }
+
+    fn test(&mut self, name: &str, route: &Testable) -> Result<Test, NoDraft> {
+        let (asked, call) = match self.happened.asked {
+            // What is not in the file came with the headers.
+            Saved::Request { body, .. } => {
+                let headers = self.changes(&Value::Null).headers;
+                (Asked::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
+            }
+            Saved::Call => {
+                let args = self.stand_ins()?;
+                let changes = self.changes(&args);
+                (Asked::Args(args), changes)
+            }
+        };
+        Ok(Test {
+            name: name.to_owned(),
+            route: self.route.name.clone(),
+            place: route.place,
+            in_route: false,
+            index: 0,
+            platform: self.happened.platform,
+            asked,
+            call,
+            now: self.happened.now.to_owned(),
+            canned: self.canned(|_| HeaderMap::new())?,
+            expected: Vec::new(),
+        })
+    }
+
+    /// A value that is made up in the test, without what must not get into a file.
+    fn clean(&mut self, what: &str, value: Value) -> Value {
+        let clean = self.masks.hide_value(&value);
+        if clean != value {
+            self.notes.push(format!("{what} has a secret in it: the test has `{HIDDEN}` in its place"));
+        }
+        clean
+    }
+
+    /// Whether a test came to what the call came to.
+    fn is_the_same(&self, came: &Came) -> bool {
+        let (record, test) = (&self.happened.call.record, &came.record);
+        let hidden = |reply: &Reply| {
+            let text = reply.text.as_deref().map(|text| self.masks.hide(text));
+            (text, reply.data.as_ref().map(|data| self.masks.hide_value(data)))
+        };
+        record.case == test.case
+            && record.outcome.failure == test.outcome.failure
+            && hidden(&record.outcome.reply) == hidden(&test.outcome.reply)
+    }
+
+    fn draft(mut self, test: &Test, came: &Came) -> Result<Draft, NoDraft> {
+        let record = &self.happened.call.record;
+        if (record.case, record.outcome.failure) != (came.record.case, came.record.outcome.failure) {
+            let came_to = |case: Option<usize>, failure: Option<FailureKind>| match (case, failure) {
+                (Some(case), _) => format!("case {}", case + 1),
+                (None, Some(kind)) => format!("the failure `{kind}`"),
+                (None, None) => "no case".to_owned(),
+            };
+            return Err(NoDraft::Other {
+                test: came_to(came.record.case, came.record.outcome.failure),
+                call: came_to(record.case, record.outcome.failure),
+            });
+        }
+        if !self.is_the_same(came) && self.notes.is_empty() {
+            self.notes
+                .push("the test says something else than the call did: look at what it expects".to_owned());
+        }
+        let mut draft = Draft::default();
+        self.made_up(test, &mut draft);
+        let before = draft.entries.len();
+        self.expected(came, &mut draft);
+        if draft.entries.len() == before {
+            return Err(NoDraft::Nothing);
+        }
+        draft.notes.splice(0..0, self.notes);
+        Ok(draft)
+    }
+
+    /// What the test makes up.
+    fn made_up(&self, test: &Test, draft: &mut Draft) {
+        let mut put = |keys: &[&str], value: Value| {
+            draft.entries.push((keys.iter().map(|key| (*key).to_owned()).collect(), value));
+        };
+        put(&["name"], test.name.as_str().into());
+        if let Saved::Request { file, .. } = self.happened.asked {
+            put(&["request_file"], file.display().to_string().into());
+        }
+        if self.happened.platform.name() != "http" {
+            put(&["platform"], self.happened.platform.name().into());
+        }
+        if let Asked::Args(Value::Object(args)) = &test.asked
+            && !args.is_empty()
+        {
+            put(&["args"], Value::Object(without_nulls(args)));
+        }
+        let CallChanges { id, conversation, caller, called, metadata, global, headers } = &test.call;
+        for (key, text) in
+            [("id", id), ("conversation", conversation), ("caller", caller), ("called", called)]
+        {
+            if let Some(text) = text {
+                put(&["call", key], text.as_str().into());
+            }
+        }
+        let headers = headers.clone().map(Value::Object);
+        for (key, value) in [("metadata", metadata), ("global", global), ("headers", &headers)] {
+            if let Some(Value::Object(entries)) = value {
+                put(&["call", key], Value::Object(without_nulls(entries)));
+            }
+        }
+        put(&["now"], test.now.as_str().into());
+        for (step, canned) in &test.canned {
+            let home: &[&str] = if step.is_empty() { &["upstream"] } else { &["upstreams", step] };
+            let canned = canned_value(canned);
+            // One thing alone needs no braces.
+            match canned.iter().next() {
+                Some((key, value)) if canned.len() == 1 => {
+                    put(&[home, &[key.as_str()]].concat(), value.clone())
+                }
+                _ => put(home, Value::Object(canned)),
+            }
+        }
+        let hidden = test.canned.iter().any(|(_, canned)| {
+            matches!(canned, Canned::Reply { body, .. } if String::from_utf8_lossy(body).contains(HIDDEN))
+        });
+        if hidden {
+            draft.notes.push(format!(
+                "a reply has a secret or a sensitive value in it: the test has `{HIDDEN}` in its place"
+            ));
+        }
+    }
+
+    /// What must come of it: all that came, but for what must not get into a file.
+    fn expected(&self, came: &Came, draft: &mut Draft) {
+        for (step, went) in self.route.steps.iter().zip(&came.record.steps) {
+            let name = step.name.as_deref().unwrap_or_default();
+            let sent = came.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
+            let Some(request) = sent.filter(|_| went.trace.request.is_some()) else { continue };
+            let mut keys = match name {
+                "" => vec!["request"],
+                name => vec!["requests", name],
+            };
+            let url = url_of(self.plan, &self.route.name, "/", request);
+            let body = body_of(request, &Value::Null);
+            let parts = [
+                ("method", Some(Value::from(request.method.as_str()))),
+                ("url", Some(Value::from(url))),
+                ("body", body),
+            ];
+            for (key, value) in parts {
+                let Some(value) = value else { continue };
+                keys.push(key);
+                self.expect(&keys, value, draft);
+                keys.pop();
+            }
+        }
+        let outcome = &came.record.outcome;
+        if let Some(kind) = outcome.failure {
+            self.expect(&["failure"], kind.slug().into(), draft);
+        }
+        if let Some(text) = &outcome.reply.text {
+            self.expect(&["text"], text.as_str().into(), draft);
+        }
+        if let Some(data) = &outcome.reply.data {
+            self.expect(&["data"], data.clone(), draft);
+        }
+        let platform = self.happened.platform.name();
+        if platform != "http" {
+            self.expect(&["as", platform], read(&came.answer, &json!([])), draft);
+        }
+    }
+
+    fn expect(&self, keys: &[&str], value: Value, draft: &mut Draft) {
+        let path = || format!("expect.{}", keys.join("."));
+        let reason = if self.masks.hide_value(&value) != value {
+            Some("it holds a secret")
+        } else if !can_be_written(&value) {
+            Some("TOML has no null, and no number so large")
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => draft.notes.push(format!("`{}` is left out: {reason}", path())),
+            None => {
+                let keys = std::iter::once("expect").chain(keys.iter().copied());
+                draft.entries.push((keys.map(str::to_owned).collect(), value));
+            }
+        }
+    }
+}
+
+/// Null counts as absent in arguments and in what a platform says, and TOML has none.
+fn without_nulls(entries: &Map<String, Value>) -> Map<String, Value> {
+    entries
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| {
+            let value = match value {
+                Value::Object(entries) => Value::Object(without_nulls(entries)),
+                value => value.clone(),
+            };
+            (key.clone(), value)
+        })
+        .collect()
+}

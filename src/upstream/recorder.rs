@@ -1,0 +1,50 @@
+//! Notes what goes to upstreams and what comes back, whichever way it is carried.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Request, Response, Sending, Times, Transport, TransportError};
+
+/// Carries requests by another transport, and notes each that came to an end.
+pub struct Recorder<'t> {
+    by: &'t dyn Transport,
+    exchanges: Mutex<Vec<Exchange>>,
+}
+
+/// A request that came to an end.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// The request, finished and signed.
+    pub request: Request,
+    /// What came back, or why nothing did.
+    pub ended: Result<Response, TransportError>,
+}
+
+impl<'t> Recorder<'t> {
+    /// Notes what is carried by `by`.
+    pub fn of(by: &'t dyn Transport) -> Self {
+        Self { by, exchanges: Mutex::default() }
+    }
+
+    /// What was noted, in the order in which it came to an end.
+    pub fn exchanges(self) -> Vec<Exchange> {
+        self.exchanges.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for Recorder<'_> {
+    fn send(&self, request: Request, times: Times) -> Sending<'_> {
+        Box::pin(async move {
+            let ended = self.by.send(request.clone(), times).await;
+            let exchange = Exchange { request, ended: ended.clone() };
+            self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+            ended
+        })
+    }
+}
+
+impl fmt::Debug for Recorder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,278 @@
+//! `jackfield call --save-test` and `--request` from outside: what is saved passes, and holds no secret.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::proxy::{jackfield, run};
+use crate::support::upstream::{Reply, Upstream};
+
+const TABLE: &str = r#"
+[platforms.http]
+[platforms.swaig]
+[platforms.voicedock]
+headers = ["x-session"]
+[platforms.dailybots]
+
+[upstreams.crm]
+base_url = "http://UPSTREAM/v1"
+auth.bearer = { token = "${TOKEN}" }
+
+[upstreams.away]
+base_url = "http://127.0.0.1:9"
+
+[upstreams.slow]
+base_url = "http://UPSTREAM"
+timeout = "50ms"
+
+[upstreams.keyed]
+base_url = "http://UPSTREAM"
+auth.query = { name = "key", value = "${TOKEN}" }
+
+[routes.ticket]
+upstream = "crm"
+args.id = { type = "string", required = true }
+request = { path = "/tickets/{{args.id}}", query = { at = "{{now}}", session = "{{call.headers.x-session}}" } }
+extract = { state = "$.state" }
+[[routes.ticket.reply]]
+when.status = 404
+text = "There is no ticket {{args.id}}."
+[[routes.ticket.reply]]
+text = "Ticket {{args.id}} is {{state}}."
+data = { state = "{{state}}" }
+
+[routes.close] # in the table
+upstream = "crm"
+args.id = { type = "string" }
+args.pin = { type = "string", pattern = "^[0-9]{4}$", sensitive = true }
+request = { method = "POST", path = "/close", body = { id = "{{args.id}}", pin = "{{args.pin}}", caller = "{{call.caller}}" } }
+reply.text = "Closed with {{args.pin}} for {{response.body.by}}."
+[[routes.close.tests]]
+name = "the first" # stays
+upstream.body = { by = "me" }
+args = { pin = "0000" }
+expect.text = "Closed with 0000 for me."
+
+[routes.both]
+upstream = "crm"
+steps = [
+  { name = "one", group = "g", request = { path = "/one" }, extract = { x = "$.x" } },
+  { name = "two", group = "g", request = { path = "/fail" } },
+  { name = "three", when.failed = "two", request = { path = "/headers" } },
+]
+reply.text = "{{one.x}} {{three.response.headers.x-left}}"
+
+[routes.away]
+upstream = "away"
+request = { method = "POST", path = "/", form = { a = "1", b = ["2", "3"] } }
+reply.text = "Here."
+
+[routes.slow]
+upstream = "slow"
+request.path = "/slow"
+reply.text = "Here."
+
+[routes.keyed]
+upstream = "keyed"
+request.path = "/v1/tickets/1"
+reply.text = "{{response.body.state}}"
+
+[routes.language]
+streaming = true
+dailybots.before = [{ action = "tts:say", arguments = { text = "One moment." } }]
+reply.text = "Done."
+
+[routes.odd]
+upstream = "crm"
+request.path = "/odd"
+reply.data = { n = "{{response.body.n}}", s = "{{response.body.s}}" }
+"#;
+
+const TOKEN: &str = "tok.en~secret";
+
+const REQUEST: &str = r#"{"message": {"type": "tool-calls", "call": {"id": "c-9"}, "customer": {"number": "+47123"},
+  "tool_call_list": [
+    {"id": "t-1", "type": "function", "function": {"name": "ticket", "arguments": {"id": "T 1"}}},
+    {"id": "t-2", "type": "function", "function": {"name": "close", "arguments": "{\"id\": \"T-2\", \"pin\": \"4711\"}"}}
+  ]}}"#;
+
+const ONE: &str =
+    r#"{"function": "ticket", "argument": {"parsed": [{"id": "T-7"}]}, "caller_id_num": "+4712345678"}"#;
+
+async fn crm() -> Upstream {
+    Upstream::with(|seen| async move {
+        match seen.path() {
+            "/v1/tickets/T-404" => Reply::status(404, &json!({"error": null})),
+            "/v1/close" => {
+                Reply::json(&json!({"by": seen.header("authorization").concat(), "seen": seen.json()}))
+            }
+            "/v1/fail" => Reply::status(500, &json!({})),
+            "/v1/headers" => {
+                Reply::raw(200, "text/plain", "x\ny").header("x-left", "7").header("set-cookie", "s=cookie-1")
+            }
+            "/v1/odd" => Reply::json(&json!({"n": null, "s": u64::MAX})),
+            "/slow" => std::future::pending().await,
+            _ => Reply::json(&json!({"state": "open", "x": 1.50, "tags": [1, "a"]})),
+        }
+    })
+    .await
+}
+
+fn folder(upstream: &Upstream) -> Folder {
+    let table = TABLE.replace("UPSTREAM", &upstream.address.to_string());
+    Folder::with(&[("routes.toml", &table), ("requests/many.json", REQUEST), ("one.json", ONE)])
+}
+
+/// Runs a command with these words, and gives its exit code and what it printed on both ways.
+async fn jack(folder: &Folder, words: &[&str]) -> (i32, String, String) {
+    let mut command = jackfield(folder.path());
+    command.args(words).env("TOKEN", TOKEN);
+    let output = run(command).await;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn read(folder: &Folder, name: &str) -> String {
+    fs::read_to_string(folder.path().join(name)).unwrap()
+}
+
+/// Without what differs from run to run.
+fn stable(text: &str) -> String {
+    let time = regex::Regex::new(r"20\d\d-\d\d-\d\dT\d\d(:|%3A)\d\d(:|%3A)\d\dZ").unwrap();
+    let took = regex::Regex::new(r"\d+ ms").unwrap();
+    took.replace_all(&time.replace_all(text, "NOW"), "N ms").into_owned()
+}
+
+#[tokio::test]
+async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
+    let upstream = crm().await;
+    let folder = folder(&upstream);
+    let table = read(&folder, "routes.toml");
+    let mut notes = String::new();
+    for (name, words, expected) in [
+        ("a read", &["ticket", "--args", r#"{"id": "a/b"}"#][..], 0),
+        ("not found", &["ticket", "--args", r#"{"id": "T-404"}"#, "--as", "swaig"], 0),
+        ("unfit", &["ticket"], 1),
+        ("a write", &["close", "--args", r#"{"id": "T-1", "pin": "4711"}"#, "--as", "voicedock"], 0),
+        ("steps", &["both"], 0),
+        ("away", &["away", "--as", "millis"], 1),
+        ("slow", &["slow"], 1),
+        ("a key in the URL", &["keyed"], 0),
+        ("a stream", &["language", "--as", "dailybots"], 0),
+        ("what TOML cannot hold", &["odd"], 0),
+        (
+            "a header",
+            &["ticket", "--args", r#"{"id": "1"}"#, "--as", "voicedock", "--header", "x-session: s-1"],
+            0,
+        ),
+        ("one request", &["--request", "one.json", "--as", "swaig"], 0),
+        ("one of several", &["close", "--request", "requests/many.json", "--as", "voicedock"], 0),
+        ("the other one", &["ticket", "--request", "requests/many.json", "--as", "voicedock"], 0),
+    ] {
+        let words = [&["call", "--save-test", name], words].concat();
+        let (code, stdout, stderr) = jack(&folder, &words).await;
+        assert_eq!(code, expected, "{name}: {stdout}{stderr}");
+        notes.push_str(&format!("--- {name} ---\n{stderr}"));
+    }
+    // Nothing that happens to an upstream changes what its test comes to.
+    drop(upstream);
+    let (code, stdout, stderr) = jack(&folder, &["test"]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("\n15 passed, 0 failed"), "{stdout}");
+
+    let (saved, in_table) = (read(&folder, "routes.test.toml"), read(&folder, "routes.toml"));
+    insta::assert_snapshot!("saved", stable(&saved));
+    insta::assert_snapshot!("saved_notes", stable(&notes));
+    let (before, rest) = table.split_at(table.find("\n[routes.both]").unwrap());
+    let added = in_table.strip_prefix(before).unwrap().strip_suffix(rest).unwrap();
+    insta::assert_snapshot!("saved_in_table", stable(added));
+    for text in [&saved, added, &notes] {
+        for secret in [TOKEN, "cookie-1", "4711"] {
+            assert!(!text.contains(secret), "`{secret}` in\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_saved_changes_nothing_and_says_why() {
+    let upstream = crm().await;
+    let folder = folder(&upstream);
+    for (name, words, sends) in [
+        ("known", &["close", "--save-test", "the first"][..], 0),
+        ("nameless", &["ticket", "--save-test", " "], 0),
+        ("dry", &["ticket", "--save-test", "x", "--dry-run"], 0),
+        ("unknown", &["tickets", "--save-test", "x"], 0),
+        ("several", &["--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"], 0),
+        (
+            "not_in_it",
+            &["away", "--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"],
+            0,
+        ),
+        ("no_platform", &["--request", "one.json"], 0),
+        ("no_file", &["--request", "none.json", "--as", "swaig"], 0),
+        ("not_theirs", &["--request", "routes.toml", "--as", "swaig"], 0),
+        ("not_named", &["--request", "one.json", "--as", "http"], 0),
+        ("bad_header", &["ticket", "--header", "x-session"], 0),
+    ] {
+        let (code, _, stderr) = jack(&folder, &[&["call"], words].concat()).await;
+        assert_ne!(code, 0, "{name}: {stderr}");
+        assert_eq!(upstream.take().len(), sends, "{name}");
+        insta::assert_snapshot!(format!("unsaved_{name}"), stable(&stderr));
+        assert!(!folder.path().join("routes.test.toml").exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn tests_are_added_however_others_are_written() {
+    let upstream = crm().await;
+    let folder = folder(&upstream);
+    folder.write("a.test.toml", "tests = [\n  { route = \"away\", name = \"x\", upstream.failure = \"timeout\", expect.failure = \"timeout\" }, # why\n]\n# the end\n");
+    let words = |name: &'static str, function: &'static str| ["call", function, "--save-test", name];
+    assert_eq!(jack(&folder, &words("y", "away")).await.0, 1);
+    let listed = read(&folder, "a.test.toml");
+    assert!(listed.contains("# why") && listed.ends_with("# the end\n"), "{listed}");
+    assert!(listed.contains("name = \"y\""), "{listed}");
+    // Where a file is there by the name of the table, it is that, and what stands at its end goes on to.
+    folder.write(
+        "routes.test.toml",
+        "# Ours.\n\n[[tests]]\nroute = \"language\"\nname = \"x\"\nexpect.text = \"Done.\"\n# the end",
+    );
+    assert_eq!(jack(&folder, &words("y", "ticket")).await.0, 1);
+    let own = read(&folder, "routes.test.toml");
+    assert!(
+        own.starts_with("# Ours.\n\n[[tests]]\nroute = \"language\"")
+            && own.contains("# the end\n\n[[tests]]\nroute = \"ticket\""),
+        "{own}"
+    );
+    let (code, stdout, stderr) = jack(&folder, &["test"]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
+#[tokio::test]
+async fn a_request_is_replayed_as_a_whole() {
+    let upstream = crm().await;
+    let folder = folder(&upstream);
+    let words = ["call", "--request", "requests/many.json", "--as", "voicedock"];
+    let (code, stdout, stderr) = jack(&folder, &words).await;
+    assert_eq!(code, 0, "{stderr}");
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results[0], json!({"tool_call_id": "t-1", "result": {"state": "open"}}));
+    assert_eq!(results[1]["tool_call_id"], "t-2");
+    assert_eq!(upstream.take()[1].json(), json!({"id": "T-2", "pin": "4711", "caller": "+47123"}));
+
+    let (_, stdout, _) = jack(&folder, &[&words[..], &["--format", "json"]].concat()).await;
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(shown["calls"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["calls"][1]["arguments"]["values"]["pin"], "***");
+    assert_eq!(shown["answer"]["status"], 200);
+    assert_eq!(shown["answer"]["body"]["results"][0], results[0]);
+    assert!(!stdout.contains("4711") && !stdout.contains(TOKEN), "{stdout}");
+
+    upstream.take();
+    let (code, stdout, _) = jack(&folder, &[&words[..], &["--format", "json", "--dry-run"]].concat()).await;
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &shown["answer"], upstream.seen()), (0, &Value::Null, 0));
+    assert_eq!(shown["calls"][0]["steps"][0]["request"]["method"], "GET");
+}
