@@ -106,7 +106,8 @@ fn verbs(criterion: &mut Criterion) {
     let steps = [Brought { reading: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };
     let extracted = || route.extracted(&steps);
-    let pick = || route.replies.pick(black_box(&answering), extracted, "swaig", swaig.guard());
+    let pick =
+        || route.replies.pick(black_box(&answering), extracted, "swaig", swaig.guard(), &mut Vec::new());
     criterion.bench_function("pick", |bench| {
         bench.iter(|| pick().expect("a case holds"));
     });

@@ -13,7 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::call::{Call, Outcome, Reply};
 use crate::plan::MAX_VISITS;
 use crate::plan::arguments::Validated;
-use crate::plan::replies::{PickError, Picked};
+use crate::plan::replies::{Passed, PickError, Picked};
 use crate::plan::{Brought, Plan, Route, Scope};
 use crate::platform::Platform;
 use crate::repeats::Identity;
@@ -28,7 +28,7 @@ mod verbs;
 mod view;
 
 pub use cache::{Cache, CacheUse};
-pub use failure::CallError;
+pub use failure::{CallError, SaidBy};
 pub use step::StepRecord;
 pub use verbs::{Mark, Marks, Traced, Verb};
 
@@ -51,6 +51,10 @@ pub struct Record {
     pub steps: Vec<StepRecord>,
     /// The reply case that was taken, counted from 0.
     pub case: Option<usize>,
+    /// The cases before it, and why none of them was.
+    pub passed: Vec<Passed>,
+    /// Where the text for a failure comes from, when no case is for it.
+    pub said_by: Option<SaidBy>,
     /// Why values of the platform's own keys were left out of the reply.
     pub dropped: Vec<String>,
     /// Why the call failed, if it did.
@@ -59,6 +63,8 @@ pub struct Record {
     pub failure_error: Option<PickError>,
     /// What the call came to.
     pub outcome: Outcome,
+    /// When it began.
+    pub began: Instant,
     /// How long the whole call took.
     pub time: Duration,
     /// The trace that it is part of, if it is known, and when its verbs ended.
@@ -114,7 +120,6 @@ impl fmt::Debug for Means<'_> {
 /// Answers one call, or one event, by the route that is for it. Whatever happens, the record's outcome is something
 /// that can be said.
 pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
-    let started = Instant::now();
     let mut record = Record::new(call, means.traced);
     record.note(Verb::Find);
     let answered = match route {
@@ -130,7 +135,7 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
     }
     record.admit_own(means.platform);
     record.note(Verb::Answer);
-    record.time = started.elapsed();
+    record.time = record.began.elapsed();
     record
 }
 
@@ -166,8 +171,12 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
     drop(place);
     let scope = record.scope(means.now);
     let extracted = || route.extracted(&record.brought);
-    let pick = || route.replies.pick(&scope, extracted, means.platform.name(), means.platform.guard());
-    Ok(beside_others(record.steps.iter().map(|step| step.reply_bytes).sum(), pick)?)
+    let mut passed = Vec::new();
+    let (platform, guard) = (means.platform.name(), means.platform.guard());
+    let pick = || route.replies.pick(&scope, extracted, platform, guard, &mut passed);
+    let picked = beside_others(record.steps.iter().map(|step| step.reply_bytes).sum(), pick);
+    record.passed = passed;
+    Ok(picked?)
 }
 
 /// Does work over a reply, or several, of so many bytes. What takes long leaves its thread to the other calls.
@@ -203,10 +212,11 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
                 false => means.deadline,
             };
             async move {
-                if wanted && step.when.holds(&scope, &mut { MAX_VISITS }) {
+                let unmet = step.when.unmet(&scope, &mut { MAX_VISITS });
+                if wanted && unmet.is_none() {
                     Asked { step, route, scope, means: Means { deadline, ..means } }.send().await
                 } else {
-                    (StepRecord { skipped: true, ..StepRecord::default() }, Brought::default())
+                    (StepRecord { skipped: true, unmet, ..StepRecord::default() }, Brought::default())
                 }
             }
         });
@@ -260,10 +270,13 @@ impl Record {
             brought: Vec::new(),
             steps: Vec::new(),
             case: None,
+            passed: Vec::new(),
+            said_by: None,
             dropped: Vec::new(),
             error: None,
             failure_error: None,
             outcome: Outcome { reply: Reply::default(), failure: None },
+            began: Instant::now(),
             time: Duration::ZERO,
             traced: traced.cloned(),
         }
@@ -285,6 +298,11 @@ impl Record {
         self.note_failed(&error);
         let said = Said::on(&error, route, &self.scope(means.now), means);
         self.case = said.case;
+        // Those that were passed over before it failed have been so for a better reason.
+        let is_new = |passed: &Passed| self.passed.iter().all(|known| known.case != passed.case);
+        let new: Vec<Passed> = said.passed.into_iter().filter(is_new).collect();
+        self.passed.extend(new);
+        self.said_by = said.by;
         self.failure_error = said.error;
         self.outcome = Outcome { reply: said.reply, failure: Some(error.kind()) };
         self.error = Some(error);
@@ -305,15 +323,15 @@ impl Record {
         self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
     }
 
-    /// How long the proxy itself took: neither upstreams nor the waiting for a turn. Of steps that are asked at the same
-    /// time, the longest counts.
+    /// How long the proxy itself took: neither upstreams nor the waiting for a turn or for another try. Of steps that are
+    /// asked at the same time, the longest counts.
     pub fn own_time(&self, route: Option<&Route>) -> Duration {
         let (mut elsewhere, mut next) = (Duration::ZERO, 0);
         while next < self.steps.len() {
             let together = route.map_or(next..next + 1, |route| route.together(next));
             let times = self.steps[next..together.end.min(self.steps.len())]
                 .iter()
-                .map(|step| step.trace.time.unwrap_or_default() + step.trace.waited);
+                .map(|step| step.trace.time.unwrap_or_default() + step.trace.waited + step.trace.paused);
             elsewhere += times.max().unwrap_or_default();
             next = together.end;
         }
@@ -372,7 +390,8 @@ impl Record {
         record
     }
 
-    fn scope<'a>(&'a self, now: &'a str) -> Scope<'a> {
+    /// What templates saw when the call ended.
+    pub fn scope<'a>(&'a self, now: &'a str) -> Scope<'a> {
         static NOTHING: serde_json::Value = serde_json::Value::Null;
         Scope {
             args: self.validated.as_ref().map_or(&NOTHING, |validated| &validated.args),

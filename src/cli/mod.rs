@@ -15,6 +15,7 @@ mod save;
 mod schema;
 mod serve;
 mod test;
+mod walk;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;

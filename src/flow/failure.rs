@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Reply};
 use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::InvalidArguments;
-use crate::plan::replies::PickError;
+use crate::plan::replies::{Passed, PickError};
 use crate::plan::request::RequestError;
 use crate::plan::route::ReplyError;
 use crate::plan::{Route, Scope};
@@ -108,6 +108,17 @@ const BUSY: &str = "The system is busy right now. Apologise and offer to try aga
 const UNCONFIRMED: &str = "The system has not confirmed in time, and may still do it. Apologise and say so. \
                            Do not start it again unless the caller asks for that.";
 
+/// Where the text for a failure comes from, when no case is for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaidBy {
+    /// `failure` of the route.
+    Route,
+    /// `[defaults] failure`.
+    Defaults,
+    /// The table says nothing.
+    BuiltIn,
+}
+
 /// What is said on a failure.
 pub(super) struct Said {
     /// The case for it, counted from 0.
@@ -116,6 +127,10 @@ pub(super) struct Said {
     pub(super) reply: Reply,
     /// Why the case for it could not be rendered.
     pub(super) error: Option<PickError>,
+    /// The cases that were passed over.
+    pub(super) passed: Vec<Passed>,
+    /// Where its text comes from, without a case.
+    pub(super) by: Option<SaidBy>,
 }
 
 impl Said {
@@ -123,22 +138,29 @@ impl Said {
     pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, means: Means<'_>) -> Self {
         let kind = error.kind();
         let guard = means.platform.guard();
-        let mut failure_error = None;
+        let (mut failure_error, mut passed) = (None, Vec::new());
         let case = route.and_then(|route| {
-            route.replies.pick_failure(kind, scope, means.platform.name(), guard).unwrap_or_else(|error| {
+            let picked = route.replies.pick_failure(kind, scope, means.platform.name(), guard, &mut passed);
+            picked.unwrap_or_else(|error| {
                 failure_error = Some(error);
                 None
             })
         });
         let text = || {
-            let texts = [route.map(|route| &route.failure_texts), Some(&means.plan.failure_texts)];
+            let texts = [
+                (SaidBy::Route, route.map(|route| &route.failure_texts)),
+                (SaidBy::Defaults, Some(&means.plan.failure_texts)),
+            ];
             // A text that needs a value which is not there says nothing; the next one speaks for it.
-            texts.into_iter().flatten().find_map(|texts| texts.spoken(kind, scope, guard))
+            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.spoken(kind, scope, guard)?)))
         };
-        let (case, reply) = match case {
-            Some(picked) => (picked.case, picked.reply),
-            None => (None, Reply::text(text().unwrap_or_else(|| guard.text(&error.spoken())))),
+        let (case, reply, by) = match case {
+            Some(picked) => (picked.case, picked.reply, None),
+            None => {
+                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&error.spoken())));
+                (None, Reply::text(text), Some(by))
+            }
         };
-        Self { case, reply, error: failure_error }
+        Self { case, reply, error: failure_error, passed, by }
     }
 }

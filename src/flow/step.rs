@@ -7,6 +7,7 @@ use http::HeaderValue;
 use crate::call::{FailureKind, Outcome, Reply};
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
+use crate::plan::when::Unmet;
 use crate::plan::{Brought, Route, Scope};
 use crate::upstream::delivery::{DeliveryError, Sending, Sendings, Trace, Way};
 use crate::upstream::{Request, Response, TransportError};
@@ -21,6 +22,8 @@ pub struct StepRecord {
     pub trace: Trace,
     /// Whether its conditions did not hold.
     pub skipped: bool,
+    /// Which of them did not; `None` when it is the one on an earlier step's failure.
+    pub unmet: Option<Unmet>,
     /// How the cache answered, where the route has one.
     pub cache: Option<CacheUse>,
     /// How many bytes the body of its reply has.

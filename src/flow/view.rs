@@ -10,6 +10,7 @@ use crate::call::{Arguments, Context, Reply, bytes};
 use crate::plan::{Brought, Route};
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
+use crate::upstream::delivery::Try;
 
 use super::masking::hide_named;
 use super::{CacheUse, CallError, Record, StepRecord};
@@ -129,16 +130,25 @@ impl View<'_> {
         shown.insert("arguments".to_owned(), self.arguments());
         let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
         let went = record.steps.iter().zip(&record.brought);
-        let steps = steps.iter().zip(went).map(|(step, (went, brought))| {
+        let steps = steps.iter().enumerate().zip(went).map(|((index, step), (went, brought))| {
             let extracted = step.extraction.names().zip(&brought.values);
             let extracted = extracted.map(|(name, value)| (name.to_owned(), self.value(value.as_ref())));
             let mut shown = self.step(went, brought);
             shown["name"] = step.name.as_deref().into();
             shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
             shown["extracted"] = Value::Object(extracted.collect());
+            // The values that a condition looked at are shown where they stand; what the platform said is gone.
+            let why =
+                self.route.filter(|_| went.skipped).map(|route| route.why_skipped(index, went.unmet, None));
+            shown["skipped_for"] = why.into();
             shown
         });
         shown.insert("steps".to_owned(), steps.collect());
+        let passed = record.passed.iter().filter_map(|passed| {
+            let why = self.route?.replies.told(*passed, None);
+            Some(json!({"case": passed.case + 1, "why": cut(&self.masks.hide(&why))}))
+        });
+        shown.insert("passed_over".to_owned(), passed.collect());
         shown.insert("reply".to_owned(), self.reply(&record.outcome.reply));
         let complaints = record.failure_error.iter().map(ToString::to_string);
         let complaints = complaints.chain(record.dropped.iter().cloned());
@@ -173,6 +183,7 @@ impl View<'_> {
             "request": went.trace.request.as_deref().map(|request| self.request(request)),
             "attempts": went.trace.attempts,
             "hedges": went.trace.hedges,
+            "tries": went.trace.tries.iter().map(|one| self.one_try(one)).collect::<Vec<_>>(),
             "waited_ms": ms(went.trace.waited),
             "upstream_ms": went.trace.time.map(ms),
             "cache": went.cache.map(CacheUse::slug),
@@ -183,6 +194,15 @@ impl View<'_> {
             "extracted": {},
             "failure": went.failure.map(|kind| kind.slug()),
             "error": went.error.as_ref().map(|error| self.error(error)),
+        })
+    }
+
+    fn one_try(&self, one: &Try) -> Value {
+        json!({
+            "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
+            "ms": ms(one.time),
+            "status": one.ended.as_ref().ok(),
+            "error": one.ended.as_ref().err().map(|error| cut(&self.masks.hide(&error.to_string()))),
         })
     }
 

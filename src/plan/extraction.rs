@@ -38,6 +38,11 @@ impl Extraction {
         self.names.iter().map(String::as_str)
     }
 
+    /// The paths, in the same order, as they are written.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        self.extracts.iter().map(|extract| extract.path.to_string())
+    }
+
     /// Takes the values out of a reply's body. What would be too much to copy is missing.
     pub fn extract(&self, body: &Value) -> Values {
         let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);

@@ -25,7 +25,19 @@ impl JsonTemplate {
         self.render_within(&mut { MAX_RENDERED_BYTES }, scope, guard)
     }
 
-    /// As above, with what may still be rendered of the whole tree. What the table wrote itself does not count.
+    /// The tree as it is written, for people.
+    pub(crate) fn written(&self) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Sole(template) | Self::Text(template) => template.written().into(),
+            Self::List(items) => items.iter().map(Self::written).collect(),
+            Self::Object(entries) => {
+                entries.iter().map(|(key, template)| (key.clone(), template.written())).collect()
+            }
+        }
+    }
+
+    /// Renders with what may still be rendered of the whole tree. What the table wrote itself does not count.
     fn render_within(
         &self,
         left: &mut usize,

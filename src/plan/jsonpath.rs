@@ -7,6 +7,8 @@
 
 mod filter;
 
+use std::fmt;
+
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
 use serde_json::Value;
@@ -27,7 +29,11 @@ pub(crate) const MAX_VISITS: usize = 16_000_000;
 
 /// A parsed JSONPath.
 #[derive(Debug, Clone)]
-pub struct JsonPath(Path);
+pub struct JsonPath {
+    path: Path,
+    /// As it is written.
+    written: Box<str>,
+}
 
 #[derive(Debug, Clone)]
 enum Path {
@@ -77,6 +83,12 @@ impl BadPath {
     }
 }
 
+impl fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
 impl JsonPath {
     /// Parses a path.
     pub(crate) fn parse(text: &str) -> Result<Self, BadPath> {
@@ -112,15 +124,16 @@ impl JsonPath {
             };
             BadPath::syntax("this JSONPath cannot be parsed", help)
         })?;
-        Ok(Self(match query.segments.iter().map(Step::new).collect() {
+        let path = match query.segments.iter().map(Step::new).collect() {
             Some(steps) => Path::Singular(steps),
             None => Path::Walk(query.segments.into_iter().map(Stage::new).collect::<Result<_, _>>()?),
-        }))
+        };
+        Ok(Self { path, written: text.into() })
     }
 
     /// The first match. Looks at no more values than `visits`, from which they are taken; past that nothing is found.
     pub(crate) fn first<'v>(&self, value: &'v Value, visits: &mut usize) -> Option<&'v Value> {
-        match &self.0 {
+        match &self.path {
             Path::Singular(steps) => steps.iter().try_fold(value, step),
             Path::Walk(_) => self.all(value, visits).into_iter().next(),
         }
@@ -128,7 +141,7 @@ impl JsonPath {
 
     /// Every match, in the order of the RFC, within `visits` as above.
     pub(crate) fn all<'v>(&self, value: &'v Value, visits: &mut usize) -> Vec<&'v Value> {
-        match &self.0 {
+        match &self.path {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             Path::Walk(stages) => {
                 let found = walk(stages, Seen { root: value, item: value }, visits);

@@ -16,6 +16,7 @@ pub mod request;
 pub mod route;
 pub(crate) mod template;
 pub mod testing;
+pub mod when;
 mod xml;
 
 use std::collections::HashMap;
@@ -40,7 +41,7 @@ use network::Network;
 pub use route::Route;
 use template::TextSink;
 pub(crate) use template::equal;
-pub use template::{Brought, Reading, RenderError, Scope, Template};
+pub use template::{Brought, Reading, RenderError, Scope, Template, Written};
 
 /// The compiled table.
 #[derive(Debug)]
@@ -203,6 +204,11 @@ impl Served {
 pub struct FailureTexts(pub(crate) Vec<(FailureKind, Template)>);
 
 impl FailureTexts {
+    /// What stands in the table for a kind.
+    pub fn written(&self, kind: FailureKind) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == kind).map(|(_, template)| template.written())
+    }
+
     /// The text for a kind; `None` when there is none, or when it needs a value that is not there.
     pub fn spoken(&self, kind: FailureKind, scope: &Scope<'_>, guard: Guard) -> Option<String> {
         let (_, template) = self.0.iter().find(|(known, _)| *known == kind)?;

@@ -73,6 +73,11 @@ impl Pattern {
         compiled.map(|regex| Self { regex, places }).map_err(|_| BadPattern::TooLarge)
     }
 
+    /// The pattern as it is written.
+    pub(crate) fn as_str(&self) -> &str {
+        self.regex.as_str()
+    }
+
     /// Whether it is found in `text`; never in one that is too long to look into. What that costs is taken from
     /// `visits`; `None` when they are used up.
     pub(crate) fn is_found_in(&self, text: &str, visits: &mut usize) -> Option<bool> {

@@ -6,9 +6,9 @@ use thiserror::Error;
 use crate::call::{FailureKind, Guard, Reply};
 
 use super::json_template::JsonTemplate;
-use super::jsonpath::{JsonPath, MAX_VISITS};
-use super::pattern::Pattern;
-use super::template::{JsonSink, RenderError, Scope, Template, TextSink, equal};
+use super::jsonpath::MAX_VISITS;
+use super::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
+use super::when::{Unmet, When};
 
 /// The reply cases of a route, compiled.
 #[derive(Debug, Default)]
@@ -32,25 +32,6 @@ pub(crate) struct Case {
 pub(crate) enum DataTemplate {
     Tree(JsonTemplate),
     File(Template),
-}
-
-/// The conditions of a case; all must hold.
-#[derive(Debug, Default)]
-pub(crate) struct When {
-    pub(crate) status: Vec<StatusRange>,
-    pub(crate) found: Option<JsonPath>,
-    pub(crate) missing: Option<JsonPath>,
-    pub(crate) equals: Vec<(Template, Vec<Value>)>,
-    pub(crate) matches: Vec<(Template, Pattern)>,
-    /// The kinds of failure that the case is for; empty: it is for none.
-    pub(crate) failure: Vec<FailureKind>,
-}
-
-/// Statuses from the first to the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StatusRange {
-    pub(crate) first: u16,
-    pub(crate) last: u16,
 }
 
 /// Why no reply could be made.
@@ -81,7 +62,39 @@ pub struct Picked {
     pub reply: Reply,
 }
 
+/// A case that was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The case, counted from 0.
+    pub case: usize,
+    /// What of its conditions did not hold.
+    pub why: Unmet,
+}
+
 impl Replies {
+    /// Why a case was passed over, for people; with the values that its condition looked at, if they are still there.
+    pub fn told(&self, passed: Passed, scope: Option<&Scope<'_>>) -> String {
+        self.cases.get(passed.case).map(|case| case.when.told(passed.why, scope)).unwrap_or_default()
+    }
+
+    /// What a case is made from, part by part: as the table names the part, and as it is written.
+    pub fn written(&self, case: usize, platform: &str) -> Vec<(String, Written<'_>)> {
+        let Some(case) = self.cases.get(case) else { return Vec::new() };
+        let text = case.text.iter().map(|text| ("text".to_owned(), Written::of(text)));
+        let data = case.data.iter().map(|data| match data {
+            DataTemplate::Tree(tree) => ("data".to_owned(), Written::Tree(tree.written())),
+            DataTemplate::File(template) => ("data".to_owned(), Written::of(template)),
+        });
+        let own = case.own.iter().filter(|(owner, _, _)| *owner == platform);
+        let own = own.map(|(owner, key, tree)| (format!("{owner}.{key}"), Written::Tree(tree.written())));
+        text.chain(data).chain(own).collect()
+    }
+
+    /// How many cases there are.
+    pub fn count(&self) -> usize {
+        self.cases.len()
+    }
+
     /// Whether some case is for this status, which then is no failure.
     pub fn names_status(&self, status: u16) -> bool {
         self.cases.iter().any(|case| {
@@ -90,7 +103,7 @@ impl Replies {
     }
 
     /// The reply of the first case that holds, for a call that went well. Without any case for that, the data is
-    /// everything that was `extracted`.
+    /// everything that was `extracted`. The cases before it go to `passed`.
     ///
     /// # Errors
     /// There are cases but none holds, or the one that does cannot be rendered.
@@ -100,14 +113,22 @@ impl Replies {
         extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
         guard: Guard,
+        passed: &mut Vec<Passed>,
     ) -> Result<Picked, PickError> {
         let (mut some, mut visits) = (false, MAX_VISITS);
-        for (index, case) in self.cases.iter().enumerate().filter(|(_, case)| case.when.failure.is_empty()) {
-            some = true;
-            if case.when.holds(scope, &mut visits) {
-                return case
-                    .render(index, scope, platform, guard)
-                    .map(|reply| Picked { case: Some(index), reply });
+        for (index, case) in self.cases.iter().enumerate() {
+            let why = if case.when.failure.is_empty() {
+                some = true;
+                case.when.unmet(scope, &mut visits)
+            } else {
+                Some(Unmet::Failure)
+            };
+            match why {
+                Some(why) => passed.push(Passed { case: index, why }),
+                None => {
+                    let reply = case.render(index, scope, platform, guard)?;
+                    return Ok(Picked { case: Some(index), reply });
+                }
             }
         }
         if some {
@@ -117,7 +138,7 @@ impl Replies {
         Ok(Picked { case: None, reply: Reply { data: Some(data), ..Reply::default() } })
     }
 
-    /// The reply of the first case for a failure of this kind, if there is one.
+    /// The reply of the first case for a failure of this kind, if there is one. The cases before it go to `passed`.
     ///
     /// # Errors
     /// The case that holds cannot be rendered.
@@ -127,59 +148,24 @@ impl Replies {
         scope: &Scope<'_>,
         platform: &str,
         guard: Guard,
+        passed: &mut Vec<Passed>,
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
-            if case.when.failure.contains(&kind) && case.when.holds(scope, &mut visits) {
-                let reply = case.render(index, scope, platform, guard)?;
-                return Ok(Some(Picked { case: Some(index), reply }));
+            let why = if case.when.failure.contains(&kind) {
+                case.when.unmet(scope, &mut visits)
+            } else {
+                Some(Unmet::Failure)
+            };
+            match why {
+                Some(why) => passed.push(Passed { case: index, why }),
+                None => {
+                    let reply = case.render(index, scope, platform, guard)?;
+                    return Ok(Some(Picked { case: Some(index), reply }));
+                }
             }
         }
         Ok(None)
-    }
-}
-
-impl StatusRange {
-    fn contains(self, status: u16) -> bool {
-        (self.first..=self.last).contains(&status)
-    }
-}
-
-impl When {
-    /// Whether all conditions hold. The kinds of failure are the caller's to look at.
-    /// What paths and patterns look at is taken from `visits`; past that they find nothing.
-    pub(crate) fn holds(&self, scope: &Scope<'_>, visits: &mut usize) -> bool {
-        let reply = scope.response();
-        let status = || {
-            let status = reply.map(|reply| reply.status());
-            status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))
-        };
-        let finds = |path: &JsonPath, visits: &mut usize| {
-            reply.is_some_and(|reply| path.first(reply.body(), visits).is_some())
-        };
-        (self.status.is_empty() || status())
-            && self.found.as_ref().is_none_or(|path| finds(path, visits))
-            && self.missing.as_ref().is_none_or(|path| !finds(path, visits))
-            && self.equals.iter().all(|(name, values)| {
-                let value = name.evaluate(scope).ok().flatten();
-                value.is_some_and(|value| values.iter().any(|wanted| equal(&value, wanted)))
-            })
-            && self.matches.iter().all(|(name, pattern)| {
-                let value = name.evaluate(scope).ok().flatten();
-                value.is_some_and(|value| {
-                    !value.is_null()
-                        && pattern.is_found_in(&super::template::as_text(&value), visits) == Some(true)
-                })
-            })
-    }
-
-    /// Whether the case holds whatever happened, so that no later one of its sort is ever tried.
-    pub(crate) fn is_unconditional(&self) -> bool {
-        self.status.is_empty()
-            && self.found.is_none()
-            && self.missing.is_none()
-            && self.equals.is_empty()
-            && self.matches.is_empty()
     }
 }
 

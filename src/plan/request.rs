@@ -16,8 +16,8 @@ use crate::upstream::probe::Probe;
 
 use super::json_template::JsonTemplate;
 use super::template::{
-    HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, XmlSink, as_text,
-    encode_query,
+    HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written, XmlSink,
+    as_text, encode_query,
 };
 
 /// An upstream, compiled.
@@ -166,6 +166,30 @@ impl RequestTemplate {
         url.as_str().strip_prefix(base).unwrap_or(url.as_str())
     }
 
+    /// What is filled in when a call comes, part by part: as the table names the part, and as it is written.
+    pub fn written(&self) -> Vec<(String, Written<'_>)> {
+        let named = |part: &str, name: &str| format!("{part}.{name}");
+        let mut parts = vec![("path".to_owned(), Written::of(&self.path))];
+        parts.extend(self.query.iter().map(|(name, value)| (named("query", name), value.written())));
+        for header in self.headers.iter().chain(&self.own_headers) {
+            parts.push((named("headers", header.name.as_str()), Written::of(&header.value)));
+        }
+        match &self.body {
+            BodyTemplate::None => {}
+            BodyTemplate::Json(tree) => parts.push(("body".to_owned(), Written::Tree(tree.written()))),
+            BodyTemplate::Form(fields) => {
+                parts.extend(fields.iter().map(|(name, value)| (named("form", name), value.written())));
+            }
+            BodyTemplate::JsonFile { template, .. }
+            | BodyTemplate::XmlFile { template, .. }
+            | BodyTemplate::TextFile { template, .. } => {
+                parts.push(("body".to_owned(), Written::of(template)));
+            }
+        }
+        parts.retain(|(_, written)| written.has_expression());
+        parts
+    }
+
     /// The request for one call.
     ///
     /// # Errors
@@ -266,6 +290,16 @@ impl HeaderTemplate {
 }
 
 impl Parameter {
+    /// As it is written.
+    fn written(&self) -> Written<'_> {
+        match self {
+            Self::One(template) => Written::of(template),
+            Self::Many(templates) => {
+                Written::Tree(templates.iter().map(|template| Value::from(template.written())).collect())
+            }
+        }
+    }
+
     /// The values: none when it is one expression whose value is missing or null, several for a list.
     fn values(&self, scope: &Scope<'_>) -> Result<Vec<String>, RenderError> {
         match self {

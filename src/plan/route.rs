@@ -16,8 +16,9 @@ use super::allowed::Allowed;
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::json_template::JsonTemplate;
-use super::replies::{Replies, When};
+use super::replies::Replies;
 use super::request::RequestTemplate;
+use super::when::{Unmet, When};
 use super::{Brought, FailureTexts, Reading, RenderError, Scope, xml};
 
 /// How one function is answered, compiled.
@@ -213,6 +214,16 @@ impl Route {
             }
         }
         out
+    }
+
+    /// Why a step was not asked, for people; with the values that its condition looked at, if they are still there.
+    pub fn why_skipped(&self, step: usize, unmet: Option<Unmet>, scope: Option<&Scope<'_>>) -> String {
+        let Some(step) = self.steps.get(step) else { return String::new() };
+        let earlier = step.after_failure_of.and_then(|earlier| self.steps.get(earlier)?.name.as_deref());
+        match (unmet, earlier) {
+            (Some(unmet), _) => step.when.told(unmet, scope),
+            (None, earlier) => format!("`{}` did not fail", earlier.unwrap_or_default()),
+        }
     }
 
     /// The steps that are asked together with the one at `first`: those of its group that follow it directly.

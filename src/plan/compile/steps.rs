@@ -3,9 +3,9 @@
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::extraction::{Extract, Extraction};
-use crate::plan::replies::When;
 use crate::plan::route::{Format, Step};
 use crate::plan::template::{RESERVED, StepNames};
+use crate::plan::when::When;
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawResponse, RawRoute, RawStep};
 use crate::table::reader::{Key, Named, missing_key};

@@ -107,7 +107,11 @@ impl<'a> Compiler<'a> {
             diagnostics,
         };
         let ops = task.source()?;
-        Some(Template { ops: without_empty(ops) })
+        let (written, in_file) = match text.origin {
+            Origin::String(_) => (text.text, false),
+            Origin::File(file) => (self.sources.get(file).name.as_str(), true),
+        };
+        Some(Template { ops: without_empty(ops), written: written.into(), in_file })
     }
 
     /// The text of a template file, without the newline that ends it, and its id.

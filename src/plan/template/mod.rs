@@ -41,6 +41,10 @@ const WEIGHT_PER_STEP: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Template {
     ops: Vec<Op>,
+    /// What stands in the table, secrets by their names; for a whole file, the name of the file.
+    written: Box<str>,
+    /// Whether it is a whole file.
+    in_file: bool,
 }
 
 /// One step of a template.
@@ -108,10 +112,41 @@ pub(crate) trait Sink {
     fn len(&self) -> usize;
 }
 
+/// What stands in the table where a call has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A tree of JSON.
+    Tree(Value),
+    /// The name of a file.
+    File(&'a str),
+}
+
+impl<'a> Written<'a> {
+    pub(crate) fn of(template: &'a Template) -> Self {
+        if template.in_file { Self::File(&template.written) } else { Self::Text(&template.written) }
+    }
+
+    /// Whether a call decides what becomes of it.
+    pub fn has_expression(&self) -> bool {
+        match self {
+            Self::Text(text) => text.contains("{{"),
+            Self::Tree(tree) => tree.to_string().contains("{{"),
+            Self::File(_) => true,
+        }
+    }
+}
+
 impl Template {
     /// Whether the template is nothing but one expression, which then keeps its JSON type.
     pub(crate) fn is_sole(&self) -> bool {
         matches!(self.ops.as_slice(), [Op::Print(_)])
+    }
+
+    /// What stands in the table, for people; of a whole file, its name.
+    pub(crate) fn written(&self) -> &str {
+        &self.written
     }
 
     /// The first name in a sole expression that the platform did not supply, as it is written.
@@ -133,7 +168,8 @@ impl Template {
 
     /// A template without any expression.
     pub(crate) fn literal(text: impl Into<String>) -> Self {
-        Self { ops: vec![Op::Text(text.into())] }
+        let text = text.into();
+        Self { written: text.as_str().into(), ops: vec![Op::Text(text)], in_file: false }
     }
 
     /// Changes the literal texts, blocks included: for secrets, which are resolved after a template is parsed so

@@ -67,6 +67,11 @@ impl Reading {
         self.value.get("body").unwrap_or(&Value::Null)
     }
 
+    /// A header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.value.get("headers")?.get(name)?.as_str()
+    }
+
     /// The same without its body and headers.
     pub fn without_body(self) -> Self {
         Self::new(self.status(), Map::new(), Value::Null, None)

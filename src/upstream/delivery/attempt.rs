@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use super::{Delivery, DeliveryError, Ended, Sendings, Trace, Way};
+use super::{Delivery, DeliveryError, Ended, Sendings, Trace, Try, Way};
 use crate::upstream::{Request, Response, Times, TransportError};
 
 /// How long a request that may have changed something is waited for after the time of its call is over.
@@ -85,7 +85,10 @@ impl Delivery {
                     own.put_on(&mut finished.headers);
                 }
                 if let Some(auth) = &self.auth {
-                    auth.apply(&mut finished, way.transport, way.deadline).await?;
+                    let began = Instant::now();
+                    let applied = auth.apply(&mut finished, way.transport, way.deadline).await;
+                    trace.credential += began.elapsed();
+                    applied?;
                 }
                 sent = Arc::new(finished);
                 trace.request = Some(Arc::clone(&sent));
@@ -110,6 +113,8 @@ impl Delivery {
             }
             let took = began.elapsed();
             trace.time = Some(trace.time.unwrap_or_default() + took);
+            let status = ended.as_ref().map(|response| response.status.as_u16()).map_err(Clone::clone);
+            trace.tries.push(Try { began, time: took, ended: status });
             // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not
             // act upon the request then.
             let renews = match (&self.auth, &ended) {

@@ -139,10 +139,27 @@ pub struct Trace {
     pub hedges: u32,
     /// How long the upstream took, attempts added up; `None`: it was never asked.
     pub time: Option<Duration>,
+    /// Each time that it was sent, and what came of it, without one that was given up because another was quicker.
+    pub tries: Vec<Try>,
     /// How long a turn was waited for.
     pub waited: Duration,
+    /// How long it was put off between one try and the next.
+    pub paused: Duration,
+    /// How long the credential took, which may have to be asked for.
+    pub credential: Duration,
     /// Whether the upstream may have acted upon it.
     pub may_have_arrived: bool,
+}
+
+/// One time that a request was sent.
+#[derive(Debug, Clone)]
+pub struct Try {
+    /// When it was.
+    pub began: Instant,
+    /// How long the upstream took.
+    pub time: Duration,
+    /// The status that came back, or why none did.
+    pub ended: Result<u16, TransportError>,
 }
 
 /// How an attempt ended.
@@ -203,6 +220,7 @@ impl Delivery {
                 return ended;
             }
             sleep(pause).await;
+            trace.paused += now.elapsed();
             made += 1;
         }
     }
@@ -278,7 +296,10 @@ impl Trace {
             (Some(one), Some(other)) => Some(one + other),
             (one, other) => one.or(other),
         };
+        self.tries.extend(went.tries);
         self.waited += went.waited;
+        self.paused += went.paused;
+        self.credential += went.credential;
         self.may_have_arrived |= went.may_have_arrived;
     }
 }

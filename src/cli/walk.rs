@@ -1,0 +1,457 @@
+//! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
+//! long, which case was taken and why none before it, and where the time went.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use crate::call::{Arguments, Reply};
+use crate::flow::masking::hide_named;
+use crate::flow::{CacheUse, CallError, SaidBy, StepRecord};
+use crate::plan::route::Step;
+use crate::plan::{Brought, Reading, Route, Scope, Written};
+use crate::secret::{HIDDEN, Masks};
+use crate::trial::TriedCall;
+use crate::upstream::Request;
+use crate::upstream::delivery::{DeliveryError, Try};
+
+use super::explain::Shown;
+
+/// The most lines of a body that are shown, and characters of a value on one line.
+const MAX_LINES: usize = 100;
+const MAX_VALUE: usize = 300;
+
+/// The headers of a reply that tell something of how it came to be.
+const TELLING: [&str; 6] =
+    ["content-type", "location", "retry-after", "www-authenticate", "x-request-id", "warning"];
+
+/// A call, told line by line.
+pub(super) struct Walk<'a> {
+    pub(super) text: String,
+    shown: Shown<'a>,
+    call: &'a TriedCall,
+    masks: Masks,
+    scope: Scope<'a>,
+}
+
+impl<'a> Walk<'a> {
+    /// Tells `call` from its beginning to what was said.
+    pub(super) fn of(shown: Shown<'a>, call: &'a TriedCall) -> Self {
+        let masks = call.record.masks(&shown.plan.masks, call.route.as_deref());
+        let mut walk = Self { text: String::new(), shown, call, masks, scope: call.record.scope(shown.now) };
+        walk.begin();
+        let Some(route) = call.route.as_deref() else {
+            walk.line("no route answers this function for this platform");
+            walk.end(None);
+            return walk;
+        };
+        if shown.tried.event.is_none() {
+            walk.arguments(route);
+        }
+        if route.steps.is_empty() && call.record.validated.is_some() {
+            walk.head("request", "none: the route answers by itself");
+        }
+        let went = call.record.steps.iter().zip(&call.record.brought);
+        for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
+            walk.step(route, index, step, went, brought);
+        }
+        walk.end(Some(route));
+        walk
+    }
+
+    fn head(&mut self, name: &str, what: &str) {
+        let what = self.masks.hide(what);
+        let _ = writeln!(self.text, "{}", format!("{name:<10} {what}").trim_end());
+    }
+
+    fn line(&mut self, text: &str) {
+        let text = self.masks.hide(text);
+        for line in text.lines() {
+            let _ = writeln!(self.text, "{}", format!("           {line}").trim_end());
+        }
+    }
+
+    /// What a call was told as JSON, or as text; the beginning of it if it is long.
+    fn body(&mut self, body: &Value) {
+        let text = match self.masks.hide_value(body) {
+            Value::String(text) => text,
+            Value::Null => return,
+            body => format!("{body:#}"),
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        self.line(&lines[..lines.len().min(MAX_LINES)].join("\n"));
+        if lines.len() > MAX_LINES {
+            self.line(&format!("… and {} lines more; `--format json` shows them", lines.len() - MAX_LINES));
+        }
+    }
+
+    /// A value on one line, or the beginning of it.
+    fn value(&self, value: &Value) -> String {
+        let value = self.masks.hide_value(value).to_string();
+        match value.char_indices().nth(MAX_VALUE) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value,
+        }
+    }
+
+    fn begin(&mut self) {
+        let (call, platform) = (&self.call.record.call.context, self.shown.platform.name());
+        let time = ms(self.call.time);
+        let what = match self.shown.tried.event {
+            Some(event) => format!("the event {event} of {platform}"),
+            None => format!("{} as {platform}", call.function),
+        };
+        self.head("call", &format!("{what}, with {time} to be answered in"));
+        let said = [
+            ("id", &call.id),
+            ("conversation", &call.conversation),
+            ("caller", &call.caller),
+            ("called", &call.called),
+        ];
+        for (key, text) in said {
+            if let Some(text) = text {
+                self.line(&format!("call.{key} = {}", Value::from(text.as_str())));
+            }
+        }
+        for (key, value) in
+            [("metadata", &*call.metadata), ("global", &call.global), ("headers", &call.headers)]
+        {
+            if value.as_object().is_some_and(|entries| !entries.is_empty()) {
+                self.line(&format!("call.{key} = {}", self.value(value)));
+            }
+        }
+    }
+
+    fn arguments(&mut self, route: &Route) {
+        let record = &self.call.record;
+        let given = match &record.call.args {
+            Arguments::Json(given) => Some(hide_named(given, route)),
+            Arguments::Unreadable => None,
+        };
+        let Some(validated) = &record.validated else {
+            self.head("arguments", "they do not fit");
+            match given {
+                Some(given) => self.body(&given),
+                None => self.line("what came is not JSON"),
+            }
+            return;
+        };
+        let fit = hide_named(&validated.args, route);
+        let entries = fit.as_object().map(Map::iter).into_iter().flatten();
+        self.head(
+            "arguments",
+            if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "they fit" },
+        );
+        for (name, value) in entries {
+            let given = given.as_ref().and_then(|given| given.get(name)).filter(|given| !given.is_null());
+            let from = match given {
+                None => " (its default)".to_owned(),
+                Some(given) if given != value => format!(" (from {})", self.value(given)),
+                Some(_) => String::new(),
+            };
+            self.line(&format!("{name} = {}{from}", self.value(value)));
+        }
+        if !validated.dropped.is_empty() {
+            self.line(&format!("dropped, not declared: {}", validated.dropped.join(", ")));
+        }
+    }
+
+    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, brought: &Brought) {
+        if let Some(name) = &step.name {
+            let beside = route.steps[..index]
+                .iter()
+                .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
+            let how = match (went.skipped, beside.and_then(|earlier| earlier.name.as_ref())) {
+                (true, _) => {
+                    format!(": not asked, for {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
+                }
+                (false, Some(earlier)) => format!(", at the same time as `{earlier}`"),
+                (false, None) => String::new(),
+            };
+            self.head("step", &format!("{name}{how}"));
+        }
+        if let Some(request) = &went.trace.request {
+            let sent = if self.shown.dry_run || went.trace.tries.is_empty() && went.cache.is_none() {
+                " (not sent)"
+            } else {
+                ""
+            };
+            self.head("request", &format!("{} {}{sent}", request.method, request.url));
+            self.templates(step, request);
+            self.headers(request);
+            if let Some(body) = &request.body {
+                let text = || Value::from(String::from_utf8_lossy(body));
+                self.body(&serde_json::from_slice(body).unwrap_or_else(|_| text()));
+            }
+        }
+        if !self.shown.dry_run {
+            self.reply(went, brought);
+        }
+        self.extracted(step, brought);
+        if let Some(error) = went.error.as_ref().filter(|_| !self.shown.dry_run) {
+            self.line(&format!("failed: {}: {error}", error.kind()));
+        }
+    }
+
+    /// Each part of a request that is filled in when a call comes, beside what it became.
+    fn templates(&mut self, step: &Step, request: &Request) {
+        let parts = step.request.written();
+        let width = parts.iter().map(|(part, _)| part.len()).max().unwrap_or_default();
+        let form = request.body.as_deref().unwrap_or_default();
+        for (part, written) in &parts {
+            let became = match part.split_once('.') {
+                None if part == "path" => {
+                    step.request.below_base(&request.url).split('?').next().map(ToOwned::to_owned)
+                }
+                Some(("query", name)) => all(request.url.query_pairs(), name),
+                Some(("form", name)) => all(form_urlencoded::parse(form), name),
+                Some(("headers", name)) => {
+                    request.headers.get(name).map(|value| match value.is_sensitive() {
+                        true => HIDDEN.to_owned(),
+                        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                    })
+                }
+                // It stands below, as a whole.
+                _ => Some(String::new()),
+            };
+            let written = told(written);
+            let became = match became.as_deref() {
+                None => " -> left out".to_owned(),
+                Some("") => String::new(),
+                Some(became) => format!(" -> {became}"),
+            };
+            self.line(&format!("{part:<width$}  {written}{became}"));
+        }
+    }
+
+    fn headers(&mut self, request: &Request) {
+        for (name, value) in &request.headers {
+            let shown = String::from_utf8_lossy(value.as_bytes());
+            self.line(&format!("{name}: {}", if value.is_sensitive() { HIDDEN } else { &shown }));
+        }
+    }
+
+    fn reply(&mut self, went: &StepRecord, brought: &Brought) {
+        let took = went.trace.time.map(ms).unwrap_or_default();
+        match (&brought.reading, went.trace.tries.last()) {
+            (Some(reading), last) => {
+                let from = match went.cache {
+                    Some(used @ (CacheUse::Fresh | CacheUse::Shared | CacheUse::Stale)) => {
+                        format!("out of the cache ({})", used.slug())
+                    }
+                    _ => format!("after {}", last.map_or(took, |last| ms(last.time))),
+                };
+                self.head("reply", &format!("status {}, {from}", reading.status()));
+                self.reading(reading);
+            }
+            (None, Some(Try { ended: Err(error), time, .. })) => {
+                self.head("reply", &format!("none, after {}: {error}", ms(*time)));
+            }
+            _ => {}
+        }
+        if let Some(error) = &went.stale_for {
+            self.line(&format!("this is an older reply, because {}: {error}", error.kind()));
+        }
+    }
+
+    fn reading(&mut self, reading: &Reading) {
+        for name in TELLING {
+            if let Some(value) = reading.header(name) {
+                self.line(&format!("{name}: {value}"));
+            }
+        }
+        if let Some(problem) = reading.problem() {
+            self.line(&format!("it is read as text, for {problem}"));
+        }
+        self.body(reading.body());
+    }
+
+    fn extracted(&mut self, step: &Step, brought: &Brought) {
+        let mut head = "extracted";
+        for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&brought.values)
+        {
+            let shown = match value {
+                Some(value) => format!("{name} = {}", self.value(value)),
+                None => format!("{name} is missing"),
+            };
+            self.head(head, &format!("{shown}  ({path})"));
+            head = "";
+        }
+    }
+
+    /// What it came to.
+    fn end(&mut self, route: Option<&Route>) {
+        let record = &self.call.record;
+        if self.shown.dry_run
+            && matches!(record.error, Some(CallError::Delivery(DeliveryError::Credential(_))))
+        {
+            self.line("without its credential, for which a token would have to be asked for");
+        }
+        if self.shown.dry_run && record.was_rendered() {
+            self.text.truncate(self.text.trim_end().len());
+            return;
+        }
+        if let Some(error) = &record.error {
+            self.head("failed", &format!("{}: {error}", error.kind()));
+        }
+        if let Some(error) = &record.failure_error {
+            self.line(&format!("the case for this failure could not be rendered: {error}"));
+        }
+        if let Some(route) = route {
+            self.cases(route);
+        }
+        for dropped in &record.dropped {
+            self.line(dropped);
+        }
+        self.time(route);
+        self.text.truncate(self.text.trim_end().len());
+    }
+
+    fn cases(&mut self, route: &Route) {
+        let record = &self.call.record;
+        let mut told: Vec<(usize, usize, String)> = Vec::new();
+        for passed in &record.passed {
+            let why = route.replies.told(*passed, Some(&self.scope));
+            match told.last_mut() {
+                Some((_, last, same)) if *same == why && *last + 1 == passed.case => *last = passed.case,
+                _ => told.push((passed.case, passed.case, why)),
+            }
+        }
+        for (first, last, why) in told {
+            let name = match first == last {
+                true => format!("case {}", first + 1),
+                false => format!("cases {}-{}", first + 1, last + 1),
+            };
+            self.head(&name, &format!("passed over: {why}"));
+        }
+        let kind = record.outcome.failure;
+        match (record.case, record.said_by) {
+            (Some(case), _) => {
+                let left = match route.replies.count() - case - 1 {
+                    0 => "",
+                    1 => "; the one after it is not looked at",
+                    _ => "; those after it are not looked at",
+                };
+                self.head(&format!("case {}", case + 1), &format!("taken{left}"));
+                self.said(&route.replies.written(case, self.shown.platform.name()), &record.outcome.reply);
+            }
+            (None, Some(by)) => {
+                let kind = kind.map(|kind| kind.slug()).unwrap_or_default();
+                let (by, texts) = match by {
+                    SaidBy::Route => (format!("`failure.{kind}` of the route"), Some(&route.failure_texts)),
+                    SaidBy::Defaults => {
+                        (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
+                    }
+                    SaidBy::BuiltIn => {
+                        ("a built-in text: no case, route or default is for this failure".to_owned(), None)
+                    }
+                };
+                let written = record.outcome.failure.and_then(|kind| texts?.written(kind));
+                self.head("said", &by);
+                let written: Vec<_> =
+                    written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
+                self.said(&written, &record.outcome.reply);
+            }
+            (None, None) => self.head("said", "every extracted value, as there is no case"),
+        }
+    }
+
+    /// Each part of a reply: as it is written, and below what it became.
+    fn said(&mut self, written: &[(String, Written<'_>)], reply: &Reply) {
+        let width = written.iter().map(|(part, _)| part.len()).max().unwrap_or(4);
+        if written.is_empty() {
+            let text = reply.text.clone().unwrap_or_default();
+            self.line(&format!("text  {text}"));
+        }
+        for (part, written) in written {
+            let became = match part.as_str() {
+                "text" => reply.text.clone().map(Value::from),
+                "data" => reply.data.clone(),
+                own => own.split_once('.').and_then(|(_, key)| reply.own.get(key).cloned()),
+            };
+            let became = match became.map(|became| self.masks.hide_value(&became)) {
+                None => "left out".to_owned(),
+                Some(Value::String(text)) => text,
+                Some(json) => json.to_string(),
+            };
+            self.beside(&format!("{part:<width$}"), &told(written));
+            if written.has_expression() {
+                self.beside(&format!("{:>width$}", "="), &became);
+            }
+        }
+    }
+
+    /// A text beside its label, line by line.
+    fn beside(&mut self, label: &str, text: &str) {
+        let mut label = label.to_owned();
+        for line in text.lines() {
+            self.line(&format!("{label}  {line}"));
+            label = " ".repeat(label.len());
+        }
+    }
+
+    /// Where the time went.
+    fn time(&mut self, route: Option<&Route>) {
+        let record = &self.call.record;
+        self.head(
+            "time",
+            &format!(
+                "{} of {}, of our own {}",
+                ms(record.time),
+                ms(self.call.time),
+                ms(record.own_time(route))
+            ),
+        );
+        for (index, went) in record.steps.iter().enumerate() {
+            let step = route.and_then(|route| route.steps.get(index)?.name.as_deref());
+            let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
+            let trace = &went.trace;
+            if !trace.waited.is_zero() {
+                self.line(&format!("{step}{} waiting for a turn", ms(trace.waited)));
+            }
+            if trace.credential > Duration::from_millis(1) {
+                self.line(&format!("{step}{} for the credential", ms(trace.credential)));
+            }
+            let mut tries: Vec<&Try> = trace.tries.iter().collect();
+            tries.sort_by_key(|one| one.began);
+            let upstream = went.upstream().unwrap_or_default();
+            for one in tries {
+                let at = ms(one.began.saturating_duration_since(record.began));
+                let ended = match &one.ended {
+                    Ok(status) => format!("status {status}"),
+                    Err(error) => error.to_string(),
+                };
+                self.line(&format!("{step}at {at} `{upstream}` is asked: {ended}, after {}", ms(one.time)));
+            }
+            if !trace.paused.is_zero() {
+                self.line(&format!("{step}{} between the tries", ms(trace.paused)));
+            }
+            let told = u32::try_from(trace.tries.len()).unwrap_or(u32::MAX);
+            if trace.hedges > 0 && trace.attempts > told {
+                self.line(&format!("{step}sent once more, for it was late; the quicker answer counts"));
+            }
+        }
+    }
+}
+
+/// A template on one line, or as many as it has.
+fn told(written: &Written<'_>) -> String {
+    match written {
+        Written::Text(text) => (*text).to_owned(),
+        Written::Tree(tree) => tree.to_string(),
+        Written::File(name) => format!("the file {name}"),
+    }
+}
+
+/// All the values that a parameter has; `None`: it is not there.
+fn all<'p>(pairs: form_urlencoded::Parse<'p>, name: &str) -> Option<String> {
+    let values: Vec<String> =
+        pairs.filter(|(known, _)| known == name).map(|(_, value)| value.into_owned()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
