@@ -10,7 +10,7 @@ use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
 
-pub use crate::plan::compile::{Asked, Doors, Environment, schema};
+pub use crate::plan::compile::{Asked, DEMO, Doors, Environment, schema};
 pub use crate::table::add::{Entry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};

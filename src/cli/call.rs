@@ -10,10 +10,12 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::call::Context;
+use crate::call::{Context, FailureKind};
 use crate::diagnostic;
-use crate::flow::{CallError, Record};
+use crate::flow::{CallError, Record, StepRecord};
+use crate::load::DEMO;
 use crate::plan::Plan;
+use crate::plan::route::ReplyError;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::Origin;
 use crate::testing::draft::{Happened, Saved};
@@ -153,7 +155,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     for call in &calls {
-        tell(command, &call.record, &plan);
+        tell(command, &call.record, &plan, &origin);
     }
     if let Some(saving) = saving {
         let asked = match &command.request {
@@ -225,7 +227,7 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
 }
 
 /// Tells what went wrong with a call, beside its answer.
-fn tell(command: &CallCommand, record: &Record, plan: &Plan) {
+fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &Origin) {
     if record.was_overdue() {
         report(
             "note: this took longer than the platform waits: it is told that the call timed out, and this when it \
@@ -235,8 +237,8 @@ fn tell(command: &CallCommand, record: &Record, plan: &Plan) {
     if let (Some(error), false) = (&record.error, command.explain) {
         report(&format!("{}: {error}", error.kind()));
     }
-    if let Some(CallError::UnknownFunction) = &record.error {
-        report(&format!("help: {}", help_for(&record.call.context.function, plan)));
+    if let Some(help) = help_for(record, plan, origin) {
+        report(&format!("help: {help}"));
     }
 }
 
@@ -259,8 +261,22 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
     platform::find(name).with_context(|| format!("there is no platform `{name}`"))
 }
 
+/// What to do about a call that failed, where that can be known.
+fn help_for(record: &Record, plan: &Plan, origin: &Origin) -> Option<String> {
+    let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
+    match record.error.as_ref()? {
+        CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),
+        CallError::Reply(ReplyError::Status(status @ 400..500)) => {
+            Some(format!("a reply case with `when.status = {status}` answers this"))
+        }
+        error if error.kind() == FailureKind::Unreachable => (sent_to == Some(DEMO) && origin.demo.is_none())
+            .then(|| "`--demo` starts the sample API for `[upstreams.demo]`".to_owned()),
+        _ => None,
+    }
+}
+
 /// What to write for a function that no route answers.
-fn help_for(function: &str, plan: &Plan) -> String {
+fn known_function(function: &str, plan: &Plan) -> String {
     let limited = plan.routes.get(function).and_then(|route| route.platforms.as_ref());
     if let Some(platform) = limited.and_then(|platforms| platforms.first()) {
         return format!("its route is not for this platform: add `--as {platform}`");

@@ -38,7 +38,7 @@ Next:
   jackfield check{config}
       lists every fault of the table
   jackfield call get_weather --args '{{\"city\": \"Oslo\"}}' --explain --demo{config}
-      calls its route, and shows every step
+      calls its route, and shows every step; with `--save-test \"Oslo\"` it is kept as a test, which `jackfield test` runs
   jackfield serve --demo{config}
       serves it; `curl 'localhost:8080/http/get_weather?city=Oslo'` asks it, and every change is taken when you save it",
         path.display()

@@ -43,6 +43,7 @@ use super::{FailureTexts, Plan};
 
 pub use editor::schema;
 pub use secrets::{Doors, Environment};
+pub use upstreams::DEMO;
 
 use traces::SERVICE;
 

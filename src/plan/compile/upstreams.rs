@@ -24,7 +24,7 @@ use super::{Asked, Context, Inputs, values};
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// The upstream that `serve --demo` points at the sample API.
-const DEMO: &str = "demo";
+pub const DEMO: &str = "demo";
 
 /// What `redirects` may be.
 pub(super) const REDIRECTS: [(&str, Redirects); 2] =
