@@ -218,7 +218,10 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
             bail!("a test is one call, and the request has several: name the one to save, {known}")
         }
         (_, []) if command.save_test.is_some() => {
-            bail!("the request is no call, so there is no test to save")
+            bail!(
+                "only a call can be saved; write a test of an event by hand, with its `event`, `request_file` and \
+             `expect`"
+            )
         }
         (Some(function), _) => Ok(Some(function.clone())),
         (None, [only]) => Ok(Some((*only).to_owned())),

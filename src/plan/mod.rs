@@ -226,7 +226,8 @@ pub(crate) fn budget(deadline: Duration) -> Duration {
 impl Plan {
     /// Sends each request once and at once, whatever came of others: what a test sees is the table's doing alone.
     pub fn calm(&mut self) {
-        for route in self.routes.values_mut().filter_map(Arc::get_mut) {
+        let events = self.events.iter_mut().map(|(_, _, entry)| entry);
+        for route in self.routes.values_mut().chain(events).filter_map(Arc::get_mut) {
             route.limiter = None;
             for step in &mut route.steps {
                 let upstream = Arc::make_mut(&mut step.request.upstream);

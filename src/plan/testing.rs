@@ -10,6 +10,8 @@ use crate::call::{Context, FailureKind};
 use crate::diagnostic::Span;
 use crate::platform::Platform;
 
+use super::{Plan, Route};
+
 /// The tests of a table, and what there is to be tested.
 #[derive(Debug, Default)]
 pub struct Tests {
@@ -35,8 +37,10 @@ pub struct Testable {
 pub struct Test {
     /// What it shows.
     pub name: String,
-    /// The route that it is a test of.
+    /// The route that it is a test of, or the event, as `voicedock.status_update`.
     pub route: String,
+    /// The event's own name, if it is a test of one.
+    pub event: Option<String>,
     /// Where it stands.
     pub place: Span,
     /// Whether it stands in its route, and not in a file of tests.
@@ -138,6 +142,17 @@ pub enum Part {
     Header(HeaderName, String),
     /// The body: a string as it is, anything else as JSON or as the fields of a form.
     Body(Value),
+}
+
+impl Test {
+    /// What it is a test of.
+    pub fn subject<'p>(&self, plan: &'p Plan) -> Option<&'p Route> {
+        let subject = match &self.event {
+            Some(event) => plan.event(self.platform.name(), event),
+            None => plan.routes.get(&self.route),
+        };
+        subject.map(AsRef::as_ref)
+    }
 }
 
 impl CallChanges {

@@ -481,6 +481,8 @@ toml_table! {
         name: String,
         /// The route that it is a test of; in a file of tests only.
         route: String,
+        /// The event that it is a test of, as `voicedock.status_update`, in place of a route.
+        event: String,
         /// The arguments of the call, as the model would give them.
         args: Named<Kind>,
         /// A file with the whole body of a platform's request, in place of `args`.

@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use crate::call::FailureKind;
 use crate::diagnostic::Span;
 use crate::plan::testing::{Expectation, Part};
-use crate::plan::{Plan, equal};
+use crate::plan::{Plan, Route, equal};
 use crate::platform::Platform;
 use crate::upstream::Request;
 
@@ -36,7 +36,7 @@ impl Ran<'_> {
                 Expectation::Sent(step, part) => {
                     let mut sent = came.requests.iter();
                     let request = sent.rfind(|request| request.step.as_deref() == Some(step.as_str()));
-                    let found = request.and_then(|request| part_of(plan, &test.route, part, request));
+                    let found = request.and_then(|request| part_of(test.subject(plan), part, request));
                     let mut keys = match step.as_str() {
                         "" => vec!["request".to_owned()],
                         step => vec!["requests".to_owned(), step.to_owned()],
@@ -100,8 +100,7 @@ impl Ran<'_> {
 
     /// Keeps faults, with what must not be shown hidden, and what was reached.
     fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Fault>) {
-        let route = plan.routes.get(&self.test.route).map(AsRef::as_ref);
-        let masks = came.record.masks(&plan.masks, route);
+        let masks = came.record.masks(&plan.masks, self.test.subject(plan));
         self.error = self.error.take().map(|error| masks.hide(&error));
         // What the test itself made up may be written into it; a secret of the table may not.
         let secrets = came.record.masks(&plan.masks, None);
@@ -141,10 +140,10 @@ impl Part {
 }
 
 /// A part of a request, in the form in which it is expected.
-fn part_of(plan: &Plan, route: &str, part: &Part, request: &Request) -> Option<Value> {
+fn part_of(route: Option<&Route>, part: &Part, request: &Request) -> Option<Value> {
     match part {
         Part::Method(_) => Some(request.method.as_str().into()),
-        Part::Url(url) => Some(url_of(plan, route, url, request).into()),
+        Part::Url(url) => Some(url_of(route, url, request).into()),
         Part::Header(name, _) => {
             request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into())
         }
@@ -153,8 +152,8 @@ fn part_of(plan: &Plan, route: &str, part: &Part, request: &Request) -> Option<V
 }
 
 /// The URL of a request in the form in which it is expected.
-pub(super) fn url_of<'r>(plan: &Plan, route: &str, expected: &str, request: &'r Request) -> &'r str {
-    let steps = plan.routes.get(route).map(|route| route.steps.as_slice()).unwrap_or_default();
+pub(super) fn url_of<'r>(route: Option<&Route>, expected: &str, request: &'r Request) -> &'r str {
+    let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
     let step = steps
         .iter()
         .find(|step| step.name.as_deref().unwrap_or_default() == request.step.as_deref().unwrap_or_default());

@@ -94,22 +94,27 @@ impl Fault {
 
 /// Makes the call of a test as `platform` would.
 async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Result<Came, String> {
+    // Where a URL names the function, it names the event too.
+    let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
-        Asked::Args(args) => platform.sample(&test.route, args),
-        Asked::Body(body) => Inbound { body: body.clone(), ..platform.sample(&test.route, &json!({})) },
+        Asked::Args(args) => platform.sample(function, args),
+        Asked::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };
     let stub = stub(test);
     let change = |context: &mut Context| test.call.apply(context);
     let trial = Trial { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
     let tried = trial.answer(trial.read(&inbound).map_err(|error| error.to_string())?).await;
-    if tried.event.is_some() {
-        return Err("the request is an event, and no call".to_owned());
+    match (&test.event, tried.event) {
+        (None, None) => {}
+        (Some(wanted), Some(event)) if wanted == event => {}
+        (_, Some(event)) => return Err(format!("the request is the event `{event}`, and no call")),
+        (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
     }
     let answered = tried.calls.iter().filter(|call| call.route.is_some());
     let reached =
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
     let mut calls = tried.calls.into_iter().map(|call| call.record);
-    let wanted = calls.find(|record| record.call.context.function == test.route);
+    let wanted = calls.find(|record| tried.event.is_some() || record.call.context.function == test.route);
     let record = wanted.ok_or_else(|| format!("the request carries no call of `{}`", test.route))?;
     Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
 }

@@ -84,6 +84,12 @@ streaming = true
 dailybots.before = [{ action = "tts:say", arguments = { text = "One moment." } }]
 reply.text = "Done."
 
+[events.voicedock.assistant_request]
+upstream = "crm"
+request.path = "/callers/{{event.customer.number}}"
+extract.state = "$.state"
+reply.data = { greeting = "It is {{state}}" }
+
 [routes.odd]
 upstream = "crm"
 request.path = "/odd"
@@ -275,4 +281,27 @@ async fn a_request_is_replayed_as_a_whole() {
     let shown: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &shown["answer"], upstream.seen()), (0, &Value::Null, 0));
     assert_eq!(shown["calls"][0]["steps"][0]["request"]["method"], "GET");
+}
+
+#[tokio::test]
+async fn an_event_is_replayed_and_explained_too() {
+    let upstream = crm().await;
+    let folder = folder(&upstream);
+    let event = |kind: &str| {
+        json!({"message": {"type": kind, "call": {"id": "c-9"}, "customer": {"number": "+47"}}}).to_string()
+    };
+    folder.write("asked.json", &event("assistant-request"));
+    folder.write("ended.json", &event("end-of-call-report"));
+    let mut shown = String::new();
+    for file in ["asked.json", "ended.json"] {
+        let words = ["call", "--request", file, "--as", "voicedock", "--explain"];
+        let (code, stdout, stderr) = jack(&folder, &words).await;
+        assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+        shown.push_str(&stdout.replace(&upstream.address.to_string(), "UPSTREAM"));
+    }
+    insta::assert_snapshot!("event_explained", stable(&shown));
+    let words = ["call", "--request", "asked.json", "--as", "voicedock", "--save-test", "x"];
+    let (code, _, stderr) = jack(&folder, &words).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!("unsaved_event", stderr);
 }

@@ -355,3 +355,88 @@ async fn a_broken_file_of_tests_is_no_concern_of_a_proxy() {
     let status = proxy.ask_admin("/status", &[]).await.json();
     assert_eq!(status["rejected"], Value::Null);
 }
+
+const EVENTS: &str = r#"
+[platforms.voicedock]
+[platforms.millis]
+[platforms.swaig]
+[upstreams.crm]
+base_url = "https://crm.example.com"
+retry = { attempts = 3, backoff = "5m" }
+
+[events.voicedock.assistant_request]
+upstream = "crm"
+request  = { path = "/callers", query.number = "{{event.customer.number}}" }
+extract  = { name = "$.name" }
+reply    = { data = { assistant_id = "a-1", assistant_override = { first_message = "Hello {{name}}" } } }
+
+[events.millis.prefetch]
+reply.data = { from = "{{event.from}}" }
+
+[routes.hello]
+reply.text = "Hello."
+"#;
+
+#[test]
+fn events_are_tested_by_the_request_that_they_come_with() {
+    let request = r#"{"message": {"type": "assistant-request", "call": {"id": "c-1"}, "customer": {"number": "+47 1"}}}"#;
+    let tests = r#"
+[[tests]]
+event = "voicedock.assistant_request"
+name = "who answers"
+request_file = "asked.json"
+upstream.body = { name = "Ada" }
+expect.request.url = "/callers?number=%2B47%201"
+expect.data = { assistant_id = "a-1", assistant_override = { first_message = "Hello Ada" } }
+expect.as.voicedock = { assistant_id = "a-1", assistant_override = { first_message = "Hello Ada" } }
+
+[[tests]]
+event = "voicedock.assistant_request"
+name = "nobody knows"
+request_file = "asked.json"
+upstream.failure = "unreachable"
+expect.failure = "unreachable"
+expect.as.voicedock = {}
+
+[[tests]]
+event = "millis.prefetch"
+name = "who calls"
+request_file = "prefetch.json"
+expect.data = { from = "+47" }
+"#;
+    let files = |tests: &str| {
+        Folder::with(&[
+            ("routes.toml", EVENTS),
+            ("routes.test.toml", tests),
+            ("asked.json", request),
+            ("prefetch.json", r#"{"from": "+47"}"#),
+        ])
+    };
+    let good = run(files(tests).path(), &[]);
+    assert_eq!(good.status.code(), Some(0), "{}", shown(&good));
+    insta::assert_snapshot!("test_events", shown(&good));
+    // Another request than that of the event, and one that is none.
+    let bad = tests.replacen("asked.json", "prefetch.json", 1).replace("from = \"+47\"", "from = \"+48\"");
+    insta::assert_snapshot!("test_events_bad", shown(&run(files(&bad).path(), &[])));
+    let faulty = r#"
+[[tests]]
+event = "voicedock.assistant_reqest"
+name = "x"
+request_file = "asked.json"
+expect.data = {}
+
+[[tests]]
+event = "millis.prefetch"
+name = "x"
+route = "hello"
+platform = "millis"
+args = { a = 1 }
+upstream.status = 200
+expect.data = {}
+
+[[tests]]
+name = "y"
+expect.data = {}
+"#;
+    insta::assert_snapshot!("test_events_faulty", shown(&run(files(faulty).path(), &[])));
+}

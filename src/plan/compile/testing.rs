@@ -1,5 +1,7 @@
 //! `[[routes.x.tests]]` and the files of tests: what is made up, and what must come of it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
@@ -29,8 +31,8 @@ pub(crate) fn compile_tests(
     diagnostics: &mut Diagnostics,
 ) -> Tests {
     let mut out = Tests::default();
-    let mut names: Vec<(&str, &Located<String>)> = Vec::new();
-    let mut found: Vec<(Home, &Located<RawTest>, &Located<String>, &RawRoute)> = Vec::new();
+    let mut names: Vec<(String, &Located<String>)> = Vec::new();
+    let mut found: Vec<(Home, &Located<RawTest>, Subject<'_>)> = Vec::new();
     for (name, route) in &table.routes {
         let Some(route) = route.get() else { continue };
         let raw = &route.value.entry;
@@ -39,34 +41,44 @@ pub(crate) fn compile_tests(
         out.routes.push(Testable { name: name.value.clone(), place: name.span, cases });
         let tests = raw.tests.get().map(|tests| tests.value.as_slice()).unwrap_or_default();
         for (index, test) in tests.iter().enumerate() {
-            if let Some(route) = test.value.route.get() {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ConflictingKeys,
-                        route.span,
-                        "a test in a route is a test of that route",
-                    )
-                    .help("take `route` out; it is for the tests in a `*.test.toml` file"),
-                );
+            for (key, other) in [("route", &test.value.route), ("event", &test.value.event)] {
+                if let Some(span) = other.span() {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            Code::ConflictingKeys,
+                            span,
+                            "a test in a route is a test of that route",
+                        )
+                        .help(format!("take `{key}` out; it is for the tests in a `*.test.toml` file")),
+                    );
+                }
             }
-            found.push((Home { in_route: true, index }, test, name, raw));
+            let subject = Subject { name: name.value.clone(), raw, event: None };
+            found.push((Home { in_route: true, index }, test, subject));
         }
     }
     for (position, test) in written.iter().enumerate() {
         let before = written[..position].iter().filter(|other| other.span.file == test.span.file);
         let home = Home { in_route: false, index: before.count() };
+        if let Some(event) = test.value.event.get() {
+            found.extend(self::event(table, test, event, diagnostics).map(|subject| (home, test, subject)));
+            continue;
+        }
         let Some(wanted) = test.value.route.get() else {
-            if test.value.route.is_absent() {
+            if test.value.route.is_absent() && test.value.event.is_absent() {
                 diagnostics.push(missing_key(
                     test.span,
                     "this test names no route",
-                    "write `route = \"…\"`: the function that it is a test of",
+                    "write `route = \"…\"`: the function that it is a test of; or `event = \"voicedock.status_update\"`",
                 ));
             }
             continue;
         };
         match table.routes.iter().find(|(name, _)| name.value == wanted.value) {
-            Some((name, Key::Is(route))) => found.push((home, test, name, &route.value.entry)),
+            Some((name, Key::Is(route))) => {
+                let subject = Subject { name: name.value.clone(), raw: &route.value.entry, event: None };
+                found.push((home, test, subject));
+            }
             Some(_) => {}
             None => diagnostics.push(
                 Diagnostic::new(
@@ -78,24 +90,25 @@ pub(crate) fn compile_tests(
             ),
         }
     }
-    for (home, test, route, raw) in found {
+    for (home, test, subject) in found {
         if let Some(name) = test.value.name.get() {
-            let same = names.iter().find(|(of, known)| *of == route.value && known.value == name.value);
+            let same = names.iter().find(|(of, known)| *of == subject.name && known.value == name.value);
             match same {
                 Some((_, first)) => diagnostics.push(
                     Diagnostic::new(
                         Code::DuplicateName,
                         name.span,
-                        format!("the test `{}` of `{}` is given twice", name.value, route.value),
+                        format!("the test `{}` of `{}` is given twice", name.value, subject.name),
                     )
                     .label("given again here")
                     .related(first.span, "first given here")
                     .help("give each test of a route a name of its own"),
                 ),
-                None => names.push((&route.value, name)),
+                None => names.push((subject.name.clone(), name)),
             }
         }
-        let compiler = Compiler { table, environment, route, raw, steps: steps(raw) };
+        let steps = steps(subject.raw);
+        let compiler = Compiler { table, environment, subject, steps };
         out.tests.extend(compiler.test(home, test, diagnostics));
     }
     out
@@ -106,6 +119,69 @@ pub(crate) fn compile_tests(
 struct Home {
     in_route: bool,
     index: usize,
+}
+
+/// What is tested.
+struct Subject<'a> {
+    /// The route's name, or the event's with its platform's before it.
+    name: String,
+    raw: &'a RawRoute,
+    /// Who sends it and its own name, if it is an event.
+    event: Option<(&'static dyn Platform, &'a str)>,
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} `{}`", if self.event.is_some() { "event" } else { "route" }, self.name)
+    }
+}
+
+/// The event that a test is about, and what such a test must have.
+fn event<'a>(
+    table: &'a Table,
+    test: &Located<RawTest>,
+    wanted: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Subject<'a>> {
+    let raw = &test.value;
+    for (key, span) in
+        [("route", raw.route.span()), ("platform", raw.platform.span()), ("args", raw.args.span())]
+    {
+        if let Some(span) = span {
+            diagnostics.push(
+                Diagnostic::new(Code::ConflictingKeys, span, format!("a test of an event has no `{key}`"))
+                    .related(wanted.span, "the event")
+                    .help(format!("take `{key}` out; the event says whose it is, and its file all else")),
+            );
+        }
+    }
+    if raw.request_file.is_absent() {
+        diagnostics.push(missing_key(
+            test.span,
+            "a test of an event needs the request that it comes with",
+            "write `request_file = \"…\"`: a file with its whole body, as the platform posts it",
+        ));
+    }
+    let full = |platform: &str, name: &str| format!("{platform}.{name}");
+    let known =
+        table.events.iter().find(|(platform, name, _)| full(&platform.value, &name.value) == wanted.value);
+    let Some((platform, name, entry)) = known else {
+        let names: Vec<String> =
+            table.events.iter().map(|(platform, name, _)| full(&platform.value, &name.value)).collect();
+        diagnostics.push(
+            Diagnostic::new(
+                Code::UnknownEvent,
+                wanted.span,
+                format!("the table has no entry for the event `{}`", wanted.value),
+            )
+            .maybe_help(suggest(&wanted.value, names.iter().map(String::as_str))),
+        );
+        return None;
+    };
+    // What is wrong with the entry itself has been said.
+    let (platform, entry) = (platform::find(&platform.value)?, entry.get()?);
+    let event = Some((platform, name.value.as_str()));
+    Some(Subject { name: wanted.value.clone(), raw: &entry.value.entry, event })
 }
 
 /// The names of a route's steps; the name of its only one is empty.
@@ -124,8 +200,7 @@ fn steps(raw: &RawRoute) -> Vec<&str> {
 struct Compiler<'a> {
     table: &'a Table,
     environment: &'a Environment<'a>,
-    route: &'a Located<String>,
-    raw: &'a RawRoute,
+    subject: Subject<'a>,
     steps: Vec<&'a str>,
 }
 
@@ -153,7 +228,8 @@ impl Compiler<'_> {
         let name = raw.name.get()?.value.clone();
         (diagnostics.len() == before).then_some(Test {
             name,
-            route: self.route.value.clone(),
+            route: self.subject.name.clone(),
+            event: self.subject.event.map(|(_, name)| name.to_owned()),
             place: test.span,
             in_route: home.in_route,
             index: home.index,
@@ -173,6 +249,9 @@ impl Compiler<'_> {
         expected: &[Expected],
         diagnostics: &mut Diagnostics,
     ) -> Option<&'static dyn Platform> {
+        if let Some((platform, _)) = self.subject.event {
+            return Some(platform);
+        }
         if let Some(name) = raw.platform.get() {
             return known_platform(name, diagnostics);
         }
@@ -183,7 +262,7 @@ impl Compiler<'_> {
         if let (Some(only), None) = (answered.next(), answered.next()) {
             return Some(only);
         }
-        let limited = self.raw.platforms.get().map(|limited| limited.value.as_slice());
+        let limited = self.subject.raw.platforms.get().map(|limited| limited.value.as_slice());
         let first = limited
             .filter(|limited| !limited.iter().any(|name| name.value == "http"))
             .and_then(|limited| limited.first());
@@ -214,7 +293,7 @@ impl Compiler<'_> {
                 .help("the arguments stand in the file; take one of them out"),
             );
         }
-        if raw.platform.is_absent() {
+        if raw.platform.is_absent() && self.subject.event.is_none() {
             diagnostics.push(missing_key(
                 file.span,
                 "a request needs a platform that sends it",
@@ -286,12 +365,8 @@ impl Compiler<'_> {
     ) -> Vec<(String, &'r Located<T>)> {
         let mut out = Vec::new();
         let none = |span| {
-            Diagnostic::new(
-                Code::NeedsRequest,
-                span,
-                format!("the route `{}` sends no request", self.route.value),
-            )
-            .help("take this out: the route answers by itself")
+            Diagnostic::new(Code::NeedsRequest, span, format!("{} sends no request", self.subject))
+                .help("take this out: it answers by itself")
         };
         if let Some(one) = one.get() {
             match self.steps.as_slice() {
@@ -301,10 +376,7 @@ impl Compiler<'_> {
                     Diagnostic::new(
                         Code::ConflictingKeys,
                         one.span,
-                        format!(
-                            "the route `{}` has steps, and this does not say for which",
-                            self.route.value
-                        ),
+                        format!("{} has steps, and this does not say for which", self.subject),
                     )
                     .help(format!("name the step: `{many_key}.{first} = {{ … }}`")),
                 ),
@@ -318,7 +390,7 @@ impl Compiler<'_> {
                     Diagnostic::new(
                         Code::UnknownName,
                         name.span,
-                        format!("the route `{}` has one request, and no steps", self.route.value),
+                        format!("{} has one request, and no steps", self.subject),
                     )
                     .help(format!("write `{one_key} = {{ … }}`")),
                 ),
@@ -327,7 +399,7 @@ impl Compiler<'_> {
                     Diagnostic::new(
                         Code::UnknownName,
                         name.span,
-                        format!("the route `{}` has no step `{}`", self.route.value, name.value),
+                        format!("{} has no step `{}`", self.subject, name.value),
                     )
                     .maybe_help(suggest(&name.value, steps.iter().copied())),
                 ),

@@ -166,6 +166,7 @@ impl<'a> Drafting<'a> {
         Ok(Test {
             name: name.to_owned(),
             route: self.route.name.clone(),
+            event: None,
             place: route.place,
             in_route: false,
             index: 0,
@@ -290,7 +291,7 @@ impl<'a> Drafting<'a> {
                 "" => vec!["request"],
                 name => vec!["requests", name],
             };
-            let url = url_of(self.plan, &self.route.name, "/", request);
+            let url = url_of(Some(self.route), "/", request);
             let body = body_of(request, &Value::Null);
             let parts = [
                 ("method", Some(Value::from(request.method.as_str()))),

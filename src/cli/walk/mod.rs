@@ -1,21 +1,23 @@
 //! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
 //! long, which case was taken and why none before it, and where the time went.
 
+mod end;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::call::{Arguments, Reply};
+use crate::call::Arguments;
 use crate::flow::masking::hide_named;
-use crate::flow::{CacheUse, CallError, SaidBy, StepRecord};
+use crate::flow::{CacheUse, StepRecord};
 use crate::plan::route::Step;
 use crate::plan::{Brought, Reading, Route, Scope, Written};
 use crate::secret::{HIDDEN, Masks};
 use crate::trial::TriedCall;
 use crate::upstream::Request;
-use crate::upstream::delivery::{DeliveryError, Try};
+use crate::upstream::delivery::Try;
 
 use super::explain::Shown;
 
@@ -278,160 +280,6 @@ impl<'a> Walk<'a> {
             };
             self.head(head, &format!("{shown}  ({path})"));
             head = "";
-        }
-    }
-
-    /// What it came to.
-    fn end(&mut self, route: Option<&Route>) {
-        let record = &self.call.record;
-        if self.shown.dry_run
-            && matches!(record.error, Some(CallError::Delivery(DeliveryError::Credential(_))))
-        {
-            self.line("without its credential, for which a token would have to be asked for");
-        }
-        if self.shown.dry_run && record.was_rendered() {
-            self.text.truncate(self.text.trim_end().len());
-            return;
-        }
-        if let Some(error) = &record.error {
-            self.head("failed", &format!("{}: {error}", error.kind()));
-        }
-        if let Some(error) = &record.failure_error {
-            self.line(&format!("the case for this failure could not be rendered: {error}"));
-        }
-        if let Some(route) = route {
-            self.cases(route);
-        }
-        for dropped in &record.dropped {
-            self.line(dropped);
-        }
-        self.time(route);
-        self.text.truncate(self.text.trim_end().len());
-    }
-
-    fn cases(&mut self, route: &Route) {
-        let record = &self.call.record;
-        let mut told: Vec<(usize, usize, String)> = Vec::new();
-        for passed in &record.passed {
-            let why = route.replies.told(*passed, Some(&self.scope));
-            match told.last_mut() {
-                Some((_, last, same)) if *same == why && *last + 1 == passed.case => *last = passed.case,
-                _ => told.push((passed.case, passed.case, why)),
-            }
-        }
-        for (first, last, why) in told {
-            let name = match first == last {
-                true => format!("case {}", first + 1),
-                false => format!("cases {}-{}", first + 1, last + 1),
-            };
-            self.head(&name, &format!("passed over: {why}"));
-        }
-        let kind = record.outcome.failure;
-        match (record.case, record.said_by) {
-            (Some(case), _) => {
-                let left = match route.replies.count() - case - 1 {
-                    0 => "",
-                    1 => "; the one after it is not looked at",
-                    _ => "; those after it are not looked at",
-                };
-                self.head(&format!("case {}", case + 1), &format!("taken{left}"));
-                self.said(&route.replies.written(case, self.shown.platform.name()), &record.outcome.reply);
-            }
-            (None, Some(by)) => {
-                let kind = kind.map(|kind| kind.slug()).unwrap_or_default();
-                let (by, texts) = match by {
-                    SaidBy::Route => (format!("`failure.{kind}` of the route"), Some(&route.failure_texts)),
-                    SaidBy::Defaults => {
-                        (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
-                    }
-                    SaidBy::BuiltIn => {
-                        ("a built-in text: no case, route or default is for this failure".to_owned(), None)
-                    }
-                };
-                let written = record.outcome.failure.and_then(|kind| texts?.written(kind));
-                self.head("said", &by);
-                let written: Vec<_> =
-                    written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
-                self.said(&written, &record.outcome.reply);
-            }
-            (None, None) => self.head("said", "every extracted value, as there is no case"),
-        }
-    }
-
-    /// Each part of a reply: as it is written, and below what it became.
-    fn said(&mut self, written: &[(String, Written<'_>)], reply: &Reply) {
-        let width = written.iter().map(|(part, _)| part.len()).max().unwrap_or(4);
-        if written.is_empty() {
-            let text = reply.text.clone().unwrap_or_default();
-            self.line(&format!("text  {text}"));
-        }
-        for (part, written) in written {
-            let became = match part.as_str() {
-                "text" => reply.text.clone().map(Value::from),
-                "data" => reply.data.clone(),
-                own => own.split_once('.').and_then(|(_, key)| reply.own.get(key).cloned()),
-            };
-            let became = match became.map(|became| self.masks.hide_value(&became)) {
-                None => "left out".to_owned(),
-                Some(Value::String(text)) => text,
-                Some(json) => json.to_string(),
-            };
-            self.beside(&format!("{part:<width$}"), &told(written));
-            if written.has_expression() {
-                self.beside(&format!("{:>width$}", "="), &became);
-            }
-        }
-    }
-
-    /// A text beside its label, line by line.
-    fn beside(&mut self, label: &str, text: &str) {
-        let mut label = label.to_owned();
-        for line in text.lines() {
-            self.line(&format!("{label}  {line}"));
-            label = " ".repeat(label.len());
-        }
-    }
-
-    /// Where the time went.
-    fn time(&mut self, route: Option<&Route>) {
-        let record = &self.call.record;
-        self.head(
-            "time",
-            &format!(
-                "{} of {}, of our own {}",
-                ms(record.time),
-                ms(self.call.time),
-                ms(record.own_time(route))
-            ),
-        );
-        for (index, went) in record.steps.iter().enumerate() {
-            let step = route.and_then(|route| route.steps.get(index)?.name.as_deref());
-            let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
-            let trace = &went.trace;
-            if !trace.waited.is_zero() {
-                self.line(&format!("{step}{} waiting for a turn", ms(trace.waited)));
-            }
-            if trace.credential > Duration::from_millis(1) {
-                self.line(&format!("{step}{} for the credential", ms(trace.credential)));
-            }
-            let mut tries: Vec<&Try> = trace.tries.iter().collect();
-            tries.sort_by_key(|one| one.began);
-            let upstream = went.upstream().unwrap_or_default();
-            for one in tries {
-                let at = ms(one.began.saturating_duration_since(record.began));
-                let ended = match &one.ended {
-                    Ok(status) => format!("status {status}"),
-                    Err(error) => error.to_string(),
-                };
-                self.line(&format!("{step}at {at} `{upstream}` is asked: {ended}, after {}", ms(one.time)));
-            }
-            if !trace.paused.is_zero() {
-                self.line(&format!("{step}{} between the tries", ms(trace.paused)));
-            }
-            let told = u32::try_from(trace.tries.len()).unwrap_or(u32::MAX);
-            if trace.hedges > 0 && trace.attempts > told {
-                self.line(&format!("{step}sent once more, for it was late; the quicker answer counts"));
-            }
         }
     }
 }
