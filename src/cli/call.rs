@@ -30,11 +30,20 @@ use super::explain::Shown;
 use super::save::Saving;
 use super::{print, report};
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo
+  jackfield call get_weather --args '{\"city\": \"Oslo\"}' --as swaig --save-test \"the weather of Oslo\"
+  jackfield call --request posted.json --as voicedock --explain     what VoiceDock once posted, step by step
+
+It ends with 1 when the call failed or the table has faults, with 2 when the table or a file cannot be read, when a test
+cannot be saved, or when the command makes no sense.";
+
 /// Arguments of `call`.
 #[derive(Debug, Args)]
 pub(super) struct CallCommand {
-    /// The function, as the model would name it. With `--request`, where the URL or nothing else names it, or which of
-    /// several calls is meant.
+    /// The function, as the model would name it. With `--request` only where the platform names it in the URL, or to
+    /// mean one of several calls.
     #[arg(required_unless_present = "request")]
     function: Option<String>,
     /// Its arguments, a JSON object such as '{"city": "Oslo"}'.
@@ -134,24 +143,25 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let shown = Shown { tried: &tried, plan: &plan, platform, now: &now, dry_run: command.dry_run };
     let is_chosen = |call: &&TriedCall| {
         command.function.is_none()
+            || tried.event.is_some()
             || chosen.as_deref().is_none_or(|name| name == call.record.call.context.function)
     };
     let calls: Vec<&TriedCall> = tried.calls.iter().filter(is_chosen).collect();
-    let was_rendered = command.dry_run && calls.iter().any(|call| call.record.was_rendered());
+    let is_unsent = shown.is_unsent(&calls);
     match command.format {
-        Format::Json => print(&format!("{:#}", shown.to_json(&calls, was_rendered)))?,
+        Format::Json => print(&format!("{:#}", shown.to_json(&calls)))?,
         Format::Human => {
             if command.explain || command.dry_run {
                 print(&shown.explained(&calls))?;
             }
-            match (was_rendered, command.explain) {
+            match (is_unsent, command.explain) {
                 (true, _) => {}
                 (false, true) => print(&shown.answer())?,
                 (false, false) => print(&pretty(&tried.answer.body))?,
             }
         }
     }
-    if was_rendered {
+    if is_unsent {
         return Ok(ExitCode::SUCCESS);
     }
     for call in &calls {

@@ -27,12 +27,13 @@ impl Shown<'_> {
         if let (Some(event), []) = (self.tried.event, calls) {
             return format!("event      {event}, for which the table has no entry");
         }
-        let calls: Vec<String> = calls.iter().map(|call| self.call(call)).collect();
+        let calls: Vec<String> = calls.iter().map(|call| Walk::of(self, call).text).collect();
         calls.join("\n\n")
     }
 
-    fn call(self, call: &TriedCall) -> String {
-        Walk::of(self, call).text
+    /// Whether these of its calls came as far as a request that was not sent.
+    pub(super) fn is_unsent(self, calls: &[&TriedCall]) -> bool {
+        self.dry_run && calls.iter().any(|call| call.record.was_rendered())
     }
 
     /// What the platform is told.
@@ -44,7 +45,7 @@ impl Shown<'_> {
     }
 
     /// The records and the answer, as JSON; without the answer where nothing was sent.
-    pub(super) fn to_json(self, calls: &[&TriedCall], unsent: bool) -> Value {
+    pub(super) fn to_json(self, calls: &[&TriedCall]) -> Value {
         let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
         let Answer { status, content_type, body } = &self.tried.answer;
         let body = self.hidden(&String::from_utf8_lossy(body));
@@ -54,7 +55,7 @@ impl Shown<'_> {
             "at": self.now,
             "event": self.tried.event,
             "calls": records.collect::<Vec<_>>(),
-            "answer": if unsent { Value::Null } else { answer },
+            "answer": if self.is_unsent(calls) { Value::Null } else { answer },
         })
     }
 

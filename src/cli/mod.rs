@@ -68,6 +68,7 @@ enum Command {
     /// Print what to paste into a platform so that it knows the table's functions.
     Declare(declare::Declare),
     /// Call one function as a platform would, and print what happens.
+    #[command(after_help = call::EXAMPLES)]
     Call(call::CallCommand),
     /// Print the JSON Schema of the table, by which an editor completes and explains its keys.
     Schema,

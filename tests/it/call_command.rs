@@ -252,6 +252,7 @@ async fn what_goes_wrong_shows_in_the_exit_code() {
         ("unknown_platform", &["say", "--as", "phone"], 2),
         ("no_table", &["say", "--config", "other.toml"], 2),
         ("no_function", &[], 2),
+        ("help", &["--help"], 0),
     ] {
         let (code, printed) = call(&upstream, words).await;
         assert_eq!(code, expected, "{name}: {printed}");
