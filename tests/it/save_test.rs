@@ -104,6 +104,9 @@ const REQUEST: &str = r#"{"message": {"type": "tool-calls", "call": {"id": "c-9"
     {"id": "t-2", "type": "function", "function": {"name": "close", "arguments": "{\"id\": \"T-2\", \"pin\": \"4711\"}"}}
   ]}}"#;
 
+const SINGLE: &str = r#"{"message": {"type": "tool-calls", "tool_call_list": [
+  {"id": "t-1", "type": "function", "function": {"name": "ticket", "arguments": {"id": "T 1"}}}]}}"#;
+
 const ONE: &str =
     r#"{"function": "ticket", "argument": {"parsed": [{"id": "T-7"}]}, "caller_id_num": "+4712345678"}"#;
 
@@ -128,7 +131,12 @@ async fn crm() -> Upstream {
 
 fn folder(upstream: &Upstream) -> Folder {
     let table = TABLE.replace("UPSTREAM", &upstream.address.to_string());
-    Folder::with(&[("routes.toml", &table), ("requests/many.json", REQUEST), ("one.json", ONE)])
+    Folder::with(&[
+        ("routes.toml", &table),
+        ("requests/many.json", REQUEST),
+        ("one.json", ONE),
+        ("single.json", SINGLE),
+    ])
 }
 
 /// Runs a command with these words, and gives its exit code and what it printed on both ways.
@@ -172,6 +180,11 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
             &["ticket", "--args", r#"{"id": "1"}"#, "--as", "voicedock", "--header", "x-session: s-1"],
             0,
         ),
+        (
+            "one request with a header",
+            &["--request", "single.json", "--as", "voicedock", "--header", "x-session: s-2"],
+            0,
+        ),
         ("one request", &["--request", "one.json", "--as", "swaig"], 0),
         ("one of several", &["close", "--request", "requests/many.json", "--as", "voicedock"], 0),
         ("the other one", &["ticket", "--request", "requests/many.json", "--as", "voicedock"], 0),
@@ -185,7 +198,7 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
     drop(upstream);
     let (code, stdout, stderr) = jack(&folder, &["test"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
-    assert!(stdout.contains("\n15 passed, 0 failed"), "{stdout}");
+    assert!(stdout.contains("\n16 passed, 0 failed"), "{stdout}");
 
     let (saved, in_table) = (read(&folder, "routes.test.toml"), read(&folder, "routes.toml"));
     insta::assert_snapshot!("saved", stable(&saved));

@@ -154,7 +154,8 @@ impl<'a> Drafting<'a> {
         let (asked, call) = match self.happened.asked {
             // What is not in the file came with the headers.
             Saved::Request { body, .. } => {
-                let headers = self.changes(&Value::Null).headers;
+                let headers = self.happened.call.record.call.context.headers.clone();
+                let headers = self.clean("call.headers", headers).as_object().cloned();
                 (Asked::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
             Saved::Call => {
