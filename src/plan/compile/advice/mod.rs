@@ -75,7 +75,7 @@ pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {
         };
         advice.push(
             Diagnostic::new(Code::RouteUntested, name.span, message).help(format!(
-                "write one, `[[routes.{0}.tests]]` with `args` and `expect`; `jackfield call {0} --explain` shows what there is to expect",
+                "write one, `[[routes.{0}.tests]]` with `args` and `expect`; `jackfield call {0} --save-test NAME` writes it from a real call",
                 name.value
             )),
         );
