@@ -1,7 +1,7 @@
 //! The spans of calls, for a collector of OpenTelemetry: made from a call's one record when the call has ended.
 //!
 //! A span is a verb, a step, or a sending of a request; the names of attributes are OpenTelemetry's where it has one. In
-//! none of them are arguments, URLs, headers or bodies.
+//! none of them are arguments, URLs, bodies or headers, but for the `tracestate` that came.
 //!
 //! Spans are sent in the JSON encoding of OTLP, which every collector takes, by the transport that is here anyway. That is
 //! one short file of ours; `opentelemetry-otlp` would bring 17 more crates and a second client, and its SDK a second way

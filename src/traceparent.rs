@@ -2,6 +2,8 @@
 //!
 //! What comes in is hostile input: what is not valid is as if it were not there, and no call is refused for it.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -81,12 +83,18 @@ fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let entries = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
     let whole = entries.join(",");
-    let is_good = !entries.is_empty() && entries.len() <= MAX_STATES && whole.len() <= MAX_STATE;
-    HeaderValue::try_from(whole).ok().filter(|_| is_good && entries.into_iter().all(is_state))
+    let is_short = !entries.is_empty() && entries.len() <= MAX_STATES && whole.len() <= MAX_STATE;
+    let mut keys = HashSet::new();
+    let is_good = is_short && entries.into_iter().all(|entry| is_state(entry, &mut keys));
+    HeaderValue::try_from(whole).ok().filter(|_| is_good)
 }
 
-fn is_state(entry: &str) -> bool {
+/// Whether it is an entry of `tracestate` whose key none of those before it has.
+fn is_state<'a>(entry: &'a str, keys: &mut HashSet<&'a str>) -> bool {
     let Some((key, value)) = entry.split_once('=') else { return false };
+    if !keys.insert(key) {
+        return false;
+    }
     let is_key = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-*/@".contains(c));
     is_key && !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
@@ -230,7 +238,7 @@ mod tests {
         assert_eq!(state(&["a=1, b@c=x y ,", "0d=2"]).as_deref(), Some("a=1,b@c=x y,0d=2"));
         let long = format!("a={}", "x".repeat(MAX_STATE));
         let many = (0..=MAX_STATES).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
-        for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", &long, &many] {
+        for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", "a=1,b=2,a=3", &long, &many] {
             assert_eq!(state(&[bad]), None, "{bad}");
         }
     }

@@ -65,8 +65,13 @@ impl Finding {
 
 fn text(found: &Found, proves: bool) -> String {
     match found {
-        Found::Answer(Some(status)) if proves => format!("answers {status} and takes the credential"),
-        Found::Answer(Some(status)) => format!("answers {status}"),
+        Found::Answer(Some(status)) if !proves => format!("answers {status}, asked without a credential"),
+        Found::Answer(Some(status)) if status.is_success() => {
+            format!("answers {status} and takes the credential")
+        }
+        Found::Answer(Some(status)) => {
+            format!("answers {status}, which does not tell whether it takes the credential")
+        }
         Found::Answer(None) => "answers with more than `max_body`".to_owned(),
         Found::Refused(status) => format!("refuses the credential with {status}"),
         Found::NoCredential(error) => error.to_string(),

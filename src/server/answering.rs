@@ -22,6 +22,7 @@ use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record, Traced};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
 use crate::repeats::{self, Identity};
+use crate::secret::Masks;
 
 use super::App;
 use super::room::Place;
@@ -226,7 +227,7 @@ impl Task {
             let (kind, ms) = (error.kind(), started.elapsed().as_millis());
             tracing::warn!(
                 platform = %named.platform, %function, %conversation, %client, ms, upstream, outcome = %kind,
-                "{function}: {kind} after {ms} ms: {}", shown(&error.to_string())
+                "{function}: {kind} after {ms} ms: {}", shown(&error.to_string(), &plan.masks)
             );
             // One silent upstream would else leave no room for the calls of others.
             if let Some(beside) = app.overdue.enter(plan.server.max_calls) {
@@ -322,7 +323,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
             tracing::warn!(
                 %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
                 %outcome,
-                "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string())
+                "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
         }
     }
@@ -332,7 +333,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
             let upstream = step.upstream();
             tracing::warn!(
                 %platform, %function, %conversation, upstream,
-                "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string())
+                "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string(), &plan.masks)
             );
         }
     }
@@ -341,15 +342,15 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
             let upstream = step.upstream();
             tracing::warn!(
                 %platform, %function, %conversation, upstream,
-                "{function}: an older reply was used (`stale_if_error`): {}", shown(&error.to_string())
+                "{function}: an older reply was used (`stale_if_error`): {}", shown(&error.to_string(), &plan.masks)
             );
         }
     }
     if let Some(error) = &record.failure_error {
-        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {}", shown(&error.to_string()));
+        tracing::warn!(%platform, %function, "{function}: the case for this failure could not be rendered: {}", shown(&error.to_string(), &plan.masks));
     }
     for dropped in &record.dropped {
-        tracing::warn!(%platform, %function, "{function}: {}", shown(dropped));
+        tracing::warn!(%platform, %function, "{function}: {}", shown(dropped, &plan.masks));
     }
     if plan.log.bodies {
         let shown = Value::Object(record.view(&plan.masks, route));
@@ -365,9 +366,9 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     }
 }
 
-/// A text for the log: one line, and not a long one, for it may hold what others wrote.
-fn shown(text: &str) -> String {
-    text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// A text for the log: one line without secrets, and not a long one, for it may hold what others wrote.
+fn shown(text: &str, masks: &Masks) -> String {
+    masks.hide(text).chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A name for the log, which a caller chose.
@@ -450,6 +451,18 @@ pub(super) mod tests {
         // The next call is answered.
         let http = crate::platform::find("http").unwrap();
         assert_eq!(task(http).answer(Tell::Nobody).await.reply.text.as_deref(), Some("Hello."));
+    }
+
+    #[test]
+    fn no_secret_is_in_a_line_not_even_where_it_is_cut() {
+        let mut masks = Masks::default();
+        masks.add("s3cr3t-name.example");
+        let long = format!("{}s3cr3t-name.example", "x".repeat(MAX_SHOWN - 7));
+        for text in ["not valid for name \"s3cr3t-name.example\"", long.as_str()] {
+            let shown = shown(text, &masks);
+            assert!(!shown.contains("s3cr3t") && shown.contains("***"), "{shown}");
+        }
+        assert_eq!(shown("two\nlines", &masks), "two lines");
     }
 
     struct Kept(Arc<Mutex<Vec<u8>>>);

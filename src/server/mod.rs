@@ -198,7 +198,6 @@ pub async fn serve(
     // Ends when the last call has dropped its sender: a write may outlive the deadline of its call.
     let ended = timeout_at(in_time + GOES_ON, ended.recv()).await;
     if answered.is_err() || ended.is_err() {
-        // What waited to be sent was sent meanwhile.
         tracing::warn!("closed with calls still in flight");
     } else if timeout(LAST_SPANS, exporting).await.is_err() {
         tracing::warn!("closed with spans that were not sent");

@@ -124,13 +124,14 @@ impl Exporter {
             let traces = Arc::clone(&first.traces);
             let calls = self.gather(first).await;
             let count = calls.iter().map(|call| call.spans.len()).sum();
+            let masks = calls.first().map(|call| call.masks.clone()).unwrap_or_default();
             let (lost, why) = match self.send(&traces, calls).await {
                 Ok(response) => (rejected(&response).min(count), "it rejects them".to_owned()),
                 Err(why) => (count, why),
             };
             add(&self.counts.exported, count - lost);
             add(&self.counts.dropped, lost);
-            self.say(lost, &why);
+            self.say(lost, &masks.hide(&why));
         }
     }
 

@@ -68,7 +68,7 @@ impl OfCall {
             told["parentSpanId"] = id(parent).into();
         }
         if let Some(state) = self.own.state.as_ref().and_then(|state| state.to_str().ok()) {
-            told["traceState"] = state.into();
+            told["traceState"] = self.masks.hide(state).into();
         }
         if span.failed {
             told["status"] = json!({"code": ERROR});

@@ -50,8 +50,7 @@ impl Context<'_> {
         }
         // Without any `auth`, an address that is open is a fault.
         let open = auth.and_then(|_| self.open_address());
-        let proxies = self.table.server.trusted_proxies.get().filter(|proxies| !proxies.value.is_empty());
-        let proxies = proxies.map(|proxies| (Some(proxies.span), "who calls through these is from outside"));
+        let proxies = self.proxies().map(|span| (Some(span), "who calls through these is from outside"));
         if let Some((span, label)) = open.or(proxies) {
             let mut diagnostic = Diagnostic::new(
                 Code::PlatformOpen,
@@ -70,11 +69,17 @@ impl Context<'_> {
         }
     }
 
+    /// Where the table names proxies that hand calls on.
+    fn proxies(&self) -> Option<Span> {
+        let proxies = self.table.server.trusted_proxies.get()?;
+        (!proxies.value.is_empty()).then_some(proxies.span)
+    }
+
     /// A door that others reach by an address which the table does not say.
     pub(in crate::plan::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
         let raw = &self.table.server;
         let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
-        let Some(span) = open.or(raw.trusted_proxies.span()).filter(|_| raw.public_url.is_absent()) else {
+        let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
             return;
         };
         let door = Door { url: "", events: &[] };

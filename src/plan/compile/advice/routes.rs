@@ -94,7 +94,8 @@ impl Context<'_> {
     ) {
         let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
         let Some(served) = repeats else { return };
-        if !raw.idempotency_key.is_absent() || !raw.repeat_window.is_absent() {
+        // An `idempotency_key` is made of the call's id: without one, each repeat has another.
+        if !raw.repeat_window.is_absent() {
             return;
         }
         let list = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
