@@ -243,8 +243,8 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
 fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &Origin) {
     if record.was_overdue() {
         report(
-            "note: this took longer than the platform waits: it is told that the call timed out, and this when it \
-             makes the same call again",
+            "note: this took longer than the upstream's `timeout` or the platform waits: the platform is told that \
+             the call timed out, and this when it makes the same call again",
         );
     }
     if let (Some(error), false) = (&record.error, command.explain) {

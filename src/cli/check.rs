@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity, unreadable_help};
 use crate::load::{self, Environment, Loaded, process_environment};
 
 use super::{online, print, report, sarif};
@@ -99,10 +99,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
 
 /// What is said of a table that cannot be read at all.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!(
-        "error: `{}` cannot be read: {error}\nhelp: name the table with `--config FILE`, or create it",
-        path.display()
-    )
+    format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
 }
 
 /// The closing line: what was found, and whether the table can be served.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Place, Sources, Span};
+use crate::diagnostic::{Code, Diagnostic, Place, Sources, Span, unreadable_help};
 
 /// All diagnostics of a table.
 pub(super) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
@@ -27,7 +27,7 @@ pub(super) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
 /// The main file itself cannot be read.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Value {
     let name = path.display().to_string();
-    let help = "name the table with `--config`, or create it";
+    let help = unreadable_help(error);
     let mut result = result(Code::UnreadableFile, &format!("`{name}` cannot be read: {error}"), Some(help));
     result["locations"] = json!([{"physicalLocation": {"artifactLocation": {"uri": uri(&name)}}}]);
     run(vec![result])

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use code::Code;
 pub(crate) use inside::place_in_string;
-pub use render::{JsonDiagnostic, Place, to_json, to_text};
+pub use render::{JsonDiagnostic, Place, to_json, to_text, unreadable_help};
 
 /// Which of the [`Sources`] a [`Span`] lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -112,8 +112,18 @@ impl JsonDiagnostic {
             file: path.display().to_string(),
             line: 1,
             column: 1,
-            help: Some("name the table with `--config`, or create it".to_owned()),
+            help: Some(unreadable_help(error).to_owned()),
         }
+    }
+}
+
+/// What to do about a main file that cannot be read.
+pub fn unreadable_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "name the table with `--config FILE`, or let `jackfield init` write a first one"
+        }
+        _ => "name another table with `--config FILE`, or make this one readable: a file of UTF-8 text",
     }
 }
 

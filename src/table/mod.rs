@@ -14,6 +14,7 @@ mod syntax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, list};
@@ -177,6 +178,9 @@ pub(crate) fn read(
     Ok(table)
 }
 
+/// How the names of files of tests end.
+const TEST_FILE: &str = ".test.toml";
+
 /// Reads the files of tests: those beside the main file, and those that `include` matches. A table runs without them.
 pub(crate) fn read_tests(
     table: &mut Table,
@@ -188,7 +192,8 @@ pub(crate) fn read_tests(
     // As diagnostics name them: without the `./` of a relative path.
     let beside = beside.map(|entry| table.folder.join(entry.file_name()));
     let main = &sources.get(table.main).path;
-    let mut paths: Vec<PathBuf> = beside.filter(|path| is_test_file(path) && path != main).collect();
+    let mut paths: Vec<PathBuf> =
+        beside.filter(|path| is_test_file(path) && path != main && !is_of_another(path, sources)).collect();
     paths.sort();
     let mut seen = BTreeSet::new();
     let mut tests = Vec::new();
@@ -222,7 +227,19 @@ pub(crate) fn read_tests(
 
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    name.ends_with(".test.toml") && !name.starts_with('.')
+    name.ends_with(TEST_FILE) && !name.starts_with('.')
+}
+
+/// Whether a file of tests is named after a table beside it which is not part of this one: `first.toml` may stand where
+/// `routes.toml` and `routes.test.toml` are.
+fn is_of_another(path: &Path, sources: &Sources) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // `routes.orders.test.toml` is of `routes.orders.toml`, or else of `routes.toml`.
+    let longest = name.strip_suffix(TEST_FILE);
+    let names = successors(longest, |name| name.rsplit_once('.').map(|(shorter, _)| shorter));
+    let mut tables = names.map(|name| path.with_file_name(format!("{name}.toml")));
+    let table = tables.find(|table| table.is_file());
+    table.is_some_and(|table| sources.iter().all(|source| source.path != table))
 }
 
 /// Reads one text file, refusing what is far too large or not text.

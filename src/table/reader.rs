@@ -98,7 +98,7 @@ pub(crate) fn wrong_type<T>(node: &Node, expected: &str, diagnostics: &mut Diagn
         .label(format!("expected {expected}"))
         .maybe_help(match (&node.value, expected) {
             (Kind::Integer(_) | Kind::Float(_), "a string") => {
-                Some("put it in quotes; a time or a size has a unit: \"3s\", \"1MiB\"".to_owned())
+                Some("put it in quotes; a time or a size has a unit (\"3s\", \"1MiB\"), an address a host (\"127.0.0.1:8080\")".to_owned())
             }
             (Kind::Boolean(_), "a string") => Some("put it in quotes".to_owned()),
             (_, "true or false") => Some("write `true` or `false`, without quotes".to_owned()),

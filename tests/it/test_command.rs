@@ -440,3 +440,22 @@ expect.data = {}
 "#;
     insta::assert_snapshot!("test_events_faulty", shown(&run(files(faulty).path(), &[])));
 }
+
+#[test]
+fn tests_that_are_named_after_another_table_are_not_of_this_one() {
+    let hello = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
+    let test = "[[tests]]\nroute = \"ROUTE\"\nname = \"x\"\nargs = {}\nexpect.text = \"Hello.\"\n";
+    let folder = Folder::with(&[
+        ("first.toml", hello),
+        ("first.more.test.toml", &test.replace("ROUTE", "hello")),
+        ("routes.toml", &hello.replace("hello", "other")),
+        ("routes.test.toml", &test.replace("ROUTE", "other")),
+        ("routes.more.test.toml", &test.replace("ROUTE", "other")),
+        ("alone.test.toml", &test.replace("ROUTE", "hello").replace("\"x\"", "\"y\"")),
+    ]);
+    let output = run(folder.path(), &["--config", "first.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let shown = shown(&output);
+    let run: Vec<_> = shown.lines().filter(|line| line.starts_with("ok")).collect();
+    assert_eq!(run.len(), 2, "{shown}");
+}
