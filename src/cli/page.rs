@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use crate::diagnostic::{Code, Severity, suggest};
+use crate::diagnostic::{Code, Severity, nearest};
 
 use super::print;
 
@@ -20,15 +20,25 @@ pub(super) struct Explain {
 pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
     match &command.code {
         None => print(&list())?,
-        Some(name) => match Code::from_slug(name.trim_matches(['[', ']'])) {
-            Some(code) => print(page(code).trim_end())?,
-            None => {
-                let help = suggest(name, Code::ALL.iter().map(|code| code.slug())).unwrap_or_default();
-                bail!("there is no code `{name}`\nhelp: {help}");
+        Some(name) => {
+            // As `check` prints it, with its weight before the brackets.
+            let (_, slug) = name.split_once('[').unwrap_or(("", name));
+            let slug = slug.trim_end_matches([']', ':']).to_lowercase();
+            match Code::from_slug(&slug) {
+                Some(code) => print(page(code).trim_end())?,
+                None => bail!("there is no code `{name}`\nhelp: {}", help(&slug)),
             }
-        },
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What may have been meant.
+fn help(slug: &str) -> String {
+    match nearest(slug, Code::ALL.iter().map(|code| code.slug())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`jackfield explain` lists all codes".to_owned(),
+    }
 }
 
 /// Every code with its meaning.

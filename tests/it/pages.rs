@@ -104,8 +104,12 @@ fn a_page_is_printed_for_a_terminal() {
         assert!(!page.contains("```"), "{page}");
         insta::assert_snapshot!(format!("explained_{name}"), page);
     }
-    assert_eq!(explain(&["[unknown-key]"]), explain(&["unknown-key"]));
+    for pasted in ["[unknown-key]", "error[unknown-key]:", "UNKNOWN-KEY"] {
+        assert_eq!(explain(&[pasted]), explain(&["unknown-key"]), "{pasted}");
+    }
     let (code, page, errors) = explain(&["unknown-kye"]);
     assert_eq!((code, page.as_str()), (Some(2), ""));
     assert_eq!(errors, "error: there is no code `unknown-kye`\nhelp: did you mean `unknown-key`?\n");
+    let (_, _, errors) = explain(&["E0308"]);
+    assert_eq!(errors, "error: there is no code `E0308`\nhelp: `jackfield explain` lists all codes\n");
 }
