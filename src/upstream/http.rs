@@ -33,6 +33,8 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_RESERVED: usize = 64 * 1024;
 /// The most characters of an error's text: a certificate may list hundreds of names.
 const MAX_DETAIL: usize = 300;
+/// Said in place of what rustls says.
+const NO_TLS: &str = "what answers there does not speak TLS; `http://` may be meant";
 
 /// Carries requests over HTTP, from a pool of connections per upstream.
 pub struct HttpTransport {
@@ -246,12 +248,23 @@ fn is_alert(error: &io::Error) -> bool {
     matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
+/// Whether the upstream answered the handshake with something else, such as plain HTTP.
+fn is_no_tls(error: &(dyn Error + 'static)) -> bool {
+    if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        return is_no_tls(wrapped);
+    }
+    matches!(
+        error.downcast_ref(),
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType))
+    )
+}
+
 /// The causes of an error in one line, without the layers that only wrap (and of which one would show the URL).
 fn detail(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in std::iter::once(error).chain(causes(error)) {
         let wraps = cause.is::<reqwest::Error>() || cause.is::<hyper_util::client::legacy::Error>();
-        let text = cause.to_string();
+        let text = if is_no_tls(cause) { NO_TLS.to_owned() } else { cause.to_string() };
         // Some causes repeat their own cause.
         if !wraps && !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
@@ -573,7 +586,10 @@ mod tests {
 
         let error = ask(get(url, target())).await.unwrap_err();
 
-        assert_eq!(error.to_string(), "cannot connect: received corrupt message of type InvalidContentType");
+        assert_eq!(
+            error.to_string(),
+            "cannot connect: what answers there does not speak TLS; `http://` may be meant"
+        );
     }
 
     #[tokio::test]
