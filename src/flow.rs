@@ -224,11 +224,13 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
             record.steps.push(step);
             record.brought.push(brought);
         }
-        // A failure that no later step makes good is the call's; a status that a case names ends the asking.
-        for (step, went) in route.steps.iter().zip(&mut record.steps) {
-            if went.error.is_some() && !step.has_fallback {
-                return Err(went.error.take().unwrap_or(CallError::Panicked));
-            }
+        // A failure that no later step makes good is the call's, before others the one that may yet come to something; a
+        // status that a case names ends the asking.
+        let steps = route.steps.iter().zip(&mut record.steps).filter(|(step, _)| !step.has_fallback);
+        let failed = steps.filter_map(|(_, went)| Some(&mut went.error).filter(|error| error.is_some()));
+        let first = failed.min_by_key(|error| !matches!(error, Some(CallError::Unconfirmed(_))));
+        if let Some(error) = first.and_then(Option::take) {
+            return Err(error);
         }
         let last = record.scope(means.now).response();
         if last.is_some_and(|reading| !(200..300).contains(&reading.status()))

@@ -46,6 +46,9 @@ pub enum CallError {
     /// The time of the call is over, and a request that may have changed something goes on.
     #[error("{0}; what was sent may change something and goes on")]
     Overdue(TransportError),
+    /// A request that may have changed something was not answered, and is not waited for any more.
+    #[error("{0}; what was sent may have changed something")]
+    Unconfirmed(TransportError),
     /// The same call is under way already, and did not end in the time of this one.
     #[error("the same call was still under way when the time of this one was over")]
     StillUnderWay,
@@ -64,7 +67,7 @@ impl CallError {
             Self::UnknownFunction => FailureKind::UnknownFunction,
             Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
-            Self::Overdue(_) | Self::StillUnderWay => FailureKind::Timeout,
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillUnderWay => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
                 DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
@@ -96,7 +99,7 @@ impl CallError {
                 None => self.kind().built_in_text().to_owned(),
             },
             Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
-            Self::Overdue(_) | Self::StillUnderWay => UNCONFIRMED.to_owned(),
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillUnderWay => UNCONFIRMED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }

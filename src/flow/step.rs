@@ -79,7 +79,15 @@ impl Asked<'_> {
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
             Some(policy) => cache::ask(self, policy, request, went, brought).await,
             None => {
-                let response = self.deliver(request, went).await?;
+                let response = self.deliver(request, went).await.map_err(|error| match error {
+                    // That nobody waits for it any more does not undo it.
+                    DeliveryError::Transport(error @ TransportError::Timeout { .. })
+                        if went.may_have_written =>
+                    {
+                        CallError::Unconfirmed(error)
+                    }
+                    error => error.into(),
+                })?;
                 self.take(&response, went, brought)
             }
         }

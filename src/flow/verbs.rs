@@ -82,7 +82,7 @@ impl Verb {
             CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Check,
             CallError::Limit(_) => Self::Wait,
             CallError::Request(_) => Self::Render,
-            CallError::Delivery(_) | CallError::Overdue(_) => Self::Send,
+            CallError::Delivery(_) | CallError::Overdue(_) | CallError::Unconfirmed(_) => Self::Send,
             CallError::Reply(_) => Self::Extract,
             CallError::Pick(_) | CallError::Panicked => Self::Answer,
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Upstream};
 
 const TABLE: &str = r#"
 [platforms.http]
@@ -345,6 +346,105 @@ fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
     let inside = read().plan.unwrap();
     assert_eq!(inside.changes_since(&before).changed, [""; 0]);
     assert!(load_with_tests(&table, &process_environment()).unwrap().0.plan.is_none());
+}
+
+const LATE: &str = r#"
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+timeout = "100ms"
+retry = { backoff = "10ms" }
+
+[routes.read]
+upstream = "api"
+request = { path = "/never" }
+
+[routes.write]
+upstream = "api"
+request = { method = "POST", path = "/never" }
+
+[routes.keyed]
+upstream = "api"
+idempotency_key = "x-key"
+request = { method = "POST", path = "/never" }
+
+[routes.once]
+upstream = "once"
+idempotency_key = "x-key"
+request = { method = "POST", path = "/never" }
+
+[routes.made_good]
+upstream = "api"
+steps = [
+  { name = "slow", request = { method = "POST", path = "/never" } },
+  { name = "other", when.failed = "slow", request = { method = "POST", path = "/at-once" } },
+]
+reply.text = "Done by the other."
+
+[routes.not_made_good]
+upstream = "api"
+args.unit = { type = "string", default = "c" }
+steps = [
+  { name = "slow", request = { method = "POST", path = "/never" } },
+  { name = "other", when = { failed = "slow", equals = { "args.unit" = "f" } }, request = { path = "/at-once" } },
+]
+
+[routes.beside]
+upstream = "api"
+steps = [
+  { name = "other", group = "g", request = { path = "/never" } },
+  { name = "slow", group = "g", request = { method = "POST", path = "/never" } },
+]
+
+[routes.own_text]
+upstream = "api"
+request = { method = "POST", path = "/never" }
+failure.timeout = "Say that it takes long."
+
+[upstreams.once]
+base_url = "http://UPSTREAM"
+timeout = "100ms"
+retry.attempts = 1
+"#;
+
+#[tokio::test]
+async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
+    let api = Upstream::with(|seen| async move {
+        match seen.path() {
+            "/never" => std::future::pending().await,
+            _ => Reply::json(&json!({})),
+        }
+    })
+    .await;
+    let proxy = Proxy::over(&api, LATE).await;
+    let (again, confirmed) = ("offer to try again", "may still do it");
+    let mut tests = String::new();
+    for (route, steps, said) in [
+        ("read", &[""][..], again),
+        ("write", &[""], confirmed),
+        ("keyed", &[""], confirmed),
+        ("once", &[""], confirmed),
+        ("made_good", &["slow"], "Done by the other."),
+        ("not_made_good", &["slow"], confirmed),
+        ("beside", &["slow", "other"], confirmed),
+        ("own_text", &[""], "Say that it takes long."),
+    ] {
+        let served = proxy.post(&format!("/swaig/{route}"), &json!({})).await.json();
+        let served = served["response"].as_str().unwrap();
+        assert!(served.contains(said), "{route}: {served}");
+        let late = |step: &&str| match *step {
+            "" => "upstream.failure = \"timeout\"\n".to_owned(),
+            step => format!("upstreams.{step}.failure = \"timeout\"\n"),
+        };
+        let late: String = steps.iter().map(late).collect();
+        let other = if route == "made_good" { "upstreams.other.status = 200\n" } else { "" };
+        tests += &format!(
+            "[[tests]]\nroute = \"{route}\"\nname = \"late\"\n{late}{other}expect.text = \"{served}\"\n\n"
+        );
+    }
+    proxy.folder.write("late.test.toml", &tests);
+    let output = run(proxy.folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
 }
 
 #[tokio::test]
