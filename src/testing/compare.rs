@@ -10,6 +10,7 @@ use crate::diagnostic::Span;
 use crate::plan::testing::{Expectation, Part};
 use crate::plan::{Plan, Route, equal};
 use crate::platform::Platform;
+use crate::secret::HIDDEN;
 use crate::upstream::Request;
 
 use super::{Came, Fault, Ran};
@@ -100,14 +101,20 @@ impl Ran<'_> {
 
     /// Keeps faults, with what must not be shown hidden, and what was reached.
     fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Fault>) {
-        let masks = came.record.masks(&plan.masks, self.test.subject(plan));
-        self.error = self.error.take().map(|error| masks.hide(&error));
-        // What the test itself made up may be written into it; a secret of the table may not.
+        // What the test itself made up stands in it for all to read, sensitive arguments too; a secret of the table does
+        // not.
         let secrets = came.record.masks(&plan.masks, None);
-        self.faults.extend(faults.into_iter().map(|fault| Fault {
-            lines: fault.lines.iter().map(|line| masks.hide(line)).collect(),
-            instead: fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value),
-            ..fault
+        self.error = self.error.take().map(|error| secrets.hide(&error));
+        self.faults.extend(faults.into_iter().map(|mut fault| {
+            let shown: Vec<String> = fault.lines.iter().map(|line| secrets.hide(line)).collect();
+            let is_hidden = shown != fault.lines;
+            fault.lines = shown;
+            if is_hidden {
+                // Two lines may look the same with it.
+                fault.lines.push(format!("`{HIDDEN}` stands for a secret"));
+            }
+            fault.instead = fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value);
+            fault
         }));
         self.reached.extend(came.reached.iter().cloned());
     }

@@ -255,6 +255,31 @@ fn what_differs_is_shown_with_its_place_and_without_secrets() {
 }
 
 #[test]
+fn a_sensitive_value_that_the_test_made_up_is_shown_and_a_secret_is_not() {
+    let folder = with_tests(
+        r#"
+[[tests]]
+route = "ticket"
+name = "a value of its own"
+args = { id = "T-1", pin = "4711" }
+upstream.body = { state = "4711" }
+expect.text = "It is ***."
+
+[[tests]]
+route = "ticket"
+name = "a secret of the table"
+args = { id = "T-1" }
+upstream.body = { state = "hunter2" }
+expect.text = "It is ***."
+"#,
+    );
+    let shown = shown(&run(folder.path(), &[]));
+    assert!(shown.contains("expected  It is ***.\n        found     It is 4711.\n"), "{shown}");
+    let hidden = "expected  It is ***.\n        found     It is ***.\n        `***` stands for a secret\n";
+    assert!(shown.contains(hidden) && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn an_update_writes_what_came_and_keeps_the_rest() {
     let tests = r#"# Tests of the CRM.
 [[tests]]
