@@ -6,6 +6,7 @@ mod completions;
 mod declare;
 mod explain;
 mod init;
+mod junit;
 mod lines;
 mod log;
 mod online;

@@ -16,7 +16,7 @@ use crate::plan::testing::{Test, Tests};
 use crate::testing::{self, Coverage, Missed, Ran};
 
 use super::check::{summary, unreadable};
-use super::{print, report};
+use super::{junit, print, report};
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     print(&match command.format {
         Format::Human => human(&ran, coverage.as_ref(), sources),
         Format::Json => format!("{:#}", to_json(&ran, coverage.as_ref(), sources)),
-        Format::Junit => junit(path, &ran, sources),
+        Format::Junit => junit::results(path, &ran, sources),
     })?;
     Ok(if failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -79,10 +79,19 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
         Err(code) => return Ok(Err(code)),
     };
     if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
-        report(&format!("error: no test has `{filter}` in its route and name"));
+        tell(&format!("error: no test has `{filter}` in its route and name"), path, command.format)?;
         return Ok(Err(ExitCode::from(2)));
     }
     Ok(Ok(ready))
+}
+
+/// Tells why no test was run: people, and whoever reads only the results.
+fn tell(why: &str, path: &Path, format: Format) -> anyhow::Result<()> {
+    report(why);
+    match format {
+        Format::Junit => print(&junit::nothing_ran(path, why)),
+        Format::Human | Format::Json => Ok(()),
+    }
 }
 
 impl Ready {
@@ -93,7 +102,7 @@ impl Ready {
         let (loaded, tests) = match load_with_tests(path, &environment) {
             Ok(loaded) => loaded,
             Err(error) => {
-                report(&unreadable(path, &error.source));
+                tell(&unreadable(path, &error.source), path, format)?;
                 return Ok(Err(ExitCode::from(2)));
             }
         };
@@ -106,7 +115,7 @@ impl Ready {
                 }
                 Format::Human | Format::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
-                    report(&format!("{text}{}", summary(path, &loaded.diagnostics, None)));
+                    tell(&format!("{text}{}", summary(path, &loaded.diagnostics, None)), path, format)?;
                 }
             }
             return Ok(Err(ExitCode::FAILURE));
@@ -159,7 +168,7 @@ fn update(ran: &[Ran<'_>], sources: &Sources) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn failed(ran: &[Ran<'_>]) -> usize {
+pub(super) fn failed(ran: &[Ran<'_>]) -> usize {
     ran.iter().filter(|ran| !ran.faults.is_empty()).count()
 }
 
@@ -169,7 +178,7 @@ pub(super) fn place(span: Span, sources: &Sources) -> String {
     format!("{file}:{line}")
 }
 
-fn file_and_line(span: Span, sources: &Sources) -> (&str, usize) {
+pub(super) fn file_and_line(span: Span, sources: &Sources) -> (&str, usize) {
     let source = sources.get(span.file);
     (&source.name, Place::of(&source.text, span.start).line)
 }
@@ -263,38 +272,4 @@ fn to_json(ran: &[Ran<'_>], coverage: Option<&Coverage>, sources: &Sources) -> V
     });
     let failed = failed(ran);
     json!({"passed": ran.len() - failed, "failed": failed, "tests": tests, "coverage": coverage})
-}
-
-fn junit(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let (all, failed) = (ran.len(), failed(ran));
-    let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");
-    let suite = xml(&path.display().to_string());
-    let _ = writeln!(out, "  <testsuite name=\"{suite}\" tests=\"{all}\" failures=\"{failed}\">");
-    for ran in ran {
-        let (file, line) = file_and_line(ran.test.place, sources);
-        let _ = write!(
-            out,
-            "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{line}\"",
-            xml(&ran.test.route),
-            xml(&ran.test.name),
-            xml(file)
-        );
-        match ran.faults.first() {
-            None => out.push_str("/>\n"),
-            Some(first) => {
-                let text = xml(&faults(ran, sources).join("\n"));
-                let _ = writeln!(out, ">\n      <failure message=\"{}\">{text}</failure>", xml(&first.what));
-                out.push_str("    </testcase>\n");
-            }
-        }
-    }
-    out.push_str("  </testsuite>\n</testsuites>");
-    out
-}
-
-/// A text as XML can hold it.
-fn xml(text: &str) -> String {
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-    quick_xml::escape::escape(text.as_str()).into_owned()
 }

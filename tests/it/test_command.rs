@@ -336,6 +336,13 @@ fn a_table_with_faults_and_one_without_tests_say_so() {
     let told = run(faulty.path(), &["--format", "json"]);
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(told["diagnostics"][0]["code"], "unknown-route");
+    // What shows tests reads nothing else.
+    insta::assert_snapshot!("test_faulty_junit", shown(&run(faulty.path(), &["--format", "junit"])));
+    for words in [["--config", "other.toml"], ["--filter", "nothing"]] {
+        let told = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
+        assert!(told.contains("errors=\"1\"") && told.contains("<error message=\"error: "), "{told}");
+        assert!(told.ends_with("--- exit code 2 ---"), "{told}");
+    }
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! The results of a table's tests as JUnit's XML, for what builds and shows tests.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::diagnostic::Sources;
+use crate::testing::Ran;
+
+use super::test::{failed, faults, file_and_line};
+
+const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// What came of the tests.
+pub(super) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
+    let mut out = HEAD.to_owned();
+    let (all, failed) = (ran.len(), failed(ran));
+    let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");
+    let suite = xml(&path.display().to_string());
+    let _ = writeln!(out, "  <testsuite name=\"{suite}\" tests=\"{all}\" failures=\"{failed}\">");
+    for ran in ran {
+        let (file, line) = file_and_line(ran.test.place, sources);
+        let _ = write!(
+            out,
+            "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{line}\"",
+            xml(&ran.test.route),
+            xml(&ran.test.name),
+            xml(file)
+        );
+        match ran.faults.first() {
+            None => out.push_str("/>\n"),
+            Some(first) => {
+                let text = xml(&faults(ran, sources).join("\n"));
+                let _ = writeln!(out, ">\n      <failure message=\"{}\">{text}</failure>", xml(&first.what));
+                out.push_str("    </testcase>\n");
+            }
+        }
+    }
+    out.push_str("  </testsuite>\n</testsuites>");
+    out
+}
+
+/// Why no test was run, as one that could not be.
+pub(super) fn nothing_ran(path: &Path, why: &str) -> String {
+    let (name, text) = (xml(&path.display().to_string()), xml(why));
+    let message = xml(why.lines().next().unwrap_or_default());
+    format!(
+        "{HEAD}<testsuites tests=\"1\" failures=\"0\" errors=\"1\">
+  <testsuite name=\"{name}\" tests=\"1\" failures=\"0\" errors=\"1\">
+    <testcase classname=\"{name}\" name=\"the tests can be run\" file=\"{name}\">
+      <error message=\"{message}\">{text}</error>
+    </testcase>
+  </testsuite>
+</testsuites>"
+    )
+}
+
+/// A text as XML can hold it.
+fn xml(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    quick_xml::escape::escape(text.as_str()).into_owned()
+}
