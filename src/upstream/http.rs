@@ -666,7 +666,7 @@ mod tests {
         let error =
             transport.send(get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
 
-        assert_eq!(error.to_string(), "no answer within 0 ms (connecting)");
+        assert_eq!(error.to_string(), "no answer in time (connecting)");
         assert_eq!(rude.accepted(), 0);
     }
 

@@ -39,9 +39,9 @@ pub trait Transport: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TransportError {
     /// No answer before the deadline or the upstream's own timeout.
-    #[error("no answer within {after_ms} ms ({phase})")]
+    #[error("no answer {} ({phase})", within(*after_ms))]
     Timeout {
-        /// How long was waited, in milliseconds.
+        /// How long was waited, in milliseconds; 0 where there was no time left, or none is counted.
         after_ms: u128,
         /// What was waited for: `connecting`, `waiting for the response`, `following a redirect` or `reading the body`.
         phase: &'static str,
@@ -79,6 +79,10 @@ pub enum TransportError {
         /// What stood in the way.
         detail: String,
     },
+}
+
+fn within(ms: u128) -> String {
+    if ms == 0 { "in time".to_owned() } else { format!("within {ms} ms") }
 }
 
 impl TransportError {

@@ -479,6 +479,16 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
 }
 
+#[test]
+fn what_is_late_names_no_time_that_nobody_waited() {
+    let folder = with_tests(
+        "[[tests]]\nroute = \"ticket\"\nname = \"late\"\nargs = { id = \"T-1\" }\n\
+         upstream.failure = \"timeout\"\nexpect.text = \"In time.\"\n",
+    );
+    let shown = shown(&run(folder.path(), &[]));
+    assert!(shown.contains("the call failed: timeout: no answer in time (waiting for"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_broken_file_of_tests_is_no_concern_of_a_proxy() {
     let table = "include = [\"*.test.toml\"]\n[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
