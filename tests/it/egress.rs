@@ -42,7 +42,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
         [upstreams.token]
         base_url = "https://api.example.com"
         network = "public"
-        auth.oauth2 = {{ token_url = "http://127.1:{port}/token", client_id = "me", client_secret = "s" }}
+        auth.oauth2 = {{ token_url = "http://127.1:{port}/token", client_id = "me", client_secret = "hunter2" }}
         "#
     );
     let names = ["name", "secure", "token"];
