@@ -10,6 +10,10 @@ use subtle::ConstantTimeEq;
 /// What stands in place of a secret or sensitive value wherever one would be shown.
 pub const HIDDEN: &str = "***";
 
+/// A text of fewer characters than this is hidden only where it stands as a word of its own: inside of other words it
+/// is there by chance, and to hide it would hide what it says nothing about.
+const LONG: usize = 4;
+
 /// What is escaped in a value of a URL: everything but what RFC 3986 leaves unreserved.
 const URL_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -51,7 +55,15 @@ impl fmt::Display for Secret {
 
 /// Texts to hide wherever a record is shown: secrets of the table and sensitive arguments. A copy costs nothing.
 #[derive(Clone, Default)]
-pub struct Masks(Arc<Vec<String>>);
+pub struct Masks(Arc<Vec<Mask>>);
+
+/// One spelling of a text to hide.
+#[derive(Clone)]
+struct Mask {
+    text: String,
+    /// Whether the text, as it was added, is a short one.
+    is_short: bool,
+}
 
 impl Masks {
     /// Adds a text to hide, as it is and as it looks in a URL, inside a JSON string and in XML.
@@ -75,31 +87,43 @@ impl Masks {
         ] {
             xml = xml.replace(character, entity);
         }
-        let masks = Arc::make_mut(&mut self.0);
-        for form in [text, &url, &strict, &json[1..json.len() - 1], &form, &xml] {
-            if !masks.iter().any(|known| known == form) {
-                masks.push(form.to_owned());
-            }
-        }
-        // Longer texts first, so that a mask never leaves the rest of a longer one standing.
-        masks.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let is_short = text.chars().nth(LONG - 1).is_none();
+        let forms = [text, &url, &strict, &json[1..json.len() - 1], &form, &xml];
+        self.put(forms.map(|form| Mask { text: form.to_owned(), is_short }));
     }
 
     /// All texts of `other` too.
     pub fn extend(&mut self, other: &Self) {
-        for text in &*other.0 {
-            self.add(text);
+        self.put(other.0.iter().cloned());
+    }
+
+    fn put(&mut self, more: impl IntoIterator<Item = Mask>) {
+        let masks = Arc::make_mut(&mut self.0);
+        for mask in more {
+            match masks.iter_mut().find(|known| known.text == mask.text) {
+                Some(known) => known.is_short &= mask.is_short,
+                None => masks.push(mask),
+            }
         }
+        // Longer texts first, so that a mask never leaves the rest of a longer one standing.
+        masks.sort_by_key(|mask| std::cmp::Reverse(mask.text.len()));
     }
 
     /// `text` with everything that must not be shown replaced by [`HIDDEN`].
     pub fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |shown, mask| {
-            if shown.contains(mask.as_str()) { shown.replace(mask.as_str(), HIDDEN) } else { shown }
+        self.0.iter().fold(text.to_owned(), |shown, mask| mask.hide(shown))
+    }
+
+    /// The key of an object: a short text is hidden only if it is the whole of it.
+    fn hide_key(&self, key: &str) -> String {
+        self.0.iter().fold(key.to_owned(), |shown, mask| match mask.is_short {
+            true if mask.text == shown => HIDDEN.to_owned(),
+            true => shown,
+            false => mask.hide(shown),
         })
     }
 
-    /// `value` with everything that must not be shown replaced, numbers and booleans included.
+    /// `value` with everything that must not be shown replaced, what is no text included.
     pub fn hide_value(&self, value: &serde_json::Value) -> serde_json::Value {
         use serde_json::Value;
         match value {
@@ -107,11 +131,51 @@ impl Masks {
             Value::String(text) => Value::String(self.hide(text)),
             Value::Array(items) => items.iter().map(|item| self.hide_value(item)).collect(),
             Value::Object(entries) => Value::Object(
-                entries.iter().map(|(key, value)| (self.hide(key), self.hide_value(value))).collect(),
+                entries.iter().map(|(key, value)| (self.hide_key(key), self.hide_value(value))).collect(),
             ),
-            scalar if self.0.contains(&scalar.to_string()) => Value::from(HIDDEN),
-            scalar => scalar.clone(),
+            scalar => {
+                let text = scalar.to_string();
+                let is_hidden = self.0.iter().any(|mask| mask.text == text);
+                if is_hidden { Value::from(HIDDEN) } else { scalar.clone() }
+            }
         }
+    }
+}
+
+impl Mask {
+    fn hide(&self, shown: String) -> String {
+        if !shown.contains(&self.text) {
+            return shown;
+        }
+        if !self.is_short {
+            return shown.replace(&self.text, HIDDEN);
+        }
+        let (mut hidden, mut done, mut from) = (String::new(), 0, 0);
+        while let Some(found) = shown[from..].find(&self.text) {
+            let (at, end) = (from + found, from + found + self.text.len());
+            if ends_in_word(&shown[..at]) || shown[end..].starts_with(is_of_word) {
+                // The next one may begin inside of this one.
+                from = at + shown[at..].chars().next().map_or(1, char::len_utf8);
+            } else {
+                hidden.push_str(&shown[done..at]);
+                hidden.push_str(HIDDEN);
+                (done, from) = (end, end);
+            }
+        }
+        hidden + &shown[done..]
+    }
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// Whether a word goes on after `before`. The letters of an escape, of a URL or of JSON, are none of the text's own.
+fn ends_in_word(before: &str) -> bool {
+    match before.as_bytes() {
+        [.., b'%', one, other] if one.is_ascii_hexdigit() && other.is_ascii_hexdigit() => false,
+        [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] => false,
+        _ => before.ends_with(is_of_word),
     }
 }
 
@@ -149,5 +213,36 @@ mod tests {
             masks.hide_value(&json!({"pin": 4711, "x": [1, "is 4711"]})),
             json!({"pin": "***", "x": [1, "is ***"]})
         );
+    }
+    #[test]
+    fn a_short_text_is_hidden_only_as_a_word_of_its_own() {
+        let mut masks = Masks::default();
+        masks.add("t");
+        masks.add("2");
+        for (text, expected) in [
+            ("call at bad_response after t", "call at bad_response after ***"),
+            ("http://127.0.0.1:82/t?q=a%20t&n=2", "http://127.0.0.1:82/***?q=a%20***&n=***"),
+            ("status 200, t_2 2t", "status 200, t_2 2t"),
+            ("Bearer t,\\nt", "Bearer ***,\\n***"),
+            ("ét tö", "ét tö"),
+        ] {
+            assert_eq!(masks.hide(text), expected);
+        }
+        assert_eq!(
+            masks.hide_value(&json!({"text": "t", "t": 2, "a t": 20, "2": [2, 2.5, "2.5"]})),
+            json!({"text": "***", "***": ["***", 2.5, "***.5"], "a t": 20})
+        );
+        masks.add("a-a");
+        assert_eq!(masks.hide("xa-a-a a-a"), "xa-*** ***");
+        // All of its spellings are short, and one of them may be a longer text by itself.
+        masks.add("é");
+        assert_eq!(masks.hide("caf%C3%A9 %C3%A9"), "caf%C3%A9 ***");
+        let mut longer = Masks::default();
+        longer.add("%C3%A9");
+        longer.extend(&masks);
+        assert_eq!(longer.hide("caf%C3%A9 t"), "caf*** ***");
+        // A longer one is hidden wherever it is, also in a key.
+        longer.add("abcd");
+        assert_eq!(longer.hide_value(&json!({"xabcdx": "1abcd"})), json!({"x***x": "1***"}));
     }
 }

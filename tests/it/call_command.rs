@@ -172,6 +172,42 @@ fn args() -> String {
 }
 
 #[tokio::test]
+async fn what_is_hidden_leaves_the_words_around_it_readable() {
+    let upstream = Upstream::new(|_| Reply::status(500, &json!({"text": "pin 2, not 22, for t"}))).await;
+    let table = format!(
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://{}\"\nauth.bearer = {{ token = \"${{TOKEN}}\" }}\n\
+         retry.attempts = 1\n[routes.ra]\nupstream = \"api\"\n\
+         args.pin = {{ type = \"integer\", sensitive = true }}\nargs.ok = {{ type = \"boolean\", sensitive = true }}\n\
+         request = {{ path = \"/x/{{{{args.pin}}}}\", query = {{ ok = \"{{{{args.ok}}}}\" }} }}\n",
+        upstream.address
+    );
+    let folder = Folder::with(&[("routes.toml", &table)]);
+    let explain = async |format: &str| {
+        let mut command = jackfield(folder.path());
+        command.args(["call", "ra", "--explain", "--format", format, "--args"]);
+        command.arg(r#"{"pin": 2, "ok": true}"#).env("TOKEN", "t");
+        String::from_utf8(run(command).await.stdout).unwrap()
+    };
+    let told = explain("human").await;
+    for part in [
+        "call       ra as http",
+        "request    GET http://127.0.0.1:",
+        "/x/***?ok=true\n",
+        "reply      status 500, after",
+        "ok = \"***\"\n",
+        "\"text\": \"pin ***, not 22, for ***\"",
+        "bad_response",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let told: Value = serde_json::from_str(&explain("json").await).unwrap();
+    let call = &told["calls"][0];
+    assert_eq!(call["arguments"]["values"], json!({"pin": "***", "ok": "***"}));
+    assert_eq!(call["steps"][0]["reply"]["body"], json!({"text": "pin ***, not 22, for ***"}));
+    assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{told}");
+}
+
+#[tokio::test]
 async fn the_answer_is_printed_as_the_platform_would_get_it() {
     let upstream = bank().await;
     for (words, expected) in [
