@@ -36,6 +36,7 @@ fn hide_all(value: &Value, masks: &mut Masks) {
         Value::Array(items) => items.iter().for_each(|item| hide_all(item, masks)),
         Value::Object(entries) => entries.values().for_each(|value| hide_all(value, masks)),
         Value::Number(number) => masks.add(&number.to_string()),
+        // Their words stand in every text; among the arguments they are hidden by their name.
         Value::Null | Value::Bool(_) => {}
     }
 }
