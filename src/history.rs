@@ -63,9 +63,17 @@ impl Default for History {
 }
 
 impl History {
-    /// Keeps a call, and as many before it as may be kept.
+    /// The number of the next call, which its line in the log says before it is kept.
+    pub fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.last_id += 1;
+        state.last_id
+    }
+
+    /// Keeps a call under its number, and as many before it as may be kept.
     pub fn keep(
         &self,
+        id: u64,
         most: usize,
         mut record: Record,
         route: Option<Arc<Route>>,
@@ -80,8 +88,7 @@ impl History {
         }
         let at = Timestamp::now();
         let mut state = self.state();
-        state.last_id += 1;
-        let entry = Arc::new(Entry { id: state.last_id, at, client, record, route, secrets, bytes });
+        let entry = Arc::new(Entry { id, at, client, record, route, secrets, bytes });
         state.bytes += bytes;
         state.entries.push_back(Arc::clone(&entry));
         let gone = state.trim(most);
@@ -174,7 +181,7 @@ mod tests {
     }
 
     fn keep(history: &History, most: usize, record: Record) {
-        history.keep(most, record, None, Masks::default(), [127, 0, 0, 1].into());
+        history.keep(history.number(), most, record, None, Masks::default(), [127, 0, 0, 1].into());
     }
 
     fn functions(history: &History, most: usize) -> Vec<String> {

@@ -13,7 +13,7 @@ use crate::upstream::Request;
 use crate::upstream::delivery::Try;
 
 use super::masking::hide_named;
-use super::{CacheUse, CallError, Record, StepRecord};
+use super::{CacheUse, CallError, Marks, Record, StepRecord};
 
 /// The most bytes of a value or a body that are shown; of more, only how many there are.
 const MAX_SHOWN: usize = 64 * 1024;
@@ -62,7 +62,7 @@ impl Record {
     }
 
     /// Drops what is not shown of the call: the body that it came in, what the platform said with it, and what its spans
-    /// are made of.
+    /// are made of; the id of its trace stays.
     pub fn forget_envelope(&mut self) {
         let context = &mut self.call.context;
         let short = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();
@@ -72,7 +72,10 @@ impl Record {
             conversation: context.conversation.as_ref().map(short),
             ..Context::default()
         };
-        self.traced = None;
+        if let Some(traced) = &mut self.traced {
+            traced.marks = Marks::default();
+            traced.link.own.state = None;
+        }
         for went in &mut self.steps {
             (went.marks, went.sendings) = Default::default();
         }
@@ -98,6 +101,11 @@ impl Record {
     pub fn outcome_slug(&self) -> &'static str {
         self.error.as_ref().map_or("answered", |error| error.kind().slug())
     }
+
+    /// The id of the trace that it is part of, if it is known.
+    pub fn trace(&self) -> Option<String> {
+        self.traced.as_ref().map(|traced| format!("{:032x}", traced.link.own.trace))
+    }
 }
 
 impl View<'_> {
@@ -121,6 +129,7 @@ impl View<'_> {
         add("attempts", record.steps.iter().map(|step| step.trace.attempts).sum::<u32>().into());
         add("cache", record.cache_use().map(CacheUse::slug).into());
         add("overdue", record.was_overdue().into());
+        add("trace", record.trace().into());
         shown
     }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
+use tracing::field::display;
 
 use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
 use crate::flights::{Claim, Found, Keeping};
@@ -311,10 +312,12 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     let case = record.case.map(|case| case + 1);
     let attempts = record.attempts();
     let cache = record.cache_use().map(CacheUse::slug);
-    let trace = record.traced.as_ref().map(|traced| format!("{:032x}", traced.link.own.trace));
+    let trace = record.trace();
+    let number = (plan.server.records > 0).then(|| app.history.number());
+    let record_id = number.map(display);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, trace,
+            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, trace, record_id,
             outcome = %"answered",
             "{function}: answered in {ms} ms{late}"
         ),
@@ -322,7 +325,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
             let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
                 %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
-                %outcome,
+                record_id, %outcome,
                 "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
         }
@@ -354,16 +357,12 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     }
     if plan.log.bodies {
         let shown = Value::Object(record.view(&plan.masks, route));
-        tracing::info!(%platform, %function, %conversation, record = %shown, "{function}: the whole of it");
+        tracing::info!(%platform, %function, %conversation, record_id, record = %shown, "{function}: the whole of it");
     }
-    match plan.server.records {
-        0 => record.outcome,
-        most => {
-            let outcome = record.outcome.clone();
-            app.history.keep(most, record, entry.cloned(), plan.masks.clone(), client);
-            outcome
-        }
-    }
+    let Some(number) = number else { return record.outcome };
+    let outcome = record.outcome.clone();
+    app.history.keep(number, plan.server.records, record, entry.cloned(), plan.masks.clone(), client);
+    outcome
 }
 
 /// A text for the log: one line without secrets, and not a long one, for it may hold what others wrote.

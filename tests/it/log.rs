@@ -96,7 +96,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
     let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         keys.join(" "),
-        "timestamp level message platform function conversation client case ms outcome"
+        "timestamp level message platform function conversation client case ms record_id outcome"
     );
     assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{line}");
     assert!(line["message"].as_str().unwrap().starts_with("say: answered in "), "{line}");
@@ -165,7 +165,9 @@ async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden(
     proxy.post("/http/book", &call).await;
     proxy.logged("the whole of it").await;
     let lines = lines_of(&proxy, "book");
-    let record = &lines.last().unwrap()["record"];
+    let line = lines.last().unwrap();
+    assert_eq!((&line["record_id"], &lines[lines.len() - 2]["record_id"]), (&json!("2"), &json!("2")));
+    let record = &line["record"];
     assert_eq!(record["arguments"]["values"], json!({"pin": "***", "city": "Oslo"}));
     let step = &record["steps"][0];
     assert_eq!(step["request"]["body"], json!({"pin": "***", "city": "Oslo"}));

@@ -149,6 +149,26 @@ async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
     assert!(!all.replace("\"city\":{\"pin\":\"9 4", "").contains("9 4"), "{all}");
 }
 
+#[tokio::test]
+async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
+    let upstream = upstream().await;
+    let mut proxy = start(&upstream, "").await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let caller = format!("00-{trace}-00f067aa0ba902b7-01");
+    for function in ["say", "sick"] {
+        let (path, headers) = (format!("/http/{function}"), [("traceparent", caller.as_str())]);
+        proxy.send(http::Method::POST, &path, &headers, "{}").await;
+        let line = proxy.logged(&format!("{function}: ")).await;
+        assert!(line.contains(&format!("trace=\"{trace}\"")), "{line}");
+        let id = line.split("record_id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let record = proxy.ask_admin(&format!("/records/{id}"), &[]).await.json();
+        assert_eq!((&record["route"], &record["trace"]), (&json!(function), &json!(trace)), "{line}");
+    }
+    assert_eq!(list(&proxy, "?route=say").await[0]["trace"], trace);
+    call(&proxy).await;
+    assert_eq!(list(&proxy, "?limit=1").await[0]["trace"], Value::Null);
+}
+
 /// Reads from the admin door until `text` came, or the end.
 async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
     let mut read = Vec::new();
@@ -207,6 +227,7 @@ async fn records_can_be_turned_off_also_by_a_reload() {
         let table = format!("{doors}records = {records}\n{TABLE}");
         proxy.folder.write("routes.toml", &table.replace("UPSTREAM", &upstream.address.to_string()));
     };
+    assert!(!proxy.log().contains("record_id"), "{}", proxy.log());
     rewrite(&proxy, 2);
     proxy.logged("is in force").await;
     call(&proxy).await;
