@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
-use tracing::field::display;
+use tracing::field::{DisplayValue, display};
 
 use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
 use crate::flights::{Claim, Found, Keeping};
@@ -139,10 +139,10 @@ impl Task {
         let is_event = !self.call.context.event.is_null();
         self.app.metrics.note_repeat(self.platform.name(), route, is_event);
         let (platform, function) = (self.platform.name(), shown_name(&self.call.context.function));
-        let conversation = shown_name(self.call.context.conversation.as_deref().unwrap_or_default());
+        let conversation = shown_conversation(&self.call.context);
         let client = self.client;
         tracing::info!(
-            %platform, %function, %conversation, %client, outcome = %"repeated",
+            %platform, %function, conversation, %client, outcome = %"repeated",
             "{function}: the same call {how}, and gets the same answer"
         );
         outcome
@@ -224,10 +224,10 @@ impl Task {
         };
         let overdue = |Overdue { outcome, error, upstream }: Overdue| {
             let function = shown_name(&named.function);
-            let conversation = shown_name(named.conversation.as_deref().unwrap_or_default());
+            let conversation = shown_conversation(&named);
             let (kind, ms) = (error.kind(), started.elapsed().as_millis());
             tracing::warn!(
-                platform = %named.platform, %function, %conversation, %client, ms, upstream, outcome = %kind,
+                platform = %named.platform, %function, conversation, %client, ms, upstream, outcome = %kind,
                 "{function}: {kind} after {ms} ms: {}", shown(&error.to_string(), &plan.masks)
             );
             // One silent upstream would else leave no room for the calls of others.
@@ -305,7 +305,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     app.spans.take(&record, plan, route, client);
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
-    let conversation = shown_name(record.call.context.conversation.as_deref().unwrap_or_default());
+    let conversation = shown_conversation(&record.call.context);
     let ms = record.time.as_millis();
     let late = if record.was_overdue() { ", after its call had been answered" } else { "" };
     let upstream_ms = record.upstream_time().map(|time| time.as_millis());
@@ -317,14 +317,14 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     let record_id = number.map(display);
     match &record.error {
         None => tracing::info!(
-            %platform, %function, %conversation, %client, case, ms, upstream_ms, attempts, cache, trace, record_id,
+            %platform, %function, conversation, %client, case, ms, upstream_ms, attempts, cache, trace, record_id,
             outcome = %"answered",
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
             let (outcome, upstream) = (error.kind(), record.upstreams());
             tracing::warn!(
-                %platform, %function, %conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
+                %platform, %function, conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
                 record_id, %outcome,
                 "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
@@ -335,7 +335,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
         if let Some(error) = &step.error {
             let upstream = step.upstream();
             tracing::warn!(
-                %platform, %function, %conversation, upstream,
+                %platform, %function, conversation, upstream,
                 "{function}: a step failed, and its fall-back answered: {}", shown(&error.to_string(), &plan.masks)
             );
         }
@@ -344,7 +344,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
         if let Some(error) = &step.stale_for {
             let upstream = step.upstream();
             tracing::warn!(
-                %platform, %function, %conversation, upstream,
+                %platform, %function, conversation, upstream,
                 "{function}: an older reply was used (`stale_if_error`): {}", shown(&error.to_string(), &plan.masks)
             );
         }
@@ -357,7 +357,7 @@ fn finish(record: Record, edge: Edge<'_>) -> Outcome {
     }
     if plan.log.bodies {
         let shown = Value::Object(record.view(&plan.masks, route));
-        tracing::info!(%platform, %function, %conversation, record_id, record = %shown, "{function}: the whole of it");
+        tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole of it");
     }
     let Some(number) = number else { return record.outcome };
     let outcome = record.outcome.clone();
@@ -373,6 +373,11 @@ fn shown(text: &str, masks: &Masks) -> String {
 /// A name for the log, which a caller chose.
 pub(super) fn shown_name(text: &str) -> String {
     text.escape_debug().take(MAX_NAME_SHOWN).collect()
+}
+
+/// The conversation for the log, whose lines do not have the field without one.
+fn shown_conversation(context: &Context) -> Option<DisplayValue<String>> {
+    context.conversation.as_deref().map(|conversation| display(shown_name(conversation)))
 }
 
 #[cfg(test)]

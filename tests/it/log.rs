@@ -53,6 +53,7 @@ async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
     .await;
     proxy.post("/http/alone", &json!({})).await;
     let line = proxy.logged("alone: bad_response").await;
+    assert!(!line.contains("conversation"), "{line}");
     assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
     assert_eq!(proxy.post("/http/both", &json!({})).await.json(), json!({"text": "Good."}));
     let line = proxy.logged("both: a step failed, and its fall-back answered").await;
@@ -166,6 +167,7 @@ async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden(
     proxy.logged("the whole of it").await;
     let lines = lines_of(&proxy, "book");
     let line = lines.last().unwrap();
+    assert!(lines.iter().all(|line| line.get("conversation").is_none()), "{lines:?}");
     assert_eq!((&line["record_id"], &lines[lines.len() - 2]["record_id"]), (&json!("2"), &json!("2")));
     let record = &line["record"];
     assert_eq!(record["arguments"]["values"], json!({"pin": "***", "city": "Oslo"}));
