@@ -214,6 +214,7 @@ mod tests {
             json!({"pin": "***", "x": [1, "is ***"]})
         );
     }
+
     #[test]
     fn a_short_text_is_hidden_only_as_a_word_of_its_own() {
         let mut masks = Masks::default();
