@@ -63,6 +63,8 @@ pub struct Record {
     pub failure_error: Option<PickError>,
     /// What the call came to.
     pub outcome: Outcome,
+    /// How long a turn of the route's own limit was waited for.
+    pub waited: Duration,
     /// When it began.
     pub began: Instant,
     /// How long the whole call took.
@@ -158,7 +160,12 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
     let deadline =
         route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
     let place = match &route.limiter {
-        Some(limiter) => Some(limiter.enter(deadline).await?),
+        Some(limiter) => {
+            let began = Instant::now();
+            let entered = limiter.enter(deadline).await;
+            record.waited = began.elapsed();
+            Some(entered?)
+        }
         None => None,
     };
     if place.is_some() {
@@ -278,6 +285,7 @@ impl Record {
             error: None,
             failure_error: None,
             outcome: Outcome { reply: Reply::default(), failure: None },
+            waited: Duration::ZERO,
             began: Instant::now(),
             time: Duration::ZERO,
             traced: traced.cloned(),
@@ -325,16 +333,14 @@ impl Record {
         self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
     }
 
-    /// How long the proxy itself took: neither upstreams nor the waiting for a turn or for another try. Of steps that are
-    /// asked at the same time, the longest counts.
+    /// How long the proxy itself took: not what was waited for, be it an upstream, a turn, another try or another call's
+    /// reply. Of steps that are asked at the same time, the longest wait counts.
     pub fn own_time(&self, route: Option<&Route>) -> Duration {
-        let (mut elsewhere, mut next) = (Duration::ZERO, 0);
+        let (mut elsewhere, mut next) = (self.waited, 0);
         while next < self.steps.len() {
             let together = route.map_or(next..next + 1, |route| route.together(next));
-            let times = self.steps[next..together.end.min(self.steps.len())]
-                .iter()
-                .map(|step| step.trace.time.unwrap_or_default() + step.trace.waited + step.trace.paused);
-            elsewhere += times.max().unwrap_or_default();
+            let waits = self.steps[next..together.end.min(self.steps.len())].iter().map(|step| step.awaited);
+            elsewhere += waits.max().unwrap_or_default();
             next = together.end;
         }
         self.time.saturating_sub(elsewhere)

@@ -170,8 +170,7 @@ impl Metrics {
         self.each_route(|platform, route, calls| {
             family.histogram(&[("platform", platform), ("route", route)], &calls.time);
         });
-        let help =
-            "How long the proxy itself took over calls: without upstreams, and without waiting for a turn.";
+        let help = "How long the proxy itself took over calls: without upstreams, turns of limits and pauses between attempts.";
         let mut family = text.family("jackfield_own_seconds", Kind::Histogram, help);
         for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
             family.histogram(&[("platform", name)], &platform.own);

@@ -64,7 +64,9 @@ pub(super) async fn ask(
         }
         Found::UnderWay(waiting) => {
             let stale = waiting.stale.clone();
+            let began = Instant::now();
             let found = timeout_at(asked.means.deadline.into(), waiting.result()).await;
+            went.awaited += began.elapsed();
             went.marks.note(Verb::Recall);
             let ended = match found {
                 Ok(Some(ended)) if !is_timeout(&ended) => {

@@ -1,6 +1,7 @@
 //! One step of a call: render, deliver, read, extract.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
@@ -20,6 +21,9 @@ use super::{CacheUse, Marks, Means, Overdue, Verb, admit, beside_others, cache};
 pub struct StepRecord {
     /// How its request was delivered; without a request when it could not be rendered.
     pub trace: Trace,
+    /// How long its reply was waited for, from end to end: turns, tries and the pauses between them, and another call
+    /// that was asking for the same.
+    pub awaited: Duration,
     /// Whether its conditions did not hold.
     pub skipped: bool,
     /// Which of them did not; `None` when it is the one on an earlier step's failure.
@@ -127,7 +131,9 @@ impl Asked<'_> {
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
             sendings: sendings.as_ref(),
         };
+        let began = Instant::now();
         let delivered = self.step.request.upstream.delivery.deliver(request, way, &mut went.trace).await;
+        went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
         went.sendings = sendings.map(Sendings::into_noted).unwrap_or_default();

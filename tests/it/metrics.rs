@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
@@ -256,6 +257,67 @@ async fn everything_that_happens_is_counted() {
     let revision = proxy.ask_admin("/status", &[]).await.json()["plan"]["revision"].take();
     let revision = revision.as_str().unwrap();
     assert_eq!(after.get(&format!("plan_info{{revision=\"{revision}\"}}")), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_waited_for_is_not_our_own_time() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (opened, counts) = (Arc::clone(&gate), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
+    let upstream = Upstream::with(move |seen| {
+        let (gate, counts) = (Arc::clone(&opened), Arc::clone(&counts));
+        async move {
+            match seen.path() {
+                "/shaky" if counts[0].fetch_add(1, Ordering::Relaxed) == 0 => {
+                    return Reply::status(503, &json!({}));
+                }
+                "/late" if counts[1].fetch_add(1, Ordering::Relaxed) == 0 => std::future::pending().await,
+                "/held" => gate.acquire().await.unwrap().forget(),
+                _ => {}
+            }
+            Reply::json(&json!({"good": true}))
+        }
+    })
+    .await;
+    let limit = "limit = { concurrency = 1, wait = \"200ms\" }";
+    let proxy = Proxy::over(
+        &upstream,
+        &format!(
+            "[platforms.http]\n[upstreams.shaky]\nbase_url = \"http://UPSTREAM\"\n\
+             retry = {{ attempts = 2, backoff = \"400ms\", on = [\"5xx\"] }}\n\
+             [upstreams.late]\nbase_url = \"http://UPSTREAM\"\nhedge_after = \"200ms\"\n\
+             [upstreams.held]\nbase_url = \"http://UPSTREAM\"\n{limit}\n\
+             [routes.shaky]\nupstream = \"shaky\"\nrequest.path = \"/shaky\"\n\
+             [routes.late]\nupstream = \"late\"\nrequest.path = \"/late\"\n\
+             [routes.held]\nupstream = \"held\"\nrequest.path = \"/held\"\n\
+             [routes.turn]\nupstream = \"shaky\"\nrequest.path = \"/held\"\n{limit}\n"
+        ),
+    )
+    .await;
+    let ask = async |route: &str| proxy.post(&format!("/http/{route}"), &json!({})).await.json();
+    for route in ["shaky", "late"] {
+        assert_eq!(ask(route).await, json!({"data": {}}), "{route}");
+    }
+    upstream.take();
+    tokio::join!(ask("held"), ask("turn"), async {
+        while upstream.seen() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for route in ["held", "turn"] {
+            assert_eq!(ask(route).await["error"]["kind"], "refused", "{route}");
+        }
+        gate.add_permits(2);
+    });
+    let records = proxy.ask_admin("/records", &[]).await.json()["records"].take();
+    let records = records.as_array().unwrap();
+    assert_eq!(records.len(), 6);
+    // The pauses are of half the backoff at least.
+    for record in records {
+        let elsewhere = record["ms"].as_f64().unwrap() - record["own_ms"].as_f64().unwrap();
+        assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");
+    }
+    let own: f64 = records.iter().map(|record| record["own_ms"].as_f64().unwrap() / 1000.0).sum();
+    let counted = Scrape::of(&proxy).await.get("own_seconds_sum{platform=\"http\"}");
+    assert!((own - counted).abs() < 0.000_1, "{own} {counted}");
 }
 
 #[tokio::test]
