@@ -231,13 +231,17 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
             record.steps.push(step);
             record.brought.push(brought);
         }
-        // A failure that no later step makes good is the call's, before others the one that may yet come to something; a
-        // status that a case names ends the asking.
-        let steps = route.steps.iter().zip(&mut record.steps).filter(|(step, _)| !step.has_fallback);
-        let failed = steps.filter_map(|(_, went)| Some(&mut went.error).filter(|error| error.is_some()));
-        let first = failed.min_by_key(|error| !matches!(error, Some(CallError::Unconfirmed(_))));
-        if let Some(error) = first.and_then(Option::take) {
-            return Err(error);
+        // A failure that no later step makes good ends the call; a status that a case names ends the asking.
+        let mut asked = route.steps.iter().zip(&record.steps);
+        if asked.any(|(step, went)| !step.has_fallback && went.error.is_some()) {
+            let failed = route.steps.iter().zip(&mut record.steps).filter(|(_, went)| went.error.is_some());
+            // Told before others is the one that may yet come to something, be it that a step was to make it good.
+            let told = failed.min_by_key(|(step, went)| {
+                (!matches!(went.error, Some(CallError::Unconfirmed(_))), step.has_fallback)
+            });
+            if let Some(error) = told.and_then(|(_, went)| went.error.take()) {
+                return Err(error);
+            }
         }
         let last = record.scope(means.now).response();
         if last.is_some_and(|reading| !(200..300).contains(&reading.status()))

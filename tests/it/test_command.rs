@@ -421,6 +421,13 @@ steps = [
   { name = "other", when = { failed = "slow", equals = { "args.unit" = "f" } }, request = { path = "/at-once" } },
 ]
 
+[routes.made_worse]
+upstream = "api"
+steps = [
+  { name = "slow", request = { method = "POST", path = "/never" } },
+  { name = "other", when.failed = "slow", request = { path = "/never" } },
+]
+
 [routes.beside]
 upstream = "api"
 steps = [
@@ -458,6 +465,7 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
         ("once", &[""], confirmed),
         ("made_good", &["slow"], "Done by the other."),
         ("not_made_good", &["slow"], confirmed),
+        ("made_worse", &["slow", "other"], confirmed),
         ("beside", &["slow", "other"], confirmed),
         ("own_text", &[""], "Say that it takes long."),
     ] {
