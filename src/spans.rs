@@ -132,13 +132,15 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<Span>) {
     }
     let send = verbs(&went.marks, parent, Verb::Send, spans);
     if let Some(request) = &went.trace.request {
-        let sendings = (0..).zip(&went.sendings);
-        spans.extend(sendings.map(|(before, sending)| of_sending(sending, before, request, send)));
+        let mut sendings: Vec<&Sending> = went.sendings.iter().collect();
+        sendings.sort_by_key(|sending| sending.began);
+        let sendings = (0..).zip(sendings);
+        spans.extend(sendings.filter_map(|(before, sending)| of_sending(sending, before, request, send)));
     }
 }
 
 /// One sending of a request, before which it was sent so often.
-fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) -> Span {
+fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) -> Option<Span> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
         ("url.scheme", request.url.scheme().into()),
@@ -163,8 +165,8 @@ fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) ->
     }
     let failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Value::from(error))));
-    Span {
-        id: sending.span,
+    Some(Span {
+        id: sending.span?,
         parent: Some(parent),
         name: request.method.to_string().into(),
         kind: Kind::Client,
@@ -172,7 +174,7 @@ fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) ->
         ended: sending.ended,
         attributes,
         failed,
-    }
+    })
 }
 
 fn short(text: &str) -> Value {

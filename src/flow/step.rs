@@ -44,7 +44,7 @@ pub struct StepRecord {
     pub failure: Option<FailureKind>,
     /// When its verbs ended, if spans are made.
     pub marks: Marks,
-    /// How often and when its request was sent, if spans are made.
+    /// Each time that its request was sent, in the order in which they ended.
     pub sendings: Vec<Sending>,
 }
 
@@ -52,6 +52,11 @@ impl StepRecord {
     /// The name of the upstream that its request is for, if it was rendered.
     pub fn upstream(&self) -> Option<&str> {
         self.trace.request.as_ref().map(|request| request.target.name.as_str())
+    }
+
+    /// Those of its sendings of which something came: none that was given up.
+    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &Sending> {
+        self.sendings.iter().filter(|sending| sending.came.is_some())
     }
 }
 
@@ -121,7 +126,7 @@ impl Asked<'_> {
             is_overdue.store(true, Ordering::Relaxed);
             (self.means.overdue)(self.overdue(error));
         };
-        let sendings = self.means.traced.map(|traced| Sendings::new(&traced.link));
+        let sendings = Sendings::new(self.means.traced.map(|traced| &traced.link));
         let way = Way {
             transport: self.means.transport,
             deadline: self.means.deadline,
@@ -129,14 +134,14 @@ impl Asked<'_> {
             repeatable: safe || self.route.idempotency_key.is_some(),
             // What a later step makes good is not waited for.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
-            sendings: sendings.as_ref(),
+            sendings: &sendings,
         };
         let began = Instant::now();
         let delivered = self.step.request.upstream.delivery.deliver(request, way, &mut went.trace).await;
         went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
-        went.sendings = sendings.map(Sendings::into_noted).unwrap_or_default();
+        went.sendings = sendings.into_noted();
         went.marks.note(Verb::Send);
         delivered
     }

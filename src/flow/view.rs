@@ -10,7 +10,7 @@ use crate::call::{Arguments, Context, Reply, bytes};
 use crate::plan::{Brought, Route};
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Try;
+use crate::upstream::delivery::Sending;
 
 use super::masking::hide_named;
 use super::{CacheUse, CallError, Marks, Record, StepRecord};
@@ -77,7 +77,7 @@ impl Record {
             traced.link.own.state = None;
         }
         for went in &mut self.steps {
-            (went.marks, went.sendings) = Default::default();
+            went.marks = Marks::default();
         }
         // Of a reply that is not shown, there is no need to keep all.
         for (went, brought) in self.steps.iter().zip(&mut self.brought) {
@@ -192,7 +192,7 @@ impl View<'_> {
             "request": went.trace.request.as_deref().map(|request| self.request(request)),
             "attempts": went.trace.attempts,
             "hedges": went.trace.hedges,
-            "tries": went.trace.tries.iter().map(|one| self.one_try(one)).collect::<Vec<_>>(),
+            "tries": went.tries().map(|one| self.one_try(one)).collect::<Vec<_>>(),
             "waited_ms": ms(went.trace.waited),
             "upstream_ms": went.trace.time.map(ms),
             "cache": went.cache.map(CacheUse::slug),
@@ -206,12 +206,13 @@ impl View<'_> {
         })
     }
 
-    fn one_try(&self, one: &Try) -> Value {
+    fn one_try(&self, one: &Sending) -> Value {
+        let came = one.came.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
-            "ms": ms(one.time),
-            "status": one.ended.as_ref().ok(),
-            "error": one.ended.as_ref().err().map(|error| cut(&self.masks.hide(&error.to_string()))),
+            "ms": ms(one.time()),
+            "status": came.and_then(|came| Some(came.as_ref().ok()?.as_u16())),
+            "error": came.and_then(|came| Some(cut(&self.masks.hide(&came.as_ref().err()?.to_string())))),
         })
     }
 

@@ -115,23 +115,11 @@ impl Replies {
         guard: Guard,
         passed: &mut Vec<Passed>,
     ) -> Result<Picked, PickError> {
-        let (mut some, mut visits) = (false, MAX_VISITS);
-        for (index, case) in self.cases.iter().enumerate() {
-            let why = if case.when.failure.is_empty() {
-                some = true;
-                case.when.unmet(scope, &mut visits)
-            } else {
-                Some(Unmet::Failure)
-            };
-            match why {
-                Some(why) => passed.push(Passed { case: index, why }),
-                None => {
-                    let reply = case.render(index, scope, platform, guard)?;
-                    return Ok(Picked { case: Some(index), reply });
-                }
-            }
+        let is_meant = |case: &Case| case.when.failure.is_empty();
+        if let Some(picked) = self.first(is_meant, scope, platform, guard, passed)? {
+            return Ok(picked);
         }
-        if some {
+        if self.cases.iter().any(is_meant) {
             return Err(PickError::NoCase);
         }
         let data = guard.value(Value::Object(extracted()));
@@ -150,12 +138,23 @@ impl Replies {
         guard: Guard,
         passed: &mut Vec<Passed>,
     ) -> Result<Option<Picked>, PickError> {
+        self.first(|case| case.when.failure.contains(&kind), scope, platform, guard, passed)
+    }
+
+    /// The reply of the first case that holds among those that are meant.
+    fn first(
+        &self,
+        is_meant: impl Fn(&Case) -> bool,
+        scope: &Scope<'_>,
+        platform: &str,
+        guard: Guard,
+        passed: &mut Vec<Passed>,
+    ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
-            let why = if case.when.failure.contains(&kind) {
-                case.when.unmet(scope, &mut visits)
-            } else {
-                Some(Unmet::Failure)
+            let why = match is_meant(case) {
+                true => case.when.unmet(scope, &mut visits),
+                false => Some(Unmet::Failure),
             };
             match why {
                 Some(why) => passed.push(Passed { case: index, why }),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::flow::Record;
 use crate::plan::{Plan, Route, Traces};
-use crate::upstream::delivery::{self, Way};
+use crate::upstream::delivery::{self, Sendings, Way};
 use crate::upstream::{Request, Response, Transport};
 
 use super::otlp::{self, OfCall};
@@ -181,7 +181,7 @@ impl Exporter {
             // A span that comes twice is the same one.
             repeatable: true,
             overdue: None,
-            sendings: None,
+            sendings: &Sendings::new(None),
         };
         match traces.delivery.deliver(request, way, &mut delivery::Trace::default()).await {
             Ok(response) if response.status.is_success() => Ok(response),
@@ -220,8 +220,7 @@ mod tests {
     use crate::secret::Masks;
     use crate::spans::{Kind, Span};
     use crate::traceparent::Link;
-    use crate::upstream::delivery::retry::Retry;
-    use crate::upstream::delivery::{Delivery, Health};
+    use crate::upstream::delivery::Delivery;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::tls::Tls;
     use crate::upstream::{Network, Redirects, Target};
@@ -237,18 +236,10 @@ mod tests {
             tls: Tls::default(),
             network: Network::Any,
         };
-        let delivery = Delivery {
-            target: Arc::new(target),
-            auth: None,
-            credential: [0; 32],
-            retry: Retry::default(),
-            hedge: None,
-            health: Arc::new(Health::new(None, None)),
-        };
         Arc::new(Traces {
             endpoint: "http://collector/v1/traces".parse().unwrap(),
             headers: HeaderMap::new(),
-            delivery,
+            delivery: Delivery::plain(target),
             sample: 1.0,
             service: "door".to_owned(),
         })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::call::{FailureKind, Reply};
 use crate::flow::{CallError, SaidBy};
 use crate::plan::{Route, Written};
-use crate::upstream::delivery::{DeliveryError, Try};
+use crate::upstream::delivery::{DeliveryError, Sending};
 
 use super::{Walk, ms, told};
 
@@ -145,21 +145,22 @@ impl Walk<'_> {
             if trace.credential > Duration::from_millis(1) {
                 self.line(&format!("{step}{} for the credential", ms(trace.credential)));
             }
-            let mut tries: Vec<&Try> = trace.tries.iter().collect();
+            let mut tries: Vec<&Sending> = went.tries().collect();
             tries.sort_by_key(|one| one.began);
+            let told = u32::try_from(tries.len()).unwrap_or(u32::MAX);
             let upstream = went.upstream().unwrap_or_default();
             for one in tries {
                 let at = ms(one.began.saturating_duration_since(record.began));
-                let ended = match &one.ended {
-                    Ok(status) => format!("status {status}"),
-                    Err(error) => error.to_string(),
+                let came = match &one.came {
+                    Some(Ok(status)) => format!("status {}", status.as_u16()),
+                    Some(Err(error)) => error.to_string(),
+                    None => continue,
                 };
-                self.line(&format!("{step}at {at} `{upstream}` is asked: {ended}, after {}", ms(one.time)));
+                self.line(&format!("{step}at {at} `{upstream}` is asked: {came}, after {}", ms(one.time())));
             }
             if !trace.paused.is_zero() {
                 self.line(&format!("{step}{} between the tries", ms(trace.paused)));
             }
-            let told = u32::try_from(trace.tries.len()).unwrap_or(u32::MAX);
             if trace.hedges > 0 && trace.attempts > told {
                 self.line(&format!("{step}sent once more, for it was late; the quicker answer counts"));
             }

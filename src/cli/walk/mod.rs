@@ -17,7 +17,7 @@ use crate::plan::{Brought, Reading, Route, Scope, Written};
 use crate::secret::{HIDDEN, Masks};
 use crate::trial::TriedCall;
 use crate::upstream::Request;
-use crate::upstream::delivery::Try;
+use crate::upstream::delivery::Sending;
 
 use super::explain::Shown;
 
@@ -175,7 +175,7 @@ impl<'a> Walk<'a> {
             self.head("step", &format!("{name}{how}"));
         }
         if let Some(request) = &went.trace.request {
-            let sent = if self.shown.dry_run || went.trace.tries.is_empty() && went.cache.is_none() {
+            let sent = if self.shown.dry_run || went.tries().next().is_none() && went.cache.is_none() {
                 " (not sent)"
             } else {
                 ""
@@ -237,19 +237,19 @@ impl<'a> Walk<'a> {
 
     fn reply(&mut self, went: &StepRecord, brought: &Brought) {
         let took = went.trace.time.map(ms).unwrap_or_default();
-        match (&brought.reading, went.trace.tries.last()) {
+        match (&brought.reading, went.tries().next_back()) {
             (Some(reading), last) => {
                 let from = match went.cache {
                     Some(used @ (CacheUse::Fresh | CacheUse::Shared | CacheUse::Stale)) => {
                         format!("out of the cache ({})", used.slug())
                     }
-                    _ => format!("after {}", last.map_or(took, |last| ms(last.time))),
+                    _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
                 };
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(Try { ended: Err(error), time, .. })) => {
-                self.head("reply", &format!("none, after {}: {error}", ms(*time)));
+            (None, Some(last @ Sending { came: Some(Err(error)), .. })) => {
+                self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
         }

@@ -1,22 +1,21 @@
 //! `[[routes.x.tests]]` and the files of tests: what is made up, and what must come of it.
 
+mod canned;
+mod expected;
+
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
-use crate::call::FailureKind;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::plan::testing::{Asked, CallChanges, Canned, Expectation, Expected, Part, Test, Testable, Tests};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::plan::testing::{Asked, CallChanges, Canned, Expectation, Expected, Test, Testable, Tests};
 use crate::platform::{self, Platform};
 use crate::table::Table;
 use crate::table::document::{Kind, Located};
-use crate::table::raw::{RawCanned, RawExpect, RawExpectedRequest, RawRoute, RawTest, RawTestCall};
+use crate::table::raw::{RawRoute, RawTest, RawTestCall};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
-use super::failure_kind;
-use super::request::METHODS;
 use super::secrets::Environment;
 use super::server::known_platform;
 
@@ -407,175 +406,6 @@ impl Compiler<'_> {
         }
         out
     }
-
-    fn canned(&self, raw: &Located<RawCanned>, diagnostics: &mut Diagnostics) -> Option<Canned> {
-        let RawCanned { status, headers, body, body_file, failure } = &raw.value;
-        if let Some(failure) = failure.get() {
-            let beside = [status.span(), headers.span(), body.span(), body_file.span()];
-            for span in beside.into_iter().flatten() {
-                diagnostics.push(
-                    Diagnostic::new(Code::ConflictingKeys, span, "after a failure there is no reply")
-                        .related(failure.span, "the failure")
-                        .help("keep the failure or the reply"),
-                );
-            }
-            let kinds = [FailureKind::Timeout, FailureKind::Unreachable].map(FailureKind::slug);
-            return match failure.value.as_str() {
-                kind if kind == kinds[0] => Some(Canned::Timeout),
-                kind if kind == kinds[1] => Some(Canned::Unreachable),
-                other => {
-                    diagnostics.push(
-                        Diagnostic::new(
-                            Code::UnknownFailure,
-                            failure.span,
-                            format!("an upstream does not fail by `{other}`"),
-                        )
-                        .help("write \"timeout\" or \"unreachable\"; anything else is a reply with a status or a body"),
-                    );
-                    None
-                }
-            };
-        }
-        let code = match status.get() {
-            None => Some(StatusCode::OK),
-            Some(status) => {
-                let code = u16::try_from(status.value).ok().filter(|code| (200..=599).contains(code));
-                let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-                if code.is_none() {
-                    diagnostics.push(
-                        Diagnostic::new(Code::InvalidStatus, status.span, "no upstream answers with this")
-                            .help("write a number from 200 to 599"),
-                    );
-                }
-                code
-            }
-        };
-        if let (Some(span), Some(file)) = (body.span(), body_file.span()) {
-            diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, span, "a reply has `body` or `body_file`, not both")
-                    .related(file, "the file")
-                    .help("keep one of them"),
-            );
-        }
-        let (content_type, bytes) = match (body.get(), body_file.get()) {
-            (Some(Located { value: Kind::String(text), .. }), _) => (None, Bytes::from(text.clone())),
-            (Some(body), _) => (Some("application/json"), Bytes::from(body.to_json().to_string())),
-            (None, Some(file)) => {
-                let content_type = match file.value.rsplit_once('.') {
-                    Some((_, "json")) => Some("application/json"),
-                    Some((_, "xml")) => Some("application/xml"),
-                    _ => None,
-                };
-                (content_type, self.file(file, diagnostics)?)
-            }
-            (None, None) => (None, Bytes::new()),
-        };
-        let mut sent = HeaderMap::new();
-        if let Some(content_type) = content_type {
-            sent.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
-        for (name, value) in header_values(headers, diagnostics) {
-            sent.insert(name, value);
-        }
-        Some(Canned::Reply { status: code?, headers: sent, body: bytes })
-    }
-
-    fn expected(&self, test: Span, raw: &Key<RawExpect>, diagnostics: &mut Diagnostics) -> Vec<Expected> {
-        let mut out = Vec::new();
-        if let Some(Located { value: raw, .. }) = raw.get() {
-            out.extend(raw.text.get().map(|text| expect(text.span, Expectation::Text(text.value.clone()))));
-            out.extend(raw.data.get().map(|data| expect(data.span, Expectation::Data(data.to_json()))));
-            if let Some(kind) = raw.failure.get() {
-                let known = failure_kind(&kind.value, kind.span, diagnostics);
-                out.extend(known.map(|known| expect(kind.span, Expectation::Failure(known))));
-            }
-            let requests = self.per_step(
-                ("expect.request", &raw.request),
-                ("expect.requests", &raw.requests),
-                diagnostics,
-            );
-            for (step, request) in requests {
-                for (span, part) in parts(&request.value, diagnostics) {
-                    out.push(expect(span, Expectation::Sent(step.clone(), part)));
-                }
-            }
-            let answers = raw.as_platform.get().map(|answers| answers.value.0.as_slice()).unwrap_or_default();
-            for (name, answer) in answers {
-                if let (Some(platform), Some(answer)) = (known_platform(name, diagnostics), answer.get()) {
-                    out.push(expect(answer.span, Expectation::Answer(platform, answer.to_json())));
-                }
-            }
-        }
-        let is_empty = |raw: &RawExpect| {
-            let RawExpect { text, data, failure, request, requests, as_platform } = raw;
-            let keys = [text.is_absent(), data.is_absent(), failure.is_absent(), request.is_absent()];
-            let all = keys.into_iter().chain([requests.is_absent(), as_platform.is_absent()]);
-            all.into_iter().all(|none| none)
-        };
-        // A key that is only misspelled has been said, and is not none.
-        let misspelled = |raw: Span| {
-            let inside = |span: Span| span.file == raw.file && (raw.start..raw.end).contains(&span.start);
-            diagnostics.iter().any(|known| known.code == Code::UnknownKey && inside(known.span))
-        };
-        if raw.get().map_or(raw.is_absent(), |raw| is_empty(&raw.value) && !misspelled(raw.span)) {
-            diagnostics.push(missing_key(
-                raw.span().unwrap_or(test),
-                "this test expects nothing",
-                "say what must come of it, such as `expect.text = \"…\"` or `expect.failure = \"timeout\"`",
-            ));
-        }
-        out
-    }
-}
-
-fn expect(place: Span, what: Expectation) -> Expected {
-    Expected { place, what }
-}
-
-/// The parts of a request that must be sent.
-fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, Part)> {
-    let mut out = Vec::new();
-    if let Some(text) = raw.method.get() {
-        match Method::from_bytes(text.value.as_bytes()) {
-            Ok(method) if METHODS.contains(&text.value.as_str()) => {
-                out.push((text.span, Part::Method(method)));
-            }
-            _ => diagnostics.push(
-                Diagnostic::new(
-                    Code::InvalidMethod,
-                    text.span,
-                    format!("no request has the method `{}`", text.value),
-                )
-                .maybe_help(suggest(&text.value, METHODS)),
-            ),
-        }
-    }
-    out.extend(raw.url.get().map(|url| (url.span, Part::Url(url.value.clone()))));
-    for (name, value) in raw.headers.get().map(|headers| headers.value.0.as_slice()).unwrap_or_default() {
-        let Some(value) = value.get() else { continue };
-        match HeaderName::from_bytes(name.value.as_bytes()) {
-            Ok(header) => out.push((value.span, Part::Header(header, value.value.clone()))),
-            Err(_) => diagnostics.push(no_header(name)),
-        }
-    }
-    out.extend(raw.body.get().map(|body| (body.span, Part::Body(body.to_json()))));
-    out
-}
-
-fn header_values(raw: &Key<Named<String>>, diagnostics: &mut Diagnostics) -> Vec<(HeaderName, HeaderValue)> {
-    let mut out = Vec::new();
-    for (name, value) in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
-        let Some(value) = value.get() else { continue };
-        match (HeaderName::from_bytes(name.value.as_bytes()), HeaderValue::from_str(&value.value)) {
-            (Ok(name), Ok(value)) => out.push((name, value)),
-            (Err(_), _) => diagnostics.push(no_header(name)),
-            (_, Err(_)) => diagnostics.push(
-                Diagnostic::new(Code::InvalidHeader, value.span, "no header can have this value")
-                    .help("a value is one line"),
-            ),
-        }
-    }
-    out
 }
 
 fn no_header(name: &Located<String>) -> Diagnostic {

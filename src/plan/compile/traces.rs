@@ -1,7 +1,5 @@
 //! `[traces]`.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 
@@ -10,8 +8,7 @@ use crate::plan::Traces;
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawTraces;
 use crate::table::reader::{Key, missing_key};
-use crate::upstream::delivery::retry::Retry;
-use crate::upstream::delivery::{Delivery, Health};
+use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::Tls;
 use crate::upstream::{Network, Redirects, Target};
 
@@ -56,14 +53,7 @@ impl Context<'_> {
             tls: Tls::default(),
             network: Network::Any,
         };
-        let delivery = Delivery {
-            target: Arc::new(target),
-            auth: None,
-            credential: [0; 32],
-            retry: Retry::default(),
-            hedge: None,
-            health: Arc::new(Health::new(None, None)),
-        };
+        let delivery = Delivery::plain(target);
         let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());
         Some(Traces { endpoint: endpoint?, headers, delivery, sample: sample?, service })
     }
@@ -105,15 +95,7 @@ impl Context<'_> {
             }
             let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics);
             let (Some(name), Some(resolved)) = (name, resolved) else { continue };
-            let Ok(mut value) = HeaderValue::from_bytes(resolved.text.as_bytes()) else {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidHeader,
-                        text.span,
-                        "this header value holds a control character",
-                    )
-                    .help("a header value is one line of text"),
-                );
+            let Some(mut value) = values::header_value(&resolved.text, text.span, diagnostics) else {
                 continue;
             };
             value.set_sensitive(resolved.secret);

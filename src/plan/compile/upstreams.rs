@@ -408,16 +408,8 @@ impl<'a> Context<'a> {
                 self.no_secret_in(&text.value, text.span, place.name(), diagnostics);
             }
             let (Some(name), Some(value)) = (name, template) else { continue };
-            if value.as_literal().is_some_and(|text| http::HeaderValue::from_bytes(text.as_bytes()).is_err())
-            {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidHeader,
-                        text.span,
-                        "this header value holds a control character",
-                    )
-                    .help("a header value is one line of text"),
-                );
+            let literal = value.as_literal();
+            if literal.is_some_and(|value| values::header_value(value, text.span, diagnostics).is_none()) {
                 continue;
             }
             if out.iter().any(|known| known.name == name) {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::plan::pattern::BadPattern;
@@ -64,6 +64,18 @@ pub(super) fn size(text: &Located<String>, diagnostics: &mut Diagnostics) -> Opt
             None
         }
     }
+}
+
+/// The value of a header.
+pub(super) fn header_value(text: &str, span: Span, diagnostics: &mut Diagnostics) -> Option<HeaderValue> {
+    let value = HeaderValue::from_bytes(text.as_bytes());
+    if value.is_err() {
+        diagnostics.push(
+            Diagnostic::new(Code::InvalidHeader, span, "this header value holds a control character")
+                .help("a header value is one line of text"),
+        );
+    }
+    value.ok()
 }
 
 /// The name of a header that a table may set.

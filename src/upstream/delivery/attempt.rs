@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use super::{Delivery, DeliveryError, Ended, Sendings, Trace, Try, Way};
+use super::{Delivery, DeliveryError, Ended, Trace, Way};
 use crate::upstream::{Request, Response, Times, TransportError};
 
 /// How long a request that may have changed something is waited for after the time of its call is over.
@@ -78,7 +78,7 @@ impl Delivery {
         let mut sent = Arc::clone(request);
         let mut may_renew = true;
         let (ended, verdict) = loop {
-            let own = way.sendings.map(Sendings::next);
+            let own = way.sendings.next();
             if own.is_some() || self.auth.is_some() {
                 let mut finished = Request::clone(request);
                 if let Some(own) = &own {
@@ -106,15 +106,11 @@ impl Delivery {
                 way.overdue.inspect(|overdue| overdue(error));
             };
             let way = Way { overdue: way.overdue.is_some().then_some(&overdue), ..way };
-            let noted = way.sendings.zip(own).and_then(|(sendings, own)| sendings.begin(&own));
+            let noted = way.sendings.begin(own.map(|own| own.span));
             let ended = self.send(&sent, way, is_last, ends).await;
-            if let Some(noted) = noted {
-                noted.end(&ended);
-            }
+            noted.end(&ended);
             let took = began.elapsed();
             trace.time = Some(trace.time.unwrap_or_default() + took);
-            let status = ended.as_ref().map(|response| response.status.as_u16()).map_err(Clone::clone);
-            trace.tries.push(Try { began, time: took, ended: status });
             // Once more, whatever the method, when the upstream refuses a credential that can be had anew: it did not
             // act upon the request then.
             let renews = match (&self.auth, &ended) {

@@ -118,8 +118,8 @@ pub struct Way<'a> {
     /// Whom to tell that the time of the call is over while a request that may have changed something goes on. Where
     /// there is nobody, no request goes on.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
-    /// Where its sendings are noted, if the call is part of a trace.
-    pub sendings: Option<&'a Sendings<'a>>,
+    /// Where its sendings are noted.
+    pub sendings: &'a Sendings<'a>,
 }
 
 impl std::fmt::Debug for Way<'_> {
@@ -139,8 +139,6 @@ pub struct Trace {
     pub hedges: u32,
     /// How long the upstream took, attempts added up; `None`: it was never asked.
     pub time: Option<Duration>,
-    /// Each time that it was sent, and what came of it, without one that was given up because another was quicker.
-    pub tries: Vec<Try>,
     /// How long a turn was waited for.
     pub waited: Duration,
     /// How long it was put off between one try and the next.
@@ -149,17 +147,6 @@ pub struct Trace {
     pub credential: Duration,
     /// Whether the upstream may have acted upon it.
     pub may_have_arrived: bool,
-}
-
-/// One time that a request was sent.
-#[derive(Debug, Clone)]
-pub struct Try {
-    /// When it was.
-    pub began: Instant,
-    /// How long the upstream took.
-    pub time: Duration,
-    /// The status that came back, or why none did.
-    pub ended: Result<u16, TransportError>,
 }
 
 /// How an attempt ended.
@@ -188,6 +175,18 @@ impl Health {
 }
 
 impl Delivery {
+    /// Delivery to a target without a credential, a breaker or a limit, and with the usual retries.
+    pub fn plain(target: Target) -> Self {
+        Self {
+            target: Arc::new(target),
+            auth: None,
+            credential: [0; 32],
+            retry: Retry::default(),
+            hedge: None,
+            health: Arc::new(Health::new(None, None)),
+        }
+    }
+
     /// The same without all that looks beyond one attempt.
     pub fn calm(&self) -> Self {
         let retry = Retry { attempts: 1, ..self.retry.clone() };
@@ -296,7 +295,6 @@ impl Trace {
             (Some(one), Some(other)) => Some(one + other),
             (one, other) => one.or(other),
         };
-        self.tries.extend(went.tries);
         self.waited += went.waited;
         self.paused += went.paused;
         self.credential += went.credential;

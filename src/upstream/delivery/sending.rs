@@ -1,7 +1,7 @@
-//! What is noted of the sendings of a request, for the spans of its call.
+//! What is noted of the sendings of a request, for the record of its call and its spans.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -11,67 +11,71 @@ use crate::upstream::{Response, TransportError};
 /// The sendings of one request: its attempts, those beside it, and those with a credential that was had anew.
 #[derive(Debug)]
 pub struct Sendings<'a> {
-    link: &'a Link,
+    link: Option<&'a Link>,
     noted: Mutex<Vec<Sending>>,
 }
 
 /// One of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sending {
-    /// The id of its span, which the upstream was told.
-    pub span: u64,
+    /// The id of its span, which the upstream was told, if its call is part of a trace.
+    pub span: Option<u64>,
     /// When it began.
     pub began: Instant,
     /// When it ended, or was given up.
     pub ended: Instant,
-    /// What came of it; `None`: it was given up.
+    /// What came of it; `None`: it was given up, since another was quicker or the call was over.
     pub came: Option<Result<StatusCode, TransportError>>,
 }
 
+impl Sending {
+    /// How long the upstream took.
+    pub fn time(&self) -> Duration {
+        self.ended - self.began
+    }
+}
+
 impl<'a> Sendings<'a> {
-    /// None yet.
-    pub fn new(link: &'a Link) -> Self {
+    /// None yet. `link` is how the call is linked into a trace, if it is.
+    pub fn new(link: Option<&'a Link>) -> Self {
         Self { link, noted: Mutex::default() }
     }
 
-    /// All of them, in the order in which they began.
+    /// All of them, in the order in which they ended.
     pub fn into_noted(self) -> Vec<Sending> {
-        let mut noted = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
-        noted.sort_by_key(|sending| sending.began);
-        noted
+        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The span of the next one, to be told to the upstream.
-    pub(super) fn next(&self) -> TraceParent {
-        self.link.request()
+    pub(super) fn next(&self) -> Option<TraceParent> {
+        self.link.map(Link::request)
     }
 
-    /// Notes, when it ends, the one that begins now; nothing where no spans are made.
-    pub(super) fn begin(&self, own: &TraceParent) -> Option<UnderWay<'_>> {
-        let now = Instant::now();
-        let sending = Sending { span: own.span, began: now, ended: now, came: None };
-        self.link.is_recorded.then(|| UnderWay { sendings: self, sending: Some(sending) })
+    /// Notes, when it ends, the one that begins now.
+    pub(super) fn begin(&self, span: Option<u64>) -> UnderWay<'_> {
+        UnderWay { sendings: self, span, began: Instant::now(), came: None }
     }
 }
 
 /// A sending under way, which is noted also when it is given up.
 pub(super) struct UnderWay<'a> {
     sendings: &'a Sendings<'a>,
-    sending: Option<Sending>,
+    span: Option<u64>,
+    began: Instant,
+    came: Option<Result<StatusCode, TransportError>>,
 }
 
 impl UnderWay<'_> {
     pub(super) fn end(mut self, ended: &Result<Response, TransportError>) {
-        if let Some(sending) = &mut self.sending {
-            sending.came = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
-        }
+        self.came = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        let (span, began, came) = (self.span, self.began, self.came.take());
         // Nothing panics while it is held.
         let mut noted = self.sendings.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.extend(self.sending.take().map(|sending| Sending { ended: Instant::now(), ..sending }));
+        noted.push(Sending { span, began, ended: Instant::now(), came });
     }
 }

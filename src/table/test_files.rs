@@ -1,0 +1,78 @@
+//! The files of tests that belong to a table.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::iter::successors;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
+
+use super::document::{self, Located};
+use super::raw::{RawTest, RawTestFile};
+use super::reader::{FromNode, Key};
+use super::{Table, read_text};
+
+/// How the names of files of tests end.
+const TEST_FILE: &str = ".test.toml";
+
+/// Reads the files of tests: those beside the main file, and those that `include` matches. A table runs without them.
+pub(crate) fn read_tests(
+    table: &mut Table,
+    sources: &mut Sources,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Located<RawTest>> {
+    let folder = if table.folder == Path::new("") { Path::new(".") } else { &table.folder };
+    let beside = fs::read_dir(folder).into_iter().flatten().flatten();
+    // As diagnostics name them: without the `./` of a relative path.
+    let beside = beside.map(|entry| table.folder.join(entry.file_name()));
+    let main = &sources.get(table.main).path;
+    let mut paths: Vec<PathBuf> =
+        beside.filter(|path| is_test_file(path) && path != main && !is_of_another(path, sources)).collect();
+    paths.sort();
+    let mut seen = BTreeSet::new();
+    let mut tests = Vec::new();
+    for path in paths.into_iter().chain(std::mem::take(&mut table.test_files)) {
+        if !seen.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+            continue;
+        }
+        match read_text(&path) {
+            Ok(text) => {
+                let id = sources.add(&path, text);
+                let (entries, lost) = document::parse(&sources.get(id).text, id, diagnostics);
+                table.lost.extend(lost);
+                let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
+                let file = RawTestFile::from_node(&node, diagnostics).unwrap_or_default();
+                if let Key::Is(theirs) = file.tests {
+                    tests.extend(theirs.value);
+                }
+            }
+            Err(error) => diagnostics.push(
+                Diagnostic::new(
+                    Code::UnreadableFile,
+                    Span::start_of(table.main),
+                    format!("`{}` cannot be read: {error}", path.display()),
+                )
+                .help("a file of tests is read because of its name; make it readable, or take it away"),
+            ),
+        }
+    }
+    tests
+}
+
+/// Whether a file is one of tests, by its name.
+pub(super) fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.ends_with(TEST_FILE) && !name.starts_with('.')
+}
+
+/// Whether a file of tests is named after a table beside it which is not part of this one: `first.toml` may stand where
+/// `routes.toml` and `routes.test.toml` are.
+fn is_of_another(path: &Path, sources: &Sources) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // `routes.orders.test.toml` is of `routes.orders.toml`, or else of `routes.toml`.
+    let longest = name.strip_suffix(TEST_FILE);
+    let names = successors(longest, |name| name.rsplit_once('.').map(|(shorter, _)| shorter));
+    let mut tables = names.map(|name| path.with_file_name(format!("{name}.toml")));
+    let table = tables.find(|table| table.is_file());
+    table.is_some_and(|table| sources.iter().all(|source| source.path != table))
+}
