@@ -16,9 +16,10 @@
 //! | [`flow`] | one call as one sentence, and the record of it |
 //! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
-//! | [`load`] | from a file to a plan: the only user of the table besides the plan's compiler |
+//! | [`load`] | from a file to a plan: the only user of the table besides the compiler |
 //! | [`watch`] | notices that files changed |
 //! | [`flights`] | results that several calls share |
+//! | `compile` | from the table to the plan, every error collected |
 //! | [`plan`] | what runs: immutable, compiled, no I/O |
 //! | `table` | what is written: TOML with the place of every key and value |
 //! | [`upstream`] | requests, responses and the two ways to carry them; credentials |
@@ -51,6 +52,7 @@ pub mod watch;
 
 pub mod flights;
 
+mod compile;
 pub mod plan;
 mod table;
 

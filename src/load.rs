@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use crate::compile::testing::compile_tests;
+use crate::compile::{Compiled, advice, compile};
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
-use crate::plan::compile::testing::compile_tests;
-use crate::plan::compile::{Compiled, advice, compile};
 use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
 
-pub use crate::plan::compile::{Asked, DEMO, Doors, Environment, schema};
+pub use crate::compile::{Asked, DEMO, Doors, Environment, schema};
 pub use crate::table::add::{Entry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};

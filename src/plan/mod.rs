@@ -5,9 +5,8 @@
 
 pub mod allowed;
 pub mod arguments;
-pub(crate) mod compile;
 pub mod extraction;
-mod json_template;
+pub(crate) mod json_template;
 pub mod jsonpath;
 pub mod network;
 pub(crate) mod pattern;
@@ -17,7 +16,7 @@ pub mod route;
 pub(crate) mod template;
 pub mod testing;
 pub mod when;
-mod xml;
+pub(crate) mod xml;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

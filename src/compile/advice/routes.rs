@@ -18,7 +18,7 @@ use super::super::Context;
 impl Context<'_> {
     /// What a route declares and nothing uses. An argument that is compared with the platform's list, or that can have
     /// one value only, does its work by being there.
-    pub(in crate::plan::compile) fn advise_unused(&self, raw: &RawRoute, replies: &Replies) {
+    pub(in crate::compile) fn advise_unused(&self, raw: &RawRoute, replies: &Replies) {
         let uses: Uses = self.templates.uses.take();
         for (name, argument) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
             let guards = argument.get().is_some_and(|argument| {
@@ -86,12 +86,7 @@ impl Context<'_> {
     }
 
     /// A request that makes something, and would make it again when the platform repeats the call.
-    pub(in crate::plan::compile) fn advise_unguarded(
-        &self,
-        raw: &RawRoute,
-        steps: &[Step],
-        callers: &[&Served],
-    ) {
+    pub(in crate::compile) fn advise_unguarded(&self, raw: &RawRoute, steps: &[Step], callers: &[&Served]) {
         let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
         let Some(served) = repeats else { return };
         // An `idempotency_key` is made of the call's id: without one, each repeat has another.
@@ -121,7 +116,7 @@ impl Context<'_> {
     }
 
     /// A `timeout` of a route that no platform waits for.
-    pub(in crate::plan::compile) fn advise_timeout(
+    pub(in crate::compile) fn advise_timeout(
         &self,
         raw: &RawRoute,
         timeout: Option<Duration>,

@@ -2,10 +2,10 @@
 
 use http::{HeaderName, Method};
 
+use crate::compile::failure_kind;
+use crate::compile::request::METHODS;
+use crate::compile::server::known_platform;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::plan::compile::failure_kind;
-use crate::plan::compile::request::METHODS;
-use crate::plan::compile::server::known_platform;
 use crate::plan::testing::{Expectation, Expected, Part};
 use crate::table::document::Located;
 use crate::table::raw::{RawExpect, RawExpectedRequest};

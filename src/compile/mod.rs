@@ -38,8 +38,8 @@ use crate::table::reader::{Key, Named};
 use crate::table::{Dependencies, Table};
 use crate::upstream::probe::Probe;
 
-use super::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
-use super::{FailureTexts, Plan};
+use super::plan::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
+use super::plan::{FailureTexts, Plan};
 
 pub use editor::schema;
 pub use secrets::{Doors, Environment};

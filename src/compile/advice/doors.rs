@@ -19,7 +19,7 @@ const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
 
 impl Context<'_> {
     /// A `deadline` that is longer than the platform is known to wait.
-    pub(in crate::plan::compile) fn advise_deadline(
+    pub(in crate::compile) fn advise_deadline(
         &self,
         platform: &dyn Platform,
         raw: &RawPlatform,
@@ -43,7 +43,7 @@ impl Context<'_> {
     }
 
     /// A platform that proves nothing, where others than this machine can call.
-    pub(in crate::plan::compile) fn advise_open(&self, name: &Located<String>, raw: &RawPlatform) {
+    pub(in crate::compile) fn advise_open(&self, name: &Located<String>, raw: &RawPlatform) {
         let auth = raw.auth.get();
         if auth.is_some_and(|choice| choice.value.name.value != "none") || raw.auth.is_faulty() {
             return;
@@ -76,7 +76,7 @@ impl Context<'_> {
     }
 
     /// A door that others reach by an address which the table does not say.
-    pub(in crate::plan::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
+    pub(in crate::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
         let raw = &self.table.server;
         let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
         let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
@@ -99,7 +99,7 @@ impl Context<'_> {
     }
 
     /// A credential that everybody on the way can read.
-    pub(in crate::plan::compile) fn advise_in_clear(
+    pub(in crate::compile) fn advise_in_clear(
         &self,
         raw: &RawUpstream,
         base_url: &Url,
@@ -147,7 +147,7 @@ impl Context<'_> {
 }
 
 /// A login that suits a platform, as it is written.
-pub(in crate::plan::compile) fn login_for(platform: &str) -> String {
+pub(in crate::compile) fn login_for(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| known.signature().is_some()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
