@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::call::{Call, Outcome, Reply};
-use crate::plan::MAX_VISITS;
+use crate::lang::jsonpath::MAX_VISITS;
+use crate::lang::template::{Brought, Scope};
 use crate::plan::arguments::Validated;
 use crate::plan::replies::{Passed, PickError, Picked};
-use crate::plan::{Brought, Plan, Route, Scope};
+use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::repeats::Identity;
 use crate::upstream::Transport;

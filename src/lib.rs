@@ -21,6 +21,7 @@
 //! | [`flights`] | results that several calls share |
 //! | `compile` | from the table to the plan, every error collected |
 //! | [`plan`] | what runs: immutable, compiled, no I/O |
+//! | [`lang`] | templates, JSONPath, XML, patterns and values; knows no route |
 //! | `table` | what is written: TOML with the place of every key and value |
 //! | [`upstream`] | requests, responses and the two ways to carry them; credentials |
 //! | [`platform`] | who calls us: one file per platform, and their logins |
@@ -54,6 +55,8 @@ pub mod flights;
 
 mod compile;
 pub mod plan;
+
+pub mod lang;
 mod table;
 
 pub mod platform;

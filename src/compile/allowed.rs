@@ -1,9 +1,9 @@
 //! `args.x.allowed`: a list that the platform supplies.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+use crate::lang::template::Names;
 use crate::plan::Served;
 use crate::plan::allowed::{Allowed, AllowedArgument};
-use crate::plan::template::Names;
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::wrong_type;

@@ -6,9 +6,9 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::call;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::lang::pattern::Pattern;
+use crate::lang::template::Fields;
 use crate::plan::arguments::{Arguments, FORMATS};
-use crate::plan::pattern::Pattern;
-use crate::plan::template::Fields;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::lang::template::Fields;
 use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::route::Route;
-use crate::plan::template::Fields;
 use crate::platform::Platform;
 use crate::table::document::Located;
 use crate::table::raw::RawRoute;

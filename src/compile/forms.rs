@@ -5,12 +5,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, list};
+use crate::lang::template::{Origin, TemplateText};
 use crate::plan::Served;
 use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::replies::{Case, Replies};
 use crate::plan::route::Route;
-use crate::plan::template::{Origin, TemplateText};
 use crate::plan::when::When;
 use crate::platform::{self, PLATFORMS, Platform};
 use crate::table::document::Located;

@@ -38,7 +38,7 @@ use crate::table::reader::{Key, Named};
 use crate::table::{Dependencies, Table};
 use crate::upstream::probe::Probe;
 
-use super::plan::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
+use super::lang::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
 use super::plan::{FailureTexts, Plan};
 
 pub use editor::schema;

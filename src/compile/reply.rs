@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::plan::jsonpath::JsonPath;
-use crate::plan::pattern::Pattern;
+use crate::lang::jsonpath::JsonPath;
+use crate::lang::pattern::Pattern;
+use crate::lang::template::{Names, Origin, Template, TemplateText};
 use crate::plan::replies::{Case, DataTemplate, Replies};
-use crate::plan::template::{Names, Origin, Template, TemplateText};
 use crate::plan::when::{StatusRange, When};
 use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
 use crate::table::document::{Entries, Kind, Located, Node};
@@ -181,7 +181,7 @@ impl Context<'_> {
         owner: Owner,
         names: &Names<'_>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<(&'static str, &'static str, crate::plan::json_template::JsonTemplate)> {
+    ) -> Vec<(&'static str, &'static str, crate::lang::template::json::JsonTemplate)> {
         let mut out = Vec::new();
         for (name, node) in entries {
             let Some(platform) = platform::find(&name.value) else {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, place_in_string, suggest};
-use crate::plan::json_template::JsonTemplate;
+use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::{Names, Template};
 use crate::plan::request::{BodyTemplate, Parameter, RequestTemplate, Upstream};
-use crate::plan::template::{Names, Template};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::RawRequest;
 use crate::table::reader::{Key, Named, missing_key, wrong_type};

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::lang::template::Fields;
 use crate::plan::arguments::Arguments;
-use crate::plan::template::Fields;
 use crate::table::document::Located;
 
 use super::Context;

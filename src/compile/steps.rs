@@ -2,9 +2,9 @@
 //! is taken out of their replies.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::lang::template::{RESERVED, StepNames};
 use crate::plan::extraction::{Extract, Extraction};
 use crate::plan::route::{Format, Step};
-use crate::plan::template::{RESERVED, StepNames};
 use crate::plan::when::When;
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawResponse, RawRoute, RawStep};

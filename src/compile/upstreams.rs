@@ -6,8 +6,8 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string, suggest};
+use crate::lang::template::Names;
 use crate::plan::request::{HeaderTemplate, Upstream};
-use crate::plan::template::Names;
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawUpstream, Strings};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::plan::pattern::BadPattern;
+use crate::lang::pattern::BadPattern;
 use crate::table::document::{Kind, Located};
 use crate::table::reader::wrong_type;
 use crate::upstream::OWN_HEADERS;

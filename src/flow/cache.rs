@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
 use crate::flights::{Flights, Found, Keeping, Key};
-use crate::plan::Brought;
+use crate::lang::template::Brought;
 use crate::plan::route::{CachePolicy, ReplyError};
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};

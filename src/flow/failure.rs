@@ -3,12 +3,13 @@
 use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
+use crate::lang::template::Scope;
+use crate::plan::Route;
 use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::InvalidArguments;
 use crate::plan::replies::{Passed, PickError};
 use crate::plan::request::RequestError;
 use crate::plan::route::ReplyError;
-use crate::plan::{Route, Scope};
 use crate::upstream::TransportError;
 use crate::upstream::auth::CredentialError;
 use crate::upstream::delivery::DeliveryError;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use crate::call::{FailureKind, Outcome, Reply};
+use crate::lang::template::{Brought, Scope};
+use crate::plan::Route;
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
 use crate::plan::when::Unmet;
-use crate::plan::{Brought, Route, Scope};
 use crate::upstream::delivery::{DeliveryError, Sending, Sendings, Trace, Way};
 use crate::upstream::{Request, Response, TransportError};
 

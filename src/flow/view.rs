@@ -7,7 +7,8 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::call::{Arguments, Context, Reply, bytes};
-use crate::plan::{Brought, Route};
+use crate::lang::template::Brought;
+use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
 use crate::upstream::delivery::Sending;

@@ -4,7 +4,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::arguments::InvalidArguments;
-use super::template::{RenderError, Scope, Template, equal};
+use crate::lang::template::{RenderError, Scope, Template};
+use crate::lang::value::equal;
 
 /// The arguments of a route whose values must be in a list of the platform's.
 #[derive(Debug, Default)]

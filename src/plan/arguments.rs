@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::call;
 
-use super::pattern::MAX_COMPILED;
+use crate::lang::pattern::MAX_COMPILED;
 use weight::Weight;
 
 /// The most problems that are told at once: a list may be wrong in each of its items.

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::jsonpath::{JsonPath, MAX_VISITS};
+use crate::lang::jsonpath::{JsonPath, MAX_VISITS};
+use crate::lang::value::Scale;
 
 /// The most that all that is taken out of one reply may weigh, in values and pieces of text. Matches may stand inside of
 /// each other, and each is a copy.
@@ -81,7 +82,7 @@ impl Extract {
     fn value(&self, body: &Value, left: &mut usize, visits: &mut usize) -> Option<Value> {
         if self.all {
             let matches = self.path.all(body, visits);
-            matches.iter().try_for_each(|value| weigh(value, left))?;
+            matches.iter().try_for_each(|value| Scale::MEMORY.take(value, left))?;
             let matches: Vec<Value> = matches.into_iter().cloned().collect();
             return match &self.default {
                 Some(default) if matches.is_empty() => Some(default.clone()),
@@ -91,25 +92,10 @@ impl Extract {
         match self.path.first(body, visits) {
             None | Some(Value::Null) if self.default.is_some() => self.default.clone(),
             found => {
-                found.map_or(Some(()), |value| weigh(value, left))?;
+                found.map_or(Some(()), |value| Scale::MEMORY.take(value, left))?;
                 found.cloned()
             }
         }
-    }
-}
-
-/// Takes the weight of a value off what is `left`; `None` when that is not enough.
-pub(super) fn weigh(value: &Value, left: &mut usize) -> Option<()> {
-    let own = match value {
-        Value::String(text) => text.len() / 32,
-        Value::Object(entries) => entries.keys().map(|key| key.len() / 32).sum(),
-        _ => 0,
-    };
-    *left = left.checked_sub(1 + own)?;
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| weigh(item, left)),
-        Value::Object(entries) => entries.values().try_for_each(|value| weigh(value, left)),
-        _ => Some(()),
     }
 }
 

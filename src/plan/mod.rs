@@ -6,17 +6,12 @@
 pub mod allowed;
 pub mod arguments;
 pub mod extraction;
-pub(crate) mod json_template;
-pub mod jsonpath;
 pub mod network;
-pub(crate) mod pattern;
 pub mod replies;
 pub mod request;
 pub mod route;
-pub(crate) mod template;
 pub mod testing;
 pub mod when;
-pub(crate) mod xml;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,17 +25,14 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::call::{FailureKind, Guard};
+use crate::lang::template::{Scope, Template, TextSink};
 use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth};
 use crate::secret::Masks;
 use crate::upstream::Target;
 use crate::upstream::delivery::Delivery;
 
-pub(crate) use jsonpath::MAX_VISITS;
 use network::Network;
 pub use route::Route;
-use template::TextSink;
-pub(crate) use template::equal;
-pub use template::{Brought, Reading, RenderError, Scope, Template, Written};
 
 /// The compiled table.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use thiserror::Error;
 
 use crate::call::{FailureKind, Guard, Reply};
 
-use super::json_template::JsonTemplate;
-use super::jsonpath::MAX_VISITS;
-use super::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
 use super::when::{Unmet, When};
+use crate::lang::jsonpath::MAX_VISITS;
+use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
 
 /// The reply cases of a route, compiled.
 #[derive(Debug, Default)]

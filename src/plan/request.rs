@@ -14,11 +14,12 @@ use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
 
-use super::json_template::JsonTemplate;
-use super::template::{
+use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::{
     HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written, XmlSink,
-    as_text, encode_query,
+    encode_query,
 };
+use crate::lang::value::as_text;
 
 /// An upstream, compiled.
 #[derive(Debug, Clone)]

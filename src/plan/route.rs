@@ -12,14 +12,16 @@ use crate::platform::ToolSpec;
 use crate::upstream::Response;
 use crate::upstream::delivery::limit::Limiter;
 
+use super::FailureTexts;
 use super::allowed::Allowed;
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
-use super::json_template::JsonTemplate;
 use super::replies::Replies;
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
-use super::{Brought, FailureTexts, Reading, RenderError, Scope, xml};
+use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::{Brought, Reading, RenderError, Scope};
+use crate::lang::xml;
 
 /// How one function is answered, compiled.
 #[derive(Debug)]

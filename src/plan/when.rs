@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use crate::call::FailureKind;
 
-use super::jsonpath::JsonPath;
-use super::pattern::Pattern;
-use super::template::{Scope, Template, as_text, equal};
+use crate::lang::jsonpath::JsonPath;
+use crate::lang::pattern::Pattern;
+use crate::lang::template::{Scope, Template};
+use crate::lang::value::{as_text, equal};
 
 /// The most characters of a value that are told.
 const MAX_TOLD: usize = 80;

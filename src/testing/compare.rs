@@ -7,8 +7,9 @@ use http::{HeaderMap, header};
 
 use crate::call::FailureKind;
 use crate::diagnostic::Span;
+use crate::lang::value::equal;
 use crate::plan::testing::{Expectation, Part};
-use crate::plan::{Plan, Route, equal};
+use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::HIDDEN;
 use crate::upstream::Request;

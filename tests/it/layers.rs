@@ -16,7 +16,7 @@ const OUTSIDE_WORLD: &[&str] =
 
 const RULES: &[Rule] = &[
     Rule {
-        within: &["compile/", "plan/", "platform/", "call.rs", "secret.rs", "diagnostic/"],
+        within: &["compile/", "plan/", "lang/", "platform/", "call.rs", "secret.rs", "diagnostic/"],
         but_not: &[],
         words: OUTSIDE_WORLD,
         why: "the pure layers know no runtime, client, clock, file or environment",
@@ -26,6 +26,12 @@ const RULES: &[Rule] = &[
         but_not: &["table/", "compile/", "load.rs", "lib.rs"],
         words: &["toml", "table"],
         why: "only the table, the compiler and `load` know what is written",
+    },
+    Rule {
+        within: &["lang/"],
+        but_not: &[],
+        words: &["plan", "platform", "upstream", "table", "flow", "server"],
+        why: "a language knows values and diagnostics, and no route",
     },
     Rule {
         within: &["platform/"],

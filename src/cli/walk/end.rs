@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::call::{FailureKind, Reply};
 use crate::flow::{CallError, SaidBy};
-use crate::plan::{Route, Written};
+use crate::lang::template::Written;
+use crate::plan::Route;
 use crate::upstream::delivery::{DeliveryError, Sending};
 
 use super::{Walk, ms, told};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 
 use crate::diagnostic::{Code, Diagnostic};
+use crate::lang::template::Uses;
 use crate::plan::replies::Replies;
 use crate::plan::route::Step;
-use crate::plan::template::Uses;
 use crate::plan::{Served, budget};
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawRoute};

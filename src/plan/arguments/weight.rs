@@ -7,7 +7,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::plan::pattern::{self, BadPattern};
+use crate::lang::pattern::{self, BadPattern};
 
 /// The most values of a schema, with what references lead to counted at each reference.
 const MAX_VALUES: usize = 10_000;

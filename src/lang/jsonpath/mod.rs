@@ -306,7 +306,7 @@ fn depth(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::jsonpath::*;
     use serde_json::json;
 
     #[test]

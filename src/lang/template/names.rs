@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, suggest};
 
-use super::scope::{Local, PathExpr, Root, step};
+use super::scope::{Local, PathExpr, Root};
+use crate::lang::value::child;
 
 /// The first names that the language keeps for itself.
 pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
@@ -221,7 +222,7 @@ impl Names<'_> {
                     )
                 })?;
                 names
-                    .try_fold(constant, |value, name| step(value, name))
+                    .try_fold(constant, |value, name| child(value, name))
                     .map(|value| Resolved::Constant(value.clone()))
                     .ok_or_else(|| {
                         BadName::new(format!("the constant `{}` has no such part", below[0]), None)

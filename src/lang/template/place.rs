@@ -1,13 +1,12 @@
 //! The places that rendered text can stand in. Each takes literal text and values apart and escapes the values.
 
-use std::borrow::Cow;
-
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::call::Guard;
+use crate::lang::value::as_text;
 
-use crate::plan::xml;
+use crate::lang::xml;
 
 use super::{RenderError, Sink};
 
@@ -26,15 +25,6 @@ const LITERAL_PATH: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-
-/// A value as plain text: null is empty, lists and objects are compact JSON.
-pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
-    match value {
-        Value::Null => Cow::Borrowed(""),
-        Value::String(text) => Cow::Borrowed(text),
-        other => Cow::Owned(other.to_string()),
-    }
-}
 
 /// A query name or value, percent-encoded.
 pub(crate) fn encode_query(text: &str) -> impl Iterator<Item = &str> {
@@ -387,7 +377,7 @@ impl Sink for XmlSink {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::template::place::*;
     use serde_json::json;
 
     /// Renders pieces: literals as they are, values from JSON.

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::call::{Context, Guard};
-use crate::diagnostic::Code;
-use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Sources};
-use crate::plan::json_template::JsonTemplate;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources};
+use crate::lang::template::json::JsonTemplate;
 
 struct World {
     sources: Sources,

@@ -298,7 +298,7 @@ pub(crate) fn escape(text: &str) -> Result<Cow<'_, str>, char> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::xml::*;
     use serde_json::json;
 
     #[test]

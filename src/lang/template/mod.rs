@@ -7,6 +7,7 @@
 
 mod compile;
 mod helpers;
+pub(crate) mod json;
 mod names;
 mod place;
 mod scope;
@@ -19,12 +20,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, Origin, TemplateText};
-pub(crate) use helpers::equal;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
-pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, as_text, encode_query};
+pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub use scope::{Brought, Reading, Scope};
 pub(crate) use uses::Uses;
 
+use crate::lang::value::Scale;
 use helpers::Helper;
 use scope::{Frame, FrameKind, PathExpr};
 
@@ -399,24 +400,9 @@ impl Expr {
 fn weigh(value: &Value, steps: &mut usize) -> Result<(), RenderError> {
     let mut left = MAX_STEPS.saturating_sub(*steps) * WEIGHT_PER_STEP;
     let before = left;
-    take_weight(value, &mut left).ok_or(RenderError::TooLarge)?;
+    Scale::WORK.take(value, &mut left).ok_or(RenderError::TooLarge)?;
     *steps += (before - left) / WEIGHT_PER_STEP;
     Ok(())
-}
-
-/// Takes the weight of a value off what is `left`; `None` when that is not enough.
-pub(crate) fn take_weight(value: &Value, left: &mut usize) -> Option<()> {
-    let own = match value {
-        Value::String(text) => text.len(),
-        Value::Object(entries) => entries.keys().map(String::len).sum(),
-        _ => 0,
-    };
-    *left = left.checked_sub(1 + own)?;
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| take_weight(item, left)),
-        Value::Object(entries) => entries.values().try_for_each(|value| take_weight(value, left)),
-        _ => Some(()),
-    }
 }
 
 fn map_text(ops: &mut [Op], change: &mut dyn FnMut(&str) -> String) {

@@ -172,8 +172,8 @@ fn unclosed(text: &str) -> Option<(Range<usize>, String, String)> {
 mod tests {
     use handlebars::template::{Parameter, TemplateElement};
 
-    use super::*;
-    use crate::plan::template::compile::parameter_name;
+    use crate::lang::template::compile::parameter_name;
+    use crate::lang::template::syntax::*;
 
     /// The pieces that Handlebars sees; `None` when something is neither text nor a name.
     fn by_handlebars(text: &str) -> Option<Vec<(bool, String)>> {

@@ -12,9 +12,8 @@ use jsonpath_rust::parser::model::{
 use serde_json::Value;
 
 use crate::diagnostic::Code;
-use crate::plan::extraction::weigh;
-use crate::plan::pattern::{BadPattern, Pattern};
-use crate::plan::template::equal;
+use crate::lang::pattern::{BadPattern, Pattern};
+use crate::lang::value::{Scale, equal};
 
 use super::{BadPath, Stage, Step, step, walk};
 
@@ -300,7 +299,7 @@ impl Operand {
 
 impl Relation {
     fn holds(self, left: Option<&Value>, right: Option<&Value>, visits: &mut usize) -> Option<bool> {
-        left.map_or(Some(()), |left| weigh(left, visits))?;
+        left.map_or(Some(()), |left| Scale::MEMORY.take(left, visits))?;
         let same = || match (left, right) {
             (None, None) => true,
             (Some(left), Some(right)) => equal(left, right),

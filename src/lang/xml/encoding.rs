@@ -73,7 +73,7 @@ pub(crate) fn declared_encoding(bytes: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::xml::encoding::*;
 
     #[test]
     fn bytes_are_read_in_their_encoding() {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::call::Context;
+use crate::lang::value::child;
 
 /// A name in a template, resolved at load.
 #[derive(Debug, Clone)]
@@ -173,7 +174,7 @@ impl PathExpr {
         };
         match start {
             Cow::Borrowed(value) => {
-                self.below.iter().try_fold(value, |value, name| step(value, name)).map(Cow::Borrowed)
+                self.below.iter().try_fold(value, |value, name| child(value, name)).map(Cow::Borrowed)
             }
             Cow::Owned(value) if self.below.is_empty() => Some(Cow::Owned(value)),
             Cow::Owned(_) => None,
@@ -223,14 +224,5 @@ fn call_field<'f>(call: &'f Context, field: &str) -> Option<Cow<'f, Value>> {
         "global" => some(&call.global),
         "headers" => some(&call.headers),
         _ => some(&call.raw),
-    }
-}
-
-/// The part of a value under a name or an index.
-pub(super) fn step<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    match value {
-        Value::Object(entries) => entries.get(name),
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        _ => None,
     }
 }

@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::{as_text, is_truthy};
+use super::is_truthy;
+use crate::lang::value::{as_text, equal};
 
 type Params<'a> = [Cow<'a, Value>];
 type NamedParams<'a> = [(&'static str, Cow<'a, Value>)];
@@ -183,20 +184,6 @@ fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
     Ok(found.cloned().unwrap_or_default())
 }
 
-/// Equality as people mean it: 5 and 5.0 are one number; a text is never a number.
-pub(crate) fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64() == b.as_f64() && !(a.is_u64() && b.is_u64())
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
-        }
-        _ => a == b,
-    }
-}
-
 fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Value, String> {
     let ordering = match (&*params[0], &*params[1]) {
         (Value::Null, _) | (_, Value::Null) => None,
@@ -248,7 +235,7 @@ fn point_in_time(value: &Value, zone: TimeZone) -> Option<Zoned> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::template::helpers::*;
     use serde_json::json;
 
     fn call(name: &str, params: &[Value], by_name: &[(&'static str, Value)]) -> Result<Value, String> {

@@ -127,7 +127,7 @@ fn count(part: &Hir) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lang::pattern::*;
 
     #[test]
     fn ordinary_patterns_are_found_anywhere() {

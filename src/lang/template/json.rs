@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::call::Guard;
 
-use super::template::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink, take_weight};
+use super::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink};
+use crate::lang::value::Scale;
 
 /// A tree of JSON, some of whose strings are templates.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ impl JsonTemplate {
             Self::Sole(template) => match template.evaluate(scope)? {
                 None | Some(Value::Null) => return Ok(None),
                 Some(value) => {
-                    take_weight(&value, left).ok_or(RenderError::TooLarge)?;
+                    Scale::WORK.take(&value, left).ok_or(RenderError::TooLarge)?;
                     guard.value(value)
                 }
             },
