@@ -23,10 +23,8 @@ use crate::upstream::delivery::GOES_ON;
 
 pub mod cache;
 mod failure;
-pub mod masking;
 mod step;
 mod verbs;
-mod view;
 
 pub use cache::{Cache, CacheUse};
 pub use failure::{CallError, SaidBy};

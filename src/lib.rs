@@ -10,9 +10,7 @@
 //! | [`testing`] | runs the tests of a table |
 //! | [`trial`] | a platform's request, tried as a whole outside of its door |
 //! | [`reload`] | keeps the running plan true to its files |
-//! | [`metrics`] | what is counted of the calls |
-//! | [`history`] | the last calls, to be looked at |
-//! | [`spans`] | the spans of calls, for a collector of OpenTelemetry |
+//! | [`observe`] | what is seen of calls: metrics, spans, history, log, masking |
 //! | [`flow`] | one call as one sentence, and the record of it |
 //! | [`repeats`] | tells calls that a platform makes twice |
 //! | [`live`] | the running plan, swapped whole |
@@ -41,9 +39,7 @@ pub mod trial;
 
 pub mod reload;
 
-pub mod history;
-pub mod metrics;
-pub mod spans;
+pub mod observe;
 
 pub mod flow;
 pub mod live;

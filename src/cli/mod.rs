@@ -7,8 +7,6 @@ mod declare;
 mod explain;
 mod init;
 mod junit;
-mod lines;
-mod log;
 mod online;
 mod page;
 mod sarif;

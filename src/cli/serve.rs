@@ -13,16 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Level;
 
-use crate::diagnostic;
 use crate::flow::{self, Cache};
 use crate::live::Live;
 use crate::reload::{Origin, Reloader};
 use crate::server::{self, Doors, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
-use crate::{demo, load::Loaded};
+use crate::{demo, diagnostic, load::Loaded};
 
-use super::log::{self, Log};
+use crate::observe::log::{self, Log};
 
 /// The least number of threads that carry calls.
 const MIN_WORKERS: usize = 8;

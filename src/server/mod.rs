@@ -26,12 +26,12 @@ use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 
 use crate::flow::Cache;
-use crate::history::History;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::observe::history::History;
+use crate::observe::metrics::Metrics;
+use crate::observe::spans::Spans;
 use crate::plan::Plan;
 use crate::repeats::{self, Repeats};
-use crate::spans::Spans;
 use crate::upstream::delivery::GOES_ON;
 use crate::upstream::http::HttpTransport;
 

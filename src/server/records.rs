@@ -18,7 +18,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::history::Entry;
+use crate::observe::history::Entry;
 use crate::plan::network::is_loopback;
 
 use super::App;

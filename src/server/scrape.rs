@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use jiff::Timestamp;
 
-use crate::metrics::text::{CONTENT_TYPE, Exposition, Kind};
+use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, Kind};
 use crate::plan::Plan;
 use crate::upstream::delivery::breaker::BreakerState;
 

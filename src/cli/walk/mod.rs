@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::call::Arguments;
-use crate::flow::masking::hide_named;
 use crate::flow::{CacheUse, StepRecord};
 use crate::lang::template::{Brought, Reading, Scope, Written};
+use crate::observe::masking::hide_named;
 use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::secret::{HIDDEN, Masks};

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 
-use super::Record;
+use crate::flow::Record;
 
 impl Record {
     /// What must not be shown: the table's secrets, the credentials that were sent, which an upstream may repeat, and

@@ -14,7 +14,7 @@ use crate::upstream::Request;
 use crate::upstream::delivery::Sending;
 
 use super::masking::hide_named;
-use super::{CacheUse, CallError, Marks, Record, StepRecord};
+use crate::flow::{CacheUse, CallError, Marks, Record, StepRecord};
 
 /// The most bytes of a value or a body that are shown; of more, only how many there are.
 const MAX_SHOWN: usize = 64 * 1024;

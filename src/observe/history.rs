@@ -170,8 +170,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::call::{Arguments, Call, Context};
+    use crate::observe::history::*;
     use serde_json::json;
     use std::time::Duration;
 

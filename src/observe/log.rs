@@ -37,7 +37,7 @@ const MAX_MESSAGE: usize = 500;
 
 /// Takes lines and has them written.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     lines: Arc<Lines>,
     waiting: Mutex<Waiting>,
     /// Told when lines come, and when the last of them is written.
@@ -60,7 +60,7 @@ struct Waiting {
 ///
 /// # Errors
 /// The thread that writes cannot be started.
-pub(super) fn start() -> io::Result<Arc<Log>> {
+pub(crate) fn start() -> io::Result<Arc<Log>> {
     let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| {
         // The watcher's library reports folders that come and go, which is our daily bread.
@@ -109,22 +109,22 @@ impl Log {
     }
 
     /// How many lines were never written, as it counts on.
-    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+    pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.lost)
     }
 
     /// From now on the running table says how lines are written.
-    pub(super) fn follow(&self, live: Arc<Live>) {
+    pub(crate) fn follow(&self, live: Arc<Live>) {
         self.lines.follow(live);
     }
 
     /// A text for a person, in its turn among the lines.
-    pub(super) fn print(&self, level: Level, text: &str) {
+    pub(crate) fn print(&self, level: Level, text: &str) {
         self.push(self.lines.text(level, text).into_bytes());
     }
 
     /// Waits until every line is written, but not for long.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let waiting = self.waiting();
         let is_busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
         drop(self.changed.wait_timeout_while(waiting, LAST_LINES, is_busy));
@@ -232,7 +232,7 @@ fn put_bytes(out: &mut impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io::
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::observe::log::*;
     use std::sync::mpsc;
 
     /// Takes `room` bytes more, then nothing until there is room again.

@@ -216,9 +216,9 @@ fn rejected(response: &Response) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::observe::spans::export::*;
+    use crate::observe::spans::{Kind, Span};
     use crate::secret::Masks;
-    use crate::spans::{Kind, Span};
     use crate::traceparent::Link;
     use crate::upstream::delivery::Delivery;
     use crate::upstream::stub::StubTransport;

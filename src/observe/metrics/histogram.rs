@@ -97,7 +97,7 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::observe::metrics::histogram::*;
 
     #[test]
     fn a_time_is_in_the_bucket_of_its_bound_and_in_all_above() {

@@ -106,7 +106,7 @@ fn attribute(key: &str, value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::observe::spans::otlp::*;
     use http::HeaderMap;
 
     #[test]

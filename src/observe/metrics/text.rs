@@ -83,7 +83,7 @@ impl Family<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::histogram::OWN;
-    use super::*;
+    use crate::observe::metrics::text::*;
     use std::time::Duration;
 
     #[test]
