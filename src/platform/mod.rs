@@ -7,13 +7,11 @@
 
 pub mod auth;
 mod dailybots;
-mod dailybots_events;
 mod http;
 mod millis;
 mod payload;
 mod shape;
 mod swaig;
-mod swaig_actions;
 mod voicedock;
 
 use std::borrow::Cow;

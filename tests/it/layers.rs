@@ -238,7 +238,7 @@ fn each_layer_keeps_to_its_words() {
     assert_eq!(allowed.len(), ALLOWED.len(), "an exception that nobody needs");
 }
 
-/// The files of a folder, without `mod.rs` and those in `beside`, have their line in the list that `mod.rs` keeps.
+/// Each platform is a folder, and each auth scheme a file, with a line in the list of the `mod.rs` above it.
 #[test]
 fn every_platform_and_every_scheme_is_in_its_list() {
     for (folder, list, mark) in [
@@ -247,24 +247,22 @@ fn every_platform_and_every_scheme_is_in_its_list() {
         ("upstream/auth/", "SCHEMES", "static SCHEME: Scheme"),
     ] {
         let sources = sources();
-        let in_folder = |source: &&Source| {
-            source.path.strip_prefix(folder).is_some_and(|name| !name.contains('/') && name != "mod.rs")
+        let name = |source: &Source| {
+            let name = source.path.strip_prefix(folder)?.strip_suffix(".rs")?;
+            let name = name.strip_suffix("/mod").unwrap_or(name);
+            (!name.contains('/') && name != "mod").then(|| name.to_owned())
         };
-        let files: Vec<_> =
-            sources.iter().filter(in_folder).filter(|source| source.code.contains(mark)).collect();
-        assert!(files.len() > 2, "{folder}: {mark}");
+        let marked = sources.iter().filter(|source| source.code.contains(mark));
+        let names: Vec<_> = marked.filter_map(name).collect();
+        assert!(names.len() > 2, "{folder}: {mark}");
         let home = sources.iter().find(|source| source.path == format!("{folder}mod.rs")).unwrap();
         let from = home.code.find(&format!("static {list}")).unwrap_or_else(|| panic!("{folder}: no {list}"));
         let listed = home.code[from..].split(';').next().unwrap().split('[').next_back().unwrap();
-        for file in &files {
-            let name = file.path[folder.len()..].trim_end_matches(".rs");
-            assert_eq!(
-                lines_with(listed, &format!("&{name}")).len(),
-                1,
-                "{folder}{name} is not in {list}: {listed}"
-            );
+        for name in &names {
+            let lines = lines_with(listed, &format!("&{name}"));
+            assert_eq!(lines.len(), 1, "{folder}{name} is not in {list}: {listed}");
         }
-        assert_eq!(listed.matches('&').count(), files.len(), "{folder}: {listed}");
+        assert_eq!(listed.matches('&').count(), names.len(), "{folder}: {listed}");
     }
 }
 

@@ -3,6 +3,8 @@
 //! Wire facts are from the vendor's OpenAPI and SWML schemas in signalwire/docs (`specs/signalwire-rest/webhooks/ai`,
 //! `SWMLObject.json`) and, where said so, from the source of its SDKs.
 
+mod actions;
+
 use std::sync::Arc;
 
 use ::http::HeaderName;
@@ -14,7 +16,7 @@ use sha2::Sha256;
 use super::auth::BadLogin;
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
-    OwnFault, Platform, Setting, Settings, Sketch, ToolSpec, payload, swaig_actions,
+    OwnFault, Platform, Setting, Settings, Sketch, ToolSpec, payload,
 };
 use crate::call::{Arguments, Call, Context, Guard, Outcome};
 use crate::diagnostic::Code;
@@ -111,7 +113,7 @@ impl Platform for Swaig {
             }]
         };
         match (key, value) {
-            (ACTION, _) => swaig_actions::check_all(value),
+            (ACTION, _) => actions::check_all(value),
             (POST_PROCESS, Sketch::Any | Sketch::Known(Value::Bool(_))) => Vec::new(),
             (POST_PROCESS, _) => wrong("true or false", "write `swaig.post_process = true`"),
             (PROMPT, Sketch::Any | Sketch::Text | Sketch::Known(Value::String(_))) => Vec::new(),
@@ -122,7 +124,7 @@ impl Platform for Swaig {
 
     fn admit_own(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         match (key, value) {
-            (ACTION, value) => swaig_actions::admit(value),
+            (ACTION, value) => actions::admit(value),
             (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
                 (Some(value), Vec::new())
             }

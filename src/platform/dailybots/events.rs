@@ -7,9 +7,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{self, Fault, Form, Shape, below, check, optional, required, strict};
-use super::{OwnFault, Sketch, Step};
 use crate::diagnostic::{Code, suggest};
+use crate::platform::shape::{self, Fault, Form, Shape, below, check, optional, required, strict};
+use crate::platform::{OwnFault, Sketch, Step};
 
 /// An action by its service and name, with its arguments.
 struct Action {
@@ -282,7 +282,7 @@ fn push(out: &mut String, event: &str, data: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::platform::dailybots::events::*;
 
     fn key(name: &str) -> Step {
         Step::Key(name.into())

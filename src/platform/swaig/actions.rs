@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-use super::shape::{self, Fault, Form, Shape, below, check, loose, optional, required, strict};
-use super::{OwnFault, Sketch, Step};
 use crate::diagnostic::{Code, suggest};
+use crate::platform::shape::{self, Fault, Form, Shape, below, check, loose, optional, required, strict};
+use crate::platform::{OwnFault, Sketch, Step};
 
 /// An action by its name, with the forms of its value.
 struct Action {
@@ -212,7 +212,7 @@ fn check_action(action: &Action, value: &Sketch, path: &[Step]) -> Vec<Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::platform::swaig::actions::*;
     use serde_json::json;
 
     fn key(name: &str) -> Step {

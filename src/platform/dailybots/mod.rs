@@ -3,6 +3,8 @@
 //! Wire facts are from docs.dailybots.ai (guides/webhooks, api-reference/webhooks), the names of a request's fields
 //! from applications that ran against it. The hosted service has ended; the format is frozen.
 
+mod events;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Door, EncodeStream, Functions, Holds, Inbound, OwnFault,
-    Platform, Settings, Sketch, ToolSpec, dailybots_events, payload,
+    Platform, Settings, Sketch, ToolSpec, payload,
 };
 use crate::call::{Arguments, Call, Context, Outcome};
 
@@ -69,11 +71,11 @@ impl Platform for DailyBots {
     }
 
     fn check_own(&self, _: &str, value: &Sketch) -> Vec<OwnFault> {
-        dailybots_events::check_all(value)
+        events::check_all(value)
     }
 
     fn admit_own(&self, _: &str, value: Value) -> (Option<Value>, Vec<String>) {
-        dailybots_events::admit(value)
+        events::admit(value)
     }
 
     fn declare_keys(&self) -> &'static [DeclareKey] {
@@ -216,17 +218,17 @@ impl EncodeStream for Stream {
 
     fn begin(&mut self, mut own: Map<String, Value>) -> Bytes {
         let mut out = String::new();
-        dailybots_events::push_all(&mut out, own.remove(BEFORE));
+        events::push_all(&mut out, own.remove(BEFORE));
         out.into()
     }
 
     fn end(&mut self, mut outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        dailybots_events::push_all(&mut out, outcome.reply.own.remove(EVENTS));
+        events::push_all(&mut out, outcome.reply.own.remove(EVENTS));
         let (id, arguments) = (self.id.take(), self.arguments.take());
         let result = payload::result_object(outcome);
-        dailybots_events::push_result(&mut out, &self.function, id, arguments, result);
-        dailybots_events::push_close(&mut out);
+        events::push_result(&mut out, &self.function, id, arguments, result);
+        events::push_close(&mut out);
         out.into()
     }
 }
