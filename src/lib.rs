@@ -26,6 +26,7 @@
 //! | [`diagnostic`] | faults of the table, with their places |
 //! | [`secret`] | what never prints itself |
 //! | [`traceparent`] | which trace a call is part of |
+//! | [`guard`] | what a platform would expand in a value, broken up |
 //! | [`call`] | the words that all layers share |
 //! | [`demo`] | the sample API of `serve --demo` |
 
@@ -60,6 +61,7 @@ pub mod upstream;
 
 pub mod call;
 pub mod diagnostic;
+pub mod guard;
 pub mod secret;
 pub mod traceparent;
 

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::call::{FailureKind, Guard, Reply};
+use crate::call::{FailureKind, Reply};
+use crate::guard::Guard;
 
 use super::when::{Unmet, When};
 use crate::lang::jsonpath::MAX_VISITS;

@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use std::sync::Arc;
 
-use crate::call::Guard;
+use crate::guard::Guard;
 use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;

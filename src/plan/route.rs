@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::call::Guard;
+use crate::guard::Guard;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
 use crate::upstream::delivery::limit::Limiter;

@@ -383,7 +383,8 @@ fn shown_conversation(context: &Context) -> Option<DisplayValue<String>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::call::{FailureKind, Guard};
+    use crate::call::FailureKind;
+    use crate::guard::Guard;
     use crate::platform::{BadRequest, Decoded, Functions, Inbound, Settings};
     use std::sync::Mutex;
     use std::time::Duration;

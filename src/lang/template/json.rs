@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::call::Guard;
+use crate::guard::Guard;
 
 use super::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink};
 use crate::lang::value::Scale;

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::call::Guard;
+use crate::guard::Guard;
 use crate::lang::value::as_text;
 
 use crate::lang::xml;

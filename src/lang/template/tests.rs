@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{Context, Guard};
+use crate::call::Context;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources};
+use crate::guard::Guard;
 use crate::lang::template::json::JsonTemplate;
 
 struct World {

@@ -18,8 +18,9 @@ use super::{
     Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
     OwnFault, Platform, Setting, Settings, Sketch, ToolSpec, payload,
 };
-use crate::call::{Arguments, Call, Context, Guard, Outcome};
+use crate::call::{Arguments, Call, Context, Outcome};
 use crate::diagnostic::Code;
+use crate::guard::Guard;
 use crate::secret::Secret;
 
 const NAME: &str = "swaig";

@@ -1,0 +1,108 @@
+//! Character pairs that a platform would expand, broken up in values.
+
+use serde_json::Value;
+
+/// Character pairs that a platform would expand in what it receives, so that no value may carry them.
+///
+/// Each pair is a first character followed by `{`. A pair survives only where both of its characters stand
+/// together in the table's own literal text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// The first characters of the pairs; empty means that nothing is broken up.
+    pub sigils: &'static [char],
+}
+
+impl Guard {
+    /// Whether `first` followed by `second` is such a pair.
+    pub fn is_pair(self, first: char, second: char) -> bool {
+        second == '{' && self.sigils.contains(&first)
+    }
+
+    /// Appends `text` to `out` with every pair broken up by a space, also one that arises with what stands there.
+    pub fn push_value(self, out: &mut String, text: &str) {
+        if self.sigils.is_empty() {
+            out.push_str(text);
+            return;
+        }
+        let mut previous = out.chars().next_back();
+        for character in text.chars() {
+            if previous.is_some_and(|first| self.is_pair(first, character)) {
+                out.push(' ');
+            }
+            out.push(character);
+            previous = Some(character);
+        }
+    }
+
+    /// Appends literal text of the table: only a pair that arises at the joint is broken up.
+    pub fn push_literal(self, out: &mut String, text: &str) {
+        if let (Some(first), Some(second)) = (out.chars().next_back(), text.chars().next())
+            && self.is_pair(first, second)
+        {
+            out.push(' ');
+        }
+        out.push_str(text);
+    }
+
+    /// `text` with every pair broken up.
+    pub fn text(self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        self.push_value(&mut out, text);
+        out
+    }
+
+    /// `value` with every pair in its strings and keys broken up.
+    pub fn value(self, value: Value) -> Value {
+        if self.sigils.is_empty() {
+            return value;
+        }
+        match value {
+            Value::String(text) => Value::String(self.text(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
+            Value::Object(entries) => Value::Object(
+                entries.into_iter().map(|(key, value)| (self.text(&key), self.value(value))).collect(),
+            ),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const SWAIG: Guard = Guard { sigils: &['$', '%', '@'] };
+
+    #[test]
+    fn pairs_in_values_and_at_joints_are_broken_up() {
+        for (pieces, expected) in [
+            (&["${x}"][..], "$ {x}"),
+            (&["$", "{x}"], "$ {x}"),
+            (&["$${", "%{", "@{"], "$$ {% {@ {"),
+            (&["a$b{c"], "a$b{c"),
+        ] {
+            let mut out = String::new();
+            for piece in pieces {
+                SWAIG.push_value(&mut out, piece);
+            }
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn only_a_pair_inside_one_literal_survives() {
+        let mut out = String::new();
+        SWAIG.push_literal(&mut out, "${keep} $");
+        SWAIG.push_literal(&mut out, "{x}");
+        assert_eq!(out, "${keep} $ {x}");
+        out.push('%');
+        SWAIG.push_value(&mut out, "{y}");
+        assert_eq!(out, "${keep} $ {x}% {y}");
+    }
+
+    #[test]
+    fn strings_and_keys_of_values_are_broken_up() {
+        assert_eq!(SWAIG.value(json!({"${k}": ["@{v}", 1]})), json!({"$ {k}": ["@ {v}", 1]}));
+    }
+}

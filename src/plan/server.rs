@@ -1,0 +1,108 @@
+//! What `[server]`, `[log]` and `[traces]` say, compiled.
+
+use super::network::Network;
+use crate::platform::auth::Auth;
+use crate::upstream::delivery::Delivery;
+use http::HeaderMap;
+use rustls::ServerConfig;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use url::Url;
+
+/// `[server]`, compiled.
+#[derive(Debug)]
+pub struct Server {
+    /// The platforms' door.
+    pub listen: SocketAddr,
+    /// The door for health and status; `None`: not opened.
+    pub admin: Option<SocketAddr>,
+    /// Who may open the admin door; `None`: anyone on loopback.
+    pub admin_auth: Option<Box<dyn Auth>>,
+    /// How changed files are noticed.
+    pub watch: Watch,
+    /// The address at which platforms reach this proxy.
+    pub public_url: Option<Url>,
+    /// The largest body a platform may send, in bytes.
+    pub max_body: usize,
+    /// The most calls in flight, events included.
+    pub max_calls: usize,
+    /// The most connections to the platforms' door.
+    pub max_connections: usize,
+    /// How many of the last calls the admin door can show.
+    pub records: usize,
+    /// What new connections to the platforms' door are secured with; `None`: they are plain.
+    pub tls: Option<Tls>,
+    /// The proxies that are believed when they say for whom they call.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// The certificate and key of the platforms' door.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// What a handshake needs.
+    pub config: Arc<ServerConfig>,
+    /// A hash of the certificate and the key, to tell whether they changed.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+/// How changed files are noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// By the events of the file system.
+    #[default]
+    Events,
+    /// By looking every second.
+    Poll,
+}
+
+/// `[log]`, compiled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Log {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Whether arguments, requests and replies are logged too, without what must not be shown.
+    pub bodies: bool,
+}
+
+/// How the lines of the log are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, as JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// As JSON, one object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// What the table calls them.
+    pub const NAMES: [(&str, Self); 3] = [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
+
+    /// The format that a table or a person means by `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
+    }
+}
+
+/// `[traces]`, compiled.
+#[derive(Debug)]
+pub struct Traces {
+    /// Where spans go.
+    pub endpoint: Url,
+    /// The headers that they go with.
+    pub headers: HeaderMap,
+    /// How they are sent.
+    pub delivery: Delivery,
+    /// The share of traces that are recorded, of those that begin here.
+    pub sample: f64,
+    /// What the proxy is called in them.
+    pub service: String,
+}
