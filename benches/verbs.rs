@@ -13,12 +13,12 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
-use jackfield::flow::{self, Cache, Means};
-use jackfield::lang::template::{Brought, Scope};
+use jackfield::flow::{self, Cache, CallEnv};
+use jackfield::lang::template::{Scope, StepOutput};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
-use jackfield::repeats::Identity;
+use jackfield::repeats::CallKey;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Response, TransportError};
 
@@ -104,7 +104,7 @@ fn verbs(criterion: &mut Criterion) {
     });
     let values = step.extract(&reading, &route.replies).expect("the values are there");
 
-    let steps = [Brought { reading: Some(reading), values }];
+    let steps = [StepOutput { reading: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };
     let extracted = || route.extracted(&steps);
     let pick =
@@ -136,20 +136,20 @@ fn whole_call(criterion: &mut Criterion) {
     };
     let answer = |(transport, call): (StubTransport, Call)| -> Reply {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
-        let means = Means {
+        let env = CallEnv {
             plan: &plan,
             platform,
             transport: &transport,
             deadline,
             now: NOW,
-            identity: Identity::of(&call, route),
+            identity: CallKey::of(&call, route),
             cache: &cache,
             traced: None,
             announce: &|_| {},
             overdue: &|_| {},
         };
         // Nothing in it waits: the stub has its answer at once.
-        let record = flow::answer(call, route, means).now_or_never().expect("the call ends at once");
+        let record = flow::answer(call, route, env).now_or_never().expect("the call ends at once");
         assert!(record.error.is_none(), "{:?}", record.error);
         record.outcome.reply
     };

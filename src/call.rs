@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// What the model gave as arguments, as far as it could be read.
-    pub args: Arguments,
+    pub args: GivenArguments,
     /// The envelope around the call: what templates see as `call.*`.
     pub context: Context,
 }
 
 /// The arguments of a call before they are validated.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Arguments {
+pub enum GivenArguments {
     /// JSON that arrived; anything but an object is refused by validation.
     Json(Value),
     /// Text that the model wrote in place of JSON.

@@ -7,12 +7,12 @@ use serde_json::Value;
 /// Each pair is a first character followed by `{`. A pair survives only where both of its characters stand
 /// together in the table's own literal text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Guard {
+pub struct ExpansionFilter {
     /// The first characters of the pairs; empty means that nothing is broken up.
     pub sigils: &'static [char],
 }
 
-impl Guard {
+impl ExpansionFilter {
     /// Whether `first` followed by `second` is such a pair.
     pub fn is_pair(self, first: char, second: char) -> bool {
         second == '{' && self.sigils.contains(&first)
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const SWAIG: Guard = Guard { sigils: &['$', '%', '@'] };
+    const SWAIG: ExpansionFilter = ExpansionFilter { sigils: &['$', '%', '@'] };
 
     #[test]
     fn pairs_in_values_and_at_joints_are_broken_up() {

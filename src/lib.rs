@@ -8,7 +8,7 @@
 //! | [`cli`] | the commands; the only place that prints |
 //! | [`server`] | the platforms' door and the admin door |
 //! | [`testing`] | runs the tests of a table |
-//! | [`trial`] | a platform's request, tried as a whole outside of its door |
+//! | [`in_process`] | a platform's request, tried as a whole outside of its door |
 //! | [`reload`] | keeps the running plan true to its files |
 //! | [`observe`] | what is seen of calls: metrics, spans, history, log, masking |
 //! | [`flow`] | one call as one sentence, and the record of it |
@@ -16,7 +16,7 @@
 //! | [`live`] | the running plan, swapped whole |
 //! | [`load`] | from a file to a plan: the only user of the table besides the compiler |
 //! | [`watch`] | notices that files changed |
-//! | [`flights`] | results that several calls share |
+//! | [`single_flight`] | results that several calls share |
 //! | `compile` | from the table to the plan, every error collected |
 //! | [`plan`] | what runs: immutable, compiled, no I/O |
 //! | [`lang`] | templates, JSONPath, XML, patterns and values; knows no route |
@@ -35,8 +35,8 @@
 pub mod cli;
 pub mod server;
 
+pub mod in_process;
 pub mod testing;
-pub mod trial;
 
 pub mod reload;
 
@@ -48,7 +48,7 @@ pub mod load;
 pub mod repeats;
 pub mod watch;
 
-pub mod flights;
+pub mod single_flight;
 
 mod compile;
 pub mod plan;

@@ -11,11 +11,11 @@ use crate::plan::Plan;
 /// The running plan and the last rejection, in one place: nobody sees a new one of the one beside an old one of
 /// the other.
 #[derive(Debug)]
-pub struct Live(ArcSwap<State>);
+pub struct Live(ArcSwap<LiveState>);
 
 /// What runs, and whether the files say something else.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct LiveState {
     /// The plan in force.
     pub running: Arc<Running>,
     /// The last rejection; `None` when the files as they are now are what runs.
@@ -57,7 +57,7 @@ impl Live {
     /// Begins with `plan`.
     pub fn new(plan: Plan) -> Self {
         let running = Running::now(plan);
-        Self(ArcSwap::from_pointee(State { running, rejected: None, reloads: Reloads::default() }))
+        Self(ArcSwap::from_pointee(LiveState { running, rejected: None, reloads: Reloads::default() }))
     }
 
     /// The plan for one call: taken once, so that the whole call sees one table.
@@ -66,7 +66,7 @@ impl Live {
     }
 
     /// The running plan and the last rejection.
-    pub fn state(&self) -> Arc<State> {
+    pub fn state(&self) -> Arc<LiveState> {
         self.0.load_full()
     }
 
@@ -74,20 +74,20 @@ impl Live {
     pub fn swap(&self, plan: Plan) {
         let before = self.0.load();
         let reloads = Reloads { taken: before.reloads.taken + 1, ..before.reloads };
-        self.0.store(Arc::new(State { running: Running::now(plan), rejected: None, reloads }));
+        self.0.store(Arc::new(LiveState { running: Running::now(plan), rejected: None, reloads }));
     }
 
     /// Notes that the files as they are now are what runs.
     pub fn confirm(&self) {
-        self.0.store(Arc::new(State { rejected: None, ..State::clone(&self.0.load()) }));
+        self.0.store(Arc::new(LiveState { rejected: None, ..LiveState::clone(&self.0.load()) }));
     }
 
     /// Notes that the files as they are now are not what runs.
     pub fn reject(&self, diagnostics: Vec<JsonDiagnostic>) {
-        let (before, at) = (State::clone(&self.0.load()), Timestamp::now());
+        let (before, at) = (LiveState::clone(&self.0.load()), Timestamp::now());
         let rejected = before.reloads.rejected + 1;
         let reloads = Reloads { rejected, last_rejected_at: Some(at), ..before.reloads };
-        self.0.store(Arc::new(State {
+        self.0.store(Arc::new(LiveState {
             rejected: Some(Arc::new(Rejection { at, diagnostics })),
             reloads,
             ..before

@@ -10,8 +10,8 @@ use crate::plan::testing::Tests;
 use crate::table;
 use crate::upstream::keep::Carried;
 
-pub use crate::compile::{Asked, DEMO, Doors, Environment, schema};
-pub use crate::table::add::{Entry, with_test};
+pub use crate::compile::{BoundAddresses, DEMO, Environment, UpstreamProbe, schema};
+pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
@@ -52,7 +52,7 @@ pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Lo
 ///
 /// # Errors
 /// The main file cannot be read; every other fault is a diagnostic.
-pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<Asked>), Unreadable> {
+pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<UpstreamProbe>), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
     if loading.plan.is_some() {
@@ -73,7 +73,7 @@ struct Loading {
     dependencies: Dependencies,
     diagnostics: Diagnostics,
     advice: Diagnostics,
-    asked: Vec<Asked>,
+    asked: Vec<UpstreamProbe>,
 }
 
 impl Loading {
@@ -112,7 +112,7 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
-        doors: Doors::default(),
+        doors: BoundAddresses::default(),
         carried: Carried::default(),
     }
 }

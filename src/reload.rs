@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::flow::Cache;
 use crate::live::Live;
-use crate::load::{Dependencies, Doors, Environment, Loaded, Unreadable, load, process_environment};
+use crate::load::{BoundAddresses, Dependencies, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
@@ -20,7 +20,7 @@ use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
 /// Where the table is, and how it is loaded each time.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct ConfigSource {
     /// The main file.
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
@@ -29,16 +29,16 @@ pub struct Origin {
     pub carried: Carried,
 }
 
-impl Origin {
+impl ConfigSource {
     /// Loads the table as it is now.
     ///
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        self.load_behind(Doors::default())
+        self.load_behind(BoundAddresses::default())
     }
 
-    fn load_behind(&self, doors: Doors) -> Result<Loaded, Unreadable> {
+    fn load_behind(&self, doors: BoundAddresses) -> Result<Loaded, Unreadable> {
         let (demo, carried) = (self.demo.clone(), self.carried.clone());
         load(&self.path, &Environment { demo, carried, doors, ..process_environment() })
     }
@@ -53,7 +53,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the running plan true to its files.
 pub struct Reloader {
-    origin: Origin,
+    origin: ConfigSource,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Reloader {
 impl Reloader {
     /// Watches what the running plan depends on. `found` is what was found when it was loaded.
     pub fn new(
-        origin: Origin,
+        origin: ConfigSource,
         live: Arc<Live>,
         transport: Arc<HttpTransport>,
         cache: Arc<Cache>,
@@ -112,7 +112,8 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let origin = self.origin.clone();
-        let doors = Doors { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
+        let doors =
+            BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // A large table takes a while to compile, which must not hold up the calls on this thread.
         let loaded = match spawn_blocking(move || origin.load_behind(doors)).await {
             Ok(loaded) => loaded,

@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::call::{Arguments, Call, Outcome, Reply};
-use crate::flights::{Flights, Key};
+use crate::call::{Call, GivenArguments, Outcome, Reply};
 use crate::plan::Route;
+use crate::single_flight::{FlightKey, SingleFlight};
 
 /// The answers of calls that may have changed something.
-pub type Repeats = Flights<Outcome>;
+pub type DedupLedger = SingleFlight<Outcome>;
 
 /// The most that is kept of them, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -43,17 +43,17 @@ pub fn to_keep(outcome: &Outcome) -> Outcome {
 
 /// What tells a call from all others that are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct CallKey {
     /// A hash of what makes it this call, or something random where nothing does.
-    pub key: Key,
+    pub key: FlightKey,
     /// How long its answer is kept for a repeat; `None`: nothing would tell a repeat from another call.
     pub kept: Option<Duration>,
     /// What the keys for upstreams are made of. They remember them for longer than a window, so that only what has an
     /// id of its own has the same one again.
-    seed: Key,
+    seed: FlightKey,
 }
 
-impl Identity {
+impl CallKey {
     /// Two calls are the same by their id and what they ask for; without an id only where the route says how long such
     /// a call counts as the same, and only within one conversation.
     pub fn of(call: &Call, route: Option<&Route>) -> Self {
@@ -65,7 +65,7 @@ impl Identity {
             (None, None) => None,
         };
         let kept = kept.filter(|_| route.is_some_and(Route::writes));
-        let Arguments::Json(args) = &call.args else { return Self::unlike_any() };
+        let GivenArguments::Json(args) = &call.args else { return Self::unlike_any() };
         if kept.is_none() && context.id.is_none() {
             return Self::unlike_any();
         }
@@ -108,7 +108,7 @@ impl Identity {
 }
 
 /// A key that no other call has.
-fn random() -> Key {
+fn random() -> FlightKey {
     static SEED: LazyLock<[u64; 2]> =
         LazyLock::new(|| [(); 2].map(|()| RandomState::new().build_hasher().finish()));
     static COUNT: AtomicU64 = AtomicU64::new(0);

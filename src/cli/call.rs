@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::call::{Context, FailureKind};
 use crate::diagnostic;
 use crate::flow::{CallError, Record, StepRecord};
+use crate::in_process::{CompletedCall, InProcess, Untried};
 use crate::load::DEMO;
 use crate::plan::Plan;
 use crate::plan::route::ReplyError;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
-use crate::reload::Origin;
-use crate::testing::draft::{Happened, Saved};
-use crate::trial::{Trial, TriedCall, Untried};
+use crate::reload::ConfigSource;
+use crate::testing::capture::{Happened, Saved};
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
@@ -72,12 +72,12 @@ pub(super) struct CallCommand {
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
     save_test: Option<String>,
     /// How what happened is printed.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = CallFormat::Human)]
+    format: CallFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum CallFormat {
     /// The answer; with `--explain`, what led to it, for people.
     Human,
     /// All that `--explain` tells, as JSON, for machines.
@@ -102,7 +102,7 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
     let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
-    let origin = Origin { path, demo, carried: Carried::default() };
+    let origin = ConfigSource { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -128,7 +128,8 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let recorder = Recorder::of(transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let change = |_: &mut Context| {};
-    let trial = Trial { plan: &plan, platform, transport: &recorder, now: &now, time: None, change: &change };
+    let trial =
+        InProcess { plan: &plan, platform, transport: &recorder, now: &now, time: None, change: &change };
     let asked = trial.read(&inbound).map_err(|error| unread(&error, command, platform))?;
     let chosen = chosen(command, &asked.functions())?;
     let saving = match &command.save_test {
@@ -141,16 +142,16 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     };
     let tried = trial.answer(asked).await;
     let shown = Shown { tried: &tried, plan: &plan, platform, now: &now, dry_run: command.dry_run };
-    let is_chosen = |call: &&TriedCall| {
+    let is_chosen = |call: &&CompletedCall| {
         command.function.is_none()
             || tried.event.is_some()
             || chosen.as_deref().is_none_or(|name| name == call.record.call.context.function)
     };
-    let calls: Vec<&TriedCall> = tried.calls.iter().filter(is_chosen).collect();
+    let calls: Vec<&CompletedCall> = tried.calls.iter().filter(is_chosen).collect();
     let is_unsent = shown.is_unsent(&calls);
     match command.format {
-        Format::Json => print(&format!("{:#}", shown.to_json(&calls)))?,
-        Format::Human => {
+        CallFormat::Json => print(&format!("{:#}", shown.to_json(&calls)))?,
+        CallFormat::Human => {
             if command.explain || command.dry_run {
                 print(&shown.explained(&calls))?;
             }
@@ -240,7 +241,7 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
 }
 
 /// Tells what went wrong with a call, beside its answer.
-fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &Origin) {
+fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &ConfigSource) {
     if record.was_overdue() {
         report(
             "note: this took longer than the upstream's `timeout` or the platform waits: the platform is told that \
@@ -275,7 +276,7 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
 }
 
 /// What to do about a call that failed, where that can be known.
-fn help_for(record: &Record, plan: &Plan, origin: &Origin) -> Option<String> {
+fn help_for(record: &Record, plan: &Plan, origin: &ConfigSource) -> Option<String> {
     let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
     match record.error.as_ref()? {
         CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),

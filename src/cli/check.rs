@@ -16,8 +16,8 @@ use super::{online, print, report, sarif};
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// How faults are printed.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
+    format: CheckFormat,
     /// Take secrets (`${NAME}`, `${file:PATH}`) that are not set here as if they were.
     #[arg(long)]
     no_secrets: bool,
@@ -30,7 +30,7 @@ pub(super) struct Check {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum CheckFormat {
     /// With snippets, for people.
     Human,
     /// As JSON, for machines.
@@ -54,12 +54,12 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         Ok(checked) => checked,
         Err(error) => {
             match command.format {
-                Format::Human => report(&unreadable(path, &error.source)),
-                Format::Json => {
+                CheckFormat::Human => report(&unreadable(path, &error.source)),
+                CheckFormat::Json => {
                     let diagnostics = [JsonDiagnostic::unreadable(&error.path, &error.source)];
                     print(&format!("{:#}", json!({"diagnostics": diagnostics})))?;
                 }
-                Format::Sarif => print(&format!("{:#}", sarif::unreadable(&error.path, &error.source)))?,
+                CheckFormat::Sarif => print(&format!("{:#}", sarif::unreadable(&error.path, &error.source)))?,
             }
             return Ok(ExitCode::from(2));
         }
@@ -73,15 +73,15 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
     let has = |severity| diagnostics.iter().any(|found| found.code.severity() == severity);
     let (faulty, warned) = (has(Severity::Error), has(Severity::Warning));
     match command.format {
-        Format::Json => {
+        CheckFormat::Json => {
             let mut answer = json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)});
             if command.online {
                 answer["upstreams"] = online::to_json(&findings);
             }
             print(&format!("{answer:#}"))?;
         }
-        Format::Sarif => print(&format!("{:#}", sarif::report(&diagnostics, &sources)))?,
-        Format::Human => {
+        CheckFormat::Sarif => print(&format!("{:#}", sarif::report(&diagnostics, &sources)))?,
+        CheckFormat::Human => {
             let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let text = diagnostic::to_text(&diagnostics, &sources, color);
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());

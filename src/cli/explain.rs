@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::in_process::{Completed, CompletedCall};
 use crate::plan::Plan;
 use crate::platform::{Answer, Platform};
-use crate::trial::{Tried, TriedCall};
 
 use super::call::pretty;
 use super::walk::Walk;
@@ -12,7 +12,7 @@ use super::walk::Walk;
 /// What came of a request, to be shown.
 #[derive(Clone, Copy)]
 pub(super) struct Shown<'a> {
-    pub(super) tried: &'a Tried,
+    pub(super) tried: &'a Completed,
     pub(super) plan: &'a Plan,
     pub(super) platform: &'static dyn Platform,
     /// The time of its calls.
@@ -23,7 +23,7 @@ pub(super) struct Shown<'a> {
 
 impl Shown<'_> {
     /// The steps of these of its calls, up to the answer.
-    pub(super) fn explained(self, calls: &[&TriedCall]) -> String {
+    pub(super) fn explained(self, calls: &[&CompletedCall]) -> String {
         if let (Some(event), []) = (self.tried.event, calls) {
             return format!("event      {event}, for which the table has no entry");
         }
@@ -32,7 +32,7 @@ impl Shown<'_> {
     }
 
     /// Whether these of its calls came as far as a request that was not sent.
-    pub(super) fn is_unsent(self, calls: &[&TriedCall]) -> bool {
+    pub(super) fn is_unsent(self, calls: &[&CompletedCall]) -> bool {
         self.dry_run && calls.iter().any(|call| call.record.was_rendered())
     }
 
@@ -45,7 +45,7 @@ impl Shown<'_> {
     }
 
     /// The records and the answer, as JSON; without the answer where nothing was sent.
-    pub(super) fn to_json(self, calls: &[&TriedCall]) -> Value {
+    pub(super) fn to_json(self, calls: &[&CompletedCall]) -> Value {
         let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
         let Answer { status, content_type, body } = &self.tried.answer;
         let body = self.hidden(&String::from_utf8_lossy(body));

@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::load::Asked;
+use crate::load::UpstreamProbe;
 use crate::secret::Masks;
 use crate::upstream::http::HttpTransport;
-use crate::upstream::probe::{Found, Probed};
+use crate::upstream::probe::{ProbeResult, Probed};
 
 /// What was found of one upstream.
 pub(super) struct Finding {
@@ -22,7 +22,7 @@ pub(super) struct Finding {
 }
 
 /// Asks all upstreams at the same time.
-pub(super) async fn ask(upstreams: &[Asked], masks: &Masks) -> anyhow::Result<Vec<Finding>> {
+pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<Finding>> {
     let transport = HttpTransport::new()?;
     let asking = upstreams.iter().map(|asked| async {
         let probed = asked.probe.ask(&transport).await;
@@ -63,38 +63,40 @@ impl Finding {
     }
 }
 
-fn text(found: &Found, proves: bool) -> String {
+fn text(found: &ProbeResult, proves: bool) -> String {
     match found {
-        Found::Answer(Some(status)) if !proves => format!("answers {status}, asked without a credential"),
-        Found::Answer(Some(status)) if status.is_success() => {
+        ProbeResult::Answer(Some(status)) if !proves => {
+            format!("answers {status}, asked without a credential")
+        }
+        ProbeResult::Answer(Some(status)) if status.is_success() => {
             format!("answers {status} and takes the credential")
         }
-        Found::Answer(Some(status)) => {
+        ProbeResult::Answer(Some(status)) => {
             format!("answers {status}, which does not tell whether it takes the credential")
         }
-        Found::Answer(None) => "answers with more than `max_body`".to_owned(),
-        Found::Refused(status) => format!("refuses the credential with {status}"),
-        Found::NoCredential(error) => error.to_string(),
-        Found::Unreachable(error) => error.to_string(),
+        ProbeResult::Answer(None) => "answers with more than `max_body`".to_owned(),
+        ProbeResult::Refused(status) => format!("refuses the credential with {status}"),
+        ProbeResult::NoCredential(error) => error.to_string(),
+        ProbeResult::Unreachable(error) => error.to_string(),
     }
 }
 
-fn fault(asked: &Asked, name: &str, found: &Found, text: &str) -> Option<Diagnostic> {
+fn fault(asked: &UpstreamProbe, name: &str, found: &ProbeResult, text: &str) -> Option<Diagnostic> {
     let fault = match found {
-        Found::Answer(_) => return None,
-        Found::Refused(_) => Diagnostic::new(
+        ProbeResult::Answer(_) => return None,
+        ProbeResult::Refused(_) => Diagnostic::new(
             Code::CredentialRefused,
             asked.credential,
             format!("the upstream `{name}` {text}"),
         )
         .help("see whether the secret is the right one and still holds; if it is the path that is forbidden, name one that is not: `health = \"/…\"`"),
-        Found::NoCredential(_) => Diagnostic::new(
+        ProbeResult::NoCredential(_) => Diagnostic::new(
             Code::CredentialRefused,
             asked.credential,
             format!("the upstream `{name}` was not asked: {text}"),
         )
         .help("see whether the keys of the credential are right, and whether what gives it can be reached from here"),
-        Found::Unreachable(_) => Diagnostic::new(
+        ProbeResult::Unreachable(_) => Diagnostic::new(
             Code::UpstreamUnreachable,
             asked.place,
             format!("the upstream `{name}` gives no answer: {text}"),

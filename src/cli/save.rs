@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
-use crate::load::{Entry, with_test};
+use crate::load::{NewEntry, with_test};
 use crate::testing;
-use crate::testing::draft::{Happened, Saved, draft};
+use crate::testing::capture::{Happened, Saved, draft};
 
 use super::report;
-use super::test::{Format, Ready, faults, place};
+use super::test::{Ready, ReportFormat, faults, place};
 
 /// A test that is to be saved, and what there is already.
 pub(super) struct Saving<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Saving<'a> {
 }
 
 /// Where a test is written.
-struct Home {
+struct SaveTarget {
     path: PathBuf,
     /// What stands there.
     text: String,
@@ -41,7 +41,7 @@ impl<'a> Saving<'a> {
         if name.trim().is_empty() {
             bail!("a test needs a name that says what it shows: --save-test \"a city that is not known\"");
         }
-        let ready = match Ready::read(main, Format::Human)? {
+        let ready = match Ready::read(main, ReportFormat::Human)? {
             Ok(ready) => ready,
             Err(code) => return Ok(Err(code)),
         };
@@ -99,7 +99,7 @@ impl<'a> Saving<'a> {
     }
 
     /// Where the tests of `function` are, else where others are that stand in files of their own.
-    fn home(&self, function: &str) -> anyhow::Result<Home> {
+    fn home(&self, function: &str) -> anyhow::Result<SaveTarget> {
         let tests = &self.ready.tests.tests;
         let own = self.main.with_extension("test.toml");
         let path_of = |test: &crate::plan::testing::Test| &self.ready.sources.get(test.place.file).path;
@@ -117,10 +117,10 @@ impl<'a> Saving<'a> {
             true => fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?,
             false => String::new(),
         };
-        Ok(Home { path, text, in_route })
+        Ok(SaveTarget { path, text, in_route })
     }
 
-    async fn write(&self, home: &Home, function: &str, entries: &[Entry]) -> anyhow::Result<()> {
+    async fn write(&self, home: &SaveTarget, function: &str, entries: &[NewEntry]) -> anyhow::Result<()> {
         let shown = home.path.display();
         let text = with_test(&home.text, home.in_route.then_some(function), entries);
         let text = text.with_context(|| {
@@ -145,7 +145,9 @@ impl<'a> Saving<'a> {
 
     /// Reads the tests again, and runs the new one.
     async fn passes(&self, function: &str) -> anyhow::Result<()> {
-        let Ok(ready) = Ready::read(self.main, Format::Human)? else { bail!("the table has faults with it") };
+        let Ok(ready) = Ready::read(self.main, ReportFormat::Human)? else {
+            bail!("the table has faults with it")
+        };
         let mut tests = ready.tests.tests.iter();
         let test = tests.find(|test| test.route == function && test.name == self.name);
         let ran = testing::run(&ready.plan, test.context("it is not found again")?).await;

@@ -15,13 +15,13 @@ use tracing::Level;
 
 use crate::flow::{self, Cache};
 use crate::live::Live;
-use crate::reload::{Origin, Reloader};
-use crate::server::{self, Doors, Process, descriptors};
+use crate::reload::{ConfigSource, Reloader};
+use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
 use crate::{demo, diagnostic, load::Loaded};
 
-use crate::observe::log::{self, Log};
+use crate::observe::log::{self, LogWriter};
 
 /// The least number of threads that carry calls.
 const MIN_WORKERS: usize = 8;
@@ -43,9 +43,9 @@ fn workers() -> usize {
     thread::available_parallelism().map_or(MIN_WORKERS, NonZero::get).max(MIN_WORKERS)
 }
 
-async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode> {
+async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = Origin { path, demo, carried: Carried::default() };
+    let origin = ConfigSource { path, demo, carried: Carried::default() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -77,7 +77,7 @@ async fn serve(path: PathBuf, demo: bool, log: &Log) -> anyhow::Result<ExitCode>
         Some(address) => Some(bind(address, "server.admin").await?),
         None => None,
     };
-    let doors = Doors { platforms, admin };
+    let doors = Listeners { platforms, admin };
     let listen = doors.platforms.local_addr()?;
     let admin_address = match &doors.admin {
         Some(listener) => listener.local_addr()?.to_string(),

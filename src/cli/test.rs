@@ -28,12 +28,12 @@ pub(super) struct TestCommand {
     #[arg(long)]
     update: bool,
     /// How results are printed.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    format: ReportFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum ReportFormat {
     /// One line a test, for people.
     Human,
     /// As JSON, for machines.
@@ -58,9 +58,9 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     // A few tests say nothing about what all of them reach.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     print(&match command.format {
-        Format::Human => human(&ran, coverage.as_ref(), sources),
-        Format::Json => format!("{:#}", to_json(&ran, coverage.as_ref(), sources)),
-        Format::Junit => junit::results(path, &ran, sources),
+        ReportFormat::Human => human(&ran, coverage.as_ref(), sources),
+        ReportFormat::Json => format!("{:#}", to_json(&ran, coverage.as_ref(), sources)),
+        ReportFormat::Junit => junit::results(path, &ran, sources),
     })?;
     Ok(if failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -86,17 +86,17 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
 }
 
 /// Tells why no test was run: people, and whoever reads only the results.
-fn tell(why: &str, path: &Path, format: Format) -> anyhow::Result<()> {
+fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
     report(why);
     match format {
-        Format::Junit => print(&junit::nothing_ran(path, why)),
-        Format::Human | Format::Json => Ok(()),
+        ReportFormat::Junit => print(&junit::nothing_ran(path, why)),
+        ReportFormat::Human | ReportFormat::Json => Ok(()),
     }
 }
 
 impl Ready {
     /// Reads the table and its tests; faults are told in this format, and come with a code to end with.
-    pub(super) fn read(path: &Path, format: Format) -> anyhow::Result<Result<Self, ExitCode>> {
+    pub(super) fn read(path: &Path, format: ReportFormat) -> anyhow::Result<Result<Self, ExitCode>> {
         // Nothing is sent, so no secret has to be right.
         let environment = Environment { without_secrets: true, ..process_environment() };
         let (loaded, tests) = match load_with_tests(path, &environment) {
@@ -109,18 +109,18 @@ impl Ready {
         let sources = loaded.sources;
         let Some(mut plan) = loaded.plan else {
             match format {
-                Format::Json => {
+                ReportFormat::Json => {
                     let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
                     print(&format!("{:#}", json!({ "diagnostics": diagnostics })))?;
                 }
-                Format::Human | Format::Junit => {
+                ReportFormat::Human | ReportFormat::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
                     tell(&format!("{text}{}", summary(path, &loaded.diagnostics, None)), path, format)?;
                 }
             }
             return Ok(Err(ExitCode::FAILURE));
         };
-        plan.calm();
+        plan.without_resilience();
         Ok(Ok(Self { plan, tests, sources }))
     }
 

@@ -8,9 +8,9 @@ use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::wrong_type;
 
-use super::Context;
+use super::TableCompiler;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The allowed values of a route's arguments. `callers` are the served platforms that may call it.
     pub(super) fn allowed<'s>(
         &self,

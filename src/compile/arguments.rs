@@ -13,7 +13,7 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
-use super::Context;
+use super::TableCompiler;
 use super::values::invalid_pattern;
 
 pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
@@ -21,7 +21,7 @@ pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "
 /// The deepest nesting of `items` and `properties`.
 const MAX_DEPTH: usize = 8;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The arguments of a route and the names that templates may use; `None` after faults.
     pub(super) fn arguments(
         &self,
@@ -112,7 +112,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
     let Ok(alone) = Arguments::compile(alone, Vec::new()) else { return };
     for node in values {
         let given = json!({name.value.as_str(): node.to_json()});
-        let refused = match alone.validate(&call::Arguments::Json(given)) {
+        let refused = match alone.validate(&call::GivenArguments::Json(given)) {
             Ok(good) if good.converted.is_empty() => continue,
             Ok(_) => format!("argument `{}` has another type", name.value),
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),

@@ -18,10 +18,10 @@ use crate::table::reader::{Key, missing_key};
 use crate::upstream::delivery::breaker::BreakerPolicy;
 use crate::upstream::delivery::limit::{LimitPolicy, Limiter, Rate};
 use crate::upstream::delivery::retry::Retry;
-use crate::upstream::delivery::{Health, Hedge};
+use crate::upstream::delivery::{Hedge, UpstreamState};
 
 use super::reply::status;
-use super::{Context, values};
+use super::{TableCompiler, values};
 
 /// What `hedge_after` may be beside a time.
 pub(super) const HEDGE_P95: &str = "p95";
@@ -36,14 +36,14 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 /// What of a route decides how often it is called and asks.
 #[derive(Debug, Default)]
-pub(super) struct Care {
+pub(super) struct CallLimits {
     pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) idempotency_key: Option<HeaderName>,
     pub(super) repeat_window: Option<Duration>,
     pub(super) cache: Option<CachePolicy>,
 }
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// `retry`; `None` after faults.
     pub(super) fn retry(&self, raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
         let default = Retry::default();
@@ -77,7 +77,7 @@ impl Context<'_> {
         name: &Located<String>,
         base_url: Option<&Url>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<Health>> {
+    ) -> Option<Arc<UpstreamState>> {
         let before = diagnostics.len();
         let breaker = raw.breaker.get().map(|raw| breaker(&raw.value, diagnostics));
         let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
@@ -86,7 +86,7 @@ impl Context<'_> {
         }
         let base_url = base_url.map(Url::as_str).unwrap_or_default();
         let fingerprint = fingerprint(&[&name.value, base_url, &format!("{breaker:?} {limit:?}")]);
-        Some(self.secrets.environment.carried.healths.keep(fingerprint, Health::new(breaker, limit)))
+        Some(self.secrets.environment.carried.healths.keep(fingerprint, UpstreamState::new(breaker, limit)))
     }
 
     /// What of a route decides how often it is called and asks. `kind` and `name` tell it from all others, `steps` are
@@ -98,7 +98,7 @@ impl Context<'_> {
         raw: &RawRoute,
         steps: &[Step],
         diagnostics: &mut Diagnostics,
-    ) -> Care {
+    ) -> CallLimits {
         let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
         let limiter = limit.map(|policy| {
             let fingerprint = fingerprint(&[kind, &name.value, &format!("{policy:?}")]);
@@ -164,7 +164,7 @@ impl Context<'_> {
             }
         }
         let cache = fresh.map(|fresh| CachePolicy { fresh, stale: stale.unwrap_or_default() });
-        Care { limiter, idempotency_key, repeat_window, cache }
+        CallLimits { limiter, idempotency_key, repeat_window, cache }
     }
 }
 

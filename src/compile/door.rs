@@ -8,21 +8,25 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::plan::Tls;
+use crate::plan::ServerTls;
 use crate::plan::network::{BadNetwork, Network};
 use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::{Key, missing_key};
 
-use super::Context;
+use super::TableCompiler;
 
 /// The one protocol that the door speaks.
 const ALPN: &[u8] = b"http/1.1";
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// `server.tls`; `None` when there is none, after faults, and where the files are not there in a check without
     /// secrets.
-    pub(super) fn tls(&self, raw: Option<&Located<RawTls>>, diagnostics: &mut Diagnostics) -> Option<Tls> {
+    pub(super) fn tls(
+        &self,
+        raw: Option<&Located<RawTls>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<ServerTls> {
         let raw = raw?;
         for (key, said, file) in
             [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
@@ -48,7 +52,7 @@ impl Context<'_> {
             hash.update(text.len().to_le_bytes());
             hash.update(text);
         }
-        Some(Tls { config: Arc::new(config), fingerprint: hash.finalize().into() })
+        Some(ServerTls { config: Arc::new(config), fingerprint: hash.finalize().into() })
     }
 
     /// The PEM file that a key names.

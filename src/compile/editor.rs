@@ -13,7 +13,7 @@ use crate::plan::arguments::FORMATS;
 use crate::platform::auth::{self as inbound, Holds as InboundHolds};
 use crate::platform::{Holds, PLATFORMS, Platform};
 use crate::table::raw::{RawFile, RawPlatform, RawRoute};
-use crate::table::shape::{Form, KeyShape, Rest, Shape};
+use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
 use crate::upstream::auth::{self as outbound, Form as OutboundForm};
 
 use super::arguments::TYPES;
@@ -67,8 +67,8 @@ impl Definitions {
             properties.insert(key.name.to_owned(), described(&paragraph(key.doc), value));
         }
         let own: fn(&dyn Platform) -> &'static [&'static str] = match shape.rest {
-            Some(Rest::OfRoute) => |platform| platform.route_keys(),
-            Some(Rest::OfReply) => |platform| platform.own_keys(),
+            Some(Rest::RouteSeries) => |platform| platform.route_keys(),
+            Some(Rest::OfReply) => |platform| platform.extension_keys(),
             // A platform's settings are known with the platform.
             Some(Rest::Settings) | None => |_| &[],
         };
@@ -88,78 +88,78 @@ impl Definitions {
         object
     }
 
-    fn form(&mut self, form: Form) -> Value {
+    fn form(&mut self, form: KeyForm) -> Value {
         match form {
-            Form::Any => json!({}),
-            Form::Text => json!({"type": "string"}),
-            Form::Flag => json!({"type": "boolean"}),
-            Form::Count => json!({"type": "integer", "minimum": 0}),
-            Form::Number => json!({"type": "number"}),
-            Form::List(item) => {
+            KeyForm::Any => json!({}),
+            KeyForm::Text => json!({"type": "string"}),
+            KeyForm::Flag => json!({"type": "boolean"}),
+            KeyForm::Count => json!({"type": "integer", "minimum": 0}),
+            KeyForm::Number => json!({"type": "number"}),
+            KeyForm::List(item) => {
                 let item = self.form(item());
                 json!({"type": "array", "items": item})
             }
-            Form::Named(value) => {
+            KeyForm::Named(value) => {
                 let value = self.form(value());
                 json!({"type": "object", "additionalProperties": value})
             }
-            Form::Table(shape) => {
+            KeyForm::Table(shape) => {
                 let name = shape.name.trim_start_matches("Raw");
                 self.refer(name, |this| this.object(shape, shape.keys))
             }
-            Form::Either(forms) => {
+            KeyForm::Either(forms) => {
                 let forms: Vec<Value> = forms.iter().map(|form| self.form(form())).collect();
                 json!({"anyOf": forms})
             }
-            Form::Duration => duration(),
-            Form::Hedge => json!({"anyOf": [{"const": HEDGE_P95}, duration()]}),
-            Form::Size => json!({
+            KeyForm::Duration => duration(),
+            KeyForm::Hedge => json!({"anyOf": [{"const": HEDGE_P95}, duration()]}),
+            KeyForm::Size => json!({
                 "type": "string",
                 "pattern": "^ *[0-9.]+ *[A-Za-z]* *$",
                 "examples": ["64KiB", "1MiB", "4MiB"],
             }),
-            Form::Rate => json!({
+            KeyForm::Rate => json!({
                 "type": "string",
                 "pattern": "^ *[0-9]+ */ *[smh] *$",
                 "examples": ["10/s", "100/m", "1000/h"],
             }),
-            Form::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
-            Form::Fraction => json!({"type": "number", "minimum": 0, "maximum": 1}),
-            Form::Watch => word(WATCH.map(|(word, _)| word)),
-            Form::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
-            Form::Redirects => word(REDIRECTS.map(|(word, _)| word)),
-            Form::Warnings => json!({"type": "array", "items": word(Code::allowable())}),
-            Form::Network => word(NETWORKS.map(|(word, _)| word)),
-            Form::ArgumentType => word(TYPES),
-            Form::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
-            Form::Method => word(METHODS),
-            Form::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
-            Form::Statuses => one_or_many(&status()),
-            Form::Failures => {
+            KeyForm::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+            KeyForm::Fraction => json!({"type": "number", "minimum": 0, "maximum": 1}),
+            KeyForm::Watch => word(WATCH.map(|(word, _)| word)),
+            KeyForm::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
+            KeyForm::Redirects => word(REDIRECTS.map(|(word, _)| word)),
+            KeyForm::Warnings => json!({"type": "array", "items": word(Code::allowable())}),
+            KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),
+            KeyForm::ArgumentType => word(TYPES),
+            KeyForm::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
+            KeyForm::Method => word(METHODS),
+            KeyForm::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
+            KeyForm::Statuses => one_or_many(&status()),
+            KeyForm::Failures => {
                 one_or_many(&word(FailureKind::NAMED.iter().map(|kind| kind.slug()).chain(["any"])))
             }
-            Form::Retried => {
+            KeyForm::Retried => {
                 json!({"type": "array", "items": {"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}})
             }
-            Form::FailureTexts => {
+            KeyForm::FailureTexts => {
                 let texts =
                     FailureKind::NAMED.iter().map(|kind| (kind.slug().to_owned(), json!({"type": "string"})));
                 closed(texts.collect(), &[])
             }
-            Form::Equals | Form::Matches => json!({"type": "object"}),
-            Form::Parameters => {
+            KeyForm::Equals | KeyForm::Matches => json!({"type": "object"}),
+            KeyForm::Parameters => {
                 let one = json!({"type": ["string", "number", "boolean"]});
                 json!({"type": "object", "additionalProperties": one_or_many(&one)})
             }
-            Form::InboundAuth => self.inbound_auth("InboundAuth", |_| true),
-            Form::AdminAuth => self.inbound_auth("AdminAuth", |name| ADMIN_SCHEMES.contains(&name)),
-            Form::OutboundAuth => self.refer("OutboundAuth", |_| outbound_auth()),
-            Form::Platforms => self.platforms(),
-            Form::PlatformNames => {
+            KeyForm::InboundAuth => self.inbound_auth("InboundAuth", |_| true),
+            KeyForm::AdminAuth => self.inbound_auth("AdminAuth", |name| ADMIN_SCHEMES.contains(&name)),
+            KeyForm::OutboundAuth => self.refer("OutboundAuth", |_| outbound_auth()),
+            KeyForm::Platforms => self.platforms(),
+            KeyForm::PlatformNames => {
                 json!({"type": "array", "items": word(PLATFORMS.iter().map(|platform| platform.name()))})
             }
-            Form::Declare => declare(),
-            Form::Events => self.events(),
+            KeyForm::Declare => declare(),
+            KeyForm::Events => self.events(),
         }
     }
 

@@ -12,11 +12,11 @@ use crate::plan::route::Route;
 use crate::platform::Platform;
 use crate::table::document::Located;
 use crate::table::raw::RawRoute;
-use crate::table::reader::{Said, missing_key, unknown_key};
+use crate::table::reader::{WithJson, missing_key, unknown_key};
 
 use super::server::known_platform;
 use super::upstreams::Upstreams;
-use super::{Context, Inputs, values};
+use super::{Inputs, TableCompiler, values};
 
 /// The keys of a route that an event's entry has too.
 pub(super) const KEYS: [&str; 14] = [
@@ -36,7 +36,7 @@ pub(super) const KEYS: [&str; 14] = [
     "allow",
 ];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The entries of events, without those that have faults.
     pub(super) fn events(
         &self,
@@ -85,7 +85,7 @@ impl Context<'_> {
     fn event(
         &self,
         name: &Located<String>,
-        said: &Said<RawRoute>,
+        said: &WithJson<RawRoute>,
         platform: &'static dyn Platform,
         answered: bool,
         upstreams: &Upstreams<'_>,

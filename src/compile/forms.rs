@@ -15,16 +15,16 @@ use crate::plan::when::When;
 use crate::platform::{self, PLATFORMS, Platform};
 use crate::table::document::Located;
 use crate::table::raw::{RawForm, RawRoute};
-use crate::table::reader::{Said, missing_key};
+use crate::table::reader::{WithJson, missing_key};
 
 use super::routes::{check_name, parameter_type};
-use super::{Context, FailureTexts, Inputs};
+use super::{FailureTexts, Inputs, TableCompiler};
 
 /// What a model hears that calls a form as if it were a function.
 const SHOWN: &str = "This form is shown to the user in the browser. Wait until the user has filled it in; \
                      do not call it again and do not ask for its content.";
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The forms as routes that answer by themselves, without those that have faults.
     pub(super) fn forms(&self, served: &[Served], diagnostics: &mut Diagnostics) -> Vec<Route> {
         let showing: Vec<&'static dyn Platform> =
@@ -60,7 +60,7 @@ impl Context<'_> {
     fn form(
         &self,
         name: &Located<String>,
-        said: &Said<RawForm>,
+        said: &WithJson<RawForm>,
         showing: &[&'static dyn Platform],
         diagnostics: &mut Diagnostics,
     ) -> Option<Route> {

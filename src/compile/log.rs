@@ -1,13 +1,13 @@
 //! `[log]`.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::plan::{Log, LogFormat};
+use crate::plan::{LogConfig, LogFormat};
 
-use super::Context;
+use super::TableCompiler;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// `[log]`; what has faults is as if it were not there.
-    pub(super) fn log(&self, diagnostics: &mut Diagnostics) -> Log {
+    pub(super) fn log(&self, diagnostics: &mut Diagnostics) -> LogConfig {
         let raw = &self.table.log;
         let format = raw.format.get().and_then(|text| {
             let format = LogFormat::from_name(&text.value);
@@ -25,7 +25,7 @@ impl Context<'_> {
             }
             format
         });
-        Log {
+        LogConfig {
             format: format.unwrap_or_default(),
             bodies: raw.bodies.get().is_some_and(|bodies| bodies.value),
         }

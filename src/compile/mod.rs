@@ -42,13 +42,13 @@ use super::lang::template::{Compiler, Fields, Names, Origin, StepNames, Template
 use super::plan::{FailureTexts, Plan};
 
 pub use editor::schema;
-pub use secrets::{Doors, Environment};
+pub use secrets::{BoundAddresses, Environment};
 pub use upstreams::DEMO;
 
 use traces::SERVICE;
 
 /// What every part of the table is compiled with.
-struct Context<'a> {
+struct TableCompiler<'a> {
     table: &'a Table,
     sources: &'a Sources,
     secrets: secrets::Secrets<'a>,
@@ -71,12 +71,12 @@ pub(crate) struct Compiled {
     /// What is unwise in a table that is taken.
     pub(crate) advice: Diagnostics,
     /// What its upstreams can be asked.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<UpstreamProbe>,
 }
 
 /// What an upstream can be asked to tell whether the table is right about it.
 #[derive(Debug)]
-pub struct Asked {
+pub struct UpstreamProbe {
     /// What it is asked.
     pub probe: Probe,
     /// Where its address stands.
@@ -108,7 +108,7 @@ pub(crate) fn compile(
     dependencies: &mut Dependencies,
     diagnostics: &mut Diagnostics,
 ) -> Compiled {
-    let mut context = Context {
+    let mut context = TableCompiler {
         table,
         sources,
         secrets: secrets::Secrets {
@@ -231,7 +231,7 @@ fn identity(revision: &str, secrets: &BTreeMap<String, Secret>) -> [u8; 32] {
     hash.finalize().into()
 }
 
-impl<'a> Context<'a> {
+impl<'a> TableCompiler<'a> {
     /// A table without platforms or routes is refused: a truncated file must not empty the proxy.
     fn presence(&self, diagnostics: &mut Diagnostics) {
         let main = Span::start_of(self.table.main);

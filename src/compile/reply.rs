@@ -9,12 +9,12 @@ use crate::lang::pattern::Pattern;
 use crate::lang::template::{Names, Origin, Template, TemplateText};
 use crate::plan::replies::{Case, DataTemplate, Replies};
 use crate::plan::when::{StatusRange, When};
-use crate::platform::{self, PLATFORMS, Platform, Sketch, Step};
+use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::{RawReplies, RawReply, RawRoute, RawWhen};
 use crate::table::reader::{Key, missing_key, table, unknown_key, wrong_type};
 
-use super::{Context, failure_kind};
+use super::{TableCompiler, failure_kind};
 
 /// Where a platform's own keys stand.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +33,15 @@ impl Owner {
         }
     }
 
-    fn own_keys(self, platform: &'static dyn Platform) -> &'static [&'static str] {
+    fn extension_keys(self, platform: &'static dyn Platform) -> &'static [&'static str] {
         match self {
-            Self::Reply => platform.own_keys(),
+            Self::Reply => platform.extension_keys(),
             Self::Route => platform.route_keys(),
         }
     }
 }
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The reply cases of a route, without those that have faults.
     pub(super) fn replies(
         &self,
@@ -191,12 +191,12 @@ impl Context<'_> {
                 continue;
             };
             for (key, node) in table(node, diagnostics).into_iter().flatten() {
-                let of_platform = owner.own_keys(platform);
+                let of_platform = owner.extension_keys(platform);
                 let Some(known) = of_platform.iter().find(|known| **known == key.value) else {
                     unknown_key(key, of_platform, diagnostics);
                     continue;
                 };
-                self.check_own(platform, known, node, diagnostics);
+                self.check_extension(platform, known, node, diagnostics);
                 if let Some(template) = self.json_template(node, names, diagnostics) {
                     out.push((platform.name(), *known, template));
                 }
@@ -205,8 +205,14 @@ impl Context<'_> {
         out
     }
 
-    fn check_own(&self, platform: &dyn Platform, key: &str, node: &Node, diagnostics: &mut Diagnostics) {
-        for fault in platform.check_own(key, &sketch(node)) {
+    fn check_extension(
+        &self,
+        platform: &dyn Platform,
+        key: &str,
+        node: &Node,
+        diagnostics: &mut Diagnostics,
+    ) {
+        for fault in platform.check_extension(key, &sketch(node)) {
             let about_key =
                 matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
             let span = place(node, &fault.path, about_key);
@@ -391,35 +397,37 @@ pub(super) fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<Statu
 }
 
 /// A value as far as the table fixes it.
-fn sketch(node: &Node) -> Sketch {
+fn sketch(node: &Node) -> StaticValue {
     match &node.value {
         Kind::String(text) if text.contains("{{") => {
             let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
             // Only one expression from end to end can be anything; all else with an expression is a text.
             if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
-                Sketch::Any
+                StaticValue::Any
             } else {
-                Sketch::Text
+                StaticValue::Text
             }
         }
-        Kind::List(items) => Sketch::List(items.iter().map(sketch).collect()),
+        Kind::List(items) => StaticValue::List(items.iter().map(sketch).collect()),
         Kind::Table(entries) => {
-            Sketch::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
+            StaticValue::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
         }
-        _ => Sketch::Known(node.to_json()),
+        _ => StaticValue::Known(node.to_json()),
     }
 }
 
 /// The place of a step into a value: of the key itself or of what stands there.
-fn place(node: &Node, path: &[Step], about_key: bool) -> Span {
+fn place(node: &Node, path: &[PathStep], about_key: bool) -> Span {
     let Some((step, rest)) = path.split_first() else { return node.span };
     match (step, &node.value) {
-        (Step::Key(name), Kind::Table(entries)) => match entries.iter().find(|(key, _)| key.value == *name) {
-            Some((key, _)) if rest.is_empty() && about_key => key.span,
-            Some((_, node)) => place(node, rest, about_key),
-            None => node.span,
-        },
-        (Step::Index(index), Kind::List(items)) => {
+        (PathStep::Key(name), Kind::Table(entries)) => {
+            match entries.iter().find(|(key, _)| key.value == *name) {
+                Some((key, _)) if rest.is_empty() && about_key => key.span,
+                Some((_, node)) => place(node, rest, about_key),
+                None => node.span,
+            }
+        }
+        (PathStep::Index(index), Kind::List(items)) => {
             items.get(*index).map_or(node.span, |node| place(node, rest, about_key))
         }
         _ => node.span,

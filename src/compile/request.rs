@@ -13,17 +13,17 @@ use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::RawRequest;
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
-use super::Context;
-use super::upstreams::{Known, Place};
+use super::TableCompiler;
+use super::upstreams::{CompiledUpstream, HeaderOwner};
 
 pub(super) const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// A request; `None` after faults.
     pub(super) fn request(
         &self,
         raw: &Located<RawRequest>,
-        known: Option<&Known<'_>>,
+        known: Option<&CompiledUpstream<'_>>,
         names: &Names<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<RequestTemplate> {
@@ -47,7 +47,7 @@ impl Context<'_> {
             None => Some(Template::default()),
         };
         let query = self.parameters(query, names, diagnostics);
-        let own_headers = self.header_templates(headers, names, Place::Request, diagnostics);
+        let own_headers = self.header_templates(headers, names, HeaderOwner::Request, diagnostics);
         let body = self.body(body, form, body_file, content_type, names, diagnostics);
         if diagnostics.len() > before {
             return None;

@@ -9,14 +9,14 @@ use crate::plan::route::Route;
 use crate::platform::{self, Holds, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawRoute;
-use crate::table::reader::{Key, Named, Said, missing_key, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, Named, WithJson, missing_key, table, unknown_key, wrong_type};
 
 use super::reply::Owner;
 use super::server::known_platform;
 use super::upstreams::Upstreams;
-use super::{Context, Inputs, values};
+use super::{Inputs, TableCompiler, values};
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The routes, without those that have faults.
     pub(super) fn routes(
         &self,
@@ -39,7 +39,7 @@ impl Context<'_> {
     fn route(
         &self,
         name: &Located<String>,
-        said: &Said<RawRoute>,
+        said: &WithJson<RawRoute>,
         platforms: &[Served],
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
@@ -183,7 +183,7 @@ impl Context<'_> {
     /// A hash of everything that decides how the route behaves, secrets apart.
     pub(super) fn fingerprint(
         &self,
-        said: &Said<RawRoute>,
+        said: &WithJson<RawRoute>,
         raw: &RawRoute,
         upstreams: &Upstreams<'_>,
     ) -> [u8; 32] {

@@ -7,7 +7,7 @@ use crate::lang::template::Fields;
 use crate::plan::arguments::Arguments;
 use crate::table::document::Located;
 
-use super::Context;
+use super::TableCompiler;
 
 /// The keywords of JSON Schema: an unknown one would pass silently and check nothing.
 const KEYWORDS: [&str; 52] = [
@@ -65,7 +65,7 @@ const KEYWORDS: [&str; 52] = [
     "unevaluatedProperties",
 ];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// What a schema file describes, and the names below it; no arguments after faults.
     pub(super) fn schema_file(
         &self,

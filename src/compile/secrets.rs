@@ -26,14 +26,14 @@ pub struct Environment<'a> {
     /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
     pub demo: Option<url::Url>,
     /// The doors that are open while a table is loaded: none before a start.
-    pub doors: Doors,
+    pub doors: BoundAddresses,
     /// What is in use: what nothing changed about is kept, with the token that it holds or what it has learned.
     pub carried: Carried,
 }
 
 /// The addresses of doors that are open already, and stay so whatever the table says.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Doors {
+pub struct BoundAddresses {
     /// The platforms' door.
     pub listen: Option<SocketAddr>,
     /// The admin door.

@@ -8,7 +8,7 @@ use url::Url;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 use crate::plan::network::is_loopback;
 use crate::plan::{Served, Server, Watch, budget};
-use crate::platform::auth::{Auth, Holds, SCHEMES, SchemeValues};
+use crate::platform::auth::{Holds, InboundAuth, SCHEMES, SchemeValues};
 use crate::platform::{self, PLATFORMS, Platform, Settings};
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
@@ -16,7 +16,7 @@ use crate::table::raw::RawPlatform;
 use crate::table::reader::{Choice, Key, missing_key, table, unknown_key, wrong_type};
 
 use super::advice::login_for;
-use super::{Context, values};
+use super::{TableCompiler, values};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
@@ -39,7 +39,7 @@ pub(super) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 /// The headers that carry a login whatever the table says.
 const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// `[server]`; `None` after faults.
     pub(super) fn server(&self, diagnostics: &mut Diagnostics) -> Option<Server> {
         let raw = &self.table.server;
@@ -286,7 +286,7 @@ impl Context<'_> {
         choice: &Choice,
         platform: Option<&'static dyn Platform>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<Box<dyn Auth>> {
+    ) -> Option<Box<dyn InboundAuth>> {
         let names: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
         let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
             unknown_auth(&choice.name, &names, diagnostics);

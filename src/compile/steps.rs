@@ -4,24 +4,24 @@
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::lang::template::{RESERVED, StepNames};
 use crate::plan::extraction::{Extract, Extraction};
-use crate::plan::route::{Format, Step};
+use crate::plan::route::{BodyFormat, Step};
 use crate::plan::when::When;
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawResponse, RawRoute, RawStep};
 use crate::table::reader::{Key, Named, missing_key};
 
 use super::reply::json_path;
-use super::upstreams::{Known, Upstreams};
-use super::{Context, Inputs, values};
+use super::upstreams::{CompiledUpstream, Upstreams};
+use super::{Inputs, TableCompiler, values};
 
 /// The most steps of a route: more could never be asked before a caller hangs up.
 const MAX_STEPS: usize = 32;
 
 /// What `response.format` may be.
-pub(super) const RESPONSE_FORMATS: [(&str, Format); 3] =
-    [("json", Format::Json), ("text", Format::Text), ("xml", Format::Xml)];
+pub(super) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
+    [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// The steps of a route, without those that have faults, and the names that they bring.
     pub(super) fn steps(
         &self,
@@ -317,7 +317,7 @@ impl Context<'_> {
         name: &Key<String>,
         upstreams: &'u Upstreams<'_>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<&'u Known<'u>> {
+    ) -> Option<&'u CompiledUpstream<'u>> {
         let name = name.get()?;
         let known = upstreams.get(name.value.as_str());
         if known.is_none() && !self.table.hides("[upstreams", self.sources) {
@@ -403,7 +403,7 @@ impl Context<'_> {
         (extraction, names)
     }
 
-    fn format(&self, format: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Format> {
+    fn format(&self, format: &Key<String>, diagnostics: &mut Diagnostics) -> Option<BodyFormat> {
         let text = format.get()?;
         let format = values::word(&RESPONSE_FORMATS, &text.value);
         if format.is_none() {

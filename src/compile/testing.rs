@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
-use crate::plan::testing::{Asked, CallChanges, Canned, Expectation, Expected, Test, Testable, Tests};
+use crate::plan::testing::{CallChanges, Canned, Expectation, Expected, Test, TestInput, Testable, Tests};
 use crate::platform::{self, Platform};
 use crate::table::Table;
 use crate::table::document::{Kind, Located};
@@ -31,7 +31,7 @@ pub(crate) fn compile_tests(
 ) -> Tests {
     let mut out = Tests::default();
     let mut names: Vec<(String, &Located<String>)> = Vec::new();
-    let mut found: Vec<(Home, &Located<RawTest>, Subject<'_>)> = Vec::new();
+    let mut found: Vec<(TestHome, &Located<RawTest>, Subject<'_>)> = Vec::new();
     for (name, route) in &table.routes {
         let Some(route) = route.get() else { continue };
         let raw = &route.value.entry;
@@ -53,12 +53,12 @@ pub(crate) fn compile_tests(
                 }
             }
             let subject = Subject { name: name.value.clone(), raw, event: None };
-            found.push((Home { in_route: true, index }, test, subject));
+            found.push((TestHome { in_route: true, index }, test, subject));
         }
     }
     for (position, test) in written.iter().enumerate() {
         let before = written[..position].iter().filter(|other| other.span.file == test.span.file);
-        let home = Home { in_route: false, index: before.count() };
+        let home = TestHome { in_route: false, index: before.count() };
         if let Some(event) = test.value.event.get() {
             found.extend(self::event(table, test, event, diagnostics).map(|subject| (home, test, subject)));
             continue;
@@ -107,7 +107,7 @@ pub(crate) fn compile_tests(
             }
         }
         let steps = steps(subject.raw);
-        let compiler = Compiler { table, environment, subject, steps };
+        let compiler = TestCompiler { table, environment, subject, steps };
         out.tests.extend(compiler.test(home, test, diagnostics));
     }
     out
@@ -115,7 +115,7 @@ pub(crate) fn compile_tests(
 
 /// Where a test stands, and which it is there.
 #[derive(Clone, Copy)]
-struct Home {
+struct TestHome {
     in_route: bool,
     index: usize,
 }
@@ -196,15 +196,15 @@ fn steps(raw: &RawRoute) -> Vec<&str> {
 }
 
 /// What one test is compiled with.
-struct Compiler<'a> {
+struct TestCompiler<'a> {
     table: &'a Table,
     environment: &'a Environment<'a>,
     subject: Subject<'a>,
     steps: Vec<&'a str>,
 }
 
-impl Compiler<'_> {
-    fn test(&self, home: Home, test: &Located<RawTest>, diagnostics: &mut Diagnostics) -> Option<Test> {
+impl TestCompiler<'_> {
+    fn test(&self, home: TestHome, test: &Located<RawTest>, diagnostics: &mut Diagnostics) -> Option<Test> {
         let before = diagnostics.len();
         let raw = &test.value;
         if raw.name.is_absent() {
@@ -274,14 +274,14 @@ impl Compiler<'_> {
         platform: Option<&'static dyn Platform>,
         expected: &[Expected],
         diagnostics: &mut Diagnostics,
-    ) -> Asked {
+    ) -> TestInput {
         let mut args = Map::new();
         for (name, value) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
             if let Some(value) = value.get() {
                 args.insert(name.value.clone(), value.to_json());
             }
         }
-        let Some(file) = raw.request_file.get() else { return Asked::Args(Value::Object(args)) };
+        let Some(file) = raw.request_file.get() else { return TestInput::Args(Value::Object(args)) };
         if let Some(span) = raw.args.span() {
             diagnostics.push(
                 Diagnostic::new(
@@ -317,7 +317,7 @@ impl Compiler<'_> {
                 );
             }
         }
-        Asked::Body(self.file(file, diagnostics).unwrap_or_default())
+        TestInput::Body(self.file(file, diagnostics).unwrap_or_default())
     }
 
     fn file(&self, name: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Bytes> {

@@ -10,9 +10,9 @@ use crate::table::raw::RawTraces;
 use crate::table::reader::{Key, missing_key};
 use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::Tls;
-use crate::upstream::{Network, Redirects, Target};
+use crate::upstream::{EgressPolicy, Redirects, Target};
 
-use super::{Context, values};
+use super::{TableCompiler, values};
 
 /// What faults call `traces.service`.
 pub(super) const SERVICE: &str = "`service`";
@@ -22,7 +22,7 @@ const DEFAULT_SERVICE: &str = "jackfield";
 /// The most that is read of what the collector answers.
 const MAX_ANSWER: usize = 64 * 1024;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// `[traces]`; `None` when it is not there, and after faults.
     pub(super) fn traces(&self, diagnostics: &mut Diagnostics) -> Option<Traces> {
         let raw = self.table.traces.get()?;
@@ -51,7 +51,7 @@ impl Context<'_> {
             max_body: MAX_ANSWER,
             redirects: Redirects::None,
             tls: Tls::default(),
-            network: Network::Any,
+            network: EgressPolicy::Any,
         };
         let delivery = Delivery::plain(target);
         let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());

@@ -12,14 +12,14 @@ use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawUpstream, Strings};
 use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, table, unknown_key};
-use crate::upstream::auth::{Auth, Form, SCHEMES, SchemeValues};
+use crate::upstream::auth::{Form, OutboundAuth, SCHEMES, SchemeValues};
 use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::{Authorities, Tls};
-use crate::upstream::{Network, Redirects, Target};
+use crate::upstream::{EgressPolicy, Redirects, Target};
 
 use super::delivery::hedge;
 use super::request::path_faults;
-use super::{Asked, Context, Inputs, values};
+use super::{Inputs, TableCompiler, UpstreamProbe, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 
@@ -31,10 +31,11 @@ pub(super) const REDIRECTS: [(&str, Redirects); 2] =
     [("none", Redirects::None), ("same_origin", Redirects::SameOrigin)];
 
 /// What `network` may be.
-pub(super) const NETWORKS: [(&str, Network); 2] = [("any", Network::Any), ("public", Network::Public)];
+pub(super) const NETWORKS: [(&str, EgressPolicy); 2] =
+    [("any", EgressPolicy::Any), ("public", EgressPolicy::Public)];
 
 /// An upstream that the table has, by name.
-pub(super) struct Known<'a> {
+pub(super) struct CompiledUpstream<'a> {
     /// `None` after faults.
     pub(super) upstream: Option<Arc<Upstream>>,
     /// The headers of its requests, weakest first.
@@ -44,14 +45,14 @@ pub(super) struct Known<'a> {
 }
 
 /// The upstreams that the table has.
-pub(super) type Upstreams<'a> = BTreeMap<&'a str, Known<'a>>;
+pub(super) type Upstreams<'a> = BTreeMap<&'a str, CompiledUpstream<'a>>;
 
-impl<'a> Context<'a> {
+impl<'a> TableCompiler<'a> {
     /// `defaults.headers`.
     pub(super) fn shared_headers(&self, diagnostics: &mut Diagnostics) -> Vec<HeaderTemplate> {
         let nothing = Inputs::none();
         let names = self.names(&nothing, &[], 0);
-        self.header_templates(&self.table.defaults.headers, &names, Place::Defaults, diagnostics)
+        self.header_templates(&self.table.defaults.headers, &names, HeaderOwner::Defaults, diagnostics)
     }
 
     /// `[upstreams]`.
@@ -63,18 +64,19 @@ impl<'a> Context<'a> {
         let mut upstreams = Upstreams::new();
         for (name, raw) in &self.table.upstreams {
             let Some(raw) = raw.get() else {
-                let known = Known { upstream: None, headers: Arc::new([]), json: "" };
+                let known = CompiledUpstream { upstream: None, headers: Arc::new([]), json: "" };
                 upstreams.insert(name.value.as_str(), known);
                 continue;
             };
             let nothing = Inputs::none();
             let names = self.names(&nothing, &[], 0);
-            let own = self.header_templates(&raw.value.entry.headers, &names, Place::Upstream, diagnostics);
+            let own =
+                self.header_templates(&raw.value.entry.headers, &names, HeaderOwner::Upstream, diagnostics);
             let entry = &raw.value.entry;
             let upstream = self.allowing(&entry.allow, diagnostics, |diagnostics| {
                 self.upstream(name, entry, &own, diagnostics)
             });
-            let known = Known {
+            let known = CompiledUpstream {
                 upstream: upstream.map(Arc::new),
                 headers: shared.iter().cloned().chain(own.iter().cloned()).collect(),
                 json: &raw.value.json,
@@ -85,13 +87,13 @@ impl<'a> Context<'a> {
     }
 
     /// What `check --online` asks of them, and where each stands.
-    pub(super) fn probes(&self, upstreams: &Upstreams<'_>) -> Vec<Asked> {
+    pub(super) fn probes(&self, upstreams: &Upstreams<'_>) -> Vec<UpstreamProbe> {
         let asked = self.table.upstreams.iter().filter_map(|(name, raw)| {
             let (raw, known) = (&raw.get()?.value.entry, upstreams.get(name.value.as_str())?);
             let health = raw.health.get().map_or("", |path| path.value.as_str());
             let place = raw.base_url.span().unwrap_or(name.span);
             let auth = raw.auth.get().map(|choice| choice.value.name.span);
-            Some(Asked {
+            Some(UpstreamProbe {
                 probe: known.upstream.as_ref()?.probe(health, &known.headers),
                 place,
                 credential: auth.or(raw.headers.span()).unwrap_or(place),
@@ -270,7 +272,7 @@ impl<'a> Context<'a> {
         upstream: &Located<String>,
         choice: &Choice,
         diagnostics: &mut Diagnostics,
-    ) -> Option<(Arc<dyn Auth>, [u8; 32])> {
+    ) -> Option<(Arc<dyn OutboundAuth>, [u8; 32])> {
         let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
             let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
             diagnostics.push(
@@ -375,7 +377,7 @@ impl<'a> Context<'a> {
         &self,
         headers: &Key<Named<String>>,
         names: &Names<'_>,
-        place: Place,
+        place: HeaderOwner,
         diagnostics: &mut Diagnostics,
     ) -> Vec<HeaderTemplate> {
         let mut out: Vec<HeaderTemplate> = Vec::new();
@@ -384,7 +386,7 @@ impl<'a> Context<'a> {
             let Some(text) = text.get() else { continue };
             let mut template = self.template(text, names, diagnostics);
             let mut sensitive = false;
-            if place == Place::Upstream {
+            if place == HeaderOwner::Upstream {
                 // Resolved once over the whole text for its faults, then piece by piece into the parsed template,
                 // so that what a secret holds is never read as an expression.
                 if self.secrets.resolve(&text.value, text.span, self.sources, diagnostics).is_none() {
@@ -430,14 +432,14 @@ impl<'a> Context<'a> {
 }
 
 /// `upstreams.x.network`, and whether the base URL is there. A name is judged at each call, when it is resolved.
-fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnostics) -> Network {
-    let Some(text) = raw.network.get() else { return Network::Any };
+fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnostics) -> EgressPolicy {
+    let Some(text) = raw.network.get() else { return EgressPolicy::Any };
     let Some(network) = values::word(&NETWORKS, &text.value) else {
         diagnostics.push(
             Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{}`", text.value))
                 .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
         );
-        return Network::Any;
+        return EgressPolicy::Any;
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(
@@ -453,13 +455,13 @@ fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnost
 
 /// Where headers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum HeaderOwner {
     Defaults,
     Upstream,
     Request,
 }
 
-impl Place {
+impl HeaderOwner {
     fn name(self) -> &'static str {
         match self {
             Self::Defaults => "[defaults]",

@@ -52,7 +52,7 @@ pub(super) struct Order {
     items: &'static [Item],
     pub(super) totals: Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delivery: Option<Delivery>,
+    delivery: Option<OrderDelivery>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancellation: Option<Cancellation>,
 }
@@ -92,7 +92,7 @@ pub(super) struct Totals {
 }
 
 #[derive(Serialize)]
-struct Delivery {
+struct OrderDelivery {
     carrier: &'static str,
     tracking_number: &'static str,
     expected_at: &'static str,
@@ -111,12 +111,12 @@ pub(super) struct Account {
     #[serde(skip)]
     pub(super) pin: &'static str,
     holder: &'static str,
-    balance: Balance,
+    balance: AccountBalance,
     last_payment: Payment,
 }
 
 #[derive(Serialize)]
-struct Balance {
+struct AccountBalance {
     amount: f64,
     currency: &'static str,
 }
@@ -309,7 +309,7 @@ pub(super) static ORDERS: [Order; 4] = [
             item("RUG-12", "wool rug", 1, 89.0, "backorder"),
         ],
         totals: Totals { currency: "EUR", goods: 377.0, shipping: 19.0, total: 396.0 },
-        delivery: Some(Delivery {
+        delivery: Some(OrderDelivery {
             carrier: "Nordpost",
             tracking_number: "77310428",
             expected_at: "2026-06-18T14:00:00Z",
@@ -323,7 +323,7 @@ pub(super) static ORDERS: [Order; 4] = [
         customer: Customer { name: "Lars Solberg", customer_number: "100617" },
         items: &[item("MUG-04", "stoneware mug", 6, 11.25, "delivered")],
         totals: Totals { currency: "EUR", goods: 67.5, shipping: 0.0, total: 67.5 },
-        delivery: Some(Delivery {
+        delivery: Some(OrderDelivery {
             carrier: "Nordpost",
             tracking_number: "77308815",
             expected_at: "2026-06-02T10:30:00Z",
@@ -358,14 +358,14 @@ pub(super) static ACCOUNTS: [Account; 2] = [
         customer_number: "100482",
         pin: "4711",
         holder: "Ingrid Solberg",
-        balance: Balance { amount: 1284.5, currency: "EUR" },
+        balance: AccountBalance { amount: 1284.5, currency: "EUR" },
         last_payment: Payment { amount: 396.0, at: "2026-06-09T16:41:00Z" },
     },
     Account {
         customer_number: "100733",
         pin: "0815",
         holder: "Amina Diallo",
-        balance: Balance { amount: -22.7, currency: "EUR" },
+        balance: AccountBalance { amount: -22.7, currency: "EUR" },
         last_payment: Payment { amount: 58.0, at: "2026-05-04T10:00:00Z" },
     },
 ];

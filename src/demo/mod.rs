@@ -54,16 +54,16 @@ pub fn router() -> Router {
 }
 
 /// What a handler gives back.
-type Answer = Result<Json<Value>, Refusal>;
+type DemoResponse = Result<Json<Value>, DemoRefusal>;
 
 /// An error as the API words it: a status and `{"error": {"code", "message", …}}`.
 #[derive(Debug)]
-struct Refusal {
+struct DemoRefusal {
     status: StatusCode,
     error: Value,
 }
 
-impl Refusal {
+impl DemoRefusal {
     fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self { status, error: json!({ "code": code, "message": message.into() }) }
     }
@@ -82,7 +82,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for DemoRefusal {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.error }));
         match self.status {
@@ -94,13 +94,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<QueryRejection> for Refusal {
+impl From<QueryRejection> for DemoRefusal {
     fn from(rejection: QueryRejection) -> Self {
         Self::new(rejection.status(), "bad_query", rejection.body_text())
     }
 }
 
-impl From<JsonRejection> for Refusal {
+impl From<JsonRejection> for DemoRefusal {
     fn from(rejection: JsonRejection) -> Self {
         Self::new(rejection.status(), "bad_body", rejection.body_text())
     }
@@ -121,14 +121,17 @@ enum Unit {
     Fahrenheit,
 }
 
-async fn weather(Path(name): Path<String>, query: Result<Query<WeatherQuery>, QueryRejection>) -> Answer {
+async fn weather(
+    Path(name): Path<String>,
+    query: Result<Query<WeatherQuery>, QueryRejection>,
+) -> DemoResponse {
     let Query(query) = query?;
     let days = query.days.unwrap_or(3);
     if !(1..=7).contains(&days) {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "days must be from 1 to 7"));
+        return Err(DemoRefusal::new(StatusCode::BAD_REQUEST, "bad_query", "days must be from 1 to 7"));
     }
     let city = City::named(&name)
-        .ok_or_else(|| Refusal::not_found("unknown_city", format!("no city is called {name:?}")))?;
+        .ok_or_else(|| DemoRefusal::not_found("unknown_city", format!("no city is called {name:?}")))?;
     Ok(Json(city.weather(query.unit == Unit::Fahrenheit, days)))
 }
 
@@ -137,31 +140,31 @@ struct ContactsQuery {
     query: String,
 }
 
-async fn contacts(query: Result<Query<ContactsQuery>, QueryRejection>) -> Answer {
+async fn contacts(query: Result<Query<ContactsQuery>, QueryRejection>) -> DemoResponse {
     let Query(ContactsQuery { query }) = query?;
     let query = query.trim();
     if query.is_empty() {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "query must not be empty"));
+        return Err(DemoRefusal::new(StatusCode::BAD_REQUEST, "bad_query", "query must not be empty"));
     }
     let found: Vec<&Contact> = CONTACTS.iter().filter(|contact| contact.matches(query)).collect();
     Ok(Json(json!({ "query": query, "count": found.len(), "contacts": found })))
 }
 
-async fn contact(Path(id): Path<String>) -> Answer {
+async fn contact(Path(id): Path<String>) -> DemoResponse {
     match CONTACTS.iter().find(|contact| contact.id == id) {
         Some(contact) => Ok(Json(json!({ "contact": contact }))),
-        None => Err(Refusal::not_found("unknown_contact", format!("no contact has the id {id:?}"))),
+        None => Err(DemoRefusal::not_found("unknown_contact", format!("no contact has the id {id:?}"))),
     }
 }
 
-fn find_order(id: &str) -> Result<&'static Order, Refusal> {
+fn find_order(id: &str) -> Result<&'static Order, DemoRefusal> {
     ORDERS
         .iter()
         .find(|order| order.id.eq_ignore_ascii_case(id))
-        .ok_or_else(|| Refusal::not_found("unknown_order", format!("no order has the id {id:?}")))
+        .ok_or_else(|| DemoRefusal::not_found("unknown_order", format!("no order has the id {id:?}")))
 }
 
-async fn order(Path(id): Path<String>) -> Answer {
+async fn order(Path(id): Path<String>) -> DemoResponse {
     Ok(Json(json!({ "order": find_order(&id)? })))
 }
 
@@ -173,10 +176,10 @@ struct CancelRequest {
 async fn cancel_order(
     Path(id): Path<String>,
     body: Result<Option<Json<CancelRequest>>, JsonRejection>,
-) -> Answer {
+) -> DemoResponse {
     let reason = body?.and_then(|Json(request)| request.reason);
     let order = find_order(&id)?;
-    let conflict = |code, message| Refusal::new(StatusCode::CONFLICT, code, message);
+    let conflict = |code, message| DemoRefusal::new(StatusCode::CONFLICT, code, message);
     match order.status {
         Status::Processing => Ok(Json(json!({
             "order": { "id": order.id, "status": Status::Cancelled, "reason": reason },
@@ -200,9 +203,9 @@ struct BookingRequest {
 
 async fn book(
     body: Result<Json<BookingRequest>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<(StatusCode, Json<Value>), DemoRefusal> {
     let Json(request) = body?;
-    let invalid = |message| Refusal::unprocessable("invalid_booking", message);
+    let invalid = |message| DemoRefusal::unprocessable("invalid_booking", message);
     let date = jiff::civil::Date::strptime("%Y-%m-%d", &request.date)
         .map_err(|_| invalid("date must be a day such as 2026-06-19"))?;
     let time = jiff::civil::Time::strptime("%H:%M", &request.time)
@@ -214,7 +217,7 @@ async fn book(
         return Err(invalid("name must not be empty"));
     }
     if time == jiff::civil::time(20, 0, 0, 0) {
-        return Err(Refusal::new(StatusCode::CONFLICT, "slot_full", "every table is taken at 20:00")
+        return Err(DemoRefusal::new(StatusCode::CONFLICT, "slot_full", "every table is taken at 20:00")
             .with("alternatives", json!(["18:30", "21:15"])));
     }
     let booking = json!({
@@ -228,17 +231,20 @@ async fn book(
     Ok((StatusCode::CREATED, Json(json!({ "booking": booking }))))
 }
 
-async fn leave_message(headers: HeaderMap, body: String) -> Result<(StatusCode, Json<Value>), Refusal> {
+async fn leave_message(headers: HeaderMap, body: String) -> Result<(StatusCode, Json<Value>), DemoRefusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !content_type.starts_with("application/x-www-form-urlencoded") {
         let message = "send application/x-www-form-urlencoded";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", message));
+        return Err(DemoRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", message));
     }
     let mut fields: Map<String, Value> =
         url::form_urlencoded::parse(body.as_bytes()).map(|(key, value)| (key.into(), json!(value))).collect();
     for required in ["name", "text"] {
         if fields.get(required).and_then(Value::as_str).is_none_or(|value| value.trim().is_empty()) {
-            return Err(Refusal::unprocessable("invalid_message", format!("{required} must not be empty")));
+            return Err(DemoRefusal::unprocessable(
+                "invalid_message",
+                format!("{required} must not be empty"),
+            ));
         }
     }
     let sum: u32 = body.bytes().map(u32::from).sum();
@@ -255,18 +261,18 @@ struct AccountQuery {
     customer_number: String,
 }
 
-async fn account(headers: HeaderMap, query: Result<Query<AccountQuery>, QueryRejection>) -> Answer {
+async fn account(headers: HeaderMap, query: Result<Query<AccountQuery>, QueryRejection>) -> DemoResponse {
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != "Bearer demo-token") {
         let message = "send Authorization: Bearer demo-token";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "login_needed", message));
+        return Err(DemoRefusal::new(StatusCode::UNAUTHORIZED, "login_needed", message));
     }
     let Query(AccountQuery { customer_number }) = query?;
     let account = ACCOUNTS
         .iter()
         .find(|account| account.customer_number == customer_number)
-        .ok_or_else(|| Refusal::not_found("unknown_account", "no account has that customer number"))?;
+        .ok_or_else(|| DemoRefusal::not_found("unknown_account", "no account has that customer number"))?;
     if headers.get("x-pin").is_none_or(|pin| pin != account.pin) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "wrong_pin", "the header x-pin does not fit"));
+        return Err(DemoRefusal::new(StatusCode::FORBIDDEN, "wrong_pin", "the header x-pin does not fit"));
     }
     Ok(Json(json!({ "account": account })))
 }
@@ -276,16 +282,16 @@ struct SlowQuery {
     seconds: Option<u64>,
 }
 
-async fn slow(query: Result<Query<SlowQuery>, QueryRejection>) -> Answer {
+async fn slow(query: Result<Query<SlowQuery>, QueryRejection>) -> DemoResponse {
     let Query(SlowQuery { seconds }) = query?;
     let seconds = seconds.unwrap_or(30).min(120);
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     Ok(Json(json!({ "report": { "title": "Sales in May", "total": 48210.75, "seconds": seconds } })))
 }
 
-async fn flaky(State(requests): State<Arc<AtomicU64>>) -> Answer {
+async fn flaky(State(requests): State<Arc<AtomicU64>>) -> DemoResponse {
     if requests.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "try again"));
+        return Err(DemoRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "try again"));
     }
     Ok(Json(json!({ "stock": { "open_orders": 12, "low": ["wool rug", "desk lamp"] } })))
 }
@@ -308,12 +314,12 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: String) -> Jso
     }))
 }
 
-async fn nothing_here(uri: Uri) -> Refusal {
-    Refusal::not_found("unknown_path", format!("nothing is at {}", uri.path()))
+async fn nothing_here(uri: Uri) -> DemoRefusal {
+    DemoRefusal::not_found("unknown_path", format!("nothing is at {}", uri.path()))
 }
 
-async fn wrong_method(method: Method) -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("{method} is not served here"))
+async fn wrong_method(method: Method) -> DemoRefusal {
+    DemoRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("{method} is not served here"))
 }
 
 #[cfg(test)]

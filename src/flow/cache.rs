@@ -5,17 +5,17 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
-use crate::flights::{Flights, Found, Keeping, Key};
-use crate::lang::template::Brought;
+use crate::lang::template::StepOutput;
 use crate::plan::route::{CachePolicy, ReplyError};
+use crate::single_flight::{FlightKey, Lookup, Retention, SingleFlight};
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};
 
-use super::step::{Asked, StepRecord};
-use super::{CallError, Verb};
+use super::step::{StepRecord, StepRun};
+use super::{CallError, Phase};
 
 /// Responses by the request that they answer. Only good ones are kept; others are handed to those that wait for them.
-pub type Cache = Flights<Result<Response, DeliveryError>>;
+pub type Cache = SingleFlight<Result<Response, DeliveryError>>;
 
 /// The most that is kept of them, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -27,47 +27,47 @@ const OVERHEAD: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheUse {
     /// A reply was there.
-    Fresh,
+    Hit,
     /// Another call had just asked for the same.
     Shared,
     /// The upstream failed, and an older reply was there.
     Stale,
     /// It did not: the upstream was asked.
-    Asked,
+    Miss,
 }
 
 impl CacheUse {
     /// The name in the log.
     pub fn slug(self) -> &'static str {
         match self {
-            Self::Fresh => "fresh",
+            Self::Hit => "hit",
             Self::Shared => "shared",
             Self::Stale => "stale",
-            Self::Asked => "asked",
+            Self::Miss => "miss",
         }
     }
 }
 
 /// Answers a request that changes nothing: from the cache, else by its upstream.
 pub(super) async fn ask(
-    asked: Asked<'_>,
+    asked: StepRun<'_>,
     policy: CachePolicy,
     request: Request,
     went: &mut StepRecord,
-    brought: &mut Brought,
+    brought: &mut StepOutput,
 ) -> Result<(), CallError> {
-    let (used, stale) = match asked.means.cache.find(key(&request, asked), Instant::now()) {
-        Found::Kept(known) => {
-            went.cache = Some(CacheUse::Fresh);
-            went.marks.note(Verb::Recall);
+    let (used, stale) = match asked.env.cache.find(key(&request, asked), Instant::now()) {
+        Lookup::Hit(known) => {
+            went.cache = Some(CacheUse::Hit);
+            went.marks.note(Phase::Recall);
             (take(asked, &known, went, brought), None)
         }
-        Found::UnderWay(waiting) => {
+        Lookup::InFlight(waiting) => {
             let stale = waiting.stale.clone();
             let began = Instant::now();
-            let found = timeout_at(asked.means.deadline.into(), waiting.result()).await;
+            let found = timeout_at(asked.env.deadline.into(), waiting.result()).await;
             went.awaited += began.elapsed();
-            went.marks.note(Verb::Recall);
+            went.marks.note(Phase::Recall);
             let ended = match found {
                 Ok(Some(ended)) if !is_timeout(&ended) => {
                     went.cache = Some(CacheUse::Shared);
@@ -75,21 +75,21 @@ pub(super) async fn ask(
                 }
                 // Whoever was asking gave up, or ran out of time, which says nothing about a call that has some left.
                 _ => {
-                    went.cache = Some(CacheUse::Asked);
+                    went.cache = Some(CacheUse::Miss);
                     asked.deliver(request, went).await
                 }
             };
             (take(asked, &ended, went, brought), stale)
         }
-        Found::Mine(claim) => {
-            went.cache = Some(CacheUse::Asked);
+        Lookup::Leader(claim) => {
+            went.cache = Some(CacheUse::Miss);
             let stale = claim.stale.clone();
             let ended = asked.deliver(request, went).await;
             let used = take(asked, &ended, went, brought);
             match &ended {
                 Ok(response) if used.is_ok() && response.status.is_success() => {
                     let (bytes, owner) = (size(response), asked.route.fingerprint);
-                    let keeping = Keeping { fresh: policy.fresh, stale: policy.stale, bytes, owner };
+                    let keeping = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };
                     claim.keep(ended, keeping, Instant::now());
                 }
                 _ => claim.hand_out(ended),
@@ -108,10 +108,10 @@ pub(super) async fn ask(
 }
 
 fn take(
-    asked: Asked<'_>,
+    asked: StepRun<'_>,
     ended: &Result<Response, DeliveryError>,
     went: &mut StepRecord,
-    brought: &mut Brought,
+    brought: &mut StepOutput,
 ) -> Result<(), CallError> {
     match ended {
         Ok(response) => asked.take(response, went, brought),
@@ -132,7 +132,7 @@ fn is_timeout(ended: &Result<Response, DeliveryError>) -> bool {
 
 /// A hash of all that decides what is answered: the request, the route as it is, and the credential, which is not on
 /// the request yet.
-fn key(request: &Request, asked: Asked<'_>) -> Key {
+fn key(request: &Request, asked: StepRun<'_>) -> FlightKey {
     let delivery = &asked.step.request.upstream.delivery;
     let mut hash = Sha256::new();
     hash.update(asked.route.fingerprint);

@@ -15,7 +15,7 @@ use crate::upstream::auth::CredentialError;
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::delivery::limit::LimitError;
 
-use super::Means;
+use super::CallEnv;
 
 /// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
 #[derive(Debug, Error)]
@@ -89,13 +89,13 @@ impl CallError {
     }
 
     /// What the assistant hears when the table says nothing else: no detail, except what the model can mend.
-    pub fn spoken(&self) -> String {
+    pub fn model_text(&self) -> String {
         match self {
-            Self::Arguments(invalid) => invalid.spoken(),
-            Self::NotAllowed(refused) => refused.spoken(),
+            Self::Arguments(invalid) => invalid.model_text(),
+            Self::NotAllowed(refused) => refused.model_text(),
             Self::Request(error) => match error.missing_argument() {
                 Some(name) => {
-                    InvalidArguments { problems: vec![format!("argument `{name}` is required")] }.spoken()
+                    InvalidArguments { problems: vec![format!("argument `{name}` is required")] }.model_text()
                 }
                 None => self.kind().built_in_text().to_owned(),
             },
@@ -124,7 +124,7 @@ pub enum SaidBy {
 }
 
 /// What is said on a failure.
-pub(super) struct Said {
+pub(super) struct FailureReply {
     /// The case for it, counted from 0.
     pub(super) case: Option<usize>,
     /// What the platform gets.
@@ -137,14 +137,14 @@ pub(super) struct Said {
     pub(super) by: Option<SaidBy>,
 }
 
-impl Said {
+impl FailureReply {
     /// The route's case for it, else its text, else the defaults', else our own.
-    pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, means: Means<'_>) -> Self {
+    pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
         let kind = error.kind();
-        let guard = means.platform.guard();
+        let guard = env.platform.guard();
         let (mut failure_error, mut passed) = (None, Vec::new());
         let case = route.and_then(|route| {
-            let picked = route.replies.pick_failure(kind, scope, means.platform.name(), guard, &mut passed);
+            let picked = route.replies.pick_failure(kind, scope, env.platform.name(), guard, &mut passed);
             picked.unwrap_or_else(|error| {
                 failure_error = Some(error);
                 None
@@ -153,15 +153,15 @@ impl Said {
         let text = || {
             let texts = [
                 (SaidBy::Route, route.map(|route| &route.failure_texts)),
-                (SaidBy::Defaults, Some(&means.plan.failure_texts)),
+                (SaidBy::Defaults, Some(&env.plan.failure_texts)),
             ];
             // A text that needs a value which is not there says nothing; the next one speaks for it.
-            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.spoken(kind, scope, guard)?)))
+            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.model_text(kind, scope, guard)?)))
         };
         let (case, reply, by) = match case {
             Some(picked) => (picked.case, picked.reply, None),
             None => {
-                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&error.spoken())));
+                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&error.model_text())));
                 (None, Reply::text(text), Some(by))
             }
         };

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use crate::call::{FailureKind, Outcome, Reply};
-use crate::lang::template::{Brought, Scope};
+use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
 use crate::plan::when::Unmet;
-use crate::upstream::delivery::{DeliveryError, Sending, Sendings, Trace, Way};
+use crate::upstream::delivery::{Attempt, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
 use crate::upstream::{Request, Response, TransportError};
 
-use super::failure::{CallError, Said};
-use super::{CacheUse, Marks, Means, Overdue, Verb, admit, beside_others, cache};
+use super::failure::{CallError, FailureReply};
+use super::{CacheUse, CallEnv, Overdue, Phase, PhaseTimes, admit, cache, run_blocking_if_large};
 
 /// How one step went.
 #[derive(Debug, Default)]
 pub struct StepRecord {
     /// How its request was delivered; without a request when it could not be rendered.
-    pub trace: Trace,
+    pub trace: DeliveryLog,
     /// How long its reply was waited for, from end to end: turns, tries and the pauses between them, and another call
     /// that was asking for the same.
     pub awaited: Duration,
@@ -44,9 +44,9 @@ pub struct StepRecord {
     /// The kind of its failure, if it failed.
     pub failure: Option<FailureKind>,
     /// When its verbs ended, if spans are made.
-    pub marks: Marks,
+    pub marks: PhaseTimes,
     /// Each time that its request was sent, in the order in which they ended.
-    pub sendings: Vec<Sending>,
+    pub sendings: Vec<Attempt>,
 }
 
 impl StepRecord {
@@ -56,36 +56,36 @@ impl StepRecord {
     }
 
     /// Those of its sendings of which something came: none that was given up.
-    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &Sending> {
+    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
         self.sendings.iter().filter(|sending| sending.came.is_some())
     }
 }
 
 /// A step as it is asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct StepRun<'a> {
     pub(super) step: &'a Step,
     pub(super) route: &'a Route,
     pub(super) scope: Scope<'a>,
-    pub(super) means: Means<'a>,
+    pub(super) env: CallEnv<'a>,
 }
 
-impl Asked<'_> {
+impl StepRun<'_> {
     /// Asks it, and takes out of the reply what the table wants.
-    pub(super) async fn send(self) -> (StepRecord, Brought) {
-        let marks = Marks::begin(self.means.traced);
-        let (mut went, mut brought) = (StepRecord { marks, ..StepRecord::default() }, Brought::default());
+    pub(super) async fn send(self) -> (StepRecord, StepOutput) {
+        let marks = PhaseTimes::begin(self.env.traced);
+        let (mut went, mut brought) = (StepRecord { marks, ..StepRecord::default() }, StepOutput::default());
         went.error = self.ask(&mut went, &mut brought).await.err();
         if let Some(error) = &went.error {
-            went.marks.note_failed(Verb::of(error));
+            went.marks.note_failed(Phase::of(error));
         }
         went.failure = went.error.as_ref().map(CallError::kind);
         (went, brought)
     }
 
-    async fn ask(self, went: &mut StepRecord, brought: &mut Brought) -> Result<(), CallError> {
+    async fn ask(self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
         let request = self.render()?;
-        went.marks.note(Verb::Render);
+        went.marks.note(Phase::Render);
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
             Some(policy) => cache::ask(self, policy, request, went, brought).await,
             None => {
@@ -108,7 +108,7 @@ impl Asked<'_> {
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
             // Hexadecimal digits fit into any header.
-            if let Ok(key) = HeaderValue::try_from(self.means.identity.key_for(step)) {
+            if let Ok(key) = HeaderValue::try_from(self.env.identity.key_for(step)) {
                 request.headers.insert(name.clone(), key);
             }
         }
@@ -125,12 +125,12 @@ impl Asked<'_> {
         let is_overdue = AtomicBool::new(false);
         let overdue = |error: TransportError| {
             is_overdue.store(true, Ordering::Relaxed);
-            (self.means.overdue)(self.overdue(error));
+            (self.env.overdue)(self.overdue(error));
         };
-        let sendings = Sendings::new(self.means.traced.map(|traced| &traced.link));
-        let way = Way {
-            transport: self.means.transport,
-            deadline: self.means.deadline,
+        let sendings = AttemptSpans::new(self.env.traced.map(|traced| &traced.link));
+        let way = DeliveryOptions {
+            transport: self.env.transport,
+            deadline: self.env.deadline,
             safe,
             repeatable: safe || self.route.idempotency_key.is_some(),
             // What a later step makes good is not waited for.
@@ -143,15 +143,15 @@ impl Asked<'_> {
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
         went.sendings = sendings.into_noted();
-        went.marks.note(Verb::Send);
+        went.marks.note(Phase::Send);
         delivered
     }
 
     /// What is answered while the request goes on.
     fn overdue(self, error: TransportError) -> Overdue {
         let error = CallError::Overdue(error);
-        let said = Said::on(&error, Some(self.route), &self.scope, self.means);
-        let own = admit(self.means.platform, said.reply.own, &mut Vec::new());
+        let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
+        let own = admit(self.env.platform, said.reply.own, &mut Vec::new());
         let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
         Overdue { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
@@ -161,13 +161,13 @@ impl Asked<'_> {
         self,
         response: &Response,
         went: &mut StepRecord,
-        brought: &mut Brought,
+        brought: &mut StepOutput,
     ) -> Result<(), CallError> {
         went.reply_bytes = response.body.len();
-        beside_others(went.reply_bytes, || {
+        run_blocking_if_large(went.reply_bytes, || {
             let reading = brought.reading.insert(self.step.read(response));
             brought.values = self.step.extract(reading, &self.route.replies)?;
-            went.marks.note(Verb::Extract);
+            went.marks.note(Phase::Extract);
             Ok(())
         })
     }

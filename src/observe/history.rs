@@ -25,7 +25,7 @@ const MAX_BEHIND: usize = 256;
 
 /// One call that has ended.
 #[derive(Debug)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// Its number, counted from 1 since the start.
     pub id: u64,
     /// When it ended.
@@ -43,22 +43,22 @@ pub struct Entry {
 
 /// The last calls.
 #[derive(Debug)]
-pub struct History(Mutex<State>);
+pub struct History(Mutex<HistoryState>);
 
 #[derive(Debug)]
-struct State {
+struct HistoryState {
     /// The oldest first.
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<Arc<HistoryEntry>>,
     bytes: usize,
     last_id: u64,
     /// `None` as soon as the proxy closes.
-    live: Option<broadcast::Sender<Arc<Entry>>>,
+    live: Option<broadcast::Sender<Arc<HistoryEntry>>>,
 }
 
 impl Default for History {
     fn default() -> Self {
         let live = Some(broadcast::Sender::new(MAX_BEHIND));
-        Self(Mutex::new(State { entries: VecDeque::new(), bytes: 0, last_id: 0, live }))
+        Self(Mutex::new(HistoryState { entries: VecDeque::new(), bytes: 0, last_id: 0, live }))
     }
 }
 
@@ -88,7 +88,7 @@ impl History {
         }
         let at = Timestamp::now();
         let mut state = self.state();
-        let entry = Arc::new(Entry { id, at, client, record, route, secrets, bytes });
+        let entry = Arc::new(HistoryEntry { id, at, client, record, route, secrets, bytes });
         state.bytes += bytes;
         state.entries.push_back(Arc::clone(&entry));
         let gone = state.trim(most);
@@ -103,7 +103,7 @@ impl History {
     }
 
     /// The calls that are kept, the newest first, and no more than `most`.
-    pub fn newest(&self, most: usize) -> Vec<Arc<Entry>> {
+    pub fn newest(&self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut state = self.state();
         let gone = state.trim(most);
         let newest = state.entries.iter().rev().cloned().collect();
@@ -113,7 +113,7 @@ impl History {
     }
 
     /// Hears of every call from now on; `None` when the proxy closes.
-    pub fn listen(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
+    pub fn listen(&self) -> Option<broadcast::Receiver<Arc<HistoryEntry>>> {
         self.state().live.as_ref().map(broadcast::Sender::subscribe)
     }
 
@@ -122,15 +122,15 @@ impl History {
         self.state().live = None;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HistoryState> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl HistoryState {
     /// Takes out what is too much.
-    fn trim(&mut self, most: usize) -> Vec<Arc<Entry>> {
+    fn trim(&mut self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut gone = Vec::new();
         while self.entries.len() > most || self.bytes > MAX_BYTES {
             let Some(oldest) = self.entries.pop_front() else { break };
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-impl Entry {
+impl HistoryEntry {
     /// The name of what answered it.
     pub fn route(&self) -> Option<&str> {
         self.route.as_ref().map(|route| route.name.as_str())
@@ -170,14 +170,14 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use crate::call::{Arguments, Call, Context};
+    use crate::call::{Call, Context, GivenArguments};
     use crate::observe::history::*;
     use serde_json::json;
     use std::time::Duration;
 
     fn record(function: &str, args: Value) -> Record {
         let context = Context { function: function.to_owned(), ..Context::default() };
-        Record::panicked(Call { args: Arguments::Json(args), context }, Duration::ZERO, None)
+        Record::panicked(Call { args: GivenArguments::Json(args), context }, Duration::ZERO, None)
     }
 
     fn keep(history: &History, most: usize, record: Record) {
@@ -216,7 +216,7 @@ mod tests {
         keep(&history, 100_000, record(&"n".repeat(100_000), json!("x".repeat(MAX_RECORD * 2))));
         let newest = &history.newest(100_000)[0];
         assert!(newest.bytes < 10_000, "{}", newest.bytes);
-        assert_eq!(newest.record.call.args, Arguments::Json(Value::Null));
+        assert_eq!(newest.record.call.args, GivenArguments::Json(Value::Null));
     }
 
     #[test]

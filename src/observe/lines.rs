@@ -104,7 +104,7 @@ where
         if !self.lines.is_json() {
             return self.human.format_event(context, out, event);
         }
-        let mut fields = Fields::default();
+        let mut fields = LogFields::default();
         event.record(&mut fields);
         fields.tell_addresses();
         out.write_str(&json(*event.metadata().level(), &fields.message, fields.others))
@@ -113,12 +113,12 @@ where
 
 /// The fields of an event.
 #[derive(Debug, Default)]
-struct Fields {
+struct LogFields {
     message: String,
     others: Map<String, Value>,
 }
 
-impl Fields {
+impl LogFields {
     fn add(&mut self, field: &Field, value: impl Into<Value>) {
         // Those of the libraries tell where in their code it was.
         if !field.name().starts_with("log.") {
@@ -146,7 +146,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for LogFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add_text(field, format!("{value:?}"));
     }

@@ -37,9 +37,9 @@ const MAX_MESSAGE: usize = 500;
 
 /// Takes lines and has them written.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub(crate) struct LogWriter {
     lines: Arc<Lines>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingLines>,
     /// Told when lines come, and when the last of them is written.
     changed: Condvar,
     /// How many lines were never written.
@@ -47,7 +47,7 @@ pub(crate) struct Log {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Whether a line is on its way to standard error.
@@ -60,7 +60,7 @@ struct Waiting {
 ///
 /// # Errors
 /// The thread that writes cannot be started.
-pub(crate) fn start() -> io::Result<Arc<Log>> {
+pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| {
         // The watcher's library reports folders that come and go, which is our daily bread.
@@ -74,7 +74,7 @@ pub(crate) fn start() -> io::Result<Arc<Log>> {
     let said = std::env::var(FORMAT).ok().filter(|said| !said.is_empty());
     let wanted = said.as_deref().and_then(LogFormat::from_name);
     let lines = Arc::new(Lines::new(wanted, is_terminal));
-    let log = Log::over(io::stderr(), Arc::clone(&lines))?;
+    let log = LogWriter::over(io::stderr(), Arc::clone(&lines))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(Arc::clone(&log))
         .with_ansi(ansi)
@@ -99,7 +99,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(place, "a fault of the proxy itself: {message}");
 }
 
-impl Log {
+impl LogWriter {
     /// Writes to `out`.
     fn over(out: impl Write + Send + 'static, lines: Arc<Lines>) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self { lines, ..Self::default() });
@@ -126,7 +126,7 @@ impl Log {
     /// Waits until every line is written, but not for long.
     pub(crate) fn flush(&self) {
         let waiting = self.waiting();
-        let is_busy = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        let is_busy = |waiting: &mut PendingLines| waiting.writing || !waiting.lines.is_empty();
         drop(self.changed.wait_timeout_while(waiting, LAST_LINES, is_busy));
     }
 
@@ -141,12 +141,12 @@ impl Log {
         self.changed.notify_all();
     }
 
-    fn lose(&self, waiting: &mut Waiting, why: &str) {
+    fn lose(&self, waiting: &mut PendingLines, why: &str) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         waiting.why = Some(why.to_owned());
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, PendingLines> {
         // Nothing panics while it is held.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +194,7 @@ impl Log {
     }
 }
 
-impl Write for &Log {
+impl Write for &LogWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.push(text.to_vec());
         Ok(text.len())
@@ -274,7 +274,7 @@ mod tests {
     fn a_full_disk_costs_lines_and_says_how_many_when_it_is_free_again() {
         let disk = Disk::default();
         disk.make_room(12);
-        let log = Log::over(disk.clone(), human()).unwrap();
+        let log = LogWriter::over(disk.clone(), human()).unwrap();
         for line in ["first", "second, torn", "third"] {
             log.print(Level::WARN, line);
         }
@@ -305,14 +305,14 @@ mod tests {
             return;
         }
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", "cli::log::tests::a_panic_is_one_line_of_the_log"]).env(PANICS, "1");
+        again.args(["--exact", "observe::log::tests::a_panic_is_one_line_of_the_log"]).env(PANICS, "1");
         let output = again.env_remove("RUST_LOG").env(FORMAT, "human").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let log = String::from_utf8(output.stderr).unwrap();
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len(), 1, "{log}");
         assert!(
-            lines[0].contains("ERROR a fault of the proxy itself: on\\npurpose place=\"src/cli/log.rs:"),
+            lines[0].contains("ERROR a fault of the proxy itself: on\\npurpose place=\"src/observe/log.rs:"),
             "{log}"
         );
     }
@@ -336,7 +336,7 @@ mod tests {
     fn a_pipe_that_nobody_reads_holds_up_nobody() {
         let (read, reads) = mpsc::channel();
         let (write, written) = mpsc::channel();
-        let log = Log::over(Pipe(reads, write), human()).unwrap();
+        let log = LogWriter::over(Pipe(reads, write), human()).unwrap();
         let line = "x".repeat(MAX_WAITING / 8);
         for _ in 0..20 {
             log.print(Level::WARN, &line);

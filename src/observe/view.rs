@@ -6,15 +6,15 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Arguments, Context, Reply, bytes};
-use crate::lang::template::Brought;
+use crate::call::{Context, GivenArguments, Reply, bytes};
+use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Sending;
+use crate::upstream::delivery::Attempt;
 
 use super::masking::hide_named;
-use crate::flow::{CacheUse, CallError, Marks, Record, StepRecord};
+use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
 
 /// The most bytes of a value or a body that are shown; of more, only how many there are.
 const MAX_SHOWN: usize = 64 * 1024;
@@ -46,8 +46,8 @@ impl Record {
     /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let given = match &self.call.args {
-            Arguments::Json(given) => bytes(given),
-            Arguments::Unreadable => 0,
+            GivenArguments::Json(given) => bytes(given),
+            GivenArguments::Unreadable => 0,
         };
         let context = &self.call.context;
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
@@ -74,11 +74,11 @@ impl Record {
             ..Context::default()
         };
         if let Some(traced) = &mut self.traced {
-            traced.marks = Marks::default();
+            traced.marks = PhaseTimes::default();
             traced.link.own.state = None;
         }
         for went in &mut self.steps {
-            went.marks = Marks::default();
+            went.marks = PhaseTimes::default();
         }
         // Of a reply that is not shown, there is no need to keep all.
         for (went, brought) in self.steps.iter().zip(&mut self.brought) {
@@ -90,9 +90,9 @@ impl Record {
 
     /// Drops what was given, sent, brought and answered; how it went stays.
     pub fn forget_content(&mut self) {
-        self.call.args = Arguments::Json(Value::Null);
+        self.call.args = GivenArguments::Json(Value::Null);
         self.validated = None;
-        self.brought.iter_mut().for_each(|brought| *brought = Brought::default());
+        self.brought.iter_mut().for_each(|brought| *brought = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.trace.request = None);
         self.outcome.reply = Reply::default();
         self.dropped.clear();
@@ -180,12 +180,12 @@ impl View<'_> {
                 "converted": validated.converted,
                 "dropped": validated.dropped,
             }),
-            (None, Arguments::Json(given)) => json!({"fit": false, "values": named(given)}),
-            (None, Arguments::Unreadable) => json!({"fit": false, "values": null}),
+            (None, GivenArguments::Json(given)) => json!({"fit": false, "values": named(given)}),
+            (None, GivenArguments::Unreadable) => json!({"fit": false, "values": null}),
         }
     }
 
-    fn step(&self, went: &StepRecord, brought: &Brought) -> Value {
+    fn step(&self, went: &StepRecord, brought: &StepOutput) -> Value {
         json!({
             "name": null,
             "upstream": null,
@@ -207,7 +207,7 @@ impl View<'_> {
         })
     }
 
-    fn one_try(&self, one: &Sending) -> Value {
+    fn one_try(&self, one: &Attempt) -> Value {
         let came = one.came.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),

@@ -25,13 +25,13 @@ pub(crate) struct AllowedArgument {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct NotAllowed {
-    refused: Vec<Refused>,
+    refused: Vec<Disallowed>,
 }
 
 /// An argument that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("argument `{name}` is refused: {why}")]
-struct Refused {
+struct Disallowed {
     name: String,
     why: Why,
 }
@@ -52,17 +52,17 @@ enum Why {
 
 impl NotAllowed {
     /// What the model is told: what it can mend, and nothing of what is allowed.
-    pub fn spoken(&self) -> String {
+    pub fn model_text(&self) -> String {
         let unchecked = self.refused.iter().find(|refused| refused.why != Why::NotListed);
-        if let Some(Refused { name, .. }) = unchecked {
+        if let Some(Disallowed { name, .. }) = unchecked {
             return format!(
                 "The function was not run: argument `{name}` cannot be checked for this caller. Do not call it again."
             );
         }
-        let must = |refused: &Refused| {
+        let must = |refused: &Disallowed| {
             format!("argument `{}` must be one of the values of this caller", refused.name)
         };
-        InvalidArguments { problems: self.refused.iter().map(must).collect() }.spoken()
+        InvalidArguments { problems: self.refused.iter().map(must).collect() }.model_text()
     }
 }
 
@@ -72,13 +72,13 @@ impl Allowed {
     /// # Errors
     /// A value is not in its list, or there is no list to look into.
     pub fn check(&self, scope: &Scope<'_>, believed: bool) -> Result<(), NotAllowed> {
-        let refused: Vec<Refused> = self
+        let refused: Vec<Disallowed> = self
             .0
             .iter()
             .filter_map(|argument| {
                 let value = scope.args.get(&argument.name)?;
                 let why = argument.refuses(value, scope, believed)?;
-                Some(Refused { name: argument.name.clone(), why })
+                Some(Disallowed { name: argument.name.clone(), why })
             })
             .collect();
         if refused.is_empty() { Ok(()) } else { Err(NotAllowed { refused }) }

@@ -46,7 +46,7 @@ pub struct InvalidArguments {
 
 impl InvalidArguments {
     /// What the model is told.
-    pub fn spoken(&self) -> String {
+    pub fn model_text(&self) -> String {
         format!("The function was not run: {}. Mend this and call it again.", self)
     }
 }
@@ -96,11 +96,11 @@ impl Arguments {
     ///
     /// # Errors
     /// The problems at once, so that the model can mend all of them in its next call.
-    pub fn validate(&self, given: &call::Arguments) -> Result<Validated, InvalidArguments> {
+    pub fn validate(&self, given: &call::GivenArguments) -> Result<Validated, InvalidArguments> {
         let given = match given {
-            call::Arguments::Json(Value::Object(entries)) => entries.clone(),
-            call::Arguments::Json(Value::Null) => Map::new(),
-            call::Arguments::Json(_) | call::Arguments::Unreadable => {
+            call::GivenArguments::Json(Value::Object(entries)) => entries.clone(),
+            call::GivenArguments::Json(Value::Null) => Map::new(),
+            call::GivenArguments::Json(_) | call::GivenArguments::Unreadable => {
                 return Err(InvalidArguments {
                     problems: vec!["the arguments must be a JSON object".to_owned()],
                 });
@@ -453,7 +453,7 @@ mod tests {
             other => other,
         };
         arguments()
-            .validate(&call::Arguments::Json(given))
+            .validate(&call::GivenArguments::Json(given))
             .map(|good| good.args)
             .map_err(|bad| bad.to_string())
     }
@@ -515,19 +515,22 @@ mod tests {
     #[test]
     fn null_is_absent_defaults_are_filled_in_and_strangers_dropped() {
         let good = arguments()
-            .validate(&call::Arguments::Json(
+            .validate(&call::GivenArguments::Json(
                 json!({"city": "Oslo", "days": null, "x": 1, "who": {"age": 1, "y": 2}}),
             ))
             .unwrap();
         assert_eq!(good.args, json!({"city": "Oslo", "who": {"age": 1}, "days": 3}));
         assert_eq!(good.dropped, ["x", "who.y"]);
-        let bad = arguments().validate(&call::Arguments::Json(json!({"city": null}))).unwrap_err();
+        let bad = arguments().validate(&call::GivenArguments::Json(json!({"city": null}))).unwrap_err();
         assert_eq!(bad.to_string(), "argument `city` is required (City name)");
         assert_eq!(
-            arguments().validate(&call::Arguments::Unreadable).unwrap_err().to_string(),
+            arguments().validate(&call::GivenArguments::Unreadable).unwrap_err().to_string(),
             "the arguments must be a JSON object"
         );
-        assert_eq!(arguments().validate(&call::Arguments::Json(json!([1]))).unwrap_err().problems.len(), 1);
+        assert_eq!(
+            arguments().validate(&call::GivenArguments::Json(json!([1]))).unwrap_err().problems.len(),
+            1
+        );
     }
 
     #[test]
@@ -541,7 +544,7 @@ mod tests {
             Vec::new(),
         )
         .unwrap();
-        let given = call::Arguments::Json(json!({"n": "4"}));
+        let given = call::GivenArguments::Json(json!({"n": "4"}));
         assert_eq!(arguments.validate(&given).unwrap().args, json!({"n": 4}));
         for outside in ["https://example.com/x.json", "other.json"] {
             let schema = json!({"type": "object", "properties": {"n": {"$ref": outside}}});

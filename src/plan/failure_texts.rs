@@ -1,7 +1,7 @@
 //! What is said to the model on each kind of failure.
 
 use crate::call::FailureKind;
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::lang::template::{Scope, Template, TextSink};
 
 /// What is said on each kind of failure.
@@ -15,7 +15,7 @@ impl FailureTexts {
     }
 
     /// The text for a kind; `None` when there is none, or when it needs a value that is not there.
-    pub fn spoken(&self, kind: FailureKind, scope: &Scope<'_>, guard: Guard) -> Option<String> {
+    pub fn model_text(&self, kind: FailureKind, scope: &Scope<'_>, guard: ExpansionFilter) -> Option<String> {
         let (_, template) = self.0.iter().find(|(known, _)| *known == kind)?;
         let mut text = TextSink::new(guard);
         template.render(scope, &mut text).ok()?;

@@ -31,7 +31,7 @@ pub use failure_texts::FailureTexts;
 pub use route::Route;
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};
-pub use server::{Log, LogFormat, Server, Tls, Traces, Watch};
+pub use server::{LogConfig, LogFormat, Server, ServerTls, Traces, Watch};
 
 /// The compiled table.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Plan {
     /// What `[server]` says.
     pub server: Server,
     /// What `[log]` says.
-    pub log: Log,
+    pub log: LogConfig,
     /// What `[traces]` says; `None`: no spans are made.
     pub traces: Option<Arc<Traces>>,
     /// The routes by function name.
@@ -64,13 +64,13 @@ pub struct Plan {
 
 impl Plan {
     /// Sends each request once and at once, whatever came of others: what a test sees is the table's doing alone.
-    pub fn calm(&mut self) {
+    pub fn without_resilience(&mut self) {
         let events = self.events.iter_mut().map(|(_, _, entry)| entry);
         for route in self.routes.values_mut().chain(events).filter_map(Arc::get_mut) {
             route.limiter = None;
             for step in &mut route.steps {
                 let upstream = Arc::make_mut(&mut step.request.upstream);
-                upstream.delivery = upstream.delivery.calm();
+                upstream.delivery = upstream.delivery.without_resilience();
             }
         }
     }
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// The address at which `platform` reaches this proxy, without a slash at its end.
-    pub fn door_url(&self, platform: &str) -> String {
+    pub fn endpoint_url(&self, platform: &str) -> String {
         let scheme = if self.server.tls.is_some() { "https" } else { "http" };
         let listen = || format!("{scheme}://{}", self.server.listen);
         let base = self

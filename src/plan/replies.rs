@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 
 use super::when::{Unmet, When};
 use crate::lang::jsonpath::MAX_VISITS;
@@ -113,7 +113,7 @@ impl Replies {
         scope: &Scope<'_>,
         extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
-        guard: Guard,
+        guard: ExpansionFilter,
         passed: &mut Vec<Passed>,
     ) -> Result<Picked, PickError> {
         let is_meant = |case: &Case| case.when.failure.is_empty();
@@ -136,7 +136,7 @@ impl Replies {
         kind: FailureKind,
         scope: &Scope<'_>,
         platform: &str,
-        guard: Guard,
+        guard: ExpansionFilter,
         passed: &mut Vec<Passed>,
     ) -> Result<Option<Picked>, PickError> {
         self.first(|case| case.when.failure.contains(&kind), scope, platform, guard, passed)
@@ -148,7 +148,7 @@ impl Replies {
         is_meant: impl Fn(&Case) -> bool,
         scope: &Scope<'_>,
         platform: &str,
-        guard: Guard,
+        guard: ExpansionFilter,
         passed: &mut Vec<Passed>,
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
@@ -175,7 +175,7 @@ impl Case {
         case: usize,
         scope: &Scope<'_>,
         platform: &str,
-        guard: Guard,
+        guard: ExpansionFilter,
     ) -> Result<Reply, PickError> {
         let part = |part: &str| {
             let part = part.to_owned();

@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use std::sync::Arc;
 
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
@@ -338,7 +338,7 @@ impl BodyTemplate {
         match self {
             Self::None => Ok((None, None)),
             Self::Json(template) => {
-                let value = template.render(scope, Guard::default()).map_err(in_part("body"))?;
+                let value = template.render(scope, ExpansionFilter::default()).map_err(in_part("body"))?;
                 let body = value.unwrap_or(Value::Null).to_string();
                 Ok((Some(HeaderValue::from_static("application/json")), Some(body.into())))
             }
@@ -355,7 +355,7 @@ impl BodyTemplate {
                 Ok((Some(content_type), Some(form.finish().into())))
             }
             Self::JsonFile { template, content_type } => {
-                let mut sink = JsonSink::new(Guard::default());
+                let mut sink = JsonSink::new(ExpansionFilter::default());
                 template.render(scope, &mut sink).map_err(in_part("body_file"))?;
                 let body = sink.into_json().map_err(in_part("body_file"))?.to_string();
                 Ok((Some(content_type.clone()), Some(body.into())))

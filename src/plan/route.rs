@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
 use crate::upstream::delivery::limit::Limiter;
@@ -20,7 +20,7 @@ use super::replies::Replies;
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
 use crate::lang::template::json::JsonTemplate;
-use crate::lang::template::{Brought, Reading, RenderError, Scope};
+use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
 use crate::lang::xml;
 
 /// How one function is answered, compiled.
@@ -77,7 +77,7 @@ pub struct CachePolicy {
 
 /// How a reply's body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum BodyFormat {
     /// As JSON.
     Json,
     /// As text.
@@ -121,7 +121,7 @@ pub struct Step {
     /// What is sent.
     pub request: RequestTemplate,
     /// How the reply's body is read, whatever its content type says.
-    pub format: Option<Format>,
+    pub format: Option<BodyFormat>,
     /// What is taken out of the reply.
     pub extraction: Extraction,
 }
@@ -129,7 +129,7 @@ pub struct Step {
 impl Step {
     /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
     /// what came.
-    pub fn read(&self, response: &Response) -> Reading {
+    pub fn read(&self, response: &Response) -> UpstreamReply {
         let content_type =
             response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let (body, problem) = match read_body(&response.body, content_type, self.format) {
@@ -141,7 +141,7 @@ impl Step {
             let value = || Value::from(String::from_utf8_lossy(value.as_bytes()));
             headers.entry(name.as_str()).or_insert_with(value);
         }
-        Reading::new(response.status.as_u16(), headers, body, problem)
+        UpstreamReply::new(response.status.as_u16(), headers, body, problem)
     }
 
     /// Takes the values out of a reply, if it is one that the route can use.
@@ -149,7 +149,7 @@ impl Step {
     /// # Errors
     /// A status outside of 200-299, a body that cannot be read, or a required value that is not there, unless a
     /// case names the status.
-    pub fn extract(&self, reading: &Reading, replies: &Replies) -> Result<Values, ReplyError> {
+    pub fn extract(&self, reading: &UpstreamReply, replies: &Replies) -> Result<Values, ReplyError> {
         let status = reading.status();
         // A step with a fallback fails by its status even if a case names it: the fallback is asked first.
         let named = !self.has_fallback && replies.names_status(status);
@@ -176,7 +176,7 @@ impl Route {
         &self,
         scope: &Scope<'_>,
         platform: &str,
-        guard: Guard,
+        guard: ExpansionFilter,
     ) -> Result<Map<String, Value>, RenderError> {
         let mut own = Map::new();
         for (_, key, template) in self.own.iter().filter(|(owner, _, _)| *owner == platform) {
@@ -203,7 +203,7 @@ impl Route {
     }
 
     /// Everything that was extracted, by name; with named steps an object for each step that brought something.
-    pub fn extracted(&self, brought: &[Brought]) -> Map<String, Value> {
+    pub fn extracted(&self, brought: &[StepOutput]) -> Map<String, Value> {
         let mut out = Map::new();
         for (step, brought) in self.steps.iter().zip(brought) {
             let values = step.extraction.to_object(&brought.values);
@@ -251,7 +251,7 @@ impl Route {
 }
 
 /// A body as JSON, as XML or as text, by its content type unless the table says otherwise.
-fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) -> Result<Value, String> {
+fn read_body(body: &[u8], content_type: Option<&str>, format: Option<BodyFormat>) -> Result<Value, String> {
     let kind =
         content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let text = || Value::from(String::from_utf8_lossy(body));
@@ -268,11 +268,11 @@ fn read_body(body: &[u8], content_type: Option<&str>, format: Option<Format>) ->
     };
     let is_xml = kind.ends_with("/xml") || kind.ends_with("+xml");
     match format {
-        Some(Format::Text) => Ok(text()),
+        Some(BodyFormat::Text) => Ok(text()),
         // Many APIs answer 201 or 204 with nothing at all.
         _ if body.is_empty() => Ok(Value::Null),
-        Some(Format::Json) => json(),
-        Some(Format::Xml) => xml(),
+        Some(BodyFormat::Json) => json(),
+        Some(BodyFormat::Xml) => xml(),
         None if is_json => json(),
         None if is_xml => xml(),
         // Without a content type, what can be read as JSON is JSON.
@@ -292,17 +292,17 @@ mod tests {
             ("{\"a\":1}", Some("application/json; charset=utf-8"), None, Ok(json!({"a": 1}))),
             ("{\"a\":1}", Some("application/problem+json"), None, Ok(json!({"a": 1}))),
             ("{\"a\":1}", Some("text/plain"), None, Ok(json!("{\"a\":1}"))),
-            ("{\"a\":1}", Some("text/plain"), Some(Format::Json), Ok(json!({"a": 1}))),
+            ("{\"a\":1}", Some("text/plain"), Some(BodyFormat::Json), Ok(json!({"a": 1}))),
             ("{\"a\":1}", None, None, Ok(json!({"a": 1}))),
             ("\u{feff}{\"a\":1}", Some("application/json"), None, Ok(json!({"a": 1}))),
             ("hello", None, None, Ok(json!("hello"))),
-            ("1", Some("application/json"), Some(Format::Text), Ok(json!("1"))),
+            ("1", Some("application/json"), Some(BodyFormat::Text), Ok(json!("1"))),
             ("", Some("application/json"), None, Ok(json!(null))),
             ("", None, None, Ok(json!(null))),
             ("<a>1</a>", Some("text/xml; charset=utf-8"), None, Ok(json!({"a": "1"}))),
             ("<a>1</a>", Some("application/soap+xml"), None, Ok(json!({"a": "1"}))),
-            ("<a>1</a>", Some("text/html"), Some(Format::Xml), Ok(json!({"a": "1"}))),
-            ("<a>1</a>", Some("text/xml"), Some(Format::Text), Ok(json!("<a>1</a>"))),
+            ("<a>1</a>", Some("text/html"), Some(BodyFormat::Xml), Ok(json!({"a": "1"}))),
+            ("<a>1</a>", Some("text/xml"), Some(BodyFormat::Text), Ok(json!("<a>1</a>"))),
             ("<a>1</a>", None, None, Ok(json!("<a>1</a>"))),
             ("", Some("text/xml"), None, Ok(json!(null))),
             (

@@ -1,7 +1,7 @@
 //! The platforms that are served, and the functions that each of them may call.
 
 use super::{Plan, Route};
-use crate::platform::{Door, Functions, Platform, Settings, ToolSpec, auth::Auth};
+use crate::platform::{Endpoint, Functions, Platform, Settings, ToolSpec, auth::InboundAuth};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Served {
     /// The values of its own keys.
     pub settings: Settings,
     /// How callers prove to be the platform; `None`: not at all, which only loopback allows.
-    pub auth: Option<Box<dyn Auth>>,
+    pub auth: Option<Box<dyn InboundAuth>>,
     /// How long a call may take, the margin for the way back already taken off.
     pub budget: Duration,
     /// Whether templates may trust what it says about the call: it proves who it is, or only this machine can call.
@@ -46,7 +46,7 @@ pub(crate) fn budget(deadline: Duration) -> Duration {
 pub struct FunctionsFor<'a> {
     plan: &'a Plan,
     platform: &'static str,
-    door_url: String,
+    endpoint_url: String,
     events: Vec<&'static str>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> FunctionsFor<'a> {
     pub fn new(plan: &'a Plan, platform: &'static str) -> Self {
         let events = plan.events.iter().filter(|(owner, _, _)| *owner == platform);
         let events = events.map(|(_, name, _)| *name).collect();
-        Self { plan, platform, door_url: plan.door_url(platform), events }
+        Self { plan, platform, endpoint_url: plan.endpoint_url(platform), events }
     }
 
     /// The functions as they are declared to the platform, sorted by name: all that it may call, or only those
@@ -85,7 +85,7 @@ impl Functions for FunctionsFor<'_> {
         self.tools(true)
     }
 
-    fn door(&self) -> Door<'_> {
-        Door { url: &self.door_url, events: &self.events }
+    fn door(&self) -> Endpoint<'_> {
+        Endpoint { url: &self.endpoint_url, events: &self.events }
     }
 }

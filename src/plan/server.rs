@@ -1,7 +1,7 @@
 //! What `[server]`, `[log]` and `[traces]` say, compiled.
 
 use super::network::Network;
-use crate::platform::auth::Auth;
+use crate::platform::auth::InboundAuth;
 use crate::upstream::delivery::Delivery;
 use http::HeaderMap;
 use rustls::ServerConfig;
@@ -17,7 +17,7 @@ pub struct Server {
     /// The door for health and status; `None`: not opened.
     pub admin: Option<SocketAddr>,
     /// Who may open the admin door; `None`: anyone on loopback.
-    pub admin_auth: Option<Box<dyn Auth>>,
+    pub admin_auth: Option<Box<dyn InboundAuth>>,
     /// How changed files are noticed.
     pub watch: Watch,
     /// The address at which platforms reach this proxy.
@@ -31,21 +31,21 @@ pub struct Server {
     /// How many of the last calls the admin door can show.
     pub records: usize,
     /// What new connections to the platforms' door are secured with; `None`: they are plain.
-    pub tls: Option<Tls>,
+    pub tls: Option<ServerTls>,
     /// The proxies that are believed when they say for whom they call.
     pub trusted_proxies: Vec<Network>,
 }
 
 /// The certificate and key of the platforms' door.
 #[derive(Debug, Clone)]
-pub struct Tls {
+pub struct ServerTls {
     /// What a handshake needs.
     pub config: Arc<ServerConfig>,
     /// A hash of the certificate and the key, to tell whether they changed.
     pub(crate) fingerprint: [u8; 32],
 }
 
-impl PartialEq for Tls {
+impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
@@ -63,7 +63,7 @@ pub enum Watch {
 
 /// `[log]`, compiled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// How lines are written.
     pub format: LogFormat,
     /// Whether arguments, requests and replies are logged too, without what must not be shown.

@@ -50,7 +50,7 @@ pub struct Test {
     /// Who calls.
     pub platform: &'static dyn Platform,
     /// What the platform asks.
-    pub asked: Asked,
+    pub asked: TestInput,
     /// What is put in the place of what the request says about the call.
     pub call: CallChanges,
     /// The time of the call, RFC 3339.
@@ -63,7 +63,7 @@ pub struct Test {
 
 /// What a platform asks in a test.
 #[derive(Debug)]
-pub enum Asked {
+pub enum TestInput {
     /// A call with these arguments, as each platform would put it.
     Args(Value),
     /// The body of one platform's request.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// A value as far as the table fixes it before any call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sketch {
+pub enum StaticValue {
     /// One expression: any value at all.
     Any,
     /// A text with expressions in it.
@@ -18,7 +18,7 @@ pub enum Sketch {
     Object(Vec<(String, Self)>),
 }
 
-impl From<&Value> for Sketch {
+impl From<&Value> for StaticValue {
     fn from(value: &Value) -> Self {
         match value {
             Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
@@ -32,11 +32,11 @@ impl From<&Value> for Sketch {
 
 /// What a platform would refuse, or what is good to know, in a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnFault {
+pub struct ExtensionFault {
     /// The kind of fault; its severity says whether the platform would refuse the value.
     pub code: Code,
     /// Where in the value: keys and indexes from its top.
-    pub path: Vec<Step>,
+    pub path: Vec<PathStep>,
     /// What is wrong, in lower case, without a full stop.
     pub message: String,
     /// What to write.
@@ -45,7 +45,7 @@ pub struct OwnFault {
 
 /// One step into a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PathStep {
     /// Into an object.
     Key(String),
     /// Into a list.

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 
-pub use declare::{DeclareKey, Door, Functions, Holds, ToolSpec};
-pub use extension::{OwnFault, Sketch, Step};
+pub use declare::{DeclareKey, Endpoint, Functions, Holds, ToolSpec};
+pub use extension::{ExtensionFault, PathStep, StaticValue};
 pub use settings::{Setting, Settings};
 pub use wire::{Answer, BadRequest, Decoded, Encode, EncodeStream, Event, EventKind, Inbound};
 
@@ -65,8 +65,8 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// The character pairs that the platform would expand in what it receives.
-    fn guard(&self) -> Guard {
-        Guard::default()
+    fn guard(&self) -> ExpansionFilter {
+        ExpansionFilter::default()
     }
 
     /// What is wrong with `name` as the name of a function here, and the rule that it breaks.
@@ -103,18 +103,18 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// The keys of a reply case that only this platform understands, as in `swaig.action`.
-    fn own_keys(&self) -> &'static [&'static str] {
+    fn extension_keys(&self) -> &'static [&'static str] {
         &[]
     }
 
     /// What the platform would refuse in the value of one of its own keys, as far as the table fixes the value.
-    fn check_own(&self, key: &str, value: &Sketch) -> Vec<OwnFault> {
+    fn check_extension(&self, key: &str, value: &StaticValue) -> Vec<ExtensionFault> {
         let _ = (key, value);
         Vec::new()
     }
 
     /// Takes the value of one of its own keys as a call rendered it. What does not fit is taken out and told.
-    fn admit_own(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
+    fn filter_extension(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         let _ = key;
         (Some(value), Vec::new())
     }
@@ -141,7 +141,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// What a user pastes into the platform so that it knows these functions; `None` when it has nothing to be told.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
         let _ = (tools, door);
         None
     }
@@ -185,8 +185,8 @@ mod tests {
             Vec::new()
         }
 
-        fn door(&self) -> Door<'_> {
-            Door { url: "https://tools.example.com/door", events: &[] }
+        fn door(&self) -> Endpoint<'_> {
+            Endpoint { url: "https://tools.example.com/door", events: &[] }
         }
     }
 

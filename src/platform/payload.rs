@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, BadRequest, Encode, Inbound};
-use crate::call::{Arguments, Outcome, Reply};
+use crate::call::{GivenArguments, Outcome, Reply};
 
 /// A body that must be a JSON object.
 pub(super) fn object(body: &[u8]) -> Result<Value, BadRequest> {
@@ -40,22 +40,22 @@ pub(super) fn text_at(value: &Value, path: &[&str]) -> Option<String> {
 }
 
 /// Arguments as JSON, or as a text that holds JSON because a model wrote it; `None` when there are none.
-pub(super) fn arguments(value: Option<&Value>) -> Option<Arguments> {
+pub(super) fn arguments(value: Option<&Value>) -> Option<GivenArguments> {
     match value? {
         Value::Null => None,
         Value::String(text) if text.trim().is_empty() => None,
         Value::String(text) => match serde_json::from_str(text) {
             Ok(Value::Null) => None,
-            Ok(value) => Some(Arguments::Json(value)),
-            Err(_) => Some(Arguments::Unreadable),
+            Ok(value) => Some(GivenArguments::Json(value)),
+            Err(_) => Some(GivenArguments::Unreadable),
         },
-        other => Some(Arguments::Json(other.clone())),
+        other => Some(GivenArguments::Json(other.clone())),
     }
 }
 
 /// The arguments of a call that has none.
-pub(super) fn no_arguments() -> Arguments {
-    Arguments::Json(Value::Object(Map::new()))
+pub(super) fn no_arguments() -> GivenArguments {
+    GivenArguments::Json(Value::Object(Map::new()))
 }
 
 /// An outcome as one object: the data if it is an object, else a `result`; a failure as an `error`.
@@ -118,12 +118,12 @@ mod tests {
             (json!(""), None),
             (json!(" \n"), None),
             (json!("null"), None),
-            (json!("{\"a\": 1}"), Some(Arguments::Json(json!({"a": 1})))),
-            (json!("[1]"), Some(Arguments::Json(json!([1])))),
-            (json!("{\"a\": 1"), Some(Arguments::Unreadable)),
-            (json!("Bergen"), Some(Arguments::Unreadable)),
-            (json!({"a": 1}), Some(Arguments::Json(json!({"a": 1})))),
-            (json!(7), Some(Arguments::Json(json!(7)))),
+            (json!("{\"a\": 1}"), Some(GivenArguments::Json(json!({"a": 1})))),
+            (json!("[1]"), Some(GivenArguments::Json(json!([1])))),
+            (json!("{\"a\": 1"), Some(GivenArguments::Unreadable)),
+            (json!("Bergen"), Some(GivenArguments::Unreadable)),
+            (json!({"a": 1}), Some(GivenArguments::Json(json!({"a": 1})))),
+            (json!(7), Some(GivenArguments::Json(json!(7)))),
         ] {
             assert_eq!(arguments(Some(&value)), expected, "{value}");
         }

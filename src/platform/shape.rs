@@ -2,30 +2,30 @@
 
 use serde_json::Value;
 
-use super::{OwnFault, Sketch, Step};
+use super::{ExtensionFault, PathStep, StaticValue};
 use crate::diagnostic::{Code, Severity, list, suggest};
 
 /// One way to write a value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
-    shape: Shape,
+pub(super) struct ActionForm {
+    shape: ActionShape,
     /// Whether the platform's published schema has it; else it is known from SignalWire's SDK only.
     published: bool,
 }
 
 /// A form of the published schema, or a part of a form that is already marked.
-pub(super) const fn strict(shape: Shape) -> Form {
-    Form { shape, published: true }
+pub(super) const fn strict(shape: ActionShape) -> ActionForm {
+    ActionForm { shape, published: true }
 }
 
 /// A form that only the SDK has.
-pub(super) const fn loose(shape: Shape) -> Form {
-    Form { shape, published: false }
+pub(super) const fn loose(shape: ActionShape) -> ActionForm {
+    ActionForm { shape, published: false }
 }
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Shape {
+pub(super) enum ActionShape {
     /// Only `true`.
     True,
     /// `true` or `false`.
@@ -45,7 +45,7 @@ pub(super) enum Shape {
     /// An object with these keys.
     Fields(&'static [Field]),
     /// A list of items that each have one of these forms.
-    List(&'static [Form]),
+    List(&'static [ActionForm]),
 }
 
 /// A key of an object.
@@ -53,33 +53,33 @@ pub(super) enum Shape {
 pub(super) struct Field {
     key: &'static str,
     required: bool,
-    forms: &'static [Form],
+    forms: &'static [ActionForm],
 }
 
 /// A key that must be there.
-pub(super) const fn required(key: &'static str, forms: &'static [Form]) -> Field {
+pub(super) const fn required(key: &'static str, forms: &'static [ActionForm]) -> Field {
     Field { key, required: true, forms }
 }
 
 /// A key that may be left out.
-pub(super) const fn optional(key: &'static str, forms: &'static [Form]) -> Field {
+pub(super) const fn optional(key: &'static str, forms: &'static [ActionForm]) -> Field {
     Field { key, required: false, forms }
 }
 
 /// A fault or note about an action.
 #[derive(Debug, Clone)]
-pub(super) struct Fault {
+pub(super) struct ActionFault {
     /// As the table's author is told.
-    pub(super) own: OwnFault,
+    pub(super) own: ExtensionFault,
     /// As a record is told, where the message quotes a name that an upstream or a caller may have written.
     pub(super) unnamed: Option<String>,
 }
 
-impl Fault {
+impl ActionFault {
     /// A fault whose message names only what our own table names.
-    pub(super) fn new(code: Code, path: &[Step], message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, path: &[PathStep], message: impl Into<String>) -> Self {
         Self {
-            own: OwnFault { code, path: path.to_vec(), message: message.into(), help: None },
+            own: ExtensionFault { code, path: path.to_vec(), message: message.into(), help: None },
             unnamed: None,
         }
     }
@@ -105,15 +105,15 @@ impl Fault {
 }
 
 /// How one item of a list is checked: the faults and notes of the item at `path`.
-pub(super) type CheckOne = fn(&Sketch, &[Step]) -> Vec<Fault>;
+pub(super) type CheckOne = fn(&StaticValue, &[PathStep]) -> Vec<ActionFault>;
 
 /// What a platform would refuse or ignore in a list of items, or in a single one, and what is only worth a note.
-pub(super) fn check_all(items: &Sketch, check_one: CheckOne) -> Vec<OwnFault> {
+pub(super) fn check_all(items: &StaticValue, check_one: CheckOne) -> Vec<ExtensionFault> {
     let faults = match items {
-        Sketch::List(items) => items
+        StaticValue::List(items) => items
             .iter()
             .enumerate()
-            .flat_map(|(index, item)| check_one(item, &[Step::Index(index)]))
+            .flat_map(|(index, item)| check_one(item, &[PathStep::Index(index)]))
             .collect(),
         single => check_one(single, &[]),
     };
@@ -134,7 +134,7 @@ pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Optio
         if item.is_null() {
             continue;
         }
-        match check_one(&Sketch::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
+        match check_one(&StaticValue::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
             Some(fault) => {
                 let reason = fault.unnamed.unwrap_or(fault.own.message);
                 complaints.push(format!("{noun} {} is left out: {reason}", index + 1));
@@ -146,8 +146,13 @@ pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Optio
 }
 
 /// Holds a value against its forms and takes the form with the fewest faults. `what` names the value in messages.
-pub(super) fn check(forms: &'static [Form], value: &Sketch, what: &str, path: &[Step]) -> Vec<Fault> {
-    let mut best: Option<(bool, Vec<Fault>)> = None;
+pub(super) fn check(
+    forms: &'static [ActionForm],
+    value: &StaticValue,
+    what: &str,
+    path: &[PathStep],
+) -> Vec<ActionFault> {
+    let mut best: Option<(bool, Vec<ActionFault>)> = None;
     for form in forms {
         let Some(mut faults) = fit(form.shape, value, what, path) else { continue };
         if !form.published {
@@ -171,20 +176,20 @@ pub(super) fn check(forms: &'static [Form], value: &Sketch, what: &str, path: &[
         }
         Some((false, faults)) => faults,
         None => vec![
-            Fault::new(Code::InvalidAction, path, format!("{what} must be {}", describe(forms)))
+            ActionFault::new(Code::InvalidAction, path, format!("{what} must be {}", describe(forms)))
                 .help(mend(forms, value)),
         ],
     }
 }
 
 /// The note about a value that the published schema does not have.
-fn sdk_only(forms: &[Form], what: &str, path: &[Step]) -> Fault {
+fn sdk_only(forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
     let subject = if forms.iter().any(|form| form.published) {
         format!("this form of {what}")
     } else {
         what.to_owned()
     };
-    Fault::new(
+    ActionFault::new(
         Code::SdkOnlyAction,
         path,
         format!("{subject} is known from SignalWire's SDK, but not from its published schema"),
@@ -193,32 +198,36 @@ fn sdk_only(forms: &[Form], what: &str, path: &[Step]) -> Fault {
 }
 
 /// The faults inside a value of this shape; `None` when the value is not of this shape at all.
-fn fit(shape: Shape, value: &Sketch, what: &str, path: &[Step]) -> Option<Vec<Fault>> {
+fn fit(shape: ActionShape, value: &StaticValue, what: &str, path: &[PathStep]) -> Option<Vec<ActionFault>> {
     match (shape, value) {
-        (Shape::Fields(fields), Sketch::Object(entries)) => Some(check_fields(fields, entries, what, path)),
-        (Shape::List(forms), Sketch::List(items)) => {
+        (ActionShape::Fields(fields), StaticValue::Object(entries)) => {
+            Some(check_fields(fields, entries, what, path))
+        }
+        (ActionShape::List(forms), StaticValue::List(items)) => {
             let what = format!("an item of {what}");
-            let check = |(index, item)| check(forms, item, &what, &below(path, Step::Index(index)));
+            let check = |(index, item)| check(forms, item, &what, &below(path, PathStep::Index(index)));
             Some(items.iter().enumerate().flat_map(check).collect())
         }
-        (_, Sketch::Any) | (Shape::Object, Sketch::Object(_)) => Some(Vec::new()),
-        (Shape::Text | Shape::Word(_) | Shape::Time, Sketch::Text) => Some(Vec::new()),
-        (_, Sketch::Known(value)) => fits(shape, value).then(Vec::new),
+        (_, StaticValue::Any) | (ActionShape::Object, StaticValue::Object(_)) => Some(Vec::new()),
+        (ActionShape::Text | ActionShape::Word(_) | ActionShape::Time, StaticValue::Text) => Some(Vec::new()),
+        (_, StaticValue::Known(value)) => fits(shape, value).then(Vec::new),
         _ => None,
     }
 }
 
 /// Whether a plain value has the shape.
-fn fits(shape: Shape, value: &Value) -> bool {
+fn fits(shape: ActionShape, value: &Value) -> bool {
     match shape {
-        Shape::True => *value == Value::Bool(true),
-        Shape::Bool => value.is_boolean(),
-        Shape::Text => value.is_string(),
-        Shape::Word(word) => value == word,
-        Shape::Time => value.as_str().is_some_and(is_time),
-        Shape::Whole(least, most) => whole(value).is_some_and(|number| (least..=most).contains(&number)),
-        Shape::Number => value.is_number(),
-        Shape::Object | Shape::Fields(_) | Shape::List(_) => false,
+        ActionShape::True => *value == Value::Bool(true),
+        ActionShape::Bool => value.is_boolean(),
+        ActionShape::Text => value.is_string(),
+        ActionShape::Word(word) => value == word,
+        ActionShape::Time => value.as_str().is_some_and(is_time),
+        ActionShape::Whole(least, most) => {
+            whole(value).is_some_and(|number| (least..=most).contains(&number))
+        }
+        ActionShape::Number => value.is_number(),
+        ActionShape::Object | ActionShape::Fields(_) | ActionShape::List(_) => false,
     }
 }
 
@@ -242,17 +251,17 @@ fn whole(value: &Value) -> Option<i64> {
 
 fn check_fields(
     fields: &'static [Field],
-    entries: &[(String, Sketch)],
+    entries: &[(String, StaticValue)],
     what: &str,
-    path: &[Step],
-) -> Vec<Fault> {
+    path: &[PathStep],
+) -> Vec<ActionFault> {
     let mut faults = Vec::new();
     for (key, value) in entries {
-        let path = below(path, Step::Key(key.clone()));
+        let path = below(path, PathStep::Key(key.clone()));
         match fields.iter().find(|field| field.key == key) {
             Some(field) => faults.extend(check(field.forms, value, &format!("`{key}` in {what}"), &path)),
             None => faults.push(
-                Fault::new(Code::InvalidAction, &path, format!("`{key}` is not a key of {what}"))
+                ActionFault::new(Code::InvalidAction, &path, format!("`{key}` is not a key of {what}"))
                     .unnamed(format!("{what} has a key that it does not take"))
                     .help(suggest(key, fields.iter().map(|field| field.key))),
             ),
@@ -260,7 +269,7 @@ fn check_fields(
     }
     for field in fields.iter().filter(|field| field.required) {
         if entries.iter().all(|(key, _)| key != field.key) {
-            faults.push(Fault::new(
+            faults.push(ActionFault::new(
                 Code::InvalidAction,
                 path,
                 format!("{what} needs the key `{}`", field.key),
@@ -271,7 +280,7 @@ fn check_fields(
 }
 
 /// The forms in words: "text or an object with `dest`".
-fn describe(forms: &[Form]) -> String {
+fn describe(forms: &[ActionForm]) -> String {
     let mut words: Vec<String> = forms.iter().map(|form| form.shape.describe()).collect();
     words.dedup();
     match words.split_last() {
@@ -281,7 +290,7 @@ fn describe(forms: &[Form]) -> String {
     }
 }
 
-impl Shape {
+impl ActionShape {
     fn describe(self) -> String {
         match self {
             Self::True => "`true`".into(),
@@ -310,12 +319,12 @@ impl Shape {
 }
 
 /// What to write instead of a text where no text fits.
-fn mend(forms: &[Form], value: &Sketch) -> Option<String> {
+fn mend(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
     match value {
-        Sketch::Text => Some(
+        StaticValue::Text => Some(
             "a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`".into(),
         ),
-        Sketch::Known(Value::String(text)) => {
+        StaticValue::Known(Value::String(text)) => {
             let plain: Value = serde_json::from_str(text).ok()?;
             forms.iter().any(|form| fits(form.shape, &plain)).then(|| "write it without the quotes".into())
         }
@@ -324,6 +333,6 @@ fn mend(forms: &[Form], value: &Sketch) -> Option<String> {
 }
 
 /// The path one step further down.
-pub(super) fn below(path: &[Step], step: Step) -> Vec<Step> {
+pub(super) fn below(path: &[PathStep], step: PathStep) -> Vec<PathStep> {
     path.iter().cloned().chain([step]).collect()
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
-use crate::upstream::delivery::{Checkup, Delivery};
+use crate::upstream::delivery::{Delivery, Snapshot};
 
 use super::client::{Peer, client};
 use super::{App, records, scrape};
@@ -111,7 +111,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
 
 /// How an upstream fares, by its name.
 fn upstream(delivery: &Delivery) -> (String, Value) {
-    let Checkup { breaker, under_way, p95 } = delivery.health.checkup();
+    let Snapshot { breaker, under_way, p95 } = delivery.health.snapshot();
     let open_for = match breaker {
         Some(BreakerState::Open(left)) => Some(left),
         _ => None,

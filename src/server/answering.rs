@@ -17,16 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 use tracing::field::{DisplayValue, display};
 
-use crate::call::{Arguments, Call, Context, FailureKind, Outcome, Reply};
-use crate::flights::{Claim, Found, Keeping};
-use crate::flow::{self, CacheUse, CallError, Means, Overdue, Record, Traced};
+use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
+use crate::flow::{self, CacheUse, CallEnv, CallError, Overdue, Record, Traced};
 use crate::plan::{Plan, Route};
 use crate::platform::{Answer, EncodeStream, Platform};
-use crate::repeats::{self, Identity};
+use crate::repeats::{self, CallKey};
 use crate::secret::Masks;
+use crate::single_flight::{Lead, Lookup, Retention};
 
 use super::App;
-use super::room::Place;
+use super::room::Permit;
 
 /// The most characters of a text in the log, and of a name that a caller gave.
 const MAX_SHOWN: usize = 500;
@@ -110,17 +110,17 @@ impl Task {
 
     /// Answers a call that may change something once, whoever asks for it and how often.
     async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
-        let identity = Identity::of(&self.call, route.as_deref());
+        let identity = CallKey::of(&self.call, route.as_deref());
         let Some(kept) = identity.kept else { return self.spawn(route, identity, None, tell).await };
         loop {
             match self.app.repeats.find(identity.key, Instant::now()) {
-                Found::Mine(claim) => {
+                Lookup::Leader(claim) => {
                     return self.spawn(route, identity, Some(Claimed { claim, kept }), tell).await;
                 }
-                Found::Kept(outcome) => {
+                Lookup::Hit(outcome) => {
                     return self.repeated(route.as_deref(), outcome, "has been answered");
                 }
-                Found::UnderWay(waiting) => {
+                Lookup::InFlight(waiting) => {
                     match timeout_at(self.deadline.into(), waiting.result()).await {
                         Ok(Some(outcome)) => {
                             return self.repeated(route.as_deref(), outcome, "was under way");
@@ -151,19 +151,19 @@ impl Task {
     /// The answer to a call for which nothing is done.
     fn give_up(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
         let now = now();
-        let means = Means {
+        let env = CallEnv {
             plan: &self.plan,
             platform: self.platform,
             transport: &*self.app.transport,
             deadline: self.deadline,
             now: &now,
-            identity: Identity::of(&self.call, None),
+            identity: CallKey::of(&self.call, None),
             cache: &self.app.cache,
             traced: self.traced.as_ref(),
             announce: &|_| {},
             overdue: &|_| {},
         };
-        let record = flow::given_up(self.call, route.map(AsRef::as_ref), means, error);
+        let record = flow::given_up(self.call, route.map(AsRef::as_ref), env, error);
         finish(record, Edge { app: &self.app, plan: &self.plan, route, client: self.client })
     }
 
@@ -172,11 +172,11 @@ impl Task {
     async fn spawn(
         self,
         route: Option<Arc<Route>>,
-        identity: Identity,
+        identity: CallKey,
         claim: Option<Claimed>,
         tell: Tell,
     ) -> Outcome {
-        // Repeats of a call are answered all the same: that they are refused would not be true of the first one.
+        // DedupLedger of a call are answered all the same: that they are refused would not be true of the first one.
         let Some(place) = self.app.calls.enter(self.plan.server.max_calls) else {
             return self.give_up(route.as_ref(), CallError::Busy);
         };
@@ -197,10 +197,10 @@ impl Task {
     async fn work(
         self,
         route: Option<Arc<Route>>,
-        identity: Identity,
+        identity: CallKey,
         claim: Option<Claimed>,
         tell: Tell,
-        place: Place,
+        place: Permit,
         answer: Mutex<Option<oneshot::Sender<Outcome>>>,
     ) {
         let Self { app, plan, platform, client, call, deadline, traced } = self;
@@ -237,7 +237,7 @@ impl Task {
             send(outcome);
         };
         let now = now();
-        let means = Means {
+        let env = CallEnv {
             plan: &plan,
             platform,
             transport: &*app.transport,
@@ -249,10 +249,10 @@ impl Task {
             announce: &announce,
             overdue: &overdue,
         };
-        let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), means)).catch_unwind();
+        let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), env)).catch_unwind();
         let record = running.await.unwrap_or_else(|_| {
             // The panic's own words were logged where it happened.
-            let call = Call { args: Arguments::Unreadable, context: named.clone() };
+            let call = Call { args: GivenArguments::Unreadable, context: named.clone() };
             Record::panicked(call, started.elapsed(), traced.as_ref())
         });
         let is_final = record.is_final(route.as_deref());
@@ -261,7 +261,7 @@ impl Task {
             Some(Claimed { claim, kept }) if is_final => {
                 let repeated = repeats::to_keep(&outcome);
                 let (bytes, owner) = (repeated.bytes(), identity.key);
-                let keeping = Keeping { fresh: kept, stale: Duration::ZERO, bytes, owner };
+                let keeping = Retention { fresh: kept, stale: Duration::ZERO, bytes, owner };
                 claim.keep(repeated, keeping, Instant::now());
             }
             Some(Claimed { claim, .. }) => claim.hand_out(outcome.clone()),
@@ -275,7 +275,7 @@ impl Task {
 
 /// A call that is the first of its kind, and how long its answer is kept for those that ask again.
 struct Claimed {
-    claim: Claim<Outcome>,
+    claim: Lead<Outcome>,
     kept: Duration,
 }
 
@@ -384,7 +384,7 @@ fn shown_conversation(context: &Context) -> Option<DisplayValue<String>> {
 pub(super) mod tests {
     use super::*;
     use crate::call::FailureKind;
-    use crate::guard::Guard;
+    use crate::guard::ExpansionFilter;
     use crate::platform::{BadRequest, Decoded, Functions, Inbound, Settings};
     use std::sync::Mutex;
     use std::time::Duration;
@@ -398,7 +398,7 @@ pub(super) mod tests {
             "http"
         }
 
-        fn guard(&self) -> Guard {
+        fn guard(&self) -> ExpansionFilter {
             panic!("on purpose")
         }
 
@@ -419,8 +419,10 @@ pub(super) mod tests {
     async fn a_panic_is_the_failure_of_its_call_and_its_line_says_whose() {
         let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
         let kept = Arc::clone(&lines);
-        let log =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Kept(Arc::clone(&kept))).finish();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || CapturedLog(Arc::clone(&kept)))
+            .finish();
         let _log = tracing::subscriber::set_default(log);
         let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
         let context = Context {
@@ -434,7 +436,7 @@ pub(super) mod tests {
             plan: app.live.plan(),
             platform,
             client: [192, 0, 2, 9].into(),
-            call: Call { args: Arguments::Json(serde_json::json!({})), context: context.clone() },
+            call: Call { args: GivenArguments::Json(serde_json::json!({})), context: context.clone() },
             deadline: Instant::now() + Duration::from_secs(60),
             traced: None,
         };
@@ -470,9 +472,9 @@ pub(super) mod tests {
         assert_eq!(shown("two\nlines", &masks), "two lines");
     }
 
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Kept {
+    impl std::io::Write for CapturedLog {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(line);
             Ok(line.len())

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Peer;
-use super::room::{Bout, Place, Room};
+use super::room::{Gate, LogThrottle, Permit};
 
 /// How long a connection may take to send the head of a request, and stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ pub(super) struct Doorway<'a> {
     pub(super) tls: &'a (dyn Fn() -> Option<Arc<ServerConfig>> + Sync),
     /// How many connections there may be when the next one comes.
     pub(super) most: &'a (dyn Fn() -> usize + Sync),
-    pub(super) room: Arc<Room>,
+    pub(super) room: Arc<Gate>,
 }
 
 /// Accepts connections for ever.
@@ -70,8 +70,8 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
     let builder = builder();
     // On tasks of their own, so that none holds up the others; they end with this loop.
     let mut handshakes = JoinSet::new();
-    let leaving = Arc::new(Room::default());
-    let (mut out_of_descriptors, mut crowded) = (Bout::default(), Bout::default());
+    let leaving = Arc::new(Gate::default());
+    let (mut out_of_descriptors, mut crowded) = (LogThrottle::default(), LogThrottle::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -106,7 +106,7 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         };
         // An answer is one small write; waiting to fill a packet would only delay it.
         let _ = stream.set_nodelay(true);
-        let door = Door { router: router.clone(), peer: Peer(peer) };
+        let door = Listener { router: router.clone(), peer: Peer(peer) };
         match tls {
             Some(config) => drop(handshakes.spawn(shake_hands(stream, config, door, place))),
             None => serve(stream, &builder, door, place, graceful),
@@ -128,7 +128,7 @@ fn is_lost(error: &io::Error) -> bool {
 }
 
 /// Answers a connection for which there is no room.
-fn turn_away(stream: TcpStream, leaving: &Arc<Room>) {
+fn turn_away(stream: TcpStream, leaving: &Arc<Gate>) {
     match leaving.enter(MAX_LEAVING) {
         Some(place) => {
             tokio::spawn(async move {
@@ -160,9 +160,9 @@ async fn see_off(mut stream: TcpStream) -> io::Result<()> {
 async fn shake_hands(
     stream: TcpStream,
     config: Arc<ServerConfig>,
-    door: Door,
-    place: Place,
-) -> Option<(TlsStream<TcpStream>, Door, Place)> {
+    door: Listener,
+    place: Permit,
+) -> Option<(TlsStream<TcpStream>, Listener, Permit)> {
     let client = door.peer.0.ip().to_canonical();
     let shaking = TlsAcceptor::from(config).accept(stream);
     match timeout(HANDSHAKE_TIMEOUT, shaking).await {
@@ -186,8 +186,8 @@ async fn shake_hands(
 fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     builder: &http1::Builder,
-    door: Door,
-    place: Place,
+    door: Listener,
+    place: Permit,
     graceful: &GracefulShutdown,
 ) {
     let mut stream = TimeoutStream::new(stream);
@@ -205,12 +205,12 @@ fn serve(
 
 /// A router that takes what hyper received over one connection.
 #[derive(Clone)]
-struct Door {
+struct Listener {
     router: Router,
     peer: Peer,
 }
 
-impl tower_service::Service<http::Request<Incoming>> for Door {
+impl tower_service::Service<http::Request<Incoming>> for Listener {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = axum::routing::future::RouteFuture<Infallible>;
@@ -235,16 +235,16 @@ mod tests {
     use tokio::io::DuplexStream;
 
     /// The other end of a connection that is served, the room that it takes a place in, and what would close it.
-    fn connected(router: Router) -> (DuplexStream, Arc<Room>, GracefulShutdown) {
+    fn connected(router: Router) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
         let (here, there) = tokio::io::duplex(1024);
-        let room = Arc::new(Room::default());
-        let door = Door { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
+        let room = Arc::new(Gate::default());
+        let door = Listener { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
         let graceful = GracefulShutdown::new();
         serve(there, &builder(), door, room.enter(1).unwrap(), &graceful);
         (here, room, graceful)
     }
 
-    async fn is_free(room: &Room) {
+    async fn is_free(room: &Gate) {
         while room.taken() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

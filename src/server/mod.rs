@@ -31,13 +31,13 @@ use crate::observe::history::History;
 use crate::observe::metrics::Metrics;
 use crate::observe::spans::Spans;
 use crate::plan::Plan;
-use crate::repeats::{self, Repeats};
-use crate::upstream::delivery::GOES_ON;
+use crate::repeats::{self, DedupLedger};
+use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::http::HttpTransport;
 
 use connections::{Doorway, accept};
 use refusal::TurnedAway;
-use room::Room;
+use room::Gate;
 
 /// The most connections to the admin door, which has room of its own: whoever runs the proxy must be able to look
 /// while the platforms' door is full.
@@ -48,7 +48,7 @@ const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// The doors, open.
 #[derive(Debug)]
-pub struct Doors {
+pub struct Listeners {
     /// The platforms' door.
     pub platforms: TcpListener,
     /// The admin door, if there is one.
@@ -78,18 +78,18 @@ pub struct App {
     /// What upstreams answered lately.
     pub cache: Arc<Cache>,
     /// The answers of calls that may have changed something.
-    repeats: Arc<Repeats>,
+    repeats: Arc<DedupLedger>,
     process: Process,
     metrics: Arc<Metrics>,
     spans: Arc<Spans>,
     history: Arc<History>,
     turned_away: Arc<TurnedAway>,
     /// The calls in flight.
-    calls: Arc<Room>,
+    calls: Arc<Gate>,
     /// Those that have been answered while what they sent goes on.
-    overdue: Arc<Room>,
+    overdue: Arc<Gate>,
     /// The connections to the platforms' door.
-    connections: Arc<Room>,
+    connections: Arc<Gate>,
     /// Held by each call until it ends, also when nobody waits for its answer any more.
     in_flight: mpsc::Sender<Infallible>,
 }
@@ -109,7 +109,7 @@ impl App {
             transport,
             started_at: Timestamp::now(),
             cache,
-            repeats: Arc::new(Repeats::new(repeats::MAX_BYTES)),
+            repeats: Arc::new(DedupLedger::new(repeats::MAX_BYTES)),
             process,
             metrics: Arc::default(),
             spans: Arc::new(spans),
@@ -144,7 +144,7 @@ impl std::fmt::Debug for App {
 /// Serves both doors until `shutdown` ends; then stops accepting and lets calls in flight finish, up to their
 /// deadline.
 pub async fn serve(
-    doors: Doors,
+    doors: Listeners,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
@@ -196,7 +196,7 @@ pub async fn serve(
     // The deadline of a call that began just now, and a little for its answer.
     let answered = timeout_at(in_time, graceful.shutdown()).await;
     // Ends when the last call has dropped its sender: a write may outlive the deadline of its call.
-    let ended = timeout_at(in_time + GOES_ON, ended.recv()).await;
+    let ended = timeout_at(in_time + DETACHED_TIMEOUT, ended.recv()).await;
     if answered.is_err() || ended.is_err() {
         tracing::warn!("closed with calls still in flight");
     } else if timeout(LAST_SPANS, exporting).await.is_err() {

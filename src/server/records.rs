@@ -18,7 +18,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::observe::history::Entry;
+use crate::observe::history::HistoryEntry;
 use crate::plan::network::is_loopback;
 
 use super::App;
@@ -44,7 +44,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn holds(&self, entry: &Entry) -> bool {
+    fn holds(&self, entry: &HistoryEntry) -> bool {
         let context = &entry.record.call.context;
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
@@ -130,7 +130,7 @@ fn follow(app: &App, wanted: Wanted) -> Response {
 }
 
 /// The next event; `None` when the proxy closes.
-async fn next(listener: &mut Receiver<Arc<Entry>>, wanted: &Wanted) -> Option<String> {
+async fn next(listener: &mut Receiver<Arc<HistoryEntry>>, wanted: &Wanted) -> Option<String> {
     loop {
         match timeout(KEEP_ALIVE, listener.recv()).await {
             Ok(Ok(entry)) if wanted.holds(&entry) => {

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 /// How many are in, and how many were turned away.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Gate {
     taken: AtomicUsize,
     turned_away: AtomicU64,
 }
 
 /// A place in a room, taken until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Room>);
+pub(super) struct Permit(Arc<Gate>);
 
-impl Room {
+impl Gate {
     /// A place, if fewer than `most` are taken; else one more was turned away.
-    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let count = |taken| (taken < most).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok() {
-            return Some(Place(Arc::clone(self)));
+            return Some(Permit(Arc::clone(self)));
         }
         self.turned_away.fetch_add(1, Ordering::Relaxed);
         None
@@ -37,7 +37,7 @@ impl Room {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -48,11 +48,11 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Trouble that is said when it begins, and not each time that it is seen.
 #[derive(Debug, Default)]
-pub(super) struct Bout {
+pub(super) struct LogThrottle {
     seen: Option<Instant>,
 }
 
-impl Bout {
+impl LogThrottle {
     /// Whether the trouble that is seen now is a new one.
     pub(super) fn begins(&mut self, now: Instant) -> bool {
         let before = self.seen.replace(now);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_room_holds_as_many_as_it_may() {
-        let room = Arc::new(Room::default());
+        let room = Arc::new(Gate::default());
         let places: Vec<_> = (0..5).map(|_| room.enter(3)).collect();
         assert_eq!(places.iter().flatten().count(), 3);
         assert_eq!((room.taken(), room.turned_away()), (3, 2));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn trouble_is_new_after_a_quiet_while() {
-        let (mut bout, start) = (Bout::default(), Instant::now());
+        let (mut bout, start) = (LogThrottle::default(), Instant::now());
         let begins = [0, 9, 18, 28, 39].map(|second| bout.begins(start + Duration::from_secs(second)));
         assert_eq!(begins, [true, false, false, false, true]);
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use jiff::Timestamp;
 
-use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, Kind};
+use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, MetricKind};
 use crate::plan::Plan;
 use crate::upstream::delivery::breaker::BreakerState;
 
@@ -25,7 +25,7 @@ fn exposition(app: &App) -> String {
     door(app, plan, &mut text);
     upstreams(plan, &mut text);
     let mut gauge = |name, help, value| {
-        text.family(name, Kind::Gauge, help).sample(&[], value);
+        text.family(name, MetricKind::Gauge, help).sample(&[], value);
     };
     gauge("jackfield_start_time_seconds", "When the program started.", seconds(app.started_at));
     gauge(
@@ -42,11 +42,11 @@ fn exposition(app: &App) -> String {
         let help = "When a changed table was rejected for the last time.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
     }
-    text.family("jackfield_plan_info", Kind::Gauge, "The table that runs, by its revision.")
+    text.family("jackfield_plan_info", MetricKind::Gauge, "The table that runs, by its revision.")
         .sample(&[("revision", &plan.revision)], 1);
-    text.family("jackfield_build_info", Kind::Gauge, "The program, by its version.")
+    text.family("jackfield_build_info", MetricKind::Gauge, "The program, by its version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.family("jackfield_reloads_total", Kind::Counter, "Changed tables, by what became of them.")
+    text.family("jackfield_reloads_total", MetricKind::Counter, "Changed tables, by what became of them.")
         .sample(&[("result", "taken")], state.reloads.taken)
         .sample(&[("result", "rejected")], state.reloads.rejected);
     text.into_text()
@@ -61,37 +61,38 @@ fn door(app: &App, plan: &Plan, text: &mut Exposition) {
         ("jackfield_connections_limit", "How many of them there may be.", app.most_connections()),
         ("jackfield_cache_bytes", "What the cache of replies holds, about.", app.cache.bytes()),
     ] {
-        text.family(name, Kind::Gauge, help).sample(&[], value);
+        text.family(name, MetricKind::Gauge, help).sample(&[], value);
     }
     let help = "What the platforms' door has turned away, by the reason.";
-    let mut turned_away = text.family("jackfield_turned_away_total", Kind::Counter, help);
+    let mut turned_away = text.family("jackfield_turned_away_total", MetricKind::Counter, help);
     for (reason, count) in app.turned_away() {
         turned_away.sample(&[("reason", reason)], count);
     }
     let help = "Lines of the log that could not be written.";
-    text.family("jackfield_lost_log_lines_total", Kind::Counter, help)
+    text.family("jackfield_lost_log_lines_total", MetricKind::Counter, help)
         .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));
     let help = "Spans that the collector of `[traces]` has taken.";
-    text.family("jackfield_spans_exported_total", Kind::Counter, help).sample(&[], app.spans.exported());
+    text.family("jackfield_spans_exported_total", MetricKind::Counter, help)
+        .sample(&[], app.spans.exported());
     let help = "Spans that it never got, or did not take.";
-    text.family("jackfield_spans_dropped_total", Kind::Counter, help).sample(&[], app.spans.dropped());
+    text.family("jackfield_spans_dropped_total", MetricKind::Counter, help).sample(&[], app.spans.dropped());
 }
 
 /// How the upstreams of the running table fare.
 fn upstreams(plan: &Plan, text: &mut Exposition) {
     let help = "Whether the upstream's breaker is in this state.";
-    let mut states = text.family("jackfield_upstream_breaker_state", Kind::Gauge, help);
+    let mut states = text.family("jackfield_upstream_breaker_state", MetricKind::Gauge, help);
     for delivery in &plan.deliveries {
-        let Some(breaker) = delivery.health.checkup().breaker else { continue };
+        let Some(breaker) = delivery.health.snapshot().breaker else { continue };
         for slug in BreakerState::SLUGS {
             let labels = [("upstream", delivery.target.name.as_str()), ("state", slug)];
             states.sample(&labels, u8::from(breaker.slug() == slug));
         }
     }
     let help = "Requests that are under way, where their number is limited.";
-    let mut under_way = text.family("jackfield_upstream_requests_in_flight", Kind::Gauge, help);
+    let mut under_way = text.family("jackfield_upstream_requests_in_flight", MetricKind::Gauge, help);
     for delivery in &plan.deliveries {
-        if let Some(count) = delivery.health.checkup().under_way {
+        if let Some(count) = delivery.health.snapshot().under_way {
             under_way.sample(&[("upstream", &delivery.target.name)], count);
         }
     }

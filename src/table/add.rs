@@ -6,11 +6,11 @@ use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, Item, Table, TableL
 use super::edit::written;
 
 /// A key of a test, as a path, with its value.
-pub type Entry = (Vec<String>, Value);
+pub type NewEntry = (Vec<String>, Value);
 
 /// The text with one more test at the end of those that stand there: in `route`, or in a file of tests. `None`: it has
 /// no place there, or TOML cannot hold one of its values.
-pub fn with_test(text: &str, route: Option<&str>, entries: &[Entry]) -> Option<String> {
+pub fn with_test(text: &str, route: Option<&str>, entries: &[NewEntry]) -> Option<String> {
     let mut document = text.parse::<DocumentMut>().ok()?;
     let (holder, is_inline): (&mut dyn TableLike, bool) = match route {
         None => (document.as_table_mut(), false),
@@ -39,7 +39,7 @@ pub fn with_test(text: &str, route: Option<&str>, entries: &[Entry]) -> Option<S
 }
 
 /// The text of a file of tests with one more after all that stands there, comments included.
-fn appended(text: &str, entries: &[Entry]) -> Option<String> {
+fn appended(text: &str, entries: &[NewEntry]) -> Option<String> {
     let mut tests = ArrayOfTables::new();
     tests.push(table(entries)?);
     let mut document = DocumentMut::new();
@@ -52,7 +52,7 @@ fn appended(text: &str, entries: &[Entry]) -> Option<String> {
     })
 }
 
-fn table(entries: &[Entry]) -> Option<Table> {
+fn table(entries: &[NewEntry]) -> Option<Table> {
     let mut table = Table::new();
     table.decor_mut().set_prefix("\n");
     for (keys, value) in entries {
@@ -71,7 +71,7 @@ fn table(entries: &[Entry]) -> Option<Table> {
     Some(table)
 }
 
-fn inline(entries: &[Entry]) -> Option<Written> {
+fn inline(entries: &[NewEntry]) -> Option<Written> {
     let mut all = Map::new();
     for (keys, value) in entries {
         let (last, above) = keys.split_last()?;

@@ -5,7 +5,7 @@
 pub(crate) mod add;
 pub(crate) mod document;
 pub(crate) mod edit;
-mod homes;
+mod misplaced_keys;
 pub(crate) mod raw;
 pub(crate) mod reader;
 pub(crate) mod shape;
@@ -21,7 +21,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, li
 
 use document::Located;
 use raw::{RawDefaults, RawFile, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTraces, RawUpstream};
-use reader::{FromNode, Key, Named, Said};
+use reader::{FromNode, Key, Named, WithJson};
 use test_files::is_test_file;
 
 pub(crate) use test_files::read_tests;
@@ -42,13 +42,13 @@ pub(crate) struct Table {
     pub(crate) log: RawLog,
     pub(crate) traces: Key<RawTraces>,
     pub(crate) platforms: Entry<RawPlatform>,
-    pub(crate) upstreams: Entry<Said<RawUpstream>>,
+    pub(crate) upstreams: Entry<WithJson<RawUpstream>>,
     pub(crate) defaults: RawDefaults,
     /// What all `[defaults]` say, to tell whether they changed.
     pub(crate) defaults_json: String,
     pub(crate) vars: Entry<document::Kind>,
-    pub(crate) routes: Entry<Said<RawRoute>>,
-    pub(crate) forms: Entry<Said<RawForm>>,
+    pub(crate) routes: Entry<WithJson<RawRoute>>,
+    pub(crate) forms: Entry<WithJson<RawForm>>,
     /// The platform, the event's name, its entry.
     pub(crate) events: Vec<EventEntry>,
     /// The template files by their path under `templates/`.
@@ -69,7 +69,7 @@ pub(crate) struct Table {
 pub(crate) type Entry<T> = Vec<(Located<String>, Key<T>)>;
 
 /// The entry of an event: its platform, its name, what it says.
-pub(crate) type EventEntry = (Located<String>, Located<String>, Key<Said<RawRoute>>);
+pub(crate) type EventEntry = (Located<String>, Located<String>, Key<WithJson<RawRoute>>);
 
 /// The files and folders that the table depends on, for the watcher.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -365,7 +365,7 @@ fn add_event(
     table: &mut Table,
     platform: &Located<String>,
     name: Located<String>,
-    entry: Key<Said<RawRoute>>,
+    entry: Key<WithJson<RawRoute>>,
     diagnostics: &mut Diagnostics,
 ) {
     let same = |(other, known, _): &&EventEntry| other.value == platform.value && known.value == name.value;

@@ -6,9 +6,9 @@ use crate::diagnostic::Diagnostics;
 
 use super::document::{Entries, Kind, Located, Node};
 use super::reader::{
-    Choice, FromNode, Key, Named, Said, not_yet, read, table_of, toml_table, unknown_key, wrong_type,
+    Choice, FromNode, Key, Named, WithJson, not_yet, read, table_of, toml_table, unknown_key, wrong_type,
 };
-use super::shape::{Described, Form, KeyShape, Rest, Shape};
+use super::shape::{Described, KeyForm, KeyShape, Rest, Shape};
 
 /// A list of strings with their places.
 pub(crate) type Strings = Vec<Located<String>>;
@@ -25,19 +25,19 @@ toml_table! {
         /// Where the spans of calls go.
         traces: RawTraces,
         /// Who may call, by platform name.
-        platforms: Named<RawPlatform> as Form::Platforms,
+        platforms: Named<RawPlatform> as KeyForm::Platforms,
         /// Whom routes call, by name.
-        upstreams: Named<Said<RawUpstream>>,
+        upstreams: Named<WithJson<RawUpstream>>,
         /// What holds for every route that does not say otherwise.
-        defaults: Said<RawDefaults>,
+        defaults: WithJson<RawDefaults>,
         /// Constants that templates see as `vars.*`.
         vars: Named<Kind>,
         /// How each function is answered, by function name.
-        routes: Named<Said<RawRoute>>,
+        routes: Named<WithJson<RawRoute>>,
         /// How webhooks that are no function calls are answered, by platform and event.
-        events: Named<Named<Said<RawRoute>>> as Form::Events,
+        events: Named<Named<WithJson<RawRoute>>> as KeyForm::Events,
         /// What a platform asks the user in a form of its own, by the name that the model knows.
-        forms: Named<Said<RawForm>>,
+        forms: Named<WithJson<RawForm>>,
     }
     later ["state"]
 }
@@ -50,13 +50,13 @@ toml_table! {
         /// The door for health and reload status; not opened unless given.
         admin: String,
         /// Who may open the admin door; needed when it is not on loopback.
-        admin_auth: Choice as Form::AdminAuth,
+        admin_auth: Choice as KeyForm::AdminAuth,
         /// How changed files are noticed: `"events"` (default) or `"poll"`.
-        watch: String as Form::Watch,
+        watch: String as KeyForm::Watch,
         /// The address at which platforms reach this proxy.
         public_url: String,
         /// The largest body a platform may send; `"1MiB"` unless given.
-        max_body: String as Form::Size,
+        max_body: String as KeyForm::Size,
         /// The most calls in flight; 4096 unless given.
         max_calls: u64,
         /// The most connections to the platforms' door; 4096 unless given.
@@ -84,7 +84,7 @@ toml_table! {
     /// `[log]`
     RawLog {
         /// How lines are written: `"human"`, `"json"`, or `"auto"` (default): for people on a terminal, as JSON elsewhere.
-        format: String as Form::LogFormat,
+        format: String as KeyForm::LogFormat,
         /// Whether arguments, requests and replies are logged too; `false` unless given.
         bodies: bool,
     }
@@ -98,7 +98,7 @@ toml_table! {
         /// Headers that it wants, such as a login.
         headers: Named<String>,
         /// The share of traces that are recorded, of those that begin here; all unless given.
-        sample: Kind as Form::Fraction,
+        sample: Kind as KeyForm::Fraction,
         /// What the proxy is called in them; `"jackfield"` unless given.
         service: String,
     }
@@ -108,13 +108,13 @@ toml_table! {
     /// `[platforms.<name>]`: present means served.
     RawPlatform {
         /// How a caller proves to be the platform.
-        auth: Choice as Form::InboundAuth,
+        auth: Choice as KeyForm::InboundAuth,
         /// How long the platform waits for an answer.
-        deadline: String as Form::Duration,
+        deadline: String as KeyForm::Duration,
         /// The inbound headers that templates see as `call.headers.*`.
         headers: Strings,
         /// The warnings about this platform that are known and meant so.
-        allow: Strings as Form::Warnings,
+        allow: Strings as KeyForm::Warnings,
     }
     rest options as Rest::Settings
 }
@@ -125,31 +125,31 @@ toml_table! {
         /// What every path of this upstream is appended to.
         base_url: String,
         /// The credential that is put on every request.
-        auth: Choice as Form::OutboundAuth,
+        auth: Choice as KeyForm::OutboundAuth,
         /// Headers of every request.
         headers: Named<String>,
         /// The longest that one attempt may take.
-        timeout: String as Form::Duration,
+        timeout: String as KeyForm::Duration,
         /// The largest body that is read, after decompression; `"4MiB"` unless given.
-        max_body: String as Form::Size,
+        max_body: String as KeyForm::Size,
         /// Which redirects are followed: none unless `"same_origin"`.
-        redirects: String as Form::Redirects,
+        redirects: String as KeyForm::Redirects,
         /// How TLS is spoken.
         tls: RawUpstreamTls,
         /// What is tried again.
         retry: RawRetry,
         /// When a second request is sent beside one that is late: after a time, or `"p95"`.
-        hedge_after: String as Form::Hedge,
+        hedge_after: String as KeyForm::Hedge,
         /// When nothing is sent for a while, because too much fails.
         breaker: RawBreaker,
         /// How many requests are sent at a time, and in a time.
         limit: RawLimit,
         /// Where it may be: `"any"` unless `"public"`.
-        network: String as Form::Network,
+        network: String as KeyForm::Network,
         /// The path that `check --online` asks for; the `base_url` itself unless given.
         health: String,
         /// The warnings about this upstream that are known and meant so.
-        allow: Strings as Form::Warnings,
+        allow: Strings as KeyForm::Warnings,
     }
 }
 
@@ -159,9 +159,9 @@ toml_table! {
         /// The most attempts of one request, the first included; 2 unless given.
         attempts: u64,
         /// The pause before the second attempt, doubled for each further one; `"100ms"` unless given.
-        backoff: String as Form::Duration,
+        backoff: String as KeyForm::Duration,
         /// The kinds of failure and the statuses that are tried again.
-        on: Vec<Located<Kind>> as Form::Retried,
+        on: Vec<Located<Kind>> as KeyForm::Retried,
     }
 }
 
@@ -169,13 +169,13 @@ toml_table! {
     /// `upstreams.<name>.breaker`
     RawBreaker {
         /// The share of failures from which on it opens, above 0 and at most 1; 0.5 unless given.
-        failure_rate: Kind as Form::Share,
+        failure_rate: Kind as KeyForm::Share,
         /// Over which time they are counted; `"30s"` unless given.
-        window: String as Form::Duration,
+        window: String as KeyForm::Duration,
         /// How many requests there must be within it; 10 unless given.
         min_calls: u64,
         /// How long nothing is sent; `"10s"` unless given.
-        open_for: String as Form::Duration,
+        open_for: String as KeyForm::Duration,
         /// How many requests are tried then, which must all go well; 1 unless given.
         probes: u64,
     }
@@ -187,11 +187,11 @@ toml_table! {
         /// The most at the same time.
         concurrency: u64,
         /// The most in a time: `"10/s"`, `"100/m"`, `"1000/h"`.
-        rate: String as Form::Rate,
+        rate: String as KeyForm::Rate,
         /// How many of them may come at once after a quiet time; those of one second, but one at least, unless given.
         burst: u64,
         /// The longest that one waits for its turn; `"1s"` unless given.
-        wait: String as Form::Duration,
+        wait: String as KeyForm::Duration,
     }
 }
 
@@ -207,11 +207,11 @@ toml_table! {
     /// `[defaults]`
     RawDefaults {
         /// What is said on each kind of failure.
-        failure: Named<String> as Form::FailureTexts,
+        failure: Named<String> as KeyForm::FailureTexts,
         /// Headers of every request.
         headers: Named<String>,
         /// The warnings that are known and meant so, in the whole table.
-        allow: Strings as Form::Warnings,
+        allow: Strings as KeyForm::Warnings,
     }
 }
 
@@ -223,7 +223,7 @@ toml_table! {
         /// Which upstream the request goes to.
         upstream: String,
         /// Who may call it; every served platform unless given.
-        platforms: Strings as Form::PlatformNames,
+        platforms: Strings as KeyForm::PlatformNames,
         /// The arguments, by name.
         args: Named<RawArgument>,
         /// A JSON Schema file in place of `args`.
@@ -239,30 +239,30 @@ toml_table! {
         /// What is answered: one case or a list of them.
         reply: RawReplies,
         /// What is said on each kind of failure.
-        failure: Named<String> as Form::FailureTexts,
+        failure: Named<String> as KeyForm::FailureTexts,
         /// The longest this call may take; it can only shorten the platform's deadline.
-        timeout: String as Form::Duration,
+        timeout: String as KeyForm::Duration,
         /// How often it may be called.
         limit: RawLimit,
         /// The header by which its upstreams can tell that two requests which change something are the same.
         idempotency_key: String,
         /// How long the same call in the same conversation counts as a repeat, where the platform gives no id.
-        repeat_window: String as Form::Duration,
+        repeat_window: String as KeyForm::Duration,
         /// How long the reply to a request that changes nothing stands for a new one.
-        cache: String as Form::Duration,
+        cache: String as KeyForm::Duration,
         /// For how much longer it does when the upstream fails.
-        stale_if_error: String as Form::Duration,
+        stale_if_error: String as KeyForm::Duration,
         /// Whether the answer is a stream, for platforms that take one.
         streaming: bool,
         /// What is declared to one platform alone, by platform.
-        declare: Named<Kind> as Form::Declare,
+        declare: Named<Kind> as KeyForm::Declare,
         /// Calls that are made up, and what must come of them; for `jackfield test`.
         tests: Vec<Located<RawTest>>,
         /// The warnings about this route that are known and meant so.
-        allow: Strings as Form::Warnings,
+        allow: Strings as KeyForm::Warnings,
     }
     later ["delivery", "remember"]
-    rest own as Rest::OfRoute
+    rest own as Rest::RouteSeries
 }
 
 toml_table! {
@@ -279,7 +279,7 @@ toml_table! {
     /// `[routes.x.args.<name>]`
     RawArgument {
         /// `string`, `integer`, `number`, `boolean`, `array` or `object`.
-        type_name: String as Form::ArgumentType,
+        type_name: String as KeyForm::ArgumentType,
         /// What it means, for the model.
         description: String,
         /// Whether a call without it is refused.
@@ -289,9 +289,9 @@ toml_table! {
         /// The only values it may have.
         enumeration: Vec<Located<Kind>>,
         /// The least number.
-        min: Kind as Form::Number,
+        min: Kind as KeyForm::Number,
         /// The greatest number.
-        max: Kind as Form::Number,
+        max: Kind as KeyForm::Number,
         /// The fewest characters or items.
         min_length: u64,
         /// The most characters or items.
@@ -299,7 +299,7 @@ toml_table! {
         /// A regular expression that must be found in it.
         pattern: String,
         /// A named form such as `date` or `email`.
-        format: String as Form::ArgumentFormat,
+        format: String as KeyForm::ArgumentFormat,
         /// What each item of an array is.
         items: Box<RawArgument>,
         /// What each key of an object is.
@@ -307,7 +307,7 @@ toml_table! {
         /// Whether its value is hidden wherever calls are shown.
         sensitive: bool,
         /// One expression that gives the list of the only values it may have, supplied by the platform.
-        allowed: Kind as Form::Text,
+        allowed: Kind as KeyForm::Text,
     }
 }
 
@@ -315,17 +315,17 @@ toml_table! {
     /// `[routes.x.request]`
     RawRequest {
         /// The method.
-        method: String as Form::Method,
+        method: String as KeyForm::Method,
         /// What is appended to the upstream's `base_url`.
         path: String,
         /// The query, by parameter.
-        query: Named<Kind> as Form::Parameters,
+        query: Named<Kind> as KeyForm::Parameters,
         /// Headers of this request.
         headers: Named<String>,
         /// A JSON body.
         body: Kind,
         /// A form body, by field.
-        form: Named<Kind> as Form::Parameters,
+        form: Named<Kind> as KeyForm::Parameters,
         /// A template file that makes the body.
         body_file: String,
         /// The content type of a `body_file`.
@@ -357,7 +357,7 @@ toml_table! {
     /// `[routes.x.response]`
     RawResponse {
         /// `json`, `text` or `xml`, whatever the upstream's content type says.
-        format: String as Form::ResponseFormat,
+        format: String as KeyForm::ResponseFormat,
     }
 }
 
@@ -385,8 +385,8 @@ toml_table! {
 }
 
 impl Described for RawExtract {
-    fn form() -> Form {
-        Form::Either(&[<String as Described>::form, RawExtractTable::form])
+    fn form() -> KeyForm {
+        KeyForm::Either(&[<String as Described>::form, RawExtractTable::form])
     }
 }
 
@@ -409,8 +409,8 @@ impl FromNode for RawExtract {
 pub(crate) struct RawReplies(pub(crate) Vec<Located<RawReply>>);
 
 impl Described for RawReplies {
-    fn form() -> Form {
-        Form::Either(&[RawReply::form, <Vec<Located<RawReply>> as Described>::form])
+    fn form() -> KeyForm {
+        KeyForm::Either(&[RawReply::form, <Vec<Located<RawReply>> as Described>::form])
     }
 }
 
@@ -450,17 +450,17 @@ toml_table! {
     /// `when` of a reply case; its conditions must all hold.
     RawWhen {
         /// A status, a class such as `"4xx"`, or a list of them.
-        status: Kind as Form::Statuses,
+        status: Kind as KeyForm::Statuses,
         /// A JSONPath that must match something.
         found: String,
         /// A JSONPath that must match nothing.
         missing: String,
         /// Names and the value, or list of values, that each must have.
-        equals: Kind as Form::Equals,
+        equals: Kind as KeyForm::Equals,
         /// Names and the regular expression that must be found in each.
-        matches: Kind as Form::Matches,
+        matches: Kind as KeyForm::Matches,
         /// A kind of failure, a list of kinds, or `"any"`; in a reply case only.
-        failure: Kind as Form::Failures,
+        failure: Kind as KeyForm::Failures,
         /// The name of a step that must have failed; in a step only.
         failed: String,
     }

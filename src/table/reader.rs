@@ -3,7 +3,7 @@
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
 use super::document::{Entries, Kind, Located, Node};
-use super::homes;
+use super::misplaced_keys;
 
 /// A key of a table: absent, there but unusable (which has been said), or read.
 #[derive(Debug, Clone, Default)]
@@ -57,12 +57,12 @@ impl<T> Default for Named<T> {
 
 /// An entry together with what it says, without places: two entries that say the same are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Said<T> {
+pub(crate) struct WithJson<T> {
     pub(crate) entry: T,
     pub(crate) json: String,
 }
 
-impl<T: FromNode> FromNode for Said<T> {
+impl<T: FromNode> FromNode for WithJson<T> {
     fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
         let mut json = node.to_json();
         // How a route is tested, and which warnings it is spared, change nothing about how it behaves.
@@ -146,7 +146,9 @@ pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &m
     diagnostics.push(
         Diagnostic::new(Code::UnknownKey, key.span, format!("there is no key `{}` here", key.value))
             .label("unknown key")
-            .maybe_help(homes::help(&key.value).or_else(|| suggest(&key.value, known.iter().copied()))),
+            .maybe_help(
+                misplaced_keys::help(&key.value).or_else(|| suggest(&key.value, known.iter().copied())),
+            ),
     );
 }
 
@@ -302,8 +304,8 @@ macro_rules! toml_table {
         }
 
         impl Described for $name {
-            fn form() -> Form {
-                Form::Table(Self::SHAPE)
+            fn form() -> KeyForm {
+                KeyForm::Table(Self::SHAPE)
             }
         }
 

@@ -1,7 +1,7 @@
 //! How each table of `routes.toml` is written, told by its reader: what the JSON Schema is made of.
 
 use super::document::{Kind, Located};
-use super::reader::{Named, Said};
+use super::reader::{Named, WithJson};
 
 /// A table: its keys, and what else may stand in it.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct KeyShape {
     /// The lines of its documentation.
     pub(crate) doc: &'static [&'static str],
     /// How its value is written.
-    pub(crate) form: fn() -> Form,
+    pub(crate) form: fn() -> KeyForm,
 }
 
 /// The keys that only a platform can judge.
@@ -33,14 +33,14 @@ pub(crate) enum Rest {
     /// The settings of one platform.
     Settings,
     /// A table for each platform, with its keys of a route.
-    OfRoute,
+    RouteSeries,
     /// A table for each platform, with its keys of a reply case.
     OfReply,
 }
 
 /// How a value is written. What is more than a type is told by the key, and its words are the compiler's to know.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Form {
+pub(crate) enum KeyForm {
     /// Any value.
     Any,
     /// A string.
@@ -121,53 +121,53 @@ pub(crate) enum Form {
 /// What can say how it is written.
 pub(crate) trait Described {
     /// How a value of this type is written.
-    fn form() -> Form;
+    fn form() -> KeyForm;
 }
 
 impl Described for Kind {
-    fn form() -> Form {
-        Form::Any
+    fn form() -> KeyForm {
+        KeyForm::Any
     }
 }
 
 impl Described for String {
-    fn form() -> Form {
-        Form::Text
+    fn form() -> KeyForm {
+        KeyForm::Text
     }
 }
 
 impl Described for bool {
-    fn form() -> Form {
-        Form::Flag
+    fn form() -> KeyForm {
+        KeyForm::Flag
     }
 }
 
 impl Described for u64 {
-    fn form() -> Form {
-        Form::Count
+    fn form() -> KeyForm {
+        KeyForm::Count
     }
 }
 
 impl<T: Described> Described for Vec<Located<T>> {
-    fn form() -> Form {
-        Form::List(T::form)
+    fn form() -> KeyForm {
+        KeyForm::List(T::form)
     }
 }
 
 impl<T: Described> Described for Named<T> {
-    fn form() -> Form {
-        Form::Named(T::form)
+    fn form() -> KeyForm {
+        KeyForm::Named(T::form)
     }
 }
 
-impl<T: Described> Described for Said<T> {
-    fn form() -> Form {
+impl<T: Described> Described for WithJson<T> {
+    fn form() -> KeyForm {
         T::form()
     }
 }
 
 impl<T: Described> Described for Box<T> {
-    fn form() -> Form {
+    fn form() -> KeyForm {
         T::form()
     }
 }

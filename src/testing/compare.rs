@@ -14,7 +14,7 @@ use crate::platform::Platform;
 use crate::secret::HIDDEN;
 use crate::upstream::Request;
 
-use super::{Came, Fault, Ran};
+use super::{Came, Mismatch, Ran};
 
 impl Ran<'_> {
     /// Holds a call against all that its test expects of it.
@@ -60,7 +60,7 @@ impl Ran<'_> {
         });
         self.error = record.error.as_ref().map(|error| format!("{}: {error}", error.kind()));
         if !is_about_answer && self.error.is_some() && faults.is_empty() {
-            faults.push(Fault::of(test, "the call", "it failed, which the test does not expect"));
+            faults.push(Mismatch::of(test, "the call", "it failed, which the test does not expect"));
         }
         self.take(plan, came, faults);
         self.judge_answer(plan, platform, came);
@@ -86,7 +86,7 @@ impl Ran<'_> {
     }
 
     /// The requests for which the test has no reply.
-    fn unanswered(&self, came: &Came) -> Vec<Fault> {
+    fn unanswered(&self, came: &Came) -> Vec<Mismatch> {
         let unanswered = came.requests.iter().filter_map(|request| {
             let step = request.step.as_deref()?;
             let known = self.test.canned.iter().any(|(name, _)| name == step);
@@ -95,13 +95,13 @@ impl Ran<'_> {
                 "{} {} was sent; say what comes back: `{key} = {{ status = 200, body = … }}`",
                 request.method, request.url
             );
-            (!known).then(|| Fault::of(self.test, &key, problem))
+            (!known).then(|| Mismatch::of(self.test, &key, problem))
         });
         unanswered.collect()
     }
 
     /// Keeps faults, with what must not be shown hidden, and what was reached.
-    fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Fault>) {
+    fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Mismatch>) {
         // What the test itself made up stands in it for all to read, sensitive arguments too; a secret of the table does
         // not.
         let secrets = came.record.masks(&plan.masks, None);
@@ -122,9 +122,9 @@ impl Ran<'_> {
 }
 
 /// A fault, if there are lines that show a difference.
-fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Fault> {
+fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Mismatch> {
     let what = format!("expect.{}", keys.join("."));
-    (!lines.is_empty()).then(|| Fault { place, what, lines, instead: found.map(|found| (keys, found)) })
+    (!lines.is_empty()).then(|| Mismatch { place, what, lines, instead: found.map(|found| (keys, found)) })
 }
 
 impl Part {

@@ -4,9 +4,9 @@
 //! No network, no clock but the test's own, and nothing that one test leaves for another. What is made of the results
 //! is the command's to say.
 
+pub mod capture;
 mod compare;
 mod coverage;
-pub mod draft;
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::call::Context;
 use crate::diagnostic::Span;
 use crate::flow::Record;
+use crate::in_process::InProcess;
 use crate::plan::Plan;
-use crate::plan::testing::{Asked, Canned, Expectation, Test};
+use crate::plan::testing::{Canned, Expectation, Test, TestInput};
 use crate::platform::{Inbound, Platform};
-use crate::trial::Trial;
 use crate::upstream::stub::{StubTransport, timed_out};
 use crate::upstream::{Request, Response, TransportError};
 
@@ -34,7 +34,7 @@ pub struct Ran<'a> {
     /// The test.
     pub test: &'a Test,
     /// What did not come as it should; none: it passed.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Mismatch>,
     /// Why the call failed, if it did.
     pub error: Option<String>,
     /// The routes that were called, each with the reply case that was taken.
@@ -43,7 +43,7 @@ pub struct Ran<'a> {
 
 /// One thing that did not come as it should. Nothing in it shows a secret.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Mismatch {
     /// Where it is written what should have come.
     pub place: Span,
     /// What it is about, as the table names it.
@@ -68,7 +68,7 @@ pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
     let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
     match ask(plan, test, test.platform).await {
         Ok(came) => ran.judge(plan, test.platform, &came),
-        Err(problem) => ran.faults.push(Fault::of(test, "the call", problem)),
+        Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
     // The answers of other platforms are those to calls of their own.
     for expected in &test.expected {
@@ -77,7 +77,7 @@ pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
         {
             match ask(plan, test, *platform).await {
                 Ok(came) => ran.judge_answer(plan, *platform, &came),
-                Err(problem) => ran.faults.push(Fault::of(test, "the call", problem)),
+                Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
         }
     }
@@ -85,7 +85,7 @@ pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
     ran
 }
 
-impl Fault {
+impl Mismatch {
     /// One of the test as a whole.
     fn of(test: &Test, what: &str, problem: impl Into<String>) -> Self {
         Self { place: test.place, what: what.to_owned(), lines: vec![problem.into()], instead: None }
@@ -97,12 +97,13 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
     // Where a URL names the function, it names the event too.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
-        Asked::Args(args) => platform.sample(function, args),
-        Asked::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
+        TestInput::Args(args) => platform.sample(function, args),
+        TestInput::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };
     let stub = stub(test);
     let change = |context: &mut Context| test.call.apply(context);
-    let trial = Trial { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
+    let trial =
+        InProcess { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
     let tried = trial.answer(trial.read(&inbound).map_err(|error| error.to_string())?).await;
     match (&test.event, tried.event) {
         (None, None) => {}

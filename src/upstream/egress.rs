@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 /// Where an upstream may be, as `upstreams.x.network` says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Network {
+pub enum EgressPolicy {
     /// Anywhere.
     #[default]
     Any,
@@ -19,7 +19,7 @@ pub enum Network {
     Public,
 }
 
-impl Network {
+impl EgressPolicy {
     /// Whether requests may go to the host of `url`, as far as the URL alone tells it: a name has yet to be resolved.
     ///
     /// # Errors
@@ -248,15 +248,15 @@ mod tests {
             "[fd00::1]",
         ] {
             let url: Url = format!("http://{host}:8080/x").parse().unwrap();
-            assert!(Network::Public.admit(&url).is_err(), "{host}");
-            assert!(Network::Any.admit(&url).is_ok(), "{host}");
+            assert!(EgressPolicy::Public.admit(&url).is_err(), "{host}");
+            assert!(EgressPolicy::Any.admit(&url).is_ok(), "{host}");
         }
         // Names are judged when they are resolved.
         for host in
             ["1.1.1.1", "0x1.1.1.1", "[2606:4700::1111]", "localhost", "localhost.", "api.example.com"]
         {
             let url: Url = format!("http://{host}/").parse().unwrap();
-            assert!(Network::Public.admit(&url).is_ok(), "{host}");
+            assert!(EgressPolicy::Public.admit(&url).is_ok(), "{host}");
         }
     }
 }

@@ -25,7 +25,9 @@ use super::egress::NotPublic;
 use super::phase::{self, CONNECTING, FOLLOWING, NoteConnecting, READING};
 use super::resolver::PublicOnly;
 use super::tls::Tls;
-use super::{Network, Redirects, Request, Response, Sending, Target, Times, Transport, TransportError};
+use super::{
+    EgressPolicy, Redirects, Request, Response, ResponseFuture, Target, Times, Transport, TransportError,
+};
 
 /// The most redirects that are followed for one request; the next one is the reply.
 const MAX_REDIRECTS: usize = 5;
@@ -60,7 +62,7 @@ struct Pools(HashMap<String, Vec<Pool>>);
 struct Pool {
     redirects: Redirects,
     tls: Tls,
-    network: Network,
+    network: EgressPolicy,
     client: Client,
 }
 
@@ -107,8 +109,8 @@ impl HttpTransport {
         let tls = if target.tls == Tls::default() { Ok(self.tls.clone()) } else { target.tls.client() };
         let tls = tls.map_err(|error| ClientError { detail: detail(&error) })?;
         let builder = match target.network {
-            Network::Any => Client::builder(),
-            Network::Public => Client::builder().dns_resolver(PublicOnly),
+            EgressPolicy::Any => Client::builder(),
+            EgressPolicy::Public => Client::builder().dns_resolver(PublicOnly),
         };
         builder
             .tls_backend_preconfigured(tls)
@@ -137,7 +139,7 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    fn send(&self, request: Request, times: Times) -> Sending<'_> {
+    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
         Box::pin(async move {
             let started = Instant::now();
             let client = self
@@ -410,7 +412,7 @@ mod tests {
     }
 
     fn target() -> Target {
-        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
         Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::auth::Credentials;
-use super::delivery::Health;
+use super::delivery::UpstreamState;
 use super::delivery::limit::Limiter;
 
 /// Everything that is carried over.
@@ -14,7 +14,7 @@ pub struct Carried {
     /// The credentials, with their tokens.
     pub credentials: Credentials,
     /// How upstreams fare.
-    pub healths: Keep<Health>,
+    pub healths: Keep<UpstreamState>,
     /// How far the limits of routes are used.
     pub limits: Keep<Limiter>,
 }

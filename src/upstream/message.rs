@@ -7,7 +7,7 @@ use url::Url;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::egress::Network;
+use super::egress::EgressPolicy;
 use super::tls::Tls;
 
 /// A finished request, ready to be signed and sent.
@@ -41,7 +41,7 @@ pub struct Target {
     /// How TLS is spoken.
     pub tls: Tls,
     /// Where it may be.
-    pub network: Network,
+    pub network: EgressPolicy,
 }
 
 impl Target {

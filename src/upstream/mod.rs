@@ -20,11 +20,11 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
-pub use egress::Network;
+pub use egress::EgressPolicy;
 pub use message::{Redirects, Request, Response, Target, Times};
 
 /// A response on its way.
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
+pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
 
 /// Headers that belong to the connection: the proxy sets them itself, and no table may.
 pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
@@ -32,7 +32,7 @@ pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding
 /// Carries requests to upstreams: over HTTP, or to canned answers.
 pub trait Transport: Send + Sync {
     /// Sends `request` and reads the whole response, both in time.
-    fn send(&self, request: Request, times: Times) -> Sending<'_>;
+    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_>;
 }
 
 /// Why no response came back. Never carries a header value or a body.

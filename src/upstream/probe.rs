@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::auth::{Auth, CredentialError};
+use super::auth::{CredentialError, OutboundAuth};
 use super::{Request, Times, Transport, TransportError};
 
 /// The longest that an answer is waited for.
@@ -18,7 +18,7 @@ pub struct Probe {
     /// The request, without its credential.
     pub request: Request,
     /// The credential.
-    pub auth: Option<Arc<dyn Auth>>,
+    pub auth: Option<Arc<dyn OutboundAuth>>,
     /// Whether the request proves who we are, be it by a secret in a header.
     pub proves: bool,
 }
@@ -27,14 +27,14 @@ pub struct Probe {
 #[derive(Debug)]
 pub struct Probed {
     /// What was found.
-    pub found: Found,
+    pub found: ProbeResult,
     /// When.
     pub after: Duration,
 }
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum ProbeResult {
     /// It answered, and did not refuse a credential; `None`: with more than is read.
     Answer(Option<StatusCode>),
     /// It refuses the credential.
@@ -53,22 +53,22 @@ impl Probe {
         Probed { found, after: started.elapsed() }
     }
 
-    async fn find(&self, transport: &dyn Transport, deadline: Instant) -> Found {
+    async fn find(&self, transport: &dyn Transport, deadline: Instant) -> ProbeResult {
         let mut request = self.request.clone();
         if let Some(auth) = &self.auth
             && let Err(error) = auth.apply(&mut request, transport, deadline).await
         {
-            return Found::NoCredential(error);
+            return ProbeResult::NoCredential(error);
         }
         match transport.send(request, Times::by(deadline)).await {
             Ok(response) => match response.status {
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.proves => {
-                    Found::Refused(status)
+                    ProbeResult::Refused(status)
                 }
-                status => Found::Answer(Some(status)),
+                status => ProbeResult::Answer(Some(status)),
             },
-            Err(TransportError::TooLarge { .. }) => Found::Answer(None),
-            Err(error) => Found::Unreachable(error),
+            Err(TransportError::TooLarge { .. }) => ProbeResult::Answer(None),
+            Err(error) => ProbeResult::Unreachable(error),
         }
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::upstream::stub::timed_out;
     use crate::upstream::tls::Tls;
-    use crate::upstream::{Network, Redirects, Sending, Target};
+    use crate::upstream::{EgressPolicy, Redirects, ResponseFuture, Target};
     use http::{HeaderMap, Method};
     use std::sync::Mutex;
 
@@ -87,7 +87,7 @@ mod tests {
     struct Silent(Mutex<Vec<Instant>>);
 
     impl Transport for Silent {
-        fn send(&self, request: Request, times: Times) -> Sending<'_> {
+        fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
             self.0.lock().unwrap().push(times.answered_by);
             Box::pin(std::future::ready(Err(timed_out(&request))))
         }
@@ -97,7 +97,7 @@ mod tests {
     async fn nobody_is_waited_for_for_long() {
         for (timeout, longest) in [(None, 5), (Some(60), 5), (Some(1), 1)] {
             let timeout = timeout.map(Duration::from_secs);
-            let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+            let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
             let target = Target { name: "api".to_owned(), timeout, max_body: 10, redirects, tls, network };
             let request = Request {
                 target: Arc::new(target),
@@ -109,7 +109,7 @@ mod tests {
             };
             let silent = Silent::default();
             let probed = Probe { request, auth: None, proves: false }.ask(&silent).await;
-            assert!(matches!(probed.found, Found::Unreachable(TransportError::Timeout { .. })));
+            assert!(matches!(probed.found, ProbeResult::Unreachable(TransportError::Timeout { .. })));
             let waited = silent.0.lock().unwrap()[0];
             assert!(waited <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");
         }

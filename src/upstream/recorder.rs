@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Request, Response, Sending, Times, Transport, TransportError};
+use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
 /// Carries requests by another transport, and notes each that came to an end.
 pub struct Recorder<'t> {
@@ -33,7 +33,7 @@ impl<'t> Recorder<'t> {
 }
 
 impl Transport for Recorder<'_> {
-    fn send(&self, request: Request, times: Times) -> Sending<'_> {
+    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
         Box::pin(async move {
             let ended = self.by.send(request.clone(), times).await;
             let exchange = Exchange { request, ended: ended.clone() };

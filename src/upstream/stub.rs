@@ -4,17 +4,17 @@ use std::fmt;
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Request, Response, Sending, Times, Transport, TransportError};
+use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
 /// Gives canned answers and remembers what it was asked.
 pub struct StubTransport {
-    state: Mutex<State>,
+    state: Mutex<StubState>,
 }
 
-type Answer = dyn FnMut(&Request) -> Result<Response, TransportError> + Send;
+type StubAnswer = dyn FnMut(&Request) -> Result<Response, TransportError> + Send;
 
-struct State {
-    answer: Box<Answer>,
+struct StubState {
+    answer: Box<StubAnswer>,
     requests: Vec<Request>,
 }
 
@@ -36,7 +36,7 @@ impl StubTransport {
     pub fn answering(
         answer: impl FnMut(&Request) -> Result<Response, TransportError> + Send + 'static,
     ) -> Self {
-        Self { state: Mutex::new(State { answer: Box::new(answer), requests: Vec::new() }) }
+        Self { state: Mutex::new(StubState { answer: Box::new(answer), requests: Vec::new() }) }
     }
 
     /// The requests so far, in the order in which they came, finished and signed.
@@ -44,7 +44,7 @@ impl StubTransport {
         self.state().requests.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, StubState> {
         // A closure that panicked has failed its own test; the requests are still worth showing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,7 +56,7 @@ pub fn timed_out(request: &Request) -> TransportError {
 }
 
 impl Transport for StubTransport {
-    fn send(&self, request: Request, _times: Times) -> Sending<'_> {
+    fn send(&self, request: Request, _times: Times) -> ResponseFuture<'_> {
         let mut state = self.state();
         let answer = (state.answer)(&request);
         state.requests.push(request);
@@ -74,14 +74,14 @@ impl fmt::Debug for StubTransport {
 mod tests {
     use super::*;
     use crate::upstream::tls::Tls;
-    use crate::upstream::{Network, Redirects, Target};
+    use crate::upstream::{EgressPolicy, Redirects, Target};
     use bytes::Bytes;
     use http::{HeaderMap, Method, StatusCode};
     use std::sync::Arc;
     use std::time::Instant;
 
     fn request(path: &str) -> Request {
-        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
         let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls, network };
         Request {
             target: Arc::new(target),

@@ -57,7 +57,7 @@ impl Watcher {
     pub fn new(mode: Mode) -> Self {
         let now = Instant::now();
         let (paths, survey) = Default::default();
-        let state = State { mode, paths, survey, noted: 0, answered: 0, first: now, last: now };
+        let state = WatchState { mode, paths, survey, noted: 0, answered: 0, first: now, last: now };
         Self {
             shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }),
             backend: Arc::default(),
@@ -163,11 +163,11 @@ impl Watcher {
 
 /// What the watcher and notify's thread share.
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
     wake: Notify,
 }
 
-struct State {
+struct WatchState {
     /// What to watch, and how. Here, so that even a renewal whose future was dropped goes by the newest.
     mode: Mode,
     paths: Arc<BTreeSet<PathBuf>>,
@@ -181,7 +181,7 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WatchState> {
         lock(&self.state)
     }
 

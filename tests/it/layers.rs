@@ -268,7 +268,7 @@ fn every_platform_and_every_scheme_is_in_its_list() {
 
 #[test]
 fn what_is_read_of_a_file_is_its_code() {
-    let text = "use crate::{flow::{self, Means}, live}; // crate::cli\nlet x = \"tokio\"; r#\"a\"tokio\"# '\"' tokio::x\n#[cfg(test)]\nfs";
+    let text = "use crate::{flow::{self, CallEnv}, live}; // crate::cli\nlet x = \"tokio\"; r#\"a\"tokio\"# '\"' tokio::x\n#[cfg(test)]\nfs";
     let code = code(text);
     assert_eq!(used(&code), ["flow", "live"]);
     assert_eq!(lines_with(&code, "tokio").len(), 1);

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
-use jackfield::flow::{self, Cache, Means, Record};
+use jackfield::flow::{self, Cache, CallEnv, Record};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Settings};
-use jackfield::repeats::Identity;
+use jackfield::repeats::CallKey;
 use jackfield::upstream::http::HttpTransport;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -108,19 +108,19 @@ impl Inside {
         let Decoded::Calls(mut calls, _) = decoded else { panic!("no call") };
         let (call, route) = (calls.remove(0), self.plan.route(function, "http").map(AsRef::as_ref));
         let deadline = Instant::now() + within;
-        let means = Means {
+        let env = CallEnv {
             plan: &self.plan,
             platform,
             transport: &self.transport,
             deadline,
             now: "2026-01-01T00:00:00Z",
-            identity: Identity::of(&call, route),
+            identity: CallKey::of(&call, route),
             cache: &Arc::new(Cache::new(0)),
             traced: None,
             announce: &|_| {},
             overdue: &|_| {},
         };
-        flow::answer(call, route, means).await
+        flow::answer(call, route, env).await
     }
 }
 

@@ -16,11 +16,11 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jackfield::call::{Arguments, Call, FailureKind, Outcome, Reply};
+use jackfield::call::{Call, FailureKind, GivenArguments, Outcome, Reply};
 use jackfield::platform::auth::{BadLogin, Login, SCHEMES, SchemeValues};
 use jackfield::platform::{
-    Answer, Decoded, Door, EncodeStream, Functions, Inbound, PLATFORMS, Platform, Settings, Sketch, Step,
-    ToolSpec, find,
+    Answer, Decoded, EncodeStream, Endpoint, Functions, Inbound, PLATFORMS, PathStep, Platform, Settings,
+    StaticValue, ToolSpec, find,
 };
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ fn platforms_read_their_own_samples() {
         let decoded = platform.decode(&sample, &Settings::defaults(*platform), &Routes(Map::new()));
         let Ok(Decoded::Calls(calls, _)) = decoded else { panic!("{}: {decoded:?}", platform.name()) };
         let [call] = &calls[..] else { panic!("{}: {calls:?}", platform.name()) };
-        assert_eq!((&*call.context.function, &call.args), ("get_weather", &Arguments::Json(args)));
+        assert_eq!((&*call.context.function, &call.args), ("get_weather", &GivenArguments::Json(args)));
         let conversation = call.context.conversation.as_deref().unwrap_or("example");
         assert!(conversation.contains("example"), "{}: {conversation}", platform.name());
         assert!(platform.check_function_name("get_weather").is_ok());
@@ -155,7 +155,7 @@ impl Case {
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
                     let own = outcomes.iter().flat_map(|outcome| &outcome.reply.own);
-                    self.check_own(platform.own_keys(), platform, own);
+                    self.check_extension(platform.extension_keys(), platform, own);
                     self.check_answer(&encoder.encode(outcomes), self.part("response").expect(name));
                 }
             }
@@ -196,7 +196,7 @@ impl Case {
         }
         let [outcome] = &self.part("outcomes").expect(name).as_array().unwrap()[..] else { panic!("{name}") };
         let outcome = self::outcome(outcome);
-        faults.extend(self.faults(platform.own_keys(), platform, &outcome.reply.own));
+        faults.extend(self.faults(platform.extension_keys(), platform, &outcome.reply.own));
         assert_eq!(Value::from(faults), self.expected_faults(), "{name}");
         text.extend(encoder.end(outcome));
         let events = events(&text);
@@ -226,7 +226,7 @@ impl Case {
             .filter(|name| written["events"].as_array().is_some_and(|events| events.contains(&json!(name))))
             .collect();
         let url = format!("https://tools.example.com/{}", platform.name());
-        let declared = platform.declare(&tools, &Door { url: &url, events: &events });
+        let declared = platform.declare(&tools, &Endpoint { url: &url, events: &events });
         assert_eq!(declared.as_ref(), self.part("declaration"), "{}", self.name);
         for declaration in declared.iter().chain(self.part("documented")) {
             self.check_schema("declaration", declaration);
@@ -234,7 +234,7 @@ impl Case {
     }
 
     /// The outcomes' own keys are what a table may write, with no faults but those listed, and are admitted whole.
-    fn check_own<'o>(
+    fn check_extension<'o>(
         &self,
         known: &[&str],
         platform: &dyn Platform,
@@ -257,11 +257,11 @@ impl Case {
         let mut faults = Vec::new();
         for (key, value) in own {
             assert!(known.contains(&key.as_str()), "{}: {key}", self.name);
-            for fault in platform.check_own(key, &Sketch::from(value)) {
+            for fault in platform.check_extension(key, &StaticValue::from(value)) {
                 let path: Vec<_> = fault.path.into_iter().map(step).collect();
                 faults.push(json!({"key": key, "code": fault.code.slug(), "path": path}));
             }
-            let (admitted, complaints) = platform.admit_own(key, value.clone());
+            let (admitted, complaints) = platform.filter_extension(key, value.clone());
             assert_eq!(complaints, [""; 0], "{}", self.name);
             let whole = if value.is_object() { json!([value]) } else { value.clone() };
             assert_eq!(admitted, Some(whole), "{}", self.name);
@@ -330,8 +330,8 @@ impl Functions for Routes {
         declared.map(|(name, tool)| spec(name, tool)).collect()
     }
 
-    fn door(&self) -> Door<'_> {
-        Door { url: "https://tools.example.com/door", events: &[] }
+    fn door(&self) -> Endpoint<'_> {
+        Endpoint { url: "https://tools.example.com/door", events: &[] }
     }
 }
 
@@ -406,8 +406,8 @@ fn show(call: Call) -> Value {
     let mut shown = Map::new();
     shown.insert("function".into(), context.function.into());
     match call.args {
-        Arguments::Json(args) => shown.insert("args".into(), args),
-        Arguments::Unreadable => shown.insert("unreadable".into(), true.into()),
+        GivenArguments::Json(args) => shown.insert("args".into(), args),
+        GivenArguments::Unreadable => shown.insert("unreadable".into(), true.into()),
     };
     for (key, value) in [
         ("id", context.id.into()),
@@ -437,9 +437,9 @@ fn outcome(written: &Value) -> Outcome {
     Outcome { reply, failure }
 }
 
-fn step(step: Step) -> Value {
+fn step(step: PathStep) -> Value {
     match step {
-        Step::Key(key) => key.into(),
-        Step::Index(index) => index.into(),
+        PathStep::Key(key) => key.into(),
+        PathStep::Index(index) => index.into(),
     }
 }

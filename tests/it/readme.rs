@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
-use jackfield::load::{self, Doors, Environment};
+use jackfield::load::{self, BoundAddresses, Environment};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
@@ -195,7 +195,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
         },
         without_secrets: false,
         demo: None,
-        doors: Doors::default(),
+        doors: BoundAddresses::default(),
         carried: Default::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
@@ -452,7 +452,7 @@ fn platforms_schemes_failures_and_codes_are_explained() {
         if !settings.is_empty() {
             assert_eq!(listed(&reference, &format!("keys: {}", platform.name())), settings);
         }
-        let own = names(platform.own_keys().iter().copied());
+        let own = names(platform.extension_keys().iter().copied());
         if !own.is_empty() {
             assert_eq!(listed(&reference, &format!("own: {}", platform.name())), own);
         }

@@ -9,16 +9,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use crate::call::Arguments;
+use crate::call::GivenArguments;
 use crate::flow::{CacheUse, StepRecord};
-use crate::lang::template::{Brought, Reading, Scope, Written};
+use crate::in_process::CompletedCall;
+use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::secret::{HIDDEN, Masks};
-use crate::trial::TriedCall;
 use crate::upstream::Request;
-use crate::upstream::delivery::Sending;
+use crate::upstream::delivery::Attempt;
 
 use super::explain::Shown;
 
@@ -34,14 +34,14 @@ const TELLING: [&str; 6] =
 pub(super) struct Walk<'a> {
     pub(super) text: String,
     shown: Shown<'a>,
-    call: &'a TriedCall,
+    call: &'a CompletedCall,
     masks: Masks,
     scope: Scope<'a>,
 }
 
 impl<'a> Walk<'a> {
     /// Tells `call` from its beginning to what was said.
-    pub(super) fn of(shown: Shown<'a>, call: &'a TriedCall) -> Self {
+    pub(super) fn of(shown: Shown<'a>, call: &'a CompletedCall) -> Self {
         let masks = call.record.masks(&shown.plan.masks, call.route.as_deref());
         let mut walk = Self { text: String::new(), shown, call, masks, scope: call.record.scope(shown.now) };
         walk.begin();
@@ -130,8 +130,8 @@ impl<'a> Walk<'a> {
     fn arguments(&mut self, route: &Route) {
         let record = &self.call.record;
         let given = match &record.call.args {
-            Arguments::Json(given) => Some(hide_named(given, route)),
-            Arguments::Unreadable => None,
+            GivenArguments::Json(given) => Some(hide_named(given, route)),
+            GivenArguments::Unreadable => None,
         };
         let Some(validated) = &record.validated else {
             self.head("arguments", "they do not fit");
@@ -161,7 +161,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, brought: &Brought) {
+    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, brought: &StepOutput) {
         if let Some(name) = &step.name {
             let beside = route.steps[..index]
                 .iter()
@@ -236,12 +236,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reply(&mut self, went: &StepRecord, brought: &Brought) {
+    fn reply(&mut self, went: &StepRecord, brought: &StepOutput) {
         let took = went.trace.time.map(ms).unwrap_or_default();
         match (&brought.reading, went.tries().next_back()) {
             (Some(reading), last) => {
                 let from = match went.cache {
-                    Some(used @ (CacheUse::Fresh | CacheUse::Shared | CacheUse::Stale)) => {
+                    Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
                         format!("out of the cache ({})", used.slug())
                     }
                     _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(last @ Sending { came: Some(Err(error)), .. })) => {
+            (None, Some(last @ Attempt { came: Some(Err(error)), .. })) => {
                 self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
@@ -259,7 +259,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reading(&mut self, reading: &Reading) {
+    fn reading(&mut self, reading: &UpstreamReply) {
         for name in TELLING {
             if let Some(value) = reading.header(name) {
                 self.line(&format!("{name}: {value}"));
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
         self.body(reading.body());
     }
 
-    fn extracted(&mut self, step: &Step, brought: &Brought) {
+    fn extracted(&mut self, step: &Step, brought: &StepOutput) {
         let mut head = "extracted";
         for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&brought.values)
         {

@@ -8,16 +8,16 @@ use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::plan::network::is_loopback;
 use crate::plan::request::HeaderTemplate;
 use crate::plan::{Served, Server};
-use crate::platform::{Door, Platform};
+use crate::platform::{Endpoint, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawPlatform, RawUpstream};
 
-use super::super::Context;
+use super::super::TableCompiler;
 
 /// The schemes that prove who we are without sending the secret, or speak over TLS only.
 const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// A `deadline` that is longer than the platform is known to wait.
     pub(in crate::compile) fn advise_deadline(
         &self,
@@ -82,7 +82,7 @@ impl Context<'_> {
         let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
             return;
         };
-        let door = Door { url: "", events: &[] };
+        let door = Endpoint { url: "", events: &[] };
         let told = platforms.iter().find(|served| served.platform.declare(&[], &door).is_some());
         if let Some(served) = told {
             let (platform, listen) = (served.platform.name(), server.listen);

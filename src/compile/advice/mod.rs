@@ -15,9 +15,9 @@ use crate::table::reader::Key;
 
 pub(super) use doors::login_for;
 
-use super::Context;
+use super::TableCompiler;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// Builds a part of the table, without the warnings that it allows.
     pub(super) fn allowing<T>(
         &self,

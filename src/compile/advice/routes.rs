@@ -13,9 +13,9 @@ use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawRoute};
 use crate::table::reader::{Key, Named};
 
-use super::super::Context;
+use super::super::TableCompiler;
 
-impl Context<'_> {
+impl TableCompiler<'_> {
     /// What a route declares and nothing uses. An argument that is compared with the platform's list, or that can have
     /// one value only, does its work by being there.
     pub(in crate::compile) fn advise_unused(&self, raw: &RawRoute, replies: &Replies) {

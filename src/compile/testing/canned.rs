@@ -10,9 +10,9 @@ use crate::table::document::{Kind, Located};
 use crate::table::raw::RawCanned;
 use crate::table::reader::{Key, Named};
 
-use super::{Compiler, no_header};
+use super::{TestCompiler, no_header};
 
-impl Compiler<'_> {
+impl TestCompiler<'_> {
     pub(super) fn canned(&self, raw: &Located<RawCanned>, diagnostics: &mut Diagnostics) -> Option<Canned> {
         let RawCanned { status, headers, body, body_file, failure } = &raw.value;
         if let Some(failure) = failure.get() {

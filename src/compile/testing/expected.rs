@@ -11,9 +11,9 @@ use crate::table::document::Located;
 use crate::table::raw::{RawExpect, RawExpectedRequest};
 use crate::table::reader::{Key, missing_key};
 
-use super::{Compiler, no_header};
+use super::{TestCompiler, no_header};
 
-impl Compiler<'_> {
+impl TestCompiler<'_> {
     pub(super) fn expected(
         &self,
         test: Span,

@@ -15,7 +15,7 @@ use crate::diagnostic::Code;
 use crate::lang::pattern::{BadPattern, Pattern};
 use crate::lang::value::{Scale, equal};
 
-use super::{BadPath, Stage, Step, step, walk};
+use super::{BadPath, ChildKey, Stage, step, walk};
 
 /// A condition on one value.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(super) enum Operand {
     Literal(Value),
     One {
         from_root: bool,
-        steps: Vec<Step>,
+        steps: Vec<ChildKey>,
     },
     Length(Box<Self>),
     Count(Inner),
@@ -193,8 +193,8 @@ impl Operand {
     fn comparable(side: &Comparable) -> Result<Self, BadPath> {
         let steps = |segments: &[SingularQuerySegment]| {
             let step = |segment: &SingularQuerySegment| match segment {
-                SingularQuerySegment::Index(index) => Step::Index(*index),
-                SingularQuerySegment::Name(name) => Step::Name(name.clone()),
+                SingularQuerySegment::Index(index) => ChildKey::Index(*index),
+                SingularQuerySegment::Name(name) => ChildKey::Name(name.clone()),
             };
             segments.iter().map(step).collect()
         };
@@ -256,7 +256,7 @@ impl Operand {
             FnArg::Filter(_) => None,
         };
         let one = segments.and_then(|(from_root, segments)| {
-            let steps = segments.iter().map(Step::new).collect::<Option<_>>()?;
+            let steps = segments.iter().map(ChildKey::new).collect::<Option<_>>()?;
             Some(Self::One { from_root, steps })
         });
         one.ok_or_else(|| {
@@ -352,7 +352,7 @@ fn translated(pattern: &str, whole: Whole) -> String {
 }
 
 fn is_one(segment: &Segment) -> bool {
-    Step::new(segment).is_some()
+    ChildKey::new(segment).is_some()
 }
 
 /// Refuses what would look at more than one level below each of many values.

@@ -38,7 +38,7 @@ pub struct JsonPath {
 #[derive(Debug, Clone)]
 enum Path {
     /// Only names and indexes: matches at most once.
-    Singular(Vec<Step>),
+    Singular(Vec<ChildKey>),
     Walk(Vec<Stage>),
 }
 
@@ -47,20 +47,20 @@ enum Path {
 struct Stage {
     /// Whether it is asked of everything below as well.
     descends: bool,
-    choices: Vec<Choice>,
+    choices: Vec<ChildSelector>,
 }
 
 /// What a segment takes of one value.
 #[derive(Debug, Clone)]
-enum Choice {
-    Step(Step),
+enum ChildSelector {
+    ChildKey(ChildKey),
     Each,
     Slice { start: Option<i64>, end: Option<i64>, step: i64 },
     Filter(Condition),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+enum ChildKey {
     Name(String),
     Index(i64),
 }
@@ -124,7 +124,7 @@ impl JsonPath {
             };
             BadPath::syntax("this JSONPath cannot be parsed", help)
         })?;
-        let path = match query.segments.iter().map(Step::new).collect() {
+        let path = match query.segments.iter().map(ChildKey::new).collect() {
             Some(steps) => Path::Singular(steps),
             None => Path::Walk(query.segments.into_iter().map(Stage::new).collect::<Result<_, _>>()?),
         };
@@ -164,9 +164,11 @@ impl Stage {
                 ));
             }
             Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner)? },
-            Segment::Selector(selector) => Self { descends: false, choices: vec![Choice::new(selector)?] },
+            Segment::Selector(selector) => {
+                Self { descends: false, choices: vec![ChildSelector::new(selector)?] }
+            }
             Segment::Selectors(selectors) => {
-                let choices = selectors.into_iter().map(Choice::new).collect::<Result<_, _>>()?;
+                let choices = selectors.into_iter().map(ChildSelector::new).collect::<Result<_, _>>()?;
                 Self { descends: false, choices }
             }
         })
@@ -179,14 +181,14 @@ impl Stage {
         let value = seen.item;
         for choice in &self.choices {
             match choice {
-                Choice::Step(wanted) => out.extend(step(value, wanted)),
-                Choice::Each => out.extend(parts(value)),
-                Choice::Slice { start, end, step } => {
+                ChildSelector::ChildKey(wanted) => out.extend(step(value, wanted)),
+                ChildSelector::Each => out.extend(parts(value)),
+                ChildSelector::Slice { start, end, step } => {
                     out.extend(
                         value.as_array().into_iter().flat_map(|items| slice(items, *start, *end, *step)),
                     );
                 }
-                Choice::Filter(condition) => {
+                ChildSelector::Filter(condition) => {
                     for item in parts(value) {
                         if condition.holds(Seen { item, ..seen }, visits)? {
                             out.push(item);
@@ -203,11 +205,11 @@ impl Stage {
     }
 }
 
-impl Choice {
+impl ChildSelector {
     fn new(selector: Selector) -> Result<Self, BadPath> {
         Ok(match selector {
-            Selector::Name(name) => Self::Step(Step::Name(name)),
-            Selector::Index(index) => Self::Step(Step::Index(index)),
+            Selector::Name(name) => Self::ChildKey(ChildKey::Name(name)),
+            Selector::Index(index) => Self::ChildKey(ChildKey::Index(index)),
             Selector::Wildcard => Self::Each,
             Selector::Slice(start, end, step) => Self::Slice { start, end, step: step.unwrap_or(1) },
             Selector::Filter(filter) => Self::Filter(Condition::new(&filter)?),
@@ -215,7 +217,7 @@ impl Choice {
     }
 }
 
-impl Step {
+impl ChildKey {
     /// The step of a segment that can only match once.
     fn new(segment: &Segment) -> Option<Self> {
         match segment {
@@ -261,10 +263,10 @@ fn parts(value: &Value) -> impl Iterator<Item = &Value> {
     items.chain(value.as_object().into_iter().flat_map(|entries| entries.values()))
 }
 
-fn step<'v>(value: &'v Value, step: &Step) -> Option<&'v Value> {
+fn step<'v>(value: &'v Value, step: &ChildKey) -> Option<&'v Value> {
     match (value, step) {
-        (Value::Object(entries), Step::Name(name)) => entries.get(name),
-        (Value::Array(items), Step::Index(index)) => {
+        (Value::Object(entries), ChildKey::Name(name)) => entries.get(name),
+        (Value::Array(items), ChildKey::Index(index)) => {
             let index = if *index < 0 { i64::try_from(items.len()).ok()? + index } else { *index };
             items.get(usize::try_from(index).ok()?)
         }

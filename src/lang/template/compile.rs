@@ -76,7 +76,7 @@ pub(crate) struct Included {
 }
 
 /// What one template is compiled against.
-struct Task<'a, 't> {
+struct CompileTask<'a, 't> {
     compiler: &'a Compiler<'a>,
     text: TemplateText<'t>,
     names: &'a Names<'a>,
@@ -97,7 +97,7 @@ impl<'a> Compiler<'a> {
         diagnostics: &'a mut Diagnostics,
     ) -> Option<Template> {
         self.included.by_one.set(0);
-        let mut task = Task {
+        let mut task = CompileTask {
             compiler: self,
             text,
             names,
@@ -143,7 +143,7 @@ fn stem(file: &str) -> &str {
     &file[..end]
 }
 
-impl<'t> Task<'_, 't> {
+impl<'t> CompileTask<'_, 't> {
     /// Parses and compiles the whole text.
     fn source(&mut self) -> Option<Vec<Op>> {
         let text = self.text.text;
@@ -510,7 +510,7 @@ impl<'t> Task<'_, 't> {
         let used_at = self.used_at.unwrap_or_else(|| self.text.span(range.clone(), self.compiler.sources));
         let mut including = self.including.clone();
         including.push(name);
-        let mut inner = Task {
+        let mut inner = CompileTask {
             compiler: self.compiler,
             text,
             names: self.names,

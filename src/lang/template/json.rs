@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 
 use super::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink};
 use crate::lang::value::Scale;
@@ -22,7 +22,11 @@ pub(crate) enum JsonTemplate {
 
 impl JsonTemplate {
     /// The value; `None` when it is one expression whose value is missing or null, which leaves its key out.
-    pub(crate) fn render(&self, scope: &Scope<'_>, guard: Guard) -> Result<Option<Value>, RenderError> {
+    pub(crate) fn render(
+        &self,
+        scope: &Scope<'_>,
+        guard: ExpansionFilter,
+    ) -> Result<Option<Value>, RenderError> {
         self.render_within(&mut { MAX_RENDERED_BYTES }, scope, guard)
     }
 
@@ -43,7 +47,7 @@ impl JsonTemplate {
         &self,
         left: &mut usize,
         scope: &Scope<'_>,
-        guard: Guard,
+        guard: ExpansionFilter,
     ) -> Result<Option<Value>, RenderError> {
         Ok(Some(match self {
             Self::Literal(value) => value.clone(),

@@ -22,7 +22,7 @@ use thiserror::Error;
 pub(crate) use compile::{Compiler, Origin, TemplateText};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
-pub use scope::{Brought, Reading, Scope};
+pub use scope::{Scope, StepOutput, UpstreamReply};
 pub(crate) use uses::Uses;
 
 use crate::lang::value::Scale;
@@ -182,7 +182,7 @@ impl Template {
     /// Whether the template, which is to make JSON, does so with any values in its expressions; `None` when
     /// blocks in it make that depend on the call.
     pub(crate) fn makes_json(&self) -> Option<Result<(), RenderError>> {
-        let mut sink = JsonSink::new(crate::guard::Guard::default());
+        let mut sink = JsonSink::new(crate::guard::ExpansionFilter::default());
         let filled = self.fill(&mut sink, &Value::Null)?;
         Some(filled.and_then(|()| sink.into_json()).map(|_| ()))
     }
@@ -233,7 +233,7 @@ impl Template {
 
     /// Renders as plain text.
     pub(crate) fn text(&self, scope: &Scope<'_>) -> Result<String, RenderError> {
-        let mut text = TextSink::new(crate::guard::Guard::default());
+        let mut text = TextSink::new(crate::guard::ExpansionFilter::default());
         self.render(scope, &mut text)?;
         Ok(text.into_text())
     }

@@ -102,7 +102,7 @@ pub(super) enum Resolved {
 impl Names<'_> {
     /// Resolves a name as it is written, with the blocks that stand around it, innermost last.
     pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
-        let Written { up, at_root, local, this, segments } = Written::split(raw);
+        let WrittenName { up, at_root, local, this, segments } = WrittenName::split(raw);
         let path = |root, below: &[String]| {
             Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
         };
@@ -358,7 +358,7 @@ impl Fields {
 }
 
 /// A name as it is written, taken apart.
-struct Written {
+struct WrittenName {
     /// How many blocks it leads up.
     up: usize,
     /// Whether it starts at `@root`.
@@ -370,7 +370,7 @@ struct Written {
     segments: Vec<String>,
 }
 
-impl Written {
+impl WrittenName {
     fn split(raw: &str) -> Self {
         let mut written = Self { up: 0, at_root: false, local: false, this: false, segments: Vec::new() };
         let mut rest = raw;

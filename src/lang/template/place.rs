@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::lang::value::as_text;
 
 use crate::lang::xml;
@@ -37,12 +37,12 @@ fn misplaced(problem: impl Into<String>) -> RenderError {
 
 /// Plain text, with what the platform would expand broken up in values.
 pub(crate) struct TextSink {
-    guard: Guard,
+    guard: ExpansionFilter,
     text: String,
 }
 
 impl TextSink {
-    pub(crate) fn new(guard: Guard) -> Self {
+    pub(crate) fn new(guard: ExpansionFilter) -> Self {
         Self { guard, text: String::new() }
     }
 
@@ -164,14 +164,14 @@ impl Sink for HeaderSink {
 
 /// JSON written as text: an expression inside quotes becomes escaped string content, outside quotes the value.
 pub(crate) struct JsonSink {
-    guard: Guard,
+    guard: ExpansionFilter,
     text: String,
     in_string: bool,
     escaped: bool,
 }
 
 impl JsonSink {
-    pub(crate) fn new(guard: Guard) -> Self {
+    pub(crate) fn new(guard: ExpansionFilter) -> Self {
         Self { guard, text: String::new(), in_string: false, escaped: false }
     }
 
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn json_text_escapes_by_quotes() {
-        let mut sink = JsonSink::new(Guard::default());
+        let mut sink = JsonSink::new(ExpansionFilter::default());
         let evil = json!("a\"}],\"x\":[{\"\n");
         fill(
             &mut sink,
@@ -501,7 +501,7 @@ mod tests {
 
     #[test]
     fn pairs_at_joints_of_json_text_are_broken_up_however_they_are_spelled() {
-        let guard = Guard { sigils: &['$', '%'] };
+        let guard = ExpansionFilter { sigils: &['$', '%'] };
         for (before, value, after, expected) in [
             ("$", "{x}", "", "$ {x}"),
             (r"\u0024", "{x}", "", "$ {x}"),

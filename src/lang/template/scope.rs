@@ -45,14 +45,14 @@ pub(super) enum Local {
 
 /// The upstream's reply as templates and conditions see it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reading {
+pub struct UpstreamReply {
     /// `{ "status": …, "headers": { … }, "body": … }`
     value: Value,
     /// Why the body is text although it should have been something else.
     problem: Option<String>,
 }
 
-impl Reading {
+impl UpstreamReply {
     /// A reply with its status, its headers by lower-case name, its body as JSON (text as a string), and what
     /// was wrong with the body, if anything.
     pub fn new(status: u16, headers: Map<String, Value>, body: Value, problem: Option<String>) -> Self {
@@ -95,16 +95,16 @@ impl Reading {
 
 /// What one step of a route brought.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Brought {
+pub struct StepOutput {
     /// The upstream's reply; `None` when the step did not run or nothing came back.
-    pub reading: Option<Reading>,
+    pub reading: Option<UpstreamReply>,
     /// The extracted values, in the order of the step's extracts; a missing one is `None`.
     pub values: Vec<Option<Value>>,
 }
 
 impl<'a> Scope<'a> {
     /// The reply of the last step that got one.
-    pub fn response(&self) -> Option<&'a Reading> {
+    pub fn response(&self) -> Option<&'a UpstreamReply> {
         self.steps.iter().rev().find_map(|step| step.reading.as_ref())
     }
 }
@@ -117,7 +117,7 @@ pub struct Scope<'a> {
     /// The platform's envelope.
     pub call: &'a Context,
     /// What the steps that came so far brought, in the order of the route's steps.
-    pub steps: &'a [Brought],
+    pub steps: &'a [StepOutput],
     /// The time of the call, RFC 3339.
     pub now: &'a str,
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::call::Context;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources};
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::lang::template::json::JsonTemplate;
 
 struct World {
@@ -81,11 +81,11 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let args = json!({"city": "Oslo", "tags": ["a", "b"], "address": {"street": "Main"}});
     let call = Context { platform: "http", metadata: Arc::new(json!({"lang": "no"})), ..Context::default() };
     let values = vec![Some(json!(21.55)), Some(json!([{"max": 1, "city": "x"}, {"max": 2}])), None];
-    let response = Reading::new(200, serde_json::Map::new(), json!({"a": [10, 20]}), None);
+    let response = UpstreamReply::new(200, serde_json::Map::new(), json!({"a": [10, 20]}), None);
     run(&Scope {
         args: &args,
         call: &call,
-        steps: &[Brought { reading: Some(response), values }],
+        steps: &[StepOutput { reading: Some(response), values }],
         now: "2026-01-02T03:04:05Z",
     })
 }
@@ -244,7 +244,7 @@ fn rendering_has_an_end() {
     let scope = Scope {
         args: &json!({}),
         call: &Context::default(),
-        steps: &[Brought { reading: None, values: vec![None, Some(many)] }],
+        steps: &[StepOutput { reading: None, values: vec![None, Some(many)] }],
         now: "",
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
@@ -255,9 +255,9 @@ fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
     let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
     let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
-    let response = Reading::new(200, serde_json::Map::new(), body, None);
+    let response = UpstreamReply::new(200, serde_json::Map::new(), body, None);
     let args = json!({});
-    let steps = [Brought { reading: Some(response), values: vec![] }];
+    let steps = [StepOutput { reading: Some(response), values: vec![] }];
     run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })
 }
 
@@ -296,7 +296,7 @@ fn a_tree_is_capped_as_a_whole() {
     let mixed = JsonTemplate::Text(world.compile("a{{response.body.text}}").unwrap());
     let tree = |items: &[&JsonTemplate]| {
         let tree = JsonTemplate::List(items.iter().map(|&item| item.clone()).collect());
-        with_large_reply(|scope| tree.render(scope, Guard::default()))
+        with_large_reply(|scope| tree.render(scope, ExpansionFilter::default()))
     };
     assert!(tree(&[&text]).is_ok());
     assert!(tree(&[&mixed]).is_ok());
@@ -321,7 +321,7 @@ fn values_are_never_rendered_again_and_never_expanded() {
     let compiled = World::new().compile("${keep} ${{args.city}} ${{! c }}{x}").unwrap();
     let scope_args = json!({"city": "{{temp}} ${x} %{y}"});
     let scope = Scope { args: &scope_args, call: &Context::default(), steps: &[], now: "" };
-    let mut sink = TextSink::new(Guard { sigils: &['$', '%', '@'] });
+    let mut sink = TextSink::new(ExpansionFilter { sigils: &['$', '%', '@'] });
     compiled.render(&scope, &mut sink).unwrap();
     assert_eq!(sink.into_text(), "${keep} $ {{temp}} $ {x} % {y} $ {x}");
 }

@@ -18,7 +18,7 @@ use crate::platform::PLATFORMS;
 use crate::upstream::delivery::DeliveryError;
 
 use histogram::{Histogram, OWN, WAITED_FOR};
-use text::{Exposition, Family, Kind};
+use text::{Exposition, Family, MetricKind};
 
 /// The route of the calls that no route answers; no route can have this name.
 pub const UNKNOWN: &str = "(unknown)";
@@ -34,29 +34,29 @@ const FAILURES: [FailureKind; 6] = [
 ];
 
 /// The uses of the cache, in their order.
-const CACHE_USES: [CacheUse; 4] = [CacheUse::Fresh, CacheUse::Shared, CacheUse::Stale, CacheUse::Asked];
+const CACHE_USES: [CacheUse; 4] = [CacheUse::Hit, CacheUse::Shared, CacheUse::Stale, CacheUse::Miss];
 
 /// What is counted since the start.
 #[derive(Debug)]
 pub struct Metrics {
-    platforms: Vec<(&'static str, OfPlatform)>,
-    upstreams: Named<OfUpstream>,
+    platforms: Vec<(&'static str, PlatformSeries)>,
+    upstreams: SeriesByName<UpstreamSeries>,
     /// Calls for which a route's own limit had no turn.
     refused_by_route: AtomicU64,
 }
 
 /// The counts of one platform's calls.
 #[derive(Debug)]
-struct OfPlatform {
+struct PlatformSeries {
     own: Histogram,
-    routes: Named<OfRoute>,
-    events: Named<OfRoute>,
-    unknown: OfRoute,
+    routes: SeriesByName<RouteSeries>,
+    events: SeriesByName<RouteSeries>,
+    unknown: RouteSeries,
 }
 
 /// The counts of one platform's calls of one route.
 #[derive(Debug)]
-struct OfRoute {
+struct RouteSeries {
     answered: AtomicU64,
     repeated: AtomicU64,
     failures: [AtomicU64; FAILURES.len()],
@@ -65,7 +65,7 @@ struct OfRoute {
 
 /// The counts of what was asked of one upstream.
 #[derive(Debug)]
-struct OfUpstream {
+struct UpstreamSeries {
     attempts: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
@@ -79,14 +79,14 @@ struct OfUpstream {
 
 /// The counts of each of those that a table names. There are as many as the tables since the start had.
 #[derive(Debug)]
-struct Named<T>(RwLock<BTreeMap<String, T>>);
+struct SeriesByName<T>(RwLock<BTreeMap<String, T>>);
 
 impl Default for Metrics {
     fn default() -> Self {
-        let platforms = PLATFORMS.iter().map(|platform| (platform.name(), OfPlatform::default()));
+        let platforms = PLATFORMS.iter().map(|platform| (platform.name(), PlatformSeries::default()));
         Self {
             platforms: platforms.collect(),
-            upstreams: Named::default(),
+            upstreams: SeriesByName::default(),
             refused_by_route: AtomicU64::new(0),
         }
     }
@@ -140,7 +140,7 @@ impl Metrics {
         }
     }
 
-    fn platform(&self, name: &str) -> Option<&OfPlatform> {
+    fn platform(&self, name: &str) -> Option<&PlatformSeries> {
         self.platforms.iter().find(|(known, _)| *known == name).map(|(_, counts)| counts)
     }
 
@@ -155,7 +155,7 @@ impl Metrics {
 
     fn write_calls(&self, text: &mut Exposition) {
         let mut family =
-            text.family("jackfield_calls_total", Kind::Counter, "Calls and events that have ended.");
+            text.family("jackfield_calls_total", MetricKind::Counter, "Calls and events that have ended.");
         self.each_route(|platform, route, calls| {
             let mut write = |outcome, counter| {
                 family
@@ -166,21 +166,21 @@ impl Metrics {
             FAILURES.iter().zip(&calls.failures).for_each(|(kind, counter)| write(kind.slug(), counter));
         });
         let help = "How long calls took, upstreams included; repeated ones are not among them.";
-        let mut family = text.family("jackfield_call_seconds", Kind::Histogram, help);
+        let mut family = text.family("jackfield_call_seconds", MetricKind::Histogram, help);
         self.each_route(|platform, route, calls| {
             family.histogram(&[("platform", platform), ("route", route)], &calls.time);
         });
         let help = "How long the proxy itself took over calls: without upstreams, turns of limits and pauses between attempts.";
-        let mut family = text.family("jackfield_own_seconds", Kind::Histogram, help);
+        let mut family = text.family("jackfield_own_seconds", MetricKind::Histogram, help);
         for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
             family.histogram(&[("platform", name)], &platform.own);
         }
         let help = "Calls for which the route's own limit had no turn.";
-        text.family("jackfield_route_limit_refused_total", Kind::Counter, help)
+        text.family("jackfield_route_limit_refused_total", MetricKind::Counter, help)
             .sample(&[], get(&self.refused_by_route));
     }
 
-    fn each_route(&self, mut write: impl FnMut(&str, &str, &OfRoute)) {
+    fn each_route(&self, mut write: impl FnMut(&str, &str, &RouteSeries)) {
         for (platform, counts) in &self.platforms {
             counts.routes.each(|route, calls| write(platform, route, calls));
             counts.events.each(|event, calls| write(platform, &format!("event:{event}"), calls));
@@ -195,7 +195,7 @@ impl Metrics {
             (
                 "jackfield_upstream_attempts_total",
                 "Requests that were sent, or were about to be.",
-                (|upstream| &upstream.attempts) as fn(&OfUpstream) -> &AtomicU64,
+                (|upstream| &upstream.attempts) as fn(&UpstreamSeries) -> &AtomicU64,
             ),
             (
                 "jackfield_upstream_retries_total",
@@ -208,40 +208,40 @@ impl Metrics {
                 |upstream| &upstream.hedges,
             ),
         ] {
-            let mut family = text.family(name, Kind::Counter, help);
+            let mut family = text.family(name, MetricKind::Counter, help);
             self.upstreams.each(|upstream, counts| {
                 family.sample(&[("upstream", upstream)], get(counter(counts)));
             });
         }
         let help = "Steps that failed, with their retries, by the kind of the failure.";
-        let mut family = text.family("jackfield_upstream_failures_total", Kind::Counter, help);
+        let mut family = text.family("jackfield_upstream_failures_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (kind, counter) in FAILURES.iter().zip(&counts.failures).take(4) {
                 family.sample(&[("upstream", upstream), ("kind", kind.slug())], get(counter));
             }
         });
         let help = "Steps that were not sent, since the breaker was open or the limit had no turn.";
-        let mut family = text.family("jackfield_upstream_refused_total", Kind::Counter, help);
+        let mut family = text.family("jackfield_upstream_refused_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let mut write = |reason, counter| sample_by(&mut family, upstream, "reason", reason, counter);
             write("breaker", &counts.refused_by_breaker);
             write("limit", &counts.refused_by_limit);
         });
         let help = "Steps of routes with a cache, by where their reply came from.";
-        let mut family = text.family("jackfield_cache_total", Kind::Counter, help);
+        let mut family = text.family("jackfield_cache_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (used, counter) in CACHE_USES.iter().zip(&counts.cache) {
                 sample_by(&mut family, upstream, "use", used.slug(), counter);
             }
         });
         let help = "How long requests waited for a turn of the upstream's limit.";
-        let mut family = text.family("jackfield_upstream_wait_seconds_total", Kind::Counter, help);
+        let mut family = text.family("jackfield_upstream_wait_seconds_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let waited = Duration::from_nanos(get(&counts.waited_nanos)).as_secs_f64();
             family.sample(&[("upstream", upstream)], waited);
         });
         let help = "How long the upstream took over each step, attempts added up.";
-        let mut family = text.family("jackfield_upstream_seconds", Kind::Histogram, help);
+        let mut family = text.family("jackfield_upstream_seconds", MetricKind::Histogram, help);
         self.upstreams.each(|upstream, counts| family.histogram(&[("upstream", upstream)], &counts.time));
     }
 }
@@ -250,19 +250,19 @@ fn sample_by(family: &mut Family<'_>, upstream: &str, label: &str, text: &str, c
     family.sample(&[("upstream", upstream), (label, text)], get(counter));
 }
 
-impl Default for OfPlatform {
+impl Default for PlatformSeries {
     fn default() -> Self {
         Self {
             own: Histogram::new(&OWN),
-            routes: Named::default(),
-            events: Named::default(),
-            unknown: OfRoute::default(),
+            routes: SeriesByName::default(),
+            events: SeriesByName::default(),
+            unknown: RouteSeries::default(),
         }
     }
 }
 
-impl OfPlatform {
-    fn with(&self, route: Option<&Route>, is_event: bool, note: impl FnOnce(&OfRoute)) {
+impl PlatformSeries {
+    fn with(&self, route: Option<&Route>, is_event: bool, note: impl FnOnce(&RouteSeries)) {
         match route {
             None => note(&self.unknown),
             Some(entry) if is_event => self.events.with(&entry.name, note),
@@ -271,7 +271,7 @@ impl OfPlatform {
     }
 }
 
-impl Default for OfRoute {
+impl Default for RouteSeries {
     fn default() -> Self {
         Self {
             answered: AtomicU64::new(0),
@@ -282,7 +282,7 @@ impl Default for OfRoute {
     }
 }
 
-impl Default for OfUpstream {
+impl Default for UpstreamSeries {
     fn default() -> Self {
         Self {
             attempts: AtomicU64::new(0),
@@ -298,7 +298,7 @@ impl Default for OfUpstream {
     }
 }
 
-impl OfUpstream {
+impl UpstreamSeries {
     fn note(&self, went: &StepRecord) {
         let (attempts, hedges) = (u64::from(went.trace.attempts), u64::from(went.trace.hedges));
         add(&self.attempts, attempts);
@@ -317,13 +317,13 @@ impl OfUpstream {
     }
 }
 
-impl<T> Default for Named<T> {
+impl<T> Default for SeriesByName<T> {
     fn default() -> Self {
         Self(RwLock::default())
     }
 }
 
-impl<T: Default> Named<T> {
+impl<T: Default> SeriesByName<T> {
     fn with(&self, name: &str, note: impl FnOnce(&T)) {
         // Nothing panics while it is held.
         if let Some(counts) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {

@@ -9,7 +9,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a family's numbers mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows; the name ends in `_total`.
     Counter,
     /// It goes up and down.
@@ -31,11 +31,11 @@ pub struct Family<'a> {
 
 impl Exposition {
     /// Begins the next family. No name may come twice.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+    pub fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -89,8 +89,10 @@ mod tests {
     #[test]
     fn families_are_written_as_prometheus_reads_them() {
         let mut text = Exposition::default();
-        text.family("a_total", Kind::Counter, "What it is.").sample(&[], 1).sample(&[("x", "a\"\\\nb")], 2);
-        text.family("b", Kind::Gauge, "B.").sample(&[("x", ""), ("y", "z")], 0.25);
+        text.family("a_total", MetricKind::Counter, "What it is.")
+            .sample(&[], 1)
+            .sample(&[("x", "a\"\\\nb")], 2);
+        text.family("b", MetricKind::Gauge, "B.").sample(&[("x", ""), ("y", "z")], 0.25);
         assert_eq!(
             text.into_text(),
             "# HELP a_total What it is.\n# TYPE a_total counter\na_total 1\na_total{x=\"a\\\"\\\\\\nb\"} 2\n\
@@ -103,7 +105,7 @@ mod tests {
         let (mut text, histogram) = (Exposition::default(), Histogram::new(&OWN));
         histogram.note(Duration::from_micros(70));
         histogram.note(Duration::from_secs(2));
-        text.family("t_seconds", Kind::Histogram, "T.").histogram(&[("p", "q")], &histogram);
+        text.family("t_seconds", MetricKind::Histogram, "T.").histogram(&[("p", "q")], &histogram);
         let text = text.into_text();
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(

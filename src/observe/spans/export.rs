@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::flow::Record;
 use crate::plan::{Plan, Route, Traces};
-use crate::upstream::delivery::{self, Sendings, Way};
+use crate::upstream::delivery::{self, AttemptSpans, DeliveryOptions};
 use crate::upstream::{Request, Response, Transport};
 
 use super::otlp::{self, OfCall};
@@ -39,31 +39,31 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Takes the spans of calls that have ended.
 #[derive(Debug)]
 pub struct Spans {
-    queue: mpsc::Sender<Waiting>,
-    counts: Arc<Counts>,
+    queue: mpsc::Sender<PendingSpans>,
+    counts: Arc<ExportCounts>,
 }
 
 /// Sends them.
 pub struct Exporter {
-    queue: mpsc::Receiver<Waiting>,
-    counts: Arc<Counts>,
+    queue: mpsc::Receiver<PendingSpans>,
+    counts: Arc<ExportCounts>,
     transport: Arc<dyn Transport>,
     /// One that goes elsewhere than those before it.
-    next: Option<Waiting>,
+    next: Option<PendingSpans>,
     /// When it was said for the last time that spans are lost, and how many were since.
     said: Option<Instant>,
     unsaid: u64,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ExportCounts {
     exported: AtomicU64,
     dropped: AtomicU64,
 }
 
 /// The spans of a call, on their way.
 #[derive(Debug)]
-struct Waiting {
+struct PendingSpans {
     traces: Arc<Traces>,
     call: OfCall,
 }
@@ -72,7 +72,7 @@ impl Spans {
     /// The two ends of the way.
     pub fn over(transport: Arc<dyn Transport>) -> (Self, Exporter) {
         let (sender, queue) = mpsc::channel(MAX_WAITING);
-        let counts = Arc::<Counts>::default();
+        let counts = Arc::<ExportCounts>::default();
         let exporter =
             Exporter { queue, counts: Arc::clone(&counts), transport, next: None, said: None, unsaid: 0 };
         (Self { queue: sender, counts }, exporter)
@@ -86,10 +86,10 @@ impl Spans {
             return;
         }
         let call = OfCall { own: traced.link.own.clone(), spans, masks: plan.masks.clone() };
-        self.put(Waiting { traces: Arc::clone(traces), call });
+        self.put(PendingSpans { traces: Arc::clone(traces), call });
     }
 
-    fn put(&self, waiting: Waiting) {
+    fn put(&self, waiting: PendingSpans) {
         let count = waiting.call.spans.len();
         if self.queue.try_send(waiting).is_err() {
             add(&self.counts.dropped, count);
@@ -135,7 +135,7 @@ impl Exporter {
         }
     }
 
-    async fn first(&mut self) -> Option<Waiting> {
+    async fn first(&mut self) -> Option<PendingSpans> {
         match self.next.take() {
             Some(next) => Some(next),
             None => self.queue.recv().await,
@@ -143,12 +143,12 @@ impl Exporter {
     }
 
     /// Those that come soon after the first, and go where it goes.
-    async fn gather(&mut self, first: Waiting) -> Vec<OfCall> {
+    async fn gather(&mut self, first: PendingSpans) -> Vec<OfCall> {
         let until = Instant::now() + LINGER;
         let (mut count, mut calls) = (first.call.spans.len(), vec![first.call]);
         while count < BATCH {
             match timeout_at(until, self.queue.recv()).await {
-                Ok(Some(Waiting { traces, call })) if Arc::ptr_eq(&traces, &first.traces) => {
+                Ok(Some(PendingSpans { traces, call })) if Arc::ptr_eq(&traces, &first.traces) => {
                     count += call.spans.len();
                     calls.push(call);
                 }
@@ -174,16 +174,16 @@ impl Exporter {
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };
-        let way = Way {
+        let way = DeliveryOptions {
             transport: &*self.transport,
             deadline: (Instant::now() + TIMEOUT).into_std(),
             safe: false,
             // A span that comes twice is the same one.
             repeatable: true,
             overdue: None,
-            sendings: &Sendings::new(None),
+            sendings: &AttemptSpans::new(None),
         };
-        match traces.delivery.deliver(request, way, &mut delivery::Trace::default()).await {
+        match traces.delivery.deliver(request, way, &mut delivery::DeliveryLog::default()).await {
             Ok(response) if response.status.is_success() => Ok(response),
             Ok(response) => Err(format!("status {}", response.status.as_u16())),
             Err(error) => Err(error.to_string()),
@@ -217,13 +217,13 @@ fn rejected(response: &Response) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::observe::spans::export::*;
-    use crate::observe::spans::{Kind, Span};
+    use crate::observe::spans::{SpanKind, TraceSpan};
     use crate::secret::Masks;
     use crate::traceparent::Link;
     use crate::upstream::delivery::Delivery;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::tls::Tls;
-    use crate::upstream::{Network, Redirects, Target};
+    use crate::upstream::{EgressPolicy, Redirects, Target};
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
@@ -234,7 +234,7 @@ mod tests {
             max_body: 1024,
             redirects: Redirects::None,
             tls: Tls::default(),
-            network: Network::Any,
+            network: EgressPolicy::Any,
         };
         Arc::new(Traces {
             endpoint: "http://collector/v1/traces".parse().unwrap(),
@@ -245,20 +245,20 @@ mod tests {
         })
     }
 
-    fn waiting(traces: &Arc<Traces>) -> Waiting {
+    fn waiting(traces: &Arc<Traces>) -> PendingSpans {
         let own = Link::of(None, Some(1.0)).unwrap().own;
         let now = std::time::Instant::now();
-        let span = Span {
+        let span = TraceSpan {
             id: own.span,
             parent: None,
             name: "call".into(),
-            kind: Kind::Server,
+            kind: SpanKind::Server,
             began: now,
             ended: now,
             attributes: Vec::new(),
             failed: false,
         };
-        Waiting {
+        PendingSpans {
             traces: Arc::clone(traces),
             call: OfCall { own, spans: vec![span], masks: Masks::default() },
         }

@@ -17,12 +17,12 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::call::Context;
-use crate::flow::{CallError, Marks, Record, StepRecord, Verb};
+use crate::flow::{CallError, Phase, PhaseTimes, Record, StepRecord};
 use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::traceparent::new_span;
 use crate::upstream::Request;
-use crate::upstream::delivery::{DeliveryError, Sending};
+use crate::upstream::delivery::{Attempt, DeliveryError};
 
 pub use export::{Exporter, Spans};
 
@@ -31,11 +31,11 @@ const MAX_NAME: usize = 200;
 
 /// One span.
 #[derive(Debug)]
-struct Span {
+struct TraceSpan {
     id: u64,
     parent: Option<u64>,
     name: Cow<'static, str>,
-    kind: Kind,
+    kind: SpanKind,
     began: Instant,
     ended: Instant,
     /// The values are texts, whole numbers and booleans.
@@ -45,14 +45,14 @@ struct Span {
 
 /// Which side of a request a span is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum SpanKind {
     Internal,
     Server,
     Client,
 }
 
 /// The spans of a call, its own first; none when it is not recorded.
-fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<Span> {
+fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpan> {
     let Some(traced) = &record.traced else { return Vec::new() };
     let Some((began, ended)) = traced.marks.time() else { return Vec::new() };
     let (id, parent) = (traced.link.own.span, traced.link.parent);
@@ -60,8 +60,9 @@ fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<Span> {
     let what = if is_event { "event" } else { "execute_tool" };
     let name = route.map_or(Cow::Borrowed(what), |route| format!("{what} {}", route.name).into());
     let (attributes, failed) = (of_call(record, is_event, client), record.error.is_some());
-    let mut spans = vec![Span { id, parent, name, kind: Kind::Server, began, ended, attributes, failed }];
-    let ask = verbs(&traced.marks, id, Verb::Ask, &mut spans);
+    let mut spans =
+        vec![TraceSpan { id, parent, name, kind: SpanKind::Server, began, ended, attributes, failed }];
+    let ask = verbs(&traced.marks, id, Phase::Ask, &mut spans);
     let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
     for (step, went) in steps.iter().zip(&record.steps) {
         of_step(step, went, ask, &mut spans);
@@ -91,18 +92,18 @@ fn of_call(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str
 }
 
 /// A span for each verb. Gives the span of the verb that `holds` others, else the one that they are in themselves.
-fn verbs(marks: &Marks, parent: u64, holds: Verb, spans: &mut Vec<Span>) -> u64 {
+fn verbs(marks: &PhaseTimes, parent: u64, holds: Phase, spans: &mut Vec<TraceSpan>) -> u64 {
     let mut holder = parent;
     for (began, mark) in marks.each() {
         let id = new_span();
         if mark.verb == holds {
             holder = id;
         }
-        spans.push(Span {
+        spans.push(TraceSpan {
             id,
             parent: Some(parent),
             name: mark.verb.name().into(),
-            kind: Kind::Internal,
+            kind: SpanKind::Internal,
             began,
             ended: mark.ended,
             attributes: Vec::new(),
@@ -113,26 +114,26 @@ fn verbs(marks: &Marks, parent: u64, holds: Verb, spans: &mut Vec<Span>) -> u64 
 }
 
 /// A step that has a name is a span of its own; the only one of a route has none, and is its verbs.
-fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<Span>) {
+fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>) {
     let Some((began, ended)) = went.marks.time() else { return };
     let mut parent = ask;
     if let Some(name) = &step.name {
         parent = new_span();
         let error = went.failure.map(|kind| ("error.type", Value::from(kind.slug())));
-        spans.push(Span {
+        spans.push(TraceSpan {
             id: parent,
             parent: Some(ask),
             name: format!("step {name}").into(),
-            kind: Kind::Internal,
+            kind: SpanKind::Internal,
             began,
             ended,
             attributes: error.into_iter().collect(),
             failed: went.failure.is_some(),
         });
     }
-    let send = verbs(&went.marks, parent, Verb::Send, spans);
+    let send = verbs(&went.marks, parent, Phase::Send, spans);
     if let Some(request) = &went.trace.request {
-        let mut sendings: Vec<&Sending> = went.sendings.iter().collect();
+        let mut sendings: Vec<&Attempt> = went.sendings.iter().collect();
         sendings.sort_by_key(|sending| sending.began);
         let sendings = (0..).zip(sendings);
         spans.extend(sendings.filter_map(|(before, sending)| of_sending(sending, before, request, send)));
@@ -140,7 +141,7 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<Span>) {
 }
 
 /// One sending of a request, before which it was sent so often.
-fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) -> Option<Span> {
+fn of_sending(sending: &Attempt, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
         ("url.scheme", request.url.scheme().into()),
@@ -165,11 +166,11 @@ fn of_sending(sending: &Sending, before: u32, request: &Request, parent: u64) ->
     }
     let failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Value::from(error))));
-    Some(Span {
+    Some(TraceSpan {
         id: sending.span?,
         parent: Some(parent),
         name: request.method.to_string().into(),
-        kind: Kind::Client,
+        kind: SpanKind::Client,
         began: sending.began,
         ended: sending.ended,
         attributes,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::secret::Masks;
 use crate::traceparent::TraceParent;
 
-use super::{Kind, Span};
+use super::{SpanKind, TraceSpan};
 
 /// The status of a span that failed.
 const ERROR: u8 = 2;
@@ -17,7 +17,7 @@ const ERROR: u8 = 2;
 pub(super) struct OfCall {
     /// The call's own span, as it was told to upstreams.
     pub(super) own: TraceParent,
-    pub(super) spans: Vec<Span>,
+    pub(super) spans: Vec<TraceSpan>,
     /// The secrets of its table.
     pub(super) masks: Masks,
 }
@@ -46,7 +46,7 @@ pub(super) fn body(calls: &[OfCall], service: &str) -> Value {
 }
 
 impl OfCall {
-    fn span(&self, span: &Span, clock: Clock) -> Value {
+    fn span(&self, span: &TraceSpan, clock: Clock) -> Value {
         let attributes = span.attributes.iter().map(|(key, value)| match value {
             Value::String(text) => attribute(key, &self.masks.hide(text).into()),
             value => attribute(key, value),
@@ -56,9 +56,9 @@ impl OfCall {
             "spanId": id(span.id),
             "name": self.masks.hide(&span.name),
             "kind": match span.kind {
-                Kind::Internal => 1,
-                Kind::Server => 2,
-                Kind::Client => 3,
+                SpanKind::Internal => 1,
+                SpanKind::Server => 2,
+                SpanKind::Client => 3,
             },
             "startTimeUnixNano": clock.nanos(span.began),
             "endTimeUnixNano": clock.nanos(span.ended),
@@ -122,11 +122,11 @@ mod tests {
         let mut masks = Masks::default();
         masks.add("tenant-7");
         let began = Instant::now();
-        let span = Span {
+        let span = TraceSpan {
             id: 7,
             parent: Some(1 << 40),
             name: "GET".into(),
-            kind: Kind::Client,
+            kind: SpanKind::Client,
             began,
             ended: began + Duration::from_millis(3),
             attributes: vec![

@@ -6,7 +6,8 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
 use super::{
-    Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches, credentials,
+    BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches,
+    credentials,
 };
 use crate::secret::Secret;
 
@@ -17,7 +18,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     let usernames = values.take("username");
     if usernames.iter().any(|name| name.reveal().contains(':')) {
         return Err(SchemeFault {
@@ -35,7 +36,7 @@ struct Basic {
     passwords: Vec<Secret>,
 }
 
-impl Auth for Basic {
+impl InboundAuth for Basic {
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
         let encoded = credentials(login.headers, "basic")?;
         let decoded = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());

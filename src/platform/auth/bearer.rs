@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
-use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeKey, any_matches, credentials};
+use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeKey, any_matches, credentials};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
@@ -18,7 +18,7 @@ struct Bearer {
     tokens: Vec<Secret>,
 }
 
-impl Auth for Bearer {
+impl InboundAuth for Bearer {
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
         let token = credentials(login.headers, "bearer")?.ok_or(BadLogin::Malformed(AUTHORIZATION))?;
         if any_matches(&self.tokens, token) { Ok(()) } else { Err(BadLogin::Wrong) }

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
+use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
@@ -12,7 +12,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     let names = values.take("name");
     match names.first().and_then(|name| name.reveal().parse().ok()) {
         Some(name) => Ok(Box::new(Header { name, values: values.take("value") })),
@@ -30,7 +30,7 @@ struct Header {
     values: Vec<Secret>,
 }
 
-impl Auth for Header {
+impl InboundAuth for Header {
     fn secret_header(&self) -> Option<&HeaderName> {
         Some(&self.name)
     }

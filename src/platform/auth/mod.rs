@@ -13,14 +13,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::secret::Secret;
 
-pub use signature::{Encoding, SignatureFormat, SignedPart};
+pub use signature::{SignatureEncoding, SignatureFormat, SignedPart};
 
 /// Every inbound scheme, by its name in `auth.<name>`.
 pub static SCHEMES: &[&Scheme] =
     &[&basic::SCHEME, &bearer::SCHEME, &header::SCHEME, &signature::SCHEME, &none::SCHEME];
 
 /// Checks the login of an inbound request. All comparisons of secrets take constant time.
-pub trait Auth: fmt::Debug + Send + Sync {
+pub trait InboundAuth: fmt::Debug + Send + Sync {
     /// Whether the body is part of what is checked; if not, a bad login is refused before the body is read.
     fn needs_body(&self) -> bool {
         false
@@ -50,7 +50,7 @@ pub struct Login<'a> {
     pub headers: &'a HeaderMap,
     /// The path with its query, as it was asked for.
     pub target: &'a str,
-    /// The raw body; empty when [`Auth::needs_body`] is false.
+    /// The raw body; empty when [`InboundAuth::needs_body`] is false.
     pub body: &'a [u8],
     /// When the request arrived, in seconds since 1970.
     pub received_at: i64,
@@ -73,7 +73,7 @@ pub enum BadLogin {
     Stale(i64),
 }
 
-/// A scheme: its keys in the table, and how they become an [`Auth`].
+/// A scheme: its keys in the table, and how they become an [`InboundAuth`].
 pub struct Scheme {
     /// The name in `auth.<name>`.
     pub name: &'static str,
@@ -82,7 +82,7 @@ pub struct Scheme {
     /// The keys of its table.
     pub keys: &'static [SchemeKey],
     /// Builds it from resolved values.
-    pub build: fn(&mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault>,
+    pub build: fn(&mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault>,
 }
 
 /// A key of a scheme's table.
@@ -180,7 +180,7 @@ mod tests {
     pub(super) fn build(
         scheme: &Scheme,
         values: &[(&'static str, &[&str])],
-    ) -> Result<Box<dyn Auth>, SchemeFault> {
+    ) -> Result<Box<dyn InboundAuth>, SchemeFault> {
         let given: Vec<_> = values.iter().map(|(key, _)| *key).collect();
         assert_eq!(given, scheme.keys.iter().map(|key| key.name).collect::<Vec<_>>());
         let values =
@@ -189,7 +189,7 @@ mod tests {
     }
 
     pub(super) fn verdict(
-        auth: &dyn Auth,
+        auth: &dyn InboundAuth,
         header: &'static str,
         value: Option<&str>,
     ) -> Result<(), BadLogin> {

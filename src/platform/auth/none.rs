@@ -1,6 +1,6 @@
 //! No check at all: for callers that something in front of us has checked already.
 
-use super::{Auth, BadLogin, Login, Scheme};
+use super::{BadLogin, InboundAuth, Login, Scheme};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "none",
@@ -12,7 +12,7 @@ pub(super) static SCHEME: Scheme = Scheme {
 #[derive(Debug)]
 struct None;
 
-impl Auth for None {
+impl InboundAuth for None {
     fn verify(&self, _: &Login<'_>) -> Result<(), BadLogin> {
         Ok(())
     }

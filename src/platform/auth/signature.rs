@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 
-use super::{Auth, BadLogin, Holds, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme = Scheme {
@@ -34,7 +34,7 @@ pub struct SignatureFormat {
     /// What may stand before the signature.
     pub prefix: Cow<'static, str>,
     /// How the signature is written.
-    pub encoding: Encoding,
+    pub encoding: SignatureEncoding,
     /// The header with the time of signing, in seconds since 1970; `None`: it is not told, and a request stays good
     /// for ever.
     pub timestamp: Option<HeaderName>,
@@ -46,7 +46,7 @@ pub struct SignatureFormat {
 
 /// How a signature is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
+pub enum SignatureEncoding {
     /// In hexadecimal.
     Hex,
     /// In base64.
@@ -67,7 +67,7 @@ pub enum SignedPart {
 }
 
 /// The format of a table: the platform's own, changed by what is given; without one it must be given.
-fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     let fault =
         |key, message: &str, help: &str| SchemeFault { key, message: message.into(), help: help.into() };
     let header = header_name(values, "header")?;
@@ -84,8 +84,8 @@ fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
         .collect();
     let encoding = match values.text("encoding").as_deref() {
         None => None,
-        Some("hex") => Some(Encoding::Hex),
-        Some("base64") => Some(Encoding::Base64),
+        Some("hex") => Some(SignatureEncoding::Hex),
+        Some("base64") => Some(SignatureEncoding::Base64),
         Some(_) => {
             return Err(fault(Some("encoding"), "there is no such encoding", "write \"hex\" or \"base64\""));
         }
@@ -95,7 +95,7 @@ fn build(values: &mut SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
         (None, Some(header)) if !signed.is_empty() => SignatureFormat {
             header: header.clone(),
             prefix: Cow::Borrowed(""),
-            encoding: Encoding::Hex,
+            encoding: SignatureEncoding::Hex,
             timestamp: None,
             window_s: 300,
             signed: Cow::Borrowed(&[]),
@@ -150,7 +150,7 @@ struct Signature {
     secrets: Vec<Secret>,
 }
 
-impl Auth for Signature {
+impl InboundAuth for Signature {
     fn needs_body(&self) -> bool {
         true
     }
@@ -161,8 +161,8 @@ impl Auth for Signature {
         let signature = get(login.headers, &format.header)?.as_bytes();
         let signature = signature.strip_prefix(format.prefix.as_bytes()).unwrap_or(signature);
         let signature = match format.encoding {
-            Encoding::Hex => hex::decode(signature).map_err(|_| malformed(&format.header))?,
-            Encoding::Base64 => STANDARD.decode(signature).map_err(|_| malformed(&format.header))?,
+            SignatureEncoding::Hex => hex::decode(signature).map_err(|_| malformed(&format.header))?,
+            SignatureEncoding::Base64 => STANDARD.decode(signature).map_err(|_| malformed(&format.header))?,
         };
         let mut timestamp: &[u8] = b"";
         if let Some(name) = &format.timestamp {
@@ -213,7 +213,7 @@ mod tests {
     static FORMAT: SignatureFormat = SignatureFormat {
         header: HeaderName::from_static("x-signature"),
         prefix: Cow::Borrowed("sha256="),
-        encoding: Encoding::Hex,
+        encoding: SignatureEncoding::Hex,
         timestamp: Some(HeaderName::from_static("x-timestamp")),
         window_s: 300,
         signed: Cow::Borrowed(&[
@@ -223,7 +223,7 @@ mod tests {
         ]),
     };
 
-    fn auth(secrets: &[&str]) -> Box<dyn Auth> {
+    fn auth(secrets: &[&str]) -> Box<dyn InboundAuth> {
         let secrets = secrets.iter().copied().map(Secret::new).collect();
         build(&mut SchemeValues { values: vec![("secret", secrets)], signature: Some(&FORMAT) }).unwrap()
     }
@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    fn general(values: &[(&'static str, &[&str])]) -> Result<Box<dyn Auth>, SchemeFault> {
+    fn general(values: &[(&'static str, &[&str])]) -> Result<Box<dyn InboundAuth>, SchemeFault> {
         let values = values
             .iter()
             .map(|(key, texts)| (*key, texts.iter().copied().map(Secret::new).collect()))

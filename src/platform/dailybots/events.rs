@@ -8,38 +8,40 @@
 use serde_json::{Map, Value, json};
 
 use crate::diagnostic::{Code, suggest};
-use crate::platform::shape::{self, Fault, Form, Shape, below, check, optional, required, strict};
-use crate::platform::{OwnFault, Sketch, Step};
+use crate::platform::shape::{
+    self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict,
+};
+use crate::platform::{ExtensionFault, PathStep, StaticValue};
 
 /// An action by its service and name, with its arguments.
-struct Action {
+struct RtviAction {
     name: &'static str,
-    arguments: &'static [Form],
+    arguments: &'static [ActionForm],
 }
 
-const fn action(name: &'static str, arguments: &'static [Form]) -> Action {
-    Action { name, arguments }
+const fn action(name: &'static str, arguments: &'static [ActionForm]) -> RtviAction {
+    RtviAction { name, arguments }
 }
 
-const TEXT: &[Form] = &[strict(Shape::Text)];
-const BOOL: &[Form] = &[strict(Shape::Bool)];
-const OBJECT: &[Form] = &[strict(Shape::Object)];
-const MESSAGES: &[Form] = &[strict(Shape::List(OBJECT))];
-const NO_ARGUMENTS: &[Form] = &[strict(Shape::Fields(&[]))];
+const TEXT: &[ActionForm] = &[strict(ActionShape::Text)];
+const BOOL: &[ActionForm] = &[strict(ActionShape::Bool)];
+const OBJECT: &[ActionForm] = &[strict(ActionShape::Object)];
+const MESSAGES: &[ActionForm] = &[strict(ActionShape::List(OBJECT))];
+const NO_ARGUMENTS: &[ActionForm] = &[strict(ActionShape::Fields(&[]))];
 
-static ACTIONS: &[Action] = &[
-    action("tts:say", &[strict(Shape::Fields(&[required("text", TEXT), optional("interrupt", BOOL)]))]),
+static ACTIONS: &[RtviAction] = &[
+    action("tts:say", &[strict(ActionShape::Fields(&[required("text", TEXT), optional("interrupt", BOOL)]))]),
     action("tts:interrupt", NO_ARGUMENTS),
     action(
         "llm:append_to_messages",
-        &[strict(Shape::Fields(&[required("messages", MESSAGES), optional("run_immediately", BOOL)]))],
+        &[strict(ActionShape::Fields(&[required("messages", MESSAGES), optional("run_immediately", BOOL)]))],
     ),
     action(
         "llm:set_context",
-        &[strict(Shape::Fields(&[required("messages", MESSAGES), optional("interrupt", BOOL)]))],
+        &[strict(ActionShape::Fields(&[required("messages", MESSAGES), optional("interrupt", BOOL)]))],
     ),
     action("llm:get_context", NO_ARGUMENTS),
-    action("llm:run", &[strict(Shape::Fields(&[optional("interrupt", BOOL)]))]),
+    action("llm:run", &[strict(ActionShape::Fields(&[optional("interrupt", BOOL)]))]),
 ];
 
 /// The action that carries the result; every stream ends with one of its own.
@@ -57,7 +59,7 @@ const SUCH_AS: &str = "such as `{ action = \"tts:say\", arguments = { text = \"O
 const SUCH_AS_CONFIG: &str = "such as `{ update_config = { tts = { language = \"fr\" } } }`";
 
 /// What the bot would refuse or ignore in a list of events, or in a single one.
-pub(super) fn check_all(events: &Sketch) -> Vec<OwnFault> {
+pub(super) fn check_all(events: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(events, check_one)
 }
 
@@ -67,13 +69,13 @@ pub(super) fn admit(events: Value) -> (Option<Value>, Vec<String>) {
     shape::admit_all(events, "event", check_one)
 }
 
-fn check_one(event: &Sketch, path: &[Step]) -> Vec<Fault> {
+fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let entries = match event {
-        Sketch::Any => return Vec::new(),
-        Sketch::Object(entries) => entries,
+        StaticValue::Any => return Vec::new(),
+        StaticValue::Object(entries) => entries,
         _ => {
             return vec![
-                Fault::new(Code::InvalidAction, path, "an event must be an object")
+                ActionFault::new(Code::InvalidAction, path, "an event must be an object")
                     .help(Some(SUCH_AS.into())),
             ];
         }
@@ -81,9 +83,9 @@ fn check_one(event: &Sketch, path: &[Step]) -> Vec<Fault> {
     let value = |key: &str| entries.iter().find(|(known, _)| known == key).map(|(_, value)| value);
     match (value(ACTION), value(UPDATE_CONFIG)) {
         (Some(_), Some(_)) => vec![
-            Fault::new(
+            ActionFault::new(
                 Code::InvalidAction,
-                &below(path, Step::Key(UPDATE_CONFIG.into())),
+                &below(path, PathStep::Key(UPDATE_CONFIG.into())),
                 "`action` and `update_config` stand in one event",
             )
             .help(Some("give each an object of its own in the list".into())),
@@ -95,9 +97,9 @@ fn check_one(event: &Sketch, path: &[Step]) -> Vec<Fault> {
         }
         (None, Some(config)) => {
             let mut faults = unknown_keys(entries, &[UPDATE_CONFIG, INTERRUPT], "`update_config`", path);
-            faults.extend(check_config(config, &below(path, Step::Key(UPDATE_CONFIG.into()))));
+            faults.extend(check_config(config, &below(path, PathStep::Key(UPDATE_CONFIG.into()))));
             if let Some(interrupt) = value(INTERRUPT) {
-                let path = below(path, Step::Key(INTERRUPT.into()));
+                let path = below(path, PathStep::Key(INTERRUPT.into()));
                 faults.extend(check(BOOL, interrupt, "`interrupt`", &path));
             }
             faults
@@ -109,21 +111,30 @@ fn check_one(event: &Sketch, path: &[Step]) -> Vec<Fault> {
                 return faults;
             }
             vec![
-                Fault::new(Code::InvalidAction, path, "an event must have an `action` or an `update_config`")
-                    .help(Some(SUCH_AS.into())),
+                ActionFault::new(
+                    Code::InvalidAction,
+                    path,
+                    "an event must have an `action` or an `update_config`",
+                )
+                .help(Some(SUCH_AS.into())),
             ]
         }
     }
 }
 
-fn unknown_keys(entries: &[(String, Sketch)], known: &[&str], what: &str, path: &[Step]) -> Vec<Fault> {
+fn unknown_keys(
+    entries: &[(String, StaticValue)],
+    known: &[&str],
+    what: &str,
+    path: &[PathStep],
+) -> Vec<ActionFault> {
     entries
         .iter()
         .filter(|(key, _)| !known.contains(&key.as_str()))
         .map(|(key, _)| {
-            Fault::new(
+            ActionFault::new(
                 Code::InvalidAction,
-                &below(path, Step::Key(key.clone())),
+                &below(path, PathStep::Key(key.clone())),
                 format!("`{key}` stands beside {what}, which has no such key"),
             )
             .unnamed(format!("{what} has a key beside it that it does not take"))
@@ -132,13 +143,13 @@ fn unknown_keys(entries: &[(String, Sketch)], known: &[&str], what: &str, path: 
         .collect()
 }
 
-fn check_action(name: &Sketch, arguments: Option<&Sketch>, path: &[Step]) -> Vec<Fault> {
-    let at_name = below(path, Step::Key(ACTION.into()));
-    let at_arguments = below(path, Step::Key(ARGUMENTS.into()));
+fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[PathStep]) -> Vec<ActionFault> {
+    let at_name = below(path, PathStep::Key(ACTION.into()));
+    let at_arguments = below(path, PathStep::Key(ARGUMENTS.into()));
     let name = match name {
-        Sketch::Known(Value::String(name)) => name,
+        StaticValue::Known(Value::String(name)) => name,
         // Which action it is shows when a call runs.
-        Sketch::Any | Sketch::Text => {
+        StaticValue::Any | StaticValue::Text => {
             return match arguments {
                 Some(arguments) => check(OBJECT, arguments, "`arguments`", &at_arguments),
                 None => Vec::new(),
@@ -148,31 +159,35 @@ fn check_action(name: &Sketch, arguments: Option<&Sketch>, path: &[Step]) -> Vec
     };
     if name == FUNCTION_RESULT {
         return vec![
-            Fault::new(Code::InvalidAction, &at_name, format!("`{FUNCTION_RESULT}` is sent by itself"))
+            ActionFault::new(Code::InvalidAction, &at_name, format!("`{FUNCTION_RESULT}` is sent by itself"))
                 .help(Some("take it out: the result is the reply's `data`, or else its `text`".into())),
         ];
     }
     let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
         return vec![
-            Fault::new(Code::UnknownAction, &at_name, format!("`{name}` is not an action of Daily Bots"))
-                .unnamed("its name is not that of an action")
-                .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
+            ActionFault::new(
+                Code::UnknownAction,
+                &at_name,
+                format!("`{name}` is not an action of Daily Bots"),
+            )
+            .unnamed("its name is not that of an action")
+            .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
         ];
     };
     let what = format!("`arguments` of `{}`", known.name);
     match arguments {
         Some(arguments) => check(known.arguments, arguments, &what, &at_arguments),
-        None => check(known.arguments, &Sketch::Object(Vec::new()), &what, path),
+        None => check(known.arguments, &StaticValue::Object(Vec::new()), &what, path),
     }
 }
 
-fn check_config(config: &Sketch, path: &[Step]) -> Vec<Fault> {
-    let fault = |path: &[Step], message: String| {
-        Fault::new(Code::InvalidAction, path, message).help(Some(SUCH_AS_CONFIG.into()))
+fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
+    let fault = |path: &[PathStep], message: String| {
+        ActionFault::new(Code::InvalidAction, path, message).help(Some(SUCH_AS_CONFIG.into()))
     };
     let services = match config {
-        Sketch::Any => return Vec::new(),
-        Sketch::Object(services) => services,
+        StaticValue::Any => return Vec::new(),
+        StaticValue::Object(services) => services,
         _ => return vec![fault(path, "`update_config` must be an object of services".into())],
     };
     if services.is_empty() {
@@ -180,10 +195,10 @@ fn check_config(config: &Sketch, path: &[Step]) -> Vec<Fault> {
     }
     let mut faults = Vec::new();
     for (service, options) in services {
-        let path = below(path, Step::Key(service.clone()));
+        let path = below(path, PathStep::Key(service.clone()));
         if !SERVICES.contains(&service.as_str()) {
             faults.push(
-                Fault::new(
+                ActionFault::new(
                     Code::UnknownService,
                     &path,
                     format!("`{service}` is not a service that every bot has"),
@@ -195,8 +210,8 @@ fn check_config(config: &Sketch, path: &[Step]) -> Vec<Fault> {
             );
         }
         match options {
-            Sketch::Any => {}
-            Sketch::Object(options) if !options.is_empty() => {}
+            StaticValue::Any => {}
+            StaticValue::Object(options) if !options.is_empty() => {}
             _ => faults.push(
                 fault(&path, format!("`{service}` in `update_config` must be an object of options"))
                     .unnamed("a service in `update_config` must be an object of options"),
@@ -284,12 +299,12 @@ fn push(out: &mut String, event: &str, data: &Value) {
 mod tests {
     use crate::platform::dailybots::events::*;
 
-    fn key(name: &str) -> Step {
-        Step::Key(name.into())
+    fn key(name: &str) -> PathStep {
+        PathStep::Key(name.into())
     }
 
-    fn faults(events: &Value) -> Vec<OwnFault> {
-        check_all(&Sketch::from(events))
+    fn faults(events: &Value) -> Vec<ExtensionFault> {
+        check_all(&StaticValue::from(events))
     }
 
     #[test]
@@ -315,19 +330,21 @@ mod tests {
 
     #[test]
     fn what_a_call_decides_passes_at_load() {
-        let object = |entries: &[(&str, Sketch)]| {
-            Sketch::Object(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+        let object = |entries: &[(&str, StaticValue)]| {
+            StaticValue::Object(
+                entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            )
         };
-        let name = || Sketch::Known("tts:say".into());
+        let name = || StaticValue::Known("tts:say".into());
         for event in [
-            Sketch::Any,
-            object(&[("action", Sketch::Any)]),
-            object(&[("action", Sketch::Text), ("arguments", Sketch::Any)]),
-            object(&[("action", name()), ("arguments", Sketch::Any)]),
-            object(&[("action", name()), ("arguments", object(&[("text", Sketch::Text)]))]),
-            object(&[("update_config", Sketch::Any), ("interrupt", Sketch::Any)]),
-            object(&[("update_config", object(&[("tts", Sketch::Any)]))]),
-            object(&[("update_config", object(&[("tts", object(&[("language", Sketch::Any)]))]))]),
+            StaticValue::Any,
+            object(&[("action", StaticValue::Any)]),
+            object(&[("action", StaticValue::Text), ("arguments", StaticValue::Any)]),
+            object(&[("action", name()), ("arguments", StaticValue::Any)]),
+            object(&[("action", name()), ("arguments", object(&[("text", StaticValue::Text)]))]),
+            object(&[("update_config", StaticValue::Any), ("interrupt", StaticValue::Any)]),
+            object(&[("update_config", object(&[("tts", StaticValue::Any)]))]),
+            object(&[("update_config", object(&[("tts", object(&[("language", StaticValue::Any)]))]))]),
         ] {
             assert_eq!(check_all(&event), [], "{event:?}");
         }
@@ -340,7 +357,7 @@ mod tests {
             (json!("say"), vec![], Code::InvalidAction, "an event must be an object", Some(SUCH_AS)),
             (
                 json!([{}]),
-                vec![Step::Index(0)],
+                vec![PathStep::Index(0)],
                 Code::InvalidAction,
                 "an event must have an `action` or an `update_config`",
                 Some(SUCH_AS),
@@ -376,7 +393,7 @@ mod tests {
             (json!({"action": 1}), vec![key("action")], Code::InvalidAction, "`action` must be text", None),
             (
                 json!([{"action": "tts:say"}]),
-                vec![Step::Index(0)],
+                vec![PathStep::Index(0)],
                 Code::InvalidAction,
                 "`arguments` of `tts:say` needs the key `text`",
                 None,

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Door, EncodeStream, Functions, Holds, Inbound, OwnFault,
-    Platform, Settings, Sketch, ToolSpec, payload,
+    Answer, BadRequest, DeclareKey, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions, Holds,
+    Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
-use crate::call::{Arguments, Call, Context, Outcome};
+use crate::call::{Call, Context, GivenArguments, Outcome};
 
 const NAME: &str = "dailybots";
 
@@ -58,7 +58,7 @@ impl Platform for DailyBots {
         }
     }
 
-    fn own_keys(&self) -> &'static [&'static str] {
+    fn extension_keys(&self) -> &'static [&'static str] {
         &[EVENTS]
     }
 
@@ -70,11 +70,11 @@ impl Platform for DailyBots {
         &[BEFORE, EVENTS]
     }
 
-    fn check_own(&self, _: &str, value: &Sketch) -> Vec<OwnFault> {
+    fn check_extension(&self, _: &str, value: &StaticValue) -> Vec<ExtensionFault> {
         events::check_all(value)
     }
 
-    fn admit_own(&self, _: &str, value: Value) -> (Option<Value>, Vec<String>) {
+    fn filter_extension(&self, _: &str, value: Value) -> (Option<Value>, Vec<String>) {
         events::admit(value)
     }
 
@@ -83,7 +83,7 @@ impl Platform for DailyBots {
     }
 
     /// A part of the body of `POST /v1/bots/start`. The headers that log the bot in are not known here.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
         let webhooks: Map<String, Value> = tools
             .iter()
             .map(|tool| {
@@ -124,7 +124,8 @@ impl Platform for DailyBots {
             let body = payload::object(&inbound.body)?;
             (body.clone(), body)
         };
-        let Request { function, id, arguments } = Request::read(inbound.function.as_deref(), fields)?;
+        let DailyBotsRequest { function, id, arguments } =
+            DailyBotsRequest::read(inbound.function.as_deref(), fields)?;
         let streams = functions.streams(&function);
         let args = payload::arguments(Some(&arguments)).unwrap_or_else(payload::no_arguments);
         let context = Context {
@@ -136,8 +137,8 @@ impl Platform for DailyBots {
         };
         if streams {
             let arguments = match &args {
-                Arguments::Json(read) => read.clone(),
-                Arguments::Unreadable => arguments,
+                GivenArguments::Json(read) => read.clone(),
+                GivenArguments::Unreadable => arguments,
             };
             let call = Box::new(Call { args, context });
             return Ok(Decoded::Stream(call, Box::new(Stream { function, id, arguments })));
@@ -161,14 +162,14 @@ impl Platform for DailyBots {
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
-struct Request {
+struct DailyBotsRequest {
     function: String,
     id: Option<Value>,
     /// As the model gave them.
     arguments: Value,
 }
 
-impl Request {
+impl DailyBotsRequest {
     /// Reads the fields of a body or a query: an envelope with a name in it, or else the bare arguments of the
     /// function that the URL names.
     fn read(in_url: Option<&str>, mut fields: Value) -> Result<Self, BadRequest> {
@@ -239,8 +240,9 @@ mod tests {
 
     #[test]
     fn requests_are_envelopes_or_bare_arguments() {
-        let request =
-            |id: Option<Value>, arguments: Value| Ok(Request { function: "f".into(), id, arguments });
+        let request = |id: Option<Value>, arguments: Value| {
+            Ok(DailyBotsRequest { function: "f".into(), id, arguments })
+        };
         let call = || Some(json!("call_1"));
         for (url, fields, expected) in [
             (
@@ -276,7 +278,7 @@ mod tests {
             (None, json!({"city": "Lyon"}), Err("it names no function")),
             (Some(""), json!({"function_name": ""}), Err("it names no function")),
         ] {
-            let read = Request::read(url, fields.clone()).map_err(|bad| bad.problem);
+            let read = DailyBotsRequest::read(url, fields.clone()).map_err(|bad| bad.problem);
             assert_eq!(read, expected.map_err(ToOwned::to_owned), "{url:?} {fields}");
         }
     }

@@ -6,7 +6,7 @@ use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
-use crate::call::{Arguments, Call, Context, FailureKind, Outcome};
+use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
 
 const NAME: &str = "http";
 
@@ -45,7 +45,7 @@ impl Platform for Http {
             raw: Arc::new(raw),
             ..Context::default()
         };
-        Ok(Decoded::Calls(vec![Call { args: Arguments::Json(args), context }], Box::new(Plain)))
+        Ok(Decoded::Calls(vec![Call { args: GivenArguments::Json(args), context }], Box::new(Plain)))
     }
 
     fn refuse(&self, bad: &BadRequest) -> Answer {
@@ -125,7 +125,7 @@ mod tests {
             (&[("city", "Oslo")], "{\"days\": 2}", json!({"days": 2})),
         ] {
             let (calls, _) = calls(decode(Some("f"), query, body));
-            assert_eq!(calls[0].args, Arguments::Json(expected), "{query:?} {body}");
+            assert_eq!(calls[0].args, GivenArguments::Json(expected), "{query:?} {body}");
             assert_eq!(calls[0].context.conversation.as_deref(), Some("example-conversation"));
         }
     }

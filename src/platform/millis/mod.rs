@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Door, Event, EventKind, Functions, Holds, Inbound, Platform,
+    Answer, BadRequest, DeclareKey, Decoded, Endpoint, Event, EventKind, Functions, Holds, Inbound, Platform,
     Settings, ToolSpec, payload,
 };
-use crate::call::{Arguments, Call, Context};
+use crate::call::{Call, Context, GivenArguments};
 
 const NAME: &str = "millis";
 
@@ -93,7 +93,7 @@ impl Platform for Millis {
     }
 
     /// A part of an agent's configuration. The headers that log the agent in are not known here.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
         let mut declared = Map::new();
         let (forms, functions): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| tool.form);
         declared.insert("tools".into(), functions.into_iter().map(|tool| webhook(tool, door)).collect());
@@ -143,7 +143,7 @@ impl Platform for Millis {
             .partition(|(key, _)| is_argument(key));
         context.metadata = Arc::new(metadata(rest, &[SESSION_ID]));
         Ok(Decoded::Calls(
-            vec![Call { args: Arguments::Json(args.into()), context }],
+            vec![Call { args: GivenArguments::Json(args.into()), context }],
             Box::new(payload::ResultObject),
         ))
     }
@@ -198,7 +198,7 @@ fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> Value {
 }
 
 /// A function as an entry of `tools`.
-fn webhook(tool: &ToolSpec<'_>, door: &Door<'_>) -> Value {
+fn webhook(tool: &ToolSpec<'_>, door: &Endpoint<'_>) -> Value {
     let mut entry = Map::new();
     entry.insert("name".into(), tool.name.into());
     entry.insert("description".into(), tool.description.into());
@@ -296,7 +296,7 @@ mod tests {
             ("application/json", " ", json!({"email": "q@example.com"})),
         ] {
             let (calls, _) = calls(decode("f", content_type, body));
-            assert_eq!(calls[0].args, Arguments::Json(expected), "{body}");
+            assert_eq!(calls[0].args, GivenArguments::Json(expected), "{body}");
         }
         for body in ["[]", "[{\"a\": \"x=y\"}]", "hello", "{\"a\"=1}", "1"] {
             let bad = decode("f", "application/json", body).unwrap_err();

@@ -7,41 +7,44 @@
 use serde_json::Value;
 
 use crate::diagnostic::{Code, suggest};
-use crate::platform::shape::{self, Fault, Form, Shape, below, check, loose, optional, required, strict};
-use crate::platform::{OwnFault, Sketch, Step};
+use crate::platform::shape::{
+    self, ActionFault, ActionForm, ActionShape, below, check, loose, optional, required, strict,
+};
+use crate::platform::{ExtensionFault, PathStep, StaticValue};
 
 /// An action by its name, with the forms of its value.
-struct Action {
+struct SwaigAction {
     name: &'static str,
-    forms: &'static [Form],
+    forms: &'static [ActionForm],
 }
 
-const fn action(name: &'static str, forms: &'static [Form]) -> Action {
-    Action { name, forms }
+const fn action(name: &'static str, forms: &'static [ActionForm]) -> SwaigAction {
+    SwaigAction { name, forms }
 }
 
-const TRUE: &[Form] = &[strict(Shape::True)];
-const BOOL: &[Form] = &[strict(Shape::Bool)];
-const TEXT: &[Form] = &[strict(Shape::Text)];
-const NUMBER: &[Form] = &[strict(Shape::Number)];
-const OBJECT: &[Form] = &[strict(Shape::Object)];
-const SDK_BOOL: &[Form] = &[loose(Shape::Bool)];
-const SDK_TEXT: &[Form] = &[loose(Shape::Text)];
-const SDK_OBJECT: &[Form] = &[loose(Shape::Object)];
-const SDK_MILLISECONDS: &[Form] = &[loose(Shape::Whole(1, i64::MAX))];
+const TRUE: &[ActionForm] = &[strict(ActionShape::True)];
+const BOOL: &[ActionForm] = &[strict(ActionShape::Bool)];
+const TEXT: &[ActionForm] = &[strict(ActionShape::Text)];
+const NUMBER: &[ActionForm] = &[strict(ActionShape::Number)];
+const OBJECT: &[ActionForm] = &[strict(ActionShape::Object)];
+const SDK_BOOL: &[ActionForm] = &[loose(ActionShape::Bool)];
+const SDK_TEXT: &[ActionForm] = &[loose(ActionShape::Text)];
+const SDK_OBJECT: &[ActionForm] = &[loose(ActionShape::Object)];
+const SDK_MILLISECONDS: &[ActionForm] = &[loose(ActionShape::Whole(1, i64::MAX))];
 
 /// The published schema has a key or an object, the SDK a list of keys too.
-const UNSET: &[Form] = &[strict(Shape::Text), strict(Shape::Object), loose(Shape::List(TEXT))];
+const UNSET: &[ActionForm] =
+    &[strict(ActionShape::Text), strict(ActionShape::Object), loose(ActionShape::List(TEXT))];
 
 /// Outside 0-900 the engine falls back to 300 seconds, which nobody means.
-const HOLD_SECONDS: Shape = Shape::Whole(0, 900);
+const HOLD_SECONDS: ActionShape = ActionShape::Whole(0, 900);
 
 /// The key beside `SWML`: `true` leaves the AI for good. The SDK writes it as a text.
-const SWML_TRANSFER: &[Form] =
-    &[strict(Shape::Bool), loose(Shape::Word("true")), loose(Shape::Word("false"))];
+const SWML_TRANSFER: &[ActionForm] =
+    &[strict(ActionShape::Bool), loose(ActionShape::Word("true")), loose(ActionShape::Word("false"))];
 
-static ACTIONS: &[Action] = &[
-    action("SWML", &[strict(Shape::Object), loose(Shape::Text)]),
+static ACTIONS: &[SwaigAction] = &[
+    action("SWML", &[strict(ActionShape::Object), loose(ActionShape::Text)]),
     action("say", TEXT),
     action("stop", TRUE),
     action("hangup", TRUE),
@@ -49,20 +52,20 @@ static ACTIONS: &[Action] = &[
         "hold",
         &[
             strict(HOLD_SECONDS),
-            strict(Shape::Fields(&[
-                required("timeout", &[strict(HOLD_SECONDS), loose(Shape::Time)]),
+            strict(ActionShape::Fields(&[
+                required("timeout", &[strict(HOLD_SECONDS), loose(ActionShape::Time)]),
                 optional("step", SDK_TEXT),
                 optional("timeout_step", SDK_TEXT),
             ])),
-            loose(Shape::Time),
+            loose(ActionShape::Time),
         ],
     ),
     action(
         "toggle_functions",
-        &[strict(Shape::List(&[strict(Shape::Fields(&[
-            required("function", &[strict(Shape::Text), strict(Shape::List(TEXT))]),
+        &[strict(ActionShape::List(&[strict(ActionShape::Fields(&[
+            required("function", &[strict(ActionShape::Text), strict(ActionShape::List(TEXT))]),
             // -1 toggles, 0 is off, more is a number of uses.
-            required("active", &[strict(Shape::Bool), loose(Shape::Whole(-1, i64::MAX))]),
+            required("active", &[strict(ActionShape::Bool), loose(ActionShape::Whole(-1, i64::MAX))]),
         ]))]))],
     ),
     action("set_global_data", OBJECT),
@@ -71,14 +74,17 @@ static ACTIONS: &[Action] = &[
     action("unset_meta_data", UNSET),
     action(
         "playback_bg",
-        &[strict(Shape::Fields(&[required("file", TEXT), optional("wait", BOOL)])), loose(Shape::Text)],
+        &[
+            strict(ActionShape::Fields(&[required("file", TEXT), optional("wait", BOOL)])),
+            loose(ActionShape::Text),
+        ],
     ),
     action("stop_playback_bg", TRUE),
     action("user_input", TEXT),
     action(
         "context_switch",
         &[
-            strict(Shape::Fields(&[
+            strict(ActionShape::Fields(&[
                 required("system_prompt", TEXT),
                 optional("user_prompt", TEXT),
                 optional("consolidate", BOOL),
@@ -87,36 +93,43 @@ static ACTIONS: &[Action] = &[
                 optional("full_reset", SDK_BOOL),
             ])),
             // The prompt as an object model in place of a text.
-            loose(Shape::Fields(&[
+            loose(ActionShape::Fields(&[
                 required("system_pom", OBJECT),
                 optional("user_prompt", TEXT),
                 optional("user_pom", OBJECT),
                 optional("consolidate", BOOL),
                 optional("full_reset", BOOL),
             ])),
-            loose(Shape::Text),
+            loose(ActionShape::Text),
         ],
     ),
     action("change_context", TEXT),
     action("change_step", TEXT),
     action(
         "transfer",
-        &[loose(Shape::Text), loose(Shape::Fields(&[required("dest", TEXT), optional("summarize", BOOL)]))],
+        &[
+            loose(ActionShape::Text),
+            loose(ActionShape::Fields(&[required("dest", TEXT), optional("summarize", BOOL)])),
+        ],
     ),
     action(
         "wait_for_user",
-        &[loose(Shape::Bool), loose(Shape::Whole(0, i64::MAX)), loose(Shape::Word("answer_first"))],
+        &[
+            loose(ActionShape::Bool),
+            loose(ActionShape::Whole(0, i64::MAX)),
+            loose(ActionShape::Word("answer_first")),
+        ],
     ),
-    action("back_to_back_functions", &[loose(Shape::Bool), loose(Shape::Word("forever"))]),
+    action("back_to_back_functions", &[loose(ActionShape::Bool), loose(ActionShape::Word("forever"))]),
     action("extensive_data", SDK_BOOL),
     action("functions_on_speaker_timeout", SDK_BOOL),
-    action("replace_in_history", &[loose(Shape::Text), loose(Shape::True)]),
+    action("replace_in_history", &[loose(ActionShape::Text), loose(ActionShape::True)]),
     action(
         "settings",
-        &[loose(Shape::Fields(&[
+        &[loose(ActionShape::Fields(&[
             optional("frequency-penalty", NUMBER),
             optional("presence-penalty", NUMBER),
-            optional("max-tokens", &[strict(Shape::Whole(0, i64::MAX))]),
+            optional("max-tokens", &[strict(ActionShape::Whole(0, i64::MAX))]),
             optional("top-p", NUMBER),
             optional("temperature", NUMBER),
             optional("confidence", NUMBER),
@@ -127,9 +140,9 @@ static ACTIONS: &[Action] = &[
     action("speech_event_timeout", SDK_MILLISECONDS),
     action(
         "add_dynamic_hints",
-        &[loose(Shape::List(&[
-            strict(Shape::Text),
-            strict(Shape::Fields(&[
+        &[loose(ActionShape::List(&[
+            strict(ActionShape::Text),
+            strict(ActionShape::Fields(&[
                 required("hint", TEXT),
                 optional("pattern", TEXT),
                 optional("replace", TEXT),
@@ -137,12 +150,12 @@ static ACTIONS: &[Action] = &[
             ])),
         ]))],
     ),
-    action("clear_dynamic_hints", &[loose(Shape::Fields(&[]))]),
+    action("clear_dynamic_hints", &[loose(ActionShape::Fields(&[]))]),
     action("user_event", SDK_OBJECT),
 ];
 
 /// What SignalWire would refuse in a list of actions, or in a single one, and what only its SDK knows.
-pub(super) fn check_all(actions: &Sketch) -> Vec<OwnFault> {
+pub(super) fn check_all(actions: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(actions, check_one)
 }
 
@@ -153,20 +166,20 @@ pub(super) fn admit(actions: Value) -> (Option<Value>, Vec<String>) {
 }
 
 /// Checks one action: an object with one name, except that `transfer` may stand beside `SWML`.
-fn check_one(action: &Sketch, path: &[Step]) -> Vec<Fault> {
+fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let entries = match action {
-        Sketch::Any => return Vec::new(),
-        Sketch::Object(entries) => entries,
+        StaticValue::Any => return Vec::new(),
+        StaticValue::Object(entries) => entries,
         _ => {
             return vec![
-                Fault::new(Code::InvalidAction, path, "an action must be an object")
+                ActionFault::new(Code::InvalidAction, path, "an action must be an object")
                     .help(Some("such as `{ say = \"One moment.\" }`".into())),
             ];
         }
     };
     if entries.is_empty() {
         return vec![
-            Fault::new(Code::InvalidAction, path, "an action must name what to do")
+            ActionFault::new(Code::InvalidAction, path, "an action must name what to do")
                 .help(Some("such as `{ say = \"One moment.\" }`".into())),
         ];
     }
@@ -174,14 +187,14 @@ fn check_one(action: &Sketch, path: &[Step]) -> Vec<Fault> {
     let mut first = None;
     let mut faults = Vec::new();
     for (name, value) in entries {
-        let path = below(path, Step::Key(name.clone()));
+        let path = below(path, PathStep::Key(name.clone()));
         if has_swml && name == "transfer" {
             faults.extend(check(SWML_TRANSFER, value, "`transfer` beside `SWML`", &path));
             continue;
         }
         let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
             faults.push(
-                Fault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
+                ActionFault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
                     .unnamed("its name is not that of an action")
                     .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
             );
@@ -190,8 +203,12 @@ fn check_one(action: &Sketch, path: &[Step]) -> Vec<Fault> {
         match first {
             None => first = Some(known.name),
             Some(first) => faults.push(
-                Fault::new(Code::InvalidAction, &path, format!("`{name}` and `{first}` stand in one action"))
-                    .help(Some("give each action an object of its own in the list".into())),
+                ActionFault::new(
+                    Code::InvalidAction,
+                    &path,
+                    format!("`{name}` and `{first}` stand in one action"),
+                )
+                .help(Some("give each action an object of its own in the list".into())),
             ),
         }
         faults.extend(check_action(known, value, &path));
@@ -199,10 +216,10 @@ fn check_one(action: &Sketch, path: &[Step]) -> Vec<Fault> {
     faults
 }
 
-fn check_action(action: &Action, value: &Sketch, path: &[Step]) -> Vec<Fault> {
+fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let mut faults = check(action.forms, value, &format!("`{}`", action.name), path);
     // SWML's flag taken for the action of the same name.
-    if action.name == "transfer" && matches!(value, Sketch::Known(Value::Bool(_))) {
+    if action.name == "transfer" && matches!(value, StaticValue::Known(Value::Bool(_))) {
         for fault in &mut faults {
             fault.own.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
         }
@@ -215,24 +232,24 @@ mod tests {
     use crate::platform::swaig::actions::*;
     use serde_json::json;
 
-    fn key(name: &str) -> Step {
-        Step::Key(name.into())
+    fn key(name: &str) -> PathStep {
+        PathStep::Key(name.into())
     }
 
     /// A sketch of JSON in which `"{{}}"` is one expression, and other texts with `{{` have one in them.
-    fn sketch(value: &Value) -> Sketch {
+    fn sketch(value: &Value) -> StaticValue {
         match value {
-            Value::String(text) if text == "{{}}" => Sketch::Any,
-            Value::String(text) if text.contains("{{") => Sketch::Text,
-            Value::Array(items) => Sketch::List(items.iter().map(sketch).collect()),
+            Value::String(text) if text == "{{}}" => StaticValue::Any,
+            Value::String(text) if text.contains("{{") => StaticValue::Text,
+            Value::Array(items) => StaticValue::List(items.iter().map(sketch).collect()),
             Value::Object(entries) => {
-                Sketch::Object(entries.iter().map(|(key, value)| (key.clone(), sketch(value))).collect())
+                StaticValue::Object(entries.iter().map(|(key, value)| (key.clone(), sketch(value))).collect())
             }
-            other => Sketch::Known(other.clone()),
+            other => StaticValue::Known(other.clone()),
         }
     }
 
-    fn faults(value: &Value) -> Vec<OwnFault> {
+    fn faults(value: &Value) -> Vec<ExtensionFault> {
         check_all(&sketch(value))
     }
 
@@ -297,7 +314,7 @@ mod tests {
             ),
             (
                 json!({"toggle_functions": [{"function": "a", "active": -1}]}),
-                vec![key("toggle_functions"), Step::Index(0), key("active")],
+                vec![key("toggle_functions"), PathStep::Index(0), key("active")],
                 "this form of `active` in an item of `toggle_functions`",
             ),
             (
@@ -372,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_signalwire_would_refuse_is_told_where_it_stands() {
-        let one = |action: Value, path: Vec<Step>, message: &str, help: Option<&str>| {
+        let one = |action: Value, path: Vec<PathStep>, message: &str, help: Option<&str>| {
             let [fault] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
             assert_eq!(
                 (&fault.path, &*fault.message, fault.help.as_deref()),
@@ -396,19 +413,19 @@ mod tests {
             ),
             (
                 json!([true]),
-                vec![Step::Index(0)],
+                vec![PathStep::Index(0)],
                 "an action must be an object",
                 Some("such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!([{}]),
-                vec![Step::Index(0)],
+                vec![PathStep::Index(0)],
                 "an action must name what to do",
                 Some("such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!([{"say": "x"}, {"say": "x", "hangup": true}]),
-                vec![Step::Index(1), key("hangup")],
+                vec![PathStep::Index(1), key("hangup")],
                 "`hangup` and `say` stand in one action",
                 Some("give each action an object of its own in the list"),
             ),
@@ -453,7 +470,7 @@ mod tests {
             ),
             (
                 json!([{"toggle_functions": [{"function": "a", "active": true}, {"function": "b", "active": "on"}]}]),
-                vec![Step::Index(0), key("toggle_functions"), Step::Index(1), key("active")],
+                vec![PathStep::Index(0), key("toggle_functions"), PathStep::Index(1), key("active")],
                 "`active` in an item of `toggle_functions` must be true or false or a whole number, -1 or more",
                 None,
             ),
@@ -516,7 +533,7 @@ mod tests {
         }
         let code = one(
             json!([{"sya": "x"}]),
-            vec![Step::Index(0), key("sya")],
+            vec![PathStep::Index(0), key("sya")],
             "`sya` is not an action of SWAIG",
             Some("did you mean `say`?"),
         );

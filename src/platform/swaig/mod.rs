@@ -15,12 +15,12 @@ use sha2::Sha256;
 
 use super::auth::BadLogin;
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
-    OwnFault, Platform, Setting, Settings, Sketch, ToolSpec, payload,
+    Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, ExtensionFault, Functions,
+    Holds, Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
 };
-use crate::call::{Arguments, Call, Context, Outcome};
+use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
-use crate::guard::Guard;
+use crate::guard::ExpansionFilter;
 use crate::secret::Secret;
 
 const NAME: &str = "swaig";
@@ -86,8 +86,8 @@ impl Platform for Swaig {
     }
 
     /// The engine expands template functions also in what webhooks reply, some of them with side effects.
-    fn guard(&self) -> Guard {
-        Guard { sigils: &['$', '%', '@'] }
+    fn guard(&self) -> ExpansionFilter {
+        ExpansionFilter { sigils: &['$', '%', '@'] }
     }
 
     /// The rule of the SDKs' servers.
@@ -100,13 +100,13 @@ impl Platform for Swaig {
         }
     }
 
-    fn own_keys(&self) -> &'static [&'static str] {
+    fn extension_keys(&self) -> &'static [&'static str] {
         &[ACTION, POST_PROCESS, PROMPT]
     }
 
-    fn check_own(&self, key: &str, value: &Sketch) -> Vec<OwnFault> {
+    fn check_extension(&self, key: &str, value: &StaticValue) -> Vec<ExtensionFault> {
         let wrong = |must: &str, help: &str| {
-            vec![OwnFault {
+            vec![ExtensionFault {
                 code: Code::InvalidAction,
                 path: Vec::new(),
                 message: format!("`swaig.{key}` must be {must}"),
@@ -115,15 +115,17 @@ impl Platform for Swaig {
         };
         match (key, value) {
             (ACTION, _) => actions::check_all(value),
-            (POST_PROCESS, Sketch::Any | Sketch::Known(Value::Bool(_))) => Vec::new(),
+            (POST_PROCESS, StaticValue::Any | StaticValue::Known(Value::Bool(_))) => Vec::new(),
             (POST_PROCESS, _) => wrong("true or false", "write `swaig.post_process = true`"),
-            (PROMPT, Sketch::Any | Sketch::Text | Sketch::Known(Value::String(_))) => Vec::new(),
+            (PROMPT, StaticValue::Any | StaticValue::Text | StaticValue::Known(Value::String(_))) => {
+                Vec::new()
+            }
             (PROMPT, _) => wrong("a text", "write `swaig.prompt = \"Say it in one sentence.\"`"),
             _ => Vec::new(),
         }
     }
 
-    fn admit_own(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
+    fn filter_extension(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         match (key, value) {
             (ACTION, value) => actions::admit(value),
             (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
@@ -146,7 +148,7 @@ impl Platform for Swaig {
     }
 
     /// The `SWAIG` object of an agent's SWML.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
         let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
         Some(json!({"SWAIG": {"defaults": {"web_hook_url": door.url}, "functions": functions}}))
     }
@@ -159,15 +161,15 @@ impl Platform for Swaig {
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
         let function = match asked(inbound, &body)? {
-            Asked::Function(function) => function,
-            Asked::Signature => {
+            SwaigRequest::Function(function) => function,
+            SwaigRequest::Signature => {
                 let url = functions.door().url;
                 return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
                     Ok(()) => Decoded::Answer(signature(functions)),
                     Err(bad) => Decoded::Denied(bad),
                 });
             }
-            Asked::PostPrompt => return Ok(event("post_prompt", body)),
+            SwaigRequest::PostPrompt => return Ok(event("post_prompt", body)),
         };
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
@@ -214,7 +216,7 @@ impl Platform for Swaig {
 }
 
 /// What a request asks for.
-enum Asked {
+enum SwaigRequest {
     /// A tool call, or a message in the form of one.
     Function(String),
     /// The definitions of the functions that are offered here.
@@ -226,7 +228,7 @@ enum Asked {
 /// What is asked for: the function that the URL names, else the body's, else what `action` says.
 ///
 /// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
-fn asked(inbound: &Inbound, body: &Value) -> Result<Asked, BadRequest> {
+fn asked(inbound: &Inbound, body: &Value) -> Result<SwaigRequest, BadRequest> {
     let in_body = match body.get("function") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) if name.is_empty() => None,
@@ -237,14 +239,14 @@ fn asked(inbound: &Inbound, body: &Value) -> Result<Asked, BadRequest> {
         (Some(in_url), Some(in_body)) if in_url != in_body => {
             Err(BadRequest::new("the body names another function than the URL"))
         }
-        (_, Some(name)) => Ok(Asked::Function(name.clone())),
+        (_, Some(name)) => Ok(SwaigRequest::Function(name.clone())),
         (in_url, None) => {
             let action =
                 body.get("action").and_then(Value::as_str).filter(|_| body.get("argument").is_none());
             match (action, in_url) {
-                (Some(GET_SIGNATURE), _) => Ok(Asked::Signature),
-                (Some(action), _) if POST_PROMPT.contains(&action) => Ok(Asked::PostPrompt),
-                (_, Some(name)) => Ok(Asked::Function(name.clone())),
+                (Some(GET_SIGNATURE), _) => Ok(SwaigRequest::Signature),
+                (Some(action), _) if POST_PROMPT.contains(&action) => Ok(SwaigRequest::PostPrompt),
+                (_, Some(name)) => Ok(SwaigRequest::Function(name.clone())),
                 (_, None) => Err(BadRequest::new("it names no function")),
             }
         }
@@ -339,16 +341,16 @@ fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
 
 /// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
 /// object.
-fn arguments(body: &Value) -> Arguments {
+fn arguments(body: &Value) -> GivenArguments {
     let argument = body.get("argument");
     match argument.and_then(|argument| argument.get("parsed")) {
         Some(Value::Array(items)) => {
             if let Some(first) = items.iter().find(|item| item.is_object()) {
-                return Arguments::Json(first.clone());
+                return GivenArguments::Json(first.clone());
             }
         }
         // So in the oldest documentation's table, though not in its samples.
-        Some(parsed @ Value::Object(_)) => return Arguments::Json(parsed.clone()),
+        Some(parsed @ Value::Object(_)) => return GivenArguments::Json(parsed.clone()),
         _ => {}
     }
     argument
@@ -415,7 +417,7 @@ mod tests {
         Swaig.decode(&inbound(url, body), &Settings::default(), &Known(known))
     }
 
-    fn args(body: &Value) -> Arguments {
+    fn args(body: &Value) -> GivenArguments {
         let (mut calls, _) = calls(decode(None, body, &[]));
         calls.remove(0).args
     }
@@ -448,16 +450,16 @@ mod tests {
 
     #[test]
     fn arguments_are_read_from_where_they_are() {
-        let object = |city: &str| Arguments::Json(json!({"city": city}));
-        let none = || Arguments::Json(json!({}));
+        let object = |city: &str| GivenArguments::Json(json!({"city": city}));
+        let none = || GivenArguments::Json(json!({}));
         for (fields, expected) in [
             (json!({"argument": {"parsed": [{"city": "a"}, {"city": "b"}], "raw": "{}"}}), object("a")),
             (json!({"argument": {"parsed": ["x", {"city": "b"}]}}), object("b")),
             (json!({"argument": {"parsed": {"city": "a"}, "raw": "x"}}), object("a")),
             (json!({"argument": {"parsed": [], "raw": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": null, "raw": "{\"city\":\"a\"}"}}), object("a")),
-            (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), Arguments::Json(json!([1]))),
-            (json!({"argument": {"parsed": [], "raw": "the weather"}}), Arguments::Unreadable),
+            (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), GivenArguments::Json(json!([1]))),
+            (json!({"argument": {"parsed": [], "raw": "the weather"}}), GivenArguments::Unreadable),
             (json!({"argument": {"parsed": [], "raw": " "}}), none()),
             (json!({"argument": {"parsed": [], "raw": ""}, "arguments": {"city": "a"}}), object("a")),
             (json!({"argument": {}}), none()),
@@ -465,8 +467,8 @@ mod tests {
             (json!({}), none()),
             (json!({"arguments": {"city": "a"}}), object("a")),
             (json!({"arguments": "{\"city\":\"a\"}"}), object("a")),
-            (json!({"arguments": "Bergen"}), Arguments::Unreadable),
-            (json!({"arguments": [1]}), Arguments::Json(json!([1]))),
+            (json!({"arguments": "Bergen"}), GivenArguments::Unreadable),
+            (json!({"arguments": [1]}), GivenArguments::Json(json!([1]))),
         ] {
             let mut body = fields;
             body["function"] = json!("f");
@@ -600,8 +602,8 @@ mod tests {
                     extra,
                 }]
             }
-            fn door(&self) -> Door<'_> {
-                Door { url: "https://tools.example.com/swaig", events: &[] }
+            fn door(&self) -> Endpoint<'_> {
+                Endpoint { url: "https://tools.example.com/swaig", events: &[] }
             }
         }
         let offers =

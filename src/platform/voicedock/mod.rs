@@ -11,12 +11,12 @@ use std::time::Duration;
 use ::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::auth::{Encoding, SignatureFormat, SignedPart};
+use super::auth::{SignatureEncoding, SignatureFormat, SignedPart};
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Door, Encode, Event, EventKind, Functions, Holds, Inbound,
+    Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, Functions, Holds, Inbound,
     Platform, Setting, Settings, ToolSpec, payload,
 };
-use crate::call::{Arguments, Call, Context, Outcome};
+use crate::call::{Call, Context, GivenArguments, Outcome};
 
 const NAME: &str = "voicedock";
 
@@ -36,7 +36,7 @@ const REPLY: Setting = Setting {
 static SIGNATURE: SignatureFormat = SignatureFormat {
     header: HeaderName::from_static("x-webhook-signature"),
     prefix: Cow::Borrowed("sha256="),
-    encoding: Encoding::Hex,
+    encoding: SignatureEncoding::Hex,
     timestamp: Some(HeaderName::from_static("x-webhook-timestamp")),
     window_s: 300,
     signed: Cow::Borrowed(&[
@@ -108,7 +108,7 @@ impl Platform for VoiceDock {
     }
 
     /// The settings of an assistant that a `PATCH` of it takes.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Door<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
         let tools: Vec<Value> = tools
             .iter()
             .map(|tool| {
@@ -165,7 +165,7 @@ impl Platform for VoiceDock {
                 },
             })
             .collect();
-        let form = Form::from_setting(settings.get(REPLY.key));
+        let form = ReplyForm::from_setting(settings.get(REPLY.key));
         Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
     }
 
@@ -307,14 +307,14 @@ impl Generation {
     }
 
     /// An object by the documentation; a text with one in it is read too.
-    fn arguments(&self, entry: &Value) -> Arguments {
+    fn arguments(&self, entry: &Value) -> GivenArguments {
         payload::arguments(payload::value_at(entry, self.arguments)).unwrap_or_else(payload::no_arguments)
     }
 }
 
 /// The forms of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum ReplyForm {
     /// `{"results": [{id, result}]}`: the only one for several calls.
     Results,
     /// `{"result": …}`.
@@ -323,7 +323,7 @@ enum Form {
     Direct,
 }
 
-impl Form {
+impl ReplyForm {
     fn from_setting(word: &str) -> Self {
         match word {
             "result" => Self::Result,
@@ -339,17 +339,17 @@ struct Results {
     id_key: &'static str,
     /// The ids as they came, in the order of the calls; an entry without one is answered without one.
     ids: Vec<Option<Value>>,
-    form: Form,
+    form: ReplyForm,
 }
 
 impl Encode for Results {
     fn encode(&self, mut outcomes: Vec<Outcome>) -> Answer {
-        if self.form != Form::Results
+        if self.form != ReplyForm::Results
             && let [outcome] = outcomes.as_mut_slice()
             && let Some(data) = unambiguous(outcome)
         {
             return Answer::json(&match self.form {
-                Form::Result => json!({"result": data}),
+                ReplyForm::Result => json!({"result": data}),
                 _ => data,
             });
         }
@@ -436,7 +436,7 @@ mod tests {
             .iter()
             .map(|call| (call.context.id.as_deref(), call.context.function.as_str(), call.args.clone()))
             .collect();
-        let object = |value: Value| Arguments::Json(value);
+        let object = |value: Value| GivenArguments::Json(value);
         assert_eq!(
             seen,
             [
@@ -444,7 +444,7 @@ mod tests {
                 (Some("b"), "", object(json!({}))),
                 (None, "", object(json!({}))),
                 (None, "f", object(json!({"x": 2}))),
-                (None, "f", Arguments::Unreadable),
+                (None, "f", GivenArguments::Unreadable),
                 (None, "f", object(json!({}))),
             ]
         );

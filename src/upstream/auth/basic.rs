@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "basic",
@@ -12,7 +12,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let (username, password) = (values.text("username"), values.text("password"));
     if username.contains(':') {
         return Err(SchemeFault::new(

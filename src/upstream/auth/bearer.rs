@@ -1,6 +1,6 @@
 //! `auth.bearer = { token }`: a bearer token, RFC 6750.
 
-use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "bearer",
@@ -9,7 +9,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let token = values.text("token");
     match FixedHeader::new(http::header::AUTHORIZATION, &format!("Bearer {token}")) {
         Some(header) => Ok(Box::new(header)),

@@ -1,6 +1,6 @@
 //! `auth.header = { name, value }`: an API key in a header of any name.
 
-use super::{Auth, FixedHeader, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "header",
@@ -9,7 +9,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let header = values.header("name")?.and_then(|name| FixedHeader::new(name, values.text("value")));
     match header {
         Some(header) => Ok(Box::new(header)),

@@ -18,7 +18,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue};
 use sha2::Sha256;
 
-use super::{Applying, Auth, CredentialError, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive};
+use super::{
+    Applying, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive,
+};
 use crate::diagnostic::Code;
 use crate::secret::Secret;
 use crate::upstream::{Request, Transport};
@@ -39,7 +41,7 @@ pub(super) static SCHEME: Scheme = Scheme {
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     signer(values).map(|signer| Box::new(signer) as _)
 }
 
@@ -74,8 +76,10 @@ fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
         }
     };
     let signed = match values.list("signed") {
-        None if timestamp_header.is_some() => vec![Part::Timestamp, Part::Text(".".to_owned()), Part::Body],
-        None => vec![Part::Body],
+        None if timestamp_header.is_some() => {
+            vec![HmacPart::Timestamp, HmacPart::Text(".".to_owned()), HmacPart::Body]
+        }
+        None => vec![HmacPart::Body],
         Some([]) => {
             return Err(SchemeFault::new(
                 "signed",
@@ -85,7 +89,7 @@ fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
         }
         Some(items) => items.iter().enumerate().map(part).collect::<Result<_, _>>()?,
     };
-    if let Some(index) = signed.iter().position(|part| *part == Part::Timestamp)
+    if let Some(index) = signed.iter().position(|part| *part == HmacPart::Timestamp)
         && timestamp_header.is_none()
     {
         return Err(SchemeFault::new(
@@ -100,14 +104,14 @@ fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
     Ok(Signer { secret, header, timestamp_header, prefix, encoding, signed })
 }
 
-fn part((index, item): (usize, &Secret)) -> Result<Part, SchemeFault> {
+fn part((index, item): (usize, &Secret)) -> Result<HmacPart, SchemeFault> {
     Ok(match item.reveal() {
-        "method" => Part::Method,
-        "target" => Part::Target,
-        "path" => Part::Path,
-        "query" => Part::Query,
-        "timestamp" => Part::Timestamp,
-        "body" => Part::Body,
+        "method" => HmacPart::Method,
+        "target" => HmacPart::Target,
+        "path" => HmacPart::Path,
+        "query" => HmacPart::Query,
+        "timestamp" => HmacPart::Timestamp,
+        "body" => HmacPart::Body,
         // A misspelled name would be signed as a text, and no upstream would say why it refuses the signature.
         text if !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
             return Err(SchemeFault::new(
@@ -118,13 +122,13 @@ fn part((index, item): (usize, &Secret)) -> Result<Part, SchemeFault> {
             )
             .item(index));
         }
-        text => Part::Text(text.to_owned()),
+        text => HmacPart::Text(text.to_owned()),
     })
 }
 
 /// A part of what is signed.
 #[derive(Clone, PartialEq, Eq)]
-enum Part {
+enum HmacPart {
     /// In upper case.
     Method,
     /// Path and query as they stand on the request line.
@@ -154,7 +158,7 @@ struct Signer {
     timestamp_header: Option<HeaderName>,
     prefix: String,
     encoding: Encoding,
-    signed: Vec<Part>,
+    signed: Vec<HmacPart>,
 }
 
 impl std::fmt::Debug for Signer {
@@ -173,19 +177,19 @@ impl Signer {
         let query = request.url.query();
         for part in &self.signed {
             match part {
-                Part::Method => mac.update(request.method.as_str().as_bytes()),
-                Part::Path => mac.update(request.url.path().as_bytes()),
-                Part::Query => mac.update(query.unwrap_or_default().as_bytes()),
-                Part::Target => {
+                HmacPart::Method => mac.update(request.method.as_str().as_bytes()),
+                HmacPart::Path => mac.update(request.url.path().as_bytes()),
+                HmacPart::Query => mac.update(query.unwrap_or_default().as_bytes()),
+                HmacPart::Target => {
                     mac.update(request.url.path().as_bytes());
                     if let Some(query) = query {
                         mac.update(b"?");
                         mac.update(query.as_bytes());
                     }
                 }
-                Part::Timestamp => mac.update(timestamp.as_bytes()),
-                Part::Body => mac.update(request.body.as_deref().unwrap_or_default()),
-                Part::Text(text) => mac.update(text.as_bytes()),
+                HmacPart::Timestamp => mac.update(timestamp.as_bytes()),
+                HmacPart::Body => mac.update(request.body.as_deref().unwrap_or_default()),
+                HmacPart::Text(text) => mac.update(text.as_bytes()),
             }
         }
         let signature = mac.finalize().into_bytes();
@@ -203,7 +207,7 @@ impl Signer {
     }
 }
 
-impl Auth for Signer {
+impl OutboundAuth for Signer {
     fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Box::pin(std::future::ready(self.sign(request, now)))

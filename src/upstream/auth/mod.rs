@@ -37,7 +37,7 @@ pub static SCHEMES: &[&Scheme] = &[
 pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), CredentialError>> + Send + 'a>>;
 
 /// Puts a credential on a finished request. Headers that it sets are marked sensitive.
-pub trait Auth: fmt::Debug + Send + Sync {
+pub trait OutboundAuth: fmt::Debug + Send + Sync {
     /// Applies the credential; a scheme that must ask for a token first does so through `transport`.
     fn apply<'a>(
         &'a self,
@@ -78,7 +78,7 @@ impl From<TransportError> for CredentialError {
 
 /// The credentials in use, by what they were built from: one about which nothing changed is the same one after a
 /// reload, with what it holds, such as a token.
-pub type Credentials = Keep<dyn Auth>;
+pub type Credentials = Keep<dyn OutboundAuth>;
 
 /// A header that is the same for every request: what the simple schemes come to.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl FixedHeader {
     }
 }
 
-impl Auth for FixedHeader {
+impl OutboundAuth for FixedHeader {
     fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
         request.headers.insert(self.name.clone(), self.value.clone());
         Box::pin(std::future::ready(Ok(())))
@@ -114,7 +114,7 @@ mod tests {
     use crate::secret::Secret;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::tls::Tls;
-    use crate::upstream::{Network, Redirects};
+    use crate::upstream::{EgressPolicy, Redirects};
     use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::time::Duration;
@@ -123,7 +123,7 @@ mod tests {
     pub(super) fn build(
         scheme: &Scheme,
         given: &[(&'static str, &[&str])],
-    ) -> Result<Box<dyn Auth>, SchemeFault> {
+    ) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
         let mut values = SchemeValues::default();
         for (key, texts) in given {
             assert!(scheme.keys.iter().any(|known| known.name == *key), "{key}");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     pub(super) fn target() -> Target {
-        let (redirects, tls, network) = (Redirects::None, Tls::default(), Network::Any);
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
         Target { name: "api".to_owned(), timeout: None, max_body: 100, redirects, tls, network }
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     /// Applies a credential that needs to ask nobody.
-    pub(super) fn apply(auth: &dyn Auth, request: &mut Request) -> Result<(), CredentialError> {
+    pub(super) fn apply(auth: &dyn OutboundAuth, request: &mut Request) -> Result<(), CredentialError> {
         let nobody = StubTransport::queued([]);
         auth.apply(request, &nobody, Instant::now() + Duration::from_secs(10)).now_or_never().unwrap()
     }

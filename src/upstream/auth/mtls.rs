@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
 use crate::upstream::{Request, Target, Transport};
 
@@ -16,7 +16,7 @@ pub(super) static SCHEME: Scheme = Scheme {
     build,
 };
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let identity = Identity::parse(values.text("cert"), values.text("key")).map_err(|fault| {
         let key = match fault.part {
             PemPart::Certificate => "cert",
@@ -39,7 +39,7 @@ struct Mtls {
     authorities: Option<Authorities>,
 }
 
-impl Auth for Mtls {
+impl OutboundAuth for Mtls {
     fn apply<'a>(&'a self, _: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -18,7 +18,9 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout_at;
 use url::{Url, form_urlencoded};
 
-use super::{Applying, Auth, CredentialError, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive};
+use super::{
+    Applying, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive,
+};
 use crate::diagnostic::Code;
 use crate::upstream::{Request, Response, Target, Times, Transport};
 
@@ -54,7 +56,7 @@ const REASONS: [&str; 6] = [
     "invalid_scope",
 ];
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     oauth2(values).map(|oauth2| Box::new(oauth2) as _)
 }
 
@@ -126,7 +128,7 @@ struct Fetched {
     outcome: Result<Arc<Token>, CredentialError>,
 }
 
-impl Auth for OAuth2 {
+impl OutboundAuth for OAuth2 {
     fn apply<'a>(
         &'a self,
         request: &'a mut Request,
@@ -317,7 +319,7 @@ mod tests {
     }
 
     /// What `Authorization` is after the credential has been applied.
-    async fn applied(auth: &dyn Auth, transport: &StubTransport) -> Result<String, CredentialError> {
+    async fn applied(auth: &dyn OutboundAuth, transport: &StubTransport) -> Result<String, CredentialError> {
         let mut request = request("https://api/");
         auth.apply(&mut request, transport, soon()).await?;
         let value = &request.headers[AUTHORIZATION];

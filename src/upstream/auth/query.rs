@@ -7,7 +7,7 @@ use std::time::Instant;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Url, form_urlencoded};
 
-use super::{Applying, Auth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 use crate::upstream::{Request, Transport};
 
@@ -21,7 +21,7 @@ pub(super) static SCHEME: Scheme = Scheme {
 /// Everything but the characters that RFC 3986 leaves unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-fn build(values: &SchemeValues) -> Result<Box<dyn Auth>, SchemeFault> {
+fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let name = values.text("name");
     if name.is_empty() {
         return Err(SchemeFault::new(
@@ -55,7 +55,7 @@ impl Query {
     }
 }
 
-impl Auth for Query {
+impl OutboundAuth for Query {
     fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
         self.set(&mut request.url);
         Box::pin(std::future::ready(Ok(())))

@@ -10,9 +10,9 @@ use crate::diagnostic::Code;
 use crate::secret::Secret;
 use crate::upstream::OWN_HEADERS;
 
-use super::Auth;
+use super::OutboundAuth;
 
-/// A scheme: its keys in the table, and how they become an [`Auth`].
+/// A scheme: its keys in the table, and how they become an [`OutboundAuth`].
 #[derive(Debug)]
 pub struct Scheme {
     /// The name in `auth.<name>`.
@@ -22,7 +22,7 @@ pub struct Scheme {
     /// The keys of its table.
     pub keys: &'static [SchemeKey],
     /// Builds it from the values of its keys.
-    pub build: fn(&SchemeValues) -> Result<Box<dyn Auth>, SchemeFault>,
+    pub build: fn(&SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault>,
 }
 
 /// A key of a scheme's table.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use super::{Delivery, DeliveryError, Ended, Trace, Way};
+use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, Ended};
 use crate::upstream::{Request, Response, Times, TransportError};
 
 /// How long a request that may have changed something is waited for after the time of its call is over.
-pub const GOES_ON: Duration = Duration::from_secs(30);
+pub const DETACHED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An attempt with less time than this, or than the upstream usually takes, says nothing about it when the time is over.
 const FAIR: Duration = Duration::from_millis(250);
@@ -26,11 +26,11 @@ impl Delivery {
     pub(super) async fn attempt(
         &self,
         request: &Arc<Request>,
-        way: Way<'_>,
+        way: DeliveryOptions<'_>,
         is_last: bool,
         turn: Turn,
-    ) -> (Ended, Trace) {
-        let mut trace = Trace::default();
+    ) -> (Ended, DeliveryLog) {
+        let mut trace = DeliveryLog::default();
         let ended = self.try_once(request, way, is_last, turn, &mut trace).await;
         (ended, trace)
     }
@@ -39,10 +39,10 @@ impl Delivery {
     async fn try_once(
         &self,
         request: &Arc<Request>,
-        way: Way<'_>,
+        way: DeliveryOptions<'_>,
         is_last: bool,
         turn: Turn,
-        trace: &mut Trace,
+        trace: &mut DeliveryLog,
     ) -> Ended {
         let breaker = self.health.breaker.as_ref();
         let upstream = || self.target.name.clone();
@@ -105,7 +105,7 @@ impl Delivery {
                 }
                 way.overdue.inspect(|overdue| overdue(error));
             };
-            let way = Way { overdue: way.overdue.is_some().then_some(&overdue), ..way };
+            let way = DeliveryOptions { overdue: way.overdue.is_some().then_some(&overdue), ..way };
             let noted = way.sendings.begin(own.map(|own| own.span));
             let ended = self.send(&sent, way, is_last, ends).await;
             noted.end(&ended);
@@ -136,7 +136,7 @@ impl Delivery {
     async fn send(
         &self,
         request: &Arc<Request>,
-        way: Way<'_>,
+        way: DeliveryOptions<'_>,
         is_last: bool,
         ends: Instant,
     ) -> Result<Response, TransportError> {
@@ -145,7 +145,7 @@ impl Delivery {
         let goes_on =
             way.overdue.filter(|_| !way.safe && (!way.repeatable || is_last || ends >= way.deadline));
         let Some(overdue) = goes_on else { return way.transport.send(request, Times::by(ends)).await };
-        let times = Times { sent_by: ends, answered_by: ends + GOES_ON };
+        let times = Times { sent_by: ends, answered_by: ends + DETACHED_TIMEOUT };
         let mut sending = way.transport.send(request, times);
         tokio::select! {
             biased;

@@ -43,13 +43,13 @@ pub struct Breaker {
 
 #[derive(Debug)]
 struct State {
-    phase: Phase,
+    phase: BreakerPhase,
     /// Counts the phases, so that a request that began in an earlier one says nothing about this one.
     number: u64,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum BreakerPhase {
     Closed(Window),
     Open { until: Instant },
     HalfOpen { under_way: u32, good: u32 },
@@ -97,7 +97,7 @@ impl BreakerState {
 
 /// The breaker is open: nothing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum BreakerRefusal {
     /// For so long.
     #[error("its breaker is open, and nothing is sent to it for another {:.1} s", .0.as_secs_f64())]
     Open(Duration),
@@ -139,22 +139,22 @@ pub(super) struct Pass<'a> {
 
 impl Breaker {
     pub(super) fn new(policy: BreakerPolicy, now: Instant) -> Self {
-        let phase = Phase::Closed(Window::new(now));
+        let phase = BreakerPhase::Closed(Window::new(now));
         Self { policy, state: Mutex::new(State { phase, number: 0 }) }
     }
 
     /// Leave to send a request now.
-    pub(super) fn admit(&self, now: Instant) -> Result<Pass<'_>, Refused> {
+    pub(super) fn admit(&self, now: Instant) -> Result<Pass<'_>, BreakerRefusal> {
         let mut state = self.state();
-        if let Phase::Open { until } = state.phase {
+        if let BreakerPhase::Open { until } = state.phase {
             if now < until {
-                return Err(Refused::Open(until - now));
+                return Err(BreakerRefusal::Open(until - now));
             }
-            state.enter(Phase::HalfOpen { under_way: 0, good: 0 });
+            state.enter(BreakerPhase::HalfOpen { under_way: 0, good: 0 });
         }
-        if let Phase::HalfOpen { under_way, good } = &mut state.phase {
+        if let BreakerPhase::HalfOpen { under_way, good } = &mut state.phase {
             if *under_way + *good >= self.policy.probes {
-                return Err(Refused::Probing);
+                return Err(BreakerRefusal::Probing);
             }
             *under_way += 1;
         }
@@ -164,9 +164,9 @@ impl Breaker {
     /// What it has come to.
     pub(super) fn now(&self, now: Instant) -> BreakerState {
         match self.state().phase {
-            Phase::Closed(_) => BreakerState::Closed,
-            Phase::Open { until } if now < until => BreakerState::Open(until - now),
-            Phase::Open { .. } | Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+            BreakerPhase::Closed(_) => BreakerState::Closed,
+            BreakerPhase::Open { until } if now < until => BreakerState::Open(until - now),
+            BreakerPhase::Open { .. } | BreakerPhase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
@@ -177,7 +177,7 @@ impl Breaker {
 }
 
 impl State {
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: BreakerPhase) {
         self.phase = phase;
         self.number += 1;
     }
@@ -198,7 +198,7 @@ impl Pass<'_> {
             return None;
         }
         match &mut state.phase {
-            Phase::Closed(window) => {
+            BreakerPhase::Closed(window) => {
                 let counts = window.count(good, now, policy.window);
                 let of = counts.good.saturating_add(counts.bad);
                 let is_sick = of >= policy.min_calls
@@ -207,23 +207,23 @@ impl Pass<'_> {
                 if !is_sick {
                     return None;
                 }
-                state.enter(Phase::Open { until: now + policy.open_for });
+                state.enter(BreakerPhase::Open { until: now + policy.open_for });
                 Some(Change::Opened { bad: counts.bad, of })
             }
-            Phase::HalfOpen { .. } if !good => {
-                state.enter(Phase::Open { until: now + policy.open_for });
+            BreakerPhase::HalfOpen { .. } if !good => {
+                state.enter(BreakerPhase::Open { until: now + policy.open_for });
                 Some(Change::Reopened)
             }
-            Phase::HalfOpen { under_way, good } => {
+            BreakerPhase::HalfOpen { under_way, good } => {
                 *under_way = under_way.saturating_sub(1);
                 *good += 1;
                 if *good < policy.probes {
                     return None;
                 }
-                state.enter(Phase::Closed(Window::new(now)));
+                state.enter(BreakerPhase::Closed(Window::new(now)));
                 Some(Change::Closed)
             }
-            Phase::Open { .. } => None,
+            BreakerPhase::Open { .. } => None,
         }
     }
 }
@@ -235,7 +235,7 @@ impl Drop for Pass<'_> {
         }
         let mut state = self.breaker.state();
         if state.number == self.number
-            && let Phase::HalfOpen { under_way, .. } = &mut state.phase
+            && let BreakerPhase::HalfOpen { under_way, .. } = &mut state.phase
         {
             // Another probe may take its place.
             *under_way = under_way.saturating_sub(1);
@@ -329,9 +329,9 @@ mod tests {
         let later = now + seconds(10);
         assert_eq!(open.now(later), BreakerState::HalfOpen);
         let (first, second) = (open.admit(later).unwrap(), open.admit(later).unwrap());
-        assert_eq!(open.admit(later).unwrap_err(), Refused::Probing);
+        assert_eq!(open.admit(later).unwrap_err(), BreakerRefusal::Probing);
         assert_eq!(first.tell(true, later), None);
-        assert_eq!(open.admit(later).unwrap_err(), Refused::Probing);
+        assert_eq!(open.admit(later).unwrap_err(), BreakerRefusal::Probing);
         assert_eq!(second.tell(true, later), Some(Change::Closed));
         assert_eq!(open.now(later), BreakerState::Closed);
 

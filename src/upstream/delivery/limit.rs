@@ -37,7 +37,7 @@ pub struct Limiter {
 
 /// A place among those that may be under way; given back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct LimitPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -69,7 +69,7 @@ impl Limiter {
     ///
     /// # Errors
     /// There is none in time. Where that is certain, it is told at once.
-    pub async fn enter(&self, deadline: Instant) -> Result<Place, LimitError> {
+    pub async fn enter(&self, deadline: Instant) -> Result<LimitPermit, LimitError> {
         let began = Instant::now();
         let until = deadline.min(began + self.policy.wait);
         let permit = match &self.places {
@@ -82,11 +82,11 @@ impl Limiter {
         if let Some(turn) = self.turn(Instant::now(), until)? {
             sleep_until(turn.into()).await;
         }
-        Ok(Place { _permit: permit })
+        Ok(LimitPermit { _permit: permit })
     }
 
     /// A turn without waiting for it.
-    pub(super) fn try_enter(&self, now: Instant) -> Result<Place, LimitError> {
+    pub(super) fn try_enter(&self, now: Instant) -> Result<LimitPermit, LimitError> {
         let permit = match &self.places {
             None => None,
             Some(places) => match Arc::clone(places).try_acquire_owned() {
@@ -95,7 +95,7 @@ impl Limiter {
             },
         };
         self.turn(now, now)?;
-        Ok(Place { _permit: permit })
+        Ok(LimitPermit { _permit: permit })
     }
 
     /// Whether there is a place.

@@ -19,16 +19,16 @@ use futures_util::future::{Either, select};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-pub use attempt::GOES_ON;
-pub use sending::{Sending, Sendings};
+pub use attempt::DETACHED_TIMEOUT;
+pub use sending::{Attempt, AttemptSpans};
 
 use attempt::Turn;
-use breaker::{Breaker, BreakerPolicy, BreakerState, Refused};
+use breaker::{Breaker, BreakerPolicy, BreakerRefusal, BreakerState};
 use latency::Latencies;
 use limit::{LimitError, LimitPolicy, Limiter};
 use retry::{Budget, Retry};
 
-use super::auth::{Auth, CredentialError};
+use super::auth::{CredentialError, OutboundAuth};
 use super::{Request, Response, Target, Transport, TransportError};
 
 /// How requests to one upstream are sent.
@@ -37,7 +37,7 @@ pub struct Delivery {
     /// How the upstream is spoken to.
     pub target: Arc<Target>,
     /// What proves to it who we are.
-    pub auth: Option<Arc<dyn Auth>>,
+    pub auth: Option<Arc<dyn OutboundAuth>>,
     /// A hash of what the credential was built from; zeros without one.
     pub credential: [u8; 32],
     /// What is tried again.
@@ -45,7 +45,7 @@ pub struct Delivery {
     /// When a second request is sent beside one that is late.
     pub hedge: Option<Hedge>,
     /// How the upstream fares.
-    pub health: Arc<Health>,
+    pub health: Arc<UpstreamState>,
 }
 
 /// When a request is late.
@@ -59,7 +59,7 @@ pub enum Hedge {
 
 /// How an upstream fares: what is learned from each request and heeded by the next.
 #[derive(Debug)]
-pub struct Health {
+pub struct UpstreamState {
     breaker: Option<Breaker>,
     limiter: Option<Limiter>,
     budget: Budget,
@@ -68,7 +68,7 @@ pub struct Health {
 
 /// What an upstream's health comes to, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkup {
+pub struct Snapshot {
     /// What the breaker has come to, if there is one.
     pub breaker: Option<BreakerState>,
     /// How many requests are under way, where that is limited.
@@ -89,7 +89,7 @@ pub enum DeliveryError {
         /// The upstream's name.
         upstream: String,
         /// What the breaker says.
-        refused: Refused,
+        refused: BreakerRefusal,
     },
     /// The upstream is asked too often: nothing was sent.
     #[error("the request was not sent to `{upstream}`: {error}")]
@@ -106,7 +106,7 @@ pub enum DeliveryError {
 
 /// What one request is sent with.
 #[derive(Clone, Copy)]
-pub struct Way<'a> {
+pub struct DeliveryOptions<'a> {
     /// How upstreams are reached.
     pub transport: &'a dyn Transport,
     /// When the call must be answered.
@@ -119,18 +119,18 @@ pub struct Way<'a> {
     /// there is nobody, no request goes on.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
     /// Where its sendings are noted.
-    pub sendings: &'a Sendings<'a>,
+    pub sendings: &'a AttemptSpans<'a>,
 }
 
-impl std::fmt::Debug for Way<'_> {
+impl std::fmt::Debug for DeliveryOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Way").field("safe", &self.safe).finish_non_exhaustive()
+        f.debug_struct("DeliveryOptions").field("safe", &self.safe).finish_non_exhaustive()
     }
 }
 
 /// What a delivery did.
 #[derive(Debug, Default)]
-pub struct Trace {
+pub struct DeliveryLog {
     /// The request as it was sent last, or as far as it came.
     pub request: Option<Arc<Request>>,
     /// How many times it was sent, or was about to be.
@@ -152,7 +152,7 @@ pub struct Trace {
 /// How an attempt ended.
 type Ended = Result<Response, DeliveryError>;
 
-impl Health {
+impl UpstreamState {
     /// An upstream about which nothing is known yet.
     pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
         let now = Instant::now();
@@ -165,8 +165,8 @@ impl Health {
     }
 
     /// What it comes to now.
-    pub fn checkup(&self) -> Checkup {
-        Checkup {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             breaker: self.breaker.as_ref().map(|breaker| breaker.now(Instant::now())),
             under_way: self.limiter.as_ref().and_then(Limiter::under_way),
             p95: self.latencies.p95(),
@@ -183,14 +183,14 @@ impl Delivery {
             credential: [0; 32],
             retry: Retry::default(),
             hedge: None,
-            health: Arc::new(Health::new(None, None)),
+            health: Arc::new(UpstreamState::new(None, None)),
         }
     }
 
     /// The same without all that looks beyond one attempt.
-    pub fn calm(&self) -> Self {
+    pub fn without_resilience(&self) -> Self {
         let retry = Retry { attempts: 1, ..self.retry.clone() };
-        Self { retry, hedge: None, health: Arc::new(Health::new(None, None)), ..self.clone() }
+        Self { retry, hedge: None, health: Arc::new(UpstreamState::new(None, None)), ..self.clone() }
     }
 
     /// Delivers a request, and once more where that is worth it.
@@ -200,8 +200,8 @@ impl Delivery {
     pub async fn deliver(
         &self,
         request: Request,
-        way: Way<'_>,
-        trace: &mut Trace,
+        way: DeliveryOptions<'_>,
+        trace: &mut DeliveryLog,
     ) -> Result<Response, DeliveryError> {
         self.health.budget.earn(Instant::now());
         let request = Arc::new(request);
@@ -225,7 +225,13 @@ impl Delivery {
     }
 
     /// One attempt, and a second one beside it when it is late.
-    async fn round(&self, request: &Arc<Request>, way: Way<'_>, is_last: bool, trace: &mut Trace) -> Ended {
+    async fn round(
+        &self,
+        request: &Arc<Request>,
+        way: DeliveryOptions<'_>,
+        is_last: bool,
+        trace: &mut DeliveryLog,
+    ) -> Ended {
         let began = Instant::now();
         let late_after = match self.hedge.filter(|_| way.safe) {
             Some(Hedge::After(after)) => Some(after),
@@ -267,10 +273,10 @@ impl Delivery {
     /// The first of two attempts to end, unless the other one is worth waiting for.
     async fn better(
         &self,
-        attempt: (Ended, Trace),
-        other: impl Future<Output = (Ended, Trace)>,
-        trace: &mut Trace,
-    ) -> (Ended, Trace) {
+        attempt: (Ended, DeliveryLog),
+        other: impl Future<Output = (Ended, DeliveryLog)>,
+        trace: &mut DeliveryLog,
+    ) -> (Ended, DeliveryLog) {
         let is_good =
             |ended: &Ended| ended.as_ref().is_ok_and(|response| !self.retry.wants(response.status.as_u16()));
         if is_good(&attempt.0) {
@@ -286,7 +292,7 @@ impl Delivery {
     }
 }
 
-impl Trace {
+impl DeliveryLog {
     fn add(&mut self, went: Self) {
         self.request = went.request.or(self.request.take());
         self.attempts += went.attempts;

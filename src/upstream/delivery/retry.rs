@@ -140,7 +140,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Network;
+    use crate::upstream::EgressPolicy;
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
@@ -158,7 +158,7 @@ mod tests {
     fn what_did_not_arrive_is_worth_another_attempt_and_what_may_have_only_if_it_may_arrive_twice() {
         let detail = String::new;
         let url = "http://10.0.0.1/".parse().unwrap();
-        let forbidden = || TransportError::from(Network::Public.admit(&url).unwrap_err());
+        let forbidden = || TransportError::from(EgressPolicy::Public.admit(&url).unwrap_err());
         let timeout = |phase| failed(TransportError::Timeout { after_ms: 1, phase });
         for (ended, once, twice) in [
             (failed(TransportError::Connect { detail: detail() }), true, true),

@@ -10,14 +10,14 @@ use crate::upstream::{Response, TransportError};
 
 /// The sendings of one request: its attempts, those beside it, and those with a credential that was had anew.
 #[derive(Debug)]
-pub struct Sendings<'a> {
+pub struct AttemptSpans<'a> {
     link: Option<&'a Link>,
-    noted: Mutex<Vec<Sending>>,
+    noted: Mutex<Vec<Attempt>>,
 }
 
 /// One of them.
 #[derive(Debug, Clone)]
-pub struct Sending {
+pub struct Attempt {
     /// The id of its span, which the upstream was told, if its call is part of a trace.
     pub span: Option<u64>,
     /// When it began.
@@ -28,21 +28,21 @@ pub struct Sending {
     pub came: Option<Result<StatusCode, TransportError>>,
 }
 
-impl Sending {
+impl Attempt {
     /// How long the upstream took.
     pub fn time(&self) -> Duration {
         self.ended - self.began
     }
 }
 
-impl<'a> Sendings<'a> {
+impl<'a> AttemptSpans<'a> {
     /// None yet. `link` is how the call is linked into a trace, if it is.
     pub fn new(link: Option<&'a Link>) -> Self {
         Self { link, noted: Mutex::default() }
     }
 
     /// All of them, in the order in which they ended.
-    pub fn into_noted(self) -> Vec<Sending> {
+    pub fn into_noted(self) -> Vec<Attempt> {
         self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,30 +52,30 @@ impl<'a> Sendings<'a> {
     }
 
     /// Notes, when it ends, the one that begins now.
-    pub(super) fn begin(&self, span: Option<u64>) -> UnderWay<'_> {
-        UnderWay { sendings: self, span, began: Instant::now(), came: None }
+    pub(super) fn begin(&self, span: Option<u64>) -> InFlight<'_> {
+        InFlight { sendings: self, span, began: Instant::now(), came: None }
     }
 }
 
 /// A sending under way, which is noted also when it is given up.
-pub(super) struct UnderWay<'a> {
-    sendings: &'a Sendings<'a>,
+pub(super) struct InFlight<'a> {
+    sendings: &'a AttemptSpans<'a>,
     span: Option<u64>,
     began: Instant,
     came: Option<Result<StatusCode, TransportError>>,
 }
 
-impl UnderWay<'_> {
+impl InFlight<'_> {
     pub(super) fn end(mut self, ended: &Result<Response, TransportError>) {
         self.came = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let (span, began, came) = (self.span, self.began, self.came.take());
         // Nothing panics while it is held.
         let mut noted = self.sendings.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.push(Sending { span, began, ended: Instant::now(), came });
+        noted.push(Attempt { span, began, ended: Instant::now(), came });
     }
 }

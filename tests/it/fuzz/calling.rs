@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use jackfield::flow::{self, Cache, CallError, Means, Record};
+use jackfield::flow::{self, Cache, CallEnv, CallError, Record};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{Decoded, find};
-use jackfield::repeats::Identity;
+use jackfield::repeats::CallKey;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Request, Response};
 use serde_json::Value;
@@ -41,19 +41,19 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         Response { status: StatusCode::OK, headers, body: Bytes::copy_from_slice(body.as_bytes()) };
     let transport = StubTransport::queued([Ok(response.clone()), Ok(response)]);
     let route = plan.route("try", platform.name()).map(AsRef::as_ref);
-    let means = Means {
+    let env = CallEnv {
         plan,
         platform,
         transport: &transport,
         deadline: Instant::now() + Duration::from_secs(3600),
         now: "2026-06-15T10:20:30Z",
-        identity: Identity::of(&call, route),
+        identity: CallKey::of(&call, route),
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
         traced: None,
         announce: &|_| {},
         overdue: &|_| {},
     };
-    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, route, means)));
+    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, route, env)));
     // A panic of a task is caught on its way.
     assert!(!matches!(record.error, Some(CallError::Panicked)), "{record:?}");
     let answer = encoder.encode(vec![record.outcome.clone()]).body;

@@ -8,7 +8,7 @@ use super::CallError;
 
 /// What is done for a call, in the order of the sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Phase {
     /// The request is read.
     Decode,
     /// The route is looked up.
@@ -33,16 +33,16 @@ pub enum Verb {
 
 /// When each verb of a call or a step ended. One begins when the one before it has ended.
 #[derive(Debug, Clone, Default)]
-pub struct Marks {
+pub struct PhaseTimes {
     began: Option<Instant>,
-    marks: Vec<Mark>,
+    marks: Vec<PhaseEnd>,
 }
 
 /// The end of a verb.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark {
+pub struct PhaseEnd {
     /// The verb.
-    pub verb: Verb,
+    pub verb: Phase,
     /// When it ended.
     pub ended: Instant,
     /// Whether it failed.
@@ -55,10 +55,10 @@ pub struct Traced {
     /// How it is linked into it.
     pub link: Link,
     /// When its verbs ended, if spans are made.
-    pub marks: Marks,
+    pub marks: PhaseTimes,
 }
 
-impl Verb {
+impl Phase {
     /// The name of its span.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl Verb {
     }
 }
 
-impl Marks {
+impl PhaseTimes {
     /// Notes from now on, if spans are made.
     pub(super) fn begin(traced: Option<&Traced>) -> Self {
         let began = traced.filter(|traced| traced.link.is_recorded).map(|_| Instant::now());
@@ -111,19 +111,19 @@ impl Marks {
     }
 
     /// The verbs in their order, each with when it began.
-    pub fn each(&self) -> impl Iterator<Item = (Instant, Mark)> {
+    pub fn each(&self) -> impl Iterator<Item = (Instant, PhaseEnd)> {
         let ends = self.marks.iter().map(|mark| mark.ended);
         self.began.into_iter().chain(ends).zip(self.marks.iter().copied())
     }
 
-    pub(super) fn note(&mut self, verb: Verb) {
+    pub(super) fn note(&mut self, verb: Phase) {
         if self.began.is_some() {
-            self.marks.push(Mark { verb, ended: Instant::now(), failed: false });
+            self.marks.push(PhaseEnd { verb, ended: Instant::now(), failed: false });
         }
     }
 
     /// Notes that `verb` failed, which may just have ended.
-    pub(super) fn note_failed(&mut self, verb: Verb) {
+    pub(super) fn note_failed(&mut self, verb: Phase) {
         if self.marks.last().is_none_or(|last| last.verb != verb) {
             self.note(verb);
         }
@@ -137,17 +137,17 @@ impl Traced {
     /// A call whose request came at `arrived` and has just been read.
     pub fn decoded(link: Link, arrived: Instant) -> Self {
         let began = link.is_recorded.then_some(arrived);
-        let mut marks = Marks { began, marks: Vec::new() };
-        marks.note(Verb::Decode);
+        let mut marks = PhaseTimes { began, marks: Vec::new() };
+        marks.note(Phase::Decode);
         Self { link, marks }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::flow::phases::*;
 
-    fn told(marks: &Marks) -> String {
+    fn told(marks: &PhaseTimes) -> String {
         let each = marks
             .each()
             .map(|(_, mark)| format!("{}{}", mark.verb.name(), if mark.failed { "!" } else { "" }));
@@ -159,15 +159,15 @@ mod tests {
         let arrived = Instant::now();
         let link = Link::of(None, Some(1.0)).unwrap();
         let mut marks = Traced::decoded(link, arrived).marks;
-        marks.note(Verb::Find);
-        marks.note_failed(Verb::Check);
-        marks.note(Verb::Answer);
+        marks.note(Phase::Find);
+        marks.note_failed(Phase::Check);
+        marks.note(Phase::Answer);
         assert_eq!(told(&marks), "decode find check! answer");
         let times: Vec<_> = marks.each().map(|(began, mark)| (began, mark.ended)).collect();
         assert!(times.windows(2).all(|pair| pair[0].1 == pair[1].0));
         assert_eq!(marks.time(), Some((arrived, times[3].1)));
         // What has just ended is what failed.
-        marks.note_failed(Verb::Answer);
+        marks.note_failed(Phase::Answer);
         assert_eq!(told(&marks), "decode find check! answer!");
     }
 
@@ -175,9 +175,9 @@ mod tests {
     fn where_no_spans_are_made_nothing_is_noted_and_no_clock_is_read() {
         let not_recorded = Link::of(None, Some(0.0)).unwrap();
         let traced = Traced::decoded(not_recorded, Instant::now());
-        for mut marks in [traced.marks.clone(), Marks::begin(Some(&traced)), Marks::begin(None)] {
-            marks.note(Verb::Render);
-            marks.note_failed(Verb::Send);
+        for mut marks in [traced.marks.clone(), PhaseTimes::begin(Some(&traced)), PhaseTimes::begin(None)] {
+            marks.note(Phase::Render);
+            marks.note_failed(Phase::Send);
             assert!(marks.began.is_none() && marks.marks.capacity() == 0 && marks.time().is_none());
         }
     }

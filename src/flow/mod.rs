@@ -12,27 +12,27 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::call::{Call, Outcome, Reply};
 use crate::lang::jsonpath::MAX_VISITS;
-use crate::lang::template::{Brought, Scope};
+use crate::lang::template::{Scope, StepOutput};
 use crate::plan::arguments::Validated;
 use crate::plan::replies::{Passed, PickError, Picked};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
-use crate::repeats::Identity;
+use crate::repeats::CallKey;
 use crate::upstream::Transport;
-use crate::upstream::delivery::GOES_ON;
+use crate::upstream::delivery::DETACHED_TIMEOUT;
 
 pub mod cache;
 mod failure;
+mod phases;
 mod step;
-mod verbs;
 
 pub use cache::{Cache, CacheUse};
 pub use failure::{CallError, SaidBy};
+pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use step::StepRecord;
-pub use verbs::{Mark, Marks, Traced, Verb};
 
-use failure::Said;
-use step::Asked;
+use failure::FailureReply;
+use step::StepRun;
 
 /// A reply of more bytes than this may take some milliseconds of a thread, or many if it is made to.
 const LARGE_REPLY: usize = 256 * 1024;
@@ -45,7 +45,7 @@ pub struct Record {
     /// The arguments after validation.
     pub validated: Option<Validated>,
     /// What the steps brought, in the order of the route's steps.
-    pub brought: Vec<Brought>,
+    pub brought: Vec<StepOutput>,
     /// How the steps went, in the same order.
     pub steps: Vec<StepRecord>,
     /// The reply case that was taken, counted from 0.
@@ -74,7 +74,7 @@ pub struct Record {
 
 /// What a call is answered with.
 #[derive(Clone, Copy)]
-pub struct Means<'a> {
+pub struct CallEnv<'a> {
     /// The plan that the whole call sees.
     pub plan: &'a Plan,
     /// Who calls.
@@ -86,7 +86,7 @@ pub struct Means<'a> {
     /// The time of the call, RFC 3339.
     pub now: &'a str,
     /// What tells the call from all others.
-    pub identity: Identity,
+    pub identity: CallKey,
     /// What upstreams answered lately.
     pub cache: &'a Arc<Cache>,
     /// The trace that the call is part of.
@@ -109,9 +109,9 @@ pub struct Overdue {
     pub upstream: String,
 }
 
-impl fmt::Debug for Means<'_> {
+impl fmt::Debug for CallEnv<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Means")
+        f.debug_struct("CallEnv")
             .field("platform", &self.platform.name())
             .field("now", &self.now)
             .finish_non_exhaustive()
@@ -120,11 +120,11 @@ impl fmt::Debug for Means<'_> {
 
 /// Answers one call, or one event, by the route that is for it. Whatever happens, the record's outcome is something
 /// that can be said.
-pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Record {
-    let mut record = Record::new(call, means.traced);
-    record.note(Verb::Find);
+pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Record {
+    let mut record = Record::new(call, env.traced);
+    record.note(Phase::Find);
     let answered = match route {
-        Some(route) => run(route, means, &mut record).await,
+        Some(route) => run(route, env, &mut record).await,
         None => Err(CallError::UnknownFunction),
     };
     match answered {
@@ -132,32 +132,31 @@ pub async fn answer(call: Call, route: Option<&Route>, means: Means<'_>) -> Reco
             record.case = picked.case;
             record.outcome = Outcome { reply: picked.reply, failure: None };
         }
-        Err(error) => record.fail(error, route, means),
+        Err(error) => record.fail(error, route, env),
     }
-    record.admit_own(means.platform);
-    record.note(Verb::Answer);
+    record.filter_extension(env.platform);
+    record.note(Phase::Answer);
     record.time = record.began.elapsed();
     record
 }
 
 /// The record of a call that is not answered by its steps, for a reason that lies outside of it.
-pub fn given_up(call: Call, route: Option<&Route>, means: Means<'_>, error: CallError) -> Record {
-    let mut record = Record::new(call, means.traced);
+pub fn given_up(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
+    let mut record = Record::new(call, env.traced);
     record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
-    record.fail(error, route, means);
-    record.admit_own(means.platform);
-    record.note(Verb::Answer);
+    record.fail(error, route, env);
+    record.filter_extension(env.platform);
+    record.note(Phase::Answer);
     record
 }
 
 /// The sentence.
-async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Picked, CallError> {
+async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
-    route.allowed.check(&record.scope(means.now), means.plan.believes(means.platform))?;
-    record.note(Verb::Check);
-    announce(route, means, record);
-    let deadline =
-        route.timeout.map_or(means.deadline, |timeout| means.deadline.min(Instant::now() + timeout));
+    route.allowed.check(&record.scope(env.now), env.plan.believes(env.platform))?;
+    record.note(Phase::Check);
+    announce(route, env, record);
+    let deadline = route.timeout.map_or(env.deadline, |timeout| env.deadline.min(Instant::now() + timeout));
     let place = match &route.limiter {
         Some(limiter) => {
             let began = Instant::now();
@@ -168,61 +167,61 @@ async fn run(route: &Route, means: Means<'_>, record: &mut Record) -> Result<Pic
         None => None,
     };
     if place.is_some() {
-        record.note(Verb::Wait);
+        record.note(Phase::Wait);
     }
-    ask(route, Means { deadline, ..means }, record).await?;
+    ask(route, CallEnv { deadline, ..env }, record).await?;
     if !route.steps.is_empty() {
-        record.note(Verb::Ask);
+        record.note(Phase::Ask);
     }
     drop(place);
-    let scope = record.scope(means.now);
+    let scope = record.scope(env.now);
     let extracted = || route.extracted(&record.brought);
     let mut passed = Vec::new();
-    let (platform, guard) = (means.platform.name(), means.platform.guard());
+    let (platform, guard) = (env.platform.name(), env.platform.guard());
     let pick = || route.replies.pick(&scope, extracted, platform, guard, &mut passed);
-    let picked = beside_others(record.steps.iter().map(|step| step.reply_bytes).sum(), pick);
+    let picked = run_blocking_if_large(record.steps.iter().map(|step| step.reply_bytes).sum(), pick);
     record.passed = passed;
     Ok(picked?)
 }
 
 /// Does work over a reply, or several, of so many bytes. What takes long leaves its thread to the other calls.
-fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+fn run_blocking_if_large<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let threads =
         || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
     if bytes > LARGE_REPLY && threads() { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Tells the platform what it is to know at once. What cannot be rendered is left out; the call goes on.
-fn announce(route: &Route, means: Means<'_>, record: &mut Record) {
-    let platform = means.platform;
-    match route.announcement(&record.scope(means.now), platform.name(), platform.guard()) {
+fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
+    let platform = env.platform;
+    match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {
         Ok(own) if own.is_empty() => {}
-        Ok(own) => (means.announce)(admit(platform, own, &mut record.dropped)),
+        Ok(own) => (env.announce)(admit(platform, own, &mut record.dropped)),
         Err(error) => record.dropped.push(format!("what should be told at once is left out: {error}")),
     }
 }
 
 /// Asks the route's steps in their order, those of a group together.
-async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(), CallError> {
+async fn ask(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
     while record.steps.len() < route.steps.len() {
         let together = route.together(record.steps.len());
-        let scope = record.scope(means.now);
+        let scope = record.scope(env.now);
         let is_overdue = record.steps.iter().any(|step| step.overdue);
         let asked = together.map(|index| {
             let step = &route.steps[index];
             let wanted = step.after_failure_of.is_none_or(|earlier| record.steps[earlier].error.is_some());
             // The call has been answered: what is changed now, nobody would hear of.
             let deadline = match is_overdue {
-                true if step.request.is_safe() => means.deadline + GOES_ON,
+                true if step.request.is_safe() => env.deadline + DETACHED_TIMEOUT,
                 true => Instant::now(),
-                false => means.deadline,
+                false => env.deadline,
             };
             async move {
                 let unmet = step.when.unmet(&scope, &mut { MAX_VISITS });
                 if wanted && unmet.is_none() {
-                    Asked { step, route, scope, means: Means { deadline, ..means } }.send().await
+                    StepRun { step, route, scope, env: CallEnv { deadline, ..env } }.send().await
                 } else {
-                    (StepRecord { skipped: true, unmet, ..StepRecord::default() }, Brought::default())
+                    (StepRecord { skipped: true, unmet, ..StepRecord::default() }, StepOutput::default())
                 }
             }
         });
@@ -242,7 +241,7 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
                 return Err(error);
             }
         }
-        let last = record.scope(means.now).response();
+        let last = record.scope(env.now).response();
         if last.is_some_and(|reading| !(200..300).contains(&reading.status()))
             && record.steps.last().is_some_and(|went| went.error.is_none() && !went.skipped)
         {
@@ -267,7 +266,7 @@ async fn ask(route: &Route, means: Means<'_>, record: &mut Record) -> Result<(),
 fn admit(platform: &dyn Platform, own: Map<String, Value>, dropped: &mut Vec<String>) -> Map<String, Value> {
     own.into_iter()
         .filter_map(|(key, value)| {
-            let (admitted, complaints) = platform.admit_own(&key, value);
+            let (admitted, complaints) = platform.filter_extension(&key, value);
             dropped.extend(complaints);
             admitted.map(|value| (key, value))
         })
@@ -295,7 +294,7 @@ impl Record {
         }
     }
 
-    fn note(&mut self, verb: Verb) {
+    fn note(&mut self, verb: Phase) {
         if let Some(traced) = &mut self.traced {
             traced.marks.note(verb);
         }
@@ -303,13 +302,13 @@ impl Record {
 
     fn note_failed(&mut self, error: &CallError) {
         if let Some(traced) = &mut self.traced {
-            traced.marks.note_failed(Verb::of(error).of_call());
+            traced.marks.note_failed(Phase::of(error).of_call());
         }
     }
 
-    fn fail(&mut self, error: CallError, route: Option<&Route>, means: Means<'_>) {
+    fn fail(&mut self, error: CallError, route: Option<&Route>, env: CallEnv<'_>) {
         self.note_failed(&error);
-        let said = Said::on(&error, route, &self.scope(means.now), means);
+        let said = FailureReply::on(&error, route, &self.scope(env.now), env);
         self.case = said.case;
         // Those that were passed over before it failed have been so for a better reason.
         let is_new = |passed: &Passed| self.passed.iter().all(|known| known.case != passed.case);
@@ -321,7 +320,7 @@ impl Record {
         self.error = Some(error);
     }
 
-    fn admit_own(&mut self, platform: &dyn Platform) {
+    fn filter_extension(&mut self, platform: &dyn Platform) {
         let own = std::mem::take(&mut self.outcome.reply.own);
         self.outcome.reply.own = admit(platform, own, &mut self.dropped);
     }
@@ -351,7 +350,7 @@ impl Record {
 
     /// The first use of the cache, if some reply came out of it.
     pub fn cache_use(&self) -> Option<CacheUse> {
-        self.steps.iter().filter_map(|step| step.cache).find(|used| *used != CacheUse::Asked)
+        self.steps.iter().filter_map(|step| step.cache).find(|used| *used != CacheUse::Miss)
     }
 
     /// How often requests were sent, or were about to be, when that was more than once for one of them.
@@ -394,7 +393,7 @@ impl Record {
     /// The record of a call that ended in a fault of our own after `time`.
     pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Self {
         let error = CallError::Panicked;
-        let outcome = Outcome { reply: Reply::text(error.spoken()), failure: Some(error.kind()) };
+        let outcome = Outcome { reply: Reply::text(error.model_text()), failure: Some(error.kind()) };
         let mut record = Self { outcome, time, ..Self::new(call, traced) };
         record.note_failed(&error);
         record.error = Some(error);

@@ -9,19 +9,19 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::{Call, Context};
-use crate::flights::Flights;
-use crate::flow::{self, Means, Record};
+use crate::flow::{self, CallEnv, Record};
 use crate::plan::{FunctionsFor, Plan, Route, budget};
 use crate::platform::auth::BadLogin;
 use crate::platform::{
     Answer, BadRequest, Decoded, Encode, EncodeStream, Event, Inbound, Platform, Settings,
 };
-use crate::repeats::Identity;
+use crate::repeats::CallKey;
+use crate::single_flight::SingleFlight;
 use crate::upstream::Transport;
 
 /// What a request is tried with.
 #[derive(Clone, Copy)]
-pub struct Trial<'a> {
+pub struct InProcess<'a> {
     /// The plan that all its calls see.
     pub plan: &'a Plan,
     /// Who asks; it need not be served.
@@ -38,9 +38,9 @@ pub struct Trial<'a> {
 
 /// What came of a request.
 #[derive(Debug)]
-pub struct Tried {
+pub struct Completed {
     /// Its calls, or its event, in the order in which it asked.
-    pub calls: Vec<TriedCall>,
+    pub calls: Vec<CompletedCall>,
     /// The whole answer.
     pub answer: Answer,
     /// The name of the event that it was, if it was none of calls.
@@ -49,7 +49,7 @@ pub struct Tried {
 
 /// One call of it, or its event.
 #[derive(Debug)]
-pub struct TriedCall {
+pub struct CompletedCall {
     /// What answered it, if there is such a route or entry.
     pub route: Option<Arc<Route>>,
     /// How long it might have taken.
@@ -71,7 +71,7 @@ pub enum Untried {
 
 /// A request that has been read.
 #[derive(Debug)]
-pub struct Asked {
+pub struct DecodedRequest {
     what: What,
     /// The inbound headers that templates see.
     headers: Value,
@@ -85,7 +85,7 @@ enum What {
     Answer(Answer),
 }
 
-impl Asked {
+impl DecodedRequest {
     /// The functions that it calls, in its order.
     pub fn functions(&self) -> Vec<&str> {
         match &self.what {
@@ -96,12 +96,12 @@ impl Asked {
     }
 }
 
-impl Trial<'_> {
+impl InProcess<'_> {
     /// Reads `inbound`.
     ///
     /// # Errors
     /// It is none of the platform's.
-    pub fn read(self, inbound: &Inbound) -> Result<Asked, Untried> {
+    pub fn read(self, inbound: &Inbound) -> Result<DecodedRequest, Untried> {
         let served = self.plan.served(self.platform.name());
         let settings =
             served.map_or_else(|| Settings::defaults(self.platform), |served| served.settings.clone());
@@ -114,11 +114,11 @@ impl Trial<'_> {
             Decoded::Answer(answer) => What::Answer(answer),
             Decoded::Denied(bad) => return Err(Untried::Denied(bad)),
         };
-        Ok(Asked { what, headers })
+        Ok(DecodedRequest { what, headers })
     }
 
     /// Answers what was read.
-    pub async fn answer(self, asked: Asked) -> Tried {
+    pub async fn answer(self, asked: DecodedRequest) -> Completed {
         let headers = &asked.headers;
         let announced = Mutex::new(Vec::new());
         let announce = |own| announced.lock().unwrap_or_else(PoisonError::into_inner).push(own);
@@ -129,7 +129,7 @@ impl Trial<'_> {
                     tried.push(self.call(call, headers, &announce).await);
                 }
                 let outcomes = tried.iter().map(|call| call.record.outcome.clone()).collect();
-                Tried { calls: tried, answer: encoder.encode(outcomes), event: None }
+                Completed { calls: tried, answer: encoder.encode(outcomes), event: None }
             }
             What::Stream(call, mut encoder) => {
                 let call = self.call(*call, headers, &announce).await;
@@ -138,10 +138,10 @@ impl Trial<'_> {
                 body.extend(encoder.end(call.record.outcome.clone()));
                 let content_type = encoder.content_type();
                 let answer = Answer { status: StatusCode::OK, content_type, body: body.into() };
-                Tried { calls: vec![call], answer, event: None }
+                Completed { calls: vec![call], answer, event: None }
             }
             What::Event(event) => self.event(*event, headers).await,
-            What::Answer(answer) => Tried { calls: Vec::new(), answer, event: None },
+            What::Answer(answer) => Completed { calls: Vec::new(), answer, event: None },
         }
     }
 
@@ -150,14 +150,14 @@ impl Trial<'_> {
         call: Call,
         headers: &Value,
         announce: &(dyn Fn(Map<String, Value>) + Sync),
-    ) -> TriedCall {
+    ) -> CompletedCall {
         let route = self.plan.route(&call.context.function, self.platform.name()).cloned();
         self.run(call, route, headers, self.budget(), announce).await
     }
 
-    async fn event(self, event: Event, headers: &Value) -> Tried {
+    async fn event(self, event: Event, headers: &Value) -> Completed {
         let Event { kind, call, neutral } = event;
-        let mut tried = Tried { calls: Vec::new(), answer: neutral, event: Some(kind.name) };
+        let mut tried = Completed { calls: Vec::new(), answer: neutral, event: Some(kind.name) };
         if let Some(entry) = self.plan.event(self.platform.name(), kind.name) {
             let most = self.budget();
             let most = kind.deadline.map_or(most, |deadline| most.min(budget(deadline)));
@@ -184,24 +184,24 @@ impl Trial<'_> {
         headers: &Value,
         most: Duration,
         announce: &(dyn Fn(Map<String, Value>) + Sync),
-    ) -> TriedCall {
+    ) -> CompletedCall {
         call.context.headers = headers.clone();
         (self.change)(&mut call.context);
         let time = self.time.unwrap_or(most);
-        let means = Means {
+        let env = CallEnv {
             plan: self.plan,
             platform: self.platform,
             transport: self.transport,
             deadline: Instant::now() + time,
             now: self.now,
-            identity: Identity::of(&call, route.as_deref()),
-            cache: &Arc::new(Flights::new(flow::cache::MAX_BYTES)),
+            identity: CallKey::of(&call, route.as_deref()),
+            cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
             announce,
             // Here the end is worth waiting for.
             overdue: &|_| {},
         };
-        let record = flow::answer(call, route.as_deref(), means).await;
-        TriedCall { route, time, record }
+        let record = flow::answer(call, route.as_deref(), env).await;
+        CompletedCall { route, time, record }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn help(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::table::misplaced_keys::*;
 
     #[test]
     fn a_key_of_another_table_is_told_its_place() {

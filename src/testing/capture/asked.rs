@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::call::{Arguments, Call, Context};
+use crate::call::{Call, Context, GivenArguments};
 use crate::plan::FunctionsFor;
 use crate::plan::testing::CallChanges;
 use crate::platform::{Decoded, Settings};
@@ -12,7 +12,7 @@ use super::{Drafting, NoDraft};
 impl Drafting<'_> {
     /// The arguments as they were given, with something of the same form in place of what is sensitive.
     pub(super) fn stand_ins(&mut self) -> Result<Value, NoDraft> {
-        let Arguments::Json(given) = &self.happened.call.record.call.args else {
+        let GivenArguments::Json(given) = &self.happened.call.record.call.args else {
             return Err(NoDraft::Arguments);
         };
         let mut args = match given {
@@ -21,7 +21,7 @@ impl Drafting<'_> {
             _ => return Err(NoDraft::Arguments),
         };
         let fits = |args: &Map<String, Value>| {
-            self.route.arguments.validate(&Arguments::Json(Value::Object(args.clone()))).is_ok()
+            self.route.arguments.validate(&GivenArguments::Json(Value::Object(args.clone()))).is_ok()
         };
         let fitted = fits(&args);
         let mut replaced = Vec::new();

@@ -14,12 +14,12 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
+use crate::in_process::CompletedCall;
 use crate::load::can_be_written;
-use crate::plan::testing::{Asked, CallChanges, Canned, Test, Testable};
+use crate::plan::testing::{CallChanges, Canned, Test, TestInput, Testable};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
-use crate::trial::TriedCall;
 use crate::upstream::recorder::Exchange;
 
 use super::compare::{body_of, read, url_of};
@@ -32,7 +32,7 @@ pub struct Happened<'a> {
     /// The plan that it ran on.
     pub plan: &'a Plan,
     /// The call.
-    pub call: &'a TriedCall,
+    pub call: &'a CompletedCall,
     /// Who asked.
     pub platform: &'static dyn Platform,
     /// How the test asks.
@@ -156,12 +156,12 @@ impl<'a> Drafting<'a> {
             Saved::Request { body, .. } => {
                 let headers = self.happened.call.record.call.context.headers.clone();
                 let headers = self.clean("call.headers", headers).as_object().cloned();
-                (Asked::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
+                (TestInput::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
             Saved::Call => {
                 let args = self.stand_ins()?;
                 let changes = self.changes(&args);
-                (Asked::Args(args), changes)
+                (TestInput::Args(args), changes)
             }
         };
         Ok(Test {
@@ -241,7 +241,7 @@ impl<'a> Drafting<'a> {
         if self.happened.platform.name() != "http" {
             put(&["platform"], self.happened.platform.name().into());
         }
-        if let Asked::Args(Value::Object(args)) = &test.asked
+        if let TestInput::Args(Value::Object(args)) = &test.asked
             && !args.is_empty()
         {
             put(&["args"], Value::Object(without_nulls(args)));

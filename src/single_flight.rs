@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What tells one result from another: a hash of all that it depends on.
-pub type Key = [u8; 32];
+pub type FlightKey = [u8; 32];
 
 /// The results, by key.
 #[derive(Debug)]
-pub struct Flights<V> {
+pub struct SingleFlight<V> {
     max_bytes: usize,
-    state: Mutex<State<V>>,
+    state: Mutex<Slots<V>>,
 }
 
 #[derive(Debug)]
-struct State<V> {
-    slots: HashMap<Key, Slot<V>>,
+struct Slots<V> {
+    slots: HashMap<FlightKey, Slot<V>>,
     /// The kept results, the oldest first; one that has been replaced since has another number in its slot.
-    order: VecDeque<(Key, u64)>,
+    order: VecDeque<(FlightKey, u64)>,
     bytes: usize,
     last_number: u64,
 }
@@ -38,13 +38,13 @@ struct Slot<V> {
 struct Kept<V> {
     value: V,
     number: u64,
-    keeping: Keeping,
+    keeping: Retention,
     kept_at: Instant,
 }
 
 /// How a result is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Keeping {
+pub struct Retention {
     /// For how long it stands for a new one.
     pub fresh: Duration,
     /// For how much longer it is there when no new one can be had.
@@ -52,23 +52,23 @@ pub struct Keeping {
     /// Its size in memory, about.
     pub bytes: usize,
     /// What it belongs to: it is dropped together with that.
-    pub owner: Key,
+    pub owner: FlightKey,
 }
 
 /// What is known of a result.
 #[derive(Debug)]
-pub enum Found<V> {
+pub enum Lookup<V> {
     /// It is there.
-    Kept(V),
+    Hit(V),
     /// Somebody makes it.
-    UnderWay(Waiting<V>),
+    InFlight(Follower<V>),
     /// It is for the asker to make.
-    Mine(Claim<V>),
+    Leader(Lead<V>),
 }
 
 /// A result that somebody else makes.
 #[derive(Debug)]
-pub struct Waiting<V> {
+pub struct Follower<V> {
     told: watch::Receiver<Option<V>>,
     /// What was kept before, and is not fresh any more.
     pub stale: Option<V>,
@@ -76,9 +76,9 @@ pub struct Waiting<V> {
 
 /// The charge to make a result. Dropped without one, it falls to the next who asks.
 #[derive(Debug)]
-pub struct Claim<V> {
-    flights: Arc<Flights<V>>,
-    key: Key,
+pub struct Lead<V> {
+    flights: Arc<SingleFlight<V>>,
+    key: FlightKey,
     number: u64,
     tell: watch::Sender<Option<V>>,
     is_settled: bool,
@@ -86,67 +86,67 @@ pub struct Claim<V> {
     pub stale: Option<V>,
 }
 
-impl<V: Clone> Flights<V> {
+impl<V: Clone> SingleFlight<V> {
     /// Nothing yet; `max_bytes` is the most that is kept.
     pub fn new(max_bytes: usize) -> Self {
         let (slots, order) = (HashMap::new(), VecDeque::new());
-        Self { max_bytes, state: Mutex::new(State { slots, order, bytes: 0, last_number: 0 }) }
+        Self { max_bytes, state: Mutex::new(Slots { slots, order, bytes: 0, last_number: 0 }) }
     }
 
     /// What is known of a result at `now`.
-    pub fn find(self: &Arc<Self>, key: Key, now: Instant) -> Found<V> {
+    pub fn find(self: &Arc<Self>, key: FlightKey, now: Instant) -> Lookup<V> {
         let mut guard = self.state();
         let state = &mut *guard;
         let slot = state.slots.entry(key).or_insert(Slot { kept: None, under_way: None });
         let stale = match &slot.kept {
-            Some(kept) if now < kept.kept_at + kept.keeping.fresh => return Found::Kept(kept.value.clone()),
+            Some(kept) if now < kept.kept_at + kept.keeping.fresh => return Lookup::Hit(kept.value.clone()),
             Some(kept) => (now < kept.ends()).then(|| kept.value.clone()),
             None => None,
         };
         if let Some((_, told)) = &slot.under_way {
-            return Found::UnderWay(Waiting { told: told.clone(), stale });
+            return Lookup::InFlight(Follower { told: told.clone(), stale });
         }
         state.last_number += 1;
         let number = state.last_number;
         let (tell, told) = watch::channel(None);
         slot.under_way = Some((number, told));
-        Found::Mine(Claim { flights: Arc::clone(self), key, number, tell, is_settled: false, stale })
+        Lookup::Leader(Lead { flights: Arc::clone(self), key, number, tell, is_settled: false, stale })
     }
 
     /// Drops what is kept for those that are not in force any more.
-    pub fn retain(&self, is_in_force: impl Fn(&Key) -> bool) {
+    pub fn retain(&self, is_in_force: impl Fn(&FlightKey) -> bool) {
         let mut guard = self.state();
         let state = &mut *guard;
         let gone = state
             .slots
             .iter()
             .filter(|(_, slot)| slot.kept.as_ref().is_some_and(|kept| !is_in_force(&kept.keeping.owner)));
-        let gone: Vec<Key> = gone.map(|(key, _)| *key).collect();
+        let gone: Vec<FlightKey> = gone.map(|(key, _)| *key).collect();
         gone.iter().for_each(|key| state.forget(key));
         let slots = &state.slots;
         state.order.retain(|(key, number)| holds(slots, key, *number));
     }
 }
 
-fn holds<V>(slots: &HashMap<Key, Slot<V>>, key: &Key, number: u64) -> bool {
+fn holds<V>(slots: &HashMap<FlightKey, Slot<V>>, key: &FlightKey, number: u64) -> bool {
     slots.get(key).and_then(|slot| slot.kept.as_ref()).is_some_and(|kept| kept.number == number)
 }
 
-impl<V> Flights<V> {
+impl<V> SingleFlight<V> {
     /// How many bytes are kept, about.
     pub fn bytes(&self) -> usize {
         self.state().bytes
     }
 
-    fn state(&self) -> MutexGuard<'_, State<V>> {
+    fn state(&self) -> MutexGuard<'_, Slots<V>> {
         // Nothing of others runs while it is locked but the clone of a value, before anything is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<V> State<V> {
+impl<V> Slots<V> {
     /// Drops what is kept under `key`, and the slot if nobody makes it anew.
-    fn forget(&mut self, key: &Key) {
+    fn forget(&mut self, key: &FlightKey) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(kept) = slot.kept.take() {
             self.bytes -= kept.keeping.bytes;
@@ -178,7 +178,7 @@ impl<V> Kept<V> {
     }
 }
 
-impl<V> Waiting<V> {
+impl<V> Follower<V> {
     /// The result, when it is made; `None` when whoever made it gave up.
     pub async fn result(mut self) -> Option<V>
     where
@@ -188,9 +188,9 @@ impl<V> Waiting<V> {
     }
 }
 
-impl<V> Claim<V> {
+impl<V> Lead<V> {
     /// Hands the result to those that wait for it, and keeps it from `now` on.
-    pub fn keep(mut self, value: V, keeping: Keeping, now: Instant)
+    pub fn keep(mut self, value: V, keeping: Retention, now: Instant)
     where
         V: Clone,
     {
@@ -233,7 +233,7 @@ impl<V> Claim<V> {
     }
 }
 
-impl<V> Drop for Claim<V> {
+impl<V> Drop for Lead<V> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.settle(None, Instant::now());
@@ -243,29 +243,29 @@ impl<V> Drop for Claim<V> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::single_flight::*;
     use futures_util::FutureExt as _;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn flights(max_bytes: usize) -> Arc<Flights<&'static str>> {
-        Arc::new(Flights::new(max_bytes))
+    fn flights(max_bytes: usize) -> Arc<SingleFlight<&'static str>> {
+        Arc::new(SingleFlight::new(max_bytes))
     }
 
-    fn keeping(bytes: usize) -> Keeping {
-        Keeping { fresh: MINUTE, stale: MINUTE, bytes, owner: [0; 32] }
+    fn keeping(bytes: usize) -> Retention {
+        Retention { fresh: MINUTE, stale: MINUTE, bytes, owner: [0; 32] }
     }
 
-    fn mine(flights: &Arc<Flights<&'static str>>, key: u8, now: Instant) -> Claim<&'static str> {
+    fn mine(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Lead<&'static str> {
         match flights.find([key; 32], now) {
-            Found::Mine(claim) => claim,
+            Lookup::Leader(claim) => claim,
             other => panic!("{other:?}"),
         }
     }
 
-    fn kept(flights: &Arc<Flights<&'static str>>, key: u8, now: Instant) -> Option<&'static str> {
+    fn kept(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Option<&'static str> {
         match flights.find([key; 32], now) {
-            Found::Kept(value) => Some(value),
+            Lookup::Hit(value) => Some(value),
             _ => None,
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         let waiting = [flights.find([1; 32], now), flights.find([1; 32], now)];
         claim.keep("made", keeping(1), now);
         for found in waiting {
-            let Found::UnderWay(waiting) = found else { panic!("{found:?}") };
+            let Lookup::InFlight(waiting) = found else { panic!("{found:?}") };
             assert_eq!(waiting.result().await, Some("made"));
         }
         assert_eq!(kept(&flights, 1, now + MINUTE / 2), Some("made"));
@@ -289,7 +289,7 @@ mod tests {
         let (flights, now) = (flights(100), Instant::now());
         for gives_up in [false, true] {
             let claim = mine(&flights, 1, now);
-            let Found::UnderWay(waiting) = flights.find([1; 32], now) else { panic!() };
+            let Lookup::InFlight(waiting) = flights.find([1; 32], now) else { panic!() };
             let result = if gives_up {
                 drop(claim);
                 None
@@ -310,7 +310,7 @@ mod tests {
         let later = now + MINUTE;
         let claim = mine(&flights, 1, later);
         assert_eq!(claim.stale, Some("old"));
-        let Found::UnderWay(waiting) = flights.find([1; 32], later) else { panic!() };
+        let Lookup::InFlight(waiting) = flights.find([1; 32], later) else { panic!() };
         assert_eq!(waiting.stale, Some("old"));
         // A failure takes nothing away from what was kept.
         claim.hand_out("failed");
@@ -351,7 +351,7 @@ mod tests {
     fn what_belongs_to_something_gone_is_dropped() {
         let (flights, now) = (flights(10), Instant::now());
         for key in 1..=2 {
-            mine(&flights, key, now).keep("value", Keeping { owner: [key; 32], ..keeping(4) }, now);
+            mine(&flights, key, now).keep("value", Retention { owner: [key; 32], ..keeping(4) }, now);
         }
         flights.retain(|owner| owner[0] == 2);
         assert_eq!([1, 2].map(|key| kept(&flights, key, now).is_some()), [false, true]);
