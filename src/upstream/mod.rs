@@ -3,6 +3,7 @@
 //! Nothing here knows routes, templates or platforms.
 
 pub mod auth;
+mod client;
 pub mod delivery;
 pub mod egress;
 pub mod http;
@@ -10,8 +11,8 @@ pub mod keep;
 pub mod message;
 mod phase;
 pub mod probe;
+pub mod proxy;
 pub mod recorder;
-mod resolver;
 pub mod stub;
 pub mod tls;
 

@@ -98,7 +98,15 @@ mod tests {
         for (timeout, longest) in [(None, 5), (Some(60), 5), (Some(1), 1)] {
             let timeout = timeout.map(Duration::from_secs);
             let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-            let target = Target { name: "api".to_owned(), timeout, max_body: 10, redirects, tls, network };
+            let target = Target {
+                name: "api".to_owned(),
+                timeout,
+                max_body: 10,
+                redirects,
+                tls,
+                network,
+                proxy: None,
+            };
             let request = Request {
                 target: Arc::new(target),
                 step: None,

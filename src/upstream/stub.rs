@@ -82,7 +82,15 @@ mod tests {
 
     fn request(path: &str) -> Request {
         let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-        let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls, network };
+        let target = Target {
+            name: "crm".to_owned(),
+            timeout: None,
+            max_body: 10,
+            redirects,
+            tls,
+            network,
+            proxy: None,
+        };
         Request {
             target: Arc::new(target),
             step: None,

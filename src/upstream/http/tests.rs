@@ -1,7 +1,12 @@
 //! The transport against an upstream without manners.
 
+use super::super::Response;
+use super::super::client::MAX_REDIRECTS;
 use super::*;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use http::{HeaderValue, Method};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -100,7 +105,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 
 fn target() -> Target {
     let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-    Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network }
+    Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network, proxy: None }
 }
 
 fn get(url: Url, target: Target) -> Request {
@@ -326,7 +331,8 @@ async fn a_timeout_says_what_was_waited_for() {
     let transport = HttpTransport::new().unwrap();
     let phase = async |answer: &str, target, deadline| {
         let rude = Rude::answering(answer, Then::Hang).await;
-        match transport.send(get(rude.url("/"), target), Times::by(deadline)).await.unwrap_err() {
+        let times = Times::by(Target::ends(&target, deadline));
+        match transport.send(get(rude.url("/"), target), times).await.unwrap_err() {
             TransportError::Timeout { phase, .. } => phase,
             error => panic!("{error}"),
         }

@@ -1,0 +1,85 @@
+//! One HTTP/1.1 connection, driven by the task that uses it.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::Outbound;
+use super::stream::Stream;
+
+/// A connection that one request at a time uses.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+}
+
+/// Hyper's side of a connection: it reads and writes whenever it is polled.
+struct Driver {
+    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
+    /// A finished connection must not be polled again.
+    is_over: bool,
+}
+
+impl Connection {
+    /// A connection over a stream that is ready for HTTP.
+    pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        Ok(Self { sender, driver: Driver { connection, is_over: false } })
+    }
+
+    /// Whether the connection can carry a request. Polling it notices a peer that has closed it.
+    pub(super) fn is_alive(&mut self, context: &mut Context<'_>) -> bool {
+        self.driver.poll(context);
+        !self.driver.is_over && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of the response. A request that did not leave comes back in the error.
+    pub(super) async fn send(
+        &mut self,
+        request: Outbound,
+    ) -> Result<http::Response<Incoming>, TrySendError<Outbound>> {
+        let Self { sender, driver } = self;
+        let mut response = pin!(sender.try_send_request(request));
+        poll_fn(|context| {
+            driver.poll(context);
+            response.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// The next piece of a body; `None` after the last one.
+    pub(super) async fn chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+        loop {
+            let frame = poll_fn(|context| {
+                let polled = Pin::new(&mut *body).poll_frame(context);
+                if polled.is_ready() {
+                    return polled;
+                }
+                self.driver.poll(context);
+                Pin::new(&mut *body).poll_frame(context)
+            });
+            match frame.await.transpose()?.map(hyper::body::Frame::into_data) {
+                None => return Ok(None),
+                Some(Ok(data)) => return Ok(Some(data)),
+                // Trailers.
+                Some(Err(_)) => {}
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Errors reach whoever waits for the response or the body.
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if !self.is_over {
+            self.is_over = matches!(Pin::new(&mut self.connection).poll(context), Poll::Ready(_));
+        }
+    }
+}
