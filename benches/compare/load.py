@@ -19,6 +19,7 @@ class Scenario:
     upstream: str = ""          # "", "slow" or "tls": the suffix of the function and of the path
     payload: str = "swaig"
     calls: int = 1              # calls in one request
+    function: str = ""          # the suffix of the function where it is not the upstream's
 
     @property
     def is_platform(self):
@@ -33,7 +34,7 @@ SCENARIOS = [
     Scenario("tls", "64 connections, https upstream", upstream="tls"),
     Scenario("voicedock", "VoiceDock, 1 call", payload="voicedock"),
     Scenario("voicedock4", "VoiceDock, 4 calls in one request", payload="voicedock4", calls=4),
-    Scenario("dailybots", "Daily Bots, stream", payload="dailybots"),
+    Scenario("dailybots", "Daily Bots, stream", payload="dailybots", function="stream"),
     Scenario("millis", "Millis", payload="millis"),
 ]
 
@@ -45,9 +46,9 @@ class Load:
         self.folder, self.cpu, self.runs = folder, cpu, 0
 
     def body(self, scenario, function=None):
-        """The file with the scenario's body, for this function or the one that the upstream asks for."""
+        """The file with the scenario's body, for this function or the scenario's own."""
         text = (HERE / "payloads" / f"{scenario.payload}.json").read_text().strip()
-        function = function or "order_status" + (f"_{scenario.upstream}" if scenario.upstream else "")
+        function = function or "_".join(filter(None, ["order_status", scenario.function or scenario.upstream]))
         file = self.folder / f"{scenario.payload}-{function}.json"
         file.write_text(text.replace('"order_status"', f'"{function}"'))
         return file

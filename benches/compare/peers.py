@@ -136,10 +136,13 @@ class Bench:
     def table(self, target, port, admin, lean, routes=()):
         """A Jackfield table: the work for each upstream, and again under other names for `routes`."""
         head = self.fill("jackfield/server.toml", target, PORT=port, ADMIN=admin, RECORDS=0 if lean else 200)
-        route = (HERE / "jackfield/route.toml").read_text()
+        lines = (HERE / "jackfield/route.toml").read_text().splitlines(keepends=True)
+        stream = "".join(lines)
+        route = "".join(line for line in lines if not line.endswith("# stream\n"))
         text = head.read_text()
-        for name in ["", "_slow", "_tls"] if self.has_tls else ["", "_slow"]:
+        for name in ["", "_slow", "_tls"]:
             text += route.replace("@NAME@", name).replace("@UPSTREAM@", name)
+        text += stream.replace("@NAME@", "_stream").replace("@UPSTREAM@", "")
         for name in routes:
             text += route.replace("@NAME@", name).replace("@UPSTREAM@", "")
         if not self.has_tls:
