@@ -133,22 +133,23 @@ class Bench:
         processes.wait_until_ready(process, self.values["FAST"])
         return process
 
-    def table(self, target, port, admin, lean, routes=()):
-        """A Jackfield table: the work for each upstream, and again under other names for `routes`."""
+    def table(self, target, port, admin, lean, include=""):
+        """A Jackfield table: the work for each upstream, and what the files `include` say."""
         head = self.fill("jackfield/server.toml", target, PORT=port, ADMIN=admin, RECORDS=0 if lean else 200)
-        lines = (HERE / "jackfield/route.toml").read_text().splitlines(keepends=True)
-        stream = "".join(lines)
-        route = "".join(line for line in lines if not line.endswith("# stream\n"))
-        text = head.read_text()
+        route, stream = self.route()
+        text = f'include = ["{include}"]\n' * bool(include) + head.read_text()
         for name in ["", "_slow", "_tls"]:
             text += route.replace("@NAME@", name).replace("@UPSTREAM@", name)
         text += stream.replace("@NAME@", "_stream").replace("@UPSTREAM@", "")
-        for name in routes:
-            text += route.replace("@NAME@", name).replace("@UPSTREAM@", "")
         if not self.has_tls:
             text = text.replace(f'tls.ca = "{self.run}/ca.pem"\n', "")
         head.write_text(text)
         return head
+
+    def route(self):
+        """The text of a route, and of one that streams, with @NAME@ and @UPSTREAM@ to be filled in."""
+        lines = (HERE / "jackfield/route.toml").read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if not line.endswith("# stream\n")), "".join(lines)
 
     def peers(self, names, binaries):
         """The chosen peers, and (title, reason) of those that cannot take part."""

@@ -46,25 +46,42 @@ def shipped(bench, builds, cpu):
 
 def measure(bench, load, builds, sizes, seconds, cpu):
     """One row for each table and build; builds alternate."""
-    upstream = bench.upstream(load.cpu)
+    upstream, rows = bench.upstream(load.cpu), []
     try:
-        return [row(bench, load, build, size, seconds, cpu) for size in sizes for build in builds]
+        for size in sizes:
+            for title, binary in builds:
+                try:
+                    rows.append(row(bench, load, title, binary, size, seconds, cpu))
+                except RuntimeError as error:
+                    say(f"{title} with {size} routes: {error}")
+        return rows
     finally:
         processes.stop(upstream)
 
 
-def row(bench, load, build, size, seconds, cpu):
-    title, binary = build
+def many(bench, size):
+    """Writes files of 500 routes, and returns their pattern, the first file, and a function in the middle."""
+    folder, route = bench.run / f"routes-{size}", bench.route()[0].replace("@UPSTREAM@", "")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = [f"_r{number}" for number in range(1, max(size - 4, 1) + 1)]
+    for first in range(0, len(names), 500):
+        text = "".join(route.replace("@NAME@", name) for name in names[first:first + 500])
+        (folder / f"{first:05}.toml").write_text(text)
+    return f"{folder.name}/*.toml", folder / "00000.toml", f"order_status{names[len(names) // 2]}"
+
+
+def row(bench, load, title, binary, size, seconds, cpu):
     port, admin = bench.ports.take(), bench.ports.take()
     bench.ports.release()
-    names = [f"_r{number}" for number in range(1, max(size - 4, 1) + 1)]
-    table = bench.table("scale.toml", port, admin, lean=False, routes=names)
+    include, file, middle = many(bench, size)
+    table = bench.table("scale.toml", port, admin, lean=False, include=include)
     peer = Peer(f"scale-{title}", title, [binary, "serve", "--config", table])
     peer.port, peer.log = port, bench.run / "scale.log"
+    peer.log.unlink(missing_ok=True)
     figures = {"build": title, "routes": size}
     try:
         peer.start(cpu)
-        middle = f"order_status{names[len(names) // 2]}"
         peer.check(FAST, load.body(FAST, middle))
         load.run(peer, FAST, 1, middle)
         figures["cpu_us"] = load.run(peer, FAST, seconds, middle)["cpu_us"]
@@ -74,26 +91,28 @@ def row(bench, load, build, size, seconds, cpu):
         figures["load_ms"] = peer.start_ms[-1]
         time.sleep(1)
         figures["idle_mib"] = peer.memory_mib("VmRSS")
-        figures["reload_ms"] = statistics.median(reload(peer, load, table) for _ in range(3))
+        figures["reload_ms"] = statistics.median(reload(peer, load, file) for _ in range(3))
         if bench.has_slow:
-            figures.update(under_load(peer, load, table, seconds))
+            figures.update(under_load(peer, load, file, seconds))
         time.sleep(1)
         figures["after_mib"], figures["peak_mib"] = peer.memory_mib("VmRSS"), peer.memory_mib("VmHWM")
+    except RuntimeError as error:
+        raise RuntimeError(f"{error} {peer.log.read_text(errors='replace')[-400:]}") from None
     finally:
         peer.stop()
     say(json.dumps(figures))
     return figures
 
 
-def reload(peer, load, table):
-    """Changes one route and returns the milliseconds until a call is answered by the new one."""
-    text, number = table.read_text(), time.monotonic_ns()
+def reload(peer, load, file):
+    """Changes one route of the file and returns the milliseconds until a call is answered by the new one."""
+    text, number = file.read_text(), time.monotonic_ns()
     route = text.index(f"[[routes.{CHANGED}.reply]]")
     text = text[:route] + re.sub(r'text = "[^{]*', f'text = "Change {number}. ', text[route:], count=1)
-    table.with_suffix(".new").write_text(text)
+    file.with_suffix(".new").write_text(text)
     body = load.body(FAST, CHANGED).read_text()
     connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=10)
-    table.with_suffix(".new").replace(table)
+    file.with_suffix(".new").replace(file)
     began = time.monotonic()
     while time.monotonic() - began < 60:
         connection.request("POST", "/swaig", body, {"Content-Type": "application/json"})
@@ -103,7 +122,7 @@ def reload(peer, load, table):
     raise RuntimeError("a changed table was not applied within 60 s")
 
 
-def under_load(peer, load, table, seconds):
+def under_load(peer, load, file, seconds):
     """How much later answers come while the table is reloaded again and again; the 20 ms upstream keeps the load light."""
     load.run(peer, SLOW, 1)
     quiet = load.run(peer, SLOW, seconds)
@@ -113,7 +132,7 @@ def under_load(peer, load, table, seconds):
     thread = threading.Thread(target=lambda: busy.update(load.run(peer, SLOW, length)))
     thread.start()
     while thread.is_alive():
-        reload(peer, load, table)
+        reload(peer, load, file)
         reloads += 1
     thread.join()
     return {"reloads": reloads, "p99_step_ms": (busy["p99_us"] - quiet["p99_us"]) / 1000,
