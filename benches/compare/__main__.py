@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import install
-import peers as taking_part
+import processes
 import report
 import scale
 from install import say
@@ -68,9 +68,10 @@ def binaries(args):
     """The Jackfield binaries as (title, path)."""
     if not args.binary:
         say("building the dist profile (several minutes the first time)")
-        target = subprocess.run(["cargo", "build", "--locked", "--profile", "dist", "--bin", "jackfield",
-                                 "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-        built = [json.loads(line).get("executable") for line in target.stdout.splitlines()]
+        command = ["cargo", "build", "--locked", "--profile", "dist", "--bin", "jackfield",
+                   "--message-format", "json-render-diagnostics"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+        built = [json.loads(line).get("executable") for line in done.stdout.splitlines()]
         return [("Jackfield", pathlib.Path([path for path in built if path][-1]))]
     found = []
     for number, text in enumerate(args.binary, 1):
@@ -105,7 +106,7 @@ def compare(bench, load, args, builds, cpu):
     finally:
         for peer in peers:
             peer.stop()
-        taking_part.processes.stop(upstream)
+        processes.stop(upstream)
     return peers, missing
 
 
@@ -157,11 +158,13 @@ def main():
         bench = Bench(pathlib.Path(folder), args.cache, args.base_port)
         load = Load(bench.run, load_cpu)
         for scenario in [s for s in args.scenarios if not bench.offers(s)]:
-            say(f"skipping {scenario.name}: there is no {'openssl' if scenario.upstream == 'tls' else 'echo module for nginx'}")
+            needs = {"tls": "openssl", "slow": "nginx's echo module"}[scenario.upstream]
+            say(f"skipping {scenario.name}: there is no {needs}")
             args.scenarios.remove(scenario)
         results = report.machine(builds, cpu, load_cpu)
         if args.scale:
-            results["scale"] = scale.measure(bench, load, builds, [int(n) for n in args.routes.split(",")], args.seconds, cpu)
+            sizes = [int(size) for size in args.routes.split(",")]
+            results["scale"] = scale.measure(bench, load, builds, sizes, args.seconds, cpu)
             report.print_scale(results)
         else:
             peers, missing = compare(bench, load, args, builds, cpu)

@@ -107,9 +107,10 @@ def print_all(results, peers, missing, args, shipped):
     table("Per platform, 64 connections",
           ["", "CPU us/request", "CPU us/call", "x one SWAIG call", "req/s", *percentiles],
           [[f"{peer.title}: {s.title if s.is_platform else 'SWAIG'}", number(peer.median(s.name, "cpu_us")),
-            number(peer.median(s.name, "cpu_us") / s.calls), number(scaled(over(peer, s.name, "c64"), s.calls), 2), number(peer.median(s.name, "rps"), 0), *milliseconds(peer, s.name)]
+            number(peer.median(s.name, "cpu_us") / s.calls), number(scaled(over(peer, s.name, "c64"), s.calls), 2),
+            number(peer.median(s.name, "rps"), 0), *milliseconds(peer, s.name)]
            for peer in ours for s in SCENARIOS if s.name in peer.runs and (s.is_platform or s.name == "c64")
-           and not args.quick])
+           and any(other.is_platform for other in args.scenarios)])
     footprint = [[peer.title, number(statistics.median(peer.start_ms)), number(peer.idle_mib), number(peer.peak_mib),
                   number(size(peer.binary))] for peer in peers if peer.start_ms]
     footprint += [[f"{title}, shipped table", number(statistics.median(f["start_ms"])), number(f["idle_mib"]), None, None]
@@ -163,7 +164,8 @@ def goals(peers, ours, direct, nginx, shipped, args):
                 rows.append([f"{peer.title}: req/s x {other.title}", number(value, 2), f">= {must}", f">= {aim}",
                              "aim" if value >= aim else "must" if value >= must else "missed"])
         if "c64" in peer.runs:
-            at_most(peer.title, "p99 over p50 at 64 connections", peer.median("c64", "p99_us") / peer.median("c64", "p50_us"), 2, 1.7)
+            at_most(peer.title, "p99 over p50 at 64 connections",
+                    peer.median("c64", "p99_us") / peer.median("c64", "p50_us"), 2, 1.7)
         at_most(peer.title, "p50 at 1 connection x nginx", ratio(peer, nginx, "c1", "p50_us"), 1.5, 1.2)
         at_most(peer.title, "p99 at 1 connection x nginx", ratio(peer, nginx, "c1", "p99_us"), 1.5, 1.2)
         of_nginx = nginx and difference(nginx, direct, "slow", "p99_us")
@@ -194,5 +196,6 @@ def print_scale(results):
 
 
 def as_json(peers, missing, shipped):
-    return {"missing": dict(missing), "shipped": shipped, "peers": {peer.name: {
-        "start_ms": peer.start_ms, "idle_mib": peer.idle_mib, "peak_mib": peer.peak_mib, "runs": peer.runs} for peer in peers}}
+    figures = {peer.name: {"start_ms": peer.start_ms, "idle_mib": peer.idle_mib, "peak_mib": peer.peak_mib,
+                           "runs": peer.runs} for peer in peers}
+    return {"missing": dict(missing), "shipped": shipped, "peers": figures}
