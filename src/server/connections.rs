@@ -23,7 +23,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Peer;
-use super::room::{Gate, LogThrottle, Permit};
+use crate::dispatch::gate::{Gate, Permit};
+
+use super::throttle::LogThrottle;
 
 /// How long a connection may take to send the head of a request, and stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -97,7 +99,7 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         let (tls, most) = (tls(), most());
         let Some(place) = room.enter(most) else {
             if crowded.begins(Instant::now()) {
-                tracing::warn!(most, "{name}: more than {most} connections are turned away");
+                tracing::warn!(most, "{name}: more than {most} connections are rejected");
             }
             if tls.is_none() {
                 turn_away(stream, &leaving);
@@ -175,9 +177,9 @@ async fn shake_hands(
             let source = error.get_ref().and_then(|source| source.downcast_ref());
             let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
             let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
-            tracing::warn!(%client, "turned away: the TLS handshake failed: {error}{hint}");
+            tracing::warn!(%client, "rejected: the TLS handshake failed: {error}{hint}");
         }
-        Err(_) => tracing::warn!(%client, "turned away: the TLS handshake took too long"),
+        Err(_) => tracing::warn!(%client, "rejected: the TLS handshake took too long"),
     }
     None
 }
@@ -245,7 +247,7 @@ mod tests {
     }
 
     async fn is_free(room: &Gate) {
-        while room.taken() > 0 {
+        while room.held() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

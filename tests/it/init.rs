@@ -34,7 +34,7 @@ async fn a_first_table_is_written_with_its_schema_and_is_clean() {
 
     let mut check = jackfield(folder.path());
     check.arg("check");
-    assert_eq!(text(&run(check).await.stdout), "routes.toml: good, 1 route (0 errors)\n");
+    assert_eq!(text(&run(check).await.stdout), "routes.toml: ok, 1 route (0 errors)\n");
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_file_that_is_there_stays_as_it_is() {
 
     let output = init(&folder, &["--config", "second.toml"]).await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
-    insta::assert_snapshot!("run_blocking_if_large", text(&output.stdout));
+    insta::assert_snapshot!("beside_others", text(&output.stdout));
     assert_eq!(file(&folder, "routes.schema.json"), "mine too");
 
     let output = init(&folder, &["--config", "nowhere/routes.toml"]).await;

@@ -102,7 +102,7 @@ impl Metrics {
                 // What the caller heard, not what came after it.
                 let failure = match &record.error {
                     _ if record.was_overdue() => Some(FailureKind::Timeout),
-                    error => error.as_ref().map(CallError::kind),
+                    error => error.as_ref().map(|error| error.kind()),
                 };
                 match failure {
                     None => add(&calls.answered, 1),
@@ -111,7 +111,7 @@ impl Metrics {
                 calls.time.note(record.time);
             });
         }
-        if let Some(CallError::Limit(_)) = &record.error {
+        if let Some(CallError::Limit(_)) = record.error.as_deref() {
             add(&self.refused_by_route, 1);
         }
         let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
@@ -119,8 +119,7 @@ impl Metrics {
             let name = &step.request.upstream.delivery.target.name;
             self.upstreams.with(name, |upstream| upstream.note(went));
         }
-        let errors = record.steps.iter().filter_map(|step| step.error.as_ref()).chain(&record.error);
-        for error in errors {
+        for error in record.errors() {
             match error {
                 CallError::Delivery(DeliveryError::Breaker { upstream, .. }) => {
                     self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_breaker, 1));
@@ -133,8 +132,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a call that got the answer of an earlier one.
-    pub fn note_repeat(&self, platform: &str, route: Option<&Route>, is_event: bool) {
+    /// Counts a retry that got the outcome of an earlier call.
+    pub fn note_deduplicated(&self, platform: &str, route: Option<&Route>, is_event: bool) {
         if let Some(platform) = self.platform(platform) {
             platform.with(route, is_event, |calls| add(&calls.repeated, 1));
         }
@@ -155,28 +154,28 @@ impl Metrics {
 
     fn write_calls(&self, text: &mut Exposition) {
         let mut family =
-            text.family("jackfield_calls_total", MetricKind::Counter, "Calls and events that have ended.");
+            text.family("jackfield_calls_total", MetricKind::Counter, "Calls and events that ended.");
         self.each_route(|platform, route, calls| {
             let mut write = |outcome, counter| {
                 family
                     .sample(&[("platform", platform), ("route", route), ("outcome", outcome)], get(counter));
             };
             write("answered", &calls.answered);
-            write("repeated", &calls.repeated);
+            write("deduplicated", &calls.repeated);
             FAILURES.iter().zip(&calls.failures).for_each(|(kind, counter)| write(kind.slug(), counter));
         });
-        let help = "How long calls took, upstreams included; repeated ones are not among them.";
+        let help = "Duration of calls, upstreams included; deduplicated calls are not counted.";
         let mut family = text.family("jackfield_call_seconds", MetricKind::Histogram, help);
         self.each_route(|platform, route, calls| {
             family.histogram(&[("platform", platform), ("route", route)], &calls.time);
         });
-        let help = "How long the proxy itself took over calls: without upstreams, turns of limits and pauses between attempts.";
-        let mut family = text.family("jackfield_own_seconds", MetricKind::Histogram, help);
+        let help = "Time spent in the proxy itself: without upstreams, limits and pauses between attempts.";
+        let mut family = text.family("jackfield_proxy_overhead_seconds", MetricKind::Histogram, help);
         for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
             family.histogram(&[("platform", name)], &platform.own);
         }
-        let help = "Calls for which the route's own limit had no turn.";
-        text.family("jackfield_route_limit_refused_total", MetricKind::Counter, help)
+        let help = "Calls rejected by the route's own limit.";
+        text.family("jackfield_route_limit_rejected_total", MetricKind::Counter, help)
             .sample(&[], get(&self.refused_by_route));
     }
 
@@ -194,53 +193,48 @@ impl Metrics {
         for (name, help, counter) in [
             (
                 "jackfield_upstream_attempts_total",
-                "Requests that were sent, or were about to be.",
+                "Attempts to send a request.",
                 (|upstream| &upstream.attempts) as fn(&UpstreamSeries) -> &AtomicU64,
             ),
-            (
-                "jackfield_upstream_retries_total",
-                "Requests that were sent again after a failure.",
-                |upstream| &upstream.retries,
-            ),
-            (
-                "jackfield_upstream_hedges_total",
-                "Requests that were sent beside one that was late.",
-                |upstream| &upstream.hedges,
-            ),
+            ("jackfield_upstream_retries_total", "Attempts that were retries.", |upstream| &upstream.retries),
+            ("jackfield_upstream_hedges_total", "Attempts that were hedged requests.", |upstream| {
+                &upstream.hedges
+            }),
         ] {
             let mut family = text.family(name, MetricKind::Counter, help);
             self.upstreams.each(|upstream, counts| {
                 family.sample(&[("upstream", upstream)], get(counter(counts)));
             });
         }
-        let help = "Steps that failed, with their retries, by the kind of the failure.";
+        let help = "Steps that failed after all their attempts, by kind of failure.";
         let mut family = text.family("jackfield_upstream_failures_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (kind, counter) in FAILURES.iter().zip(&counts.failures).take(4) {
                 family.sample(&[("upstream", upstream), ("kind", kind.slug())], get(counter));
             }
         });
-        let help = "Steps that were not sent, since the breaker was open or the limit had no turn.";
-        let mut family = text.family("jackfield_upstream_refused_total", MetricKind::Counter, help);
+        let help = "Steps that were not sent: the circuit breaker was open, or the limit gave no permit.";
+        let mut family = text.family("jackfield_upstream_rejected_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let mut write = |reason, counter| sample_by(&mut family, upstream, "reason", reason, counter);
             write("breaker", &counts.refused_by_breaker);
             write("limit", &counts.refused_by_limit);
         });
-        let help = "Steps of routes with a cache, by where their reply came from.";
-        let mut family = text.family("jackfield_cache_total", MetricKind::Counter, help);
+        let help = "Steps of routes with a cache, by result.";
+        let mut family = text.family("jackfield_cache_requests_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (used, counter) in CACHE_USES.iter().zip(&counts.cache) {
-                sample_by(&mut family, upstream, "use", used.slug(), counter);
+                sample_by(&mut family, upstream, "result", used.slug(), counter);
             }
         });
-        let help = "How long requests waited for a turn of the upstream's limit.";
-        let mut family = text.family("jackfield_upstream_wait_seconds_total", MetricKind::Counter, help);
+        let help = "Time that requests waited for a permit of the upstream's limit.";
+        let mut family =
+            text.family("jackfield_upstream_limit_wait_seconds_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let waited = Duration::from_nanos(get(&counts.waited_nanos)).as_secs_f64();
             family.sample(&[("upstream", upstream)], waited);
         });
-        let help = "How long the upstream took over each step, attempts added up.";
+        let help = "Duration of each step's requests, attempts added up.";
         let mut family = text.family("jackfield_upstream_seconds", MetricKind::Histogram, help);
         self.upstreams.each(|upstream, counts| family.histogram(&[("upstream", upstream)], &counts.time));
     }
@@ -304,7 +298,7 @@ impl UpstreamSeries {
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = went.failure {
+        if let Some(kind) = went.failure() {
             count(&self.failures, &FAILURES, kind);
         }
         if let Some(used) = went.cache {
