@@ -17,7 +17,7 @@ use crate::upstream::delivery::limit::LimitError;
 
 use super::CallEnv;
 
-/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
+/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::model_text`] for the assistant.
 #[derive(Debug, Error)]
 pub enum CallError {
     /// No route answers this function for this platform.

@@ -174,7 +174,7 @@ pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
     let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
     let table = format!("{doors}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.txet = \"Hi.\"\n"));
-    proxy.logged("is not taken").await;
+    proxy.logged("configuration rejected").await;
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.text = \"Hi.\"\n"));
     proxy.logged("configuration reloaded").await;
 }

@@ -261,7 +261,7 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     // A reload finds nothing that it could read, and changes nothing.
     proxy.folder.write("routes.toml", &table.replace("Hello.", "Good day."));
     proxy.signal("HUP");
-    proxy.logged("the running one stays").await;
+    proxy.logged("configuration rejected, keeping revision").await;
     assert!(ask(&mut inside).await.ends_with("{\"text\":\"Hello.\"}"));
     assert_eq!(proxy.log().matches("no connection can be accepted").count(), 1, "{}", proxy.log());
 
