@@ -26,7 +26,7 @@ use crate::upstream::keep::Carried;
 use crate::upstream::recorder::Recorder;
 use crate::upstream::stub::StubTransport;
 
-use super::explain::Shown;
+use super::output::explain::Shown;
 use super::save::Saving;
 use super::{print, report};
 

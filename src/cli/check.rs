@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity, unreadable_help};
 use crate::load::{self, Environment, Loaded, process_environment};
 
-use super::{online, print, report, sarif};
+use super::output::sarif;
+use super::{online, print, report};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]

@@ -16,7 +16,8 @@ use crate::plan::testing::{Test, Tests};
 use crate::testing::{self, Coverage, Missed, Ran};
 
 use super::check::{summary, unreadable};
-use super::{junit, print, report};
+use super::output::junit;
+use super::{print, report};
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]

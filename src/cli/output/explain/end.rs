@@ -10,7 +10,7 @@ use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::upstream::delivery::{Attempt, DeliveryError};
 
-use super::{Walk, ms, told};
+use super::walk::{Walk, ms, told};
 
 impl Walk<'_> {
     /// What it came to.

@@ -8,16 +8,16 @@ use clap::Args;
 
 use crate::diagnostic::{Code, Severity, nearest};
 
-use super::print;
+use crate::cli::print;
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
-pub(super) struct Explain {
+pub(in crate::cli) struct Explain {
     /// The code, as `check` prints it in brackets.
     code: Option<String>,
 }
 
-pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
+pub(in crate::cli) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
     match &command.code {
         None => print(&list())?,
         Some(name) => {

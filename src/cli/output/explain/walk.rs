@@ -1,8 +1,6 @@
 //! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
 //! long, which case was taken and why none before it, and where the time went.
 
-mod end;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
 use crate::upstream::delivery::Attempt;
 
-use super::explain::Shown;
+use super::shown::Shown;
 
 /// The most lines of a body that are shown, and characters of a value on one line.
 const MAX_LINES: usize = 100;
@@ -33,21 +31,20 @@ const TELLING: [&str; 6] =
 /// A call, told line by line.
 pub(super) struct Walk<'a> {
     pub(super) text: String,
-    shown: Shown<'a>,
-    call: &'a CompletedCall,
-    masks: Masks,
-    scope: Scope<'a>,
+    pub(super) shown: Shown<'a>,
+    pub(super) call: &'a CompletedCall,
+    pub(super) masks: Masks,
+    pub(super) scope: Scope<'a>,
 }
 
 impl<'a> Walk<'a> {
-    /// Tells `call` from its beginning to what was said.
+    /// Walks through `call` up to its last step; `end` adds the result.
     pub(super) fn of(shown: Shown<'a>, call: &'a CompletedCall) -> Self {
         let masks = call.record.masks(&shown.plan.masks, call.route.as_deref());
         let mut walk = Self { text: String::new(), shown, call, masks, scope: call.record.scope(shown.now) };
         walk.begin();
         let Some(route) = call.route.as_deref() else {
             walk.line("no route answers this function for this platform");
-            walk.end(None);
             return walk;
         };
         if shown.tried.event.is_none() {
@@ -60,16 +57,15 @@ impl<'a> Walk<'a> {
         for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
             walk.step(route, index, step, went, brought);
         }
-        walk.end(Some(route));
         walk
     }
 
-    fn head(&mut self, name: &str, what: &str) {
+    pub(super) fn head(&mut self, name: &str, what: &str) {
         let what = self.masks.hide(what);
         let _ = writeln!(self.text, "{}", format!("{name:<10} {what}").trim_end());
     }
 
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         let text = self.masks.hide(text);
         for line in text.lines() {
             let _ = writeln!(self.text, "{}", format!("           {line}").trim_end());
@@ -286,7 +282,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A template on one line, or as many as it has.
-fn told(written: &Written<'_>) -> String {
+pub(super) fn told(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),
         Written::Tree(tree) => tree.to_string(),
@@ -301,6 +297,6 @@ fn all<'p>(pairs: form_urlencoded::Parse<'p>, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 
-fn ms(time: Duration) -> String {
+pub(super) fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
