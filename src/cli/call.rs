@@ -28,6 +28,7 @@ use crate::upstream::stub::StubTransport;
 
 use super::output::explain::Shown;
 use super::save::Saving;
+use super::shared::{plan_or_exit, pretty, start_demo};
 use super::{print, report};
 
 pub(super) const EXAMPLES: &str = "\
@@ -101,19 +102,11 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
-    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
+    let demo = if demo { Some(start_demo().await?) } else { None };
     let origin = ConfigSource { path, demo, carried: Carried::default() };
-    let loaded = match origin.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            report(&super::check::unreadable(&origin.path, &error.source));
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let Some(plan) = loaded.plan else {
-        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        report(&format!("{text}{}", super::check::summary(&origin.path, &loaded.diagnostics, None)));
-        return Ok(ExitCode::FAILURE);
+    let plan = match plan_or_exit(&origin.path, origin.load()) {
+        Ok(plan) => plan,
+        Err(code) => return Ok(code),
     };
     let platform = platform_for(command, &plan)?;
     let inbound = inbound(command, platform, &args)?;
@@ -298,11 +291,4 @@ fn known_function(function: &str, plan: &Plan) -> String {
     let mut known: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
     known.sort_unstable();
     diagnostic::suggest(function, known).unwrap_or_else(|| "the table has no such route".to_owned())
-}
-
-pub(super) fn pretty(body: &[u8]) -> String {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(json) => format!("{json:#}"),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    }
 }

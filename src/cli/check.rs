@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity, unreadable_help};
+use crate::diagnostic::{self, JsonDiagnostic, Severity};
 use crate::load::{self, Environment, Loaded, process_environment};
 
 use super::output::sarif;
+use super::shared::{start_demo, summary, unreadable};
 use super::{online, print, report};
 
 /// Arguments of `check`.
@@ -49,7 +50,7 @@ pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<Ex
 }
 
 async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
-    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
+    let demo = if demo { Some(start_demo().await?) } else { None };
     let environment = Environment { without_secrets: command.no_secrets, demo, ..process_environment() };
     let (loaded, asked) = match load::check(path, &environment) {
         Ok(checked) => checked,
@@ -96,27 +97,4 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
     }
     let denied = command.deny_warnings && warned;
     Ok(if faulty || denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// What is said of a table that cannot be read at all.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
-}
-
-/// The closing line: what was found, and whether the table can be served.
-pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
-    let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
-    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    let mut found = vec![counted(count(Severity::Error), "error")];
-    for (severity, noun) in [(Severity::Warning, "warning"), (Severity::Note, "note")] {
-        if count(severity) > 0 {
-            found.push(counted(count(severity), noun));
-        }
-    }
-    match routes {
-        Some(routes) => {
-            format!("{}: good, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
-        }
-        None => format!("{}: {}", path.display(), found.join(", ")),
-    }
 }

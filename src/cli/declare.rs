@@ -12,6 +12,7 @@ use crate::load::{Environment, load, process_environment};
 use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Functions as _, PLATFORMS, ToolSpec};
 
+use super::shared::plan_or_exit;
 use super::{print, report};
 
 /// The form that most model APIs take; not a platform.
@@ -30,17 +31,9 @@ pub(super) struct Declare {
 pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
     // A declaration holds no secret, so none need be set to print one.
     let environment = Environment { without_secrets: true, ..process_environment() };
-    let loaded = match load(path, &environment) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            report(&super::check::unreadable(path, &error.source));
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let Some(plan) = loaded.plan else {
-        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        report(&format!("{text}{}", super::check::summary(path, &loaded.diagnostics, None)));
-        return Ok(ExitCode::FAILURE);
+    let plan = match plan_or_exit(path, load(path, &environment)) {
+        Ok(plan) => plan,
+        Err(code) => return Ok(code),
     };
     let declaration = if command.platform == OPENAI {
         let functions = FunctionsFor::new(&plan, OPENAI);

@@ -4,12 +4,14 @@ mod call;
 mod check;
 mod completions;
 mod declare;
+mod explain;
 mod init;
 mod online;
 mod output;
 mod save;
 mod schema;
 mod serve;
+mod shared;
 mod test;
 
 use std::io::{ErrorKind, Write as _};
@@ -57,7 +59,7 @@ enum Command {
     /// List every fault of the table and what is unwise in it, with what to write; the exit code is 1 for a fault.
     Check(check::Check),
     /// Explain a kind of fault, with a bad and a good example; without a code, list them all.
-    Explain(output::page::Explain),
+    Explain(explain::Explain),
     /// Run the table's own tests, without any network; the exit code is 1 if one fails.
     Test(test::TestCommand),
     /// Print what to paste into a platform so that it knows the table's functions.
@@ -80,7 +82,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config, cli.demo),
-        Some(Command::Explain(command)) => output::page::run(&command),
+        Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),

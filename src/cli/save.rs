@@ -10,8 +10,9 @@ use crate::load::{NewEntry, with_test};
 use crate::testing;
 use crate::testing::capture::{Happened, Saved, draft};
 
+use super::output::results::{faults, place};
 use super::report;
-use super::test::{Ready, ReportFormat, faults, place};
+use super::test::{Ready, ReportFormat};
 
 /// A test that is to be saved, and what there is already.
 pub(super) struct Saving<'a> {

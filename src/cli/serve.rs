@@ -19,9 +19,11 @@ use crate::reload::{ConfigSource, Reloader};
 use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::keep::Carried;
-use crate::{demo, diagnostic, load::Loaded};
+use crate::{diagnostic, load::Loaded};
 
 use crate::observe::log::{self, LogWriter};
+
+use super::shared::{start_demo, summary, unreadable};
 
 /// The least number of threads that carry calls.
 const MIN_WORKERS: usize = 8;
@@ -49,7 +51,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            log.print(Level::ERROR, &super::check::unreadable(&origin.path, &error.source));
+            log.print(Level::ERROR, &unreadable(&origin.path, &error.source));
             return Ok(ExitCode::from(2));
         }
     };
@@ -64,7 +66,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
         let level = if live.is_some() { Level::WARN } else { Level::ERROR };
-        log.print(level, &format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+        log.print(level, &format!("{text}{}", summary(&origin.path, &diagnostics, routes)));
     }
     let Some(live) = live else { return Ok(ExitCode::FAILURE) };
     let plan = live.plan();
@@ -147,16 +149,4 @@ fn descriptor_limit() -> u64 {
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`{key}`)"))
-}
-
-/// Starts the sample API and gives its address.
-pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
-    let (address, api) = demo::start().await.context("cannot start the sample API")?;
-    tokio::spawn(async move {
-        if let Err(error) = api.await {
-            tracing::error!("the sample API stopped: {error}");
-        }
-    });
-    tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
-    Ok(url::Url::parse(&format!("http://{address}"))?)
 }

@@ -1,22 +1,21 @@
 //! `jackfield test`: the table's own tests, as lines for people, as JSON, or as JUnit's XML.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::diagnostic::{self, FileId, Place, Sources, Span};
+use crate::diagnostic::{self, FileId, Sources};
 use crate::load::{Edit, Environment, edited, load_with_tests, process_environment};
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
-use crate::testing::{self, Coverage, Missed, Ran};
+use crate::testing::{self, Coverage, Ran};
 
-use super::check::{summary, unreadable};
-use super::output::junit;
+use super::output::{junit, results};
+use super::shared::{summary, unreadable};
 use super::{print, report};
 
 /// Arguments of `test`.
@@ -59,11 +58,11 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     // A few tests say nothing about what all of them reach.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     print(&match command.format {
-        ReportFormat::Human => human(&ran, coverage.as_ref(), sources),
-        ReportFormat::Json => format!("{:#}", to_json(&ran, coverage.as_ref(), sources)),
+        ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources),
+        ReportFormat::Json => format!("{:#}", results::to_json(&ran, coverage.as_ref(), sources)),
         ReportFormat::Junit => junit::results(path, &ran, sources),
     })?;
-    Ok(if failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if results::failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A table whose tests can be run.
@@ -167,110 +166,4 @@ fn update(ran: &[Ran<'_>], sources: &Sources) -> anyhow::Result<()> {
         report(&format!("{}: {count} {values} written; look at them before you keep them", source.name));
     }
     Ok(())
-}
-
-pub(super) fn failed(ran: &[Ran<'_>]) -> usize {
-    ran.iter().filter(|ran| !ran.faults.is_empty()).count()
-}
-
-/// `routes.toml:12`
-pub(super) fn place(span: Span, sources: &Sources) -> String {
-    let (file, line) = file_and_line(span, sources);
-    format!("{file}:{line}")
-}
-
-pub(super) fn file_and_line(span: Span, sources: &Sources) -> (&str, usize) {
-    let source = sources.get(span.file);
-    (&source.name, Place::of(&source.text, span.start).line)
-}
-
-fn human(ran: &[Ran<'_>], coverage: Option<&Coverage>, sources: &Sources) -> String {
-    let mut out = String::new();
-    for ran in ran {
-        let verdict = if ran.faults.is_empty() { "ok" } else { "FAIL" };
-        let _ = writeln!(out, "{verdict:<5} {}: {}", ran.test.route, ran.test.name);
-        for line in faults(ran, sources) {
-            let _ = writeln!(out, "      {line}");
-        }
-    }
-    if ran.is_empty() {
-        out.push_str("there are no tests: write `[[routes.x.tests]]`, or `[[tests]]` in a file such as routes.test.toml");
-    } else {
-        let failed = failed(ran);
-        let _ = write!(out, "\n{} passed, {failed} failed", ran.len() - failed);
-    }
-    if let Some(coverage) = coverage {
-        let _ = write!(
-            out,
-            "\ncoverage: {} of {} routes, {} of {} reply cases",
-            coverage.routes_reached(),
-            coverage.routes,
-            coverage.cases_reached(),
-            coverage.cases
-        );
-        for missed in not_implied(coverage) {
-            let case = missed.case.map(|case| format!(", case {}", case + 1)).unwrap_or_default();
-            let _ = write!(
-                out,
-                "\n  no test reaches `{}`{case} ({})",
-                missed.route,
-                place(missed.place, sources)
-            );
-        }
-    }
-    out
-}
-
-/// What no test reaches, without the cases of routes that none reaches.
-fn not_implied(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
-    let whole =
-        |route: &str| coverage.missed.iter().any(|missed| missed.case.is_none() && missed.route == route);
-    coverage.missed.iter().filter(move |missed| missed.case.is_none() || !whole(&missed.route))
-}
-
-/// What did not come as it should, line by line.
-pub(super) fn faults(ran: &Ran<'_>, sources: &Sources) -> Vec<String> {
-    let mut lines = Vec::new();
-    for fault in &ran.faults {
-        lines.push(format!("{}: {}", place(fault.place, sources), fault.what));
-        lines.extend(fault.lines.iter().map(|line| format!("  {line}")));
-    }
-    if let (Some(error), false) = (&ran.error, ran.faults.is_empty()) {
-        lines.push(format!("the call failed: {error}"));
-    }
-    lines
-}
-
-fn to_json(ran: &[Ran<'_>], coverage: Option<&Coverage>, sources: &Sources) -> Value {
-    let at = |span: Span| {
-        let (file, line) = file_and_line(span, sources);
-        (Value::from(file), Value::from(line))
-    };
-    let tests: Vec<Value> = ran
-        .iter()
-        .map(|ran| {
-            let (file, line) = at(ran.test.place);
-            let faults = ran.faults.iter().map(|fault| {
-                let (file, line) = at(fault.place);
-                json!({"what": fault.what, "file": file, "line": line, "lines": fault.lines})
-            });
-            json!({
-                "route": ran.test.route, "name": ran.test.name, "file": file, "line": line,
-                "passed": ran.faults.is_empty(), "faults": faults.collect::<Vec<_>>(), "error": ran.error,
-            })
-        })
-        .collect();
-    let coverage = coverage.map(|coverage| {
-        let missed = coverage.missed.iter().map(|missed| {
-            let (file, line) = at(missed.place);
-            json!({"route": missed.route, "case": missed.case.map(|case| case + 1), "file": file, "line": line})
-        });
-        json!({
-            "routes": coverage.routes, "routes_reached": coverage.routes_reached(),
-            "cases": coverage.cases, "cases_reached": coverage.cases_reached(),
-            "missed": missed.collect::<Vec<_>>(),
-        })
-    });
-    let failed = failed(ran);
-    json!({"passed": ran.len() - failed, "failed": failed, "tests": tests, "coverage": coverage})
 }

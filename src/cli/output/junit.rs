@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::diagnostic::Sources;
 use crate::testing::Ran;
 
-use crate::cli::test::{failed, faults, file_and_line};
+use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 

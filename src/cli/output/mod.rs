@@ -3,4 +3,5 @@
 pub(super) mod explain;
 pub(super) mod junit;
 pub(super) mod page;
+pub(super) mod results;
 pub(super) mod sarif;

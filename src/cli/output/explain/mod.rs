@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::dispatch::in_process::CompletedCall;
 use crate::platform::Answer;
 
-use crate::cli::call::pretty;
+use crate::cli::shared::pretty;
 
 pub(in crate::cli) use shown::Shown;
 use walk::Walk;
