@@ -1,4 +1,4 @@
-//! `jackfield check`: every fault of the table in one run.
+//! `jackfield check`: reports every error and warning of the table in one run.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -17,34 +17,34 @@ use super::{online, print, report};
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// How faults are printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
     format: CheckFormat,
-    /// Take secrets (`${NAME}`, `${file:PATH}`) that are not set here as if they were.
+    /// Don't fail on secrets (`${NAME}`, `${file:PATH}`) that are not set.
     #[arg(long)]
     no_secrets: bool,
-    /// End with 1 for warnings, too.
+    /// Exit with 1 on warnings, too.
     #[arg(long)]
     deny_warnings: bool,
-    /// Ask each upstream, by one GET, whether it can be reached and takes its credential.
+    /// Send one GET to each upstream to check that it is reachable and accepts its credential.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CheckFormat {
-    /// With snippets, for people.
+    /// Readable text with snippets.
     Human,
-    /// As JSON, for machines.
+    /// JSON.
     Json,
-    /// As SARIF 2.1.0, for what shows the findings of many tools.
+    /// SARIF 2.1.0, for code hosts and editors.
     Sarif,
 }
 
 pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(check(command, path, demo));
-    // The look-up of a name may hang in the system, which nothing here waits for.
+    // A DNS lookup may hang in a system call; do not wait for it.
     runtime.shutdown_background();
     code
 }
@@ -89,7 +89,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
             let (online, summary) = (online::human(&findings), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {
-                Some(first) => format!("\nMore about a fault: jackfield explain {}", first.code.slug()),
+                Some(first) => format!("\nMore about an error: jackfield explain {}", first.code.slug()),
                 None => String::new(),
             };
             print(&format!("{text}{online}{summary}{more}"))?;

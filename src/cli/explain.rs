@@ -13,7 +13,7 @@ use super::print;
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// The code, as `check` prints it in brackets.
+    /// The code that `check` prints in brackets.
     code: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
             let slug = slug.trim_end_matches([']', ':']).to_lowercase();
             match Code::from_slug(&slug) {
                 Some(code) => print(page(code).trim_end())?,
-                None => bail!("there is no code `{name}`\nhelp: {}", help(&slug)),
+                None => bail!("unknown code `{name}`\nhelp: {}", help(&slug)),
             }
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
-    // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
+    // A system call that hangs, such as a DNS lookup, must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
     code
@@ -91,10 +91,10 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     if plan.server.max_connections > most {
         let limit = process.descriptors;
         tracing::warn!(
-            "no more than {most} connections are accepted, since the limit of file descriptors is {limit} (`ulimit -Hn`)"
+            "`server.max_connections` reduced to {most}: the limit of file descriptors is {limit} (`ulimit -Hn`)"
         );
     }
-    let mut told = told_to_close()?;
+    let mut signals = shutdown_signals()?;
     let (ask, asked) = mpsc::channel(1);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
     let (for_reload, pools) = (Arc::clone(&live), Arc::clone(&transport));
@@ -103,46 +103,46 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!("asked to reload by SIGHUP");
+            tracing::info!("SIGHUP received: reloading");
             // A full channel means that a reload is due anyway.
             let _ = ask.try_send(());
         }
     });
     tracing::info!(%listen, admin = %admin_address, %revision, routes, tls, "ready");
     let (close, closing) = oneshot::channel();
-    let impatience = async {
-        told.recv().await;
+    let second_signal = async {
+        signals.recv().await;
         let _ = close.send(());
-        told.recv().await;
+        signals.recv().await;
     };
     let shutdown = async {
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("closed"),
-        () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
+        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
+        () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Hears of each SIGTERM and Ctrl-C. The first one asks to close, the second one not to wait any longer.
-fn told_to_close() -> anyhow::Result<mpsc::Receiver<()>> {
-    let (tell, told) = mpsc::channel(2);
+/// Receives a message for each SIGTERM and Ctrl-C. The first starts the shutdown, the second ends it at once.
+fn shutdown_signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, signals_received) = mpsc::channel(2);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let (mut signals, tell) = (signal(kind)?, tell.clone());
+        let (mut signals, sender) = (signal(kind)?, sender.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _ = tell.try_send(());
+                let _ = sender.try_send(());
             }
         });
     }
-    Ok(told)
+    Ok(signals_received)
 }
 
-/// The limit of file descriptors, raised as far as it goes. Where it cannot be known, none is counted with.
+/// Raises the limit of file descriptors as far as possible and returns it; without a known limit, the maximum.
 fn descriptor_limit() -> u64 {
     descriptors::raise_limit().unwrap_or_else(|error| {
-        tracing::warn!("the limit of file descriptors cannot be raised: {error}");
+        tracing::warn!("cannot raise the limit of file descriptors: {error}");
         u64::MAX
     })
 }

@@ -26,12 +26,12 @@ pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> R
     })
 }
 
-/// What is said of a table that cannot be read at all.
+/// The message for a table that cannot be read at all.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
 }
 
-/// The closing line: what was found, and whether the table can be served.
+/// The last line: the counts of diagnostics, and the number of routes if the table is valid.
 pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
     let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
     let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
@@ -43,7 +43,7 @@ pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<us
     }
     match routes {
         Some(routes) => {
-            format!("{}: good, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
+            format!("{}: ok, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
         }
         None => format!("{}: {}", path.display(), found.join(", ")),
     }
@@ -62,9 +62,9 @@ pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
     let (address, api) = demo::start().await.context("cannot start the sample API")?;
     tokio::spawn(async move {
         if let Err(error) = api.await {
-            tracing::error!("the sample API stopped: {error}");
+            tracing::error!("sample API stopped: {error}");
         }
     });
-    tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
+    tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
     Ok(url::Url::parse(&format!("http://{address}"))?)
 }

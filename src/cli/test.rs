@@ -1,4 +1,4 @@
-//! `jackfield test`: the table's own tests, as lines for people, as JSON, or as JUnit's XML.
+//! `jackfield test`: runs the tests of the table.
 
 use std::fs;
 use std::path::Path;
@@ -21,24 +21,24 @@ use super::{print, report};
 /// Arguments of `test`.
 #[derive(Debug, Args)]
 pub(super) struct TestCommand {
-    /// Run only the tests in whose `route: name` this text stands.
+    /// Run only the tests whose `route: name` contains this text.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Write what comes into the tests that expect something else, and run them again.
+    /// Replace the expected values of failing tests with the actual ones, then run the tests again.
     #[arg(long)]
     update: bool,
-    /// How results are printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     format: ReportFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReportFormat {
-    /// One line a test, for people.
+    /// Readable text, one line per test.
     Human,
-    /// As JSON, for machines.
+    /// JSON.
     Json,
-    /// As JUnit's XML, for what builds and shows tests.
+    /// JUnit XML, for CI systems.
     Junit,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
         Err(code) => return Ok(code),
     };
     let (ran, sources) = (ready.run(command)?, &ready.sources);
-    // A few tests say nothing about what all of them reach.
+    // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     print(&match command.format {
         ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources),
@@ -79,7 +79,7 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
         Err(code) => return Ok(Err(code)),
     };
     if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
-        tell(&format!("error: no test has `{filter}` in its route and name"), path, command.format)?;
+        tell(&format!("error: no test matches `{filter}`"), path, command.format)?;
         return Ok(Err(ExitCode::from(2)));
     }
     Ok(Ok(ready))
@@ -97,7 +97,7 @@ fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
 impl Ready {
     /// Reads the table and its tests; faults are told in this format, and come with a code to end with.
     pub(super) fn read(path: &Path, format: ReportFormat) -> anyhow::Result<Result<Self, ExitCode>> {
-        // Nothing is sent, so no secret has to be right.
+        // Nothing is sent, so secrets may be unset.
         let environment = Environment { without_secrets: true, ..process_environment() };
         let (loaded, tests) = match load_with_tests(path, &environment) {
             Ok(loaded) => loaded,
@@ -163,7 +163,7 @@ fn update(ran: &[Ran<'_>], sources: &Sources) -> anyhow::Result<()> {
         fs::write(&source.path, text).with_context(|| format!("cannot write `{}`", source.name))?;
         let count = edits.len() - left;
         let values = if count == 1 { "value" } else { "values" };
-        report(&format!("{}: {count} {values} written; look at them before you keep them", source.name));
+        report(&format!("{}: {count} {values} updated; review them before you commit", source.name));
     }
     Ok(())
 }

@@ -32,7 +32,9 @@ pub(in crate::cli) fn human(ran: &[Ran<'_>], coverage: Option<&Coverage>, source
         }
     }
     if ran.is_empty() {
-        out.push_str("there are no tests: write `[[routes.x.tests]]`, or `[[tests]]` in a file such as routes.test.toml");
+        out.push_str(
+            "no tests found: add `[[routes.x.tests]]`, or `[[tests]]` in a file such as routes.test.toml",
+        );
     } else {
         let failed = failed(ran);
         let _ = write!(out, "\n{} passed, {failed} failed", ran.len() - failed);

@@ -18,7 +18,7 @@ impl Shown<'_> {
     /// The steps of these of its calls, up to the answer.
     pub(in crate::cli) fn explained(self, calls: &[&CompletedCall]) -> String {
         if let (Some(event), []) = (self.tried.event, calls) {
-            return format!("event      {event}, for which the table has no entry");
+            return format!("event      {event}: no entry in the table");
         }
         let calls: Vec<String> = calls
             .iter()
@@ -40,7 +40,7 @@ impl Shown<'_> {
     pub(in crate::cli) fn answer(self) -> String {
         let Answer { status, content_type, body } = &self.tried.answer;
         let (platform, status) = (self.platform.name(), status.as_u16());
-        let head = format!("\nanswer     as {platform} gets it: status {status}, {content_type}");
+        let head = format!("\nresponse   to {platform}: status {status}, {content_type}");
         format!("{head}\n{}", self.hidden(&pretty(body)))
     }
 

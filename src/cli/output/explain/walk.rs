@@ -44,14 +44,14 @@ impl<'a> Walk<'a> {
         let mut walk = Self { text: String::new(), shown, call, masks, scope: call.record.scope(shown.now) };
         walk.begin();
         let Some(route) = call.route.as_deref() else {
-            walk.line("no route answers this function for this platform");
+            walk.line("no route for this function on this platform");
             return walk;
         };
         if shown.tried.event.is_none() {
             walk.arguments(route);
         }
         if route.steps.is_empty() && call.record.validated.is_some() {
-            walk.head("request", "none: the route answers by itself");
+            walk.head("request", "none: the route replies without an upstream");
         }
         let went = call.record.steps.iter().zip(&call.record.outputs);
         for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
@@ -82,7 +82,7 @@ impl<'a> Walk<'a> {
         let lines: Vec<&str> = text.lines().collect();
         self.line(&lines[..lines.len().min(MAX_LINES)].join("\n"));
         if lines.len() > MAX_LINES {
-            self.line(&format!("… and {} lines more; `--format json` shows them", lines.len() - MAX_LINES));
+            self.line(&format!("… {} more lines; `--format json` shows them", lines.len() - MAX_LINES));
         }
     }
 
@@ -130,10 +130,10 @@ impl<'a> Walk<'a> {
             GivenArguments::Unreadable => None,
         };
         let Some(validated) = &record.validated else {
-            self.head("arguments", "they do not fit");
+            self.head("arguments", "invalid");
             match given {
                 Some(given) => self.body(&given),
-                None => self.line("what came is not JSON"),
+                None => self.line("not valid JSON"),
             }
             return;
         };
@@ -141,7 +141,7 @@ impl<'a> Walk<'a> {
         let entries = fit.as_object().map(Map::iter).into_iter().flatten();
         self.head(
             "arguments",
-            if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "they fit" },
+            if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "valid" },
         );
         for (name, value) in entries {
             let given = given.as_ref().and_then(|given| given.get(name)).filter(|given| !given.is_null());
@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
             self.line(&format!("{name} = {}{from}", self.value(value)));
         }
         if !validated.dropped.is_empty() {
-            self.line(&format!("dropped, not declared: {}", validated.dropped.join(", ")));
+            self.line(&format!("dropped (not declared): {}", validated.dropped.join(", ")));
         }
     }
 
@@ -164,9 +164,9 @@ impl<'a> Walk<'a> {
                 .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
             let how = match (went.skipped, beside.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
-                    format!(": not asked, for {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
+                    format!(": skipped, because {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
                 }
-                (false, Some(earlier)) => format!(", at the same time as `{earlier}`"),
+                (false, Some(earlier)) => format!(", concurrently with `{earlier}`"),
                 (false, None) => String::new(),
             };
             self.head("step", &format!("{name}{how}"));
@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
             (Some(reading), last) => {
                 let from = match went.cache {
                     Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
-                        format!("out of the cache ({})", used.slug())
+                        format!("from the cache ({})", used.slug())
                     }
                     _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
                 };
@@ -251,7 +251,7 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         if let Some(error) = &went.stale_for {
-            self.line(&format!("this is an older reply, because {}: {error}", error.kind()));
+            self.line(&format!("stale response from the cache, because {}: {error}", error.kind()));
         }
     }
 
@@ -262,7 +262,7 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(problem) = reading.problem() {
-            self.line(&format!("it is read as text, for {problem}"));
+            self.line(&format!("read as text, because {problem}"));
         }
         self.body(reading.body());
     }
