@@ -44,11 +44,11 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
     };
     let declaration = if command.platform == OPENAI {
         let functions = FunctionsFor::new(&plan, OPENAI);
-        openai(&chosen(command, functions.tools(false))?)
+        openai(&chosen(command, functions.tools())?)
     } else {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
-        let tools = chosen(command, functions.tools(false))?;
+        let tools = chosen(command, functions.tools())?;
         let declaration = platform.declare(&tools, &functions.door()).with_context(|| {
             format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;

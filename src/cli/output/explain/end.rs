@@ -100,7 +100,9 @@ impl Walk<'_> {
             let became = match part.as_str() {
                 "text" => reply.text.clone().map(Value::from),
                 "data" => reply.data.clone(),
-                own => own.split_once('.').and_then(|(_, key)| reply.own.get(key).cloned()),
+                extension => {
+                    extension.split_once('.').and_then(|(_, key)| reply.extensions.get(key).cloned())
+                }
             };
             let became = match became.map(|became| self.masks.hide_value(&became)) {
                 None => "left out".to_owned(),

@@ -2,6 +2,7 @@
 //! long, which case was taken and why none before it, and where the time went.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use url::form_urlencoded;
 
 use crate::call::GivenArguments;
 use crate::dispatch::in_process::CompletedCall;
-use crate::flow::{CacheUse, StepRecord};
+use crate::flow::{CacheUse, CallError, StepRecord};
 use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
@@ -189,7 +190,11 @@ impl<'a> Walk<'a> {
             self.reply(went, brought);
         }
         self.extracted(step, brought);
-        if let Some(error) = went.error.as_ref().filter(|_| !self.shown.dry_run) {
+        // The error of the call itself stands at the end.
+        let call_error = self.call.record.error.as_ref();
+        let is_of_call =
+            |error: &&Arc<CallError>| call_error.is_some_and(|of_call| Arc::ptr_eq(of_call, error));
+        if let Some(error) = went.error.as_ref().filter(|error| !self.shown.dry_run && !is_of_call(error)) {
             self.line(&format!("failed: {}: {error}", error.kind()));
         }
     }
