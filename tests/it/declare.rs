@@ -117,7 +117,7 @@ async fn what_cannot_be_declared_is_told() {
         ),
         (&["voicedock", "--route", "book"], "unknown route `book` for voicedock"),
         (&["vapi"], "unknown platform `vapi`; known: "),
-        (&["http"], "http takes no declaration; `declare openai` prints a plain list"),
+        (&["http"], "http has no tool definitions; `declare openai` prints a plain list"),
     ] {
         let output = declare(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
