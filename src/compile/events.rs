@@ -160,7 +160,7 @@ impl TableCompiler<'_> {
             cache: care.cache,
             streaming: false,
             form: None,
-            own: Vec::new(),
+            extensions: Vec::new(),
             declare: Vec::new(),
             fingerprint,
         })

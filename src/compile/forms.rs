@@ -96,8 +96,13 @@ impl TableCompiler<'_> {
         let inputs = Inputs::none();
         let text = TemplateText { text: SHOWN, origin: Origin::String(name.span) };
         let text = self.templates.compile(text, &self.names(&inputs, &[], 0), diagnostics)?;
-        let always =
-            Case { when: When::default(), text: Some(text), data: None, max_chars: None, own: Vec::new() };
+        let always = Case {
+            when: When::default(),
+            text: Some(text),
+            data: None,
+            max_chars: None,
+            extensions: Vec::new(),
+        };
         Some(Route {
             name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
@@ -114,7 +119,7 @@ impl TableCompiler<'_> {
             cache: None,
             streaming: false,
             form: Some(asked),
-            own: Vec::new(),
+            extensions: Vec::new(),
             declare: Vec::new(),
             fingerprint: Sha256::digest(said.json.as_bytes()).into(),
         })

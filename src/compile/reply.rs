@@ -7,7 +7,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
 use crate::lang::template::{Names, Origin, Template, TemplateText};
-use crate::plan::replies::{Case, DataTemplate, Replies};
+use crate::plan::replies::{Case, DataTemplate, Extension, Replies};
 use crate::plan::when::{StatusRange, When};
 use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
 use crate::table::document::{Entries, Kind, Located, Node};
@@ -162,7 +162,7 @@ impl TableCompiler<'_> {
                 .help("give the case a `text`"),
             );
         }
-        let own = self.own(own, Owner::Reply, names, diagnostics);
+        let extensions = self.extensions(own, Owner::Reply, names, diagnostics);
         let errors = diagnostics
             .iter()
             .skip(before)
@@ -171,17 +171,17 @@ impl TableCompiler<'_> {
             return None;
         }
         let max_chars = max_chars.get().map(|most| usize::try_from(most.value).unwrap_or(usize::MAX));
-        Some(Case { when, text, data, max_chars, own })
+        Some(Case { when, text, data, max_chars, extensions })
     }
 
     /// What only one platform understands, under its name.
-    pub(super) fn own(
+    pub(super) fn extensions(
         &self,
         entries: &Entries,
         owner: Owner,
         names: &Names<'_>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<(&'static str, &'static str, crate::lang::template::json::JsonTemplate)> {
+    ) -> Vec<Extension> {
         let mut out = Vec::new();
         for (name, node) in entries {
             let Some(platform) = platform::find(&name.value) else {
@@ -197,8 +197,8 @@ impl TableCompiler<'_> {
                     continue;
                 };
                 self.check_extension(platform, known, node, diagnostics);
-                if let Some(template) = self.json_template(node, names, diagnostics) {
-                    out.push((platform.name(), *known, template));
+                if let Some(value) = self.json_template(node, names, diagnostics) {
+                    out.push(Extension { platform: platform.name(), key: known, value });
                 }
             }
         }

@@ -76,7 +76,7 @@ impl TableCompiler<'_> {
         let failure_names = self.names(&inputs, &[], 0);
         let failure_texts = self.failure_texts(&raw.failure, &failure_names, diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
-        let own = self.own(&raw.own, Owner::Route, &failure_names, diagnostics);
+        let extensions = self.extensions(&raw.own, Owner::Route, &failure_names, diagnostics);
         let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
         if !streaming {
             only_streamed(raw, diagnostics);
@@ -104,7 +104,7 @@ impl TableCompiler<'_> {
             cache: care.cache,
             streaming,
             form: None,
-            own,
+            extensions,
             declare,
             fingerprint,
         })

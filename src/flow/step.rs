@@ -156,8 +156,8 @@ impl StepRun<'_> {
     fn late_reply(self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
         let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
-        let own = filter_extensions(self.env.platform, said.reply.own, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
+        let extensions = filter_extensions(self.env.platform, said.reply.extensions, &mut Vec::new());
+        let outcome = Outcome { reply: Reply { extensions, ..said.reply }, failure: Some(error.kind()) };
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 

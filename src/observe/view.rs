@@ -240,11 +240,11 @@ impl View<'_> {
     }
 
     fn reply(&self, reply: &Reply) -> Value {
-        let own = Value::Object(reply.own.clone());
+        let extensions = Value::Object(reply.extensions.clone());
         json!({
             "text": reply.text.as_deref().map(|text| self.value(Some(&Value::from(text)))),
             "data": self.value(reply.data.as_ref()),
-            "own": self.value(Some(&own)),
+            "own": self.value(Some(&extensions)),
         })
     }
 

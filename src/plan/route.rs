@@ -16,10 +16,9 @@ use super::FailureTexts;
 use super::allowed::Allowed;
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
-use super::replies::Replies;
+use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
-use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
 use crate::lang::xml;
 
@@ -58,8 +57,8 @@ pub struct Route {
     pub streaming: bool,
     /// The schema of the one field, when platforms show this as a form; called all the same, it takes nothing.
     pub form: Option<Value>,
-    /// What a platform is told as soon as the arguments fit: its name, its key, the value.
-    pub(crate) own: Vec<(&'static str, &'static str, JsonTemplate)>,
+    /// What a platform is sent as soon as the arguments are validated.
+    pub(crate) extensions: Vec<Extension>,
     /// What is declared to one platform alone.
     pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
@@ -178,11 +177,13 @@ impl Route {
         platform: &str,
         guard: ExpansionFilter,
     ) -> Result<Map<String, Value>, RenderError> {
-        let mut own = Map::new();
-        for (_, key, template) in self.own.iter().filter(|(owner, _, _)| *owner == platform) {
-            own.extend(template.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
+        let mut extensions = Map::new();
+        for Extension { key, value, .. } in
+            self.extensions.iter().filter(|extension| extension.platform == platform)
+        {
+            extensions.extend(value.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
         }
-        Ok(own)
+        Ok(extensions)
     }
 
     /// The function as it is declared to `platform`.
@@ -194,6 +195,7 @@ impl Route {
             parameters: self.form.as_ref().unwrap_or(self.arguments.schema()),
             streaming: self.streaming,
             form: self.form.is_some(),
+            declared: self.declare.iter().any(|(owner, _)| *owner == platform),
             extra: self
                 .declare
                 .iter()

@@ -181,7 +181,7 @@ mod tests {
             false
         }
 
-        fn declared(&self) -> Vec<ToolSpec<'_>> {
+        fn tools(&self) -> Vec<ToolSpec<'_>> {
             Vec::new()
         }
 

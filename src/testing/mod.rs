@@ -25,7 +25,7 @@ use crate::upstream::{Request, Response, TransportError};
 
 pub use coverage::{Coverage, Missed};
 
-/// Longer than anything that a test does: nothing is waited for.
+/// Longer than any test takes: nothing is waited for.
 const TIME: Duration = Duration::from_secs(60);
 
 /// A test that was run.
@@ -109,7 +109,7 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
     match (&test.event, tried.event) {
         (None, None) => {}
         (Some(wanted), Some(event)) if wanted == event => {}
-        (_, Some(event)) => return Err(format!("the request is the event `{event}`, and no call")),
+        (_, Some(event)) => return Err(format!("the request is the event `{event}`, not a call")),
         (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
     }
     let answered = tried.calls.iter().filter(|call| call.route.is_some());
@@ -117,7 +117,7 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
     let mut calls = tried.calls.into_iter().map(|call| call.record);
     let wanted = calls.find(|record| tried.event.is_some() || record.call.context.function == test.route);
-    let record = wanted.ok_or_else(|| format!("the request carries no call of `{}`", test.route))?;
+    let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
     Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
 }
 
@@ -135,9 +135,9 @@ fn stub(test: &Test) -> StubTransport {
             }
             Some((_, Canned::Timeout)) => Err(timed_out(request)),
             Some((_, Canned::Unreachable)) => {
-                Err(TransportError::Connect { detail: "so the test says".to_owned() })
+                Err(TransportError::Connect { detail: "simulated by the test".to_owned() })
             }
-            None => Err(TransportError::Unsendable { detail: "the test has no reply for it".to_owned() }),
+            None => Err(TransportError::Unsendable { detail: "the test has no response for it".to_owned() }),
         }
     })
 }

@@ -70,7 +70,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         let answer = call.await.unwrap();
         assert_eq!(answer.json(), json!({"text": "late but whole"}), "{signal}");
         assert_eq!(proxy.ended().await.code(), Some(0), "{signal}: {}", proxy.log());
-        proxy.log().lines().rev().find(|line| line.contains("closed")).unwrap();
+        proxy.log().lines().rev().find(|line| line.contains("shut down")).unwrap();
     }
 }
 

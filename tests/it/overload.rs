@@ -411,7 +411,7 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
     proxy.end().await;
     let rest: Vec<String> = tokio::task::spawn_blocking(|| lines.collect()).await.unwrap();
     assert!(rest.iter().any(|line| line.contains("say: answered in")), "{rest:?}");
-    assert!(rest.last().is_some_and(|line| line.contains("closed")), "{rest:?}");
+    assert!(rest.last().is_some_and(|line| line.contains("shut down")), "{rest:?}");
 }
 
 #[tokio::test]

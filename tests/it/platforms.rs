@@ -154,7 +154,7 @@ impl Case {
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
-                    let own = outcomes.iter().flat_map(|outcome| &outcome.reply.own);
+                    let own = outcomes.iter().flat_map(|outcome| &outcome.reply.extensions);
                     self.check_extension(platform.extension_keys(), platform, own);
                     self.check_answer(&encoder.encode(outcomes), self.part("response").expect(name));
                 }
@@ -196,7 +196,7 @@ impl Case {
         }
         let [outcome] = &self.part("outcomes").expect(name).as_array().unwrap()[..] else { panic!("{name}") };
         let outcome = self::outcome(outcome);
-        faults.extend(self.faults(platform.extension_keys(), platform, &outcome.reply.own));
+        faults.extend(self.faults(platform.extension_keys(), platform, &outcome.reply.extensions));
         assert_eq!(Value::from(faults), self.expected_faults(), "{name}");
         text.extend(encoder.end(outcome));
         let events = events(&text);
@@ -325,7 +325,7 @@ impl Functions for Routes {
         self.0.get(function).is_some_and(|function| function["streaming"] == true)
     }
 
-    fn declared(&self) -> Vec<ToolSpec<'_>> {
+    fn tools(&self) -> Vec<ToolSpec<'_>> {
         let declared = self.0.iter().filter_map(|(name, function)| Some((name, function.get("tool")?)));
         declared.map(|(name, tool)| spec(name, tool)).collect()
     }
@@ -344,6 +344,7 @@ fn spec<'a>(name: &'a str, tool: &'a Value) -> ToolSpec<'a> {
         parameters: &tool["parameters"],
         streaming: tool["streaming"] == true,
         form: tool["form"] == true,
+        declared: true,
         extra: tool["extra"].as_object().unwrap_or(&NOTHING),
     }
 }
@@ -432,7 +433,7 @@ fn outcome(written: &Value) -> Outcome {
     let reply = Reply {
         text: written["text"].as_str().map(ToOwned::to_owned),
         data: written.get("data").cloned(),
-        own: written["own"].as_object().cloned().unwrap_or_default(),
+        extensions: written["own"].as_object().cloned().unwrap_or_default(),
     };
     Outcome { reply, failure }
 }

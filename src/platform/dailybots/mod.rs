@@ -217,15 +217,15 @@ impl EncodeStream for Stream {
         "text/event-stream"
     }
 
-    fn begin(&mut self, mut own: Map<String, Value>) -> Bytes {
+    fn begin(&mut self, mut extensions: Map<String, Value>) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, own.remove(BEFORE));
+        events::push_all(&mut out, extensions.remove(BEFORE));
         out.into()
     }
 
     fn end(&mut self, mut outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, outcome.reply.own.remove(EVENTS));
+        events::push_all(&mut out, outcome.reply.extensions.remove(EVENTS));
         let (id, arguments) = (self.id.take(), self.arguments.take());
         let result = payload::result_object(outcome);
         events::push_result(&mut out, &self.function, id, arguments, result);
