@@ -69,7 +69,7 @@ impl<'a> Saving<'a> {
         };
         let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
         let route = route.with_context(|| format!("no test is saved: no route answers `{function}`"))?;
-        let mut draft = draft(&self.ready.plan, route, self.name, happened)
+        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, happened)
             .await
             .with_context(|| format!("no test of `{function}` is saved"))?;
         let home = self.home(function)?;
@@ -150,7 +150,8 @@ impl<'a> Saving<'a> {
         };
         let mut tests = ready.tests.tests.iter();
         let test = tests.find(|test| test.route == function && test.name == self.name);
-        let ran = testing::run(&ready.plan, test.context("it is not found again")?).await;
+        let test = test.context("it is not found again")?;
+        let ran = testing::run(&ready.plan, &ready.resources, test).await;
         match ran.faults.is_empty() {
             true => Ok(()),
             false => bail!("{}", faults(&ran, &ready.sources).join("\n")),
