@@ -193,7 +193,7 @@ impl Reloader {
         // The pools of both plans, until no new call sees the old one: else such a call would make its pool anew.
         let both = running.targets().chain(plan.targets());
         if let Err(error) = self.transport.prepare(both) {
-            tracing::error!("the changed table is not taken, the running plan stays: {error}");
+            tracing::error!("configuration rejected, the running one stays: {error}");
             return;
         }
         self.watcher.set_mode(mode(plan.server.watch));
@@ -211,7 +211,10 @@ impl Reloader {
             added = %names(&changes.added),
             removed = %names(&changes.removed),
             changed = %names(&changes.changed),
-            "the changed table is in force"
+            "configuration reloaded: {} routes added, {} removed, {} changed",
+            changes.added.len(),
+            changes.removed.len(),
+            changes.changed.len()
         );
         let restart = restart_needed(&self.opened, &plan);
         if !restart.is_empty() {

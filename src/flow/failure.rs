@@ -57,7 +57,7 @@ pub enum CallError {
     #[error("there are too many calls in flight (`server.max_calls`)")]
     Busy,
     /// The call ended in a fault of our own.
-    #[error("the call ended in a fault of the proxy itself")]
+    #[error("the call ended in internal error")]
     Panicked,
 }
 

@@ -677,7 +677,7 @@ async fn the_log_names_the_routes_that_changed() {
     for (what, change, [added, removed, changed]) in steps {
         let from = lines(&proxy);
         taken(&proxy, what, |folder| change(folder)).await;
-        let line = logged(&proxy, from, "in force").await;
+        let line = logged(&proxy, from, "configuration reloaded").await;
         let wanted = format!("added={added} removed={removed} changed={changed}");
         assert!(line.contains(&wanted), "{what}: {line}\nwanted {wanted}");
     }
