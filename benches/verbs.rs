@@ -15,9 +15,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
 use jackfield::lang::template::{Scope, StepOutput};
+use jackfield::live;
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
+use jackfield::upstream::resources::Resources;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Response, TransportError};
 
@@ -125,6 +127,7 @@ fn verbs(criterion: &mut Criterion) {
 
 fn whole_call(criterion: &mut Criterion) {
     let plan = plan(&project("benches/routes.toml"));
+    let resources = live::prepare(&plan, &Resources::default());
     let platform = platform::find("swaig").expect("SWAIG exists");
     let call = decode("swaig", SWAIG, &plan).0.remove(0);
     let deadline = Instant::now() + Duration::from_secs(3600);
@@ -137,6 +140,7 @@ fn whole_call(criterion: &mut Criterion) {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
         let env = CallEnv {
             plan: &plan,
+            resources: &resources,
             platform,
             transport: &transport,
             deadline,

@@ -8,7 +8,6 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
-use crate::upstream::keep::Carried;
 
 pub use crate::compile::{BoundAddresses, DEMO, Environment, UpstreamProbe, schema};
 pub use crate::table::add::{NewEntry, with_test};
@@ -113,6 +112,5 @@ pub fn process_environment<'a>() -> Environment<'a> {
         without_secrets: false,
         demo: None,
         doors: BoundAddresses::default(),
-        carried: Carried::default(),
     }
 }

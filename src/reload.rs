@@ -15,7 +15,6 @@ use crate::live::Live;
 use crate::load::{BoundAddresses, Dependencies, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
 /// Where the table is, and how it is loaded each time.
@@ -25,8 +24,6 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
     pub demo: Option<url::Url>,
-    /// What is carried over from one load to the next.
-    pub carried: Carried,
 }
 
 impl ConfigSource {
@@ -39,8 +36,8 @@ impl ConfigSource {
     }
 
     fn load_behind(&self, doors: BoundAddresses) -> Result<Loaded, Unreadable> {
-        let (demo, carried) = (self.demo.clone(), self.carried.clone());
-        load(&self.path, &Environment { demo, carried, doors, ..process_environment() })
+        let demo = self.demo.clone();
+        load(&self.path, &Environment { demo, doors, ..process_environment() })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::call::{Context, FailureKind};
 use crate::diagnostic;
 use crate::dispatch::in_process::{CompletedCall, InProcess, Untried};
 use crate::flow::{CallError, Record, StepRecord};
+use crate::live;
 use crate::load::DEMO;
 use crate::plan::Plan;
 use crate::plan::route::ReplyError;
@@ -22,8 +23,8 @@ use crate::reload::ConfigSource;
 use crate::testing::capture::{Happened, Saved};
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
 use crate::upstream::recorder::Recorder;
+use crate::upstream::resources::Resources;
 use crate::upstream::stub::StubTransport;
 
 use super::output::explain::Shown;
@@ -110,7 +111,7 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo, carried: Carried::default() };
+    let origin = ConfigSource { path, demo };
     let plan = match plan_or_exit(&origin.path, origin.load()) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),
@@ -128,8 +129,16 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let recorder = Recorder::of(transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let change = |_: &mut Context| {};
-    let trial =
-        InProcess { plan: &plan, platform, transport: &recorder, now: &now, time: None, change: &change };
+    let resources = live::prepare(&plan, &Resources::default());
+    let trial = InProcess {
+        plan: &plan,
+        resources: &resources,
+        platform,
+        transport: &recorder,
+        now: &now,
+        time: None,
+        change: &change,
+    };
     let asked = trial.read(&inbound).map_err(|error| unread(&error, command, platform))?;
     let chosen = chosen(command, &asked.functions())?;
     let saving = match &command.save_test {

@@ -70,7 +70,7 @@ impl<'a> Saving<'a> {
         };
         let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
         let route = route.with_context(|| format!("test not saved: unknown function `{function}`"))?;
-        let mut draft = draft(&self.ready.plan, route, self.name, happened)
+        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, happened)
             .await
             .with_context(|| format!("test of `{function}` not saved"))?;
         let home = self.home(function)?;
@@ -151,7 +151,8 @@ impl<'a> Saving<'a> {
         };
         let mut tests = ready.tests.tests.iter();
         let test = tests.find(|test| test.route == function && test.name == self.name);
-        let ran = testing::run(&ready.plan, test.context("cannot find the new test")?).await;
+        let test = test.context("cannot find the new test")?;
+        let ran = testing::run(&ready.plan, &ready.resources, test).await;
         match ran.faults.is_empty() {
             true => Ok(()),
             false => bail!("{}", faults(&ran, &ready.sources).join("\n")),

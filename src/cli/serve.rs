@@ -18,7 +18,6 @@ use crate::live::Live;
 use crate::reload::{ConfigSource, Reloader};
 use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
 use crate::{diagnostic, load::Loaded};
 
 use crate::observe::log::{self, LogWriter};
@@ -47,7 +46,7 @@ fn workers() -> usize {
 
 async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo, carried: Carried::default() };
+    let origin = ConfigSource { path, demo };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {

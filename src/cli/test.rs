@@ -13,6 +13,7 @@ use crate::load::{Edit, Environment, edited, load_with_tests, process_environmen
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
 use crate::testing::{self, Coverage, Ran};
+use crate::upstream::resources::Resources;
 
 use super::output::{junit, results};
 use super::shared::{summary, unreadable};
@@ -68,6 +69,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
 /// A table whose tests can be run.
 pub(super) struct Ready {
     pub(super) plan: Plan,
+    pub(super) resources: Resources,
     pub(super) tests: Tests,
     pub(super) sources: Sources,
 }
@@ -107,7 +109,7 @@ impl Ready {
             }
         };
         let sources = loaded.sources;
-        let Some(mut plan) = loaded.plan else {
+        let Some(plan) = loaded.plan else {
             match format {
                 ReportFormat::Json => {
                     let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
@@ -120,8 +122,8 @@ impl Ready {
             }
             return Ok(Err(ExitCode::FAILURE));
         };
-        plan.without_resilience();
-        Ok(Ok(Self { plan, tests, sources }))
+        let resources = Resources::without_resilience(&plan.deliveries);
+        Ok(Ok(Self { plan, resources, tests, sources }))
     }
 
     fn chosen(&self, command: &TestCommand) -> impl Iterator<Item = &Test> {
@@ -134,7 +136,7 @@ impl Ready {
         Ok(runtime.block_on(async {
             let mut ran = Vec::new();
             for test in self.chosen(command) {
-                ran.push(testing::run(&self.plan, test).await);
+                ran.push(testing::run(&self.plan, &self.resources, test).await);
             }
             ran
         }))

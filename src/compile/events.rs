@@ -142,7 +142,7 @@ impl TableCompiler<'_> {
         let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
         self.advise_unused(raw, &replies);
-        let care = self.care(platform.name(), name, raw, &steps, diagnostics);
+        let care = self.care(raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
@@ -154,7 +154,7 @@ impl TableCompiler<'_> {
             replies,
             failure_texts,
             timeout: timeout.flatten(),
-            limiter: care.limiter,
+            limit: care.limit,
             idempotency_key: care.idempotency_key,
             repeat_window: care.repeat_window,
             cache: care.cache,

@@ -113,7 +113,7 @@ impl TableCompiler<'_> {
             replies: Replies { cases: vec![always] },
             failure_texts: FailureTexts::default(),
             timeout: None,
-            limiter: None,
+            limit: None,
             idempotency_key: None,
             repeat_window: None,
             cache: None,

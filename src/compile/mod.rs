@@ -39,7 +39,7 @@ use crate::table::{Dependencies, Table};
 use crate::upstream::probe::Probe;
 
 use super::lang::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
-use super::plan::{FailureTexts, Plan};
+use super::plan::{FailureTexts, Plan, Route};
 
 pub use editor::schema;
 pub use secrets::{BoundAddresses, Environment};
@@ -163,7 +163,8 @@ pub(crate) fn compile(
     context.shared_files = context.used_files();
     let mut routes = context.routes(&platforms, &upstreams, diagnostics);
     routes.extend(context.forms(&platforms, diagnostics));
-    let events = context.events(&upstreams, diagnostics);
+    let mut events = context.events(&upstreams, diagnostics);
+    give_slots(&mut routes, &mut events);
     context.presence(diagnostics);
     context.check_allow(&table.defaults.allow, diagnostics);
     diagnostics.silence(0, &advice::allowed_codes(&table.defaults.allow));
@@ -194,6 +195,15 @@ pub(crate) fn compile(
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
     };
     Compiled { plan: Some(plan), asked: context.probes(&upstreams), advice: context.advice.into_inner() }
+}
+
+/// Gives each limit its slot among the resources of the plan.
+fn give_slots(routes: &mut [Route], events: &mut [(&'static str, &'static str, Arc<Route>)]) {
+    let events = events.iter_mut().filter_map(|(_, _, entry)| Arc::get_mut(entry));
+    let limits = routes.iter_mut().chain(events).filter_map(|route| route.limit.as_mut());
+    for (slot, limit) in limits.enumerate() {
+        limit.slot = slot;
+    }
 }
 
 /// A hash of everything that was read, by its place relative to the main file: the same on every instance.

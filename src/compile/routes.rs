@@ -86,7 +86,7 @@ impl TableCompiler<'_> {
         self.advise_unguarded(raw, &steps, &waiting);
         self.advise_timeout(raw, timeout.flatten(), &waiting);
         let declare = self.declare(&raw.declare, diagnostics);
-        let care = self.care("routes", name, raw, &steps, diagnostics);
+        let care = self.care(raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
             name: name.value.clone(),
@@ -98,7 +98,7 @@ impl TableCompiler<'_> {
             replies,
             failure_texts,
             timeout: timeout.flatten(),
-            limiter: care.limiter,
+            limit: care.limit,
             idempotency_key: care.idempotency_key,
             repeat_window: care.repeat_window,
             cache: care.cache,

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
-use crate::upstream::keep::Carried;
 
 use super::values;
 
@@ -27,8 +26,6 @@ pub struct Environment<'a> {
     pub demo: Option<url::Url>,
     /// The doors that are open while a table is loaded: none before a start.
     pub doors: BoundAddresses,
-    /// What is in use: what nothing changed about is kept, with the token that it holds or what it has learned.
-    pub carried: Carried,
 }
 
 /// The addresses of doors that are open already, and stay so whatever the table says.

@@ -201,10 +201,12 @@ impl<'a> TableCompiler<'a> {
             _ => base_url,
         };
         let (retry, hedge) = (self.retry(&raw.retry, diagnostics), hedge(&raw.hedge_after, diagnostics));
-        let health = self.health(raw, name, base_url.as_ref(), diagnostics);
+        let policy = self.state_policy(raw, base_url.as_ref(), diagnostics);
         let (auth, credential) = credential.unzip();
         let (target, credential) = (Arc::new(target), credential.unwrap_or_default());
-        let delivery = Delivery { target, auth, credential, retry: retry?, hedge, health: health? };
+        // The plan has its deliveries by name.
+        let slot = self.table.upstreams.iter().filter(|(other, _)| other.value < name.value).count();
+        let delivery = Delivery { target, auth, credential, retry: retry?, hedge, policy: policy?, slot };
         Some(Upstream { base_url: base_url?, delivery })
     }
 
@@ -324,7 +326,7 @@ impl<'a> TableCompiler<'a> {
         match (scheme.build)(&values) {
             Ok(auth) => {
                 let fingerprint = values.fingerprint(&upstream.value, scheme.name);
-                Some((self.secrets.environment.carried.credentials.keep(fingerprint, auth), fingerprint))
+                Some((Arc::from(auth), fingerprint))
             }
             Err(_) if placeholder => None,
             Err(fault) => {

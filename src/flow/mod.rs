@@ -111,7 +111,8 @@ async fn acquire_permit(
     env: CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Option<LimitPermit>, CallError> {
-    let Some(limiter) = &route.limiter else { return Ok(None) };
+    let limiter = route.limit.as_ref().and_then(|limit| env.resources.limiter(limit.slot));
+    let Some(limiter) = limiter else { return Ok(None) };
     let began = Instant::now();
     let entered = limiter.enter(env.deadline).await;
     record.limit_wait = began.elapsed();

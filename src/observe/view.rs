@@ -11,7 +11,7 @@ use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Attempt;
+use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
 use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
@@ -207,7 +207,7 @@ impl View<'_> {
         })
     }
 
-    fn one_try(&self, one: &Attempt) -> Value {
+    fn one_try(&self, one: &AttemptRecord) -> Value {
         let came = one.came.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),

@@ -1,6 +1,6 @@
 //! A route: how one function is answered.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
-use crate::upstream::delivery::limit::Limiter;
+use crate::upstream::delivery::limit::LimitPolicy;
 
 use super::FailureTexts;
 use super::allowed::Allowed;
@@ -45,7 +45,7 @@ pub struct Route {
     /// The longest the call may take, when that is less than the platform allows.
     pub timeout: Option<Duration>,
     /// How often it may be called; `None`: as often as its platforms like.
-    pub limiter: Option<Arc<Limiter>>,
+    pub limit: Option<RouteLimit>,
     /// The header by which its upstreams can tell that two requests which change something are the same.
     pub idempotency_key: Option<HeaderName>,
     /// How long a call that asks for the same in the same conversation counts as a repeat, where the platform gives no
@@ -63,6 +63,15 @@ pub struct Route {
     pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
+}
+
+/// The limit of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteLimit {
+    /// What it allows.
+    pub policy: LimitPolicy,
+    /// Where its limiter stands among the resources of the plan.
+    pub slot: usize,
 }
 
 /// How long a reply stands for a new one.

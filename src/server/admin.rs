@@ -16,6 +16,7 @@ use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 use crate::upstream::delivery::{Delivery, Snapshot};
+use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
 use super::{App, records, scrape};
@@ -82,7 +83,10 @@ async fn status(State(app): State<App>) -> Json<Value> {
         .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
     let limits = plan.routes.iter().filter_map(|(name, route)| {
-        Some((name.clone(), json!({"under_way": route.limiter.as_ref()?.under_way()})))
+        Some((
+            name.clone(),
+            json!({"under_way": state.running.resources.limiter(route.limit.as_ref()?.slot)?.under_way()}),
+        ))
     });
     let rejected_requests =
         app.rejected_requests().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
@@ -97,7 +101,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         },
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
-        "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
+        "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),
         "load": {
             "calls": app.dispatcher.calls.held(),
@@ -111,8 +115,8 @@ async fn status(State(app): State<App>) -> Json<Value> {
 }
 
 /// How an upstream fares, by its name.
-fn upstream(delivery: &Delivery) -> (String, Value) {
-    let Snapshot { breaker, under_way, p95 } = delivery.health.snapshot();
+fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
+    let Snapshot { breaker, under_way, p95 } = resources.upstream(delivery).state.snapshot();
     let open_for = match breaker {
         Some(BreakerState::Open(left)) => Some(left),
         _ => None,

@@ -6,12 +6,12 @@ pub mod auth;
 pub mod delivery;
 pub mod egress;
 pub mod http;
-pub mod keep;
 pub mod message;
 mod phase;
 pub mod probe;
 pub mod recorder;
 mod resolver;
+pub mod resources;
 pub mod stub;
 pub mod tls;
 

@@ -21,6 +21,7 @@ use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::recorder::Exchange;
+use crate::upstream::resources::Resources;
 
 use super::compare::{body_of, read, url_of};
 use super::{Came, ask};
@@ -102,20 +103,21 @@ pub enum NoDraft {
     Nothing,
 }
 
-/// Makes a test called `name` of what happened. `plan` is the one that the tests run on, and `route` says what of it
-/// is tested.
+/// Makes a test called `name` of what happened. The tests run on `plan` and `resources`, and `route` says what of
+/// the plan is tested.
 ///
 /// # Errors
 /// A test cannot say what happened.
 pub async fn draft(
     plan: &Plan,
+    resources: &Resources,
     route: &Testable,
     name: &str,
     happened: Happened<'_>,
 ) -> Result<Draft, NoDraft> {
     let mut drafting = Drafting::begin(plan, happened)?;
     let mut test = drafting.test(name, route)?;
-    let mut came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+    let mut came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
     if !drafting.is_the_same(&came) {
         // Some header of a reply may have been meant.
         let with_headers = drafting.canned(reply_headers)?;
@@ -124,7 +126,7 @@ pub async fn draft(
             .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
         {
             test.canned = with_headers;
-            came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+            came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
         }
     }
     drafting.draft(&test, &came)

@@ -10,7 +10,7 @@
 //!               signed = ["timestamp", "\n", "method", "\n", "target", "\n", "body"] }
 //! ```
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,11 +19,12 @@ use http::{HeaderName, HeaderValue};
 use sha2::Sha256;
 
 use super::{
-    Applying, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive,
+    Applying, CredentialEnv, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues,
+    sensitive,
 };
 use crate::diagnostic::Code;
 use crate::secret::Secret;
-use crate::upstream::{Request, Transport};
+use crate::upstream::Request;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "hmac",
@@ -208,7 +209,7 @@ impl Signer {
 }
 
 impl OutboundAuth for Signer {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Box::pin(std::future::ready(self.sign(request, now)))
     }

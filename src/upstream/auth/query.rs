@@ -2,14 +2,12 @@
 //!
 //! The value is a secret of the table, so a record hides it in the URL as it hides it everywhere.
 
-use std::time::Instant;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Url, form_urlencoded};
 
-use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
-use crate::upstream::{Request, Transport};
+use crate::upstream::Request;
 
 pub(super) static SCHEME: Scheme = Scheme {
     name: "query",
@@ -56,7 +54,7 @@ impl Query {
 }
 
 impl OutboundAuth for Query {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         self.set(&mut request.url);
         Box::pin(std::future::ready(Ok(())))
     }

@@ -8,7 +8,7 @@ use crate::call::{FailureKind, Reply};
 use crate::flow::{CallError, SaidBy};
 use crate::lang::template::Written;
 use crate::plan::Route;
-use crate::upstream::delivery::{Attempt, DeliveryError};
+use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 use super::walk::{Walk, ms, told};
 
@@ -148,7 +148,7 @@ impl Walk<'_> {
             if trace.credential > Duration::from_millis(1) {
                 self.line(&format!("{step}{} for the credential", ms(trace.credential)));
             }
-            let mut tries: Vec<&Attempt> = went.tries().collect();
+            let mut tries: Vec<&AttemptRecord> = went.tries().collect();
             tries.sort_by_key(|one| one.began);
             let told = u32::try_from(tries.len()).unwrap_or(u32::MAX);
             let upstream = went.upstream().unwrap_or_default();

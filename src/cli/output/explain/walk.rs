@@ -17,7 +17,7 @@ use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Attempt;
+use crate::upstream::delivery::AttemptRecord;
 
 use super::shown::Shown;
 
@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(last @ Attempt { came: Some(Err(error)), .. })) => {
+            (None, Some(last @ AttemptRecord { came: Some(Err(error)), .. })) => {
                 self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
