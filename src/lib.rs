@@ -23,6 +23,7 @@
 //! | `table` | what is written: TOML with the place of every key and value |
 //! | [`upstream`] | requests, responses and the two ways to carry them; credentials |
 //! | [`platform`] | who calls us: one file per platform, and their logins |
+//! | [`scheme`] | the description of an auth scheme: its keys and what it builds |
 //! | [`diagnostic`] | faults of the table, with their places |
 //! | [`secret`] | what never prints itself |
 //! | [`traceparent`] | which trace a call is part of |
@@ -62,6 +63,7 @@ pub mod upstream;
 pub mod call;
 pub mod diagnostic;
 pub mod guard;
+pub mod scheme;
 pub mod secret;
 pub mod traceparent;
 

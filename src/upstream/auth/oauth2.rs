@@ -24,7 +24,7 @@ use super::{
 use crate::diagnostic::Code;
 use crate::upstream::{Request, Response, Target, Times, Transport};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "oauth2",
     about: "A token by OAuth 2, client credentials: one for all calls, replaced before it ends.",
     keys: &[

@@ -11,7 +11,7 @@ use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues
 use crate::secret::Secret;
 use crate::upstream::{Request, Transport};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
     about: "A key in the query, in place of any parameter of that name.",
     keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
