@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::percent;
 
 /// What stands in place of a secret or sensitive value wherever one would be shown.
 pub const HIDDEN: &str = "***";
@@ -13,9 +15,6 @@ pub const HIDDEN: &str = "***";
 /// A text of fewer characters than this is hidden only where it stands as a word of its own: inside of other words it
 /// is there by chance, and to hide it would hide what it says nothing about.
 const LONG: usize = 4;
-
-/// What is escaped in a value of a URL: everything but what RFC 3986 leaves unreserved.
-const URL_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A resolved secret. `Debug` and `Display` show [`HIDDEN`].
 #[derive(Clone, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Masks {
         if text.is_empty() {
             return;
         }
-        let url = utf8_percent_encode(text, URL_VALUE).to_string();
+        let url = percent::encode(text).to_string();
         let strict = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let json = serde_json::Value::from(text).to_string();
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
