@@ -6,6 +6,7 @@ use std::sync::Arc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::percent;
 
@@ -16,14 +17,14 @@ pub const HIDDEN: &str = "***";
 /// is there by chance, and to hide it would hide what it says nothing about.
 const LONG: usize = 4;
 
-/// A resolved secret. `Debug` and `Display` show [`HIDDEN`].
+/// A resolved secret. `Debug` and `Display` show [`HIDDEN`], and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself, for the place that sends or checks it.
