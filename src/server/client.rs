@@ -4,8 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, header::FORWARDED};
-
-use crate::plan::network::Network;
+use ipnet::IpNet;
 
 /// The other end of a connection, beside each request that comes over it.
 #[derive(Debug, Clone, Copy)]
@@ -15,13 +14,14 @@ pub(super) struct Peer(pub(super) SocketAddr);
 ///
 /// A proxy sets one of the two headers and may hand on the other as the client wrote it. So where both are there and
 /// do not agree, neither is believed.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
+    let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let follow = |hops: Vec<Option<IpAddr>>| {
         let mut client = peer;
         for hop in hops.into_iter().rev() {
             match hop {
-                Some(before) if trusted.iter().any(|network| network.contains(client)) => client = before,
+                Some(before) if trusts(&client.to_canonical()) => client = before,
                 _ => break,
             }
         }
