@@ -1,11 +1,11 @@
 //! `auth.<scheme>`: reads the table of any scheme, inbound or outbound, by the scheme's own description.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, list, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::scheme::{Scheme, SchemeDefaults, SchemeValueKind, SchemeValues};
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::Strings;
-use crate::table::reader::{Choice, FromNode as _, missing_key, read, table, unknown_key, wrong_type};
+use crate::table::reader::{Choice, FromNode as _, missing_key, read, table, unknown_key};
 
 use super::{TableCompiler, values};
 
@@ -120,11 +120,9 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
             );
             Vec::new()
         }
-        (SchemeValueKind::RotatingSecret, Kind::List(_)) => {
+        (SchemeValueKind::RotatingSecret, Kind::List(_)) | (SchemeValueKind::List, _) => {
             Strings::from_node(node, diagnostics).unwrap_or_default()
         }
-        (SchemeValueKind::List, Kind::List(_)) => Strings::from_node(node, diagnostics).unwrap_or_default(),
-        (SchemeValueKind::List, _) => wrong_type(node, "a list of strings", diagnostics).unwrap_or_default(),
         _ => one(diagnostics).into_iter().collect(),
     }
 }
@@ -139,9 +137,6 @@ fn example<A: ?Sized>(scheme: &Scheme<A>) -> String {
 pub(super) fn unknown_auth(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
     diagnostics.push(
         Diagnostic::new(Code::UnknownAuth, name.span, format!("there is no scheme `{}` here", name.value))
-            .help(match suggest(&name.value, known.iter().copied()) {
-                Some(help) => help,
-                None => format!("known here: {}", list(known)),
-            }),
+            .maybe_help(suggest(&name.value, known.iter().copied())),
     );
 }
