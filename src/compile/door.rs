@@ -1,7 +1,9 @@
 //! What `[server]` says about who stands at the door: `tls`, and the proxies that are believed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -9,7 +11,6 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::plan::ServerTls;
-use crate::plan::network::{BadNetwork, Network};
 use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::{Key, missing_key};
@@ -71,16 +72,16 @@ impl TableCompiler<'_> {
         &self,
         raw: &Key<Vec<Located<String>>>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<Network> {
+    ) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for text in raw.get().map(|list| list.value.as_slice()).unwrap_or_default() {
             self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
-            let (message, help) = match text.value.parse::<Network>() {
+            let (message, help) = match network(&text.value) {
                 Ok(network) => {
                     networks.push(network);
                     continue;
                 }
-                Err(BadNetwork::Inside(network)) => (
+                Err(BadNetwork::HostBits(network)) => (
                     "lies inside a network",
                     format!("write \"{network}\", or the address alone for a single proxy"),
                 ),
@@ -96,6 +97,24 @@ impl TableCompiler<'_> {
         }
         networks
     }
+}
+
+/// Why a text is not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadNetwork {
+    /// It is not an address, or its prefix is longer than one.
+    Syntax,
+    /// The address has bits after the prefix; this network is what is left without them.
+    HostBits(IpNet),
+}
+
+/// A network such as `10.0.0.0/8`; a single address is a network of its own.
+fn network(text: &str) -> Result<IpNet, BadNetwork> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let network: IpNet = text.parse().map_err(|_| BadNetwork::Syntax)?;
+    if network.addr() == network.network() { Ok(network) } else { Err(BadNetwork::HostBits(network.trunc())) }
 }
 
 /// A PEM file that was read.
@@ -178,5 +197,37 @@ fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>
             format!("the key in `{}` cannot be used: {other}", key.value),
         )
         .help("use an RSA key of at least 2048 bits, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_and_a_prefix() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("192.168.4.0/22", "192.168.7.255", "192.168.8.0"),
+            ("0.0.0.0/0", "203.0.113.9", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1", "::1", "::2"),
+            ("::/0", "2001:db8::1", "10.0.0.1"),
+        ] {
+            let network = network(text).unwrap();
+            assert!(network.contains(&inside.parse::<IpAddr>().unwrap()), "{text} {inside}");
+            assert!(!network.contains(&outside.parse::<IpAddr>().unwrap()), "{text} {outside}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_networks() {
+        for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::1/129", "lb.example", "10.*"]
+        {
+            assert_eq!(network(text), Err(BadNetwork::Syntax), "{text}");
+        }
+        let Err(BadNetwork::HostBits(meant)) = network("10.1.2.3/8") else { panic!() };
+        assert_eq!(meant.to_string(), "10.0.0.0/8");
     }
 }

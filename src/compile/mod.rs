@@ -4,6 +4,7 @@
 pub(crate) mod advice;
 mod allowed;
 mod arguments;
+mod auth;
 mod delivery;
 mod door;
 mod editor;

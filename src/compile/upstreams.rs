@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string};
 use crate::lang::template::Names;
 use crate::plan::request::{HeaderTemplate, Upstream};
-use crate::secret::Secret;
-use crate::table::document::{Kind, Located, Node};
-use crate::table::raw::{RawUpstream, Strings};
-use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, table, unknown_key};
-use crate::upstream::auth::{Form, OutboundAuth, SCHEMES, SchemeValues};
+use crate::table::document::Located;
+use crate::table::raw::RawUpstream;
+use crate::table::reader::{Choice, Key, Named, missing_key};
+use crate::upstream::auth::{OutboundAuth, SCHEMES};
 use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
@@ -268,110 +267,16 @@ impl<'a> TableCompiler<'a> {
         }
     }
 
-    /// An outbound scheme, and a hash of what it was built from; `None` after faults.
+    /// An outbound scheme, and a hash of what it was built from; `None` after errors.
     fn outbound_auth(
         &self,
         upstream: &Located<String>,
         choice: &Choice,
         diagnostics: &mut Diagnostics,
     ) -> Option<(Arc<dyn OutboundAuth>, [u8; 32])> {
-        let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
-            let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownAuth,
-                    choice.name.span,
-                    format!("there is no scheme `{}` here", choice.name.value),
-                )
-                .maybe_help(suggest(&choice.name.value, known.iter().copied())),
-            );
-            return None;
-        };
-        let entries = table(&choice.node, diagnostics)?;
-        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
-        let before = diagnostics.len();
-        for (key, _) in entries {
-            if !keys.contains(&key.value.as_str()) {
-                unknown_key(key, &keys, diagnostics);
-            }
-        }
-        let mut values = SchemeValues::default();
-        let mut placeholder = false;
-        for key in scheme.keys {
-            match entries.iter().find(|(given, _)| given.value == key.name) {
-                Some((_, node)) => {
-                    values.add(key.name, self.scheme_value(key.form, node, &mut placeholder, diagnostics));
-                }
-                None if key.required => {
-                    let required = scheme.keys.iter().filter(|key| key.required);
-                    diagnostics.push(missing_key(
-                        choice.name.span,
-                        format!("`auth.{}` needs `{}`", scheme.name, key.name),
-                        format!(
-                            "write `auth.{} = {{ {} }}`",
-                            scheme.name,
-                            required
-                                .map(|key| format!("{} = \"…\"", key.name))
-                                .collect::<Vec<_>>()
-                                .join(", ")
-                        ),
-                    ));
-                }
-                None => {}
-            }
-        }
-        if diagnostics.len() > before {
-            return None;
-        }
-        match (scheme.build)(&values) {
-            Ok(auth) => {
-                let fingerprint = values.fingerprint(&upstream.value, scheme.name);
-                Some((Arc::from(auth), fingerprint))
-            }
-            Err(_) if placeholder => None,
-            Err(fault) => {
-                let node = entries.iter().find(|(key, _)| key.value == fault.key).map(|(_, node)| node);
-                let item = node.and_then(|node| match &node.value {
-                    Kind::List(items) => items.get(fault.item?),
-                    _ => None,
-                });
-                let span = item.or(node).map_or(choice.name.span, |node| node.span);
-                diagnostics.push(Diagnostic::new(fault.code, span, fault.message).help(fault.help));
-                None
-            }
-        }
-    }
-
-    /// What a scheme gets as the value of a key: its texts with secrets put in, or what stands in its file.
-    fn scheme_value(
-        &self,
-        form: Form,
-        node: &Node,
-        placeholder: &mut bool,
-        diagnostics: &mut Diagnostics,
-    ) -> Vec<Secret> {
-        let texts = match form {
-            Form::List => Strings::from_node(node, diagnostics).unwrap_or_default(),
-            _ => read(node, diagnostics).get().cloned().into_iter().collect(),
-        };
-        let mut values = Vec::new();
-        for text in texts {
-            if form == Form::File {
-                values.extend(self.secrets.file(&text, placeholder, self.sources, diagnostics));
-                continue;
-            }
-            if !values::no_template(&text.value, text.span, "a credential", diagnostics) {
-                continue;
-            }
-            if let Some(resolved) = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics) {
-                *placeholder |= resolved.placeholder;
-                if form == Form::Secret {
-                    self.secrets.masks.borrow_mut().add(&resolved.text);
-                }
-                values.push(resolved.text);
-            }
-        }
-        values.into_iter().map(Secret::new).collect()
+        let (auth, values) = self.auth(choice, SCHEMES, &[], diagnostics)?;
+        let fingerprint = values.fingerprint(&upstream.value, &choice.name.value);
+        Some((Arc::from(auth), fingerprint))
     }
 
     /// Headers of a table; secrets are resolved in those of an upstream only.

@@ -1,9 +1,9 @@
 //! What `[server]`, `[log]` and `[traces]` say, compiled.
 
-use super::network::Network;
 use crate::platform::auth::InboundAuth;
 use crate::upstream::delivery::Delivery;
 use http::HeaderMap;
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Server {
     /// What new connections to the platforms' door are secured with; `None`: they are plain.
     pub tls: Option<ServerTls>,
     /// The proxies that are believed when they say for whom they call.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The certificate and key of the platforms' door.

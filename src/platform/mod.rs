@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::guard::ExpansionFilter;
+use crate::scheme::SchemeDefaults;
 
 pub use declare::{DeclareKey, Endpoint, Functions, Holds, ToolSpec};
 pub use extension::{ExtensionFault, PathStep, StaticValue};
@@ -97,9 +98,9 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// How the platform signs its requests, if it does.
-    fn signature(&self) -> Option<&'static auth::SignatureFormat> {
-        None
+    /// How the platform signs its requests, if it does: the keys of `auth.signature` that the table may leave out.
+    fn signature(&self) -> SchemeDefaults {
+        &[]
     }
 
     /// The keys of a reply case that only this platform understands, as in `swaig.action`.

@@ -53,6 +53,7 @@ async fn log_in(
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let received_at = i64::try_from(since).unwrap_or(0);
     match auth.verify(&Login {
+        method: request.method(),
         headers: request.headers(),
         target: request.uri().path(),
         body: &[],

@@ -153,7 +153,7 @@ impl Received<'_> {
 fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    auth.verify(&Login { headers: &head.headers, target, body, received_at })
+    auth.verify(&Login { method: &head.method, headers: &head.headers, target, body, received_at })
         .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 

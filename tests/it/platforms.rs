@@ -17,11 +17,12 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jackfield::call::{Call, FailureKind, GivenArguments, Outcome, Reply};
-use jackfield::platform::auth::{BadLogin, Login, SCHEMES, SchemeValues};
+use jackfield::platform::auth::{BadLogin, Login, SCHEMES};
 use jackfield::platform::{
     Answer, Decoded, EncodeStream, Endpoint, Functions, Inbound, PLATFORMS, PathStep, Platform, Settings,
     StaticValue, ToolSpec, find,
 };
+use jackfield::scheme::SchemeValues;
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
 
@@ -87,18 +88,18 @@ fn the_vendors_signature_is_accepted_and_no_other() {
     let signature = text("X-Webhook-Signature");
     let scheme = SCHEMES.iter().find(|scheme| scheme.name == "signature").unwrap();
     let verdict = |secrets: &[&str], signature: Option<&str>, body: &str, age_s: i64| {
-        let mut values = SchemeValues {
-            values: vec![("secret", secrets.iter().copied().map(Secret::new).collect())],
-            signature: find("voicedock").unwrap().signature(),
-        };
-        let auth = (scheme.build)(&mut values).unwrap();
+        let mut values = SchemeValues::default();
+        values.add("secret", secrets.iter().copied().map(Secret::new).collect());
+        values.add_defaults(find("voicedock").unwrap().signature());
+        let auth = (scheme.build)(&values).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-webhook-timestamp", HeaderValue::from_str(&timestamp).unwrap());
         if let Some(signature) = signature {
             headers.insert("x-webhook-signature", HeaderValue::from_str(signature).unwrap());
         }
         let received_at = timestamp.parse::<i64>().unwrap() + age_s;
-        auth.verify(&Login { headers: &headers, target: "/voicedock", body: body.as_bytes(), received_at })
+        let (method, body) = (&Method::POST, body.as_bytes());
+        auth.verify(&Login { method, headers: &headers, target: "/voicedock", body, received_at })
     };
     let signed = Some(&*signature);
     let header = HeaderName::from_static("x-webhook-signature");

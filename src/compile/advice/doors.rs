@@ -149,7 +149,7 @@ impl TableCompiler<'_> {
 /// A login that suits a platform, as it is written.
 pub(in crate::compile) fn login_for(platform: &str) -> String {
     let variable = platform.to_uppercase();
-    if crate::platform::find(platform).is_some_and(|known| known.signature().is_some()) {
+    if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
     } else {
         format!("auth.basic = {{ username = \"…\", password = \"${{{variable}_PASSWORD}}\" }}")

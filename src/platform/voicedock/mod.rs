@@ -4,19 +4,18 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
 //! each is answered in its own.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::auth::{SignatureEncoding, SignatureFormat, SignedPart};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, Functions, Holds, Inbound,
     Platform, Setting, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
+use crate::scheme::SchemeDefaults;
 
 const NAME: &str = "voicedock";
 
@@ -33,18 +32,12 @@ const REPLY: Setting = Setting {
     values: &["results", "result", "direct"],
 };
 
-static SIGNATURE: SignatureFormat = SignatureFormat {
-    header: HeaderName::from_static("x-webhook-signature"),
-    prefix: Cow::Borrowed("sha256="),
-    encoding: SignatureEncoding::Hex,
-    timestamp: Some(HeaderName::from_static("x-webhook-timestamp")),
-    window_s: 300,
-    signed: Cow::Borrowed(&[
-        SignedPart::Timestamp,
-        SignedPart::Literal(Cow::Borrowed(".")),
-        SignedPart::Body,
-    ]),
-};
+const SIGNATURE: SchemeDefaults = &[
+    ("header", &["x-webhook-signature"]),
+    ("prefix", &["sha256="]),
+    ("timestamp_header", &["x-webhook-timestamp"]),
+    ("signed", &["timestamp", ".", "body"]),
+];
 
 /// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.
 static EVENTS: [EventKind; 3] = [
@@ -95,8 +88,8 @@ impl Platform for VoiceDock {
         &[REPLY]
     }
 
-    fn signature(&self) -> Option<&'static SignatureFormat> {
-        Some(&SIGNATURE)
+    fn signature(&self) -> SchemeDefaults {
+        SIGNATURE
     }
 
     fn events(&self) -> &'static [EventKind] {

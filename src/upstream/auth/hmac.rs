@@ -20,13 +20,13 @@ use sha2::Sha256;
 
 use super::{
     Applying, CredentialEnv, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues,
-    sensitive,
+    credential_header, sensitive,
 };
 use crate::diagnostic::Code;
 use crate::secret::Secret;
 use crate::upstream::Request;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "hmac",
     about: "A signature, HMAC-SHA256, of the finished request.",
     keys: &[
@@ -47,8 +47,8 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
 }
 
 fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
-    let header = values.header("header")?.unwrap_or(SIGNATURE);
-    let timestamp_header = values.header("timestamp_header")?;
+    let header = credential_header(values, "header")?.unwrap_or(SIGNATURE);
+    let timestamp_header = credential_header(values, "timestamp_header")?;
     if timestamp_header.as_ref() == Some(&header) {
         return Err(SchemeFault::new(
             "timestamp_header",

@@ -10,7 +10,6 @@ mod hmac;
 mod mtls;
 mod oauth2;
 mod query;
-mod scheme;
 mod token;
 
 use std::fmt;
@@ -18,13 +17,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
-use super::{Request, Response, Target, Transport, TransportError};
+use super::{OWN_HEADERS, Request, Response, Target, Transport, TransportError};
+use crate::scheme::{Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub use scheme::{Form, Scheme, SchemeFault, SchemeKey, SchemeValues};
 pub use token::{TokenCell, TokenRequest};
 
 /// Every outbound scheme, by its name in `auth.<name>`.
-pub static SCHEMES: &[&Scheme] = &[
+pub static SCHEMES: &[&Scheme<dyn OutboundAuth>] = &[
     &basic::SCHEME,
     &bearer::SCHEME,
     &header::SCHEME,
@@ -115,6 +114,22 @@ impl OutboundAuth for FixedHeader {
     }
 }
 
+/// The value of `key` as the name of a header that an upstream's credential may set; `None` when it was not given.
+fn credential_header(
+    values: &SchemeValues,
+    key: &'static str,
+) -> Result<Option<http::HeaderName>, SchemeFault> {
+    let name = values.header(key)?;
+    if name.as_ref().is_some_and(|name| OWN_HEADERS.contains(&name.as_str())) {
+        return Err(SchemeFault::new(
+            key,
+            "this header is set by the proxy itself",
+            "name the header in which the upstream expects its key, as in `x-api-key`",
+        ));
+    }
+    Ok(name)
+}
+
 /// A header value that is never shown; `None` when it has characters that a header cannot carry.
 fn sensitive(value: &str) -> Option<http::HeaderValue> {
     let mut value = http::HeaderValue::from_bytes(value.as_bytes()).ok()?;
@@ -135,7 +150,7 @@ mod tests {
 
     /// A scheme built from the values of its keys.
     pub(super) fn build(
-        scheme: &Scheme,
+        scheme: &Scheme<dyn OutboundAuth>,
         given: &[(&'static str, &[&str])],
     ) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
         let mut values = SchemeValues::default();
@@ -146,7 +161,7 @@ mod tests {
         (scheme.build)(&values)
     }
 
-    pub(super) fn fault(scheme: &Scheme, given: &[(&'static str, &[&str])]) -> SchemeFault {
+    pub(super) fn fault(scheme: &Scheme<dyn OutboundAuth>, given: &[(&'static str, &[&str])]) -> SchemeFault {
         build(scheme, given).unwrap_err()
     }
 
@@ -182,7 +197,7 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-            .filter(|name| !matches!(name.as_str(), "mod" | "scheme" | "token"))
+            .filter(|name| !matches!(name.as_str(), "mod" | "token"))
             .collect();
         files.sort_unstable();
         assert_eq!(names, files);

@@ -7,7 +7,7 @@ use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKe
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
 use crate::upstream::{Request, Target};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "mtls",
     about: "A client certificate.",
     keys: &[SchemeKey::file("cert"), SchemeKey::file("key"), SchemeKey::file("ca").optional()],

@@ -15,7 +15,7 @@ use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKe
 use crate::diagnostic::Code;
 use crate::upstream::{Request, Response};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "oauth2",
     about: "A token by OAuth 2, client credentials: one for all calls, replaced before it ends.",
     keys: &[

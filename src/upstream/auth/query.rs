@@ -2,22 +2,19 @@
 //!
 //! The value is a secret of the table, so a record hides it in the URL as it hides it everywhere.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Url, form_urlencoded};
 
 use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use crate::percent;
 use crate::secret::Secret;
 use crate::upstream::Request;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
     about: "A key in the query, in place of any parameter of that name.",
     keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
     build,
 };
-
-/// Everything but the characters that RFC 3986 leaves unreserved.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let name = values.text("name");
@@ -28,8 +25,7 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
             "write the name that the upstream expects, as in `api_key`",
         ));
     }
-    let escape = |text| utf8_percent_encode(text, ESCAPED).to_string();
-    let pair = Secret::new(format!("{}={}", escape(name), escape(values.text("value"))));
+    let pair = Secret::new(format!("{}={}", percent::encode(name), percent::encode(values.text("value"))));
     Ok(Box::new(Query { name: name.to_owned(), pair }))
 }
 
