@@ -247,7 +247,7 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     command.current_dir(folder.path()).env_clear().args(["-c", "ulimit -n 24; exec \"$0\""]);
     command.arg(binary.get_program());
     let mut proxy = Proxy::run(folder, command).await;
-    let said = proxy.logged("no more than 8 connections are accepted").await;
+    let said = proxy.logged("reduced to 8: the limit of file descriptors").await;
     assert!(said.contains("the limit of file descriptors is 24"), "{said}");
     let mut inside = open(proxy.listen).await;
 
