@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
-use super::syntax::{self, Theirs};
+use super::syntax::{self, ParserError};
 
 /// Something read, with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +76,7 @@ pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> 
     let (table, errors) = DeTable::parse_recoverable(text);
     let errors = errors
         .iter()
-        .map(|error| Theirs { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
+        .map(|error| ParserError { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
         .collect();
     let lost = syntax::report(errors, text, file, diagnostics);
     (entries(table.get_ref(), file, diagnostics), lost)
