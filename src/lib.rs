@@ -25,6 +25,7 @@
 //! | [`platform`] | who calls us: one file per platform, and their logins |
 //! | [`diagnostic`] | faults of the table, with their places |
 //! | [`secret`] | what never prints itself |
+//! | `fingerprint` | SHA-256 over parts of known length |
 //! | [`traceparent`] | which trace a call is part of |
 //! | [`guard`] | what a platform would expand in a value, broken up |
 //! | [`call`] | the words that all layers share |
@@ -61,6 +62,7 @@ pub mod upstream;
 
 pub mod call;
 pub mod diagnostic;
+mod fingerprint;
 pub mod guard;
 pub mod secret;
 pub mod traceparent;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::fingerprint::Fingerprint;
 use crate::plan::ServerTls;
 use crate::plan::network::{BadNetwork, Network};
 use crate::table::document::Located;
@@ -47,12 +47,8 @@ impl TableCompiler<'_> {
         let config = config(chain?, private?)
             .map_err(|error| diagnostics.push(bad_pair(&error, cert.name, key.name)))
             .ok()?;
-        let mut hash = Sha256::new();
-        for text in [&cert.text, &key.text] {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
-        Some(ServerTls { config: Arc::new(config), fingerprint: hash.finalize().into() })
+        let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
+        Some(ServerTls { config: Arc::new(config), fingerprint })
     }
 
     /// The PEM file that a key names.

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::lang::template::Fields;
-use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::route::Route;
 use crate::platform::Platform;
@@ -144,12 +143,9 @@ impl TableCompiler<'_> {
         self.advise_unused(raw, &replies);
         let care = self.care(platform.name(), name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
+        let nothing = Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?;
         Some(Route {
-            name: name.value.clone(),
-            description: None,
             platforms: Some(vec![platform.name()]),
-            arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
-            allowed: Allowed::default(),
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,
@@ -158,11 +154,7 @@ impl TableCompiler<'_> {
             idempotency_key: care.idempotency_key,
             repeat_window: care.repeat_window,
             cache: care.cache,
-            streaming: false,
-            form: None,
-            own: Vec::new(),
-            declare: Vec::new(),
-            fingerprint,
+            ..Route::new(name.value.clone(), nothing, fingerprint)
         })
     }
 }

@@ -2,12 +2,11 @@
 //! told of it, and a model that calls it all the same gets an answer.
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, list};
+use crate::fingerprint::Fingerprint;
 use crate::lang::template::{Origin, TemplateText};
 use crate::plan::Served;
-use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::replies::{Case, Replies};
 use crate::plan::route::Route;
@@ -18,7 +17,7 @@ use crate::table::raw::{RawForm, RawRoute};
 use crate::table::reader::{WithJson, missing_key};
 
 use super::routes::{check_name, parameter_type};
-use super::{FailureTexts, Inputs, TableCompiler};
+use super::{Inputs, TableCompiler};
 
 /// What a model hears that calls a form as if it were a function.
 const SHOWN: &str = "This form is shown to the user in the browser. Wait until the user has filled it in; \
@@ -98,25 +97,14 @@ impl TableCompiler<'_> {
         let text = self.templates.compile(text, &self.names(&inputs, &[], 0), diagnostics)?;
         let always =
             Case { when: When::default(), text: Some(text), data: None, max_chars: None, own: Vec::new() };
+        let nothing = Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?;
+        let fingerprint = Fingerprint::new().text(&said.json).finish();
         Some(Route {
-            name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: Some(showing.iter().map(|platform| platform.name()).collect()),
-            arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
-            allowed: Allowed::default(),
-            steps: Vec::new(),
             replies: Replies { cases: vec![always] },
-            failure_texts: FailureTexts::default(),
-            timeout: None,
-            limiter: None,
-            idempotency_key: None,
-            repeat_window: None,
-            cache: None,
-            streaming: false,
             form: Some(asked),
-            own: Vec::new(),
-            declare: Vec::new(),
-            fingerprint: Sha256::digest(said.json.as_bytes()).into(),
+            ..Route::new(name.value.clone(), nothing, fingerprint)
         })
     }
 }

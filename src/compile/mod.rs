@@ -28,10 +28,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string, suggest};
+use crate::fingerprint::Fingerprint;
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{Key, Named};
@@ -174,7 +174,7 @@ pub(crate) fn compile(
     };
     context.advise_public_url(&server, &platforms);
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
-    let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
+    let contents = hex::encode(context.secrets.contents.borrow().clone().finish());
     let plan = Plan {
         server,
         log,
@@ -209,26 +209,15 @@ fn revision(table: &Table, sources: &Sources) -> String {
         })
         .collect();
     files.sort();
-    let mut hash = Sha256::new();
-    for (name, text) in files {
-        for part in [name.as_str(), text] {
-            hash.update(part.len().to_le_bytes());
-            hash.update(part);
-        }
-    }
-    hex::encode(&hash.finalize()[..8])
+    let hash = files.iter().fold(Fingerprint::new(), |hash, (name, text)| hash.text(name).text(text));
+    hex::encode(&hash.finish()[..8])
 }
 
 /// A hash of everything that was read and of every secret by its name: which secret is where matters, not only
 /// which there are.
 fn identity(revision: &str, secrets: &BTreeMap<String, Secret>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let secrets = secrets.iter().flat_map(|(name, secret)| [name.as_str(), secret.reveal()]);
-    for part in std::iter::once(revision).chain(secrets) {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
+    let hash = Fingerprint::new().text(revision);
+    secrets.iter().fold(hash, |hash, (name, secret)| hash.text(name).text(secret.reveal())).finish()
 }
 
 impl<'a> TableCompiler<'a> {

@@ -1,9 +1,9 @@
 //! `[routes]`: each route is compiled on its own, so that one bad one hides no other.
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::fingerprint::Fingerprint;
 use crate::plan::Served;
 use crate::plan::route::Route;
 use crate::platform::{self, Holds, Platform};
@@ -89,10 +89,8 @@ impl TableCompiler<'_> {
         let care = self.care("routes", name, raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
-            name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),
-            arguments: arguments?,
             allowed,
             steps: steps_are_good.then_some(steps)?,
             replies,
@@ -103,10 +101,9 @@ impl TableCompiler<'_> {
             repeat_window: care.repeat_window,
             cache: care.cache,
             streaming,
-            form: None,
             own,
             declare,
-            fingerprint,
+            ..Route::new(name.value.clone(), arguments?, fingerprint)
         })
     }
 
@@ -187,11 +184,6 @@ impl TableCompiler<'_> {
         raw: &RawRoute,
         upstreams: &Upstreams<'_>,
     ) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        };
         let mut texts = vec![&*said.json, &*self.table.defaults_json];
         let named = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
         for name in std::iter::once(&raw.upstream).chain(named.iter().map(|step| &step.value.upstream)) {
@@ -200,14 +192,13 @@ impl TableCompiler<'_> {
         }
         texts.extend(self.used_files());
         texts.extend(&self.shared_files);
-        texts.iter().copied().for_each(&mut add);
+        let mut hash = texts.iter().fold(Fingerprint::new(), |hash, text| hash.text(text));
         if texts.iter().any(|text| text.contains("vars")) {
-            add(&serde_json::Value::Object(self.vars.clone()).to_string());
+            hash = hash.text(&Value::Object(self.vars.clone()).to_string());
         }
         let schema =
             raw.args_schema.get().and_then(|name| self.table.schemas.get(&name.value)?.as_ref().ok());
-        add(schema.map_or("", |id| self.sources.get(*id).text.as_str()));
-        hash.finalize().into()
+        hash.text(schema.map_or("", |id| self.sources.get(*id).text.as_str())).finish()
     }
 }
 

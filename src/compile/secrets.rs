@@ -6,9 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
+use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
 use crate::upstream::keep::Carried;
@@ -65,7 +64,7 @@ pub(super) struct Secrets<'a> {
     /// The secrets by what the table calls them.
     pub(super) resolved: RefCell<BTreeMap<String, Secret>>,
     /// A hash of what stands in the files that are read beside the table and its secrets.
-    pub(super) contents: RefCell<Sha256>,
+    pub(super) contents: RefCell<Fingerprint>,
 }
 
 /// What stands in for a secret that is not set, under `--no-secrets`.
@@ -146,8 +145,7 @@ impl Secrets<'_> {
         match (self.environment.file)(&path) {
             Ok(text) => {
                 let mut contents = self.contents.borrow_mut();
-                contents.update(text.len().to_le_bytes());
-                contents.update(&text);
+                *contents = std::mem::take(&mut *contents).text(&text);
                 Some(text)
             }
             Err(_) if self.environment.without_secrets => {
