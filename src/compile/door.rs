@@ -77,7 +77,7 @@ impl TableCompiler<'_> {
                     continue;
                 }
                 Err(BadNetwork::Inside(network)) => (
-                    "lies inside a network",
+                    "is an address inside a network",
                     format!("write \"{network}\", or the address alone for a single proxy"),
                 ),
                 Err(BadNetwork::Syntax) => (
@@ -110,9 +110,9 @@ fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Certificat
                 Diagnostic::new(
                     Code::TlsFile,
                     cert.name.span,
-                    format!("`{}` holds no certificate that can be read", cert.name.value),
+                    format!("no readable certificate in `{}`", cert.name.value),
                 )
-                .help("it must be PEM text, `-----BEGIN CERTIFICATE-----`: the door's own certificate first, then those that vouch for it"),
+                .help("use PEM text, `-----BEGIN CERTIFICATE-----`, with the server certificate first and its chain after it"),
             );
             None
         }
@@ -124,15 +124,15 @@ fn private_key(key: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<PrivateKe
         Ok(key) => Some(key),
         Err(_) => {
             let help = if key.text.contains("ENCRYPTED") {
-                "it is locked with a passphrase; `openssl pkey -in locked.pem -out key.pem` writes it without one"
+                "remove its passphrase: `openssl pkey -in locked.pem -out key.pem`"
             } else {
-                "it must be PEM text, `-----BEGIN PRIVATE KEY-----`"
+                "use PEM text, `-----BEGIN PRIVATE KEY-----`"
             };
             diagnostics.push(
                 Diagnostic::new(
                     Code::TlsFile,
                     key.name.span,
-                    format!("`{}` holds no private key that can be read", key.name.value),
+                    format!("no readable private key in `{}`", key.name.value),
                 )
                 .help(help),
             );
@@ -157,16 +157,16 @@ fn config(
 fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>) -> Diagnostic {
     match error {
         rustls::Error::InconsistentKeys(_) => {
-            Diagnostic::new(Code::TlsPair, key.span, "this key does not belong to the certificate")
+            Diagnostic::new(Code::TlsPair, key.span, "the key does not match the certificate")
                 .related(cert.span, "the certificate")
-                .help("name the key that the certificate was made for; if both are being replaced, the second file is awaited")
+                .help("name the key of this certificate; if you are replacing both files, Jackfield waits for the second one")
         }
         rustls::Error::InvalidCertificate(_) => Diagnostic::new(
             Code::TlsFile,
             cert.span,
-            format!("`{}` holds no certificate that can be used", cert.value),
+            format!("no usable certificate in `{}`", cert.value),
         )
-        .help("the first certificate of the file must be the door's own, an X.509 certificate of version 3"),
+        .help("put the server certificate first, an X.509 certificate of version 3"),
         // The library's words name the kind of key; they hold nothing of the key itself.
         other => Diagnostic::new(
             Code::TlsFile,

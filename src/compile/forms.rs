@@ -45,9 +45,9 @@ impl TableCompiler<'_> {
                         name.span,
                         format!("the form `{}` has the name of a route", name.value),
                     )
-                    .label("a function, too")
+                    .label("also a function")
                     .related(route.span, "the route")
-                    .help("rename one of them: the model knows both by their names alone"),
+                    .help("rename one of them: the model tells them apart by name only"),
                 );
             }
             check_name(name, &showing, "rename the form", diagnostics);
@@ -65,21 +65,20 @@ impl TableCompiler<'_> {
     ) -> Option<Route> {
         let raw = &said.entry;
         let fields = raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default();
-        let needs_one =
-            "write `args.email = { type = \"string\", description = \"…\" }` with a name of your own";
+        let needs_one = "add `args.email = { type = \"string\", description = \"…\" }` with your own name";
         match fields {
             [_] => {}
             [] if raw.args.is_absent() || raw.args.get().is_some() => diagnostics.push(missing_key(
                 name.span,
-                format!("the form `{}` asks for nothing", name.value),
+                format!("the form `{}` has no field", name.value),
                 needs_one,
             )),
             [] => {}
             [(first, _), (second, _), ..] => diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, second.span, "a form asks for one thing")
-                    .label("a second one")
+                Diagnostic::new(Code::ConflictingKeys, second.span, "a form can have only one field")
+                    .label("the second one")
                     .related(first.span, "the first one")
-                    .help("make two forms of it"),
+                    .help("split it into two forms"),
             ),
         }
         let route = RawRoute { args: raw.args.clone(), ..RawRoute::default() };
@@ -116,7 +115,7 @@ fn nobody_shows(name: &Located<String>) -> Diagnostic {
     Diagnostic::new(
         Code::UnknownPlatform,
         name.span,
-        format!("no platform is served that shows the form `{}`", name.value),
+        format!("no served platform can show the form `{}`", name.value),
     )
-    .help(format!("forms are shown by {}: serve it, or take the form out", list(&able)))
+    .help(format!("serve a platform that shows forms ({}), or remove the form", list(&able)))
 }

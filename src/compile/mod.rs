@@ -139,7 +139,7 @@ pub(crate) fn compile(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
-                    format!("`{}` cannot name a constant", name.value),
+                    format!("invalid constant name `{}`", name.value),
                 )
                 .help("use letters, digits and `_`, so that templates can write it"),
             );
@@ -226,13 +226,13 @@ impl<'a> TableCompiler<'a> {
         let main = Span::start_of(self.table.main);
         if self.table.platforms.is_empty() && !self.table.hides("[platforms", self.sources) {
             diagnostics.push(
-                Diagnostic::new(Code::NoPlatforms, main, "this table serves no platform")
-                    .help("name at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
+                Diagnostic::new(Code::NoPlatforms, main, "no platform is served")
+                    .help("add at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
             );
         }
         if self.table.routes.is_empty() && !self.table.hides("[routes", self.sources) {
             diagnostics.push(
-                Diagnostic::new(Code::NoRoutes, main, "this table has no route")
+                Diagnostic::new(Code::NoRoutes, main, "no route is defined")
                     .help("add one: `[routes.my_function]` with `reply.text = \"…\"` is enough"),
             );
         }
@@ -268,7 +268,7 @@ impl<'a> TableCompiler<'a> {
                     Diagnostic::new(
                         Code::UnknownTemplateFile,
                         name.span,
-                        format!("there is no template file `{}`", name.value),
+                        format!("unknown template file `{}`", name.value),
                     )
                     .help(self.table.template_help(&name.value)),
                 );
@@ -291,9 +291,9 @@ impl<'a> TableCompiler<'a> {
             let template = self.template(text, names, diagnostics);
             if known == FailureKind::InvalidArgs {
                 diagnostics.push(
-                    Diagnostic::new(Code::UnusedText, kind.span, "this text is never said")
-                        .label("never said")
-                        .help("a bad argument is explained to the model; to say something else, write a reply case with `when.failure = \"invalid_args\"`"),
+                    Diagnostic::new(Code::UnusedText, kind.span, "this text is never used")
+                        .label("never used")
+                        .help("add a reply case with `when.failure = \"invalid_args\"` to replace the built-in message"),
                 );
                 continue;
             }
@@ -315,11 +315,11 @@ impl<'a> TableCompiler<'a> {
             let span = place_in_string(self.sources.text(token), token, at..end);
             diagnostics.push(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
-                    .label("would stay as it stands")
+                    .label("would be sent as it is")
                     .help(if ["[server]", SERVICE].contains(&place) {
-                        "write the value itself; secrets are for `auth`, and for the `base_url` and `headers` of an upstream"
+                        "write the value itself; secrets belong in `auth`, and in the `base_url` and `headers` of an upstream"
                     } else {
-                        "put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"
+                        "put the secret in the upstream's `auth` or `headers`; put constants in [vars] and write `{{vars.name}}`"
                     }),
             );
         }
@@ -353,7 +353,7 @@ fn failure_kind(slug: &str, span: Span, diagnostics: &mut Diagnostics) -> Option
     let known = FailureKind::from_slug(slug);
     if known.is_none() {
         diagnostics.push(
-            Diagnostic::new(Code::UnknownFailure, span, format!("there is no kind of failure `{slug}`"))
+            Diagnostic::new(Code::UnknownFailure, span, format!("unknown kind of failure `{slug}`"))
                 .maybe_help(suggest(slug, FailureKind::NAMED.map(FailureKind::slug))),
         );
     }

@@ -48,7 +48,7 @@ impl TableCompiler<'_> {
         self.templates.uses.take();
         let limited = self.route_platforms(raw, diagnostics);
         let callers = callers(limited.as_deref(), platforms);
-        let help = "rename the route, or list who may call it: `platforms = [\"http\"]`";
+        let help = "rename the route, or restrict who may call it: `platforms = [\"http\"]`";
         check_name(name, &callers, help, diagnostics);
         let (arguments, args) = self.arguments(name, raw, diagnostics);
         if let Some(arguments) = &arguments {
@@ -69,8 +69,8 @@ impl TableCompiler<'_> {
         if !asks && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
-                format!("the route `{}` neither asks nor answers", name.value),
-                "give it a `request`, or a `reply` of its own",
+                format!("the route `{}` has neither a `request` nor a `reply`", name.value),
+                "add a `request` or a `reply`",
             ));
         }
         let failure_names = self.names(&inputs, &[], 0);
@@ -135,7 +135,7 @@ impl TableCompiler<'_> {
                         Diagnostic::new(
                             Code::UnknownValue,
                             node.span,
-                            format!("`{}` cannot be `{word}`", key.value),
+                            format!("invalid value `{word}` for `{}`", key.value),
                         )
                         .maybe_help(suggest(word, words.iter().copied())),
                     );
@@ -164,14 +164,14 @@ impl TableCompiler<'_> {
                         name.span,
                         format!("the platform `{}` is not served, so it cannot call this route", name.value),
                     )
-                    .help(format!("serve it with `[platforms.{}]`, or take it out of the list", name.value)),
+                    .help(format!("add `[platforms.{}]`, or remove it from the list", name.value)),
                 );
             }
         }
         if listed.value.is_empty() {
             diagnostics.push(
                 Diagnostic::new(Code::UnservedPlatform, listed.span, "no platform may call this route")
-                    .help("name who may, or take the list out: then all can"),
+                    .help("list the platforms, or remove the key to allow all"),
             );
         }
         Some(listed.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect())
@@ -220,8 +220,8 @@ pub(super) fn check_name(
     if name.value.is_empty() || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
     {
         diagnostics.push(
-            Diagnostic::new(Code::InvalidName, name.span, format!("`{}` cannot name a function", name.value))
-                .help("use letters, digits and `_`, and begin with a letter"),
+            Diagnostic::new(Code::InvalidName, name.span, format!("invalid function name `{}`", name.value))
+                .help("use letters, digits and `_`, starting with a letter"),
         );
         return;
     }
@@ -231,7 +231,7 @@ pub(super) fn check_name(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
-                    format!("{} does not take `{}` as the name of a function", platform.name(), name.value),
+                    format!("{} does not accept the function name `{}`", platform.name(), name.value),
                 )
                 .label(rule)
                 .help(help),
@@ -255,10 +255,10 @@ fn check_parameters(
                 Some(arg.get().and_then(|arg| arg.value.type_name.span()).unwrap_or(key.span))
             });
             let span = declared.or(raw.args_schema.span()).unwrap_or(name.span);
-            diagnostics.push(
-                parameter_type(*platform, &argument, rule, span)
-                    .help("change the type, or list who may call the function: `platforms = [\"http\"]`"),
-            );
+            diagnostics
+                .push(parameter_type(*platform, &argument, rule, span).help(
+                    "change the type, or restrict who may call the function: `platforms = [\"http\"]`",
+                ));
         }
     }
 }
@@ -273,7 +273,7 @@ pub(super) fn parameter_type(
     Diagnostic::new(
         Code::ParameterType,
         span,
-        format!("{} does not take the argument `{argument}`", platform.name()),
+        format!("{} does not support the argument `{argument}`", platform.name()),
     )
     .label(rule)
 }
@@ -292,11 +292,11 @@ fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
                     Code::NeedsStreaming,
                     key.span,
                     format!(
-                        "`{}.{}` is sent in a stream only, and this route does not stream its answer",
+                        "`{}.{}` needs a streamed reply, but this route does not stream",
                         platform.value, key.value
                     ),
                 )
-                .help("give the route `streaming = true`"),
+                .help("add `streaming = true` to the route"),
             );
         }
     }

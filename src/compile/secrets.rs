@@ -95,7 +95,7 @@ impl Secrets<'_> {
             let span = place_in_string(sources.text(token), token, at..end.unwrap_or(text.len()));
             let Some(end) = end else {
                 diagnostics.push(
-                    Diagnostic::new(Code::SecretSyntax, span, "this `${` is never closed")
+                    Diagnostic::new(Code::SecretSyntax, span, "unclosed `${`")
                         .help("write `${NAME}` or `${file:path}`; `$${` stands for the characters `${`"),
                 );
                 return None;
@@ -159,7 +159,9 @@ impl Secrets<'_> {
                         name.span,
                         format!("`{}` cannot be read: {error}", name.value),
                     )
-                    .help("create the file or correct its name; paths start from the main file's folder"),
+                    .help(
+                        "create the file or correct its name; paths are relative to the main file's folder",
+                    ),
                 );
                 None
             }
@@ -173,20 +175,22 @@ impl Secrets<'_> {
         if let Some(path) = name.strip_prefix("file:") {
             let path = self.folder.join(path.trim());
             self.files.borrow_mut().insert(path.clone());
-            let help =
-                format!("put the secret into `{}`; paths start from the main file's folder", path.display());
+            let help = format!(
+                "put the secret in `{}`; paths are relative to the main file's folder",
+                path.display()
+            );
             return match (self.environment.file)(&path) {
                 Ok(text) => {
                     let text = text.strip_suffix('\n').unwrap_or(&text);
                     let text = text.strip_suffix('\r').unwrap_or(text);
                     if text.is_empty() && !self.environment.without_secrets {
-                        return fault(Code::SecretFile, "the secret's file is empty".to_owned(), help);
+                        return fault(Code::SecretFile, "the secret file is empty".to_owned(), help);
                     }
                     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
                 }
                 Err(_) if self.environment.without_secrets => Ok(None),
                 Err(error) => {
-                    fault(Code::SecretFile, format!("the secret's file cannot be read: {error}"), help)
+                    fault(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
                 }
             };
         }
@@ -196,7 +200,7 @@ impl Secrets<'_> {
         if name.is_empty() || !is_name {
             return fault(
                 Code::SecretSyntax,
-                "this is not the name of a secret".to_owned(),
+                "invalid secret name".to_owned(),
                 "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
                     .to_owned(),
             );
@@ -210,7 +214,7 @@ impl Secrets<'_> {
                 Code::SecretUnset,
                 format!("the secret `{name}` is {problem}"),
                 format!(
-                    "set the environment variable `{name}` before you start; `check --no-secrets` checks without it"
+                    "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
                 ),
             ),
         }

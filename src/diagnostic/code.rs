@@ -57,165 +57,165 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A file that the table needs cannot be read.
+    /// A file that cannot be read.
     UnreadableFile = "unreadable-file", Error;
     /// The file is not valid TOML.
     TomlSyntax = "toml-syntax", Error;
-    /// A name is given twice where it must be unique.
+    /// A name that is defined twice but must be unique.
     DuplicateName = "duplicate-name", Error;
-    /// A key that does not exist here.
+    /// An unknown key.
     UnknownKey = "unknown-key", Error;
     /// A value of the wrong type.
     WrongType = "wrong-type", Error;
-    /// A key that must be there is missing.
+    /// A required key that is missing.
     MissingKey = "missing-key", Error;
-    /// Keys that exclude each other stand side by side.
+    /// Two keys that exclude each other.
     ConflictingKeys = "conflicting-keys", Error;
-    /// A key of the design that this version does not have yet.
+    /// A planned key that this version does not support yet.
     NotYet = "not-yet", Error;
-    /// A key whose value is none of those allowed.
+    /// A value that the key does not accept.
     UnknownValue = "unknown-value", Error;
-    /// A duration that cannot be read or is out of range.
+    /// A duration that is malformed or out of range.
     InvalidDuration = "invalid-duration", Error;
-    /// A size that cannot be read or is out of range.
+    /// A size that is malformed or out of range.
     InvalidSize = "invalid-size", Error;
-    /// An address to listen on that cannot be read.
+    /// An invalid address to listen on.
     InvalidAddress = "invalid-address", Error;
-    /// A name that may not be used here.
+    /// A name that is not allowed here.
     InvalidName = "invalid-name", Error;
-    /// A name that the language keeps for itself.
+    /// A reserved name.
     ReservedName = "reserved-name", Error;
-    /// The table serves no platform.
+    /// A table without platforms.
     NoPlatforms = "no-platforms", Error;
-    /// The table has no route.
+    /// A table without routes.
     NoRoutes = "no-routes", Error;
-    /// An include pattern that cannot be used.
+    /// An invalid include pattern.
     IncludePattern = "include-pattern", Error;
-    /// A key that only the main file may have.
+    /// A key that is only allowed in the main file.
     MainFileOnly = "main-file-only", Error;
-    /// A platform that does not exist.
+    /// An unknown platform.
     UnknownPlatform = "unknown-platform", Error;
-    /// An upstream that the table does not have.
+    /// An unknown upstream.
     UnknownUpstream = "unknown-upstream", Error;
-    /// A route that the table does not have.
+    /// An unknown route.
     UnknownRoute = "unknown-route", Error;
     /// An event that the platform does not send.
     UnknownEvent = "unknown-event", Error;
-    /// An authentication scheme that does not exist here.
+    /// An unknown authentication scheme.
     UnknownAuth = "unknown-auth", Error;
-    /// A platform or admin door that anyone could call from outside.
+    /// A platform or admin listener that accepts anyone from outside.
     AuthMissing = "auth-missing", Error;
-    /// A secret that is not set or is empty.
+    /// A secret that is unset or empty.
     SecretUnset = "secret-unset", Error;
-    /// A secret's file that cannot be read or is empty.
+    /// A secret file that is unreadable or empty.
     SecretFile = "secret-file", Error;
-    /// A secret written where secrets are not resolved.
+    /// A secret where secrets are not resolved.
     SecretPlace = "secret-place", Error;
-    /// A secret that is not spelled as one.
+    /// A malformed secret reference.
     SecretSyntax = "secret-syntax", Error;
-    /// The file of a certificate or key that cannot be read or used.
+    /// A certificate or key file that is unreadable or invalid.
     TlsFile = "tls-file", Error;
-    /// A certificate and a key that do not belong together.
+    /// A certificate and a key that do not match.
     TlsPair = "tls-pair", Error;
-    /// A web address that cannot be used.
+    /// An invalid URL.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.
     InvalidPath = "invalid-path", Error;
-    /// A request method that is not one.
+    /// An invalid request method.
     InvalidMethod = "invalid-method", Error;
-    /// A header name that is not one.
+    /// An invalid header name.
     InvalidHeader = "invalid-header", Error;
-    /// A header that is set by the proxy itself, or that carries a login.
+    /// A header that Jackfield sets itself, or that carries a login.
     ForbiddenHeader = "forbidden-header", Error;
-    /// A template that cannot be parsed.
+    /// A template with a syntax error.
     TemplateSyntax = "template-syntax", Error;
     /// A template that asks for unescaped output.
     TemplateUnescaped = "template-unescaped", Error;
-    /// A template that uses a part of Handlebars that Jackfield does not have.
+    /// A template that uses an unsupported part of Handlebars.
     TemplateUnsupported = "template-unsupported", Error;
     /// A template that is too long or too deeply nested.
     TemplateTooLarge = "template-too-large", Error;
-    /// A template where none is rendered.
+    /// A template where templates are not rendered.
     TemplatePlace = "template-place", Error;
-    /// A name in a template that cannot exist.
+    /// A template name that does not exist.
     UnknownName = "unknown-name", Error;
-    /// A helper that does not exist.
+    /// An unknown template helper.
     UnknownHelper = "unknown-helper", Error;
-    /// A helper called with arguments that it does not take.
+    /// A helper with invalid arguments.
     HelperArguments = "helper-arguments", Error;
-    /// A partial that does not exist, or that includes itself.
+    /// An unknown or recursive partial.
     UnknownPartial = "unknown-partial", Error;
-    /// A template file that does not exist.
+    /// An unknown template file.
     UnknownTemplateFile = "unknown-template-file", Error;
-    /// A template file whose result could never be valid JSON.
+    /// A template file that cannot produce valid JSON.
     TemplateJson = "template-json", Error;
-    /// A template file whose result could never be well-formed XML.
+    /// A template file that cannot produce well-formed XML.
     TemplateXml = "template-xml", Error;
-    /// A JSONPath that cannot be parsed.
+    /// A JSONPath with a syntax error.
     JsonpathSyntax = "jsonpath-syntax", Error;
-    /// A JSONPath that would be answered wrongly.
+    /// A JSONPath that Jackfield does not support.
     JsonpathUnsupported = "jsonpath-unsupported", Error;
-    /// A regular expression that cannot be compiled.
+    /// An invalid regular expression.
     InvalidPattern = "invalid-pattern", Error;
-    /// A JSON Schema that cannot be used.
+    /// An invalid JSON Schema.
     InvalidSchema = "invalid-schema", Error;
-    /// A constraint that does not fit the argument's type.
+    /// A constraint that does not apply to the argument's type.
     ArgumentConstraint = "argument-constraint", Error;
     /// A list of allowed values that the model or an API could have written.
     UntrustedAllowed = "untrusted-allowed", Error;
-    /// A default or an enumerated value that the argument itself would refuse.
+    /// A default or `enum` value that the argument's own rules reject.
     ArgumentDefault = "argument-default", Error;
-    /// A request without all that is needed to send one.
+    /// A request without an upstream, or an upstream without a request.
     RequestIncomplete = "request-incomplete", Error;
-    /// A part of a route that only makes sense with a request.
+    /// A part of a route that needs a request.
     NeedsRequest = "needs-request", Error;
-    /// A part of a route that leaves in a stream, where the answer is none.
+    /// A part of a route that needs a streamed reply.
     NeedsStreaming = "needs-streaming", Error;
-    /// A type of argument that a platform which may call the function does not take.
+    /// An argument type that a platform of the route does not support.
     ParameterType = "parameter-type", Error;
-    /// A status condition that no status can meet.
+    /// A status condition that no response can meet.
     InvalidStatus = "invalid-status", Error;
-    /// A kind of failure that does not exist.
+    /// An unknown kind of failure.
     UnknownFailure = "unknown-failure", Error;
-    /// A reply case that can never be reached.
+    /// A reply case that can never be selected.
     UnreachableCase = "unreachable-case", Error;
-    /// An action that the platform does not know.
+    /// An action that the platform does not support.
     UnknownAction = "unknown-action", Error;
-    /// An action whose value the platform would refuse.
+    /// An action with a value that the platform would reject.
     InvalidAction = "invalid-action", Error;
-    /// An action known from the platform's SDK but not from its published schema.
+    /// An action that is in the platform's SDK but not in its published schema.
     SdkOnlyAction = "sdk-only-action", Note;
-    /// A route or an event for a platform that is not served.
+    /// A route or event for a platform that is not served.
     UnservedPlatform = "unserved-platform", Warning;
-    /// A service that the platform does not have by itself, so that it may ignore what it is told about it.
+    /// A service that the platform does not have by default.
     UnknownService = "unknown-service", Warning;
-    /// A text that is never said.
+    /// A text that is never used.
     UnusedText = "unused-text", Warning;
-    /// A key that changes nothing where it stands.
+    /// A key that has no effect here.
     NoEffect = "no-effect", Warning;
-    /// A list of allowed values that a platform supplies without proving who it is.
+    /// A list of allowed values from a platform that does not authenticate.
     AllowedNotBelieved = "allowed-not-believed", Warning;
     /// An include pattern that matches no file.
     EmptyInclude = "empty-include", Warning;
-    /// A route that no test calls.
+    /// A route without a test.
     RouteUntested = "route-untested", Warning;
     /// An argument that nothing in its route uses.
     ArgumentUnused = "argument-unused", Warning;
     /// An extract that nothing uses.
     ExtractUnused = "extract-unused", Warning;
-    /// A request that would be sent again when a platform repeats its call.
+    /// A non-idempotent request that could be sent twice if the platform retries the call.
     WriteUnguarded = "write-unguarded", Warning;
-    /// A platform that anyone who reaches its door can call for.
+    /// A platform that accepts calls from anyone.
     PlatformOpen = "platform-open", Warning;
-    /// A time that is longer than a platform waits.
+    /// A deadline or timeout that is longer than the platform waits.
     DeadlineTooLong = "deadline-too-long", Warning;
-    /// A door whose address platforms cannot be told.
+    /// A listener without an address that platforms can be told.
     PublicUrlMissing = "public-url-missing", Warning;
     /// A credential that is sent without TLS.
     CredentialInClear = "credential-in-clear", Warning;
-    /// An upstream that gives no answer; found by `check --online`.
+    /// An upstream that does not respond; found by `check --online`.
     UpstreamUnreachable = "upstream-unreachable", Error;
-    /// A credential that its upstream does not take; found by `check --online`.
+    /// A credential that the upstream rejects; found by `check --online`.
     CredentialRefused = "credential-refused", Error;
 }
 

@@ -109,8 +109,8 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
                 Ok(number) => Kind::Integer(number),
                 Err(_) => {
                     diagnostics.push(
-                        Diagnostic::new(Code::WrongType, span, "this integer is too large")
-                            .help("integers lie between -9223372036854775808 and 9223372036854775807"),
+                        Diagnostic::new(Code::WrongType, span, "integer out of range")
+                            .help("use an integer between -9223372036854775808 and 9223372036854775807"),
                     );
                     Kind::Integer(0)
                 }
@@ -120,8 +120,8 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
             Ok(number) if number.is_finite() => Kind::Float(number),
             _ => {
                 diagnostics.push(
-                    Diagnostic::new(Code::WrongType, span, "this number cannot be used")
-                        .help("JSON has no inf and no nan; write an ordinary number"),
+                    Diagnostic::new(Code::WrongType, span, "unsupported number")
+                        .help("use a finite number: JSON has no inf and no nan"),
                 );
                 Kind::Float(0.0)
             }
