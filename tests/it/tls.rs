@@ -141,7 +141,7 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
     let rejected = rejected(&proxy).await;
     proxy.logged("tls-pair").await;
     assert_eq!(rejected["diagnostics"][0]["code"], "tls-pair");
-    assert_eq!(rejected["diagnostics"][0]["message"], "this key does not belong to the certificate");
+    assert_eq!(rejected["diagnostics"][0]["message"], "the key does not match the certificate");
     assert_eq!(rejected["diagnostics"][0]["line"], 4);
     let mut second = Secured::open(proxy.listen).await;
     assert!(second.shows(ONE));
