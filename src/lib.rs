@@ -25,6 +25,7 @@
 //! | [`diagnostic`] | errors and warnings in the table, with their places |
 //! | [`single_flight`] | results that several calls share |
 //! | [`secret`] | values that never print themselves |
+//! | `fingerprint` | SHA-256 over parts that are preceded by their length |
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace that a call is part of |
 //! | [`guard`] | breaks up what a platform would expand in a value |
@@ -59,6 +60,7 @@ pub mod upstream;
 
 pub mod call;
 pub mod diagnostic;
+mod fingerprint;
 pub mod guard;
 mod percent;
 pub mod scheme;

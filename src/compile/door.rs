@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::fingerprint::Fingerprint;
 use crate::plan::ServerTls;
 use crate::table::document::Located;
 use crate::table::raw::RawTls;
@@ -48,12 +48,8 @@ impl TableCompiler<'_> {
         let config = config(chain?, private?)
             .map_err(|error| diagnostics.push(bad_pair(&error, cert.name, key.name)))
             .ok()?;
-        let mut hash = Sha256::new();
-        for text in [&cert.text, &key.text] {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
-        Some(ServerTls { config: Arc::new(config), fingerprint: hash.finalize().into() })
+        let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
+        Some(ServerTls { config: Arc::new(config), fingerprint })
     }
 
     /// The PEM file that a key names.
@@ -82,7 +78,7 @@ impl TableCompiler<'_> {
                     continue;
                 }
                 Err(BadNetwork::HostBits(network)) => (
-                    "lies inside a network",
+                    "is an address inside a network",
                     format!("write \"{network}\", or the address alone for a single proxy"),
                 ),
                 Err(BadNetwork::Syntax) => (
@@ -133,9 +129,9 @@ fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Certificat
                 Diagnostic::new(
                     Code::TlsFile,
                     cert.name.span,
-                    format!("`{}` holds no certificate that can be read", cert.name.value),
+                    format!("no readable certificate in `{}`", cert.name.value),
                 )
-                .help("it must be PEM text, `-----BEGIN CERTIFICATE-----`: the door's own certificate first, then those that vouch for it"),
+                .help("use PEM text, `-----BEGIN CERTIFICATE-----`, with the server certificate first and its chain after it"),
             );
             None
         }
@@ -147,15 +143,15 @@ fn private_key(key: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<PrivateKe
         Ok(key) => Some(key),
         Err(_) => {
             let help = if key.text.contains("ENCRYPTED") {
-                "it is locked with a passphrase; `openssl pkey -in locked.pem -out key.pem` writes it without one"
+                "remove its passphrase: `openssl pkey -in locked.pem -out key.pem`"
             } else {
-                "it must be PEM text, `-----BEGIN PRIVATE KEY-----`"
+                "use PEM text, `-----BEGIN PRIVATE KEY-----`"
             };
             diagnostics.push(
                 Diagnostic::new(
                     Code::TlsFile,
                     key.name.span,
-                    format!("`{}` holds no private key that can be read", key.name.value),
+                    format!("no readable private key in `{}`", key.name.value),
                 )
                 .help(help),
             );
@@ -180,16 +176,16 @@ fn config(
 fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>) -> Diagnostic {
     match error {
         rustls::Error::InconsistentKeys(_) => {
-            Diagnostic::new(Code::TlsPair, key.span, "this key does not belong to the certificate")
+            Diagnostic::new(Code::TlsPair, key.span, "the key does not match the certificate")
                 .related(cert.span, "the certificate")
-                .help("name the key that the certificate was made for; if both are being replaced, the second file is awaited")
+                .help("name the key of this certificate; if you are replacing both files, Jackfield waits for the second one")
         }
         rustls::Error::InvalidCertificate(_) => Diagnostic::new(
             Code::TlsFile,
             cert.span,
-            format!("`{}` holds no certificate that can be used", cert.value),
+            format!("no usable certificate in `{}`", cert.value),
         )
-        .help("the first certificate of the file must be the door's own, an X.509 certificate of version 3"),
+        .help("put the server certificate first, an X.509 certificate of version 3"),
         // The library's words name the kind of key; they hold nothing of the key itself.
         other => Diagnostic::new(
             Code::TlsFile,

@@ -60,8 +60,8 @@ impl TableCompiler<'_> {
             && listen.port() != 0
         {
             diagnostics.push(
-                Diagnostic::new(Code::InvalidAddress, text.span, "both doors have the same address")
-                    .help("give the admin door a port of its own"),
+                Diagnostic::new(Code::InvalidAddress, text.span, "both listeners have the same address")
+                    .help("set a different port for the admin listener"),
             );
         }
         let watch = match raw.watch.get() {
@@ -71,9 +71,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`watch` cannot be `{}`", text.value),
+                        format!("invalid value `{}` for `watch`", text.value),
                     )
-                    .help("write \"events\", or \"poll\" for file systems without events"),
+                    .help("use \"events\", or \"poll\" for file systems without events"),
                 );
                 Watch::Events
             }),
@@ -82,8 +82,8 @@ impl TableCompiler<'_> {
             Ok(url) if matches!(url.scheme(), "http" | "https") && values::has_host(&text.value) => Some(url),
             _ => {
                 diagnostics.push(
-                    Diagnostic::new(Code::InvalidUrl, text.span, "this is not a web address")
-                        .help("write the address at which platforms reach this proxy: \"https://tools.example.com\""),
+                    Diagnostic::new(Code::InvalidUrl, text.span, "invalid URL")
+                        .help("set the URL at which platforms reach Jackfield, such as \"https://tools.example.com\""),
                 );
                 None
             }
@@ -112,15 +112,15 @@ impl TableCompiler<'_> {
             Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
         } else if self.secrets.environment.doors.admin.is_some_and(is_outside) {
             Some((
-                "takes effect at the next start only",
-                "keep `admin_auth` until then: the door that is open now is not on loopback",
+                "takes effect at the next start",
+                "keep `admin_auth` until then: the current admin listener is not on loopback",
             ))
         } else {
             None
         };
         if let Some((label, help)) = open.filter(|_| raw.admin_auth.is_absent()) {
             diagnostics.push(
-                Diagnostic::new(Code::AuthMissing, span, "the admin door would be open to anyone")
+                Diagnostic::new(Code::AuthMissing, span, "the admin listener would accept anyone")
                     .label(label)
                     .help(help),
             );
@@ -187,7 +187,7 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         node.span,
-                        format!("`{}` cannot be `{value}`", setting.key),
+                        format!("invalid value `{value}` for `{}`", setting.key),
                     )
                     .maybe_help(suggest(value, setting.values.iter().copied())),
                 ),
@@ -215,7 +215,7 @@ impl TableCompiler<'_> {
                             header.span,
                             format!("`{name}` carries the platform's login"),
                         )
-                        .help("take it out; what an upstream needs to know the proxy by goes into the upstream's `auth`"),
+                        .help("remove it, and put credentials for an upstream in the upstream's `auth`"),
                     );
                     // Known all the same, so that its use is no second fault.
                     headers.push(name.as_str().to_owned());
@@ -225,9 +225,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::InvalidHeader,
                         header.span,
-                        format!("`{}` is not the name of a header", header.value),
+                        format!("invalid header name `{}`", header.value),
                     )
-                    .help("header names have letters, digits and hyphens, as in `x-session-id`"),
+                    .help("use letters, digits and hyphens, as in `x-session-id`"),
                 ),
             }
         }
@@ -250,10 +250,10 @@ impl TableCompiler<'_> {
             let mut diagnostic = Diagnostic::new(
                 Code::AuthMissing,
                 name.span,
-                format!("anyone could call the platform `{}`", name.value),
+                format!("the platform `{}` accepts calls from anyone", name.value),
             )
             .label("has no `auth`")
-            .help(format!("set `{auth}` or another scheme; `auth.none = {{}}` says that it is meant so"));
+            .help(format!("set `{auth}` or another scheme, or `auth.none = {{}}` if it is meant to be open"));
             if let Some(span) = span {
                 diagnostic = diagnostic.related(span, label);
             }
@@ -276,7 +276,7 @@ impl TableCompiler<'_> {
         } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
             Some((
                 listen.map(|text| text.span),
-                "takes effect at the next start only; the door that is open now can be reached from outside",
+                "takes effect at the next start; the current listener is reachable from outside",
             ))
         } else if url.is_some_and(|url| url.has_host() && !is_loopback(&url)) {
             Some((public_url.map(|text| text.span), OPEN))
@@ -300,13 +300,9 @@ pub(super) fn known_platform(
     if found.is_none() {
         let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();
         diagnostics.push(
-            Diagnostic::new(
-                Code::UnknownPlatform,
-                name.span,
-                format!("there is no platform `{}`", name.value),
-            )
-            .maybe_help(suggest(&name.value, names.iter().copied()))
-            .label("unknown platform"),
+            Diagnostic::new(Code::UnknownPlatform, name.span, format!("unknown platform `{}`", name.value))
+                .maybe_help(suggest(&name.value, names.iter().copied()))
+                .label("unknown platform"),
         );
     }
     found
@@ -318,7 +314,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
         let help = match text.value.strip_prefix("localhost:") {
             Some(port) => format!("write \"127.0.0.1:{port}\""),
             None if text.value.starts_with(':') => {
-                format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for every interface", text.value)
+                format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for all interfaces", text.value)
             }
             None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 takes a free one"
                 .to_owned(),
@@ -327,7 +323,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
             Diagnostic::new(
                 Code::InvalidAddress,
                 text.span,
-                format!("`{}` is not an address to listen on", text.value),
+                format!("invalid listen address `{}`", text.value),
             )
             .help(help),
         );

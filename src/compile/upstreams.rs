@@ -17,7 +17,6 @@ use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
 use super::delivery::hedge;
-use super::request::path_faults;
 use super::{Inputs, TableCompiler, UpstreamProbe, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
@@ -108,12 +107,11 @@ impl<'a> TableCompiler<'a> {
         if !values::no_template(&path.value, path.span, "`health`", diagnostics) {
             return;
         }
-        for (range, message, _) in path_faults(&path.value) {
+        for (range, message, _) in values::path_errors(&path.value) {
             let span = place_in_string(self.sources.text(path.span), path.span, range);
             diagnostics.push(
-                Diagnostic::new(Code::InvalidPath, span, message).help(
-                    "write a path that comes after the `base_url` and answers a GET, such as \"/status\"",
-                ),
+                Diagnostic::new(Code::InvalidPath, span, message)
+                    .help("write a path below the `base_url` that answers a GET, such as \"/status\""),
             );
         }
     }
@@ -132,7 +130,7 @@ impl<'a> TableCompiler<'a> {
                 diagnostics.push(missing_key(
                     name.span,
                     format!("the upstream `{}` has no `base_url`", name.value),
-                    "write `base_url = \"https://api.example.com/v1\"`",
+                    "add `base_url = \"https://api.example.com/v1\"`",
                 ));
                 None
             }
@@ -149,9 +147,9 @@ impl<'a> TableCompiler<'a> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`redirects` cannot be `{}`", text.value),
+                        format!("invalid value `{}` for `redirects`", text.value),
                     )
-                    .help("write \"same_origin\" to follow those that stay on the host, or leave it out"),
+                    .help("use \"same_origin\" to follow redirects within the host, or remove the key"),
                 );
                 Redirects::None
             }),
@@ -183,9 +181,9 @@ impl<'a> TableCompiler<'a> {
             let mut diagnostic = Diagnostic::new(
                 Code::ConflictingKeys,
                 span,
-                "certificates need https, and this is plain http",
+                "certificates need https, but this is plain http",
             )
-            .help("write `https://…`, or take the certificates out");
+            .help("use `https://…`, or remove the certificates");
             let auth = raw.auth.get().map(|choice| choice.value.name.span);
             if let Some(span) = raw.tls.span().or(auth) {
                 diagnostic = diagnostic.related(span, "would have no effect");
@@ -212,7 +210,7 @@ impl<'a> TableCompiler<'a> {
     /// `upstreams.x.tls`.
     fn upstream_tls(&self, ca: &Key<String>, span: Span, diagnostics: &mut Diagnostics) -> Tls {
         if ca.is_absent() {
-            diagnostics.push(missing_key(span, "`tls` needs `ca`", "write `tls = { ca = \"ca.pem\" }`"));
+            diagnostics.push(missing_key(span, "`tls` needs `ca`", "add `tls = { ca = \"ca.pem\" }`"));
         }
         let pem = ca.get().and_then(|ca| {
             let pem = self.secrets.file(ca, &mut false, self.sources, diagnostics)?;
@@ -244,17 +242,17 @@ impl<'a> TableCompiler<'a> {
                 fault("only http and https can be called", "write \"https://api.example.com/v1\"")
             }
             Ok(url) if !url.username().is_empty() || url.password().is_some() => fault(
-                "a login does not belong into `base_url`",
-                "write `auth.basic = { username = \"…\", password = \"${…}\" }`",
+                "`base_url` cannot contain a login",
+                "use `auth.basic = { username = \"…\", password = \"${…}\" }`",
             ),
             Ok(url) if url.query().is_some() || url.fragment().is_some() => fault(
-                "`base_url` cannot hold a `?` or `#`",
-                "put query parameters into the routes' `request.query`",
+                "`base_url` cannot contain `?` or `#`",
+                "put query parameters in the routes' `request.query`",
             ),
             Ok(_) if values::has_host(&resolved.text) => None,
             _ => fault(
-                "this is not a web address",
-                "write scheme, host and perhaps a path: \"https://api.example.com/v1\"",
+                "invalid URL",
+                "write a scheme, a host and optionally a path: \"https://api.example.com/v1\"",
             ),
         };
         if let Some(fault) = fault {
@@ -323,12 +321,8 @@ impl<'a> TableCompiler<'a> {
             }
             if out.iter().any(|known| known.name == name) {
                 diagnostics.push(
-                    Diagnostic::new(
-                        Code::DuplicateName,
-                        key.span,
-                        format!("the header `{name}` is given twice"),
-                    )
-                    .help("upper and lower case make no difference in header names"),
+                    Diagnostic::new(Code::DuplicateName, key.span, format!("duplicate header `{name}`"))
+                        .help("remove one of them: header names are case-insensitive"),
                 );
                 continue;
             }
@@ -343,18 +337,22 @@ fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnost
     let Some(text) = raw.network.get() else { return EgressPolicy::Any };
     let Some(network) = values::word(&NETWORKS, &text.value) else {
         diagnostics.push(
-            Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{}`", text.value))
-                .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
+            Diagnostic::new(
+                Code::UnknownValue,
+                text.span,
+                format!("invalid value `{}` for `network`", text.value),
+            )
+            .help("use \"public\" to reject private addresses, or remove the key"),
         );
         return EgressPolicy::Any;
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(
             // The address may come from a secret.
-            Diagnostic::new(Code::ConflictingKeys, span, "this address could never be called")
+            Diagnostic::new(Code::ConflictingKeys, span, "this address is never allowed")
                 .label(format!("is {}", refused.class))
                 .related(text.span, "allows public addresses only")
-                .help("name a public host, or write `network = \"any\"`"),
+                .help("use a public host, or set `network = \"any\"`"),
         );
     }
     network

@@ -74,6 +74,32 @@ pub struct RouteLimit {
     pub slot: usize,
 }
 
+impl Route {
+    /// A route that sends no request and has no replies yet; its other parts are the defaults.
+    pub(crate) fn new(name: String, arguments: Arguments, fingerprint: [u8; 32]) -> Self {
+        Self {
+            name,
+            description: None,
+            platforms: None,
+            arguments,
+            allowed: Allowed::default(),
+            steps: Vec::new(),
+            replies: Replies { cases: Vec::new() },
+            failure_texts: FailureTexts::default(),
+            timeout: None,
+            limit: None,
+            idempotency_key: None,
+            repeat_window: None,
+            cache: None,
+            streaming: false,
+            form: None,
+            extensions: Vec::new(),
+            declare: Vec::new(),
+            fingerprint,
+        }
+    }
+}
+
 /// How long a reply stands for a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachePolicy {
