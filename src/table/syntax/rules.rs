@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::{Mistake, Open, line};
 
+/// Another place that the report of a mistake points at, with its label.
+type Related = Option<(Range<usize>, &'static str)>;
+
 /// How one kind of mistake is recognised and reported. The first rule that fits wins.
 pub(super) struct Rule {
     pub(super) when: fn(&Mistake<'_>) -> bool,
@@ -11,7 +14,7 @@ pub(super) struct Rule {
     pub(super) message: &'static str,
     pub(super) label: &'static str,
     pub(super) help: &'static str,
-    pub(super) related: fn(&Mistake<'_>) -> Option<(Range<usize>, &'static str)>,
+    pub(super) related: fn(&Mistake<'_>) -> Related,
     /// Whether the rest of the file was parsed as part of something open, given whether a bracket is open there and
     /// whether more errors follow.
     pub(super) leaves_open: fn(in_bracket: bool, more_follow: bool) -> bool,
