@@ -13,13 +13,12 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
-use jackfield::flow::{self, Cache, CallEnv};
+use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
 use jackfield::lang::json::Document;
 use jackfield::lang::template::{Scope, StepOutput};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
-use jackfield::repeats::CallKey;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Response, TransportError};
 
@@ -143,11 +142,10 @@ fn whole_call(criterion: &mut Criterion) {
             transport: &transport,
             deadline,
             now: NOW,
-            identity: CallKey::of(&call, route),
+            key: CallKey::of(&call, route),
             cache: &cache,
             traced: None,
-            announce: &|_| {},
-            overdue: &|_| {},
+            caller: &NoCaller,
         };
         // Nothing in it waits: the stub has its answer at once.
         let record = flow::answer(call, route, env).now_or_never().expect("the call ends at once");

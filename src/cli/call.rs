@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::call::{Context, FailureKind};
 use crate::diagnostic;
+use crate::dispatch::in_process::{CompletedCall, InProcess, Untried};
 use crate::flow::{CallError, Record, StepRecord};
-use crate::in_process::{CompletedCall, InProcess, Untried};
 use crate::load::DEMO;
 use crate::plan::Plan;
 use crate::plan::route::ReplyError;
@@ -140,7 +140,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
             Err(code) => return Ok(code),
         },
     };
-    let tried = trial.answer(asked).await;
+    let tried = trial.answer(asked).await?;
     let shown = Shown { tried: &tried, plan: &plan, platform, now: &now, dry_run: command.dry_run };
     let is_chosen = |call: &&CompletedCall| {
         command.function.is_none()
@@ -278,7 +278,7 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
 /// What to do about a call that failed, where that can be known.
 fn help_for(record: &Record, plan: &Plan, origin: &ConfigSource) -> Option<String> {
     let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
-    match record.error.as_ref()? {
+    match record.error.as_deref()? {
         CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),
         CallError::Reply(ReplyError::Status(status @ 400..500)) => {
             Some(format!("a reply case with `when.status = {status}` answers this"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::in_process::{Completed, CompletedCall};
+use crate::dispatch::in_process::{Completed, CompletedCall};
 use crate::plan::Plan;
 use crate::platform::{Answer, Platform};
 

@@ -59,7 +59,7 @@ pub(super) async fn ask(
     let (used, stale) = match asked.env.cache.find(key(&request, asked), Instant::now()) {
         Lookup::Hit(known) => {
             went.cache = Some(CacheUse::Hit);
-            went.marks.note(Phase::Recall);
+            went.marks.note(Phase::Cache);
             (take(asked, &known, went, brought), None)
         }
         Lookup::InFlight(waiting) => {
@@ -67,7 +67,7 @@ pub(super) async fn ask(
             let began = Instant::now();
             let found = timeout_at(asked.env.deadline.into(), waiting.result()).await;
             went.awaited += began.elapsed();
-            went.marks.note(Phase::Recall);
+            went.marks.note(Phase::Cache);
             let ended = match found {
                 Ok(Some(ended)) if !is_timeout(&ended) => {
                     went.cache = Some(CacheUse::Shared);

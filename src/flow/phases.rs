@@ -12,23 +12,23 @@ pub enum Phase {
     /// The request is read.
     Decode,
     /// The route is looked up.
-    Find,
+    FindRoute,
     /// The arguments are checked.
-    Check,
+    Validate,
     /// A turn of the route's limit is waited for.
     Wait,
     /// The steps are asked.
-    Ask,
+    RunSteps,
     /// A step's request is made.
     Render,
     /// The cache is looked into.
-    Recall,
+    Cache,
     /// The request is delivered.
     Send,
     /// The reply is read, and the values are taken out.
     Extract,
     /// The reply is made.
-    Answer,
+    Reply,
 }
 
 /// When each verb of a call or a step ended. One begins when the one before it has ended.
@@ -63,35 +63,35 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
-            Self::Find => "find",
-            Self::Check => "check",
+            Self::FindRoute => "find_route",
+            Self::Validate => "validate",
             Self::Wait => "wait",
-            Self::Ask => "ask",
+            Self::RunSteps => "run_steps",
             Self::Render => "render",
-            Self::Recall => "recall",
+            Self::Cache => "cache",
             Self::Send => "send",
             Self::Extract => "extract",
-            Self::Answer => "answer",
+            Self::Reply => "reply",
         }
     }
 
     /// The verb that failed.
     pub(super) fn of(error: &CallError) -> Self {
         match error {
-            CallError::UnknownFunction | CallError::Busy | CallError::StillUnderWay => Self::Find,
-            CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Check,
+            CallError::UnknownFunction | CallError::Busy | CallError::StillUnderWay => Self::FindRoute,
+            CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Validate,
             CallError::Limit(_) => Self::Wait,
             CallError::Request(_) => Self::Render,
             CallError::Delivery(_) | CallError::Overdue(_) | CallError::Unconfirmed(_) => Self::Send,
             CallError::Reply(_) => Self::Extract,
-            CallError::Pick(_) | CallError::Panicked => Self::Answer,
+            CallError::Pick(_) | CallError::Panicked => Self::Reply,
         }
     }
 
     /// The verb of a call that a verb of a step is part of; itself where it is no step's.
     pub(super) fn of_call(self) -> Self {
         match self {
-            Self::Render | Self::Recall | Self::Send | Self::Extract => Self::Ask,
+            Self::Render | Self::Cache | Self::Send | Self::Extract => Self::RunSteps,
             verb => verb,
         }
     }
@@ -159,16 +159,16 @@ mod tests {
         let arrived = Instant::now();
         let link = Link::of(None, Some(1.0)).unwrap();
         let mut marks = Traced::decoded(link, arrived).marks;
-        marks.note(Phase::Find);
-        marks.note_failed(Phase::Check);
-        marks.note(Phase::Answer);
-        assert_eq!(told(&marks), "decode find check! answer");
+        marks.note(Phase::FindRoute);
+        marks.note_failed(Phase::Validate);
+        marks.note(Phase::Reply);
+        assert_eq!(told(&marks), "decode find_route validate! reply");
         let times: Vec<_> = marks.each().map(|(began, mark)| (began, mark.ended)).collect();
         assert!(times.windows(2).all(|pair| pair[0].1 == pair[1].0));
         assert_eq!(marks.time(), Some((arrived, times[3].1)));
         // What has just ended is what failed.
-        marks.note_failed(Phase::Answer);
-        assert_eq!(told(&marks), "decode find check! answer!");
+        marks.note_failed(Phase::Reply);
+        assert_eq!(told(&marks), "decode find_route validate! reply!");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One step of a call: render, deliver, read, extract.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,9 @@ use crate::upstream::delivery::{Attempt, AttemptSpans, DeliveryError, DeliveryLo
 use crate::upstream::{Request, Response, TransportError};
 
 use super::failure::{CallError, FailureReply};
-use super::{CacheUse, CallEnv, Overdue, Phase, PhaseTimes, admit, cache, run_blocking_if_large};
+use super::{
+    CacheUse, CallEnv, LateReply, Phase, PhaseTimes, cache, filter_extensions, run_blocking_if_large,
+};
 
 /// How one step went.
 #[derive(Debug, Default)]
@@ -37,12 +40,10 @@ pub struct StepRecord {
     pub may_have_written: bool,
     /// Whether it was still under way when its call had to be answered.
     pub overdue: bool,
-    /// Why it failed, if it did, unless that has become the failure of the call.
-    pub error: Option<CallError>,
+    /// Why it failed, if it did.
+    pub error: Option<Arc<CallError>>,
     /// Why a new reply could not be had, where an older one was used.
     pub stale_for: Option<CallError>,
-    /// The kind of its failure, if it failed.
-    pub failure: Option<FailureKind>,
     /// When its verbs ended, if spans are made.
     pub marks: PhaseTimes,
     /// Each time that its request was sent, in the order in which they ended.
@@ -50,6 +51,11 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
+    /// The kind of its failure, if it failed.
+    pub fn failure(&self) -> Option<FailureKind> {
+        self.error.as_ref().map(|error| error.kind())
+    }
+
     /// The name of the upstream that its request is for, if it was rendered.
     pub fn upstream(&self) -> Option<&str> {
         self.trace.request.as_ref().map(|request| request.target.name.as_str())
@@ -75,15 +81,14 @@ impl StepRun<'_> {
     pub(super) async fn send(self) -> (StepRecord, StepOutput) {
         let marks = PhaseTimes::begin(self.env.traced);
         let (mut went, mut brought) = (StepRecord { marks, ..StepRecord::default() }, StepOutput::default());
-        went.error = self.ask(&mut went, &mut brought).await.err();
+        went.error = self.run(&mut went, &mut brought).await.err().map(Arc::new);
         if let Some(error) = &went.error {
             went.marks.note_failed(Phase::of(error));
         }
-        went.failure = went.error.as_ref().map(CallError::kind);
         (went, brought)
     }
 
-    async fn ask(self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
+    async fn run(self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
         let request = self.render()?;
         went.marks.note(Phase::Render);
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
@@ -108,7 +113,7 @@ impl StepRun<'_> {
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
             // Hexadecimal digits fit into any header.
-            if let Ok(key) = HeaderValue::try_from(self.env.identity.key_for(step)) {
+            if let Ok(key) = HeaderValue::try_from(self.env.key.idempotency_key(step)) {
                 request.headers.insert(name.clone(), key);
             }
         }
@@ -125,7 +130,7 @@ impl StepRun<'_> {
         let is_overdue = AtomicBool::new(false);
         let overdue = |error: TransportError| {
             is_overdue.store(true, Ordering::Relaxed);
-            (self.env.overdue)(self.overdue(error));
+            self.env.caller.reply_late(self.late_reply(error));
         };
         let sendings = AttemptSpans::new(self.env.traced.map(|traced| &traced.link));
         let way = DeliveryOptions {
@@ -148,12 +153,12 @@ impl StepRun<'_> {
     }
 
     /// What is answered while the request goes on.
-    fn overdue(self, error: TransportError) -> Overdue {
+    fn late_reply(self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
         let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
-        let own = admit(self.env.platform, said.reply.own, &mut Vec::new());
+        let own = filter_extensions(self.env.platform, said.reply.own, &mut Vec::new());
         let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
-        Overdue { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
+        LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 
     /// Reads a response and takes the values out of it.

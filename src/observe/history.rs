@@ -70,26 +70,11 @@ impl History {
         state.last_id
     }
 
-    /// Keeps a call under its number, and as many before it as may be kept.
-    pub fn keep(
-        &self,
-        id: u64,
-        most: usize,
-        mut record: Record,
-        route: Option<Arc<Route>>,
-        secrets: Masks,
-        client: IpAddr,
-    ) {
-        record.forget_envelope();
-        let mut bytes = record.bytes();
-        if bytes > MAX_RECORD {
-            record.forget_content();
-            bytes = record.bytes();
-        }
-        let at = Timestamp::now();
+    /// Keeps a call, and as many before it as may be kept.
+    pub fn keep(&self, entry: HistoryEntry, most: usize) {
+        let entry = Arc::new(entry);
         let mut state = self.state();
-        let entry = Arc::new(HistoryEntry { id, at, client, record, route, secrets, bytes });
-        state.bytes += bytes;
+        state.bytes += entry.bytes;
         state.entries.push_back(Arc::clone(&entry));
         let gone = state.trim(most);
         let live = state.live.clone().filter(|live| live.receiver_count() > 0);
@@ -142,6 +127,23 @@ impl HistoryState {
 }
 
 impl HistoryEntry {
+    /// The entry of a call that has just ended, under its number; what is not shown of the call is dropped.
+    pub fn new(
+        id: u64,
+        mut record: Record,
+        route: Option<Arc<Route>>,
+        secrets: Masks,
+        client: IpAddr,
+    ) -> Self {
+        record.forget_envelope();
+        let mut bytes = record.bytes();
+        if bytes > MAX_RECORD {
+            record.forget_content();
+            bytes = record.bytes();
+        }
+        Self { id, at: Timestamp::now(), client, record, route, secrets, bytes }
+    }
+
     /// The name of what answered it.
     pub fn route(&self) -> Option<&str> {
         self.route.as_ref().map(|route| route.name.as_str())
@@ -181,7 +183,9 @@ mod tests {
     }
 
     fn keep(history: &History, most: usize, record: Record) {
-        history.keep(history.number(), most, record, None, Masks::default(), [127, 0, 0, 1].into());
+        let client = [127, 0, 0, 1].into();
+        let entry = HistoryEntry::new(history.number(), record, None, Masks::default(), client);
+        history.keep(entry, most);
     }
 
     fn functions(history: &History, most: usize) -> Vec<String> {

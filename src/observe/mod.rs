@@ -1,5 +1,6 @@
-//! What is seen of calls: metrics, spans, the last records, the log, and what must be hidden in all of them.
+//! What is observed of calls: metrics, spans, the last records, the log, and what must be hidden in all of them.
 
+pub mod call_log;
 pub mod history;
 mod lines;
 pub mod log;
@@ -7,3 +8,60 @@ pub mod masking;
 pub mod metrics;
 pub mod spans;
 mod view;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::call::Outcome;
+use crate::flow::Record;
+use crate::plan::{Plan, Route};
+
+use history::{History, HistoryEntry};
+use metrics::Metrics;
+use spans::Spans;
+
+/// Everything that observes calls.
+#[derive(Debug)]
+pub struct Observers {
+    /// What Prometheus reads.
+    pub metrics: Metrics,
+    /// What a trace collector gets.
+    pub spans: Spans,
+    /// The last records.
+    pub history: History,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// What every step saw.
+    pub record: Record,
+    /// The plan that it ran under.
+    pub plan: &'a Arc<Plan>,
+    /// The route or event's entry that answered it.
+    pub route: Option<&'a Arc<Route>>,
+    /// The address of the client.
+    pub client: IpAddr,
+}
+
+impl Observers {
+    /// Observers that have seen nothing.
+    pub fn new(spans: Spans) -> Self {
+        Self { metrics: Metrics::default(), spans, history: History::default() }
+    }
+
+    /// Notes a call that has ended, once, and gives its outcome.
+    pub fn note(&self, ended: Ended<'_>) -> Outcome {
+        let Ended { record, plan, route, client } = ended;
+        self.metrics.note(&record, route.map(AsRef::as_ref));
+        self.spans.take(&record, plan, route.map(AsRef::as_ref), client);
+        let most = plan.server.records;
+        let id = (most > 0).then(|| self.history.number());
+        call_log::ended(&record, plan, route.map(AsRef::as_ref), client, id);
+        let Some(id) = id else { return record.outcome };
+        let outcome = record.outcome.clone();
+        let entry = HistoryEntry::new(id, record, route.cloned(), plan.masks.clone(), client);
+        self.history.keep(entry, most);
+        outcome
+    }
+}

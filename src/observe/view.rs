@@ -52,7 +52,7 @@ impl Record {
         let context = &self.call.context;
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes(&validated.args));
-        let brought = self.brought.iter().map(|brought| {
+        let brought = self.outputs.iter().map(|brought| {
             let reply = brought.reading.as_ref().map_or(0, |reading| bytes(reading.body()));
             reply + brought.values.iter().flatten().map(bytes).sum::<usize>()
         });
@@ -81,7 +81,7 @@ impl Record {
             went.marks = PhaseTimes::default();
         }
         // Of a reply that is not shown, there is no need to keep all.
-        for (went, brought) in self.steps.iter().zip(&mut self.brought) {
+        for (went, brought) in self.steps.iter().zip(&mut self.outputs) {
             if went.reply_bytes > MAX_SHOWN {
                 brought.reading = brought.reading.take().map(|reading| reading.without_body());
             }
@@ -92,7 +92,7 @@ impl Record {
     pub fn forget_content(&mut self) {
         self.call.args = GivenArguments::Json(Value::Null);
         self.validated = None;
-        self.brought.iter_mut().for_each(|brought| *brought = StepOutput::default());
+        self.outputs.iter_mut().for_each(|brought| *brought = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.trace.request = None);
         self.outcome.reply = Reply::default();
         self.dropped.clear();
@@ -139,7 +139,7 @@ impl View<'_> {
         let record = self.record;
         shown.insert("arguments".to_owned(), self.arguments());
         let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        let went = record.steps.iter().zip(&record.brought);
+        let went = record.steps.iter().zip(&record.outputs);
         let steps = steps.iter().enumerate().zip(went).map(|((index, step), (went, brought))| {
             let extracted = step.extraction.names().zip(&brought.values);
             let extracted = extracted.map(|(name, value)| (name.to_owned(), self.value(value.as_ref())));
@@ -202,7 +202,7 @@ impl View<'_> {
                 "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body())) },
             })),
             "extracted": {},
-            "failure": went.failure.map(|kind| kind.slug()),
+            "failure": went.failure().map(|kind| kind.slug()),
             "error": went.error.as_ref().map(|error| self.error(error)),
         })
     }

@@ -47,7 +47,7 @@ async fn log_in(
     request: Request,
     next: Next,
 ) -> Response {
-    let plan = app.live.plan();
+    let plan = app.dispatcher.live.plan();
     let Some(auth) = &plan.server.admin_auth else { return next.run(request).await };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let received_at = i64::try_from(since).unwrap_or(0);
@@ -73,7 +73,7 @@ async fn log_in(
 }
 
 async fn status(State(app): State<App>) -> Json<Value> {
-    let state = app.live.state();
+    let state = app.dispatcher.live.state();
     let plan = &state.running.plan;
     let mut routes: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
     routes.sort_unstable();
@@ -84,7 +84,8 @@ async fn status(State(app): State<App>) -> Json<Value> {
     let limits = plan.routes.iter().filter_map(|(name, route)| {
         Some((name.clone(), json!({"under_way": route.limiter.as_ref()?.under_way()})))
     });
-    let turned_away = app.turned_away().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
+    let rejected_requests =
+        app.rejected_requests().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
@@ -99,12 +100,12 @@ async fn status(State(app): State<App>) -> Json<Value> {
         "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),
         "load": {
-            "calls": app.calls.taken(),
+            "calls": app.dispatcher.calls.held(),
             "max_calls": plan.server.max_calls,
-            "connections": app.connections.taken(),
+            "connections": app.connections.held(),
             "max_connections": app.most_connections(),
         },
-        "turned_away": turned_away.collect::<Map<_, _>>(),
+        "rejected_requests": rejected_requests.collect::<Map<_, _>>(),
         "lost_log_lines": app.process.lost_lines.load(Ordering::Relaxed),
     }))
 }

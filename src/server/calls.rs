@@ -1,4 +1,4 @@
-//! The platforms' door: login, read, decode, and encode what the calls came to.
+//! The listener for platforms: a request is authenticated, read and decoded, and dispatch runs its calls.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -12,25 +12,23 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-use crate::call::Call;
-use crate::flow::Traced;
-use crate::plan::{FunctionsFor, Plan, Served, budget};
+use crate::dispatch::{Batch, Dispatcher, Handled, handle};
+use crate::observe::call_log::shown_name;
+use crate::plan::{FunctionsFor, Plan, Served};
+use crate::platform::Inbound;
 use crate::platform::auth::Login;
-use crate::platform::{Decoded, Inbound};
-use crate::traceparent::{Link, TraceParent};
+use crate::traceparent::TraceParent;
 
-use super::App;
-use super::answering::{Task, Tell, shown_name, stream};
 use super::client::{Peer, client};
 use super::origin::is_foreign;
 use super::refusal::{Refusal, response};
+use super::{App, stream};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,19 +36,23 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes beyond the cap that are read and thrown away before a body is refused.
 const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
-/// Every door of every platform; which of them are open, the running plan says.
+/// The endpoints of all platforms; the running plan says which of them are served.
 pub(super) fn router(app: App) -> Router {
     Router::new()
-        .route("/{platform}", any(door))
-        .route("/{platform}/", any(door))
-        .route("/{platform}/{function}", any(door))
+        .route("/{platform}", any(endpoint))
+        .route("/{platform}/", any(endpoint))
+        .route("/{platform}/{function}", any(endpoint))
         .fallback(|| async { Refusal::NotServed })
         .with_state(app)
 }
 
-async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
-    // Decoded here and not by the router, which would answer by itself, and not as the platform asks, what is not
-    // UTF-8. Such a name is a function that no route answers.
+async fn endpoint(
+    State(app): State<App>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Response {
+    // Decoded here and not by the router, which would answer a name that is not UTF-8 by itself, and not as the platform
+    // expects. Such a name is a function that no route answers.
     let mut segments = request
         .uri()
         .path()
@@ -60,87 +62,89 @@ async fn door(State(app): State<App>, Extension(Peer(peer)): Extension<Peer>, re
     let name = segments.next().unwrap_or_default();
     let function = segments.next().filter(|function| !function.is_empty());
     let method = request.method().clone();
-    let plan = app.live.plan();
+    let plan = app.dispatcher.live.plan();
     let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
-    let turned_away = Arc::clone(&app.turned_away);
-    // A panic over one request would else leave its connection without an answer; calls have tasks of their own.
-    let turned = AssertUnwindSafe(turn(app, plan, client, &name, function, request)).catch_unwind().await;
-    match turned.unwrap_or(Err(Refusal::Fault)) {
+    let received = Received { dispatcher: &app.dispatcher, plan: &plan, client, arrived: Instant::now() };
+    // A panic over one request would otherwise leave its connection without an answer; calls have tasks of their own.
+    let answered = AssertUnwindSafe(received.answer(&name, function, request)).catch_unwind().await;
+    match answered.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
-            turned_away.count(&refusal);
-            tracing::warn!(platform = %shown_name(&name), %method, %client, "turned away: {refusal}");
+            app.rejected.count(&refusal);
+            tracing::warn!(platform = %shown_name(&name), %method, %client, "rejected: {refusal}");
             refusal.into_response()
         }
     }
 }
 
-/// One request from its head to its answer.
-async fn turn(
-    app: App,
-    plan: Arc<Plan>,
+/// A request that has been received, and what it is answered with.
+struct Received<'a> {
+    dispatcher: &'a Arc<Dispatcher>,
+    plan: &'a Arc<Plan>,
     client: IpAddr,
-    name: &str,
-    function: Option<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let arrived = Instant::now();
-    let served = plan.served(name).ok_or(Refusal::NotServed)?;
-    if !served.platform.any_method() && request.method() != Method::POST {
-        return Err(Refusal::WrongMethod);
-    }
-    if served.auth.is_none() && is_foreign(request.headers()) {
-        return Err(Refusal::CrossSite);
-    }
-    let received_at = seconds(SystemTime::now());
-    let (head, body) = request.into_parts();
-    // A login that needs no body is checked before one is read.
-    if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
-        log_in(served, &head, &[], received_at)?;
-    }
-    let body = read(body, &head.headers, plan.server.max_body).await?;
-    if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
-        log_in(served, &head, &body, received_at)?;
-    }
-    let query = head.uri.query().unwrap_or_default();
-    let inbound = Inbound {
-        method: head.method,
-        function,
-        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-        headers: head.headers,
-        body,
-        received_at,
-    };
-    let platform = served.platform;
-    let caller = TraceParent::read(&inbound.headers);
-    let share = plan.traces.as_ref().map(|traces| traces.sample);
-    let functions = FunctionsFor::new(&plan, platform.name());
-    let task = |mut call: Call, budget: Duration| {
-        call.context.headers = served.shown_headers(&inbound.headers);
-        let link = Link::of(caller.clone(), share);
-        let traced = link.map(|link| Traced::decoded(link, arrived));
-        let (app, plan) = (app.clone(), Arc::clone(&plan));
-        Task { app, plan, platform, client, call, deadline: arrived + budget, traced }
-    };
-    match platform.decode(&inbound, &served.settings, &functions) {
-        Ok(Decoded::Calls(calls, encoder)) => {
-            let outcomes = calls.into_iter().map(|call| task(call, served.budget).answer(Tell::Nobody));
-            let outcomes = join_all(outcomes).await;
-            Ok(response(encoder.encode(outcomes)))
+    arrived: Instant,
+}
+
+impl Received<'_> {
+    /// One request from its head to its answer.
+    async fn answer(
+        &self,
+        name: &str,
+        function: Option<String>,
+        request: Request,
+    ) -> Result<Response, Refusal> {
+        let served = self.plan.served(name).ok_or(Refusal::NotServed)?;
+        let inbound = self.authenticated(served, function, request).await?;
+        let functions = FunctionsFor::new(self.plan, served.platform.name());
+        let decoded = match served.platform.decode(&inbound, &served.settings, &functions) {
+            Ok(decoded) => decoded,
+            Err(bad) => {
+                tracing::warn!(platform = name, client = %self.client, "unreadable request: {bad}");
+                return Ok(response(served.platform.refuse(&bad)));
+            }
+        };
+        let batch = Batch {
+            dispatcher: self.dispatcher,
+            plan: self.plan,
+            served,
+            client: self.client,
+            headers: served.shown_headers(&inbound.headers),
+            parent: TraceParent::read(&inbound.headers),
+            arrived: self.arrived,
+        };
+        match handle(decoded, &batch).await {
+            Ok(Handled::Answer(answer)) => Ok(response(answer)),
+            Ok(Handled::Stream(content_type, streamed)) => Ok(stream::response(content_type, streamed)),
+            Err(bad) => Err(Refusal::BadLogin { bad, challenge: None }),
         }
-        Ok(Decoded::Stream(call, encoder)) => Ok(stream(task(*call, served.budget), encoder)),
-        Ok(Decoded::Event(event)) => {
-            let budget =
-                event.kind.deadline.map_or(served.budget, |deadline| served.budget.min(budget(deadline)));
-            let answer = task(event.call, budget).answer_event(event.kind.name).await;
-            Ok(response(answer.unwrap_or(event.neutral)))
+    }
+
+    /// Reads the request of a platform that proves who it is.
+    async fn authenticated(
+        &self,
+        served: &Served,
+        function: Option<String>,
+        request: Request,
+    ) -> Result<Inbound, Refusal> {
+        if !served.platform.any_method() && request.method() != Method::POST {
+            return Err(Refusal::WrongMethod);
         }
-        Ok(Decoded::Answer(answer)) => Ok(response(answer)),
-        Ok(Decoded::Denied(bad)) => Err(Refusal::BadLogin { bad, challenge: None }),
-        Err(bad) => {
-            tracing::warn!(platform = name, %client, "unreadable request: {bad}");
-            Ok(response(platform.refuse(&bad)))
+        if served.auth.is_none() && is_foreign(request.headers()) {
+            return Err(Refusal::CrossSite);
         }
+        let received_at = seconds(SystemTime::now());
+        let (head, body) = request.into_parts();
+        // A login that needs no body is checked before one is read.
+        if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
+            log_in(served, &head, &[], received_at)?;
+        }
+        let body = read(body, &head.headers, self.plan.server.max_body).await?;
+        if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
+            log_in(served, &head, &body, received_at)?;
+        }
+        let query = head.uri.query().unwrap_or_default();
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Ok(Inbound { method: head.method, function, query, headers: head.headers, body, received_at })
     }
 }
 
@@ -198,8 +202,8 @@ fn seconds(time: SystemTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answering::tests::Panicking;
     use super::*;
+    use crate::dispatch::task::tests::Panicking;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
     use std::convert::Infallible;
@@ -223,7 +227,7 @@ mod tests {
         assert_eq!(answer.headers()[header::CONNECTION], "close");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
-        assert!(app.turned_away.by_reason().contains(&("body_timeout", 1)));
+        assert!(app.rejected.by_reason().contains(&("body_timeout", 1)));
     }
     #[tokio::test]
     async fn a_panic_over_a_request_is_answered() {
@@ -236,6 +240,6 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"a fault of the proxy itself\"}");
-        assert!(app.turned_away.by_reason().contains(&("fault", 1)));
+        assert!(app.rejected.by_reason().contains(&("internal_error", 1)));
     }
 }

@@ -23,7 +23,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Peer;
-use super::room::{Gate, LogThrottle, Permit};
+use crate::dispatch::gate::{Gate, Permit};
+
+use super::throttle::LogThrottle;
 
 /// How long a connection may take to send the head of a request, and stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -245,7 +247,7 @@ mod tests {
     }
 
     async fn is_free(room: &Gate) {
-        while room.taken() > 0 {
+        while room.held() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

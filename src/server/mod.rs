@@ -1,8 +1,7 @@
-//! The doors: the platforms' door and the admin door, over HTTP/1.1, until they are told to close. The platforms'
-//! door may be secured by TLS; the admin door is plain.
+//! HTTP in: the listener for platforms and the admin listener, over HTTP/1.1, until they are told to shut down. The
+//! listener for platforms may be secured by TLS; the admin listener is plain.
 
 mod admin;
-mod answering;
 mod calls;
 mod client;
 mod connections;
@@ -10,10 +9,10 @@ pub mod descriptors;
 mod origin;
 mod records;
 mod refusal;
-mod room;
 mod scrape;
+mod stream;
+mod throttle;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -22,36 +21,33 @@ use std::time::Duration;
 use hyper_util::server::graceful::GracefulShutdown;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 
+use crate::dispatch::Dispatcher;
+use crate::dispatch::gate::Gate;
 use crate::flow::Cache;
 use crate::live::Live;
-use crate::observe::history::History;
-use crate::observe::metrics::Metrics;
 use crate::observe::spans::Spans;
 use crate::plan::Plan;
-use crate::repeats::{self, DedupLedger};
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::http::HttpTransport;
 
 use connections::{Doorway, accept};
-use refusal::TurnedAway;
-use room::Gate;
+use refusal::RejectedRequests;
 
-/// The most connections to the admin door, which has room of its own: whoever runs the proxy must be able to look
-/// while the platforms' door is full.
+/// The most connections to the admin listener, which has a limit of its own: operators must be able to look while the
+/// listener for platforms is full.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
 
 /// How long the end waits for the last spans to be sent.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
-/// The doors, open.
+/// The listeners, bound.
 #[derive(Debug)]
 pub struct Listeners {
-    /// The platforms' door.
+    /// The one for platforms.
     pub platforms: TcpListener,
-    /// The admin door, if there is one.
+    /// The one for the admin API, if there is one.
     pub admin: Option<TcpListener>,
 }
 
@@ -64,74 +60,59 @@ pub struct Process {
     pub lost_lines: Arc<AtomicU64>,
 }
 
-/// What both doors share.
+/// What both listeners share.
 #[derive(Clone)]
-pub struct App {
-    /// The running plan.
-    pub live: Arc<Live>,
-    /// The way to upstreams.
-    pub transport: Arc<HttpTransport>,
-    /// The plan that opened the doors.
+pub struct App(Arc<Shared>);
+
+/// What both listeners share.
+pub struct Shared {
+    /// What runs the calls.
+    pub dispatcher: Arc<Dispatcher>,
+    /// The plan that opened the listeners.
     pub opened: Arc<Plan>,
     /// When the proxy started.
     pub started_at: Timestamp,
-    /// What upstreams answered lately.
-    pub cache: Arc<Cache>,
-    /// The answers of calls that may have changed something.
-    repeats: Arc<DedupLedger>,
     process: Process,
-    metrics: Arc<Metrics>,
-    spans: Arc<Spans>,
-    history: Arc<History>,
-    turned_away: Arc<TurnedAway>,
-    /// The calls in flight.
-    calls: Arc<Gate>,
-    /// Those that have been answered while what they sent goes on.
-    overdue: Arc<Gate>,
-    /// The connections to the platforms' door.
+    rejected: RejectedRequests,
+    /// The connections to the listener for platforms.
     connections: Arc<Gate>,
-    /// Held by each call until it ends, also when nobody waits for its answer any more.
-    in_flight: mpsc::Sender<Infallible>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl App {
-    fn new(
-        live: Arc<Live>,
-        transport: Arc<HttpTransport>,
-        cache: Arc<Cache>,
-        process: Process,
-        in_flight: mpsc::Sender<Infallible>,
-        spans: Spans,
-    ) -> Self {
-        Self {
-            opened: live.plan(),
-            live,
-            transport,
+    fn new(dispatcher: Arc<Dispatcher>, process: Process) -> Self {
+        Self(Arc::new(Shared {
+            opened: dispatcher.live.plan(),
+            dispatcher,
             started_at: Timestamp::now(),
-            cache,
-            repeats: Arc::new(DedupLedger::new(repeats::MAX_BYTES)),
             process,
-            metrics: Arc::default(),
-            spans: Arc::new(spans),
-            history: Arc::default(),
-            turned_away: Arc::default(),
-            calls: Arc::default(),
-            overdue: Arc::default(),
+            rejected: RejectedRequests::default(),
             connections: Arc::default(),
-            in_flight,
-        }
+        }))
+    }
+}
+
+impl Shared {
+    /// How many requests were rejected before dispatch, by reason.
+    fn rejected_requests(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let no_room = [
+            ("busy_calls", self.dispatcher.calls.refused()),
+            ("busy_connections", self.connections.refused()),
+        ];
+        self.rejected.by_reason().into_iter().chain(no_room)
     }
 
-    /// How often something was turned away at the platforms' door, by the reason.
-    fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let no_room =
-            [("busy_calls", self.calls.turned_away()), ("busy_connections", self.connections.turned_away())];
-        self.turned_away.by_reason().into_iter().chain(no_room)
-    }
-
-    /// How many connections there may be to the platforms' door, as the running plan and the system have it.
+    /// How many connections to the listener for platforms there may be: as many as the running plan and the system allow.
     fn most_connections(&self) -> usize {
-        self.live.plan().server.max_connections.min(descriptors::most_connections(self.process.descriptors))
+        let most = self.dispatcher.live.plan().server.max_connections;
+        most.min(descriptors::most_connections(self.process.descriptors))
     }
 }
 
@@ -141,94 +122,95 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Serves both doors until `shutdown` ends; then stops accepting and lets calls in flight finish, up to their
+/// Serves both listeners until `shutdown` ends; then stops accepting and drains the calls in flight, up to their
 /// deadline.
 pub async fn serve(
-    doors: Listeners,
+    listeners: Listeners,
     live: Arc<Live>,
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
     process: Process,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (in_flight, mut ended) = mpsc::channel(1);
     let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
-    // It ends when all spans are sent, after the last call has dropped its end of their way.
+    // It ends when all spans are sent, after the last call has ended.
     let exporting = tokio::spawn(exporter.run());
-    let app = App::new(Arc::clone(&live), transport, cache, process, in_flight, spans);
+    let (dispatcher, mut ended) = Dispatcher::new(Arc::clone(&live), transport, cache, spans);
+    let app = App::new(dispatcher, process);
     let graceful = GracefulShutdown::new();
-    // Both are asked anew for each connection, so that a reload holds for the next one.
-    let tls = || live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+    accept_until(shutdown, &listeners, &app, &graceful).await;
+    app.dispatcher.observers.history.close();
+    let in_flight = app.dispatcher.calls.held();
+    drop((listeners, app));
+    let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
+    let seconds = longest.as_secs_f64();
+    tracing::info!(
+        in_flight,
+        within_ms = longest.as_millis(),
+        "shutting down: draining {in_flight} calls in flight (up to {seconds} s)"
+    );
+    let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
+    // The deadline of a call that began just now, and a little for its reply.
+    let replied = timeout_at(in_time, graceful.shutdown()).await;
+    // Ends with the last call: a write may outlive the deadline of its call.
+    let ended = timeout_at(in_time + DETACHED_TIMEOUT, ended.recv()).await;
+    if replied.is_err() || ended.is_err() {
+        tracing::warn!("shut down with calls still in flight");
+    } else if timeout(LAST_SPANS, exporting).await.is_err() {
+        tracing::warn!("shut down with spans that were not sent");
+    }
+}
+
+/// Accepts connections to both listeners until `shutdown` ends.
+async fn accept_until(
+    shutdown: impl Future<Output = ()>,
+    listeners: &Listeners,
+    app: &App,
+    graceful: &GracefulShutdown,
+) {
+    // Asked anew for each connection, so that a reload holds for the next one.
+    let tls = || app.dispatcher.live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
     let most = || app.most_connections();
-    let door = accept(
+    let platforms = accept(
         Doorway {
-            name: "the platforms' door",
-            listener: &doors.platforms,
+            name: "the listener for platforms",
+            listener: &listeners.platforms,
             router: calls::router(app.clone()),
             tls: &tls,
             most: &most,
             room: Arc::clone(&app.connections),
         },
-        &graceful,
+        graceful,
     );
-    let admin_door = async {
-        let Some(listener) = &doors.admin else { return std::future::pending().await };
+    let admin = async {
+        let Some(listener) = &listeners.admin else { return std::future::pending().await };
         let doorway = Doorway {
-            name: "the admin door",
+            name: "the admin listener",
             listener,
             router: admin::router(app.clone()),
             tls: &|| None,
             most: &|| MAX_ADMIN_CONNECTIONS,
             room: Arc::default(),
         };
-        accept(doorway, &graceful).await;
+        accept(doorway, graceful).await;
     };
     tokio::select! {
-        () = door => {}
-        () = admin_door => {}
+        () = platforms => {}
+        () = admin => {}
         () = shutdown => {}
-    }
-    app.history.close();
-    drop((doors, app));
-    let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
-    tracing::info!(within_ms = longest.as_millis(), "closing: calls in flight may finish");
-    let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
-    // The deadline of a call that began just now, and a little for its answer.
-    let answered = timeout_at(in_time, graceful.shutdown()).await;
-    // Ends when the last call has dropped its sender: a write may outlive the deadline of its call.
-    let ended = timeout_at(in_time + DETACHED_TIMEOUT, ended.recv()).await;
-    if answered.is_err() || ended.is_err() {
-        tracing::warn!("closed with calls still in flight");
-    } else if timeout(LAST_SPANS, exporting).await.is_err() {
-        tracing::warn!("closed with spans that were not sent");
     }
 }
 
 #[cfg(test)]
 impl App {
-    /// What a door over this table needs.
+    /// What a listener over this table needs.
     fn over(table: &str) -> Self {
         Self::over_changed(table, |_| {})
     }
 
     /// The same, over a plan that no table says.
     fn over_changed(table: &str, change: impl FnOnce(&mut Plan)) -> Self {
-        use crate::flow;
-        use crate::load::{load, process_environment};
-        use std::sync::atomic::{AtomicUsize, Ordering};
-
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("jackfield-app-{}-{number}.toml", std::process::id()));
-        std::fs::write(&path, table).unwrap();
-        let loaded = load(&path, &process_environment()).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let mut plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-        change(&mut plan);
         let process = Process { descriptors: u64::MAX, lost_lines: Arc::default() };
-        let transport = Arc::new(HttpTransport::new().unwrap());
-        let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
-        let (spans, _) = Spans::over(Arc::clone(&transport) as _);
-        Self::new(Arc::new(Live::new(plan)), transport, cache, process, mpsc::channel(1).0, spans)
+        Self::new(Dispatcher::over(table, change), process)
     }
 }

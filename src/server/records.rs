@@ -60,7 +60,9 @@ impl Wanted {
 /// of the page's own that leads here.
 pub(super) async fn not_for_pages(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if app.live.plan().server.admin_auth.is_none() && (is_foreign(headers) || !is_for_here(headers)) {
+    if app.dispatcher.live.plan().server.admin_auth.is_none()
+        && (is_foreign(headers) || !is_for_here(headers))
+    {
         return refuse(
             StatusCode::FORBIDDEN,
             "without `server.admin_auth`, records are for this machine only",
@@ -86,7 +88,7 @@ pub(super) async fn list(
     if headers.get(header::ACCEPT).is_some_and(|accept| accept == EVENT_STREAM) {
         return follow(&app, wanted);
     }
-    let newest = app.history.newest(app.live.plan().server.records);
+    let newest = app.dispatcher.observers.history.newest(app.dispatcher.live.plan().server.records);
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
     let records = newest.iter().filter(|entry| wanted.holds(entry)).take(limit);
     Json(json!({"records": records.map(|entry| entry.summary()).collect::<Value>()})).into_response()
@@ -94,7 +96,7 @@ pub(super) async fn list(
 
 /// `GET /records/{id}`: one call, every step of it.
 pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Response {
-    let newest = app.history.newest(app.live.plan().server.records);
+    let newest = app.dispatcher.observers.history.newest(app.dispatcher.live.plan().server.records);
     match newest.iter().find(|entry| entry.id.to_string() == id) {
         Some(entry) => Json(entry.view()).into_response(),
         None => refuse(StatusCode::NOT_FOUND, "this call is not kept, or not any more"),
@@ -111,7 +113,7 @@ pub(super) async fn live(
 }
 
 fn follow(app: &App, wanted: Wanted) -> Response {
-    let Some(listener) = app.history.listen() else {
+    let Some(listener) = app.dispatcher.observers.history.listen() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
     };
     // A first line at once, so that whoever listens knows that it is heard.

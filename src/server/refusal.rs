@@ -71,7 +71,7 @@ impl IntoResponse for Refusal {
 
 /// How many requests were turned away since the start, by the reason.
 #[derive(Debug, Default)]
-pub(super) struct TurnedAway {
+pub(super) struct RejectedRequests {
     not_served: AtomicU64,
     wrong_method: AtomicU64,
     failed_login: AtomicU64,
@@ -82,7 +82,7 @@ pub(super) struct TurnedAway {
     fault: AtomicU64,
 }
 
-impl TurnedAway {
+impl RejectedRequests {
     pub(super) fn count(&self, refusal: &Refusal) {
         let counter = match refusal {
             Refusal::NotServed => &self.not_served,
@@ -107,7 +107,7 @@ impl TurnedAway {
             ("too_large", &self.too_large),
             ("body_timeout", &self.body_timeout),
             ("body_lost", &self.body_lost),
-            ("fault", &self.fault),
+            ("internal_error", &self.fault),
         ]
         .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
     }

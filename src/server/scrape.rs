@@ -18,10 +18,10 @@ pub(super) async fn metrics(app: State<App>) -> Response {
 }
 
 fn exposition(app: &App) -> String {
-    let state = app.live.state();
+    let state = app.dispatcher.live.state();
     let plan = &state.running.plan;
     let mut text = Exposition::default();
-    app.metrics.write(&mut text, plan);
+    app.dispatcher.observers.metrics.write(&mut text, plan);
     door(app, plan, &mut text);
     upstreams(plan, &mut text);
     let mut gauge = |name, help, value| {
@@ -55,17 +55,17 @@ fn exposition(app: &App) -> String {
 /// The platforms' door, the log and the spans.
 fn door(app: &App, plan: &Plan, text: &mut Exposition) {
     for (name, help, value) in [
-        ("jackfield_calls_in_flight", "Calls and events in flight.", app.calls.taken()),
+        ("jackfield_calls_in_flight", "Calls and events in flight.", app.dispatcher.calls.held()),
         ("jackfield_calls_in_flight_limit", "How many of them there may be.", plan.server.max_calls),
-        ("jackfield_connections", "Connections to the platforms' door.", app.connections.taken()),
+        ("jackfield_connections", "Connections to the platforms' door.", app.connections.held()),
         ("jackfield_connections_limit", "How many of them there may be.", app.most_connections()),
-        ("jackfield_cache_bytes", "What the cache of replies holds, about.", app.cache.bytes()),
+        ("jackfield_cache_bytes", "What the cache of replies holds, about.", app.dispatcher.cache.bytes()),
     ] {
         text.family(name, MetricKind::Gauge, help).sample(&[], value);
     }
     let help = "What the platforms' door has turned away, by the reason.";
     let mut turned_away = text.family("jackfield_turned_away_total", MetricKind::Counter, help);
-    for (reason, count) in app.turned_away() {
+    for (reason, count) in app.rejected_requests() {
         turned_away.sample(&[("reason", reason)], count);
     }
     let help = "Lines of the log that could not be written.";
@@ -73,9 +73,10 @@ fn door(app: &App, plan: &Plan, text: &mut Exposition) {
         .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));
     let help = "Spans that the collector of `[traces]` has taken.";
     text.family("jackfield_spans_exported_total", MetricKind::Counter, help)
-        .sample(&[], app.spans.exported());
+        .sample(&[], app.dispatcher.observers.spans.exported());
     let help = "Spans that it never got, or did not take.";
-    text.family("jackfield_spans_dropped_total", MetricKind::Counter, help).sample(&[], app.spans.dropped());
+    text.family("jackfield_spans_dropped_total", MetricKind::Counter, help)
+        .sample(&[], app.dispatcher.observers.spans.dropped());
 }
 
 /// How the upstreams of the running table fare.

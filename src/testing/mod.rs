@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::call::Context;
 use crate::diagnostic::Span;
+use crate::dispatch::in_process::InProcess;
 use crate::flow::Record;
-use crate::in_process::InProcess;
 use crate::plan::Plan;
 use crate::plan::testing::{Canned, Expectation, Test, TestInput};
 use crate::platform::{Inbound, Platform};
@@ -104,7 +104,8 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
     let change = |context: &mut Context| test.call.apply(context);
     let trial =
         InProcess { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
-    let tried = trial.answer(trial.read(&inbound).map_err(|error| error.to_string())?).await;
+    let request = trial.read(&inbound).map_err(|error| error.to_string())?;
+    let tried = trial.answer(request).await.map_err(|error| error.to_string())?;
     match (&test.event, tried.event) {
         (None, None) => {}
         (Some(wanted), Some(event)) if wanted == event => {}

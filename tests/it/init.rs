@@ -47,7 +47,7 @@ async fn a_file_that_is_there_stays_as_it_is() {
 
     let output = init(&folder, &["--config", "second.toml"]).await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
-    insta::assert_snapshot!("run_blocking_if_large", text(&output.stdout));
+    insta::assert_snapshot!("beside_others", text(&output.stdout));
     assert_eq!(file(&folder, "routes.schema.json"), "mine too");
 
     let output = init(&folder, &["--config", "nowhere/routes.toml"]).await;

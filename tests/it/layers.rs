@@ -55,7 +55,7 @@ const RULES: &[Rule] = &[
         within: &[""],
         but_not: &["server/", "demo/"],
         words: &["axum", "hyper"],
-        why: "only the doors speak HTTP to callers",
+        why: "only the server and the sample API speak HTTP to callers; dispatch has no HTTP in it",
     },
     Rule {
         within: &[""],

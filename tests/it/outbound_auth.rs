@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
-use jackfield::flow::{self, Cache, CallEnv, Record};
+use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller, Record};
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Settings};
-use jackfield::repeats::CallKey;
 use jackfield::upstream::http::HttpTransport;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -114,11 +113,10 @@ impl Inside {
             transport: &self.transport,
             deadline,
             now: "2026-01-01T00:00:00Z",
-            identity: CallKey::of(&call, route),
+            key: CallKey::of(&call, route),
             cache: &Arc::new(Cache::new(0)),
             traced: None,
-            announce: &|_| {},
-            overdue: &|_| {},
+            caller: &NoCaller,
         };
         flow::answer(call, route, env).await
     }

@@ -17,7 +17,7 @@ impl Walk<'_> {
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
-            && matches!(record.error, Some(CallError::Delivery(DeliveryError::Credential(_))))
+            && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential(_))))
         {
             self.line("without its credential, for which a token would have to be asked for");
         }

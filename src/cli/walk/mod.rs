@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::call::GivenArguments;
+use crate::dispatch::in_process::CompletedCall;
 use crate::flow::{CacheUse, StepRecord};
-use crate::in_process::CompletedCall;
 use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
@@ -56,7 +56,7 @@ impl<'a> Walk<'a> {
         if route.steps.is_empty() && call.record.validated.is_some() {
             walk.head("request", "none: the route answers by itself");
         }
-        let went = call.record.steps.iter().zip(&call.record.brought);
+        let went = call.record.steps.iter().zip(&call.record.outputs);
         for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
             walk.step(route, index, step, went, brought);
         }

@@ -102,7 +102,7 @@ impl Metrics {
                 // What the caller heard, not what came after it.
                 let failure = match &record.error {
                     _ if record.was_overdue() => Some(FailureKind::Timeout),
-                    error => error.as_ref().map(CallError::kind),
+                    error => error.as_ref().map(|error| error.kind()),
                 };
                 match failure {
                     None => add(&calls.answered, 1),
@@ -111,7 +111,7 @@ impl Metrics {
                 calls.time.note(record.time);
             });
         }
-        if let Some(CallError::Limit(_)) = &record.error {
+        if let Some(CallError::Limit(_)) = record.error.as_deref() {
             add(&self.refused_by_route, 1);
         }
         let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
@@ -119,8 +119,7 @@ impl Metrics {
             let name = &step.request.upstream.delivery.target.name;
             self.upstreams.with(name, |upstream| upstream.note(went));
         }
-        let errors = record.steps.iter().filter_map(|step| step.error.as_ref()).chain(&record.error);
-        for error in errors {
+        for error in record.errors() {
             match error {
                 CallError::Delivery(DeliveryError::Breaker { upstream, .. }) => {
                     self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_breaker, 1));
@@ -133,8 +132,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a call that got the answer of an earlier one.
-    pub fn note_repeat(&self, platform: &str, route: Option<&Route>, is_event: bool) {
+    /// Counts a retry that got the outcome of an earlier call.
+    pub fn note_deduplicated(&self, platform: &str, route: Option<&Route>, is_event: bool) {
         if let Some(platform) = self.platform(platform) {
             platform.with(route, is_event, |calls| add(&calls.repeated, 1));
         }
@@ -304,7 +303,7 @@ impl UpstreamSeries {
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = went.failure {
+        if let Some(kind) = went.failure() {
             count(&self.failures, &FAILURES, kind);
         }
         if let Some(used) = went.cache {

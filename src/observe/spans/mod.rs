@@ -62,7 +62,7 @@ fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpa
     let (attributes, failed) = (of_call(record, is_event, client), record.error.is_some());
     let mut spans =
         vec![TraceSpan { id, parent, name, kind: SpanKind::Server, began, ended, attributes, failed }];
-    let ask = verbs(&traced.marks, id, Phase::Ask, &mut spans);
+    let ask = verbs(&traced.marks, id, Phase::RunSteps, &mut spans);
     let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
     for (step, went) in steps.iter().zip(&record.steps) {
         of_step(step, went, ask, &mut spans);
@@ -119,7 +119,7 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>)
     let mut parent = ask;
     if let Some(name) = &step.name {
         parent = new_span();
-        let error = went.failure.map(|kind| ("error.type", Value::from(kind.slug())));
+        let error = went.failure().map(|kind| ("error.type", Value::from(kind.slug())));
         spans.push(TraceSpan {
             id: parent,
             parent: Some(ask),
@@ -128,7 +128,7 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>)
             began,
             ended,
             attributes: error.into_iter().collect(),
-            failed: went.failure.is_some(),
+            failed: went.error.is_some(),
         });
     }
     let send = verbs(&went.marks, parent, Phase::Send, spans);
@@ -162,7 +162,7 @@ fn of_sending(sending: &Attempt, before: u32, request: &Request, parent: u64) ->
             error = Some(kind.slug().to_owned());
         }
         // The one beside it was quicker: nothing is wrong with this one.
-        None => attributes.push(("jackfield.given_up", true.into())),
+        None => attributes.push(("jackfield.cancelled", true.into())),
     }
     let failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Value::from(error))));

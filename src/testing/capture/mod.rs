@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
-use crate::in_process::CompletedCall;
+use crate::dispatch::in_process::CompletedCall;
 use crate::load::can_be_written;
 use crate::plan::testing::{CallChanges, Canned, Test, TestInput, Testable};
 use crate::plan::{Plan, Route};

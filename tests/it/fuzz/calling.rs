@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use jackfield::flow::{self, Cache, CallEnv, CallError, Record};
+use jackfield::flow::{self, Cache, CallEnv, CallError, CallKey, NoCaller, Record};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{Decoded, find};
-use jackfield::repeats::CallKey;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Request, Response};
 use serde_json::Value;
@@ -47,15 +46,14 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         transport: &transport,
         deadline: Instant::now() + Duration::from_secs(3600),
         now: "2026-06-15T10:20:30Z",
-        identity: CallKey::of(&call, route),
+        key: CallKey::of(&call, route),
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
         traced: None,
-        announce: &|_| {},
-        overdue: &|_| {},
+        caller: &NoCaller,
     };
     let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, route, env)));
     // A panic of a task is caught on its way.
-    assert!(!matches!(record.error, Some(CallError::Panicked)), "{record:?}");
+    assert!(!matches!(record.error.as_deref(), Some(CallError::Panicked)), "{record:?}");
     let answer = encoder.encode(vec![record.outcome.clone()]).body;
     Called { record, answer, requests: transport.requests() }
 }

@@ -1,5 +1,4 @@
-//! Calls that a platform makes twice: one that may change something is answered once, and whoever asks again gets the
-//! same answer.
+//! What identifies a call, so that the same call made twice is known, here and at its upstreams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -11,35 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::call::{Call, GivenArguments, Outcome, Reply};
+use crate::call::{Call, GivenArguments};
 use crate::plan::Route;
-use crate::single_flight::{FlightKey, SingleFlight};
-
-/// The answers of calls that may have changed something.
-pub type DedupLedger = SingleFlight<Outcome>;
-
-/// The most that is kept of them, in bytes.
-pub const MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// The largest answer that is kept as it is, in bytes: a few huge ones would leave no room for what keeps others from
-/// being done twice.
-const MAX_KEPT: usize = 256 * 1024;
-
-/// What a repeat is told of a call whose answer is too large to be kept.
-const DONE: &str = "This has been done already. Do not do it again.";
+use crate::single_flight::FlightKey;
 
 /// How long the answer of a call is kept that the platform tells from others by an id.
 const KEPT_BY_ID: Duration = Duration::from_secs(5 * 60);
-
-/// What a repeat of a call with this outcome gets: the same, unless that is huge.
-pub fn to_keep(outcome: &Outcome) -> Outcome {
-    if outcome.bytes() <= MAX_KEPT {
-        return outcome.clone();
-    }
-    let text = outcome.reply.text.clone().filter(|text| text.len() <= MAX_KEPT / 2);
-    let text = text.unwrap_or_else(|| DONE.to_owned());
-    Outcome { reply: Reply::text(text), failure: outcome.failure }
-}
 
 /// What tells a call from all others that are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +75,7 @@ impl CallKey {
     }
 
     /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
-    pub fn key_for(&self, part: &str) -> String {
+    pub fn idempotency_key(&self, part: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(self.seed);
         hash.update(part);
@@ -128,29 +104,5 @@ impl io::Write for Writer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_huge_answer_is_kept_as_what_can_be_said_of_it() {
-        let data = |bytes| Some(json!("x".repeat(bytes)));
-        for (text, bytes, kept) in [
-            (Some("Done."), 10, Some("Done.")),
-            (Some("Done."), MAX_KEPT, Some("Done.")),
-            (None, 10, None),
-            (None, MAX_KEPT, Some(DONE)),
-        ] {
-            let reply = Reply { text: text.map(str::to_owned), data: data(bytes), ..Reply::default() };
-            let outcome = Outcome { reply, failure: None };
-            let repeated = to_keep(&outcome);
-            assert_eq!(repeated.reply.text.as_deref(), kept, "{bytes}");
-            assert!(repeated.bytes() <= MAX_KEPT);
-            assert_eq!(repeated == outcome, bytes == 10);
-        }
     }
 }

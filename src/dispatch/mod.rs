@@ -1,0 +1,165 @@
+//! The execution of calls: a task for each, its deadline, deduplication, limits on calls in flight, and what is observed
+//! of it. No HTTP: the server calls it, and so does everything later that has a call to run.
+
+pub mod dedup;
+pub mod gate;
+mod handle;
+pub mod in_process;
+pub(crate) mod task;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::call::{Call, Outcome};
+use crate::flow::{Cache, Traced};
+use crate::live::Live;
+use crate::observe::Observers;
+use crate::observe::spans::Spans;
+use crate::plan::{Plan, Served};
+use crate::platform::EncodeStream;
+use crate::traceparent::{Link, TraceParent};
+use crate::upstream::http::HttpTransport;
+
+pub use handle::{Handled, Runner, Streamed, handle};
+
+use dedup::DedupLedger;
+use gate::Gate;
+use task::{Task, Tell};
+
+/// What all calls share.
+pub struct Dispatcher {
+    /// The running plan.
+    pub live: Arc<Live>,
+    /// How upstreams are reached.
+    pub transport: Arc<HttpTransport>,
+    /// Upstream responses that are kept for other calls.
+    pub cache: Arc<Cache>,
+    /// What is observed of calls.
+    pub observers: Observers,
+    /// The calls in flight.
+    pub calls: Arc<Gate>,
+    /// The calls that have had their reply while a request of theirs is still in flight.
+    detached: Arc<Gate>,
+    dedup: Arc<DedupLedger>,
+    /// Its receiver ends when the last call has ended: each call in flight holds the dispatcher.
+    _in_flight: mpsc::Sender<Infallible>,
+}
+
+/// The calls of one request, and with what they are run.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// What all calls share.
+    pub dispatcher: &'a Arc<Dispatcher>,
+    /// The plan that all calls of the request see.
+    pub plan: &'a Arc<Plan>,
+    /// Who calls.
+    pub served: &'a Served,
+    /// The address of the client.
+    pub client: IpAddr,
+    /// The inbound headers that templates see.
+    pub headers: Value,
+    /// The trace that the request is part of.
+    pub parent: Option<TraceParent>,
+    /// When the request arrived.
+    pub arrived: Instant,
+}
+
+impl Dispatcher {
+    /// A dispatcher without calls. The receiver ends when it and the last call are gone.
+    pub fn new(
+        live: Arc<Live>,
+        transport: Arc<HttpTransport>,
+        cache: Arc<Cache>,
+        spans: Spans,
+    ) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
+        let (in_flight, ended) = mpsc::channel(1);
+        let dispatcher = Self {
+            live,
+            transport,
+            cache,
+            observers: Observers::new(spans),
+            calls: Arc::default(),
+            detached: Arc::default(),
+            dedup: Arc::new(DedupLedger::new(dedup::MAX_BYTES)),
+            _in_flight: in_flight,
+        };
+        (Arc::new(dispatcher), ended)
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl Batch<'_> {
+    fn task(&self, mut call: Call, budget: Duration) -> Task {
+        call.context.headers = self.headers.clone();
+        let share = self.plan.traces.as_ref().map(|traces| traces.sample);
+        let link = Link::of(self.parent.clone(), share);
+        Task {
+            dispatcher: Arc::clone(self.dispatcher),
+            plan: Arc::clone(self.plan),
+            platform: self.served.platform,
+            client: self.client,
+            call,
+            deadline: self.arrived + budget,
+            traced: link.map(|link| Traced::decoded(link, self.arrived)),
+        }
+    }
+}
+
+impl Runner for Batch<'_> {
+    fn plan(&self) -> &Plan {
+        self.plan
+    }
+
+    fn platform(&self) -> &'static dyn crate::platform::Platform {
+        self.served.platform
+    }
+
+    fn budget(&self) -> Duration {
+        self.served.budget
+    }
+
+    async fn call(&self, call: Call) -> Outcome {
+        self.task(call, self.served.budget).answer(Tell::Nobody).await
+    }
+
+    async fn event(&self, call: Call, name: &'static str, budget: Duration) -> Option<Outcome> {
+        self.task(call, budget).answer_event(name).await
+    }
+
+    async fn stream(&self, call: Call, encoder: Box<dyn EncodeStream>) -> Streamed {
+        Streamed::Pieces(task::stream(self.task(call, self.served.budget), encoder))
+    }
+}
+
+#[cfg(test)]
+impl Dispatcher {
+    /// A dispatcher over this table, and over what `change` makes of its plan.
+    pub(crate) fn over(table: &str, change: impl FnOnce(&mut Plan)) -> Arc<Self> {
+        use crate::flow;
+        use crate::load::{load, process_environment};
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("jackfield-app-{}-{number}.toml", std::process::id()));
+        std::fs::write(&path, table).unwrap();
+        let loaded = load(&path, &process_environment()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        change(&mut plan);
+        let transport = Arc::new(HttpTransport::new().unwrap());
+        let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+        let (spans, _) = Spans::over(Arc::clone(&transport) as _);
+        Self::new(Arc::new(Live::new(plan)), transport, cache, spans).0
+    }
+}

@@ -1,0 +1,382 @@
+//! One call from its route to its reply, on a task of its own: a client that disconnects does not stop a write half-way,
+//! and a panic ends this call only.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
+
+use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
+use crate::observe::{Ended, call_log};
+use crate::plan::{Plan, Route};
+use crate::platform::{EncodeStream, Platform};
+use crate::single_flight::{Lead, Lookup, Retention};
+
+use super::gate::Permit;
+use super::{Dispatcher, dedup};
+
+/// How long after its deadline a call is still waited for at most, half the margin for the way back: it may be about to
+/// say something better than that its deadline has passed.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Runs a call whose answer is a stream; gives the pieces of the body as they come.
+pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> mpsc::UnboundedReceiver<Bytes> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (pieces, received) = mpsc::unbounded_channel::<Bytes>();
+    tokio::spawn(async move {
+        let answered = task.answer(Tell::Channel(tell));
+        tokio::pin!(answered);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                Some(own) = told.recv() => send_piece(&pieces, encoder.begin(own)),
+                outcome = &mut answered => break outcome,
+            }
+        };
+        while let Ok(own) = told.try_recv() {
+            send_piece(&pieces, encoder.begin(own));
+        }
+        send_piece(&pieces, encoder.end(outcome));
+    });
+    received
+}
+
+/// The client may have gone; the call goes on all the same.
+fn send_piece(pieces: &mpsc::UnboundedSender<Bytes>, piece: Bytes) {
+    if !piece.is_empty() {
+        let _ = pieces.send(piece);
+    }
+}
+
+/// Who gets what a platform is told before the reply.
+pub(super) enum Tell {
+    /// Nobody: the answer comes as a whole.
+    Nobody,
+    /// The writer of a stream.
+    Channel(mpsc::UnboundedSender<Map<String, Value>>),
+}
+
+/// One call, with all that it needs to run.
+pub(super) struct Task {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) platform: &'static dyn Platform,
+    /// The address of the client.
+    pub(super) client: IpAddr,
+    pub(super) call: Call,
+    pub(super) deadline: Instant,
+    /// The trace that it is part of.
+    pub(super) traced: Option<Traced>,
+}
+
+/// A call that leads its retries, and how long its outcome is kept for them.
+struct Leading {
+    lead: Lead<Outcome>,
+    kept: Duration,
+}
+
+impl Task {
+    /// Answers a call by its function's route.
+    pub(super) async fn answer(self, tell: Tell) -> Outcome {
+        let route = self.plan.route(&self.call.context.function, self.platform.name()).cloned();
+        self.run(route, tell).await
+    }
+
+    /// Answers an event by its entry of that name; `None` when the table has none.
+    pub(super) async fn answer_event(self, name: &str) -> Option<Outcome> {
+        let entry = Arc::clone(self.plan.event(self.platform.name(), name)?);
+        Some(self.run(Some(entry), Tell::Nobody).await)
+    }
+
+    /// Runs a call that may change something once, however often the platform makes it.
+    async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
+        let key = CallKey::of(&self.call, route.as_deref());
+        let Some(kept) = key.kept else { return self.spawn(route, key, None, tell).await };
+        loop {
+            match self.dispatcher.dedup.find(key.key, Instant::now()) {
+                Lookup::Leader(lead) => {
+                    return self.spawn(route, key, Some(Leading { lead, kept }), tell).await;
+                }
+                Lookup::Hit(outcome) => {
+                    return self.deduplicated(route.as_deref(), outcome, "has been answered");
+                }
+                Lookup::InFlight(waiting) => {
+                    match timeout_at(self.deadline.into(), waiting.result()).await {
+                        Ok(Some(outcome)) => {
+                            return self.deduplicated(route.as_deref(), outcome, "was in flight");
+                        }
+                        // The leader was dropped without an outcome: this call leads now.
+                        Ok(None) => {}
+                        Err(_) => return self.give_up(route.as_ref(), CallError::StillUnderWay),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a retry with the outcome of the call that it repeats.
+    fn deduplicated(&self, route: Option<&Route>, outcome: Outcome, how: &str) -> Outcome {
+        let is_event = !self.call.context.event.is_null();
+        self.dispatcher.observers.metrics.note_deduplicated(self.platform.name(), route, is_event);
+        call_log::deduplicated(&self.call.context, self.client, how);
+        outcome
+    }
+
+    /// Answers a call that is not run.
+    fn give_up(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
+        let now = now();
+        let env = CallEnv {
+            plan: &self.plan,
+            platform: self.platform,
+            transport: &*self.dispatcher.transport,
+            deadline: self.deadline,
+            now: &now,
+            key: CallKey::of(&self.call, None),
+            cache: &self.dispatcher.cache,
+            traced: self.traced.as_ref(),
+            caller: &NoCaller,
+        };
+        let record = flow::given_up(self.call, route.map(AsRef::as_ref), env, error);
+        self.dispatcher.observers.note(Ended { record, plan: &self.plan, route, client: self.client })
+    }
+
+    /// Runs the call on a task of its own, and waits for its reply.
+    async fn spawn(
+        self,
+        route: Option<Arc<Route>>,
+        key: CallKey,
+        leading: Option<Leading>,
+        tell: Tell,
+    ) -> Outcome {
+        // A retry that is deduplicated needs no permit: to refuse it would not be true of the first call.
+        let Some(permit) = self.dispatcher.calls.enter(self.plan.server.max_calls) else {
+            return self.give_up(route.as_ref(), CallError::Busy);
+        };
+        // The margin is at least a third of the time.
+        let time = self.deadline.saturating_duration_since(Instant::now());
+        let latest = self.deadline + GRACE.min(time / 6);
+        let (reply, replied) = oneshot::channel();
+        let context = &self.call.context;
+        let waiting = Waiting {
+            dispatcher: Arc::clone(&self.dispatcher),
+            plan: Arc::clone(&self.plan),
+            client: self.client,
+            named: Context {
+                platform: context.platform,
+                function: context.function.clone(),
+                conversation: context.conversation.clone(),
+                ..Context::default()
+            },
+            started: Instant::now(),
+            tell,
+            reply: Mutex::new(Some(reply)),
+            permit: Mutex::new(permit),
+        };
+        tokio::spawn(self.work(route, key, leading, waiting));
+        match timeout_at(latest.into(), replied).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => plain(FailureKind::BadResponse),
+            // Nothing may keep the platform waiting, not even a call that never gives its thread back.
+            Err(_) => plain(FailureKind::Timeout),
+        }
+    }
+
+    /// The call itself, from its route to its line in the log.
+    async fn work(self, route: Option<Arc<Route>>, key: CallKey, leading: Option<Leading>, waiting: Waiting) {
+        let Self { dispatcher, plan, platform, client, call, deadline, traced } = self;
+        let now = now();
+        let env = CallEnv {
+            plan: &plan,
+            platform,
+            transport: &*dispatcher.transport,
+            deadline,
+            now: &now,
+            key,
+            cache: &dispatcher.cache,
+            traced: traced.as_ref(),
+            caller: &waiting,
+        };
+        let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), env)).catch_unwind();
+        let record = running.await.unwrap_or_else(|_| {
+            // The panic's own words were logged where it happened.
+            let call = Call { args: GivenArguments::Unreadable, context: waiting.named.clone() };
+            Record::panicked(call, waiting.started.elapsed(), traced.as_ref())
+        });
+        let is_final = record.is_final(route.as_deref());
+        let outcome = dispatcher.observers.note(Ended { record, plan: &plan, route: route.as_ref(), client });
+        if let Some(leading) = leading {
+            leading.settle(&outcome, key, is_final);
+        }
+        waiting.end(outcome);
+    }
+}
+
+impl Leading {
+    /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
+    fn settle(self, outcome: &Outcome, key: CallKey, is_final: bool) {
+        if !is_final {
+            return self.lead.hand_out(outcome.clone());
+        }
+        let kept = dedup::to_keep(outcome);
+        let retention =
+            Retention { fresh: self.kept, stale: Duration::ZERO, bytes: kept.bytes(), owner: key.key };
+        self.lead.keep(kept, retention, Instant::now());
+    }
+}
+
+/// Who waits for the reply of a call that runs on a task of its own.
+struct Waiting {
+    dispatcher: Arc<Dispatcher>,
+    plan: Arc<Plan>,
+    client: IpAddr,
+    /// What the log says of the call.
+    named: Context,
+    started: Instant,
+    tell: Tell,
+    /// Takes one outcome: the call's, or what is said when its deadline passes first.
+    reply: Mutex<Option<oneshot::Sender<Outcome>>>,
+    permit: Mutex<Permit>,
+}
+
+impl Waiting {
+    fn send(&self, outcome: Outcome) {
+        if let Some(reply) = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Gives the permit back, then the outcome to whoever still waits.
+    fn end(self, outcome: Outcome) {
+        let Self { permit, reply, .. } = self;
+        drop(permit);
+        if let Some(reply) = reply.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+impl Caller for Waiting {
+    fn announce(&self, extensions: Map<String, Value>) {
+        if let Tell::Channel(tell) = &self.tell {
+            let _ = tell.send(extensions);
+        }
+    }
+
+    fn reply_late(&self, late: LateReply) {
+        call_log::late(&self.named, self.client, self.started.elapsed(), &late, &self.plan.masks);
+        // One silent upstream would otherwise leave no room for the calls of others.
+        if let Some(detached) = self.dispatcher.detached.enter(self.plan.server.max_calls) {
+            *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = detached;
+        }
+        self.send(late.outcome);
+    }
+}
+
+/// An outcome that nothing of the table went into.
+fn plain(kind: FailureKind) -> Outcome {
+    Outcome { reply: Reply::text(kind.built_in_text()), failure: Some(kind) }
+}
+
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::guard::ExpansionFilter;
+    use crate::platform::{Answer, BadRequest, Decoded, Functions, Inbound, Settings};
+
+    /// A platform that panics, over a request and in the middle of a call.
+    #[derive(Debug)]
+    pub(crate) struct Panicking;
+
+    impl Platform for Panicking {
+        fn name(&self) -> &'static str {
+            "http"
+        }
+
+        fn guard(&self) -> ExpansionFilter {
+            panic!("on purpose")
+        }
+
+        fn decode(&self, _: &Inbound, _: &Settings, _: &dyn Functions) -> Result<Decoded, BadRequest> {
+            panic!("on purpose")
+        }
+
+        fn refuse(&self, _: &BadRequest) -> Answer {
+            panic!("on purpose")
+        }
+
+        fn sample(&self, _: &str, _: &Value) -> Inbound {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_failure_of_its_call_and_its_line_says_whose() {
+        let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let kept = Arc::clone(&lines);
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || CapturedLog(Arc::clone(&kept)))
+            .finish();
+        let _log = tracing::subscriber::set_default(log);
+        let dispatcher =
+            Dispatcher::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |_| {});
+        let context = Context {
+            platform: "http",
+            function: "say".to_owned(),
+            conversation: Some("c-7".to_owned()),
+            ..Context::default()
+        };
+        let task = |platform: &'static dyn Platform| Task {
+            dispatcher: Arc::clone(&dispatcher),
+            plan: dispatcher.live.plan(),
+            platform,
+            client: [192, 0, 2, 9].into(),
+            call: Call { args: GivenArguments::Json(serde_json::json!({})), context: context.clone() },
+            deadline: Instant::now() + Duration::from_secs(60),
+            traced: None,
+        };
+        let outcome = task(&Panicking).answer(Tell::Nobody).await;
+        assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
+        assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
+        assert_eq!(dispatcher.calls.held(), 0);
+        let log = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let line = log.lines().find(|line| line.contains("a fault of the proxy itself")).unwrap();
+        for part in [
+            "say: bad_response after ",
+            "platform=http",
+            "function=say",
+            "conversation=c-7",
+            "client=192.0.2.9",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        // The next call is answered.
+        let http = crate::platform::find("http").unwrap();
+        assert_eq!(task(http).answer(Tell::Nobody).await.reply.text.as_deref(), Some("Hello."));
+    }
+
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for CapturedLog {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The lines of the log about calls: one when a call ends, and one for each thing that somebody should look into.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::field::{DisplayValue, display};
+
+use crate::call::Context;
+use crate::flow::{CacheUse, LateReply, Record};
+use crate::plan::{Plan, Route};
+use crate::secret::Masks;
+
+/// The most characters of a text in the log, and of a name that a caller gave.
+const MAX_SHOWN: usize = 500;
+const MAX_NAME_SHOWN: usize = 200;
+
+/// Logs a call that has ended. Its record has the number `id`, if it is kept.
+pub fn ended(record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr, id: Option<u64>) {
+    outcome(record, plan, client, id);
+    step_errors(record, &plan.masks);
+    complaints(record, &plan.masks);
+    if plan.log.bodies {
+        let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
+        let conversation = shown_conversation(&record.call.context);
+        let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
+        tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole record");
+    }
+}
+
+/// The call's own line.
+fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
+    let platform = record.call.context.platform;
+    let function = shown_name(&record.call.context.function);
+    let conversation = shown_conversation(&record.call.context);
+    let ms = record.time.as_millis();
+    let late = if record.was_overdue() { ", after its late reply" } else { "" };
+    let upstream_ms = record.upstream_time().map(|time| time.as_millis());
+    let case = record.case.map(|case| case + 1);
+    let attempts = record.attempts();
+    let cache = record.cache_use().map(CacheUse::slug);
+    let trace = record.trace();
+    let record_id = id.map(display);
+    match &record.error {
+        None => tracing::info!(
+            %platform, %function, conversation, %client, case, ms, upstream_ms, attempts, cache, trace, record_id,
+            outcome = %"answered",
+            "{function}: answered in {ms} ms{late}"
+        ),
+        Some(error) => {
+            let (outcome, upstream) = (error.kind(), record.upstreams());
+            tracing::warn!(
+                %platform, %function, conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
+                record_id, %outcome,
+                "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
+            );
+        }
+    }
+}
+
+/// Errors of steps that a fallback, or an older response, made up for.
+fn step_errors(record: &Record, masks: &Masks) {
+    let platform = record.call.context.platform;
+    for step in &record.steps {
+        let failed = step.error.as_deref().filter(|_| record.error.is_none());
+        let notes = [
+            (failed, "a step failed, and its fallback answered"),
+            (step.stale_for.as_ref(), "an older response was used (`stale_if_error`)"),
+        ];
+        for (error, what) in notes {
+            let Some(error) = error else { continue };
+            let function = shown_name(&record.call.context.function);
+            let (conversation, upstream) = (shown_conversation(&record.call.context), step.upstream());
+            let error = shown(&error.to_string(), masks);
+            tracing::warn!(%platform, %function, conversation, upstream, "{function}: {what}: {error}");
+        }
+    }
+}
+
+/// What of the reply could not be rendered, or was dropped.
+fn complaints(record: &Record, masks: &Masks) {
+    let platform = record.call.context.platform;
+    let failure = record.failure_error.as_ref();
+    let failure =
+        failure.map(|error| format!("the reply case for this failure could not be rendered: {error}"));
+    for text in failure.iter().chain(&record.dropped) {
+        let function = shown_name(&record.call.context.function);
+        tracing::warn!(%platform, %function, "{function}: {}", shown(text, masks));
+    }
+}
+
+/// Logs the reply to a call whose deadline passed while a request of it is still in flight.
+pub fn late(context: &Context, client: IpAddr, after: Duration, late: &LateReply, masks: &Masks) {
+    let (platform, function) = (context.platform, shown_name(&context.function));
+    let conversation = shown_conversation(context);
+    let (kind, ms, upstream) = (late.error.kind(), after.as_millis(), &late.upstream);
+    let error = shown(&late.error.to_string(), masks);
+    tracing::warn!(
+        %platform, %function, conversation, %client, ms, upstream, outcome = %kind,
+        "{function}: {kind} after {ms} ms: {error}"
+    );
+}
+
+/// Logs a retry that got the outcome of an earlier call.
+pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
+    let (platform, function) = (context.platform, shown_name(&context.function));
+    let conversation = shown_conversation(context);
+    tracing::info!(
+        %platform, %function, conversation, %client, outcome = %"deduplicated",
+        "{function}: the same call {how}, and gets the same reply"
+    );
+}
+
+/// A text for the log: one line without secrets, and not a long one, for it may hold what others wrote.
+fn shown(text: &str, masks: &Masks) -> String {
+    masks.hide(text).chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A name for the log, which a caller chose.
+pub fn shown_name(text: &str) -> String {
+    text.escape_debug().take(MAX_NAME_SHOWN).collect()
+}
+
+/// The conversation for the log, whose lines do not have the field without one.
+fn shown_conversation(context: &Context) -> Option<DisplayValue<String>> {
+    context.conversation.as_deref().map(|conversation| display(shown_name(conversation)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_in_a_line_not_even_where_it_is_cut() {
+        let mut masks = Masks::default();
+        masks.add("s3cr3t-name.example");
+        let long = format!("{}s3cr3t-name.example", "x".repeat(MAX_SHOWN - 7));
+        for text in ["not valid for name \"s3cr3t-name.example\"", long.as_str()] {
+            let shown = shown(text, &masks);
+            assert!(!shown.contains("s3cr3t") && shown.contains("***"), "{shown}");
+        }
+        assert_eq!(shown("two\nlines", &masks), "two lines");
+    }
+}
