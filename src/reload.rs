@@ -118,7 +118,10 @@ impl Reloader {
         let loaded = match spawn_blocking(move || origin.load_behind(doors)).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!("the table could not be loaded, the running plan stays: {error}");
+                let revision = &self.live.plan().revision;
+                tracing::error!(
+                    "configuration rejected, keeping revision {revision}: it could not be loaded: {error}"
+                );
                 return;
             }
         };
@@ -137,8 +140,10 @@ impl Reloader {
             }
             Err(error) => {
                 let found = vec![JsonDiagnostic::unreadable(&error.path, &error.source)];
+                let revision = self.live.plan().revision.clone();
                 self.reject(found, || {
-                    tracing::error!(file = %error.path.display(), "the table cannot be read, the running plan stays: {error}");
+                    let file = error.path.display();
+                    tracing::error!(%file, %revision, "configuration rejected, keeping revision {revision}: it cannot be read: {error}");
                 });
             }
         }
@@ -153,7 +158,7 @@ impl Reloader {
             let revision = self.live.plan().revision.clone();
             self.reject(found, || {
                 let count = errors(&diagnostics);
-                tracing::error!(errors = count, %revision, "the changed table has faults and is not taken, the running plan stays\n{}", text());
+                tracing::error!(errors = count, %revision, "configuration rejected, keeping revision {revision}: {count} errors\n{}", text());
             });
             return;
         };
@@ -170,7 +175,7 @@ impl Reloader {
         if self.asked || !is_known {
             say();
         } else {
-            tracing::debug!("the table still has its faults");
+            tracing::debug!("the configuration still has its errors");
         }
         // The time of a rejection is when its faults were first found.
         if !is_known {
@@ -196,7 +201,7 @@ impl Reloader {
         // The pools of both plans, until no new call sees the old one: else such a call would make its pool anew.
         let both = running.targets().chain(plan.targets());
         if let Err(error) = self.transport.prepare(both) {
-            tracing::error!("the changed table is not taken, the running plan stays: {error}");
+            tracing::error!("configuration rejected, keeping revision {}: {error}", running.revision);
             return;
         }
         self.watcher.set_mode(mode(plan.server.watch));
@@ -214,7 +219,10 @@ impl Reloader {
             added = %names(&changes.added),
             removed = %names(&changes.removed),
             changed = %names(&changes.changed),
-            "the changed table is in force"
+            "configuration reloaded: {} routes added, {} removed, {} changed",
+            changes.added.len(),
+            changes.removed.len(),
+            changes.changed.len()
         );
         let restart = restart_needed(&self.opened, &plan);
         if !restart.is_empty() {

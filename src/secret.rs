@@ -114,7 +114,7 @@ impl Masks {
         self.0.iter().fold(text.to_owned(), |shown, mask| mask.hide(shown))
     }
 
-    /// The key of an object: a short text is hidden only if it is the whole of it.
+    /// The key of an object: a short text is hidden only if it is the whole record.
     fn hide_key(&self, key: &str) -> String {
         self.0.iter().fold(key.to_owned(), |shown, mask| match mask.is_short {
             true if mask.text == shown => HIDDEN.to_owned(),

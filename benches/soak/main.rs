@@ -1,7 +1,7 @@
 //! A long steady load on the running binary, with upstreams that misbehave, reloads, faulty tables, and callers that
 //! hang up or send half requests.
 //!
-//! `cargo bench --bench soak -- --minutes 30` is the whole of it; without `--minutes` it takes one. `--seed` repeats what
+//! `cargo bench --bench soak -- --minutes 30` is the whole record; without `--minutes` it takes one. `--seed` repeats what
 //! was left to chance, `--rate` is the calls in a second.
 //!
 //! It ends with a failure when a call was answered wrongly, late or not at all, when a write arrived twice, or not at

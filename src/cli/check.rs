@@ -87,7 +87,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
             let (online, summary) = (online::human(&findings), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {
-                Some(first) => format!("\nMore about a fault: jackfield explain {}", first.code.slug()),
+                Some(first) => format!("\nMore about an error: jackfield explain {}", first.code.slug()),
                 None => String::new(),
             };
             print(&format!("{text}{online}{summary}{more}"))?;
@@ -114,7 +114,7 @@ pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<us
     }
     match routes {
         Some(routes) => {
-            format!("{}: good, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
+            format!("{}: ok, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
         }
         None => format!("{}: {}", path.display(), found.join(", ")),
     }

@@ -118,7 +118,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     };
     tokio::select! {
         () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("closed"),
-        () = impatience => tracing::warn!("told to close once more: closed with calls still in flight"),
+        () = impatience => tracing::warn!("second signal received: exiting with calls still in flight"),
     }
     Ok(ExitCode::SUCCESS)
 }

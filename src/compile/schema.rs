@@ -125,7 +125,7 @@ impl TableCompiler<'_> {
             Err(problem) => fault(
                 Code::InvalidSchema,
                 format!("`{}` cannot be used: {problem}", file.value),
-                "mend the schema",
+                "fix the schema",
             ),
         }
     }

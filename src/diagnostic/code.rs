@@ -57,165 +57,165 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A file that the table needs cannot be read.
+    /// A file of the table cannot be read.
     UnreadableFile = "unreadable-file", Error;
-    /// The file is not valid TOML.
+    /// A file is not valid TOML.
     TomlSyntax = "toml-syntax", Error;
-    /// A name is given twice where it must be unique.
+    /// A name is defined more than once where it must be unique.
     DuplicateName = "duplicate-name", Error;
-    /// A key that does not exist here.
+    /// A key that does not exist in this place.
     UnknownKey = "unknown-key", Error;
     /// A value of the wrong type.
     WrongType = "wrong-type", Error;
-    /// A key that must be there is missing.
+    /// A required key is missing.
     MissingKey = "missing-key", Error;
-    /// Keys that exclude each other stand side by side.
+    /// Keys that exclude each other are used together.
     ConflictingKeys = "conflicting-keys", Error;
-    /// A key of the design that this version does not have yet.
+    /// A key that is planned, but that this version does not support yet.
     NotYet = "not-yet", Error;
-    /// A key whose value is none of those allowed.
+    /// A value that is not one of the allowed values of its key.
     UnknownValue = "unknown-value", Error;
-    /// A duration that cannot be read or is out of range.
+    /// A duration that is malformed or out of range.
     InvalidDuration = "invalid-duration", Error;
-    /// A size that cannot be read or is out of range.
+    /// A size that is malformed or out of range.
     InvalidSize = "invalid-size", Error;
-    /// An address to listen on that cannot be read.
+    /// A listen address that is malformed.
     InvalidAddress = "invalid-address", Error;
-    /// A name that may not be used here.
+    /// A name that is not allowed in this place.
     InvalidName = "invalid-name", Error;
-    /// A name that the language keeps for itself.
+    /// A name that is reserved by the template language.
     ReservedName = "reserved-name", Error;
     /// The table serves no platform.
     NoPlatforms = "no-platforms", Error;
     /// The table has no route.
     NoRoutes = "no-routes", Error;
-    /// An include pattern that cannot be used.
+    /// An include pattern that is malformed.
     IncludePattern = "include-pattern", Error;
-    /// A key that only the main file may have.
+    /// A key that is allowed in the main file only.
     MainFileOnly = "main-file-only", Error;
     /// A platform that does not exist.
     UnknownPlatform = "unknown-platform", Error;
-    /// An upstream that the table does not have.
+    /// An upstream that the table does not define.
     UnknownUpstream = "unknown-upstream", Error;
-    /// A route that the table does not have.
+    /// A route that the table does not define.
     UnknownRoute = "unknown-route", Error;
     /// An event that the platform does not send.
     UnknownEvent = "unknown-event", Error;
-    /// An authentication scheme that does not exist here.
+    /// An authentication scheme that does not exist in this place.
     UnknownAuth = "unknown-auth", Error;
-    /// A platform or admin door that anyone could call from outside.
+    /// A platform or admin listener without a login that is reachable from outside.
     AuthMissing = "auth-missing", Error;
     /// A secret that is not set or is empty.
     SecretUnset = "secret-unset", Error;
-    /// A secret's file that cannot be read or is empty.
+    /// A secret file that cannot be read or is empty.
     SecretFile = "secret-file", Error;
-    /// A secret written where secrets are not resolved.
+    /// A secret in a place where secrets are not resolved.
     SecretPlace = "secret-place", Error;
-    /// A secret that is not spelled as one.
+    /// A malformed secret reference.
     SecretSyntax = "secret-syntax", Error;
-    /// The file of a certificate or key that cannot be read or used.
+    /// A certificate or key file that cannot be read or used.
     TlsFile = "tls-file", Error;
     /// A certificate and a key that do not belong together.
     TlsPair = "tls-pair", Error;
-    /// A web address that cannot be used.
+    /// A URL that is malformed or cannot be used.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.
     InvalidPath = "invalid-path", Error;
-    /// A request method that is not one.
+    /// A value that is not an HTTP method.
     InvalidMethod = "invalid-method", Error;
-    /// A header name that is not one.
+    /// A header name that is not valid.
     InvalidHeader = "invalid-header", Error;
-    /// A header that is set by the proxy itself, or that carries a login.
+    /// A header that only the proxy sets, or that carries a login.
     ForbiddenHeader = "forbidden-header", Error;
     /// A template that cannot be parsed.
     TemplateSyntax = "template-syntax", Error;
     /// A template that asks for unescaped output.
     TemplateUnescaped = "template-unescaped", Error;
-    /// A template that uses a part of Handlebars that Jackfield does not have.
+    /// A template that uses an unsupported feature of Handlebars.
     TemplateUnsupported = "template-unsupported", Error;
     /// A template that is too long or too deeply nested.
     TemplateTooLarge = "template-too-large", Error;
-    /// A template where none is rendered.
+    /// A template in a place where templates are not rendered.
     TemplatePlace = "template-place", Error;
     /// A name in a template that cannot exist.
     UnknownName = "unknown-name", Error;
     /// A helper that does not exist.
     UnknownHelper = "unknown-helper", Error;
-    /// A helper called with arguments that it does not take.
+    /// A helper that is called with the wrong arguments.
     HelperArguments = "helper-arguments", Error;
     /// A partial that does not exist, or that includes itself.
     UnknownPartial = "unknown-partial", Error;
     /// A template file that does not exist.
     UnknownTemplateFile = "unknown-template-file", Error;
-    /// A template file whose result could never be valid JSON.
+    /// A template file that can never render valid JSON.
     TemplateJson = "template-json", Error;
-    /// A template file whose result could never be well-formed XML.
+    /// A template file that can never render well-formed XML.
     TemplateXml = "template-xml", Error;
     /// A JSONPath that cannot be parsed.
     JsonpathSyntax = "jsonpath-syntax", Error;
-    /// A JSONPath that would be answered wrongly.
+    /// A JSONPath that cannot be evaluated exactly or within bounded time.
     JsonpathUnsupported = "jsonpath-unsupported", Error;
     /// A regular expression that cannot be compiled.
     InvalidPattern = "invalid-pattern", Error;
     /// A JSON Schema that cannot be used.
     InvalidSchema = "invalid-schema", Error;
-    /// A constraint that does not fit the argument's type.
+    /// A constraint that does not match the argument's type.
     ArgumentConstraint = "argument-constraint", Error;
     /// A list of allowed values that the model or an API could have written.
     UntrustedAllowed = "untrusted-allowed", Error;
-    /// A default or an enumerated value that the argument itself would refuse.
+    /// A default or enum value that the argument's own constraints reject.
     ArgumentDefault = "argument-default", Error;
-    /// A request without all that is needed to send one.
+    /// A request that lacks something it needs to be sent.
     RequestIncomplete = "request-incomplete", Error;
     /// A part of a route that only makes sense with a request.
     NeedsRequest = "needs-request", Error;
-    /// A part of a route that leaves in a stream, where the answer is none.
+    /// A streaming part in a route that does not stream.
     NeedsStreaming = "needs-streaming", Error;
-    /// A type of argument that a platform which may call the function does not take.
+    /// An argument type that one of the route's platforms does not support.
     ParameterType = "parameter-type", Error;
-    /// A status condition that no status can meet.
+    /// A status condition that no status can match.
     InvalidStatus = "invalid-status", Error;
     /// A kind of failure that does not exist.
     UnknownFailure = "unknown-failure", Error;
     /// A reply case that can never be reached.
     UnreachableCase = "unreachable-case", Error;
-    /// An action that the platform does not know.
+    /// An action that the platform does not define.
     UnknownAction = "unknown-action", Error;
-    /// An action whose value the platform would refuse.
+    /// An action whose value the platform would reject.
     InvalidAction = "invalid-action", Error;
-    /// An action known from the platform's SDK but not from its published schema.
+    /// An action that the platform's SDK defines, but its published schema does not.
     SdkOnlyAction = "sdk-only-action", Note;
     /// A route or an event for a platform that is not served.
     UnservedPlatform = "unserved-platform", Warning;
-    /// A service that the platform does not have by itself, so that it may ignore what it is told about it.
+    /// A service that is not one of the platform's own, so the platform may ignore the setting.
     UnknownService = "unknown-service", Warning;
-    /// A text that is never said.
+    /// A text that is never used.
     UnusedText = "unused-text", Warning;
-    /// A key that changes nothing where it stands.
+    /// A key that has no effect in this place.
     NoEffect = "no-effect", Warning;
-    /// A list of allowed values that a platform supplies without proving who it is.
+    /// A list of allowed values from a platform that does not authenticate.
     AllowedNotBelieved = "allowed-not-believed", Warning;
     /// An include pattern that matches no file.
     EmptyInclude = "empty-include", Warning;
     /// A route that no test calls.
     RouteUntested = "route-untested", Warning;
-    /// An argument that nothing in its route uses.
+    /// An argument that its route never uses.
     ArgumentUnused = "argument-unused", Warning;
-    /// An extract that nothing uses.
+    /// An extracted value that is never used.
     ExtractUnused = "extract-unused", Warning;
-    /// A request that would be sent again when a platform repeats its call.
+    /// A non-idempotent request that could be sent twice if the platform retries the call.
     WriteUnguarded = "write-unguarded", Warning;
-    /// A platform that anyone who reaches its door can call for.
+    /// A platform that anyone who can reach its listener can call.
     PlatformOpen = "platform-open", Warning;
-    /// A time that is longer than a platform waits.
+    /// A time that is longer than the platform waits.
     DeadlineTooLong = "deadline-too-long", Warning;
-    /// A door whose address platforms cannot be told.
+    /// A listener whose public URL is unknown, so it cannot be declared to platforms.
     PublicUrlMissing = "public-url-missing", Warning;
     /// A credential that is sent without TLS.
     CredentialInClear = "credential-in-clear", Warning;
-    /// An upstream that gives no answer; found by `check --online`.
+    /// An upstream that does not respond; found by `check --online`.
     UpstreamUnreachable = "upstream-unreachable", Error;
-    /// A credential that its upstream does not take; found by `check --online`.
+    /// A credential that its upstream rejects; found by `check --online`.
     CredentialRefused = "credential-refused", Error;
 }
 

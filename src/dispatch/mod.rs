@@ -92,6 +92,13 @@ impl Dispatcher {
     }
 }
 
+impl Dispatcher {
+    /// How many calls have not ended, those included that have had a late reply.
+    pub fn in_flight(&self) -> usize {
+        self.calls.held() + self.detached.held()
+    }
+}
+
 impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").field("calls", &self.calls).finish_non_exhaustive()

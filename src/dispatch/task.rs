@@ -352,7 +352,7 @@ pub(crate) mod tests {
         assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
         let log = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
-        let line = log.lines().find(|line| line.contains("a fault of the proxy itself")).unwrap();
+        let line = log.lines().find(|line| line.contains("internal error")).unwrap();
         for part in [
             "say: bad_response after ",
             "platform=http",

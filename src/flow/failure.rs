@@ -17,7 +17,7 @@ use crate::upstream::delivery::limit::LimitError;
 
 use super::CallEnv;
 
-/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::spoken`] for the assistant.
+/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::model_text`] for the assistant.
 #[derive(Debug, Error)]
 pub enum CallError {
     /// No route answers this function for this platform.
@@ -57,7 +57,7 @@ pub enum CallError {
     #[error("there are too many calls in flight (`server.max_calls`)")]
     Busy,
     /// The call ended in a fault of our own.
-    #[error("the call ended in a fault of the proxy itself")]
+    #[error("the call ended in internal error")]
     Panicked,
 }
 

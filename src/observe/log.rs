@@ -96,7 +96,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let message = panic.payload_as_str().unwrap_or("no message");
     let message: String = message.escape_debug().take(MAX_MESSAGE).collect();
-    tracing::error!(place, "a fault of the proxy itself: {message}");
+    tracing::error!(place, "internal error: {message} (this is a bug; please report it)");
 }
 
 impl LogWriter {
@@ -312,7 +312,7 @@ mod tests {
         let lines: Vec<&str> = log.lines().collect();
         assert_eq!(lines.len(), 1, "{log}");
         assert!(
-            lines[0].contains("ERROR a fault of the proxy itself: on\\npurpose place=\"src/observe/log.rs:"),
+            lines[0].contains("ERROR internal error: on\\npurpose (this is a bug; please report it) place=\"src/observe/log.rs:"),
             "{log}"
         );
     }

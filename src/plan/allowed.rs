@@ -56,7 +56,7 @@ impl NotAllowed {
         let unchecked = self.refused.iter().find(|refused| refused.why != Why::NotListed);
         if let Some(Disallowed { name, .. }) = unchecked {
             return format!(
-                "The function was not run: argument `{name}` cannot be checked for this caller. Do not call it again."
+                "The function was not called: argument `{name}` cannot be checked for this caller. Do not call it again."
             );
         }
         let must = |refused: &Disallowed| {

@@ -47,7 +47,8 @@ pub struct InvalidArguments {
 impl InvalidArguments {
     /// What the model is told.
     pub fn model_text(&self) -> String {
-        format!("The function was not run: {}. Mend this and call it again.", self)
+        let what = if self.problems.len() == 1 { "argument" } else { "arguments" };
+        format!("The function was not called: {self}. Fix the {what} and call the function again.")
     }
 }
 

@@ -29,7 +29,7 @@ pub struct ToolSpec<'a> {
     pub parameters: &'a Value,
     /// Whether its answer is a stream.
     pub streaming: bool,
-    /// Whether the platform shows it as a form of one field and calls nobody; only where it [`Platform::shows_forms`].
+    /// Whether the platform shows it as a form of one field and calls nobody; only where it `Platform::shows_forms` holds.
     pub form: bool,
     /// What the table says for this platform alone; an object.
     pub extra: &'a Map<String, Value>,

@@ -239,7 +239,7 @@ mod tests {
         let Ok(answer) = router(app.clone()).call(request).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body, "{\"error\":\"a fault of the proxy itself\"}");
+        assert_eq!(body, "{\"error\":\"internal error\"}");
         assert!(app.rejected.by_reason().contains(&("internal_error", 1)));
     }
 }

@@ -99,7 +99,7 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         let (tls, most) = (tls(), most());
         let Some(place) = room.enter(most) else {
             if crowded.begins(Instant::now()) {
-                tracing::warn!(most, "{name}: more than {most} connections are turned away");
+                tracing::warn!(most, "{name}: more than {most} connections are rejected");
             }
             if tls.is_none() {
                 turn_away(stream, &leaving);
@@ -177,9 +177,9 @@ async fn shake_hands(
             let source = error.get_ref().and_then(|source| source.downcast_ref());
             let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
             let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
-            tracing::warn!(%client, "turned away: the TLS handshake failed: {error}{hint}");
+            tracing::warn!(%client, "rejected: the TLS handshake failed: {error}{hint}");
         }
-        Err(_) => tracing::warn!(%client, "turned away: the TLS handshake took too long"),
+        Err(_) => tracing::warn!(%client, "rejected: the TLS handshake took too long"),
     }
     None
 }

@@ -140,7 +140,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     accept_until(shutdown, &listeners, &app, &graceful).await;
     app.dispatcher.observers.history.close();
-    let in_flight = app.dispatcher.calls.held();
+    let in_flight = app.dispatcher.in_flight();
     drop((listeners, app));
     let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
     let seconds = longest.as_secs_f64();

@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     BodyTimeout,
     #[error("the body did not arrive whole")]
     BodyLost,
-    #[error("a fault of the proxy itself")]
+    #[error("internal error")]
     Fault,
 }
 

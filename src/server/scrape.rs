@@ -22,7 +22,7 @@ fn exposition(app: &App) -> String {
     let plan = &state.running.plan;
     let mut text = Exposition::default();
     app.dispatcher.observers.metrics.write(&mut text, plan);
-    door(app, plan, &mut text);
+    listener(app, plan, &mut text);
     upstreams(plan, &mut text);
     let mut gauge = |name, help, value| {
         text.family(name, MetricKind::Gauge, help).sample(&[], value);
@@ -39,49 +39,53 @@ fn exposition(app: &App) -> String {
         f64::from(u8::from(state.rejected.is_some())),
     );
     if let Some(at) = state.reloads.last_rejected_at {
-        let help = "When a changed table was rejected for the last time.";
+        let help = "When a reload was last rejected.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
     }
     text.family("jackfield_plan_info", MetricKind::Gauge, "The table that runs, by its revision.")
         .sample(&[("revision", &plan.revision)], 1);
     text.family("jackfield_build_info", MetricKind::Gauge, "The program, by its version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.family("jackfield_reloads_total", MetricKind::Counter, "Changed tables, by what became of them.")
-        .sample(&[("result", "taken")], state.reloads.taken)
+    text.family("jackfield_reloads_total", MetricKind::Counter, "Reloads of a changed table, by result.")
+        .sample(&[("result", "applied")], state.reloads.taken)
         .sample(&[("result", "rejected")], state.reloads.rejected);
     text.into_text()
 }
 
-/// The platforms' door, the log and the spans.
-fn door(app: &App, plan: &Plan, text: &mut Exposition) {
+/// The listener for platforms, the log and the spans.
+fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
     for (name, help, value) in [
         ("jackfield_calls_in_flight", "Calls and events in flight.", app.dispatcher.calls.held()),
-        ("jackfield_calls_in_flight_limit", "How many of them there may be.", plan.server.max_calls),
-        ("jackfield_connections", "Connections to the platforms' door.", app.connections.held()),
-        ("jackfield_connections_limit", "How many of them there may be.", app.most_connections()),
-        ("jackfield_cache_bytes", "What the cache of replies holds, about.", app.dispatcher.cache.bytes()),
+        ("jackfield_calls_in_flight_limit", "The limit.", plan.server.max_calls),
+        ("jackfield_connections", "Connections to the listener for platforms.", app.connections.held()),
+        ("jackfield_connections_limit", "The limit.", app.most_connections()),
+        (
+            "jackfield_cache_bytes",
+            "Approximate size of the response cache in bytes.",
+            app.dispatcher.cache.bytes(),
+        ),
     ] {
         text.family(name, MetricKind::Gauge, help).sample(&[], value);
     }
-    let help = "What the platforms' door has turned away, by the reason.";
-    let mut turned_away = text.family("jackfield_turned_away_total", MetricKind::Counter, help);
+    let help = "Requests rejected before dispatch, by reason.";
+    let mut rejected = text.family("jackfield_rejected_requests_total", MetricKind::Counter, help);
     for (reason, count) in app.rejected_requests() {
-        turned_away.sample(&[("reason", reason)], count);
+        rejected.sample(&[("reason", reason)], count);
     }
-    let help = "Lines of the log that could not be written.";
-    text.family("jackfield_lost_log_lines_total", MetricKind::Counter, help)
+    let help = "Log lines dropped because they could not be written.";
+    text.family("jackfield_log_lines_dropped_total", MetricKind::Counter, help)
         .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));
-    let help = "Spans that the collector of `[traces]` has taken.";
+    let help = "Spans that the trace collector accepted.";
     text.family("jackfield_spans_exported_total", MetricKind::Counter, help)
         .sample(&[], app.dispatcher.observers.spans.exported());
-    let help = "Spans that it never got, or did not take.";
+    let help = "Spans dropped: the queue was full, or the collector did not accept them.";
     text.family("jackfield_spans_dropped_total", MetricKind::Counter, help)
         .sample(&[], app.dispatcher.observers.spans.dropped());
 }
 
-/// How the upstreams of the running table fare.
+/// The state of the running plan's upstreams.
 fn upstreams(plan: &Plan, text: &mut Exposition) {
-    let help = "Whether the upstream's breaker is in this state.";
+    let help = "Whether the upstream's circuit breaker is in this state.";
     let mut states = text.family("jackfield_upstream_breaker_state", MetricKind::Gauge, help);
     for delivery in &plan.deliveries {
         let Some(breaker) = delivery.health.snapshot().breaker else { continue };
@@ -90,7 +94,7 @@ fn upstreams(plan: &Plan, text: &mut Exposition) {
             states.sample(&labels, u8::from(breaker.slug() == slug));
         }
     }
-    let help = "Requests that are under way, where their number is limited.";
+    let help = "Requests in flight, where a concurrency limit is set.";
     let mut under_way = text.family("jackfield_upstream_requests_in_flight", MetricKind::Gauge, help);
     for delivery in &plan.deliveries {
         if let Some(count) = delivery.health.snapshot().under_way {

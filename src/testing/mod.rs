@@ -63,7 +63,7 @@ struct Came {
     reached: Vec<(String, Option<usize>)>,
 }
 
-/// Runs one test. The plan should be [calm](Plan::calm).
+/// Runs one test. The plan should be [without resilience](Plan::without_resilience).
 pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
     let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
     match ask(plan, test, test.platform).await {

@@ -36,7 +36,7 @@ fn call(args: &Value, global: &Value) -> Value {
 }
 
 const OPEN: &str = "[platforms.swaig]\n";
-const LISTED: &str = "must be one of the values of this caller. Mend this";
+const LISTED: &str = "must be one of the values of this caller. Fix the";
 const UNCHECKED: &str = "cannot be checked for this caller. Do not call it again.";
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn only_what_the_platform_lists_is_allowed() {
             }
             Some(told) => {
                 assert!(
-                    said.starts_with("The function was not run: argument `") && said.contains(told),
+                    said.starts_with("The function was not called: argument `") && said.contains(told),
                     "{args} {global}: {said}"
                 );
                 assert!(!said.contains("B-12"), "{said}");

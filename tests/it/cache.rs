@@ -115,7 +115,9 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
         }
         if expected == 1 {
             proxy
-                .logged("an older reply was used (`stale_if_error`): the upstream answered with status 500")
+                .logged(
+                    "an older response was used (`stale_if_error`): the upstream answered with status 500",
+                )
                 .await;
         }
         api.take();
@@ -172,6 +174,6 @@ async fn another_credential_is_another_reply() {
     let path = proxy.folder.path().join("routes.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     proxy.folder.write("routes.toml", &text.replace("\"one\"", "\"two\""));
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     assert_eq!(ask(&proxy, "Oslo").await, 2);
 }

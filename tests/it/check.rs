@@ -158,7 +158,7 @@ fn shipped() -> PathBuf {
 #[test]
 fn the_shipped_table_is_clean() {
     let output = check(&shipped(), &[]);
-    assert_eq!(printed(&output), "routes.toml: good, 12 routes (0 errors)\n");
+    assert_eq!(printed(&output), "routes.toml: ok, 12 routes (0 errors)\n");
     assert_eq!(output.status.code(), Some(0));
 }
 

@@ -49,7 +49,7 @@ async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
         tokio::spawn(async move { Client::new().send(request(Method::POST, &url, &[], "{}")).await });
     arrivals.recv().await.unwrap();
     proxy.signal("TERM");
-    proxy.logged("calls in flight may finish").await;
+    proxy.logged("shutting down").await;
     go.send(()).await.unwrap();
     assert_eq!(answer.await.unwrap().json(), json!({"text": "asked"}));
     assert!(proxy.ended().await.success());
@@ -66,7 +66,7 @@ async fn a_call_whose_caller_hung_up_finishes() {
     arrivals.recv().await.unwrap();
     drop(caller);
     proxy.signal("TERM");
-    proxy.logged("calls in flight may finish").await;
+    proxy.logged("shutting down").await;
     go.send(()).await.unwrap();
     proxy.logged("ask: answered").await;
     assert!(proxy.ended().await.success());
@@ -81,12 +81,12 @@ async fn a_second_signal_ends_at_once() {
             tokio::spawn(async move { Client::new().try_send(request(Method::POST, &url, &[], "{}")).await });
         arrivals.recv().await.unwrap();
         proxy.signal(signals[0]);
-        proxy.logged("calls in flight may finish").await;
+        proxy.logged("shutting down").await;
         proxy.signal(signals[1]);
         assert!(proxy.ended().await.success());
         // The last line may be read a moment after the process has ended.
         let read = async {
-            while !proxy.log().contains("closed with calls still in flight") {
+            while !proxy.log().contains("exiting with calls still in flight") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

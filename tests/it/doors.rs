@@ -100,7 +100,7 @@ async fn swaig_answers_200_whatever_happens() {
         (
             "/swaig",
             swaig("weather", &json!({})).to_string(),
-            json!({"response": "The function was not run: argument `city` is required. Mend this and call it again."}),
+            json!({"response": "The function was not called: argument `city` is required. Fix the argument and call the function again."}),
             0,
         ),
         (
@@ -191,7 +191,7 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
             (
                 one("weather", &json!("not JSON")),
                 error(
-                    "The function was not run: the arguments must be a JSON object. Mend this and call it again.",
+                    "The function was not called: the arguments must be a JSON object. Fix the argument and call the function again.",
                 ),
             ),
             // Arguments in a text are read too.
@@ -274,7 +274,7 @@ async fn http_answers_plainly() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
-    let required = "The function was not run: argument `city` is required. Mend this and call it again.";
+    let required = "The function was not called: argument `city` is required. Fix the argument and call the function again.";
     let unusable =
         "The system gave an answer that could not be used. Apologise and offer to try again later.";
     let none = error("unknown_function", "There is no such function. Go on without it.");
@@ -290,7 +290,7 @@ async fn http_answers_plainly() {
             200,
             error(
                 "invalid_args",
-                "The function was not run: argument `city` must be a string. Mend this and call it again.",
+                "The function was not called: argument `city` must be a string. Fix the argument and call the function again.",
             ),
         ),
         ("GET", "/http/weather", "", 200, error("invalid_args", required)),
@@ -367,8 +367,8 @@ async fn other_requests_are_turned_away_and_logged() {
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (status, allow), "{method} {path}");
         assert!(answer.json()["error"].is_string(), "{method} {path}");
     }
-    proxy.logged("turned away: this door takes POST only").await;
-    proxy.logged("turned away: the table serves no platform at this path").await;
+    proxy.logged("rejected: this door takes POST only").await;
+    proxy.logged("rejected: the table serves no platform at this path").await;
     assert!(upstream.take().is_empty());
 }
 
@@ -405,9 +405,9 @@ async fn a_door_without_a_login_is_closed_to_pages_of_other_sites() {
         }
     }
     assert!(upstream.take().is_empty());
-    let line = proxy.logged("turned away: a web page of another site").await;
+    let line = proxy.logged("rejected: a web page of another site").await;
     assert!(line.contains("platform=http"), "{line}");
-    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["turned_away"]["cross_site"], 16);
+    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected_requests"]["cross_site"], 16);
     for headers in [&[][..], &[("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")]] {
         let answer = proxy.send(Method::GET, "/http/weather?city=Oslo", headers, "").await;
         assert_eq!(answer.status, 200, "{headers:?}");
@@ -471,7 +471,7 @@ async fn a_body_that_is_too_large_is_refused() {
     body.push_str(&" ".repeat(2048 - body.len()));
     let answer = proxy.send(Method::POST, "/swaig", &[], body).await;
     assert_eq!(answer.json(), json!({"response": "Hello."}));
-    proxy.logged("turned away: the body has more than").await;
+    proxy.logged("rejected: the body has more than").await;
 }
 
 #[tokio::test]
@@ -539,7 +539,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let failed = proxy.logged("failed login").await;
     assert!(failed.contains("swaig"), "{failed}");
-    let counted = proxy.ask_admin("/status", &[]).await.json()["turned_away"].take();
+    let counted = proxy.ask_admin("/status", &[]).await.json()["rejected_requests"].take();
     let expected = json!({
         "not_served": 0,
         "wrong_method": 0,
@@ -548,7 +548,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         "too_large": 0,
         "body_timeout": 0,
         "body_lost": 0,
-        "fault": 0,
+        "internal_error": 0,
         "busy_calls": 0,
         "busy_connections": 0,
     });

@@ -156,10 +156,10 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
         let explained = kind == FailureKind::InvalidArgs;
         let own = match name {
             "missing" | "needed" => {
-                "The function was not run: argument `v` is required. Mend this and call it again."
+                "The function was not called: argument `v` is required. Fix the argument and call the function again."
             }
             "wrong" => {
-                "The function was not run: argument `v` must be a string. Mend this and call it again."
+                "The function was not called: argument `v` must be a string. Fix the argument and call the function again."
             }
             _ => kind.built_in_text(),
         };

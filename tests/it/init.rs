@@ -34,7 +34,7 @@ async fn a_first_table_is_written_with_its_schema_and_is_clean() {
 
     let mut check = jackfield(folder.path());
     check.arg("check");
-    assert_eq!(text(&run(check).await.stdout), "routes.toml: good, 1 route (0 errors)\n");
+    assert_eq!(text(&run(check).await.stdout), "routes.toml: ok, 1 route (0 errors)\n");
 }
 
 #[tokio::test]

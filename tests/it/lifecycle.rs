@@ -60,7 +60,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         until("no call arrives", || !upstream.take().is_empty()).await;
 
         proxy.signal(signal);
-        proxy.logged("closing").await;
+        proxy.logged("shutting down").await;
         let (listen, admin) = (proxy.listen, proxy.admin.unwrap());
         until("it still accepts", || TcpStream::connect(listen).is_err()).await;
         until("its admin door still accepts", || TcpStream::connect(admin).is_err()).await;
@@ -95,7 +95,7 @@ async fn a_call_whose_caller_hung_up_is_finished_too() {
     call.abort();
     assert!(call.await.is_err());
     proxy.signal("TERM");
-    proxy.logged("closing").await;
+    proxy.logged("shutting down").await;
     release.notify_one();
     assert_eq!(proxy.ended().await.code(), Some(0));
     assert!(proxy.log().contains("ask: answered in"), "{}", proxy.log());
@@ -128,8 +128,7 @@ async fn the_admin_door_tells_how_it_is() {
     assert_eq!((status.status.as_u16(), status.header("content-type")), (200, "application/json"));
     let status = status.json();
     let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        "version started_at plan rejected restart_needed upstreams limits load turned_away lost_log_lines";
+    let expected = "version started_at plan rejected restart_needed upstreams limits load rejected_requests lost_log_lines";
     assert_eq!(keys.join(" "), expected);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["plan"]["routes"], json!(["ask", "say"]));

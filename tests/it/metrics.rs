@@ -174,9 +174,9 @@ pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
     let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
     let table = format!("{doors}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.txet = \"Hi.\"\n"));
-    proxy.logged("is not taken").await;
+    proxy.logged("configuration rejected").await;
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.text = \"Hi.\"\n"));
-    proxy.logged("is in force").await;
+    proxy.logged("configuration reloaded").await;
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn everything_that_happens_is_counted() {
     for (key, expected) in [
         ("upstream_attempts_total{upstream=\"sick\"}", 0.0),
         ("upstream_breaker_state{upstream=\"sick\",state=\"closed\"}", 1.0),
-        ("reloads_total{result=\"taken\"}", 0.0),
+        ("reloads_total{result=\"applied\"}", 0.0),
         ("plan_rejected", 0.0),
         ("build_info{version=\"0.1.0\"}", 1.0),
     ] {
@@ -210,16 +210,16 @@ async fn everything_that_happens_is_counted() {
         ("swaig", "sick", "refused", 1.0),
         ("swaig", "(unknown)", "unknown_function", 2.0),
         ("swaig", "write", "answered", 1.0),
-        ("swaig", "write", "repeated", 2.0),
+        ("swaig", "write", "deduplicated", 2.0),
     ] {
         assert_eq!(calls(platform, route, outcome), expected, "{platform} {route} {outcome}");
     }
     for (key, expected) in [
         ("call_seconds_count{platform=\"http\",route=\"say\"}", 2.0),
         ("call_seconds_bucket{platform=\"http\",route=\"say\",le=\"+Inf\"}", 2.0),
-        ("own_seconds_count{platform=\"http\"}", 8.0),
-        ("own_seconds_count{platform=\"swaig\"}", 6.0),
-        ("route_limit_refused_total", 1.0),
+        ("proxy_overhead_seconds_count{platform=\"http\"}", 8.0),
+        ("proxy_overhead_seconds_count{platform=\"swaig\"}", 6.0),
+        ("route_limit_rejected_total", 1.0),
         ("upstream_attempts_total{upstream=\"api\"}", 3.0),
         ("upstream_attempts_total{upstream=\"shaky\"}", 2.0),
         ("upstream_attempts_total{upstream=\"late\"}", 2.0),
@@ -230,20 +230,20 @@ async fn everything_that_happens_is_counted() {
         ("upstream_failures_total{upstream=\"sick\",kind=\"bad_response\"}", 2.0),
         ("upstream_failures_total{upstream=\"sick\",kind=\"refused\"}", 1.0),
         ("upstream_failures_total{upstream=\"shaky\",kind=\"bad_response\"}", 0.0),
-        ("upstream_refused_total{upstream=\"sick\",reason=\"breaker\"}", 1.0),
-        ("upstream_refused_total{upstream=\"sick\",reason=\"limit\"}", 0.0),
+        ("upstream_rejected_total{upstream=\"sick\",reason=\"breaker\"}", 1.0),
+        ("upstream_rejected_total{upstream=\"sick\",reason=\"limit\"}", 0.0),
         ("upstream_seconds_count{upstream=\"sick\"}", 2.0),
         ("upstream_breaker_state{upstream=\"sick\",state=\"open\"}", 1.0),
         ("upstream_breaker_state{upstream=\"sick\",state=\"closed\"}", 0.0),
-        ("cache_total{upstream=\"api\",use=\"asked\"}", 1.0),
-        ("cache_total{upstream=\"api\",use=\"fresh\"}", 1.0),
-        ("cache_total{upstream=\"api\",use=\"stale\"}", 0.0),
-        ("turned_away_total{reason=\"not_served\"}", 1.0),
-        ("turned_away_total{reason=\"busy_calls\"}", 0.0),
-        ("lost_log_lines_total", 0.0),
+        ("cache_requests_total{upstream=\"api\",result=\"miss\"}", 1.0),
+        ("cache_requests_total{upstream=\"api\",result=\"hit\"}", 1.0),
+        ("cache_requests_total{upstream=\"api\",result=\"stale\"}", 0.0),
+        ("rejected_requests_total{reason=\"not_served\"}", 1.0),
+        ("rejected_requests_total{reason=\"busy_calls\"}", 0.0),
+        ("log_lines_dropped_total", 0.0),
         ("calls_in_flight", 0.0),
         ("calls_in_flight_limit", 4096.0),
-        ("reloads_total{result=\"taken\"}", 1.0),
+        ("reloads_total{result=\"applied\"}", 1.0),
         ("reloads_total{result=\"rejected\"}", 1.0),
         ("plan_rejected", 0.0),
     ] {
@@ -316,7 +316,7 @@ async fn what_is_waited_for_is_not_our_own_time() {
         assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");
     }
     let own: f64 = records.iter().map(|record| record["own_ms"].as_f64().unwrap() / 1000.0).sum();
-    let counted = Scrape::of(&proxy).await.get("own_seconds_sum{platform=\"http\"}");
+    let counted = Scrape::of(&proxy).await.get("proxy_overhead_seconds_sum{platform=\"http\"}");
     assert!((own - counted).abs() < 0.000_1, "{own} {counted}");
 }
 

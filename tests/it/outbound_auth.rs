@@ -269,7 +269,7 @@ async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
         .replace("booked", "it is booked")
         .replace("[upstreams.api]", "[upstreams.api]\ntimeout = \"9s\"");
     proxy.folder.write("routes.toml", &second);
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     assert_eq!(call(&proxy, "book").await["text"], "it is booked");
     assert!(endpoint.take().is_empty());
 

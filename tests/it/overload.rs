@@ -135,7 +135,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     let line = proxy.logged("ask: refused after 0 ms").await;
     assert!(line.contains("too many calls in flight (`server.max_calls`)"), "{line}");
     let told = status(&proxy).await;
-    assert_eq!(told["turned_away"]["busy_calls"], 10);
+    assert_eq!(told["rejected_requests"]["busy_calls"], 10);
     assert_eq!((&told["load"]["calls"], &told["load"]["max_calls"]), (&json!(2), &json!(2)));
     assert!(upstream.take().is_empty());
 
@@ -201,20 +201,20 @@ async fn a_connection_too_many_is_told_so_and_closed() {
     // Those that are in stay in, and whoever runs the proxy can look.
     assert!(ask(&mut second).await.starts_with("HTTP/1.1 200 "));
     let told = status(&proxy).await;
-    assert_eq!(told["turned_away"]["busy_connections"], 6);
+    assert_eq!(told["rejected_requests"]["busy_connections"], 6);
     assert_eq!((&told["load"]["connections"], &told["load"]["max_connections"]), (&json!(2), &json!(2)));
-    let line = proxy.logged("more than 2 connections are turned away").await;
-    assert!(line.contains("the platforms' door"), "{line}");
+    let line = proxy.logged("more than 2 connections are rejected").await;
+    assert!(line.contains("the listener for platforms"), "{line}");
 
     drop(first);
     until("there is no room", async || status(&proxy).await["load"]["connections"] == 1).await;
     let third = open(proxy.listen).await;
-    assert_eq!(proxy.log().matches("are turned away").count(), 1, "{}", proxy.log());
+    assert_eq!(proxy.log().matches("are rejected").count(), 1, "{}", proxy.log());
 
     // A reload makes more room at once.
     let larger = table("max_connections = 3", upstream.address);
     proxy.folder.write("routes.toml", &larger);
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     let fourth = open(proxy.listen).await;
     drop((second, third, fourth));
 }
@@ -233,7 +233,7 @@ async fn under_tls_a_connection_too_many_is_closed() {
     let mut received = Vec::new();
     tokio::time::timeout(GUARD, second.read_to_end(&mut received)).await.unwrap().unwrap();
     assert!(received.is_empty(), "{received:?}");
-    assert_eq!(status(&proxy).await["turned_away"]["busy_connections"], 1);
+    assert_eq!(status(&proxy).await["rejected_requests"]["busy_connections"], 1);
 }
 
 /// The descriptors of a process may end; it says so once, goes on with what it has, and accepts again.
@@ -255,20 +255,20 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     let mut others = Vec::new();
     until("the descriptors do not end", async || {
         others.push(TcpStream::connect(proxy.admin.unwrap()).await.unwrap());
-        proxy.log().contains("the admin door: no connection can be accepted")
+        proxy.log().contains("the admin listener: no connection can be accepted")
     })
     .await;
     // A reload finds nothing that it could read, and changes nothing.
     proxy.folder.write("routes.toml", &table.replace("Hello.", "Good day."));
     proxy.signal("HUP");
-    proxy.logged("the running plan stays").await;
+    proxy.logged("configuration rejected, keeping revision").await;
     assert!(ask(&mut inside).await.ends_with("{\"text\":\"Hello.\"}"));
     assert_eq!(proxy.log().matches("no connection can be accepted").count(), 1, "{}", proxy.log());
 
     drop(others);
     assert_eq!(status(&proxy).await["load"]["max_connections"], 8);
     proxy.signal("HUP");
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     let answer = proxy.post("/http/say", &json!({})).await;
     assert_eq!(answer.json(), json!({"text": "Good day."}));
 }

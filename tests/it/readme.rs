@@ -490,7 +490,7 @@ fn every_helper_and_name_of_the_templates_is_explained() {
         let found = Regex::new(pattern).unwrap();
         found.captures_iter(text).map(|name| name[1].to_owned()).collect()
     };
-    let source = read("src/plan/template/helpers.rs");
+    let source = read("src/lang/template/helpers.rs");
     let helpers = quoted(&source, r#"(?:helper|condition)\("(\w+)""#);
     assert!(helpers.len() >= 20, "{helpers:?}");
     let usages = listed(&reference, "helpers");
@@ -500,7 +500,7 @@ fn every_helper_and_name_of_the_templates_is_explained() {
         assert!(reference.contains(&format!("{{{{#{block} ")), "{block}");
     }
 
-    let names_known = read("src/plan/template/names.rs");
+    let names_known = read("src/lang/template/names.rs");
     let fields = names_known.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
     let call = quoted(fields, r#"\("(\w+)""#);
     let told = listed(&reference, "names");

@@ -229,7 +229,7 @@ async fn records_can_be_turned_off_also_by_a_reload() {
     };
     assert!(!proxy.log().contains("record_id"), "{}", proxy.log());
     rewrite(&proxy, 2);
-    proxy.logged("is in force").await;
+    proxy.logged("configuration reloaded").await;
     call(&proxy).await;
     assert_eq!(ids(&list(&proxy, "").await), "5 4");
 }

@@ -459,7 +459,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
     let log = log_from(&proxy, from);
     for part in [
         "ERROR",
-        "the running plan stays",
+        "configuration rejected, keeping revision",
         "--> routes.toml:6:17",
         "reply.text = \"{{args.nme}}\"",
         "help: did you mean",
@@ -483,7 +483,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         (&diagnostic["code"], &diagnostic["file"]),
         (&json!("unreadable-file"), &json!("routes.toml"))
     );
-    logged(&proxy, 0, "the table cannot be read, the running plan stays").await;
+    logged(&proxy, 0, ": it cannot be read").await;
     assert_eq!(said(&proxy).await, "good");
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(proxy.ask_admin(probe, &[]).await.status, StatusCode::OK, "{probe}");
@@ -677,7 +677,7 @@ async fn the_log_names_the_routes_that_changed() {
     for (what, change, [added, removed, changed]) in steps {
         let from = lines(&proxy);
         taken(&proxy, what, |folder| change(folder)).await;
-        let line = logged(&proxy, from, "in force").await;
+        let line = logged(&proxy, from, "configuration reloaded").await;
         let wanted = format!("added={added} removed={removed} changed={changed}");
         assert!(line.contains(&wanted), "{what}: {line}\nwanted {wanted}");
     }

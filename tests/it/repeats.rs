@@ -156,7 +156,7 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
         proxy.logged("the same call was still under way").await;
 
         gate.add_permits(1);
-        proxy.logged("after its call had been answered").await;
+        proxy.logged("after its late reply").await;
         let third = proxy.post("/voicedock", &call).await.json();
         assert_eq!(said(&third), format!("\"Order {kept}.\""), "{name}");
         assert_eq!(api.take().len(), 1, "{name}");
@@ -174,7 +174,7 @@ async fn after_its_call_was_answered_only_reads_follow_a_write() {
     let answer = proxy.post("/http/chain", &json!({})).await.json();
     assert_eq!(answer["error"]["kind"], "timeout");
     gate.add_permits(10);
-    proxy.logged("after its call had been answered").await;
+    proxy.logged("after its late reply").await;
     let paths: Vec<String> = api.take().iter().map(|seen| seen.path().to_owned()).collect();
     assert_eq!(paths, ["/write", "/read"]);
 }
@@ -190,7 +190,7 @@ async fn a_failure_before_anything_was_sent_is_not_kept() {
     assert!(first.contains("cannot be reached"), "{first}");
     let text = std::fs::read_to_string(proxy.folder.path().join("routes.toml")).unwrap();
     proxy.folder.write("routes.toml", &text.replace(&closed, &api.address.to_string()));
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
 
@@ -229,11 +229,11 @@ async fn closing_waits_for_a_write_that_outlived_its_call() {
     let answer = proxy.post("/http/order", &json!({"what": "tea"})).await.json();
     assert_eq!(answer["error"]["kind"], "timeout");
     proxy.signal("TERM");
-    proxy.logged("closing").await;
+    proxy.logged("shutting down").await;
     gate.add_permits(1);
     assert!(proxy.ended().await.success());
     let log = proxy.log();
-    assert!(log.contains("after its call had been answered"), "{log}");
+    assert!(log.contains("after its late reply"), "{log}");
     assert!(!log.contains("calls still in flight"), "{log}");
 }
 

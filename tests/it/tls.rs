@@ -215,7 +215,7 @@ async fn the_log_knows_who_really_calls() {
     for (text, client) in [
         ("greet: answered", "client=198.51.100.7"),
         ("failed login", "client=198.51.100.8"),
-        ("turned away: the table serves no platform", "client=198.51.100.9"),
+        ("rejected: the table serves no platform", "client=198.51.100.9"),
     ] {
         let line = proxy.logged(text).await;
         assert!(line.contains(client), "{line}");

@@ -129,9 +129,9 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
         tree(&spans, CALLER, 0),
         "execute_tool book server
   decode
-  find
-  check
-  ask
+  find_route
+  validate
+  run_steps
     step one
       render
       send
@@ -143,7 +143,7 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
       send
         POST client 200
       extract
-  answer
+  reply
 "
     );
     assert_eq!(spans.len(), 17, "every span is below the call's own: {spans:#?}");
@@ -199,29 +199,29 @@ async fn failures_are_told_where_they_happened() {
         (
             "find",
             json!({"id": 7}),
-            "execute_tool find server failed bad_response\n  decode\n  find\n  check\n  ask failed\n    render\n    send\n      \
-             GET client failed 404 404\n    extract failed\n  answer\n",
+            "execute_tool find server failed bad_response\n  decode\n  find_route\n  validate\n  run_steps failed\n    render\n    send\n      \
+             GET client failed 404 404\n    extract failed\n  reply\n",
         ),
         (
             "find",
             json!({}),
-            "execute_tool find server failed invalid_args\n  decode\n  find\n  check failed\n  answer\n",
+            "execute_tool find server failed invalid_args\n  decode\n  find_route\n  validate failed\n  reply\n",
         ),
         (
             "reach",
             json!({}),
-            "execute_tool reach server failed unreachable\n  decode\n  find\n  check\n  ask failed\n    render\n    send failed\n      \
-             GET client failed unreachable\n  answer\n",
+            "execute_tool reach server failed unreachable\n  decode\n  find_route\n  validate\n  run_steps failed\n    render\n    send failed\n      \
+             GET client failed unreachable\n  reply\n",
         ),
         (
             "say",
             json!({}),
-            "execute_tool say server failed bad_response\n  decode\n  find\n  check\n  wait\n  answer failed\n  answer\n",
+            "execute_tool say server failed bad_response\n  decode\n  find_route\n  validate\n  wait\n  reply failed\n  reply\n",
         ),
         (
             "nothing",
             json!({}),
-            "execute_tool server failed unknown_function\n  decode\n  find failed\n  answer\n",
+            "execute_tool server failed unknown_function\n  decode\n  find_route failed\n  reply\n",
         ),
     ] {
         proxy.send(Method::POST, &format!("/http/{function}"), &[], args.to_string()).await;
@@ -251,7 +251,7 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
     let (_, spans) = collector.next().await;
     let sent: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
-    let mut given_up: Vec<_> = sent.iter().map(|span| attribute(span, "jackfield.given_up")).collect();
+    let mut given_up: Vec<_> = sent.iter().map(|span| attribute(span, "jackfield.cancelled")).collect();
     given_up.sort();
     assert_eq!(given_up, ["", "true"]);
     let mut told: Vec<_> = upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
@@ -268,9 +268,9 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
 
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
     let (_, spans) = collector.next().await;
-    let expected = "execute_tool ask server\n  decode\n  find\n  check\n  ask\n    render\n    recall\n    extract\n  answer\n";
+    let expected = "execute_tool ask server\n  decode\n  find_route\n  validate\n  run_steps\n    render\n    cache\n    extract\n  reply\n";
     assert_eq!(tree(&spans, "", 0), expected);
-    assert_eq!(attribute(&spans[0], "jackfield.cache"), "fresh");
+    assert_eq!(attribute(&spans[0], "jackfield.cache"), "hit");
     assert_eq!(upstream.seen(), 0);
 }
 
@@ -396,7 +396,7 @@ async fn another_collector_is_taken_by_a_reload() {
     let mut proxy = Proxy::start(&one.table(rest)).await;
     call(&proxy, "say", &json!({}), &[]).await;
     proxy.folder.write("routes.toml", &other.table(rest));
-    proxy.logged("the changed table is in force").await;
+    proxy.logged("configuration reloaded").await;
     call(&proxy, "say", &json!({}), &[]).await;
     let ((_, first), (_, second)) = (one.next().await, other.next().await);
     assert_eq!((first.len(), second.len()), (5, 5));

@@ -4,6 +4,7 @@
 mod end;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -11,7 +12,7 @@ use url::form_urlencoded;
 
 use crate::call::GivenArguments;
 use crate::dispatch::in_process::CompletedCall;
-use crate::flow::{CacheUse, StepRecord};
+use crate::flow::{CacheUse, CallError, StepRecord};
 use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
@@ -193,7 +194,10 @@ impl<'a> Walk<'a> {
             self.reply(went, brought);
         }
         self.extracted(step, brought);
-        if let Some(error) = went.error.as_ref().filter(|_| !self.shown.dry_run) {
+        // The error that ended the call is told at its end.
+        let own = self.call.record.error.as_ref();
+        let is_own = |error: &Arc<CallError>| own.is_some_and(|own| Arc::ptr_eq(own, error));
+        if let Some(error) = went.error.as_ref().filter(|error| !self.shown.dry_run && !is_own(error)) {
             self.line(&format!("failed: {}: {error}", error.kind()));
         }
     }

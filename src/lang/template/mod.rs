@@ -2,7 +2,7 @@
 //!
 //! Handlebars parses; we evaluate. That is what lets an expression be escaped for the place where it stands,
 //! keep its JSON type where it stands alone, and be checked against the names that can exist before any call
-//! runs. Pieces of literal text and pieces of values reach the place ([`Sink`]) apart from each other, so no
+//! runs. Pieces of literal text and pieces of values reach the place (a `Sink`) apart from each other, so no
 //! place ever has to guess which of its characters somebody else chose.
 
 mod compile;

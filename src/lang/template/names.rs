@@ -340,7 +340,7 @@ impl Fields {
             Self::Closed(fields) => match fields.get(name) {
                 Some(field) => field.check(&format!("{parent}.{name}"), rest),
                 None if parent == "args" => Err(BadName::new(
-                    format!("there is no argument `{name}`"),
+                    format!("unknown argument `{name}`"),
                     Some(match suggest(name, fields.keys().map(String::as_str)) {
                         Some(help) => help,
                         None => format!(

@@ -154,28 +154,28 @@ impl Metrics {
 
     fn write_calls(&self, text: &mut Exposition) {
         let mut family =
-            text.family("jackfield_calls_total", MetricKind::Counter, "Calls and events that have ended.");
+            text.family("jackfield_calls_total", MetricKind::Counter, "Calls and events that ended.");
         self.each_route(|platform, route, calls| {
             let mut write = |outcome, counter| {
                 family
                     .sample(&[("platform", platform), ("route", route), ("outcome", outcome)], get(counter));
             };
             write("answered", &calls.answered);
-            write("repeated", &calls.repeated);
+            write("deduplicated", &calls.repeated);
             FAILURES.iter().zip(&calls.failures).for_each(|(kind, counter)| write(kind.slug(), counter));
         });
-        let help = "How long calls took, upstreams included; repeated ones are not among them.";
+        let help = "Duration of calls, upstreams included; deduplicated calls are not counted.";
         let mut family = text.family("jackfield_call_seconds", MetricKind::Histogram, help);
         self.each_route(|platform, route, calls| {
             family.histogram(&[("platform", platform), ("route", route)], &calls.time);
         });
-        let help = "How long the proxy itself took over calls: without upstreams, turns of limits and pauses between attempts.";
-        let mut family = text.family("jackfield_own_seconds", MetricKind::Histogram, help);
+        let help = "Time spent in the proxy itself: without upstreams, limits and pauses between attempts.";
+        let mut family = text.family("jackfield_proxy_overhead_seconds", MetricKind::Histogram, help);
         for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
             family.histogram(&[("platform", name)], &platform.own);
         }
-        let help = "Calls for which the route's own limit had no turn.";
-        text.family("jackfield_route_limit_refused_total", MetricKind::Counter, help)
+        let help = "Calls rejected by the route's own limit.";
+        text.family("jackfield_route_limit_rejected_total", MetricKind::Counter, help)
             .sample(&[], get(&self.refused_by_route));
     }
 
@@ -193,53 +193,48 @@ impl Metrics {
         for (name, help, counter) in [
             (
                 "jackfield_upstream_attempts_total",
-                "Requests that were sent, or were about to be.",
+                "Attempts to send a request.",
                 (|upstream| &upstream.attempts) as fn(&UpstreamSeries) -> &AtomicU64,
             ),
-            (
-                "jackfield_upstream_retries_total",
-                "Requests that were sent again after a failure.",
-                |upstream| &upstream.retries,
-            ),
-            (
-                "jackfield_upstream_hedges_total",
-                "Requests that were sent beside one that was late.",
-                |upstream| &upstream.hedges,
-            ),
+            ("jackfield_upstream_retries_total", "Attempts that were retries.", |upstream| &upstream.retries),
+            ("jackfield_upstream_hedges_total", "Attempts that were hedged requests.", |upstream| {
+                &upstream.hedges
+            }),
         ] {
             let mut family = text.family(name, MetricKind::Counter, help);
             self.upstreams.each(|upstream, counts| {
                 family.sample(&[("upstream", upstream)], get(counter(counts)));
             });
         }
-        let help = "Steps that failed, with their retries, by the kind of the failure.";
+        let help = "Steps that failed after all their attempts, by kind of failure.";
         let mut family = text.family("jackfield_upstream_failures_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (kind, counter) in FAILURES.iter().zip(&counts.failures).take(4) {
                 family.sample(&[("upstream", upstream), ("kind", kind.slug())], get(counter));
             }
         });
-        let help = "Steps that were not sent, since the breaker was open or the limit had no turn.";
-        let mut family = text.family("jackfield_upstream_refused_total", MetricKind::Counter, help);
+        let help = "Steps that were not sent: the circuit breaker was open, or the limit gave no permit.";
+        let mut family = text.family("jackfield_upstream_rejected_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let mut write = |reason, counter| sample_by(&mut family, upstream, "reason", reason, counter);
             write("breaker", &counts.refused_by_breaker);
             write("limit", &counts.refused_by_limit);
         });
-        let help = "Steps of routes with a cache, by where their reply came from.";
-        let mut family = text.family("jackfield_cache_total", MetricKind::Counter, help);
+        let help = "Steps of routes with a cache, by result.";
+        let mut family = text.family("jackfield_cache_requests_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             for (used, counter) in CACHE_USES.iter().zip(&counts.cache) {
-                sample_by(&mut family, upstream, "use", used.slug(), counter);
+                sample_by(&mut family, upstream, "result", used.slug(), counter);
             }
         });
-        let help = "How long requests waited for a turn of the upstream's limit.";
-        let mut family = text.family("jackfield_upstream_wait_seconds_total", MetricKind::Counter, help);
+        let help = "Time that requests waited for a permit of the upstream's limit.";
+        let mut family =
+            text.family("jackfield_upstream_limit_wait_seconds_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let waited = Duration::from_nanos(get(&counts.waited_nanos)).as_secs_f64();
             family.sample(&[("upstream", upstream)], waited);
         });
-        let help = "How long the upstream took over each step, attempts added up.";
+        let help = "Duration of each step's requests, attempts added up.";
         let mut family = text.family("jackfield_upstream_seconds", MetricKind::Histogram, help);
         self.upstreams.each(|upstream, counts| family.histogram(&[("upstream", upstream)], &counts.time));
     }

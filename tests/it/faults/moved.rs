@@ -49,7 +49,7 @@ async fn a_call_at_the_old_address_ends_in_time_and_the_next_goes_to_the_new_one
         assert!(old.until(|saw| saw.requests.len() == 1).await);
 
         proxy.folder.write("routes.toml", &table(&new));
-        proxy.logged("the changed table is in force").await;
+        proxy.logged("configuration reloaded").await;
         let answer = proxy.post(&path, &door.request("f", 1)).await.json();
         assert_eq!(answer, door.answer("f", 1, false, "It is 7."), "{}", proxy.log());
 
