@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
+use jackfield::lang::json::Document;
 use jackfield::lang::template::{Scope, StepOutput};
 use jackfield::live;
 use jackfield::load::{load, process_environment};
@@ -186,5 +187,24 @@ fn loading(criterion: &mut Criterion) {
     let _ = fs::remove_dir_all(folder);
 }
 
-criterion_group!(benches, verbs, whole_call, loading);
+/// A reply as a tree, as an indexed document, and as a tree made from the document.
+fn reply_body(criterion: &mut Criterion) {
+    let body = Bytes::from_static(REPLY);
+    let parse = || Document::parse(black_box(body.clone())).expect("the reply is JSON");
+    criterion.bench_function("body/tree", |bench| {
+        bench.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(REPLY)));
+    });
+    criterion.bench_function("body/document", |bench| bench.iter(parse));
+    criterion.bench_function("body/document_to_tree", |bench| bench.iter(|| parse().root().to_value()));
+    let document = parse();
+    criterion.bench_function("body/write", |bench| {
+        bench.iter(|| {
+            let mut out = String::with_capacity(REPLY.len());
+            document.root().write_json(&mut out);
+            out
+        });
+    });
+}
+
+criterion_group!(benches, verbs, reply_body, whole_call, loading);
 criterion_main!(benches);
