@@ -545,3 +545,36 @@ fn links_lead_somewhere() {
     }
     assert!(seen > 20, "{seen}");
 }
+
+/// The documents use the field's terms; these words were ours alone.
+#[test]
+fn documents_use_the_terms_of_the_field() {
+    let quaint = [
+        "door",
+        "doors",
+        "mend",
+        "turned away",
+        "heeded",
+        "whoever",
+        "fall-back",
+        "parted by",
+        "for want of",
+    ];
+    let names = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
+    let folders = ["docs", "docs/platforms"].map(|folder| {
+        let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+        entries
+            .map(|entry| format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap()))
+            .collect::<Vec<_>>()
+    });
+    let pages: Vec<_> =
+        names.into_iter().chain(folders.into_iter().flatten()).filter(|name| name.ends_with(".md")).collect();
+    assert!(pages.len() > 8, "{pages:?}");
+    for page in pages {
+        let text = read(&page);
+        for word in quaint {
+            let found = Regex::new(&format!(r"(?i)\b{word}\b")).unwrap();
+            assert_eq!(found.find(&text).map(|found| found.as_str()), None, "{page}");
+        }
+    }
+}

@@ -18,8 +18,8 @@ use self::index::Entry;
 #[derive(Debug, Clone)]
 pub struct Document {
     bytes: Bytes,
-    /// The values in the order of the text, each followed by what is in it. Never empty, and at most one entry for
-    /// two bytes of text, and one more: an index takes at most eight times the room of its text.
+    /// The values in the order of the text, each followed by what is in it. Never empty, and at most one entry
+    /// of 16 bytes for two bytes of text, and one more.
     index: Vec<Entry>,
 }
 
