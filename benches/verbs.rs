@@ -133,6 +133,10 @@ fn whole_call(criterion: &mut Criterion) {
     let call = decode("swaig", SWAIG, &plan).0.remove(0);
     let deadline = Instant::now() + Duration::from_secs(3600);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+    // A call makes timers, which belong to a runtime, though none of them ends here.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts");
+    let _runtime = runtime.enter();
     let canned = || {
         let response: Result<Response, TransportError> = Ok(response());
         (StubTransport::queued([response]), call.clone())
