@@ -1,4 +1,4 @@
-//! The one door from a file to a plan: read, then compile.
+//! The one way from a file to a plan: read, then compile.
 
 use std::path::Path;
 
@@ -111,6 +111,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
-        doors: BoundAddresses::default(),
+        addresses: BoundAddresses::default(),
     }
 }

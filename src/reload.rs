@@ -35,9 +35,9 @@ impl ConfigSource {
         self.load_behind(BoundAddresses::default())
     }
 
-    fn load_behind(&self, doors: BoundAddresses) -> Result<Loaded, Unreadable> {
+    fn load_behind(&self, addresses: BoundAddresses) -> Result<Loaded, Unreadable> {
         let demo = self.demo.clone();
-        load(&self.path, &Environment { demo, doors, ..process_environment() })
+        load(&self.path, &Environment { demo, addresses, ..process_environment() })
     }
 }
 
@@ -55,7 +55,7 @@ pub struct Reloader {
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
     watcher: Watcher,
-    /// The plan that opened the doors.
+    /// The plan that opened the listeners.
     opened: Arc<Plan>,
     /// What was found the last time, so that the same is not said twice.
     last: Vec<JsonDiagnostic>,
@@ -109,10 +109,10 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let origin = self.origin.clone();
-        let doors =
+        let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // A large table takes a while to compile, which must not hold up the calls on this thread.
-        let loaded = match spawn_blocking(move || origin.load_behind(doors)).await {
+        let loaded = match spawn_blocking(move || origin.load_behind(addresses)).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 let revision = &self.live.plan().revision;
@@ -230,7 +230,7 @@ impl Reloader {
     }
 }
 
-/// Says what a reload means for TLS at the platforms' door, if anything.
+/// Says what a reload means for TLS at the listener for platforms, if anything.
 fn tell_tls(before: &Plan, now: &Plan) {
     match (&before.server.tls, &now.server.tls) {
         (Some(old), Some(new)) if old != new => {
@@ -257,7 +257,7 @@ fn names(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The keys that differ between the plan that opened the doors and `plan`, and take effect at a start only.
+/// The keys that differ between the plan that opened the listeners and `plan`, and take effect at a start only.
 pub fn restart_needed(opened: &Plan, plan: &Plan) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if opened.server.listen != plan.server.listen {

@@ -49,7 +49,7 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
         let tools = chosen(command, functions.tools())?;
-        let declaration = platform.declare(&tools, &functions.door()).with_context(|| {
+        let declaration = platform.declare(&tools, &functions.endpoint()).with_context(|| {
             format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;
         if plan.served(platform.name()).is_none() {

@@ -78,9 +78,9 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         Some(address) => Some(bind(address, "server.admin").await?),
         None => None,
     };
-    let doors = Listeners { platforms, admin };
-    let listen = doors.platforms.local_addr()?;
-    let admin_address = match &doors.admin {
+    let listeners = Listeners { platforms, admin };
+    let listen = listeners.platforms.local_addr()?;
+    let admin_address = match &listeners.admin {
         Some(listener) => listener.local_addr()?.to_string(),
         None => "off".to_owned(),
     };
@@ -118,7 +118,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
+        () = server::serve(listeners, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
         () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
     }
     Ok(ExitCode::SUCCESS)

@@ -23,16 +23,16 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
     pub demo: Option<url::Url>,
-    /// The doors that are open while a table is loaded: none before a start.
-    pub doors: BoundAddresses,
+    /// The listeners that are open while a table is loaded: none before a start.
+    pub addresses: BoundAddresses,
 }
 
-/// The addresses of doors that are open already, and stay so whatever the table says.
+/// The addresses of listeners that are open already, and stay so whatever the table says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoundAddresses {
-    /// The platforms' door.
+    /// The listener for platforms.
     pub listen: Option<SocketAddr>,
-    /// The admin door.
+    /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
 

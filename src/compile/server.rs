@@ -34,7 +34,7 @@ const MAX_RECORDS: u32 = 100_000;
 /// What `server.watch` may be.
 pub(super) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
-/// The schemes that the admin door takes.
+/// The schemes that the admin listener takes.
 pub(super) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 
 /// The headers that carry a login whatever the table says.
@@ -110,7 +110,7 @@ impl TableCompiler<'_> {
         let span = raw.admin.span().unwrap_or(Span::start_of(self.table.main));
         let open = if admin.is_some_and(is_outside) {
             Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
-        } else if self.secrets.environment.doors.admin.is_some_and(is_outside) {
+        } else if self.secrets.environment.addresses.admin.is_some_and(is_outside) {
             Some((
                 "takes effect at the next start",
                 "keep `admin_auth` until then: the current admin listener is not on loopback",
@@ -261,7 +261,7 @@ impl TableCompiler<'_> {
         }
     }
 
-    /// Where it is written that the platforms' door can be reached from outside, and why so; `None` on loopback.
+    /// Where it is written that the listener for platforms can be reached from outside, and why so; `None` on loopback.
     pub(super) fn open_address(&self) -> Option<(Option<Span>, &'static str)> {
         const OPEN: &str = "this address can be reached from outside";
         // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
@@ -273,7 +273,7 @@ impl TableCompiler<'_> {
             .and_then(|text| Url::parse(&text.value).ok());
         if address.is_some_and(is_outside) {
             Some((listen.map(|text| text.span), OPEN))
-        } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
+        } else if self.secrets.environment.addresses.listen.is_some_and(is_outside) {
             Some((
                 listen.map(|text| text.span),
                 "takes effect at the next start; the current listener is reachable from outside",
@@ -286,7 +286,7 @@ impl TableCompiler<'_> {
     }
 }
 
-/// Whether a door there can be reached from another machine.
+/// Whether a listener there can be reached from another machine.
 fn is_outside(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
 }

@@ -90,9 +90,7 @@ impl Dispatcher {
         };
         (Arc::new(dispatcher), ended)
     }
-}
 
-impl Dispatcher {
     /// How many calls have not ended, those included that have had a late reply.
     pub fn in_flight(&self) -> usize {
         self.calls.held() + self.detached.held()

@@ -1,4 +1,4 @@
-//! The last calls, for the admin door: their records as they ended, shown only when somebody asks.
+//! The last calls, for the admin listener: their records as they ended, shown only when somebody asks.
 //!
 //! What is kept is bounded in number and in bytes. Nothing is rendered here while calls run.
 

@@ -1,4 +1,4 @@
-//! A record as JSON: what `call --explain` walks through, for the log and the admin door, without what must not be
+//! A record as JSON: what `call --explain` walks through, for the log and the admin listener, without what must not be
 //! shown.
 
 use std::time::Duration;

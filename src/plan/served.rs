@@ -81,7 +81,7 @@ impl Functions for FunctionsFor<'_> {
         FunctionsFor::tools(self)
     }
 
-    fn door(&self) -> Endpoint<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         Endpoint { url: &self.endpoint_url, events: &self.events }
     }
 }

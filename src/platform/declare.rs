@@ -15,7 +15,7 @@ pub trait Functions {
     fn tools(&self) -> Vec<ToolSpec<'_>>;
 
     /// How the platform reaches this proxy.
-    fn door(&self) -> Endpoint<'_>;
+    fn endpoint(&self) -> Endpoint<'_>;
 }
 
 /// A function as it is declared to a platform.
@@ -40,7 +40,7 @@ pub struct ToolSpec<'a> {
 /// How a platform reaches this proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint<'a> {
-    /// The address of the platform's door, without a slash at its end: `https://tools.example.com/swaig`.
+    /// The address of the platform's endpoint, without a slash at its end: `https://tools.example.com/swaig`.
     pub url: &'a str,
     /// The webhooks that are no function calls and that the table answers, by their names there.
     pub events: &'a [&'static str],

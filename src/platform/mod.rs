@@ -42,10 +42,10 @@ pub fn find(name: &str) -> Option<&'static dyn Platform> {
 
 /// A kind of caller, with its wire format.
 pub trait Platform: fmt::Debug + Send + Sync {
-    /// The name in `[platforms.<name>]` and of its door, `/<name>`.
+    /// The name in `[platforms.<name>]` and of its endpoint, `/<name>`.
     fn name(&self) -> &'static str;
 
-    /// Whether the door takes any method; else only POST.
+    /// Whether the endpoint takes any method; else only POST.
     fn any_method(&self) -> bool {
         false
     }
@@ -142,8 +142,8 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// What a user pastes into the platform so that it knows these functions; `None` when it has nothing to be told.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
-        let _ = (tools, door);
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
+        let _ = (tools, endpoint);
         None
     }
 
@@ -186,7 +186,7 @@ mod tests {
             Vec::new()
         }
 
-        fn door(&self) -> Endpoint<'_> {
+        fn endpoint(&self) -> Endpoint<'_> {
             Endpoint { url: "https://tools.example.com/door", events: &[] }
         }
     }

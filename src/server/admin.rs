@@ -1,4 +1,4 @@
-//! The admin door: health, reload status, metrics and the last calls. Never on the platforms' door.
+//! The admin listener: health, reload status, metrics and the last calls. Never on the listener for platforms.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::upstream::resources::Resources;
 use super::client::{Peer, client};
 use super::{App, records, scrape};
 
-/// The paths of the admin door; all but the two for probes need the login.
+/// The paths of the admin listener; all but the two for probes need the login.
 pub(super) fn router(app: App) -> Router {
     let last_calls = Router::new()
         .route("/records", get(records::list))
@@ -36,7 +36,7 @@ pub(super) fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), log_in));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        // There is always a plan in force: without one the doors do not open, and a rejection never takes it away.
+        // There is always a plan in force: without one the listeners do not open, and a rejection never takes it away.
         .route("/readyz", get(|| async { "ok\n" }))
         .merge(guarded)
         .with_state(app)

@@ -1,4 +1,4 @@
-//! `GET /metrics` of the admin door: what Prometheus reads.
+//! `GET /metrics` of the admin listener: what Prometheus reads.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The process from outside: how it starts, how it ends, and what its admin door says.
+//! The process from outside: how it starts, how it ends, and what its admin listener says.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

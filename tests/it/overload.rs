@@ -251,7 +251,7 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     assert!(said.contains("the limit of file descriptors is 24"), "{said}");
     let mut inside = open(proxy.listen).await;
 
-    // The admin door has room for more than there are descriptors.
+    // The admin listener has room for more than there are descriptors.
     let mut others = Vec::new();
     until("the descriptors do not end", async || {
         others.push(TcpStream::connect(proxy.admin.unwrap()).await.unwrap());

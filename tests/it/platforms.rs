@@ -331,7 +331,7 @@ impl Functions for Routes {
         declared.map(|(name, tool)| spec(name, tool)).collect()
     }
 
-    fn door(&self) -> Endpoint<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         Endpoint { url: "https://tools.example.com/door", events: &[] }
     }
 }

@@ -195,7 +195,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
         },
         without_secrets: false,
         demo: None,
-        doors: BoundAddresses::default(),
+        addresses: BoundAddresses::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {

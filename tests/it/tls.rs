@@ -1,4 +1,4 @@
-//! The platforms' door behind TLS, and who really calls.
+//! The listener for platforms behind TLS, and who really calls.
 //!
 //! The certificates in `tls/` are made for `localhost` by a CA of their own, whose key is gone; they end in 2126.
 

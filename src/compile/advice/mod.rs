@@ -1,7 +1,7 @@
 //! What is taken, and is still unwise: for `jackfield check`, which tells it beside the faults. Whoever only runs the
 //! table does not hear of it.
 
-mod doors;
+mod exposure;
 mod routes;
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use crate::table::document::Located;
 use crate::table::raw::Strings;
 use crate::table::reader::Key;
 
-pub(super) use doors::login_for;
+pub(super) use exposure::login_for;
 
 use super::TableCompiler;
 

@@ -83,12 +83,12 @@ impl Platform for DailyBots {
     }
 
     /// A part of the body of `POST /v1/bots/start`. The headers that log the bot in are not known here.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let webhooks: Map<String, Value> = tools
             .iter()
             .map(|tool| {
                 let method = tool.extra.get(METHOD).and_then(Value::as_str).unwrap_or("POST");
-                let url = format!("{}/{}", door.url, tool.name);
+                let url = format!("{}/{}", endpoint.url, tool.name);
                 let webhook = json!({"url": url, "method": method, "streaming": tool.streaming});
                 (tool.name.to_owned(), webhook)
             })

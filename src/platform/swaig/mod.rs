@@ -148,9 +148,9 @@ impl Platform for Swaig {
     }
 
     /// The `SWAIG` object of an agent's SWML.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
-        Some(json!({"SWAIG": {"defaults": {"web_hook_url": door.url}, "functions": functions}}))
+        Some(json!({"SWAIG": {"defaults": {"web_hook_url": endpoint.url}, "functions": functions}}))
     }
 
     fn decode(
@@ -163,7 +163,7 @@ impl Platform for Swaig {
         let function = match asked(inbound, &body)? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
-                let url = functions.door().url;
+                let url = functions.endpoint().url;
                 return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
                     Ok(()) => Decoded::Answer(signature(functions)),
                     Err(bad) => Decoded::Denied(bad),
@@ -319,7 +319,7 @@ fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> b
 fn signature(functions: &dyn Functions) -> Answer {
     let definitions = functions.tools().into_iter().filter(|tool| tool.declared).map(|tool| {
         let mut definition = definition(&tool);
-        definition.insert("web_hook_url".into(), functions.door().url.into());
+        definition.insert("web_hook_url".into(), functions.endpoint().url.into());
         Value::Object(definition)
     });
     Answer::json(&definitions.collect())
@@ -607,7 +607,7 @@ mod tests {
                     extra,
                 }]
             }
-            fn door(&self) -> Endpoint<'_> {
+            fn endpoint(&self) -> Endpoint<'_> {
                 Endpoint { url: "https://tools.example.com/swaig", events: &[] }
             }
         }

@@ -101,14 +101,14 @@ impl Platform for VoiceDock {
     }
 
     /// The settings of an assistant that a `PATCH` of it takes.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let tools: Vec<Value> = tools
             .iter()
             .map(|tool| {
                 let mut declared = Map::new();
                 declared.insert("name".into(), tool.name.into());
                 declared.insert("description".into(), tool.description.into());
-                declared.insert("url".into(), door.url.into());
+                declared.insert("url".into(), endpoint.url.into());
                 declared.insert("async".into(), false.into());
                 declared.insert("parameters".into(), tool.parameters.clone());
                 declared.extend(tool.extra.clone());
@@ -116,7 +116,7 @@ impl Platform for VoiceDock {
             })
             .collect();
         Some(json!({
-            "webhook_url": door.url,
+            "webhook_url": endpoint.url,
             "webhook_events": ["assistant-request", TOOL_CALLS, "status-update", "end-of-call-report"],
             "llm_config": {"tools": tools},
         }))

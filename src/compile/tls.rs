@@ -1,4 +1,4 @@
-//! What `[server]` says about who stands at the door: `tls`, and the proxies that are believed.
+//! What `[server]` says about its clients: `tls`, and the trusted proxies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::table::reader::{Key, missing_key};
 
 use super::TableCompiler;
 
-/// The one protocol that the door speaks.
+/// The one protocol that the listener speaks.
 const ALPN: &[u8] = b"http/1.1";
 
 impl TableCompiler<'_> {
@@ -119,7 +119,7 @@ struct Pem<'n> {
     text: String,
 }
 
-/// The certificates of a file, the door's own first.
+/// The certificates of a file, the listener's own first.
 fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<CertificateDer<'static>>> {
     let chain = CertificateDer::pem_slice_iter(cert.text.as_bytes()).collect::<Result<Vec<_>, _>>();
     match chain {

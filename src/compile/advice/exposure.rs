@@ -76,15 +76,15 @@ impl TableCompiler<'_> {
         (!proxies.value.is_empty()).then_some(proxies.span)
     }
 
-    /// A door that others reach by an address which the table does not say.
+    /// A listener that others reach by an address which the table does not say.
     pub(in crate::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
         let raw = &self.table.server;
         let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
         let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
             return;
         };
-        let door = Endpoint { url: "", events: &[] };
-        let told = platforms.iter().find(|served| served.platform.declare(&[], &door).is_some());
+        let endpoint = Endpoint { url: "", events: &[] };
+        let told = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
         if let Some(served) = told {
             let (platform, listen) = (served.platform.name(), server.listen);
             self.advise(
