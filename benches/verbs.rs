@@ -14,10 +14,13 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
+use jackfield::lang::json::Document;
 use jackfield::lang::template::{Scope, StepOutput};
+use jackfield::live;
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Encode, Inbound, Settings};
+use jackfield::upstream::resources::Resources;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Response, TransportError};
 
@@ -125,10 +128,15 @@ fn verbs(criterion: &mut Criterion) {
 
 fn whole_call(criterion: &mut Criterion) {
     let plan = plan(&project("benches/routes.toml"));
+    let resources = live::prepare(&plan, &Resources::default());
     let platform = platform::find("swaig").expect("SWAIG exists");
     let call = decode("swaig", SWAIG, &plan).0.remove(0);
     let deadline = Instant::now() + Duration::from_secs(3600);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+    // A call makes timers, which belong to a runtime, though none of them ends here.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts");
+    let _runtime = runtime.enter();
     let canned = || {
         let response: Result<Response, TransportError> = Ok(response());
         (StubTransport::queued([response]), call.clone())
@@ -137,6 +145,7 @@ fn whole_call(criterion: &mut Criterion) {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
         let env = CallEnv {
             plan: &plan,
+            resources: &resources,
             platform,
             transport: &transport,
             deadline,
@@ -182,5 +191,24 @@ fn loading(criterion: &mut Criterion) {
     let _ = fs::remove_dir_all(folder);
 }
 
-criterion_group!(benches, verbs, whole_call, loading);
+/// A reply as a tree, as an indexed document, and as a tree made from the document.
+fn reply_body(criterion: &mut Criterion) {
+    let body = Bytes::from_static(REPLY);
+    let parse = || Document::parse(black_box(body.clone())).expect("the reply is JSON");
+    criterion.bench_function("body/tree", |bench| {
+        bench.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(REPLY)));
+    });
+    criterion.bench_function("body/document", |bench| bench.iter(parse));
+    criterion.bench_function("body/document_to_tree", |bench| bench.iter(|| parse().root().to_value()));
+    let document = parse();
+    criterion.bench_function("body/write", |bench| {
+        bench.iter(|| {
+            let mut out = String::with_capacity(REPLY.len());
+            document.root().write_json(&mut out);
+            out
+        });
+    });
+}
+
+criterion_group!(benches, verbs, reply_body, whole_call, loading);
 criterion_main!(benches);

@@ -70,8 +70,12 @@ impl Outcome {
     /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
-        let own = self.reply.own.iter().map(|(key, value)| key.len() + bytes(value));
-        OVERHEAD + size_of::<Self>() + text + self.reply.data.as_ref().map_or(0, bytes) + own.sum::<usize>()
+        let extensions = self.reply.extensions.iter().map(|(key, value)| key.len() + bytes(value));
+        OVERHEAD
+            + size_of::<Self>()
+            + text
+            + self.reply.data.as_ref().map_or(0, bytes)
+            + extensions.sum::<usize>()
     }
 }
 
@@ -94,7 +98,7 @@ pub struct Reply {
     /// JSON for the model.
     pub data: Option<Value>,
     /// What only the calling platform understands, by key (`action` of SWAIG, for example).
-    pub own: Map<String, Value>,
+    pub extensions: Map<String, Value>,
 }
 
 impl Reply {

@@ -21,9 +21,12 @@
 //! | `table` | what is written: TOML with the place of every key and value |
 //! | [`upstream`] | requests and responses as values, transports, credentials, delivery |
 //! | [`platform`] | who calls us: a folder per platform, one trait, one list; logins |
+//! | [`scheme`] | the description of an auth scheme: its keys and what it builds |
 //! | [`diagnostic`] | errors and warnings in the table, with their places |
 //! | [`single_flight`] | results that several calls share |
 //! | [`secret`] | values that never print themselves |
+//! | `fingerprint` | SHA-256 over parts that are preceded by their length |
+//! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace that a call is part of |
 //! | [`guard`] | breaks up what a platform would expand in a value |
 //! | [`call`] | the words that all layers share |
@@ -57,7 +60,10 @@ pub mod upstream;
 
 pub mod call;
 pub mod diagnostic;
+mod fingerprint;
 pub mod guard;
+mod percent;
+pub mod scheme;
 pub mod secret;
 pub mod single_flight;
 pub mod traceparent;

@@ -1,4 +1,4 @@
-//! The plan that runs now, swapped whole, and what became of the last attempt to replace it.
+//! The plan that runs now and its resources, swapped whole, and what became of the last attempt to replace it.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::diagnostic::JsonDiagnostic;
 use crate::plan::Plan;
+use crate::upstream::resources::Resources;
 
 /// The running plan and the last rejection, in one place: nobody sees a new one of the one beside an old one of
 /// the other.
@@ -35,11 +36,13 @@ pub struct Reloads {
     pub last_rejected_at: Option<Timestamp>,
 }
 
-/// A plan in force.
+/// A plan in force, with its resources.
 #[derive(Debug)]
 pub struct Running {
     /// The plan.
     pub plan: Arc<Plan>,
+    /// Its live state.
+    pub resources: Resources,
     /// Since when.
     pub loaded_at: Timestamp,
 }
@@ -56,11 +59,16 @@ pub struct Rejection {
 impl Live {
     /// Begins with `plan`.
     pub fn new(plan: Plan) -> Self {
-        let running = Running::now(plan);
+        let running = Running::new(plan, &Resources::default());
         Self(ArcSwap::from_pointee(LiveState { running, rejected: None, reloads: Reloads::default() }))
     }
 
-    /// The plan for one call: taken once, so that the whole call sees one table.
+    /// What one call runs with: taken once, so that the whole call sees one table.
+    pub fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.0.load().running)
+    }
+
+    /// The running plan.
     pub fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.0.load().running.plan)
     }
@@ -70,11 +78,12 @@ impl Live {
         self.0.load_full()
     }
 
-    /// Puts a new plan in force. Calls under way finish on theirs.
+    /// Puts a new plan in force, with the resources that it shares with the one before. Calls in flight finish on theirs.
     pub fn swap(&self, plan: Plan) {
         let before = self.0.load();
         let reloads = Reloads { taken: before.reloads.taken + 1, ..before.reloads };
-        self.0.store(Arc::new(LiveState { running: Running::now(plan), rejected: None, reloads }));
+        let running = Running::new(plan, &before.running.resources);
+        self.0.store(Arc::new(LiveState { running, rejected: None, reloads }));
     }
 
     /// Notes that the files as they are now are what runs.
@@ -96,7 +105,13 @@ impl Live {
 }
 
 impl Running {
-    fn now(plan: Plan) -> Arc<Self> {
-        Arc::new(Self { plan: Arc::new(plan), loaded_at: Timestamp::now() })
+    fn new(plan: Plan, before: &Resources) -> Arc<Self> {
+        let resources = prepare(&plan, before);
+        Arc::new(Self { plan: Arc::new(plan), resources, loaded_at: Timestamp::now() })
     }
+}
+
+/// The resources of a plan; those of `before` are kept where their policy is equal.
+pub fn prepare(plan: &Plan, before: &Resources) -> Resources {
+    Resources::prepare(&plan.deliveries, &plan.limits(), before)
 }

@@ -1,4 +1,4 @@
-//! The one door from a file to a plan: read, then compile.
+//! The one way from a file to a plan: read, then compile.
 
 use std::path::Path;
 
@@ -8,7 +8,6 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
-use crate::upstream::keep::Carried;
 
 pub use crate::compile::{BoundAddresses, DEMO, Environment, UpstreamProbe, schema};
 pub use crate::table::add::{NewEntry, with_test};
@@ -112,7 +111,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
-        doors: BoundAddresses::default(),
-        carried: Carried::default(),
+        addresses: BoundAddresses::default(),
     }
 }

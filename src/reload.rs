@@ -15,7 +15,6 @@ use crate::live::Live;
 use crate::load::{BoundAddresses, Dependencies, Environment, Loaded, Unreadable, load, process_environment};
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
 /// Where the table is, and how it is loaded each time.
@@ -25,8 +24,6 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// Where `[upstreams.demo]` points, under `--demo`.
     pub demo: Option<url::Url>,
-    /// What is carried over from one load to the next.
-    pub carried: Carried,
 }
 
 impl ConfigSource {
@@ -38,9 +35,9 @@ impl ConfigSource {
         self.load_behind(BoundAddresses::default())
     }
 
-    fn load_behind(&self, doors: BoundAddresses) -> Result<Loaded, Unreadable> {
-        let (demo, carried) = (self.demo.clone(), self.carried.clone());
-        load(&self.path, &Environment { demo, carried, doors, ..process_environment() })
+    fn load_behind(&self, addresses: BoundAddresses) -> Result<Loaded, Unreadable> {
+        let demo = self.demo.clone();
+        load(&self.path, &Environment { demo, addresses, ..process_environment() })
     }
 }
 
@@ -58,7 +55,7 @@ pub struct Reloader {
     transport: Arc<HttpTransport>,
     cache: Arc<Cache>,
     watcher: Watcher,
-    /// The plan that opened the doors.
+    /// The plan that opened the listeners.
     opened: Arc<Plan>,
     /// What was found the last time, so that the same is not said twice.
     last: Vec<JsonDiagnostic>,
@@ -112,10 +109,10 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let origin = self.origin.clone();
-        let doors =
+        let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // A large table takes a while to compile, which must not hold up the calls on this thread.
-        let loaded = match spawn_blocking(move || origin.load_behind(doors)).await {
+        let loaded = match spawn_blocking(move || origin.load_behind(addresses)).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 let revision = &self.live.plan().revision;
@@ -233,7 +230,7 @@ impl Reloader {
     }
 }
 
-/// Says what a reload means for TLS at the platforms' door, if anything.
+/// Says what a reload means for TLS at the listener for platforms, if anything.
 fn tell_tls(before: &Plan, now: &Plan) {
     match (&before.server.tls, &now.server.tls) {
         (Some(old), Some(new)) if old != new => {
@@ -260,7 +257,7 @@ fn names(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The keys that differ between the plan that opened the doors and `plan`, and take effect at a start only.
+/// The keys that differ between the plan that opened the listeners and `plan`, and take effect at a start only.
 pub fn restart_needed(opened: &Plan, plan: &Plan) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if opened.server.listen != plan.server.listen {

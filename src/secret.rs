@@ -3,9 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::percent;
 
 /// What stands in place of a secret or sensitive value wherever one would be shown.
 pub const HIDDEN: &str = "***";
@@ -14,17 +17,14 @@ pub const HIDDEN: &str = "***";
 /// is there by chance, and to hide it would hide what it says nothing about.
 const LONG: usize = 4;
 
-/// What is escaped in a value of a URL: everything but what RFC 3986 leaves unreserved.
-const URL_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// A resolved secret. `Debug` and `Display` show [`HIDDEN`].
+/// A resolved secret. `Debug` and `Display` show [`HIDDEN`], and its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself, for the place that sends or checks it.
@@ -71,7 +71,7 @@ impl Masks {
         if text.is_empty() {
             return;
         }
-        let url = utf8_percent_encode(text, URL_VALUE).to_string();
+        let url = percent::encode(text).to_string();
         let strict = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let json = serde_json::Value::from(text).to_string();
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();

@@ -4,9 +4,10 @@
 //! The cache of replies and the guard against repeated calls are both made of this.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// What tells one result from another: a hash of all that it depends on.
@@ -139,8 +140,7 @@ impl<V> SingleFlight<V> {
     }
 
     fn state(&self) -> MutexGuard<'_, Slots<V>> {
-        // Nothing of others runs while it is locked but the clone of a value, before anything is changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

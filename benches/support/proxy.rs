@@ -14,9 +14,9 @@ const GUARD: Duration = Duration::from_secs(60);
 
 /// A running proxy. It ends with the benchmark.
 pub(crate) struct Proxy {
-    /// The platforms' door.
+    /// The listener for platforms.
     pub(crate) listen: SocketAddr,
-    /// The admin door.
+    /// The admin listener.
     pub(crate) admin: SocketAddr,
     /// How often it has logged something of which nothing should be logged.
     pub(crate) alarms: Arc<AtomicU64>,

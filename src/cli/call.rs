@@ -1,4 +1,4 @@
-//! `jackfield call`: one function, called as a platform would call it, with every step to look at.
+//! `jackfield call`: calls one function as a platform would, and can show every step.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use crate::call::{Context, FailureKind};
 use crate::diagnostic;
 use crate::dispatch::in_process::{CompletedCall, InProcess, Untried};
 use crate::flow::{CallError, Record, StepRecord};
+use crate::live;
 use crate::load::DEMO;
 use crate::plan::Plan;
 use crate::plan::route::ReplyError;
@@ -22,73 +23,81 @@ use crate::reload::ConfigSource;
 use crate::testing::capture::{Happened, Saved};
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
 use crate::upstream::recorder::Recorder;
+use crate::upstream::resources::Resources;
 use crate::upstream::stub::StubTransport;
 
-use super::explain::Shown;
+use super::output::explain::Shown;
 use super::save::Saving;
+use super::shared::{plan_or_exit, pretty, start_demo};
 use super::{print, report};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --as swaig --save-test \"the weather of Oslo\"
-  jackfield call --request posted.json --as voicedock --explain     what VoiceDock once posted, step by step
+  jackfield call --request posted.json --as voicedock --explain     replay a request of VoiceDock step by step
 
-It ends with 1 when the call failed or the table has faults, with 2 when the table or a file cannot be read, when a test
-cannot be saved, or when the command makes no sense.";
+Exits with 1 if the call fails or the table has errors, and with 2 if a file cannot be read, a test cannot be saved, or the
+arguments are invalid.";
 
 /// Arguments of `call`.
 #[derive(Debug, Args)]
 pub(super) struct CallCommand {
-    /// The function, as the model would name it. With `--request` only where the platform names it in the URL, or to
-    /// mean one of several calls.
+    /// The function to call. With `--request`, needed only if the platform names the function in the URL, or to select
+    /// one of several calls.
     #[arg(required_unless_present = "request")]
     function: Option<String>,
-    /// Its arguments, a JSON object such as '{"city": "Oslo"}'.
+    /// The arguments as a JSON object, such as '{"city": "Oslo"}'.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     args: String,
-    /// The platform to call as: swaig, voicedock, dailybots, millis or http. The answer is printed in its format; as
-    /// http unless given.
-    #[arg(long = "as", value_name = "PLATFORM")]
+    #[arg(long = "as", value_name = "PLATFORM", help = platform_help())]
     platform: Option<String>,
-    /// Send what stands in this file in place of `--args`: the whole body of a request as the platform posted it. Its
-    /// login is not asked for.
+    /// Send the contents of this file instead of `--args`: the complete body of a request as the platform posted it.
+    /// Authentication is skipped.
     #[arg(long, value_name = "FILE", requires = "platform", conflicts_with = "args")]
     request: Option<PathBuf>,
-    /// A header of the platform's request, as 'x-session: s-1'; may be given several times.
+    /// Add a header to the platform's request, such as 'x-session: s-1'; can be repeated.
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Walk through the call step by step before the answer: what was sent, what came back and how long it took, which
-    /// reply case was taken and why not an earlier one, each template beside what it became. Secrets are hidden.
+    /// Show every step of the call: the rendered templates, each request, response and duration, and which reply case
+    /// matched and why earlier ones did not. Secrets are hidden.
     #[arg(long)]
     explain: bool,
-    /// Walk through the call up to the request that would be sent, and send nothing.
+    /// Show every step up to the request, but do not send it.
     #[arg(long)]
     dry_run: bool,
-    /// Write what happened as a test of this name: the arguments or the request, the upstreams' replies, the time, and
-    /// what came of it. It goes where the route's other tests are, else into `<table>.test.toml`.
+    /// Save the call as a test with this name: the arguments or the request, the upstream responses, the time, and the
+    /// result. The test is added beside the route's other tests, or to `<table>.test.toml`.
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
     save_test: Option<String>,
-    /// How what happened is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = CallFormat::Human)]
     format: CallFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CallFormat {
-    /// The answer; with `--explain`, what led to it, for people.
+    /// Readable text: the response, and every step with `--explain`.
     Human,
-    /// All that `--explain` tells, as JSON, for machines.
+    /// JSON, with everything that `--explain` shows.
     Json,
 }
 
-/// A header as it is written on the command line.
+fn platform_help() -> String {
+    let names: Vec<&str> = PLATFORMS.iter().map(|platform| platform.name()).collect();
+    format!(
+        "The platform to call as: {}. The response is printed in its format. Without it, the call is made as http",
+        names.join(", ")
+    )
+}
+
+/// Parses a header of the command line.
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("write a name, a colon and a value: 'x-session: s-1'")?;
-    let name = name.trim().parse().map_err(|_| format!("`{name}` is not the name of a header"))?;
-    let value = value.trim().parse().map_err(|_| "the value of a header is one line of text".to_owned())?;
+    let (name, value) =
+        text.split_once(':').ok_or("write the header as 'name: value', such as 'x-session: s-1'")?;
+    let name = name.trim().parse().map_err(|_| format!("`{name}` is not a valid header name"))?;
+    let value = value.trim().parse().map_err(|_| "a header value must be one line of text".to_owned())?;
     Ok((name, value))
 }
 
@@ -101,19 +110,11 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
-    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo, carried: Carried::default() };
-    let loaded = match origin.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            report(&super::check::unreadable(&origin.path, &error.source));
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let Some(plan) = loaded.plan else {
-        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        report(&format!("{text}{}", super::check::summary(&origin.path, &loaded.diagnostics, None)));
-        return Ok(ExitCode::FAILURE);
+    let demo = if demo { Some(start_demo().await?) } else { None };
+    let origin = ConfigSource { path, demo };
+    let plan = match plan_or_exit(&origin.path, origin.load()) {
+        Ok(plan) => plan,
+        Err(code) => return Ok(code),
     };
     let platform = platform_for(command, &plan)?;
     let inbound = inbound(command, platform, &args)?;
@@ -128,13 +129,21 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let recorder = Recorder::of(transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let change = |_: &mut Context| {};
-    let trial =
-        InProcess { plan: &plan, platform, transport: &recorder, now: &now, time: None, change: &change };
+    let resources = live::prepare(&plan, &Resources::default());
+    let trial = InProcess {
+        plan: &plan,
+        resources: &resources,
+        platform,
+        transport: &recorder,
+        now: &now,
+        time: None,
+        change: &change,
+    };
     let asked = trial.read(&inbound).map_err(|error| unread(&error, command, platform))?;
     let chosen = chosen(command, &asked.functions())?;
     let saving = match &command.save_test {
         None => None,
-        // Before anything is sent: a write is not made for a test that cannot be saved.
+        // Check before sending anything: no write should happen for a test that cannot be saved.
         Some(name) => match Saving::prepare(&origin.path, name, chosen.as_deref())? {
             Ok(saving) => Some(saving),
             Err(code) => return Ok(code),
@@ -174,7 +183,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
             _ => Saved::Call,
         };
         let exchanges = recorder.exchanges();
-        let call = calls.first().context("there is no call to save")?;
+        let call = calls.first().context("no call to save")?;
         saving
             .save(Happened { call, platform, asked, exchanges: &exchanges, now: &now, plan: &plan })
             .await?;
@@ -192,7 +201,7 @@ fn arguments(command: &CallCommand) -> anyhow::Result<Value> {
     Ok(args)
 }
 
-/// The request that the platform sends: that of the file, else one made up.
+/// The platform's request: from the file, or else a sample.
 fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyhow::Result<Inbound> {
     let mut inbound = platform.sample(command.function.as_deref().unwrap_or_default(), args);
     if let Some(file) = &command.request {
@@ -204,21 +213,21 @@ fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyh
     Ok(inbound)
 }
 
-/// Why a request cannot be read, and what to do.
+/// The error for a request that cannot be decoded.
 fn unread(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
-    let Some(file) = &command.request else { return anyhow!("the sample request is of no use: {error}") };
+    let Some(file) = &command.request else { return anyhow!("cannot decode the sample request: {error}") };
     let (file, name) = (file.display(), platform.name());
-    // What its requests do not say, the command has to.
+    // The URL names the function, so the body alone is not enough.
     if command.function.is_none() && platform.sample("", &json!({})).function.is_some() {
         return anyhow!(
-            "a request of {name} does not say which function it calls: \
+            "a {name} request does not name its function: \
              write `jackfield call FUNCTION --request {file} --as {name}`"
         );
     }
-    anyhow!("`{file}` is no request of {name}: {error}")
+    anyhow!("`{file}` is not a {name} request: {error}")
 }
 
-/// The one call that is meant; `None` where there is none or several.
+/// The selected function; `None` if there are no calls or several.
 fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String>> {
     let known = diagnostic::list(asked);
     match (&command.function, asked) {
@@ -226,11 +235,11 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
             bail!("the request does not call `{function}`, but {known}")
         }
         (None, [_, _, ..]) if command.save_test.is_some() => {
-            bail!("a test is one call, and the request has several: name the one to save, {known}")
+            bail!("the request has several calls, but a test holds one: name the call to save, {known}")
         }
         (_, []) if command.save_test.is_some() => {
             bail!(
-                "only a call can be saved; write a test of an event by hand, with its `event`, `request_file` and \
+                "only a call can be saved; write the test of an event by hand with `event`, `request_file` and \
              `expect`"
             )
         }
@@ -240,12 +249,12 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
     }
 }
 
-/// Tells what went wrong with a call, beside its answer.
+/// Reports what went wrong with a call, after its response.
 fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &ConfigSource) {
     if record.was_overdue() {
         report(
-            "note: this took longer than the upstream's `timeout` or the platform waits: the platform is told that \
-             the call timed out, and this when it makes the same call again",
+            "note: the call exceeded the upstream's `timeout` or the platform's deadline: the platform is told that \
+             the call timed out, and gets this result if it retries the call",
         );
     }
     if let (Some(error), false) = (&record.error, command.explain) {
@@ -260,9 +269,9 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
     if let Some(name) = &command.platform {
         let known: Vec<&str> = PLATFORMS.iter().map(|platform| platform.name()).collect();
         return platform::find(name)
-            .with_context(|| format!("there is no platform `{name}`; known: {}", diagnostic::list(&known)));
+            .with_context(|| format!("unknown platform `{name}`; known: {}", diagnostic::list(&known)));
     }
-    // Without a wish, the plain format shows most; a route that is not for it is called as one that it is for.
+    // The plain format shows the most; a route that does not serve it is called as a platform that it serves.
     let limited = command
         .function
         .as_ref()
@@ -275,34 +284,27 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
     platform::find(name).with_context(|| format!("there is no platform `{name}`"))
 }
 
-/// What to do about a call that failed, where that can be known.
+/// Suggests a fix for a failed call.
 fn help_for(record: &Record, plan: &Plan, origin: &ConfigSource) -> Option<String> {
     let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
     match record.error.as_deref()? {
         CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),
         CallError::Reply(ReplyError::Status(status @ 400..500)) => {
-            Some(format!("a reply case with `when.status = {status}` answers this"))
+            Some(format!("add a reply case with `when.status = {status}`"))
         }
         error if error.kind() == FailureKind::Unreachable => (sent_to == Some(DEMO) && origin.demo.is_none())
-            .then(|| "`--demo` starts the sample API for `[upstreams.demo]`".to_owned()),
+            .then(|| "add `--demo` to start the sample API for `[upstreams.demo]`".to_owned()),
         _ => None,
     }
 }
 
-/// What to write for a function that no route answers.
+/// Suggests a fix for an unknown function.
 fn known_function(function: &str, plan: &Plan) -> String {
     let limited = plan.routes.get(function).and_then(|route| route.platforms.as_ref());
     if let Some(platform) = limited.and_then(|platforms| platforms.first()) {
-        return format!("its route is not for this platform: add `--as {platform}`");
+        return format!("the route does not serve this platform: add `--as {platform}`");
     }
     let mut known: Vec<&str> = plan.routes.keys().map(String::as_str).collect();
     known.sort_unstable();
-    diagnostic::suggest(function, known).unwrap_or_else(|| "the table has no such route".to_owned())
-}
-
-pub(super) fn pretty(body: &[u8]) -> String {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(json) => format!("{json:#}"),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    }
+    diagnostic::suggest(function, known).unwrap_or_else(|| "add a route with this name".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `jackfield check`: every fault of the table in one run.
+//! `jackfield check`: reports every error and warning of the table in one run.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -7,48 +7,50 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity, unreadable_help};
+use crate::diagnostic::{self, JsonDiagnostic, Severity};
 use crate::load::{self, Environment, Loaded, process_environment};
 
-use super::{online, print, report, sarif};
+use super::output::sarif;
+use super::shared::{start_demo, summary, unreadable};
+use super::{online, print, report};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// How faults are printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
     format: CheckFormat,
-    /// Take secrets (`${NAME}`, `${file:PATH}`) that are not set here as if they were.
+    /// Don't fail on secrets (`${NAME}`, `${file:PATH}`) that are not set.
     #[arg(long)]
     no_secrets: bool,
-    /// End with 1 for warnings, too.
+    /// Exit with 1 on warnings, too.
     #[arg(long)]
     deny_warnings: bool,
-    /// Ask each upstream, by one GET, whether it can be reached and takes its credential.
+    /// Send one GET to each upstream to check that it is reachable and accepts its credential.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CheckFormat {
-    /// With snippets, for people.
+    /// Readable text with snippets.
     Human,
-    /// As JSON, for machines.
+    /// JSON.
     Json,
-    /// As SARIF 2.1.0, for what shows the findings of many tools.
+    /// SARIF 2.1.0, for code hosts and editors.
     Sarif,
 }
 
 pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(check(command, path, demo));
-    // The look-up of a name may hang in the system, which nothing here waits for.
+    // A DNS lookup may hang in a system call; do not wait for it.
     runtime.shutdown_background();
     code
 }
 
 async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
-    let demo = if demo { Some(super::serve::start_demo().await?) } else { None };
+    let demo = if demo { Some(start_demo().await?) } else { None };
     let environment = Environment { without_secrets: command.no_secrets, demo, ..process_environment() };
     let (loaded, asked) = match load::check(path, &environment) {
         Ok(checked) => checked,
@@ -95,27 +97,4 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
     }
     let denied = command.deny_warnings && warned;
     Ok(if faulty || denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// What is said of a table that cannot be read at all.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
-}
-
-/// The closing line: what was found, and whether the table can be served.
-pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
-    let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
-    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    let mut found = vec![counted(count(Severity::Error), "error")];
-    for (severity, noun) in [(Severity::Warning, "warning"), (Severity::Note, "note")] {
-        if count(severity) > 0 {
-            found.push(counted(count(severity), noun));
-        }
-    }
-    match routes {
-        Some(routes) => {
-            format!("{}: ok, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
-        }
-        None => format!("{}: {}", path.display(), found.join(", ")),
-    }
 }

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::{Cli, print};
 
 pub(super) const EXAMPLES: &str = "\
-Where the script goes:
+Install the script:
   jackfield completions bash > ~/.local/share/bash-completion/completions/jackfield
   jackfield completions zsh > \"${fpath[1]}/_jackfield\"
   jackfield completions fish > ~/.config/fish/completions/jackfield.fish";
@@ -16,7 +16,7 @@ Where the script goes:
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// The shell.
+    /// The shell to generate the script for.
     shell: Shell,
 }
 

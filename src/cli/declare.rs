@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::diagnostic;
 use crate::load::{Environment, load, process_environment};
 use crate::plan::{FunctionsFor, Plan};
-use crate::platform::{self, Functions as _, PLATFORMS, ToolSpec};
+use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, ToolSpec};
 
+use super::shared::plan_or_exit;
 use super::{print, report};
 
 /// The form that most model APIs take; not a platform.
@@ -20,41 +21,40 @@ const OPENAI: &str = "openai";
 /// Arguments of `declare`.
 #[derive(Debug, Args)]
 pub(super) struct Declare {
-    /// The platform (swaig, voicedock, dailybots or millis), or `openai` for a plain list of functions.
+    #[arg(help = platform_help())]
     platform: String,
-    /// Only this route.
+    /// Print only this route.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
 }
 
+fn platform_help() -> String {
+    let nowhere = Endpoint { url: "", events: &[] };
+    let able = PLATFORMS.iter().filter(|platform| platform.declare(&[], &nowhere).is_some());
+    let names: Vec<&str> = able.map(|platform| platform.name()).collect();
+    format!("The platform ({}), or `{OPENAI}` for a plain list of functions", names.join(", "))
+}
+
 pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
-    // A declaration holds no secret, so none need be set to print one.
+    // The output contains no secrets, so they may be unset.
     let environment = Environment { without_secrets: true, ..process_environment() };
-    let loaded = match load(path, &environment) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            report(&super::check::unreadable(path, &error.source));
-            return Ok(ExitCode::from(2));
-        }
-    };
-    let Some(plan) = loaded.plan else {
-        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        report(&format!("{text}{}", super::check::summary(path, &loaded.diagnostics, None)));
-        return Ok(ExitCode::FAILURE);
+    let plan = match plan_or_exit(path, load(path, &environment)) {
+        Ok(plan) => plan,
+        Err(code) => return Ok(code),
     };
     let declaration = if command.platform == OPENAI {
         let functions = FunctionsFor::new(&plan, OPENAI);
-        openai(&chosen(command, functions.tools(false))?)
+        openai(&chosen(command, functions.tools())?)
     } else {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
-        let tools = chosen(command, functions.tools(false))?;
-        let declaration = platform.declare(&tools, &functions.door()).with_context(|| {
-            format!("{} takes no declaration; `declare {OPENAI}` prints a plain list", platform.name())
+        let tools = chosen(command, functions.tools())?;
+        let declaration = platform.declare(&tools, &functions.endpoint()).with_context(|| {
+            format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;
         if plan.served(platform.name()).is_none() {
             report(&format!(
-                "note: the table does not serve {name} yet: add `[platforms.{name}]` to it",
+                "note: the table does not serve {name} yet; add `[platforms.{name}]`",
                 name = platform.name()
             ));
         }
@@ -67,7 +67,7 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
 
 fn unknown(name: &str) -> String {
     let known: Vec<&str> = PLATFORMS.iter().map(|platform| platform.name()).chain([OPENAI]).collect();
-    format!("there is no platform `{name}`; known: {}", diagnostic::list(&known))
+    format!("unknown platform `{name}`; known: {}", diagnostic::list(&known))
 }
 
 /// The functions that are declared: all, or the one that is asked for.
@@ -77,7 +77,7 @@ fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec
     match tools.iter().find(|tool| tool.name == name) {
         Some(tool) => Ok(vec![*tool]),
         None => bail!(
-            "{} may call no route `{name}`{}",
+            "unknown route `{name}` for {}{}",
             command.platform,
             diagnostic::suggest(name, known.iter().copied())
                 .map(|help| format!(": {help}"))
@@ -88,7 +88,7 @@ fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec
 
 fn note_addresses(plan: &Plan) {
     if plan.server.public_url.is_none() {
-        report("note: `server.public_url` is not set, so the addresses below hold on this machine only");
+        report("note: `server.public_url` is not set, so the URLs below work on this machine only");
     }
 }
 

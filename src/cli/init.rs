@@ -17,30 +17,33 @@ const SCHEMA: &str = "routes.schema.json";
 pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let cannot = |path: &Path| format!("cannot write `{}`", path.display());
     if !write_new(path, TABLE).with_context(|| cannot(path))? {
-        bail!("`{}` is there already, and stays as it is; name another with `--config FILE`", path.display());
+        bail!(
+            "`{}` already exists and was not changed; choose another file with `--config FILE`",
+            path.display()
+        );
     }
     let beside = path.with_file_name(SCHEMA);
     let is_new = write_new(&beside, &format!("{}\n", schema::text())).with_context(|| cannot(&beside))?;
     let told = if is_new {
-        "beside it lets an editor complete and explain the keys"
+        "lets your editor complete and explain the keys"
     } else {
-        "was there already, and stays as it is"
+        "already exists and was not changed"
     };
     let config = match path.to_str() {
         Some("routes.toml") => String::new(),
         _ => format!(" --config {}", path.display()),
     };
     print(&format!(
-        "{} is written: a table with one route, which asks a sample API.
+        "Created {}: a table with one route that calls a sample API.
 {SCHEMA} {told}.
 
 Next:
   jackfield check{config}
-      lists every fault of the table
+      validates the table
   jackfield call get_weather --args '{{\"city\": \"Oslo\"}}' --explain --demo{config}
-      calls its route, and shows every step; with `--save-test \"Oslo\"` it is kept as a test, which `jackfield test` runs
+      calls the route and shows every step; add `--save-test \"Oslo\"` to save the call as a test for `jackfield test`
   jackfield serve --demo{config}
-      serves it; `curl 'localhost:8080/http/get_weather?city=Oslo'` asks it, and every change is taken when you save it",
+      serves it and reloads it when you save; try `curl 'localhost:8080/http/get_weather?city=Oslo'`",
         path.display()
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -6,15 +6,13 @@ mod completions;
 mod declare;
 mod explain;
 mod init;
-mod junit;
 mod online;
-mod page;
-mod sarif;
+mod output;
 mod save;
 mod schema;
 mod serve;
+mod shared;
 mod test;
-mod walk;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -23,11 +21,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-/// Answers the function calls of voice-AI agents by ordinary HTTP APIs, as one TOML table says.
+/// A proxy that turns your existing HTTP APIs into tools for voice-AI agents, configured in one TOML table.
 #[derive(Debug, Parser)]
 #[command(name = "jackfield", version = VERSION, after_help = EXAMPLES)]
 struct Cli {
-    /// The main file of the table; relative paths in it start from its folder.
+    /// The main file of the table; relative paths in it are relative to its folder.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
     config: PathBuf,
     /// Start a small sample API and point `[upstreams.demo]` at it; for `serve`, `call` and `check`.
@@ -41,39 +39,42 @@ struct Cli {
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("JACKFIELD_BUILD"), ")");
 
 const EXAMPLES: &str = "\
-A first try:
+Getting started:
   jackfield serve --demo                      serve ./routes.toml, with a sample API to call
-  jackfield check                             list every fault of the table
+  jackfield check                             validate the table
   jackfield test                              run the tests of the table
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";
 
 const LOG: &str = "\
-The log goes to standard error: for people on a terminal, elsewhere each line is an object of JSON. JACKFIELD_LOG=human
-or JACKFIELD_LOG=json, or `log.format` of the table, says otherwise. RUST_LOG sets how much (RUST_LOG=jackfield=debug), NO_COLOR takes the colours away.
-SIGHUP asks for a reload; SIGTERM and Ctrl-C let calls in flight finish. It ends with 1 when the table has faults, with
-2 when the table cannot be read or an address cannot be listened on.";
+The log goes to standard error: readable text on a terminal, one JSON object per line elsewhere. To choose the format, set
+JACKFIELD_LOG=human, JACKFIELD_LOG=json, or `log.format` in the table. RUST_LOG sets the level (RUST_LOG=jackfield=debug).
+NO_COLOR disables colors.
+
+SIGHUP triggers a reload. SIGTERM and Ctrl-C start a graceful shutdown: calls in flight may finish.
+
+Exits with 1 if the table has errors, and with 2 if the table cannot be read or an address cannot be bound.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the platforms that the table names, and read the table again when it changes (the default).
+    /// Serve the platforms of the table and reload the table when it changes (the default command).
     #[command(after_help = LOG)]
     Serve,
-    /// List every fault of the table and what is unwise in it, with what to write; the exit code is 1 for a fault.
+    /// Validate the configuration and print every error and warning with a suggested fix (exits 1 on errors).
     Check(check::Check),
-    /// Explain a kind of fault, with a bad and a good example; without a code, list them all.
-    Explain(page::Explain),
-    /// Run the table's own tests, without any network; the exit code is 1 if one fails.
+    /// Explain an error or warning code with a bad and a good example; without a code, list all codes.
+    Explain(explain::Explain),
+    /// Run the tests of the table, without network access (exits 1 if a test fails).
     Test(test::TestCommand),
-    /// Print what to paste into a platform so that it knows the table's functions.
+    /// Print the tool definitions of the table's functions, to paste into a platform.
     Declare(declare::Declare),
-    /// Call one function as a platform would, and print what happens.
+    /// Call one function as a platform would and print the result.
     #[command(after_help = call::EXAMPLES)]
     Call(call::CallCommand),
-    /// Print the JSON Schema of the table, by which an editor completes and explains its keys.
+    /// Print the JSON Schema of the table, for completion and documentation in an editor.
     Schema,
-    /// Write a first table to change, with comments, and its JSON Schema beside it; never over a file that is there.
+    /// Create a commented starter table and its JSON Schema; never overwrites a file.
     Init,
-    /// Print a script by which a shell completes commands and options.
+    /// Print a shell completion script.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
 }
@@ -84,7 +85,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
         Some(Command::Check(command)) => check::run(&command, &cli.config, cli.demo),
-        Some(Command::Explain(command)) => page::run(&command),
+        Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
@@ -103,14 +104,14 @@ pub fn main() -> ExitCode {
 
 /// A line for a person, on standard error.
 fn report(text: &str) {
-    // There is nobody to tell that nobody can be told.
+    // If standard error is closed, there is no other place to report to.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// What a command is for, on standard output.
 fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
-        // Whoever reads may have read enough, as `head` does.
+        // The reader may stop early, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the output"),
     }

@@ -1,4 +1,4 @@
-//! `jackfield check --online`: what the upstreams themselves say of the table.
+//! `jackfield check --online`: probes each upstream of the table.
 
 use std::fmt::Write as _;
 
@@ -11,17 +11,17 @@ use crate::secret::Masks;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::probe::{ProbeResult, Probed};
 
-/// What was found of one upstream.
+/// The result of probing one upstream.
 pub(super) struct Finding {
     name: String,
     probed: Probed,
-    /// In a few words, without secrets.
+    /// A short description without secrets.
     text: String,
-    /// What is wrong with the table, if anything.
+    /// The diagnostic, if the probe failed.
     pub(super) fault: Option<Diagnostic>,
 }
 
-/// Asks all upstreams at the same time.
+/// Probes all upstreams concurrently.
 pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<Finding>> {
     let transport = HttpTransport::new()?;
     let asking = upstreams.iter().map(|asked| async {
@@ -34,7 +34,7 @@ pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::R
     Ok(join_all(asking).await)
 }
 
-/// One line an upstream.
+/// One line per upstream.
 pub(super) fn human(findings: &[Finding]) -> String {
     let mut out = String::new();
     for finding in findings {
@@ -66,16 +66,16 @@ impl Finding {
 fn text(found: &ProbeResult, proves: bool) -> String {
     match found {
         ProbeResult::Answer(Some(status)) if !proves => {
-            format!("answers {status}, asked without a credential")
+            format!("responds {status} (sent without a credential)")
         }
         ProbeResult::Answer(Some(status)) if status.is_success() => {
-            format!("answers {status} and takes the credential")
+            format!("responds {status} and accepts the credential")
         }
         ProbeResult::Answer(Some(status)) => {
-            format!("answers {status}, which does not tell whether it takes the credential")
+            format!("responds {status}, which does not show whether it accepts the credential")
         }
-        ProbeResult::Answer(None) => "answers with more than `max_body`".to_owned(),
-        ProbeResult::Refused(status) => format!("refuses the credential with {status}"),
+        ProbeResult::Answer(None) => "the response is larger than `max_body`".to_owned(),
+        ProbeResult::Refused(status) => format!("rejects the credential with {status}"),
         ProbeResult::NoCredential(error) => error.to_string(),
         ProbeResult::Unreachable(error) => error.to_string(),
     }
@@ -89,19 +89,19 @@ fn fault(asked: &UpstreamProbe, name: &str, found: &ProbeResult, text: &str) -> 
             asked.credential,
             format!("the upstream `{name}` {text}"),
         )
-        .help("see whether the secret is the right one and still holds; if it is the path that is forbidden, name one that is not: `health = \"/…\"`"),
+        .help("check that the secret is correct and has not expired; if only the path is forbidden, set another one: `health = \"/…\"`"),
         ProbeResult::NoCredential(_) => Diagnostic::new(
             Code::CredentialRefused,
             asked.credential,
-            format!("the upstream `{name}` was not asked: {text}"),
+            format!("no request was sent to the upstream `{name}`: {text}"),
         )
-        .help("see whether the keys of the credential are right, and whether what gives it can be reached from here"),
+        .help("check the keys of the credential, and that the server that issues it is reachable from here"),
         ProbeResult::Unreachable(_) => Diagnostic::new(
             Code::UpstreamUnreachable,
             asked.place,
-            format!("the upstream `{name}` gives no answer: {text}"),
+            format!("the upstream `{name}` does not respond: {text}"),
         )
-        .help("see whether the address is right, and whether it can be reached from here"),
+        .help("check that the address is correct and reachable from here"),
     };
     Some(fault)
 }

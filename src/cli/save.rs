@@ -1,4 +1,4 @@
-//! `jackfield call --save-test`: what happened becomes a test, in the file where the route's tests are.
+//! `jackfield call --save-test`: saves a call as a test, beside the route's other tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use crate::load::{NewEntry, with_test};
 use crate::testing;
 use crate::testing::capture::{Happened, Saved, draft};
 
+use super::output::results::{faults, place};
 use super::report;
-use super::test::{Ready, ReportFormat, faults, place};
+use super::test::{Ready, ReportFormat};
 
 /// A test that is to be saved, and what there is already.
 pub(super) struct Saving<'a> {
@@ -39,7 +40,7 @@ impl<'a> Saving<'a> {
         function: Option<&str>,
     ) -> anyhow::Result<Result<Self, ExitCode>> {
         if name.trim().is_empty() {
-            bail!("a test needs a name that says what it shows: --save-test \"a city that is not known\"");
+            bail!("a test needs a descriptive name, such as --save-test \"an unknown city\"");
         }
         let ready = match Ready::read(main, ReportFormat::Human)? {
             Ok(ready) => ready,
@@ -48,7 +49,7 @@ impl<'a> Saving<'a> {
         let mut tests = ready.tests.tests.iter();
         if let Some(known) = tests.find(|test| function == Some(&test.route) && test.name == name) {
             bail!(
-                "`{}` has a test `{name}` already ({}): give this one another name, or take that one out",
+                "`{}` already has a test `{name}` ({}): choose another name, or remove that test",
                 known.route,
                 place(known.place, &ready.sources)
             );
@@ -68,10 +69,10 @@ impl<'a> Saving<'a> {
             }
         };
         let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
-        let route = route.with_context(|| format!("no test is saved: no route answers `{function}`"))?;
-        let mut draft = draft(&self.ready.plan, route, self.name, happened)
+        let route = route.with_context(|| format!("test not saved: unknown function `{function}`"))?;
+        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, happened)
             .await
-            .with_context(|| format!("no test of `{function}` is saved"))?;
+            .with_context(|| format!("test of `{function}` not saved"))?;
         let home = self.home(function)?;
         if !home.in_route {
             draft.entries.insert(0, (vec!["route".to_owned()], function.as_str().into()));
@@ -92,7 +93,7 @@ impl<'a> Saving<'a> {
         match file.strip_prefix(folder) {
             Ok(below) => Ok(below.to_owned()),
             Err(_) => bail!(
-                "no test is saved: `{}` is not in the folder of the table; move it there, for the test names it",
+                "test not saved: `{}` is not in the folder of the table; move it there so that the test can refer to it",
                 file.display()
             ),
         }
@@ -124,33 +125,34 @@ impl<'a> Saving<'a> {
         let shown = home.path.display();
         let text = with_test(&home.text, home.in_route.then_some(function), entries);
         let text = text.with_context(|| {
-            format!("no test is saved: `{shown}` has no place for it; write its tests as `[[tests]]`")
+            format!("test not saved: cannot add a test to `{shown}`; write its tests as `[[tests]]`")
         })?;
         fs::write(&home.path, text).with_context(|| format!("cannot write `{shown}`"))?;
         let Err(problem) = self.passes(function).await else {
             report(&format!(
-                "{shown}: the test `{}` of `{function}` is written; look at it before you keep it",
+                "{shown}: added test `{}` of `{function}`; review it before you commit",
                 self.name
             ));
             return Ok(());
         };
-        // What does not pass is of no use to anybody.
+        // Do not leave a failing test behind.
         let undone = match home.text.is_empty() {
             true => fs::remove_file(&home.path),
             false => fs::write(&home.path, &home.text),
         };
         undone.with_context(|| format!("cannot write `{shown}`"))?;
-        Err(problem.context(format!("no test is saved, for it would not pass; `{shown}` is as it was")))
+        Err(problem.context(format!("test not saved, because it would fail; `{shown}` was not changed")))
     }
 
     /// Reads the tests again, and runs the new one.
     async fn passes(&self, function: &str) -> anyhow::Result<()> {
         let Ok(ready) = Ready::read(self.main, ReportFormat::Human)? else {
-            bail!("the table has faults with it")
+            bail!("the table would have errors")
         };
         let mut tests = ready.tests.tests.iter();
         let test = tests.find(|test| test.route == function && test.name == self.name);
-        let ran = testing::run(&ready.plan, test.context("it is not found again")?).await;
+        let test = test.context("cannot find the new test")?;
+        let ran = testing::run(&ready.plan, &ready.resources, test).await;
         match ran.faults.is_empty() {
             true => Ok(()),
             false => bail!("{}", faults(&ran, &ready.sources).join("\n")),

@@ -18,10 +18,11 @@ use crate::live::Live;
 use crate::reload::{ConfigSource, Reloader};
 use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
-use crate::upstream::keep::Carried;
-use crate::{demo, diagnostic, load::Loaded};
+use crate::{diagnostic, load::Loaded};
 
 use crate::observe::log::{self, LogWriter};
+
+use super::shared::{start_demo, summary, unreadable};
 
 /// The least number of threads that carry calls.
 const MIN_WORKERS: usize = 8;
@@ -31,7 +32,7 @@ pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
-    // A call to a system function that hangs, such as a look-up of a name, must not hold the process.
+    // A system call that hangs, such as a DNS lookup, must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
     code
@@ -45,11 +46,11 @@ fn workers() -> usize {
 
 async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo, carried: Carried::default() };
+    let origin = ConfigSource { path, demo };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
-            log.print(Level::ERROR, &super::check::unreadable(&origin.path, &error.source));
+            log.print(Level::ERROR, &unreadable(&origin.path, &error.source));
             return Ok(ExitCode::from(2));
         }
     };
@@ -64,7 +65,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let text = diagnostic::to_text(&diagnostics, &sources, color);
         let level = if live.is_some() { Level::WARN } else { Level::ERROR };
-        log.print(level, &format!("{text}{}", super::check::summary(&origin.path, &diagnostics, routes)));
+        log.print(level, &format!("{text}{}", summary(&origin.path, &diagnostics, routes)));
     }
     let Some(live) = live else { return Ok(ExitCode::FAILURE) };
     let plan = live.plan();
@@ -77,9 +78,9 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         Some(address) => Some(bind(address, "server.admin").await?),
         None => None,
     };
-    let doors = Listeners { platforms, admin };
-    let listen = doors.platforms.local_addr()?;
-    let admin_address = match &doors.admin {
+    let listeners = Listeners { platforms, admin };
+    let listen = listeners.platforms.local_addr()?;
+    let admin_address = match &listeners.admin {
         Some(listener) => listener.local_addr()?.to_string(),
         None => "off".to_owned(),
     };
@@ -89,10 +90,10 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     if plan.server.max_connections > most {
         let limit = process.descriptors;
         tracing::warn!(
-            "no more than {most} connections are accepted, since the limit of file descriptors is {limit} (`ulimit -Hn`)"
+            "`server.max_connections` reduced to {most}: the limit of file descriptors is {limit} (`ulimit -Hn`)"
         );
     }
-    let mut told = told_to_close()?;
+    let mut signals = shutdown_signals()?;
     let (ask, asked) = mpsc::channel(1);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
     let (for_reload, pools) = (Arc::clone(&live), Arc::clone(&transport));
@@ -101,62 +102,50 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!("asked to reload by SIGHUP");
+            tracing::info!("SIGHUP received: reloading");
             // A full channel means that a reload is due anyway.
             let _ = ask.try_send(());
         }
     });
     tracing::info!(%listen, admin = %admin_address, %revision, routes, tls, "ready");
     let (close, closing) = oneshot::channel();
-    let impatience = async {
-        told.recv().await;
+    let second_signal = async {
+        signals.recv().await;
         let _ = close.send(());
-        told.recv().await;
+        signals.recv().await;
     };
     let shutdown = async {
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(doors, live, transport, cache, process, shutdown) => tracing::info!("closed"),
-        () = impatience => tracing::warn!("second signal received: exiting with calls still in flight"),
+        () = server::serve(listeners, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
+        () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Hears of each SIGTERM and Ctrl-C. The first one asks to close, the second one not to wait any longer.
-fn told_to_close() -> anyhow::Result<mpsc::Receiver<()>> {
-    let (tell, told) = mpsc::channel(2);
+/// Receives a message for each SIGTERM and Ctrl-C. The first starts the shutdown, the second ends it at once.
+fn shutdown_signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, signals_received) = mpsc::channel(2);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let (mut signals, tell) = (signal(kind)?, tell.clone());
+        let (mut signals, sender) = (signal(kind)?, sender.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _ = tell.try_send(());
+                let _ = sender.try_send(());
             }
         });
     }
-    Ok(told)
+    Ok(signals_received)
 }
 
-/// The limit of file descriptors, raised as far as it goes. Where it cannot be known, none is counted with.
+/// Raises the limit of file descriptors as far as possible and returns it; without a known limit, the maximum.
 fn descriptor_limit() -> u64 {
     descriptors::raise_limit().unwrap_or_else(|error| {
-        tracing::warn!("the limit of file descriptors cannot be raised: {error}");
+        tracing::warn!("cannot raise the limit of file descriptors: {error}");
         u64::MAX
     })
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`{key}`)"))
-}
-
-/// Starts the sample API and gives its address.
-pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
-    let (address, api) = demo::start().await.context("cannot start the sample API")?;
-    tokio::spawn(async move {
-        if let Err(error) = api.await {
-            tracing::error!("the sample API stopped: {error}");
-        }
-    });
-    tracing::info!(%address, "the sample API is started: [upstreams.demo] points at it");
-    Ok(url::Url::parse(&format!("http://{address}"))?)
 }

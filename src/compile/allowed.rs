@@ -44,7 +44,7 @@ impl TableCompiler<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<AllowedArgument> {
         const HELP: &str =
-            "write one expression that gives a list: `allowed = \"{{call.global.order_ids}}\"`";
+            "write one expression that yields a list: `allowed = \"{{call.global.order_ids}}\"`";
         let text = match &list.value {
             Kind::String(text) => Located { value: text.clone(), span: list.span },
             Kind::List(_) => {
@@ -52,9 +52,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::WrongType,
                         list.span,
-                        "`allowed` names a list that the platform supplies",
+                        "`allowed` must refer to a list from the platform",
                     )
-                    .help("for values that are fixed in the table write `enum = [ … ]`"),
+                    .help("use `enum = [ … ]` for fixed values"),
                 );
                 return None;
             }
@@ -63,7 +63,7 @@ impl TableCompiler<'_> {
         let template = self.template(&text, names, diagnostics)?;
         if !template.is_sole() {
             diagnostics.push(
-                Diagnostic::new(Code::ArgumentConstraint, text.span, "`allowed` is not one expression")
+                Diagnostic::new(Code::ArgumentConstraint, text.span, "`allowed` must be a single expression")
                     .help(HELP),
             );
             return None;
@@ -78,9 +78,11 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::UntrustedAllowed,
                     text.span,
-                    format!("`{untrusted}` cannot say what is allowed: {who}"),
+                    format!("`{untrusted}` is not trusted for `allowed`: {who}"),
                 )
-                .help("take the list from what the platform itself supplies: `call.global`, `call.metadata` or `call.headers`"),
+                .help(
+                    "use a list that the platform supplies: `call.global`, `call.metadata` or `call.headers`",
+                ),
             );
             return None;
         }
@@ -93,17 +95,17 @@ fn not_believed(served: &Served, span: Span) -> Diagnostic {
     let name = served.platform.name();
     let (why, help) = if served.platform.trusted_context() {
         (
-            "anyone could call it",
-            format!("set an `auth` in `[platforms.{name}]`, or leave it out of the route's `platforms`"),
+            "it accepts calls from anyone",
+            format!("add `auth` to `[platforms.{name}]`, or remove it from the route's `platforms`"),
         )
     } else {
-        ("the model's own values stand beside it", format!("leave `{name}` out of the route's `platforms`"))
+        ("it mixes them with the model's values", format!("remove `{name}` from the route's `platforms`"))
     };
     Diagnostic::new(
         Code::AllowedNotBelieved,
         span,
-        format!("what `{name}` says is allowed is not believed: {why}"),
+        format!("allowed values from `{name}` are not trusted: {why}"),
     )
-    .label("every value is refused there")
+    .label("every value is rejected there")
     .help(help)
 }

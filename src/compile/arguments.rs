@@ -1,4 +1,4 @@
-//! `[routes.x.args]` and `args_schema`: what a route takes, as one JSON Schema.
+//! `[routes.x.args]` and `args_schema`: a route's arguments, compiled to one JSON Schema.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "
 const MAX_DEPTH: usize = 8;
 
 impl TableCompiler<'_> {
-    /// The arguments of a route and the names that templates may use; `None` after faults.
+    /// The arguments of a route, `None` after an error, and the names that templates may use.
     pub(super) fn arguments(
         &self,
         name: &Located<String>,
@@ -31,9 +31,9 @@ impl TableCompiler<'_> {
     ) -> (Option<Arguments>, Fields) {
         if let (Some(args), Some(schema)) = (raw.args.span(), raw.args_schema.span()) {
             diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, schema, "a route has `args` or `args_schema`")
-                    .related(args, "the other one")
-                    .help("keep one of them"),
+                Diagnostic::new(Code::ConflictingKeys, schema, "`args` and `args_schema` exclude each other")
+                    .related(args, "the other key")
+                    .help("remove one of them"),
             );
             return (None, Fields::Open);
         }
@@ -72,9 +72,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::InvalidSchema,
                         name.span,
-                        format!("the arguments of `{}` cannot be checked: {problem}", name.value),
+                        format!("invalid argument schema for `{}`: {problem}", name.value),
                     )
-                    .help("look at the patterns and limits of its arguments"),
+                    .help("check the patterns and limits of its arguments"),
                 );
                 (None, fields)
             }
@@ -82,7 +82,7 @@ impl TableCompiler<'_> {
     }
 }
 
-/// A default or an enumerated value that the argument itself would refuse, also in arguments inside arguments.
+/// Reports each default or `enum` value that the argument's own rules reject, also in nested arguments.
 fn check_defaults(args: &Named<RawArgument>, diagnostics: &mut Diagnostics) {
     for (name, arg) in &args.0 {
         if let Some(arg) = arg.get() {
@@ -103,7 +103,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
     if values.is_empty() {
         return;
     }
-    // Each argument is asked alone, so that the fault of one hides no other.
+    // Each argument is checked alone, so that the error of one hides no other.
     let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
     if let Value::Object(schema) = &mut schema {
         schema.shift_remove("default");
@@ -118,14 +118,18 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
         };
         diagnostics.push(
-            Diagnostic::new(Code::ArgumentDefault, node.span, "the argument itself would refuse this value")
-                .label(refused)
-                .help("change the value, or what the argument allows"),
+            Diagnostic::new(
+                Code::ArgumentDefault,
+                node.span,
+                "value not allowed by the argument's own rules",
+            )
+            .label(refused)
+            .help("change the value or the rules of the argument"),
         );
     }
 }
 
-/// The schemas of named arguments, the names of those that are required, and the fields below them.
+/// The schemas of named arguments, the names of the required ones, and the fields below them.
 fn properties(
     args: &Named<RawArgument>,
     depth: usize,
@@ -146,7 +150,7 @@ fn properties(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
-                    format!("`{}` cannot name an argument", name.value),
+                    format!("invalid argument name `{}`", name.value),
                 )
                 .help("use letters, digits, `_` and `-`"),
             );
@@ -161,91 +165,110 @@ fn properties(
     (schemas, required, Fields::Closed(fields))
 }
 
+/// The schema of one argument, and the fields below it.
 fn argument(
     raw: &RawArgument,
     name: &Located<String>,
     depth: usize,
     diagnostics: &mut Diagnostics,
 ) -> (Value, Fields) {
+    let Some(kind) = argument_type(raw, name, diagnostics) else { return (Value::Null, Fields::Open) };
     let mut schema = Map::new();
-    let kind = match raw.type_name.get() {
-        Some(kind) if TYPES.contains(&kind.value.as_str()) => kind.value.as_str(),
-        Some(kind) => {
-            diagnostics.push(
-                Diagnostic::new(Code::UnknownValue, kind.span, format!("there is no type `{}`", kind.value))
-                    .maybe_help(suggest(&kind.value, TYPES)),
-            );
-            return (Value::Null, Fields::Open);
-        }
-        None => {
-            if raw.type_name.is_absent() {
-                diagnostics.push(missing_key(
-                    name.span,
-                    format!("the argument `{}` has no `type`", name.value),
-                    "write `type = \"string\"`, or integer, number, boolean, array, object",
-                ));
-            }
-            return (Value::Null, Fields::Open);
-        }
-    };
     schema.insert("type".to_owned(), Value::from(kind));
     if let Some(description) = raw.description.get() {
         schema.insert("description".to_owned(), Value::from(description.value.as_str()));
     }
+    check_keys(raw, kind, depth, diagnostics);
+    add_range(raw, &mut schema, diagnostics);
+    add_lengths(raw, kind, &mut schema, diagnostics);
+    add_text_rules(raw, &mut schema, diagnostics);
+    add_values(raw, &mut schema, diagnostics);
+    let below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
+    if depth >= MAX_DEPTH {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::ArgumentConstraint,
+                name.span,
+                format!("arguments nested more than {MAX_DEPTH} levels deep"),
+            )
+            .help("use a flatter shape; models fill in deep ones badly"),
+        );
+        return (Value::Object(schema), below);
+    }
+    let below = add_nested(raw, name, depth, &mut schema, diagnostics).unwrap_or(below);
+    (Value::Object(schema), below)
+}
+
+fn argument_type<'r>(
+    raw: &'r RawArgument,
+    name: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<&'r str> {
+    match raw.type_name.get() {
+        Some(kind) if TYPES.contains(&kind.value.as_str()) => return Some(&kind.value),
+        Some(kind) => diagnostics.push(
+            Diagnostic::new(Code::UnknownValue, kind.span, format!("unknown type `{}`", kind.value))
+                .maybe_help(suggest(&kind.value, TYPES)),
+        ),
+        None if raw.type_name.is_absent() => diagnostics.push(missing_key(
+            name.span,
+            format!("the argument `{}` has no `type`", name.value),
+            "add `type = \"string\"`, or integer, number, boolean, array, object",
+        )),
+        None => {}
+    }
+    None
+}
+
+/// Reports each key that does not apply to an argument of this type.
+fn check_keys(raw: &RawArgument, kind: &str, depth: usize, diagnostics: &mut Diagnostics) {
     let is_text = kind == "string";
     let is_number = matches!(kind, "integer" | "number");
     let is_list = kind == "array";
-    fits(
-        is_number,
-        raw.min.span().or(raw.max.span()),
-        "`min` and `max` limit numbers",
-        "`min_length` and `max_length` limit texts and lists",
-        diagnostics,
-    );
-    fits(
-        is_text || is_list,
-        raw.min_length.span().or(raw.max_length.span()),
-        "`min_length` and `max_length` limit texts and lists",
-        "`min` and `max` limit numbers",
-        diagnostics,
-    );
-    fits(
-        is_text,
-        raw.pattern.span(),
-        "`pattern` is for texts",
-        "give the argument `type = \"string\"`",
-        diagnostics,
-    );
-    fits(
-        is_text,
-        raw.format.span(),
-        "`format` is for texts",
-        "give the argument `type = \"string\"`",
-        diagnostics,
-    );
-    fits(
-        is_list,
-        raw.items.span(),
-        "`items` is for lists",
-        "give the argument `type = \"array\"`",
-        diagnostics,
-    );
-    fits(
-        kind == "object",
-        raw.properties.span(),
-        "`properties` is for objects",
-        "give the argument `type = \"object\"`",
-        diagnostics,
-    );
+    let string_help = "set `type = \"string\"` for this argument";
+    let keys = [
+        (
+            is_number,
+            raw.min.span().or(raw.max.span()),
+            "`min` and `max` apply to numbers only",
+            "use `min_length` and `max_length` for strings and arrays",
+        ),
+        (
+            is_text || is_list,
+            raw.min_length.span().or(raw.max_length.span()),
+            "`min_length` and `max_length` apply to strings and arrays only",
+            "use `min` and `max` for numbers",
+        ),
+        (is_text, raw.pattern.span(), "`pattern` applies to strings only", string_help),
+        (is_text, raw.format.span(), "`format` applies to strings only", string_help),
+        (
+            is_list,
+            raw.items.span(),
+            "`items` applies to arrays only",
+            "set `type = \"array\"` for this argument",
+        ),
+        (
+            kind == "object",
+            raw.properties.span(),
+            "`properties` applies to objects only",
+            "set `type = \"object\"` for this argument",
+        ),
+        (
+            depth == 0,
+            raw.allowed.span(),
+            "`allowed` applies to top-level arguments only",
+            "move it to the argument itself; the items of an array are checked one by one",
+        ),
+    ];
+    for (applies, span, message, help) in keys {
+        if let Some(span) = span.filter(|_| !applies) {
+            diagnostics.push(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
+        }
+    }
+}
 
-    fits(
-        depth == 0,
-        raw.allowed.span(),
-        "`allowed` belongs to an argument itself",
-        "give it to the whole argument; a list is looked at item by item",
-        diagnostics,
-    );
-
+/// `min` and `max`.
+fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
     let min = limit(&raw.min, diagnostics);
     let max = limit(&raw.max, diagnostics);
     if let (Some(min), Some(max)) = (&min, &max)
@@ -253,20 +276,35 @@ fn argument(
     {
         reversed(raw.min.span(), diagnostics);
     }
-    let lengths = [("Length", is_text), ("Items", is_list)].into_iter().find(|(_, fits)| *fits);
-    if let (Some(least), Some(most)) = (raw.min_length.get(), raw.max_length.get())
-        && least.value > most.value
-    {
-        reversed(Some(least.span), diagnostics);
-    }
     for (key, number) in [("minimum", min), ("maximum", max)] {
         schema.extend(number.map(|number| (key.to_owned(), Value::Number(number))));
     }
-    if let Some((unit, _)) = lengths {
-        for (side, length) in [("min", &raw.min_length), ("max", &raw.max_length)] {
-            schema.extend(length.get().map(|length| (format!("{side}{unit}"), Value::from(length.value))));
-        }
+}
+
+/// `min_length` and `max_length`, which JSON Schema names differently for strings and arrays.
+fn add_lengths(
+    raw: &RawArgument,
+    kind: &str,
+    schema: &mut Map<String, Value>,
+    diagnostics: &mut Diagnostics,
+) {
+    if let (Some(min), Some(max)) = (raw.min_length.get(), raw.max_length.get())
+        && min.value > max.value
+    {
+        reversed(Some(min.span), diagnostics);
     }
+    let unit = match kind {
+        "string" => "Length",
+        "array" => "Items",
+        _ => return,
+    };
+    for (side, length) in [("min", &raw.min_length), ("max", &raw.max_length)] {
+        schema.extend(length.get().map(|length| (format!("{side}{unit}"), Value::from(length.value))));
+    }
+}
+
+/// `pattern` and `format`.
+fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
     if let Some(pattern) = raw.pattern.get() {
         match Pattern::parse(&pattern.value) {
             Ok(_) => {
@@ -283,17 +321,21 @@ fn argument(
                 Diagnostic::new(
                     Code::UnknownValue,
                     format.span,
-                    format!("there is no format `{}`", format.value),
+                    format!("unknown format `{}`", format.value),
                 )
                 .maybe_help(suggest(&format.value, FORMATS.iter().map(|(known, _)| *known))),
             );
         }
     }
+}
+
+/// `enum` and `default`.
+fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
     if let Some(list) = raw.enumeration.get() {
         if list.value.is_empty() {
             diagnostics.push(
-                Diagnostic::new(Code::ArgumentConstraint, list.span, "an empty `enum` allows nothing")
-                    .help("list the values, or take it out"),
+                Diagnostic::new(Code::ArgumentConstraint, list.span, "an empty `enum` allows no value")
+                    .help("list the allowed values, or remove `enum`"),
             );
         }
         let values: Vec<Value> = list.value.iter().map(Located::<Kind>::to_json).collect();
@@ -302,44 +344,34 @@ fn argument(
     if let Some(default) = raw.default.get() {
         schema.insert("default".to_owned(), default.to_json());
     }
-    let mut below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
-    if depth >= MAX_DEPTH {
-        diagnostics.push(
-            Diagnostic::new(
-                Code::ArgumentConstraint,
-                name.span,
-                format!("arguments may stand {MAX_DEPTH} deep"),
-            )
-            .help("use a flatter shape; models fill deep ones badly"),
-        );
-        return (Value::Object(schema), below);
-    }
+}
+
+/// `items` and `properties`; the latter name the fields below the argument.
+fn add_nested(
+    raw: &RawArgument,
+    name: &Located<String>,
+    depth: usize,
+    schema: &mut Map<String, Value>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Fields> {
     if let Some(items) = raw.items.get() {
         let (item, _) = argument(&items.value, name, depth + 1, diagnostics);
         schema.insert("items".to_owned(), item);
     }
-    if let Some(nested) = raw.properties.get() {
-        let (properties, required, fields) = properties(&nested.value, depth + 1, diagnostics);
-        schema.insert("properties".to_owned(), Value::Object(properties));
-        if !required.is_empty() {
-            schema.insert("required".to_owned(), Value::from(required));
-        }
-        below = fields;
+    let nested = raw.properties.get()?;
+    let (properties, required, fields) = properties(&nested.value, depth + 1, diagnostics);
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), Value::from(required));
     }
-    (Value::Object(schema), below)
-}
-
-fn fits(fits: bool, span: Option<Span>, message: &str, help: &str, diagnostics: &mut Diagnostics) {
-    if let Some(span) = span.filter(|_| !fits) {
-        diagnostics.push(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
-    }
+    Some(fields)
 }
 
 fn reversed(span: Option<Span>, diagnostics: &mut Diagnostics) {
     if let Some(span) = span {
         diagnostics.push(
-            Diagnostic::new(Code::ArgumentConstraint, span, "the least is more than the most")
-                .help("no value could ever fit; swap the two"),
+            Diagnostic::new(Code::ArgumentConstraint, span, "the minimum is greater than the maximum")
+                .help("swap the two: no value can satisfy both"),
         );
     }
 }

@@ -1,24 +1,24 @@
 //! How requests are sent: `retry`, `hedge_after`, `breaker` and `limit` of an upstream, and what of it a route has.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::plan::RouteLimit;
 use crate::plan::route::{CachePolicy, Step};
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawBreaker, RawLimit, RawRetry, RawRoute, RawUpstream};
 use crate::table::reader::{Key, missing_key};
+use crate::upstream::delivery::Hedge;
 use crate::upstream::delivery::breaker::BreakerPolicy;
-use crate::upstream::delivery::limit::{LimitPolicy, Limiter, Rate};
+use crate::upstream::delivery::limit::{LimitPolicy, Rate};
 use crate::upstream::delivery::retry::Retry;
-use crate::upstream::delivery::{Hedge, UpstreamState};
+use crate::upstream::delivery::state::StatePolicy;
 
 use super::reply::status;
 use super::{TableCompiler, values};
@@ -37,7 +37,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// What of a route decides how often it is called and asks.
 #[derive(Debug, Default)]
 pub(super) struct CallLimits {
-    pub(super) limiter: Option<Arc<Limiter>>,
+    pub(super) limit: Option<RouteLimit>,
     pub(super) idempotency_key: Option<HeaderName>,
     pub(super) repeat_window: Option<Duration>,
     pub(super) cache: Option<CachePolicy>,
@@ -70,40 +70,25 @@ impl TableCompiler<'_> {
         (diagnostics.len() == before).then_some(retry)
     }
 
-    /// How an upstream fares: what is known of it already, unless something about it is new; `None` after faults.
-    pub(super) fn health(
+    /// What the live state of an upstream depends on; `None` after errors.
+    pub(super) fn state_policy(
         &self,
         raw: &RawUpstream,
-        name: &Located<String>,
         base_url: Option<&Url>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<UpstreamState>> {
+    ) -> Option<StatePolicy> {
         let before = diagnostics.len();
         let breaker = raw.breaker.get().map(|raw| breaker(&raw.value, diagnostics));
         let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
-        if diagnostics.len() > before {
-            return None;
-        }
-        let base_url = base_url.map(Url::as_str).unwrap_or_default();
-        let fingerprint = fingerprint(&[&name.value, base_url, &format!("{breaker:?} {limit:?}")]);
-        Some(self.secrets.environment.carried.healths.keep(fingerprint, UpstreamState::new(breaker, limit)))
+        let policy = StatePolicy { base_url: base_url.cloned(), breaker, limit };
+        (diagnostics.len() == before).then_some(policy)
     }
 
-    /// What of a route decides how often it is called and asks. `kind` and `name` tell it from all others, `steps` are
-    /// its steps, as far as they are good.
-    pub(super) fn care(
-        &self,
-        kind: &str,
-        name: &Located<String>,
-        raw: &RawRoute,
-        steps: &[Step],
-        diagnostics: &mut Diagnostics,
-    ) -> CallLimits {
+    /// What of a route decides how often it is called and asks. `steps` are its steps, as far as they are good.
+    pub(super) fn care(&self, raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) -> CallLimits {
         let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
-        let limiter = limit.map(|policy| {
-            let fingerprint = fingerprint(&[kind, &name.value, &format!("{policy:?}")]);
-            self.secrets.environment.carried.limits.keep(fingerprint, Limiter::new(policy))
-        });
+        // All limits get their slots once all routes and events are compiled.
+        let limit = limit.map(|policy| RouteLimit { policy, slot: 0 });
         let header = raw.idempotency_key.get();
         let idempotency_key = header.and_then(|name| values::header_name(name, diagnostics));
         if let (Some(&AUTHORIZATION | &PROXY_AUTHORIZATION), Some(text)) = (idempotency_key.as_ref(), header)
@@ -164,7 +149,7 @@ impl TableCompiler<'_> {
             }
         }
         let cache = fresh.map(|fresh| CachePolicy { fresh, stale: stale.unwrap_or_default() });
-        CallLimits { limiter, idempotency_key, repeat_window, cache }
+        CallLimits { limit, idempotency_key, repeat_window, cache }
     }
 }
 
@@ -296,13 +281,4 @@ fn interval(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Dur
         );
     }
     parsed
-}
-
-fn fingerprint(parts: &[&str]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
 }

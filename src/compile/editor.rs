@@ -10,11 +10,12 @@ use crate::call::FailureKind;
 use crate::diagnostic::Code;
 use crate::plan::LogFormat;
 use crate::plan::arguments::FORMATS;
-use crate::platform::auth::{self as inbound, Holds as InboundHolds};
+use crate::platform::auth as inbound;
 use crate::platform::{Holds, PLATFORMS, Platform};
+use crate::scheme::{Scheme, SchemeValueKind};
 use crate::table::raw::{RawFile, RawPlatform, RawRoute};
 use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
-use crate::upstream::auth::{self as outbound, Form as OutboundForm};
+use crate::upstream::auth as outbound;
 
 use super::arguments::TYPES;
 use super::delivery::{HEDGE_P95, RETRIED};
@@ -151,9 +152,13 @@ impl Definitions {
                 let one = json!({"type": ["string", "number", "boolean"]});
                 json!({"type": "object", "additionalProperties": one_or_many(&one)})
             }
-            KeyForm::InboundAuth => self.inbound_auth("InboundAuth", |_| true),
-            KeyForm::AdminAuth => self.inbound_auth("AdminAuth", |name| ADMIN_SCHEMES.contains(&name)),
-            KeyForm::OutboundAuth => self.refer("OutboundAuth", |_| outbound_auth()),
+            KeyForm::InboundAuth => self.refer("InboundAuth", |_| auth(INBOUND, inbound::SCHEMES, |_| true)),
+            KeyForm::AdminAuth => self.refer("AdminAuth", |_| {
+                auth(INBOUND, inbound::SCHEMES, |name| ADMIN_SCHEMES.contains(&name))
+            }),
+            KeyForm::OutboundAuth => {
+                self.refer("OutboundAuth", |_| auth(OUTBOUND, outbound::SCHEMES, |_| true))
+            }
             KeyForm::Platforms => self.platforms(),
             KeyForm::PlatformNames => {
                 json!({"type": "array", "items": word(PLATFORMS.iter().map(|platform| platform.name()))})
@@ -207,39 +212,29 @@ impl Definitions {
         }
         closed(platforms, &[])
     }
-
-    fn inbound_auth(&mut self, name: &str, takes: fn(&str) -> bool) -> Value {
-        self.refer(name, |_| {
-            let schemes = inbound::SCHEMES.iter().filter(|scheme| takes(scheme.name)).map(|scheme| {
-                let value = |holds| match holds {
-                    InboundHolds::Text => json!({"type": "string"}),
-                    InboundHolds::Texts => texts(),
-                    InboundHolds::Seconds => duration(),
-                    InboundHolds::Secret => secret(),
-                };
-                let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.holds))).collect();
-                let needed: Vec<&str> =
-                    scheme.keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
-                (scheme.name.to_owned(), described(scheme.about, closed(keys, &needed)))
-            });
-            choice("How a caller proves who it is: one key, which names the scheme.", schemes.collect())
-        })
-    }
 }
 
 const EVENT: &[&str] = &["How a webhook that is no function call is answered; its payload is `event.*`."];
 
-fn outbound_auth() -> Map<String, Value> {
-    let schemes = outbound::SCHEMES.iter().map(|scheme| {
-        let value = |form| match form {
-            OutboundForm::Text | OutboundForm::Secret | OutboundForm::File => json!({"type": "string"}),
-            OutboundForm::List => texts(),
+const INBOUND: &str = "How a caller proves who it is: one key, which names the scheme.";
+const OUTBOUND: &str = "How we prove to an upstream who we are: one key, which names the scheme.";
+
+/// `auth`: one of the schemes whose name is allowed.
+fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> bool) -> Map<String, Value> {
+    let schemes = schemes.iter().filter(|scheme| allowed(scheme.name)).map(|scheme| {
+        let value = |kind| match kind {
+            SchemeValueKind::Text | SchemeValueKind::Secret | SchemeValueKind::File => {
+                json!({"type": "string"})
+            }
+            SchemeValueKind::List => texts(),
+            SchemeValueKind::Seconds => duration(),
+            SchemeValueKind::RotatingSecret => secret(),
         };
-        let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.form))).collect();
-        let needed: Vec<&str> = scheme.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
-        (scheme.name.to_owned(), described(scheme.about, closed(keys, &needed)))
+        let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.kind))).collect();
+        let required: Vec<&str> = scheme.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+        (scheme.name.to_owned(), described(scheme.about, closed(keys, &required)))
     });
-    choice("How we prove to an upstream who we are: one key, which names the scheme.", schemes.collect())
+    choice(about, schemes.collect())
 }
 
 /// `declare`: what each platform can be told of a function.

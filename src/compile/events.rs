@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::lang::template::Fields;
-use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::route::Route;
 use crate::platform::Platform;
@@ -67,9 +66,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnservedPlatform,
                         name.span,
-                        format!("the platform `{}` is not served, so it sends no event", platform.name()),
+                        format!("the platform `{}` is not served, so it sends no events", platform.name()),
                     )
-                    .help(format!("serve it with `[platforms.{}]`, or take the entry out", platform.name())),
+                    .help(format!("add `[platforms.{}]`, or remove the entry", platform.name())),
                 );
             }
             let Some(entry) = entry.get() else { continue };
@@ -104,8 +103,8 @@ impl TableCompiler<'_> {
         ] {
             if let Some(span) = span {
                 diagnostics
-                    .push(Diagnostic::new(Code::UnknownKey, span, format!("an event has no `{key}`")).help(
-                    "its payload is `event.*`; what it sends, extracts and replies is written as in a route",
+                    .push(Diagnostic::new(Code::UnknownKey, span, format!("an event cannot have `{key}`")).help(
+                    "remove it; use `event.*` for the payload, and write requests, extracts and replies as in a route",
                 ));
             }
         }
@@ -122,12 +121,12 @@ impl TableCompiler<'_> {
             let said = case.value.text.span().or(case.value.text_file.span());
             if let Some(span) = said {
                 diagnostics.push(
-                    Diagnostic::new(Code::UnusedText, span, "this text is never said")
-                        .label("never said")
+                    Diagnostic::new(Code::UnusedText, span, "this text is never used")
+                        .label("never used")
                         .help(if answered {
-                            "an event is answered by `data`, which is the whole body sent back"
+                            "use `data`, which is the whole response body of an event"
                         } else {
-                            "nobody reads the answer to this event"
+                            "remove it: the platform ignores the response to this event"
                         }),
                 );
             }
@@ -135,34 +134,27 @@ impl TableCompiler<'_> {
         if raw.request.is_absent() && raw.steps.is_absent() && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
-                format!("the event `{}` neither asks nor answers", name.value),
-                "give it a `request`, or a `reply` with `data`",
+                format!("the event `{}` has neither a `request` nor a `reply`", name.value),
+                "add a `request`, or a `reply` with `data`",
             ));
         }
         let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
         self.advise_unused(raw, &replies);
-        let care = self.care(platform.name(), name, raw, &steps, diagnostics);
+        let care = self.care(raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
+        let nothing = Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?;
         Some(Route {
-            name: name.value.clone(),
-            description: None,
             platforms: Some(vec![platform.name()]),
-            arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
-            allowed: Allowed::default(),
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,
             timeout: timeout.flatten(),
-            limiter: care.limiter,
+            limit: care.limit,
             idempotency_key: care.idempotency_key,
             repeat_window: care.repeat_window,
             cache: care.cache,
-            streaming: false,
-            form: None,
-            own: Vec::new(),
-            declare: Vec::new(),
-            fingerprint,
+            ..Route::new(name.value.clone(), nothing, fingerprint)
         })
     }
 }

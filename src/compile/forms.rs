@@ -2,12 +2,11 @@
 //! told of it, and a model that calls it all the same gets an answer.
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, list};
+use crate::fingerprint::Fingerprint;
 use crate::lang::template::{Origin, TemplateText};
 use crate::plan::Served;
-use crate::plan::allowed::Allowed;
 use crate::plan::arguments::Arguments;
 use crate::plan::replies::{Case, Replies};
 use crate::plan::route::Route;
@@ -18,7 +17,7 @@ use crate::table::raw::{RawForm, RawRoute};
 use crate::table::reader::{WithJson, missing_key};
 
 use super::routes::{check_name, parameter_type};
-use super::{FailureTexts, Inputs, TableCompiler};
+use super::{Inputs, TableCompiler};
 
 /// What a model hears that calls a form as if it were a function.
 const SHOWN: &str = "This form is shown to the user in the browser. Wait until the user has filled it in; \
@@ -46,9 +45,9 @@ impl TableCompiler<'_> {
                         name.span,
                         format!("the form `{}` has the name of a route", name.value),
                     )
-                    .label("a function, too")
+                    .label("also a function")
                     .related(route.span, "the route")
-                    .help("rename one of them: the model knows both by their names alone"),
+                    .help("rename one of them: the model tells them apart by name only"),
                 );
             }
             check_name(name, &showing, "rename the form", diagnostics);
@@ -66,21 +65,20 @@ impl TableCompiler<'_> {
     ) -> Option<Route> {
         let raw = &said.entry;
         let fields = raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default();
-        let needs_one =
-            "write `args.email = { type = \"string\", description = \"…\" }` with a name of your own";
+        let needs_one = "add `args.email = { type = \"string\", description = \"…\" }` with your own name";
         match fields {
             [_] => {}
             [] if raw.args.is_absent() || raw.args.get().is_some() => diagnostics.push(missing_key(
                 name.span,
-                format!("the form `{}` asks for nothing", name.value),
+                format!("the form `{}` has no field", name.value),
                 needs_one,
             )),
             [] => {}
             [(first, _), (second, _), ..] => diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, second.span, "a form asks for one thing")
-                    .label("a second one")
+                Diagnostic::new(Code::ConflictingKeys, second.span, "a form can have only one field")
+                    .label("the second one")
                     .related(first.span, "the first one")
-                    .help("make two forms of it"),
+                    .help("split it into two forms"),
             ),
         }
         let route = RawRoute { args: raw.args.clone(), ..RawRoute::default() };
@@ -96,27 +94,21 @@ impl TableCompiler<'_> {
         let inputs = Inputs::none();
         let text = TemplateText { text: SHOWN, origin: Origin::String(name.span) };
         let text = self.templates.compile(text, &self.names(&inputs, &[], 0), diagnostics)?;
-        let always =
-            Case { when: When::default(), text: Some(text), data: None, max_chars: None, own: Vec::new() };
+        let always = Case {
+            when: When::default(),
+            text: Some(text),
+            data: None,
+            max_chars: None,
+            extensions: Vec::new(),
+        };
+        let nothing = Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?;
+        let fingerprint = Fingerprint::new().text(&said.json).finish();
         Some(Route {
-            name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: Some(showing.iter().map(|platform| platform.name()).collect()),
-            arguments: Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?,
-            allowed: Allowed::default(),
-            steps: Vec::new(),
             replies: Replies { cases: vec![always] },
-            failure_texts: FailureTexts::default(),
-            timeout: None,
-            limiter: None,
-            idempotency_key: None,
-            repeat_window: None,
-            cache: None,
-            streaming: false,
             form: Some(asked),
-            own: Vec::new(),
-            declare: Vec::new(),
-            fingerprint: Sha256::digest(said.json.as_bytes()).into(),
+            ..Route::new(name.value.clone(), nothing, fingerprint)
         })
     }
 }
@@ -128,7 +120,7 @@ fn nobody_shows(name: &Located<String>) -> Diagnostic {
     Diagnostic::new(
         Code::UnknownPlatform,
         name.span,
-        format!("no platform is served that shows the form `{}`", name.value),
+        format!("no served platform can show the form `{}`", name.value),
     )
-    .help(format!("forms are shown by {}: serve it, or take the form out", list(&able)))
+    .help(format!("serve a platform that shows forms ({}), or remove the form", list(&able)))
 }

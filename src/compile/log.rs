@@ -16,7 +16,7 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`format` cannot be `{}`", text.value),
+                        format!("unknown format `{}`", text.value),
                     )
                     .help(
                         "write \"human\", \"json\", or \"auto\" for people on a terminal and JSON elsewhere",

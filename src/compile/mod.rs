@@ -4,8 +4,8 @@
 pub(crate) mod advice;
 mod allowed;
 mod arguments;
+mod auth;
 mod delivery;
-mod door;
 mod editor;
 mod events;
 mod forms;
@@ -18,6 +18,7 @@ mod secrets;
 mod server;
 mod steps;
 pub(crate) mod testing;
+mod tls;
 mod traces;
 mod upstreams;
 mod values;
@@ -28,10 +29,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string, suggest};
+use crate::fingerprint::Fingerprint;
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{Key, Named};
@@ -39,7 +40,7 @@ use crate::table::{Dependencies, Table};
 use crate::upstream::probe::Probe;
 
 use super::lang::template::{Compiler, Fields, Names, Origin, StepNames, Template, TemplateText};
-use super::plan::{FailureTexts, Plan};
+use super::plan::{FailureTexts, Plan, Route};
 
 pub use editor::schema;
 pub use secrets::{BoundAddresses, Environment};
@@ -139,7 +140,7 @@ pub(crate) fn compile(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
-                    format!("`{}` cannot name a constant", name.value),
+                    format!("invalid constant name `{}`", name.value),
                 )
                 .help("use letters, digits and `_`, so that templates can write it"),
             );
@@ -163,7 +164,8 @@ pub(crate) fn compile(
     context.shared_files = context.used_files();
     let mut routes = context.routes(&platforms, &upstreams, diagnostics);
     routes.extend(context.forms(&platforms, diagnostics));
-    let events = context.events(&upstreams, diagnostics);
+    let mut events = context.events(&upstreams, diagnostics);
+    give_slots(&mut routes, &mut events);
     context.presence(diagnostics);
     context.check_allow(&table.defaults.allow, diagnostics);
     diagnostics.silence(0, &advice::allowed_codes(&table.defaults.allow));
@@ -174,7 +176,7 @@ pub(crate) fn compile(
     };
     context.advise_public_url(&server, &platforms);
     let (revision, masks) = (revision(table, sources), context.secrets.masks.borrow().clone());
-    let contents = hex::encode(context.secrets.contents.borrow().clone().finalize());
+    let contents = hex::encode(context.secrets.contents.borrow().clone().finish());
     let plan = Plan {
         server,
         log,
@@ -196,6 +198,15 @@ pub(crate) fn compile(
     Compiled { plan: Some(plan), asked: context.probes(&upstreams), advice: context.advice.into_inner() }
 }
 
+/// Gives each limit its slot among the resources of the plan.
+fn give_slots(routes: &mut [Route], events: &mut [(&'static str, &'static str, Arc<Route>)]) {
+    let events = events.iter_mut().filter_map(|(_, _, entry)| Arc::get_mut(entry));
+    let limits = routes.iter_mut().chain(events).filter_map(|route| route.limit.as_mut());
+    for (slot, limit) in limits.enumerate() {
+        limit.slot = slot;
+    }
+}
+
 /// A hash of everything that was read, by its place relative to the main file: the same on every instance.
 fn revision(table: &Table, sources: &Sources) -> String {
     let mut files: Vec<(String, &str)> = sources
@@ -209,26 +220,15 @@ fn revision(table: &Table, sources: &Sources) -> String {
         })
         .collect();
     files.sort();
-    let mut hash = Sha256::new();
-    for (name, text) in files {
-        for part in [name.as_str(), text] {
-            hash.update(part.len().to_le_bytes());
-            hash.update(part);
-        }
-    }
-    hex::encode(&hash.finalize()[..8])
+    let hash = files.iter().fold(Fingerprint::new(), |hash, (name, text)| hash.text(name).text(text));
+    hex::encode(&hash.finish()[..8])
 }
 
 /// A hash of everything that was read and of every secret by its name: which secret is where matters, not only
 /// which there are.
 fn identity(revision: &str, secrets: &BTreeMap<String, Secret>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let secrets = secrets.iter().flat_map(|(name, secret)| [name.as_str(), secret.reveal()]);
-    for part in std::iter::once(revision).chain(secrets) {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
+    let hash = Fingerprint::new().text(revision);
+    secrets.iter().fold(hash, |hash, (name, secret)| hash.text(name).text(secret.reveal())).finish()
 }
 
 impl<'a> TableCompiler<'a> {
@@ -237,13 +237,13 @@ impl<'a> TableCompiler<'a> {
         let main = Span::start_of(self.table.main);
         if self.table.platforms.is_empty() && !self.table.hides("[platforms", self.sources) {
             diagnostics.push(
-                Diagnostic::new(Code::NoPlatforms, main, "this table serves no platform")
-                    .help("name at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
+                Diagnostic::new(Code::NoPlatforms, main, "no platform is served")
+                    .help("add at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
             );
         }
         if self.table.routes.is_empty() && !self.table.hides("[routes", self.sources) {
             diagnostics.push(
-                Diagnostic::new(Code::NoRoutes, main, "this table has no route")
+                Diagnostic::new(Code::NoRoutes, main, "no route is defined")
                     .help("add one: `[routes.my_function]` with `reply.text = \"…\"` is enough"),
             );
         }
@@ -279,7 +279,7 @@ impl<'a> TableCompiler<'a> {
                     Diagnostic::new(
                         Code::UnknownTemplateFile,
                         name.span,
-                        format!("there is no template file `{}`", name.value),
+                        format!("unknown template file `{}`", name.value),
                     )
                     .help(self.table.template_help(&name.value)),
                 );
@@ -302,9 +302,9 @@ impl<'a> TableCompiler<'a> {
             let template = self.template(text, names, diagnostics);
             if known == FailureKind::InvalidArgs {
                 diagnostics.push(
-                    Diagnostic::new(Code::UnusedText, kind.span, "this text is never said")
-                        .label("never said")
-                        .help("a bad argument is explained to the model; to say something else, write a reply case with `when.failure = \"invalid_args\"`"),
+                    Diagnostic::new(Code::UnusedText, kind.span, "this text is never used")
+                        .label("never used")
+                        .help("add a reply case with `when.failure = \"invalid_args\"` to replace the built-in message"),
                 );
                 continue;
             }
@@ -326,11 +326,11 @@ impl<'a> TableCompiler<'a> {
             let span = place_in_string(self.sources.text(token), token, at..end);
             diagnostics.push(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
-                    .label("would stay as it stands")
+                    .label("would be sent as it is")
                     .help(if ["[server]", SERVICE].contains(&place) {
-                        "write the value itself; secrets are for `auth`, and for the `base_url` and `headers` of an upstream"
+                        "write the value itself; secrets belong in `auth`, and in the `base_url` and `headers` of an upstream"
                     } else {
-                        "put the secret into the upstream's `auth` or `headers`; constants go into [vars] and are written `{{vars.name}}`"
+                        "put the secret in the upstream's `auth` or `headers`; put constants in [vars] and write `{{vars.name}}`"
                     }),
             );
         }
@@ -364,7 +364,7 @@ fn failure_kind(slug: &str, span: Span, diagnostics: &mut Diagnostics) -> Option
     let known = FailureKind::from_slug(slug);
     if known.is_none() {
         diagnostics.push(
-            Diagnostic::new(Code::UnknownFailure, span, format!("there is no kind of failure `{slug}`"))
+            Diagnostic::new(Code::UnknownFailure, span, format!("unknown kind of failure `{slug}`"))
                 .maybe_help(suggest(slug, FailureKind::NAMED.map(FailureKind::slug))),
         );
     }

@@ -7,7 +7,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
 use crate::lang::template::{Names, Origin, Template, TemplateText};
-use crate::plan::replies::{Case, DataTemplate, Replies};
+use crate::plan::replies::{Case, DataTemplate, Extension, Replies};
 use crate::plan::when::{StatusRange, When};
 use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
 use crate::table::document::{Entries, Kind, Located, Node};
@@ -56,8 +56,8 @@ impl TableCompiler<'_> {
         if let Some(list) = raw.get().filter(|list| list.value.0.is_empty()) {
             diagnostics.push(missing_key(
                 list.span,
-                "this list of replies is empty",
-                "write a case, `[{ text = \"…\" }]`; without any `reply` all extracted values are answered",
+                "empty list of reply cases",
+                "add a case, `[{ text = \"…\" }]`, or remove `reply` to reply with all extracted values",
             ));
         }
         for raw in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
@@ -77,9 +77,9 @@ impl TableCompiler<'_> {
             };
             if let Some(earlier) = shadow {
                 diagnostics.push(
-                    Diagnostic::new(Code::UnreachableCase, place, "this case is never reached")
-                        .related(earlier, "this one always holds first")
-                        .help("the first case that holds is taken: put the general one last"),
+                    Diagnostic::new(Code::UnreachableCase, place, "unreachable reply case")
+                        .related(earlier, "this case always matches first")
+                        .help("put the general case last: the first case that matches is selected"),
                 );
             }
             if case.when.is_unconditional() {
@@ -107,8 +107,8 @@ impl TableCompiler<'_> {
             Some(when) => {
                 if let Some(failed) = when.value.failed.get() {
                     diagnostics.push(
-                        Diagnostic::new(Code::UnknownKey, failed.span, "`failed` names a step, and belongs into a step's `when`")
-                            .help("in a reply case write the kind of failure: `when.failure = \"timeout\"`, or \"any\""),
+                        Diagnostic::new(Code::UnknownKey, failed.span, "`failed` names a step and belongs in a step's `when`")
+                            .help("name the kind of failure in a reply case: `when.failure = \"timeout\"`, or \"any\""),
                     );
                 }
                 self.when(&when.value, names, has_request, diagnostics)
@@ -122,10 +122,10 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::ConflictingKeys,
                         b,
-                        format!("a case has `{what}` or `{what}_file`, not both"),
+                        format!("`{what}` and `{what}_file` exclude each other"),
                     )
-                    .related(a, "the other one")
-                    .help("keep one of them"),
+                    .related(a, "the other key")
+                    .help("remove one of them"),
                 );
             }
         }
@@ -144,8 +144,8 @@ impl TableCompiler<'_> {
         };
         if let Some(most) = max_chars.get().filter(|most| most.value == 0) {
             diagnostics.push(
-                Diagnostic::new(Code::UnknownValue, most.span, "a text of no characters says nothing")
-                    .help("write how many characters of the text are kept at most"),
+                Diagnostic::new(Code::UnknownValue, most.span, "`max_chars` must be at least 1")
+                    .help("set the maximum number of characters of the text"),
             );
         }
         if let Some(most) = max_chars.get()
@@ -157,12 +157,12 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::ConflictingKeys,
                     most.span,
-                    "`max_chars` cuts a text, and there is none",
+                    "`max_chars` has no effect without a `text`",
                 )
-                .help("give the case a `text`"),
+                .help("add a `text` to the case"),
             );
         }
-        let own = self.own(own, Owner::Reply, names, diagnostics);
+        let extensions = self.extensions(own, Owner::Reply, names, diagnostics);
         let errors = diagnostics
             .iter()
             .skip(before)
@@ -171,17 +171,17 @@ impl TableCompiler<'_> {
             return None;
         }
         let max_chars = max_chars.get().map(|most| usize::try_from(most.value).unwrap_or(usize::MAX));
-        Some(Case { when, text, data, max_chars, own })
+        Some(Case { when, text, data, max_chars, extensions })
     }
 
     /// What only one platform understands, under its name.
-    pub(super) fn own(
+    pub(super) fn extensions(
         &self,
         entries: &Entries,
         owner: Owner,
         names: &Names<'_>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<(&'static str, &'static str, crate::lang::template::json::JsonTemplate)> {
+    ) -> Vec<Extension> {
         let mut out = Vec::new();
         for (name, node) in entries {
             let Some(platform) = platform::find(&name.value) else {
@@ -197,8 +197,8 @@ impl TableCompiler<'_> {
                     continue;
                 };
                 self.check_extension(platform, known, node, diagnostics);
-                if let Some(template) = self.json_template(node, names, diagnostics) {
-                    out.push((platform.name(), *known, template));
+                if let Some(value) = self.json_template(node, names, diagnostics) {
+                    out.push(Extension { platform: platform.name(), key: known, value });
                 }
             }
         }
@@ -235,17 +235,17 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::NeedsRequest,
                         span,
-                        "this condition looks at a reply, and there is no request",
+                        "this condition needs a response, but there is no request",
                     )
-                    .help("a route without a request decides by `equals` and `matches` on its arguments"),
+                    .help("use `equals` and `matches` on the arguments in a route without a request"),
                 );
             }
         }
         for (node, code) in [(&raw.status, Code::InvalidStatus), (&raw.failure, Code::UnknownFailure)] {
             if let Some(list) = node.get().filter(|node| one_or_many(node).is_empty()) {
                 diagnostics.push(
-                    Diagnostic::new(code, list.span, "an empty list never holds")
-                        .help("name what it looks for, or take the condition out"),
+                    Diagnostic::new(code, list.span, "an empty list never matches")
+                        .help("list the accepted values, or remove the condition"),
                 );
             }
         }
@@ -261,8 +261,8 @@ impl TableCompiler<'_> {
             for (name, span, value) in self.conditions(node, diagnostics) {
                 if one_or_many(value).is_empty() {
                     diagnostics.push(
-                        Diagnostic::new(Code::UnreachableCase, value.span, "an empty list never holds")
-                            .help("list the values, or take the condition out"),
+                        Diagnostic::new(Code::UnreachableCase, value.span, "an empty list never matches")
+                            .help("list the accepted values, or remove the condition"),
                     );
                 }
                 let values: Vec<Value> = one_or_many(value).iter().map(|value| value.to_json()).collect();
@@ -342,11 +342,11 @@ impl TableCompiler<'_> {
                 Some(fault) if matches!(fault.code, Code::UnknownName | Code::NotYet) => {
                     (fault.code, fault.message, fault.help)
                 }
-                _ => (Code::UnknownName, format!("`{name}` is not a name"), None),
+                _ => (Code::UnknownName, format!("invalid name `{name}`"), None),
             };
             diagnostics.push(
                 Diagnostic::new(code, span, message)
-                    .help("write a name as in a template, in quotes: `\"args.unit\" = \"celsius\"`")
+                    .help("write a quoted name as in a template: `\"args.unit\" = \"celsius\"`")
                     .maybe_help(help),
             );
         }
@@ -388,11 +388,10 @@ pub(super) fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<Statu
         _ => {}
     }
     let help = match node.as_str().and_then(|text| text.parse::<u16>().ok()) {
-        Some(status) => format!("a status is a number: write {status} without quotes"),
+        Some(status) => format!("write {status} without quotes"),
         None => "write a status such as 404, a class such as \"4xx\", or a list of them".to_owned(),
     };
-    diagnostics
-        .push(Diagnostic::new(Code::InvalidStatus, node.span, "no status can ever be this").help(help));
+    diagnostics.push(Diagnostic::new(Code::InvalidStatus, node.span, "invalid status").help(help));
     None
 }
 

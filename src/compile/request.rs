@@ -1,6 +1,5 @@
 //! `[routes.x.request]`: what is sent.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
@@ -36,7 +35,7 @@ impl TableCompiler<'_> {
                 diagnostics.push(missing_key(
                     raw.span,
                     "a request with a body needs a `method`",
-                    "write `method = \"POST\"`",
+                    "add `method = \"POST\"`",
                 ));
                 None
             }
@@ -74,7 +73,7 @@ impl TableCompiler<'_> {
             Diagnostic::new(
                 Code::InvalidMethod,
                 text.span,
-                format!("`{}` is not a request method", text.value),
+                format!("unknown request method `{}`", text.value),
             )
             .maybe_help(suggest(&text.value, METHODS)),
         );
@@ -88,7 +87,7 @@ impl TableCompiler<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Option<Template> {
         self.no_secret_in(&text.value, text.span, "requests", diagnostics);
-        for (range, message, help) in path_faults(&text.value) {
+        for (range, message, help) in super::values::path_errors(&text.value) {
             let span = place_in_string(self.sources.text(text.span), text.span, range);
             diagnostics.push(Diagnostic::new(Code::InvalidPath, span, message).help(help));
         }
@@ -151,10 +150,10 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::ConflictingKeys,
                     *span,
-                    format!("a request has one body: `{first}` or `{second}`"),
+                    format!("`{first}` and `{second}` exclude each other"),
                 )
-                .related(*first_span, "the other one")
-                .help("keep one of them"),
+                .related(*first_span, "the other key")
+                .help("remove one of them"),
             );
             return None;
         }
@@ -165,9 +164,9 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::ConflictingKeys,
                     content_type.span,
-                    "`content_type` belongs to a `body_file`",
+                    "`content_type` needs a `body_file`",
                 )
-                .help("`body` is sent as JSON and `form` as a form; another type goes into `headers`"),
+                .help("set another content type in `headers`: `body` is sent as JSON, `form` as a form"),
             );
         }
         if let Some(node) = body.get() {
@@ -199,9 +198,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`{}` is not a content type", text.value),
+                        format!("invalid content type `{}`", text.value),
                     )
-                    .help("write it as in \"text/plain; charset=utf-8\""),
+                    .help("write it like \"text/plain; charset=utf-8\""),
                 );
                 None
             }
@@ -214,7 +213,7 @@ impl TableCompiler<'_> {
                 diagnostics.push(missing_key(
                     name.span,
                     "this `body_file` needs a `content_type`",
-                    "only a file that ends in `.json.hbs` or `.xml.hbs` has one of its own; write `content_type = \"text/plain\"`",
+                    "add `content_type = \"text/plain\"`; only `.json.hbs` and `.xml.hbs` files imply a type",
                 ));
                 None
             }
@@ -244,8 +243,8 @@ impl TableCompiler<'_> {
         let Some(Err(error)) = template.makes_xml() else { return true };
         diagnostics.push(
             Diagnostic::new(Code::TemplateXml, name.span, error.to_string())
-                .label(format!("`{}` never makes XML", name.value))
-                .help("tried with a short text in place of each expression; a value is escaped and stands in text, or as in `id=\"{{args.id}}\"`"),
+                .label(format!("`{}` cannot render to XML", name.value))
+                .help("use expressions only in text and in quoted attributes, such as `id=\"{{args.id}}\"`; each was tried with a short text"),
         );
         false
     }
@@ -260,8 +259,8 @@ impl TableCompiler<'_> {
         let Some(Err(error)) = template.makes_json() else { return true };
         diagnostics.push(
             Diagnostic::new(Code::TemplateJson, name.span, error.to_string())
-                .label(format!("`{}` never makes JSON", name.value))
-                .help("inside quotes an expression becomes text, outside quotes the JSON value itself"),
+                .label(format!("`{}` cannot render to JSON", name.value))
+                .help("check the quotes: inside them an expression becomes text, outside a JSON value"),
         );
         false
     }
@@ -317,71 +316,4 @@ impl TableCompiler<'_> {
         let literal = out.iter().all(|(_, template)| matches!(template, JsonTemplate::Literal(_)));
         Some(if literal { JsonTemplate::Literal(node.to_json()) } else { JsonTemplate::Object(out) })
     }
-}
-
-/// What a path written in the table may not hold, outside of its expressions.
-pub(super) fn path_faults(text: &str) -> Vec<(Range<usize>, String, String)> {
-    let mut faults = Vec::new();
-    if text.contains("://") && !text.starts_with('/') {
-        faults.push((
-            0..text.len(),
-            "a path is not a whole address".to_owned(),
-            "it is appended to the upstream's `base_url`; write \"/forecast\"".to_owned(),
-        ));
-        return faults;
-    }
-    let mut segment_start = 0;
-    let mut in_tag = false;
-    let mut index = 0;
-    let end_segment = |start: usize, end: usize, faults: &mut Vec<_>| {
-        let decoded = percent_encoding::percent_decode_str(&text[start..end]).collect::<Vec<u8>>();
-        if matches!(decoded.as_slice(), b"." | b"..") {
-            faults.push((
-                start..end,
-                "a path cannot lead upwards".to_owned(),
-                "it is appended to the upstream's `base_url` and stays below it".to_owned(),
-            ));
-        }
-    };
-    while index < text.len() {
-        let rest = &text[index..];
-        if in_tag {
-            if rest.starts_with("}}") {
-                in_tag = false;
-                index += 2;
-                continue;
-            }
-        } else if rest.starts_with("{{") {
-            in_tag = true;
-            index += 2;
-            continue;
-        } else if rest.starts_with('/') {
-            end_segment(segment_start, index, &mut faults);
-            segment_start = index + 1;
-        } else if rest.starts_with('?') {
-            faults.push((
-                index..text.len(),
-                "a path cannot hold a `?`".to_owned(),
-                "put parameters into `query = { name = \"{{args.name}}\" }`".to_owned(),
-            ));
-            return faults;
-        } else if rest.starts_with(|c: char| c.is_control())
-            || rest.starts_with('\\') && !rest.starts_with("\\{{")
-        {
-            faults.push((
-                index..index + rest.chars().next().map_or(1, char::len_utf8),
-                "a path cannot hold a backslash or a control character".to_owned(),
-                "segments are parted by `/`; write `%5C` for a backslash that is meant".to_owned(),
-            ));
-        } else if rest.starts_with('#') {
-            faults.push((
-                index..index + 1,
-                "a path cannot hold a `#`".to_owned(),
-                "what follows a `#` is never sent; write `%23` for the character itself".to_owned(),
-            ));
-        }
-        index += rest.chars().next().map_or(1, char::len_utf8);
-    }
-    end_segment(segment_start, text.len(), &mut faults);
-    faults
 }

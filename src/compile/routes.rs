@@ -1,9 +1,9 @@
 //! `[routes]`: each route is compiled on its own, so that one bad one hides no other.
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::fingerprint::Fingerprint;
 use crate::plan::Served;
 use crate::plan::route::Route;
 use crate::platform::{self, Holds, Platform};
@@ -48,7 +48,7 @@ impl TableCompiler<'_> {
         self.templates.uses.take();
         let limited = self.route_platforms(raw, diagnostics);
         let callers = callers(limited.as_deref(), platforms);
-        let help = "rename the route, or list who may call it: `platforms = [\"http\"]`";
+        let help = "rename the route, or restrict who may call it: `platforms = [\"http\"]`";
         check_name(name, &callers, help, diagnostics);
         let (arguments, args) = self.arguments(name, raw, diagnostics);
         if let Some(arguments) = &arguments {
@@ -69,14 +69,14 @@ impl TableCompiler<'_> {
         if !asks && raw.reply.is_absent() {
             diagnostics.push(missing_key(
                 name.span,
-                format!("the route `{}` neither asks nor answers", name.value),
-                "give it a `request`, or a `reply` of its own",
+                format!("the route `{}` has neither a `request` nor a `reply`", name.value),
+                "add a `request` or a `reply`",
             ));
         }
         let failure_names = self.names(&inputs, &[], 0);
         let failure_texts = self.failure_texts(&raw.failure, &failure_names, diagnostics);
         let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
-        let own = self.own(&raw.own, Owner::Route, &failure_names, diagnostics);
+        let extensions = self.extensions(&raw.own, Owner::Route, &failure_names, diagnostics);
         let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
         if !streaming {
             only_streamed(raw, diagnostics);
@@ -86,27 +86,24 @@ impl TableCompiler<'_> {
         self.advise_unguarded(raw, &steps, &waiting);
         self.advise_timeout(raw, timeout.flatten(), &waiting);
         let declare = self.declare(&raw.declare, diagnostics);
-        let care = self.care("routes", name, raw, &steps, diagnostics);
+        let care = self.care(raw, &steps, diagnostics);
         let fingerprint = self.fingerprint(said, raw, upstreams);
         Some(Route {
-            name: name.value.clone(),
             description: raw.description.get().map(|description| description.value.clone()),
             platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),
-            arguments: arguments?,
             allowed,
             steps: steps_are_good.then_some(steps)?,
             replies,
             failure_texts,
             timeout: timeout.flatten(),
-            limiter: care.limiter,
+            limit: care.limit,
             idempotency_key: care.idempotency_key,
             repeat_window: care.repeat_window,
             cache: care.cache,
             streaming,
-            form: None,
-            own,
+            extensions,
             declare,
-            fingerprint,
+            ..Route::new(name.value.clone(), arguments?, fingerprint)
         })
     }
 
@@ -138,7 +135,7 @@ impl TableCompiler<'_> {
                         Diagnostic::new(
                             Code::UnknownValue,
                             node.span,
-                            format!("`{}` cannot be `{word}`", key.value),
+                            format!("invalid value `{word}` for `{}`", key.value),
                         )
                         .maybe_help(suggest(word, words.iter().copied())),
                     );
@@ -167,14 +164,14 @@ impl TableCompiler<'_> {
                         name.span,
                         format!("the platform `{}` is not served, so it cannot call this route", name.value),
                     )
-                    .help(format!("serve it with `[platforms.{}]`, or take it out of the list", name.value)),
+                    .help(format!("add `[platforms.{}]`, or remove it from the list", name.value)),
                 );
             }
         }
         if listed.value.is_empty() {
             diagnostics.push(
                 Diagnostic::new(Code::UnservedPlatform, listed.span, "no platform may call this route")
-                    .help("name who may, or take the list out: then all can"),
+                    .help("list the platforms, or remove the key to allow all"),
             );
         }
         Some(listed.value.iter().filter_map(|name| known_platform(name, diagnostics)).collect())
@@ -187,11 +184,6 @@ impl TableCompiler<'_> {
         raw: &RawRoute,
         upstreams: &Upstreams<'_>,
     ) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        };
         let mut texts = vec![&*said.json, &*self.table.defaults_json];
         let named = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
         for name in std::iter::once(&raw.upstream).chain(named.iter().map(|step| &step.value.upstream)) {
@@ -200,14 +192,13 @@ impl TableCompiler<'_> {
         }
         texts.extend(self.used_files());
         texts.extend(&self.shared_files);
-        texts.iter().copied().for_each(&mut add);
+        let mut hash = texts.iter().fold(Fingerprint::new(), |hash, text| hash.text(text));
         if texts.iter().any(|text| text.contains("vars")) {
-            add(&serde_json::Value::Object(self.vars.clone()).to_string());
+            hash = hash.text(&Value::Object(self.vars.clone()).to_string());
         }
         let schema =
             raw.args_schema.get().and_then(|name| self.table.schemas.get(&name.value)?.as_ref().ok());
-        add(schema.map_or("", |id| self.sources.get(*id).text.as_str()));
-        hash.finalize().into()
+        hash.text(schema.map_or("", |id| self.sources.get(*id).text.as_str())).finish()
     }
 }
 
@@ -229,8 +220,8 @@ pub(super) fn check_name(
     if name.value.is_empty() || name.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
     {
         diagnostics.push(
-            Diagnostic::new(Code::InvalidName, name.span, format!("`{}` cannot name a function", name.value))
-                .help("use letters, digits and `_`, and begin with a letter"),
+            Diagnostic::new(Code::InvalidName, name.span, format!("invalid function name `{}`", name.value))
+                .help("use letters, digits and `_`, starting with a letter"),
         );
         return;
     }
@@ -240,7 +231,7 @@ pub(super) fn check_name(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
-                    format!("{} does not take `{}` as the name of a function", platform.name(), name.value),
+                    format!("{} does not accept the function name `{}`", platform.name(), name.value),
                 )
                 .label(rule)
                 .help(help),
@@ -264,10 +255,10 @@ fn check_parameters(
                 Some(arg.get().and_then(|arg| arg.value.type_name.span()).unwrap_or(key.span))
             });
             let span = declared.or(raw.args_schema.span()).unwrap_or(name.span);
-            diagnostics.push(
-                parameter_type(*platform, &argument, rule, span)
-                    .help("change the type, or list who may call the function: `platforms = [\"http\"]`"),
-            );
+            diagnostics
+                .push(parameter_type(*platform, &argument, rule, span).help(
+                    "change the type, or restrict who may call the function: `platforms = [\"http\"]`",
+                ));
         }
     }
 }
@@ -282,7 +273,7 @@ pub(super) fn parameter_type(
     Diagnostic::new(
         Code::ParameterType,
         span,
-        format!("{} does not take the argument `{argument}`", platform.name()),
+        format!("{} does not support the argument `{argument}`", platform.name()),
     )
     .label(rule)
 }
@@ -301,11 +292,11 @@ fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
                     Code::NeedsStreaming,
                     key.span,
                     format!(
-                        "`{}.{}` is sent in a stream only, and this route does not stream its answer",
+                        "`{}.{}` needs a streamed reply, but this route does not stream",
                         platform.value, key.value
                     ),
                 )
-                .help("give the route `streaming = true`"),
+                .help("add `streaming = true` to the route"),
             );
         }
     }

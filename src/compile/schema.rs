@@ -82,7 +82,7 @@ impl TableCompiler<'_> {
                 return fault(
                     Code::UnreadableFile,
                     format!("`{}` cannot be read: {error}", file.value),
-                    "paths start from the main file's folder",
+                    "check the path: it is relative to the main file's folder",
                 );
             }
             None => return (None, Fields::Open),
@@ -98,7 +98,7 @@ impl TableCompiler<'_> {
                         error.line(),
                         error.column()
                     ),
-                    "a JSON Schema is a JSON document",
+                    "write the JSON Schema as a JSON document",
                 );
             }
         };
@@ -106,7 +106,7 @@ impl TableCompiler<'_> {
             return fault(
                 Code::InvalidSchema,
                 format!("`{}` does not describe an object", file.value),
-                "arguments are an object: write `\"type\": \"object\"` and `\"properties\"` at its top",
+                "add `\"type\": \"object\"` and `\"properties\"` at the top level",
             );
         }
         let mut unknown = Vec::new();
@@ -115,7 +115,7 @@ impl TableCompiler<'_> {
             let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
             return fault(
                 Code::InvalidSchema,
-                format!("`{keyword}` at `{pointer}` is not a keyword of JSON Schema"),
+                format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"),
                 &help,
             );
         }
@@ -124,7 +124,7 @@ impl TableCompiler<'_> {
             Ok(arguments) => (Some(arguments), fields),
             Err(problem) => fault(
                 Code::InvalidSchema,
-                format!("`{}` cannot be used: {problem}", file.value),
+                format!("invalid JSON Schema `{}`: {problem}", file.value),
                 "fix the schema",
             ),
         }

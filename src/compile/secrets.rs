@@ -6,12 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
+use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
-use crate::upstream::keep::Carried;
 
 use super::values;
 
@@ -25,18 +23,16 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
     pub demo: Option<url::Url>,
-    /// The doors that are open while a table is loaded: none before a start.
-    pub doors: BoundAddresses,
-    /// What is in use: what nothing changed about is kept, with the token that it holds or what it has learned.
-    pub carried: Carried,
+    /// The listeners that are open while a table is loaded: none before a start.
+    pub addresses: BoundAddresses,
 }
 
-/// The addresses of doors that are open already, and stay so whatever the table says.
+/// The addresses of listeners that are open already, and stay so whatever the table says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoundAddresses {
-    /// The platforms' door.
+    /// The listener for platforms.
     pub listen: Option<SocketAddr>,
-    /// The admin door.
+    /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
 
@@ -65,7 +61,7 @@ pub(super) struct Secrets<'a> {
     /// The secrets by what the table calls them.
     pub(super) resolved: RefCell<BTreeMap<String, Secret>>,
     /// A hash of what stands in the files that are read beside the table and its secrets.
-    pub(super) contents: RefCell<Sha256>,
+    pub(super) contents: RefCell<Fingerprint>,
 }
 
 /// What stands in for a secret that is not set, under `--no-secrets`.
@@ -96,7 +92,7 @@ impl Secrets<'_> {
             let span = place_in_string(sources.text(token), token, at..end.unwrap_or(text.len()));
             let Some(end) = end else {
                 diagnostics.push(
-                    Diagnostic::new(Code::SecretSyntax, span, "this `${` is never closed")
+                    Diagnostic::new(Code::SecretSyntax, span, "unclosed `${`")
                         .help("write `${NAME}` or `${file:path}`; `$${` stands for the characters `${`"),
                 );
                 return None;
@@ -146,8 +142,7 @@ impl Secrets<'_> {
         match (self.environment.file)(&path) {
             Ok(text) => {
                 let mut contents = self.contents.borrow_mut();
-                contents.update(text.len().to_le_bytes());
-                contents.update(&text);
+                *contents = std::mem::take(&mut *contents).text(&text);
                 Some(text)
             }
             Err(_) if self.environment.without_secrets => {
@@ -161,7 +156,9 @@ impl Secrets<'_> {
                         name.span,
                         format!("`{}` cannot be read: {error}", name.value),
                     )
-                    .help("create the file or correct its name; paths start from the main file's folder"),
+                    .help(
+                        "create the file or correct its name; paths are relative to the main file's folder",
+                    ),
                 );
                 None
             }
@@ -175,20 +172,22 @@ impl Secrets<'_> {
         if let Some(path) = name.strip_prefix("file:") {
             let path = self.folder.join(path.trim());
             self.files.borrow_mut().insert(path.clone());
-            let help =
-                format!("put the secret into `{}`; paths start from the main file's folder", path.display());
+            let help = format!(
+                "put the secret in `{}`; paths are relative to the main file's folder",
+                path.display()
+            );
             return match (self.environment.file)(&path) {
                 Ok(text) => {
                     let text = text.strip_suffix('\n').unwrap_or(&text);
                     let text = text.strip_suffix('\r').unwrap_or(text);
                     if text.is_empty() && !self.environment.without_secrets {
-                        return fault(Code::SecretFile, "the secret's file is empty".to_owned(), help);
+                        return fault(Code::SecretFile, "the secret file is empty".to_owned(), help);
                     }
                     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
                 }
                 Err(_) if self.environment.without_secrets => Ok(None),
                 Err(error) => {
-                    fault(Code::SecretFile, format!("the secret's file cannot be read: {error}"), help)
+                    fault(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
                 }
             };
         }
@@ -198,7 +197,7 @@ impl Secrets<'_> {
         if name.is_empty() || !is_name {
             return fault(
                 Code::SecretSyntax,
-                "this is not the name of a secret".to_owned(),
+                "invalid secret name".to_owned(),
                 "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
                     .to_owned(),
             );
@@ -212,7 +211,7 @@ impl Secrets<'_> {
                 Code::SecretUnset,
                 format!("the secret `{name}` is {problem}"),
                 format!(
-                    "set the environment variable `{name}` before you start; `check --no-secrets` checks without it"
+                    "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
                 ),
             ),
         }

@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use http::HeaderName;
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::plan::network::is_loopback;
 use crate::plan::{Served, Server, Watch, budget};
-use crate::platform::auth::{Holds, InboundAuth, SCHEMES, SchemeValues};
+use crate::platform::auth::SCHEMES;
 use crate::platform::{self, PLATFORMS, Platform, Settings};
-use crate::secret::Secret;
-use crate::table::document::{Kind, Located, Node};
+use crate::scheme::SchemeValueKind;
+use crate::table::document::Located;
 use crate::table::raw::RawPlatform;
-use crate::table::reader::{Choice, Key, missing_key, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, unknown_key, wrong_type};
 
 use super::advice::login_for;
+use super::auth::unknown_auth;
 use super::{TableCompiler, values};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -33,7 +34,7 @@ const MAX_RECORDS: u32 = 100_000;
 /// What `server.watch` may be.
 pub(super) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
-/// The schemes that the admin door takes.
+/// The schemes that the admin listener takes.
 pub(super) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 
 /// The headers that carry a login whatever the table says.
@@ -59,8 +60,8 @@ impl TableCompiler<'_> {
             && listen.port() != 0
         {
             diagnostics.push(
-                Diagnostic::new(Code::InvalidAddress, text.span, "both doors have the same address")
-                    .help("give the admin door a port of its own"),
+                Diagnostic::new(Code::InvalidAddress, text.span, "both listeners have the same address")
+                    .help("set a different port for the admin listener"),
             );
         }
         let watch = match raw.watch.get() {
@@ -70,9 +71,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`watch` cannot be `{}`", text.value),
+                        format!("invalid value `{}` for `watch`", text.value),
                     )
-                    .help("write \"events\", or \"poll\" for file systems without events"),
+                    .help("use \"events\", or \"poll\" for file systems without events"),
                 );
                 Watch::Events
             }),
@@ -81,8 +82,8 @@ impl TableCompiler<'_> {
             Ok(url) if matches!(url.scheme(), "http" | "https") && values::has_host(&text.value) => Some(url),
             _ => {
                 diagnostics.push(
-                    Diagnostic::new(Code::InvalidUrl, text.span, "this is not a web address")
-                        .help("write the address at which platforms reach this proxy: \"https://tools.example.com\""),
+                    Diagnostic::new(Code::InvalidUrl, text.span, "invalid URL")
+                        .help("set the URL at which platforms reach Jackfield, such as \"https://tools.example.com\""),
                 );
                 None
             }
@@ -104,22 +105,22 @@ impl TableCompiler<'_> {
                 unknown_auth(&choice.value.name, &ADMIN_SCHEMES, diagnostics);
                 return None;
             }
-            self.inbound_auth(&choice.value, None, diagnostics)
+            self.auth(&choice.value, SCHEMES, &[], diagnostics).map(|(auth, _)| auth)
         });
         let span = raw.admin.span().unwrap_or(Span::start_of(self.table.main));
         let open = if admin.is_some_and(is_outside) {
             Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
-        } else if self.secrets.environment.doors.admin.is_some_and(is_outside) {
+        } else if self.secrets.environment.addresses.admin.is_some_and(is_outside) {
             Some((
-                "takes effect at the next start only",
-                "keep `admin_auth` until then: the door that is open now is not on loopback",
+                "takes effect at the next start",
+                "keep `admin_auth` until then: the current admin listener is not on loopback",
             ))
         } else {
             None
         };
         if let Some((label, help)) = open.filter(|_| raw.admin_auth.is_absent()) {
             diagnostics.push(
-                Diagnostic::new(Code::AuthMissing, span, "the admin door would be open to anyone")
+                Diagnostic::new(Code::AuthMissing, span, "the admin listener would accept anyone")
                     .label(label)
                     .help(help),
             );
@@ -175,7 +176,8 @@ impl TableCompiler<'_> {
                 continue;
             };
             if setting.values.is_empty() {
-                let secrets = self.secret_texts(node, diagnostics);
+                let kind = SchemeValueKind::RotatingSecret;
+                let secrets = self.scheme_value(kind, node, &mut false, diagnostics);
                 settings.set_secret(setting, secrets);
                 continue;
             }
@@ -185,7 +187,7 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         node.span,
-                        format!("`{}` cannot be `{value}`", setting.key),
+                        format!("invalid value `{value}` for `{}`", setting.key),
                     )
                     .maybe_help(suggest(value, setting.values.iter().copied())),
                 ),
@@ -196,8 +198,11 @@ impl TableCompiler<'_> {
             Some(text) => values::duration(text, diagnostics),
             None => Some(platform.deadline()),
         };
-        let auth =
-            raw.auth.get().and_then(|choice| self.inbound_auth(&choice.value, Some(platform), diagnostics));
+        let auth = raw.auth.get().and_then(|choice| {
+            let signs = choice.value.name.value == "signature";
+            let defaults = if signs { platform.signature() } else { &[] };
+            self.auth(&choice.value, SCHEMES, defaults, diagnostics).map(|(auth, _)| auth)
+        });
         let secret_header = auth.as_ref().and_then(|auth| auth.secret_header());
         let mut headers = Vec::new();
         for header in raw.headers.get().map(|list| list.value.as_slice()).unwrap_or_default() {
@@ -210,7 +215,7 @@ impl TableCompiler<'_> {
                             header.span,
                             format!("`{name}` carries the platform's login"),
                         )
-                        .help("take it out; what an upstream needs to know the proxy by goes into the upstream's `auth`"),
+                        .help("remove it, and put credentials for an upstream in the upstream's `auth`"),
                     );
                     // Known all the same, so that its use is no second fault.
                     headers.push(name.as_str().to_owned());
@@ -220,9 +225,9 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::InvalidHeader,
                         header.span,
-                        format!("`{}` is not the name of a header", header.value),
+                        format!("invalid header name `{}`", header.value),
                     )
-                    .help("header names have letters, digits and hyphens, as in `x-session-id`"),
+                    .help("use letters, digits and hyphens, as in `x-session-id`"),
                 ),
             }
         }
@@ -245,10 +250,10 @@ impl TableCompiler<'_> {
             let mut diagnostic = Diagnostic::new(
                 Code::AuthMissing,
                 name.span,
-                format!("anyone could call the platform `{}`", name.value),
+                format!("the platform `{}` accepts calls from anyone", name.value),
             )
             .label("has no `auth`")
-            .help(format!("set `{auth}` or another scheme; `auth.none = {{}}` says that it is meant so"));
+            .help(format!("set `{auth}` or another scheme, or `auth.none = {{}}` if it is meant to be open"));
             if let Some(span) = span {
                 diagnostic = diagnostic.related(span, label);
             }
@@ -256,7 +261,7 @@ impl TableCompiler<'_> {
         }
     }
 
-    /// Where it is written that the platforms' door can be reached from outside, and why so; `None` on loopback.
+    /// Where it is written that the listener for platforms can be reached from outside, and why so; `None` on loopback.
     pub(super) fn open_address(&self) -> Option<(Option<Span>, &'static str)> {
         const OPEN: &str = "this address can be reached from outside";
         // Read from the table, since other faults of `[server]` must not hide this one. What cannot be read is said
@@ -268,10 +273,10 @@ impl TableCompiler<'_> {
             .and_then(|text| Url::parse(&text.value).ok());
         if address.is_some_and(is_outside) {
             Some((listen.map(|text| text.span), OPEN))
-        } else if self.secrets.environment.doors.listen.is_some_and(is_outside) {
+        } else if self.secrets.environment.addresses.listen.is_some_and(is_outside) {
             Some((
                 listen.map(|text| text.span),
-                "takes effect at the next start only; the door that is open now can be reached from outside",
+                "takes effect at the next start; the current listener is reachable from outside",
             ))
         } else if url.is_some_and(|url| url.has_host() && !is_loopback(&url)) {
             Some((public_url.map(|text| text.span), OPEN))
@@ -279,143 +284,11 @@ impl TableCompiler<'_> {
             None
         }
     }
-
-    /// An inbound scheme; `None` after faults.
-    fn inbound_auth(
-        &self,
-        choice: &Choice,
-        platform: Option<&'static dyn Platform>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Box<dyn InboundAuth>> {
-        let names: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
-        let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
-            unknown_auth(&choice.name, &names, diagnostics);
-            return None;
-        };
-        let entries = table(&choice.node, diagnostics)?;
-        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
-        let before = diagnostics.len();
-        let mut values = SchemeValues {
-            signature: platform.and_then(|platform| platform.signature()),
-            ..SchemeValues::default()
-        };
-        let mut spans: Vec<(&str, Span)> = Vec::new();
-        let mut placeholder = false;
-        for (key, node) in entries {
-            let Some(known) = scheme.keys.iter().find(|known| known.name == key.value) else {
-                unknown_key(key, &keys, diagnostics);
-                continue;
-            };
-            spans.push((known.name, node.span));
-            let is_secret = known.holds == Holds::Secret;
-            let texts = self.texts(node, known.holds, diagnostics);
-            let mut secrets = Vec::new();
-            for text in texts {
-                if let Some(resolved) =
-                    self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)
-                {
-                    placeholder |= resolved.placeholder;
-                    if is_secret && resolved.text.is_empty() {
-                        diagnostics.push(empty_secret(text.span));
-                    }
-                    if is_secret {
-                        self.secrets.masks.borrow_mut().add(&resolved.text);
-                    }
-                    secrets.push(Secret::new(resolved.text));
-                }
-            }
-            values.values.push((known.name, secrets));
-        }
-        let needed: Vec<&str> = scheme.keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
-        for key in &needed {
-            if !entries.iter().any(|(given, _)| given.value == *key) {
-                diagnostics.push(missing_key(
-                    choice.name.span,
-                    format!("`auth.{}` needs `{key}`", scheme.name),
-                    format!(
-                        "write `auth.{} = {{ {} }}`",
-                        scheme.name,
-                        needed.iter().map(|key| format!("{key} = \"…\"")).collect::<Vec<_>>().join(", ")
-                    ),
-                ));
-            }
-        }
-        if diagnostics.len() > before {
-            return None;
-        }
-        match (scheme.build)(&mut values) {
-            Ok(auth) => Some(auth),
-            // A placeholder is not the value that will be used, so its form says nothing.
-            Err(_) if placeholder => None,
-            Err(fault) => {
-                let span = fault.key.and_then(|key| spans.iter().find(|(name, _)| *name == key));
-                let span = span.map_or(choice.name.span, |(_, span)| *span);
-                let code = if fault.key.is_some() { Code::UnknownValue } else { Code::UnknownAuth };
-                diagnostics.push(Diagnostic::new(code, span, fault.message).help(fault.help));
-                None
-            }
-        }
-    }
-
-    /// One secret, or two while it is rotated.
-    fn secret_texts(&self, node: &Node, diagnostics: &mut Diagnostics) -> Vec<Secret> {
-        let mut secrets = Vec::new();
-        for text in self.texts(node, Holds::Secret, diagnostics) {
-            let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics);
-            if let Some(resolved) = resolved {
-                if resolved.text.is_empty() {
-                    diagnostics.push(empty_secret(text.span));
-                }
-                self.secrets.masks.borrow_mut().add(&resolved.text);
-                secrets.push(Secret::new(resolved.text));
-            }
-        }
-        secrets
-    }
-
-    /// What a key of a scheme holds, as texts: one, or several where the key may hold a list.
-    fn texts(&self, node: &Node, holds: Holds, diagnostics: &mut Diagnostics) -> Vec<Located<String>> {
-        let located = |text: &str| Located { value: text.to_owned(), span: node.span };
-        match (&node.value, holds) {
-            (Kind::String(text), Holds::Seconds) => {
-                let window = values::duration(&located(text), diagnostics);
-                window.map(|window| located(&window.as_secs().to_string())).into_iter().collect()
-            }
-            (Kind::String(text), Holds::Text | Holds::Secret) => vec![located(text)],
-            (Kind::List(items), Holds::Secret | Holds::Texts) => {
-                if holds == Holds::Secret && (items.is_empty() || items.len() > 2) {
-                    diagnostics.push(
-                        Diagnostic::new(
-                            Code::WrongType,
-                            node.span,
-                            "a secret is one string, or a list of two",
-                        )
-                        .help("list the new and the old secret while you rotate them"),
-                    );
-                }
-                items
-                    .iter()
-                    .filter_map(|item| match &item.value {
-                        Kind::String(text) => Some(Located { value: text.clone(), span: item.span }),
-                        _ => wrong_type(item, "a string", diagnostics),
-                    })
-                    .collect()
-            }
-            (_, Holds::Texts) => wrong_type(node, "a list of strings", diagnostics).unwrap_or_default(),
-            _ => wrong_type(node, "a string", diagnostics).unwrap_or_default(),
-        }
-    }
 }
 
-/// Whether a door there can be reached from another machine.
+/// Whether a listener there can be reached from another machine.
 fn is_outside(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
-}
-
-/// A secret that lets everybody in.
-pub(super) fn empty_secret(span: Span) -> Diagnostic {
-    Diagnostic::new(Code::SecretUnset, span, "this secret is empty")
-        .help("an empty secret would let anyone in")
 }
 
 /// The platform of that name; a fault when there is none.
@@ -427,26 +300,12 @@ pub(super) fn known_platform(
     if found.is_none() {
         let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();
         diagnostics.push(
-            Diagnostic::new(
-                Code::UnknownPlatform,
-                name.span,
-                format!("there is no platform `{}`", name.value),
-            )
-            .maybe_help(suggest(&name.value, names.iter().copied()))
-            .label("unknown platform"),
+            Diagnostic::new(Code::UnknownPlatform, name.span, format!("unknown platform `{}`", name.value))
+                .maybe_help(suggest(&name.value, names.iter().copied()))
+                .label("unknown platform"),
         );
     }
     found
-}
-
-fn unknown_auth(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
-    diagnostics.push(
-        Diagnostic::new(Code::UnknownAuth, name.span, format!("there is no scheme `{}` here", name.value))
-            .help(match suggest(&name.value, known.iter().copied()) {
-                Some(help) => help,
-                None => format!("known here: {}", list(known)),
-            }),
-    );
 }
 
 fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<SocketAddr> {
@@ -455,7 +314,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
         let help = match text.value.strip_prefix("localhost:") {
             Some(port) => format!("write \"127.0.0.1:{port}\""),
             None if text.value.starts_with(':') => {
-                format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for every interface", text.value)
+                format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for all interfaces", text.value)
             }
             None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 takes a free one"
                 .to_owned(),
@@ -464,7 +323,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
             Diagnostic::new(
                 Code::InvalidAddress,
                 text.span,
-                format!("`{}` is not an address to listen on", text.value),
+                format!("invalid listen address `{}`", text.value),
             )
             .help(help),
         );

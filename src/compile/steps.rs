@@ -1,8 +1,8 @@
-//! `[[routes.x.steps]]`, and the one step that `request` is: what is asked of upstreams, in which order, and what
-//! is taken out of their replies.
+//! `[[routes.x.steps]]`, or the single step of a `request`: the requests of a route, their order, and the values
+//! extracted from the responses.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::lang::template::{RESERVED, StepNames};
+use crate::lang::template::{Names, RESERVED, StepNames};
 use crate::plan::extraction::{Extract, Extraction};
 use crate::plan::route::{BodyFormat, Step};
 use crate::plan::when::When;
@@ -14,7 +14,7 @@ use super::reply::json_path;
 use super::upstreams::{CompiledUpstream, Upstreams};
 use super::{Inputs, TableCompiler, values};
 
-/// The most steps of a route: more could never be asked before a caller hangs up.
+/// The most steps of a route; more could not finish within a call's deadline.
 const MAX_STEPS: usize = 32;
 
 /// What `response.format` may be.
@@ -22,7 +22,7 @@ pub(super) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
     [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
 impl TableCompiler<'_> {
-    /// The steps of a route, without those that have faults, and the names that they bring.
+    /// The steps of a route without errors, and the names that they define.
     pub(super) fn steps(
         &self,
         name: &Located<String>,
@@ -38,23 +38,26 @@ impl TableCompiler<'_> {
         let names = vec![StepNames { name: None, extracts }];
         if raw.request.is_absent() {
             self.no_request(raw, diagnostics);
-            // The names exist all the same: that the request is missing is fault enough.
+            // The names exist all the same: the missing request is one error, not one for each use of them.
             let meant = !raw.upstream.is_absent() || !raw.extract.is_absent() || raw.later;
             return (Vec::new(), if meant { names } else { Vec::new() });
         }
-        let parts = Parts {
+        let plan = StepPlan {
             owner: format!("route `{}`", name.value),
             owner_span: name.span,
             upstream: &raw.upstream,
             request: &raw.request,
             response: &raw.response,
+            names: self.names(inputs, &names, 0),
+            extraction,
+            when: When::default(),
+            after_failure_of: None,
         };
-        let step =
-            self.step(parts, extraction, None, When::default(), 0, inputs, &names, upstreams, diagnostics);
+        let step = self.step(plan, upstreams, diagnostics);
         (step.into_iter().collect(), names)
     }
 
-    /// A route without a request has no upstream and nothing to read.
+    /// Reports the keys that need a `request`.
     fn no_request(&self, raw: &RawRoute, diagnostics: &mut Diagnostics) {
         if let Some(upstream) = raw.upstream.span().filter(|_| !raw.later) {
             diagnostics.push(
@@ -63,24 +66,25 @@ impl TableCompiler<'_> {
                     upstream,
                     "this route has an `upstream` but no `request`",
                 )
-                .help("say what is sent: `request = { method = \"GET\", path = \"/…\" }`"),
+                .help("add `request = { method = \"GET\", path = \"/…\" }`"),
             );
         }
         for (span, what) in [(raw.extract.span(), "`extract`"), (raw.response.span(), "`response`")] {
-            // A forgotten request has been said already.
+            // A forgotten request has been reported already.
             if let Some(span) = span.filter(|_| raw.upstream.is_absent()) {
                 diagnostics.push(
                     Diagnostic::new(
                         Code::NeedsRequest,
                         span,
-                        format!("{what} reads a reply, and this route sends no request"),
+                        format!("{what} needs a reply, but this route sends no request"),
                     )
-                    .help("add a `request`, or take this out"),
+                    .help("add a `request`, or remove this key"),
                 );
             }
         }
     }
 
+    /// The steps of a route with `steps`.
     fn named_steps(
         &self,
         raw: &RawRoute,
@@ -88,37 +92,8 @@ impl TableCompiler<'_> {
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
     ) -> (Vec<Step>, Vec<StepNames>) {
-        let beside = [
-            ("request", raw.request.span()),
-            ("extract", raw.extract.span()),
-            ("response", raw.response.span()),
-        ];
-        for (key, span) in beside {
-            if let Some(span) = span {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ConflictingKeys,
-                        span,
-                        format!("a route has `{key}` or `steps`, not both"),
-                    )
-                    .help(format!("move `{key}` into the step that it belongs to")),
-                );
-            }
-        }
-        let list = raw.steps.get().map(|list| list.value.as_slice()).unwrap_or_default();
-        if list.is_empty() || list.len() > MAX_STEPS {
-            if let Some(span) = raw.steps.span() {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::RequestIncomplete,
-                        span,
-                        format!("a route has 1 to {MAX_STEPS} steps"),
-                    )
-                    .help("leave `steps` out for a route that answers by itself"),
-                );
-            }
-            return (Vec::new(), Vec::new());
-        }
+        no_request_beside(raw, diagnostics);
+        let list = step_list(raw, diagnostics);
         let mut names: Vec<StepNames> = Vec::new();
         let mut extractions = Vec::new();
         for step in list {
@@ -128,38 +103,26 @@ impl TableCompiler<'_> {
             names.push(StepNames { name: Some(name), extracts });
         }
         let mut steps: Vec<Step> = Vec::new();
-        let mut group_start = 0;
         for (index, (step, extraction)) in list.iter().zip(extractions).enumerate() {
-            let group = step.value.group.get().map(|group| group.value.as_str());
-            let earlier = index.checked_sub(1).and_then(|before| list[before].value.group.get());
-            if group.is_none() || earlier.map(|group| group.value.as_str()) != group {
-                group_start = index;
-            }
-            // Steps of one group are asked at the same time: none of them sees another.
-            let (when, failed) = self.step_when(step, &names, group_start, inputs, diagnostics);
-            let upstream = if step.value.upstream.is_absent() { &raw.upstream } else { &step.value.upstream };
-            let parts = Parts {
-                owner: format!("step `{}`", names[index].name.as_deref().unwrap_or_default()),
+            // The steps of a group run concurrently, so each sees only what came before the group.
+            let before = group_start(list, index);
+            let (when, after_failure_of) = self.step_when(step, &names, before, inputs, diagnostics);
+            let name = names[index].name.clone();
+            let plan = StepPlan {
+                owner: format!("step `{}`", name.as_deref().unwrap_or_default()),
                 owner_span: step.value.name.span().unwrap_or(step.span),
-                upstream,
+                upstream: if step.value.upstream.is_absent() { &raw.upstream } else { &step.value.upstream },
                 request: &step.value.request,
                 response: &step.value.response,
-            };
-            let built = self.step(
-                parts,
+                names: self.names(inputs, &names, before),
                 extraction,
-                failed,
                 when,
-                group_start,
-                inputs,
-                &names,
-                upstreams,
-                diagnostics,
-            );
-            if let Some(mut built) = built {
-                let name = names[index].name.clone();
+                after_failure_of,
+            };
+            if let Some(mut built) = self.step(plan, upstreams, diagnostics) {
                 built.request.step = name.as_deref().unwrap_or_default().into();
-                steps.push(Step { name, group: group.map(str::to_owned), ..built });
+                let group = step.value.group.get().map(|group| group.value.clone());
+                steps.push(Step { name, group, ..built });
             }
         }
         let covered: Vec<usize> = steps.iter().filter_map(|step| step.after_failure_of).collect();
@@ -180,7 +143,7 @@ impl TableCompiler<'_> {
                 diagnostics.push(missing_key(
                     step.span,
                     "this step has no `name`",
-                    "write `name = \"lookup\"`: replies see what it brings under this name",
+                    "add `name = \"lookup\"`: templates refer to its results by this name",
                 ));
             }
             return None;
@@ -191,7 +154,7 @@ impl TableCompiler<'_> {
             || !name.value.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
         {
             diagnostics.push(
-                Diagnostic::new(Code::InvalidName, name.span, format!("`{}` cannot name a step", name.value))
+                Diagnostic::new(Code::InvalidName, name.span, format!("invalid step name `{}`", name.value))
                     .help("use letters, digits and `_`, so that templates can write it"),
             );
         }
@@ -199,19 +162,15 @@ impl TableCompiler<'_> {
             list.iter().filter_map(|step| step.value.name.get()).find(|other| other.value == name.value);
         if let Some(first) = first.filter(|first| first.span != name.span) {
             diagnostics.push(
-                Diagnostic::new(
-                    Code::DuplicateName,
-                    name.span,
-                    format!("the step `{}` is given twice", name.value),
-                )
-                .related(first.span, "first given here")
-                .help("give each step a name of its own"),
+                Diagnostic::new(Code::DuplicateName, name.span, format!("duplicate step `{}`", name.value))
+                    .related(first.span, "first defined here")
+                    .help("give each step its own name"),
             );
         }
         Some(name.value.clone())
     }
 
-    /// The conditions of a step, and the step whose failure it makes good.
+    /// The conditions of a step, and the step it is a fallback for.
     fn step_when(
         &self,
         step: &Located<RawStep>,
@@ -226,9 +185,9 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::UnknownKey,
                     failure.span,
-                    "`failure` names a kind, and belongs into a reply case's `when`",
+                    "`failure` names a kind of failure and belongs in the `when` of a reply case",
                 )
-                .help("to ask this step when another has failed, name that step: `when.failed = \"lookup\"`"),
+                .help("to run this step when another one has failed, name that step: `when.failed = \"lookup\"`"),
             );
         }
         let known = self.names(inputs, names, before);
@@ -242,7 +201,7 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownName,
                         failed.span,
-                        format!("no step before this one is called `{}`", failed.value),
+                        format!("no earlier step is named `{}`", failed.value),
                     )
                     .maybe_help(suggest(&failed.value, earlier()))
                     .maybe_help(is_kind.then(|| {
@@ -258,60 +217,52 @@ impl TableCompiler<'_> {
         (when, failed)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a part of what one step is made of")]
     fn step(
         &self,
-        parts: Parts<'_>,
-        extraction: Extraction,
-        after_failure_of: Option<usize>,
-        when: When,
-        before: usize,
-        inputs: &Inputs,
-        names: &[StepNames],
+        plan: StepPlan<'_>,
         upstreams: &Upstreams<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Step> {
-        let upstream = self.named_upstream(parts.upstream, upstreams, diagnostics);
-        if parts.upstream.is_absent() {
+        let upstream = self.named_upstream(plan.upstream, upstreams, diagnostics);
+        if plan.upstream.is_absent() {
             diagnostics.push(
                 Diagnostic::new(
                     Code::RequestIncomplete,
-                    parts.owner_span,
-                    format!("the {} has a request but no `upstream`", parts.owner),
+                    plan.owner_span,
+                    format!("the {} has a `request` but no `upstream`", plan.owner),
                 )
                 .help(match upstreams.keys().next() {
-                    Some(known) => format!("say whom it goes to: `upstream = \"{known}\"`"),
+                    Some(known) => format!("name the upstream: `upstream = \"{known}\"`"),
                     None => {
                         "add `[upstreams.api]` with a `base_url`, and `upstream = \"api\"` here".to_owned()
                     }
                 }),
             );
         }
-        if parts.request.is_absent() {
+        if plan.request.is_absent() {
             diagnostics.push(missing_key(
-                parts.owner_span,
-                format!("the {} has no `request`", parts.owner),
-                "say what is sent: `request = { method = \"GET\", path = \"/…\" }`",
+                plan.owner_span,
+                format!("the {} has no `request`", plan.owner),
+                "add `request = { method = \"GET\", path = \"/…\" }`",
             ));
         }
-        let known = self.names(inputs, names, before);
         let request =
-            parts.request.get().and_then(|request| self.request(request, upstream, &known, diagnostics));
+            plan.request.get().and_then(|request| self.request(request, upstream, &plan.names, diagnostics));
         let format =
-            parts.response.get().and_then(|response| self.format(&response.value.format, diagnostics));
+            plan.response.get().and_then(|response| self.format(&response.value.format, diagnostics));
         Some(Step {
             name: None,
             group: None,
-            after_failure_of,
+            after_failure_of: plan.after_failure_of,
             has_fallback: false,
-            when,
+            when: plan.when,
             request: request?,
             format,
-            extraction,
+            extraction: plan.extraction,
         })
     }
 
-    /// The upstream that a route or step names; a fault when there is none.
+    /// The upstream that a route or step names.
     fn named_upstream<'u>(
         &self,
         name: &Key<String>,
@@ -325,7 +276,7 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::UnknownUpstream,
                     name.span,
-                    format!("there is no upstream `{}`", name.value),
+                    format!("unknown upstream `{}`", name.value),
                 )
                 .help(match suggest(&name.value, upstreams.keys().copied()) {
                     Some(help) => help,
@@ -336,8 +287,7 @@ impl TableCompiler<'_> {
         known
     }
 
-    /// What is taken out of a reply, and the names that exist for templates: also those whose path is faulty, for
-    /// one fault is enough.
+    /// The extracts of a reply, and their names: also of those with an invalid path, which is error enough.
     fn extraction(
         &self,
         raw: &Key<Named<RawExtract>>,
@@ -346,61 +296,56 @@ impl TableCompiler<'_> {
         let mut extraction = Extraction::default();
         let mut names = Vec::new();
         for (name, extract) in raw.get().map(|raw| raw.value.0.as_slice()).unwrap_or_default() {
-            if RESERVED.contains(&name.value.as_str()) {
-                diagnostics.push(reserved(name, "extract"));
-                continue;
-            }
-            if name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
-                || name.value.is_empty()
-            {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidName,
-                        name.span,
-                        format!("`{}` cannot name an extract", name.value),
-                    )
-                    .help("use letters, digits and `_`, so that templates can write it"),
-                );
+            if !check_extract_name(name, diagnostics) {
                 continue;
             }
             names.push(name.value.clone());
-            let path = extract.get().and_then(|extract| match &extract.value.path {
-                Key::Is(path) => json_path(path, diagnostics),
-                Key::Faulty => None,
-                Key::Absent => {
-                    diagnostics.push(missing_key(
-                        name.span,
-                        format!("the extract `{}` has no `path`", name.value),
-                        "write `path = \"$.name\"`",
-                    ));
-                    None
-                }
-            });
-            let (Some(raw), Some(path)) = (extract.get(), path) else { continue };
-            let flag = |key: &Key<bool>| key.get().is_some_and(|flag| flag.value);
-            let default = raw.value.default.get();
-            if let (true, Some(default)) = (flag(&raw.value.required), default) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ConflictingKeys,
-                        default.span,
-                        "an extract with a default is never missing",
-                    )
-                    .help("keep `required` or `default`"),
-                );
-            }
-            if let Some(default) = default {
-                self.no_templates(default, "a default", diagnostics);
-            }
-            extraction.extracts.push(Extract {
-                path,
-                all: flag(&raw.value.all),
-                default: default.map(|default| default.to_json()),
-                required: flag(&raw.value.required),
-            });
+            let extract = extract.get().and_then(|extract| self.extract(name, &extract.value, diagnostics));
+            extraction.extracts.extend(extract);
         }
         extraction.names.clone_from(&names);
         (extraction, names)
+    }
+
+    fn extract(
+        &self,
+        name: &Located<String>,
+        raw: &RawExtract,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Extract> {
+        let path = match &raw.path {
+            Key::Is(path) => json_path(path, diagnostics),
+            Key::Faulty => None,
+            Key::Absent => {
+                diagnostics.push(missing_key(
+                    name.span,
+                    format!("the extract `{}` has no `path`", name.value),
+                    "add `path = \"$.name\"`",
+                ));
+                None
+            }
+        }?;
+        let flag = |key: &Key<bool>| key.get().is_some_and(|flag| flag.value);
+        let default = raw.default.get();
+        if let (true, Some(default)) = (flag(&raw.required), default) {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::ConflictingKeys,
+                    default.span,
+                    "`required` has no effect on an extract with a `default`",
+                )
+                .help("remove `required` or `default`"),
+            );
+        }
+        if let Some(default) = default {
+            self.no_templates(default, "a default", diagnostics);
+        }
+        Some(Extract {
+            path,
+            all: flag(&raw.all),
+            default: default.map(|default| default.to_json()),
+            required: flag(&raw.required),
+        })
     }
 
     fn format(&self, format: &Key<String>, diagnostics: &mut Diagnostics) -> Option<BodyFormat> {
@@ -408,29 +353,86 @@ impl TableCompiler<'_> {
         let format = values::word(&RESPONSE_FORMATS, &text.value);
         if format.is_none() {
             diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownValue,
-                    text.span,
-                    format!("`format` cannot be `{}`", text.value),
-                )
-                .maybe_help(suggest(&text.value, RESPONSE_FORMATS.map(|(word, _)| word))),
+                Diagnostic::new(Code::UnknownValue, text.span, format!("unknown format `{}`", text.value))
+                    .maybe_help(suggest(&text.value, RESPONSE_FORMATS.map(|(word, _)| word))),
             );
         }
         format
     }
 }
 
-/// What a step is written as.
-struct Parts<'r> {
-    /// What to call it in a message.
+/// A step as the table writes it, with the parts of it that are compiled already.
+struct StepPlan<'r> {
+    /// What a message calls it.
     owner: String,
     owner_span: Span,
     upstream: &'r Key<String>,
     request: &'r Key<RawRequest>,
     response: &'r Key<RawResponse>,
+    /// The names that its templates may use.
+    names: Names<'r>,
+    extraction: Extraction,
+    when: When,
+    after_failure_of: Option<usize>,
+}
+
+/// Reports each key that belongs in a step when the route has `steps`.
+fn no_request_beside(raw: &RawRoute, diagnostics: &mut Diagnostics) {
+    let beside =
+        [("request", raw.request.span()), ("extract", raw.extract.span()), ("response", raw.response.span())];
+    for (key, span) in beside {
+        if let Some(span) = span {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::ConflictingKeys,
+                    span,
+                    format!("`{key}` and `steps` exclude each other"),
+                )
+                .help(format!("move `{key}` into the step it belongs to")),
+            );
+        }
+    }
+}
+
+/// The listed steps; none if there are too few or too many.
+fn step_list<'r>(raw: &'r RawRoute, diagnostics: &mut Diagnostics) -> &'r [Located<RawStep>] {
+    let list = raw.steps.get().map(|list| list.value.as_slice()).unwrap_or_default();
+    if (1..=MAX_STEPS).contains(&list.len()) {
+        return list;
+    }
+    if let Some(span) = raw.steps.span() {
+        diagnostics.push(
+            Diagnostic::new(Code::RequestIncomplete, span, format!("a route has 1 to {MAX_STEPS} steps"))
+                .help("remove `steps` if the route sends no request"),
+        );
+    }
+    &[]
+}
+
+/// The first step of the group that a step belongs to: the step itself without a group.
+fn group_start(list: &[Located<RawStep>], index: usize) -> usize {
+    let group = |index: usize| list[index].value.group.get().map(|group| group.value.as_str());
+    let Some(own) = group(index) else { return index };
+    (0..index).rev().take_while(|&earlier| group(earlier) == Some(own)).last().unwrap_or(index)
+}
+
+fn check_extract_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
+    if RESERVED.contains(&name.value.as_str()) {
+        diagnostics.push(reserved(name, "extract"));
+        return false;
+    }
+    let is_name = |c: char| !c.is_whitespace() && !"./[]{}\"'`@".contains(c);
+    if name.value.is_empty() || !name.value.chars().all(is_name) {
+        diagnostics.push(
+            Diagnostic::new(Code::InvalidName, name.span, format!("invalid extract name `{}`", name.value))
+                .help("use letters, digits and `_`, so that templates can write it"),
+        );
+        return false;
+    }
+    true
 }
 
 fn reserved(name: &Located<String>, what: &str) -> Diagnostic {
-    Diagnostic::new(Code::ReservedName, name.span, format!("`{}` is a name of the language", name.value))
-        .help(format!("give the {what} another name"))
+    Diagnostic::new(Code::ReservedName, name.span, format!("`{}` is a reserved name", name.value))
+        .help(format!("rename the {what}"))
 }

@@ -46,9 +46,9 @@ pub(crate) fn compile_tests(
                         Diagnostic::new(
                             Code::ConflictingKeys,
                             span,
-                            "a test in a route is a test of that route",
+                            "a test inside a route always tests that route",
                         )
-                        .help(format!("take `{key}` out; it is for the tests in a `*.test.toml` file")),
+                        .help(format!("remove `{key}`; it is for tests in a `*.test.toml` file")),
                     );
                 }
             }
@@ -68,7 +68,7 @@ pub(crate) fn compile_tests(
                 diagnostics.push(missing_key(
                     test.span,
                     "this test names no route",
-                    "write `route = \"…\"`: the function that it is a test of; or `event = \"voicedock.status_update\"`",
+                    "add `route = \"…\"` with the tested function, or `event = \"voicedock.status_update\"`",
                 ));
             }
             continue;
@@ -80,12 +80,11 @@ pub(crate) fn compile_tests(
             }
             Some(_) => {}
             None => diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownRoute,
-                    wanted.span,
-                    format!("there is no route `{}`", wanted.value),
-                )
-                .maybe_help(suggest(&wanted.value, table.routes.iter().map(|(name, _)| name.value.as_str()))),
+                Diagnostic::new(Code::UnknownRoute, wanted.span, format!("unknown route `{}`", wanted.value))
+                    .maybe_help(suggest(
+                        &wanted.value,
+                        table.routes.iter().map(|(name, _)| name.value.as_str()),
+                    )),
             ),
         }
     }
@@ -97,11 +96,11 @@ pub(crate) fn compile_tests(
                     Diagnostic::new(
                         Code::DuplicateName,
                         name.span,
-                        format!("the test `{}` of `{}` is given twice", name.value, subject.name),
+                        format!("duplicate test `{}` of `{}`", name.value, subject.name),
                     )
-                    .label("given again here")
-                    .related(first.span, "first given here")
-                    .help("give each test of a route a name of its own"),
+                    .label("defined again here")
+                    .related(first.span, "first defined here")
+                    .help("give each test of a route its own name"),
                 ),
                 None => names.push((subject.name.clone(), name)),
             }
@@ -148,17 +147,21 @@ fn event<'a>(
     {
         if let Some(span) = span {
             diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, span, format!("a test of an event has no `{key}`"))
-                    .related(wanted.span, "the event")
-                    .help(format!("take `{key}` out; the event says whose it is, and its file all else")),
+                Diagnostic::new(
+                    Code::ConflictingKeys,
+                    span,
+                    format!("a test of an event cannot have `{key}`"),
+                )
+                .related(wanted.span, "the event")
+                .help(format!("remove `{key}`; the event and its request file determine it")),
             );
         }
     }
     if raw.request_file.is_absent() {
         diagnostics.push(missing_key(
             test.span,
-            "a test of an event needs the request that it comes with",
-            "write `request_file = \"…\"`: a file with its whole body, as the platform posts it",
+            "a test of an event needs a `request_file`",
+            "add `request_file = \"…\"`: a file with the whole body that the platform posts",
         ));
     }
     let full = |platform: &str, name: &str| format!("{platform}.{name}");
@@ -171,7 +174,7 @@ fn event<'a>(
             Diagnostic::new(
                 Code::UnknownEvent,
                 wanted.span,
-                format!("the table has no entry for the event `{}`", wanted.value),
+                format!("no entry for the event `{}`", wanted.value),
             )
             .maybe_help(suggest(&wanted.value, names.iter().map(String::as_str))),
         );
@@ -211,7 +214,7 @@ impl TestCompiler<'_> {
             diagnostics.push(missing_key(
                 test.span,
                 "this test has no `name`",
-                "say what it shows: `name = \"a city that is not known\"`",
+                "add `name = \"an unknown city\"`",
             ));
         }
         let expected = self.expected(test.span, &raw.expect, diagnostics);
@@ -284,19 +287,15 @@ impl TestCompiler<'_> {
         let Some(file) = raw.request_file.get() else { return TestInput::Args(Value::Object(args)) };
         if let Some(span) = raw.args.span() {
             diagnostics.push(
-                Diagnostic::new(
-                    Code::ConflictingKeys,
-                    span,
-                    "a test has `args` or a `request_file`, not both",
-                )
-                .help("the arguments stand in the file; take one of them out"),
+                Diagnostic::new(Code::ConflictingKeys, span, "`args` and `request_file` exclude each other")
+                    .help("remove one of them: the file contains the arguments"),
             );
         }
         if raw.platform.is_absent() && self.subject.event.is_none() {
             diagnostics.push(missing_key(
                 file.span,
-                "a request needs a platform that sends it",
-                "write `platform = \"swaig\"`, or whose request it is",
+                "a `request_file` needs a `platform`",
+                "add `platform = \"swaig\"`, or the platform that sends the request",
             ));
         }
         for expected in expected {
@@ -313,7 +312,7 @@ impl TestCompiler<'_> {
                             other.name()
                         ),
                     )
-                    .help("give `args` in place of the file: then every platform can be asked"),
+                    .help("use `args` instead of the file: they work for every platform"),
                 );
             }
         }
@@ -330,7 +329,7 @@ impl TestCompiler<'_> {
                         name.span,
                         format!("`{}` cannot be read: {error}", name.value),
                     )
-                    .help("paths start from the main file's folder"),
+                    .help("check the path: it is relative to the main file's folder"),
                 );
                 None
             }
@@ -347,8 +346,8 @@ impl TestCompiler<'_> {
             Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             Err(_) => {
                 diagnostics.push(
-                    Diagnostic::new(Code::UnknownValue, raw.span, "this is not a moment in time")
-                        .help("write day, time and zone: `now = 2026-06-19T19:30:00Z`"),
+                    Diagnostic::new(Code::UnknownValue, raw.span, "invalid date and time")
+                        .help("write a date, a time and a zone: `now = 2026-06-19T19:30:00Z`"),
                 );
                 NOW.to_owned()
             }
@@ -365,7 +364,7 @@ impl TestCompiler<'_> {
         let mut out = Vec::new();
         let none = |span| {
             Diagnostic::new(Code::NeedsRequest, span, format!("{} sends no request", self.subject))
-                .help("take this out: it answers by itself")
+                .help("remove this: it replies without a request")
         };
         if let Some(one) = one.get() {
             match self.steps.as_slice() {
@@ -375,7 +374,7 @@ impl TestCompiler<'_> {
                     Diagnostic::new(
                         Code::ConflictingKeys,
                         one.span,
-                        format!("{} has steps, and this does not say for which", self.subject),
+                        format!("{} has steps, but this names none of them", self.subject),
                     )
                     .help(format!("name the step: `{many_key}.{first} = {{ … }}`")),
                 ),
@@ -389,7 +388,7 @@ impl TestCompiler<'_> {
                     Diagnostic::new(
                         Code::UnknownName,
                         name.span,
-                        format!("{} has one request, and no steps", self.subject),
+                        format!("{} has a single request and no steps", self.subject),
                     )
                     .help(format!("write `{one_key} = {{ … }}`")),
                 ),
@@ -409,8 +408,8 @@ impl TestCompiler<'_> {
 }
 
 fn no_header(name: &Located<String>) -> Diagnostic {
-    Diagnostic::new(Code::InvalidHeader, name.span, format!("`{}` is not the name of a header", name.value))
-        .help("header names have letters, digits and hyphens, as in `x-api-key`")
+    Diagnostic::new(Code::InvalidHeader, name.span, format!("invalid header name `{}`", name.value))
+        .help("use letters, digits and hyphens, as in `x-api-key`")
 }
 
 fn call_changes(raw: &RawTestCall, diagnostics: &mut Diagnostics) -> CallChanges {

@@ -33,7 +33,7 @@ impl TableCompiler<'_> {
                 diagnostics.push(missing_key(
                     raw.span,
                     "`[traces]` has no `endpoint`",
-                    "write `endpoint = \"http://127.0.0.1:4318/v1/traces\"`, or take `[traces]` out",
+                    "add `endpoint = \"http://127.0.0.1:4318/v1/traces\"`, or remove `[traces]`",
                 ));
                 None
             }
@@ -78,8 +78,8 @@ impl TableCompiler<'_> {
         if url.is_none() {
             diagnostics.push(
                 // Our own words only: the address may hold a secret.
-                Diagnostic::new(Code::InvalidUrl, text.span, "this is not the address of a collector").help(
-                    "write scheme, host and path: \"http://127.0.0.1:4318/v1/traces\"; a login goes into `headers`",
+                Diagnostic::new(Code::InvalidUrl, text.span, "invalid collector URL").help(
+                    "write a scheme, a host and a path: \"http://127.0.0.1:4318/v1/traces\"; put a login in `headers`",
                 ),
             );
         }
@@ -114,8 +114,8 @@ fn fraction(share: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64>
         return Some(number);
     }
     diagnostics.push(
-        Diagnostic::new(Code::UnknownValue, share.span, "`sample` lies between 0 and 1")
-            .help("write 0.1 for one trace in ten, 1 for all, 0 for those only that callers have sampled"),
+        Diagnostic::new(Code::UnknownValue, share.span, "`sample` must be between 0 and 1")
+            .help("set 0.1 for one trace in ten, 1 for all, or 0 for those that callers have sampled"),
     );
     None
 }

@@ -5,21 +5,19 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string};
 use crate::lang::template::Names;
 use crate::plan::request::{HeaderTemplate, Upstream};
-use crate::secret::Secret;
-use crate::table::document::{Kind, Located, Node};
-use crate::table::raw::{RawUpstream, Strings};
-use crate::table::reader::{Choice, FromNode, Key, Named, missing_key, read, table, unknown_key};
-use crate::upstream::auth::{Form, OutboundAuth, SCHEMES, SchemeValues};
+use crate::table::document::Located;
+use crate::table::raw::RawUpstream;
+use crate::table::reader::{Choice, Key, Named, missing_key};
+use crate::upstream::auth::{OutboundAuth, SCHEMES};
 use crate::upstream::delivery::Delivery;
 use crate::upstream::proxy::Proxy;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
 use super::delivery::hedge;
-use super::request::path_faults;
 use super::{Inputs, TableCompiler, UpstreamProbe, values};
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
@@ -110,12 +108,11 @@ impl<'a> TableCompiler<'a> {
         if !values::no_template(&path.value, path.span, "`health`", diagnostics) {
             return;
         }
-        for (range, message, _) in path_faults(&path.value) {
+        for (range, message, _) in values::path_errors(&path.value) {
             let span = place_in_string(self.sources.text(path.span), path.span, range);
             diagnostics.push(
-                Diagnostic::new(Code::InvalidPath, span, message).help(
-                    "write a path that comes after the `base_url` and answers a GET, such as \"/status\"",
-                ),
+                Diagnostic::new(Code::InvalidPath, span, message)
+                    .help("write a path below the `base_url` that answers a GET, such as \"/status\""),
             );
         }
     }
@@ -134,7 +131,7 @@ impl<'a> TableCompiler<'a> {
                 diagnostics.push(missing_key(
                     name.span,
                     format!("the upstream `{}` has no `base_url`", name.value),
-                    "write `base_url = \"https://api.example.com/v1\"`",
+                    "add `base_url = \"https://api.example.com/v1\"`",
                 ));
                 None
             }
@@ -151,9 +148,9 @@ impl<'a> TableCompiler<'a> {
                     Diagnostic::new(
                         Code::UnknownValue,
                         text.span,
-                        format!("`redirects` cannot be `{}`", text.value),
+                        format!("invalid value `{}` for `redirects`", text.value),
                     )
-                    .help("write \"same_origin\" to follow those that stay on the host, or leave it out"),
+                    .help("use \"same_origin\" to follow redirects within the host, or remove the key"),
                 );
                 Redirects::None
             }),
@@ -187,9 +184,9 @@ impl<'a> TableCompiler<'a> {
             let mut diagnostic = Diagnostic::new(
                 Code::ConflictingKeys,
                 span,
-                "certificates need https, and this is plain http",
+                "certificates need https, but this is plain http",
             )
-            .help("write `https://…`, or take the certificates out");
+            .help("use `https://…`, or remove the certificates");
             let auth = raw.auth.get().map(|choice| choice.value.name.span);
             if let Some(span) = raw.tls.span().or(auth) {
                 diagnostic = diagnostic.related(span, "would have no effect");
@@ -204,17 +201,19 @@ impl<'a> TableCompiler<'a> {
             _ => base_url,
         };
         let (retry, hedge) = (self.retry(&raw.retry, diagnostics), hedge(&raw.hedge_after, diagnostics));
-        let health = self.health(raw, name, base_url.as_ref(), diagnostics);
+        let policy = self.state_policy(raw, base_url.as_ref(), diagnostics);
         let (auth, credential) = credential.unzip();
         let (target, credential) = (Arc::new(target), credential.unwrap_or_default());
-        let delivery = Delivery { target, auth, credential, retry: retry?, hedge, health: health? };
+        // The plan has its deliveries by name.
+        let slot = self.table.upstreams.iter().filter(|(other, _)| other.value < name.value).count();
+        let delivery = Delivery { target, auth, credential, retry: retry?, hedge, policy: policy?, slot };
         Some(Upstream { base_url: base_url?, delivery })
     }
 
     /// `upstreams.x.tls`.
     fn upstream_tls(&self, ca: &Key<String>, span: Span, diagnostics: &mut Diagnostics) -> Tls {
         if ca.is_absent() {
-            diagnostics.push(missing_key(span, "`tls` needs `ca`", "write `tls = { ca = \"ca.pem\" }`"));
+            diagnostics.push(missing_key(span, "`tls` needs `ca`", "add `tls = { ca = \"ca.pem\" }`"));
         }
         let pem = ca.get().and_then(|ca| {
             let pem = self.secrets.file(ca, &mut false, self.sources, diagnostics)?;
@@ -282,17 +281,17 @@ impl<'a> TableCompiler<'a> {
                 fault("only http and https can be called", "write \"https://api.example.com/v1\"")
             }
             Ok(url) if !url.username().is_empty() || url.password().is_some() => fault(
-                "a login does not belong into `base_url`",
-                "write `auth.basic = { username = \"…\", password = \"${…}\" }`",
+                "`base_url` cannot contain a login",
+                "use `auth.basic = { username = \"…\", password = \"${…}\" }`",
             ),
             Ok(url) if url.query().is_some() || url.fragment().is_some() => fault(
-                "`base_url` cannot hold a `?` or `#`",
-                "put query parameters into the routes' `request.query`",
+                "`base_url` cannot contain `?` or `#`",
+                "put query parameters in the routes' `request.query`",
             ),
             Ok(_) if values::has_host(&resolved.text) => None,
             _ => fault(
-                "this is not a web address",
-                "write scheme, host and perhaps a path: \"https://api.example.com/v1\"",
+                "invalid URL",
+                "write a scheme, a host and optionally a path: \"https://api.example.com/v1\"",
             ),
         };
         if let Some(fault) = fault {
@@ -305,110 +304,16 @@ impl<'a> TableCompiler<'a> {
         }
     }
 
-    /// An outbound scheme, and a hash of what it was built from; `None` after faults.
+    /// An outbound scheme, and a hash of what it was built from; `None` after errors.
     fn outbound_auth(
         &self,
         upstream: &Located<String>,
         choice: &Choice,
         diagnostics: &mut Diagnostics,
     ) -> Option<(Arc<dyn OutboundAuth>, [u8; 32])> {
-        let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.name == choice.name.value) else {
-            let known: Vec<&str> = SCHEMES.iter().map(|scheme| scheme.name).collect();
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::UnknownAuth,
-                    choice.name.span,
-                    format!("there is no scheme `{}` here", choice.name.value),
-                )
-                .maybe_help(suggest(&choice.name.value, known.iter().copied())),
-            );
-            return None;
-        };
-        let entries = table(&choice.node, diagnostics)?;
-        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
-        let before = diagnostics.len();
-        for (key, _) in entries {
-            if !keys.contains(&key.value.as_str()) {
-                unknown_key(key, &keys, diagnostics);
-            }
-        }
-        let mut values = SchemeValues::default();
-        let mut placeholder = false;
-        for key in scheme.keys {
-            match entries.iter().find(|(given, _)| given.value == key.name) {
-                Some((_, node)) => {
-                    values.add(key.name, self.scheme_value(key.form, node, &mut placeholder, diagnostics));
-                }
-                None if key.required => {
-                    let required = scheme.keys.iter().filter(|key| key.required);
-                    diagnostics.push(missing_key(
-                        choice.name.span,
-                        format!("`auth.{}` needs `{}`", scheme.name, key.name),
-                        format!(
-                            "write `auth.{} = {{ {} }}`",
-                            scheme.name,
-                            required
-                                .map(|key| format!("{} = \"…\"", key.name))
-                                .collect::<Vec<_>>()
-                                .join(", ")
-                        ),
-                    ));
-                }
-                None => {}
-            }
-        }
-        if diagnostics.len() > before {
-            return None;
-        }
-        match (scheme.build)(&values) {
-            Ok(auth) => {
-                let fingerprint = values.fingerprint(&upstream.value, scheme.name);
-                Some((self.secrets.environment.carried.credentials.keep(fingerprint, auth), fingerprint))
-            }
-            Err(_) if placeholder => None,
-            Err(fault) => {
-                let node = entries.iter().find(|(key, _)| key.value == fault.key).map(|(_, node)| node);
-                let item = node.and_then(|node| match &node.value {
-                    Kind::List(items) => items.get(fault.item?),
-                    _ => None,
-                });
-                let span = item.or(node).map_or(choice.name.span, |node| node.span);
-                diagnostics.push(Diagnostic::new(fault.code, span, fault.message).help(fault.help));
-                None
-            }
-        }
-    }
-
-    /// What a scheme gets as the value of a key: its texts with secrets put in, or what stands in its file.
-    fn scheme_value(
-        &self,
-        form: Form,
-        node: &Node,
-        placeholder: &mut bool,
-        diagnostics: &mut Diagnostics,
-    ) -> Vec<Secret> {
-        let texts = match form {
-            Form::List => Strings::from_node(node, diagnostics).unwrap_or_default(),
-            _ => read(node, diagnostics).get().cloned().into_iter().collect(),
-        };
-        let mut values = Vec::new();
-        for text in texts {
-            if form == Form::File {
-                values.extend(self.secrets.file(&text, placeholder, self.sources, diagnostics));
-                continue;
-            }
-            if !values::no_template(&text.value, text.span, "a credential", diagnostics) {
-                continue;
-            }
-            if let Some(resolved) = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics) {
-                *placeholder |= resolved.placeholder;
-                if form == Form::Secret {
-                    self.secrets.masks.borrow_mut().add(&resolved.text);
-                }
-                values.push(resolved.text);
-            }
-        }
-        values.into_iter().map(Secret::new).collect()
+        let (auth, values) = self.auth(choice, SCHEMES, &[], diagnostics)?;
+        let fingerprint = values.fingerprint(&upstream.value, &choice.name.value);
+        Some((Arc::from(auth), fingerprint))
     }
 
     /// Headers of a table; secrets are resolved in those of an upstream only.
@@ -455,12 +360,8 @@ impl<'a> TableCompiler<'a> {
             }
             if out.iter().any(|known| known.name == name) {
                 diagnostics.push(
-                    Diagnostic::new(
-                        Code::DuplicateName,
-                        key.span,
-                        format!("the header `{name}` is given twice"),
-                    )
-                    .help("upper and lower case make no difference in header names"),
+                    Diagnostic::new(Code::DuplicateName, key.span, format!("duplicate header `{name}`"))
+                        .help("remove one of them: header names are case-insensitive"),
                 );
                 continue;
             }
@@ -475,18 +376,22 @@ fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnost
     let Some(text) = raw.network.get() else { return EgressPolicy::Any };
     let Some(network) = values::word(&NETWORKS, &text.value) else {
         diagnostics.push(
-            Diagnostic::new(Code::UnknownValue, text.span, format!("`network` cannot be `{}`", text.value))
-                .help("write \"public\" to refuse addresses of networks of one's own, or leave it out"),
+            Diagnostic::new(
+                Code::UnknownValue,
+                text.span,
+                format!("invalid value `{}` for `network`", text.value),
+            )
+            .help("use \"public\" to reject private addresses, or remove the key"),
         );
         return EgressPolicy::Any;
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(
             // The address may come from a secret.
-            Diagnostic::new(Code::ConflictingKeys, span, "this address could never be called")
+            Diagnostic::new(Code::ConflictingKeys, span, "this address is never allowed")
                 .label(format!("is {}", refused.class))
                 .related(text.span, "allows public addresses only")
-                .help("name a public host, or write `network = \"any\"`"),
+                .help("use a public host, or set `network = \"any\"`"),
         );
     }
     network

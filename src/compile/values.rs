@@ -1,6 +1,6 @@
 //! Single values of the table: durations, sizes, addresses, headers.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -30,16 +30,15 @@ fn duration_up_to(
     let parsed = humantime::parse_duration(&text.value);
     let (fault, help) = match parsed {
         Ok(duration) if duration.is_zero() => (
-            "a duration of nothing leaves no time at all".to_owned(),
-            "write a time such as \"250ms\", \"3s\" or \"1m\", or leave the key out",
+            "a duration must be greater than zero".to_owned(),
+            "set a duration such as \"250ms\", \"3s\" or \"1m\", or remove the key",
         ),
-        Ok(duration) if duration > most => (
-            format!("this duration is longer than {most_in_words}"),
-            "write a shorter one, or leave the key out",
-        ),
+        Ok(duration) if duration > most => {
+            (format!("duration longer than {most_in_words}"), "set a shorter duration, or remove the key")
+        }
         Ok(duration) => return Some(duration),
         Err(_) => (
-            format!("`{}` is not a duration", text.value),
+            format!("invalid duration `{}`", text.value),
             "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"",
         ),
     };
@@ -55,7 +54,7 @@ pub(super) fn size(text: &Located<String>, diagnostics: &mut Diagnostics) -> Opt
         other => {
             let message = match other {
                 Some(_) => "a size lies between 1 byte and 1 GiB".to_owned(),
-                None => format!("`{}` is not a size", text.value),
+                None => format!("invalid size `{}`", text.value),
             };
             diagnostics.push(
                 Diagnostic::new(Code::InvalidSize, text.span, message)
@@ -71,8 +70,8 @@ pub(super) fn header_value(text: &str, span: Span, diagnostics: &mut Diagnostics
     let value = HeaderValue::from_bytes(text.as_bytes());
     if value.is_err() {
         diagnostics.push(
-            Diagnostic::new(Code::InvalidHeader, span, "this header value holds a control character")
-                .help("a header value is one line of text"),
+            Diagnostic::new(Code::InvalidHeader, span, "control character in a header value")
+                .help("write the value as one line of text"),
         );
     }
     value.ok()
@@ -82,12 +81,8 @@ pub(super) fn header_value(text: &str, span: Span, diagnostics: &mut Diagnostics
 pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> Option<HeaderName> {
     let Ok(header) = HeaderName::from_bytes(name.value.as_bytes()) else {
         diagnostics.push(
-            Diagnostic::new(
-                Code::InvalidHeader,
-                name.span,
-                format!("`{}` is not the name of a header", name.value),
-            )
-            .help("header names have letters, digits and hyphens, as in `x-api-key`"),
+            Diagnostic::new(Code::InvalidHeader, name.span, format!("invalid header name `{}`", name.value))
+                .help("use letters, digits and hyphens, as in `x-api-key`"),
         );
         return None;
     };
@@ -98,7 +93,7 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
                 name.span,
                 format!("`{header}` is set by the proxy itself"),
             )
-            .help("take it out; the right value is sent anyway"),
+            .help("remove it; Jackfield sends the correct value"),
         );
         return None;
     }
@@ -119,9 +114,9 @@ pub(super) fn count(
     let found = u32::try_from(number.value).ok().filter(|number| bounds.contains(number));
     if found.is_none() {
         let (least, most) = bounds.into_inner();
-        let message = format!("this lies between {least} and {most}, and is {}", number.value);
+        let message = format!("must be between {least} and {most}, but is {}", number.value);
         diagnostics.push(
-            Diagnostic::new(Code::UnknownValue, number.span, message).help("write a number in between"),
+            Diagnostic::new(Code::UnknownValue, number.span, message).help("set a number in this range"),
         );
     }
     found
@@ -148,8 +143,8 @@ pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut 
     let found = text.contains("{{");
     if found {
         diagnostics.push(
-            Diagnostic::new(Code::TemplatePlace, span, format!("{what} cannot hold a template"))
-                .help("expressions are rendered in paths, queries, headers, bodies and replies"),
+            Diagnostic::new(Code::TemplatePlace, span, format!("{what} cannot contain a template"))
+                .help("use expressions in paths, queries, headers, bodies and replies only"),
         );
     }
     !found
@@ -158,4 +153,71 @@ pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut 
 /// A pattern that cannot be used.
 pub(super) fn invalid_pattern(bad: BadPattern, span: Span) -> Diagnostic {
     Diagnostic::new(Code::InvalidPattern, span, bad.message()).help(bad.help())
+}
+
+/// An error in a path: its place in the text, the message and the help.
+pub(super) type PathError = (Range<usize>, &'static str, &'static str);
+
+/// What a path of the table must not contain outside of its template expressions.
+pub(super) fn path_errors(text: &str) -> Vec<PathError> {
+    if text.contains("://") && !text.starts_with('/') {
+        let help = "write a path below the upstream's `base_url`, such as \"/forecast\"";
+        return vec![(0..text.len(), "a path cannot be a full URL", help)];
+    }
+    let mut errors = Vec::new();
+    let mut segment_start = 0;
+    let mut in_tag = false;
+    let mut index = 0;
+    while index < text.len() {
+        let rest = &text[index..];
+        if in_tag {
+            if rest.starts_with("}}") {
+                in_tag = false;
+                index += 2;
+                continue;
+            }
+        } else if rest.starts_with("{{") {
+            in_tag = true;
+            index += 2;
+            continue;
+        } else if rest.starts_with('/') {
+            errors.extend(dot_segment(text, segment_start..index));
+            segment_start = index + 1;
+        } else if rest.starts_with('?') {
+            let help = "put parameters in `query = { name = \"{{args.name}}\" }`";
+            errors.push((index..text.len(), "a path cannot contain `?`", help));
+            return errors;
+        } else if let Some((length, message, help)) = bad_character(rest) {
+            errors.push((index..index + length, message, help));
+        }
+        index += rest.chars().next().map_or(1, char::len_utf8);
+    }
+    errors.extend(dot_segment(text, segment_start..text.len()));
+    errors
+}
+
+fn dot_segment(text: &str, segment: Range<usize>) -> Option<PathError> {
+    let decoded = percent_encoding::percent_decode_str(&text[segment.clone()]).collect::<Vec<u8>>();
+    matches!(decoded.as_slice(), b"." | b"..").then_some((
+        segment,
+        "a path cannot contain `..`",
+        "remove it: a path must stay below the upstream's `base_url`",
+    ))
+}
+
+/// The length of a character that a path must not begin with here, with the message and the help.
+fn bad_character(rest: &str) -> Option<(usize, &'static str, &'static str)> {
+    let first = rest.chars().next()?;
+    if first.is_control() || first == '\\' && !rest.starts_with("\\{{") {
+        return Some((
+            first.len_utf8(),
+            "a path cannot contain a backslash or a control character",
+            "separate segments with `/`; write `%5C` for a backslash",
+        ));
+    }
+    (first == '#').then_some((
+        1,
+        "a path cannot contain `#`",
+        "write `%23` for the character itself; a fragment is never sent",
+    ))
 }

@@ -16,6 +16,7 @@ use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, BadRequest, Decoded, EncodeStream, Inbound, Platform, Settings};
 use crate::single_flight::SingleFlight;
 use crate::upstream::Transport;
+use crate::upstream::resources::Resources;
 
 use super::{Handled, Runner, Streamed, handle};
 
@@ -24,6 +25,8 @@ use super::{Handled, Runner, Streamed, handle};
 pub struct InProcess<'a> {
     /// The plan that all its calls see.
     pub plan: &'a Plan,
+    /// The live state beside it.
+    pub resources: &'a Resources,
     /// Who asks; need not be served.
     pub platform: &'static dyn Platform,
     /// How upstreams are reached.
@@ -160,6 +163,7 @@ impl Run<'_> {
         let time = self.with.time.unwrap_or(most);
         let env = CallEnv {
             plan: self.with.plan,
+            resources: self.with.resources,
             platform: self.with.platform,
             transport: self.with.transport,
             deadline: Instant::now() + time,

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::call::{Call, Outcome};
 use crate::flow::{Cache, Traced};
-use crate::live::Live;
+use crate::live::{Live, Running};
 use crate::observe::Observers;
 use crate::observe::spans::Spans;
 use crate::plan::{Plan, Served};
@@ -55,8 +55,8 @@ pub struct Dispatcher {
 pub struct Batch<'a> {
     /// What all calls share.
     pub dispatcher: &'a Arc<Dispatcher>,
-    /// The plan that all calls of the request see.
-    pub plan: &'a Arc<Plan>,
+    /// The plan that all calls of the request see, and its resources.
+    pub running: &'a Arc<Running>,
     /// Who calls.
     pub served: &'a Served,
     /// The address of the client.
@@ -90,9 +90,7 @@ impl Dispatcher {
         };
         (Arc::new(dispatcher), ended)
     }
-}
 
-impl Dispatcher {
     /// How many calls have not ended, those included that have had a late reply.
     pub fn in_flight(&self) -> usize {
         self.calls.held() + self.detached.held()
@@ -108,11 +106,11 @@ impl std::fmt::Debug for Dispatcher {
 impl Batch<'_> {
     fn task(&self, mut call: Call, budget: Duration) -> Task {
         call.context.headers = self.headers.clone();
-        let share = self.plan.traces.as_ref().map(|traces| traces.sample);
+        let share = self.running.plan.traces.as_ref().map(|traces| traces.sample);
         let link = Link::of(self.parent.clone(), share);
         Task {
             dispatcher: Arc::clone(self.dispatcher),
-            plan: Arc::clone(self.plan),
+            running: Arc::clone(self.running),
             platform: self.served.platform,
             client: self.client,
             call,
@@ -124,7 +122,7 @@ impl Batch<'_> {
 
 impl Runner for Batch<'_> {
     fn plan(&self) -> &Plan {
-        self.plan
+        &self.running.plan
     }
 
     fn platform(&self) -> &'static dyn crate::platform::Platform {

@@ -15,8 +15,9 @@ use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
 use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
+use crate::live::Running;
 use crate::observe::{Ended, call_log};
-use crate::plan::{Plan, Route};
+use crate::plan::Route;
 use crate::platform::{EncodeStream, Platform};
 use crate::single_flight::{Lead, Lookup, Retention};
 
@@ -67,7 +68,7 @@ pub(super) enum Tell {
 /// One call, with all that it needs to run.
 pub(super) struct Task {
     pub(super) dispatcher: Arc<Dispatcher>,
-    pub(super) plan: Arc<Plan>,
+    pub(super) running: Arc<Running>,
     pub(super) platform: &'static dyn Platform,
     /// The address of the client.
     pub(super) client: IpAddr,
@@ -86,13 +87,13 @@ struct Leading {
 impl Task {
     /// Answers a call by its function's route.
     pub(super) async fn answer(self, tell: Tell) -> Outcome {
-        let route = self.plan.route(&self.call.context.function, self.platform.name()).cloned();
+        let route = self.running.plan.route(&self.call.context.function, self.platform.name()).cloned();
         self.run(route, tell).await
     }
 
     /// Answers an event by its entry of that name; `None` when the table has none.
     pub(super) async fn answer_event(self, name: &str) -> Option<Outcome> {
-        let entry = Arc::clone(self.plan.event(self.platform.name(), name)?);
+        let entry = Arc::clone(self.running.plan.event(self.platform.name(), name)?);
         Some(self.run(Some(entry), Tell::Nobody).await)
     }
 
@@ -134,7 +135,8 @@ impl Task {
     fn give_up(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
         let now = now();
         let env = CallEnv {
-            plan: &self.plan,
+            plan: &self.running.plan,
+            resources: &self.running.resources,
             platform: self.platform,
             transport: &*self.dispatcher.transport,
             deadline: self.deadline,
@@ -145,7 +147,7 @@ impl Task {
             caller: &NoCaller,
         };
         let record = flow::given_up(self.call, route.map(AsRef::as_ref), env, error);
-        self.dispatcher.observers.note(Ended { record, plan: &self.plan, route, client: self.client })
+        self.dispatcher.observers.note(Ended { record, plan: &self.running.plan, route, client: self.client })
     }
 
     /// Runs the call on a task of its own, and waits for its reply.
@@ -157,7 +159,7 @@ impl Task {
         tell: Tell,
     ) -> Outcome {
         // A retry that is deduplicated needs no permit: to refuse it would not be true of the first call.
-        let Some(permit) = self.dispatcher.calls.enter(self.plan.server.max_calls) else {
+        let Some(permit) = self.dispatcher.calls.enter(self.running.plan.server.max_calls) else {
             return self.give_up(route.as_ref(), CallError::Busy);
         };
         // The margin is at least a third of the time.
@@ -167,7 +169,7 @@ impl Task {
         let context = &self.call.context;
         let waiting = Waiting {
             dispatcher: Arc::clone(&self.dispatcher),
-            plan: Arc::clone(&self.plan),
+            running: Arc::clone(&self.running),
             client: self.client,
             named: Context {
                 platform: context.platform,
@@ -191,10 +193,11 @@ impl Task {
 
     /// The call itself, from its route to its line in the log.
     async fn work(self, route: Option<Arc<Route>>, key: CallKey, leading: Option<Leading>, waiting: Waiting) {
-        let Self { dispatcher, plan, platform, client, call, deadline, traced } = self;
+        let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
         let now = now();
         let env = CallEnv {
-            plan: &plan,
+            plan: &running.plan,
+            resources: &running.resources,
             platform,
             transport: &*dispatcher.transport,
             deadline,
@@ -204,14 +207,15 @@ impl Task {
             traced: traced.as_ref(),
             caller: &waiting,
         };
-        let running = AssertUnwindSafe(flow::answer(call, route.as_deref(), env)).catch_unwind();
-        let record = running.await.unwrap_or_else(|_| {
+        let answering = AssertUnwindSafe(flow::answer(call, route.as_deref(), env)).catch_unwind();
+        let record = answering.await.unwrap_or_else(|_| {
             // The panic's own words were logged where it happened.
             let call = Call { args: GivenArguments::Unreadable, context: waiting.named.clone() };
             Record::panicked(call, waiting.started.elapsed(), traced.as_ref())
         });
         let is_final = record.is_final(route.as_deref());
-        let outcome = dispatcher.observers.note(Ended { record, plan: &plan, route: route.as_ref(), client });
+        let outcome =
+            dispatcher.observers.note(Ended { record, plan: &running.plan, route: route.as_ref(), client });
         if let Some(leading) = leading {
             leading.settle(&outcome, key, is_final);
         }
@@ -235,7 +239,7 @@ impl Leading {
 /// Who waits for the reply of a call that runs on a task of its own.
 struct Waiting {
     dispatcher: Arc<Dispatcher>,
-    plan: Arc<Plan>,
+    running: Arc<Running>,
     client: IpAddr,
     /// What the log says of the call.
     named: Context,
@@ -271,9 +275,9 @@ impl Caller for Waiting {
     }
 
     fn reply_late(&self, late: LateReply) {
-        call_log::late(&self.named, self.client, self.started.elapsed(), &late, &self.plan.masks);
+        call_log::late(&self.named, self.client, self.started.elapsed(), &late, &self.running.plan.masks);
         // One silent upstream would otherwise leave no room for the calls of others.
-        if let Some(detached) = self.dispatcher.detached.enter(self.plan.server.max_calls) {
+        if let Some(detached) = self.dispatcher.detached.enter(self.running.plan.server.max_calls) {
             *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = detached;
         }
         self.send(late.outcome);
@@ -340,7 +344,7 @@ pub(crate) mod tests {
         };
         let task = |platform: &'static dyn Platform| Task {
             dispatcher: Arc::clone(&dispatcher),
-            plan: dispatcher.live.plan(),
+            running: dispatcher.live.running(),
             platform,
             client: [192, 0, 2, 9].into(),
             call: Call { args: GivenArguments::Json(serde_json::json!({})), context: context.clone() },

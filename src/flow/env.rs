@@ -10,6 +10,7 @@ use crate::call::Outcome;
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::upstream::Transport;
+use crate::upstream::resources::Resources;
 
 use super::{Cache, CallError, CallKey, Traced};
 
@@ -18,6 +19,8 @@ use super::{Cache, CallError, CallKey, Traced};
 pub struct CallEnv<'a> {
     /// The plan that the whole call sees.
     pub plan: &'a Plan,
+    /// The live state beside it.
+    pub resources: &'a Resources,
     /// Who calls.
     pub platform: &'static dyn Platform,
     /// How upstreams are reached.

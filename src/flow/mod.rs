@@ -93,8 +93,8 @@ fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), 
 fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
     let platform = env.platform;
     match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {
-        Ok(own) if own.is_empty() => {}
-        Ok(own) => env.caller.announce(filter_extensions(platform, own, &mut record.dropped)),
+        Ok(extensions) if extensions.is_empty() => {}
+        Ok(extensions) => env.caller.announce(filter_extensions(platform, extensions, &mut record.dropped)),
         Err(error) => record.dropped.push(format!("the announcement is left out: {error}")),
     }
 }
@@ -111,7 +111,8 @@ async fn acquire_permit(
     env: CallEnv<'_>,
     record: &mut Record,
 ) -> Result<Option<LimitPermit>, CallError> {
-    let Some(limiter) = &route.limiter else { return Ok(None) };
+    let limiter = route.limit.as_ref().and_then(|limit| env.resources.limiter(limit.slot));
+    let Some(limiter) = limiter else { return Ok(None) };
     let began = Instant::now();
     let entered = limiter.enter(env.deadline).await;
     record.limit_wait = began.elapsed();
@@ -183,10 +184,11 @@ fn pick(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, 
 /// Lets the platform check the values of its extension keys; a value that it would refuse is dropped.
 fn filter_extensions(
     platform: &dyn Platform,
-    own: Map<String, Value>,
+    extensions: Map<String, Value>,
     dropped: &mut Vec<String>,
 ) -> Map<String, Value> {
-    own.into_iter()
+    extensions
+        .into_iter()
         .filter_map(|(key, value)| {
             let (admitted, complaints) = platform.filter_extension(&key, value);
             dropped.extend(complaints);

@@ -109,8 +109,8 @@ impl Record {
 
     /// Lets the platform check the values of its extension keys; a value that it would refuse is dropped.
     pub(super) fn filter_extensions(&mut self, platform: &dyn Platform) {
-        let own = std::mem::take(&mut self.outcome.reply.own);
-        self.outcome.reply.own = filter_extensions(platform, own, &mut self.dropped);
+        let extensions = std::mem::take(&mut self.outcome.reply.extensions);
+        self.outcome.reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
     }
 
     /// What templates saw when the call ended.

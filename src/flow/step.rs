@@ -12,7 +12,7 @@ use crate::plan::Route;
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
 use crate::plan::when::Unmet;
-use crate::upstream::delivery::{Attempt, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
+use crate::upstream::delivery::{AttemptRecord, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
 use crate::upstream::{Request, Response, TransportError};
 
 use super::failure::{CallError, FailureReply};
@@ -47,7 +47,7 @@ pub struct StepRecord {
     /// When its verbs ended, if spans are made.
     pub marks: PhaseTimes,
     /// Each time that its request was sent, in the order in which they ended.
-    pub sendings: Vec<Attempt>,
+    pub sendings: Vec<AttemptRecord>,
 }
 
 impl StepRecord {
@@ -62,7 +62,7 @@ impl StepRecord {
     }
 
     /// Those of its sendings of which something came: none that was given up.
-    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
         self.sendings.iter().filter(|sending| sending.came.is_some())
     }
 }
@@ -127,6 +127,7 @@ impl StepRun<'_> {
         went: &mut StepRecord,
     ) -> Result<Response, DeliveryError> {
         let safe = self.step.request.is_safe();
+        let delivery = &self.step.request.upstream.delivery;
         let is_overdue = AtomicBool::new(false);
         let overdue = |error: TransportError| {
             is_overdue.store(true, Ordering::Relaxed);
@@ -140,10 +141,11 @@ impl StepRun<'_> {
             repeatable: safe || self.route.idempotency_key.is_some(),
             // What a later step makes good is not waited for.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
+            resources: self.env.resources.upstream(delivery),
             sendings: &sendings,
         };
         let began = Instant::now();
-        let delivered = self.step.request.upstream.delivery.deliver(request, way, &mut went.trace).await;
+        let delivered = delivery.deliver(request, way, &mut went.trace).await;
         went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
@@ -156,8 +158,8 @@ impl StepRun<'_> {
     fn late_reply(self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
         let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
-        let own = filter_extensions(self.env.platform, said.reply.own, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { own, ..said.reply }, failure: Some(error.kind()) };
+        let extensions = filter_extensions(self.env.platform, said.reply.extensions, &mut Vec::new());
+        let outcome = Outcome { reply: Reply { extensions, ..said.reply }, failure: Some(error.kind()) };
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 

@@ -1,12 +1,13 @@
-//! The last calls, for the admin door: their records as they ended, shown only when somebody asks.
+//! The last calls, for the admin listener: their records as they ended, shown only when somebody asks.
 //!
 //! What is kept is bounded in number and in bytes. Nothing is rendered here while calls run.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
@@ -108,8 +109,7 @@ impl History {
     }
 
     fn state(&self) -> MutexGuard<'_, HistoryState> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -125,9 +126,9 @@ impl LogWriter {
 
     /// Waits until every line is written, but not for long.
     pub(crate) fn flush(&self) {
-        let waiting = self.waiting();
+        let mut waiting = self.waiting();
         let is_busy = |waiting: &mut PendingLines| waiting.writing || !waiting.lines.is_empty();
-        drop(self.changed.wait_timeout_while(waiting, LAST_LINES, is_busy));
+        self.changed.wait_while_for(&mut waiting, is_busy, LAST_LINES);
     }
 
     fn push(&self, line: Vec<u8>) {
@@ -147,8 +148,7 @@ impl LogWriter {
     }
 
     fn waiting(&self) -> MutexGuard<'_, PendingLines> {
-        // Nothing panics while it is held.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Writes what comes, for ever.
@@ -182,7 +182,7 @@ impl LogWriter {
                 return line;
             }
             self.changed.notify_all();
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
     }
 
@@ -241,17 +241,17 @@ mod tests {
 
     impl Disk {
         fn make_room(&self, room: usize) {
-            self.0.lock().unwrap().0 = room;
+            self.0.lock().0 = room;
         }
 
         fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().1.clone()).unwrap()
+            String::from_utf8(self.0.lock().1.clone()).unwrap()
         }
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut disk = self.0.lock().unwrap();
+            let mut disk = self.0.lock();
             let fits = bytes.len().min(disk.0);
             if fits == 0 {
                 return Err(ErrorKind::StorageFull.into());

@@ -1,4 +1,4 @@
-//! A record as JSON: what `call --explain` walks through, for the log and the admin door, without what must not be
+//! A record as JSON: what `call --explain` walks through, for the log and the admin listener, without what must not be
 //! shown.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Attempt;
+use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
 use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
@@ -207,7 +207,7 @@ impl View<'_> {
         })
     }
 
-    fn one_try(&self, one: &Attempt) -> Value {
+    fn one_try(&self, one: &AttemptRecord) -> Value {
         let came = one.came.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
@@ -240,11 +240,11 @@ impl View<'_> {
     }
 
     fn reply(&self, reply: &Reply) -> Value {
-        let own = Value::Object(reply.own.clone());
+        let extensions = Value::Object(reply.extensions.clone());
         json!({
             "text": reply.text.as_deref().map(|text| self.value(Some(&Value::from(text)))),
             "data": self.value(reply.data.as_ref()),
-            "own": self.value(Some(&own)),
+            "own": self.value(Some(&extensions)),
         })
     }
 

@@ -25,10 +25,11 @@ use crate::platform::Platform;
 use crate::secret::Masks;
 use crate::upstream::Target;
 use crate::upstream::delivery::Delivery;
+use crate::upstream::resources::LimitSpec;
 
 pub use changes::Changes;
 pub use failure_texts::FailureTexts;
-pub use route::Route;
+pub use route::{Route, RouteLimit};
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};
 pub use server::{LogConfig, LogFormat, Server, ServerTls, Traces, Watch};
@@ -50,7 +51,7 @@ pub struct Plan {
     pub platforms: Vec<Served>,
     /// What is said on a failure when the route says nothing.
     pub failure_texts: FailureTexts,
-    /// How requests to each upstream are sent.
+    /// How requests to each upstream are sent, in the order of their slots.
     pub deliveries: Vec<Delivery>,
     /// The secrets of the table, to be hidden wherever calls are shown.
     pub masks: Masks,
@@ -63,16 +64,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Sends each request once and at once, whatever came of others: what a test sees is the table's doing alone.
-    pub fn without_resilience(&mut self) {
-        let events = self.events.iter_mut().map(|(_, _, entry)| entry);
-        for route in self.routes.values_mut().chain(events).filter_map(Arc::get_mut) {
-            route.limiter = None;
-            for step in &mut route.steps {
-                let upstream = Arc::make_mut(&mut step.request.upstream);
-                upstream.delivery = upstream.delivery.without_resilience();
-            }
-        }
+    /// The limits of routes and events, in the order of their slots.
+    pub fn limits(&self) -> Vec<LimitSpec<'_>> {
+        let routes = self.routes.values().map(|route| ("routes", route));
+        let events = self.events.iter().map(|(platform, _, entry)| (*platform, entry));
+        let mut limits: Vec<(usize, LimitSpec<'_>)> = routes
+            .chain(events)
+            .filter_map(|(kind, route)| {
+                let RouteLimit { policy, slot } = route.limit.as_ref()?;
+                Some((*slot, LimitSpec { kind, name: &route.name, policy }))
+            })
+            .collect();
+        limits.sort_by_key(|(slot, _)| *slot);
+        limits.into_iter().map(|(_, limit)| limit).collect()
     }
 
     /// The platform that is served under `name`.

@@ -24,8 +24,17 @@ pub(crate) struct Case {
     pub(crate) text: Option<Template>,
     pub(crate) data: Option<DataTemplate>,
     pub(crate) max_chars: Option<usize>,
-    /// What only one platform understands: its name, its key, the value.
-    pub(crate) own: Vec<(&'static str, &'static str, JsonTemplate)>,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+/// A value that only one platform understands, such as `swaig.action`.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    /// The platform's name.
+    pub(crate) platform: &'static str,
+    /// The key under that name.
+    pub(crate) key: &'static str,
+    pub(crate) value: JsonTemplate,
 }
 
 /// What `data` is made from.
@@ -86,9 +95,11 @@ impl Replies {
             DataTemplate::Tree(tree) => ("data".to_owned(), Written::Tree(tree.written())),
             DataTemplate::File(template) => ("data".to_owned(), Written::of(template)),
         });
-        let own = case.own.iter().filter(|(owner, _, _)| *owner == platform);
-        let own = own.map(|(owner, key, tree)| (format!("{owner}.{key}"), Written::Tree(tree.written())));
-        text.chain(data).chain(own).collect()
+        let extensions = case.extensions.iter().filter(|extension| extension.platform == platform);
+        let extensions = extensions.map(|Extension { platform, key, value }| {
+            (format!("{platform}.{key}"), Written::Tree(value.written()))
+        });
+        text.chain(data).chain(extensions).collect()
     }
 
     /// How many cases there are.
@@ -204,13 +215,15 @@ impl Case {
                 Some(sink.into_json().map_err(part("data_file"))?)
             }
         };
-        let mut own = Map::new();
-        for (_, key, tree) in self.own.iter().filter(|(owner, _, _)| *owner == platform) {
-            if let Some(value) = tree.render(scope, guard).map_err(part(&format!("{platform}.{key}")))? {
-                own.insert((*key).to_owned(), value);
+        let mut extensions = Map::new();
+        for Extension { key, value, .. } in
+            self.extensions.iter().filter(|extension| extension.platform == platform)
+        {
+            if let Some(value) = value.render(scope, guard).map_err(part(&format!("{platform}.{key}")))? {
+                extensions.insert((*key).to_owned(), value);
             }
         }
-        Ok(Reply { text, data, own })
+        Ok(Reply { text, data, extensions })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A route: how one function is answered.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -10,16 +10,15 @@ use thiserror::Error;
 use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
 use crate::upstream::Response;
-use crate::upstream::delivery::limit::Limiter;
+use crate::upstream::delivery::limit::LimitPolicy;
 
 use super::FailureTexts;
 use super::allowed::Allowed;
 use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
-use super::replies::Replies;
+use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
-use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
 use crate::lang::xml;
 
@@ -46,7 +45,7 @@ pub struct Route {
     /// The longest the call may take, when that is less than the platform allows.
     pub timeout: Option<Duration>,
     /// How often it may be called; `None`: as often as its platforms like.
-    pub limiter: Option<Arc<Limiter>>,
+    pub limit: Option<RouteLimit>,
     /// The header by which its upstreams can tell that two requests which change something are the same.
     pub idempotency_key: Option<HeaderName>,
     /// How long a call that asks for the same in the same conversation counts as a repeat, where the platform gives no
@@ -58,12 +57,47 @@ pub struct Route {
     pub streaming: bool,
     /// The schema of the one field, when platforms show this as a form; called all the same, it takes nothing.
     pub form: Option<Value>,
-    /// What a platform is told as soon as the arguments fit: its name, its key, the value.
-    pub(crate) own: Vec<(&'static str, &'static str, JsonTemplate)>,
+    /// What a platform is sent as soon as the arguments are validated.
+    pub(crate) extensions: Vec<Extension>,
     /// What is declared to one platform alone.
     pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
+}
+
+/// The limit of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteLimit {
+    /// What it allows.
+    pub policy: LimitPolicy,
+    /// Where its limiter stands among the resources of the plan.
+    pub slot: usize,
+}
+
+impl Route {
+    /// A route that sends no request and has no replies yet; its other parts are the defaults.
+    pub(crate) fn new(name: String, arguments: Arguments, fingerprint: [u8; 32]) -> Self {
+        Self {
+            name,
+            description: None,
+            platforms: None,
+            arguments,
+            allowed: Allowed::default(),
+            steps: Vec::new(),
+            replies: Replies { cases: Vec::new() },
+            failure_texts: FailureTexts::default(),
+            timeout: None,
+            limit: None,
+            idempotency_key: None,
+            repeat_window: None,
+            cache: None,
+            streaming: false,
+            form: None,
+            extensions: Vec::new(),
+            declare: Vec::new(),
+            fingerprint,
+        }
+    }
 }
 
 /// How long a reply stands for a new one.
@@ -178,11 +212,13 @@ impl Route {
         platform: &str,
         guard: ExpansionFilter,
     ) -> Result<Map<String, Value>, RenderError> {
-        let mut own = Map::new();
-        for (_, key, template) in self.own.iter().filter(|(owner, _, _)| *owner == platform) {
-            own.extend(template.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
+        let mut extensions = Map::new();
+        for Extension { key, value, .. } in
+            self.extensions.iter().filter(|extension| extension.platform == platform)
+        {
+            extensions.extend(value.render(scope, guard)?.map(|value| ((*key).to_owned(), value)));
         }
-        Ok(own)
+        Ok(extensions)
     }
 
     /// The function as it is declared to `platform`.
@@ -194,6 +230,7 @@ impl Route {
             parameters: self.form.as_ref().unwrap_or(self.arguments.schema()),
             streaming: self.streaming,
             form: self.form.is_some(),
+            declared: self.declare.iter().any(|(owner, _)| *owner == platform),
             extra: self
                 .declare
                 .iter()

@@ -58,13 +58,9 @@ impl<'a> FunctionsFor<'a> {
         Self { plan, platform, endpoint_url: plan.endpoint_url(platform), events }
     }
 
-    /// The functions as they are declared to the platform, sorted by name: all that it may call, or only those
-    /// that ask to be seen.
-    pub fn tools(&self, asking: bool) -> Vec<ToolSpec<'a>> {
-        let seen = |route: &&Arc<Route>| {
-            route.serves(self.platform)
-                && (!asking || route.declare.iter().any(|(name, _)| *name == self.platform))
-        };
+    /// The functions that the platform may call, as they are declared to it, sorted by name.
+    pub fn tools(&self) -> Vec<ToolSpec<'a>> {
+        let seen = |route: &&Arc<Route>| route.serves(self.platform);
         let mut tools: Vec<ToolSpec<'a>> =
             self.plan.routes.values().filter(seen).map(|route| route.tool(self.platform)).collect();
         tools.sort_by_key(|tool| tool.name);
@@ -81,11 +77,11 @@ impl Functions for FunctionsFor<'_> {
         self.plan.route(function, self.platform).is_some_and(|route| route.streaming)
     }
 
-    fn declared(&self) -> Vec<ToolSpec<'_>> {
-        self.tools(true)
+    fn tools(&self) -> Vec<ToolSpec<'_>> {
+        FunctionsFor::tools(self)
     }
 
-    fn door(&self) -> Endpoint<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         Endpoint { url: &self.endpoint_url, events: &self.events }
     }
 }

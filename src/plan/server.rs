@@ -1,9 +1,9 @@
 //! What `[server]`, `[log]` and `[traces]` say, compiled.
 
-use super::network::Network;
 use crate::platform::auth::InboundAuth;
 use crate::upstream::delivery::Delivery;
 use http::HeaderMap;
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use url::Url;
 /// `[server]`, compiled.
 #[derive(Debug)]
 pub struct Server {
-    /// The platforms' door.
+    /// The listener for platforms.
     pub listen: SocketAddr,
-    /// The door for health and status; `None`: not opened.
+    /// The admin listener; `None`: not opened.
     pub admin: Option<SocketAddr>,
-    /// Who may open the admin door; `None`: anyone on loopback.
+    /// Who may open the admin listener; `None`: anyone on loopback.
     pub admin_auth: Option<Box<dyn InboundAuth>>,
     /// How changed files are noticed.
     pub watch: Watch,
@@ -26,17 +26,17 @@ pub struct Server {
     pub max_body: usize,
     /// The most calls in flight, events included.
     pub max_calls: usize,
-    /// The most connections to the platforms' door.
+    /// The most connections to the listener for platforms.
     pub max_connections: usize,
-    /// How many of the last calls the admin door can show.
+    /// How many of the last calls the admin listener can show.
     pub records: usize,
-    /// What new connections to the platforms' door are secured with; `None`: they are plain.
+    /// What new connections to the listener for platforms are secured with; `None`: they are plain.
     pub tls: Option<ServerTls>,
     /// The proxies that are believed when they say for whom they call.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
-/// The certificate and key of the platforms' door.
+/// The certificate and key of the listener for platforms.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     /// What a handshake needs.

@@ -11,11 +11,11 @@ pub trait Functions {
     /// Whether the function's route asks for its answer as a stream.
     fn streams(&self, function: &str) -> bool;
 
-    /// The functions that ask to be seen by the platform: those with `[routes.x.declare.<platform>]`.
-    fn declared(&self) -> Vec<ToolSpec<'_>>;
+    /// All functions that the platform may call, sorted by name.
+    fn tools(&self) -> Vec<ToolSpec<'_>>;
 
     /// How the platform reaches this proxy.
-    fn door(&self) -> Endpoint<'_>;
+    fn endpoint(&self) -> Endpoint<'_>;
 }
 
 /// A function as it is declared to a platform.
@@ -31,6 +31,8 @@ pub struct ToolSpec<'a> {
     pub streaming: bool,
     /// Whether the platform shows it as a form of one field and calls nobody; only where it `Platform::shows_forms` holds.
     pub form: bool,
+    /// Whether the route asks to be declared, by `[routes.x.declare.<platform>]`.
+    pub declared: bool,
     /// What the table says for this platform alone; an object.
     pub extra: &'a Map<String, Value>,
 }
@@ -38,7 +40,7 @@ pub struct ToolSpec<'a> {
 /// How a platform reaches this proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint<'a> {
-    /// The address of the platform's door, without a slash at its end: `https://tools.example.com/swaig`.
+    /// The address of the platform's endpoint, without a slash at its end: `https://tools.example.com/swaig`.
     pub url: &'a str,
     /// The webhooks that are no function calls and that the table answers, by their names there.
     pub events: &'a [&'static str],

@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::guard::ExpansionFilter;
+use crate::scheme::SchemeDefaults;
 
 pub use declare::{DeclareKey, Endpoint, Functions, Holds, ToolSpec};
 pub use extension::{ExtensionFault, PathStep, StaticValue};
@@ -41,10 +42,10 @@ pub fn find(name: &str) -> Option<&'static dyn Platform> {
 
 /// A kind of caller, with its wire format.
 pub trait Platform: fmt::Debug + Send + Sync {
-    /// The name in `[platforms.<name>]` and of its door, `/<name>`.
+    /// The name in `[platforms.<name>]` and of its endpoint, `/<name>`.
     fn name(&self) -> &'static str;
 
-    /// Whether the door takes any method; else only POST.
+    /// Whether the endpoint takes any method; else only POST.
     fn any_method(&self) -> bool {
         false
     }
@@ -97,9 +98,9 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// How the platform signs its requests, if it does.
-    fn signature(&self) -> Option<&'static auth::SignatureFormat> {
-        None
+    /// How the platform signs its requests, if it does: the keys of `auth.signature` that the table may leave out.
+    fn signature(&self) -> SchemeDefaults {
+        &[]
     }
 
     /// The keys of a reply case that only this platform understands, as in `swaig.action`.
@@ -141,8 +142,8 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// What a user pastes into the platform so that it knows these functions; `None` when it has nothing to be told.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
-        let _ = (tools, door);
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
+        let _ = (tools, endpoint);
         None
     }
 
@@ -181,11 +182,11 @@ mod tests {
             false
         }
 
-        fn declared(&self) -> Vec<ToolSpec<'_>> {
+        fn tools(&self) -> Vec<ToolSpec<'_>> {
             Vec::new()
         }
 
-        fn door(&self) -> Endpoint<'_> {
+        fn endpoint(&self) -> Endpoint<'_> {
             Endpoint { url: "https://tools.example.com/door", events: &[] }
         }
     }

@@ -69,7 +69,7 @@ pub trait EncodeStream: fmt::Debug + Send {
     fn content_type(&self) -> &'static str;
 
     /// What leaves as soon as the arguments fit: the values of the platform's route keys. Empty: nothing yet.
-    fn begin(&mut self, own: Map<String, Value>) -> Bytes;
+    fn begin(&mut self, extensions: Map<String, Value>) -> Bytes;
 
     /// The rest of the stream.
     fn end(&mut self, outcome: Outcome) -> Bytes;

@@ -1,4 +1,4 @@
-//! The admin door: health, reload status, metrics and the last calls. Never on the platforms' door.
+//! The admin listener: health, reload status, metrics and the last calls. Never on the listener for platforms.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -16,11 +16,12 @@ use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 use crate::upstream::delivery::{Delivery, Snapshot};
+use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
 use super::{App, records, scrape};
 
-/// The paths of the admin door; all but the two for probes need the login.
+/// The paths of the admin listener; all but the two for probes need the login.
 pub(super) fn router(app: App) -> Router {
     let last_calls = Router::new()
         .route("/records", get(records::list))
@@ -35,7 +36,7 @@ pub(super) fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), log_in));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        // There is always a plan in force: without one the doors do not open, and a rejection never takes it away.
+        // There is always a plan in force: without one the listeners do not open, and a rejection never takes it away.
         .route("/readyz", get(|| async { "ok\n" }))
         .merge(guarded)
         .with_state(app)
@@ -52,6 +53,7 @@ async fn log_in(
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let received_at = i64::try_from(since).unwrap_or(0);
     match auth.verify(&Login {
+        method: request.method(),
         headers: request.headers(),
         target: request.uri().path(),
         body: &[],
@@ -82,7 +84,10 @@ async fn status(State(app): State<App>) -> Json<Value> {
         .as_ref()
         .map(|rejection| json!({"at": rejection.at.to_string(), "diagnostics": rejection.diagnostics}));
     let limits = plan.routes.iter().filter_map(|(name, route)| {
-        Some((name.clone(), json!({"under_way": route.limiter.as_ref()?.under_way()})))
+        Some((
+            name.clone(),
+            json!({"under_way": state.running.resources.limiter(route.limit.as_ref()?.slot)?.under_way()}),
+        ))
     });
     let rejected_requests =
         app.rejected_requests().map(|(reason, count)| (reason.to_owned(), Value::from(count)));
@@ -97,7 +102,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         },
         "rejected": rejected,
         "restart_needed": restart_needed(&app.opened, plan),
-        "upstreams": plan.deliveries.iter().map(upstream).collect::<Map<_, _>>(),
+        "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),
         "load": {
             "calls": app.dispatcher.calls.held(),
@@ -111,8 +116,8 @@ async fn status(State(app): State<App>) -> Json<Value> {
 }
 
 /// How an upstream fares, by its name.
-fn upstream(delivery: &Delivery) -> (String, Value) {
-    let Snapshot { breaker, under_way, p95 } = delivery.health.snapshot();
+fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
+    let Snapshot { breaker, under_way, p95 } = resources.upstream(delivery).state.snapshot();
     let open_for = match breaker {
         Some(BreakerState::Open(left)) => Some(left),
         _ => None,

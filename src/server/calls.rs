@@ -19,8 +19,9 @@ use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
 use crate::dispatch::{Batch, Dispatcher, Handled, handle};
+use crate::live::Running;
 use crate::observe::call_log::shown_name;
-use crate::plan::{FunctionsFor, Plan, Served};
+use crate::plan::{FunctionsFor, Served};
 use crate::platform::Inbound;
 use crate::platform::auth::Login;
 use crate::traceparent::TraceParent;
@@ -62,9 +63,10 @@ async fn endpoint(
     let name = segments.next().unwrap_or_default();
     let function = segments.next().filter(|function| !function.is_empty());
     let method = request.method().clone();
-    let plan = app.dispatcher.live.plan();
-    let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
-    let received = Received { dispatcher: &app.dispatcher, plan: &plan, client, arrived: Instant::now() };
+    let running = app.dispatcher.live.running();
+    let client = client(peer.ip(), request.headers(), &running.plan.server.trusted_proxies);
+    let received =
+        Received { dispatcher: &app.dispatcher, running: &running, client, arrived: Instant::now() };
     // A panic over one request would otherwise leave its connection without an answer; calls have tasks of their own.
     let answered = AssertUnwindSafe(received.answer(&name, function, request)).catch_unwind().await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
@@ -80,7 +82,7 @@ async fn endpoint(
 /// A request that has been received, and what it is answered with.
 struct Received<'a> {
     dispatcher: &'a Arc<Dispatcher>,
-    plan: &'a Arc<Plan>,
+    running: &'a Arc<Running>,
     client: IpAddr,
     arrived: Instant,
 }
@@ -93,9 +95,9 @@ impl Received<'_> {
         function: Option<String>,
         request: Request,
     ) -> Result<Response, Refusal> {
-        let served = self.plan.served(name).ok_or(Refusal::NotServed)?;
+        let served = self.running.plan.served(name).ok_or(Refusal::NotServed)?;
         let inbound = self.authenticated(served, function, request).await?;
-        let functions = FunctionsFor::new(self.plan, served.platform.name());
+        let functions = FunctionsFor::new(&self.running.plan, served.platform.name());
         let decoded = match served.platform.decode(&inbound, &served.settings, &functions) {
             Ok(decoded) => decoded,
             Err(bad) => {
@@ -105,7 +107,7 @@ impl Received<'_> {
         };
         let batch = Batch {
             dispatcher: self.dispatcher,
-            plan: self.plan,
+            running: self.running,
             served,
             client: self.client,
             headers: served.shown_headers(&inbound.headers),
@@ -138,7 +140,7 @@ impl Received<'_> {
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, &head, &[], received_at)?;
         }
-        let body = read(body, &head.headers, self.plan.server.max_body).await?;
+        let body = read(body, &head.headers, self.running.plan.server.max_body).await?;
         if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
             log_in(served, &head, &body, received_at)?;
         }
@@ -151,7 +153,7 @@ impl Received<'_> {
 fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Result<(), Refusal> {
     let Some(auth) = &served.auth else { return Ok(()) };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    auth.verify(&Login { headers: &head.headers, target, body, received_at })
+    auth.verify(&Login { method: &head.method, headers: &head.headers, target, body, received_at })
         .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 

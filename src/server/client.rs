@@ -4,8 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, header::FORWARDED};
-
-use crate::plan::network::Network;
+use ipnet::IpNet;
 
 /// The other end of a connection, beside each request that comes over it.
 #[derive(Debug, Clone, Copy)]
@@ -15,13 +14,13 @@ pub(super) struct Peer(pub(super) SocketAddr);
 ///
 /// A proxy sets one of the two headers and may hand on the other as the client wrote it. So where both are there and
 /// do not agree, neither is believed.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let follow = |hops: Vec<Option<IpAddr>>| {
         let mut client = peer;
         for hop in hops.into_iter().rev() {
             match hop {
-                Some(before) if trusted.iter().any(|network| network.contains(client)) => client = before,
+                Some(before) if trusted.iter().any(|network| network.contains(&client)) => client = before,
                 _ => break,
             }
         }
@@ -94,7 +93,7 @@ mod tests {
     use http::HeaderValue;
 
     fn found(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
-        let trusted = ["10.0.0.0/8", "127.0.0.1", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        let trusted = ["10.0.0.0/8", "127.0.0.1/32", "2001:db8::/32"].map(|text| text.parse().unwrap());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
@@ -118,6 +117,7 @@ mod tests {
             ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1, 10.0.0.7")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1"), (LIST, "10.0.0.7")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "10.0.0.8,10.0.0.7")], "10.0.0.8"),
+            ("127.0.0.1", &[(LIST, "198.51.100.1, ::ffff:10.0.0.7")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "198.51.100.1:4711")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "[2001:db9::1]:4711")], "2001:db9::1"),
             ("127.0.0.1", &[(LIST, "2001:db9::1")], "2001:db9::1"),

@@ -1,4 +1,4 @@
-//! Connections to a door: accepted, secured and served up to a cap, and none held for ever by whoever is at its other
+//! Connections to a listener: accepted, secured and served up to a cap, and none held for ever by whoever is at its other
 //! end.
 
 use std::convert::Infallible;
@@ -53,7 +53,7 @@ const MAX_LEAVING: usize = 32;
 /// How long they may take to send a request, and then to take its answer.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One of the two doors.
+/// One of the two listeners.
 pub(super) struct Doorway<'a> {
     /// What the log calls it.
     pub(super) name: &'static str,
@@ -78,8 +78,8 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(shaken) = handshakes.join_next() => {
-                if let Ok(Some((stream, door, place))) = shaken {
-                    serve(stream, &builder, door, place, graceful);
+                if let Ok(Some((stream, listener, place))) = shaken {
+                    serve(stream, &builder, listener, place, graceful);
                 }
                 continue;
             }
@@ -108,10 +108,10 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         };
         // An answer is one small write; waiting to fill a packet would only delay it.
         let _ = stream.set_nodelay(true);
-        let door = Listener { router: router.clone(), peer: Peer(peer) };
+        let listener = Listener { router: router.clone(), peer: Peer(peer) };
         match tls {
-            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, door, place))),
-            None => serve(stream, &builder, door, place, graceful),
+            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, listener, place))),
+            None => serve(stream, &builder, listener, place, graceful),
         }
     }
 }
@@ -162,13 +162,13 @@ async fn see_off(mut stream: TcpStream) -> io::Result<()> {
 async fn shake_hands(
     stream: TcpStream,
     config: Arc<ServerConfig>,
-    door: Listener,
+    listener: Listener,
     place: Permit,
 ) -> Option<(TlsStream<TcpStream>, Listener, Permit)> {
-    let client = door.peer.0.ip().to_canonical();
+    let client = listener.peer.0.ip().to_canonical();
     let shaking = TlsAcceptor::from(config).accept(stream);
     match timeout(HANDSHAKE_TIMEOUT, shaking).await {
-        Ok(Ok(stream)) => return Some((stream, door, place)),
+        Ok(Ok(stream)) => return Some((stream, listener, place)),
         // A load balancer that looks whether somebody listens connects and leaves.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             tracing::debug!(%client, "left before the TLS handshake was done");
@@ -188,13 +188,13 @@ async fn shake_hands(
 fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     builder: &http1::Builder,
-    door: Listener,
+    listener: Listener,
     place: Permit,
     graceful: &GracefulShutdown,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let service = TowerToHyperService::new(door);
+    let service = TowerToHyperService::new(listener);
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -240,9 +240,9 @@ mod tests {
     fn connected(router: Router) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
         let (here, there) = tokio::io::duplex(1024);
         let room = Arc::new(Gate::default());
-        let door = Listener { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
+        let listener = Listener { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
         let graceful = GracefulShutdown::new();
-        serve(there, &builder(), door, room.enter(1).unwrap(), &graceful);
+        serve(there, &builder(), listener, room.enter(1).unwrap(), &graceful);
         (here, room, graceful)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// What everything but connections from platforms and to upstreams may need: files, the admin door, callers that are
+/// What everything but connections from platforms and to upstreams may need: files, the admin listener, callers that are
 /// just being turned away.
 const RESERVE: u64 = 96;
 

@@ -1,4 +1,4 @@
-//! Whether a browser was tricked into a request. A door that asks for no login is open to this machine only, but a
+//! Whether a browser was tricked into a request. A listener that asks for no login is open to this machine only, but a
 //! page from anywhere can have the browser of this machine call it.
 
 use http::{HeaderMap, header};

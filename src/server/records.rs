@@ -1,4 +1,4 @@
-//! The last calls on the admin door: `GET /records`, one of them, and those that end from now on.
+//! The last calls on the admin listener: `GET /records`, one of them, and those that end from now on.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `GET /metrics` of the admin door: what Prometheus reads.
+//! `GET /metrics` of the admin listener: what Prometheus reads.
 
 use std::sync::atomic::Ordering;
 
@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use jiff::Timestamp;
 
+use crate::live::Running;
 use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, MetricKind};
 use crate::plan::Plan;
 use crate::upstream::delivery::breaker::BreakerState;
@@ -23,7 +24,7 @@ fn exposition(app: &App) -> String {
     let mut text = Exposition::default();
     app.dispatcher.observers.metrics.write(&mut text, plan);
     listener(app, plan, &mut text);
-    upstreams(plan, &mut text);
+    upstreams(&state.running, &mut text);
     let mut gauge = |name, help, value| {
         text.family(name, MetricKind::Gauge, help).sample(&[], value);
     };
@@ -84,11 +85,11 @@ fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
 }
 
 /// The state of the running plan's upstreams.
-fn upstreams(plan: &Plan, text: &mut Exposition) {
+fn upstreams(running: &Running, text: &mut Exposition) {
     let help = "Whether the upstream's circuit breaker is in this state.";
     let mut states = text.family("jackfield_upstream_breaker_state", MetricKind::Gauge, help);
-    for delivery in &plan.deliveries {
-        let Some(breaker) = delivery.health.snapshot().breaker else { continue };
+    for delivery in &running.plan.deliveries {
+        let Some(breaker) = running.resources.upstream(delivery).state.snapshot().breaker else { continue };
         for slug in BreakerState::SLUGS {
             let labels = [("upstream", delivery.target.name.as_str()), ("state", slug)];
             states.sample(&labels, u8::from(breaker.slug() == slug));
@@ -96,8 +97,8 @@ fn upstreams(plan: &Plan, text: &mut Exposition) {
     }
     let help = "Requests in flight, where a concurrency limit is set.";
     let mut under_way = text.family("jackfield_upstream_requests_in_flight", MetricKind::Gauge, help);
-    for delivery in &plan.deliveries {
-        if let Some(count) = delivery.health.snapshot().under_way {
+    for delivery in &running.plan.deliveries {
+        if let Some(count) = running.resources.upstream(delivery).state.snapshot().under_way {
             under_way.sample(&[("upstream", &delivery.target.name)], count);
         }
     }

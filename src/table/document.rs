@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
-use super::syntax::{self, Theirs};
+use super::syntax::{self, ParserError};
 
 /// Something read, with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +76,7 @@ pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> 
     let (table, errors) = DeTable::parse_recoverable(text);
     let errors = errors
         .iter()
-        .map(|error| Theirs { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
+        .map(|error| ParserError { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
         .collect();
     let lost = syntax::report(errors, text, file, diagnostics);
     (entries(table.get_ref(), file, diagnostics), lost)
@@ -109,8 +109,8 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
                 Ok(number) => Kind::Integer(number),
                 Err(_) => {
                     diagnostics.push(
-                        Diagnostic::new(Code::WrongType, span, "this integer is too large")
-                            .help("integers lie between -9223372036854775808 and 9223372036854775807"),
+                        Diagnostic::new(Code::WrongType, span, "integer out of range")
+                            .help("use an integer between -9223372036854775808 and 9223372036854775807"),
                     );
                     Kind::Integer(0)
                 }
@@ -120,8 +120,8 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
             Ok(number) if number.is_finite() => Kind::Float(number),
             _ => {
                 diagnostics.push(
-                    Diagnostic::new(Code::WrongType, span, "this number cannot be used")
-                        .help("JSON has no inf and no nan; write an ordinary number"),
+                    Diagnostic::new(Code::WrongType, span, "unsupported number")
+                        .help("use a finite number: JSON has no inf and no nan"),
                 );
                 Kind::Float(0.0)
             }

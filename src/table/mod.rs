@@ -149,7 +149,8 @@ pub(crate) fn read(
                 }
                 let text = read_text(&path).and_then(|text| {
                     bytes += text.len();
-                    let most = format!("the files of a table may have {MAX_TABLE_BYTES} bytes together");
+                    let most =
+                        format!("the files of a table are limited to {MAX_TABLE_BYTES} bytes in total");
                     if bytes > MAX_TABLE_BYTES { Err(io::Error::other(most)) } else { Ok(text) }
                 });
                 match text {
@@ -160,7 +161,7 @@ pub(crate) fn read(
                             pattern.span,
                             format!("`{}` cannot be read: {error}", path.display()),
                         )
-                        .help("make the file readable, or take it out of `include`"),
+                        .help("make the file readable, or remove it from `include`"),
                     ),
                 }
             }
@@ -187,7 +188,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     }
     let length = metadata.len();
     if length > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("it has {length} bytes; the most is {MAX_FILE_BYTES}")));
+        return Err(io::Error::other(format!("it has {length} bytes, and the limit is {MAX_FILE_BYTES}")));
     }
     let bytes = fs::read(path)?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -221,9 +222,9 @@ fn matching(
                 Diagnostic::new(
                     Code::IncludePattern,
                     pattern.span,
-                    format!("`{}` is not a pattern: {}", pattern.value, error.msg),
+                    format!("invalid pattern `{}`: {}", pattern.value, error.msg),
                 )
-                .help("`*` stands for any name, `?` for one character, `**` for any folders"),
+                .help("use `*` for part of a name, `?` for one character, `**` for any folders"),
             );
             return Vec::new();
         }
@@ -265,8 +266,8 @@ fn matching(
     let is_main = found.iter().any(|path| path == main);
     if is_main {
         diagnostics.push(
-            Diagnostic::new(Code::IncludePattern, pattern.span, "this pattern includes the main file itself")
-                .help("put included files into a folder of their own, such as routes.d/*.toml"),
+            Diagnostic::new(Code::IncludePattern, pattern.span, "this pattern matches the main file itself")
+                .help("put included files in their own folder, such as routes.d/*.toml"),
         );
         found.retain(|path| path != main);
     }
@@ -276,19 +277,19 @@ fn matching(
             (
                 Code::EmptyInclude,
                 format!("no file matches `{name}`"),
-                "nothing is included; a file that appears later is taken in then".to_owned(),
+                "check the pattern; a file that appears later is loaded then".to_owned(),
             )
         } else if Path::new(full).is_dir() {
             (
                 Code::UnreadableFile,
                 format!("`{name}` is a folder"),
-                format!("to include its files, write `\"{}/*.toml\"`", name.trim_end_matches('/')),
+                format!("write `\"{}/*.toml\"` to include its files", name.trim_end_matches('/')),
             )
         } else {
             (
                 Code::UnreadableFile,
-                format!("there is no file `{name}`"),
-                "create the file or take it out of `include`; paths start from the main file's folder"
+                format!("file `{name}` not found"),
+                "create the file or remove it from `include`; paths are relative to the main file's folder"
                     .to_owned(),
             )
         };
@@ -315,16 +316,12 @@ fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
     let mut refuse = |span: Option<Span>, what: &str, help: &str| {
         if let Some(span) = span {
             diagnostics.push(
-                Diagnostic::new(Code::MainFileOnly, span, format!("{what} stands in the main file only"))
+                Diagnostic::new(Code::MainFileOnly, span, format!("{what} is only allowed in the main file"))
                     .help(help),
             );
         }
     };
-    refuse(
-        file.include.span(),
-        "`include`",
-        "included files may not include; name all files in the main file",
-    );
+    refuse(file.include.span(), "`include`", "list all files in the main file");
     refuse(file.server.span(), "`[server]`", "move it to the main file");
     refuse(file.log.span(), "`[log]`", "move it to the main file");
     refuse(file.traces.span(), "`[traces]`", "move it to the main file");
@@ -377,10 +374,10 @@ fn add_event(
 
 /// A name that is given twice, in one file or in two.
 fn twice(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
-    Diagnostic::new(Code::DuplicateName, name.span, format!("the {what} `{}` is given twice", name.value))
-        .label("given again here")
-        .related(first, "first given here")
-        .help("rename or take out one of them")
+    Diagnostic::new(Code::DuplicateName, name.span, format!("duplicate {what} `{}`", name.value))
+        .label("defined again here")
+        .related(first, "first defined here")
+        .help("rename or remove one of them")
 }
 
 fn add<T>(ours: &mut Entry<T>, theirs: Key<Named<T>>, what: &str, diagnostics: &mut Diagnostics) {

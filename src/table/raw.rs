@@ -45,11 +45,11 @@ toml_table! {
 toml_table! {
     /// `[server]`
     RawServer {
-        /// The platforms' door: an IP address and a port, `"127.0.0.1:8080"` unless given.
+        /// The listener for platforms: an IP address and a port, `"127.0.0.1:8080"` unless given.
         listen: String,
         /// The door for health and reload status; not opened unless given.
         admin: String,
-        /// Who may open the admin door; needed when it is not on loopback.
+        /// Who may open the admin listener; needed when it is not on loopback.
         admin_auth: Choice as KeyForm::AdminAuth,
         /// How changed files are noticed: `"events"` (default) or `"poll"`.
         watch: String as KeyForm::Watch,
@@ -59,11 +59,11 @@ toml_table! {
         max_body: String as KeyForm::Size,
         /// The most calls in flight; 4096 unless given.
         max_calls: u64,
-        /// The most connections to the platforms' door; 4096 unless given.
+        /// The most connections to the listener for platforms; 4096 unless given.
         max_connections: u64,
-        /// How many calls the admin door can show; 200 unless given, and none with 0.
+        /// How many calls the admin listener can show; 200 unless given, and none with 0.
         records: u64,
-        /// The certificate and key of the platforms' door, which is plain HTTP without them.
+        /// The certificate and key of the listener for platforms, which is plain HTTP without them.
         tls: RawTls,
         /// The proxies, as addresses or networks, that are believed when they say for whom they call.
         trusted_proxies: Strings,

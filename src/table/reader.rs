@@ -135,7 +135,7 @@ pub(super) fn table_of<'a>(
                 format!("expected a table, found {}", node.type_name()),
             )
             .label("expected a table")
-            .help(format!("write `{{ key = … }}`; known here: {}", list(keys))),
+            .help(format!("write `{{ key = … }}`; valid keys: {}", list(keys))),
         );
         return None;
     };
@@ -144,7 +144,7 @@ pub(super) fn table_of<'a>(
 
 pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
     diagnostics.push(
-        Diagnostic::new(Code::UnknownKey, key.span, format!("there is no key `{}` here", key.value))
+        Diagnostic::new(Code::UnknownKey, key.span, format!("unknown key `{}`", key.value))
             .label("unknown key")
             .maybe_help(
                 misplaced_keys::help(&key.value).or_else(|| suggest(&key.value, known.iter().copied())),
@@ -154,9 +154,9 @@ pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &m
 
 pub(crate) fn not_yet(key: &Located<String>, diagnostics: &mut Diagnostics) {
     diagnostics.push(
-        Diagnostic::new(Code::NotYet, key.span, format!("`{}` is not built yet in this version", key.value))
+        Diagnostic::new(Code::NotYet, key.span, format!("`{}` is not supported in this version", key.value))
             .label("not yet")
-            .help("take it out: it would have no effect, and nothing is ignored silently"),
+            .help("remove it: it would have no effect"),
     );
 }
 
@@ -198,7 +198,7 @@ impl FromNode for u64 {
                     Diagnostic::new(
                         Code::WrongType,
                         node.span,
-                        format!("this cannot be less than 0, and is {number}"),
+                        format!("must not be negative, but is {number}"),
                     )
                     .help("write a whole number, 0 or more"),
                 );
@@ -242,16 +242,16 @@ impl FromNode for Choice {
             [] => {
                 diagnostics.push(missing_key(
                     node.span,
-                    "this names no scheme",
-                    "write one key that names it, for example `auth.bearer = { token = \"${TOKEN}\" }`",
+                    "no scheme is named",
+                    "add one key that names it, such as `auth.bearer = { token = \"${TOKEN}\" }`",
                 ));
                 None
             }
             [_, (second, _), ..] => {
                 diagnostics.push(
-                    Diagnostic::new(Code::ConflictingKeys, second.span, "only one scheme can be chosen")
-                        .label("a second one")
-                        .help("keep one of them"),
+                    Diagnostic::new(Code::ConflictingKeys, second.span, "more than one scheme")
+                        .label("the second one")
+                        .help("remove one of them"),
                 );
                 None
             }

@@ -104,7 +104,7 @@ pub(crate) enum KeyForm {
     Parameters,
     /// An inbound scheme.
     InboundAuth,
-    /// An inbound scheme of the admin door.
+    /// An inbound scheme of the admin listener.
     AdminAuth,
     /// An outbound scheme.
     OutboundAuth,

@@ -52,7 +52,7 @@ pub(crate) fn read_tests(
                     Span::start_of(table.main),
                     format!("`{}` cannot be read: {error}", path.display()),
                 )
-                .help("a file of tests is read because of its name; make it readable, or take it away"),
+                .help("make it readable or remove it: every `*.test.toml` file is loaded"),
             ),
         }
     }

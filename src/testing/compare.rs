@@ -60,7 +60,7 @@ impl Ran<'_> {
         });
         self.error = record.error.as_ref().map(|error| format!("{}: {error}", error.kind()));
         if !is_about_answer && self.error.is_some() && faults.is_empty() {
-            faults.push(Mismatch::of(test, "the call", "it failed, which the test does not expect"));
+            faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
         self.take(plan, came, faults);
         self.judge_answer(plan, platform, came);
@@ -92,7 +92,7 @@ impl Ran<'_> {
             let known = self.test.canned.iter().any(|(name, _)| name == step);
             let key = if step.is_empty() { "upstream".to_owned() } else { format!("upstreams.{step}") };
             let problem = format!(
-                "{} {} was sent; say what comes back: `{key} = {{ status = 200, body = … }}`",
+                "{} {} was sent, but the test has no response for it: add `{key} = {{ status = 200, body = … }}`",
                 request.method, request.url
             );
             (!known).then(|| Mismatch::of(self.test, &key, problem))

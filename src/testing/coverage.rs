@@ -5,7 +5,7 @@ use crate::plan::testing::Tests;
 
 use super::Ran;
 
-/// What of a table its tests reach.
+/// Which routes and reply cases of a table its tests reach.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// How many routes there are.

@@ -20,12 +20,13 @@ use crate::flow::Record;
 use crate::plan::Plan;
 use crate::plan::testing::{Canned, Expectation, Test, TestInput};
 use crate::platform::{Inbound, Platform};
+use crate::upstream::resources::Resources;
 use crate::upstream::stub::{StubTransport, timed_out};
 use crate::upstream::{Request, Response, TransportError};
 
 pub use coverage::{Coverage, Missed};
 
-/// Longer than anything that a test does: nothing is waited for.
+/// Longer than any test takes: nothing is waited for.
 const TIME: Duration = Duration::from_secs(60);
 
 /// A test that was run.
@@ -63,10 +64,10 @@ struct Came {
     reached: Vec<(String, Option<usize>)>,
 }
 
-/// Runs one test. The plan should be [without resilience](Plan::without_resilience).
-pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
+/// Runs one test. The resources should be [without resilience](Resources::without_resilience).
+pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Ran<'a> {
     let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
-    match ask(plan, test, test.platform).await {
+    match ask(plan, resources, test, test.platform).await {
         Ok(came) => ran.judge(plan, test.platform, &came),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
@@ -75,7 +76,7 @@ pub async fn run<'a>(plan: &Plan, test: &'a Test) -> Ran<'a> {
         if let Expectation::Answer(platform, _) = &expected.what
             && platform.name() != test.platform.name()
         {
-            match ask(plan, test, *platform).await {
+            match ask(plan, resources, test, *platform).await {
                 Ok(came) => ran.judge_answer(plan, *platform, &came),
                 Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
@@ -93,7 +94,12 @@ impl Mismatch {
 }
 
 /// Makes the call of a test as `platform` would.
-async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Result<Came, String> {
+async fn ask(
+    plan: &Plan,
+    resources: &Resources,
+    test: &Test,
+    platform: &'static dyn Platform,
+) -> Result<Came, String> {
     // Where a URL names the function, it names the event too.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
@@ -102,14 +108,21 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
     };
     let stub = stub(test);
     let change = |context: &mut Context| test.call.apply(context);
-    let trial =
-        InProcess { plan, platform, transport: &stub, now: &test.now, time: Some(TIME), change: &change };
+    let trial = InProcess {
+        plan,
+        resources,
+        platform,
+        transport: &stub,
+        now: &test.now,
+        time: Some(TIME),
+        change: &change,
+    };
     let request = trial.read(&inbound).map_err(|error| error.to_string())?;
     let tried = trial.answer(request).await.map_err(|error| error.to_string())?;
     match (&test.event, tried.event) {
         (None, None) => {}
         (Some(wanted), Some(event)) if wanted == event => {}
-        (_, Some(event)) => return Err(format!("the request is the event `{event}`, and no call")),
+        (_, Some(event)) => return Err(format!("the request is the event `{event}`, not a call")),
         (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
     }
     let answered = tried.calls.iter().filter(|call| call.route.is_some());
@@ -117,7 +130,7 @@ async fn ask(plan: &Plan, test: &Test, platform: &'static dyn Platform) -> Resul
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
     let mut calls = tried.calls.into_iter().map(|call| call.record);
     let wanted = calls.find(|record| tried.event.is_some() || record.call.context.function == test.route);
-    let record = wanted.ok_or_else(|| format!("the request carries no call of `{}`", test.route))?;
+    let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
     Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
 }
 
@@ -135,9 +148,9 @@ fn stub(test: &Test) -> StubTransport {
             }
             Some((_, Canned::Timeout)) => Err(timed_out(request)),
             Some((_, Canned::Unreachable)) => {
-                Err(TransportError::Connect { detail: "so the test says".to_owned() })
+                Err(TransportError::Connect { detail: "simulated by the test".to_owned() })
             }
-            None => Err(TransportError::Unsendable { detail: "the test has no reply for it".to_owned() }),
+            None => Err(TransportError::Unsendable { detail: "the test has no response for it".to_owned() }),
         }
     })
 }

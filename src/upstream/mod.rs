@@ -7,12 +7,12 @@ mod client;
 pub mod delivery;
 pub mod egress;
 pub mod http;
-pub mod keep;
 pub mod message;
 mod phase;
 pub mod probe;
 pub mod proxy;
 pub mod recorder;
+pub mod resources;
 pub mod stub;
 pub mod tls;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::auth::{CredentialError, OutboundAuth};
+use super::auth::{CredentialEnv, CredentialError, OutboundAuth, TokenCell};
 use super::{Request, Times, Transport, TransportError};
 
 /// The longest that an answer is waited for.
@@ -55,8 +55,9 @@ impl Probe {
 
     async fn find(&self, transport: &dyn Transport, deadline: Instant) -> ProbeResult {
         let mut request = self.request.clone();
+        let env = CredentialEnv { token: &TokenCell::default(), transport, deadline };
         if let Some(auth) = &self.auth
-            && let Err(error) = auth.apply(&mut request, transport, deadline).await
+            && let Err(error) = auth.apply(&mut request, env).await
         {
             return ProbeResult::NoCredential(error);
         }

@@ -1,7 +1,8 @@
 //! Notes what goes to upstreams and what comes back, whichever way it is carried.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
@@ -28,7 +29,7 @@ impl<'t> Recorder<'t> {
 
     /// What was noted, in the order in which it came to an end.
     pub fn exchanges(self) -> Vec<Exchange> {
-        self.exchanges.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.exchanges.into_inner()
     }
 }
 
@@ -37,7 +38,7 @@ impl Transport for Recorder<'_> {
         Box::pin(async move {
             let ended = self.by.send(request.clone(), times).await;
             let exchange = Exchange { request, ended: ended.clone() };
-            self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+            self.exchanges.lock().push(exchange);
             ended
         })
     }

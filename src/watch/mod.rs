@@ -10,10 +10,11 @@ mod survey;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -152,7 +153,7 @@ impl Watcher {
     /// Walks the paths anew and watches what is found there.
     async fn renew(&mut self) {
         let (shared, backend) = (Arc::clone(&self.shared), Arc::clone(&self.backend));
-        let renew = spawn_blocking(move || lock(&backend).renew(&shared));
+        let renew = spawn_blocking(move || backend.lock().renew(&shared));
         self.blind = renew.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot watch files: {error}");
             true
@@ -182,7 +183,7 @@ struct WatchState {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, WatchState> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     fn note(&self) {
@@ -282,11 +283,6 @@ impl Backend {
         }
         result
     }
-}
-
-/// Nothing is left half done where a lock is held, so one poisoned by a panic serves on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -630,7 +626,7 @@ mod tests {
         for mode in [MODES[1], MODES[0]] {
             watcher.set_mode(mode);
             changed(&mut watcher, "another mode").await;
-            assert_eq!(lock(&watcher.backend).notify.is_some(), mode == Mode::Events);
+            assert_eq!(watcher.backend.lock().notify.is_some(), mode == Mode::Events);
             fs::write(&file, format!("{mode:?}")).unwrap();
             changed(&mut watcher, "a write in another mode").await;
         }
@@ -641,7 +637,7 @@ mod tests {
         let scratch = Scratch::new();
         let file = scratch.file("routes.toml");
         let mut watcher = settled(Mode::Events, [&file]).await;
-        *lock(&watcher.backend) = Backend::default();
+        *watcher.backend.lock() = Backend::default();
         watcher.blind = true;
         fs::write(&file, "new!").unwrap();
         changed(&mut watcher, "a write without events").await;
@@ -678,7 +674,7 @@ mod tests {
         let mut watcher = settled(Mode::Events, [&file]).await;
         {
             // Holds up notify's thread, with events that would not count.
-            let _state = watcher.shared.state.lock().unwrap();
+            let _state = watcher.shared.state.lock();
             for _ in 0..limit.trim().parse::<u32>().unwrap().min(1 << 20) {
                 beside.iter().for_each(|path| fs::write(path, "x").unwrap());
             }

@@ -129,7 +129,7 @@ async fn where_the_model_writes_beside_the_platform_nothing_is_allowed() {
         table.lines().filter(|line| !line.starts_with("args.number") && !line.starts_with("args.ids"));
     let table = lines.collect::<Vec<_>>().join("\n").replace("call.global", "call.metadata");
     let mut proxy = Proxy::start(&table).await;
-    let line = proxy.logged("what `millis` says is allowed is not believed").await;
+    let line = proxy.logged("allowed values from `millis` are not trusted").await;
     assert!(line.contains("allowed-not-believed"), "{line}");
     let headers = [("authorization", "Bearer right")];
     let ask = json!({"order_id": "A-7", "order_ids": ["A-7"]}).to_string();

@@ -86,7 +86,7 @@ async fn a_second_signal_ends_at_once() {
         assert!(proxy.ended().await.success());
         // The last line may be read a moment after the process has ended.
         let read = async {
-            while !proxy.log().contains("exiting with calls still in flight") {
+            while !proxy.log().contains("exiting with calls in flight") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -113,11 +113,11 @@ async fn what_cannot_be_declared_is_told() {
     for (arguments, told) in [
         (
             &["swaig", "--route", "get_wether"][..],
-            "swaig may call no route `get_wether`: did you mean `get_weather`?",
+            "unknown route `get_wether` for swaig: did you mean `get_weather`?",
         ),
-        (&["voicedock", "--route", "book"], "voicedock may call no route `book`"),
-        (&["vapi"], "there is no platform `vapi`; known: "),
-        (&["http"], "http takes no declaration; `declare openai` prints a plain list"),
+        (&["voicedock", "--route", "book"], "unknown route `book` for voicedock"),
+        (&["vapi"], "unknown platform `vapi`; known: "),
+        (&["http"], "http has no tool definitions; `declare openai` prints a plain list"),
     ] {
         let output = declare(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

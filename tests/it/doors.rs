@@ -1,4 +1,4 @@
-//! The platforms' door from outside: design §4, line by line, against the running binary.
+//! The listener for platforms from outside: design §4, line by line, against the running binary.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! The process from outside: how it starts, how it ends, and what its admin door says.
+//! The process from outside: how it starts, how it ends, and what its admin listener says.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         let answer = call.await.unwrap();
         assert_eq!(answer.json(), json!({"text": "late but whole"}), "{signal}");
         assert_eq!(proxy.ended().await.code(), Some(0), "{signal}: {}", proxy.log());
-        proxy.log().lines().rev().find(|line| line.contains("closed")).unwrap();
+        proxy.log().lines().rev().find(|line| line.contains("shut down")).unwrap();
     }
 }
 

@@ -10,10 +10,12 @@ use futures_util::future::{join, join_all};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller, Record};
+use jackfield::live;
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Settings};
 use jackfield::upstream::http::HttpTransport;
+use jackfield::upstream::resources::Resources;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -87,6 +89,7 @@ async fn call(proxy: &Proxy, function: &str) -> Value {
 /// A plan in this process, for what must happen in a certain order.
 struct Inside {
     plan: Plan,
+    resources: Resources,
     transport: HttpTransport,
     _folder: Folder,
 }
@@ -96,7 +99,8 @@ impl Inside {
         let folder = Folder::with(&[("routes.toml", table)]);
         let loaded = load(&folder.path().join("routes.toml"), &process_environment()).unwrap();
         let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-        Self { plan, transport: HttpTransport::new().unwrap(), _folder: folder }
+        let resources = live::prepare(&plan, &Resources::default());
+        Self { plan, resources, transport: HttpTransport::new().unwrap(), _folder: folder }
     }
 
     async fn call(&self, function: &str, within: Duration) -> Record {
@@ -109,6 +113,7 @@ impl Inside {
         let deadline = Instant::now() + within;
         let env = CallEnv {
             plan: &self.plan,
+            resources: &self.resources,
             platform,
             transport: &self.transport,
             deadline,

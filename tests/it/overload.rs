@@ -247,11 +247,11 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     command.current_dir(folder.path()).env_clear().args(["-c", "ulimit -n 24; exec \"$0\""]);
     command.arg(binary.get_program());
     let mut proxy = Proxy::run(folder, command).await;
-    let said = proxy.logged("no more than 8 connections are accepted").await;
+    let said = proxy.logged("reduced to 8: the limit of file descriptors").await;
     assert!(said.contains("the limit of file descriptors is 24"), "{said}");
     let mut inside = open(proxy.listen).await;
 
-    // The admin door has room for more than there are descriptors.
+    // The admin listener has room for more than there are descriptors.
     let mut others = Vec::new();
     until("the descriptors do not end", async || {
         others.push(TcpStream::connect(proxy.admin.unwrap()).await.unwrap());
@@ -411,7 +411,7 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
     proxy.end().await;
     let rest: Vec<String> = tokio::task::spawn_blocking(|| lines.collect()).await.unwrap();
     assert!(rest.iter().any(|line| line.contains("say: answered in")), "{rest:?}");
-    assert!(rest.last().is_some_and(|line| line.contains("closed")), "{rest:?}");
+    assert!(rest.last().is_some_and(|line| line.contains("shut down")), "{rest:?}");
 }
 
 #[tokio::test]

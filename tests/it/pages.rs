@@ -109,7 +109,7 @@ fn a_page_is_printed_for_a_terminal() {
     }
     let (code, page, errors) = explain(&["unknown-kye"]);
     assert_eq!((code, page.as_str()), (Some(2), ""));
-    assert_eq!(errors, "error: there is no code `unknown-kye`\nhelp: did you mean `unknown-key`?\n");
+    assert_eq!(errors, "error: unknown code `unknown-kye`\nhelp: did you mean `unknown-key`?\n");
     let (_, _, errors) = explain(&["E0308"]);
-    assert_eq!(errors, "error: there is no code `E0308`\nhelp: `jackfield explain` lists all codes\n");
+    assert_eq!(errors, "error: unknown code `E0308`\nhelp: `jackfield explain` lists all codes\n");
 }

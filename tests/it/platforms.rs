@@ -17,11 +17,12 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jackfield::call::{Call, FailureKind, GivenArguments, Outcome, Reply};
-use jackfield::platform::auth::{BadLogin, Login, SCHEMES, SchemeValues};
+use jackfield::platform::auth::{BadLogin, Login, SCHEMES};
 use jackfield::platform::{
     Answer, Decoded, EncodeStream, Endpoint, Functions, Inbound, PLATFORMS, PathStep, Platform, Settings,
     StaticValue, ToolSpec, find,
 };
+use jackfield::scheme::SchemeValues;
 use jackfield::secret::Secret;
 use serde_json::{Map, Value, json};
 
@@ -87,18 +88,18 @@ fn the_vendors_signature_is_accepted_and_no_other() {
     let signature = text("X-Webhook-Signature");
     let scheme = SCHEMES.iter().find(|scheme| scheme.name == "signature").unwrap();
     let verdict = |secrets: &[&str], signature: Option<&str>, body: &str, age_s: i64| {
-        let mut values = SchemeValues {
-            values: vec![("secret", secrets.iter().copied().map(Secret::new).collect())],
-            signature: find("voicedock").unwrap().signature(),
-        };
-        let auth = (scheme.build)(&mut values).unwrap();
+        let mut values = SchemeValues::default();
+        values.add("secret", secrets.iter().copied().map(Secret::new).collect());
+        values.add_defaults(find("voicedock").unwrap().signature());
+        let auth = (scheme.build)(&values).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-webhook-timestamp", HeaderValue::from_str(&timestamp).unwrap());
         if let Some(signature) = signature {
             headers.insert("x-webhook-signature", HeaderValue::from_str(signature).unwrap());
         }
         let received_at = timestamp.parse::<i64>().unwrap() + age_s;
-        auth.verify(&Login { headers: &headers, target: "/voicedock", body: body.as_bytes(), received_at })
+        let (method, body) = (&Method::POST, body.as_bytes());
+        auth.verify(&Login { method, headers: &headers, target: "/voicedock", body, received_at })
     };
     let signed = Some(&*signature);
     let header = HeaderName::from_static("x-webhook-signature");
@@ -154,7 +155,7 @@ impl Case {
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
-                    let own = outcomes.iter().flat_map(|outcome| &outcome.reply.own);
+                    let own = outcomes.iter().flat_map(|outcome| &outcome.reply.extensions);
                     self.check_extension(platform.extension_keys(), platform, own);
                     self.check_answer(&encoder.encode(outcomes), self.part("response").expect(name));
                 }
@@ -196,7 +197,7 @@ impl Case {
         }
         let [outcome] = &self.part("outcomes").expect(name).as_array().unwrap()[..] else { panic!("{name}") };
         let outcome = self::outcome(outcome);
-        faults.extend(self.faults(platform.extension_keys(), platform, &outcome.reply.own));
+        faults.extend(self.faults(platform.extension_keys(), platform, &outcome.reply.extensions));
         assert_eq!(Value::from(faults), self.expected_faults(), "{name}");
         text.extend(encoder.end(outcome));
         let events = events(&text);
@@ -325,12 +326,12 @@ impl Functions for Routes {
         self.0.get(function).is_some_and(|function| function["streaming"] == true)
     }
 
-    fn declared(&self) -> Vec<ToolSpec<'_>> {
+    fn tools(&self) -> Vec<ToolSpec<'_>> {
         let declared = self.0.iter().filter_map(|(name, function)| Some((name, function.get("tool")?)));
         declared.map(|(name, tool)| spec(name, tool)).collect()
     }
 
-    fn door(&self) -> Endpoint<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         Endpoint { url: "https://tools.example.com/door", events: &[] }
     }
 }
@@ -344,6 +345,7 @@ fn spec<'a>(name: &'a str, tool: &'a Value) -> ToolSpec<'a> {
         parameters: &tool["parameters"],
         streaming: tool["streaming"] == true,
         form: tool["form"] == true,
+        declared: true,
         extra: tool["extra"].as_object().unwrap_or(&NOTHING),
     }
 }
@@ -432,7 +434,7 @@ fn outcome(written: &Value) -> Outcome {
     let reply = Reply {
         text: written["text"].as_str().map(ToOwned::to_owned),
         data: written.get("data").cloned(),
-        own: written["own"].as_object().cloned().unwrap_or_default(),
+        extensions: written["own"].as_object().cloned().unwrap_or_default(),
     };
     Outcome { reply, failure }
 }

@@ -1,4 +1,4 @@
-//! The last calls on the admin door: listed, one by one, as they come, and without what must not be shown.
+//! The last calls on the admin listener: listed, one by one, as they come, and without what must not be shown.
 
 use std::net::SocketAddr;
 
@@ -169,7 +169,7 @@ async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
     assert_eq!(list(&proxy, "?limit=1").await[0]["trace"], Value::Null);
 }
 
-/// Reads from the admin door until `text` came, or the end.
+/// Reads from the admin listener until `text` came, or the end.
 async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
     let mut read = Vec::new();
     let mut piece = [0; 4096];

@@ -574,15 +574,15 @@ async fn a_login_cannot_be_taken_away_from_an_open_door() {
     let proxy = Proxy::start(OPEN).await;
     let closed = OPEN.replace("0.0.0.0", "127.0.0.1");
     for (login, fault) in [
-        ("\n        auth.bearer = { token = \"t\" }", "anyone could call the platform `http`"),
-        ("admin_auth.bearer = { token = \"t\" }", "the admin door would be open to anyone"),
+        ("\n        auth.bearer = { token = \"t\" }", "the platform `http` accepts calls from anyone"),
+        ("admin_auth.bearer = { token = \"t\" }", "the admin listener would accept anyone"),
     ] {
         assert!(closed.contains(login));
         let from = lines(&proxy);
         fs::write(proxy.folder.path().join("routes.toml"), closed.replace(login, "")).unwrap();
-        logged(&proxy, from, "not taken").await;
+        logged(&proxy, from, "configuration rejected").await;
         logged(&proxy, from, fault).await;
-        logged(&proxy, from, "takes effect at the next start only").await;
+        logged(&proxy, from, "takes effect at the next start").await;
     }
     assert_eq!(proxy.post("/http/say", &json!({})).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(proxy.ask_admin("/status", &[]).await.status, StatusCode::UNAUTHORIZED);
@@ -724,7 +724,7 @@ async fn touches_that_change_nothing_say_nothing() {
         rejected(&proxy, "broken", |folder| fs::write(folder.join("routes.toml"), &broken).unwrap()).await;
     let again = lines(&proxy);
     rename_over(&proxy.folder.path().join("routes.toml"), &broken);
-    logged(&proxy, again, "the table still has its faults").await;
+    logged(&proxy, again, "the configuration still has its errors").await;
     assert_eq!(status(&proxy).await, status_broken);
     logged(&proxy, from, "ERROR").await;
     assert_eq!(log_from(&proxy, from).matches("ERROR").count(), 1, "{}", proxy.log());
@@ -733,7 +733,7 @@ async fn touches_that_change_nothing_say_nothing() {
     let again = lines(&proxy);
     fs::create_dir(proxy.folder.path().join("routes.toml.new")).unwrap();
     fs::remove_file(proxy.folder.path().join("templates/unused.hbs")).unwrap();
-    logged(&proxy, again, "the table still has its faults").await;
+    logged(&proxy, again, "the configuration still has its errors").await;
     assert_eq!(status(&proxy).await, gone);
 }
 

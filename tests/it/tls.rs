@@ -1,4 +1,4 @@
-//! The platforms' door behind TLS, and who really calls.
+//! The listener for platforms behind TLS, and who really calls.
 //!
 //! The certificates in `tls/` are made for `localhost` by a CA of their own, whose key is gone; they end in 2126.
 
@@ -141,7 +141,7 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
     let rejected = rejected(&proxy).await;
     proxy.logged("tls-pair").await;
     assert_eq!(rejected["diagnostics"][0]["code"], "tls-pair");
-    assert_eq!(rejected["diagnostics"][0]["message"], "this key does not belong to the certificate");
+    assert_eq!(rejected["diagnostics"][0]["message"], "the key does not match the certificate");
     assert_eq!(rejected["diagnostics"][0]["line"], 4);
     let mut second = Secured::open(proxy.listen).await;
     assert!(second.shows(ONE));
@@ -177,11 +177,11 @@ async fn tls_comes_and_goes_without_a_restart() {
 #[tokio::test]
 async fn a_bad_pair_keeps_the_proxy_from_starting() {
     for (files, code, told) in [
-        (&[("door/cert.pem", ONE.0), ("door/key.pem", TWO.1)][..], "tls-pair", "does not belong"),
+        (&[("door/cert.pem", ONE.0), ("door/key.pem", TWO.1)][..], "tls-pair", "does not match"),
         (&[("door/cert.pem", ONE.0)], "tls-file", "cannot be read"),
-        (&[("door/cert.pem", "no PEM\n"), ("door/key.pem", ONE.1)], "tls-file", "no certificate that can"),
-        (&[("door/cert.pem", ONE.0), ("door/key.pem", ONE.0)], "tls-file", "holds no private key"),
-        (&[("door/cert.pem", &ONE.0[..300]), ("door/key.pem", ONE.1)], "tls-file", "no certificate that can"),
+        (&[("door/cert.pem", "no PEM\n"), ("door/key.pem", ONE.1)], "tls-file", "no readable certificate"),
+        (&[("door/cert.pem", ONE.0), ("door/key.pem", ONE.0)], "tls-file", "no readable private key"),
+        (&[("door/cert.pem", &ONE.0[..300]), ("door/key.pem", ONE.1)], "tls-file", "no readable certificate"),
     ] {
         let table = table(TLS);
         let folder = crate::support::folder::Folder::with(&[files, &[("routes.toml", &table)]].concat());

@@ -1,7 +1,7 @@
 //! What is taken, and is still unwise: for `jackfield check`, which tells it beside the faults. Whoever only runs the
 //! table does not hear of it.
 
-mod doors;
+mod exposure;
 mod routes;
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use crate::table::document::Located;
 use crate::table::raw::Strings;
 use crate::table::reader::Key;
 
-pub(super) use doors::login_for;
+pub(super) use exposure::login_for;
 
 use super::TableCompiler;
 
@@ -39,14 +39,12 @@ impl TableCompiler<'_> {
         for slug in allow.get().into_iter().flat_map(|slugs| &slugs.value) {
             let message = match Code::from_slug(&slug.value) {
                 Some(code) if code.severity() != Severity::Error => continue,
-                Some(_) => format!("`{}` is an error, which cannot be allowed", slug.value),
-                None => format!("there is no warning `{}`", slug.value),
+                Some(_) => format!("`{}` is an error and cannot be allowed", slug.value),
+                None => format!("unknown warning `{}`", slug.value),
             };
             diagnostics.push(
                 Diagnostic::new(Code::UnknownValue, slug.span, message)
-                    .help(
-                        "name warnings by what stands in brackets after them: `allow = [\"route-untested\"]`",
-                    )
+                    .help("use the code that a warning shows in brackets: `allow = [\"route-untested\"]`")
                     .maybe_help(suggest(&slug.value, Code::allowable())),
             );
         }
@@ -69,13 +67,13 @@ pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {
     for name in told {
         let message = match missed.len() {
             others @ 2.. if tested.is_empty() => {
-                format!("no test calls the route `{}`, nor {} of the others", name.value, others - 1)
+                format!("no test calls the route `{}` or {} others", name.value, others - 1)
             }
             _ => format!("no test calls the route `{}`", name.value),
         };
         advice.push(
             Diagnostic::new(Code::RouteUntested, name.span, message).help(format!(
-                "write one, `[[routes.{0}.tests]]` with `args` and `expect`; `jackfield call {0} --save-test NAME` writes it from a real call",
+                "add `[[routes.{0}.tests]]` with `args` and `expect`, or record one with `jackfield call {0} --save-test NAME`",
                 name.value
             )),
         );

@@ -30,11 +30,11 @@ impl TableCompiler<'_> {
                     Diagnostic::new(
                         Code::ArgumentUnused,
                         name.span,
-                        format!("nothing uses the argument `{}`", name.value),
+                        format!("unused argument `{}`", name.value),
                     )
-                    .label("the model is asked for it in vain")
+                    .label("the model must provide it, but nothing uses it")
                     .help(format!(
-                        "write `{{{{args.{}}}}}` where it is meant to go, or take it out",
+                        "write `{{{{args.{}}}}}` where it belongs, or remove the argument",
                         name.value
                     )),
                 );
@@ -74,13 +74,9 @@ impl TableCompiler<'_> {
                 None => name.value.clone(),
             };
             self.advise(
-                Diagnostic::new(
-                    Code::ExtractUnused,
-                    name.span,
-                    format!("nothing uses the extract `{}`", name.value),
-                )
-                .label("taken out of the reply in vain")
-                .help(format!("write `{{{{{written}}}}}` where it is meant to go, or take it out")),
+                Diagnostic::new(Code::ExtractUnused, name.span, format!("unused extract `{}`", name.value))
+                    .label("extracted but never used")
+                    .help(format!("write `{{{{{written}}}}}` where it belongs, or remove the extract")),
             );
         }
     }
@@ -107,10 +103,10 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::WriteUnguarded,
                     span,
-                    format!("this {method} is sent again when `{platform}` repeats a call"),
+                    format!("this {method} may be sent twice if `{platform}` retries a call"),
                 )
-                .label(format!("`{platform}` gives calls no id by which a repeat is known"))
-                .help("write `repeat_window = \"30s\"` in the route; if the request only asks, `allow = [\"write-unguarded\"]`"),
+                .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
+                .help("add `repeat_window = \"30s\"` to the route, or `allow = [\"write-unguarded\"]` if the request changes nothing"),
             );
         }
     }
@@ -129,12 +125,13 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::DeadlineTooLong,
                     text.span,
-                    format!("no platform waits so long: a call of `{}` ends before", served.platform.name()),
+                    format!(
+                        "no platform waits that long: a call from `{}` ends earlier",
+                        served.platform.name()
+                    ),
                 )
                 .label("has no effect")
-                .help(
-                    "write a shorter time or take it out; `deadline` of the platform says how long it waits",
-                ),
+                .help("set a shorter time or remove it; the platform's `deadline` is how long it waits"),
             );
         }
     }

@@ -19,9 +19,9 @@ impl TestCompiler<'_> {
             let beside = [status.span(), headers.span(), body.span(), body_file.span()];
             for span in beside.into_iter().flatten() {
                 diagnostics.push(
-                    Diagnostic::new(Code::ConflictingKeys, span, "after a failure there is no reply")
+                    Diagnostic::new(Code::ConflictingKeys, span, "a failed request has no response")
                         .related(failure.span, "the failure")
-                        .help("keep the failure or the reply"),
+                        .help("remove the failure or the response"),
                 );
             }
             let kinds = [FailureKind::Timeout, FailureKind::Unreachable].map(FailureKind::slug);
@@ -33,9 +33,9 @@ impl TestCompiler<'_> {
                         Diagnostic::new(
                             Code::UnknownFailure,
                             failure.span,
-                            format!("an upstream does not fail by `{other}`"),
+                            format!("an upstream cannot fail with `{other}`"),
                         )
-                        .help("write \"timeout\" or \"unreachable\"; anything else is a reply with a status or a body"),
+                        .help("use \"timeout\" or \"unreachable\"; describe anything else as a response with a status or a body"),
                     );
                     None
                 }
@@ -48,8 +48,8 @@ impl TestCompiler<'_> {
                 let code = code.and_then(|code| StatusCode::from_u16(code).ok());
                 if code.is_none() {
                     diagnostics.push(
-                        Diagnostic::new(Code::InvalidStatus, status.span, "no upstream answers with this")
-                            .help("write a number from 200 to 599"),
+                        Diagnostic::new(Code::InvalidStatus, status.span, "invalid response status")
+                            .help("use a number from 200 to 599"),
                     );
                 }
                 code
@@ -57,9 +57,9 @@ impl TestCompiler<'_> {
         };
         if let (Some(span), Some(file)) = (body.span(), body_file.span()) {
             diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, span, "a reply has `body` or `body_file`, not both")
+                Diagnostic::new(Code::ConflictingKeys, span, "`body` and `body_file` exclude each other")
                     .related(file, "the file")
-                    .help("keep one of them"),
+                    .help("remove one of them"),
             );
         }
         let (content_type, bytes) = match (body.get(), body_file.get()) {
@@ -94,8 +94,8 @@ fn header_values(raw: &Key<Named<String>>, diagnostics: &mut Diagnostics) -> Vec
             (Ok(name), Ok(value)) => out.push((name, value)),
             (Err(_), _) => diagnostics.push(no_header(name)),
             (_, Err(_)) => diagnostics.push(
-                Diagnostic::new(Code::InvalidHeader, value.span, "no header can have this value")
-                    .help("a value is one line"),
+                Diagnostic::new(Code::InvalidHeader, value.span, "invalid header value")
+                    .help("write the value as one line"),
             ),
         }
     }

@@ -60,7 +60,7 @@ impl TestCompiler<'_> {
             diagnostics.push(missing_key(
                 raw.span().unwrap_or(test),
                 "this test expects nothing",
-                "say what must come of it, such as `expect.text = \"…\"` or `expect.failure = \"timeout\"`",
+                "add the expected result, such as `expect.text = \"…\"` or `expect.failure = \"timeout\"`",
             ));
         }
         out
@@ -83,7 +83,7 @@ fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, 
                 Diagnostic::new(
                     Code::InvalidMethod,
                     text.span,
-                    format!("no request has the method `{}`", text.value),
+                    format!("unknown request method `{}`", text.value),
                 )
                 .maybe_help(suggest(&text.value, METHODS)),
             ),

@@ -1,17 +1,15 @@
 //! The places that rendered text can stand in. Each takes literal text and values apart and escapes the values.
 
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::guard::ExpansionFilter;
 use crate::lang::value::as_text;
 
 use crate::lang::xml;
+use crate::percent;
 
 use super::{RenderError, Sink};
-
-/// Everything but the characters that RFC 3986 leaves unreserved.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What a path written in the table may not hold as it is; `%` stays, so that escapes can be written there.
 const LITERAL_PATH: &AsciiSet = &CONTROLS
@@ -28,7 +26,7 @@ const LITERAL_PATH: &AsciiSet = &CONTROLS
 
 /// A query name or value, percent-encoded.
 pub(crate) fn encode_query(text: &str) -> impl Iterator<Item = &str> {
-    utf8_percent_encode(text, VALUE)
+    percent::encode(text)
 }
 
 fn misplaced(problem: impl Into<String>) -> RenderError {
@@ -120,7 +118,7 @@ impl Sink for PathSink {
             return Err(misplaced("an empty value cannot stand in a path"));
         }
         self.dynamic = true;
-        self.path.extend(utf8_percent_encode(&text, VALUE));
+        self.path.extend(percent::encode(&text));
         Ok(())
     }
 

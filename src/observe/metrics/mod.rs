@@ -8,8 +8,9 @@ pub mod text;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use crate::call::FailureKind;
 use crate::flow::{CacheUse, CallError, Record, StepRecord};
@@ -319,16 +320,15 @@ impl<T> Default for SeriesByName<T> {
 
 impl<T: Default> SeriesByName<T> {
     fn with(&self, name: &str, note: impl FnOnce(&T)) {
-        // Nothing panics while it is held.
-        if let Some(counts) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(counts) = self.0.read().get(name) {
             return note(counts);
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.write();
         note(all.entry(name.to_owned()).or_default());
     }
 
     fn each(&self, mut write: impl FnMut(&str, &T)) {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.read();
         all.iter().for_each(|(name, counts)| write(name, counts));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::flow::Record;
 use crate::plan::{Plan, Route, Traces};
-use crate::upstream::delivery::{self, AttemptSpans, DeliveryOptions};
+use crate::upstream::delivery::{self, AttemptSpans, DeliveryOptions, UpstreamResources};
 use crate::upstream::{Request, Response, Transport};
 
 use super::otlp::{self, OfCall};
@@ -48,6 +48,8 @@ pub struct Exporter {
     queue: mpsc::Receiver<PendingSpans>,
     counts: Arc<ExportCounts>,
     transport: Arc<dyn Transport>,
+    /// The live state of the collector.
+    resources: UpstreamResources,
     /// One that goes elsewhere than those before it.
     next: Option<PendingSpans>,
     /// When it was said for the last time that spans are lost, and how many were since.
@@ -73,8 +75,15 @@ impl Spans {
     pub fn over(transport: Arc<dyn Transport>) -> (Self, Exporter) {
         let (sender, queue) = mpsc::channel(MAX_WAITING);
         let counts = Arc::<ExportCounts>::default();
-        let exporter =
-            Exporter { queue, counts: Arc::clone(&counts), transport, next: None, said: None, unsaid: 0 };
+        let exporter = Exporter {
+            queue,
+            counts: Arc::clone(&counts),
+            transport,
+            resources: UpstreamResources::default(),
+            next: None,
+            said: None,
+            unsaid: 0,
+        };
         (Self { queue: sender, counts }, exporter)
     }
 
@@ -181,6 +190,7 @@ impl Exporter {
             // A span that comes twice is the same one.
             repeatable: true,
             overdue: None,
+            resources: &self.resources,
             sendings: &AttemptSpans::new(None),
         };
         match traces.delivery.deliver(request, way, &mut delivery::DeliveryLog::default()).await {

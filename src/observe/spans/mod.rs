@@ -22,7 +22,7 @@ use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::traceparent::new_span;
 use crate::upstream::Request;
-use crate::upstream::delivery::{Attempt, DeliveryError};
+use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 pub use export::{Exporter, Spans};
 
@@ -133,7 +133,7 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>)
     }
     let send = verbs(&went.marks, parent, Phase::Send, spans);
     if let Some(request) = &went.trace.request {
-        let mut sendings: Vec<&Attempt> = went.sendings.iter().collect();
+        let mut sendings: Vec<&AttemptRecord> = went.sendings.iter().collect();
         sendings.sort_by_key(|sending| sending.began);
         let sendings = (0..).zip(sendings);
         spans.extend(sendings.filter_map(|(before, sending)| of_sending(sending, before, request, send)));
@@ -141,7 +141,7 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>)
 }
 
 /// One sending of a request, before which it was sent so often.
-fn of_sending(sending: &Attempt, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
+fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
         ("url.scheme", request.url.scheme().into()),

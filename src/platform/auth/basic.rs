@@ -6,33 +6,32 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
 use super::{
-    BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches,
-    credentials,
+    BadLogin, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches, credentials,
 };
 use crate::secret::Secret;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "basic",
     about: "HTTP Basic.",
-    keys: &[SchemeKey::needed("username", Holds::Text), SchemeKey::needed("password", Holds::Secret)],
+    keys: &[SchemeKey::text("username"), SchemeKey::rotating_secret("password")],
     build,
 };
 
-fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
-    let usernames = values.take("username");
-    if usernames.iter().any(|name| name.reveal().contains(':')) {
-        return Err(SchemeFault {
-            key: Some("username"),
-            message: "a user name cannot contain a colon".into(),
-            help: "everything after the first colon is the password; write a name without one".into(),
-        });
+fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
+    let username = values.text("username");
+    if username.contains(':') {
+        return Err(SchemeFault::new(
+            "username",
+            "a user name cannot contain a colon",
+            "everything after the first colon is the password; write a name without one",
+        ));
     }
-    Ok(Box::new(Basic { usernames, passwords: values.take("password") }))
+    Ok(Box::new(Basic { username: Secret::new(username), passwords: values.secrets("password") }))
 }
 
 #[derive(Debug)]
 struct Basic {
-    usernames: Vec<Secret>,
+    username: Secret,
     passwords: Vec<Secret>,
 }
 
@@ -44,7 +43,7 @@ impl InboundAuth for Basic {
         let colon =
             decoded.iter().position(|byte| *byte == b':').ok_or(BadLogin::Malformed(AUTHORIZATION))?;
         // Both are always compared, so that the time taken does not tell whether the name alone is right.
-        let name_matches = any_matches(&self.usernames, &decoded[..colon]);
+        let name_matches = self.username.matches(&decoded[..colon]);
         let password_matches = any_matches(&self.passwords, &decoded[colon + 1..]);
         if name_matches & password_matches { Ok(()) } else { Err(BadLogin::Wrong) }
     }
@@ -92,6 +91,6 @@ mod tests {
     #[test]
     fn a_user_name_with_a_colon_could_never_log_in() {
         let fault = build(&SCHEME, &[("username", &["a:b"]), ("password", &["p"])]).unwrap_err();
-        assert_eq!(fault.key, Some("username"));
+        assert_eq!(fault.key, "username");
     }
 }

@@ -3,14 +3,14 @@
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
-use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeKey, any_matches, credentials};
+use super::{BadLogin, InboundAuth, Login, Scheme, SchemeKey, any_matches, credentials};
 use crate::secret::Secret;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "bearer",
     about: "A bearer token, in the header `authorization`.",
-    keys: &[SchemeKey::needed("token", Holds::Secret)],
-    build: |values| Ok(Box::new(Bearer { tokens: values.take("token") })),
+    keys: &[SchemeKey::rotating_secret("token")],
+    build: |values| Ok(Box::new(Bearer { tokens: values.secrets("token") })),
 };
 
 #[derive(Debug)]

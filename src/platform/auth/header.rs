@@ -2,26 +2,21 @@
 
 use http::HeaderName;
 
-use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
+use super::{BadLogin, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues, any_matches};
 use crate::secret::Secret;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "header",
     about: "A fixed value in a header.",
-    keys: &[SchemeKey::needed("name", Holds::Text), SchemeKey::needed("value", Holds::Secret)],
+    keys: &[SchemeKey::text("name"), SchemeKey::rotating_secret("value")],
     build,
 };
 
-fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
-    let names = values.take("name");
-    match names.first().and_then(|name| name.reveal().parse().ok()) {
-        Some(name) => Ok(Box::new(Header { name, values: values.take("value") })),
-        None => Err(SchemeFault {
-            key: Some("name"),
-            message: "this is not the name of a header".into(),
-            help: "letters, digits and hyphens, such as `x-api-key`".into(),
-        }),
-    }
+fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
+    let name = values.header("name")?.ok_or_else(|| {
+        SchemeFault::new("name", "this names no header", "write the name of a header, as in `x-api-key`")
+    })?;
+    Ok(Box::new(Header { name, values: values.secrets("value") }))
 }
 
 #[derive(Debug)]
@@ -65,7 +60,7 @@ mod tests {
     fn the_name_must_be_one_of_a_header() {
         for name in ["", "x key", "x:key", "kéy"] {
             let fault = build(&SCHEME, &[("name", &[name]), ("value", &["v"])]).unwrap_err();
-            assert_eq!(fault.key, Some("name"), "{name}");
+            assert_eq!(fault.key, "name", "{name}");
         }
     }
 }

@@ -9,14 +9,13 @@ mod signature;
 use std::fmt;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::scheme::{Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 
-pub use signature::{SignatureEncoding, SignatureFormat, SignedPart};
-
 /// Every inbound scheme, by its name in `auth.<name>`.
-pub static SCHEMES: &[&Scheme] =
+pub static SCHEMES: &[&Scheme<dyn InboundAuth>] =
     &[&basic::SCHEME, &bearer::SCHEME, &header::SCHEME, &signature::SCHEME, &none::SCHEME];
 
 /// Checks the login of an inbound request. All comparisons of secrets take constant time.
@@ -46,6 +45,8 @@ pub trait InboundAuth: fmt::Debug + Send + Sync {
 /// What a login is checked on.
 #[derive(Debug, Clone, Copy)]
 pub struct Login<'a> {
+    /// The method.
+    pub method: &'a Method,
     /// The inbound headers.
     pub headers: &'a HeaderMap,
     /// The path with its query, as it was asked for.
@@ -73,88 +74,6 @@ pub enum BadLogin {
     Stale(i64),
 }
 
-/// A scheme: its keys in the table, and how they become an [`InboundAuth`].
-pub struct Scheme {
-    /// The name in `auth.<name>`.
-    pub name: &'static str,
-    /// What it is, for whoever writes the table.
-    pub about: &'static str,
-    /// The keys of its table.
-    pub keys: &'static [SchemeKey],
-    /// Builds it from resolved values.
-    pub build: fn(&mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault>,
-}
-
-/// A key of a scheme's table.
-#[derive(Debug, Clone, Copy)]
-pub struct SchemeKey {
-    /// The key.
-    pub name: &'static str,
-    /// What it holds.
-    pub holds: Holds,
-    /// Whether it must be given.
-    pub needed: bool,
-}
-
-/// What a key of a scheme's table holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
-    /// A text that may be shown.
-    Text,
-    /// A list of texts that may be shown.
-    Texts,
-    /// A duration, handed on as whole seconds.
-    Seconds,
-    /// A secret, or a list of two while it is rotated.
-    Secret,
-}
-
-impl SchemeKey {
-    const fn needed(name: &'static str, holds: Holds) -> Self {
-        Self { name, holds, needed: true }
-    }
-
-    const fn optional(name: &'static str, holds: Holds) -> Self {
-        Self { name, holds, needed: false }
-    }
-}
-
-/// The resolved values of a scheme's keys. Every key that is needed is there, with one value or more.
-#[derive(Debug, Default)]
-pub struct SchemeValues {
-    /// By key.
-    pub values: Vec<(&'static str, Vec<Secret>)>,
-    /// How the platform signs, if it does.
-    pub signature: Option<&'static SignatureFormat>,
-}
-
-impl SchemeValues {
-    /// Takes the values of `key`.
-    pub fn take(&mut self, key: &str) -> Vec<Secret> {
-        self.values
-            .iter_mut()
-            .find(|(name, _)| *name == key)
-            .map(|(_, values)| std::mem::take(values))
-            .unwrap_or_default()
-    }
-
-    /// Takes the first value of `key`, which may be shown.
-    fn text(&mut self, key: &str) -> Option<String> {
-        self.take(key).first().map(|value| value.reveal().to_owned())
-    }
-}
-
-/// Why a scheme cannot be built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemeFault {
-    /// The key at fault; `None`: the scheme itself.
-    pub key: Option<&'static str>,
-    /// What is wrong, in lower case, without a full stop; never with a secret.
-    pub message: String,
-    /// What to write.
-    pub help: String,
-}
-
 /// What `Authorization` says after the scheme's name, whose case does not count (RFC 9110, 11.1). `None` when it
 /// says something of another kind.
 fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u8]>, BadLogin> {
@@ -174,18 +93,24 @@ mod tests {
     use super::*;
 
     pub(super) fn login(headers: &HeaderMap) -> Login<'_> {
-        Login { headers, target: "/", body: b"", received_at: 0 }
+        Login { method: &Method::POST, headers, target: "/", body: b"", received_at: 0 }
     }
 
     pub(super) fn build(
-        scheme: &Scheme,
+        scheme: &Scheme<dyn InboundAuth>,
         values: &[(&'static str, &[&str])],
     ) -> Result<Box<dyn InboundAuth>, SchemeFault> {
         let given: Vec<_> = values.iter().map(|(key, _)| *key).collect();
         assert_eq!(given, scheme.keys.iter().map(|key| key.name).collect::<Vec<_>>());
-        let values =
-            values.iter().map(|(key, texts)| (*key, texts.iter().copied().map(Secret::new).collect()));
-        (scheme.build)(&mut SchemeValues { values: values.collect(), signature: None })
+        (scheme.build)(&scheme_values(values))
+    }
+
+    pub(super) fn scheme_values(given: &[(&'static str, &[&str])]) -> SchemeValues {
+        let mut values = SchemeValues::default();
+        for (key, texts) in given {
+            values.add(key, texts.iter().copied().map(Secret::new).collect());
+        }
+        values
     }
 
     pub(super) fn verdict(

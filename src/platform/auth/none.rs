@@ -2,7 +2,7 @@
 
 use super::{BadLogin, InboundAuth, Login, Scheme};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "none",
     about: "Anyone: a door that is meant to be open.",
     keys: &[],
@@ -21,11 +21,12 @@ impl InboundAuth for None {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::auth::{SchemeValues, tests::login};
+    use crate::platform::auth::tests::login;
+    use crate::scheme::SchemeValues;
 
     #[test]
     fn everyone_is_let_in() {
-        let auth = (SCHEME.build)(&mut SchemeValues::default()).unwrap();
+        let auth = (SCHEME.build)(&SchemeValues::default()).unwrap();
         assert_eq!(auth.verify(&login(&http::HeaderMap::new())), Ok(()));
         assert_eq!(auth.challenge(), Option::None);
     }

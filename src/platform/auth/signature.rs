@@ -1,152 +1,128 @@
 //! The platform's own signature over what it sends, with a shared secret.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::Sha256;
 
-use super::{BadLogin, Holds, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{BadLogin, InboundAuth, Login, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use crate::diagnostic::Code;
 use crate::secret::Secret;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "signature",
     about: "An HMAC-SHA256 of the request; VoiceDock's is known, for another caller say how it signs.",
     keys: &[
-        SchemeKey::needed("secret", Holds::Secret),
-        SchemeKey::optional("header", Holds::Text),
-        SchemeKey::optional("signed", Holds::Texts),
-        SchemeKey::optional("timestamp_header", Holds::Text),
-        SchemeKey::optional("encoding", Holds::Text),
-        SchemeKey::optional("prefix", Holds::Text),
-        SchemeKey::optional("window", Holds::Seconds),
+        SchemeKey::rotating_secret("secret"),
+        SchemeKey::text("header").optional(),
+        SchemeKey::list("signed").optional(),
+        SchemeKey::text("timestamp_header").optional(),
+        SchemeKey::text("encoding").optional(),
+        SchemeKey::text("prefix").optional(),
+        SchemeKey::seconds("window").optional(),
     ],
     build,
 };
 
-/// How requests are signed: HMAC-SHA256 over some parts of the request.
-#[derive(Debug, Clone)]
-pub struct SignatureFormat {
-    /// The header with the signature.
-    pub header: HeaderName,
-    /// What may stand before the signature.
-    pub prefix: Cow<'static, str>,
-    /// How the signature is written.
-    pub encoding: SignatureEncoding,
-    /// The header with the time of signing, in seconds since 1970; `None`: it is not told, and a request stays good
-    /// for ever.
-    pub timestamp: Option<HeaderName>,
-    /// How far that time may be from ours, either way.
-    pub window_s: i64,
-    /// What is signed: these parts, one after the other.
-    pub signed: Cow<'static, [SignedPart]>,
-}
+const NO_FORMAT: SchemeFault = SchemeFault {
+    code: Code::UnknownAuth,
+    key: "header",
+    item: None,
+    message: "this platform has no signature of its own",
+    help: "say how its requests are signed: `header = \"x-signature\", signed = [\"body\"]`",
+};
+
+/// How far the time of signing may be from ours, either way, in seconds.
+const WINDOW_S: i64 = 300;
 
 /// How a signature is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignatureEncoding {
-    /// In hexadecimal.
+enum SignatureEncoding {
     Hex,
-    /// In base64.
     Base64,
 }
 
 /// A part of what is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SignedPart {
+enum SignedPart {
     /// The timestamp, as its header writes it.
     Timestamp,
-    /// The path with its query, as it was asked for.
+    /// The method, in upper case.
+    Method,
+    /// The path with its query, as requested.
     Target,
     /// The raw body.
     Body,
     /// A fixed text.
-    Literal(Cow<'static, str>),
+    Literal(String),
 }
 
-/// The format of a table: the platform's own, changed by what is given; without one it must be given.
-fn build(values: &mut SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
-    let fault =
-        |key, message: &str, help: &str| SchemeFault { key, message: message.into(), help: help.into() };
-    let header = header_name(values, "header")?;
-    let timestamp = header_name(values, "timestamp_header")?;
-    let signed: Vec<SignedPart> = values
-        .take("signed")
+/// The format that the table gives, with the platform's own as the default.
+fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
+    Ok(Box::new(Signature {
+        header: values.header("header")?.ok_or(NO_FORMAT)?,
+        prefix: values.get("prefix").unwrap_or_default().to_owned(),
+        encoding: encoding(values)?,
+        timestamp: values.header("timestamp_header")?,
+        window_s: values.get("window").and_then(|seconds| seconds.parse().ok()).unwrap_or(WINDOW_S),
+        signed: signed(values)?,
+        secrets: values.secrets("secret"),
+    }))
+}
+
+fn encoding(values: &SchemeValues) -> Result<SignatureEncoding, SchemeFault> {
+    match values.get("encoding") {
+        None | Some("hex") => Ok(SignatureEncoding::Hex),
+        Some("base64") => Ok(SignatureEncoding::Base64),
+        Some(_) => {
+            Err(SchemeFault::new("encoding", "there is no such encoding", "write \"hex\" or \"base64\""))
+        }
+    }
+}
+
+fn signed(values: &SchemeValues) -> Result<Vec<SignedPart>, SchemeFault> {
+    let parts = values.list("signed").ok_or(NO_FORMAT)?;
+    let signed: Vec<SignedPart> = parts
         .iter()
         .map(|part| match part.reveal() {
             "timestamp" => SignedPart::Timestamp,
+            "method" => SignedPart::Method,
             "target" => SignedPart::Target,
             "body" => SignedPart::Body,
-            text => SignedPart::Literal(text.to_owned().into()),
+            text => SignedPart::Literal(text.to_owned()),
         })
         .collect();
-    let encoding = match values.text("encoding").as_deref() {
-        None => None,
-        Some("hex") => Some(SignatureEncoding::Hex),
-        Some("base64") => Some(SignatureEncoding::Base64),
-        Some(_) => {
-            return Err(fault(Some("encoding"), "there is no such encoding", "write \"hex\" or \"base64\""));
-        }
-    };
-    let mut format = match (values.signature, &header) {
-        (Some(format), _) => format.clone(),
-        (None, Some(header)) if !signed.is_empty() => SignatureFormat {
-            header: header.clone(),
-            prefix: Cow::Borrowed(""),
-            encoding: SignatureEncoding::Hex,
-            timestamp: None,
-            window_s: 300,
-            signed: Cow::Borrowed(&[]),
-        },
-        (None, _) => {
-            return Err(fault(
-                None,
-                "this platform has no signature of its own",
-                "say how its requests are signed: `header = \"x-signature\", signed = [\"body\"]`",
-            ));
-        }
-    };
-    format.header = header.unwrap_or(format.header);
-    format.timestamp = timestamp.or(format.timestamp);
-    format.encoding = encoding.unwrap_or(format.encoding);
-    format.prefix = values.text("prefix").map_or(format.prefix, Cow::Owned);
-    if !signed.is_empty() {
-        format.signed = Cow::Owned(signed);
-    }
-    if let Some(window) = values.text("window").and_then(|seconds| seconds.parse().ok()) {
-        format.window_s = window;
-    }
-    if format.signed.contains(&SignedPart::Timestamp) != format.timestamp.is_some() {
-        return Err(fault(
-            Some("signed"),
+    if signed.contains(&SignedPart::Timestamp) != values.get("timestamp_header").is_some() {
+        return Err(SchemeFault::new(
+            "signed",
             "the time of signing must be told and signed, or neither",
             "name its header in `timestamp_header` and put \"timestamp\" into `signed`",
         ));
     }
-    if !format.signed.contains(&SignedPart::Body) {
-        return Err(fault(
-            Some("signed"),
+    if !signed.contains(&SignedPart::Body) {
+        return Err(SchemeFault::new(
+            "signed",
             "the body is not signed",
             "put \"body\" into `signed`: anyone could change it",
         ));
     }
-    Ok(Box::new(Signature { format, secrets: values.take("secret") }))
+    Ok(signed)
 }
 
-fn header_name(values: &mut SchemeValues, key: &'static str) -> Result<Option<HeaderName>, SchemeFault> {
-    let Some(name) = values.text(key) else { return Ok(None) };
-    name.parse().map(Some).map_err(|_| SchemeFault {
-        key: Some(key),
-        message: "this is not the name of a header".into(),
-        help: "letters, digits and hyphens, such as `x-signature`".into(),
-    })
-}
-
+/// HMAC-SHA256 over some parts of the request.
 #[derive(Debug)]
 struct Signature {
-    format: SignatureFormat,
+    /// The header with the signature.
+    header: HeaderName,
+    /// What may stand before the signature.
+    prefix: String,
+    encoding: SignatureEncoding,
+    /// The header with the time of signing, in seconds since 1970. Without it a request never expires.
+    timestamp: Option<HeaderName>,
+    window_s: i64,
+    /// What is signed: these parts, concatenated.
+    signed: Vec<SignedPart>,
     secrets: Vec<Secret>,
 }
 
@@ -156,28 +132,28 @@ impl InboundAuth for Signature {
     }
 
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin> {
-        let format = &self.format;
         let malformed = |name: &HeaderName| BadLogin::Malformed(name.clone());
-        let signature = get(login.headers, &format.header)?.as_bytes();
-        let signature = signature.strip_prefix(format.prefix.as_bytes()).unwrap_or(signature);
-        let signature = match format.encoding {
-            SignatureEncoding::Hex => hex::decode(signature).map_err(|_| malformed(&format.header))?,
-            SignatureEncoding::Base64 => STANDARD.decode(signature).map_err(|_| malformed(&format.header))?,
+        let signature = get(login.headers, &self.header)?.as_bytes();
+        let signature = signature.strip_prefix(self.prefix.as_bytes()).unwrap_or(signature);
+        let signature = match self.encoding {
+            SignatureEncoding::Hex => hex::decode(signature).map_err(|_| malformed(&self.header))?,
+            SignatureEncoding::Base64 => STANDARD.decode(signature).map_err(|_| malformed(&self.header))?,
         };
         let mut timestamp: &[u8] = b"";
-        if let Some(name) = &format.timestamp {
+        if let Some(name) = &self.timestamp {
             let value = get(login.headers, name)?;
             let signed_at: Option<i64> = value.to_str().ok().and_then(|text| text.parse().ok());
             let signed_at = signed_at.ok_or_else(|| malformed(name))?;
-            if signed_at.abs_diff(login.received_at) > format.window_s.unsigned_abs() {
-                return Err(BadLogin::Stale(format.window_s));
+            if signed_at.abs_diff(login.received_at) > self.window_s.unsigned_abs() {
+                return Err(BadLogin::Stale(self.window_s));
             }
             timestamp = value.as_bytes();
         }
         // All secrets are tried, so that the time taken does not tell which of them is in use.
-        let matches = self.secrets.iter().fold(false, |found, secret| {
-            found | matches(secret, &format.signed, timestamp, login, &signature)
-        });
+        let matches = self
+            .secrets
+            .iter()
+            .fold(false, |found, secret| found | matches(secret, &self.signed, timestamp, login, &signature));
         if matches { Ok(()) } else { Err(BadLogin::Wrong) }
     }
 }
@@ -198,6 +174,7 @@ fn matches(
     for part in parts {
         mac.update(match part {
             SignedPart::Timestamp => timestamp,
+            SignedPart::Method => login.method.as_str().as_bytes(),
             SignedPart::Target => login.target.as_bytes(),
             SignedPart::Body => login.body,
             SignedPart::Literal(text) => text.as_bytes(),
@@ -209,23 +186,23 @@ fn matches(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::auth::tests::scheme_values;
+    use crate::scheme::SchemeDefaults;
+    use http::Method;
 
-    static FORMAT: SignatureFormat = SignatureFormat {
-        header: HeaderName::from_static("x-signature"),
-        prefix: Cow::Borrowed("sha256="),
-        encoding: SignatureEncoding::Hex,
-        timestamp: Some(HeaderName::from_static("x-timestamp")),
-        window_s: 300,
-        signed: Cow::Borrowed(&[
-            SignedPart::Timestamp,
-            SignedPart::Literal(Cow::Borrowed(".")),
-            SignedPart::Body,
-        ]),
-    };
+    const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+
+    const FORMAT: SchemeDefaults = &[
+        ("header", &["x-signature"]),
+        ("prefix", &["sha256="]),
+        ("timestamp_header", &["x-timestamp"]),
+        ("signed", &["timestamp", ".", "body"]),
+    ];
 
     fn auth(secrets: &[&str]) -> Box<dyn InboundAuth> {
-        let secrets = secrets.iter().copied().map(Secret::new).collect();
-        build(&mut SchemeValues { values: vec![("secret", secrets)], signature: Some(&FORMAT) }).unwrap()
+        let mut values = scheme_values(&[("secret", secrets)]);
+        values.add_defaults(FORMAT);
+        build(&values).unwrap()
     }
 
     fn sign(secret: &str, text: &str) -> String {
@@ -246,8 +223,13 @@ mod tests {
                 headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
         }
-        let login =
-            Login { headers: &headers, target: "/", body: body.as_bytes(), received_at: 1_790_000_000 };
+        let login = Login {
+            method: &Method::POST,
+            headers: &headers,
+            target: "/",
+            body: body.as_bytes(),
+            received_at: 1_790_000_000,
+        };
         auth(secrets).verify(&login)
     }
 
@@ -270,9 +252,9 @@ mod tests {
             (secrets, Some(&*prefixed), Some("+1790000000"), "{}", wrong.clone()),
             (secrets, Some(&good[..62]), now, "{}", wrong.clone()),
             (secrets, Some(""), now, "{}", wrong),
-            (secrets, Some("sha256=xyz"), now, "{}", Err(BadLogin::Malformed(FORMAT.header.clone()))),
-            (secrets, Some("sha1=00"), now, "{}", Err(BadLogin::Malformed(FORMAT.header.clone()))),
-            (secrets, None, now, "{}", Err(BadLogin::Missing(FORMAT.header.clone()))),
+            (secrets, Some("sha256=xyz"), now, "{}", Err(BadLogin::Malformed(SIGNATURE))),
+            (secrets, Some("sha1=00"), now, "{}", Err(BadLogin::Malformed(SIGNATURE))),
+            (secrets, None, now, "{}", Err(BadLogin::Missing(SIGNATURE))),
             (
                 secrets,
                 Some(&*prefixed),
@@ -324,11 +306,7 @@ mod tests {
     }
 
     fn general(values: &[(&'static str, &[&str])]) -> Result<Box<dyn InboundAuth>, SchemeFault> {
-        let values = values
-            .iter()
-            .map(|(key, texts)| (*key, texts.iter().copied().map(Secret::new).collect()))
-            .collect();
-        build(&mut SchemeValues { values, signature: None })
+        build(&scheme_values(values))
     }
 
     #[test]
@@ -336,19 +314,20 @@ mod tests {
         let auth = general(&[
             ("secret", &["s"]),
             ("header", &["X-Sig"]),
-            ("signed", &["target", "\n", "body"]),
+            ("signed", &["method", " ", "target", "\n", "body"]),
             ("encoding", &["base64"]),
             ("prefix", &["v1="]),
         ])
         .unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(b"s").unwrap();
-        mac.update(b"/http/f?x=1\n{}");
+        mac.update(b"PUT /http/f?x=1\n{}");
         let signature = format!("v1={}", STANDARD.encode(mac.finalize().into_bytes()));
         let headers = HeaderMap::from_iter([(
             HeaderName::from_static("x-sig"),
             HeaderValue::from_str(&signature).unwrap(),
         )]);
-        let login = |target, body| Login { headers: &headers, target, body, received_at: 0 };
+        let login =
+            |target, body| Login { method: &Method::PUT, headers: &headers, target, body, received_at: 0 };
         assert_eq!(auth.verify(&login("/http/f?x=1", b"{}")), Ok(()));
         assert_eq!(auth.verify(&login("/http/f?x=2", b"{}")), Err(BadLogin::Wrong));
         assert_eq!(auth.verify(&login("/http/f?x=1", b"{ }")), Err(BadLogin::Wrong));
@@ -357,14 +336,11 @@ mod tests {
     #[test]
     fn what_would_check_too_little_is_a_fault() {
         for (values, key) in [
-            (&[("secret", &["s"][..])][..], None),
-            (&[("secret", &["s"]), ("header", &["x-sig"])], None),
-            (&[("secret", &["s"]), ("header", &["x sig"]), ("signed", &["body"])], Some("header")),
-            (&[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["target"])], Some("signed")),
-            (
-                &[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["timestamp", "body"])],
-                Some("signed"),
-            ),
+            (&[("secret", &["s"][..])][..], "header"),
+            (&[("secret", &["s"]), ("header", &["x-sig"])], "header"),
+            (&[("secret", &["s"]), ("header", &["x sig"]), ("signed", &["body"])], "header"),
+            (&[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["target"])], "signed"),
+            (&[("secret", &["s"]), ("header", &["x-sig"]), ("signed", &["timestamp", "body"])], "signed"),
             (
                 &[
                     ("secret", &["s"]),
@@ -372,7 +348,7 @@ mod tests {
                     ("signed", &["body"]),
                     ("encoding", &["rot13"]),
                 ],
-                Some("encoding"),
+                "encoding",
             ),
             (
                 &[
@@ -381,7 +357,7 @@ mod tests {
                     ("signed", &["body"]),
                     ("timestamp_header", &["x-t"]),
                 ],
-                Some("signed"),
+                "signed",
             ),
         ] {
             assert_eq!(general(values).map(|_| ()).unwrap_err().key, key, "{values:?}");

@@ -83,12 +83,12 @@ impl Platform for DailyBots {
     }
 
     /// A part of the body of `POST /v1/bots/start`. The headers that log the bot in are not known here.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let webhooks: Map<String, Value> = tools
             .iter()
             .map(|tool| {
                 let method = tool.extra.get(METHOD).and_then(Value::as_str).unwrap_or("POST");
-                let url = format!("{}/{}", door.url, tool.name);
+                let url = format!("{}/{}", endpoint.url, tool.name);
                 let webhook = json!({"url": url, "method": method, "streaming": tool.streaming});
                 (tool.name.to_owned(), webhook)
             })
@@ -217,15 +217,15 @@ impl EncodeStream for Stream {
         "text/event-stream"
     }
 
-    fn begin(&mut self, mut own: Map<String, Value>) -> Bytes {
+    fn begin(&mut self, mut extensions: Map<String, Value>) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, own.remove(BEFORE));
+        events::push_all(&mut out, extensions.remove(BEFORE));
         out.into()
     }
 
     fn end(&mut self, mut outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, outcome.reply.own.remove(EVENTS));
+        events::push_all(&mut out, outcome.reply.extensions.remove(EVENTS));
         let (id, arguments) = (self.id.take(), self.arguments.take());
         let result = payload::result_object(outcome);
         events::push_result(&mut out, &self.function, id, arguments, result);

@@ -31,8 +31,8 @@ static SESSION_DATA: EventKind = EventKind { name: "session_data", deadline: Non
 
 static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];
 
-/// The doors of the events, which the agent's configuration names. A route of that name stands before them.
-static DOORS: [(&str, &EventKind); 3] =
+/// The endpoints of the events, which the agent's configuration names. A route of that name stands before them.
+static EVENT_ENDPOINTS: [(&str, &EventKind); 3] =
     [(PREFETCH.name, &PREFETCH), (SESSION_DATA.name, &SESSION_DATA), ("end", &SESSION_DATA)];
 
 /// The keys of a tool that only the table's author can know.
@@ -93,16 +93,16 @@ impl Platform for Millis {
     }
 
     /// A part of an agent's configuration. The headers that log the agent in are not known here.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let mut declared = Map::new();
         let (forms, functions): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| tool.form);
-        declared.insert("tools".into(), functions.into_iter().map(|tool| webhook(tool, door)).collect());
+        declared.insert("tools".into(), functions.into_iter().map(|tool| webhook(tool, endpoint)).collect());
         if !forms.is_empty() {
             declared.insert("millis_functions".into(), forms.into_iter().map(form).collect());
         }
         for (kind, key) in [(&PREFETCH, "extra_prompt_webhook"), (&SESSION_DATA, "session_data_webhook")] {
-            if door.events.contains(&kind.name) {
-                declared.insert(key.into(), format!("{}/{}", door.url, kind.name).into());
+            if endpoint.events.contains(&kind.name) {
+                declared.insert(key.into(), format!("{}/{}", endpoint.url, kind.name).into());
             }
         }
         Some(Value::Object(declared))
@@ -128,7 +128,8 @@ impl Platform for Millis {
             raw: Arc::new(raw),
             ..Context::default()
         };
-        let event = DOORS.iter().find(|(door, _)| declared.is_none() && *door == context.function);
+        let event =
+            EVENT_ENDPOINTS.iter().find(|(endpoint, _)| declared.is_none() && *endpoint == context.function);
         if let Some((_, kind)) = event {
             return Ok(Decoded::Event(Box::new(self::event(kind, context, fields))));
         }
@@ -198,11 +199,11 @@ fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> Value {
 }
 
 /// A function as an entry of `tools`.
-fn webhook(tool: &ToolSpec<'_>, door: &Endpoint<'_>) -> Value {
+fn webhook(tool: &ToolSpec<'_>, endpoint: &Endpoint<'_>) -> Value {
     let mut entry = Map::new();
     entry.insert("name".into(), tool.name.into());
     entry.insert("description".into(), tool.description.into());
-    entry.insert("webhook".into(), format!("{}/{}", door.url, tool.name).into());
+    entry.insert("webhook".into(), format!("{}/{}", endpoint.url, tool.name).into());
     entry.insert("method".into(), "POST".into());
     entry.insert("header".into(), json!({"Content-Type": "application/json"}));
     entry.insert("params".into(), parameters(tool.parameters).into());
@@ -312,12 +313,12 @@ mod tests {
             (&*calls[0].context.function, calls[0].context.conversation.as_deref()),
             ("end", Some("s"))
         );
-        for (door, name) in [("session_data", "session_data"), ("prefetch", "prefetch")] {
-            let decoded = decode(door, "", "{\"session_id\": \"s\"}");
-            let Ok(Decoded::Event(event)) = decoded else { panic!("{door}: {decoded:?}") };
+        for (endpoint, name) in [("session_data", "session_data"), ("prefetch", "prefetch")] {
+            let decoded = decode(endpoint, "", "{\"session_id\": \"s\"}");
+            let Ok(Decoded::Event(event)) = decoded else { panic!("{endpoint}: {decoded:?}") };
             assert_eq!(event.kind.name, name);
         }
-        assert!(Millis.events().iter().all(|kind| DOORS.iter().any(|(_, known)| *known == kind)));
+        assert!(Millis.events().iter().all(|kind| EVENT_ENDPOINTS.iter().any(|(_, known)| *known == kind)));
     }
 
     #[test]

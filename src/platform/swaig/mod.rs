@@ -148,9 +148,9 @@ impl Platform for Swaig {
     }
 
     /// The `SWAIG` object of an agent's SWML.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
-        Some(json!({"SWAIG": {"defaults": {"web_hook_url": door.url}, "functions": functions}}))
+        Some(json!({"SWAIG": {"defaults": {"web_hook_url": endpoint.url}, "functions": functions}}))
     }
 
     fn decode(
@@ -163,7 +163,7 @@ impl Platform for Swaig {
         let function = match asked(inbound, &body)? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
-                let url = functions.door().url;
+                let url = functions.endpoint().url;
                 return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
                     Ok(()) => Decoded::Answer(signature(functions)),
                     Err(bad) => Decoded::Denied(bad),
@@ -317,9 +317,9 @@ fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> b
 /// The answer to the `SWAIG.includes` handshake, in its array form. Everything returned is registered, asked for or
 /// not, so only the functions that ask to be seen are returned.
 fn signature(functions: &dyn Functions) -> Answer {
-    let definitions = functions.declared().into_iter().map(|tool| {
+    let definitions = functions.tools().into_iter().filter(|tool| tool.declared).map(|tool| {
         let mut definition = definition(&tool);
-        definition.insert("web_hook_url".into(), functions.door().url.into());
+        definition.insert("web_hook_url".into(), functions.endpoint().url.into());
         Value::Object(definition)
     });
     Answer::json(&definitions.collect())
@@ -374,13 +374,14 @@ struct OneAnswer {
 impl Encode for OneAnswer {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
         let Some(Outcome { mut reply, .. }) = outcomes.into_iter().next() else { return neutral() };
-        let actions = match reply.own.remove(ACTION) {
+        let actions = match reply.extensions.remove(ACTION) {
             Some(Value::Array(actions)) => actions,
             Some(action @ Value::Object(_)) => vec![action],
             _ => Vec::new(),
         };
-        let prompt = reply.own.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
-        let post_process = reply.own.remove(POST_PROCESS) == Some(Value::Bool(true));
+        let prompt =
+            reply.extensions.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
+        let post_process = reply.extensions.remove(POST_PROCESS) == Some(Value::Bool(true));
         let text = reply.into_text();
         let response = match prompt {
             Some(prompt) if self.takes_prompt => json!({"tool_result": text, "tool_prompt": prompt}),
@@ -514,23 +515,23 @@ mod tests {
                 Reply {
                     text: Some("Hi.".into()),
                     data: Some(json!({"a": 1})),
-                    own: own(json!({"say": "x"})),
+                    extensions: own(json!({"say": "x"})),
                 },
                 None,
                 json!({"response": "Hi.", "action": [{"say": "x"}]}),
             ),
             (
-                Reply { data: Some(json!({"a": [1, null]})), own: own(json!([])), ..Reply::default() },
+                Reply { data: Some(json!({"a": [1, null]})), extensions: own(json!([])), ..Reply::default() },
                 None,
                 json!({"response": "{\"a\":[1,null]}"}),
             ),
             (
-                Reply { own: own(json!([{"stop": true}])), ..Reply::default() },
+                Reply { extensions: own(json!([{"stop": true}])), ..Reply::default() },
                 None,
                 json!({"response": "", "action": [{"stop": true}]}),
             ),
             (
-                Reply { own: own(json!([{"hangup": true}])), ..Reply::text("Sorry.") },
+                Reply { extensions: own(json!([{"hangup": true}])), ..Reply::text("Sorry.") },
                 Some(FailureKind::Timeout),
                 json!({"response": "Sorry.", "action": [{"hangup": true}]}),
             ),
@@ -566,7 +567,10 @@ mod tests {
     fn a_prompt_steers_the_model_only_where_the_agent_takes_one() {
         let reply = |prompt: &str| Reply {
             text: Some("9 degrees".to_owned()),
-            own: Map::from_iter([(PROMPT.to_owned(), json!(prompt)), (POST_PROCESS.to_owned(), json!(true))]),
+            extensions: Map::from_iter([
+                (PROMPT.to_owned(), json!(prompt)),
+                (POST_PROCESS.to_owned(), json!(true)),
+            ]),
             ..Reply::default()
         };
         for (takes_prompt, expected) in [
@@ -591,7 +595,7 @@ mod tests {
             fn streams(&self, _: &str) -> bool {
                 false
             }
-            fn declared(&self) -> Vec<ToolSpec<'_>> {
+            fn tools(&self) -> Vec<ToolSpec<'_>> {
                 let (parameters, extra) = (&self.0, &self.1);
                 vec![ToolSpec {
                     name: "get_weather",
@@ -599,10 +603,11 @@ mod tests {
                     parameters,
                     streaming: false,
                     form: false,
+                    declared: true,
                     extra,
                 }]
             }
-            fn door(&self) -> Endpoint<'_> {
+            fn endpoint(&self) -> Endpoint<'_> {
                 Endpoint { url: "https://tools.example.com/swaig", events: &[] }
             }
         }

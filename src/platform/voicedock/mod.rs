@@ -4,19 +4,18 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
 //! each is answered in its own.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::auth::{SignatureEncoding, SignatureFormat, SignedPart};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, Functions, Holds, Inbound,
     Platform, Setting, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
+use crate::scheme::SchemeDefaults;
 
 const NAME: &str = "voicedock";
 
@@ -33,18 +32,12 @@ const REPLY: Setting = Setting {
     values: &["results", "result", "direct"],
 };
 
-static SIGNATURE: SignatureFormat = SignatureFormat {
-    header: HeaderName::from_static("x-webhook-signature"),
-    prefix: Cow::Borrowed("sha256="),
-    encoding: SignatureEncoding::Hex,
-    timestamp: Some(HeaderName::from_static("x-webhook-timestamp")),
-    window_s: 300,
-    signed: Cow::Borrowed(&[
-        SignedPart::Timestamp,
-        SignedPart::Literal(Cow::Borrowed(".")),
-        SignedPart::Body,
-    ]),
-};
+const SIGNATURE: SchemeDefaults = &[
+    ("header", &["x-webhook-signature"]),
+    ("prefix", &["sha256="]),
+    ("timestamp_header", &["x-webhook-timestamp"]),
+    ("signed", &["timestamp", ".", "body"]),
+];
 
 /// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.
 static EVENTS: [EventKind; 3] = [
@@ -95,8 +88,8 @@ impl Platform for VoiceDock {
         &[REPLY]
     }
 
-    fn signature(&self) -> Option<&'static SignatureFormat> {
-        Some(&SIGNATURE)
+    fn signature(&self) -> SchemeDefaults {
+        SIGNATURE
     }
 
     fn events(&self) -> &'static [EventKind] {
@@ -108,14 +101,14 @@ impl Platform for VoiceDock {
     }
 
     /// The settings of an assistant that a `PATCH` of it takes.
-    fn declare(&self, tools: &[ToolSpec<'_>], door: &Endpoint<'_>) -> Option<Value> {
+    fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let tools: Vec<Value> = tools
             .iter()
             .map(|tool| {
                 let mut declared = Map::new();
                 declared.insert("name".into(), tool.name.into());
                 declared.insert("description".into(), tool.description.into());
-                declared.insert("url".into(), door.url.into());
+                declared.insert("url".into(), endpoint.url.into());
                 declared.insert("async".into(), false.into());
                 declared.insert("parameters".into(), tool.parameters.clone());
                 declared.extend(tool.extra.clone());
@@ -123,7 +116,7 @@ impl Platform for VoiceDock {
             })
             .collect();
         Some(json!({
-            "webhook_url": door.url,
+            "webhook_url": endpoint.url,
             "webhook_events": ["assistant-request", TOOL_CALLS, "status-update", "end-of-call-report"],
             "llm_config": {"tools": tools},
         }))

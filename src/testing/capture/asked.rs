@@ -35,7 +35,7 @@ impl Drafting<'_> {
             return Err(NoDraft::Sensitive(name.clone()));
         }
         for name in replaced {
-            self.notes.push(format!("`{name}` is sensitive: the test has a made-up value in its place"));
+            self.notes.push(format!("`{name}` is sensitive: the test uses a made-up value instead"));
         }
         Ok(self.clean("an argument", Value::Object(args)))
     }

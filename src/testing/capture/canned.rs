@@ -50,11 +50,11 @@ impl Drafting<'_> {
                 Some(Err(TransportError::Connect { .. } | TransportError::Lost { .. })) => {
                     Canned::Unreachable
                 }
-                Some(Err(error)) => return Err(problem(format!("no test can make this up: {error}"))),
+                Some(Err(error)) => return Err(problem(format!("a test cannot reproduce this: {error}"))),
                 None => {
                     let why = went.error.as_ref().or(self.happened.call.record.error.as_ref());
                     let why = why.map(ToString::to_string).unwrap_or_default();
-                    return Err(problem(format!("no test can make this up: {why}")));
+                    return Err(problem(format!("a test cannot reproduce this: {why}")));
                 }
             };
             canned.push((step.name.clone().unwrap_or_default(), made_up));
@@ -77,9 +77,8 @@ impl Drafting<'_> {
     }
 
     fn body_of(&self, response: &Response) -> Result<Bytes, String> {
-        let text = std::str::from_utf8(&response.body).map_err(|_| {
-            "the body of the reply is not UTF-8 text, which is all that a test can hold".to_owned()
-        })?;
+        let text = std::str::from_utf8(&response.body)
+            .map_err(|_| "the body of the response is not UTF-8, and a test can hold only text".to_owned())?;
         if let Ok(json) = serde_json::from_str::<Value>(text) {
             let clean = self.masks.hide_value(&json);
             return Ok(if clean == json { response.body.clone() } else { clean.to_string().into() });

@@ -21,6 +21,7 @@ use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::recorder::Exchange;
+use crate::upstream::resources::Resources;
 
 use super::compare::{body_of, read, url_of};
 use super::{Came, ask};
@@ -70,10 +71,10 @@ pub struct Draft {
 #[derive(Debug, Error)]
 pub enum NoDraft {
     /// Nothing answers the function.
-    #[error("no route answers `{0}`")]
+    #[error("unknown function `{0}`")]
     NoRoute(String),
     /// The arguments are not an object.
-    #[error("what came as arguments is no JSON object")]
+    #[error("the arguments are not a JSON object")]
     Arguments,
     /// What happened at an upstream cannot be written down.
     #[error("{step}{problem}")]
@@ -84,13 +85,13 @@ pub enum NoDraft {
         problem: String,
     },
     /// Nothing stands in for a sensitive argument.
-    #[error("`{0}` is sensitive, and no made-up value of the same form fits: write this test by hand")]
+    #[error("`{0}` is sensitive, and no made-up value of the same form is valid: write this test by hand")]
     Sensitive(String),
     /// The test itself could not be run.
     #[error("{0}")]
     Run(String),
     /// The test comes to something else than the call.
-    #[error("with the same replies a test comes to {test}, and the call came to {call}")]
+    #[error("with the same responses the test results in {test}, but the call resulted in {call}")]
     Other {
         /// What the test comes to.
         test: String,
@@ -98,24 +99,25 @@ pub enum NoDraft {
         call: String,
     },
     /// Nothing is left to expect.
-    #[error("all that could be expected holds a secret, or what TOML cannot write")]
+    #[error("every value to expect contains a secret, or cannot be written in TOML")]
     Nothing,
 }
 
-/// Makes a test called `name` of what happened. `plan` is the one that the tests run on, and `route` says what of it
-/// is tested.
+/// Makes a test called `name` of what happened. The tests run on `plan` and `resources`, and `route` says what of
+/// the plan is tested.
 ///
 /// # Errors
 /// A test cannot say what happened.
 pub async fn draft(
     plan: &Plan,
+    resources: &Resources,
     route: &Testable,
     name: &str,
     happened: Happened<'_>,
 ) -> Result<Draft, NoDraft> {
     let mut drafting = Drafting::begin(plan, happened)?;
     let mut test = drafting.test(name, route)?;
-    let mut came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+    let mut came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
     if !drafting.is_the_same(&came) {
         // Some header of a reply may have been meant.
         let with_headers = drafting.canned(reply_headers)?;
@@ -124,7 +126,7 @@ pub async fn draft(
             .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
         {
             test.canned = with_headers;
-            came = ask(plan, &test, happened.platform).await.map_err(NoDraft::Run)?;
+            came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
         }
     }
     drafting.draft(&test, &came)
@@ -184,7 +186,7 @@ impl<'a> Drafting<'a> {
     fn clean(&mut self, what: &str, value: Value) -> Value {
         let clean = self.masks.hide_value(&value);
         if clean != value {
-            self.notes.push(format!("{what} has a secret in it: the test has `{HIDDEN}` in its place"));
+            self.notes.push(format!("{what} contains a secret: the test has `{HIDDEN}` instead"));
         }
         clean
     }
@@ -215,8 +217,9 @@ impl<'a> Drafting<'a> {
             });
         }
         if !self.is_the_same(came) && self.notes.is_empty() {
-            self.notes
-                .push("the test says something else than the call did: look at what it expects".to_owned());
+            self.notes.push(
+                "the reply of the test differs from the reply of the call: review what it expects".to_owned(),
+            );
         }
         let mut draft = Draft::default();
         self.made_up(test, &mut draft);
@@ -277,7 +280,7 @@ impl<'a> Drafting<'a> {
         });
         if hidden {
             draft.notes.push(format!(
-                "a reply has a secret or a sensitive value in it: the test has `{HIDDEN}` in its place"
+                "a response contains a secret or a sensitive value: the test has `{HIDDEN}` instead"
             ));
         }
     }
@@ -325,14 +328,14 @@ impl<'a> Drafting<'a> {
     fn expect(&self, keys: &[&str], value: Value, draft: &mut Draft) {
         let path = || format!("expect.{}", keys.join("."));
         let reason = if self.masks.hide_value(&value) != value {
-            Some("it holds a secret")
+            Some("it contains a secret")
         } else if !can_be_written(&value) {
-            Some("TOML has no null, and no number so large")
+            Some("TOML has no null and no integer this large")
         } else {
             None
         };
         match reason {
-            Some(reason) => draft.notes.push(format!("`{}` is left out: {reason}", path())),
+            Some(reason) => draft.notes.push(format!("`{}` was left out: {reason}", path())),
             None => {
                 let keys = std::iter::once("expect").chain(keys.iter().copied());
                 draft.entries.push((keys.map(str::to_owned).collect(), value));

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "basic",
     about: "HTTP Basic.",
     keys: &[SchemeKey::text("username"), SchemeKey::secret("password")],

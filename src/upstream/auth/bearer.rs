@@ -2,7 +2,7 @@
 
 use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "bearer",
     about: "A bearer token, in the header `authorization`.",
     keys: &[SchemeKey::secret("token")],

@@ -1,8 +1,8 @@
 //! `auth.header = { name, value }`: an API key in a header of any name.
 
-use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, credential_header};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "header",
     about: "A key in a header.",
     keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
@@ -10,7 +10,8 @@ pub(super) static SCHEME: Scheme = Scheme {
 };
 
 fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
-    let header = values.header("name")?.and_then(|name| FixedHeader::new(name, values.text("value")));
+    let header =
+        credential_header(values, "name")?.and_then(|name| FixedHeader::new(name, values.text("value")));
     match header {
         Some(header) => Ok(Box::new(header)),
         None => Err(SchemeFault::new(

@@ -10,7 +10,7 @@
 //!               signed = ["timestamp", "\n", "method", "\n", "target", "\n", "body"] }
 //! ```
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,13 +19,14 @@ use http::{HeaderName, HeaderValue};
 use sha2::Sha256;
 
 use super::{
-    Applying, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive,
+    Applying, CredentialEnv, CredentialError, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues,
+    credential_header, sensitive,
 };
 use crate::diagnostic::Code;
 use crate::secret::Secret;
-use crate::upstream::{Request, Transport};
+use crate::upstream::Request;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "hmac",
     about: "A signature, HMAC-SHA256, of the finished request.",
     keys: &[
@@ -46,8 +47,8 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
 }
 
 fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
-    let header = values.header("header")?.unwrap_or(SIGNATURE);
-    let timestamp_header = values.header("timestamp_header")?;
+    let header = credential_header(values, "header")?.unwrap_or(SIGNATURE);
+    let timestamp_header = credential_header(values, "timestamp_header")?;
     if timestamp_header.as_ref() == Some(&header) {
         return Err(SchemeFault::new(
             "timestamp_header",
@@ -208,7 +209,7 @@ impl Signer {
 }
 
 impl OutboundAuth for Signer {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Box::pin(std::future::ready(self.sign(request, now)))
     }

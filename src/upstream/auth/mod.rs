@@ -10,20 +10,20 @@ mod hmac;
 mod mtls;
 mod oauth2;
 mod query;
-mod scheme;
+mod token;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
-use super::keep::Keep;
-use super::{Request, Response, Target, Transport, TransportError};
+use super::{OWN_HEADERS, Request, Response, Target, Transport, TransportError};
+use crate::scheme::{Scheme, SchemeFault, SchemeKey, SchemeValues};
 
-pub use scheme::{Form, Scheme, SchemeFault, SchemeKey, SchemeValues};
+pub use token::{TokenCell, TokenRequest};
 
 /// Every outbound scheme, by its name in `auth.<name>`.
-pub static SCHEMES: &[&Scheme] = &[
+pub static SCHEMES: &[&Scheme<dyn OutboundAuth>] = &[
     &basic::SCHEME,
     &bearer::SCHEME,
     &header::SCHEME,
@@ -38,21 +38,38 @@ pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), CredentialError>>
 
 /// Puts a credential on a finished request. Headers that it sets are marked sensitive.
 pub trait OutboundAuth: fmt::Debug + Send + Sync {
-    /// Applies the credential; a scheme that must ask for a token first does so through `transport`.
-    fn apply<'a>(
-        &'a self,
-        request: &'a mut Request,
-        transport: &'a dyn Transport,
-        deadline: Instant,
-    ) -> Applying<'a>;
+    /// Applies the credential; a scheme that needs a token gets it first.
+    fn apply<'a>(&'a self, request: &'a mut Request, env: CredentialEnv<'a>) -> Applying<'a>;
+
+    /// How the token is requested, in a scheme that needs one.
+    fn token_request(&self) -> Option<&TokenRequest> {
+        None
+    }
 
     /// Adds to how the upstream is spoken to; asked once, when the table is loaded.
     fn equip(&self, _target: &mut Target) {}
 
     /// Whether `response` refuses the credential that went with `sent`, and another can be had: the request was not
     /// acted upon then, and is worth sending once more with the credential applied anew.
-    fn renews(&self, _sent: &Request, _response: &Response) -> bool {
+    fn renews(&self, _token: &TokenCell, _sent: &Request, _response: &Response) -> bool {
         false
+    }
+}
+
+/// With what a credential is applied.
+#[derive(Clone, Copy)]
+pub struct CredentialEnv<'a> {
+    /// The upstream's token.
+    pub token: &'a TokenCell,
+    /// How a token endpoint is reached.
+    pub transport: &'a dyn Transport,
+    /// When the credential must be there.
+    pub deadline: Instant,
+}
+
+impl fmt::Debug for CredentialEnv<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialEnv").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 
@@ -76,10 +93,6 @@ impl From<TransportError> for CredentialError {
     }
 }
 
-/// The credentials in use, by what they were built from: one about which nothing changed is the same one after a
-/// reload, with what it holds, such as a token.
-pub type Credentials = Keep<dyn OutboundAuth>;
-
 /// A header that is the same for every request: what the simple schemes come to.
 #[derive(Debug, Clone)]
 struct FixedHeader {
@@ -95,10 +108,26 @@ impl FixedHeader {
 }
 
 impl OutboundAuth for FixedHeader {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         request.headers.insert(self.name.clone(), self.value.clone());
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+/// The value of `key` as the name of a header that an upstream's credential may set; `None` when it was not given.
+fn credential_header(
+    values: &SchemeValues,
+    key: &'static str,
+) -> Result<Option<http::HeaderName>, SchemeFault> {
+    let name = values.header(key)?;
+    if name.as_ref().is_some_and(|name| OWN_HEADERS.contains(&name.as_str())) {
+        return Err(SchemeFault::new(
+            key,
+            "this header is set by the proxy itself",
+            "name the header in which the upstream expects its key, as in `x-api-key`",
+        ));
+    }
+    Ok(name)
 }
 
 /// A header value that is never shown; `None` when it has characters that a header cannot carry.
@@ -121,7 +150,7 @@ mod tests {
 
     /// A scheme built from the values of its keys.
     pub(super) fn build(
-        scheme: &Scheme,
+        scheme: &Scheme<dyn OutboundAuth>,
         given: &[(&'static str, &[&str])],
     ) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
         let mut values = SchemeValues::default();
@@ -132,7 +161,7 @@ mod tests {
         (scheme.build)(&values)
     }
 
-    pub(super) fn fault(scheme: &Scheme, given: &[(&'static str, &[&str])]) -> SchemeFault {
+    pub(super) fn fault(scheme: &Scheme<dyn OutboundAuth>, given: &[(&'static str, &[&str])]) -> SchemeFault {
         build(scheme, given).unwrap_err()
     }
 
@@ -155,7 +184,9 @@ mod tests {
     /// Applies a credential that needs to ask nobody.
     pub(super) fn apply(auth: &dyn OutboundAuth, request: &mut Request) -> Result<(), CredentialError> {
         let nobody = StubTransport::queued([]);
-        auth.apply(request, &nobody, Instant::now() + Duration::from_secs(10)).now_or_never().unwrap()
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let env = CredentialEnv { token: &TokenCell::default(), transport: &nobody, deadline };
+        auth.apply(request, env).now_or_never().unwrap()
     }
 
     #[test]
@@ -166,26 +197,9 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-            .filter(|name| !matches!(name.as_str(), "mod" | "scheme"))
+            .filter(|name| !matches!(name.as_str(), "mod" | "token"))
             .collect();
         files.sort_unstable();
         assert_eq!(names, files);
-    }
-
-    #[test]
-    fn an_unchanged_credential_is_the_same_one() {
-        let credentials = Credentials::default();
-        let keep = |token: &str| {
-            let mut values = SchemeValues::default();
-            values.add("token", vec![Secret::new(token)]);
-            let built = (bearer::SCHEME.build)(&values).unwrap();
-            credentials.keep(values.fingerprint("api", "bearer"), built)
-        };
-
-        let first = keep("one");
-        assert!(Arc::ptr_eq(&first, &keep("one")));
-        assert!(!Arc::ptr_eq(&first, &keep("two")));
-        drop(first);
-        keep("two");
     }
 }

@@ -3,13 +3,11 @@
 //! It is a matter of the connection, so nothing is put on a request; upstreams without it never share a connection
 //! with one that has it.
 
-use std::time::Instant;
-
-use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};
-use crate::upstream::{Request, Target, Transport};
+use crate::upstream::{Request, Target};
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "mtls",
     about: "A client certificate.",
     keys: &[SchemeKey::file("cert"), SchemeKey::file("key"), SchemeKey::file("ca").optional()],
@@ -40,7 +38,7 @@ struct Mtls {
 }
 
 impl OutboundAuth for Mtls {
-    fn apply<'a>(&'a self, _: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, _: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -2,24 +2,19 @@
 //!
 //! The value is a secret of the table, so a record hides it in the URL as it hides it everywhere.
 
-use std::time::Instant;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Url, form_urlencoded};
 
-use super::{Applying, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
+use crate::percent;
 use crate::secret::Secret;
-use crate::upstream::{Request, Transport};
+use crate::upstream::Request;
 
-pub(super) static SCHEME: Scheme = Scheme {
+pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
     about: "A key in the query, in place of any parameter of that name.",
     keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
     build,
 };
-
-/// Everything but the characters that RFC 3986 leaves unreserved.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
     let name = values.text("name");
@@ -30,8 +25,7 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
             "write the name that the upstream expects, as in `api_key`",
         ));
     }
-    let escape = |text| utf8_percent_encode(text, ESCAPED).to_string();
-    let pair = Secret::new(format!("{}={}", escape(name), escape(values.text("value"))));
+    let pair = Secret::new(format!("{}={}", percent::encode(name), percent::encode(values.text("value"))));
     Ok(Box::new(Query { name: name.to_owned(), pair }))
 }
 
@@ -56,7 +50,7 @@ impl Query {
 }
 
 impl OutboundAuth for Query {
-    fn apply<'a>(&'a self, request: &'a mut Request, _: &'a dyn Transport, _: Instant) -> Applying<'a> {
+    fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
         self.set(&mut request.url);
         Box::pin(std::future::ready(Ok(())))
     }

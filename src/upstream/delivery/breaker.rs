@@ -85,7 +85,7 @@ impl BreakerState {
     /// The names of all of them.
     pub const SLUGS: [&str; 3] = ["closed", "open", "half_open"];
 
-    /// The name, as the admin door has it.
+    /// The name, as the admin listener has it.
     pub fn slug(self) -> &'static str {
         match self {
             Self::Closed => "closed",

@@ -10,6 +10,7 @@ mod latency;
 pub mod limit;
 pub mod retry;
 mod sending;
+pub mod state;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use attempt::DETACHED_TIMEOUT;
-pub use sending::{Attempt, AttemptSpans};
+pub use sending::{AttemptRecord, AttemptSpans};
+pub use state::{Snapshot, UpstreamResources, UpstreamState};
 
 use attempt::Turn;
-use breaker::{Breaker, BreakerPolicy, BreakerRefusal, BreakerState};
-use latency::Latencies;
-use limit::{LimitError, LimitPolicy, Limiter};
-use retry::{Budget, Retry};
+use breaker::BreakerRefusal;
+use limit::LimitError;
+use retry::Retry;
+use state::StatePolicy;
 
 use super::auth::{CredentialError, OutboundAuth};
 use super::{Request, Response, Target, Transport, TransportError};
@@ -44,8 +46,10 @@ pub struct Delivery {
     pub retry: Retry,
     /// When a second request is sent beside one that is late.
     pub hedge: Option<Hedge>,
-    /// How the upstream fares.
-    pub health: Arc<UpstreamState>,
+    /// What the live state of the upstream depends on.
+    pub policy: StatePolicy,
+    /// Where that state stands among the resources of a plan.
+    pub slot: usize,
 }
 
 /// When a request is late.
@@ -55,26 +59,6 @@ pub enum Hedge {
     After(Duration),
     /// When it takes longer than 95 of 100 did lately.
     P95,
-}
-
-/// How an upstream fares: what is learned from each request and heeded by the next.
-#[derive(Debug)]
-pub struct UpstreamState {
-    breaker: Option<Breaker>,
-    limiter: Option<Limiter>,
-    budget: Budget,
-    latencies: Latencies,
-}
-
-/// What an upstream's health comes to, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
-    /// What the breaker has come to, if there is one.
-    pub breaker: Option<BreakerState>,
-    /// How many requests are under way, where that is limited.
-    pub under_way: Option<usize>,
-    /// What 95 of 100 answers took at most lately, when there were enough to say.
-    pub p95: Option<Duration>,
 }
 
 /// Why there is no response.
@@ -118,6 +102,8 @@ pub struct DeliveryOptions<'a> {
     /// Whom to tell that the time of the call is over while a request that may have changed something goes on. Where
     /// there is nobody, no request goes on.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
+    /// The live state of the upstream.
+    pub resources: &'a UpstreamResources,
     /// Where its sendings are noted.
     pub sendings: &'a AttemptSpans<'a>,
 }
@@ -152,28 +138,6 @@ pub struct DeliveryLog {
 /// How an attempt ended.
 type Ended = Result<Response, DeliveryError>;
 
-impl UpstreamState {
-    /// An upstream about which nothing is known yet.
-    pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
-        let now = Instant::now();
-        Self {
-            breaker: breaker.map(|policy| Breaker::new(policy, now)),
-            limiter: limit.map(Limiter::new),
-            budget: Budget::new(now),
-            latencies: Latencies::default(),
-        }
-    }
-
-    /// What it comes to now.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            breaker: self.breaker.as_ref().map(|breaker| breaker.now(Instant::now())),
-            under_way: self.limiter.as_ref().and_then(Limiter::under_way),
-            p95: self.latencies.p95(),
-        }
-    }
-}
-
 impl Delivery {
     /// Delivery to a target without a credential, a breaker or a limit, and with the usual retries.
     pub fn plain(target: Target) -> Self {
@@ -183,14 +147,9 @@ impl Delivery {
             credential: [0; 32],
             retry: Retry::default(),
             hedge: None,
-            health: Arc::new(UpstreamState::new(None, None)),
+            policy: StatePolicy::default(),
+            slot: 0,
         }
-    }
-
-    /// The same without all that looks beyond one attempt.
-    pub fn without_resilience(&self) -> Self {
-        let retry = Retry { attempts: 1, ..self.retry.clone() };
-        Self { retry, hedge: None, health: Arc::new(UpstreamState::new(None, None)), ..self.clone() }
     }
 
     /// Delivers a request, and once more where that is worth it.
@@ -203,19 +162,21 @@ impl Delivery {
         way: DeliveryOptions<'_>,
         trace: &mut DeliveryLog,
     ) -> Result<Response, DeliveryError> {
-        self.health.budget.earn(Instant::now());
+        let state = &*way.resources.state;
+        let attempts = if state.is_sent_once { 1 } else { self.retry.attempts };
+        state.budget.earn(Instant::now());
         let request = Arc::new(request);
         trace.request = Some(Arc::clone(&request));
         let mut made = 1;
         loop {
-            let ended = self.round(&request, way, made >= self.retry.attempts, trace).await;
-            if made >= self.retry.attempts || !self.retry.is_worth(&ended, way.repeatable) {
+            let ended = self.round(&request, way, made >= attempts, trace).await;
+            if made >= attempts || !self.retry.is_worth(&ended, way.repeatable) {
                 return ended;
             }
             let pause = self.retry.pause(made, &ended, fastrand::f64());
             let now = Instant::now();
             let is_in_time = pause < way.deadline.saturating_duration_since(now);
-            if !is_in_time || !self.health.budget.spend(now) {
+            if !is_in_time || !state.budget.spend(now) {
                 return ended;
             }
             sleep(pause).await;
@@ -232,10 +193,10 @@ impl Delivery {
         is_last: bool,
         trace: &mut DeliveryLog,
     ) -> Ended {
-        let began = Instant::now();
-        let late_after = match self.hedge.filter(|_| way.safe) {
+        let (began, state) = (Instant::now(), &*way.resources.state);
+        let late_after = match self.hedge.filter(|_| way.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
-            Some(Hedge::P95) => self.health.latencies.p95(),
+            Some(Hedge::P95) => state.latencies.p95(),
             None => None,
         };
         let mut first = pin!(self.attempt(request, way, is_last, Turn::Waited));
@@ -245,7 +206,7 @@ impl Delivery {
         };
         let (ended, went) = match in_time {
             Some(attempt) => attempt,
-            None if self.has_room() && self.health.budget.spend(Instant::now()) => {
+            None if state.has_room() && state.budget.spend(Instant::now()) => {
                 trace.hedges += 1;
                 let second = pin!(self.attempt(request, way, is_last, Turn::AtOnce));
                 match select(first, second).await {
@@ -259,15 +220,10 @@ impl Delivery {
             && !response.status.is_server_error()
         {
             // From the first attempt on: what a late one would have taken is at least that.
-            self.health.latencies.note(began.elapsed().saturating_sub(went.waited));
+            state.latencies.note(began.elapsed().saturating_sub(went.waited));
         }
         trace.add(went);
         ended
-    }
-
-    /// Whether another request could be sent at once.
-    fn has_room(&self) -> bool {
-        self.health.limiter.as_ref().is_none_or(Limiter::has_room)
     }
 
     /// The first of two attempts to end, unless the other one is worth waiting for.

@@ -12,12 +12,12 @@ use crate::upstream::{Response, TransportError};
 #[derive(Debug)]
 pub struct AttemptSpans<'a> {
     link: Option<&'a Link>,
-    noted: Mutex<Vec<Attempt>>,
+    noted: Mutex<Vec<AttemptRecord>>,
 }
 
-/// One of them.
+/// What is noted of one of them.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct AttemptRecord {
     /// The id of its span, which the upstream was told, if its call is part of a trace.
     pub span: Option<u64>,
     /// When it began.
@@ -28,7 +28,7 @@ pub struct Attempt {
     pub came: Option<Result<StatusCode, TransportError>>,
 }
 
-impl Attempt {
+impl AttemptRecord {
     /// How long the upstream took.
     pub fn time(&self) -> Duration {
         self.ended - self.began
@@ -42,7 +42,7 @@ impl<'a> AttemptSpans<'a> {
     }
 
     /// All of them, in the order in which they ended.
-    pub fn into_noted(self) -> Vec<Attempt> {
+    pub fn into_noted(self) -> Vec<AttemptRecord> {
         self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,6 +76,6 @@ impl Drop for InFlight<'_> {
         let (span, began, came) = (self.span, self.began, self.came.take());
         // Nothing panics while it is held.
         let mut noted = self.sendings.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.push(Attempt { span, began, ended: Instant::now(), came });
+        noted.push(AttemptRecord { span, began, ended: Instant::now(), came });
     }
 }

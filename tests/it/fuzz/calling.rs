@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jackfield::flow::{self, Cache, CallEnv, CallError, CallKey, NoCaller, Record};
+use jackfield::live;
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{Decoded, find};
+use jackfield::upstream::resources::Resources;
 use jackfield::upstream::stub::StubTransport;
 use jackfield::upstream::{Request, Response};
 use serde_json::Value;
@@ -42,6 +44,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
     let route = plan.route("try", platform.name()).map(AsRef::as_ref);
     let env = CallEnv {
         plan,
+        resources: &live::prepare(plan, &Resources::default()),
         platform,
         transport: &transport,
         deadline: Instant::now() + Duration::from_secs(3600),

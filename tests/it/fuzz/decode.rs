@@ -93,6 +93,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
     let name = served.platform.name();
     let auth = served.auth.as_ref().unwrap();
     let login = auth.verify(&Login {
+        method: &http::Method::POST,
         headers: &inbound.headers,
         target: "/",
         body: &inbound.body,

@@ -34,9 +34,9 @@ pub(crate) fn run(data: &[u8]) {
     assert!(!plan.platforms.is_empty() && !plan.routes.is_empty());
     for served in &plan.platforms {
         let functions = FunctionsFor::new(&plan, served.platform.name());
-        served.platform.declare(&functions.tools(false), &functions.door());
+        served.platform.declare(&functions.tools(), &functions.endpoint());
         // What is offered is what is answered.
-        for tool in functions.tools(false) {
+        for tool in functions.tools() {
             assert!(functions.arguments(tool.name).is_some(), "{}", tool.name);
         }
     }

@@ -154,7 +154,7 @@ async fn no_call_fails_and_none_sees_half_a_table() {
             let from = lines(&proxy);
             fs::write(&path, text).unwrap();
             if table % 20 == 0 {
-                logged(&proxy, from, "is not taken").await;
+                logged(&proxy, from, "configuration rejected").await;
                 status_when(&proxy, "rejected", |status| !status["rejected"].is_null()).await;
             }
             continue;

@@ -11,6 +11,6 @@ pub(crate) mod upstream;
 /// A text of `call` without how long anything took; what is told only when it took a while is left out.
 pub(crate) fn timeless(text: &str) -> String {
     let took = regex::Regex::new(r"\b\d+ ms").unwrap().replace_all(text, "N ms").into_owned();
-    let sometimes = r" +(\w+: )?N ms (between the tries|for the credential|waiting for a turn)\n";
+    let sometimes = r" +(\w+: )?N ms (between attempts|for the credential|waiting for a permit)\n";
     regex::Regex::new(sometimes).unwrap().replace_all(&took, "").into_owned()
 }

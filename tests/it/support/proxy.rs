@@ -35,7 +35,7 @@ pub(crate) async fn run(mut command: Command) -> Output {
 pub(crate) struct Proxy {
     pub(crate) folder: Folder,
     pub(crate) listen: SocketAddr,
-    /// The admin door, if the table has one.
+    /// The admin listener, if the table has one.
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) client: Client,
     child: Child,
@@ -135,12 +135,12 @@ impl Proxy {
         format!("http://{}{path}", self.listen)
     }
 
-    /// Posts JSON to the platforms' door.
+    /// Posts JSON to the listener for platforms.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::POST, path, &[], body.to_string()).await
     }
 
-    /// Sends a request to the platforms' door.
+    /// Sends a request to the listener for platforms.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -151,7 +151,7 @@ impl Proxy {
         self.client.send(request(method, &self.url(path), headers, body)).await
     }
 
-    /// Asks the admin door.
+    /// Asks the admin listener.
     pub(crate) async fn ask_admin(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let url = format!("http://{}{path}", self.admin.expect("the table has no admin door"));
         self.client.send(request(Method::GET, &url, headers, Bytes::new())).await

@@ -1,22 +1,23 @@
-//! What `[server]` says about who stands at the door: `tls`, and the proxies that are believed.
+//! What `[server]` says about its clients: `tls`, and the trusted proxies.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::fingerprint::Fingerprint;
 use crate::plan::ServerTls;
-use crate::plan::network::{BadNetwork, Network};
 use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::{Key, missing_key};
 
 use super::TableCompiler;
 
-/// The one protocol that the door speaks.
+/// The one protocol that the listener speaks.
 const ALPN: &[u8] = b"http/1.1";
 
 impl TableCompiler<'_> {
@@ -47,12 +48,8 @@ impl TableCompiler<'_> {
         let config = config(chain?, private?)
             .map_err(|error| diagnostics.push(bad_pair(&error, cert.name, key.name)))
             .ok()?;
-        let mut hash = Sha256::new();
-        for text in [&cert.text, &key.text] {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        }
-        Some(ServerTls { config: Arc::new(config), fingerprint: hash.finalize().into() })
+        let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
+        Some(ServerTls { config: Arc::new(config), fingerprint })
     }
 
     /// The PEM file that a key names.
@@ -71,17 +68,17 @@ impl TableCompiler<'_> {
         &self,
         raw: &Key<Vec<Located<String>>>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<Network> {
+    ) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for text in raw.get().map(|list| list.value.as_slice()).unwrap_or_default() {
             self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
-            let (message, help) = match text.value.parse::<Network>() {
+            let (message, help) = match network(&text.value) {
                 Ok(network) => {
                     networks.push(network);
                     continue;
                 }
-                Err(BadNetwork::Inside(network)) => (
-                    "lies inside a network",
+                Err(BadNetwork::HostBits(network)) => (
+                    "is an address inside a network",
                     format!("write \"{network}\", or the address alone for a single proxy"),
                 ),
                 Err(BadNetwork::Syntax) => (
@@ -98,13 +95,31 @@ impl TableCompiler<'_> {
     }
 }
 
+/// Why a text is not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BadNetwork {
+    /// It is not an address, or its prefix is longer than one.
+    Syntax,
+    /// The address has bits after the prefix; this network is what is left without them.
+    HostBits(IpNet),
+}
+
+/// A network such as `10.0.0.0/8`; a single address is a network of its own.
+fn network(text: &str) -> Result<IpNet, BadNetwork> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let network: IpNet = text.parse().map_err(|_| BadNetwork::Syntax)?;
+    if network.addr() == network.network() { Ok(network) } else { Err(BadNetwork::HostBits(network.trunc())) }
+}
+
 /// A PEM file that was read.
 struct Pem<'n> {
     name: &'n Located<String>,
     text: String,
 }
 
-/// The certificates of a file, the door's own first.
+/// The certificates of a file, the listener's own first.
 fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<CertificateDer<'static>>> {
     let chain = CertificateDer::pem_slice_iter(cert.text.as_bytes()).collect::<Result<Vec<_>, _>>();
     match chain {
@@ -114,9 +129,9 @@ fn chain(cert: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Certificat
                 Diagnostic::new(
                     Code::TlsFile,
                     cert.name.span,
-                    format!("`{}` holds no certificate that can be read", cert.name.value),
+                    format!("no readable certificate in `{}`", cert.name.value),
                 )
-                .help("it must be PEM text, `-----BEGIN CERTIFICATE-----`: the door's own certificate first, then those that vouch for it"),
+                .help("use PEM text, `-----BEGIN CERTIFICATE-----`, with the server certificate first and its chain after it"),
             );
             None
         }
@@ -128,15 +143,15 @@ fn private_key(key: &Pem<'_>, diagnostics: &mut Diagnostics) -> Option<PrivateKe
         Ok(key) => Some(key),
         Err(_) => {
             let help = if key.text.contains("ENCRYPTED") {
-                "it is locked with a passphrase; `openssl pkey -in locked.pem -out key.pem` writes it without one"
+                "remove its passphrase: `openssl pkey -in locked.pem -out key.pem`"
             } else {
-                "it must be PEM text, `-----BEGIN PRIVATE KEY-----`"
+                "use PEM text, `-----BEGIN PRIVATE KEY-----`"
             };
             diagnostics.push(
                 Diagnostic::new(
                     Code::TlsFile,
                     key.name.span,
-                    format!("`{}` holds no private key that can be read", key.name.value),
+                    format!("no readable private key in `{}`", key.name.value),
                 )
                 .help(help),
             );
@@ -161,16 +176,16 @@ fn config(
 fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>) -> Diagnostic {
     match error {
         rustls::Error::InconsistentKeys(_) => {
-            Diagnostic::new(Code::TlsPair, key.span, "this key does not belong to the certificate")
+            Diagnostic::new(Code::TlsPair, key.span, "the key does not match the certificate")
                 .related(cert.span, "the certificate")
-                .help("name the key that the certificate was made for; if both are being replaced, the second file is awaited")
+                .help("name the key of this certificate; if you are replacing both files, Jackfield waits for the second one")
         }
         rustls::Error::InvalidCertificate(_) => Diagnostic::new(
             Code::TlsFile,
             cert.span,
-            format!("`{}` holds no certificate that can be used", cert.value),
+            format!("no usable certificate in `{}`", cert.value),
         )
-        .help("the first certificate of the file must be the door's own, an X.509 certificate of version 3"),
+        .help("put the server certificate first, an X.509 certificate of version 3"),
         // The library's words name the kind of key; they hold nothing of the key itself.
         other => Diagnostic::new(
             Code::TlsFile,
@@ -178,5 +193,37 @@ fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>
             format!("the key in `{}` cannot be used: {other}", key.value),
         )
         .help("use an RSA key of at least 2048 bits, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_and_a_prefix() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("192.168.4.0/22", "192.168.7.255", "192.168.8.0"),
+            ("0.0.0.0/0", "203.0.113.9", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1", "::1", "::2"),
+            ("::/0", "2001:db8::1", "10.0.0.1"),
+        ] {
+            let network = network(text).unwrap();
+            assert!(network.contains(&inside.parse::<IpAddr>().unwrap()), "{text} {inside}");
+            assert!(!network.contains(&outside.parse::<IpAddr>().unwrap()), "{text} {outside}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_networks() {
+        for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::1/129", "lb.example", "10.*"]
+        {
+            assert_eq!(network(text), Err(BadNetwork::Syntax), "{text}");
+        }
+        let Err(BadNetwork::HostBits(meant)) = network("10.1.2.3/8") else { panic!() };
+        assert_eq!(meant.to_string(), "10.0.0.0/8");
     }
 }

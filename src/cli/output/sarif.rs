@@ -9,7 +9,7 @@ use url::Url;
 use crate::diagnostic::{Code, Diagnostic, Place, Sources, Span, unreadable_help};
 
 /// All diagnostics of a table.
-pub(super) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
+pub(in crate::cli) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
     let results = diagnostics.iter().map(|diagnostic| {
         let place = |span: Span| location(&sources.get(span.file).name, &sources.get(span.file).text, span);
         let mut result = result(diagnostic.code, &diagnostic.message, diagnostic.help.as_deref());
@@ -25,7 +25,7 @@ pub(super) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
 }
 
 /// The main file itself cannot be read.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Value {
+pub(in crate::cli) fn unreadable(path: &Path, error: &io::Error) -> Value {
     let name = path.display().to_string();
     let help = unreadable_help(error);
     let mut result = result(Code::UnreadableFile, &format!("`{name}` cannot be read: {error}"), Some(help));

@@ -8,9 +8,9 @@ use crate::call::{FailureKind, Reply};
 use crate::flow::{CallError, SaidBy};
 use crate::lang::template::Written;
 use crate::plan::Route;
-use crate::upstream::delivery::{Attempt, DeliveryError};
+use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
-use super::{Walk, ms, told};
+use super::walk::{Walk, ms, told};
 
 impl Walk<'_> {
     /// What it came to.
@@ -19,7 +19,7 @@ impl Walk<'_> {
         if self.shown.dry_run
             && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential(_))))
         {
-            self.line("without its credential, for which a token would have to be asked for");
+            self.line("without its credential: a token would have to be fetched first");
         }
         if self.shown.dry_run && record.was_rendered() {
             self.text.truncate(self.text.trim_end().len());
@@ -29,7 +29,7 @@ impl Walk<'_> {
             self.head("failed", &format!("{}: {error}", error.kind()));
         }
         if let Some(error) = &record.failure_error {
-            self.line(&format!("the case for this failure could not be rendered: {error}"));
+            self.line(&format!("could not render the case for this failure: {error}"));
         }
         if let Some(route) = route {
             self.cases(route);
@@ -56,16 +56,16 @@ impl Walk<'_> {
                 true => format!("case {}", first + 1),
                 false => format!("cases {}-{}", first + 1, last + 1),
             };
-            self.head(&name, &format!("passed over: {why}"));
+            self.head(&name, &format!("skipped: {why}"));
         }
         match (record.case, record.said_by) {
             (Some(case), _) => {
                 let left = match route.replies.count().saturating_sub(case + 1) {
                     0 => "",
-                    1 => "; the one after it is not looked at",
-                    _ => "; those after it are not looked at",
+                    1 => "; the later case is not evaluated",
+                    _ => "; later cases are not evaluated",
                 };
-                self.head(&format!("case {}", case + 1), &format!("taken{left}"));
+                self.head(&format!("case {}", case + 1), &format!("matched{left}"));
                 self.said(&route.replies.written(case, self.shown.platform.name()), &record.outcome.reply);
             }
             (None, Some(by)) => {
@@ -76,7 +76,7 @@ impl Walk<'_> {
                         (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
                     }
                     SaidBy::BuiltIn => {
-                        ("a built-in text: no case, route or default is for this failure".to_owned(), None)
+                        ("the built-in text: no case, route or default handles this failure".to_owned(), None)
                     }
                 };
                 let written = record.outcome.failure.and_then(|kind| texts?.written(kind));
@@ -85,7 +85,7 @@ impl Walk<'_> {
                     written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
                 self.said(&written, &record.outcome.reply);
             }
-            (None, None) => self.head("said", "every extracted value, as there is no case"),
+            (None, None) => self.head("said", "every extracted value, because the route has no reply case"),
         }
     }
 
@@ -100,11 +100,13 @@ impl Walk<'_> {
             let became = match part.as_str() {
                 "text" => reply.text.clone().map(Value::from),
                 "data" => reply.data.clone(),
-                own => own.split_once('.').and_then(|(_, key)| reply.own.get(key).cloned()),
+                extension => {
+                    extension.split_once('.').and_then(|(_, key)| reply.extensions.get(key).cloned())
+                }
             };
             let became = match became.map(|became| self.masks.hide_value(&became)) {
                 None => "left out".to_owned(),
-                Some(Value::String(text)) if text.is_empty() => "an empty text".to_owned(),
+                Some(Value::String(text)) if text.is_empty() => "an empty string".to_owned(),
                 Some(Value::String(text)) => text,
                 Some(json) => json.to_string(),
             };
@@ -130,7 +132,7 @@ impl Walk<'_> {
         self.head(
             "time",
             &format!(
-                "{} of {}, of our own {}",
+                "{} of {}, proxy overhead {}",
                 ms(record.time),
                 ms(self.call.time),
                 ms(record.own_time(route))
@@ -141,12 +143,12 @@ impl Walk<'_> {
             let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
             let trace = &went.trace;
             if !trace.waited.is_zero() {
-                self.line(&format!("{step}{} waiting for a turn", ms(trace.waited)));
+                self.line(&format!("{step}{} waiting for a permit", ms(trace.waited)));
             }
             if trace.credential > Duration::from_millis(1) {
                 self.line(&format!("{step}{} for the credential", ms(trace.credential)));
             }
-            let mut tries: Vec<&Attempt> = went.tries().collect();
+            let mut tries: Vec<&AttemptRecord> = went.tries().collect();
             tries.sort_by_key(|one| one.began);
             let told = u32::try_from(tries.len()).unwrap_or(u32::MAX);
             let upstream = went.upstream().unwrap_or_default();
@@ -157,13 +159,16 @@ impl Walk<'_> {
                     Some(Err(error)) => error.to_string(),
                     None => continue,
                 };
-                self.line(&format!("{step}at {at} `{upstream}` is asked: {came}, after {}", ms(one.time())));
+                self.line(&format!(
+                    "{step}at {at} request to `{upstream}`: {came}, after {}",
+                    ms(one.time())
+                ));
             }
             if !trace.paused.is_zero() {
-                self.line(&format!("{step}{} between the tries", ms(trace.paused)));
+                self.line(&format!("{step}{} between attempts", ms(trace.paused)));
             }
             if trace.hedges > 0 && trace.attempts > told {
-                self.line(&format!("{step}sent once more, for it was late; the quicker answer counts"));
+                self.line(&format!("{step}hedged: sent a second request, and the first response is used"));
             }
         }
     }

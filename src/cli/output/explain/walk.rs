@@ -1,8 +1,6 @@
 //! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
 //! long, which case was taken and why none before it, and where the time went.
 
-mod end;
-
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +17,9 @@ use crate::plan::Route;
 use crate::plan::route::Step;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
-use crate::upstream::delivery::Attempt;
+use crate::upstream::delivery::AttemptRecord;
 
-use super::explain::Shown;
+use super::shown::Shown;
 
 /// The most lines of a body that are shown, and characters of a value on one line.
 const MAX_LINES: usize = 100;
@@ -34,43 +32,41 @@ const TELLING: [&str; 6] =
 /// A call, told line by line.
 pub(super) struct Walk<'a> {
     pub(super) text: String,
-    shown: Shown<'a>,
-    call: &'a CompletedCall,
-    masks: Masks,
-    scope: Scope<'a>,
+    pub(super) shown: Shown<'a>,
+    pub(super) call: &'a CompletedCall,
+    pub(super) masks: Masks,
+    pub(super) scope: Scope<'a>,
 }
 
 impl<'a> Walk<'a> {
-    /// Tells `call` from its beginning to what was said.
+    /// Walks through `call` up to its last step; `end` adds the result.
     pub(super) fn of(shown: Shown<'a>, call: &'a CompletedCall) -> Self {
         let masks = call.record.masks(&shown.plan.masks, call.route.as_deref());
         let mut walk = Self { text: String::new(), shown, call, masks, scope: call.record.scope(shown.now) };
         walk.begin();
         let Some(route) = call.route.as_deref() else {
-            walk.line("no route answers this function for this platform");
-            walk.end(None);
+            walk.line("no route for this function on this platform");
             return walk;
         };
         if shown.tried.event.is_none() {
             walk.arguments(route);
         }
         if route.steps.is_empty() && call.record.validated.is_some() {
-            walk.head("request", "none: the route answers by itself");
+            walk.head("request", "none: the route replies without an upstream");
         }
         let went = call.record.steps.iter().zip(&call.record.outputs);
         for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
             walk.step(route, index, step, went, brought);
         }
-        walk.end(Some(route));
         walk
     }
 
-    fn head(&mut self, name: &str, what: &str) {
+    pub(super) fn head(&mut self, name: &str, what: &str) {
         let what = self.masks.hide(what);
         let _ = writeln!(self.text, "{}", format!("{name:<10} {what}").trim_end());
     }
 
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         let text = self.masks.hide(text);
         for line in text.lines() {
             let _ = writeln!(self.text, "{}", format!("           {line}").trim_end());
@@ -87,7 +83,7 @@ impl<'a> Walk<'a> {
         let lines: Vec<&str> = text.lines().collect();
         self.line(&lines[..lines.len().min(MAX_LINES)].join("\n"));
         if lines.len() > MAX_LINES {
-            self.line(&format!("… and {} lines more; `--format json` shows them", lines.len() - MAX_LINES));
+            self.line(&format!("… {} more lines; `--format json` shows them", lines.len() - MAX_LINES));
         }
     }
 
@@ -135,10 +131,10 @@ impl<'a> Walk<'a> {
             GivenArguments::Unreadable => None,
         };
         let Some(validated) = &record.validated else {
-            self.head("arguments", "they do not fit");
+            self.head("arguments", "invalid");
             match given {
                 Some(given) => self.body(&given),
-                None => self.line("what came is not JSON"),
+                None => self.line("not valid JSON"),
             }
             return;
         };
@@ -146,7 +142,7 @@ impl<'a> Walk<'a> {
         let entries = fit.as_object().map(Map::iter).into_iter().flatten();
         self.head(
             "arguments",
-            if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "they fit" },
+            if validated.args.as_object().is_some_and(Map::is_empty) { "none" } else { "valid" },
         );
         for (name, value) in entries {
             let given = given.as_ref().and_then(|given| given.get(name)).filter(|given| !given.is_null());
@@ -158,7 +154,7 @@ impl<'a> Walk<'a> {
             self.line(&format!("{name} = {}{from}", self.value(value)));
         }
         if !validated.dropped.is_empty() {
-            self.line(&format!("dropped, not declared: {}", validated.dropped.join(", ")));
+            self.line(&format!("dropped (not declared): {}", validated.dropped.join(", ")));
         }
     }
 
@@ -169,9 +165,9 @@ impl<'a> Walk<'a> {
                 .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
             let how = match (went.skipped, beside.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
-                    format!(": not asked, for {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
+                    format!(": skipped, because {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
                 }
-                (false, Some(earlier)) => format!(", at the same time as `{earlier}`"),
+                (false, Some(earlier)) => format!(", concurrently with `{earlier}`"),
                 (false, None) => String::new(),
             };
             self.head("step", &format!("{name}{how}"));
@@ -194,10 +190,11 @@ impl<'a> Walk<'a> {
             self.reply(went, brought);
         }
         self.extracted(step, brought);
-        // The error that ended the call is told at its end.
-        let own = self.call.record.error.as_ref();
-        let is_own = |error: &Arc<CallError>| own.is_some_and(|own| Arc::ptr_eq(own, error));
-        if let Some(error) = went.error.as_ref().filter(|error| !self.shown.dry_run && !is_own(error)) {
+        // The error of the call itself stands at the end.
+        let call_error = self.call.record.error.as_ref();
+        let is_of_call =
+            |error: &&Arc<CallError>| call_error.is_some_and(|of_call| Arc::ptr_eq(of_call, error));
+        if let Some(error) = went.error.as_ref().filter(|error| !self.shown.dry_run && !is_of_call(error)) {
             self.line(&format!("failed: {}: {error}", error.kind()));
         }
     }
@@ -246,20 +243,20 @@ impl<'a> Walk<'a> {
             (Some(reading), last) => {
                 let from = match went.cache {
                     Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
-                        format!("out of the cache ({})", used.slug())
+                        format!("from the cache ({})", used.slug())
                     }
                     _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
                 };
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(last @ Attempt { came: Some(Err(error)), .. })) => {
+            (None, Some(last @ AttemptRecord { came: Some(Err(error)), .. })) => {
                 self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
         }
         if let Some(error) = &went.stale_for {
-            self.line(&format!("this is an older reply, because {}: {error}", error.kind()));
+            self.line(&format!("stale response from the cache, because {}: {error}", error.kind()));
         }
     }
 
@@ -270,7 +267,7 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(problem) = reading.problem() {
-            self.line(&format!("it is read as text, for {problem}"));
+            self.line(&format!("read as text, because {problem}"));
         }
         self.body(reading.body());
     }
@@ -290,7 +287,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A template on one line, or as many as it has.
-fn told(written: &Written<'_>) -> String {
+pub(super) fn told(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),
         Written::Tree(tree) => tree.to_string(),
@@ -305,6 +302,6 @@ fn all<'p>(pairs: form_urlencoded::Parse<'p>, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 
-fn ms(time: Duration) -> String {
+pub(super) fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }

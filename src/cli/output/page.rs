@@ -1,48 +1,11 @@
-//! `jackfield explain`: what a kind of fault means, and how to mend it.
+//! The pages of the diagnostic codes, and the list of all codes.
 
 use std::fmt::Write as _;
-use std::process::ExitCode;
 
-use anyhow::bail;
-use clap::Args;
-
-use crate::diagnostic::{Code, Severity, nearest};
-
-use super::print;
-
-/// Arguments of `explain`.
-#[derive(Debug, Args)]
-pub(super) struct Explain {
-    /// The code, as `check` prints it in brackets.
-    code: Option<String>,
-}
-
-pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
-    match &command.code {
-        None => print(&list())?,
-        Some(name) => {
-            // As `check` prints it, with its weight before the brackets.
-            let (_, slug) = name.split_once('[').unwrap_or(("", name));
-            let slug = slug.trim_end_matches([']', ':']).to_lowercase();
-            match Code::from_slug(&slug) {
-                Some(code) => print(page(code).trim_end())?,
-                None => bail!("there is no code `{name}`\nhelp: {}", help(&slug)),
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What may have been meant.
-fn help(slug: &str) -> String {
-    match nearest(slug, Code::ALL.iter().map(|code| code.slug())) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`jackfield explain` lists all codes".to_owned(),
-    }
-}
+use crate::diagnostic::{Code, Severity};
 
 /// Every code with its meaning.
-fn list() -> String {
+pub(in crate::cli) fn list() -> String {
     let width = Code::ALL.iter().map(|code| code.slug().len()).max().unwrap_or_default();
     let lines = Code::ALL.iter().map(|code| {
         let weight = match code.severity() {
@@ -56,7 +19,7 @@ fn list() -> String {
 }
 
 /// A page as a terminal shows it: what is fenced in Markdown stands indented below a word for what it is.
-fn page(code: Code) -> String {
+pub(in crate::cli) fn page(code: Code) -> String {
     let mut out = String::new();
     let mut is_example = false;
     for line in code.page().lines() {

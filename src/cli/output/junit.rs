@@ -6,12 +6,12 @@ use std::path::Path;
 use crate::diagnostic::Sources;
 use crate::testing::Ran;
 
-use super::test::{failed, faults, file_and_line};
+use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// What came of the tests.
-pub(super) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
+pub(in crate::cli) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
     let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");
@@ -40,7 +40,7 @@ pub(super) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String
 }
 
 /// Why no test was run, as one that could not be.
-pub(super) fn nothing_ran(path: &Path, why: &str) -> String {
+pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
     let (name, text) = (xml(&path.display().to_string()), xml(why));
     let message = xml(why.lines().next().unwrap_or_default());
     format!(

@@ -32,7 +32,7 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::DeadlineTooLong,
                     text.span,
-                    format!("`{}` does not wait so long", platform.name()),
+                    format!("`{}` does not wait that long", platform.name()),
                 )
                 .label(format!("it gives up after {waits}"))
                 .help(format!(
@@ -50,16 +50,17 @@ impl TableCompiler<'_> {
         }
         // Without any `auth`, an address that is open is a fault.
         let open = auth.and_then(|_| self.open_address());
-        let proxies = self.proxies().map(|span| (Some(span), "who calls through these is from outside"));
+        let proxies =
+            self.proxies().map(|span| (Some(span), "callers behind these proxies come from outside"));
         if let Some((span, label)) = open.or(proxies) {
             let mut diagnostic = Diagnostic::new(
                 Code::PlatformOpen,
                 auth.map_or(name.span, |choice| choice.value.name.span),
-                format!("anyone can call for the platform `{}`", name.value),
+                format!("the platform `{}` accepts calls from anyone", name.value),
             )
             .label("proves nothing")
             .help(format!(
-                "set `{}`; if it is meant to be open, `allow = [\"platform-open\"]` beside it says so",
+                "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
                 login_for(&name.value)
             ));
             if let Some(span) = span {
@@ -75,25 +76,25 @@ impl TableCompiler<'_> {
         (!proxies.value.is_empty()).then_some(proxies.span)
     }
 
-    /// A door that others reach by an address which the table does not say.
+    /// A listener that others reach by an address which the table does not say.
     pub(in crate::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
         let raw = &self.table.server;
         let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
         let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
             return;
         };
-        let door = Endpoint { url: "", events: &[] };
-        let told = platforms.iter().find(|served| served.platform.declare(&[], &door).is_some());
+        let endpoint = Endpoint { url: "", events: &[] };
+        let told = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
         if let Some(served) = told {
             let (platform, listen) = (served.platform.name(), server.listen);
             self.advise(
                 Diagnostic::new(
                     Code::PublicUrlMissing,
                     span,
-                    format!("`{platform}` would be told to call {listen}, for want of a `public_url`"),
+                    format!("`{platform}` would be told to call {listen}, because `public_url` is not set"),
                 )
-                .label("platforms reach the door by another address")
-                .help("write in `[server]` the address that they call: `public_url = \"https://tools.example.com\"`"),
+                .label("platforms reach this listener at another address")
+                .help("set the address that they call in `[server]`: `public_url = \"https://tools.example.com\"`"),
             );
         }
     }
@@ -109,20 +110,16 @@ impl TableCompiler<'_> {
         let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
         let mut sent: Vec<(Span, &str)> = Vec::new();
         if base_url.scheme() == "http" && !is_loopback(base_url) {
-            sent.extend(auth.map(|auth| (auth.value.name.span, "would be readable on the way")));
+            sent.extend(auth.map(|auth| (auth.value.name.span, "could be read on the network")));
             let secret = headers.iter().any(|header| header.sensitive);
-            sent.extend(raw.headers.span().filter(|_| secret).map(|span| (span, "holds a secret")));
+            sent.extend(raw.headers.span().filter(|_| secret).map(|span| (span, "contains a secret")));
         }
         if let Some((credential, label)) = sent.first() {
             self.advise(
-                Diagnostic::new(
-                    Code::CredentialInClear,
-                    text.span,
-                    "this is plain http, and a credential goes with each request",
-                )
-                .label("not encrypted")
-                .related(*credential, *label)
-                .help("write `https://…`; if nobody else is on that network, `allow = [\"credential-in-clear\"]`"),
+                Diagnostic::new(Code::CredentialInClear, text.span, "a credential is sent over plain http")
+                    .label("not encrypted")
+                    .related(*credential, *label)
+                    .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
             );
         }
         // The address of the tokens may be another one.
@@ -137,10 +134,10 @@ impl TableCompiler<'_> {
                 Diagnostic::new(
                     Code::CredentialInClear,
                     node.span,
-                    "this is plain http, and `client_secret` is sent to it",
+                    "`client_secret` is sent over plain http",
                 )
                 .label("not encrypted")
-                .help("write `https://…`; if nobody else is on that network, `allow = [\"credential-in-clear\"]`"),
+                .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
             );
         }
     }
@@ -149,7 +146,7 @@ impl TableCompiler<'_> {
 /// A login that suits a platform, as it is written.
 pub(in crate::compile) fn login_for(platform: &str) -> String {
     let variable = platform.to_uppercase();
-    if crate::platform::find(platform).is_some_and(|known| known.signature().is_some()) {
+    if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")
     } else {
         format!("auth.basic = {{ username = \"…\", password = \"${{{variable}_PASSWORD}}\" }}")

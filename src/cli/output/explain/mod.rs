@@ -1,0 +1,68 @@
+//! What came of a request, for people and for machines, with what must not be shown hidden.
+
+mod end;
+mod shown;
+mod walk;
+
+use serde_json::{Value, json};
+
+use crate::dispatch::in_process::CompletedCall;
+use crate::platform::Answer;
+
+use crate::cli::shared::pretty;
+
+pub(in crate::cli) use shown::Shown;
+use walk::Walk;
+
+impl Shown<'_> {
+    /// The steps of these of its calls, up to the answer.
+    pub(in crate::cli) fn explained(self, calls: &[&CompletedCall]) -> String {
+        if let (Some(event), []) = (self.tried.event, calls) {
+            return format!("event      {event}: no entry in the table");
+        }
+        let calls: Vec<String> = calls
+            .iter()
+            .map(|call| {
+                let mut walk = Walk::of(self, call);
+                walk.end(call.route.as_deref());
+                walk.text
+            })
+            .collect();
+        calls.join("\n\n")
+    }
+
+    /// Whether these of its calls came as far as a request that was not sent.
+    pub(in crate::cli) fn is_unsent(self, calls: &[&CompletedCall]) -> bool {
+        self.dry_run && calls.iter().any(|call| call.record.was_rendered())
+    }
+
+    /// What the platform is told.
+    pub(in crate::cli) fn answer(self) -> String {
+        let Answer { status, content_type, body } = &self.tried.answer;
+        let (platform, status) = (self.platform.name(), status.as_u16());
+        let head = format!("\nresponse   to {platform}: status {status}, {content_type}");
+        format!("{head}\n{}", self.hidden(&pretty(body)))
+    }
+
+    /// The records and the answer, as JSON; without the answer where nothing was sent.
+    pub(in crate::cli) fn to_json(self, calls: &[&CompletedCall]) -> Value {
+        let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
+        let Answer { status, content_type, body } = &self.tried.answer;
+        let body = self.hidden(&String::from_utf8_lossy(body));
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        let answer = json!({"status": status.as_u16(), "content_type": content_type, "body": body});
+        json!({
+            "at": self.now,
+            "event": self.tried.event,
+            "calls": records.collect::<Vec<_>>(),
+            "answer": if self.is_unsent(calls) { Value::Null } else { answer },
+        })
+    }
+
+    /// A text that belongs to the request, with what must not be shown of any of its calls hidden.
+    fn hidden(self, text: &str) -> String {
+        self.tried.calls.iter().fold(text.to_owned(), |text, call| {
+            call.record.masks(&self.plan.masks, call.route.as_deref()).hide(&text)
+        })
+    }
+}

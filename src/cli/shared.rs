@@ -1,0 +1,70 @@
+//! What several commands do: load a table or report its errors, print a body, start the sample API.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::demo;
+use crate::diagnostic::{self, Diagnostic, Severity, unreadable_help};
+use crate::load::{Loaded, Unreadable};
+use crate::plan::Plan;
+
+use super::report;
+
+/// The plan of a loaded table. Without one, reports the errors and returns the exit code.
+pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> Result<Plan, ExitCode> {
+    let loaded = loaded.map_err(|error| {
+        report(&unreadable(path, &error.source));
+        ExitCode::from(2)
+    })?;
+    loaded.plan.ok_or_else(|| {
+        let text = diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+        report(&format!("{text}{}", summary(path, &loaded.diagnostics, None)));
+        ExitCode::FAILURE
+    })
+}
+
+/// The message for a table that cannot be read at all.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
+}
+
+/// The last line: the counts of diagnostics, and the number of routes if the table is valid.
+pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
+    let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let mut found = vec![counted(count(Severity::Error), "error")];
+    for (severity, noun) in [(Severity::Warning, "warning"), (Severity::Note, "note")] {
+        if count(severity) > 0 {
+            found.push(counted(count(severity), noun));
+        }
+    }
+    match routes {
+        Some(routes) => {
+            format!("{}: ok, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
+        }
+        None => format!("{}: {}", path.display(), found.join(", ")),
+    }
+}
+
+/// A body as indented JSON, or as text if it is not JSON.
+pub(super) fn pretty(body: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(json) => format!("{json:#}"),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+/// Starts the sample API and gives its address.
+pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
+    let (address, api) = demo::start().await.context("cannot start the sample API")?;
+    tokio::spawn(async move {
+        if let Err(error) = api.await {
+            tracing::error!("sample API stopped: {error}");
+        }
+    });
+    tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
+    Ok(url::Url::parse(&format!("http://{address}"))?)
+}

@@ -1,0 +1,319 @@
+//! Builds the index of a document: one pass without recursion, which is also the check of the syntax.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// How deep lists and objects may nest, as in `serde_json`.
+const MAX_DEPTH: usize = 127;
+
+/// Up to so many keys, comparing each with each costs less than hashing them.
+const FEW_KEYS: usize = 16;
+
+/// A number no longer than this, without an exponent, is in the range of a double.
+const SAFE_DIGITS: usize = 300;
+
+/// What an entry of the index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    Null,
+    False,
+    True,
+    Number,
+    /// Text without a backslash: its bytes are its value.
+    Plain,
+    /// Text with escapes.
+    Escaped,
+    List,
+    /// Its keys are entries too, each followed by its value. Every key is there once.
+    Object,
+}
+
+/// One value or key: where it is in the text, and how many entries it takes with all that is in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) size: u32,
+    pub(super) tag: Tag,
+}
+
+/// The index of a JSON text; `None` when it is not one.
+pub(super) fn build(bytes: &[u8]) -> Option<Vec<Entry>> {
+    u32::try_from(bytes.len()).ok()?;
+    // All text at once is checked faster than each string alone.
+    std::str::from_utf8(bytes).ok()?;
+    let index = Vec::with_capacity(bytes.len() / 16 + 1);
+    let mut builder = Builder { bytes, at: 0, index, open: Vec::new() };
+    builder.document()?;
+    Some(builder.index)
+}
+
+struct Builder<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    index: Vec<Entry>,
+    /// The lists and objects that have not ended yet, outermost first, by their entry.
+    open: Vec<usize>,
+}
+
+impl Builder<'_> {
+    fn document(&mut self) -> Option<()> {
+        loop {
+            if self.value()? && !self.after_value()? {
+                return (self.at == self.bytes.len()).then_some(());
+            }
+        }
+    }
+
+    /// Reads a value, or the start of a list or object up to its first value. Says whether the value is complete.
+    fn value(&mut self) -> Option<bool> {
+        match self.next()? {
+            b'"' => self.string()?,
+            b'{' => {
+                self.begin(Tag::Object)?;
+                if self.next()? != b'}' {
+                    self.key()?;
+                    return Some(false);
+                }
+                self.end()?;
+            }
+            b'[' => {
+                self.begin(Tag::List)?;
+                if self.next()? != b']' {
+                    return Some(false);
+                }
+                self.end()?;
+            }
+            b't' => self.word(b"true", Tag::True)?,
+            b'f' => self.word(b"false", Tag::False)?,
+            b'n' => self.word(b"null", Tag::Null)?,
+            _ => self.number()?,
+        }
+        Some(true)
+    }
+
+    /// Reads what follows a complete value. Says whether another value is expected.
+    fn after_value(&mut self) -> Option<bool> {
+        while let Some(&open) = self.open.last() {
+            match (self.next()?, self.index.get(open)?.tag) {
+                (b',', Tag::List) => {
+                    self.at += 1;
+                    return Some(true);
+                }
+                (b',', _) => {
+                    self.at += 1;
+                    self.next()?;
+                    self.key()?;
+                    return Some(true);
+                }
+                (b']', Tag::List) | (b'}', Tag::Object) => self.end()?,
+                _ => return None,
+            }
+        }
+        self.next();
+        Some(false)
+    }
+
+    /// The next byte that is no white space, which is not taken yet.
+    fn next(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn begin(&mut self, tag: Tag) -> Option<()> {
+        if self.open.len() == MAX_DEPTH {
+            return None;
+        }
+        self.open.push(self.index.len());
+        let start = self.at;
+        self.at += 1;
+        self.push(start, tag)
+    }
+
+    fn end(&mut self) -> Option<()> {
+        let open = self.open.pop()?;
+        self.at += 1;
+        if self.index.get(open)?.tag == Tag::Object {
+            self.drop_repeated_keys(open);
+        }
+        let size = u32::try_from(self.index.len() - open).ok()?;
+        let entry = self.index.get_mut(open)?;
+        entry.end = u32::try_from(self.at).ok()?;
+        entry.size = size;
+        Some(())
+    }
+
+    /// Adds an entry for what was read since `start`.
+    fn push(&mut self, start: usize, tag: Tag) -> Option<()> {
+        let (start, end) = (u32::try_from(start).ok()?, u32::try_from(self.at).ok()?);
+        self.index.push(Entry { start, end, size: 1, tag });
+        Some(())
+    }
+
+    fn key(&mut self) -> Option<()> {
+        if self.bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        self.string()?;
+        if self.next()? != b':' {
+            return None;
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    fn word(&mut self, word: &[u8], tag: Tag) -> Option<()> {
+        let start = self.at;
+        self.at += word.len();
+        (self.bytes.get(start..self.at)? == word).then_some(())?;
+        self.push(start, tag)
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let start = self.at;
+        let mut tag = Tag::Plain;
+        self.at += 1;
+        loop {
+            let rest = self.bytes.get(self.at..)?;
+            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+            match self.bytes.get(self.at)? {
+                b'"' => {
+                    self.at += 1;
+                    return self.push(start, tag);
+                }
+                b'\\' => {
+                    tag = Tag::Escaped;
+                    self.escape()?;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads one escape; the two halves of a surrogate pair are one.
+    fn escape(&mut self) -> Option<()> {
+        let kind = *self.bytes.get(self.at + 1)?;
+        self.at += 2;
+        match kind {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => match self.four_digits()? {
+                0xDC00..=0xDFFF => None,
+                0xD800..=0xDBFF => {
+                    (self.bytes.get(self.at..self.at + 2)? == b"\\u").then_some(())?;
+                    self.at += 2;
+                    matches!(self.four_digits()?, 0xDC00..=0xDFFF).then_some(())
+                }
+                _ => Some(()),
+            },
+            _ => None,
+        }
+    }
+
+    fn four_digits(&mut self) -> Option<u32> {
+        let digits = self.bytes.get(self.at..self.at + 4)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |code, digit| Some(code * 16 + char::from(*digit).to_digit(16)?))
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let start = self.at;
+        let mut has_exponent = false;
+        self.take_if(b"-");
+        if !self.take_if(b"0") {
+            self.digits()?;
+        }
+        if self.take_if(b".") {
+            self.digits()?;
+        }
+        if self.take_if(b"eE") {
+            has_exponent = true;
+            self.take_if(b"+-");
+            self.digits()?;
+        }
+        if has_exponent || self.at - start > SAFE_DIGITS {
+            let text = std::str::from_utf8(self.bytes.get(start..self.at)?).ok()?;
+            text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+        }
+        self.push(start, Tag::Number)
+    }
+
+    fn take_if(&mut self, any: &[u8]) -> bool {
+        let is_there = self.bytes.get(self.at).is_some_and(|byte| any.contains(byte));
+        self.at += usize::from(is_there);
+        is_there
+    }
+
+    /// Reads at least one digit.
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    /// Of a key that is there more than once, the last value counts, in the place of the first.
+    fn drop_repeated_keys(&mut self, object: usize) {
+        let keys = self.keys(object);
+        if !self.has_repeated(&keys) {
+            return;
+        }
+        let mut kept: Vec<usize> = Vec::new();
+        let mut places: HashMap<Cow<'_, [u8]>, usize> = HashMap::new();
+        for &key in &keys {
+            let place = *places.entry(text_of(self.bytes, self.index[key])).or_insert(kept.len());
+            match kept.get_mut(place) {
+                Some(earlier) => *earlier = key,
+                None => kept.push(key),
+            }
+        }
+        let mut entries = Vec::new();
+        for key in kept {
+            entries.extend_from_slice(&self.index[key..=key + self.index[key + 1].size as usize]);
+        }
+        self.index.truncate(object + 1);
+        self.index.append(&mut entries);
+    }
+
+    /// The entries of an object's keys.
+    fn keys(&self, object: usize) -> Vec<usize> {
+        let mut keys = Vec::new();
+        let mut at = object + 1;
+        while let Some(value) = self.index.get(at + 1) {
+            keys.push(at);
+            at += 1 + value.size as usize;
+        }
+        keys
+    }
+
+    fn has_repeated(&self, keys: &[usize]) -> bool {
+        let text = |key: &usize| text_of(self.bytes, self.index[*key]);
+        if keys.len() <= FEW_KEYS {
+            return keys.iter().enumerate().any(|(at, key)| {
+                let key = text(key);
+                keys[..at].iter().any(|earlier| text(earlier) == key)
+            });
+        }
+        let mut seen = std::collections::HashSet::with_capacity(keys.len());
+        !keys.iter().all(|key| seen.insert(text(key)))
+    }
+}
+
+/// The value of a text, as bytes of UTF-8.
+pub(super) fn text_of(bytes: &[u8], entry: Entry) -> Cow<'_, [u8]> {
+    let quoted = bytes.get(entry.start as usize..entry.end as usize).unwrap_or_default();
+    match entry.tag {
+        Tag::Escaped => Cow::Owned(decode(quoted).into_bytes()),
+        _ => Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()),
+    }
+}
+
+/// Decodes a text with escapes, with its quotes. Its escapes were checked when the index was built.
+pub(super) fn decode(quoted: &[u8]) -> String {
+    serde_json::from_slice(quoted).unwrap_or_default()
+}

@@ -1,0 +1,241 @@
+//! One value of a document: a document and a place in its index. It is copied, never cloned.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Number, Value};
+
+use super::Document;
+use super::index::{Entry, Tag, decode, text_of};
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// A number of any size and precision.
+    Number,
+    /// A text.
+    String,
+    /// A list of values.
+    Array,
+    /// Keys and values.
+    Object,
+}
+
+/// A value of a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'d> {
+    document: &'d Document,
+    at: usize,
+}
+
+impl<'d> Node<'d> {
+    pub(super) fn new(document: &'d Document, at: usize) -> Self {
+        Self { document, at }
+    }
+
+    /// The value at a place of the index that [`Node::place`] gave.
+    pub fn at_place(document: &'d Document, place: u32) -> Option<Self> {
+        let at = usize::try_from(place).ok()?;
+        document.index.get(at).map(|_| Self { document, at })
+    }
+
+    /// Where the value is in the index: what to keep of a value beside a shared document.
+    pub fn place(self) -> u32 {
+        // An index has fewer entries than its text has bytes, and those are counted in 32 bits.
+        u32::try_from(self.at).unwrap_or(u32::MAX)
+    }
+
+    /// The document that the value is in.
+    pub fn document(self) -> &'d Document {
+        self.document
+    }
+
+    /// What the value is.
+    pub fn kind(self) -> Kind {
+        match self.entry().tag {
+            Tag::Null => Kind::Null,
+            Tag::False | Tag::True => Kind::Bool,
+            Tag::Number => Kind::Number,
+            Tag::Plain | Tag::Escaped => Kind::String,
+            Tag::List => Kind::Array,
+            Tag::Object => Kind::Object,
+        }
+    }
+
+    /// The value as the text has it, with its white space, escapes and repeated keys.
+    pub fn raw(self) -> &'d str {
+        std::str::from_utf8(self.source()).unwrap_or_default()
+    }
+
+    /// The text of a string; borrowed unless it has escapes.
+    pub fn as_str(self) -> Option<Cow<'d, str>> {
+        match self.entry().tag {
+            Tag::Plain => {
+                let quoted = self.raw();
+                Some(Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()))
+            }
+            Tag::Escaped => Some(Cow::Owned(decode(self.source()))),
+            _ => None,
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.entry().tag {
+            Tag::True => Some(true),
+            Tag::False => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The number as `serde_json` would read it; [`Node::raw`] has all its digits.
+    pub fn as_number(self) -> Option<Number> {
+        (self.entry().tag == Tag::Number).then(|| serde_json::from_slice(self.source()).ok()).flatten()
+    }
+
+    /// The value of an object under a key.
+    pub fn get(self, name: &str) -> Option<Self> {
+        let bytes = &self.document.bytes;
+        self.entries()
+            .find(|(key, _)| *text_of(bytes, key.entry()) == *name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// The item of a list at an index.
+    pub fn index(self, index: usize) -> Option<Self> {
+        self.items().nth(index)
+    }
+
+    /// How many items a list has, or how many entries an object; 0 for anything else.
+    pub fn len(self) -> usize {
+        match self.kind() {
+            Kind::Array => self.items().count(),
+            Kind::Object => self.entries().count(),
+            _ => 0,
+        }
+    }
+
+    /// Whether no other value is in the value: true of empty lists and objects, and of whatever is neither.
+    pub fn is_empty(self) -> bool {
+        self.entry().size == 1
+    }
+
+    /// The items of a list; none for anything else.
+    pub fn items(self) -> Items<'d> {
+        Items(self.inside(Tag::List))
+    }
+
+    /// The keys of an object, as strings, and their values; none for anything else.
+    pub fn entries(self) -> Entries<'d> {
+        Entries(self.inside(Tag::Object))
+    }
+
+    /// The value as a tree, as `serde_json` would have read it.
+    pub fn to_value(self) -> Value {
+        match self.kind() {
+            Kind::Null => Value::Null,
+            Kind::Bool => Value::Bool(self.as_bool() == Some(true)),
+            Kind::Number => self.as_number().map_or(Value::Null, Value::Number),
+            Kind::String => Value::String(self.as_str().unwrap_or_default().into_owned()),
+            Kind::Array => Value::Array(self.items().map(Self::to_value).collect()),
+            Kind::Object => {
+                let entry = |(key, value): (Self, Self)| {
+                    (key.as_str().unwrap_or_default().into_owned(), value.to_value())
+                };
+                Value::Object(self.entries().map(entry).collect::<Map<_, _>>())
+            }
+        }
+    }
+
+    /// Writes the value as compact JSON, as `serde_json` would, but for numbers, which keep their text.
+    pub fn write_json(self, out: &mut String) {
+        match self.entry().tag {
+            Tag::Escaped => out.push_str(&Value::String(decode(self.source())).to_string()),
+            Tag::List => {
+                out.push('[');
+                for (at, item) in self.items().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write_json(out);
+                }
+                out.push(']');
+            }
+            Tag::Object => {
+                out.push('{');
+                for (at, (key, value)) in self.entries().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    key.write_json(out);
+                    out.push(':');
+                    value.write_json(out);
+                }
+                out.push('}');
+            }
+            _ => out.push_str(self.raw()),
+        }
+    }
+
+    fn entry(self) -> Entry {
+        self.document.index[self.at]
+    }
+
+    fn source(self) -> &'d [u8] {
+        let entry = self.entry();
+        self.document.bytes.get(entry.start as usize..entry.end as usize).unwrap_or_default()
+    }
+
+    fn inside(self, tag: Tag) -> Inside<'d> {
+        let entry = self.entry();
+        let size = if entry.tag == tag { entry.size as usize } else { 1 };
+        Inside { document: self.document, at: self.at + 1, end: self.at + size }
+    }
+}
+
+/// Steps from one value inside another to the one after it.
+#[derive(Debug, Clone)]
+struct Inside<'d> {
+    document: &'d Document,
+    at: usize,
+    end: usize,
+}
+
+impl<'d> Iterator for Inside<'d> {
+    type Item = Node<'d>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.at < self.end).then(|| {
+            let node = Node::new(self.document, self.at);
+            self.at += node.entry().size as usize;
+            node
+        })
+    }
+}
+
+/// The items of a list.
+#[derive(Debug, Clone)]
+pub struct Items<'d>(Inside<'d>);
+
+impl<'d> Iterator for Items<'d> {
+    type Item = Node<'d>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+/// The keys of an object and their values.
+#[derive(Debug, Clone)]
+pub struct Entries<'d>(Inside<'d>);
+
+impl<'d> Iterator for Entries<'d> {
+    type Item = (Node<'d>, Node<'d>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.0.next()?, self.0.next()?))
+    }
+}

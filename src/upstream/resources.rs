@@ -1,0 +1,189 @@
+//! The live state beside a plan: what is learned about each upstream, its token, and how far the limits are used.
+//!
+//! A plan holds policies only. Its resources are prepared from those policies when it is put in force, and a call finds
+//! its own by their slot, without a lock or a hash. Across a reload each resource is kept as long as the policy that it
+//! was made from is equal; any other starts afresh.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::auth::{TokenCell, TokenRequest};
+use super::delivery::Delivery;
+use super::delivery::limit::{LimitPolicy, Limiter};
+use super::delivery::state::{StatePolicy, UpstreamResources, UpstreamState};
+
+/// The resources of one plan.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// By the slot of their delivery.
+    upstreams: Vec<PreparedUpstream>,
+    /// By their slot.
+    limits: Vec<PreparedLimit>,
+}
+
+/// A limit that belongs to no upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitSpec<'a> {
+    /// What kind of thing it limits. Kind and name together identify the limit across reloads.
+    pub kind: &'a str,
+    /// The name of what it limits.
+    pub name: &'a str,
+    /// What it allows.
+    pub policy: &'a LimitPolicy,
+}
+
+/// The resources of one upstream, and the policies that they were made from.
+#[derive(Debug)]
+struct PreparedUpstream {
+    name: String,
+    policy: StatePolicy,
+    token_request: Option<TokenRequest>,
+    live: UpstreamResources,
+}
+
+#[derive(Debug)]
+struct PreparedLimit {
+    kind: String,
+    name: String,
+    policy: LimitPolicy,
+    limiter: Arc<Limiter>,
+}
+
+impl Resources {
+    /// The resources for these deliveries and limits, both in the order of their slots. What has an equal policy in
+    /// `before` is shared with it.
+    pub fn prepare(deliveries: &[Delivery], limits: &[LimitSpec<'_>], before: &Self) -> Self {
+        debug_assert!(deliveries.iter().enumerate().all(|(slot, delivery)| delivery.slot == slot));
+        let known: HashMap<&str, &PreparedUpstream> =
+            before.upstreams.iter().map(|known| (known.name.as_str(), known)).collect();
+        let known_limits: HashMap<(&str, &str), &PreparedLimit> =
+            before.limits.iter().map(|known| ((known.kind.as_str(), known.name.as_str()), known)).collect();
+        Self {
+            upstreams: deliveries
+                .iter()
+                .map(|delivery| {
+                    PreparedUpstream::new(delivery, known.get(delivery.target.name.as_str()).copied())
+                })
+                .collect(),
+            limits: limits
+                .iter()
+                .map(|spec| PreparedLimit::new(*spec, known_limits.get(&(spec.kind, spec.name)).copied()))
+                .collect(),
+        }
+    }
+
+    /// Resources under which each request is sent once and at once, whatever came of others: without retries, hedging,
+    /// breakers and limits. For the tests of a table, which must not depend on each other.
+    pub fn without_resilience(deliveries: &[Delivery]) -> Self {
+        let upstreams = deliveries.iter().map(|delivery| {
+            let live = UpstreamResources {
+                state: Arc::new(UpstreamState::without_resilience()),
+                ..UpstreamResources::default()
+            };
+            PreparedUpstream { live, ..PreparedUpstream::new(delivery, None) }
+        });
+        Self { upstreams: upstreams.collect(), limits: Vec::new() }
+    }
+
+    /// The resources of the upstream that `delivery` is for.
+    ///
+    /// # Panics
+    /// `delivery` is not of the plan that these resources were prepared for.
+    pub fn upstream(&self, delivery: &Delivery) -> &UpstreamResources {
+        let found = &self.upstreams[delivery.slot];
+        debug_assert_eq!(found.name, delivery.target.name, "resources of another plan");
+        &found.live
+    }
+
+    /// The limiter in a slot; `None` where nothing is limited.
+    pub fn limiter(&self, slot: usize) -> Option<&Limiter> {
+        self.limits.get(slot).map(|prepared| &*prepared.limiter)
+    }
+}
+
+impl PreparedUpstream {
+    fn new(delivery: &Delivery, before: Option<&Self>) -> Self {
+        let policy = delivery.policy.clone();
+        let token_request = delivery.auth.as_ref().and_then(|auth| auth.token_request()).cloned();
+        let state = before.map(|before| (&before.policy, &before.live.state));
+        let token = before.map(|before| (&before.token_request, &before.live.token));
+        let live = UpstreamResources {
+            state: keep(state, &policy, || UpstreamState::new(policy.breaker.clone(), policy.limit.clone())),
+            token: keep(token, &token_request, TokenCell::default),
+        };
+        Self { name: delivery.target.name.clone(), policy, token_request, live }
+    }
+}
+
+impl PreparedLimit {
+    fn new(spec: LimitSpec<'_>, before: Option<&Self>) -> Self {
+        let before = before.map(|before| (&before.policy, &before.limiter));
+        let limiter = keep(before, spec.policy, || Limiter::new(spec.policy.clone()));
+        let (kind, name) = (spec.kind.to_owned(), spec.name.to_owned());
+        Self { kind, name, policy: spec.policy.clone(), limiter }
+    }
+}
+
+/// The resource in use if its policy is equal to `policy`, else a new one.
+fn keep<P: PartialEq, T>(before: Option<(&P, &Arc<T>)>, policy: &P, new: impl FnOnce() -> T) -> Arc<T> {
+    match before {
+        Some((known, resource)) if known == policy => Arc::clone(resource),
+        _ => Arc::new(new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::delivery::breaker::BreakerPolicy;
+    use crate::upstream::tls::Tls;
+    use crate::upstream::{EgressPolicy, Redirects, Target};
+    use std::time::Duration;
+
+    fn delivery(name: &str, slot: usize, breaker: Option<BreakerPolicy>) -> Delivery {
+        let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
+        let target = Target { name: name.to_owned(), timeout: None, max_body: 100, redirects, tls, network, proxy: None };
+        let plain = Delivery::plain(target);
+        Delivery { slot, policy: StatePolicy { breaker, ..StatePolicy::default() }, ..plain }
+    }
+
+    fn limit(concurrency: u32) -> LimitPolicy {
+        LimitPolicy { concurrency: Some(concurrency), rate: None, wait: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_resource_is_kept_as_long_as_its_policy_is_equal() {
+        let breaker = || Some(BreakerPolicy::default());
+        let other = Some(BreakerPolicy { probes: 7, ..BreakerPolicy::default() });
+        let first = [delivery("a", 0, breaker()), delivery("b", 1, breaker())];
+        let second = [delivery("0", 0, None), delivery("a", 1, breaker()), delivery("b", 2, other)];
+        let before = Resources::prepare(&first, &[], &Resources::default());
+        let after = Resources::prepare(&second, &[], &before);
+
+        let state = |resources: &Resources, delivery| Arc::clone(&resources.upstream(delivery).state);
+        let token = |resources: &Resources, delivery| Arc::clone(&resources.upstream(delivery).token);
+        assert!(Arc::ptr_eq(&state(&before, &first[0]), &state(&after, &second[1])));
+        assert!(!Arc::ptr_eq(&state(&before, &first[1]), &state(&after, &second[2])));
+        // The breaker is none of the token's business.
+        assert!(Arc::ptr_eq(&token(&before, &first[1]), &token(&after, &second[2])));
+    }
+
+    #[test]
+    fn a_limit_is_known_again_by_kind_name_and_policy() {
+        let (one, two) = (limit(1), limit(2));
+        let spec = |kind, name, policy| LimitSpec { kind, name, policy };
+        let before = Resources::prepare(
+            &[],
+            &[spec("routes", "a", &one), spec("routes", "b", &one)],
+            &Resources::default(),
+        );
+        let specs = [spec("vapi", "a", &one), spec("routes", "b", &two), spec("routes", "a", &one)];
+        let after = Resources::prepare(&[], &specs, &before);
+        let known = |slot| {
+            let after = after.limiter(slot).unwrap();
+            (0..2).any(|slot| std::ptr::eq(before.limiter(slot).unwrap(), after))
+        };
+        assert_eq!([0, 1, 2].map(known), [false, false, true]);
+        assert!(after.limiter(3).is_none());
+    }
+}
