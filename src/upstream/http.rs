@@ -95,7 +95,7 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
+    fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
         Box::pin(async move {
             let started = Instant::now();
             let client = self

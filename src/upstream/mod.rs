@@ -33,7 +33,7 @@ pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding
 /// Carries requests to upstreams: over HTTP, or to canned answers.
 pub trait Transport: Send + Sync {
     /// Sends `request` and reads the whole response, both in time.
-    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_>;
+    fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a>;
 }
 
 /// Why no response came back. Never carries a header value or a body.

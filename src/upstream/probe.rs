@@ -61,7 +61,7 @@ impl Probe {
         {
             return ProbeResult::NoCredential(error);
         }
-        match transport.send(request, Times::by(deadline)).await {
+        match transport.send(&request, Times::by(deadline)).await {
             Ok(response) => match response.status {
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.proves => {
                     ProbeResult::Refused(status)
@@ -88,9 +88,9 @@ mod tests {
     struct Silent(Mutex<Vec<Instant>>);
 
     impl Transport for Silent {
-        fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
+        fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
             self.0.lock().unwrap().push(times.answered_by);
-            Box::pin(std::future::ready(Err(timed_out(&request))))
+            Box::pin(std::future::ready(Err(timed_out(request))))
         }
     }
 

@@ -1,10 +1,14 @@
 //! A forward proxy between Jackfield and an upstream: `upstreams.x.proxy`.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
 use url::Url;
+
+use super::TransportError;
 
 /// The proxy that connections to an upstream go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,18 @@ impl Proxy {
             authorization = Some(value);
         }
         Some(Self { host, port, authorization })
+    }
+
+    /// Why nothing was sent: the proxy answered in place of the upstream.
+    pub(super) fn refused(&self, status: StatusCode) -> TransportError {
+        TransportError::Connect { detail: format!("the proxy {self} refused with status {status}") }
+    }
+}
+
+/// Its host and port, without the login.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes connections: resolves names, races addresses, tunnels through proxies and starts TLS.
+//! Makes connections: resolves names, races addresses and starts TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use http::HeaderMap;
-use http::header::PROXY_AUTHORIZATION;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -17,14 +15,20 @@ use super::connection::Connection;
 use super::error::{detail, failure};
 use super::origin::Origin;
 use super::stream::Stream;
+use super::tunnel::tunnel;
 use crate::upstream::egress::{NotPublic, judge};
 use crate::upstream::proxy::Proxy;
 use crate::upstream::{EgressPolicy, TransportError};
 
 /// How long one address may take before the next one is tried too (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-/// The most bytes of a proxy's answer to CONNECT.
-const MAX_PROXY_HEAD: usize = 8 * 1024;
+/// How long a connection is silent before the system asks the peer whether it is there, and between two such probes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// After so many probes without an answer the connection is over.
+const KEEPALIVE_PROBES: u32 = 3;
+/// The longest that the peer may take to acknowledge what was sent.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// How connections of one client are made.
 pub(super) struct Connector {
@@ -34,31 +38,24 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Whether a proxy forwards each request to this origin, rather than tunnelling a whole connection.
-    pub(super) fn forwards(&self, origin: &Origin) -> bool {
-        self.proxy.is_some() && !origin.is_secure
-    }
-
-    /// Adds the proxy's credential to a request that the proxy reads.
-    pub(super) fn authorize(&self, origin: &Origin, headers: &mut HeaderMap) {
-        let credential = self.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
-        if let Some(credential) = credential.filter(|_| !origin.is_secure) {
-            headers.insert(PROXY_AUTHORIZATION, credential.clone());
-        }
+    /// The proxy that forwards each request to this origin, rather than tunnelling a whole connection.
+    pub(super) fn forwards(&self, origin: &Origin) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !origin.is_secure)
     }
 
     /// A new connection to an origin.
     pub(super) async fn open(&self, origin: &Origin) -> Result<Connection, TransportError> {
-        let mut tcp = match &self.proxy {
+        let tcp = match &self.proxy {
             Some(proxy) => {
-                dial(EgressPolicy::Any, None, proxy.host.trim_matches(['[', ']']), proxy.port).await?
+                let mut tcp = dial_proxy(proxy).await?;
+                if origin.is_secure {
+                    tunnel(&mut tcp, proxy, origin).await?;
+                }
+                tcp
             }
             None => dial(self.network, origin.address, &origin.host, origin.port).await?,
         };
         let stream = if origin.is_secure {
-            if let Some(proxy) = &self.proxy {
-                tunnel(&mut tcp, proxy, origin).await?;
-            }
             let tls = self.tls.connect(origin.server_name.clone(), tcp).await;
             Stream::Tls(Box::new(tls.map_err(|error| failed("", &error))?))
         } else {
@@ -66,6 +63,16 @@ impl Connector {
         };
         Connection::new(stream).await.map_err(|error| failure(&error))
     }
+}
+
+async fn dial_proxy(proxy: &Proxy) -> Result<TcpStream, TransportError> {
+    let host = proxy.host.trim_matches(['[', ']']);
+    dial(EgressPolicy::Any, None, host, proxy.port).await.map_err(|error| match error {
+        TransportError::Connect { detail } => {
+            TransportError::Connect { detail: format!("the proxy {proxy}: {detail}") }
+        }
+        error => error,
+    })
 }
 
 /// Connects to a host, or to its address if that is known.
@@ -89,11 +96,24 @@ async fn dial(
         EgressPolicy::Public => public(addresses)?,
     };
     let tcp = race(addresses).await.map_err(|error| failed("tcp connect error: ", &error))?;
-    tcp.set_nodelay(true).map_err(|error| failed("tcp connect error: ", &error))?;
+    configure(&tcp).map_err(|error| failed("tcp connect error: ", &error))?;
     Ok(tcp)
 }
 
-fn failed(what: &str, error: &io::Error) -> TransportError {
+/// Sends small requests at once, and notices a peer that is gone without a word: so an idle connection does not take a
+/// request along after a firewall has forgotten it.
+fn configure(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(tcp);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    // Only Linux can limit how long sent bytes stay unacknowledged.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
+}
+
+pub(super) fn failed(what: &str, error: &io::Error) -> TransportError {
     TransportError::Connect { detail: format!("{what}{}", detail(error)) }
 }
 
@@ -153,36 +173,6 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         preferred.into_iter().flat_map(|address| [Some(address), other.next()]).flatten().collect();
     mixed.extend(other);
     mixed
-}
-
-/// Asks a proxy for a tunnel to an origin.
-async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, origin: &Origin) -> Result<(), TransportError> {
-    let place = format!("{}:{}", origin.host, origin.port);
-    let mut ask = format!("CONNECT {place} HTTP/1.1\r\nhost: {place}\r\n").into_bytes();
-    if let Some(credential) = &proxy.authorization {
-        ask.extend_from_slice(b"proxy-authorization: ");
-        ask.extend_from_slice(credential.as_bytes());
-        ask.extend_from_slice(b"\r\n");
-    }
-    ask.extend_from_slice(b"\r\n");
-    let proxy_failed = |error: io::Error| failed("the proxy gave no answer: ", &error);
-    tcp.write_all(&ask).await.map_err(proxy_failed)?;
-    let mut head = Vec::new();
-    // The upstream speaks only after our first TLS message, so nothing of it is in this buffer.
-    while !head.ends_with(b"\r\n\r\n") {
-        let read = tcp.read_buf(&mut head).await.map_err(proxy_failed)?;
-        if read == 0 || head.len() > MAX_PROXY_HEAD {
-            return Err(TransportError::Connect { detail: "the proxy gave no valid answer".to_owned() });
-        }
-    }
-    let status = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
-    match status.and_then(|status| http::StatusCode::from_bytes(status).ok()) {
-        Some(status) if status.is_success() => Ok(()),
-        Some(status) => {
-            Err(TransportError::Connect { detail: format!("the proxy refused the connection with {status}") })
-        }
-        None => Err(TransportError::Connect { detail: "the proxy gave no valid answer".to_owned() }),
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -20,27 +20,28 @@ pub(super) struct Connection {
     driver: Driver,
 }
 
-/// Hyper's side of a connection: it reads and writes whenever it is polled.
-struct Driver {
-    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
-    /// A finished connection must not be polled again.
-    is_over: bool,
-}
+/// Hyper's side of a connection: it reads and writes whenever it is polled. It is dropped as soon as it has ended, which
+/// hands back a request that it had not begun to send.
+struct Driver(Option<http1::Connection<TokioIo<Stream>, Full<Bytes>>>);
 
 impl Connection {
     /// A connection over a stream that is ready for HTTP.
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
         let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-        Ok(Self { sender, driver: Driver { connection, is_over: false } })
+        Ok(Self { sender, driver: Driver(Some(connection)) })
     }
 
-    /// Whether the connection can carry a request. Polling it notices a peer that has closed it.
-    pub(super) fn is_alive(&mut self, context: &mut Context<'_>) -> bool {
-        self.driver.poll(context);
-        !self.driver.is_over && self.sender.is_ready()
+    /// Whether the connection can carry another request: its peer has not closed it, and has said nothing more than
+    /// the last response. Nobody is woken by it from now on, so it holds no finished task in memory.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        self.driver.0.is_some() && self.sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of the response. A request that did not leave comes back in the error.
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// Hyper reads before it writes. When the peer has closed the connection by then, nothing is written and the
+    /// request comes back in the error.
     pub(super) async fn send(
         &mut self,
         request: Outbound,
@@ -65,7 +66,7 @@ impl Connection {
                 self.driver.poll(context);
                 Pin::new(&mut *body).poll_frame(context)
             });
-            match frame.await.transpose()?.map(hyper::body::Frame::into_data) {
+            match frame.await.transpose()?.map(Frame::into_data) {
                 None => return Ok(None),
                 Some(Ok(data)) => return Ok(Some(data)),
                 // Trailers.
@@ -78,8 +79,10 @@ impl Connection {
 impl Driver {
     /// Errors reach whoever waits for the response or the body.
     fn poll(&mut self, context: &mut Context<'_>) {
-        if !self.is_over {
-            self.is_over = matches!(Pin::new(&mut self.connection).poll(context), Poll::Ready(_));
+        if let Some(connection) = &mut self.0
+            && Pin::new(connection).poll(context).is_ready()
+        {
+            self.0 = None;
         }
     }
 }

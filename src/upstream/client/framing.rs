@@ -1,25 +1,30 @@
-//! The headers that the client itself puts on a request.
+//! The headers of a request as they go out: the table's, and those that the client itself puts on it.
 
-use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, RANGE, TRANSFER_ENCODING, USER_AGENT,
 };
-use http::{HeaderMap, Method, Uri};
-use http_body_util::Full;
+use http::{HeaderMap, Method};
 
-use super::Outbound;
 use super::origin::Origin;
+use crate::upstream::Request;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("jackfield/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const CODINGS: HeaderValue = HeaderValue::from_static("gzip,br");
+/// The most headers that are added: those below, and the credential of a proxy.
+const ADDED: usize = 6;
 
-/// Adds what the request does not say itself. Its body's length is always the real one: a wrong one would make the
-/// upstream read the rest as another request.
-pub(super) fn complete(method: &Method, headers: &mut HeaderMap, body: &Bytes, origin: &Origin) {
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(CONTENT_LENGTH);
-    if body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+/// The headers of a request, and what it does not say itself. Hyper adds the length of the body, which is always the
+/// real one: a wrong one would make the upstream read the rest as another request.
+pub(super) fn headers(request: &Request, origin: &Origin) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + ADDED);
+    for (name, value) in &request.headers {
+        if *name != TRANSFER_ENCODING && *name != CONTENT_LENGTH {
+            headers.append(name, value.clone());
+        }
+    }
+    let has_body = request.body.as_ref().is_some_and(|body| !body.is_empty());
+    if !has_body && matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
         // Hyper leaves it out, and some servers insist on it (411).
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
@@ -29,13 +34,5 @@ pub(super) fn complete(method: &Method, headers: &mut HeaderMap, body: &Bytes, o
         headers.entry(ACCEPT_ENCODING).or_insert(CODINGS);
     }
     headers.entry(HOST).or_insert_with(|| origin.header.clone());
-}
-
-/// A request for hyper, which adds the length of the body.
-pub(super) fn outbound(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Outbound {
-    let mut outbound = Outbound::new(Full::new(body));
-    *outbound.method_mut() = method;
-    *outbound.uri_mut() = uri;
-    *outbound.headers_mut() = headers;
-    outbound
+    headers
 }

@@ -11,17 +11,20 @@ mod framing;
 mod origin;
 mod redirect;
 mod stream;
+mod tunnel;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::PROXY_AUTHORIZATION;
+use http::{StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
+use url::Url;
 
-use super::phase::{FOLLOWING, Progress};
+use super::phase::Progress;
 use super::{Redirects, Request, Response, Target, TransportError};
 
 use connect::Connector;
@@ -63,100 +66,122 @@ impl Client {
     /// Sends one request, follows its redirects and reads the response. The caller sets the deadline.
     pub(super) async fn send(
         &self,
-        request: Request,
+        request: &Request,
         progress: &Progress,
     ) -> Result<Response, TransportError> {
-        let Request { target, method, mut url, mut headers, body, .. } = request;
         // Nothing resolves a literal address. Redirects stay on this host.
-        target.network.admit(&url)?;
-        let origin = self.origins.of(&url)?;
-        let mut body = body.unwrap_or_default();
-        framing::complete(&method, &mut headers, &body, &origin);
-        if self.redirects == Redirects::None {
-            let outbound = framing::outbound(method, self.uri(&origin, &url)?, headers, body);
-            let inbound = self.exchange(&origin, outbound, progress).await?;
-            return self.read(&origin, inbound, target.max_body, progress).await;
-        }
-        let mut method = method;
-        for followed in 0.. {
-            let uri = self.uri(&origin, &url)?;
-            let outbound = framing::outbound(method.clone(), uri, headers.clone(), body.clone());
-            let inbound = self.exchange(&origin, outbound, progress).await.map_err(|error| {
-                // The upstream got the original request: only the redirected one was not sent.
-                match error {
-                    TransportError::Connect { detail } | TransportError::Unsendable { detail }
-                        if followed > 0 =>
-                    {
-                        TransportError::Lost { detail: format!("{FOLLOWING}: {detail}") }
-                    }
-                    error => error,
-                }
-            })?;
-            let next = redirect::target(&inbound.head, &url).filter(|_| followed < MAX_REDIRECTS);
-            let Some(next) = next else {
-                return self.read(&origin, inbound, target.max_body, progress).await;
-            };
-            progress.following();
+        request.target.network.admit(&request.url)?;
+        let origin = self.origins.of(&request.url)?;
+        let mut outbound = Outbound::new(Full::new(request.body.clone().unwrap_or_default()));
+        *outbound.method_mut() = request.method.clone();
+        *outbound.uri_mut() = self.uri(&origin, &request.url)?;
+        *outbound.headers_mut() = framing::headers(request, &origin);
+        let inbound = self.exchange(&origin, outbound, progress).await?;
+        let next = match self.redirects {
+            Redirects::None => None,
+            Redirects::SameOrigin => redirect::target(&inbound.head, &request.url),
+        };
+        let inbound = match next {
+            Some(next) => Box::pin(self.follow(request, &origin, inbound, next, progress)).await?,
+            None => inbound,
+        };
+        read(&origin, inbound, request.target.max_body, progress).await
+    }
+
+    /// Follows a redirect, and those after it. When there are too many, the last one is the reply.
+    async fn follow(
+        &self,
+        request: &Request,
+        origin: &Arc<Origin>,
+        mut inbound: Inbound,
+        mut next: Url,
+        progress: &Progress,
+    ) -> Result<Inbound, TransportError> {
+        progress.following();
+        let mut method = request.method.clone();
+        let mut headers = framing::headers(request, origin);
+        let mut body = request.body.clone().unwrap_or_default();
+        for followed in 1.. {
             redirect::rewrite(inbound.head.status, &mut method, &mut headers, &mut body);
-            url = next;
             if inbound.body.is_end_stream() {
-                origin.put(inbound.connection).await;
+                origin.put(inbound.connection);
+            }
+            let mut outbound = Outbound::new(Full::new(body.clone()));
+            *outbound.method_mut() = method.clone();
+            *outbound.headers_mut() = headers.clone();
+            let sent = match self.uri(origin, &next) {
+                Ok(uri) => {
+                    *outbound.uri_mut() = uri;
+                    self.exchange(origin, outbound, progress).await
+                }
+                Err(error) => Err(error),
+            };
+            inbound = sent.map_err(redirect::not_followed)?;
+            match redirect::target(&inbound.head, &next) {
+                Some(after) if followed < MAX_REDIRECTS => next = after,
+                _ => break,
             }
         }
-        unreachable!("the last redirect is the reply")
+        Ok(inbound)
     }
 
     /// What the request line names: the path, or the whole URL when a proxy forwards the request.
-    fn uri(&self, origin: &Origin, url: &url::Url) -> Result<http::Uri, TransportError> {
-        origin.uri(url, self.connector.forwards(origin))
+    fn uri(&self, origin: &Origin, url: &Url) -> Result<Uri, TransportError> {
+        origin.uri(url, self.connector.forwards(origin).is_some())
     }
 
     /// Gets a response from an idle connection, or from a new one.
     async fn exchange(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Origin,
         mut outbound: Outbound,
         progress: &Progress,
     ) -> Result<Inbound, TransportError> {
-        self.connector.authorize(origin, outbound.headers_mut());
+        let proxy = self.connector.forwards(origin);
+        if let Some(credential) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
+            outbound.headers_mut().insert(PROXY_AUTHORIZATION, credential.clone());
+        }
         loop {
             progress.connecting();
-            let (mut connection, reused) = match origin.take().await {
+            let (mut connection, is_reused) = match origin.take() {
                 Some(connection) => (connection, true),
-                None => (Box::new(self.connector.open(origin).await?), false),
+                None => (Box::new(Box::pin(self.connector.open(origin)).await?), false),
             };
             progress.waiting();
             match connection.send(outbound).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
+                    if let Some(proxy) =
+                        proxy.filter(|_| head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+                    {
+                        return Err(proxy.refused(head.status));
+                    }
                     return Ok(Inbound { head, body, connection });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // The peer closed the connection before hyper wrote a byte of the request.
-                    Some(unsent) if reused => outbound = unsent,
+                    Some(unsent) if is_reused => outbound = unsent,
                     _ => return Err(error::failure(&failed.into_error())),
                 },
             }
         }
     }
+}
 
-    /// Reads the body, and keeps the connection for the next request.
-    async fn read(
-        &self,
-        origin: &Arc<Origin>,
-        inbound: Inbound,
-        limit: usize,
-        progress: &Progress,
-    ) -> Result<Response, TransportError> {
-        progress.reading();
-        let Inbound { mut head, mut body, mut connection } = inbound;
-        let mut headers = std::mem::take::<HeaderMap>(&mut head.headers);
-        let mut buffer = BodyBuffer::new(&mut headers, &body, limit)?;
-        while let Some(chunk) = connection.chunk(&mut body).await.map_err(|error| error::failure(&error))? {
-            buffer.add(&chunk)?;
-        }
-        let body = buffer.finish()?;
-        origin.put(connection).await;
-        Ok(Response { status: head.status, headers, body })
+/// Reads the body, and keeps the connection for the next request. One that is not read to its end is closed.
+async fn read(
+    origin: &Arc<Origin>,
+    inbound: Inbound,
+    limit: usize,
+    progress: &Progress,
+) -> Result<Response, TransportError> {
+    progress.reading();
+    let Inbound { mut head, mut body, mut connection } = inbound;
+    let mut buffer = BodyBuffer::new(&mut head.headers, &body, limit)?;
+    while let Some(chunk) = connection.chunk(&mut body).await.map_err(|error| error::failure(&error))? {
+        buffer.add(&chunk)?;
     }
+    let body = buffer.finish()?;
+    origin.put(connection);
+    Ok(Response { status: head.status, headers: head.headers, body })
 }

@@ -1,13 +1,12 @@
 //! The hosts that a client has spoken to, each with a stack of idle connections.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use url::{Host, Position, Url};
 
@@ -49,7 +48,7 @@ struct Idle {
 impl Origins {
     /// The origin of a URL.
     pub(super) fn of(&self, url: &Url) -> Result<Arc<Origin>, TransportError> {
-        let mut known = lock(&self.0);
+        let mut known = self.0.lock();
         let (scheme, host, port) = (url.scheme(), url.host_str(), url.port_or_known_default());
         let same = |origin: &&Arc<Origin>| {
             (origin.scheme(), Some(origin.host.as_str()), Some(origin.port)) == (scheme, host, port)
@@ -95,7 +94,7 @@ impl Origin {
         if self.is_secure { "https" } else { "http" }
     }
 
-    /// The target of a request line: path and query, or with `is_absolute` the whole URL.
+    /// What the request line names: path and query, or with `is_absolute` the whole URL.
     pub(super) fn uri(&self, url: &Url, is_absolute: bool) -> Result<Uri, TransportError> {
         let unsendable =
             |error: &dyn std::error::Error| TransportError::Unsendable { detail: error.to_string() };
@@ -111,26 +110,26 @@ impl Origin {
         Uri::from_parts(parts).map_err(|error| unsendable(&error))
     }
 
-    /// An idle connection that its peer has not closed.
-    pub(super) async fn take(&self) -> Option<Box<Connection>> {
-        poll_fn(|context| {
-            loop {
-                let next = lock(&self.idle).connections.pop();
-                let Some((since, mut connection)) = next else { return Poll::Ready(None) };
-                if since.elapsed() < MAX_AGE && connection.is_alive(context) {
-                    return Poll::Ready(Some(connection));
-                }
-            }
-        })
-        .await
+    /// The connection that was used last. Sending on it tells whether its peer has closed it.
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
+        let mut idle = self.idle.lock();
+        let (since, connection) = idle.connections.pop()?;
+        if since.elapsed() < MAX_AGE {
+            return Some(connection);
+        }
+        // Those below it are older still. They are closed after the lock is released.
+        let old = std::mem::take(&mut idle.connections);
+        drop(idle);
+        drop(old);
+        None
     }
 
     /// Keeps a connection whose response has been read, unless it ends with that response.
-    pub(super) async fn put(self: &Arc<Self>, mut connection: Box<Connection>) {
-        if !poll_fn(|context| Poll::Ready(connection.is_alive(context))).await {
+    pub(super) fn put(self: &Arc<Self>, mut connection: Box<Connection>) {
+        if !connection.is_idle() {
             return;
         }
-        let mut idle = lock(&self.idle);
+        let mut idle = self.idle.lock();
         if idle.connections.len() >= MAX_IDLE {
             return;
         }
@@ -142,13 +141,16 @@ impl Origin {
 
     /// Drops idle connections that are too old or closed; returns whether any is left.
     fn prune(&self) -> bool {
-        let mut idle = lock(&self.idle);
-        // Whoever takes a connection polls it again, with a waker of its own.
-        let mut context = Context::from_waker(Waker::noop());
-        idle.connections
-            .retain_mut(|(since, connection)| since.elapsed() < MAX_AGE && connection.is_alive(&mut context));
+        let mut idle = self.idle.lock();
+        let ended: Vec<_> = idle
+            .connections
+            .extract_if(.., |(since, connection)| since.elapsed() >= MAX_AGE || !connection.is_idle())
+            .collect();
         idle.is_swept = !idle.connections.is_empty();
-        idle.is_swept
+        let is_swept = idle.is_swept;
+        drop(idle);
+        drop(ended);
+        is_swept
     }
 }
 
@@ -160,9 +162,4 @@ async fn sweep(origin: Weak<Origin>) {
             return;
         }
     }
-}
-
-/// A poisoned lock is fine here: each update is a single push or pop.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

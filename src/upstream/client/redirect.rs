@@ -6,6 +6,9 @@ use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use crate::upstream::TransportError;
+use crate::upstream::phase::FOLLOWING;
+
 /// The most redirects that are followed for one request; the next one is the reply.
 pub(in crate::upstream) const MAX_REDIRECTS: usize = 5;
 
@@ -17,6 +20,16 @@ pub(super) fn target(head: &Parts, from: &Url) -> Option<Url> {
     let location = std::str::from_utf8(head.headers.get(LOCATION)?.as_bytes()).ok()?;
     let to = from.join(location).ok().filter(|_| !location.is_empty())?;
     (to.origin() == from.origin()).then_some(to)
+}
+
+/// Why a redirect led nowhere. The upstream got the original request; only the redirected one was not sent.
+pub(super) fn not_followed(error: TransportError) -> TransportError {
+    match error {
+        TransportError::Connect { detail } | TransportError::Unsendable { detail } => {
+            TransportError::Lost { detail: format!("{FOLLOWING}: {detail}") }
+        }
+        error => error,
+    }
 }
 
 /// Makes a request the one to send next, as browsers do: a POST becomes a GET, except after 307 and 308.

@@ -1,7 +1,9 @@
 //! The transport against an upstream without manners.
 
+mod connections;
+mod redirects;
+
 use super::super::Response;
-use super::super::client::MAX_REDIRECTS;
 use super::*;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -123,7 +125,7 @@ fn near() -> Instant {
 }
 
 async fn ask(request: Request) -> Result<Response, TransportError> {
-    HttpTransport::new().unwrap().send(request, Times::by(far())).await
+    HttpTransport::new().unwrap().send(&request, Times::by(far())).await
 }
 
 async fn ask_rude(answer: impl Into<Vec<u8>>, then: Then) -> Result<Response, TransportError> {
@@ -332,7 +334,7 @@ async fn a_timeout_says_what_was_waited_for() {
     let phase = async |answer: &str, target, deadline| {
         let rude = Rude::answering(answer, Then::Hang).await;
         let times = Times::by(Target::ends(&target, deadline));
-        match transport.send(get(rude.url("/"), target), times).await.unwrap_err() {
+        match transport.send(&get(rude.url("/"), target), times).await.unwrap_err() {
             TransportError::Timeout { phase, .. } => phase,
             error => panic!("{error}"),
         }
@@ -355,7 +357,7 @@ async fn nothing_is_sent_after_the_deadline() {
     let rude = Rude::answering(OK, Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
 
-    let error = transport.send(get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
+    let error = transport.send(&get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
 
     assert_eq!(error.to_string(), "no answer in time (connecting)");
     assert_eq!(rude.accepted(), 0);
@@ -376,146 +378,9 @@ async fn a_timeout_tells_connecting_from_waiting() {
     }
 
     let url = format!("http://{address}/").parse().unwrap();
-    let error = HttpTransport::new().unwrap().send(get(url, target()), Times::by(near())).await.unwrap_err();
+    let error = HttpTransport::new().unwrap().send(&get(url, target()), Times::by(near())).await.unwrap_err();
 
     assert!(matches!(error, TransportError::Timeout { phase: "connecting", .. }), "{error}");
-}
-
-fn redirect(to: &str) -> String {
-    format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
-}
-
-#[tokio::test]
-async fn a_redirect_is_the_reply() {
-    let response = ask_rude(redirect("/there"), Then::Listen).await.unwrap();
-
-    assert_eq!(response.status, StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(response.headers["location"], "/there");
-}
-
-#[tokio::test]
-async fn follows_a_redirect_to_the_same_origin() {
-    let answer = |request: &str| match request.starts_with("POST /here?key=hidden") {
-        true => redirect("/there").into_bytes(),
-        false => OK.as_bytes().to_vec(),
-    };
-    let mut rude = Rude::with(answer, Then::Listen).await;
-    let same = Target { redirects: Redirects::SameOrigin, ..target() };
-    let mut request = get(rude.url("/here?key=hidden"), same);
-    request.method = Method::POST;
-    request.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer t"));
-    request.body = Some(Bytes::from_static(b"{}"));
-
-    let response = ask(request).await.unwrap();
-
-    assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"ok"[..]));
-    let first = rude.requests.recv().await.unwrap();
-    let second = rude.requests.recv().await.unwrap();
-    assert_eq!(second, first.replace("/here?key=hidden", "/there"));
-    assert!(second.contains("authorization: Bearer t\r\n") && second.ends_with("{}"), "{second}");
-}
-
-#[tokio::test]
-async fn does_not_follow_a_redirect_to_another_origin() {
-    let other = Rude::answering(OK, Then::Listen).await;
-    let same = Target { redirects: Redirects::SameOrigin, ..target() };
-    let port = other.address.port();
-    let elsewhere = [other.url("/").to_string(), format!("//localhost:{port}/")];
-    let nowhere = ["https:", "http://1.2.3.4.5/", "mailto:a@b", "a:80", "//[", ""].map(str::to_owned);
-    for to in elsewhere.into_iter().chain(nowhere) {
-        let rude = Rude::answering(redirect(&to), Then::Listen).await;
-        let response = ask(get(rude.url("/"), same.clone())).await.unwrap();
-        assert_eq!(response.status, StatusCode::TEMPORARY_REDIRECT, "{to}");
-    }
-    assert_eq!(other.accepted(), 0);
-}
-
-#[tokio::test]
-async fn gives_up_on_endless_redirects() {
-    let mut rude = Rude::answering(redirect("/"), Then::Listen).await;
-    let same = Target { redirects: Redirects::SameOrigin, ..target() };
-
-    let response = ask(get(rude.url("/"), same)).await.unwrap();
-
-    assert_eq!(response.status, StatusCode::TEMPORARY_REDIRECT);
-    let mut asked = 0;
-    while rude.requests.recv().await.is_some_and(|request| !request.is_empty()) {
-        asked += 1;
-    }
-    assert_eq!(asked, 1 + MAX_REDIRECTS);
-}
-
-#[tokio::test]
-async fn a_request_whose_redirect_leads_to_no_connection_has_arrived_all_the_same() {
-    for is_deaf in [false, true] {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            read_request(&mut stream).await;
-            // From now on a connection is refused, or never made since no more can wait.
-            let mut waiting = Vec::new();
-            let mut held = Some(listener);
-            if is_deaf {
-                let full = Duration::from_millis(100);
-                while let Ok(more) = tokio::time::timeout(full, TcpStream::connect(address)).await {
-                    waiting.push(more.unwrap());
-                }
-            } else {
-                held = None;
-            }
-            let answer = "HTTP/1.1 303 See Other\r\nlocation: /there\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            drop(stream);
-            std::future::pending::<()>().await;
-            drop((held, waiting));
-        });
-        let same = Target { redirects: Redirects::SameOrigin, ..target() };
-        let mut request = get(format!("http://{address}/").parse().unwrap(), same);
-        request.method = Method::POST;
-        let transport = HttpTransport::new().unwrap();
-        let by = Instant::now() + Duration::from_secs(1);
-
-        let error = transport.send(request, Times::by(by)).await.unwrap_err();
-
-        assert!(error.may_have_arrived(), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn connections_are_reused_within_an_upstream() {
-    let rude = Rude::answering(OK, Then::Listen).await;
-    let transport = HttpTransport::new().unwrap();
-    let send = async |target| transport.send(get(rude.url("/"), target), Times::by(far())).await.unwrap();
-
-    send(target()).await;
-    send(Target { max_body: 100, ..target() }).await;
-    assert_eq!(rude.accepted(), 1);
-
-    send(Target { name: "another".to_owned(), ..target() }).await;
-    assert_eq!(rude.accepted(), 2);
-}
-
-#[tokio::test]
-async fn connections_live_as_long_as_their_target_is_listed() {
-    let mut rude = Rude::answering(OK, Then::Listen).await;
-    let transport = HttpTransport::new().unwrap();
-    let other = Target { name: "other".to_owned(), ..target() };
-
-    transport.prepare([&target()].into_iter()).unwrap();
-    transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
-    transport.prepare([&other, &target()].into_iter()).unwrap();
-    transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
-    assert_eq!(rude.accepted(), 1);
-
-    transport.prepare([&other].into_iter()).unwrap();
-    let seen = [rude.requests.recv().await, rude.requests.recv().await, rude.requests.recv().await];
-    assert_eq!(seen.map(|request| request.unwrap().is_empty()), [false, false, true]);
-
-    transport.send(get(rude.url("/"), target()), Times::by(far())).await.unwrap();
-    assert_eq!(rude.accepted(), 2);
 }
 
 #[test]
