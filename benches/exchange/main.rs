@@ -19,6 +19,9 @@ const BODY: &[u8] =
     br#"{"order":"A-1001","items":[{"sku":"9","count":2}],"note":"by phone","customer":"c-17"}"#;
 const REPLY: &[u8] = include_bytes!("../payloads/reply.json");
 
+const CALLGRIND: [&str; 2] = ["--tool=callgrind", "--callgrind-out-file=/dev/null"];
+const MEMCHECK: [&str; 2] = ["--tool=memcheck", "--leak-check=no"];
+
 /// How many exchanges the short and the long run have.
 const RUNS: [u64; 2] = [200, 1200];
 
@@ -46,8 +49,8 @@ fn main() {
 fn compare() {
     let (mut upstream, address) = start_upstream();
     for client in ["reqwest", "jackfield"] {
-        let instructions = per_exchange(client, &address, "--tool=callgrind", "Collected : ");
-        let allocations = per_exchange(client, &address, "--tool=memcheck", "total heap usage: ");
+        let instructions = per_exchange(client, &address, &CALLGRIND, "Collected : ");
+        let allocations = per_exchange(client, &address, &MEMCHECK, "total heap usage: ");
         println!("{client:<10} {instructions:>8.0} instructions  {allocations:>5.1} allocations");
     }
     upstream.kill().expect("the upstream runs");
@@ -64,22 +67,17 @@ fn start_upstream() -> (Child, String) {
 }
 
 /// One figure of valgrind, which stands behind `label` in its report.
-fn per_exchange(client: &str, address: &str, tool: &str, label: &str) -> f64 {
+fn per_exchange(client: &str, address: &str, tool: &[&str], label: &str) -> f64 {
     let [short, long] = RUNS.map(|exchanges| {
         let mut command = Command::new("valgrind");
-        command.args(
-            [tool, "--callgrind-out-file=/dev/null"]
-                .iter()
-                .filter(|argument| tool == "--tool=callgrind" || !argument.starts_with("--callgrind")),
-        );
-        command.arg(std::env::current_exe().expect("this program has a path"));
+        command.args(tool).arg(std::env::current_exe().expect("this program has a path"));
         command.args([client, "client", address, &exchanges.to_string()]);
         let output = command.output().expect("valgrind is installed");
         let report = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{report}");
         let (_, rest) = report.split_once(label).unwrap_or_else(|| panic!("{report}"));
-        let digits: String = rest.chars().take_while(|digit| *digit != ' ' && *digit != '\n').collect();
-        digits.replace(',', "").parse::<f64>().expect("a number")
+        let figure = rest.split_whitespace().next().expect("a figure stands behind its label");
+        figure.replace(',', "").parse::<f64>().expect("a number")
     });
     (long - short) / (RUNS[1] - RUNS[0]) as f64
 }
