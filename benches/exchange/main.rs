@@ -3,6 +3,8 @@
 //! `cargo bench --bench exchange` runs both under valgrind, which must be installed. Nothing is timed: the figure is
 //! the difference between a long and a short run, divided by the exchanges in between. The upstream is another process.
 
+#![allow(clippy::print_stdout, reason = "a report for people")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
