@@ -2,15 +2,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::call::{Call, GivenArguments};
+use crate::json::ValueRef;
 use crate::plan::Route;
 use crate::single_flight::FlightKey;
 
@@ -54,17 +53,14 @@ impl CallKey {
             hash.update(part.unwrap_or_default().len().to_le_bytes());
             hash.update(part.unwrap_or_default());
         }
-        let mut writer = Writer(hash);
-        // Writing JSON into a hash does not fail; if it did, the call would be like no other.
         // Beside an id, a header that is new with each request would only hide a repeat.
-        let headers = if context.id.is_some() { &Value::Null } else { &context.headers };
-        let written = [args, &context.event, headers]
-            .into_iter()
-            .try_for_each(|value| serde_json::to_writer(&mut writer, value));
-        if written.is_err() {
-            return Self::unlike_any();
+        let headers = if context.id.is_some() { ValueRef::NULL } else { context.headers.get() };
+        let mut json = String::new();
+        for value in [args.get(), context.event.get(), headers] {
+            value.write_json(&mut json);
         }
-        let key = writer.0.finalize().into();
+        hash.update(json);
+        let key = hash.finalize().into();
         Self { key, kept, seed: if context.id.is_some() { key } else { random() } }
     }
 
@@ -92,17 +88,4 @@ fn random() -> FlightKey {
     let mut hash = Sha256::new();
     SEED.iter().chain([&count]).for_each(|part| hash.update(part.to_le_bytes()));
     hash.finalize().into()
-}
-
-struct Writer(Sha256);
-
-impl io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -103,7 +103,7 @@ impl StepRun<'_> {
                     }
                     error => error.into(),
                 })?;
-                self.take(&response, went, brought)
+                self.take(response, went, brought)
             }
         }
     }
@@ -166,7 +166,7 @@ impl StepRun<'_> {
     /// Reads a response and takes the values out of it.
     pub(super) fn take(
         self,
-        response: &Response,
+        response: Response,
         went: &mut StepRecord,
         brought: &mut StepOutput,
     ) -> Result<(), CallError> {

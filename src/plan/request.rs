@@ -14,12 +14,12 @@ use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
 
+use crate::json::{Kind, ValueRef};
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{
-    HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written, XmlSink,
-    encode_query,
+    Evaluated, HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written,
+    XmlSink, encode_query,
 };
-use crate::lang::value::as_text;
 
 /// An upstream, compiled.
 #[derive(Debug, Clone)]
@@ -278,7 +278,7 @@ impl HeaderTemplate {
     fn render(&self, scope: &Scope<'_>) -> Result<Option<HeaderValue>, RequestError> {
         let part = || in_part_named("headers", self.name.as_str());
         if self.value.is_sole()
-            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.is_null())
+            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.get().is_null())
         {
             return Ok(None);
         }
@@ -304,18 +304,22 @@ impl Parameter {
     /// The values: none when it is one expression whose value is missing or null, several for a list.
     fn values(&self, scope: &Scope<'_>) -> Result<Vec<String>, RenderError> {
         match self {
-            Self::One(template) if template.is_sole() => Ok(match template.evaluate(scope)? {
-                None | Some(Value::Null) => Vec::new(),
-                Some(Value::Array(items)) => items.iter().map(one_value).collect::<Result<_, _>>()?,
-                Some(value) => vec![one_value(&value)?],
-            }),
+            Self::One(template) if template.is_sole() => {
+                let value = template.evaluate(scope)?;
+                let value = value.as_ref().map_or(ValueRef::NULL, Evaluated::get);
+                match value.kind() {
+                    Kind::Null => Ok(Vec::new()),
+                    Kind::Array => value.items().map(one_value).collect(),
+                    _ => Ok(vec![one_value(value)?]),
+                }
+            }
             Self::One(template) => Ok(vec![template.text(scope)?]),
             Self::Many(templates) => {
                 let mut values = Vec::with_capacity(templates.len());
                 for template in templates {
-                    match template.evaluate(scope)? {
-                        None | Some(Value::Null) => {}
-                        Some(value) => values.push(one_value(&value)?),
+                    let value = template.evaluate(scope)?;
+                    if let Some(value) = value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) {
+                        values.push(one_value(value)?);
                     }
                 }
                 Ok(values)
@@ -324,13 +328,13 @@ impl Parameter {
     }
 }
 
-fn one_value(value: &Value) -> Result<String, RenderError> {
-    if value.is_object() || value.is_array() {
+fn one_value(value: ValueRef<'_>) -> Result<String, RenderError> {
+    if matches!(value.kind(), Kind::Object | Kind::Array) {
         return Err(RenderError::Place {
             problem: "an object or a nested list cannot be a parameter".to_owned(),
         });
     }
-    Ok(as_text(value).into_owned())
+    Ok(value.to_text().into_owned())
 }
 
 impl BodyTemplate {
@@ -338,8 +342,10 @@ impl BodyTemplate {
         match self {
             Self::None => Ok((None, None)),
             Self::Json(template) => {
-                let value = template.render(scope, ExpansionFilter::default()).map_err(in_part("body"))?;
-                let body = value.unwrap_or(Value::Null).to_string();
+                let mut body = String::new();
+                if !template.write(&mut body, scope).map_err(in_part("body"))? {
+                    body.push_str("null");
+                }
                 Ok((Some(HeaderValue::from_static("application/json")), Some(body.into())))
             }
             Self::Form(fields) => {

@@ -1,6 +1,7 @@
 //! What comes from a platform and goes back to it: requests, events, answers and how they are encoded.
 
 use crate::call::{Call, Outcome};
+use crate::json::Document;
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -119,8 +120,8 @@ impl BadRequest {
     }
 
     /// Reads a body as JSON, whatever its content type says.
-    pub(crate) fn json(body: &[u8]) -> Result<Value, Self> {
-        serde_json::from_slice(body).map_err(|error| {
+    pub(crate) fn json(body: &Bytes) -> Result<Document, Self> {
+        Document::parse(body.clone()).map_err(|error| {
             Self::new(format!(
                 "the body is not valid JSON (line {}, column {})",
                 error.line(),

@@ -11,6 +11,7 @@ use handlebars::template::{
 use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string, suggest};
+use crate::json::ValueRef;
 
 use super::helpers::{self, HELPERS, Helper};
 use super::names::{Block, Names, Resolved};
@@ -317,17 +318,17 @@ impl<'t> CompileTask<'_, 't> {
             "truncate" => Value::from("x"),
             _ => return,
         };
-        let constant = |expr: &Expr| match expr {
-            Expr::Literal(value) => Some(value.clone()),
-            _ => None,
-        };
-        let rest: Option<Vec<Value>> = params[1..].iter().map(constant).collect();
-        let by_name: Option<Vec<(&'static str, Value)>> =
+        fn constant(expr: &Expr) -> Option<ValueRef<'_>> {
+            match expr {
+                Expr::Literal(value) => Some(value.into()),
+                _ => None,
+            }
+        }
+        let rest: Option<Vec<ValueRef<'_>>> = params[1..].iter().map(constant).collect();
+        let by_name: Option<Vec<(&'static str, ValueRef<'_>)>> =
             named.iter().map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
         let (Some(rest), Some(by_name)) = (rest, by_name) else { return };
-        let values: Vec<_> = std::iter::once(sample).chain(rest).map(std::borrow::Cow::Owned).collect();
-        let by_name: Vec<_> =
-            by_name.into_iter().map(|(name, value)| (name, std::borrow::Cow::Owned(value))).collect();
+        let values: Vec<_> = std::iter::once((&sample).into()).chain(rest).collect();
         if let Err(problem) = (helper.run)(&values, &by_name) {
             let place = self.find(helper.name, range);
             self.fault(Code::HelperArguments, place, format!("`{}` {problem}", helper.name), Some(usage));
