@@ -64,7 +64,7 @@ impl ExpansionFilter {
 
     /// `value` with every pair in its strings and keys broken up.
     pub fn value(self, value: Value) -> Value {
-        if self.sigils.is_empty() {
+        if self.sigils.is_empty() || !may_hold_pair(&value) {
             return value;
         }
         match value {
@@ -75,6 +75,18 @@ impl ExpansionFilter {
             ),
             other => other,
         }
+    }
+}
+
+/// Whether some text or key in a value has the second character of a pair.
+fn may_hold_pair(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('{'),
+        Value::Array(items) => items.iter().any(may_hold_pair),
+        Value::Object(entries) => {
+            entries.iter().any(|(key, value)| key.contains('{') || may_hold_pair(value))
+        }
+        _ => false,
     }
 }
 

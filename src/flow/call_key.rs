@@ -79,13 +79,15 @@ impl CallKey {
     }
 }
 
-/// A key that no other call has.
+/// A key that no other call has: a number of this process that nobody can guess, and how many such keys there were.
 fn random() -> FlightKey {
-    static SEED: LazyLock<[u64; 2]> =
-        LazyLock::new(|| [(); 2].map(|()| RandomState::new().build_hasher().finish()));
+    static SEED: LazyLock<[u64; 3]> =
+        LazyLock::new(|| [(); 3].map(|()| RandomState::new().build_hasher().finish()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut hash = Sha256::new();
-    SEED.iter().chain([&count]).for_each(|part| hash.update(part.to_le_bytes()));
-    hash.finalize().into()
+    let mut key = FlightKey::default();
+    let parts = SEED.iter().copied().chain([COUNT.fetch_add(1, Ordering::Relaxed)]);
+    for (place, part) in key.chunks_exact_mut(8).zip(parts) {
+        place.copy_from_slice(&part.to_le_bytes());
+    }
+    key
 }

@@ -145,7 +145,8 @@ impl StepRun<'_> {
             sendings: &sendings,
         };
         let began = Instant::now();
-        let delivered = delivery.deliver(request, way, &mut went.trace).await;
+        // On the heap: all attempts of a request are too large to be moved along with each future around them.
+        let delivered = Box::pin(delivery.deliver(request, way, &mut went.trace)).await;
         went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();

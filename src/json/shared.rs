@@ -19,6 +19,8 @@ enum Source {
     Tree(Arc<Value>),
     /// The value at a place of a document.
     Part(Arc<Document>, u32),
+    /// A list of the values at these places of a document.
+    Parts(Arc<Document>, Arc<[u32]>),
     /// A text, which is UTF-8.
     Text(Bytes),
 }
@@ -47,6 +49,7 @@ impl SharedValue {
         match &self.0 {
             Source::Null => ValueRef::NULL,
             Source::Tree(value) => ValueRef::Tree(value),
+            Source::Parts(document, places) => ValueRef::Nodes(document, places),
             Source::Text(text) => ValueRef::Text(std::str::from_utf8(text).unwrap_or_default()),
             Source::Part(document, place) => {
                 Node::at_place(document, *place).map_or(ValueRef::NULL, ValueRef::Node)
@@ -72,6 +75,18 @@ impl SharedValue {
         }
     }
 
+    /// A list of parts of the value.
+    pub fn keep_all(&self, parts: &[ValueRef<'_>]) -> Self {
+        let place = |part: &ValueRef<'_>| match part {
+            ValueRef::Node(node) => Some(node.place()),
+            _ => None,
+        };
+        match (&self.0, parts.iter().map(place).collect::<Option<Arc<[u32]>>>()) {
+            (Source::Part(document, _), Some(places)) => Self(Source::Parts(Arc::clone(document), places)),
+            _ => Value::Array(parts.iter().map(|part| part.to_value()).collect()).into(),
+        }
+    }
+
     /// About what it takes in memory, in bytes. A document counts where it is whole, and not for each part of it.
     pub fn bytes(&self) -> usize {
         match &self.0 {
@@ -80,6 +95,7 @@ impl SharedValue {
             Source::Text(text) => text.len(),
             Source::Part(document, 0) => document.bytes().len() + document.index_bytes(),
             Source::Part(..) => size_of::<Self>(),
+            Source::Parts(_, places) => size_of_val(&**places),
         }
     }
 
@@ -89,6 +105,7 @@ impl SharedValue {
             (Source::Null, Source::Null) => true,
             (Source::Tree(one), Source::Tree(other)) => Arc::ptr_eq(one, other),
             (Source::Part(one, at), Source::Part(other, there)) => Arc::ptr_eq(one, other) && at == there,
+            (Source::Parts(one, at), Source::Parts(other, there)) => Arc::ptr_eq(one, other) && at == there,
             _ => false,
         }
     }

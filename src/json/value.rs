@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value, map};
 
+use super::Document;
 use super::node::{self, Kind, Node};
 use super::write::{push_string, push_value};
 
@@ -14,6 +15,8 @@ pub enum ValueRef<'v> {
     Tree(&'v Value),
     /// A value of a document.
     Node(Node<'v>),
+    /// A list of values that are in a document, each at its place.
+    Nodes(&'v Document, &'v [u32]),
     /// A text.
     Text(&'v str),
     /// A whole number.
@@ -36,7 +39,7 @@ impl<'v> ValueRef<'v> {
             Self::Tree(Value::Bool(_)) | Self::Bool(_) => Kind::Bool,
             Self::Tree(Value::Number(_)) | Self::Count(_) => Kind::Number,
             Self::Tree(Value::String(_)) | Self::Text(_) => Kind::String,
-            Self::Tree(Value::Array(_)) => Kind::Array,
+            Self::Tree(Value::Array(_)) | Self::Nodes(..) => Kind::Array,
             Self::Tree(Value::Object(_)) => Kind::Object,
         }
     }
@@ -100,6 +103,7 @@ impl<'v> ValueRef<'v> {
         match self {
             Self::Node(node) => node.index(index).map(Self::Node),
             Self::Tree(Value::Array(items)) => items.get(index).map(Self::Tree),
+            Self::Nodes(document, places) => Node::at_place(document, *places.get(index)?).map(Self::Node),
             _ => None,
         }
     }
@@ -109,6 +113,7 @@ impl<'v> ValueRef<'v> {
         match self {
             Self::Node(node) => node.len(),
             Self::Tree(Value::Array(items)) => items.len(),
+            Self::Nodes(_, places) => places.len(),
             Self::Tree(Value::Object(entries)) => entries.len(),
             _ => 0,
         }
@@ -127,6 +132,7 @@ impl<'v> ValueRef<'v> {
         match self {
             Self::Node(node) => Items::Nodes(node.items()),
             Self::Tree(Value::Array(items)) => Items::Tree(items.iter()),
+            Self::Nodes(document, places) => Items::Places(document, places.iter()),
             _ => Items::Tree([].iter()),
         }
     }
@@ -150,6 +156,7 @@ impl<'v> ValueRef<'v> {
         match self {
             Self::Node(node) => node.to_value(),
             Self::Tree(value) => value.clone(),
+            Self::Nodes(..) => self.items().map(Self::to_value).collect(),
             Self::Text(text) => text.into(),
             Self::Count(count) => count.into(),
             Self::Bool(truth) => truth.into(),
@@ -161,6 +168,16 @@ impl<'v> ValueRef<'v> {
         match self {
             Self::Node(node) => node.write_json(out),
             Self::Tree(value) => push_value(out, value),
+            Self::Nodes(..) => {
+                out.push('[');
+                for (at, item) in self.items().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write_json(out);
+                }
+                out.push(']');
+            }
             Self::Text(text) => push_string(out, text),
             Self::Count(count) => push_value(out, &count.into()),
             Self::Bool(truth) => out.push_str(if truth { "true" } else { "false" }),
@@ -193,6 +210,8 @@ impl<'v> From<&'v Value> for ValueRef<'v> {
 pub enum Items<'v> {
     /// Those of a document.
     Nodes(node::Items<'v>),
+    /// Those at places of a document.
+    Places(&'v Document, std::slice::Iter<'v, u32>),
     /// Those of a tree.
     Tree(std::slice::Iter<'v, Value>),
 }
@@ -203,6 +222,7 @@ impl<'v> Iterator for Items<'v> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Nodes(items) => items.next().map(ValueRef::Node),
+            Self::Places(document, places) => Node::at_place(document, *places.next()?).map(ValueRef::Node),
             Self::Tree(items) => items.next().map(ValueRef::Tree),
         }
     }

@@ -39,6 +39,37 @@ pub fn push_value(out: &mut String, value: &Value) {
     }
 }
 
+/// Writes one object into a text, entry by entry.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    out: String,
+}
+
+impl ObjectWriter {
+    /// An object without entries, in a text with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut out = String::with_capacity(bytes);
+        out.push('{');
+        Self { out }
+    }
+
+    /// Begins the next entry; its value is to be appended to the text that is returned.
+    pub fn entry(&mut self, key: &str) -> &mut String {
+        if self.out.len() > 1 {
+            self.out.push(',');
+        }
+        push_string(&mut self.out, key);
+        self.out.push(':');
+        &mut self.out
+    }
+
+    /// The object.
+    pub fn finish(mut self) -> String {
+        self.out.push('}');
+        self.out
+    }
+}
+
 /// Appends `text` as a JSON string, with its quotes.
 pub fn push_string(out: &mut String, text: &str) {
     out.push('"');

@@ -1,11 +1,8 @@
 //! Extraction: what matters in an upstream's reply, by name.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::json::{Document, Kind, SharedValue, ValueRef};
+use crate::json::{Kind, SharedValue, ValueRef};
 use crate::lang::jsonpath::{JsonPath, MAX_VISITS};
 use crate::lang::value::Scale;
 
@@ -83,7 +80,7 @@ impl Extract {
             matches.iter().try_for_each(|value| Scale::MEMORY.take(*value, left))?;
             return match &self.default {
                 Some(default) if matches.is_empty() => Some(default.clone()),
-                _ => Some(list(&matches)),
+                _ => Some(body.keep_all(&matches)),
             };
         }
         let found = self.path.first(body.get(), visits);
@@ -99,24 +96,12 @@ impl Extract {
     }
 }
 
-/// The matches of a path as one list.
-fn list(matches: &[ValueRef<'_>]) -> SharedValue {
-    let mut json = String::from("[");
-    for (at, value) in matches.iter().enumerate() {
-        if at > 0 {
-            json.push(',');
-        }
-        value.write_json(&mut json);
-    }
-    json.push(']');
-    // Only a text of more than 4 GiB has no index, and the weight of the matches is far below that.
-    Document::parse(Bytes::from(json))
-        .map_or_else(|_| SharedValue::default(), |list| SharedValue::whole(Arc::new(list)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::json::Document;
     use serde_json::json;
 
     fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {

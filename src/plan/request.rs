@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use thiserror::Error;
-use url::Url;
-use url::form_urlencoded;
+use url::{Position, Url, form_urlencoded};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::guard::ExpansionFilter;
@@ -233,11 +233,10 @@ impl RequestTemplate {
         }
         let prefix = base.path().trim_end_matches('/');
         // Escaping has seen to this already; the check stands on its own, whatever a value may have found.
-        let kept = url.origin() == base.origin()
-            && url.username().is_empty()
-            && url.password().is_none()
+        let below = url.path().strip_prefix(prefix);
+        let kept = url[..Position::BeforePath] == base[..Position::BeforePath]
             && url.path() == expected
-            && (url.path() == prefix || url.path().starts_with(&format!("{prefix}/")))
+            && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
             && url.fragment().is_none();
         if kept { Ok(url) } else { Err(RequestError::Escaped) }
     }
@@ -245,17 +244,16 @@ impl RequestTemplate {
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
         let mut query = String::new();
         for (name, parameter) in &self.query {
-            for value in parameter.values(scope).map_err(in_part_named("query", name))? {
+            let add = &mut |value: &str| {
                 if !query.is_empty() {
                     query.push('&');
                 }
                 query.extend(encode_query(name));
                 query.push('=');
-                query.extend(encode_query(&value));
-                if query.len() > MAX_RENDERED_BYTES {
-                    return Err(too_large("query"));
-                }
-            }
+                query.extend(encode_query(value));
+                if query.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
+            };
+            parameter.each_value(scope, add).map_err(in_part_named("query", name))?;
         }
         Ok(query)
     }
@@ -301,40 +299,42 @@ impl Parameter {
         }
     }
 
-    /// The values: none when it is one expression whose value is missing or null, several for a list.
-    fn values(&self, scope: &Scope<'_>) -> Result<Vec<String>, RenderError> {
+    /// Gives each of its values to `take`: none when it is one expression whose value is missing or null, several for a
+    /// list.
+    fn each_value(
+        &self,
+        scope: &Scope<'_>,
+        take: &mut dyn FnMut(&str) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
         match self {
             Self::One(template) if template.is_sole() => {
                 let value = template.evaluate(scope)?;
                 let value = value.as_ref().map_or(ValueRef::NULL, Evaluated::get);
                 match value.kind() {
-                    Kind::Null => Ok(Vec::new()),
-                    Kind::Array => value.items().map(one_value).collect(),
-                    _ => Ok(vec![one_value(value)?]),
+                    Kind::Null => Ok(()),
+                    Kind::Array => value.items().try_for_each(|item| take(&one_value(item)?)),
+                    _ => take(&one_value(value)?),
                 }
             }
-            Self::One(template) => Ok(vec![template.text(scope)?]),
-            Self::Many(templates) => {
-                let mut values = Vec::with_capacity(templates.len());
-                for template in templates {
-                    let value = template.evaluate(scope)?;
-                    if let Some(value) = value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) {
-                        values.push(one_value(value)?);
-                    }
+            Self::One(template) => take(&template.text(scope)?),
+            Self::Many(templates) => templates.iter().try_for_each(|template| {
+                let value = template.evaluate(scope)?;
+                match value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) {
+                    Some(value) => take(&one_value(value)?),
+                    None => Ok(()),
                 }
-                Ok(values)
-            }
+            }),
         }
     }
 }
 
-fn one_value(value: ValueRef<'_>) -> Result<String, RenderError> {
+fn one_value(value: ValueRef<'_>) -> Result<Cow<'_, str>, RenderError> {
     if matches!(value.kind(), Kind::Object | Kind::Array) {
         return Err(RenderError::Place {
             problem: "an object or a nested list cannot be a parameter".to_owned(),
         });
     }
-    Ok(value.to_text().into_owned())
+    Ok(value.to_text())
 }
 
 impl BodyTemplate {
@@ -352,10 +352,12 @@ impl BodyTemplate {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 let mut left = MAX_RENDERED_BYTES;
                 for (name, parameter) in fields {
-                    for value in parameter.values(scope).map_err(in_part_named("form", name))? {
-                        left = left.checked_sub(value.len()).ok_or_else(|| too_large("form"))?;
-                        form.append_pair(name, &value);
-                    }
+                    let add = &mut |value: &str| {
+                        left = left.checked_sub(value.len()).ok_or(RenderError::TooLarge)?;
+                        form.append_pair(name, value);
+                        Ok(())
+                    };
+                    parameter.each_value(scope, add).map_err(in_part_named("form", name))?;
                 }
                 let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
                 Ok((Some(content_type), Some(form.finish().into())))

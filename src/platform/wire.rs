@@ -1,7 +1,7 @@
 //! What comes from a platform and goes back to it: requests, events, answers and how they are encoded.
 
 use crate::call::{Call, Outcome};
-use crate::json::Document;
+use crate::json::{Document, push_value};
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -99,9 +99,16 @@ impl Answer {
         Self::json_with(StatusCode::OK, body)
     }
 
+    /// A body that was written as JSON.
+    pub(super) fn written(status: StatusCode, json: String) -> Self {
+        Self { status, content_type: "application/json", body: json.into() }
+    }
+
     /// A JSON body with a status of its own.
     pub fn json_with(status: StatusCode, body: &Value) -> Self {
-        Self { status, content_type: "application/json", body: Bytes::from(body.to_string()) }
+        let mut json = String::new();
+        push_value(&mut json, body);
+        Self::written(status, json)
     }
 }
 

@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::render::is_truthy;
+use super::render::{Evaluated, is_truthy};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
 
-type Params<'a> = [ValueRef<'a>];
-type NamedParams<'a> = [(&'static str, ValueRef<'a>)];
+type Params<'a> = [Evaluated<'a>];
+type NamedParams<'a> = [(&'static str, Evaluated<'a>)];
 type Run = fn(&Params<'_>, &NamedParams<'_>) -> Result<Made, String>;
 
 /// What a helper gives. What it was given is not copied for it.
@@ -69,33 +69,36 @@ pub(super) static HELPERS: &[Helper] = &[
         ..helper("default", "default x \"none\"", (2, 2), default)
     },
     Helper { named: &["digits"], ..helper("round", "round x digits=1", (1, 2), round) },
-    helper("upper", "upper x", (1, 1), |p, _| Ok(p[0].to_text().to_uppercase().into())),
-    helper("lower", "lower x", (1, 1), |p, _| Ok(p[0].to_text().to_lowercase().into())),
-    helper("trim", "trim x", (1, 1), |p, _| Ok(p[0].to_text().trim().into())),
+    helper("upper", "upper x", (1, 1), |p, _| Ok(p[0].get().to_text().to_uppercase().into())),
+    helper("lower", "lower x", (1, 1), |p, _| Ok(p[0].get().to_text().to_lowercase().into())),
+    helper("trim", "trim x", (1, 1), |p, _| Ok(p[0].get().to_text().trim().into())),
     helper("truncate", "truncate x 40", (2, 2), truncate),
     Helper { named: &["last"], ..helper("join", "join list \", \" last=\" and \"", (1, 2), join) },
-    helper("json", "json x", (1, 1), |p, _| Ok(json(p[0]).into())),
+    helper("json", "json x", (1, 1), |p, _| Ok(json(p[0].get()).into())),
     Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
     Helper { reads_all: false, ..helper("count", "count list", (1, 1), count) },
     Helper { reads_all: false, ..helper("len", "len list", (1, 1), count) },
     Helper { reads_all: false, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
-    condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(p[0], p[1]).into())),
-    condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(p[0], p[1])).into())),
+    condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(p[0].get(), p[1].get()).into())),
+    condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(p[0].get(), p[1].get())).into())),
     condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
     condition("gte", "gte a b", (2, 2), |p, _| compare(p, Ordering::is_ge)),
     condition("lt", "lt a b", (2, 2), |p, _| compare(p, Ordering::is_lt)),
     condition("lte", "lte a b", (2, 2), |p, _| compare(p, Ordering::is_le)),
     Helper {
         reads_all: false,
-        ..condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(*value)).into()))
+        ..condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value.get())).into()))
     },
     Helper {
         reads_all: false,
-        ..condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(*value)).into()))
+        ..condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value.get())).into()))
     },
-    Helper { reads_all: false, ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(p[0])).into())) },
+    Helper {
+        reads_all: false,
+        ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(p[0].get())).into()))
+    },
 ];
 
 /// The helper of that name.
@@ -103,8 +106,8 @@ pub(super) fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)
 }
 
-fn named<'a>(params: &NamedParams<'a>, name: &str) -> Option<ValueRef<'a>> {
-    params.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<ValueRef<'a>> {
+    params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
 }
 
 fn json(value: ValueRef<'_>) -> String {
@@ -114,7 +117,7 @@ fn json(value: ValueRef<'_>) -> String {
 }
 
 fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    let value = params[0];
+    let value = params[0].get();
     let empty = match value.kind() {
         Kind::Null => true,
         Kind::String => value.as_str().is_none_or(|text| text.is_empty()),
@@ -137,14 +140,14 @@ fn whole(value: ValueRef<'_>) -> Option<u32> {
 }
 
 fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
-    let digits = match named(by_name, "digits").or(params.get(1).copied()) {
+    let digits = match named(by_name, "digits").or(params.get(1).map(Evaluated::get)) {
         None => 0,
         Some(value) => whole(value).filter(|digits| *digits <= 15).ok_or("takes 0 to 15 digits")?,
     };
-    if params[0].as_number().is_some_and(|number| number.is_i64() || number.is_u64()) {
+    if params[0].get().as_number().is_some_and(|number| number.is_i64() || number.is_u64()) {
         return Ok(Made::Param(0));
     }
-    let number = number(params[0]).ok_or("needs a number")?;
+    let number = number(params[0].get()).ok_or("needs a number")?;
     // Shifted as decimal text: 2.675 is then rounded as it is written, not as the nearest binary number.
     let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
     let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
@@ -157,19 +160,19 @@ fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String>
 }
 
 fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    let length = whole(params[1]).ok_or("needs the number of characters")?;
-    Ok(params[0].to_text().chars().take(length as usize).collect::<String>().into())
+    let length = whole(params[1].get()).ok_or("needs the number of characters")?;
+    Ok(params[0].get().to_text().chars().take(length as usize).collect::<String>().into())
 }
 
 fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
-    if params[0].kind() != Kind::Array {
+    if params[0].get().kind() != Kind::Array {
         return Err("needs a list".to_owned());
     }
-    let between = params.get(1).map_or(Cow::Borrowed(", "), |value| value.to_text());
+    let between = params.get(1).map_or(Cow::Borrowed(", "), |value| value.get().to_text());
     let last = named(by_name, "last").map_or_else(|| between.clone(), ValueRef::to_text);
-    let count = params[0].len();
+    let count = params[0].get().len();
     let mut out = String::new();
-    for (index, item) in params[0].items().enumerate() {
+    for (index, item) in params[0].get().items().enumerate() {
         if index > 0 {
             out.push_str(if index + 1 == count { &last } else { &between });
         }
@@ -179,40 +182,40 @@ fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> 
 }
 
 fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    let one = match params[0].kind() {
-        Kind::Array => params[0].len() == 1,
-        _ => number(params[0]).ok_or("needs a number or a list")?.abs() == 1.0,
+    let one = match params[0].get().kind() {
+        Kind::Array => params[0].get().len() == 1,
+        _ => number(params[0].get()).ok_or("needs a number or a list")?.abs() == 1.0,
     };
     Ok(Made::Param(if one { 1 } else { 2 }))
 }
 
 fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    let text = params[0].to_text();
+    let text = params[0].get().to_text();
     let characters: Vec<String> = text.chars().filter(|c| !c.is_whitespace()).map(String::from).collect();
     Ok(characters.join(" ").into())
 }
 
 fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    match params[0].kind() {
-        Kind::Array | Kind::Object => Ok(params[0].len().into()),
-        Kind::String => Ok(params[0].to_text().chars().count().into()),
+    match params[0].get().kind() {
+        Kind::Array | Kind::Object => Ok(params[0].get().len().into()),
+        Kind::String => Ok(params[0].get().to_text().chars().count().into()),
         Kind::Null => Ok(0.into()),
         _ => Err("needs a list".to_owned()),
     }
 }
 
 fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
-    Ok(match params[0].kind() {
-        Kind::Object => Made::Part(params[1].to_text().into_owned()),
+    Ok(match params[0].get().kind() {
+        Kind::Object => Made::Part(params[1].get().to_text().into_owned()),
         Kind::Array => {
-            whole(params[1]).map_or(Made::Value(Value::Null), |index| Made::Part(index.to_string()))
+            whole(params[1].get()).map_or(Made::Value(Value::Null), |index| Made::Part(index.to_string()))
         }
         _ => Made::Value(Value::Null),
     })
 }
 
 fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Made, String> {
-    let (a, b) = (params[0], params[1]);
+    let (a, b) = (params[0].get(), params[1].get());
     let ordering = match (a.as_str(), b.as_str()) {
         _ if a.is_null() || b.is_null() => None,
         (Some(a), Some(b)) => match (a.trim().parse::<f64>(), b.trim().parse::<f64>()) {
@@ -233,8 +236,8 @@ fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> 
         Some(name) => TimeZone::get(&name.to_text())
             .map_err(|_| "needs a time zone such as `Europe/Oslo`".to_owned())?,
     };
-    let time = point_in_time(params[0], zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
-    let format = params[1].to_text();
+    let time = point_in_time(params[0].get(), zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
+    let format = params[1].get().to_text();
     let mut out = String::new();
     jiff::fmt::strtime::BrokenDownTime::from(&time)
         .format(&*format, &mut out)
@@ -270,8 +273,9 @@ mod tests {
 
     fn call(name: &str, params: &[Value], by_name: &[(&'static str, Value)]) -> Result<Value, String> {
         let helper = find(name).unwrap();
-        let given: Vec<ValueRef<'_>> = params.iter().map(ValueRef::from).collect();
-        let by_name: Vec<_> = by_name.iter().map(|(name, value)| (*name, value.into())).collect();
+        let given: Vec<_> = params.iter().map(|value| Evaluated::Ref(value.into())).collect();
+        let by_name: Vec<_> =
+            by_name.iter().map(|(name, value)| (*name, Evaluated::Ref(value.into()))).collect();
         Ok(match (helper.run)(&given, &by_name)? {
             Made::Value(value) => value,
             Made::Param(index) => params[index].clone(),

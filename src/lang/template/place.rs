@@ -41,7 +41,8 @@ pub(crate) struct TextSink {
 
 impl TextSink {
     pub(crate) fn new(guard: ExpansionFilter) -> Self {
-        Self { guard, text: String::new() }
+        // Most texts are a sentence or two.
+        Self { guard, text: String::with_capacity(128) }
     }
 
     pub(crate) fn into_text(self) -> String {

@@ -192,12 +192,12 @@ impl Expr {
         for (name, expr) in named {
             by_name.push((*name, expr.required(scope, frame, steps)?));
         }
-        let params: Vec<_> = values.iter().map(Evaluated::get).collect();
-        let named: Vec<_> = by_name.iter().map(|(name, value)| (*name, value.get())).collect();
-        for value in params.iter().filter(|value| helper.reads_all || value.kind() == Kind::String) {
-            weigh(*value, steps)?;
+        for value in values.iter().map(Evaluated::get) {
+            if helper.reads_all || value.kind() == Kind::String {
+                weigh(value, steps)?;
+            }
         }
-        let made = (helper.run)(&params, &named)
+        let made = (helper.run)(&values, &by_name)
             .map_err(|problem| RenderError::Helper { helper: helper.name, problem })?;
         Ok(Some(match made {
             Made::Value(value) => {

@@ -5,7 +5,7 @@
 
 mod actions;
 
-use ::http::HeaderName;
+use ::http::{HeaderName, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha1::Sha1;
@@ -19,7 +19,7 @@ use super::{
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
-use crate::json::{Kind, SharedValue, ValueRef};
+use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
 use crate::secret::Secret;
 
 const NAME: &str = "swaig";
@@ -385,20 +385,22 @@ impl Encode for OneAnswer {
             reply.extensions.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
         let post_process = reply.extensions.remove(POST_PROCESS) == Some(Value::Bool(true));
         let text = reply.into_text();
-        let response = match prompt {
-            Some(prompt) if self.takes_prompt => json!({"tool_result": text, "tool_prompt": prompt}),
-            Some(prompt) => format!("{text}\n{prompt}").trim().into(),
-            None => text.into(),
-        };
-        let mut body = Map::new();
-        body.insert("response".into(), response);
+        let mut body = ObjectWriter::with_capacity(text.len() + 64);
+        let response = body.entry("response");
+        match prompt {
+            Some(prompt) if self.takes_prompt => {
+                push_value(response, &json!({"tool_result": text, "tool_prompt": prompt}));
+            }
+            Some(prompt) => push_string(response, format!("{text}\n{prompt}").trim()),
+            None => push_string(response, &text),
+        }
         if post_process {
-            body.insert(POST_PROCESS.into(), true.into());
+            body.entry(POST_PROCESS).push_str("true");
         }
         if !actions.is_empty() {
-            body.insert(ACTION.into(), actions.into());
+            push_value(body.entry(ACTION), &Value::Array(actions));
         }
-        Answer::json(&Value::Object(body))
+        Answer::written(StatusCode::OK, body.finish())
     }
 }
 

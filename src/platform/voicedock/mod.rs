@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ::http::HeaderValue;
+use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     Platform, Setting, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
-use crate::json::{Kind, SharedValue, ValueRef, to_map};
+use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
 use crate::scheme::SchemeDefaults;
 
 const NAME: &str = "voicedock";
@@ -346,20 +346,22 @@ impl Encode for Results {
                 _ => data,
             });
         }
-        let results: Vec<Value> = self
-            .ids
-            .iter()
-            .zip(outcomes)
-            .map(|(id, outcome)| {
-                let mut entry = Map::new();
-                if let Some(id) = id {
-                    entry.insert(self.id_key.into(), id.clone());
-                }
-                entry.insert("result".into(), result(outcome));
-                Value::Object(entry)
-            })
-            .collect();
-        Answer::json(&json!({"results": results}))
+        let mut body = ObjectWriter::with_capacity(256 * outcomes.len());
+        let results = body.entry("results");
+        results.push('[');
+        for (at, (id, outcome)) in self.ids.iter().zip(outcomes).enumerate() {
+            if at > 0 {
+                results.push(',');
+            }
+            let mut entry = ObjectWriter::with_capacity(256);
+            if let Some(id) = id {
+                push_value(entry.entry(self.id_key), id);
+            }
+            push_value(entry.entry("result"), &result(outcome));
+            results.push_str(&entry.finish());
+        }
+        results.push(']');
+        Answer::written(StatusCode::OK, body.finish())
     }
 }
 
