@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::compile::testing::compile_tests;
-use crate::compile::{Compiled, advice, compile};
+use crate::compile::{CompiledTable, advice, compile, testing};
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
@@ -47,7 +46,7 @@ pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Lo
 }
 
 /// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it, and what its
-/// upstreams can be asked.
+/// upstreams can be probes.
 ///
 /// # Errors
 /// The main file cannot be read; every other fault is a diagnostic.
@@ -60,8 +59,8 @@ pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<
         advice.silence(0, &advice::allowed_codes(&loading.table.defaults.allow));
         loading.diagnostics.append(advice);
     }
-    let asked = std::mem::take(&mut loading.asked);
-    Ok((loading.end(), asked))
+    let probes = std::mem::take(&mut loading.probes);
+    Ok((loading.end(), probes))
 }
 
 /// A table on its way to a plan.
@@ -72,7 +71,7 @@ struct Loading {
     dependencies: Dependencies,
     diagnostics: Diagnostics,
     advice: Diagnostics,
-    asked: Vec<UpstreamProbe>,
+    probes: Vec<UpstreamProbe>,
 }
 
 impl Loading {
@@ -81,15 +80,15 @@ impl Loading {
         let mut dependencies = Dependencies::default();
         let mut diagnostics = Diagnostics::default();
         let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-        let Compiled { plan, advice, asked } =
+        let CompiledTable { plan, advice, probes } =
             compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, asked })
+        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, probes })
     }
 
     fn tests(&mut self, environment: &Environment<'_>) -> Tests {
         let Self { table, sources, diagnostics, .. } = self;
         let written = table::read_tests(table, sources, diagnostics);
-        let tests = compile_tests(table, &written, environment, diagnostics);
+        let tests = testing::compile(table, &written, sources, environment, diagnostics);
         if diagnostics.has_errors() {
             self.plan = None;
         }

@@ -1,18 +1,14 @@
-//! How requests are sent: `retry`, `hedge_after`, `breaker` and `limit` of an upstream, and what of it a route has.
+//! How requests are sent: `retry`, `hedge_after`, `breaker` and `limit`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::HeaderName;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use url::Url;
 
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::plan::RouteLimit;
-use crate::plan::route::{CachePolicy, Step};
 use crate::table::document::{Kind, Located, Node};
-use crate::table::raw::{RawBreaker, RawLimit, RawRetry, RawRoute, RawUpstream};
+use crate::table::raw::{RawBreaker, RawLimit, RawRetry, RawUpstream};
 use crate::table::reader::{Key, missing_key};
 use crate::upstream::delivery::Hedge;
 use crate::upstream::delivery::breaker::BreakerPolicy;
@@ -20,8 +16,8 @@ use crate::upstream::delivery::limit::{LimitPolicy, Rate};
 use crate::upstream::delivery::retry::Retry;
 use crate::upstream::delivery::state::StatePolicy;
 
-use super::reply::status;
-use super::{TableCompiler, values};
+use super::values;
+use super::when::status;
 
 /// What `hedge_after` may be beside a time.
 pub(super) const HEDGE_P95: &str = "p95";
@@ -34,123 +30,43 @@ const MAX_COUNT: u32 = 100_000;
 /// How long a turn is waited for unless the table says otherwise.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
-/// What of a route decides how often it is called and asks.
-#[derive(Debug, Default)]
-pub(super) struct CallLimits {
-    pub(super) limit: Option<RouteLimit>,
-    pub(super) idempotency_key: Option<HeaderName>,
-    pub(super) repeat_window: Option<Duration>,
-    pub(super) cache: Option<CachePolicy>,
+/// `retry`; `None` after errors.
+pub(super) fn retry(raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
+    let default = Retry::default();
+    let Some(raw) = raw.get() else { return Some(default) };
+    let before = diagnostics.len();
+    let attempts = raw.value.attempts.get();
+    let attempts = attempts.and_then(|number| values::count(number, 1..=MAX_ATTEMPTS, diagnostics));
+    let backoff = raw.value.backoff.get().and_then(|text| values::duration(text, diagnostics));
+    let mut retry = Retry {
+        attempts: attempts.unwrap_or(default.attempts),
+        backoff: backoff.unwrap_or(default.backoff),
+        ..default
+    };
+    if let Some(on) = raw.value.on.get() {
+        (retry.unreachable, retry.timeout, retry.statuses) = (false, false, Vec::new());
+        for item in &on.value {
+            match &item.value {
+                Kind::String(text) if text == FailureKind::Unreachable.slug() => retry.unreachable = true,
+                Kind::String(text) if text == FailureKind::Timeout.slug() => retry.timeout = true,
+                _ => retry.statuses.extend(retried_status(item, diagnostics)),
+            }
+        }
+    }
+    (diagnostics.len() == before).then_some(retry)
 }
 
-impl TableCompiler<'_> {
-    /// `retry`; `None` after faults.
-    pub(super) fn retry(&self, raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
-        let default = Retry::default();
-        let Some(raw) = raw.get() else { return Some(default) };
-        let before = diagnostics.len();
-        let attempts = raw.value.attempts.get();
-        let attempts = attempts.and_then(|number| values::count(number, 1..=MAX_ATTEMPTS, diagnostics));
-        let backoff = raw.value.backoff.get().and_then(|text| values::duration(text, diagnostics));
-        let mut retry = Retry {
-            attempts: attempts.unwrap_or(default.attempts),
-            backoff: backoff.unwrap_or(default.backoff),
-            ..default
-        };
-        if let Some(on) = raw.value.on.get() {
-            (retry.unreachable, retry.timeout, retry.statuses) = (false, false, Vec::new());
-            for item in &on.value {
-                match &item.value {
-                    Kind::String(text) if text == FailureKind::Unreachable.slug() => retry.unreachable = true,
-                    Kind::String(text) if text == FailureKind::Timeout.slug() => retry.timeout = true,
-                    _ => retry.statuses.extend(retried_status(item, diagnostics)),
-                }
-            }
-        }
-        (diagnostics.len() == before).then_some(retry)
-    }
-
-    /// What the live state of an upstream depends on; `None` after errors.
-    pub(super) fn state_policy(
-        &self,
-        raw: &RawUpstream,
-        base_url: Option<&Url>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<StatePolicy> {
-        let before = diagnostics.len();
-        let breaker = raw.breaker.get().map(|raw| breaker(&raw.value, diagnostics));
-        let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
-        let policy = StatePolicy { base_url: base_url.cloned(), breaker, limit };
-        (diagnostics.len() == before).then_some(policy)
-    }
-
-    /// What of a route decides how often it is called and asks. `steps` are its steps, as far as they are good.
-    pub(super) fn care(&self, raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) -> CallLimits {
-        let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
-        // All limits get their slots once all routes and events are compiled.
-        let limit = limit.map(|policy| RouteLimit { policy, slot: 0 });
-        let header = raw.idempotency_key.get();
-        let idempotency_key = header.and_then(|name| values::header_name(name, diagnostics));
-        if let (Some(&AUTHORIZATION | &PROXY_AUTHORIZATION), Some(text)) = (idempotency_key.as_ref(), header)
-        {
-            diagnostics.push(
-                Diagnostic::new(Code::ForbiddenHeader, text.span, "this header carries a login").help(
-                    "name the header by which the API knows a request again, such as \"idempotency-key\"",
-                ),
-            );
-        }
-        if let (Some(key), Some(text)) = (&idempotency_key, header) {
-            let is_set = steps.iter().any(|step| !step.request.is_safe() && step.request.sets_header(key));
-            if is_set {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::ConflictingKeys,
-                        text.span,
-                        format!("`headers` sets `{key}` as well, and a request has one key"),
-                    )
-                    .help("take the header out of `headers`: its value is made of the call then"),
-                );
-            }
-        }
-        let repeat_window = raw.repeat_window.get();
-        let repeat_window = repeat_window.and_then(|text| values::long_duration(text, diagnostics));
-        let fresh = raw.cache.get().and_then(|text| values::long_duration(text, diagnostics));
-        let stale = raw.stale_if_error.get().and_then(|text| values::long_duration(text, diagnostics));
-        if let (Some(span), true) = (raw.stale_if_error.span(), raw.cache.is_absent()) {
-            diagnostics.push(missing_key(
-                span,
-                "`stale_if_error` is for replies that are kept, and this route keeps none",
-                "say how long a reply stands for a new one: `cache = \"5m\"`",
-            ));
-        }
-        let written =
-            raw.steps.get().map_or(usize::from(!raw.request.is_absent()), |steps| steps.value.len());
-        // What a step with faults would have done is not known.
-        if steps.len() == written {
-            let writes = steps.iter().any(|step| !step.request.is_safe());
-            let reads = steps.iter().any(|step| step.request.is_safe());
-            for (span, has_effect, key, why) in [
-                (raw.idempotency_key.span(), writes, "idempotency_key", "the route changes nothing"),
-                (raw.repeat_window.span(), writes, "repeat_window", "the route changes nothing"),
-                (
-                    raw.cache.span(),
-                    reads,
-                    "cache",
-                    "the route sends nothing whose reply is kept, such as a GET",
-                ),
-            ] {
-                if let Some(span) = span.filter(|_| !has_effect) {
-                    diagnostics.push(
-                        Diagnostic::new(Code::NoEffect, span, format!("`{key}` has no effect: {why}"))
-                            .label("has no effect")
-                            .help("take it out, or check the request's `method`"),
-                    );
-                }
-            }
-        }
-        let cache = fresh.map(|fresh| CachePolicy { fresh, stale: stale.unwrap_or_default() });
-        CallLimits { limit, idempotency_key, repeat_window, cache }
-    }
+/// What the live state of an upstream depends on; `None` after errors.
+pub(super) fn state_policy(
+    raw: &RawUpstream,
+    base_url: Option<&Url>,
+    diagnostics: &mut Diagnostics,
+) -> Option<StatePolicy> {
+    let before = diagnostics.len();
+    let breaker = raw.breaker.get().map(|raw| breaker(&raw.value, diagnostics));
+    let limit = raw.limit.get().and_then(|raw| limit(&raw.value, raw.span, diagnostics));
+    let policy = StatePolicy { base_url: base_url.cloned(), breaker, limit };
+    (diagnostics.len() == before).then_some(policy)
 }
 
 /// A status, or a class of them, that is tried again.
@@ -223,8 +139,8 @@ fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     None
 }
 
-/// A `limit`; `None` after faults.
-fn limit(raw: &RawLimit, span: Span, diagnostics: &mut Diagnostics) -> Option<LimitPolicy> {
+/// A `limit`; `None` after errors.
+pub(super) fn limit(raw: &RawLimit, span: Span, diagnostics: &mut Diagnostics) -> Option<LimitPolicy> {
     let before = diagnostics.len();
     let concurrency = raw.concurrency.get();
     let concurrency = concurrency.and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));

@@ -22,7 +22,7 @@ use super::delivery::{HEDGE_P95, RETRIED};
 use super::events;
 use super::request::METHODS;
 use super::server::{ADMIN_SCHEMES, WATCH};
-use super::steps::RESPONSE_FORMATS;
+use super::step::RESPONSE_FORMATS;
 use super::upstreams::{NETWORKS, REDIRECTS};
 
 /// The JSON Schema of a table's files.

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::lang::template::Fields;
-use crate::plan::arguments::Arguments;
 use crate::plan::route::Route;
 use crate::platform::Platform;
 use crate::table::document::Located;
 use crate::table::raw::RawRoute;
-use crate::table::reader::{WithJson, missing_key, unknown_key};
+use crate::table::reader::{WithJson, unknown_key};
 
-use super::server::known_platform;
-use super::upstreams::Upstreams;
-use super::{Inputs, TableCompiler, values};
+use super::cx::{Compiled, Cx};
+use super::handling::{self, Handling};
+use super::names::Inputs;
+use super::shared::Shared;
+use super::{advice, arguments, platforms};
 
 /// The keys of a route that an event's entry has too.
 pub(super) const KEYS: [&str; 14] = [
@@ -35,126 +34,99 @@ pub(super) const KEYS: [&str; 14] = [
     "allow",
 ];
 
-impl TableCompiler<'_> {
-    /// The entries of events, without those that have faults.
-    pub(super) fn events(
-        &self,
-        upstreams: &Upstreams<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Vec<(&'static str, &'static str, Arc<Route>)> {
-        let mut out = Vec::new();
-        for (platform, name, entry) in &self.table.events {
-            let Some(platform) = known_platform(platform, diagnostics) else { continue };
-            let Some(kind) = platform.events().iter().find(|kind| kind.name == name.value) else {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::UnknownEvent,
-                        name.span,
-                        format!("{} sends no event `{}`", platform.name(), name.value),
-                    )
-                    .help(
-                        match suggest(&name.value, platform.events().iter().map(|kind| kind.name)) {
-                            Some(help) => help,
-                            None => format!("{} has no events", platform.name()),
-                        },
-                    ),
-                );
-                continue;
-            };
-            if !self.table.platforms.iter().any(|(served, _)| served.value == platform.name()) {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::UnservedPlatform,
-                        name.span,
-                        format!("the platform `{}` is not served, so it sends no events", platform.name()),
-                    )
-                    .help(format!("add `[platforms.{}]`, or remove the entry", platform.name())),
-                );
-            }
-            let Some(entry) = entry.get() else { continue };
-            let said = &entry.value;
-            let route = self.allowing(&said.entry.allow, diagnostics, |diagnostics| {
-                self.event(name, said, platform, kind.answered, upstreams, diagnostics)
-            });
-            out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(route))));
+/// The entries of events, without those that have errors.
+pub(super) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<(&'static str, &'static str, Arc<Route>)> {
+    let mut out = Vec::new();
+    for (platform, name, entry) in &cx.table.events {
+        let Some(platform) = platforms::find(platform, cx.diagnostics) else { continue };
+        let Some(kind) = platform.events().iter().find(|kind| kind.name == name.value) else {
+            cx.report(unknown_event(platform, name));
+            continue;
+        };
+        if !cx.table.platforms.iter().any(|(served, _)| served.value == platform.name()) {
+            cx.report(
+                Diagnostic::new(
+                    Code::UnservedPlatform,
+                    name.span,
+                    format!("the platform `{}` is not served, so it sends no events", platform.name()),
+                )
+                .help(format!("add `[platforms.{}]`, or remove the entry", platform.name())),
+            );
         }
-        out
+        let Some(entry) = entry.get() else { continue };
+        let said = &entry.value;
+        let route = cx.allowing(&said.entry.allow, |cx| {
+            check_keys(&said.entry, cx.diagnostics);
+            check_texts(&said.entry, kind.answered, cx.diagnostics);
+            compile_event(cx, name, said, shared)
+        });
+        let of_platform = |route| Route { platforms: Some(vec![platform.name()]), ..route };
+        out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(of_platform(route)))));
     }
+    out
+}
 
-    fn event(
-        &self,
-        name: &Located<String>,
-        said: &WithJson<RawRoute>,
-        platform: &'static dyn Platform,
-        answered: bool,
-        upstreams: &Upstreams<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Route> {
-        let raw = &said.entry;
-        self.templates.uses.take();
-        for (key, span) in [
-            ("description", raw.description.span()),
-            ("platforms", raw.platforms.span()),
-            ("args", raw.args.span()),
-            ("args_schema", raw.args_schema.span()),
-            ("streaming", raw.streaming.span()),
-            ("declare", raw.declare.span()),
-            ("tests", raw.tests.span()),
-        ] {
-            if let Some(span) = span {
-                diagnostics
-                    .push(Diagnostic::new(Code::UnknownKey, span, format!("an event cannot have `{key}`")).help(
+fn compile_event(
+    cx: &mut Cx<'_>,
+    name: &Located<String>,
+    said: &WithJson<RawRoute>,
+    shared: &Shared<'_>,
+) -> Option<Route> {
+    let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
+    let Compiled { value: handling, used } =
+        cx.track(|cx| Handling::compile(cx, name, &said.entry, &inputs, shared));
+    advice::unused(cx, &said.entry, &handling.replies, &used.names);
+    let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
+    handling.complete(Route::new(name.value.clone(), arguments::none()?, fingerprint))
+}
+
+fn unknown_event(platform: &dyn Platform, name: &Located<String>) -> Diagnostic {
+    let help = match suggest(&name.value, platform.events().iter().map(|kind| kind.name)) {
+        Some(help) => help,
+        None => format!("{} has no events", platform.name()),
+    };
+    let message = format!("{} sends no event `{}`", platform.name(), name.value);
+    Diagnostic::new(Code::UnknownEvent, name.span, message).help(help)
+}
+
+/// Reports each key of a route that an event does not have.
+fn check_keys(raw: &RawRoute, diagnostics: &mut Diagnostics) {
+    for (key, span) in [
+        ("description", raw.description.span()),
+        ("platforms", raw.platforms.span()),
+        ("args", raw.args.span()),
+        ("args_schema", raw.args_schema.span()),
+        ("streaming", raw.streaming.span()),
+        ("declare", raw.declare.span()),
+        ("tests", raw.tests.span()),
+    ] {
+        if let Some(span) = span {
+            diagnostics.push(
+                Diagnostic::new(Code::UnknownKey, span, format!("an event cannot have `{key}`")).help(
                     "remove it; use `event.*` for the payload, and write requests, extracts and replies as in a route",
-                ));
-            }
+                ),
+            );
         }
-        for (key, _) in &raw.own {
-            unknown_key(key, &KEYS, diagnostics);
+    }
+    for (key, _) in &raw.own {
+        unknown_key(key, &KEYS, diagnostics);
+    }
+}
+
+/// Reports each text for the model, which an event does not have. `answered` tells whether the platform reads the
+/// response.
+fn check_texts(raw: &RawRoute, answered: bool, diagnostics: &mut Diagnostics) {
+    for case in raw.reply.cases() {
+        if let Some(span) = case.value.text.span().or(case.value.text_file.span()) {
+            diagnostics.push(
+                Diagnostic::new(Code::UnusedText, span, "this text is never used").label("never used").help(
+                    if answered {
+                        "use `data`, which is the whole response body of an event"
+                    } else {
+                        "remove it: the platform ignores the response to this event"
+                    },
+                ),
+            );
         }
-        let inputs = Inputs { args: Fields::Leaf, event: true };
-        let before = diagnostics.len();
-        let (steps, step_names) = self.steps(name, raw, &inputs, upstreams, diagnostics);
-        let steps_are_good = diagnostics.len() == before;
-        let names = self.names(&inputs, &step_names, step_names.len());
-        let replies = self.replies(&raw.reply, &names, !step_names.is_empty(), diagnostics);
-        for case in raw.reply.get().map(|replies| replies.value.0.as_slice()).unwrap_or_default() {
-            let said = case.value.text.span().or(case.value.text_file.span());
-            if let Some(span) = said {
-                diagnostics.push(
-                    Diagnostic::new(Code::UnusedText, span, "this text is never used")
-                        .label("never used")
-                        .help(if answered {
-                            "use `data`, which is the whole response body of an event"
-                        } else {
-                            "remove it: the platform ignores the response to this event"
-                        }),
-                );
-            }
-        }
-        if raw.request.is_absent() && raw.steps.is_absent() && raw.reply.is_absent() {
-            diagnostics.push(missing_key(
-                name.span,
-                format!("the event `{}` has neither a `request` nor a `reply`", name.value),
-                "add a `request`, or a `reply` with `data`",
-            ));
-        }
-        let failure_texts = self.failure_texts(&raw.failure, &self.names(&inputs, &[], 0), diagnostics);
-        let timeout = raw.timeout.get().map(|text| values::duration(text, diagnostics));
-        self.advise_unused(raw, &replies);
-        let care = self.care(raw, &steps, diagnostics);
-        let fingerprint = self.fingerprint(said, raw, upstreams);
-        let nothing = Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()?;
-        Some(Route {
-            platforms: Some(vec![platform.name()]),
-            steps: steps_are_good.then_some(steps)?,
-            replies,
-            failure_texts,
-            timeout: timeout.flatten(),
-            limit: care.limit,
-            idempotency_key: care.idempotency_key,
-            repeat_window: care.repeat_window,
-            cache: care.cache,
-            ..Route::new(name.value.clone(), nothing, fingerprint)
-        })
     }
 }

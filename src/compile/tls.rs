@@ -15,84 +15,72 @@ use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::{Key, missing_key};
 
-use super::TableCompiler;
+use super::cx::Cx;
 
 /// The one protocol that the listener speaks.
 const ALPN: &[u8] = b"http/1.1";
 
-impl TableCompiler<'_> {
-    /// `server.tls`; `None` when there is none, after faults, and where the files are not there in a check without
-    /// secrets.
-    pub(super) fn tls(
-        &self,
-        raw: Option<&Located<RawTls>>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<ServerTls> {
-        let raw = raw?;
-        for (key, said, file) in
-            [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
-        {
-            if said.is_absent() {
-                diagnostics.push(missing_key(
-                    raw.span,
-                    format!("`tls` needs `{key}`"),
-                    format!("name a PEM file: `{key} = {file}`"),
-                ));
+/// `server.tls`; `None` when there is none, after faults, and where the files are not there in a check without
+/// secrets.
+pub(super) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
+    for (key, said, file) in
+        [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
+    {
+        if said.is_absent() {
+            cx.report(missing_key(
+                raw.span,
+                format!("`tls` needs `{key}`"),
+                format!("name a PEM file: `{key} = {file}`"),
+            ));
+        }
+    }
+    let cert = raw.value.cert.get().and_then(|name| pem(cx, name));
+    let key = raw.value.key.get().and_then(|name| pem(cx, name));
+    let chain = cert.as_ref().and_then(|cert| chain(cert, cx.diagnostics));
+    let private = key.as_ref().and_then(|key| private_key(key, cx.diagnostics));
+    let (cert, key) = (cert?, key?);
+    let config =
+        config(chain?, private?).map_err(|error| cx.report(bad_pair(&error, cert.name, key.name))).ok()?;
+    let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
+    Some(ServerTls { config: Arc::new(config), fingerprint })
+}
+
+/// The PEM file that a key names.
+fn pem<'n>(cx: &mut Cx<'_>, name: &'n Located<String>) -> Option<Pem<'n>> {
+    let before = cx.diagnostics.len();
+    cx.no_secret_in(&name.value, name.span, "[server]");
+    if cx.diagnostics.len() > before {
+        return None;
+    }
+    let text = cx.file(name, &mut false)?;
+    Some(Pem { name, text })
+}
+
+/// `server.trusted_proxies`.
+pub(super) fn trusted_proxies(cx: &mut Cx<'_>, raw: &Key<Vec<Located<String>>>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for text in raw.items() {
+        cx.no_secret_in(&text.value, text.span, "[server]");
+        let (message, help) = match network(&text.value) {
+            Ok(network) => {
+                networks.push(network);
+                continue;
             }
-        }
-        let cert = raw.value.cert.get().and_then(|name| self.pem(name, diagnostics));
-        let key = raw.value.key.get().and_then(|name| self.pem(name, diagnostics));
-        let chain = cert.as_ref().and_then(|cert| chain(cert, diagnostics));
-        let private = key.as_ref().and_then(|key| private_key(key, diagnostics));
-        let (cert, key) = (cert?, key?);
-        let config = config(chain?, private?)
-            .map_err(|error| diagnostics.push(bad_pair(&error, cert.name, key.name)))
-            .ok()?;
-        let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
-        Some(ServerTls { config: Arc::new(config), fingerprint })
+            Err(BadNetwork::HostBits(network)) => (
+                "is an address inside a network",
+                format!("write \"{network}\", or the address alone for a single proxy"),
+            ),
+            Err(BadNetwork::Syntax) => (
+                "is not an address or a network",
+                "write an address such as \"127.0.0.1\", or a network such as \"10.0.0.0/8\"".to_owned(),
+            ),
+        };
+        cx.report(
+            Diagnostic::new(Code::InvalidAddress, text.span, format!("`{}` {message}", text.value))
+                .help(help),
+        );
     }
-
-    /// The PEM file that a key names.
-    fn pem<'n>(&self, name: &'n Located<String>, diagnostics: &mut Diagnostics) -> Option<Pem<'n>> {
-        let before = diagnostics.len();
-        self.no_secret_in(&name.value, name.span, "[server]", diagnostics);
-        if diagnostics.len() > before {
-            return None;
-        }
-        let text = self.secrets.file(name, &mut false, self.sources, diagnostics)?;
-        Some(Pem { name, text })
-    }
-
-    /// `server.trusted_proxies`.
-    pub(super) fn trusted_proxies(
-        &self,
-        raw: &Key<Vec<Located<String>>>,
-        diagnostics: &mut Diagnostics,
-    ) -> Vec<IpNet> {
-        let mut networks = Vec::new();
-        for text in raw.get().map(|list| list.value.as_slice()).unwrap_or_default() {
-            self.no_secret_in(&text.value, text.span, "[server]", diagnostics);
-            let (message, help) = match network(&text.value) {
-                Ok(network) => {
-                    networks.push(network);
-                    continue;
-                }
-                Err(BadNetwork::HostBits(network)) => (
-                    "is an address inside a network",
-                    format!("write \"{network}\", or the address alone for a single proxy"),
-                ),
-                Err(BadNetwork::Syntax) => (
-                    "is not an address or a network",
-                    "write an address such as \"127.0.0.1\", or a network such as \"10.0.0.0/8\"".to_owned(),
-                ),
-            };
-            diagnostics.push(
-                Diagnostic::new(Code::InvalidAddress, text.span, format!("`{}` {message}", text.value))
-                    .help(help),
-            );
-        }
-        networks
-    }
+    networks
 }
 
 /// Why a text is not a network.

@@ -12,98 +12,94 @@ use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::Tls;
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
-use super::{TableCompiler, values};
-
-/// What faults call `traces.service`.
-pub(super) const SERVICE: &str = "`service`";
+use super::cx::{Cx, SERVICE};
+use super::values;
 
 const DEFAULT_SERVICE: &str = "jackfield";
 
 /// The most that is read of what the collector answers.
 const MAX_ANSWER: usize = 64 * 1024;
 
-impl TableCompiler<'_> {
-    /// `[traces]`; `None` when it is not there, and after faults.
-    pub(super) fn traces(&self, diagnostics: &mut Diagnostics) -> Option<Traces> {
-        let raw = self.table.traces.get()?;
-        let endpoint = match &raw.value.endpoint {
-            Key::Is(text) => self.endpoint(text, diagnostics),
-            Key::Faulty => None,
-            Key::Absent => {
-                diagnostics.push(missing_key(
-                    raw.span,
-                    "`[traces]` has no `endpoint`",
-                    "add `endpoint = \"http://127.0.0.1:4318/v1/traces\"`, or remove `[traces]`",
-                ));
-                None
-            }
-        };
-        let headers = self.traces_headers(&raw.value, diagnostics);
-        let sample = raw.value.sample.get().map_or(Some(1.0), |share| fraction(share, diagnostics));
-        let service = raw.value.service.get();
-        if let Some(text) = service {
-            self.no_secret_in(&text.value, text.span, SERVICE, diagnostics);
-            values::no_template(&text.value, text.span, SERVICE, diagnostics);
+/// `[traces]`; `None` if it is absent, and after errors.
+pub(super) fn compile(cx: &mut Cx<'_>) -> Option<Traces> {
+    let raw = cx.table.traces.get()?;
+    let endpoint = match &raw.value.endpoint {
+        Key::Is(text) => endpoint(cx, text),
+        Key::Faulty => None,
+        Key::Absent => {
+            cx.report(missing_key(
+                raw.span,
+                "`[traces]` has no `endpoint`",
+                "add `endpoint = \"http://127.0.0.1:4318/v1/traces\"`, or remove `[traces]`",
+            ));
+            None
         }
-        let target = Target {
-            name: "[traces]".to_owned(),
-            timeout: None,
-            max_body: MAX_ANSWER,
-            redirects: Redirects::None,
-            tls: Tls::default(),
-            network: EgressPolicy::Any,
-        };
-        let delivery = Delivery::plain(target);
-        let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());
-        Some(Traces { endpoint: endpoint?, headers, delivery, sample: sample?, service })
+    };
+    let headers = headers(cx, &raw.value);
+    let sample = raw.value.sample.get().map_or(Some(1.0), |share| fraction(share, cx.diagnostics));
+    let service = raw.value.service.get();
+    if let Some(text) = service {
+        cx.no_secret_in(&text.value, text.span, SERVICE);
+        values::no_template(&text.value, text.span, SERVICE, cx.diagnostics);
     }
+    let target = Target {
+        name: "[traces]".to_owned(),
+        timeout: None,
+        max_body: MAX_ANSWER,
+        redirects: Redirects::None,
+        tls: Tls::default(),
+        network: EgressPolicy::Any,
+    };
+    let delivery = Delivery::plain(target);
+    let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());
+    Some(Traces { endpoint: endpoint?, headers, delivery, sample: sample?, service })
+}
 
-    fn endpoint(&self, text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Url> {
-        if !values::no_template(&text.value, text.span, "`endpoint`", diagnostics) {
-            return None;
-        }
-        let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)?;
-        if resolved.placeholder {
-            return None;
-        }
-        let is_good = |url: &Url| {
-            matches!(url.scheme(), "http" | "https")
-                && values::has_host(&resolved.text)
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.fragment().is_none()
-        };
-        let url = Url::parse(&resolved.text).ok().filter(is_good);
-        if url.is_none() {
-            diagnostics.push(
-                // Our own words only: the address may hold a secret.
-                Diagnostic::new(Code::InvalidUrl, text.span, "invalid collector URL").help(
-                    "write a scheme, a host and a path: \"http://127.0.0.1:4318/v1/traces\"; put a login in `headers`",
-                ),
-            );
-        }
-        url
+fn endpoint(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Url> {
+    if !values::no_template(&text.value, text.span, "`endpoint`", cx.diagnostics) {
+        return None;
     }
+    let resolved = cx.resolve(&text.value, text.span)?;
+    if resolved.placeholder {
+        return None;
+    }
+    let is_good = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && values::has_host(&resolved.text)
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+    };
+    let url = Url::parse(&resolved.text).ok().filter(is_good);
+    if url.is_none() {
+        cx.report(
+            // Our own words only: the address may hold a secret.
+            Diagnostic::new(Code::InvalidUrl, text.span, "invalid collector URL").help(
+                "write a scheme, a host and a path: \"http://127.0.0.1:4318/v1/traces\"; put a login in `headers`",
+            ),
+        );
+    }
+    url
+}
 
-    fn traces_headers(&self, raw: &RawTraces, diagnostics: &mut Diagnostics) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (key, text) in raw.headers.get().map(|headers| headers.value.0.as_slice()).unwrap_or_default() {
-            let name = values::header_name(key, diagnostics);
-            let Some(text) = text.get() else { continue };
-            if !values::no_template(&text.value, text.span, "a header of `[traces]`", diagnostics) {
-                continue;
-            }
-            let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics);
-            let (Some(name), Some(resolved)) = (name, resolved) else { continue };
-            let Some(mut value) = values::header_value(&resolved.text, text.span, diagnostics) else {
-                continue;
-            };
-            value.set_sensitive(resolved.secret);
-            headers.insert(name, value);
+fn headers(cx: &mut Cx<'_>, raw: &RawTraces) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (key, text) in raw.headers.entries() {
+        let name = values::header_name(key, cx.diagnostics);
+        let Some(text) = text.get() else { continue };
+        if !values::no_template(&text.value, text.span, "a header of `[traces]`", cx.diagnostics) {
+            continue;
         }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers
+        let resolved = cx.resolve(&text.value, text.span);
+        let (Some(name), Some(resolved)) = (name, resolved) else { continue };
+        let Some(mut value) = values::header_value(&resolved.text, text.span, cx.diagnostics) else {
+            continue;
+        };
+        value.set_sensitive(resolved.secret);
+        headers.insert(name, value);
     }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
 }
 
 /// A share of all, from none to all of them.

@@ -100,9 +100,30 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
     Some(header)
 }
 
+/// Whether templates can write a name.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
+}
+
 /// What a word stands for, if it is one of them.
 pub(super) fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
+}
+
+/// What the value of `key` stands for, if it is one of these words.
+pub(super) fn one_of<T: Copy>(
+    words: &[(&str, T)],
+    key: &str,
+    text: &Located<String>,
+    help: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let found = word(words, &text.value);
+    if found.is_none() {
+        let message = format!("invalid value `{}` for `{key}`", text.value);
+        diagnostics.push(Diagnostic::new(Code::UnknownValue, text.span, message).help(help));
+    }
+    found
 }
 
 /// A whole number within bounds.

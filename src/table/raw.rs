@@ -408,6 +408,13 @@ impl FromNode for RawExtract {
 #[derive(Debug, Clone)]
 pub(crate) struct RawReplies(pub(crate) Vec<Located<RawReply>>);
 
+impl Key<RawReplies> {
+    /// The cases, or none.
+    pub(crate) fn cases(&self) -> &[Located<RawReply>] {
+        self.get().map(|replies| replies.value.0.as_slice()).unwrap_or_default()
+    }
+}
+
 impl Described for RawReplies {
     fn form() -> KeyForm {
         KeyForm::Either(&[RawReply::form, <Vec<Located<RawReply>> as Described>::form])

@@ -39,6 +39,20 @@ impl<T> Key<T> {
     }
 }
 
+impl<T> Key<Vec<T>> {
+    /// The items of the list, or none.
+    pub(crate) fn items(&self) -> &[T] {
+        self.get().map(|list| list.value.as_slice()).unwrap_or_default()
+    }
+}
+
+impl<T> Key<Named<T>> {
+    /// The entries of the table, or none.
+    pub(crate) fn entries(&self) -> &[(Located<String>, Key<T>)] {
+        self.get().map(|named| named.value.0.as_slice()).unwrap_or_default()
+    }
+}
+
 /// A value that can be read out of a TOML value.
 pub(crate) trait FromNode: Sized {
     /// The value, or `None` after a diagnostic has been pushed.

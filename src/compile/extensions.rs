@@ -1,0 +1,114 @@
+//! The keys that only one platform understands, such as `swaig.action`.
+
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::lang::template::Names;
+use crate::plan::replies::Extension;
+use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
+use crate::table::document::{Entries, Kind, Node};
+use crate::table::raw::{RawReply, RawRoute};
+use crate::table::reader::{table, unknown_key};
+
+use super::cx::Cx;
+use super::json;
+
+/// Where the keys of a platform stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ExtensionOwner {
+    /// In a reply case.
+    Reply,
+    /// In the route itself.
+    Route,
+}
+
+impl ExtensionOwner {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Reply => RawReply::KEYS,
+            Self::Route => RawRoute::KEYS,
+        }
+    }
+
+    fn extension_keys(self, platform: &'static dyn Platform) -> &'static [&'static str] {
+        match self {
+            Self::Reply => platform.extension_keys(),
+            Self::Route => platform.route_keys(),
+        }
+    }
+}
+
+/// The keys that only one platform understands, under its name.
+pub(super) fn compile(
+    cx: &mut Cx<'_>,
+    entries: &Entries,
+    owner: ExtensionOwner,
+    names: &Names<'_>,
+) -> Vec<Extension> {
+    let mut out = Vec::new();
+    for (name, node) in entries {
+        let Some(platform) = platform::find(&name.value) else {
+            let mut known = owner.keys().to_vec();
+            known.extend(PLATFORMS.iter().map(|platform| platform.name()));
+            unknown_key(name, &known, cx.diagnostics);
+            continue;
+        };
+        for (key, node) in table(node, cx.diagnostics).into_iter().flatten() {
+            let of_platform = owner.extension_keys(platform);
+            let Some(known) = of_platform.iter().find(|known| **known == key.value) else {
+                unknown_key(key, of_platform, cx.diagnostics);
+                continue;
+            };
+            check(cx, platform, known, node);
+            if let Some(value) = json::compile(cx, node, names) {
+                out.push(Extension { platform: platform.name(), key: known, value });
+            }
+        }
+    }
+    out
+}
+
+fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
+    for fault in platform.check_extension(key, &sketch(node)) {
+        let about_key =
+            matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
+        let span = place(node, &fault.path, about_key);
+        cx.report(Diagnostic::new(fault.code, span, fault.message).maybe_help(fault.help));
+    }
+}
+
+/// A value as far as the table fixes it.
+fn sketch(node: &Node) -> StaticValue {
+    match &node.value {
+        Kind::String(text) if text.contains("{{") => {
+            let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+            // Only one expression from end to end can be anything; all else with an expression is a text.
+            if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
+                StaticValue::Any
+            } else {
+                StaticValue::Text
+            }
+        }
+        Kind::List(items) => StaticValue::List(items.iter().map(sketch).collect()),
+        Kind::Table(entries) => {
+            StaticValue::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
+        }
+        _ => StaticValue::Known(node.to_json()),
+    }
+}
+
+/// The place of a part of a value: of its key, or of the part itself.
+fn place(node: &Node, path: &[PathStep], about_key: bool) -> Span {
+    let Some((step, rest)) = path.split_first() else { return node.span };
+    match (step, &node.value) {
+        (PathStep::Key(name), Kind::Table(entries)) => {
+            match entries.iter().find(|(key, _)| key.value == *name) {
+                Some((key, _)) if rest.is_empty() && about_key => key.span,
+                Some((_, node)) => place(node, rest, about_key),
+                None => node.span,
+            }
+        }
+        (PathStep::Index(index), Kind::List(items)) => {
+            items.get(*index).map_or(node.span, |node| place(node, rest, about_key))
+        }
+        _ => node.span,
+    }
+}

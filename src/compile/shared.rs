@@ -1,0 +1,18 @@
+//! What routes, forms and events refer to.
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::FileId;
+use crate::plan::Served;
+
+use super::names::Globals;
+use super::upstreams::Upstreams;
+
+/// What routes, forms and events refer to.
+pub(super) struct Shared<'a> {
+    pub(super) platforms: Vec<Served>,
+    pub(super) upstreams: Upstreams<'a>,
+    pub(super) globals: Globals,
+    /// The template files that `[defaults]` and `[upstreams]` use: they are part of every route.
+    pub(super) files: BTreeSet<FileId>,
+}
