@@ -4,11 +4,11 @@
 
 use crate::diagnostic::Diagnostics;
 
-use super::document::{Entries, Kind, Located, Node};
-use super::reader::{
+use crate::table::document::{Entries, Kind, Located, Node};
+use crate::table::reader::{
     Choice, FromNode, Key, Named, WithJson, not_yet, read, table_of, toml_table, unknown_key, wrong_type,
 };
-use super::shape::{Described, KeyForm, KeyShape, Rest, Shape};
+use crate::table::shape::{Described, KeyForm, KeyShape, Rest, Shape};
 
 /// A list of strings with their places.
 pub(crate) type Strings = Vec<Located<String>>;
