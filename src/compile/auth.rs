@@ -4,8 +4,9 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::scheme::{Scheme, SchemeDefaults, SchemeValueKind, SchemeValues};
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
+use crate::table::misplaced_keys::{reader, unknown_key};
 use crate::table::raw::Strings;
-use crate::table::reader::{Choice, FromNode as _, missing_key, read, table, unknown_key};
+use crate::table::reader::{Choice, FromNode as _, missing_key, table};
 
 use super::cx::Cx;
 use super::values;
@@ -102,7 +103,7 @@ pub(super) fn scheme_value(
 
 /// The texts of a key, as the table writes them.
 fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostics) -> Strings {
-    let one = |diagnostics: &mut Diagnostics| read::<String>(node, diagnostics).get().cloned();
+    let one = |diagnostics: &mut Diagnostics| reader(diagnostics).read::<String>(node).get().cloned();
     match (kind, &node.value) {
         (SchemeValueKind::Seconds, Kind::String(_)) => {
             let window = one(diagnostics).and_then(|text| values::duration(&text, diagnostics));
@@ -117,7 +118,7 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
             Vec::new()
         }
         (SchemeValueKind::RotatingSecret, Kind::List(_)) | (SchemeValueKind::List, _) => {
-            Strings::from_node(node, diagnostics).unwrap_or_default()
+            Strings::from_node(node, &mut reader(diagnostics)).unwrap_or_default()
         }
         _ => one(diagnostics).into_iter().collect(),
     }

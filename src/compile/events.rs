@@ -7,8 +7,9 @@ use crate::lang::template::Fields;
 use crate::plan::route::Route;
 use crate::platform::Platform;
 use crate::table::document::Located;
+use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
-use crate::table::reader::{WithJson, unknown_key};
+use crate::table::reader::WithJson;
 
 use super::cx::{Compiled, Cx};
 use super::handling::{self, Handling};

@@ -5,8 +5,9 @@ use crate::lang::template::Names;
 use crate::plan::replies::Extension;
 use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
 use crate::table::document::{Entries, Kind, Node};
+use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::{RawReply, RawRoute};
-use crate::table::reader::{table, unknown_key};
+use crate::table::reader::table;
 
 use super::cx::Cx;
 use super::json;

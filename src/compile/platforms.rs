@@ -8,8 +8,9 @@ use crate::platform::auth::SCHEMES;
 use crate::platform::{self, PLATFORMS, Platform, Settings};
 use crate::scheme::SchemeValueKind;
 use crate::table::document::Located;
+use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::{RawPlatform, Strings};
-use crate::table::reader::{Key, unknown_key, wrong_type};
+use crate::table::reader::{Key, wrong_type};
 
 use super::cx::Cx;
 use super::exposure::open_address;

@@ -7,8 +7,9 @@ use crate::plan::Served;
 use crate::plan::route::Route;
 use crate::platform::{self, Holds, Platform};
 use crate::table::document::{Kind, Located};
+use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
-use crate::table::reader::{Key, Named, WithJson, table, unknown_key, wrong_type};
+use crate::table::reader::{Key, Named, WithJson, table, wrong_type};
 
 use super::cx::{Compiled, Cx};
 use super::extensions::{self, ExtensionOwner};

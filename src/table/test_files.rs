@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 
+use super::Table;
 use super::document::{self, Located};
+use super::misplaced_keys::reader;
 use super::raw::{RawTest, RawTestFile};
 use super::reader::{FromNode, Key};
-use super::{Table, read_text};
+use super::text::read_text;
 
 /// How the names of files of tests end.
 const TEST_FILE: &str = ".test.toml";
@@ -41,7 +43,7 @@ pub(crate) fn read_tests(
                 let (entries, lost) = document::parse(&sources.get(id).text, id, diagnostics);
                 table.lost.extend(lost);
                 let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
-                let file = RawTestFile::from_node(&node, diagnostics).unwrap_or_default();
+                let file = RawTestFile::from_node(&node, &mut reader(diagnostics)).unwrap_or_default();
                 if let Key::Is(theirs) = file.tests {
                     tests.extend(theirs.value);
                 }
