@@ -8,8 +8,8 @@ use crate::table::misplaced_keys::{reader, unknown_key};
 use crate::table::raw::Strings;
 use crate::table::reader::{Choice, FromNode as _, missing_key, table};
 
-use super::cx::Cx;
-use super::values;
+use crate::compile::cx::Cx;
+use crate::compile::values;
 
 /// The chosen one of `schemes` as built, with the values it was built from; `None` after errors.
 pub(super) fn compile<A: ?Sized>(

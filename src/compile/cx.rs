@@ -7,8 +7,8 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::Strings;
 use crate::table::reader::Key;
 
-use super::secrets::{Environment, ResolvedText, Secrets};
-use super::values;
+use crate::compile::secrets::{Environment, ResolvedText, Secrets};
+use crate::compile::values;
 
 /// How diagnostics refer to `traces.service`.
 pub(super) const SERVICE: &str = "`service`";

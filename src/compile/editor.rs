@@ -17,13 +17,13 @@ use crate::table::raw::{RawFile, RawPlatform, RawRoute};
 use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
 use crate::upstream::auth as outbound;
 
-use super::arguments::TYPES;
-use super::delivery::{HEDGE_P95, RETRIED};
-use super::events;
-use super::request::METHODS;
-use super::server::{ADMIN_SCHEMES, WATCH};
-use super::step::RESPONSE_FORMATS;
-use super::upstreams::{NETWORKS, REDIRECTS};
+use crate::compile::routes::arguments::TYPES;
+use crate::compile::routes::events;
+use crate::compile::server::{ADMIN_SCHEMES, WATCH};
+use crate::compile::steps::request::METHODS;
+use crate::compile::steps::step::RESPONSE_FORMATS;
+use crate::compile::upstreams::delivery::{HEDGE_P95, RETRIED};
+use crate::compile::upstreams::{NETWORKS, REDIRECTS};
 
 /// The JSON Schema of a table's files.
 pub fn schema() -> Value {

@@ -6,7 +6,7 @@ use crate::lang::template::Names;
 use crate::plan::FailureTexts;
 use crate::table::reader::{Key, Named};
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// The text for each kind of failure, as a template.
 pub(super) fn texts(cx: &mut Cx<'_>, texts: &Key<Named<String>>, names: &Names<'_>) -> FailureTexts {

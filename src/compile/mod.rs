@@ -2,43 +2,20 @@
 //! diagnostic. Compiling never stops at the first problem.
 
 pub(crate) mod advice;
-mod allowed;
-mod arguments;
 mod auth;
-mod body;
-mod call_limits;
 mod cx;
-mod delivery;
 mod editor;
-mod events;
-mod exposure;
-mod extensions;
-mod extracts;
 mod failures;
-mod forms;
-mod functions;
-mod handling;
-mod headers;
-mod json;
-mod log;
 mod names;
-mod parameters;
-mod platforms;
 mod replies;
-mod request;
 mod routes;
-mod schema;
 mod secrets;
 mod server;
 mod shared;
-mod step;
 mod steps;
 pub(crate) mod testing;
-mod tls;
-mod traces;
 mod upstreams;
 mod values;
-mod when;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +33,8 @@ pub use upstreams::{DEMO, UpstreamProbe};
 
 use cx::{Compiled, Cx, allowed_codes};
 use names::Globals;
+use routes::{events, forms};
+use server::{log, platforms, traces};
 use shared::Shared;
 
 /// A compiled table.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::diagnostic::FileId;
 use crate::plan::Served;
 
-use super::names::Globals;
-use super::upstreams::Upstreams;
+use crate::compile::names::Globals;
+use crate::compile::upstreams::Upstreams;
 
 /// What routes, forms and events refer to.
 pub(super) struct Shared<'a> {

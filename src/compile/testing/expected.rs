@@ -2,8 +2,9 @@
 
 use http::HeaderName;
 
-use crate::compile::request::parse_method;
-use crate::compile::{failures, platforms};
+use crate::compile::failures;
+use crate::compile::server::platforms;
+use crate::compile::steps::request::parse_method;
 use crate::diagnostic::{Code, Diagnostics, Span};
 use crate::plan::testing::{Expectation, Expected, Part};
 use crate::table::document::Located;

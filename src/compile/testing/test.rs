@@ -11,7 +11,7 @@ use crate::table::raw::{RawTest, RawTestCall};
 use crate::table::reader::{Key, missing_key, wrong_type};
 
 use crate::compile::cx::Cx;
-use crate::compile::platforms;
+use crate::compile::server::platforms;
 
 use super::per_step::PerStep;
 use super::subject::Subject;

@@ -15,28 +15,28 @@ use crate::table::document::Located;
 use crate::table::raw::RawRoute;
 use crate::table::reader::{WithJson, missing_key};
 
-use super::call_limits::CallLimits;
-use super::cx::Cx;
-use super::names::Inputs;
-use super::shared::Shared;
-use super::{failures, replies, steps, values};
+use crate::compile::cx::Cx;
+use crate::compile::names::Inputs;
+use crate::compile::routes::call_limits::CallLimits;
+use crate::compile::shared::Shared;
+use crate::compile::{failures, replies, steps, values};
 
 /// The parts that a route and an event have in common.
-pub(super) struct Handling {
+pub(in crate::compile) struct Handling {
     /// The steps without errors.
-    pub(super) steps: Vec<Step>,
+    pub(in crate::compile) steps: Vec<Step>,
     /// Whether no step has an error.
     steps_are_good: bool,
     /// The names that the steps define.
-    pub(super) step_names: Vec<StepNames>,
-    pub(super) replies: Replies,
+    pub(in crate::compile) step_names: Vec<StepNames>,
+    pub(in crate::compile) replies: Replies,
     failure_texts: FailureTexts,
-    pub(super) timeout: Option<Duration>,
+    pub(in crate::compile) timeout: Option<Duration>,
     limits: CallLimits,
 }
 
 impl Handling {
-    pub(super) fn compile(
+    pub(in crate::compile) fn compile(
         cx: &mut Cx<'_>,
         name: &Located<String>,
         raw: &RawRoute,
@@ -74,7 +74,7 @@ impl Handling {
     }
 
     /// The route with these parts; `None` if one of its steps has an error.
-    pub(super) fn complete(self, route: Route) -> Option<Route> {
+    pub(in crate::compile) fn complete(self, route: Route) -> Option<Route> {
         let Self { steps, steps_are_good, replies, failure_texts, timeout, limits, .. } = self;
         let route = Route { steps, replies, failure_texts, timeout, ..route };
         steps_are_good.then(|| limits.apply(route))
@@ -83,7 +83,7 @@ impl Handling {
 
 /// A hash of everything that decides how a route or an event behaves, without secrets. `files` are the template files
 /// that it uses.
-pub(super) fn fingerprint(
+pub(in crate::compile) fn fingerprint(
     cx: &Cx<'_>,
     said: &WithJson<RawRoute>,
     shared: &Shared<'_>,

@@ -3,10 +3,10 @@
 use crate::diagnostic::{Code, Diagnostic};
 use crate::plan::{LogConfig, LogFormat};
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// `[log]`; a value with an error counts as not given.
-pub(super) fn compile(cx: &mut Cx<'_>) -> LogConfig {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> LogConfig {
     let raw = &cx.table.log;
     let format = raw.format.get().and_then(|text| {
         let format = LogFormat::from_name(&text.value);

@@ -15,14 +15,14 @@ use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::{Key, missing_key};
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// The one protocol that the listener speaks.
 const ALPN: &[u8] = b"http/1.1";
 
 /// `server.tls`; `None` when there is none, after faults, and where the files are not there in a check without
 /// secrets.
-pub(super) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
     for (key, said, file) in
         [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
     {
@@ -57,7 +57,7 @@ fn pem<'n>(cx: &mut Cx<'_>, name: &'n Located<String>) -> Option<Pem<'n>> {
 }
 
 /// `server.trusted_proxies`.
-pub(super) fn trusted_proxies(cx: &mut Cx<'_>, raw: &Key<Vec<Located<String>>>) -> Vec<IpNet> {
+pub(in crate::compile) fn trusted_proxies(cx: &mut Cx<'_>, raw: &Key<Vec<Located<String>>>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for text in raw.items() {
         cx.no_secret_in(&text.value, text.span, "[server]");

@@ -7,13 +7,16 @@ use crate::table::document::Located;
 use crate::table::raw::RawExtract;
 use crate::table::reader::{Key, Named, missing_key};
 
-use super::cx::Cx;
-use super::values;
-use super::when::json_path;
+use crate::compile::cx::Cx;
+use crate::compile::replies::when::json_path;
+use crate::compile::values;
 
 /// The extracts of a response, and their names. An extract with an invalid path has a name too: its use in a template
 /// is not a second error.
-pub(super) fn compile(cx: &mut Cx<'_>, raw: &Key<Named<RawExtract>>) -> (Extraction, Vec<String>) {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &Key<Named<RawExtract>>,
+) -> (Extraction, Vec<String>) {
     let mut extraction = Extraction::default();
     let mut names = Vec::new();
     for (name, extract) in raw.entries() {
@@ -80,7 +83,7 @@ fn check_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
 }
 
 /// A name that templates cannot use, because the language keeps it for itself.
-pub(super) fn reserved(name: &Located<String>, what: &str) -> Diagnostic {
+pub(in crate::compile) fn reserved(name: &Located<String>, what: &str) -> Diagnostic {
     Diagnostic::new(Code::ReservedName, name.span, format!("`{}` is a reserved name", name.value))
         .help(format!("rename the {what}"))
 }

@@ -1,5 +1,9 @@
 //! `[[routes.x.reply]]`: what is answered, and when.
 
+pub(in crate::compile) mod extensions;
+pub(in crate::compile) mod json;
+pub(in crate::compile) mod when;
+
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, Span};
 use crate::lang::template::Names;
@@ -9,12 +13,12 @@ use crate::table::document::Located;
 use crate::table::raw::{RawReplies, RawReply};
 use crate::table::reader::{Key, missing_key};
 
-use super::cx::Cx;
-use super::extensions::{self, ExtensionOwner};
-use super::{json, when};
+use crate::compile::cx::Cx;
+
+use extensions::ExtensionOwner;
 
 /// The reply cases of a route, without those that have errors.
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Key<RawReplies>,
     names: &Names<'_>,

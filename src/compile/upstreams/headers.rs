@@ -5,12 +5,12 @@ use crate::lang::template::Names;
 use crate::plan::request::HeaderTemplate;
 use crate::table::reader::{Key, Named};
 
-use super::cx::Cx;
-use super::values;
+use crate::compile::cx::Cx;
+use crate::compile::values;
 
 /// Where headers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeaderOwner {
+pub(in crate::compile) enum HeaderOwner {
     Defaults,
     Upstream,
     Request,
@@ -27,7 +27,7 @@ impl HeaderOwner {
 }
 
 /// Headers of a table; secrets are resolved in those of an upstream only.
-pub(super) fn templates(
+pub(in crate::compile) fn templates(
     cx: &mut Cx<'_>,
     headers: &Key<Named<String>>,
     names: &Names<'_>,

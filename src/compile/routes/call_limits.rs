@@ -11,11 +11,12 @@ use crate::plan::route::{CachePolicy, Route, Step};
 use crate::table::raw::RawRoute;
 use crate::table::reader::missing_key;
 
-use super::{delivery, values};
+use crate::compile::upstreams::delivery;
+use crate::compile::values;
 
 /// How often a route may be called, and which of its calls and requests are not repeated.
 #[derive(Debug, Default)]
-pub(super) struct CallLimits {
+pub(in crate::compile) struct CallLimits {
     limit: Option<RouteLimit>,
     idempotency_key: Option<HeaderName>,
     repeat_window: Option<Duration>,
@@ -24,7 +25,7 @@ pub(super) struct CallLimits {
 
 impl CallLimits {
     /// Compiles the limits of a route. `steps` are those of its steps that have no errors.
-    pub(super) fn compile(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) -> Self {
+    pub(in crate::compile) fn compile(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) -> Self {
         let policy = raw.limit.get().and_then(|raw| delivery::limit(&raw.value, raw.span, diagnostics));
         let repeat_window = raw.repeat_window.get();
         let limits = Self {
@@ -44,7 +45,7 @@ impl CallLimits {
     }
 
     /// The route with these limits.
-    pub(super) fn apply(self, route: Route) -> Route {
+    pub(in crate::compile) fn apply(self, route: Route) -> Route {
         let Self { limit, idempotency_key, repeat_window, cache } = self;
         Route { limit, idempotency_key, repeat_window, cache, ..route }
     }

@@ -9,12 +9,12 @@ use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::{RawReply, RawRoute};
 use crate::table::reader::table;
 
-use super::cx::Cx;
-use super::json;
+use crate::compile::cx::Cx;
+use crate::compile::replies::json;
 
 /// Where the keys of a platform stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum ExtensionOwner {
+pub(in crate::compile) enum ExtensionOwner {
     /// In a reply case.
     Reply,
     /// In the route itself.
@@ -38,7 +38,7 @@ impl ExtensionOwner {
 }
 
 /// The keys that only one platform understands, under its name.
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     entries: &Entries,
     owner: ExtensionOwner,

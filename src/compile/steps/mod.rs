@@ -1,5 +1,11 @@
 //! `[[routes.x.steps]]`, or the single step of a `request`: the requests of a route and their order.
 
+pub(in crate::compile) mod body;
+pub(in crate::compile) mod extracts;
+pub(in crate::compile) mod parameters;
+pub(in crate::compile) mod request;
+pub(in crate::compile) mod step;
+
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::lang::template::{RESERVED, StepNames};
@@ -9,17 +15,18 @@ use crate::table::document::Located;
 use crate::table::raw::{RawRoute, RawStep};
 use crate::table::reader::missing_key;
 
-use super::cx::Cx;
-use super::names::Inputs;
-use super::step::StepPlan;
-use super::upstreams::Upstreams;
-use super::{extracts, step, when};
+use crate::compile::cx::Cx;
+use crate::compile::names::Inputs;
+use crate::compile::replies::when;
+use crate::compile::upstreams::Upstreams;
+
+use step::StepPlan;
 
 /// The most steps of a route; more could not finish within a call's deadline.
 const MAX_STEPS: usize = 32;
 
 /// The steps of a route without errors, and the names that they define.
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     name: &Located<String>,
     raw: &RawRoute,

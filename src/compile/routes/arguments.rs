@@ -13,17 +13,17 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
-use super::cx::Cx;
-use super::schema;
-use super::values::invalid_pattern;
+use crate::compile::cx::Cx;
+use crate::compile::routes::schema;
+use crate::compile::values::invalid_pattern;
 
-pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+pub(in crate::compile) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// The deepest nesting of `items` and `properties`.
 const MAX_DEPTH: usize = 8;
 
 /// The arguments of a route, and the names below `args` that templates can use. There are no arguments after errors.
-pub(super) fn of_route(
+pub(in crate::compile) fn of_route(
     cx: &mut Cx<'_>,
     name: &Located<String>,
     raw: &RawRoute,
@@ -43,7 +43,7 @@ pub(super) fn of_route(
 }
 
 /// `args`
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     name: &Located<String>,
     raw: &Key<Named<RawArgument>>,
     diagnostics: &mut Diagnostics,
@@ -85,7 +85,7 @@ pub(super) fn compile(
 }
 
 /// No arguments, for what a model does not call.
-pub(super) fn none() -> Option<Arguments> {
+pub(in crate::compile) fn none() -> Option<Arguments> {
     Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()
 }
 

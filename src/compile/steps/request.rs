@@ -11,15 +11,17 @@ use crate::table::document::Located;
 use crate::table::raw::RawRequest;
 use crate::table::reader::missing_key;
 
-use super::cx::Cx;
-use super::headers::{self, HeaderOwner};
-use super::upstreams::CompiledUpstream;
-use super::{body, parameters, values};
+use crate::compile::cx::Cx;
+use crate::compile::steps::{body, parameters};
+use crate::compile::upstreams::CompiledUpstream;
+use crate::compile::upstreams::headers::{self, HeaderOwner};
+use crate::compile::values;
 
-pub(super) const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+pub(in crate::compile) const METHODS: [&str; 7] =
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 /// A request; `None` after errors.
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Located<RawRequest>,
     known: Option<&CompiledUpstream<'_>>,
@@ -65,7 +67,10 @@ pub(super) fn compile(
 }
 
 /// A method of HTTP.
-pub(super) fn parse_method(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Method> {
+pub(in crate::compile) fn parse_method(
+    text: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Method> {
     if METHODS.contains(&text.value.as_str()) {
         return Method::from_bytes(text.value.as_bytes()).ok();
     }

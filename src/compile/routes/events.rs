@@ -11,14 +11,16 @@ use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
 use crate::table::reader::WithJson;
 
-use super::cx::{Compiled, Cx};
-use super::handling::{self, Handling};
-use super::names::Inputs;
-use super::shared::Shared;
-use super::{advice, arguments, platforms};
+use crate::compile::advice;
+use crate::compile::cx::{Compiled, Cx};
+use crate::compile::names::Inputs;
+use crate::compile::routes::arguments;
+use crate::compile::routes::handling::{self, Handling};
+use crate::compile::server::platforms;
+use crate::compile::shared::Shared;
 
 /// The keys of a route that an event's entry has too.
-pub(super) const KEYS: [&str; 14] = [
+pub(in crate::compile) const KEYS: [&str; 14] = [
     "upstream",
     "request",
     "response",
@@ -36,7 +38,10 @@ pub(super) const KEYS: [&str; 14] = [
 ];
 
 /// The entries of events, without those that have errors.
-pub(super) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<(&'static str, &'static str, Arc<Route>)> {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    shared: &Shared<'_>,
+) -> Vec<(&'static str, &'static str, Arc<Route>)> {
     let mut out = Vec::new();
     for (platform, name, entry) in &cx.table.events {
         let Some(platform) = platforms::find(platform, cx.diagnostics) else { continue };

@@ -1,5 +1,8 @@
 //! `[upstreams]`, and the headers that every request carries.
 
+pub(in crate::compile) mod delivery;
+pub(in crate::compile) mod headers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,10 +19,11 @@ use crate::upstream::probe::Probe;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
-use super::cx::Cx;
-use super::headers::{self, HeaderOwner};
-use super::names::Globals;
-use super::{advice, auth, delivery, values};
+use crate::compile::cx::Cx;
+use crate::compile::names::Globals;
+use crate::compile::{advice, auth, values};
+
+use headers::HeaderOwner;
 
 const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 
@@ -27,21 +31,21 @@ const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 pub const DEMO: &str = "demo";
 
 /// What `redirects` may be.
-pub(super) const REDIRECTS: [(&str, Redirects); 2] =
+pub(in crate::compile) const REDIRECTS: [(&str, Redirects); 2] =
     [("none", Redirects::None), ("same_origin", Redirects::SameOrigin)];
 
 /// What `network` may be.
-pub(super) const NETWORKS: [(&str, EgressPolicy); 2] =
+pub(in crate::compile) const NETWORKS: [(&str, EgressPolicy); 2] =
     [("any", EgressPolicy::Any), ("public", EgressPolicy::Public)];
 
 /// An upstream that the table has, by name.
-pub(super) struct CompiledUpstream<'a> {
+pub(in crate::compile) struct CompiledUpstream<'a> {
     /// `None` after faults.
-    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(in crate::compile) upstream: Option<Arc<Upstream>>,
     /// The headers of its requests, weakest first.
-    pub(super) headers: Arc<[HeaderTemplate]>,
+    pub(in crate::compile) headers: Arc<[HeaderTemplate]>,
     /// What the table says of it.
-    pub(super) json: &'a str,
+    pub(in crate::compile) json: &'a str,
 }
 
 /// A request that tests whether the table is right about an upstream.
@@ -56,10 +60,10 @@ pub struct UpstreamProbe {
 }
 
 /// The upstreams that the table has.
-pub(super) type Upstreams<'a> = BTreeMap<&'a str, CompiledUpstream<'a>>;
+pub(in crate::compile) type Upstreams<'a> = BTreeMap<&'a str, CompiledUpstream<'a>>;
 
 /// `[upstreams]`
-pub(super) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Upstreams<'a> {
+pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Upstreams<'a> {
     let inputs = globals.inputs();
     let names = inputs.names(&[], 0);
     let shared = headers::templates(cx, &cx.table.defaults.headers, &names, HeaderOwner::Defaults);
@@ -84,7 +88,7 @@ pub(super) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Upstreams<'a> {
 }
 
 /// What `check --online` asks of them, and where each stands.
-pub(super) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<UpstreamProbe> {
+pub(in crate::compile) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<UpstreamProbe> {
     let asked = cx.table.upstreams.iter().filter_map(|(name, raw)| {
         let (raw, known) = (&raw.get()?.value.entry, upstreams.get(name.value.as_str())?);
         let health = raw.health.get().map_or("", |path| path.value.as_str());

@@ -1,5 +1,14 @@
 //! `[routes]`: each route is compiled on its own, so that one bad one hides no other.
 
+pub(in crate::compile) mod allowed;
+pub(in crate::compile) mod arguments;
+pub(in crate::compile) mod call_limits;
+pub(in crate::compile) mod events;
+pub(in crate::compile) mod forms;
+pub(in crate::compile) mod functions;
+pub(in crate::compile) mod handling;
+pub(in crate::compile) mod schema;
+
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
@@ -11,16 +20,18 @@ use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
 use crate::table::reader::{Key, Named, WithJson, table, wrong_type};
 
-use super::cx::{Compiled, Cx};
-use super::extensions::{self, ExtensionOwner};
-use super::functions::{check_name, check_parameters};
-use super::handling::{self, Handling};
-use super::names::Inputs;
-use super::shared::Shared;
-use super::{advice, allowed, arguments, platforms};
+use crate::compile::advice;
+use crate::compile::cx::{Compiled, Cx};
+use crate::compile::names::Inputs;
+use crate::compile::replies::extensions::{self, ExtensionOwner};
+use crate::compile::server::platforms;
+use crate::compile::shared::Shared;
+
+use functions::{check_name, check_parameters};
+use handling::Handling;
 
 /// The routes, without those that have errors.
-pub(super) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<Route> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
     for (name, raw) in &cx.table.routes {
         let Some(raw) = raw.get() else { continue };

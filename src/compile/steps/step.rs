@@ -8,31 +8,36 @@ use crate::plan::when::When;
 use crate::table::raw::{RawRequest, RawResponse};
 use crate::table::reader::{Key, missing_key};
 
-use super::cx::Cx;
-use super::upstreams::{CompiledUpstream, Upstreams};
-use super::{request, values};
+use crate::compile::cx::Cx;
+use crate::compile::steps::request;
+use crate::compile::upstreams::{CompiledUpstream, Upstreams};
+use crate::compile::values;
 
 /// What `response.format` may be.
-pub(super) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
+pub(in crate::compile) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
     [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
 /// A step as the table writes it, with the parts of it that are compiled already.
-pub(super) struct StepPlan<'r> {
+pub(in crate::compile) struct StepPlan<'r> {
     /// How diagnostics refer to it.
-    pub(super) owner: String,
-    pub(super) owner_span: Span,
-    pub(super) upstream: &'r Key<String>,
-    pub(super) request: &'r Key<RawRequest>,
-    pub(super) response: &'r Key<RawResponse>,
+    pub(in crate::compile) owner: String,
+    pub(in crate::compile) owner_span: Span,
+    pub(in crate::compile) upstream: &'r Key<String>,
+    pub(in crate::compile) request: &'r Key<RawRequest>,
+    pub(in crate::compile) response: &'r Key<RawResponse>,
     /// The names that its templates may use.
-    pub(super) names: Names<'r>,
-    pub(super) extraction: Extraction,
-    pub(super) when: When,
-    pub(super) after_failure_of: Option<usize>,
+    pub(in crate::compile) names: Names<'r>,
+    pub(in crate::compile) extraction: Extraction,
+    pub(in crate::compile) when: When,
+    pub(in crate::compile) after_failure_of: Option<usize>,
 }
 
 /// Compiles a step; `None` after errors in its request.
-pub(super) fn compile(cx: &mut Cx<'_>, plan: StepPlan<'_>, upstreams: &Upstreams<'_>) -> Option<Step> {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    plan: StepPlan<'_>,
+    upstreams: &Upstreams<'_>,
+) -> Option<Step> {
     let upstream = named_upstream(cx, plan.upstream, upstreams);
     if plan.upstream.is_absent() {
         cx.report(

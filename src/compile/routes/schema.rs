@@ -7,7 +7,7 @@ use crate::lang::template::Fields;
 use crate::plan::arguments::Arguments;
 use crate::table::document::Located;
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// The keywords of JSON Schema: an unknown one would pass silently and check nothing.
 const KEYWORDS: [&str; 52] = [
@@ -66,7 +66,7 @@ const KEYWORDS: [&str; 52] = [
 ];
 
 /// The arguments that a schema file describes, and the names below `args`. There are no arguments after errors.
-pub(super) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (Option<Arguments>, Fields) {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (Option<Arguments>, Fields) {
     let parsed = match cx.table.schemas.get(&file.value) {
         Some(Ok(id)) => parse(&cx.sources.get(*id).text, &file.value),
         Some(Err(error)) => Err(Problem {

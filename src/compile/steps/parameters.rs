@@ -5,11 +5,11 @@ use crate::plan::request::Parameter;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{Key, Named, wrong_type};
 
-use super::cx::Cx;
-use super::values;
+use crate::compile::cx::Cx;
+use crate::compile::values;
 
 /// Parameters by name, without those that have errors.
-pub(super) fn compile(
+pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Key<Named<Kind>>,
     names: &Names<'_>,

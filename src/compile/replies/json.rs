@@ -5,11 +5,11 @@ use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{Names, Template};
 use crate::table::document::{Entries, Kind, Located, Node};
 
-use super::cx::Cx;
-use super::values;
+use crate::compile::cx::Cx;
+use crate::compile::values;
 
 /// Whether a template file can render to JSON.
-pub(super) fn check_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) -> bool {
+pub(in crate::compile) fn check_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) -> bool {
     let Some(Err(error)) = template.makes_json() else { return true };
     cx.report(
         Diagnostic::new(Code::TemplateJson, name.span, error.to_string())
@@ -20,7 +20,7 @@ pub(super) fn check_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Tem
 }
 
 /// A tree of JSON whose strings are templates; `None` after errors.
-pub(super) fn compile(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Option<JsonTemplate> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Option<JsonTemplate> {
     match &node.value {
         Kind::String(text) if text.contains("{{") => {
             let text = Located { value: text.clone(), span: node.span };

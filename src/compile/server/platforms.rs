@@ -12,15 +12,15 @@ use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::{RawPlatform, Strings};
 use crate::table::reader::{Key, wrong_type};
 
-use super::cx::Cx;
-use super::exposure::open_address;
-use super::{advice, auth, values};
+use crate::compile::cx::Cx;
+use crate::compile::server::exposure::open_address;
+use crate::compile::{advice, auth, values};
 
 /// The headers that carry a login, whatever the table says.
 const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
 
 /// `[platforms]`, without those that have errors.
-pub(super) fn compile(cx: &mut Cx<'_>) -> Vec<Served> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Vec<Served> {
     let mut served = Vec::new();
     for (name, raw) in &cx.table.platforms {
         let Some(platform) = find(name, cx.diagnostics) else { continue };
@@ -148,7 +148,10 @@ fn only_on_loopback(cx: &mut Cx<'_>, name: &Located<String>) {
 }
 
 /// The platform of this name.
-pub(super) fn find(name: &Located<String>, diagnostics: &mut Diagnostics) -> Option<&'static dyn Platform> {
+pub(in crate::compile) fn find(
+    name: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<&'static dyn Platform> {
     let found = platform::find(&name.value);
     if found.is_none() {
         let names = PLATFORMS.iter().map(|platform| platform.name()).collect::<Vec<_>>();

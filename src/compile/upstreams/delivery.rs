@@ -16,13 +16,13 @@ use crate::upstream::delivery::limit::{LimitPolicy, Rate};
 use crate::upstream::delivery::retry::Retry;
 use crate::upstream::delivery::state::StatePolicy;
 
-use super::values;
-use super::when::status;
+use crate::compile::replies::when::status;
+use crate::compile::values;
 
 /// What `hedge_after` may be beside a time.
-pub(super) const HEDGE_P95: &str = "p95";
+pub(in crate::compile) const HEDGE_P95: &str = "p95";
 /// The kinds of failure that can be tried again.
-pub(super) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
+pub(in crate::compile) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
 /// The most attempts of one request: no call has the time for more.
 const MAX_ATTEMPTS: u32 = 10;
 /// The most that may be under way, come at once, or be counted.
@@ -31,7 +31,7 @@ const MAX_COUNT: u32 = 100_000;
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 /// `retry`; `None` after errors.
-pub(super) fn retry(raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
+pub(in crate::compile) fn retry(raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Option<Retry> {
     let default = Retry::default();
     let Some(raw) = raw.get() else { return Some(default) };
     let before = diagnostics.len();
@@ -57,7 +57,7 @@ pub(super) fn retry(raw: &Key<RawRetry>, diagnostics: &mut Diagnostics) -> Optio
 }
 
 /// What the live state of an upstream depends on; `None` after errors.
-pub(super) fn state_policy(
+pub(in crate::compile) fn state_policy(
     raw: &RawUpstream,
     base_url: Option<&Url>,
     diagnostics: &mut Diagnostics,
@@ -91,7 +91,7 @@ fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option
 }
 
 /// `hedge_after`.
-pub(super) fn hedge(text: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Hedge> {
+pub(in crate::compile) fn hedge(text: &Key<String>, diagnostics: &mut Diagnostics) -> Option<Hedge> {
     let text = text.get()?;
     if text.value == HEDGE_P95 {
         return Some(Hedge::P95);
@@ -140,7 +140,11 @@ fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
 }
 
 /// A `limit`; `None` after errors.
-pub(super) fn limit(raw: &RawLimit, span: Span, diagnostics: &mut Diagnostics) -> Option<LimitPolicy> {
+pub(in crate::compile) fn limit(
+    raw: &RawLimit,
+    span: Span,
+    diagnostics: &mut Diagnostics,
+) -> Option<LimitPolicy> {
     let before = diagnostics.len();
     let concurrency = raw.concurrency.get();
     let concurrency = concurrency.and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));

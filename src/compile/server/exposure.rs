@@ -7,10 +7,10 @@ use url::Url;
 use crate::diagnostic::Span;
 use crate::plan::network::is_loopback;
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// Why the listener for platforms can be reached from outside, and the place that says so; `None` on loopback.
-pub(super) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> {
+pub(in crate::compile) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> {
     const OPEN: &str = "this address can be reached from outside";
     // Read from the table, since other errors of `[server]` must not hide this one. Texts that cannot be parsed are
     // reported where `[server]` is compiled.
@@ -33,6 +33,6 @@ pub(super) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> 
 }
 
 /// Whether a listener at this address can be reached from another machine.
-pub(super) fn is_outside(address: SocketAddr) -> bool {
+pub(in crate::compile) fn is_outside(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
 }

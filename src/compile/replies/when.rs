@@ -12,11 +12,16 @@ use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::RawWhen;
 use crate::table::reader::{table, wrong_type};
 
-use super::cx::Cx;
-use super::{failures, values};
+use crate::compile::cx::Cx;
+use crate::compile::{failures, values};
 
 /// The conditions of a reply case or a step; without those that have errors.
-pub(super) fn compile(cx: &mut Cx<'_>, raw: &RawWhen, names: &Names<'_>, has_request: bool) -> When {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &RawWhen,
+    names: &Names<'_>,
+    has_request: bool,
+) -> When {
     for span in [raw.status.span(), raw.found.span(), raw.missing.span()].into_iter().flatten() {
         if !has_request {
             cx.report(
@@ -145,7 +150,10 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
 }
 
 /// A JSONPath.
-pub(super) fn json_path(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<JsonPath> {
+pub(in crate::compile) fn json_path(
+    text: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<JsonPath> {
     match JsonPath::parse(&text.value) {
         Ok(path) => Some(path),
         Err(bad) => {
@@ -163,7 +171,7 @@ fn one_or_many(node: &Node) -> Vec<&Node> {
 }
 
 /// A status, or a class of statuses.
-pub(super) fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<StatusRange> {
+pub(in crate::compile) fn status(node: &Node, diagnostics: &mut Diagnostics) -> Option<StatusRange> {
     match &node.value {
         Kind::Integer(status) => {
             if let Ok(status @ 100..=599) = u16::try_from(*status) {

@@ -9,11 +9,16 @@ use crate::table::document::Located;
 use crate::table::raw::RawRequest;
 use crate::table::reader::{Key, missing_key};
 
-use super::cx::Cx;
-use super::{json, parameters};
+use crate::compile::cx::Cx;
+use crate::compile::replies::json;
+use crate::compile::steps::parameters;
 
 /// The body of a request; `None` after errors.
-pub(super) fn compile(cx: &mut Cx<'_>, raw: &RawRequest, names: &Names<'_>) -> Option<BodyTemplate> {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &RawRequest,
+    names: &Names<'_>,
+) -> Option<BodyTemplate> {
     let RawRequest { body, form, body_file, content_type, .. } = raw;
     let given = [("body", body.span()), ("form", form.span()), ("body_file", body_file.span())];
     let given: Vec<_> = given.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();

@@ -12,8 +12,8 @@ use crate::upstream::delivery::Delivery;
 use crate::upstream::tls::Tls;
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
-use super::cx::{Cx, SERVICE};
-use super::values;
+use crate::compile::cx::{Cx, SERVICE};
+use crate::compile::values;
 
 const DEFAULT_SERVICE: &str = "jackfield";
 
@@ -21,7 +21,7 @@ const DEFAULT_SERVICE: &str = "jackfield";
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// `[traces]`; `None` if it is absent, and after errors.
-pub(super) fn compile(cx: &mut Cx<'_>) -> Option<Traces> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Traces> {
     let raw = cx.table.traces.get()?;
     let endpoint = match &raw.value.endpoint {
         Key::Is(text) => endpoint(cx, text),

@@ -1,5 +1,11 @@
 //! `[server]`: where Jackfield listens, and how much it takes on.
 
+pub(in crate::compile) mod exposure;
+pub(in crate::compile) mod log;
+pub(in crate::compile) mod platforms;
+pub(in crate::compile) mod tls;
+pub(in crate::compile) mod traces;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -12,9 +18,10 @@ use crate::table::document::Located;
 use crate::table::raw::RawServer;
 use crate::table::reader::Key;
 
-use super::cx::Cx;
-use super::exposure::is_outside;
-use super::{auth, tls, values};
+use crate::compile::cx::Cx;
+use crate::compile::{auth, values};
+
+use exposure::is_outside;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
@@ -29,13 +36,13 @@ const MAX_COUNT: u32 = 1_000_000;
 const MAX_RECORDS: u32 = 100_000;
 
 /// What `server.watch` may be.
-pub(super) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
+pub(in crate::compile) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
 /// The schemes that the admin listener takes.
-pub(super) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
+pub(in crate::compile) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 
 /// `[server]`; `None` after errors.
-pub(super) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let raw = &cx.table.server;
     let before = cx.diagnostics.len();
     for text in [&raw.listen, &raw.admin, &raw.watch, &raw.public_url, &raw.max_body] {

@@ -8,7 +8,7 @@ use crate::table::document::Located;
 use crate::table::raw::RawRoute;
 
 /// Checks the name of a function, for each platform that may call it.
-pub(super) fn check_name(
+pub(in crate::compile) fn check_name(
     name: &Located<String>,
     callers: &[&'static dyn Platform],
     help: &str,
@@ -38,7 +38,7 @@ pub(super) fn check_name(
 }
 
 /// Checks the declared arguments, for each platform that may call the function.
-pub(super) fn check_parameters(
+pub(in crate::compile) fn check_parameters(
     name: &Located<String>,
     raw: &RawRoute,
     schema: &Value,
@@ -61,7 +61,7 @@ pub(super) fn check_parameters(
 }
 
 /// An argument that a platform does not support.
-pub(super) fn parameter_type(
+pub(in crate::compile) fn parameter_type(
     platform: &dyn Platform,
     argument: &str,
     rule: String,

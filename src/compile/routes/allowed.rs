@@ -8,10 +8,15 @@ use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::wrong_type;
 
-use super::cx::Cx;
+use crate::compile::cx::Cx;
 
 /// The allowed values of a route's arguments. `callers` are the served platforms that may call it.
-pub(super) fn compile(cx: &mut Cx<'_>, raw: &RawRoute, names: &Names<'_>, callers: &[&Served]) -> Allowed {
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &RawRoute,
+    names: &Names<'_>,
+    callers: &[&Served],
+) -> Allowed {
     let mut allowed = Vec::new();
     let mut first = None;
     for (name, argument) in raw.args.entries() {
