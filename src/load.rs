@@ -13,43 +13,43 @@ pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
-/// What came of loading a table.
+/// A loaded table.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The plan; `None` when some diagnostic is an error.
+    /// The plan; `None` if a diagnostic is an error.
     pub plan: Option<Plan>,
-    /// Everything that was found, in the order of files and places.
+    /// All diagnostics, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
     /// The files that the diagnostics point into.
     pub sources: Sources,
-    /// What the table depends on, also when it has faults.
+    /// The files and folders that the table depends on, even if it has errors.
     pub dependencies: Dependencies,
 }
 
 /// Reads and compiles the table at `path`.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
     Ok(Loading::begin(path, environment)?.end())
 }
 
-/// Reads and compiles the table at `path` and its tests, which a table runs without: what is wrong with them is wrong
-/// with the table here, and nowhere else.
+/// Reads and compiles the table at `path` and its tests. An error in a test is an error of the table here, and nowhere
+/// else: a table runs without its tests.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Tests), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
     Ok((loading.end(), tests))
 }
 
-/// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it, and what its
-/// upstreams can be probes.
+/// Reads and compiles the table at `path` and its tests. The diagnostics include advice, and there is a probe for each
+/// upstream.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<UpstreamProbe>), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
@@ -63,7 +63,7 @@ pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<
     Ok((loading.end(), probes))
 }
 
-/// A table on its way to a plan.
+/// A table while it is loaded.
 struct Loading {
     table: table::Table,
     plan: Option<Plan>,

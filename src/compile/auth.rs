@@ -1,4 +1,4 @@
-//! `auth.<scheme>`: reads the table of any scheme, inbound or outbound, by the scheme's own description.
+//! `auth.<scheme>`: reads the table of any scheme, inbound or outbound, from the scheme's description.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::scheme::{Scheme, SchemeDefaults, SchemeValueKind, SchemeValues};
@@ -11,7 +11,7 @@ use crate::table::reader::{Choice, FromNode as _, missing_key, table};
 use crate::compile::cx::Cx;
 use crate::compile::values;
 
-/// The chosen one of `schemes` as built, with the values it was built from; `None` after errors.
+/// Builds the chosen one of `schemes`, and returns the values that it was built from; `None` after errors.
 pub(super) fn compile<A: ?Sized>(
     cx: &mut Cx<'_>,
     choice: &Choice,
@@ -51,22 +51,22 @@ pub(super) fn compile<A: ?Sized>(
     values.add_defaults(defaults);
     match (scheme.build)(&values) {
         Ok(auth) => Some((auth, values)),
-        // A placeholder is not the value that will be used, so its form says nothing.
+        // A placeholder is not the real value, so an error about its form means nothing.
         Err(_) if placeholder => None,
-        Err(fault) => {
-            let node = node(fault.key);
+        Err(problem) => {
+            let node = node(problem.key);
             let item = node.and_then(|node| match &node.value {
-                Kind::List(items) => items.get(fault.item?),
+                Kind::List(items) => items.get(problem.item?),
                 _ => None,
             });
             let span = item.or(node).map_or(choice.name.span, |node| node.span);
-            cx.report(Diagnostic::new(fault.code, span, fault.message).help(fault.help));
+            cx.report(Diagnostic::new(problem.code, span, problem.message).help(problem.help));
             None
         }
     }
 }
 
-/// What a scheme gets as the value of a key: its texts with secrets put in, or the content of its file.
+/// The value of a key for a scheme: its texts with secrets resolved, or the content of its file.
 pub(super) fn scheme_value(
     cx: &mut Cx<'_>,
     kind: SchemeValueKind,
@@ -124,7 +124,7 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
     }
 }
 
-/// How a scheme with its required keys is written.
+/// An example of a scheme with its required keys.
 fn example<A: ?Sized>(scheme: &Scheme<A>) -> String {
     let required = scheme.keys.iter().filter(|key| key.required);
     let keys: Vec<_> = required.map(|key| format!("{} = \"…\"", key.name)).collect();

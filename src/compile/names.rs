@@ -6,7 +6,7 @@ use crate::lang::template::{Fields, Names, StepNames};
 
 /// The names that every template can use.
 pub(super) struct Globals {
-    /// The inbound headers that some platform hands on.
+    /// The inbound headers that some platform passes on.
     pub(super) headers: Vec<String>,
     /// The constants.
     pub(super) vars: Map<String, Value>,

@@ -10,21 +10,21 @@ use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
 
-/// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
+/// The source of secrets. It is passed in, so that compiling touches no environment and no file by itself.
 pub struct Environment<'a> {
     /// The value of an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// The content of a file.
     pub file: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// Whether a secret that is not set is no fault: for checking a table where its secrets are not.
+    /// Whether secrets may be missing: for checking a table on a machine without its secrets.
     pub without_secrets: bool,
-    /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
+    /// The URL that replaces the `base_url` of `[upstreams.demo]`.
     pub demo: Option<url::Url>,
-    /// The listeners that are open while a table is loaded: none before a start.
+    /// The listeners that are open while a table is loaded; none at start.
     pub addresses: BoundAddresses,
 }
 
-/// The addresses of listeners that are open already, and stay so whatever the table says.
+/// The addresses of listeners that are open already. They stay open whatever the table says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoundAddresses {
     /// The listener for platforms.
@@ -39,17 +39,17 @@ impl std::fmt::Debug for Environment<'_> {
     }
 }
 
-/// A text of the table after its secrets have been put in.
+/// A text of the table with its secrets resolved.
 #[derive(Debug)]
 pub(super) struct ResolvedText {
     pub(super) text: String,
-    /// Whether a secret was put in.
+    /// Whether it contains a secret.
     pub(super) secret: bool,
-    /// Whether one of them stands for a secret that is not set.
+    /// Whether it contains a placeholder for a secret that is not set.
     pub(super) placeholder: bool,
 }
 
-/// Resolves secrets and remembers what must be hidden and watched.
+/// Resolves secrets, and collects what must be masked and watched.
 pub(super) struct Secrets<'a> {
     environment: &'a Environment<'a>,
     folder: &'a Path,
@@ -62,7 +62,7 @@ pub(super) struct Secrets<'a> {
     contents: Fingerprint,
 }
 
-/// What stands in for a secret that is not set, under `--no-secrets`.
+/// The placeholder for a secret that is not set, under `--no-secrets`.
 const PLACEHOLDER: &str = "secret-not-set";
 
 impl<'a> Secrets<'a> {
@@ -127,8 +127,8 @@ impl<'a> Secrets<'a> {
                     out.text.push_str(PLACEHOLDER);
                     out.placeholder = true;
                 }
-                Err(fault) => {
-                    diagnostics.push(*fault);
+                Err(problem) => {
+                    diagnostics.push(*problem);
                     good = false;
                 }
             }
@@ -179,7 +179,7 @@ impl<'a> Secrets<'a> {
     }
 
     fn value(&mut self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {
-        let fault = |code, message: String, help: String| {
+        let problem = |code, message: String, help: String| {
             Err(Box::new(Diagnostic::new(code, span, message).help(help)))
         };
         if let Some(path) = name.strip_prefix("file:") {
@@ -194,13 +194,13 @@ impl<'a> Secrets<'a> {
                     let text = text.strip_suffix('\n').unwrap_or(&text);
                     let text = text.strip_suffix('\r').unwrap_or(text);
                     if text.is_empty() && !self.environment.without_secrets {
-                        return fault(Code::SecretFile, "the secret file is empty".to_owned(), help);
+                        return problem(Code::SecretFile, "the secret file is empty".to_owned(), help);
                     }
                     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
                 }
                 Err(_) if self.environment.without_secrets => Ok(None),
                 Err(error) => {
-                    fault(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
+                    problem(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
                 }
             };
         }
@@ -208,7 +208,7 @@ impl<'a> Secrets<'a> {
             character == '_' || character.is_ascii_alphabetic() || index > 0 && character.is_ascii_digit()
         });
         if name.is_empty() || !is_name {
-            return fault(
+            return problem(
                 Code::SecretSyntax,
                 "invalid secret name".to_owned(),
                 "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
@@ -216,13 +216,13 @@ impl<'a> Secrets<'a> {
             );
         }
         let value = (self.environment.variable)(name);
-        let problem = if value.is_some() { "empty" } else { "not set" };
+        let state = if value.is_some() { "empty" } else { "not set" };
         match value.filter(|value| !value.is_empty()) {
             Some(value) => Ok(Some(value)),
             None if self.environment.without_secrets => Ok(None),
-            None => fault(
+            None => problem(
                 Code::SecretUnset,
-                format!("the secret `{name}` is {problem}"),
+                format!("the secret `{name}` is {state}"),
                 format!(
                     "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
                 ),

@@ -1,6 +1,6 @@
-//! What is written: the main file, the files it includes and the templates beside it, as text with places.
+//! The table as it is written: the main file, the files it includes and the templates beside it, with places.
 //!
-//! Reading is the only thing that touches files here. The compiler knows what the table means.
+//! What the table means is up to the compiler.
 
 pub(crate) mod add;
 pub(crate) mod document;
@@ -39,7 +39,7 @@ pub(crate) struct Table {
     pub(crate) platforms: Entry<RawPlatform>,
     pub(crate) upstreams: Entry<WithJson<RawUpstream>>,
     pub(crate) defaults: RawDefaults,
-    /// What all `[defaults]` say, to tell whether they changed.
+    /// The content of all `[defaults]` as JSON, to tell whether they changed.
     pub(crate) defaults_json: String,
     pub(crate) vars: Entry<document::Kind>,
     pub(crate) routes: Entry<WithJson<RawRoute>>,
@@ -50,13 +50,13 @@ pub(crate) struct Table {
     pub(crate) templates: BTreeMap<String, FileId>,
     /// The JSON Schema files that routes name, by the name they use.
     pub(crate) schemas: BTreeMap<String, Result<FileId, String>>,
-    /// The files of tests among those that `include` matches: they are no part of the table.
+    /// The test files among those that `include` matches. They are not part of the table.
     test_files: Vec<PathBuf>,
     /// The folder of the main file, which relative paths start from.
     pub(crate) folder: PathBuf,
     /// The main file.
     pub(crate) main: FileId,
-    /// The parts of files that faults of TOML make meaningless.
+    /// The parts of files that syntax errors make meaningless.
     pub(crate) lost: Vec<Span>,
 }
 
@@ -88,15 +88,16 @@ impl Dependencies {
 pub struct Unreadable {
     /// The main file.
     pub path: PathBuf,
-    /// The system's words.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }
 
 impl Table {
-    /// Whether a fault lies where faults of TOML leave nothing to be said, or may only follow from what they hide.
-    pub(crate) fn is_follow_up(&self, fault: &Diagnostic, sources: &Sources) -> bool {
-        if self.lost.is_empty() || matches!(fault.code, Code::TomlSyntax | Code::DuplicateName) {
+    /// Whether a diagnostic may only be a consequence of a syntax error: it lies in a part that syntax errors make
+    /// meaningless, or misses a name that may be defined there.
+    pub(crate) fn is_follow_up(&self, diagnostic: &Diagnostic, sources: &Sources) -> bool {
+        if self.lost.is_empty() || matches!(diagnostic.code, Code::TomlSyntax | Code::DuplicateName) {
             return false;
         }
         let hidden = |span: Span| {
@@ -104,17 +105,17 @@ impl Table {
                 .iter()
                 .any(|lost| lost.file == span.file && (lost.start..lost.end).contains(&span.start))
         };
-        // Names come from other tables too: constants, and headers that platforms hand on.
+        // Names come from other tables too: constants, and headers that platforms pass on.
         let hides_names = || ["[vars", "[platforms"].iter().any(|header| self.hides(header, sources));
-        hidden(fault.span) || fault.code == Code::UnknownName && hides_names()
+        hidden(diagnostic.span) || diagnostic.code == Code::UnknownName && hides_names()
     }
 
-    /// Whether faults of TOML may hide entries whose headers begin so: then their absence means nothing.
+    /// Whether syntax errors may hide entries whose headers start like this. Then their absence means nothing.
     pub(crate) fn hides(&self, header: &str, sources: &Sources) -> bool {
         self.lost.iter().any(|lost| lost.start == 0 || sources.text(*lost).contains(header))
     }
 
-    /// The help for a template file that is not there.
+    /// The help for a template file that does not exist.
     pub(crate) fn template_help(&self, name: &str) -> String {
         let known: Vec<&str> = self.templates.keys().map(String::as_str).collect();
         let bare = name.trim_start_matches("./").trim_start_matches("templates/");

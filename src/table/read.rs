@@ -94,7 +94,7 @@ impl Reading<'_> {
         RawFile::from_node(&node, &mut reader(self.diagnostics)).unwrap_or_default()
     }
 
-    /// Reads the included files. `bytes` is the size of the main file. Files of tests are not part of the table.
+    /// Reads the included files. `bytes` is the size of the main file. Test files are not part of the table.
     fn included(
         &mut self,
         include: &Key<Strings>,

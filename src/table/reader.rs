@@ -1,4 +1,4 @@
-//! Reading typed values out of the tree, with a diagnostic for everything that does not fit.
+//! Reads typed values from the tree, with a diagnostic for everything that does not fit.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
@@ -7,7 +7,7 @@ use super::document::{Entries, Kind, Located, Node};
 /// A list of strings with their places.
 pub(crate) type Strings = Vec<Located<String>>;
 
-/// A key of a table: absent, there but unusable (which has been said), or read.
+/// A key of a table: absent, faulty (which has been reported), or read.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Key<T> {
     #[default]
@@ -25,12 +25,12 @@ impl<T> Key<T> {
         }
     }
 
-    /// Whether nothing was written at all: a faulty key is not absent, and its lack must not be said again.
+    /// Whether the key is not written at all. A faulty key is not absent, and must not be reported as missing.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    /// Whether something was written that cannot be used.
+    /// Whether the key is written, but its value cannot be used.
     pub(crate) fn is_faulty(&self) -> bool {
         matches!(self, Self::Faulty)
     }
@@ -55,7 +55,7 @@ impl<T> Key<Named<T>> {
     }
 }
 
-/// Reads values out of the tree, and reports what does not fit.
+/// Reads values from the tree, and reports those that do not fit.
 pub(crate) struct Reader<'a> {
     pub(crate) diagnostics: &'a mut Diagnostics,
     /// The help for a key that belongs in another table.
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value that can be read out of a TOML value.
+/// A value that can be read from a TOML value.
 pub(crate) trait FromNode: Sized {
     /// The value, or `None` after an error has been reported.
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
@@ -123,7 +123,7 @@ impl<T> Default for Named<T> {
     }
 }
 
-/// An entry together with what it says, without places: two entries that say the same are the same.
+/// An entry together with its content as JSON, without places. It tells whether an entry has changed.
 #[derive(Debug, Clone)]
 pub(crate) struct WithJson<T> {
     pub(crate) entry: T,
@@ -133,7 +133,7 @@ pub(crate) struct WithJson<T> {
 impl<T: FromNode> FromNode for WithJson<T> {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut json = node.to_json();
-        // How a route is tested, and which warnings it is spared, change nothing about how it behaves.
+        // Tests and suppressed warnings do not change how a route behaves.
         if let Some(entries) = json.as_object_mut() {
             entries.shift_remove("tests");
             entries.shift_remove("allow");
@@ -234,7 +234,7 @@ impl FromNode for u64 {
 impl<T: FromNode> FromNode for Vec<Located<T>> {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Kind::List(items) = &node.value else { return wrong_type(node, "a list", reader.diagnostics) };
-        // Every item is looked at, so that one bad item hides no other.
+        // Every item is read, so that one bad item does not hide another.
         let read: Vec<Option<Located<T>>> = items
             .iter()
             .map(|item| T::from_node(item, reader).map(|value| Located { value, span: item.span }))

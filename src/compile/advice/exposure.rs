@@ -1,4 +1,4 @@
-//! What is unwise about those who call us and those whom we call.
+//! Advice about platforms, listeners and the credentials of upstreams.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::table::raw::{RawPlatform, RawUpstream};
 use crate::compile::cx::Cx;
 use crate::compile::server::exposure::open_address;
 
-/// The schemes that prove who we are without sending the secret, or speak over TLS only.
+/// The schemes that never send the secret, or only work over TLS.
 const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
 
-/// A `deadline` that is longer than the platform is known to wait.
+/// A `deadline` that is longer than the platform waits.
 pub(in crate::compile) fn deadline(
     cx: &mut Cx<'_>,
     platform: &dyn Platform,
@@ -35,18 +35,18 @@ pub(in crate::compile) fn deadline(
                 format!("`{}` does not wait that long", platform.name()),
             )
             .label(format!("it gives up after {waits}"))
-            .help(format!("write \"{waits}\" or less, or take it out: a later answer is heard by nobody")),
+            .help(format!("write \"{waits}\" or less, or remove the key: a later response is discarded")),
         );
     }
 }
 
-/// A platform that proves nothing, where others than this machine can call.
+/// A platform without a login that other machines can call.
 pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawPlatform) {
     let auth = raw.auth.get();
     if auth.is_some_and(|choice| choice.value.name.value != "none") || raw.auth.is_faulty() {
         return;
     }
-    // Without any `auth`, an address that is open is a fault.
+    // Without any `auth`, an open address is an error, reported elsewhere.
     let open = auth.and_then(|_| open_address(cx));
     let proxies = proxies(cx).map(|span| (Some(span), "callers behind these proxies come from outside"));
     if let Some((span, label)) = open.or(proxies) {
@@ -67,13 +67,13 @@ pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>,
     }
 }
 
-/// Where the table names proxies that hand calls on.
+/// The place of the trusted proxies.
 fn proxies(cx: &Cx<'_>) -> Option<Span> {
     let proxies = cx.table.server.trusted_proxies.get()?;
     (!proxies.value.is_empty()).then_some(proxies.span)
 }
 
-/// A listener that others reach by an address which the table does not say.
+/// A listener whose public URL is unknown.
 pub(in crate::compile) fn public_url(cx: &mut Cx<'_>, server: &Server, platforms: &[Served]) {
     let raw = &cx.table.server;
     let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
@@ -81,24 +81,22 @@ pub(in crate::compile) fn public_url(cx: &mut Cx<'_>, server: &Server, platforms
         return;
     };
     let endpoint = Endpoint { url: "", events: &[] };
-    let told = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
-    if let Some(served) = told {
+    let declared = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
+    if let Some(served) = declared {
         let (platform, listen) = (served.platform.name(), server.listen);
         cx.advise(
             Diagnostic::new(
                 Code::PublicUrlMissing,
                 span,
-                format!("`{platform}` would be told to call {listen}, because `public_url` is not set"),
+                format!("`{platform}` would get {listen} as its URL, because `public_url` is not set"),
             )
             .label("platforms reach this listener at another address")
-            .help(
-                "set the address that they call in `[server]`: `public_url = \"https://tools.example.com\"`",
-            ),
+            .help("add the URL that they call to `[server]`: `public_url = \"https://tools.example.com\"`"),
         );
     }
 }
 
-/// A credential that everybody on the way can read.
+/// A credential that is sent without TLS.
 pub(in crate::compile) fn in_clear(
     cx: &mut Cx<'_>,
     raw: &RawUpstream,
@@ -121,7 +119,7 @@ pub(in crate::compile) fn in_clear(
                 .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
         );
     }
-    // The address of the tokens may be another one.
+    // Tokens may come from another URL.
     if let Some(auth) = auth
         && let Kind::Table(entries) = &auth.value.node.value
         && let Some((_, node)) = entries.iter().find(|(key, _)| key.value == "token_url")
@@ -137,7 +135,7 @@ pub(in crate::compile) fn in_clear(
     }
 }
 
-/// A login that suits a platform, as it is written.
+/// A login for a platform, as an example for help.
 pub(in crate::compile) fn login_for(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {

@@ -14,7 +14,7 @@ pub(crate) use super::cx::allowed_codes;
 pub(super) use exposure::{deadline, in_clear, login_for, open_platform, public_url};
 pub(super) use routes::{timeout, unguarded, unused};
 
-/// The routes that no test calls. A table without any test hears it once.
+/// The routes that no test calls. A table without any test gets one warning.
 pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {
     let tested: BTreeSet<&str> = tests.tests.iter().map(|test| test.route.as_str()).collect();
     let routes = table.routes.iter().filter_map(|(name, raw)| Some((name, &raw.get()?.value.entry)));
@@ -22,8 +22,8 @@ pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {
         !tested.contains(name.value.as_str()) && !allowed_codes(&raw.allow).contains(&Code::RouteUntested)
     });
     let missed: Vec<&Located<String>> = missed.map(|(name, _)| name).collect();
-    let told = if tested.is_empty() { missed.get(..1).unwrap_or_default() } else { &missed };
-    for name in told {
+    let reported = if tested.is_empty() { missed.get(..1).unwrap_or_default() } else { &missed };
+    for name in reported {
         let message = match missed.len() {
             others @ 2.. if tested.is_empty() => {
                 format!("no test calls the route `{}` or {} others", name.value, others - 1)

@@ -1,4 +1,4 @@
-//! What a route or an event declares for nothing, or does twice.
+//! Advice about routes and events: what they declare and never use, and what they might do twice.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::table::reader::{Key, Named};
 
 use crate::compile::cx::Cx;
 
-/// What a route declares and nothing uses. An argument that is compared with the platform's list, or that can have
-/// one value only, does its work by being there.
+/// Arguments and extracts that nothing uses. An argument with `allowed`, or with a single allowed value, is a check
+/// by itself.
 pub(in crate::compile) fn unused(cx: &mut Cx<'_>, raw: &RawRoute, replies: &Replies, uses: &Uses) {
     for (name, argument) in raw.args.entries() {
         let guards = argument.get().is_some_and(|argument| {
@@ -35,7 +35,7 @@ pub(in crate::compile) fn unused(cx: &mut Cx<'_>, raw: &RawRoute, replies: &Repl
         }
     }
     if !replies.cases.iter().any(|case| case.when.failure.is_empty()) {
-        // Without a case for what went well, all that was extracted is the answer.
+        // Without a case for success, the reply is all extracted values.
         return;
     }
     let steps = raw.steps.items();
@@ -58,7 +58,7 @@ fn unused_extracts(
     uses: &Uses,
 ) {
     for (place, (name, extract)) in raw.get().into_iter().flat_map(|raw| &raw.value.0).enumerate() {
-        // A reply without it is refused, which is what it may be for.
+        // A required extract may be there to reject responses without it.
         let required = extract.get().and_then(|extract| extract.value.required.get());
         if required.is_some_and(|required| required.value) || uses.extract(step, place) {
             continue;
@@ -75,18 +75,18 @@ fn unused_extracts(
     }
 }
 
-/// A request that makes something, and would make it again when the platform repeats the call.
+/// A write that would be sent twice if the platform retries the call.
 pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[Step], callers: &[&Served]) {
     let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
     let Some(served) = repeats else { return };
-    // An `idempotency_key` is made of the call's id: without one, each repeat has another.
+    // An `idempotency_key` is derived from the call id. Without a call id, each retry has another key.
     if !raw.repeat_window.is_absent() {
         return;
     }
     let list = raw.steps.items();
     let written = list.iter().map(|step| &step.value.request);
     let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
-    // What is put or deleted twice is as if it had been once.
+    // PUT and DELETE are idempotent.
     let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
         matches!(step.request.method, Method::POST | Method::PATCH)
     };
@@ -103,7 +103,7 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
     }
 }
 
-/// A `timeout` of a route that no platform waits for.
+/// A `timeout` that is longer than any platform waits.
 pub(in crate::compile) fn timeout(
     cx: &mut Cx<'_>,
     raw: &RawRoute,

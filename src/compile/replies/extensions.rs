@@ -12,12 +12,12 @@ use crate::table::reader::table;
 use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 
-/// Where the keys of a platform stand.
+/// What the keys of a platform are part of.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::compile) enum ExtensionOwner {
-    /// In a reply case.
+    /// A reply case.
     Reply,
-    /// In the route itself.
+    /// The route itself.
     Route,
 }
 
@@ -68,20 +68,20 @@ pub(in crate::compile) fn compile(
 }
 
 fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
-    for fault in platform.check_extension(key, &sketch(node)) {
+    for problem in platform.check_extension(key, &sketch(node)) {
         let about_key =
-            matches!(fault.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
-        let span = place(node, &fault.path, about_key);
-        cx.report(Diagnostic::new(fault.code, span, fault.message).maybe_help(fault.help));
+            matches!(problem.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
+        let span = place(node, &problem.path, about_key);
+        cx.report(Diagnostic::new(problem.code, span, problem.message).maybe_help(problem.help));
     }
 }
 
-/// A value as far as the table fixes it.
+/// The parts of a value that the table fixes.
 fn sketch(node: &Node) -> StaticValue {
     match &node.value {
         Kind::String(text) if text.contains("{{") => {
             let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
-            // Only one expression from end to end can be anything; all else with an expression is a text.
+            // A single expression can be any value; anything else with an expression is a text.
             if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
                 StaticValue::Any
             } else {

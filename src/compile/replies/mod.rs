@@ -1,4 +1,4 @@
-//! `[[routes.x.reply]]`: what is answered, and when.
+//! `[[routes.x.reply]]`: the reply cases.
 
 pub(in crate::compile) mod extensions;
 pub(in crate::compile) mod json;

@@ -110,7 +110,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
     if values.is_empty() {
         return;
     }
-    // Each argument is checked alone, so that the error of one hides no other.
+    // Each argument is checked alone, so that an error in one does not hide errors in another.
     let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
     if let Value::Object(schema) = &mut schema {
         schema.shift_remove("default");

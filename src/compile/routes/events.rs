@@ -1,4 +1,4 @@
-//! `[events]`: webhooks that are no function calls, answered by the same sentence as calls.
+//! `[events]`: webhooks that are not function calls. They are handled like calls.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::compile::routes::handling::{self, Handling};
 use crate::compile::server::platforms;
 use crate::compile::shared::Shared;
 
-/// The keys of a route that an event's entry has too.
+/// The keys of a route that an event has too.
 pub(in crate::compile) const KEYS: [&str; 14] = [
     "upstream",
     "request",

@@ -1,5 +1,5 @@
-//! `[forms]`: what a platform asks the user in a form of its own. A form calls no upstream, but the platform must know
-//! it, and a model that calls it like a function gets a reply.
+//! `[forms]`: questions that a platform shows to the user in a form. A form calls no upstream, but it is declared to
+//! the platform, and a model that calls it like a function gets a reply.
 
 use serde_json::Value;
 

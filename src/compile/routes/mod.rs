@@ -1,4 +1,4 @@
-//! `[routes]`: each route is compiled on its own, so that one bad one hides no other.
+//! `[routes]`: each route is compiled on its own, so that an error in one does not hide errors in another.
 
 pub(in crate::compile) mod allowed;
 pub(in crate::compile) mod arguments;
@@ -86,7 +86,7 @@ fn compile_route(
     })
 }
 
-/// `declare`: what is declared to one platform alone.
+/// `declare`: extra keys of the declaration to a platform.
 fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<String, Value>)> {
     let mut out = Vec::new();
     for (name, node) in raw.entries() {

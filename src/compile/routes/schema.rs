@@ -1,4 +1,4 @@
-//! `args_schema`: a whole JSON Schema in a file, in place of `args`.
+//! `args_schema`: a whole JSON Schema in a file, instead of `args`.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::table::document::Located;
 
 use crate::compile::cx::Cx;
 
-/// The keywords of JSON Schema: an unknown one would pass silently and check nothing.
+/// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
 const KEYWORDS: [&str; 52] = [
     "$schema",
     "$id",
@@ -117,7 +117,7 @@ fn parse(text: &str, file: &str) -> Result<(Arguments, Fields), Problem> {
     Ok((arguments, fields))
 }
 
-/// Collects keywords that JSON Schema does not have, with where they stand.
+/// Collects keywords that JSON Schema does not have, with their places.
 fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, String)>) {
     let Value::Object(entries) = schema else { return };
     for (key, value) in entries {
@@ -150,7 +150,7 @@ fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, St
     }
 }
 
-/// The names below a value that a whole JSON Schema describes.
+/// The names below a value, by its JSON Schema.
 fn fields_of(schema: &Value, root: &Value, depth: usize) -> Fields {
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
     let schema = target.and_then(|target| root.pointer(target)).unwrap_or(schema);

@@ -1,10 +1,11 @@
-//! `[server]`: where Jackfield listens, and how much it takes on.
+//! `[server]`: the listeners, and the limits of the server.
 
 pub(in crate::compile) mod exposure;
 pub(in crate::compile) mod log;
 pub(in crate::compile) mod platforms;
 pub(in crate::compile) mod tls;
 pub(in crate::compile) mod traces;
+pub(in crate::compile) mod trusted_proxies;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -38,7 +39,7 @@ const MAX_RECORDS: u32 = 100_000;
 /// What `server.watch` may be.
 pub(in crate::compile) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
-/// The schemes that the admin listener takes.
+/// The schemes that the admin listener accepts.
 pub(in crate::compile) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 
 /// `[server]`; `None` after errors.
@@ -63,7 +64,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let records = count(&raw.records, 0..=MAX_RECORDS, DEFAULT_RECORDS, cx.diagnostics);
     let admin_auth = admin_auth(cx, raw, admin);
     let tls = raw.tls.get().and_then(|raw| tls::compile(cx, raw));
-    let trusted_proxies = tls::trusted_proxies(cx, &raw.trusted_proxies);
+    let trusted_proxies = trusted_proxies::compile(cx, &raw.trusted_proxies);
     if cx.diagnostics.len() > before {
         return None;
     }

@@ -17,7 +17,7 @@ use crate::compile::values;
 
 const DEFAULT_SERVICE: &str = "jackfield";
 
-/// The most that is read of what the collector answers.
+/// The largest response of the collector that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// `[traces]`; `None` if it is absent, and after errors.
@@ -73,7 +73,7 @@ fn endpoint(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Url> {
     let url = Url::parse(&resolved.text).ok().filter(is_good);
     if url.is_none() {
         cx.report(
-            // Our own words only: the address may hold a secret.
+            // The message must not quote the URL: it may hold a secret.
             Diagnostic::new(Code::InvalidUrl, text.span, "invalid collector URL").help(
                 "write a scheme, a host and a path: \"http://127.0.0.1:4318/v1/traces\"; put a login in `headers`",
             ),
@@ -102,7 +102,7 @@ fn headers(cx: &mut Cx<'_>, raw: &RawTraces) -> HeaderMap {
     headers
 }
 
-/// A share of all, from none to all of them.
+/// A share, from 0 to 1.
 fn fraction(share: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     let number = values::number(share, diagnostics)?;
     if (0.0..=1.0).contains(&number) {

@@ -40,7 +40,7 @@ pub(in crate::compile) fn compile(
     let names = vec![StepNames { name: None, extracts }];
     if raw.request.is_absent() {
         no_request(cx, raw);
-        // The names exist all the same: the missing request is one error, not one for each use of them.
+        // The names exist all the same: a missing request is one error, not one for each use of a name.
         let meant = !raw.upstream.is_absent() || !raw.extract.is_absent() || raw.later;
         return (Vec::new(), if meant { names } else { Vec::new() });
     }

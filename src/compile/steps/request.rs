@@ -1,4 +1,4 @@
-//! `[routes.x.request]`: what is sent.
+//! `[routes.x.request]`: the request to an upstream.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(in crate::compile) fn compile(
     })
 }
 
-/// A method of HTTP.
+/// An HTTP method.
 pub(in crate::compile) fn parse_method(
     text: &Located<String>,
     diagnostics: &mut Diagnostics,

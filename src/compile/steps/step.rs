@@ -17,7 +17,7 @@ use crate::compile::values;
 pub(in crate::compile) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
     [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
-/// A step as the table writes it, with the parts of it that are compiled already.
+/// A step of the table, with the parts of it that are compiled already.
 pub(in crate::compile) struct StepPlan<'r> {
     /// How diagnostics refer to it.
     pub(in crate::compile) owner: String,

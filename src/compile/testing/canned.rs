@@ -11,7 +11,7 @@ use crate::table::document::{Kind, Located};
 use crate::table::raw::RawCanned;
 use crate::table::reader::{Key, Named};
 
-use super::test::read_file;
+use super::files::read_file;
 
 /// A simulated response, or a failure; `None` after errors.
 pub(super) fn compile(cx: &mut Cx<'_>, raw: &Located<RawCanned>) -> Option<Canned> {

@@ -1,7 +1,8 @@
-//! `[[routes.x.tests]]` and the files of tests: simulated calls, and the expected results.
+//! `[[routes.x.tests]]` and the test files: simulated calls, and the expected results.
 
 mod canned;
 mod expected;
+mod files;
 mod per_step;
 mod subject;
 mod test;
@@ -16,21 +17,21 @@ use super::cx::Cx;
 use super::secrets::Environment;
 use subject::Subject;
 
-/// A test as it is written: its place, what it says, and what it tests.
+/// A test of the table: its place, its content, and its subject.
 struct Found<'a> {
     home: TestHome,
     test: &'a Located<RawTest>,
     subject: Subject<'a>,
 }
 
-/// Where a test stands, and which of the tests there it is.
+/// The place of a test: in a route or in a test file, and its position there.
 #[derive(Clone, Copy)]
 struct TestHome {
     in_route: bool,
     index: usize,
 }
 
-/// Compiles the tests of the table and those that were `written` in files of their own.
+/// Compiles the tests of the table and those that are `written` in test files.
 pub(crate) fn compile(
     table: &Table,
     written: &[Located<RawTest>],
@@ -59,7 +60,7 @@ pub(crate) fn compile(
     out
 }
 
-/// The tests that stand in a route.
+/// The tests of a route.
 fn in_route<'a>(name: &str, raw: &'a RawRoute, diagnostics: &mut Diagnostics) -> Vec<Found<'a>> {
     let mut found = Vec::new();
     for (index, test) in raw.tests.items().iter().enumerate() {

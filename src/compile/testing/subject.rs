@@ -1,4 +1,4 @@
-//! What a test is a test of: a route or an event.
+//! The subject of a test: a route or an event.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::table::document::Located;
 use crate::table::raw::{RawRoute, RawTest};
 use crate::table::reader::{Key, missing_key};
 
-/// What a test is a test of.
+/// The subject of a test.
 pub(super) struct Subject<'a> {
     /// The route's name, or the event's with its platform before it.
     pub(super) name: String,
@@ -29,7 +29,7 @@ impl<'a> Subject<'a> {
         Self { name: name.to_owned(), raw, event: None }
     }
 
-    /// The route or event that a test in a file of its own names.
+    /// The route or event that a test of a test file names.
     pub(super) fn named_by(
         table: &'a Table,
         test: &Located<RawTest>,

@@ -1,6 +1,5 @@
 //! One test.
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
@@ -13,6 +12,7 @@ use crate::table::reader::{Key, missing_key, wrong_type};
 use crate::compile::cx::Cx;
 use crate::compile::server::platforms;
 
+use super::files::read_file;
 use super::per_step::PerStep;
 use super::subject::Subject;
 use super::{Found, canned, expected};
@@ -127,24 +127,6 @@ fn check_answers(platform: &dyn Platform, expected: &[Expected], diagnostics: &m
                 )
                 .help("use `args` instead of the file: they work for every platform"),
             );
-        }
-    }
-}
-
-/// The content of a file that a test names.
-pub(super) fn read_file(cx: &mut Cx<'_>, name: &Located<String>) -> Option<Bytes> {
-    match (cx.environment.file)(&cx.table.folder.join(&name.value)) {
-        Ok(text) => Some(Bytes::from(text)),
-        Err(error) => {
-            cx.report(
-                Diagnostic::new(
-                    Code::UnreadableFile,
-                    name.span,
-                    format!("`{}` cannot be read: {error}", name.value),
-                )
-                .help("check the path: it is relative to the main file's folder"),
-            );
-            None
         }
     }
 }

@@ -19,15 +19,15 @@ use crate::upstream::delivery::state::StatePolicy;
 use crate::compile::replies::when::status;
 use crate::compile::values;
 
-/// What `hedge_after` may be beside a time.
+/// The value of `hedge_after` that is not a time.
 pub(in crate::compile) const HEDGE_P95: &str = "p95";
-/// The kinds of failure that can be tried again.
+/// The kinds of failure that can be retried.
 pub(in crate::compile) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
 /// The most attempts of one request: no call has the time for more.
 const MAX_ATTEMPTS: u32 = 10;
-/// The most that may be under way, come at once, or be counted.
+/// The largest concurrency, burst or count.
 const MAX_COUNT: u32 = 100_000;
-/// How long a turn is waited for unless the table says otherwise.
+/// The default wait for a permit.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 /// `retry`; `None` after errors.
@@ -56,7 +56,7 @@ pub(in crate::compile) fn retry(raw: &Key<RawRetry>, diagnostics: &mut Diagnosti
     (diagnostics.len() == before).then_some(retry)
 }
 
-/// What the live state of an upstream depends on; `None` after errors.
+/// The policy that the live state of an upstream depends on; `None` after errors.
 pub(in crate::compile) fn state_policy(
     raw: &RawUpstream,
     base_url: Option<&Url>,
@@ -69,7 +69,7 @@ pub(in crate::compile) fn state_policy(
     (diagnostics.len() == before).then_some(policy)
 }
 
-/// A status, or a class of them, that is tried again.
+/// A status or a class of statuses to retry.
 fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<RangeInclusive<u16>> {
     match &item.value {
         Kind::String(text) if !text.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -77,7 +77,7 @@ fn retried_status(item: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option
                 Diagnostic::new(
                     Code::UnknownFailure,
                     item.span,
-                    format!("`{text}` is not a kind of failure that can be tried again"),
+                    format!("`{text}` is not a kind of failure that can be retried"),
                 )
                 .maybe_help(suggest(text, RETRIED.map(FailureKind::slug))),
             );
@@ -133,8 +133,8 @@ fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
         return Some(number);
     }
     diagnostics.push(
-        Diagnostic::new(Code::UnknownValue, rate.span, "a share is above 0 and at most 1")
-            .help("write 0.5 for half of the requests"),
+        Diagnostic::new(Code::UnknownValue, rate.span, "must be above 0 and at most 1")
+            .help("set 0.5 for half of the requests"),
     );
     None
 }
@@ -160,16 +160,12 @@ pub(in crate::compile) fn limit(
     if raw.concurrency.is_absent() && raw.rate.is_absent() {
         diagnostics.push(missing_key(
             span,
-            "this limits nothing",
-            "write `concurrency = 20`, `rate = \"10/s\"` or both",
+            "a limit needs `concurrency` or `rate`",
+            "add `concurrency = 20`, `rate = \"10/s\"` or both",
         ));
     }
     if let (Some(span), true) = (raw.burst.span(), raw.rate.is_absent()) {
-        diagnostics.push(missing_key(
-            span,
-            "`burst` belongs to a `rate`, and there is none",
-            "write `rate = \"10/s\"`",
-        ));
+        diagnostics.push(missing_key(span, "`burst` needs a `rate`", "add `rate = \"10/s\"`"));
     }
     if diagnostics.len() > before {
         return None;
@@ -182,7 +178,7 @@ pub(in crate::compile) fn limit(
     Some(LimitPolicy { concurrency, rate, wait: wait? })
 }
 
-/// The time from one to the next at a rate such as `"10/s"`.
+/// The interval of a rate such as `"10/s"`.
 fn interval(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
     let parsed = text.value.split_once('/').and_then(|(count, unit)| {
         let count: u32 = count.trim().parse().ok()?;
@@ -196,8 +192,8 @@ fn interval(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Dur
     });
     if parsed.is_none() {
         diagnostics.push(
-            Diagnostic::new(Code::UnknownValue, text.span, format!("`{}` is not a rate", text.value))
-                .help("write how many in which time: \"10/s\", \"100/m\" or \"1000/h\""),
+            Diagnostic::new(Code::UnknownValue, text.span, format!("invalid rate `{}`", text.value))
+                .help("write a number and a unit of time: \"10/s\", \"100/m\" or \"1000/h\""),
         );
     }
     parsed

@@ -26,7 +26,7 @@ impl HeaderOwner {
     }
 }
 
-/// Headers of a table; secrets are resolved in those of an upstream only.
+/// Headers. Secrets are resolved in those of an upstream only.
 pub(in crate::compile) fn templates(
     cx: &mut Cx<'_>,
     headers: &Key<Named<String>>,
@@ -40,8 +40,8 @@ pub(in crate::compile) fn templates(
         let mut template = cx.template(text, names);
         let mut sensitive = false;
         if owner == HeaderOwner::Upstream {
-            // Resolved once over the whole text for its faults, then piece by piece into the parsed template,
-            // so that what a secret holds is never read as an expression.
+            // Resolved once as a whole to report errors, then piece by piece in the parsed template: the value of a
+            // secret must never be read as an expression.
             if cx.resolve(&text.value, text.span).is_none() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! `[upstreams]`, and the headers that every request carries.
+//! `[upstreams]`: the HTTP APIs that routes call.
 
 pub(in crate::compile) mod delivery;
 pub(in crate::compile) mod headers;
@@ -38,17 +38,17 @@ pub(in crate::compile) const REDIRECTS: [(&str, Redirects); 2] =
 pub(in crate::compile) const NETWORKS: [(&str, EgressPolicy); 2] =
     [("any", EgressPolicy::Any), ("public", EgressPolicy::Public)];
 
-/// An upstream that the table has, by name.
+/// An upstream of the table.
 pub(in crate::compile) struct CompiledUpstream<'a> {
-    /// `None` after faults.
+    /// `None` after errors.
     pub(in crate::compile) upstream: Option<Arc<Upstream>>,
     /// The headers of its requests, weakest first.
     pub(in crate::compile) headers: Arc<[HeaderTemplate]>,
-    /// What the table says of it.
+    /// Its entry in the table as JSON.
     pub(in crate::compile) json: &'a str,
 }
 
-/// A request that tests whether the table is right about an upstream.
+/// A request that tests an upstream.
 #[derive(Debug)]
 pub struct UpstreamProbe {
     /// The request.
@@ -59,7 +59,7 @@ pub struct UpstreamProbe {
     pub credential: Span,
 }
 
-/// The upstreams that the table has.
+/// The upstreams of the table, by name.
 pub(in crate::compile) type Upstreams<'a> = BTreeMap<&'a str, CompiledUpstream<'a>>;
 
 /// `[upstreams]`
@@ -87,7 +87,7 @@ pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Ups
     upstreams
 }
 
-/// What `check --online` asks of them, and where each stands.
+/// The requests by which `check --online` tests the upstreams.
 pub(in crate::compile) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<UpstreamProbe> {
     let asked = cx.table.upstreams.iter().filter_map(|(name, raw)| {
         let (raw, known) = (&raw.get()?.value.entry, upstreams.get(name.value.as_str())?);
@@ -103,7 +103,7 @@ pub(in crate::compile) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<
     asked.collect()
 }
 
-/// `health`: a path below the base URL, the same for every question.
+/// `health`: a path below the base URL, without templates.
 fn check_health(cx: &mut Cx<'_>, raw: &RawUpstream) {
     let Some(path) = raw.health.get() else { return };
     cx.no_secret_in(&path.value, path.span, "`health`");
@@ -152,7 +152,7 @@ fn upstream(
     let hedge = delivery::hedge(&raw.hedge_after, cx.diagnostics);
     let policy = delivery::state_policy(raw, base_url.as_ref(), cx.diagnostics);
     let (target, credential) = (Arc::new(target?), credential.unwrap_or_default());
-    // The plan has its deliveries by name.
+    // Deliveries are sorted by the name of the upstream.
     let slot = cx.table.upstreams.iter().filter(|(other, _)| other.value < name.value).count();
     let delivery = Delivery { target, auth, credential, retry: retry?, hedge, policy: policy?, slot };
     Some(Upstream { base_url: base_url?, delivery })
@@ -217,8 +217,8 @@ fn upstream_tls(cx: &mut Cx<'_>, ca: &Key<String>, span: Span) -> Tls {
     });
     let authorities = pem.and_then(|pem| match Authorities::parse(&pem.value) {
         Ok(authorities) => Some(authorities),
-        Err(fault) => {
-            cx.report(Diagnostic::new(fault.code, pem.span, fault.message).help(fault.help));
+        Err(problem) => {
+            cx.report(Diagnostic::new(problem.code, pem.span, problem.message).help(problem.help));
             None
         }
     });
@@ -230,31 +230,31 @@ fn base_url(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Url> {
         return None;
     }
     let resolved = cx.resolve(&text.value, text.span)?;
-    // Our own words only: the address may hold a secret.
-    let fault =
+    // The message must not quote the URL: it may hold a secret.
+    let problem =
         |message: &str, help: &str| Some(Diagnostic::new(Code::InvalidUrl, text.span, message).help(help));
     let parsed = Url::parse(&resolved.text);
-    let fault = match &parsed {
+    let problem = match &parsed {
         _ if resolved.placeholder => None,
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            fault("only http and https can be called", "write \"https://api.example.com/v1\"")
+            problem("only http and https can be called", "write \"https://api.example.com/v1\"")
         }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => fault(
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => problem(
             "`base_url` cannot contain a login",
             "use `auth.basic = { username = \"…\", password = \"${…}\" }`",
         ),
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => fault(
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => problem(
             "`base_url` cannot contain `?` or `#`",
             "put query parameters in the routes' `request.query`",
         ),
         Ok(_) if values::has_host(&resolved.text) => None,
-        _ => fault(
+        _ => problem(
             "invalid URL",
             "write a scheme, a host and optionally a path: \"https://api.example.com/v1\"",
         ),
     };
-    if let Some(fault) = fault {
-        cx.report(fault);
+    if let Some(problem) = problem {
+        cx.report(problem);
         return None;
     }
     match parsed {
@@ -274,7 +274,8 @@ fn outbound_auth(
     Some((Arc::from(auth), fingerprint))
 }
 
-/// `upstreams.x.network`, and whether the base URL is there. A name is judged at each call, when it is resolved.
+/// `upstreams.x.network`, and whether the base URL is allowed. Host names are checked at each call, when they are
+/// resolved.
 fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnostics) -> EgressPolicy {
     let Some(text) = raw.network.get() else { return EgressPolicy::Any };
     let help = "use \"public\" to reject private addresses, or remove the key";
@@ -283,7 +284,7 @@ fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnost
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(
-            // The address may come from a secret.
+            // The message must not quote the address: it may come from a secret.
             Diagnostic::new(Code::ConflictingKeys, span, "this address is never allowed")
                 .label(format!("is {}", refused.class))
                 .related(text.span, "allows public addresses only")

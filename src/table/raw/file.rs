@@ -12,27 +12,27 @@ use super::upstream::RawUpstream;
 toml_table! {
     /// The main file, or an included one.
     RawFile {
-        /// More files, as paths or patterns.
+        /// Files to include, as paths or patterns.
         include: Strings,
-        /// Where and how the proxy listens.
+        /// The listeners, and the limits of the server.
         server: RawServer,
-        /// What is logged, and how.
+        /// The format and the content of the log.
         log: RawLog,
-        /// Where the spans of calls go.
+        /// The OpenTelemetry collector that receives the spans of calls.
         traces: RawTraces,
-        /// Who may call, by platform name.
+        /// The platforms that may call, by name.
         platforms: Named<RawPlatform> as KeyForm::Platforms,
-        /// Whom routes call, by name.
+        /// The HTTP APIs that routes call, by name.
         upstreams: Named<WithJson<RawUpstream>>,
-        /// What holds for every route that does not say otherwise.
+        /// Defaults for every route.
         defaults: WithJson<RawDefaults>,
-        /// Constants that templates see as `vars.*`.
+        /// Constants, available in templates as `vars.*`.
         vars: Named<Kind>,
-        /// How each function is answered, by function name.
+        /// The routes, by function name. A route says how a function call is answered.
         routes: Named<WithJson<RawRoute>>,
-        /// How webhooks that are no function calls are answered, by platform and event.
+        /// Webhooks that are not function calls, by platform and event.
         events: Named<Named<WithJson<RawRoute>>> as KeyForm::Events,
-        /// What a platform asks the user in a form of its own, by the name that the model knows.
+        /// Forms that a platform shows to the user, by the name that the model calls.
         forms: Named<WithJson<RawForm>>,
     }
     later ["state"]
@@ -41,11 +41,11 @@ toml_table! {
 toml_table! {
     /// `[defaults]`
     RawDefaults {
-        /// What is said on each kind of failure.
+        /// The text for each kind of failure.
         failure: Named<String> as KeyForm::FailureTexts,
-        /// Headers of every request.
+        /// Headers for every request.
         headers: Named<String>,
-        /// The warnings that are known and meant so, in the whole table.
+        /// The codes of warnings to suppress in the whole table.
         allow: Strings as KeyForm::Warnings,
     }
 }

@@ -39,38 +39,38 @@ impl FromNode for RawReplies {
 toml_table! {
     /// One case of `reply`.
     RawReply {
-        /// When this case holds; always unless given.
+        /// The conditions for this case. Default: always.
         when: RawWhen,
-        /// Text for the model.
+        /// The text for the model.
         text: String,
-        /// JSON for the model.
+        /// The JSON for the model.
         data: Kind,
-        /// A template file that makes the text.
+        /// A template file for the text.
         text_file: String,
-        /// A template file that makes the JSON.
+        /// A template file for the JSON.
         data_file: String,
-        /// The most characters of the text; the rest is cut at a word.
+        /// The maximum number of characters of the text, which is cut at a word.
         max_chars: u64,
     }
     rest own as Rest::OfReply
 }
 
 toml_table! {
-    /// `when` of a reply case; its conditions must all hold.
+    /// `when` of a reply case or a step; all conditions must hold.
     RawWhen {
         /// A status, a class such as `"4xx"`, or a list of them.
         status: Kind as KeyForm::Statuses,
-        /// A JSONPath that must match something.
+        /// A JSONPath that must match.
         found: String,
-        /// A JSONPath that must match nothing.
+        /// A JSONPath that must not match.
         missing: String,
-        /// Names and the value, or list of values, that each must have.
+        /// Names, each with its expected value or a list of accepted values.
         equals: Kind as KeyForm::Equals,
-        /// Names and the regular expression that must be found in each.
+        /// Names, each with a regular expression that must match somewhere in its value.
         matches: Kind as KeyForm::Matches,
-        /// A kind of failure, a list of kinds, or `"any"`; in a reply case only.
+        /// A kind of failure, a list of kinds, or `"any"`. Only in a reply case.
         failure: Kind as KeyForm::Failures,
-        /// The name of a step that must have failed; in a step only.
+        /// The name of a step that must have failed. Only in a step.
         failed: String,
     }
 }

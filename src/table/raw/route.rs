@@ -12,47 +12,47 @@ use super::upstream::RawLimit;
 toml_table! {
     /// `[routes.<function>]`
     RawRoute {
-        /// What the function does, for the model.
+        /// A description of the function, for the model.
         description: String,
-        /// Which upstream the request goes to.
+        /// The upstream that receives the request.
         upstream: String,
-        /// Who may call it; every served platform unless given.
+        /// The platforms that may call it. Default: every served platform.
         platforms: Strings as KeyForm::PlatformNames,
         /// The arguments, by name.
         args: Named<RawArgument>,
-        /// A JSON Schema file in place of `args`.
+        /// A JSON Schema file, instead of `args`.
         args_schema: String,
-        /// What is sent.
+        /// The request.
         request: RawRequest,
-        /// How the reply is read.
+        /// How the response is read.
         response: RawResponse,
-        /// What is taken out of the reply, by name.
+        /// The values to extract from the response, by name.
         extract: Named<RawExtract>,
-        /// Several requests, in order, in place of `request`.
+        /// Several requests, in order, instead of `request`.
         steps: Vec<Located<RawStep>>,
-        /// What is answered: one case or a list of them.
+        /// The reply: one case or a list of cases.
         reply: RawReplies,
-        /// What is said on each kind of failure.
+        /// The text for each kind of failure.
         failure: Named<String> as KeyForm::FailureTexts,
-        /// The longest this call may take; it can only shorten the platform's deadline.
+        /// The timeout of a call. It can only shorten the platform's deadline.
         timeout: String as KeyForm::Duration,
-        /// How often it may be called.
+        /// The rate limit and the concurrency limit of calls.
         limit: RawLimit,
-        /// The header by which its upstreams can tell that two requests which change something are the same.
+        /// The header that carries an idempotency key, so that upstreams recognize a retried write.
         idempotency_key: String,
-        /// How long the same call in the same conversation counts as a repeat, where the platform gives no id.
+        /// How long an equal call in the same conversation counts as a retry, if the platform sends no call id.
         repeat_window: String as KeyForm::Duration,
-        /// How long the reply to a request that changes nothing stands for a new one.
+        /// How long the response to a safe request is cached.
         cache: String as KeyForm::Duration,
-        /// For how much longer it does when the upstream fails.
+        /// How much longer a cached response is used if the upstream fails.
         stale_if_error: String as KeyForm::Duration,
-        /// Whether the answer is a stream, for platforms that take one.
+        /// Whether the reply is streamed, on platforms that support it.
         streaming: bool,
-        /// What is declared to one platform alone, by platform.
+        /// Extra keys for the declaration of the function, by platform.
         declare: Named<Kind> as KeyForm::Declare,
-        /// Calls that are made up, and what must come of them; for `jackfield test`.
+        /// Tests for `jackfield test`: simulated calls and the expected results.
         tests: Vec<Located<RawTest>>,
-        /// The warnings about this route that are known and meant so.
+        /// The codes of warnings about this route to suppress.
         allow: Strings as KeyForm::Warnings,
     }
     later ["delivery", "remember"]
@@ -62,9 +62,9 @@ toml_table! {
 toml_table! {
     /// `[forms.<name>]`
     RawForm {
-        /// What the form is for, for the model.
+        /// A description of the form, for the model.
         description: String,
-        /// The one thing that it asks for, by name.
+        /// The one field of the form, by name.
         args: Named<RawArgument>,
     }
 }
@@ -74,33 +74,33 @@ toml_table! {
     RawArgument {
         /// `string`, `integer`, `number`, `boolean`, `array` or `object`.
         type_name: String as KeyForm::ArgumentType,
-        /// What it means, for the model.
+        /// A description of the argument, for the model.
         description: String,
-        /// Whether a call without it is refused.
+        /// Whether a call without it is rejected.
         required: bool,
-        /// What it is when it is not given.
+        /// The default value.
         default: Kind,
-        /// The only values it may have.
+        /// The allowed values.
         enumeration: Vec<Located<Kind>>,
-        /// The least number.
+        /// The smallest number.
         min: Kind as KeyForm::Number,
-        /// The greatest number.
+        /// The largest number.
         max: Kind as KeyForm::Number,
-        /// The fewest characters or items.
+        /// The minimum number of characters or items.
         min_length: u64,
-        /// The most characters or items.
+        /// The maximum number of characters or items.
         max_length: u64,
-        /// A regular expression that must be found in it.
+        /// A regular expression that must match somewhere in the value.
         pattern: String,
-        /// A named form such as `date` or `email`.
+        /// A named format such as `date` or `email`.
         format: String as KeyForm::ArgumentFormat,
-        /// What each item of an array is.
+        /// The items of an array.
         items: Box<RawArgument>,
-        /// What each key of an object is.
+        /// The keys of an object.
         properties: Named<RawArgument>,
-        /// Whether its value is hidden wherever calls are shown.
+        /// Whether its value is masked wherever calls are shown.
         sensitive: bool,
-        /// One expression that gives the list of the only values it may have, supplied by the platform.
+        /// An expression that yields the list of allowed values. The list must come from the platform.
         allowed: Kind as KeyForm::Text,
     }
 }
@@ -108,19 +108,19 @@ toml_table! {
 toml_table! {
     /// `[routes.x.request]`
     RawRequest {
-        /// The method.
+        /// The HTTP method.
         method: String as KeyForm::Method,
-        /// What is appended to the upstream's `base_url`.
+        /// The path, appended to the upstream's `base_url`.
         path: String,
-        /// The query, by parameter.
+        /// The query parameters, by name.
         query: Named<Kind> as KeyForm::Parameters,
-        /// Headers of this request.
+        /// Headers for this request.
         headers: Named<String>,
         /// A JSON body.
         body: Kind,
-        /// A form body, by field.
+        /// A form body, by field name.
         form: Named<Kind> as KeyForm::Parameters,
-        /// A template file that makes the body.
+        /// A template file for the body.
         body_file: String,
         /// The content type of a `body_file`.
         content_type: String,
@@ -130,19 +130,19 @@ toml_table! {
 toml_table! {
     /// One of `[[routes.x.steps]]`.
     RawStep {
-        /// The name, by which later steps and replies see what it brings.
+        /// The name, by which later steps and replies refer to its results.
         name: String,
-        /// Steps side by side with the same group are asked at the same time.
+        /// Adjacent steps with the same group run concurrently.
         group: String,
-        /// When it is asked; always unless given.
+        /// The conditions under which it runs. Default: always.
         when: RawWhen,
-        /// Which upstream the request goes to; the route's unless given.
+        /// The upstream that receives the request. Default: the route's upstream.
         upstream: String,
-        /// What is sent.
+        /// The request.
         request: RawRequest,
-        /// How the reply is read.
+        /// How the response is read.
         response: RawResponse,
-        /// What is taken out of the reply, by name.
+        /// The values to extract from the response, by name.
         extract: Named<RawExtract>,
     }
 }
@@ -150,7 +150,7 @@ toml_table! {
 toml_table! {
     /// `[routes.x.response]`
     RawResponse {
-        /// `json`, `text` or `xml`, whatever the upstream's content type says.
+        /// `json`, `text` or `xml`, regardless of the response's content type.
         format: String as KeyForm::ResponseFormat,
     }
 }
@@ -165,15 +165,15 @@ pub(crate) struct RawExtract {
 }
 
 toml_table! {
-    /// The long form of an extract.
+    /// An extract as a table.
     RawExtractTable {
         /// The JSONPath.
         path: String,
-        /// Whether every match is taken, as a list.
+        /// Whether to take every match, as a list.
         all: bool,
-        /// What it is when nothing matches.
+        /// The value if nothing matches.
         default: Kind,
-        /// Whether a reply without it is `bad_response`.
+        /// Whether a response without it is a failure, `bad_response`.
         required: bool,
     }
 }

@@ -9,37 +9,37 @@ use super::toml_table::toml_table;
 toml_table! {
     /// `[server]`
     RawServer {
-        /// The listener for platforms: an IP address and a port, `"127.0.0.1:8080"` unless given.
+        /// The listener for platforms: an IP address and a port. Default: `"127.0.0.1:8080"`.
         listen: String,
-        /// The door for health and reload status; not opened unless given.
+        /// The admin listener, for health checks, metrics and status. Off by default.
         admin: String,
-        /// Who may open the admin listener; needed when it is not on loopback.
+        /// The login for the admin listener; required unless it is on loopback.
         admin_auth: Choice as KeyForm::AdminAuth,
-        /// How changed files are noticed: `"events"` (default) or `"poll"`.
+        /// How Jackfield notices changed files: `"events"` (default) or `"poll"`.
         watch: String as KeyForm::Watch,
-        /// The address at which platforms reach this proxy.
+        /// The URL at which platforms reach this proxy.
         public_url: String,
-        /// The largest body a platform may send; `"1MiB"` unless given.
+        /// The largest request body that a platform may send. Default: `"1MiB"`.
         max_body: String as KeyForm::Size,
-        /// The most calls in flight; 4096 unless given.
+        /// The maximum number of calls in flight. Default: 4096.
         max_calls: u64,
-        /// The most connections to the listener for platforms; 4096 unless given.
+        /// The maximum number of connections to the listener for platforms. Default: 4096.
         max_connections: u64,
-        /// How many calls the admin listener can show; 200 unless given, and none with 0.
+        /// The number of recent calls that the admin API keeps; 0 keeps none. Default: 200.
         records: u64,
-        /// The certificate and key of the listener for platforms, which is plain HTTP without them.
+        /// The certificate and key of the listener for platforms. Without them it speaks plain HTTP.
         tls: RawTls,
-        /// The proxies, as addresses or networks, that are believed when they say for whom they call.
+        /// The addresses or networks of proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
         trusted_proxies: Strings,
     }
 }
 
 toml_table! {
-    /// `server.tls`: PEM files, read again when they change.
+    /// `server.tls`: PEM files, reloaded when they change.
     RawTls {
-        /// The file of the door's certificate, followed by those that vouch for it.
+        /// The file with the server certificate, followed by its chain.
         cert: String,
-        /// The file of the certificate's private key.
+        /// The file with the private key.
         key: String,
     }
 }
@@ -47,9 +47,9 @@ toml_table! {
 toml_table! {
     /// `[log]`
     RawLog {
-        /// How lines are written: `"human"`, `"json"`, or `"auto"` (default): for people on a terminal, as JSON elsewhere.
+        /// The format of lines: `"human"`, `"json"`, or `"auto"` (default), which is JSON unless the output is a terminal.
         format: String as KeyForm::LogFormat,
-        /// Whether arguments, requests and replies are logged too; `false` unless given.
+        /// Whether to log arguments, requests and replies as well. Default: `false`.
         bodies: bool,
     }
 }
@@ -57,27 +57,27 @@ toml_table! {
 toml_table! {
     /// `[traces]`
     RawTraces {
-        /// Where a collector of OpenTelemetry takes spans by OTLP over HTTP.
+        /// The URL of an OpenTelemetry collector that accepts OTLP over HTTP.
         endpoint: String,
-        /// Headers that it wants, such as a login.
+        /// Headers for the collector, such as a login.
         headers: Named<String>,
-        /// The share of traces that are recorded, of those that begin here; all unless given.
+        /// The share of traces to record, of those that start here. Default: 1, all of them.
         sample: Kind as KeyForm::Fraction,
-        /// What the proxy is called in them; `"jackfield"` unless given.
+        /// The service name in traces. Default: `"jackfield"`.
         service: String,
     }
 }
 
 toml_table! {
-    /// `[platforms.<name>]`: present means served.
+    /// `[platforms.<name>]`: a platform that is served.
     RawPlatform {
-        /// How a caller proves to be the platform.
+        /// How callers authenticate.
         auth: Choice as KeyForm::InboundAuth,
-        /// How long the platform waits for an answer.
+        /// How long the platform waits for a response.
         deadline: String as KeyForm::Duration,
-        /// The inbound headers that templates see as `call.headers.*`.
+        /// The inbound headers that templates can use as `call.headers.*`.
         headers: Strings,
-        /// The warnings about this platform that are known and meant so.
+        /// The codes of warnings about this platform to suppress.
         allow: Strings as KeyForm::Warnings,
     }
     rest options as Rest::Settings

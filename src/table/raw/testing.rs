@@ -6,7 +6,7 @@ use crate::table::reader::Named;
 use super::toml_table::toml_table;
 
 toml_table! {
-    /// A file of tests, `*.test.toml` beside the main file.
+    /// A test file, `*.test.toml` beside the main file.
     RawTestFile {
         /// The tests.
         tests: Vec<Located<RawTest>>,
@@ -14,42 +14,42 @@ toml_table! {
 }
 
 toml_table! {
-    /// One of `[[routes.x.tests]]`, or of `[[tests]]` in a file of tests.
+    /// One of `[[routes.x.tests]]`, or of `[[tests]]` in a test file.
     RawTest {
-        /// What it shows, in a few words.
+        /// A short description of the case.
         name: String,
-        /// The route that it is a test of; in a file of tests only.
+        /// The tested route. Only in a test file.
         route: String,
-        /// The event that it is a test of, as `voicedock.status_update`, in place of a route.
+        /// The tested event, such as `voicedock.status_update`, instead of a route.
         event: String,
-        /// The arguments of the call, as the model would give them.
+        /// The arguments of the call.
         args: Named<Kind>,
-        /// A file with the whole body of a platform's request, in place of `args`.
+        /// A file with the whole body of a platform's request, instead of `args`.
         request_file: String,
-        /// Who calls: `http` unless given, or the first of the route's own platforms.
+        /// The platform that calls. Default: `http`, or the first platform that may call the route.
         platform: String,
-        /// What the platform says about the call, as templates see it.
+        /// What the platform reports about the call, as in `call.*` of templates.
         call: RawTestCall,
-        /// The time of the call; noon of the first day of 2026 unless given.
+        /// The time of the call. Default: `2026-01-01T12:00:00Z`.
         now: Kind,
-        /// What the upstream answers, for a route with one request.
+        /// The simulated response of the upstream, for a route with one request.
         upstream: RawCanned,
-        /// What the upstreams answer, by step.
+        /// The simulated responses of the upstreams, by step.
         upstreams: Named<RawCanned>,
-        /// What must come of it.
+        /// The expected results.
         expect: RawExpect,
     }
     later ["memory"]
 }
 
 toml_table! {
-    /// `call` of a test: what it says stands in place of what the request says.
+    /// `call` of a test; its values replace those of the request.
     RawTestCall {
         /// The platform's id of the call.
         id: String,
         /// The id of the conversation.
         conversation: String,
-        /// Who speaks to the assistant.
+        /// The number of the person who calls.
         caller: String,
         /// The number that was called.
         called: String,
@@ -57,41 +57,41 @@ toml_table! {
         metadata: Kind,
         /// State that the platform keeps for the session.
         global: Kind,
-        /// The headers that the platform hands on.
+        /// The inbound headers that the platform passes on.
         headers: Named<String>,
     }
 }
 
 toml_table! {
-    /// `upstream` of a test, and each of its `upstreams`: a reply, or a failure in its place.
+    /// `upstream` of a test, and each of its `upstreams`: a response, or a failure instead.
     RawCanned {
-        /// The status; 200 unless given.
+        /// The status. Default: 200.
         status: u64,
         /// The headers.
         headers: Named<String>,
-        /// The body: a string as it is, anything else as JSON.
+        /// The body: a string is sent as it is, anything else as JSON.
         body: Kind,
         /// A file with the body.
         body_file: String,
-        /// What happens in place of a reply: `"timeout"` or `"unreachable"`.
+        /// A failure instead of a response: `"timeout"` or `"unreachable"`.
         failure: String,
     }
 }
 
 toml_table! {
-    /// `expect` of a test; one thing at least.
+    /// `expect` of a test; at least one key.
     RawExpect {
         /// The text for the model.
         text: String,
         /// The JSON for the model.
         data: Kind,
-        /// The kind of failure that the call ends in.
+        /// The kind of failure that ends the call.
         failure: String,
-        /// What is sent, for a route with one request.
+        /// The expected request, for a route with one request.
         request: RawExpectedRequest,
-        /// What is sent, by step.
+        /// The expected requests, by step.
         requests: Named<RawExpectedRequest>,
-        /// The whole answer, by platform: each of them is asked.
+        /// The whole response body, by platform. The test runs once for each platform.
         as_platform: Named<Kind>,
     }
 }
@@ -99,13 +99,13 @@ toml_table! {
 toml_table! {
     /// `request` of `expect`, and each of its `requests`.
     RawExpectedRequest {
-        /// The method.
+        /// The HTTP method.
         method: String,
-        /// The whole URL, or what follows the upstream's `base_url` when it begins with `/`.
+        /// The whole URL, or the part after the upstream's `base_url` if it starts with `/`.
         url: String,
-        /// Headers; there may be others.
+        /// Headers; the request may have others.
         headers: Named<String>,
-        /// The body: a string as it is, anything else as JSON, or as the fields of a form.
+        /// The body: a string is compared as it is, anything else as JSON or as the fields of a form.
         body: Kind,
     }
 }

@@ -2,8 +2,8 @@
 
 /// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
 ///
-/// `as` says more of how a key is written than its type does. `later` names the keys of the design that are not built
-/// yet. `rest` takes every other key as it is, for tables whose keys depend on what the platforms declare.
+/// `as` gives the form of a key if its type does not say enough. `later` lists the keys that this version does not
+/// support yet. `rest` keeps every other key unread, for tables whose keys depend on the platforms.
 macro_rules! toml_table {
     (
         $(#[doc = $about:literal])*
@@ -18,7 +18,7 @@ macro_rules! toml_table {
         pub(crate) struct $name {
             $($(#[doc = $doc])* pub(crate) $field: $crate::table::reader::Key<$kind>,)*
             $(
-                #[doc = concat!("Whether a key is given that is not built yet:" $(, " ", $later)*)]
+                #[doc = concat!("Whether the table has a key that is not supported yet:" $(, " ", $later)*)]
                 pub(crate) later: bool,
             )?
             $(

@@ -1,4 +1,4 @@
-//! `[upstreams]`: whom routes call, and how.
+//! `[upstreams]`: the HTTP APIs that routes call.
 
 use crate::table::document::{Kind, Located};
 use crate::table::reader::{Choice, Named, Strings};
@@ -9,33 +9,33 @@ use super::toml_table::toml_table;
 toml_table! {
     /// `[upstreams.<name>]`
     RawUpstream {
-        /// What every path of this upstream is appended to.
+        /// The URL that paths of this upstream are appended to.
         base_url: String,
-        /// The credential that is put on every request.
+        /// The credential for every request.
         auth: Choice as KeyForm::OutboundAuth,
-        /// Headers of every request.
+        /// Headers for every request.
         headers: Named<String>,
-        /// The longest that one attempt may take.
+        /// The timeout of one attempt.
         timeout: String as KeyForm::Duration,
-        /// The largest body that is read, after decompression; `"4MiB"` unless given.
+        /// The largest response body, after decompression. Default: `"4MiB"`.
         max_body: String as KeyForm::Size,
-        /// Which redirects are followed: none unless `"same_origin"`.
+        /// Which redirects to follow: `"none"` (default) or `"same_origin"`.
         redirects: String as KeyForm::Redirects,
-        /// How TLS is spoken.
+        /// TLS settings.
         tls: RawUpstreamTls,
-        /// What is tried again.
+        /// Which requests are retried.
         retry: RawRetry,
-        /// When a second request is sent beside one that is late: after a time, or `"p95"`.
+        /// When to hedge a slow request with a second one: after a time, or after the 95th percentile, `"p95"`.
         hedge_after: String as KeyForm::Hedge,
-        /// When nothing is sent for a while, because too much fails.
+        /// The circuit breaker.
         breaker: RawBreaker,
-        /// How many requests are sent at a time, and in a time.
+        /// The rate limit and the concurrency limit.
         limit: RawLimit,
-        /// Where it may be: `"any"` unless `"public"`.
+        /// Which addresses it may have: `"any"` (default) or `"public"`.
         network: String as KeyForm::Network,
-        /// The path that `check --online` asks for; the `base_url` itself unless given.
+        /// The path that `check --online` requests. Default: the `base_url` itself.
         health: String,
-        /// The warnings about this upstream that are known and meant so.
+        /// The codes of warnings about this upstream to suppress.
         allow: Strings as KeyForm::Warnings,
     }
 }
@@ -43,11 +43,11 @@ toml_table! {
 toml_table! {
     /// `upstreams.<name>.retry`
     RawRetry {
-        /// The most attempts of one request, the first included; 2 unless given.
+        /// The maximum number of attempts, including the first. Default: 2.
         attempts: u64,
-        /// The pause before the second attempt, doubled for each further one; `"100ms"` unless given.
+        /// The pause before the first retry, doubled for each further retry. Default: `"100ms"`.
         backoff: String as KeyForm::Duration,
-        /// The kinds of failure and the statuses that are tried again.
+        /// The kinds of failure and the statuses to retry.
         on: Vec<Located<Kind>> as KeyForm::Retried,
     }
 }
@@ -55,15 +55,15 @@ toml_table! {
 toml_table! {
     /// `upstreams.<name>.breaker`
     RawBreaker {
-        /// The share of failures from which on it opens, above 0 and at most 1; 0.5 unless given.
+        /// The failure rate at which it opens, above 0 and at most 1. Default: 0.5.
         failure_rate: Kind as KeyForm::Share,
-        /// Over which time they are counted; `"30s"` unless given.
+        /// The period over which failures are counted. Default: `"30s"`.
         window: String as KeyForm::Duration,
-        /// How many requests there must be within it; 10 unless given.
+        /// The minimum number of requests in that period. Default: 10.
         min_calls: u64,
-        /// How long nothing is sent; `"10s"` unless given.
+        /// How long it stays open. Default: `"10s"`.
         open_for: String as KeyForm::Duration,
-        /// How many requests are tried then, which must all go well; 1 unless given.
+        /// How many test requests must succeed before it closes. Default: 1.
         probes: u64,
     }
 }
@@ -71,13 +71,13 @@ toml_table! {
 toml_table! {
     /// `limit` of an upstream or a route.
     RawLimit {
-        /// The most at the same time.
+        /// The maximum number at the same time.
         concurrency: u64,
-        /// The most in a time: `"10/s"`, `"100/m"`, `"1000/h"`.
+        /// The maximum rate: `"10/s"`, `"100/m"`, `"1000/h"`.
         rate: String as KeyForm::Rate,
-        /// How many of them may come at once after a quiet time; those of one second, but one at least, unless given.
+        /// How many may start at once after a quiet period. Default: the number of one second, at least 1.
         burst: u64,
-        /// The longest that one waits for its turn; `"1s"` unless given.
+        /// The longest wait for a permit. Default: `"1s"`.
         wait: String as KeyForm::Duration,
     }
 }
@@ -85,7 +85,7 @@ toml_table! {
 toml_table! {
     /// `upstreams.<name>.tls`
     RawUpstreamTls {
-        /// A PEM file with the authorities whose certificates are believed, in place of the public ones.
+        /// A PEM file with the certificate authorities to trust, instead of the public ones.
         ca: String,
     }
 }
