@@ -49,6 +49,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Traces> {
         redirects: Redirects::None,
         tls: Tls::default(),
         network: EgressPolicy::Any,
+        proxy: None,
     };
     let delivery = Delivery::plain(target);
     let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());

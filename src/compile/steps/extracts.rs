@@ -62,7 +62,7 @@ fn compile_extract(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawExtract) ->
     Some(Extract {
         path,
         all: flag(&raw.all),
-        default: default.map(|default| default.to_json()),
+        default: default.map(|default| default.to_json().into()),
         required: flag(&raw.required),
     })
 }

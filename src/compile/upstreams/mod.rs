@@ -2,6 +2,7 @@
 
 pub(in crate::compile) mod delivery;
 pub(in crate::compile) mod headers;
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -178,6 +179,7 @@ fn target(
         .and_then(|text| values::one_of(&REDIRECTS, "redirects", text, help, cx.diagnostics));
     let tls = raw.tls.get().map(|tls| upstream_tls(cx, &tls.value.ca, tls.span));
     let network = network(raw, base_url, cx.diagnostics);
+    let proxy = proxy::compile(cx, raw, network);
     let mut target = Target {
         name: name.value.clone(),
         timeout,
@@ -185,6 +187,7 @@ fn target(
         redirects: redirects.unwrap_or(Redirects::None),
         tls: tls.unwrap_or_default(),
         network,
+        proxy,
     };
     if let Some(auth) = auth {
         auth.equip(&mut target);

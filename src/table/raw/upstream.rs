@@ -33,6 +33,8 @@ toml_table! {
         limit: RawLimit,
         /// Which addresses it may have: `"any"` (default) or `"public"`.
         network: String as KeyForm::Network,
+        /// The HTTP proxy that requests go through: `"http://user:password@proxy.internal:3128"`.
+        proxy: String,
         /// The path that `check --online` requests. Default: the `base_url` itself.
         health: String,
         /// The codes of warnings about this upstream to suppress.
