@@ -94,10 +94,7 @@ impl Definitions {
             KeyForm::Flag => json!({"type": "boolean"}),
             KeyForm::Count => json!({"type": "integer", "minimum": 0}),
             KeyForm::Number => json!({"type": "number"}),
-            KeyForm::List(item) => {
-                let item = self.form(item());
-                json!({"type": "array", "items": item})
-            }
+            KeyForm::List(item) => list(&self.form(item())),
             KeyForm::Named(value) => {
                 let value = self.form(value());
                 json!({"type": "object", "additionalProperties": value})
@@ -119,7 +116,7 @@ impl Definitions {
             KeyForm::Watch => word(WATCH.map(|(word, _)| word)),
             KeyForm::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
             KeyForm::Redirects => word(REDIRECTS.map(|(word, _)| word)),
-            KeyForm::Warnings => json!({"type": "array", "items": word(Code::allowable())}),
+            KeyForm::Warnings => list(&word(Code::allowable())),
             KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),
             KeyForm::ArgumentType => word(TYPES),
             KeyForm::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
@@ -141,9 +138,7 @@ impl Definitions {
                 self.refer("OutboundAuth", |_| auth(OUTBOUND, outbound::SCHEMES, |_| true))
             }
             KeyForm::Platforms => self.platforms(),
-            KeyForm::PlatformNames => {
-                json!({"type": "array", "items": word(PLATFORMS.iter().map(|platform| platform.name()))})
-            }
+            KeyForm::PlatformNames => list(&word(PLATFORMS.iter().map(|platform| platform.name()))),
             KeyForm::Declare => declare(),
             KeyForm::Events => self.events(),
         }
@@ -278,12 +273,16 @@ fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"enum": words.into_iter().collect::<Vec<_>>()})
 }
 
+fn list(item: &Value) -> Value {
+    json!({"type": "array", "items": item})
+}
+
 fn one_or_many(one: &Value) -> Value {
-    json!({"anyOf": [one, {"type": "array", "items": one}]})
+    json!({"anyOf": [one, list(one)]})
 }
 
 fn texts() -> Value {
-    json!({"type": "array", "items": {"type": "string"}})
+    list(&json!({"type": "string"}))
 }
 
 /// A secret, or two while it is rotated.
@@ -302,7 +301,7 @@ fn parameters() -> Value {
 
 /// The kinds of failure and the statuses that are retried.
 fn retried() -> Value {
-    json!({"type": "array", "items": {"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}})
+    list(&json!({"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}))
 }
 
 fn failure_texts() -> Value {

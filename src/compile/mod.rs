@@ -35,7 +35,7 @@ use cx::{Compiled, Cx, allowed_codes};
 use names::Globals;
 use routes::{events, forms};
 use server::{log, platforms, traces};
-use shared::Shared;
+use shared::SharedParts;
 
 /// A compiled table.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) fn compile(
         let texts = failures::texts(cx, &table.defaults.failure, &globals.inputs().names(&[], 0));
         (texts, upstreams::compile(cx, &globals))
     });
-    let shared = Shared { platforms, upstreams, globals, files: used.files };
+    let shared = SharedParts { platforms, upstreams, globals, files: used.files };
     let mut routes = routes::compile(&mut cx, &shared);
     routes.extend(forms::compile(&mut cx, &shared));
     let mut events = events::compile(&mut cx, &shared);

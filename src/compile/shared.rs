@@ -1,4 +1,4 @@
-//! What routes, forms and events refer to.
+//! The compiled parts that routes, forms and events refer to.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use crate::plan::Served;
 use crate::compile::names::Globals;
 use crate::compile::upstreams::Upstreams;
 
-/// What routes, forms and events refer to.
-pub(super) struct Shared<'a> {
+/// The compiled parts that routes, forms and events refer to.
+pub(super) struct SharedParts<'a> {
     pub(super) platforms: Vec<Served>,
     pub(super) upstreams: Upstreams<'a>,
     pub(super) globals: Globals,

@@ -17,7 +17,7 @@ use crate::compile::names::Inputs;
 use crate::compile::routes::arguments;
 use crate::compile::routes::handling::{self, Handling};
 use crate::compile::server::platforms;
-use crate::compile::shared::Shared;
+use crate::compile::shared::SharedParts;
 
 /// The keys of a route that an event has too.
 pub(in crate::compile) const KEYS: [&str; 14] = [
@@ -40,7 +40,7 @@ pub(in crate::compile) const KEYS: [&str; 14] = [
 /// The entries of events, without those that have errors.
 pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
-    shared: &Shared<'_>,
+    shared: &SharedParts<'_>,
 ) -> Vec<(&'static str, &'static str, Arc<Route>)> {
     let mut out = Vec::new();
     for (platform, name, entry) in &cx.table.events {
@@ -76,7 +76,7 @@ fn compile_event(
     cx: &mut Cx<'_>,
     name: &Located<String>,
     said: &WithJson<RawRoute>,
-    shared: &Shared<'_>,
+    shared: &SharedParts<'_>,
 ) -> Option<Route> {
     let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
     let Compiled { value: handling, used } =

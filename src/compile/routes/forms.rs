@@ -18,14 +18,14 @@ use crate::table::reader::{WithJson, missing_key};
 use crate::compile::cx::Cx;
 use crate::compile::routes::arguments;
 use crate::compile::routes::functions::{check_name, parameter_type};
-use crate::compile::shared::Shared;
+use crate::compile::shared::SharedParts;
 
 /// The reply to a model that calls a form like a function.
 const SHOWN: &str = "This form is shown to the user in the browser. Wait until the user has filled it in; \
                      do not call it again and do not ask for its content.";
 
 /// The forms as routes with a fixed reply, without those that have errors.
-pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<Route> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> Vec<Route> {
     let platforms = shared.platforms.iter().map(|served: &Served| served.platform);
     let showing: Vec<&'static dyn Platform> = platforms.filter(|platform| platform.shows_forms()).collect();
     let shows = |name: &str| platform::find(name).is_some_and(Platform::shows_forms);

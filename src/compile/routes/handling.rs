@@ -18,7 +18,7 @@ use crate::table::reader::{WithJson, missing_key};
 use crate::compile::cx::Cx;
 use crate::compile::names::Inputs;
 use crate::compile::routes::call_limits::CallLimits;
-use crate::compile::shared::Shared;
+use crate::compile::shared::SharedParts;
 use crate::compile::{failures, replies, steps, values};
 
 /// The parts that a route and an event have in common.
@@ -41,7 +41,7 @@ impl Handling {
         name: &Located<String>,
         raw: &RawRoute,
         inputs: &Inputs<'_>,
-        shared: &Shared<'_>,
+        shared: &SharedParts<'_>,
     ) -> Self {
         let before = cx.diagnostics.len();
         let (steps, step_names) = steps::compile(cx, name, raw, inputs, &shared.upstreams);
@@ -86,7 +86,7 @@ impl Handling {
 pub(in crate::compile) fn fingerprint(
     cx: &Cx<'_>,
     said: &WithJson<RawRoute>,
-    shared: &Shared<'_>,
+    shared: &SharedParts<'_>,
     files: &BTreeSet<FileId>,
 ) -> [u8; 32] {
     let raw = &said.entry;

@@ -25,13 +25,13 @@ use crate::compile::cx::{Compiled, Cx};
 use crate::compile::names::Inputs;
 use crate::compile::replies::extensions::{self, ExtensionOwner};
 use crate::compile::server::platforms;
-use crate::compile::shared::Shared;
+use crate::compile::shared::SharedParts;
 
 use functions::{check_name, check_parameters};
 use handling::Handling;
 
 /// The routes, without those that have errors.
-pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &Shared<'_>) -> Vec<Route> {
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
     for (name, raw) in &cx.table.routes {
         let Some(raw) = raw.get() else { continue };
@@ -45,7 +45,7 @@ fn compile_route(
     cx: &mut Cx<'_>,
     name: &Located<String>,
     said: &WithJson<RawRoute>,
-    shared: &Shared<'_>,
+    shared: &SharedParts<'_>,
 ) -> Option<Route> {
     let raw = &said.entry;
     let limited = route_platforms(cx, raw);
