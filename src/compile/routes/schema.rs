@@ -1,15 +1,15 @@
-//! `args_schema`: a whole JSON Schema in a file, in place of `args`.
+//! `args_schema`: a whole JSON Schema in a file, instead of `args`.
 
 use serde_json::Value;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
+use crate::diagnostic::{Code, Diagnostic, suggest};
 use crate::lang::template::Fields;
 use crate::plan::arguments::Arguments;
 use crate::table::document::Located;
 
-use super::TableCompiler;
+use crate::compile::cx::Cx;
 
-/// The keywords of JSON Schema: an unknown one would pass silently and check nothing.
+/// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
 const KEYWORDS: [&str; 52] = [
     "$schema",
     "$id",
@@ -65,73 +65,59 @@ const KEYWORDS: [&str; 52] = [
     "unevaluatedProperties",
 ];
 
-impl TableCompiler<'_> {
-    /// What a schema file describes, and the names below it; no arguments after faults.
-    pub(super) fn schema_file(
-        &self,
-        file: &Located<String>,
-        diagnostics: &mut Diagnostics,
-    ) -> (Option<Arguments>, Fields) {
-        let mut fault = |code, message: String, help: &str| {
-            diagnostics.push(Diagnostic::new(code, file.span, message).help(help));
+/// The arguments that a schema file describes, and the names below `args`. There are no arguments after errors.
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (Option<Arguments>, Fields) {
+    let parsed = match cx.table.schemas.get(&file.value) {
+        Some(Ok(id)) => parse(&cx.sources.get(*id).text, &file.value),
+        Some(Err(error)) => Err(Problem {
+            code: Code::UnreadableFile,
+            message: format!("`{}` cannot be read: {error}", file.value),
+            help: "check the path: it is relative to the main file's folder".to_owned(),
+        }),
+        None => return (None, Fields::Open),
+    };
+    match parsed {
+        Ok((arguments, fields)) => (Some(arguments), fields),
+        Err(Problem { code, message, help }) => {
+            cx.report(Diagnostic::new(code, file.span, message).help(help));
             (None, Fields::Open)
-        };
-        let id = match self.table.schemas.get(&file.value) {
-            Some(Ok(id)) => *id,
-            Some(Err(error)) => {
-                return fault(
-                    Code::UnreadableFile,
-                    format!("`{}` cannot be read: {error}", file.value),
-                    "check the path: it is relative to the main file's folder",
-                );
-            }
-            None => return (None, Fields::Open),
-        };
-        let schema: Value = match serde_json::from_str(&self.sources.get(id).text) {
-            Ok(schema) => schema,
-            Err(error) => {
-                return fault(
-                    Code::InvalidSchema,
-                    format!(
-                        "`{}` is not valid JSON (line {}, column {})",
-                        file.value,
-                        error.line(),
-                        error.column()
-                    ),
-                    "write the JSON Schema as a JSON document",
-                );
-            }
-        };
-        if schema.get("type").and_then(Value::as_str) != Some("object") {
-            return fault(
-                Code::InvalidSchema,
-                format!("`{}` does not describe an object", file.value),
-                "add `\"type\": \"object\"` and `\"properties\"` at the top level",
-            );
-        }
-        let mut unknown = Vec::new();
-        unknown_keywords(&schema, "", &mut unknown);
-        if let Some((pointer, keyword)) = unknown.into_iter().next() {
-            let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
-            return fault(
-                Code::InvalidSchema,
-                format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"),
-                &help,
-            );
-        }
-        let fields = fields_of(&schema, &schema, 0);
-        match Arguments::compile(schema, Vec::new()) {
-            Ok(arguments) => (Some(arguments), fields),
-            Err(problem) => fault(
-                Code::InvalidSchema,
-                format!("invalid JSON Schema `{}`: {problem}", file.value),
-                "fix the schema",
-            ),
         }
     }
 }
 
-/// Collects keywords that JSON Schema does not have, with where they stand.
+/// What is wrong with a schema file as a whole.
+struct Problem {
+    code: Code,
+    message: String,
+    help: String,
+}
+
+fn parse(text: &str, file: &str) -> Result<(Arguments, Fields), Problem> {
+    let problem =
+        |message: String, help: &str| Problem { code: Code::InvalidSchema, message, help: help.to_owned() };
+    let schema: Value = serde_json::from_str(text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        problem(format!("`{file}` is not valid JSON ({place})"), "write the JSON Schema as a JSON document")
+    })?;
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(problem(
+            format!("`{file}` does not describe an object"),
+            "add `\"type\": \"object\"` and `\"properties\"` at the top level",
+        ));
+    }
+    let mut unknown = Vec::new();
+    unknown_keywords(&schema, "", &mut unknown);
+    if let Some((pointer, keyword)) = unknown.into_iter().next() {
+        let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
+        return Err(problem(format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"), &help));
+    }
+    let fields = fields_of(&schema, &schema, 0);
+    let arguments = Arguments::compile(schema, Vec::new())
+        .map_err(|error| problem(format!("invalid JSON Schema `{file}`: {error}"), "fix the schema"))?;
+    Ok((arguments, fields))
+}
+
+/// Collects keywords that JSON Schema does not have, with their places.
 fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, String)>) {
     let Value::Object(entries) = schema else { return };
     for (key, value) in entries {
@@ -164,7 +150,7 @@ fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, St
     }
 }
 
-/// The names below a value that a whole JSON Schema describes.
+/// The names below a value, by its JSON Schema.
 fn fields_of(schema: &Value, root: &Value, depth: usize) -> Fields {
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
     let schema = target.and_then(|target| root.pointer(target)).unwrap_or(schema);

@@ -12,78 +12,85 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
-use super::TableCompiler;
-use super::values::invalid_pattern;
+use crate::compile::cx::Cx;
+use crate::compile::routes::schema;
+use crate::compile::values::invalid_pattern;
 
-pub(super) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+pub(in crate::compile) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// The deepest nesting of `items` and `properties`.
 const MAX_DEPTH: usize = 8;
 
-impl TableCompiler<'_> {
-    /// The arguments of a route, `None` after an error, and the names that templates may use.
-    pub(super) fn arguments(
-        &self,
-        name: &Located<String>,
-        raw: &RawRoute,
-        diagnostics: &mut Diagnostics,
-    ) -> (Option<Arguments>, Fields) {
-        if let (Some(args), Some(schema)) = (raw.args.span(), raw.args_schema.span()) {
+/// The arguments of a route, and the names below `args` that templates can use. There are no arguments after errors.
+pub(in crate::compile) fn of_route(
+    cx: &mut Cx<'_>,
+    name: &Located<String>,
+    raw: &RawRoute,
+) -> (Option<Arguments>, Fields) {
+    if let (Some(args), Some(schema)) = (raw.args.span(), raw.args_schema.span()) {
+        cx.report(
+            Diagnostic::new(Code::ConflictingKeys, schema, "`args` and `args_schema` exclude each other")
+                .related(args, "the other key")
+                .help("remove one of them"),
+        );
+        return (None, Fields::Open);
+    }
+    match raw.args_schema.get() {
+        Some(file) => schema::compile(cx, file),
+        None => compile(name, &raw.args, cx.diagnostics),
+    }
+}
+
+/// `args`
+pub(in crate::compile) fn compile(
+    name: &Located<String>,
+    raw: &Key<Named<RawArgument>>,
+    diagnostics: &mut Diagnostics,
+) -> (Option<Arguments>, Fields) {
+    if raw.is_faulty() {
+        return (None, Fields::Open);
+    }
+    let before = diagnostics.len();
+    let (properties, required, fields) = properties(raw.entries(), 0, diagnostics);
+    if diagnostics.len() > before {
+        return (None, fields);
+    }
+    let is_sensitive = |arg: &Key<RawArgument>| {
+        arg.get().and_then(|arg| arg.value.sensitive.get()).is_some_and(|sensitive| sensitive.value)
+    };
+    let sensitive = raw.entries().iter().filter(|(_, arg)| is_sensitive(arg));
+    let sensitive = sensitive.map(|(name, _)| name.value.clone()).collect();
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = Value::from(required);
+    }
+    match Arguments::compile(schema, sensitive) {
+        Ok(arguments) => {
+            check_defaults(raw.entries(), diagnostics);
+            (Some(arguments), fields)
+        }
+        Err(problem) => {
             diagnostics.push(
-                Diagnostic::new(Code::ConflictingKeys, schema, "`args` and `args_schema` exclude each other")
-                    .related(args, "the other key")
-                    .help("remove one of them"),
+                Diagnostic::new(
+                    Code::InvalidSchema,
+                    name.span,
+                    format!("invalid argument schema for `{}`: {problem}", name.value),
+                )
+                .help("check the patterns and limits of its arguments"),
             );
-            return (None, Fields::Open);
-        }
-        if let Some(file) = raw.args_schema.get() {
-            return self.schema_file(file, diagnostics);
-        }
-        if !raw.args.is_absent() && raw.args.get().is_none() {
-            return (None, Fields::Open);
-        }
-        let empty = Named::default();
-        let args = raw.args.get().map_or(&empty, |args| &args.value);
-        let before = diagnostics.len();
-        let (properties, required, fields) = properties(args, 0, diagnostics);
-        let sensitive = args
-            .0
-            .iter()
-            .filter(|(_, arg)| {
-                arg.get().and_then(|arg| arg.value.sensitive.get()).is_some_and(|sensitive| sensitive.value)
-            })
-            .map(|(name, _)| name.value.clone())
-            .collect();
-        if diagnostics.len() > before {
-            return (None, fields);
-        }
-        let mut schema = json!({"type": "object", "properties": properties});
-        if !required.is_empty() {
-            schema["required"] = Value::from(required);
-        }
-        match Arguments::compile(schema, sensitive) {
-            Ok(arguments) => {
-                check_defaults(args, diagnostics);
-                (Some(arguments), fields)
-            }
-            Err(problem) => {
-                diagnostics.push(
-                    Diagnostic::new(
-                        Code::InvalidSchema,
-                        name.span,
-                        format!("invalid argument schema for `{}`: {problem}", name.value),
-                    )
-                    .help("check the patterns and limits of its arguments"),
-                );
-                (None, fields)
-            }
+            (None, fields)
         }
     }
 }
 
+/// No arguments, for what a model does not call.
+pub(in crate::compile) fn none() -> Option<Arguments> {
+    Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()
+}
+
 /// Reports each default or `enum` value that the argument's own rules reject, also in nested arguments.
-fn check_defaults(args: &Named<RawArgument>, diagnostics: &mut Diagnostics) {
-    for (name, arg) in &args.0 {
+fn check_defaults(args: &[(Located<String>, Key<RawArgument>)], diagnostics: &mut Diagnostics) {
+    for (name, arg) in args {
         if let Some(arg) = arg.get() {
             check_default(&arg.value, name, diagnostics);
         }
@@ -95,14 +102,14 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
         check_default(&items.value, name, diagnostics);
     }
     if let Some(properties) = arg.properties.get() {
-        check_defaults(&properties.value, diagnostics);
+        check_defaults(&properties.value.0, diagnostics);
     }
-    let listed = arg.enumeration.get().map(|list| list.value.as_slice()).unwrap_or_default();
+    let listed = arg.enumeration.items();
     let values: Vec<&Node> = arg.default.get().into_iter().chain(listed).collect();
     if values.is_empty() {
         return;
     }
-    // Each argument is checked alone, so that the error of one hides no other.
+    // Each argument is checked alone, so that an error in one does not hide errors in another.
     let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
     if let Value::Object(schema) = &mut schema {
         schema.shift_remove("default");
@@ -130,14 +137,14 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
 
 /// The schemas of named arguments, the names of the required ones, and the fields below them.
 fn properties(
-    args: &Named<RawArgument>,
+    args: &[(Located<String>, Key<RawArgument>)],
     depth: usize,
     diagnostics: &mut Diagnostics,
 ) -> (Map<String, Value>, Vec<String>, Fields) {
     let mut schemas = Map::new();
     let mut required = Vec::new();
     let mut fields = BTreeMap::new();
-    for (name, arg) in &args.0 {
+    for (name, arg) in args {
         let Some(arg) = arg.get() else {
             fields.insert(name.value.clone(), Fields::Open);
             continue;
@@ -358,7 +365,7 @@ fn add_nested(
         schema.insert("items".to_owned(), item);
     }
     let nested = raw.properties.get()?;
-    let (properties, required, fields) = properties(&nested.value, depth + 1, diagnostics);
+    let (properties, required, fields) = properties(&nested.value.0, depth + 1, diagnostics);
     schema.insert("properties".to_owned(), Value::Object(properties));
     if !required.is_empty() {
         schema.insert("required".to_owned(), Value::from(required));
