@@ -7,7 +7,7 @@ use crate::support::upstream::{Reply, Upstream};
 
 const TABLE: &str = r#"
 [platforms.voicedock]
-deadline = "1s"
+deadline = "3s"
 [platforms.swaig]
 [upstreams.api]
 base_url = "http://UPSTREAM"

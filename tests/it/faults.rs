@@ -23,18 +23,19 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
 use crate::support::rude::{Rude, Saw, Script};
 
 use self::row::{Row, When};
 
-/// How long the platforms wait.
-const DEADLINE: Duration = Duration::from_secs(4);
+/// How long the platforms wait. Long against every timeout of the tables, so that a busy machine has time to spare.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a call may take: the rest is for the way back.
-const BUDGET: Duration = Duration::from_millis(3500);
+const BUDGET: Duration = Duration::from_millis(9500);
 
-/// How many calls may be on their way to their upstreams at the same time.
-const STARTING: usize = 8;
+/// How many rows may keep the processor busy at the same time.
+const ACTIVE: usize = 6;
 
 /// All tables, one under the other.
 fn rows() -> Vec<Row> {
@@ -120,19 +121,24 @@ impl Case<'_> {
     }
 
     /// Runs the row among the others, and tells what was not as it should be.
-    async fn run(&self, proxy: &Proxy, starting: &Semaphore) -> Vec<String> {
-        let turn = starting.acquire().await.unwrap();
+    ///
+    /// A row that only waits lets the next one start as soon as its upstream has a connection. Others finish first.
+    async fn run(&self, proxy: &Proxy, active: &Semaphore, lag: &Lag) -> Vec<String> {
+        let permit = active.acquire().await.unwrap();
+        if self.row.when == When::Early {
+            return self.call(proxy, lag).await;
+        }
         let started = async {
             if !matches!(self.row.upstream, Script::Refuse | Script::Deaf) {
                 self.upstream.until(|saw| saw.connections > 0).await;
             }
-            drop(turn);
+            drop(permit);
         };
-        tokio::join!(started, self.call(proxy)).1
+        tokio::join!(started, self.call(proxy, lag)).1
     }
 
     /// Makes the calls of the row, one after the other.
-    async fn call(&self, proxy: &Proxy) -> Vec<String> {
+    async fn call(&self, proxy: &Proxy, lag: &Lag) -> Vec<String> {
         let mut wrong = Vec::new();
         for (n, hears) in self.row.hears.iter().enumerate() {
             let request = self.door.request(&self.function, n);
@@ -146,7 +152,7 @@ impl Case<'_> {
                 wrong.push(format!("call {n} heard {} {}, not {hears:?}", answer.status, answer.text()));
             }
             let last = n + 1 == self.row.hears.len();
-            let in_time = took < DEADLINE
+            let in_time = took < DEADLINE + lag.worst()
                 && match self.row.when {
                     _ if !last => true,
                     When::Early => took < BUDGET,
@@ -157,25 +163,39 @@ impl Case<'_> {
                 wrong.push(format!("call {n} was answered after {took:?}, not {:?}", self.row.when));
             }
         }
-        let left = *self.row.sees.left.start();
-        if !self.upstream.until(|saw| saw.left >= left).await {
-            wrong.push("connections were kept that nobody waits for any more".to_owned());
+        // A write is given up long after its call was answered, so this is counted now and not at the end.
+        let left = &self.row.sees.left;
+        self.upstream.until(|saw| saw.left >= *left.start()).await;
+        let seen = self.upstream.saw().left;
+        if !left.contains(&seen) {
+            wrong.push(format!("{seen} connections were closed before the upstream was done, not {left:?}"));
         }
         wrong
     }
 
+    /// Whether some connection is to be used again.
+    fn reuses(&self) -> bool {
+        self.row.sees.connections.end() < self.row.sees.requests.end()
+    }
+
+    /// Whether a request opened a connection that could have used an old one. A connection goes back to its pool a moment
+    /// after its answer was read; a request right behind that answer may be there first.
+    fn reused_too_late(&self) -> bool {
+        let Saw { connections, requests, .. } = self.upstream.saw();
+        let most = *self.row.sees.connections.end();
+        self.reuses() && (most + 1..=requests.len()).contains(&connections)
+    }
+
     /// Tells what the upstream saw that it should not have, or did not see.
     fn saw(&self) -> Vec<String> {
-        let Saw { connections, requests, left } = self.upstream.saw();
+        let Saw { connections, requests, .. } = self.upstream.saw();
         let sees = &self.row.sees;
         let mut wrong = Vec::new();
-        if !sees.requests.contains(&requests.len())
-            || !sees.connections.contains(&connections)
-            || !sees.left.contains(&left)
-        {
+        let connected = sees.connections.contains(&connections) || self.reused_too_late();
+        if !sees.requests.contains(&requests.len()) || !connected {
+            let requests = requests.len();
             wrong.push(format!(
-                "the upstream saw {} requests on {connections} connections, {left} of which were left, not {sees:?}",
-                requests.len()
+                "the upstream saw {requests} requests on {connections} connections, not {sees:?}"
             ));
         }
         let keys: Vec<_> = requests.iter().map(|seen| seen.header("idempotency-key")).collect();
@@ -219,10 +239,10 @@ async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
 
     let proxy = Proxy::start(&table).await;
     // All at once, hundreds of calls would be late for want of a processor.
-    let starting = Semaphore::new(STARTING);
-    let heard = join_all(cases.iter().map(|case| case.run(&proxy, &starting))).await;
+    let (active, lag) = (Semaphore::new(ACTIVE), Lag::measure());
+    let heard = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
 
-    // What an upstream saw is looked at last, so that nothing can have come after it.
+    // Requests and connections are counted last, so that none can have come after it.
     let mut wrong = String::new();
     for (case, heard) in cases.iter().zip(heard) {
         for problem in heard.into_iter().chain(case.saw()) {
@@ -230,5 +250,8 @@ async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+    let reuse = cases.iter().filter(|case| case.reuses()).count();
+    let late = cases.iter().filter(|case| case.reused_too_late()).count();
+    assert!(reuse >= 60 && late <= reuse / 5, "{late} of {reuse} rows used no old connection");
     assert_eq!(elsewhere.saw().connections, 0);
 }

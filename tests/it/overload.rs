@@ -132,7 +132,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     // What is no call needs no room.
     assert_eq!(proxy.post("/swaig", &json!({"action": "get_signature"})).await.json(), json!([]));
 
-    let line = proxy.logged("ask: refused after 0 ms").await;
+    let line = proxy.logged("ask: refused after").await;
     assert!(line.contains("too many calls in flight (`server.max_calls`)"), "{line}");
     let told = status(&proxy).await;
     assert_eq!(told["rejected_requests"]["busy_calls"], 10);

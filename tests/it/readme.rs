@@ -20,7 +20,7 @@ use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
 
-const GUARD: Duration = Duration::from_secs(10);
+const GUARD: Duration = Duration::from_secs(60);
 
 /// The project's own file.
 fn read(name: &str) -> String {

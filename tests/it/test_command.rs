@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use futures_util::future::join_all;
 use jackfield::load::{load, load_with_tests, process_environment};
 use serde_json::{Value, json};
 
@@ -384,7 +385,7 @@ const LATE: &str = r#"
 [platforms.swaig]
 [upstreams.api]
 base_url = "http://UPSTREAM"
-timeout = "100ms"
+timeout = "1s"
 retry = { backoff = "10ms" }
 
 [routes.read]
@@ -442,7 +443,7 @@ failure.timeout = "Say that it takes long."
 
 [upstreams.once]
 base_url = "http://UPSTREAM"
-timeout = "100ms"
+timeout = "1s"
 retry.attempts = 1
 "#;
 
@@ -457,8 +458,7 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
     .await;
     let proxy = Proxy::over(&api, LATE).await;
     let (again, confirmed) = ("offer to try again", "may still do it");
-    let mut tests = String::new();
-    for (route, steps, said) in [
+    let rows = [
         ("read", &[""][..], again),
         ("write", &[""], confirmed),
         ("keyed", &[""], confirmed),
@@ -468,8 +468,13 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
         ("made_worse", &["slow", "other"], confirmed),
         ("beside", &["slow", "other"], confirmed),
         ("own_text", &[""], "Say that it takes long."),
-    ] {
-        let served = proxy.post(&format!("/swaig/{route}"), &json!({})).await.json();
+    ];
+    let served = rows.map(|(route, ..)| {
+        let proxy = &proxy;
+        async move { proxy.post(&format!("/swaig/{route}"), &json!({})).await.json() }
+    });
+    let mut tests = String::new();
+    for ((route, steps, said), served) in rows.into_iter().zip(join_all(served).await) {
         let served = served["response"].as_str().unwrap();
         assert!(served.contains(said), "{route}: {served}");
         let late = |step: &&str| match *step {

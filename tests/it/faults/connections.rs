@@ -23,21 +23,21 @@ pub(super) fn rows() -> Vec<Row> {
         row("handshake_get",         GET,  Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
         row("handshake_post",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
         row("handshake_once",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 1, 0)).tls().keys(ONCE),
-        row("handshake_hangs_get",   GET,  Script::greets([Hang]), LATE, After(800), sees(0, 2, 2)).tls().keys(SHORT),
-        row("handshake_hangs_post",  POST, Script::greets([Hang]), LATE, After(800), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_get",   GET,  Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_post",  POST, Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
         row("handshake_hangs_long",  POST, Script::greets([Hang]), LATE, AtDeadline, sees(0, 1, 1)).tls(),
 
         // It says nothing.
         row("hangs_get",             GET,  hangs(), LATE, AtDeadline, sees(1, 1, 1)),
         row("hangs_post",            POST, hangs(), LATE, AtDeadline, sees(1, 1, 0)),
-        row("hangs_short_get",       GET,  hangs(), LATE, After(800), sees(2, 2, 2)).keys(SHORT),
-        row("hangs_short_once",      GET,  hangs(), LATE, After(400), sees(1, 1, 1)).keys(SHORT).keys(ONCE),
-        row("hangs_short_post",      POST, hangs(), LATE, After(400), sees(1, 1, 0)).keys(SHORT),
-        row("hangs_short_keyed",     POST, hangs(), LATE, After(800), sees(2, 2, 0)).or(sees(2, 2, 2)).keys(SHORT).route(KEYED),
-        row("hangs_route_get",       GET,  hangs(), LATE, After(400), sees(1, 1, 1)).route(SHORT),
-        row("hangs_route_post",      POST, hangs(), LATE, After(400), sees(1, 1, 0)).route(SHORT),
-        row("hangs_then_good_get",   GET,  Script::first([Hang]).then(ok(7)), Id(7), After(400), sees(2, 2, 1)).keys(SHORT),
-        row("hangs_then_good_post",  POST, Script::first([Hang]).then(ok(7)), LATE, After(400), sees(1, 1, 0)).keys(SHORT),
+        row("hangs_short_get",       GET,  hangs(), LATE, After(3000), sees(2, 2, 2)).keys(SHORT),
+        row("hangs_short_once",      GET,  hangs(), LATE, After(1500), sees(1, 1, 1)).keys(SHORT).keys(ONCE),
+        row("hangs_short_post",      POST, hangs(), LATE, After(1500), sees(1, 1, 0)).keys(SHORT),
+        row("hangs_short_keyed",     POST, hangs(), LATE, After(3000), sees(2, 2, 0)).or(sees(2, 2, 2)).keys(SHORT).route(KEYED),
+        row("hangs_route_get",       GET,  hangs(), LATE, After(1500), sees(1, 1, 1)).route(SHORT),
+        row("hangs_route_post",      POST, hangs(), LATE, After(1500), sees(1, 1, 0)).route(SHORT),
+        row("hangs_then_good_get",   GET,  Script::first([Hang]).then(ok(7)), Id(7), After(1500), sees(2, 2, 1)).keys(SHORT),
+        row("hangs_then_good_post",  POST, Script::first([Hang]).then(ok(7)), LATE, After(1500), sees(1, 1, 0)).keys(SHORT),
         row("hangs_in_head",         GET,  Script::always(hang_after("HTTP/1.1 200 OK\r\ncontent-")), LATE, AtDeadline, sees(1, 1, 1)),
         row("hangs_in_body_get",     GET,  Script::always(hang_after(half.clone())), LATE, AtDeadline, sees(1, 1, 1)),
         row("hangs_in_body_post",    POST, Script::always(hang_after(half.clone())), LATE, AtDeadline, sees(1, 1, 0)),
@@ -46,9 +46,9 @@ pub(super) fn rows() -> Vec<Row> {
         // It answers byte by byte.
         row("drips",                 GET,  Script::always([drip(good(7), 3)]), Id(7), Early, sees(1, 1, 0)),
         row("drips_head",            GET,  Script::always([drip(good(7), 1000)]), LATE, AtDeadline, sees(1, 1, 1)),
-        row("drips_body_get",        GET,  Script::always([say(head.clone()), drip("{\"id\":7}", 1000)]), LATE, AtDeadline, sees(1, 1, 1)),
-        row("drips_body_post",       POST, Script::always([say(head.clone()), drip("{\"id\":7}", 1000)]), LATE, AtDeadline, sees(1, 1, 0)),
-        row("drips_body_short",      GET,  Script::always([say(head), drip("{\"id\":7}", 1000)]), LATE, After(800), sees(2, 2, 2)).keys(SHORT),
+        row("drips_body_get",        GET,  Script::always([say(head.clone()), drip("{\"id\":7}", 2000)]), LATE, AtDeadline, sees(1, 1, 1)),
+        row("drips_body_post",       POST, Script::always([say(head.clone()), drip("{\"id\":7}", 2000)]), LATE, AtDeadline, sees(1, 1, 0)),
+        row("drips_body_short",      GET,  Script::always([say(head), drip("{\"id\":7}", 2000)]), LATE, After(3000), sees(2, 2, 2)).keys(SHORT),
 
         // It breaks off before anything was asked, or too early to tell whether it was.
         row("closes_at_once_get",    GET,  Script::greets([Close]), LOST, Early, sees(0, 2, 0)),
@@ -87,9 +87,9 @@ pub(super) fn rows() -> Vec<Row> {
     // Linux lets connections hang when nobody accepts them; other systems refuse them.
     if cfg!(target_os = "linux") {
         rows.extend([
-            row("deaf_get",  GET,  Script::Deaf, LATE, After(800), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_post", POST, Script::Deaf, LATE, After(800), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_once", POST, Script::Deaf, LATE, After(400), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
+            row("deaf_get",  GET,  Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("deaf_post", POST, Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("deaf_once", POST, Script::Deaf, LATE, After(1500), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
             row("deaf_long", GET,  Script::Deaf, LATE, AtDeadline, sees(0, 0, 0)),
         ]);
     }

@@ -8,15 +8,15 @@ use super::row::{BAD, GET, LATE, LOST, POST, Row, row, sees};
 use crate::support::rude::Act::{Close, Hang};
 use crate::support::rude::Script;
 
-const HEDGED: &str = "hedge_after = \"300ms\"";
+const HEDGED: &str = "hedge_after = \"1500ms\"";
 const BROKEN: &str = "retry = { attempts = 1 }\nbreaker = { min_calls = 2, open_for = \"60s\" }";
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
     let refused = Failure("refused");
     vec![
-        row("hedged_get",            GET,  Script::first([Hang]).then(ok(7)), Id(7), After(300), sees(2, 2, 1)).keys(HEDGED),
-        row("hedged_in_body",        GET,  Script::first([say("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"), Hang]).then(ok(7)), Id(7), After(300), sees(2, 2, 1)).keys(HEDGED),
+        row("hedged_get",            GET,  Script::first([Hang]).then(ok(7)), Id(7), After(1500), sees(2, 2, 1)).keys(HEDGED),
+        row("hedged_in_body",        GET,  Script::first([say("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"), Hang]).then(ok(7)), Id(7), After(1500), sees(2, 2, 1)).keys(HEDGED),
         row("hedged_in_vain",        GET,  Script::always([Hang]), LATE, AtDeadline, sees(2, 2, 2)).keys(HEDGED),
         row("hedged_post",           POST, Script::always([Hang]), LATE, AtDeadline, sees(1, 1, 0)).keys(HEDGED),
         row("hedged_in_time",        GET,  Script::always(ok(7)), Id(7), Early, sees(1, 1, 0)).keys(HEDGED),

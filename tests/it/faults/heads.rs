@@ -19,8 +19,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("information",           GET,  Script::always([say(informed)]), Id(7), Early, sees(1, 1, 0)),
         row("information_only",      GET,  Script::always(hang_after("HTTP/1.1 100 Continue\r\n\r\n")), LATE, AtDeadline, sees(1, 1, 1)),
         row("information_trickles",  GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n", 20)]), LATE, AtDeadline, sees(1, 1, 1)),
-        row("information_flood",     GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100), 2)]), LATE, After(400), sees(1, 1, 1)).route(SHORT),
-        row("information_flood_post", POST, Script::always([trickle("HTTP/1.1 100 Continue\r\n\r\n".repeat(20), 20)]), LATE, After(400), sees(1, 1, 0)).route(SHORT),
+        row("information_flood",     GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), 5)]), LATE, After(1500), sees(1, 1, 1)).route(SHORT),
+        row("information_flood_post", POST, Script::always([trickle("HTTP/1.1 100 Continue\r\n\r\n".repeat(20), 20)]), LATE, After(1500), sees(1, 1, 0)).route(SHORT),
         row("switches_protocols",    GET,  ends("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
 
         // Too much of a head, or one without an end.
@@ -31,7 +31,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("endless_headers_post",  POST, Script::always([say("HTTP/1.1 200 OK\r\n"), flood("x-more: 1\r\n".repeat(1000))]), BAD, Early, sees(1, 1, 1)),
         row("endless_first_line",    GET,  Script::always([say("HTTP/1.1 200 "), flood(long)]), BAD, Early, sees(1, 1, 1)),
         row("headers_trickle",       GET,  Script::always([say("HTTP/1.1 200 OK\r\n"), trickle("x-more: 1\r\n", 100)]), LATE, AtDeadline, sees(1, 1, 1)),
-        row("header_without_end",    GET,  Script::always([say("HTTP/1.1 200 OK\r\n"), drip("x-long: 123456789", 500)]), LATE, AtDeadline, sees(1, 1, 1)),
+        row("header_without_end",    GET,  Script::always([say("HTTP/1.1 200 OK\r\n"), drip("x-long: 123456789", 1000)]), LATE, AtDeadline, sees(1, 1, 1)),
 
         // No HTTP, or hardly.
         row("no_head",               GET,  ends("{\"id\":13}"), BAD, Early, sees(1, 1, 0)),

@@ -32,7 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("moved_here",            GET,  once("/there"), BAD, Early, sees(1, 1, 0)),
         row("moved_here_same",       GET,  once("/there"), Id(7), Early, sees(2, 1, 0)).keys(FOLLOW),
         row("moved_in_circles",      GET,  Script::always(to("302 Found", "/")), BAD, Early, sees(6, 1, 0)).keys(FOLLOW),
-        row("moved_slowly",          GET,  Script::always([vec![Pause(Duration::from_millis(900))], to("302 Found", "/")].concat()), LATE, AtDeadline, sees(4, 1, 1)).keys(FOLLOW),
+        row("moved_slowly",          GET,  Script::always([vec![Pause(Duration::from_millis(2500))], to("302 Found", "/")].concat()), LATE, AtDeadline, sees(4, 1, 1)).keys(FOLLOW),
         row("moved_and_named",       GET,  once(elsewhere), Text("It has moved."), Early, sees(1, 1, 0))
             .route("reply = [{ when.status = \"3xx\", text = \"It has moved.\" }, { text = \"It is {{id}}.\" }]"),
     ]

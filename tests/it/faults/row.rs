@@ -35,7 +35,7 @@ pub(super) enum Hears {
 }
 
 /// When the last answer comes. Whatever is said here, it comes before the platform's deadline.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     /// Before the budget of the call is spent.
     Early,
@@ -65,8 +65,8 @@ pub(super) const BAD: Hears = Hears::Failure("bad_response");
 
 /// Of an upstream: nothing is tried again.
 pub(super) const ONCE: &str = "retry = { attempts = 1 }";
-/// Of an upstream or a route.
-pub(super) const SHORT: &str = "timeout = \"400ms\"";
+/// Of an upstream or a route. Long enough to connect and send on a busy machine.
+pub(super) const SHORT: &str = "timeout = \"1500ms\"";
 /// Of a route: a write may be sent again.
 pub(super) const KEYED: &str = "idempotency_key = \"idempotency-key\"";
 

@@ -81,7 +81,7 @@ pub(super) fn rows() -> Vec<Row> {
     let else_8 = Text("Else 8.");
     vec![
         row("steps_slow",            NONE, Script::first(slow(7, 1000)).then(slow(8, 1000)), Text("7, 8."), After(2000), sees(2, 1, 0)).route(TWO),
-        row("steps_share_time",      NONE, Script::first(slow(7, 2000)).then(slow(8, 2000)), LATE, AtDeadline, sees(2, 1, 1)).route(TWO),
+        row("steps_share_time",      NONE, Script::first(slow(7, 6000)).then(slow(8, 6000)), LATE, AtDeadline, sees(2, 1, 1)).route(TWO),
         row("steps_second_hangs",    NONE, Script::first(ok(7)).then([Hang]), LATE, AtDeadline, sees(2, 1, 1)).route(TWO),
         row("steps_first_hangs",     NONE, Script::always([Hang]), LATE, AtDeadline, sees(1, 1, 1)).route(TWO),
         row("steps_first_lost",      NONE, Script::always([Close]), LOST, Early, sees(1, 1, 0)).route(TWO).keys(ONCE),
@@ -90,7 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("steps_write_lost",      NONE, Script::first(ok(7)).then([Close]), LOST, Early, sees(2, 1, 0)).route(THEN_WRITE),
         row("group_hangs",           NONE, Script::always([Hang]), LATE, AtDeadline, sees(2, 2, 2)).route(TOGETHER),
         row("group_half_hangs",      NONE, Script::first(ok(7)).then([Hang]), LATE, AtDeadline, sees(2, 2, 1)).route(TOGETHER),
-        row("fallback_after_late",   NONE, Script::first([Hang]).then(ok(8)), else_8, After(400), sees(2, 2, 1)).route(FALLBACK).keys(ONCE).keys(SHORT),
+        row("fallback_after_late",   NONE, Script::first([Hang]).then(ok(8)), else_8, After(1500), sees(2, 2, 1)).route(FALLBACK).keys(ONCE).keys(SHORT),
         row("fallback_after_lost",   NONE, Script::first([Close]).then(ok(8)), else_8, Early, sees(2, 2, 0)).route(FALLBACK).keys(ONCE),
         row("fallback_after_retry",  NONE, Script::first([Close]).then([Close]).then(ok(8)), else_8, Early, sees(3, 3, 0)).route(FALLBACK),
         row("fallback_after_status", NONE, Script::first(status("500 Oops", "")).then(ok(8)), else_8, Early, sees(2, 1, 0)).route(FALLBACK),

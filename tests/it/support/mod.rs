@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod folder;
+pub(crate) mod lag;
 pub(crate) mod proxy;
 pub(crate) mod rude;
 pub(crate) mod shape;

@@ -16,8 +16,8 @@ use super::client::{Answer, Client, request};
 use super::folder::Folder;
 use super::upstream::Upstream;
 
-/// How long anything is waited for before a test gives up.
-pub(crate) const GUARD: Duration = Duration::from_secs(10);
+/// How long anything is waited for before a test gives up. Only a test that fails waits this long.
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
 /// The binary in a folder with an environment of its own. Its log is for people, whose words the tests look for.
 pub(crate) fn jackfield(folder: &Path) -> Command {
