@@ -300,7 +300,8 @@ impl Caller for Waiting {
         if let Some(detached) = self.dispatcher.detached.enter(self.running.plan.server.max_calls) {
             *self.permit.lock() = Some(detached);
         }
-        *self.late.lock() = Some(late.outcome);
+        // Of steps that run concurrently, the first that is late says it.
+        self.late.lock().get_or_insert(late.outcome);
     }
 }
 
