@@ -52,6 +52,7 @@ impl TableCompiler<'_> {
             redirects: Redirects::None,
             tls: Tls::default(),
             network: EgressPolicy::Any,
+            proxy: None,
         };
         let delivery = Delivery::plain(target);
         let service = service.map_or_else(|| DEFAULT_SERVICE.to_owned(), |text| text.value.clone());

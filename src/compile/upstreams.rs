@@ -13,6 +13,7 @@ use crate::table::raw::RawUpstream;
 use crate::table::reader::{Choice, Key, Named, missing_key};
 use crate::upstream::auth::{OutboundAuth, SCHEMES};
 use crate::upstream::delivery::Delivery;
+use crate::upstream::proxy::Proxy;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
@@ -160,6 +161,7 @@ impl<'a> TableCompiler<'a> {
             .map(|tls| self.upstream_tls(&tls.value.ca, tls.span, diagnostics))
             .unwrap_or_default();
         let network = network(raw, base_url.as_ref(), diagnostics);
+        let proxy = self.proxy(raw, network, diagnostics);
         self.check_health(raw, diagnostics);
         let credential =
             raw.auth.get().and_then(|choice| self.outbound_auth(name, &choice.value, diagnostics));
@@ -170,6 +172,7 @@ impl<'a> TableCompiler<'a> {
             redirects,
             tls,
             network,
+            proxy,
         };
         if let Some((auth, _)) = &credential {
             auth.equip(&mut target);
@@ -224,6 +227,42 @@ impl<'a> TableCompiler<'a> {
             }
         });
         Tls { authorities: authorities.into_iter().collect(), identity: None }
+    }
+
+    /// `upstreams.x.proxy`.
+    fn proxy(
+        &self,
+        raw: &RawUpstream,
+        network: EgressPolicy,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Proxy> {
+        let text = raw.proxy.get()?;
+        if !values::no_template(&text.value, text.span, "`proxy`", diagnostics) {
+            return None;
+        }
+        let resolved = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)?;
+        if network == EgressPolicy::Public {
+            let diagnostic = Diagnostic::new(
+                Code::ConflictingKeys,
+                text.span,
+                "a proxy resolves the host itself, so Jackfield cannot check that it is public",
+            );
+            let related = raw.network.span().unwrap_or(text.span);
+            diagnostics.push(
+                diagnostic
+                    .related(related, "allows public addresses only")
+                    .help("remove `proxy`, or set `network = \"any\"`"),
+            );
+        }
+        let proxy = Proxy::parse(&resolved.text);
+        if proxy.is_none() && !resolved.placeholder {
+            diagnostics.push(
+                // The text may hold a secret.
+                Diagnostic::new(Code::InvalidUrl, text.span, "this is not the address of an HTTP proxy")
+                    .help("write \"http://proxy.internal:3128\", with a login as in \"http://${PROXY_LOGIN}@proxy.internal:3128\""),
+            );
+        }
+        proxy
     }
 
     fn base_url(&self, text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Url> {

@@ -146,6 +146,8 @@ toml_table! {
         limit: RawLimit,
         /// Where it may be: `"any"` unless `"public"`.
         network: String as KeyForm::Network,
+        /// The HTTP proxy that requests go through: `"http://user:password@proxy.internal:3128"`.
+        proxy: String,
         /// The path that `check --online` asks for; the `base_url` itself unless given.
         health: String,
         /// The warnings about this upstream that are known and meant so.

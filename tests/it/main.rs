@@ -11,6 +11,7 @@ mod declare;
 mod delivery;
 mod doors;
 mod egress;
+mod egress_proxy;
 mod events;
 mod failures;
 mod faults;
