@@ -24,12 +24,22 @@ async fn counting() -> (Upstream, Arc<AtomicUsize>) {
 }
 
 fn table(route: &str) -> String {
-    format!(
-        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\nretry = {{ attempts = 1 }}\n\
-         [routes.ask]\nupstream = \"api\"\nargs.city = {{ type = \"string\" }}\n{route}\n\
-         [routes.ask.request]\npath = \"/ask\"\nquery = {{ city = \"{{{{args.city}}}}\" }}\n\
-         [routes.ask.extract]\nn = {{ path = \"$.n\", required = true }}\n"
-    )
+    r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+retry = { attempts = 1 }
+[routes.ask]
+upstream = "api"
+args.city = { type = "string" }
+ROUTE
+[routes.ask.request]
+path = "/ask"
+query = { city = "{{args.city}}" }
+[routes.ask.extract]
+n = { path = "$.n", required = true }
+"#
+    .replace("ROUTE", route)
 }
 
 async fn ask(proxy: &Proxy, city: &str) -> Value {

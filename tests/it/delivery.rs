@@ -31,12 +31,21 @@ fn failed(status: u16) -> Reply {
 
 /// A table with these keys of its one upstream, and these of its route `ask`, which sends by `method`.
 fn table(upstream: &str, method: &str, route: &str) -> String {
-    format!(
-        "[platforms.http]\n[platforms.voicedock]\n\
-         [upstreams.api]\nbase_url = \"http://UPSTREAM\"\n{upstream}\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"{method}\", path = \"/ask\" }}\n{route}\n\
-         reply = {{ text = \"{{{{response.body.id}}}}\" }}\n"
-    )
+    r#"
+[platforms.http]
+[platforms.voicedock]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+POLICY
+[routes.ask]
+upstream = "api"
+request = { method = "METHOD", path = "/ask" }
+ROUTE
+reply = { text = "{{response.body.id}}" }
+"#
+    .replace("POLICY", upstream)
+    .replace("METHOD", method)
+    .replace("ROUTE", route)
 }
 
 async fn ask(proxy: &Proxy) -> Value {

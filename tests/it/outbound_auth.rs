@@ -30,29 +30,28 @@ const LOGIN: &str = "Basic bWU6dG9wJTJGc2VjcmV0";
 
 /// A table with one upstream whose credential is `auth`, and routes that ask it.
 fn table(api: &Upstream, auth: &str) -> String {
-    format!(
-        r#"
+    r#"
         [server]
         listen = "127.0.0.1:0"
 
         [platforms.http]
 
         [upstreams.api]
-        base_url = "http://{}"
-        auth.{auth}
+        base_url = "http://UPSTREAM"
+        auth.AUTH
 
         [routes.look]
         upstream = "api"
-        request = {{ path = "/look", query = {{ a = "1" }} }}
-        reply = {{ text = "status {{{{response.status}}}}" }}
+        request = { path = "/look", query = { a = "1" } }
+        reply = { text = "status {{response.status}}" }
 
         [routes.book]
         upstream = "api"
-        request = {{ method = "POST", path = "/book", body = {{ seat = 7 }} }}
-        reply = [{{ when.status = 401, text = "not let in" }}, {{ text = "booked" }}]
-        "#,
-        api.address
-    )
+        request = { method = "POST", path = "/book", body = { seat = 7 } }
+        reply = [{ when.status = 401, text = "not let in" }, { text = "booked" }]
+        "#
+    .replace("UPSTREAM", &api.address.to_string())
+    .replace("AUTH", auth)
 }
 
 fn oauth2(endpoint: &Upstream) -> String {

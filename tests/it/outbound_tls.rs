@@ -132,20 +132,22 @@ fn table(address: SocketAddr, upstreams: &[(&str, &str)]) -> String {
     let mut table =
         String::from("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n");
     for (name, tls) in upstreams {
-        table.push_str(&format!(
-            r#"
-            [upstreams.{name}]
-            base_url = "https://localhost:{}"
-            {tls}
+        table.push_str(
+            &r#"
+            [upstreams.NAME]
+            base_url = "https://localhost:PORT"
+            TLS
 
-            [routes.{name}]
-            upstream = "{name}"
-            request = {{ path = "/" }}
-            extract = {{ connection = "$.connection" }}
-            reply = {{ data = "{{{{connection}}}}" }}
-            "#,
-            address.port()
-        ));
+            [routes.NAME]
+            upstream = "NAME"
+            request = { path = "/" }
+            extract = { connection = "$.connection" }
+            reply = { data = "{{connection}}" }
+            "#
+            .replace("NAME", name)
+            .replace("PORT", &address.port().to_string())
+            .replace("TLS", tls),
+        );
     }
     table
 }
