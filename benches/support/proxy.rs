@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long it may take to open its doors, and to end.
+/// How long it may take to open its listeners, and to end.
 const GUARD: Duration = Duration::from_secs(60);
 
 /// A running proxy. It ends with the benchmark.
@@ -38,7 +38,7 @@ pub(crate) struct Usage {
 }
 
 impl Proxy {
-    /// Serves a table that has both doors on free ports.
+    /// Serves a table that has both listeners on free ports.
     pub(crate) fn start(table: &str) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("routes.toml"), table)?;
@@ -63,19 +63,19 @@ impl Proxy {
                     eprint_line(&line);
                 }
                 let Some(tell) = &starting else { continue };
-                match doors(&line) {
-                    Some(doors) => {
-                        let _ = tell.send(doors);
+                match addresses(&line) {
+                    Some(both) => {
+                        let _ = tell.send(both);
                         starting = None;
                     }
                     None => eprint_line(&line),
                 }
             }
         });
-        let doors = told.recv_timeout(GUARD);
+        let both = told.recv_timeout(GUARD);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut proxy = Self { listen: unknown, admin: unknown, alarms, folder, child };
-        (proxy.listen, proxy.admin) = doors.map_err(|_| io::Error::other("the proxy did not start"))?;
+        (proxy.listen, proxy.admin) = both.map_err(|_| io::Error::other("the proxy did not start"))?;
         Ok(proxy)
     }
 
@@ -113,8 +113,8 @@ impl Drop for Proxy {
     }
 }
 
-/// The addresses of both doors, from the line that tells of them.
-fn doors(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// The addresses of both listeners, from the line that tells of them.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name))?.parse().ok();
     Some((field("listen=")?, field("admin=")?))
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
@@ -72,16 +71,7 @@ async fn a_reply_is_fresh_for_as_long_as_the_table_says() {
 
 #[tokio::test]
 async fn calls_at_the_same_time_ask_once() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let api = Upstream::with(move |_| {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Reply::json(&json!({"n": 1}))
-        }
-    })
-    .await;
+    let (api, gate) = Upstream::gated(|_| Reply::json(&json!({"n": 1}))).await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     let open = async {
         while api.seen() == 0 {

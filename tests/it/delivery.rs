@@ -338,16 +338,7 @@ async fn no_more_requests_are_under_way_than_may_be() {
 
 #[tokio::test]
 async fn what_has_no_turn_is_refused() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let api = Upstream::with(move |_| {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.acquire().await.unwrap().forget();
-            ok()
-        }
-    })
-    .await;
+    let (api, gate) = Upstream::gated(|_| ok()).await;
     let limit = "limit = { concurrency = 1, wait = \"0s\" }";
     let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
     let (first, second) = tokio::join!(ask(&proxy), async {

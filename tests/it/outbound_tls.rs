@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
@@ -16,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::Proxy;
+use crate::support::until;
 
 /// A certificate authority and what it vouches for.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -256,11 +256,7 @@ async fn certificates_follow_their_files_and_connections_those() {
     assert_eq!(server.taken(), vec![Some(first.der()); 3]);
 
     proxy.folder.write("tls/client.key", &second.key);
-    let started = Instant::now();
-    while call(&proxy, "mtls").await["data"] == 1 {
-        assert!(started.elapsed() < GUARD, "never reloaded:\n{}", proxy.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it is never reloaded", async || call(&proxy, "mtls").await["data"] != 1).await;
     assert_eq!(server.taken().last().unwrap(), &Some(second.der()));
     assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected"], Value::Null);
 }

@@ -1,6 +1,7 @@
 //! Calls that a platform makes twice: a write reaches the upstream once, also when it outlived its call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -13,19 +14,8 @@ use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that answers once for each permit, with how many it has answered.
 async fn gated() -> (Upstream, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let api = Upstream::with(move |_| {
-        let (gate, count) = (Arc::clone(&opened), Arc::clone(&count));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-            Reply::json(&json!({"id": number}))
-        }
-    })
-    .await;
-    (api, gate)
+    let count = AtomicUsize::new(0);
+    Upstream::gated(move |_| Reply::json(&json!({"id": count.fetch_add(1, Ordering::SeqCst) + 1}))).await
 }
 
 /// Two routes that write. A repeated call of the first is known by its id only, one of the second by its time too.
@@ -302,9 +292,9 @@ async fn a_caller_never_gets_the_answer_of_another_one() {
 
 #[tokio::test]
 async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
-    let count = std::sync::atomic::AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
-    let api = Upstream::new(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+    let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         // A token, a refusal, no other token; then all is well.
         0 | 3 => token(),
         1 => Reply::status(401, &json!({})),
