@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jackfield::call::{Call, Outcome, Reply};
 use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
-use jackfield::lang::json::Document;
+use jackfield::json::Document;
 use jackfield::lang::template::{Scope, StepOutput};
 use jackfield::live;
 use jackfield::load::{load, process_environment};
@@ -98,9 +98,9 @@ fn verbs(criterion: &mut Criterion) {
 
     let response = response();
     criterion.bench_function("read", |bench| {
-        bench.iter(|| step.read(black_box(&response)));
+        bench.iter(|| step.read(black_box(response.clone())));
     });
-    let reading = step.read(&response);
+    let reading = step.read(response);
     criterion.bench_function("extract", |bench| {
         bench.iter(|| step.extract(black_box(&reading), &route.replies).expect("the values are there"));
     });

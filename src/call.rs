@@ -3,9 +3,10 @@
 //! Nothing here knows a platform's JSON, an upstream, a clock or a file.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
+
+use crate::json::{SharedValue, bytes_of};
 
 /// One invocation of a function, as a platform's webhook asked for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,14 +21,20 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenArguments {
     /// JSON that arrived; anything but an object is refused by validation.
-    Json(Value),
+    Json(SharedValue),
     /// Text that the model wrote in place of JSON.
     Unreadable,
 }
 
+impl From<Value> for GivenArguments {
+    fn from(value: Value) -> Self {
+        Self::Json(value.into())
+    }
+}
+
 /// The platform's envelope of a call: what templates see as `call.*`.
 ///
-/// A field that the platform does not have is `None` or `Value::Null`; both read as missing.
+/// A field that the platform does not have is `None` or null; both read as missing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Context {
     /// The platform's name, as in `[platforms.<name>]`.
@@ -43,15 +50,15 @@ pub struct Context {
     /// The number or address that was called.
     pub called: Option<String>,
     /// State that the platform keeps for the function or the assistant; shared by all calls of one request.
-    pub metadata: Arc<Value>,
+    pub metadata: SharedValue,
     /// State that the platform keeps for the whole session.
-    pub global: Value,
+    pub global: SharedValue,
     /// The inbound headers that `[platforms.x] headers` names, by lower-case name.
-    pub headers: Value,
+    pub headers: SharedValue,
     /// The payload of an event, which templates see as `event.*`; null for a call.
-    pub event: Value,
+    pub event: SharedValue,
     /// The whole body as it came; shared by all calls of one request.
-    pub raw: Arc<Value>,
+    pub raw: SharedValue,
 }
 
 /// What a call came to: always something that the assistant can say.
@@ -70,24 +77,13 @@ impl Outcome {
     /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
-        let extensions = self.reply.extensions.iter().map(|(key, value)| key.len() + bytes(value));
+        let extensions = self.reply.extensions.iter().map(|(key, value)| key.len() + bytes_of(value));
         OVERHEAD
             + size_of::<Self>()
             + text
-            + self.reply.data.as_ref().map_or(0, bytes)
+            + self.reply.data.as_ref().map_or(0, bytes_of)
             + extensions.sum::<usize>()
     }
-}
-
-/// About what a value takes in memory, in bytes.
-pub(crate) fn bytes(value: &Value) -> usize {
-    let inside = match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(bytes).sum(),
-        Value::Object(entries) => entries.iter().map(|(key, value)| key.len() + 32 + bytes(value)).sum(),
-        _ => 0,
-    };
-    size_of::<Value>() + inside
 }
 
 /// The content of an answer, before a platform puts it into its own format.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::json::{ValueRef, push_value};
+
 /// Character pairs that a platform would expand in what it receives, so that no value may carry them.
 ///
 /// Each pair is a first character followed by `{`. A pair survives only where both of its characters stand
@@ -20,7 +22,7 @@ impl ExpansionFilter {
 
     /// Appends `text` to `out` with every pair broken up by a space, also one that arises with what stands there.
     pub fn push_value(self, out: &mut String, text: &str) {
-        if self.sigils.is_empty() {
+        if self.sigils.is_empty() || !text.contains('{') {
             out.push_str(text);
             return;
         }
@@ -51,9 +53,18 @@ impl ExpansionFilter {
         out
     }
 
+    /// Appends a value as JSON, with every pair in its strings and keys broken up.
+    pub fn push_json(self, out: &mut String, value: ValueRef<'_>) {
+        if self.sigils.is_empty() {
+            value.write_json(out);
+        } else {
+            push_value(out, &self.value(value.to_value()));
+        }
+    }
+
     /// `value` with every pair in its strings and keys broken up.
     pub fn value(self, value: Value) -> Value {
-        if self.sigils.is_empty() {
+        if self.sigils.is_empty() || !may_hold_pair(&value) {
             return value;
         }
         match value {
@@ -64,6 +75,18 @@ impl ExpansionFilter {
             ),
             other => other,
         }
+    }
+}
+
+/// Whether some text or key in a value has the second character of a pair.
+fn may_hold_pair(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('{'),
+        Value::Array(items) => items.iter().any(may_hold_pair),
+        Value::Object(entries) => {
+            entries.iter().any(|(key, value)| key.contains('{') || may_hold_pair(value))
+        }
+        _ => false,
     }
 }
 

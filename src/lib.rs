@@ -30,6 +30,7 @@
 //! | [`traceparent`] | the trace that a call is part of |
 //! | [`guard`] | breaks up what a platform would expand in a value |
 //! | [`call`] | the words that all layers share |
+//! | [`json`] | JSON that is read where it is: documents over their bytes, and values that may be part of one |
 //! | [`demo`] | the sample API of `serve --demo` |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -62,6 +63,7 @@ pub mod call;
 pub mod diagnostic;
 mod fingerprint;
 pub mod guard;
+pub mod json;
 mod percent;
 pub mod scheme;
 pub mod secret;

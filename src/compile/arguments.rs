@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value, json};
 
-use crate::call;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::lang::pattern::Pattern;
 use crate::lang::template::Fields;
@@ -112,7 +111,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
     let Ok(alone) = Arguments::compile(alone, Vec::new()) else { return };
     for node in values {
         let given = json!({name.value.as_str(): node.to_json()});
-        let refused = match alone.validate(&call::GivenArguments::Json(given)) {
+        let refused = match alone.validate(&given.into()) {
             Ok(good) if good.converted.is_empty() => continue,
             Ok(_) => format!("argument `{}` has another type", name.value),
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),

@@ -343,7 +343,7 @@ impl TableCompiler<'_> {
         Some(Extract {
             path,
             all: flag(&raw.all),
-            default: default.map(|default| default.to_json()),
+            default: default.map(|default| default.to_json().into()),
             required: flag(&raw.required),
         })
     }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::call::{Call, Context, Outcome};
 use crate::flow::{self, CallEnv, CallKey, Caller, LateReply, Record};
+use crate::json::SharedValue;
 use crate::plan::{FunctionsFor, Plan, Route, budget};
 use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, BadRequest, Decoded, EncodeStream, Inbound, Platform, Settings};
@@ -77,13 +78,13 @@ pub enum Untried {
 pub struct DecodedRequest {
     decoded: Decoded,
     /// The inbound headers that templates see.
-    headers: Value,
+    headers: SharedValue,
 }
 
 /// The calls of one request, as they are run in process.
 struct Run<'a> {
     with: InProcess<'a>,
-    headers: Value,
+    headers: SharedValue,
     completed: Mutex<Vec<CompletedCall>>,
     announced: Announced,
 }
@@ -112,7 +113,8 @@ impl InProcess<'_> {
         let served = self.plan.served(self.platform.name());
         let settings =
             served.map_or_else(|| Settings::defaults(self.platform), |served| served.settings.clone());
-        let headers = served.map_or(Value::Null, |served| served.shown_headers(&inbound.headers));
+        let headers =
+            served.map_or_else(SharedValue::default, |served| served.shown_headers(&inbound.headers));
         let functions = FunctionsFor::new(self.plan, self.platform.name());
         match self.platform.decode(inbound, &settings, &functions).map_err(Untried::Unreadable)? {
             Decoded::Denied(bad) => Err(Untried::Denied(bad)),

@@ -12,11 +12,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::call::{Call, Outcome};
 use crate::flow::{Cache, Traced};
+use crate::json::SharedValue;
 use crate::live::{Live, Running};
 use crate::observe::Observers;
 use crate::observe::spans::Spans;
@@ -62,7 +62,7 @@ pub struct Batch<'a> {
     /// The address of the client.
     pub client: IpAddr,
     /// The inbound headers that templates see.
-    pub headers: Value,
+    pub headers: SharedValue,
     /// The trace that the request is part of.
     pub parent: Option<TraceParent>,
     /// When the request arrived.

@@ -347,7 +347,7 @@ pub(crate) mod tests {
             running: dispatcher.live.running(),
             platform,
             client: [192, 0, 2, 9].into(),
-            call: Call { args: GivenArguments::Json(serde_json::json!({})), context: context.clone() },
+            call: Call { args: serde_json::json!({}).into(), context: context.clone() },
             deadline: Instant::now() + Duration::from_secs(60),
             traced: None,
         };

@@ -114,7 +114,7 @@ fn take(
     brought: &mut StepOutput,
 ) -> Result<(), CallError> {
     match ended {
-        Ok(response) => asked.take(response, went, brought),
+        Ok(response) => asked.take(response.clone(), went, brought),
         Err(error) => Err(error.clone().into()),
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::call::{Call, GivenArguments};
+use crate::json::ValueRef;
 use crate::plan::Route;
 use crate::single_flight::FlightKey;
 
@@ -54,17 +53,14 @@ impl CallKey {
             hash.update(part.unwrap_or_default().len().to_le_bytes());
             hash.update(part.unwrap_or_default());
         }
-        let mut writer = Writer(hash);
-        // Writing JSON into a hash does not fail; if it did, the call would be like no other.
         // Beside an id, a header that is new with each request would only hide a repeat.
-        let headers = if context.id.is_some() { &Value::Null } else { &context.headers };
-        let written = [args, &context.event, headers]
-            .into_iter()
-            .try_for_each(|value| serde_json::to_writer(&mut writer, value));
-        if written.is_err() {
-            return Self::unlike_any();
+        let headers = if context.id.is_some() { ValueRef::NULL } else { context.headers.get() };
+        let mut json = String::new();
+        for value in [args.get(), context.event.get(), headers] {
+            value.write_json(&mut json);
         }
-        let key = writer.0.finalize().into();
+        hash.update(json);
+        let key = hash.finalize().into();
         Self { key, kept, seed: if context.id.is_some() { key } else { random() } }
     }
 
@@ -83,26 +79,15 @@ impl CallKey {
     }
 }
 
-/// A key that no other call has.
+/// A key that no other call has: a number of this process that nobody can guess, and how many such keys there were.
 fn random() -> FlightKey {
-    static SEED: LazyLock<[u64; 2]> =
-        LazyLock::new(|| [(); 2].map(|()| RandomState::new().build_hasher().finish()));
+    static SEED: LazyLock<[u64; 3]> =
+        LazyLock::new(|| [(); 3].map(|()| RandomState::new().build_hasher().finish()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut hash = Sha256::new();
-    SEED.iter().chain([&count]).for_each(|part| hash.update(part.to_le_bytes()));
-    hash.finalize().into()
-}
-
-struct Writer(Sha256);
-
-impl io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
+    let mut key = FlightKey::default();
+    let parts = SEED.iter().copied().chain([COUNT.fetch_add(1, Ordering::Relaxed)]);
+    for (place, part) in key.chunks_exact_mut(8).zip(parts) {
+        place.copy_from_slice(&part.to_le_bytes());
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    key
 }

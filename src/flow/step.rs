@@ -103,7 +103,7 @@ impl StepRun<'_> {
                     }
                     error => error.into(),
                 })?;
-                self.take(&response, went, brought)
+                self.take(response, went, brought)
             }
         }
     }
@@ -145,7 +145,8 @@ impl StepRun<'_> {
             sendings: &sendings,
         };
         let began = Instant::now();
-        let delivered = delivery.deliver(request, way, &mut went.trace).await;
+        // On the heap: all attempts of a request are too large to be moved along with each future around them.
+        let delivered = Box::pin(delivery.deliver(request, way, &mut went.trace)).await;
         went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
@@ -166,7 +167,7 @@ impl StepRun<'_> {
     /// Reads a response and takes the values out of it.
     pub(super) fn take(
         self,
-        response: &Response,
+        response: Response,
         went: &mut StepRecord,
         brought: &mut StepOutput,
     ) -> Result<(), CallError> {

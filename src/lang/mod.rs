@@ -1,6 +1,5 @@
 //! The languages that a table is written in: templates, JSONPath, XML, patterns. They know no route, table or clock.
 
-pub mod json;
 pub mod jsonpath;
 pub(crate) mod pattern;
 pub mod template;

@@ -1,37 +1,43 @@
-//! JSON values as templates, conditions and extractions use them: equality, text, parts and weight.
+//! JSON values as templates, conditions and extractions use them: equality, parts and weight.
 
-use std::borrow::Cow;
+use crate::json::{Kind, ValueRef, to_map};
 
-use serde_json::Value;
+/// Of objects with more entries than this, the keys are looked up in a map and not one by one.
+const FEW_ENTRIES: usize = 32;
 
 /// Equality as people mean it: 5 and 5.0 are one number; a text is never a number.
-pub(crate) fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64() == b.as_f64() && !(a.is_u64() && b.is_u64())
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
-        }
-        _ => a == b,
-    }
+pub(crate) fn equal<'v>(a: impl Into<ValueRef<'v>>, b: impl Into<ValueRef<'v>>) -> bool {
+    are_equal(a.into(), b.into())
 }
 
-/// A value as plain text: null is empty, lists and objects are compact JSON.
-pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
-    match value {
-        Value::Null => Cow::Borrowed(""),
-        Value::String(text) => Cow::Borrowed(text),
-        other => Cow::Owned(other.to_string()),
+fn are_equal(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
+    match (a.kind(), b.kind()) {
+        (Kind::Number, Kind::Number) => match (a.as_number(), b.as_number()) {
+            (Some(a), Some(b)) => a == b || a.as_f64() == b.as_f64() && !(a.is_u64() && b.is_u64()),
+            _ => false,
+        },
+        (Kind::Array, Kind::Array) => {
+            a.len() == b.len() && a.items().zip(b.items()).all(|(a, b)| are_equal(a, b))
+        }
+        (Kind::Object, Kind::Object) if a.len() != b.len() => false,
+        (Kind::Object, Kind::Object) if b.len() > FEW_ENTRIES => {
+            let b = to_map(b);
+            a.entries().all(|(key, a)| b.get(&*key).is_some_and(|b| are_equal(a, b.into())))
+        }
+        (Kind::Object, Kind::Object) => {
+            a.entries().all(|(key, a)| b.get(&key).is_some_and(|b| are_equal(a, b)))
+        }
+        (Kind::String, Kind::String) => a.as_str() == b.as_str(),
+        (Kind::Bool, Kind::Bool) => a.as_bool() == b.as_bool(),
+        (a, b) => a == b,
     }
 }
 
 /// The part of a value under a name or an index; `None` when there is none.
-pub(crate) fn child<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    match value {
-        Value::Object(entries) => entries.get(name),
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+pub(crate) fn child<'v>(value: ValueRef<'v>, name: &str) -> Option<ValueRef<'v>> {
+    match value.kind() {
+        Kind::Object => value.get(name),
+        Kind::Array => value.index(name.parse::<usize>().ok()?),
         _ => None,
     }
 }
@@ -49,18 +55,28 @@ impl Scale {
     /// For memory: 32 bytes of text take as much room as one value.
     pub(crate) const MEMORY: Self = Self { bytes_per_value: 32 };
 
-    /// Takes the weight of `value` off what is `left`; `None` when that is not enough.
-    pub(crate) fn take(self, value: &Value, left: &mut usize) -> Option<()> {
-        let own = match value {
-            Value::String(text) => text.len() / self.bytes_per_value,
-            Value::Object(entries) => entries.keys().map(|key| key.len() / self.bytes_per_value).sum(),
-            _ => 0,
-        };
-        *left = left.checked_sub(1 + own)?;
-        match value {
-            Value::Array(items) => items.iter().try_for_each(|item| self.take(item, left)),
-            Value::Object(entries) => entries.values().try_for_each(|value| self.take(value, left)),
-            _ => Some(()),
+    /// Takes the weight of a value off what is `left`; `None` when that is not enough.
+    pub(crate) fn take<'v>(self, value: impl Into<ValueRef<'v>>, left: &mut usize) -> Option<()> {
+        self.take_value(value.into(), left)
+    }
+
+    fn take_value(self, value: ValueRef<'_>, left: &mut usize) -> Option<()> {
+        let text = |bytes: usize| bytes / self.bytes_per_value;
+        match value.kind() {
+            Kind::String => {
+                *left = left.checked_sub(1 + text(value.as_str().map_or(0, |text| text.len())))?
+            }
+            Kind::Array => {
+                *left = left.checked_sub(1)?;
+                value.items().try_for_each(|item| self.take_value(item, left))?;
+            }
+            Kind::Object => {
+                let keys: usize = value.entries().map(|(key, _)| text(key.len())).sum();
+                *left = left.checked_sub(1 + keys)?;
+                value.entries().try_for_each(|(_, value)| self.take_value(value, left))?;
+            }
+            _ => *left = left.checked_sub(1)?,
         }
+        Some(())
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::{Kind, ValueRef};
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 
@@ -42,11 +43,13 @@ fn hide_all(value: &Value, masks: &mut Masks) {
 }
 
 /// The arguments with the sensitive ones hidden by their name, whatever their value.
-pub fn hide_named(args: &Value, route: &Route) -> Value {
-    let Value::Object(entries) = args else { return args.clone() };
-    let hidden = entries.iter().map(|(name, value)| {
-        let value = if route.arguments.is_sensitive(name) { Value::from(HIDDEN) } else { value.clone() };
-        (name.clone(), value)
+pub fn hide_named(args: ValueRef<'_>, route: &Route) -> Value {
+    if args.kind() != Kind::Object {
+        return args.to_value();
+    }
+    let hidden = args.entries().map(|(name, value)| {
+        let is_sensitive = route.arguments.is_sensitive(&name);
+        (name.into_owned(), if is_sensitive { Value::from(HIDDEN) } else { value.to_value() })
     });
     Value::Object(hidden.collect::<Map<_, _>>())
 }

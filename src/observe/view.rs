@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Context, GivenArguments, Reply, bytes};
+use crate::call::{Context, GivenArguments, Reply};
+use crate::json::{SharedValue, ValueRef, bytes_of};
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
@@ -46,15 +47,15 @@ impl Record {
     /// About what it takes in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let given = match &self.call.args {
-            GivenArguments::Json(given) => bytes(given),
+            GivenArguments::Json(given) => given.bytes(),
             GivenArguments::Unreadable => 0,
         };
         let context = &self.call.context;
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
-        let validated = self.validated.as_ref().map_or(0, |validated| bytes(&validated.args));
+        let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
         let brought = self.outputs.iter().map(|brought| {
-            let reply = brought.reading.as_ref().map_or(0, |reading| bytes(reading.body()));
-            reply + brought.values.iter().flatten().map(bytes).sum::<usize>()
+            let reply = brought.reading.as_ref().map_or(0, |reading| reading.body().bytes());
+            reply + brought.values.iter().flatten().map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
         let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
@@ -90,7 +91,7 @@ impl Record {
 
     /// Drops what was given, sent, brought and answered; how it went stays.
     pub fn forget_content(&mut self) {
-        self.call.args = GivenArguments::Json(Value::Null);
+        self.call.args = Value::Null.into();
         self.validated = None;
         self.outputs.iter_mut().for_each(|brought| *brought = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.trace.request = None);
@@ -142,7 +143,8 @@ impl View<'_> {
         let went = record.steps.iter().zip(&record.outputs);
         let steps = steps.iter().enumerate().zip(went).map(|((index, step), (went, brought))| {
             let extracted = step.extraction.names().zip(&brought.values);
-            let extracted = extracted.map(|(name, value)| (name.to_owned(), self.value(value.as_ref())));
+            let extracted = extracted
+                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
             let mut shown = self.step(went, brought);
             shown["name"] = step.name.as_deref().into();
             shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
@@ -168,19 +170,19 @@ impl View<'_> {
     }
 
     fn arguments(&self) -> Value {
-        let named = |args: &Value| match self.route {
-            Some(route) => self.value(Some(&hide_named(args, route))),
+        let named = |args: ValueRef<'_>| match self.route {
+            Some(route) => self.value(Some((&hide_named(args, route)).into())),
             // Nobody knows which of them are sensitive.
             None => Value::from(HIDDEN),
         };
         match (&self.record.validated, &self.record.call.args) {
             (Some(validated), _) => json!({
                 "fit": true,
-                "values": named(&validated.args),
+                "values": named((&validated.args).into()),
                 "converted": validated.converted,
                 "dropped": validated.dropped,
             }),
-            (None, GivenArguments::Json(given)) => json!({"fit": false, "values": named(given)}),
+            (None, GivenArguments::Json(given)) => json!({"fit": false, "values": named(given.get())}),
             (None, GivenArguments::Unreadable) => json!({"fit": false, "values": null}),
         }
     }
@@ -199,7 +201,7 @@ impl View<'_> {
             "cache": went.cache.map(CacheUse::slug),
             "reply": brought.reading.as_ref().map(|reading| json!({
                 "status": reading.status(),
-                "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body())) },
+                "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body().get())) },
             })),
             "extracted": {},
             "failure": went.failure().map(|kind| kind.slug()),
@@ -220,7 +222,7 @@ impl View<'_> {
     fn request(&self, request: &Request) -> Value {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
             _ if body.len() > MAX_SHOWN => left_out(body.len()),
-            Ok(json) => self.value(Some(&json)),
+            Ok(json) => self.value(Some((&json).into())),
             Err(_) => self.masks.hide(&String::from_utf8_lossy(body)).into(),
         });
         json!({
@@ -242,17 +244,18 @@ impl View<'_> {
     fn reply(&self, reply: &Reply) -> Value {
         let extensions = Value::Object(reply.extensions.clone());
         json!({
-            "text": reply.text.as_deref().map(|text| self.value(Some(&Value::from(text)))),
-            "data": self.value(reply.data.as_ref()),
-            "own": self.value(Some(&extensions)),
+            "text": reply.text.as_deref().map(|text| self.value(Some(ValueRef::Text(text)))),
+            "data": self.value(reply.data.as_ref().map(ValueRef::from)),
+            "own": self.value(Some((&extensions).into())),
         })
     }
 
     /// A value with what must not be shown hidden; null where there is none.
-    fn value(&self, value: Option<&Value>) -> Value {
+    fn value(&self, value: Option<ValueRef<'_>>) -> Value {
         let Some(value) = value else { return Value::Null };
-        let bytes = value.to_string().len();
-        if bytes > MAX_SHOWN { left_out(bytes) } else { self.masks.hide_value(value) }
+        let mut json = String::new();
+        value.write_json(&mut json);
+        if json.len() > MAX_SHOWN { left_out(json.len()) } else { self.masks.hide_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {

@@ -4,7 +4,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::arguments::InvalidArguments;
-use crate::lang::template::{RenderError, Scope, Template};
+use crate::json::Kind;
+use crate::lang::template::{Evaluated, RenderError, Scope, Template};
 use crate::lang::value::equal;
 
 /// The arguments of a route whose values must be in a list of the platform's.
@@ -91,12 +92,15 @@ impl AllowedArgument {
             return Some(Why::NotBelieved);
         }
         let list = match self.list.evaluate(scope) {
-            Ok(Some(Value::Array(list))) => list,
-            Ok(None | Some(Value::Null)) => return Some(Why::Missing),
-            Ok(Some(_)) => return Some(Why::NotAList),
+            Ok(list) => list,
             Err(error) => return Some(Why::Unmade(error)),
         };
-        let is_listed = |value| list.iter().any(|allowed| equal(value, allowed));
+        let list = match list.as_ref().map(Evaluated::get) {
+            Some(list) if list.kind() == Kind::Array => list,
+            Some(value) if !value.is_null() => return Some(Why::NotAList),
+            _ => return Some(Why::Missing),
+        };
+        let is_listed = |value| list.items().any(|allowed| equal(value, allowed));
         let good = match value {
             Value::Array(items) if self.each => items.iter().all(is_listed),
             value => is_listed(value),

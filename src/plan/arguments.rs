@@ -3,12 +3,14 @@
 
 mod weight;
 
+use std::fmt;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Number, Value};
 
-use crate::call;
-
+use crate::call::GivenArguments;
+use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::MAX_COMPILED;
 use weight::Weight;
 
@@ -97,43 +99,45 @@ impl Arguments {
     ///
     /// # Errors
     /// The problems at once, so that the model can mend all of them in its next call.
-    pub fn validate(&self, given: &call::GivenArguments) -> Result<Validated, InvalidArguments> {
+    pub fn validate(&self, given: &GivenArguments) -> Result<Validated, InvalidArguments> {
         let given = match given {
-            call::GivenArguments::Json(Value::Object(entries)) => entries.clone(),
-            call::GivenArguments::Json(Value::Null) => Map::new(),
-            call::GivenArguments::Json(_) | call::GivenArguments::Unreadable => {
+            GivenArguments::Json(given) if matches!(given.get().kind(), Kind::Object | Kind::Null) => {
+                given.get()
+            }
+            GivenArguments::Json(_) | GivenArguments::Unreadable => {
                 return Err(InvalidArguments {
                     problems: vec!["the arguments must be a JSON object".to_owned()],
                 });
             }
         };
         let mut validated = Validated::default();
-        let args = self.convert_object(&self.schema, given, "", &mut validated);
+        let args = self.convert_object(&self.schema, given, Path::Top, &mut validated);
         if !self.weight.bears(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }
-        let mut problems: Vec<String> = self
-            .validator
-            .iter_errors(&args)
-            .flat_map(|error| self.problems(&error))
-            .take(MAX_PROBLEMS + 1)
-            .collect();
-        if problems.len() > MAX_PROBLEMS {
-            problems.truncate(MAX_PROBLEMS);
-            problems.push("and more of the kind".to_owned());
-        }
-        if !problems.is_empty() {
-            return Err(InvalidArguments { problems });
+        if !self.validator.is_valid(&args) {
+            return Err(InvalidArguments { problems: self.all_problems(&args) });
         }
         validated.args = args;
         Ok(validated)
     }
 
+    /// What is wrong with arguments that do not fit, up to a few problems.
+    fn all_problems(&self, args: &Value) -> Vec<String> {
+        let errors = self.validator.iter_errors(args).flat_map(|error| self.problems(&error));
+        let mut problems: Vec<String> = errors.take(MAX_PROBLEMS + 1).collect();
+        if problems.len() > MAX_PROBLEMS {
+            problems.truncate(MAX_PROBLEMS);
+            problems.push("and more of the kind".to_owned());
+        }
+        problems
+    }
+
     fn convert_object(
         &self,
         schema: &Value,
-        given: Map<String, Value>,
-        path: &str,
+        given: ValueRef<'_>,
+        path: Path<'_>,
         validated: &mut Validated,
     ) -> Value {
         let schema = self.resolved(schema);
@@ -141,20 +145,20 @@ impl Arguments {
         // A schema that says what else may stand there declares it.
         let open = schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false))
             || schema.get("patternProperties").is_some()
-            || properties.is_none() && !path.is_empty();
+            || properties.is_none() && !matches!(path, Path::Top);
         let mut out = Map::new();
-        for (name, value) in given {
-            let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            match properties.and_then(|properties| properties.get(&name)) {
+        for (name, value) in given.entries() {
+            let here = Path::Key(&path, &name);
+            match properties.and_then(|properties| properties.get(&*name)) {
                 _ if value.is_null() && !self.takes_null(properties, &name) => {}
                 Some(property) => {
-                    let value = self.convert(property, value, &here, validated);
-                    out.insert(name, value);
+                    let value = self.convert(property, value, here, validated);
+                    out.insert(name.into_owned(), value);
                 }
                 None if open => {
-                    out.insert(name, value);
+                    out.insert(name.into_owned(), value.to_value());
                 }
-                None => validated.dropped.push(here),
+                None => validated.dropped.push(here.to_string()),
             }
         }
         for (name, property) in properties.into_iter().flatten() {
@@ -176,39 +180,32 @@ impl Arguments {
         }
     }
 
-    fn convert(&self, schema: &Value, value: Value, path: &str, validated: &mut Validated) -> Value {
+    fn convert(
+        &self,
+        schema: &Value,
+        value: ValueRef<'_>,
+        path: Path<'_>,
+        validated: &mut Validated,
+    ) -> Value {
         let schema = self.resolved(schema);
-        let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-        let converted = match (kind, &value) {
-            ("integer", Value::String(text)) => integer(text),
-            ("integer", Value::Number(number)) => whole(number),
-            ("number", Value::String(text)) => decimal(text),
-            ("boolean", Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
-            ("boolean", Value::String(text)) if text.eq_ignore_ascii_case("false") => {
-                Some(Value::Bool(false))
-            }
-            ("string", Value::Number(number)) => match written(number) {
-                Some(text) => Some(Value::from(text)),
-                None => return value,
-            },
-            ("array", Value::Array(_)) | ("object", Value::Object(_)) => None,
-            _ => return value,
-        };
-        if let Some(converted) = converted {
-            validated.converted.push(path.to_owned());
-            return converted;
-        }
-        match value {
-            Value::Array(items) => match schema.get("items") {
-                Some(item) => items
-                    .into_iter()
+        let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+        match (wanted, value.kind()) {
+            ("array", Kind::Array) => match schema.get("items") {
+                Some(item) => value
+                    .items()
                     .enumerate()
-                    .map(|(index, value)| self.convert(item, value, &format!("{path}[{index}]"), validated))
+                    .map(|(index, value)| self.convert(item, value, Path::Item(&path, index), validated))
                     .collect(),
-                None => Value::Array(items),
+                None => value.to_value(),
             },
-            Value::Object(entries) => self.convert_object(schema, entries, path, validated),
-            other => other,
+            ("object", Kind::Object) => self.convert_object(schema, value, path, validated),
+            _ => match converted(wanted, value) {
+                Some(converted) => {
+                    validated.converted.push(path.to_string());
+                    converted
+                }
+                None => value.to_value(),
+            },
         }
     }
 
@@ -276,6 +273,38 @@ impl Arguments {
             // What only a whole JSON Schema can ask for; its keyword is the best word there is.
             other => vec![format!("{subject} does not fit the `{}` of its schema", other.keyword())],
         }
+    }
+}
+
+/// Where a value stands in the arguments; written as `address.city` or `tags[1]`.
+#[derive(Clone, Copy)]
+enum Path<'p> {
+    Top,
+    Key(&'p Self, &'p str),
+    Item(&'p Self, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Key(Self::Top, name) => f.write_str(name),
+            Self::Key(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A text or a number as the type that is wanted, where that loses nothing.
+fn converted(wanted: &str, value: ValueRef<'_>) -> Option<Value> {
+    match (wanted, value.as_str(), value.as_number()) {
+        ("integer", Some(text), _) => integer(&text),
+        ("integer", _, Some(number)) => whole(&number),
+        ("number", Some(text), _) => decimal(&text),
+        ("boolean", Some(text), _) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
+        ("boolean", Some(text), _) if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
+        ("string", _, Some(number)) => written(&number).map(Value::from),
+        _ => None,
     }
 }
 
@@ -454,7 +483,7 @@ mod tests {
             other => other,
         };
         arguments()
-            .validate(&call::GivenArguments::Json(given))
+            .validate(&GivenArguments::from(given))
             .map(|good| good.args)
             .map_err(|bad| bad.to_string())
     }
@@ -516,22 +545,19 @@ mod tests {
     #[test]
     fn null_is_absent_defaults_are_filled_in_and_strangers_dropped() {
         let good = arguments()
-            .validate(&call::GivenArguments::Json(
+            .validate(&GivenArguments::from(
                 json!({"city": "Oslo", "days": null, "x": 1, "who": {"age": 1, "y": 2}}),
             ))
             .unwrap();
         assert_eq!(good.args, json!({"city": "Oslo", "who": {"age": 1}, "days": 3}));
         assert_eq!(good.dropped, ["x", "who.y"]);
-        let bad = arguments().validate(&call::GivenArguments::Json(json!({"city": null}))).unwrap_err();
+        let bad = arguments().validate(&GivenArguments::from(json!({"city": null}))).unwrap_err();
         assert_eq!(bad.to_string(), "argument `city` is required (City name)");
         assert_eq!(
-            arguments().validate(&call::GivenArguments::Unreadable).unwrap_err().to_string(),
+            arguments().validate(&GivenArguments::Unreadable).unwrap_err().to_string(),
             "the arguments must be a JSON object"
         );
-        assert_eq!(
-            arguments().validate(&call::GivenArguments::Json(json!([1]))).unwrap_err().problems.len(),
-            1
-        );
+        assert_eq!(arguments().validate(&GivenArguments::from(json!([1]))).unwrap_err().problems.len(), 1);
     }
 
     #[test]
@@ -545,7 +571,7 @@ mod tests {
             Vec::new(),
         )
         .unwrap();
-        let given = call::GivenArguments::Json(json!({"n": "4"}));
+        let given = GivenArguments::from(json!({"n": "4"}));
         assert_eq!(arguments.validate(&given).unwrap().args, json!({"n": 4}));
         for outside in ["https://example.com/x.json", "other.json"] {
             let schema = json!({"type": "object", "properties": {"n": {"$ref": outside}}});

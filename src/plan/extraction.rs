@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::{Kind, SharedValue, ValueRef};
 use crate::lang::jsonpath::{JsonPath, MAX_VISITS};
 use crate::lang::value::Scale;
 
@@ -25,13 +26,13 @@ pub(crate) struct Extract {
     /// Whether every match is taken, as a list.
     pub(crate) all: bool,
     /// What it is when nothing, or only null, is found.
-    pub(crate) default: Option<Value>,
+    pub(crate) default: Option<SharedValue>,
     /// Whether a reply without it cannot be used.
     pub(crate) required: bool,
 }
 
 /// The extracted values, in the order of the names; a missing one is `None`.
-pub type Values = Vec<Option<Value>>;
+pub type Values = Vec<Option<SharedValue>>;
 
 impl Extraction {
     /// The names, in the order of the table.
@@ -45,26 +46,20 @@ impl Extraction {
     }
 
     /// Takes the values out of a reply's body. What would be too much to copy is missing.
-    pub fn extract(&self, body: &Value) -> Values {
+    pub fn extract(&self, body: &SharedValue) -> Values {
         let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);
         self.extracts.iter().map(|extract| extract.value(body, &mut left, &mut visits)).collect()
     }
 
     /// The first required name that has no value.
     pub fn missing(&self, values: &Values) -> Option<&str> {
-        let empty = |value: &Option<Value>| match value {
-            None | Some(Value::Null) => true,
-            Some(Value::Array(items)) => items.is_empty(),
-            Some(_) => false,
+        let is_missing = |(extract, value): (&Extract, &Option<SharedValue>)| {
+            let is_nothing = |value: ValueRef<'_>| {
+                value.is_null() || extract.all && value.kind() == Kind::Array && value.is_empty()
+            };
+            extract.required && value.as_ref().is_none_or(|value| is_nothing(value.get()))
         };
-        self.extracts
-            .iter()
-            .zip(values)
-            .position(|(extract, value)| {
-                extract.required
-                    && if extract.all { empty(value) } else { value.as_ref().is_none_or(Value::is_null) }
-            })
-            .map(|index| self.names[index].as_str())
+        self.extracts.iter().zip(values).position(is_missing).map(|index| self.names[index].as_str())
     }
 
     /// The values by name, without the missing ones.
@@ -72,28 +67,30 @@ impl Extraction {
         self.names
             .iter()
             .zip(values)
-            .filter_map(|(name, value)| value.as_ref().map(|value| (name.clone(), value.clone())))
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name.clone(), value.to_value())))
             .collect()
     }
 }
 
 impl Extract {
     /// The value, whose weight is taken off what is `left`.
-    fn value(&self, body: &Value, left: &mut usize, visits: &mut usize) -> Option<Value> {
+    fn value(&self, body: &SharedValue, left: &mut usize, visits: &mut usize) -> Option<SharedValue> {
         if self.all {
-            let matches = self.path.all(body, visits);
-            matches.iter().try_for_each(|value| Scale::MEMORY.take(value, left))?;
-            let matches: Vec<Value> = matches.into_iter().cloned().collect();
+            let matches = self.path.all(body.get(), visits);
+            matches.iter().try_for_each(|value| Scale::MEMORY.take(*value, left))?;
             return match &self.default {
                 Some(default) if matches.is_empty() => Some(default.clone()),
-                _ => Some(Value::Array(matches)),
+                _ => Some(body.keep_all(&matches)),
             };
         }
-        match self.path.first(body, visits) {
-            None | Some(Value::Null) if self.default.is_some() => self.default.clone(),
-            found => {
-                found.map_or(Some(()), |value| Scale::MEMORY.take(value, left))?;
-                found.cloned()
+        let found = self.path.first(body.get(), visits);
+        match (&self.default, found) {
+            (Some(default), None) => Some(default.clone()),
+            (Some(default), Some(found)) if found.is_null() => Some(default.clone()),
+            (_, None) => None,
+            (_, Some(found)) => {
+                Scale::MEMORY.take(found, left)?;
+                Some(body.keep(found))
             }
         }
     }
@@ -101,11 +98,21 @@ impl Extract {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::json::Document;
     use serde_json::json;
 
     fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {
+        let default = default.map(SharedValue::from);
         Extract { path: JsonPath::parse(path).unwrap(), all, default, required }
+    }
+
+    /// A body as a tree, and as the document that JSON is read into.
+    fn both(body: &Value) -> [SharedValue; 2] {
+        let document = Document::parse(body.to_string().into()).unwrap();
+        [SharedValue::from(body.clone()), SharedValue::whole(Arc::new(document))]
     }
 
     #[test]
@@ -123,11 +130,10 @@ mod tests {
             (extract("$.b[*]", true, None, false), Some(json!([]))),
             (extract("$.b[*]", true, Some(json!(["d"])), false), Some(json!(["d"]))),
         ] {
-            assert_eq!(
-                extract.value(&body, &mut { MAX_WEIGHT }, &mut { MAX_VISITS }),
-                expected,
-                "{extract:?}"
-            );
+            for body in both(&body) {
+                let value = extract.value(&body, &mut { MAX_WEIGHT }, &mut { MAX_VISITS });
+                assert_eq!(value.map(|value| value.to_value()), expected, "{extract:?}");
+            }
         }
     }
 
@@ -135,11 +141,14 @@ mod tests {
     fn matches_inside_of_each_other_are_not_copied_without_end() {
         let inner = json!({"id": vec![0; 100_000]});
         let body = (0..120).fold(inner, |inner, _| json!({"id": inner}));
-        let mut left = MAX_WEIGHT;
-        assert_eq!(extract("$..id", true, None, false).value(&body, &mut left, &mut { MAX_VISITS }), None);
-        let extracts = (0..50).map(|_| extract("$..id", false, None, false)).collect();
-        let values = Extraction { names: vec!["id".to_owned(); 50], extracts }.extract(&body);
-        assert_eq!(values.iter().flatten().count(), 39);
+        for body in both(&body) {
+            let mut left = MAX_WEIGHT;
+            let all = extract("$..id", true, None, false);
+            assert_eq!(all.value(&body, &mut left, &mut { MAX_VISITS }), None);
+            let extracts = (0..50).map(|_| extract("$..id", false, None, false)).collect();
+            let values = Extraction { names: vec!["id".to_owned(); 50], extracts }.extract(&body);
+            assert_eq!(values.iter().flatten().count(), 39);
+        }
     }
 
     #[test]
@@ -149,8 +158,10 @@ mod tests {
         {
             let extraction =
                 Extraction { names: vec!["x".to_owned()], extracts: vec![extract(path, all, None, true)] };
-            let values = extraction.extract(&json!({"a": 1, "n": null, "l": []}));
-            assert_eq!(extraction.missing(&values).is_some(), missing, "{path}");
+            for body in both(&json!({"a": 1, "n": null, "l": []})) {
+                let values = extraction.extract(&body);
+                assert_eq!(extraction.missing(&values).is_some(), missing, "{path}");
+            }
         }
     }
 }

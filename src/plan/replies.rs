@@ -188,10 +188,8 @@ impl Case {
         platform: &str,
         guard: ExpansionFilter,
     ) -> Result<Reply, PickError> {
-        let part = |part: &str| {
-            let part = part.to_owned();
-            move |source| PickError::Render { case, part, source }
-        };
+        let part =
+            |part: &'static str| move |source| PickError::Render { case, part: part.to_owned(), source };
         let text = match &self.text {
             None => None,
             Some(template) => {
@@ -219,7 +217,8 @@ impl Case {
         for Extension { key, value, .. } in
             self.extensions.iter().filter(|extension| extension.platform == platform)
         {
-            if let Some(value) = value.render(scope, guard).map_err(part(&format!("{platform}.{key}")))? {
+            let in_extension = |source| PickError::Render { case, part: format!("{platform}.{key}"), source };
+            if let Some(value) = value.render(scope, guard).map_err(in_extension)? {
                 extensions.insert((*key).to_owned(), value);
             }
         }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use thiserror::Error;
-use url::Url;
-use url::form_urlencoded;
+use url::{Position, Url, form_urlencoded};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::guard::ExpansionFilter;
@@ -14,12 +14,12 @@ use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
 
+use crate::json::{Kind, ValueRef};
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{
-    HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written, XmlSink,
-    encode_query,
+    Evaluated, HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written,
+    XmlSink, encode_query,
 };
-use crate::lang::value::as_text;
 
 /// An upstream, compiled.
 #[derive(Debug, Clone)]
@@ -233,11 +233,10 @@ impl RequestTemplate {
         }
         let prefix = base.path().trim_end_matches('/');
         // Escaping has seen to this already; the check stands on its own, whatever a value may have found.
-        let kept = url.origin() == base.origin()
-            && url.username().is_empty()
-            && url.password().is_none()
+        let below = url.path().strip_prefix(prefix);
+        let kept = url[..Position::BeforePath] == base[..Position::BeforePath]
             && url.path() == expected
-            && (url.path() == prefix || url.path().starts_with(&format!("{prefix}/")))
+            && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
             && url.fragment().is_none();
         if kept { Ok(url) } else { Err(RequestError::Escaped) }
     }
@@ -245,17 +244,16 @@ impl RequestTemplate {
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
         let mut query = String::new();
         for (name, parameter) in &self.query {
-            for value in parameter.values(scope).map_err(in_part_named("query", name))? {
+            let add = &mut |value: &str| {
                 if !query.is_empty() {
                     query.push('&');
                 }
                 query.extend(encode_query(name));
                 query.push('=');
-                query.extend(encode_query(&value));
-                if query.len() > MAX_RENDERED_BYTES {
-                    return Err(too_large("query"));
-                }
-            }
+                query.extend(encode_query(value));
+                if query.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
+            };
+            parameter.each_value(scope, add).map_err(in_part_named("query", name))?;
         }
         Ok(query)
     }
@@ -278,7 +276,7 @@ impl HeaderTemplate {
     fn render(&self, scope: &Scope<'_>) -> Result<Option<HeaderValue>, RequestError> {
         let part = || in_part_named("headers", self.name.as_str());
         if self.value.is_sole()
-            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.is_null())
+            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.get().is_null())
         {
             return Ok(None);
         }
@@ -301,36 +299,42 @@ impl Parameter {
         }
     }
 
-    /// The values: none when it is one expression whose value is missing or null, several for a list.
-    fn values(&self, scope: &Scope<'_>) -> Result<Vec<String>, RenderError> {
+    /// Gives each of its values to `take`: none when it is one expression whose value is missing or null, several for a
+    /// list.
+    fn each_value(
+        &self,
+        scope: &Scope<'_>,
+        take: &mut dyn FnMut(&str) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
         match self {
-            Self::One(template) if template.is_sole() => Ok(match template.evaluate(scope)? {
-                None | Some(Value::Null) => Vec::new(),
-                Some(Value::Array(items)) => items.iter().map(one_value).collect::<Result<_, _>>()?,
-                Some(value) => vec![one_value(&value)?],
-            }),
-            Self::One(template) => Ok(vec![template.text(scope)?]),
-            Self::Many(templates) => {
-                let mut values = Vec::with_capacity(templates.len());
-                for template in templates {
-                    match template.evaluate(scope)? {
-                        None | Some(Value::Null) => {}
-                        Some(value) => values.push(one_value(&value)?),
-                    }
+            Self::One(template) if template.is_sole() => {
+                let value = template.evaluate(scope)?;
+                let value = value.as_ref().map_or(ValueRef::NULL, Evaluated::get);
+                match value.kind() {
+                    Kind::Null => Ok(()),
+                    Kind::Array => value.items().try_for_each(|item| take(&one_value(item)?)),
+                    _ => take(&one_value(value)?),
                 }
-                Ok(values)
             }
+            Self::One(template) => take(&template.text(scope)?),
+            Self::Many(templates) => templates.iter().try_for_each(|template| {
+                let value = template.evaluate(scope)?;
+                match value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) {
+                    Some(value) => take(&one_value(value)?),
+                    None => Ok(()),
+                }
+            }),
         }
     }
 }
 
-fn one_value(value: &Value) -> Result<String, RenderError> {
-    if value.is_object() || value.is_array() {
+fn one_value(value: ValueRef<'_>) -> Result<Cow<'_, str>, RenderError> {
+    if matches!(value.kind(), Kind::Object | Kind::Array) {
         return Err(RenderError::Place {
             problem: "an object or a nested list cannot be a parameter".to_owned(),
         });
     }
-    Ok(as_text(value).into_owned())
+    Ok(value.to_text())
 }
 
 impl BodyTemplate {
@@ -338,18 +342,22 @@ impl BodyTemplate {
         match self {
             Self::None => Ok((None, None)),
             Self::Json(template) => {
-                let value = template.render(scope, ExpansionFilter::default()).map_err(in_part("body"))?;
-                let body = value.unwrap_or(Value::Null).to_string();
+                let mut body = String::new();
+                if !template.write(&mut body, scope).map_err(in_part("body"))? {
+                    body.push_str("null");
+                }
                 Ok((Some(HeaderValue::from_static("application/json")), Some(body.into())))
             }
             Self::Form(fields) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 let mut left = MAX_RENDERED_BYTES;
                 for (name, parameter) in fields {
-                    for value in parameter.values(scope).map_err(in_part_named("form", name))? {
-                        left = left.checked_sub(value.len()).ok_or_else(|| too_large("form"))?;
-                        form.append_pair(name, &value);
-                    }
+                    let add = &mut |value: &str| {
+                        left = left.checked_sub(value.len()).ok_or(RenderError::TooLarge)?;
+                        form.append_pair(name, value);
+                        Ok(())
+                    };
+                    parameter.each_value(scope, add).map_err(in_part_named("form", name))?;
                 }
                 let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
                 Ok((Some(content_type), Some(form.finish().into())))

@@ -1,8 +1,9 @@
 //! A route: how one function is answered.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -19,6 +20,7 @@ use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
+use crate::json::{Document, SharedValue};
 use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
 use crate::lang::xml;
 
@@ -163,19 +165,14 @@ pub struct Step {
 impl Step {
     /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
     /// what came.
-    pub fn read(&self, response: &Response) -> UpstreamReply {
-        let content_type =
-            response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let (body, problem) = match read_body(&response.body, content_type, self.format) {
-            Ok(body) => (body, None),
-            Err(problem) => (Value::from(String::from_utf8_lossy(&response.body)), Some(problem)),
+    pub fn read(&self, response: Response) -> UpstreamReply {
+        let Response { status, headers, body } = response;
+        let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let (body, problem) = match read_body(&body, content_type, self.format) {
+            Ok(value) => (value, None),
+            Err(problem) => (SharedValue::text(&body), Some(problem)),
         };
-        let mut headers = Map::new();
-        for (name, value) in &response.headers {
-            let value = || Value::from(String::from_utf8_lossy(value.as_bytes()));
-            headers.entry(name.as_str()).or_insert_with(value);
-        }
-        UpstreamReply::new(response.status.as_u16(), headers, body, problem)
+        UpstreamReply::new(status.as_u16(), headers, body, problem)
     }
 
     /// Takes the values out of a reply, if it is one that the route can use.
@@ -288,26 +285,33 @@ impl Route {
 }
 
 /// A body as JSON, as XML or as text, by its content type unless the table says otherwise.
-fn read_body(body: &[u8], content_type: Option<&str>, format: Option<BodyFormat>) -> Result<Value, String> {
+fn read_body(
+    body: &Bytes,
+    content_type: Option<&str>,
+    format: Option<BodyFormat>,
+) -> Result<SharedValue, String> {
     let kind =
         content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let text = || Value::from(String::from_utf8_lossy(body));
+    let text = || SharedValue::text(body);
     let json = || {
         // Some servers put a byte order mark first, which is no part of JSON but may be passed over (RFC 8259, 8.1).
-        serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).map_err(|error| {
+        let mark = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let document = Document::parse(body.slice(mark..));
+        document.map(|document| SharedValue::whole(Arc::new(document))).map_err(|error| {
             format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
         })
     };
     let is_json = kind.ends_with("/json") || kind.ends_with("+json");
     let xml = || {
         let decoded = xml::decode(body, content_type).map_err(|problem| format!("the body {problem}"))?;
-        xml::parse(&decoded).map_err(|error| format!("the body is not well-formed XML: {error}"))
+        let tree = xml::parse(&decoded);
+        tree.map(SharedValue::from).map_err(|error| format!("the body is not well-formed XML: {error}"))
     };
     let is_xml = kind.ends_with("/xml") || kind.ends_with("+xml");
     match format {
         Some(BodyFormat::Text) => Ok(text()),
         // Many APIs answer 201 or 204 with nothing at all.
-        _ if body.is_empty() => Ok(Value::Null),
+        _ if body.is_empty() => Ok(SharedValue::default()),
         Some(BodyFormat::Json) => json(),
         Some(BodyFormat::Xml) => xml(),
         None if is_json => json(),
@@ -355,9 +359,11 @@ mod tests {
                 Err("the body is not valid JSON (line 1, column 1)".to_owned()),
             ),
         ] {
-            assert_eq!(read_body(body.as_bytes(), content_type, format), expected, "{body} {content_type:?}");
+            let read = read_body(&Bytes::from_static(body.as_bytes()), content_type, format);
+            let read = read.map(|value| value.to_value());
+            assert_eq!(read, expected, "{body} {content_type:?}");
         }
         let deep = "[".repeat(100_000);
-        assert!(read_body(deep.as_bytes(), Some("application/json"), None).is_err());
+        assert!(read_body(&Bytes::from(deep), Some("application/json"), None).is_err());
     }
 }

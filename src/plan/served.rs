@@ -1,6 +1,7 @@
 //! The platforms that are served, and the functions that each of them may call.
 
 use super::{Plan, Route};
+use crate::json::SharedValue;
 use crate::platform::{Endpoint, Functions, Platform, Settings, ToolSpec, auth::InboundAuth};
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -26,13 +27,13 @@ pub struct Served {
 
 impl Served {
     /// The inbound headers that its table names, by lower-case name; null when there are none.
-    pub fn shown_headers(&self, headers: &HeaderMap) -> Value {
+    pub fn shown_headers(&self, headers: &HeaderMap) -> SharedValue {
         let shown = self.headers.iter().filter_map(|name| {
             let value = headers.get(name)?;
             Some((name.clone(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
         });
         let shown: Map<String, Value> = shown.collect();
-        if shown.is_empty() { Value::Null } else { Value::Object(shown) }
+        if shown.is_empty() { SharedValue::default() } else { Value::Object(shown).into() }
     }
 }
 

@@ -173,10 +173,10 @@ impl CallChanges {
             context.metadata = metadata.clone().into();
         }
         if let Some(global) = &self.global {
-            context.global = global.clone();
+            context.global = global.clone().into();
         }
         if let Some(headers) = &self.headers {
-            context.headers = Value::Object(headers.clone());
+            context.headers = Value::Object(headers.clone()).into();
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::call::FailureKind;
 
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
-use crate::lang::template::{Scope, Template};
-use crate::lang::value::{as_text, equal};
+use crate::lang::template::{Evaluated, Scope, Template};
+use crate::lang::value::equal;
 
 /// The most characters of a value that are told.
 const MAX_TOLD: usize = 80;
@@ -61,7 +61,7 @@ impl When {
         let reply = scope.response();
         let status = reply.map(|reply| reply.status());
         let finds = |path: &JsonPath, visits: &mut usize| {
-            reply.is_some_and(|reply| path.first(reply.body(), visits).is_some())
+            reply.is_some_and(|reply| path.first(reply.body().get(), visits).is_some())
         };
         if !self.status.is_empty()
             && !status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))
@@ -76,15 +76,15 @@ impl When {
         }
         let differs = self.equals.iter().position(|(name, values)| {
             let value = name.evaluate(scope).ok().flatten();
-            !value.is_some_and(|value| values.iter().any(|wanted| equal(&value, wanted)))
+            !value.is_some_and(|value| values.iter().any(|wanted| equal(value.get(), wanted)))
         });
         if let Some(index) = differs {
             return Some(Unmet::Equals(index));
         }
         let lacks = self.matches.iter().position(|(name, pattern)| {
             let value = name.evaluate(scope).ok().flatten();
-            !value.is_some_and(|value| {
-                !value.is_null() && pattern.is_found_in(&as_text(&value), visits) == Some(true)
+            !value.as_ref().map(Evaluated::get).is_some_and(|value| {
+                !value.is_null() && pattern.is_found_in(&value.to_text(), visits) == Some(true)
             })
         });
         lacks.map(Unmet::Matches)
@@ -146,7 +146,9 @@ fn told_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> Strin
     match name.evaluate(scope).ok().flatten() {
         None => format!("`{shown}` is missing"),
         Some(value) => {
-            let value = value.to_string();
+            let mut text = String::new();
+            value.get().write_json(&mut text);
+            let value = text;
             let cut: String = value.chars().take(MAX_TOLD).collect();
             let more = if cut.len() < value.len() { "…" } else { "" };
             format!("`{shown}` is {cut}{more}, {rather}")

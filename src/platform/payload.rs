@@ -1,20 +1,27 @@
 //! Reading the JSON that platforms send, and writing a request as one would send it.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use ::http::{HeaderMap, HeaderValue, Method, header};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, BadRequest, Encode, Inbound};
 use crate::call::{GivenArguments, Outcome, Reply};
+use crate::json::{Document, Kind, SharedValue, ValueRef};
 
 /// A body that must be a JSON object.
-pub(super) fn object(body: &[u8]) -> Result<Value, BadRequest> {
-    let value = BadRequest::json(body)?;
-    if value.is_object() { Ok(value) } else { Err(BadRequest::new("the body is not a JSON object")) }
+pub(super) fn object(body: &Bytes) -> Result<SharedValue, BadRequest> {
+    let value = SharedValue::whole(Arc::new(BadRequest::json(body)?));
+    match value.get().kind() {
+        Kind::Object => Ok(value),
+        _ => Err(BadRequest::new("the body is not a JSON object")),
+    }
 }
 
 /// The fields of a query or a form as an object; a key that is repeated becomes a list.
-pub(super) fn fields(fields: &[(String, String)]) -> Value {
+pub(super) fn fields(fields: &[(String, String)]) -> SharedValue {
     let mut object = Map::new();
     for (key, value) in fields {
         let value = Value::from(value.as_str());
@@ -26,36 +33,33 @@ pub(super) fn fields(fields: &[(String, String)]) -> Value {
             Some(first) => *first = json!([first.take(), value]),
         }
     }
-    Value::Object(object)
-}
-
-/// The value at the end of a path of keys.
-pub(super) fn value_at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
-    path.iter().try_fold(value, |value, key| value.get(key))
+    Value::Object(object).into()
 }
 
 /// The text at the end of a path of keys. Platforms send an empty text for what they do not know.
-pub(super) fn text_at(value: &Value, path: &[&str]) -> Option<String> {
-    value_at(value, path)?.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+pub(super) fn text_at<'v>(value: impl Into<ValueRef<'v>>, path: &[&str]) -> Option<String> {
+    value.into().at(path)?.as_str().filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
 /// Arguments as JSON, or as a text that holds JSON because a model wrote it; `None` when there are none.
-pub(super) fn arguments(value: Option<&Value>) -> Option<GivenArguments> {
-    match value? {
-        Value::Null => None,
-        Value::String(text) if text.trim().is_empty() => None,
-        Value::String(text) => match serde_json::from_str(text) {
-            Ok(Value::Null) => None,
-            Ok(value) => Some(GivenArguments::Json(value)),
-            Err(_) => Some(GivenArguments::Unreadable),
-        },
-        other => Some(GivenArguments::Json(other.clone())),
+///
+/// They are a part of `within`.
+pub(super) fn arguments(within: &SharedValue, value: Option<ValueRef<'_>>) -> Option<GivenArguments> {
+    let value = value.filter(|value| !value.is_null())?;
+    let Some(text) = value.as_str() else { return Some(GivenArguments::Json(within.keep(value))) };
+    if text.trim().is_empty() {
+        return None;
+    }
+    match Document::parse(Bytes::from(text.into_owned())) {
+        Ok(document) if document.root().kind() == Kind::Null => None,
+        Ok(document) => Some(GivenArguments::Json(SharedValue::whole(Arc::new(document)))),
+        Err(_) => Some(GivenArguments::Unreadable),
     }
 }
 
 /// The arguments of a call that has none.
 pub(super) fn no_arguments() -> GivenArguments {
-    GivenArguments::Json(Value::Object(Map::new()))
+    Value::Object(Map::new()).into()
 }
 
 /// An outcome as one object: the data if it is an object, else a `result`; a failure as an `error`.
@@ -105,10 +109,13 @@ mod tests {
             ("{\"secret\": x}", "the body is not valid JSON (line 1, column 12)"),
             ("", "the body is not valid JSON (line 1, column 0)"),
         ] {
-            assert_eq!(object(body.as_bytes()), Err(BadRequest::new(problem)), "{body}");
+            assert_eq!(object(&Bytes::from(body)), Err(BadRequest::new(problem)), "{body}");
         }
-        assert_eq!(object(b"\xff"), Err(BadRequest::new("the body is not valid JSON (line 1, column 1)")));
-        assert_eq!(object(b"{}"), Ok(json!({})));
+        assert_eq!(
+            object(&Bytes::from_static(b"\xff")),
+            Err(BadRequest::new("the body is not valid JSON (line 1, column 1)"))
+        );
+        assert_eq!(object(&Bytes::from("{}")), Ok(json!({}).into()));
     }
 
     #[test]
@@ -118,16 +125,17 @@ mod tests {
             (json!(""), None),
             (json!(" \n"), None),
             (json!("null"), None),
-            (json!("{\"a\": 1}"), Some(GivenArguments::Json(json!({"a": 1})))),
-            (json!("[1]"), Some(GivenArguments::Json(json!([1])))),
+            (json!("{\"a\": 1}"), Some(json!({"a": 1}).into())),
+            (json!("[1]"), Some(json!([1]).into())),
             (json!("{\"a\": 1"), Some(GivenArguments::Unreadable)),
             (json!("Bergen"), Some(GivenArguments::Unreadable)),
-            (json!({"a": 1}), Some(GivenArguments::Json(json!({"a": 1})))),
-            (json!(7), Some(GivenArguments::Json(json!(7)))),
+            (json!({"a": 1}), Some(json!({"a": 1}).into())),
+            (json!(7), Some(json!(7).into())),
         ] {
-            assert_eq!(arguments(Some(&value)), expected, "{value}");
+            let value = SharedValue::from(value);
+            assert_eq!(arguments(&value, Some(value.get())), expected, "{value:?}");
         }
-        assert_eq!(arguments(None), None);
+        assert_eq!(arguments(&SharedValue::default(), None), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What comes from a platform and goes back to it: requests, events, answers and how they are encoded.
 
 use crate::call::{Call, Outcome};
+use crate::json::{Document, push_value};
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -98,9 +99,16 @@ impl Answer {
         Self::json_with(StatusCode::OK, body)
     }
 
+    /// A body that was written as JSON.
+    pub(super) fn written(status: StatusCode, json: String) -> Self {
+        Self { status, content_type: "application/json", body: json.into() }
+    }
+
     /// A JSON body with a status of its own.
     pub fn json_with(status: StatusCode, body: &Value) -> Self {
-        Self { status, content_type: "application/json", body: Bytes::from(body.to_string()) }
+        let mut json = String::new();
+        push_value(&mut json, body);
+        Self::written(status, json)
     }
 }
 
@@ -119,8 +127,8 @@ impl BadRequest {
     }
 
     /// Reads a body as JSON, whatever its content type says.
-    pub(crate) fn json(body: &[u8]) -> Result<Value, Self> {
-        serde_json::from_slice(body).map_err(|error| {
+    pub(crate) fn json(body: &Bytes) -> Result<Document, Self> {
+        Document::parse(body.clone()).map_err(|error| {
             Self::new(format!(
                 "the body is not valid JSON (line {}, column {})",
                 error.line(),

@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
             "compile/",
             "plan/",
             "lang/",
+            "json/",
             "platform/",
             "call.rs",
             "scheme.rs",

@@ -72,7 +72,7 @@ fn platforms_read_their_own_samples() {
         let decoded = platform.decode(&sample, &Settings::defaults(*platform), &Routes(Map::new()));
         let Ok(Decoded::Calls(calls, _)) = decoded else { panic!("{}: {decoded:?}", platform.name()) };
         let [call] = &calls[..] else { panic!("{}: {calls:?}", platform.name()) };
-        assert_eq!((&*call.context.function, &call.args), ("get_weather", &GivenArguments::Json(args)));
+        assert_eq!((&*call.context.function, &call.args), ("get_weather", &args.into()));
         let conversation = call.context.conversation.as_deref().unwrap_or("example");
         assert!(conversation.contains("example"), "{}: {conversation}", platform.name());
         assert!(platform.check_function_name("get_weather").is_ok());
@@ -148,8 +148,12 @@ impl Case {
             ("calls", Ok(Decoded::Calls(calls, encoder))) => {
                 for call in &calls {
                     assert_eq!(call.context.platform, platform.name(), "{name}");
-                    assert_eq!(call.context.headers, Value::Null, "{name}");
-                    assert_eq!(&*call.context.raw, self.part("request").unwrap_or(&Value::Null), "{name}");
+                    assert!(call.context.headers.is_null(), "{name}");
+                    assert_eq!(
+                        &call.context.raw.to_value(),
+                        self.part("request").unwrap_or(&Value::Null),
+                        "{name}"
+                    );
                 }
                 let calls: Vec<_> = calls.into_iter().map(show).collect();
                 assert_eq!(Value::from(calls), *expected, "{name}");
@@ -165,7 +169,7 @@ impl Case {
                 assert_eq!(event.call.context.platform, platform.name(), "{name}");
                 let payload = event.call.context.event.clone();
                 let mut shown = show(event.call);
-                shown["payload"] = payload;
+                shown["payload"] = payload.to_value();
                 shown["event"] = event.kind.name.into();
                 shown["answered"] = event.kind.answered.into();
                 assert_eq!(shown, *expected, "{name}");
@@ -408,7 +412,7 @@ fn show(call: Call) -> Value {
     let mut shown = Map::new();
     shown.insert("function".into(), context.function.into());
     match call.args {
-        GivenArguments::Json(args) => shown.insert("args".into(), args),
+        GivenArguments::Json(args) => shown.insert("args".into(), args.to_value()),
         GivenArguments::Unreadable => shown.insert("unreadable".into(), true.into()),
     };
     for (key, value) in [
@@ -416,8 +420,8 @@ fn show(call: Call) -> Value {
         ("conversation", context.conversation.into()),
         ("caller", context.caller.into()),
         ("called", context.called.into()),
-        ("metadata", (*context.metadata).clone()),
-        ("global", context.global),
+        ("metadata", context.metadata.to_value()),
+        ("global", context.global.to_value()),
     ] {
         if value != Value::Null {
             shown.insert(key.into(), value);

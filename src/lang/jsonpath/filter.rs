@@ -2,7 +2,6 @@
 //!
 //! Building is checking: what is not the RFC's, or could cost a reply's weight many times over, is refused here.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use jsonpath_rust::parser::model::{
@@ -12,6 +11,7 @@ use jsonpath_rust::parser::model::{
 use serde_json::Value;
 
 use crate::diagnostic::Code;
+use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
 use crate::lang::value::{Scale, equal};
 
@@ -61,8 +61,8 @@ pub(super) enum Relation {
 /// What a condition looks at.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'v> {
-    pub(super) root: &'v Value,
-    pub(super) item: &'v Value,
+    pub(super) root: ValueRef<'v>,
+    pub(super) item: ValueRef<'v>,
 }
 
 impl Condition {
@@ -149,12 +149,12 @@ impl Condition {
             Self::Exists(inner) => inner.found(seen, visits).map(|found| !found.is_empty()),
             Self::Matches(text, pattern) => {
                 let text = text.value(seen, visits)?;
-                let Some(text) = text.as_deref().and_then(Value::as_str) else { return Some(false) };
-                pattern.is_found_in(text, visits)
+                let Some(text) = text.and_then(ValueRef::as_str) else { return Some(false) };
+                pattern.is_found_in(&text, visits)
             }
             Self::Compares(left, relation, right) => {
                 let (left, right) = (left.value(seen, visits)?, right.value(seen, visits)?);
-                relation.holds(left.as_deref(), right.as_deref(), visits)
+                relation.holds(left, right, visits)
             }
         }
     }
@@ -183,7 +183,7 @@ impl Inner {
         Ok(Self { from_root, stages: stages.collect::<Result<_, _>>()? })
     }
 
-    fn found<'v>(&self, seen: Seen<'v>, visits: &mut usize) -> Option<Vec<&'v Value>> {
+    fn found<'v>(&self, seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
         let from = if self.from_root { seen.root } else { seen.item };
         walk(&self.stages, Seen { item: from, ..seen }, visits)
     }
@@ -268,29 +268,28 @@ impl Operand {
     }
 
     /// The value, `Some(None)` if there is none; `None` when `visits` are used up.
-    fn value<'s>(&'s self, seen: Seen<'s>, visits: &mut usize) -> Option<Option<Cow<'s, Value>>> {
+    fn value<'s>(&'s self, seen: Seen<'s>, visits: &mut usize) -> Option<Option<ValueRef<'s>>> {
         Some(match self {
-            Self::Literal(value) => Some(Cow::Borrowed(value)),
+            Self::Literal(value) => Some(value.into()),
             Self::One { from_root, steps } => {
                 let from = if *from_root { seen.root } else { seen.item };
-                steps.iter().try_fold(from, step).map(Cow::Borrowed)
+                steps.iter().try_fold(from, step)
             }
             Self::Length(operand) => {
                 let value = operand.value(seen, visits)?;
-                let length = match value.as_deref() {
-                    Some(Value::String(text)) => {
+                match value.map(|value| (value.kind(), value)) {
+                    Some((Kind::String, value)) => {
+                        let text = value.as_str().unwrap_or_default();
                         *visits = visits.checked_sub(text.len() / 32)?;
-                        Some(text.chars().count())
+                        Some(ValueRef::Count(text.chars().count()))
                     }
-                    Some(Value::Array(items)) => Some(items.len()),
-                    Some(Value::Object(entries)) => Some(entries.len()),
+                    Some((Kind::Array | Kind::Object, value)) => Some(ValueRef::Count(value.len())),
                     _ => None,
-                };
-                length.map(|length| Cow::Owned(Value::from(length)))
+                }
             }
-            Self::Count(inner) => Some(Cow::Owned(Value::from(inner.found(seen, visits)?.len()))),
+            Self::Count(inner) => Some(ValueRef::Count(inner.found(seen, visits)?.len())),
             Self::Value(inner) => match inner.found(seen, visits)?[..] {
-                [only] => Some(Cow::Borrowed(only)),
+                [only] => Some(only),
                 _ => None,
             },
         })
@@ -298,29 +297,42 @@ impl Operand {
 }
 
 impl Relation {
-    fn holds(self, left: Option<&Value>, right: Option<&Value>, visits: &mut usize) -> Option<bool> {
+    fn holds(
+        self,
+        left: Option<ValueRef<'_>>,
+        right: Option<ValueRef<'_>>,
+        visits: &mut usize,
+    ) -> Option<bool> {
         left.map_or(Some(()), |left| Scale::MEMORY.take(left, visits))?;
         let same = || match (left, right) {
             (None, None) => true,
             (Some(left), Some(right)) => equal(left, right),
             _ => false,
         };
-        let ordered = || match (left?, right?) {
-            (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-            (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
-                (Some(left), Some(right)) => Some(left.cmp(&right)),
-                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-            },
-            _ => None,
-        };
         Some(match self {
             Self::Equal => same(),
             Self::Unequal => !same(),
-            Self::Less => ordered() == Some(Ordering::Less),
-            Self::More => ordered() == Some(Ordering::Greater),
-            Self::AtMost => ordered() == Some(Ordering::Less) || same(),
-            Self::AtLeast => ordered() == Some(Ordering::Greater) || same(),
+            Self::Less => order(left, right) == Some(Ordering::Less),
+            Self::More => order(left, right) == Some(Ordering::Greater),
+            Self::AtMost => order(left, right) == Some(Ordering::Less) || same(),
+            Self::AtLeast => order(left, right) == Some(Ordering::Greater) || same(),
         })
+    }
+}
+
+/// Which of two texts or two numbers comes first; `None` for anything else.
+fn order(left: Option<ValueRef<'_>>, right: Option<ValueRef<'_>>) -> Option<Ordering> {
+    let (left, right) = (left?, right?);
+    match (left.kind(), right.kind()) {
+        (Kind::String, Kind::String) => Some(left.as_str()?.cmp(&right.as_str()?)),
+        (Kind::Number, Kind::Number) => {
+            let (left, right) = (left.as_number()?, right.as_number()?);
+            match (left.as_i64(), right.as_i64()) {
+                (Some(left), Some(right)) => Some(left.cmp(&right)),
+                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
+            }
+        }
+        _ => None,
     }
 }
 

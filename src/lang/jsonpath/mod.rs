@@ -11,9 +11,9 @@ use std::fmt;
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
-use serde_json::Value;
 
 use crate::diagnostic::Code;
+use crate::json::{Kind, ValueRef};
 
 use filter::{Condition, Seen};
 
@@ -132,15 +132,20 @@ impl JsonPath {
     }
 
     /// The first match. Looks at no more values than `visits`, from which they are taken; past that nothing is found.
-    pub(crate) fn first<'v>(&self, value: &'v Value, visits: &mut usize) -> Option<&'v Value> {
+    pub(crate) fn first<'v>(
+        &self,
+        value: impl Into<ValueRef<'v>>,
+        visits: &mut usize,
+    ) -> Option<ValueRef<'v>> {
         match &self.path {
-            Path::Singular(steps) => steps.iter().try_fold(value, step),
+            Path::Singular(steps) => steps.iter().try_fold(value.into(), step),
             Path::Walk(_) => self.all(value, visits).into_iter().next(),
         }
     }
 
     /// Every match, in the order of the RFC, within `visits` as above.
-    pub(crate) fn all<'v>(&self, value: &'v Value, visits: &mut usize) -> Vec<&'v Value> {
+    pub(crate) fn all<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> Vec<ValueRef<'v>> {
+        let value = value.into();
         match &self.path {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             Path::Walk(stages) => {
@@ -175,21 +180,20 @@ impl Stage {
     }
 
     /// Adds what this takes of a value; `None` when `visits` are used up.
-    fn take<'v>(&self, seen: Seen<'v>, out: &mut Vec<&'v Value>, visits: &mut usize) -> Option<()> {
+    fn take<'v>(&self, seen: Seen<'v>, out: &mut Vec<ValueRef<'v>>, visits: &mut usize) -> Option<()> {
         *visits = visits.checked_sub(1)?;
         let before = out.len();
         let value = seen.item;
         for choice in &self.choices {
             match choice {
                 ChildSelector::ChildKey(wanted) => out.extend(step(value, wanted)),
-                ChildSelector::Each => out.extend(parts(value)),
+                ChildSelector::Each => out.extend(value.parts()),
                 ChildSelector::Slice { start, end, step } => {
-                    out.extend(
-                        value.as_array().into_iter().flat_map(|items| slice(items, *start, *end, *step)),
-                    );
+                    let items: Vec<_> = value.items().collect();
+                    out.extend(slice(&items, *start, *end, *step));
                 }
                 ChildSelector::Filter(condition) => {
-                    for item in parts(value) {
+                    for item in value.parts() {
                         if condition.holds(Seen { item, ..seen }, visits)? {
                             out.push(item);
                         }
@@ -199,7 +203,7 @@ impl Stage {
         }
         *visits = visits.checked_sub(out.len() - before)?;
         if self.descends {
-            parts(value).try_for_each(|item| self.take(Seen { item, ..seen }, out, visits))?;
+            value.parts().try_for_each(|item| self.take(Seen { item, ..seen }, out, visits))?;
         }
         Some(())
     }
@@ -229,7 +233,7 @@ impl ChildKey {
 }
 
 /// What is found from the item on; `None` when that is too much to look at.
-fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<&'v Value>> {
+fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
     let mut found = vec![seen.item];
     for stage in stages {
         let mut next = Vec::new();
@@ -240,7 +244,12 @@ fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<
 }
 
 /// The items from `start` until before `end`, backwards where `step` is negative; a negative place counts from behind.
-fn slice(items: &[Value], start: Option<i64>, end: Option<i64>, step: i64) -> impl Iterator<Item = &Value> {
+fn slice<'v>(
+    items: &[ValueRef<'v>],
+    start: Option<i64>,
+    end: Option<i64>,
+    step: i64,
+) -> impl Iterator<Item = ValueRef<'v>> {
     let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
     let place = |at: i64| if at < 0 { length.saturating_add(at) } else { at };
     let (first, until) = if step >= 0 {
@@ -253,22 +262,16 @@ fn slice(items: &[Value], start: Option<i64>, end: Option<i64>, step: i64) -> im
         let here = at;
         let inside = if step > 0 { here < until } else { step < 0 && here > until };
         at = at.saturating_add(step);
-        inside.then(|| items.get(usize::try_from(here).ok()?)).flatten()
+        inside.then(|| items.get(usize::try_from(here).ok()?).copied()).flatten()
     })
 }
 
-/// The items of a list, or the values of an object.
-fn parts(value: &Value) -> impl Iterator<Item = &Value> {
-    let items = value.as_array().into_iter().flatten();
-    items.chain(value.as_object().into_iter().flat_map(|entries| entries.values()))
-}
-
-fn step<'v>(value: &'v Value, step: &ChildKey) -> Option<&'v Value> {
-    match (value, step) {
-        (Value::Object(entries), ChildKey::Name(name)) => entries.get(name),
-        (Value::Array(items), ChildKey::Index(index)) => {
-            let index = if *index < 0 { i64::try_from(items.len()).ok()? + index } else { *index };
-            items.get(usize::try_from(index).ok()?)
+fn step<'v>(value: ValueRef<'v>, step: &ChildKey) -> Option<ValueRef<'v>> {
+    match (value.kind(), step) {
+        (Kind::Object, ChildKey::Name(name)) => value.get(name),
+        (Kind::Array, ChildKey::Index(index)) => {
+            let index = if *index < 0 { i64::try_from(value.len()).ok()? + index } else { *index };
+            value.index(usize::try_from(index).ok()?)
         }
         _ => None,
     }
@@ -308,8 +311,25 @@ fn depth(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::json::{Document, SharedValue};
     use crate::lang::jsonpath::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    /// What a path finds, which is the same in a tree and in a document.
+    fn all(path: &JsonPath, value: &Value, visits: &mut usize) -> Vec<Value> {
+        let document = Document::parse(value.to_string().into()).unwrap();
+        let document = SharedValue::whole(Arc::new(document));
+        let mut visits_of_document = *visits;
+        let trees = |found: Vec<ValueRef<'_>>| found.into_iter().map(ValueRef::to_value).collect::<Vec<_>>();
+        let found = trees(path.all(value, visits));
+        assert_eq!(trees(path.all(document.get(), &mut visits_of_document)), found, "{path}");
+        assert_eq!(visits_of_document, *visits, "{path}");
+        let first = path.first(document.get(), &mut { MAX_VISITS }).map(ValueRef::to_value);
+        assert!(*visits == 0 || first.as_ref() == found.first(), "{path}");
+        found
+    }
 
     #[test]
     fn paths_find_what_the_rfc_says() {
@@ -337,9 +357,7 @@ mod tests {
             ("$.orders[?@.id > 1 && !(@.id == 3)].id", json!([2])),
         ] {
             let path = JsonPath::parse(path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
-            let found: Vec<Value> = path.all(&value, &mut { MAX_VISITS }).into_iter().cloned().collect();
-            assert_eq!(Value::from(found.clone()), expected);
-            assert_eq!(path.first(&value, &mut { MAX_VISITS }), found.first());
+            assert_eq!(Value::from(all(&path, &value, &mut { MAX_VISITS })), expected);
         }
     }
 
@@ -426,8 +444,8 @@ mod tests {
                 let found = JsonPath::parse(&path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
                 let query = parse_json_path(&path).unwrap();
                 let expected = jsonpath_rust::query::js_path_process(&query, &value).unwrap();
-                let expected: Vec<&Value> = expected.into_iter().map(|found| found.val()).collect();
-                assert_eq!(found.all(&value, &mut { MAX_VISITS }), expected, "{path}");
+                let expected: Vec<Value> = expected.into_iter().map(|found| found.val().clone()).collect();
+                assert_eq!(all(&found, &value, &mut { MAX_VISITS }), expected, "{path}");
             }
         }
         let items = json!([0, 1, 2, 3, 4]);
@@ -437,27 +455,25 @@ mod tests {
                 let path = format!("$[{start}:{end}{step}]");
                 let expected =
                     jsonpath_rust::query::js_path_process(&parse_json_path(&path).unwrap(), &items);
-                let expected: Vec<&Value> = expected.unwrap().into_iter().map(|found| found.val()).collect();
-                assert_eq!(
-                    JsonPath::parse(&path).unwrap().all(&items, &mut { MAX_VISITS }),
-                    expected,
-                    "{path}"
-                );
+                let expected: Vec<Value> =
+                    expected.unwrap().into_iter().map(|found| found.val().clone()).collect();
+                let found = all(&JsonPath::parse(&path).unwrap(), &items, &mut { MAX_VISITS });
+                assert_eq!(found, expected, "{path}");
             }
         }
         let far = JsonPath::parse("$[-9007199254740991:9007199254740991:9007199254740991]").unwrap();
-        assert_eq!(far.all(&items, &mut { MAX_VISITS }), [&json!(0)]);
+        assert_eq!(all(&far, &items, &mut { MAX_VISITS }), [json!(0)]);
     }
 
     #[test]
     fn numbers_are_equal_when_they_are_the_same_number() {
         let value = json!([{"id": 9007199254740993_u64}, {"id": 9007199254740992_u64}, {"id": 0.1}]);
         let path = |filter: &str| JsonPath::parse(&format!("$[?@.id {filter}].id")).unwrap();
-        assert_eq!(path("== 9007199254740991").all(&value, &mut { MAX_VISITS }).len(), 0);
-        assert_eq!(path("> 9007199254740990").all(&value, &mut { MAX_VISITS }).len(), 2);
-        assert_eq!(path("== 0.1").all(&value, &mut { MAX_VISITS }).len(), 1);
-        assert_eq!(path("== 0.1000000000000000001").all(&value, &mut { MAX_VISITS }).len(), 1);
-        assert_eq!(path("== 0.10000000000000002").all(&value, &mut { MAX_VISITS }).len(), 0);
+        assert_eq!(all(&path("== 9007199254740991"), &value, &mut { MAX_VISITS }).len(), 0);
+        assert_eq!(all(&path("> 9007199254740990"), &value, &mut { MAX_VISITS }).len(), 2);
+        assert_eq!(all(&path("== 0.1"), &value, &mut { MAX_VISITS }).len(), 1);
+        assert_eq!(all(&path("== 0.1000000000000000001"), &value, &mut { MAX_VISITS }).len(), 1);
+        assert_eq!(all(&path("== 0.10000000000000002"), &value, &mut { MAX_VISITS }).len(), 0);
     }
 
     #[test]
@@ -465,9 +481,9 @@ mod tests {
         let texts =
             |count: usize, length: usize| Value::from(vec![json!({"s": "ab".repeat(length / 2)}); count]);
         let ordinary = JsonPath::parse("$[?search(@.s, 'b.*a')]").unwrap();
-        assert_eq!(ordinary.all(&texts(20_000, 100), &mut { MAX_VISITS }).len(), 20_000);
+        assert_eq!(all(&ordinary, &texts(20_000, 100), &mut { MAX_VISITS }).len(), 20_000);
         let dear = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
-        assert!(dear.all(&texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
+        assert!(all(&dear, &texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
         assert!(
             JsonPath::parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]")
                 .unwrap_err()
@@ -492,12 +508,7 @@ mod tests {
                 json!([[{"x": 1, "y": 2}, {"x": 3, "y": 4}], {"x": 1, "y": 2}, {"x": 3, "y": 4}, 1, 2, 3, 4]),
             ),
         ] {
-            let found: Vec<Value> = JsonPath::parse(path)
-                .unwrap()
-                .all(&value, &mut { MAX_VISITS })
-                .into_iter()
-                .cloned()
-                .collect();
+            let found = all(&JsonPath::parse(path).unwrap(), &value, &mut { MAX_VISITS });
             assert_eq!(Value::from(found), expected, "{path}");
         }
     }
@@ -506,11 +517,14 @@ mod tests {
     fn a_reply_cannot_make_a_path_cost_more_than_it_weighs() {
         // Paths written out would take 2 GB here.
         let value = json!({"k".repeat(100_000): vec![json!({"id": 1}); 20_000]});
-        assert_eq!(JsonPath::parse("$..id").unwrap().all(&value, &mut { MAX_VISITS }).len(), 20_000);
-        assert_eq!(JsonPath::parse("$.*[?@.id].id").unwrap().all(&value, &mut { MAX_VISITS }).len(), 20_000);
+        assert_eq!(all(&JsonPath::parse("$..id").unwrap(), &value, &mut { MAX_VISITS }).len(), 20_000);
+        assert_eq!(
+            all(&JsonPath::parse("$.*[?@.id].id").unwrap(), &value, &mut { MAX_VISITS }).len(),
+            20_000
+        );
         let deep = (0..120).fold(json!(1), |inner, _| json!({"a": inner}));
-        assert_eq!(JsonPath::parse("$..a").unwrap().all(&deep, &mut { MAX_VISITS }).len(), 120);
-        assert!(JsonPath::parse("$..a..a..a..a..a..a").unwrap().all(&deep, &mut { MAX_VISITS }).is_empty());
+        assert_eq!(all(&JsonPath::parse("$..a").unwrap(), &deep, &mut { MAX_VISITS }).len(), 120);
+        assert!(all(&JsonPath::parse("$..a..a..a..a..a..a").unwrap(), &deep, &mut { MAX_VISITS }).is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::helpers::{self, HELPERS, Helper};
 use super::names::{Block, Names, Resolved};
 use super::syntax::{MAX_DEPTH, Piece, in_our_words, offset, plain_names, too_large};
 use super::uses::Uses;
-use super::{Expr, Op, Template};
+use super::{Evaluated, Expr, Op, Template};
 
 /// A template as it is written, and where.
 #[derive(Debug, Clone, Copy)]
@@ -317,17 +317,17 @@ impl<'t> CompileTask<'_, 't> {
             "truncate" => Value::from("x"),
             _ => return,
         };
-        let constant = |expr: &Expr| match expr {
-            Expr::Literal(value) => Some(value.clone()),
-            _ => None,
-        };
-        let rest: Option<Vec<Value>> = params[1..].iter().map(constant).collect();
-        let by_name: Option<Vec<(&'static str, Value)>> =
+        fn constant(expr: &Expr) -> Option<Evaluated<'_>> {
+            match expr {
+                Expr::Literal(value) => Some(Evaluated::Ref(value.into())),
+                _ => None,
+            }
+        }
+        let rest: Option<Vec<Evaluated<'_>>> = params[1..].iter().map(constant).collect();
+        let by_name: Option<Vec<(&'static str, Evaluated<'_>)>> =
             named.iter().map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
         let (Some(rest), Some(by_name)) = (rest, by_name) else { return };
-        let values: Vec<_> = std::iter::once(sample).chain(rest).map(std::borrow::Cow::Owned).collect();
-        let by_name: Vec<_> =
-            by_name.into_iter().map(|(name, value)| (name, std::borrow::Cow::Owned(value))).collect();
+        let values: Vec<_> = std::iter::once(Evaluated::Made(sample)).chain(rest).collect();
         if let Err(problem) = (helper.run)(&values, &by_name) {
             let place = self.find(helper.name, range);
             self.fault(Code::HelperArguments, place, format!("`{}` {problem}", helper.name), Some(usage));

@@ -6,12 +6,30 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::is_truthy;
-use crate::lang::value::{as_text, equal};
+use super::render::{Evaluated, is_truthy};
+use crate::json::{Kind, ValueRef};
+use crate::lang::value::equal;
 
-type Params<'a> = [Cow<'a, Value>];
-type NamedParams<'a> = [(&'static str, Cow<'a, Value>)];
-type Run = fn(&Params<'_>, &NamedParams<'_>) -> Result<Value, String>;
+type Params<'a> = [Evaluated<'a>];
+type NamedParams<'a> = [(&'static str, Evaluated<'a>)];
+type Run = fn(&Params<'_>, &NamedParams<'_>) -> Result<Made, String>;
+
+/// What a helper gives. What it was given is not copied for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Made {
+    /// A value of its own.
+    Value(Value),
+    /// The value that it was given at this place.
+    Param(usize),
+    /// The part of its first value under this name or index.
+    Part(String),
+}
+
+impl<T: Into<Value>> From<T> for Made {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
 
 /// A helper.
 pub(super) struct Helper {
@@ -51,33 +69,36 @@ pub(super) static HELPERS: &[Helper] = &[
         ..helper("default", "default x \"none\"", (2, 2), default)
     },
     Helper { named: &["digits"], ..helper("round", "round x digits=1", (1, 2), round) },
-    helper("upper", "upper x", (1, 1), |p, _| Ok(as_text(&p[0]).to_uppercase().into())),
-    helper("lower", "lower x", (1, 1), |p, _| Ok(as_text(&p[0]).to_lowercase().into())),
-    helper("trim", "trim x", (1, 1), |p, _| Ok(as_text(&p[0]).trim().into())),
+    helper("upper", "upper x", (1, 1), |p, _| Ok(p[0].get().to_text().to_uppercase().into())),
+    helper("lower", "lower x", (1, 1), |p, _| Ok(p[0].get().to_text().to_lowercase().into())),
+    helper("trim", "trim x", (1, 1), |p, _| Ok(p[0].get().to_text().trim().into())),
     helper("truncate", "truncate x 40", (2, 2), truncate),
     Helper { named: &["last"], ..helper("join", "join list \", \" last=\" and \"", (1, 2), join) },
-    helper("json", "json x", (1, 1), |p, _| Ok(p[0].to_string().into())),
+    helper("json", "json x", (1, 1), |p, _| Ok(json(p[0].get()).into())),
     Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
     Helper { reads_all: false, ..helper("count", "count list", (1, 1), count) },
     Helper { reads_all: false, ..helper("len", "len list", (1, 1), count) },
     Helper { reads_all: false, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
-    condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(&p[0], &p[1]).into())),
-    condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(&p[0], &p[1])).into())),
+    condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(p[0].get(), p[1].get()).into())),
+    condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(p[0].get(), p[1].get())).into())),
     condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
     condition("gte", "gte a b", (2, 2), |p, _| compare(p, Ordering::is_ge)),
     condition("lt", "lt a b", (2, 2), |p, _| compare(p, Ordering::is_lt)),
     condition("lte", "lte a b", (2, 2), |p, _| compare(p, Ordering::is_le)),
     Helper {
         reads_all: false,
-        ..condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value)).into()))
+        ..condition("and", "and a b", (2, 16), |p, _| Ok(p.iter().all(|value| is_truthy(value.get())).into()))
     },
     Helper {
         reads_all: false,
-        ..condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value)).into()))
+        ..condition("or", "or a b", (2, 16), |p, _| Ok(p.iter().any(|value| is_truthy(value.get())).into()))
     },
-    Helper { reads_all: false, ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(&p[0])).into())) },
+    Helper {
+        reads_all: false,
+        ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(p[0].get())).into()))
+    },
 ];
 
 /// The helper of that name.
@@ -85,113 +106,123 @@ pub(super) fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)
 }
 
-fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<&'a Value> {
-    params.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<ValueRef<'a>> {
+    params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
 }
 
-fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    let empty = match &*params[0] {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
+fn json(value: ValueRef<'_>) -> String {
+    let mut out = String::new();
+    value.write_json(&mut out);
+    out
+}
+
+fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    let value = params[0].get();
+    let empty = match value.kind() {
+        Kind::Null => true,
+        Kind::String => value.as_str().is_none_or(|text| text.is_empty()),
+        Kind::Array => value.is_empty(),
         _ => false,
     };
-    Ok(params[usize::from(empty)].clone().into_owned())
+    Ok(Made::Param(usize::from(empty)))
 }
 
 /// A number, also one that arrived as text.
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
+fn number(value: ValueRef<'_>) -> Option<f64> {
+    match value.as_str() {
+        Some(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        None => value.as_f64(),
     }
 }
 
-fn whole(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|number| u32::try_from(number).ok())
+fn whole(value: ValueRef<'_>) -> Option<u32> {
+    value.as_number()?.as_u64().and_then(|number| u32::try_from(number).ok())
 }
 
-fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
-    let digits = match named(by_name, "digits").or(params.get(1).map(|value| &**value)) {
+fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
+    let digits = match named(by_name, "digits").or(params.get(1).map(Evaluated::get)) {
         None => 0,
         Some(value) => whole(value).filter(|digits| *digits <= 15).ok_or("takes 0 to 15 digits")?,
     };
-    if params[0].is_i64() || params[0].is_u64() {
-        return Ok(params[0].clone().into_owned());
+    if params[0].get().as_number().is_some_and(|number| number.is_i64() || number.is_u64()) {
+        return Ok(Made::Param(0));
     }
-    let number = number(&params[0]).ok_or("needs a number")?;
+    let number = number(params[0].get()).ok_or("needs a number")?;
     // Shifted as decimal text: 2.675 is then rounded as it is written, not as the nearest binary number.
     let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
     let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
     if rounded.fract() == 0.0 && rounded.abs() < 9e15 {
         // A price of 396.0 is read out as 396.
         #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
-        return Ok(Value::from(rounded as i64));
+        return Ok((rounded as i64).into());
     }
-    Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number))
+    Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number).into())
 }
 
-fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    let length = whole(&params[1]).ok_or("needs the number of characters")?;
-    Ok(as_text(&params[0]).chars().take(length as usize).collect::<String>().into())
+fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    let length = whole(params[1].get()).ok_or("needs the number of characters")?;
+    Ok(params[0].get().to_text().chars().take(length as usize).collect::<String>().into())
 }
 
-fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
-    let items = params[0].as_array().ok_or("needs a list")?;
-    let between = params.get(1).map_or(Cow::Borrowed(", "), |value| as_text(value));
-    let last = named(by_name, "last").map_or_else(|| between.clone(), as_text);
+fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
+    if params[0].get().kind() != Kind::Array {
+        return Err("needs a list".to_owned());
+    }
+    let between = params.get(1).map_or(Cow::Borrowed(", "), |value| value.get().to_text());
+    let last = named(by_name, "last").map_or_else(|| between.clone(), ValueRef::to_text);
+    let count = params[0].get().len();
     let mut out = String::new();
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in params[0].get().items().enumerate() {
         if index > 0 {
-            out.push_str(if index + 1 == items.len() { &last } else { &between });
+            out.push_str(if index + 1 == count { &last } else { &between });
         }
-        out.push_str(&as_text(item));
+        out.push_str(&item.to_text());
     }
     Ok(out.into())
 }
 
-fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    let one = match &*params[0] {
-        Value::Array(items) => items.len() == 1,
-        value => number(value).ok_or("needs a number or a list")?.abs() == 1.0,
+fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    let one = match params[0].get().kind() {
+        Kind::Array => params[0].get().len() == 1,
+        _ => number(params[0].get()).ok_or("needs a number or a list")?.abs() == 1.0,
     };
-    Ok(params[if one { 1 } else { 2 }].clone().into_owned())
+    Ok(Made::Param(if one { 1 } else { 2 }))
 }
 
-fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    let text = as_text(&params[0]);
+fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    let text = params[0].get().to_text();
     let characters: Vec<String> = text.chars().filter(|c| !c.is_whitespace()).map(String::from).collect();
     Ok(characters.join(" ").into())
 }
 
-fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    match &*params[0] {
-        Value::Array(items) => Ok(items.len().into()),
-        Value::Object(entries) => Ok(entries.len().into()),
-        Value::String(text) => Ok(text.chars().count().into()),
-        Value::Null => Ok(0.into()),
+fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    match params[0].get().kind() {
+        Kind::Array | Kind::Object => Ok(params[0].get().len().into()),
+        Kind::String => Ok(params[0].get().to_text().chars().count().into()),
+        Kind::Null => Ok(0.into()),
         _ => Err("needs a list".to_owned()),
     }
 }
 
-fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Value, String> {
-    let found = match (&*params[0], &*params[1]) {
-        (Value::Object(entries), key) => entries.get(&*as_text(key)),
-        (Value::Array(items), index) => whole(index).and_then(|index| items.get(index as usize)),
-        _ => None,
-    };
-    Ok(found.cloned().unwrap_or_default())
+fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    Ok(match params[0].get().kind() {
+        Kind::Object => Made::Part(params[1].get().to_text().into_owned()),
+        Kind::Array => {
+            whole(params[1].get()).map_or(Made::Value(Value::Null), |index| Made::Part(index.to_string()))
+        }
+        _ => Made::Value(Value::Null),
+    })
 }
 
-fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Value, String> {
-    let ordering = match (&*params[0], &*params[1]) {
-        (Value::Null, _) | (_, Value::Null) => None,
-        (Value::String(a), Value::String(b)) => match (a.trim().parse::<f64>(), b.trim().parse::<f64>()) {
+fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Made, String> {
+    let (a, b) = (params[0].get(), params[1].get());
+    let ordering = match (a.as_str(), b.as_str()) {
+        _ if a.is_null() || b.is_null() => None,
+        (Some(a), Some(b)) => match (a.trim().parse::<f64>(), b.trim().parse::<f64>()) {
             (Ok(a), Ok(b)) => a.partial_cmp(&b),
-            _ => Some(a.cmp(b)),
+            _ => Some(a.cmp(&b)),
         },
-        (a, b) => match (number(a), number(b)) {
+        _ => match (number(a), number(b)) {
             (Some(a), Some(b)) => a.partial_cmp(&b),
             _ => return Err("needs two numbers or two texts".to_owned()),
         },
@@ -199,15 +230,14 @@ fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Value, St
     Ok(ordering.is_some_and(holds).into())
 }
 
-fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String> {
+fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
     let zone = match named(by_name, "tz") {
         None => TimeZone::UTC,
-        Some(name) => {
-            TimeZone::get(&as_text(name)).map_err(|_| "needs a time zone such as `Europe/Oslo`".to_owned())?
-        }
+        Some(name) => TimeZone::get(&name.to_text())
+            .map_err(|_| "needs a time zone such as `Europe/Oslo`".to_owned())?,
     };
-    let time = point_in_time(&params[0], zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
-    let format = as_text(&params[1]);
+    let time = point_in_time(params[0].get(), zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
+    let format = params[1].get().to_text();
     let mut out = String::new();
     jiff::fmt::strtime::BrokenDownTime::from(&time)
         .format(&*format, &mut out)
@@ -215,13 +245,16 @@ fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Value, String>
     Ok(out.into())
 }
 
-fn point_in_time(value: &Value, zone: TimeZone) -> Option<Zoned> {
-    if let Value::Number(seconds) = value {
-        let seconds = seconds.as_f64().filter(|seconds| seconds.abs() < 3e11)?;
+fn point_in_time(value: ValueRef<'_>, zone: TimeZone) -> Option<Zoned> {
+    if let Some(seconds) = value.as_f64() {
+        if seconds.abs() >= 3e11 {
+            return None;
+        }
         #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
         return Timestamp::from_millisecond((seconds * 1000.0) as i64).ok().map(|time| time.to_zoned(zone));
     }
-    let text = value.as_str()?.trim();
+    let text = value.as_str()?;
+    let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time.to_zoned(zone));
     }
@@ -240,9 +273,14 @@ mod tests {
 
     fn call(name: &str, params: &[Value], by_name: &[(&'static str, Value)]) -> Result<Value, String> {
         let helper = find(name).unwrap();
-        let params: Vec<_> = params.iter().map(Cow::Borrowed).collect();
-        let by_name: Vec<_> = by_name.iter().map(|(name, value)| (*name, Cow::Borrowed(value))).collect();
-        (helper.run)(&params, &by_name)
+        let given: Vec<_> = params.iter().map(|value| Evaluated::Ref(value.into())).collect();
+        let by_name: Vec<_> =
+            by_name.iter().map(|(name, value)| (*name, Evaluated::Ref(value.into()))).collect();
+        Ok(match (helper.run)(&given, &by_name)? {
+            Made::Value(value) => value,
+            Made::Param(index) => params[index].clone(),
+            Made::Part(name) => params[0][&name].clone(),
+        })
     }
 
     #[test]

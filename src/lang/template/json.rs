@@ -3,8 +3,10 @@
 use serde_json::{Map, Value};
 
 use crate::guard::ExpansionFilter;
+use crate::json::{push_string, push_value};
 
-use super::{MAX_RENDERED_BYTES, RenderError, Scope, Template, TextSink};
+use super::place::QuotedSink;
+use super::{Evaluated, MAX_RENDERED_BYTES, RenderError, Scope, Sink as _, Template, TextSink};
 use crate::lang::value::Scale;
 
 /// A tree of JSON, some of whose strings are templates.
@@ -52,11 +54,11 @@ impl JsonTemplate {
         Ok(Some(match self {
             Self::Literal(value) => value.clone(),
             Self::Sole(template) => match template.evaluate(scope)? {
-                None | Some(Value::Null) => return Ok(None),
-                Some(value) => {
-                    Scale::WORK.take(&value, left).ok_or(RenderError::TooLarge)?;
-                    guard.value(value)
+                Some(value) if !value.get().is_null() => {
+                    Scale::WORK.take(value.get(), left).ok_or(RenderError::TooLarge)?;
+                    guard.value(value.into_value())
                 }
+                _ => return Ok(None),
             },
             Self::Text(template) => {
                 let mut text = TextSink::new(guard);
@@ -88,9 +90,70 @@ impl JsonTemplate {
         }))
     }
 
+    /// Writes the value as JSON; `false` when it is one expression whose value is missing or null, which leaves its key
+    /// out, and nothing is written.
+    pub(crate) fn write(&self, out: &mut String, scope: &Scope<'_>) -> Result<bool, RenderError> {
+        self.write_within(&mut { MAX_RENDERED_BYTES }, out, scope)
+    }
+
+    fn write_within(
+        &self,
+        left: &mut usize,
+        out: &mut String,
+        scope: &Scope<'_>,
+    ) -> Result<bool, RenderError> {
+        match self {
+            Self::Literal(value) => push_value(out, value),
+            Self::Sole(template) => match template.evaluate(scope)? {
+                Some(value) if !value.get().is_null() => {
+                    Scale::WORK.take(value.get(), left).ok_or(RenderError::TooLarge)?;
+                    value.get().write_json(out);
+                }
+                _ => return Ok(false),
+            },
+            Self::Text(template) => {
+                out.push('"');
+                let mut text = QuotedSink::new(out);
+                template.render(scope, &mut text)?;
+                *left = left.checked_sub(text.len()).ok_or(RenderError::TooLarge)?;
+                out.push('"');
+            }
+            Self::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    // As above: an item cannot be left out.
+                    if !item.write_within(left, out, scope)? {
+                        push_value(out, &item.null_or_missing(scope)?);
+                    }
+                }
+                out.push(']');
+            }
+            Self::Object(entries) => {
+                out.push('{');
+                let first = out.len();
+                for (key, template) in entries {
+                    let before = out.len();
+                    if before > first {
+                        out.push(',');
+                    }
+                    push_string(out, key);
+                    out.push(':');
+                    if !template.write_within(left, out, scope)? {
+                        out.truncate(before);
+                    }
+                }
+                out.push('}');
+            }
+        }
+        Ok(true)
+    }
+
     fn null_or_missing(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
         match self {
-            Self::Sole(template) => template.required(scope),
+            Self::Sole(template) => template.required(scope).map(Evaluated::into_value),
             _ => Ok(Value::Null),
         }
     }

@@ -10,11 +10,10 @@ mod helpers;
 pub(crate) mod json;
 mod names;
 mod place;
+mod render;
 mod scope;
 mod syntax;
 mod uses;
-
-use std::borrow::Cow;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -22,12 +21,14 @@ use thiserror::Error;
 pub(crate) use compile::{Compiler, Origin, TemplateText};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
+pub(crate) use render::Evaluated;
 pub use scope::{Scope, StepOutput, UpstreamReply};
 pub(crate) use uses::Uses;
 
-use crate::lang::value::Scale;
+use crate::json::ValueRef;
 use helpers::Helper;
-use scope::{Frame, FrameKind, PathExpr};
+use render::Place;
+use scope::PathExpr;
 
 /// The most bytes that one template may render, and one tree of them.
 pub(crate) const MAX_RENDERED_BYTES: usize = 1024 * 1024;
@@ -106,7 +107,7 @@ pub(crate) trait Sink {
     /// Takes literal text of the table.
     fn literal(&mut self, text: &str) -> Result<(), RenderError>;
     /// Takes the value of an expression.
-    fn value(&mut self, value: &Value) -> Result<(), RenderError>;
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError>;
     /// Is told that a block stands here, which may render nothing.
     fn block(&mut self) {}
     /// How much has been rendered, in bytes.
@@ -183,19 +184,19 @@ impl Template {
     /// blocks in it make that depend on the call.
     pub(crate) fn makes_json(&self) -> Option<Result<(), RenderError>> {
         let mut sink = JsonSink::new(crate::guard::ExpansionFilter::default());
-        let filled = self.fill(&mut sink, &Value::Null)?;
+        let filled = self.fill(&mut sink, ValueRef::NULL)?;
         Some(filled.and_then(|()| sink.into_json()).map(|_| ()))
     }
 
     /// Whether the template, which is to make XML, does so with any values in its expressions; `None` as above.
     pub(crate) fn makes_xml(&self) -> Option<Result<(), RenderError>> {
         let mut sink = XmlSink::default();
-        let filled = self.fill(&mut sink, &Value::from("x"))?;
+        let filled = self.fill(&mut sink, ValueRef::Text("x"))?;
         Some(filled.and_then(|()| sink.into_xml()).map(|_| ()))
     }
 
     /// Renders with `value` in place of each expression; `None` when there are blocks.
-    fn fill(&self, sink: &mut dyn Sink, value: &Value) -> Option<Result<(), RenderError>> {
+    fn fill(&self, sink: &mut dyn Sink, value: ValueRef<'_>) -> Option<Result<(), RenderError>> {
         for op in &self.ops {
             let pushed = match op {
                 Op::Text(text) => sink.literal(text),
@@ -210,24 +211,24 @@ impl Template {
     }
 
     /// The value of a sole expression: `None` when it is missing.
-    pub(crate) fn evaluate(&self, scope: &Scope<'_>) -> Result<Option<Value>, RenderError> {
+    pub(crate) fn evaluate<'s>(&'s self, scope: &'s Scope<'_>) -> Result<Option<Evaluated<'s>>, RenderError> {
         match self.ops.as_slice() {
-            [Op::Print(expr)] => Ok(expr.evaluate(scope, None, &mut 0)?.map(Cow::into_owned)),
-            _ => self.text(scope).map(|text| Some(Value::String(text))),
+            [Op::Print(expr)] => expr.evaluate(scope, None, &mut 0),
+            _ => self.text(scope).map(|text| Some(Evaluated::Made(Value::String(text)))),
         }
     }
 
     /// The value of a sole expression, which must be there.
-    pub(crate) fn required(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
+    pub(crate) fn required<'s>(&'s self, scope: &'s Scope<'_>) -> Result<Evaluated<'s>, RenderError> {
         match self.ops.as_slice() {
-            [Op::Print(expr)] => expr.required(scope, None, &mut 0).map(Cow::into_owned),
-            _ => self.text(scope).map(Value::String),
+            [Op::Print(expr)] => expr.required(scope, None, &mut 0),
+            _ => self.text(scope).map(|text| Evaluated::Made(Value::String(text))),
         }
     }
 
     /// Renders into a place.
     pub(crate) fn render(&self, scope: &Scope<'_>, sink: &mut dyn Sink) -> Result<(), RenderError> {
-        run(&self.ops, scope, None, sink, &mut 0)?;
+        Place { scope, frame: None, sink, steps: &mut 0 }.run(&self.ops)?;
         if sink.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
     }
 
@@ -239,142 +240,7 @@ impl Template {
     }
 }
 
-fn run(
-    ops: &[Op],
-    scope: &Scope<'_>,
-    frame: Option<&Frame<'_>>,
-    sink: &mut dyn Sink,
-    steps: &mut usize,
-) -> Result<(), RenderError> {
-    for op in ops {
-        *steps += 1;
-        if *steps > MAX_STEPS || sink.len() > MAX_RENDERED_BYTES {
-            return Err(RenderError::TooLarge);
-        }
-        match op {
-            Op::Text(text) => sink.literal(text)?,
-            Op::Print(expr) => sink.value(&*expr.required(scope, frame, steps)?)?,
-            Op::If { condition, negated, include_zero, then, otherwise } => {
-                sink.block();
-                let value = condition.evaluate(scope, frame, steps)?;
-                let holds = value
-                    .is_some_and(|value| is_truthy(&value) || (*include_zero && value.as_f64() == Some(0.0)));
-                run(if holds == *negated { otherwise } else { then }, scope, frame, sink, steps)?;
-            }
-            Op::Each { list, params, body, otherwise } => {
-                sink.block();
-                let value = match otherwise {
-                    Some(_) => list.evaluate(scope, frame, steps)?.unwrap_or_default(),
-                    None => list.required(scope, frame, steps)?,
-                };
-                let items = value.as_array().map_or(0, Vec::len) + value.as_object().map_or(0, |o| o.len());
-                if items == 0 {
-                    run(otherwise.as_deref().unwrap_or_default(), scope, frame, sink, steps)?;
-                }
-                let item = |index, key, this| Frame {
-                    parent: frame,
-                    kind: FrameKind::Block { this: Cow::Borrowed(this), params, index, key, count: items },
-                };
-                if let Value::Array(list) = &*value {
-                    for (index, this) in list.iter().enumerate() {
-                        run(body, scope, Some(&item(index, None, this)), sink, steps)?;
-                    }
-                } else if let Value::Object(entries) = &*value {
-                    for (index, (key, this)) in entries.iter().enumerate() {
-                        run(body, scope, Some(&item(index, Some(key.as_str()), this)), sink, steps)?;
-                    }
-                }
-            }
-            Op::With { value, params, body, otherwise } => {
-                sink.block();
-                let value = match otherwise {
-                    Some(_) => value.evaluate(scope, frame, steps)?.unwrap_or_default(),
-                    None => value.required(scope, frame, steps)?,
-                };
-                if is_truthy(&value) {
-                    let kind = FrameKind::Block { this: value, params, index: 0, key: None, count: 1 };
-                    run(body, scope, Some(&Frame { parent: frame, kind }), sink, steps)?;
-                } else {
-                    run(otherwise.as_deref().unwrap_or_default(), scope, frame, sink, steps)?;
-                }
-            }
-            Op::Partial { context, bindings, body } => match context {
-                Some(context) => {
-                    let this = context.required(scope, frame, steps)?;
-                    let kind = FrameKind::Block { this, params: &[], index: 0, key: None, count: 1 };
-                    let inner = Frame { parent: frame, kind };
-                    bind(bindings, body, scope, frame, Some(&inner), sink, steps)?;
-                }
-                None => bind(bindings, body, scope, frame, frame, sink, steps)?,
-            },
-        }
-    }
-    Ok(())
-}
-
-/// Runs a partial's body with one more frame for each value that it was given by name.
-fn bind(
-    bindings: &[(String, Expr)],
-    body: &[Op],
-    scope: &Scope<'_>,
-    caller: Option<&Frame<'_>>,
-    inner: Option<&Frame<'_>>,
-    sink: &mut dyn Sink,
-    steps: &mut usize,
-) -> Result<(), RenderError> {
-    let Some(((name, expr), rest)) = bindings.split_first() else {
-        return run(body, scope, inner, sink, steps);
-    };
-    // A value that is missing stays missing inside the partial, where `{{#if}}` can ask for it.
-    let kind = FrameKind::Binding { name, value: expr.evaluate(scope, caller, steps)? };
-    bind(rest, body, scope, caller, Some(&Frame { parent: inner, kind }), sink, steps)
-}
-
 impl Expr {
-    /// The value; `None` when it is missing.
-    fn evaluate<'f>(
-        &'f self,
-        scope: &'f Scope<'_>,
-        frame: Option<&'f Frame<'f>>,
-        steps: &mut usize,
-    ) -> Result<Option<Cow<'f, Value>>, RenderError> {
-        match self {
-            Self::Literal(value) => Ok(Some(Cow::Borrowed(value))),
-            Self::Path(path) => Ok(path.look_up(scope, frame)),
-            Self::Helper { helper, params, named } => {
-                let mut values = Vec::with_capacity(params.len());
-                for expr in params {
-                    match expr.evaluate(scope, frame, steps)? {
-                        Some(value) => values.push(value),
-                        None if helper.sees_missing => values.push(Cow::Owned(Value::Null)),
-                        // What is made of a missing value is missing too.
-                        None => return Ok(None),
-                    }
-                }
-                let mut by_name = Vec::with_capacity(named.len());
-                for (name, expr) in named {
-                    by_name.push((*name, expr.required(scope, frame, steps)?));
-                }
-                for value in values.iter().filter(|value| helper.reads_all || value.is_string()) {
-                    weigh(value, steps)?;
-                }
-                let made = (helper.run)(&values, &by_name)
-                    .map_err(|problem| RenderError::Helper { helper: helper.name, problem })?;
-                weigh(&made, steps)?;
-                Ok(Some(Cow::Owned(made)))
-            }
-        }
-    }
-
-    fn required<'f>(
-        &'f self,
-        scope: &'f Scope<'_>,
-        frame: Option<&'f Frame<'f>>,
-        steps: &mut usize,
-    ) -> Result<Cow<'f, Value>, RenderError> {
-        self.evaluate(scope, frame, steps)?.ok_or_else(|| RenderError::Missing { name: self.name() })
-    }
-
     fn untrusted(&self) -> Option<&str> {
         match self {
             Self::Literal(_) => None,
@@ -396,15 +262,6 @@ impl Expr {
     }
 }
 
-/// Takes the weight of a value for steps: what a helper does with a large one is as much work as a long loop.
-fn weigh(value: &Value, steps: &mut usize) -> Result<(), RenderError> {
-    let mut left = MAX_STEPS.saturating_sub(*steps) * WEIGHT_PER_STEP;
-    let before = left;
-    Scale::WORK.take(value, &mut left).ok_or(RenderError::TooLarge)?;
-    *steps += (before - left) / WEIGHT_PER_STEP;
-    Ok(())
-}
-
 fn map_text(ops: &mut [Op], change: &mut dyn FnMut(&str) -> String) {
     for op in ops {
         match op {
@@ -420,18 +277,6 @@ fn map_text(ops: &mut [Op], change: &mut dyn FnMut(&str) -> String) {
             }
             Op::Partial { body, .. } => map_text(body, change),
         }
-    }
-}
-
-/// What `{{#if}}` takes for true: everything but null, false, 0, and what is empty.
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(entries) => !entries.is_empty(),
     }
 }
 

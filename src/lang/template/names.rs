@@ -7,24 +7,25 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, suggest};
 
-use super::scope::{Local, PathExpr, Root};
+use super::scope::{CallField, Local, PathExpr, Root};
+use crate::json::ValueRef;
 use crate::lang::value::child;
 
 /// The first names that the language keeps for itself.
 pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
 
 /// The fields of `call`, and whether each has names below it.
-const CALL: &[(&str, bool)] = &[
-    ("platform", false),
-    ("function", false),
-    ("id", false),
-    ("conversation", false),
-    ("caller", false),
-    ("called", false),
-    ("metadata", true),
-    ("global", true),
-    ("headers", true),
-    ("raw", true),
+const CALL: &[(&str, CallField, bool)] = &[
+    ("platform", CallField::Platform, false),
+    ("function", CallField::Function, false),
+    ("id", CallField::Id, false),
+    ("conversation", CallField::Conversation, false),
+    ("caller", CallField::Caller, false),
+    ("called", CallField::Called, false),
+    ("metadata", CallField::Metadata, true),
+    ("global", CallField::Global, true),
+    ("headers", CallField::Headers, true),
+    ("raw", CallField::Raw, true),
 ];
 
 /// The names below a value, as far as the table fixes them.
@@ -222,27 +223,27 @@ impl Names<'_> {
                     )
                 })?;
                 names
-                    .try_fold(constant, |value, name| child(value, name))
-                    .map(|value| Resolved::Constant(value.clone()))
+                    .try_fold(ValueRef::from(constant), |value, name| child(value, name))
+                    .map(|value| Resolved::Constant(value.to_value()))
                     .ok_or_else(|| {
                         BadName::new(format!("the constant `{}` has no such part", below[0]), None)
                     })
             }
             "call" => {
-                let known = CALL.iter().map(|(name, _)| *name);
+                let known = CALL.iter().map(|(name, ..)| *name);
                 let Some(field) = below.first() else {
                     return Err(BadName::new("`call` needs a field", suggest("", known)));
                 };
-                let Some(&(field, open)) = CALL.iter().find(|(name, _)| name == field) else {
+                let Some(&(name, field, open)) = CALL.iter().find(|(name, ..)| name == field) else {
                     return Err(BadName::new(
                         format!("`call` has no field `{field}`"),
                         suggest(field, known),
                     ));
                 };
                 if !open && below.len() > 1 {
-                    return Err(BadName::new(format!("`call.{field}` is a text and has no fields"), None));
+                    return Err(BadName::new(format!("`call.{name}` is a text and has no fields"), None));
                 }
-                if field == "headers"
+                if field == CallField::Headers
                     && let Some(name) = below.get(1)
                     && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
                 {
@@ -254,7 +255,7 @@ impl Names<'_> {
                     ));
                 }
                 let lower: Vec<String> = below[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
-                path(Root::Call(field), if field == "headers" { &lower } else { &below[1..] })
+                path(Root::Call(field), if field == CallField::Headers { &lower } else { &below[1..] })
             }
             "response" if self.before == 0 => Err(BadName::new(
                 "there is no reply here",
@@ -290,7 +291,7 @@ impl Names<'_> {
         if self.vars.contains_key(name) {
             return format!("constants are written `vars.{name}`");
         }
-        if CALL.iter().any(|(field, _)| *field == name) {
+        if CALL.iter().any(|(field, ..)| *field == name) {
             return format!("what the platform sends is written `call.{name}`");
         }
         let mut known: Vec<&str> = Vec::new();

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::guard::ExpansionFilter;
-use crate::lang::value::as_text;
+use crate::json::{Kind, ValueRef, push_escaped};
 
 use crate::lang::xml;
 use crate::percent;
@@ -41,7 +41,8 @@ pub(crate) struct TextSink {
 
 impl TextSink {
     pub(crate) fn new(guard: ExpansionFilter) -> Self {
-        Self { guard, text: String::new() }
+        // Most texts are a sentence or two.
+        Self { guard, text: String::with_capacity(128) }
     }
 
     pub(crate) fn into_text(self) -> String {
@@ -55,8 +56,8 @@ impl Sink for TextSink {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
-        self.guard.push_value(&mut self.text, &as_text(value));
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
+        self.guard.push_value(&mut self.text, &value.to_text());
         Ok(())
     }
 
@@ -109,11 +110,11 @@ impl Sink for PathSink {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
-        if value.is_array() || value.is_object() {
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
+        if matches!(value.kind(), Kind::Array | Kind::Object) {
             return Err(misplaced("a list or an object cannot stand in a path"));
         }
-        let text = as_text(value);
+        let text = value.to_text();
         if text.is_empty() {
             return Err(misplaced("an empty value cannot stand in a path"));
         }
@@ -150,13 +151,47 @@ impl Sink for HeaderSink {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
-        self.text.push_str(&as_text(value));
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
+        self.text.push_str(&value.to_text());
         Ok(())
     }
 
     fn len(&self) -> usize {
         self.text.len()
+    }
+}
+
+/// The content of a JSON string, written where it is to stand.
+pub(super) struct QuotedSink<'o> {
+    out: &'o mut String,
+    /// How many bytes the text has without its escapes.
+    rendered: usize,
+}
+
+impl<'o> QuotedSink<'o> {
+    pub(super) fn new(out: &'o mut String) -> Self {
+        Self { out, rendered: 0 }
+    }
+
+    fn push(&mut self, text: &str) {
+        push_escaped(self.out, text);
+        self.rendered += text.len();
+    }
+}
+
+impl Sink for QuotedSink<'_> {
+    fn literal(&mut self, text: &str) -> Result<(), RenderError> {
+        self.push(text);
+        Ok(())
+    }
+
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
+        self.push(&value.to_text());
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.rendered
     }
 }
 
@@ -209,18 +244,19 @@ impl Sink for JsonSink {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
         if self.escaped {
             return Err(misplaced("an expression follows a backslash inside a JSON string"));
         }
         if self.in_string {
-            let text = as_text(value);
-            let quoted = Value::from(&*text).to_string();
+            let text = value.to_text();
+            let mut escaped = String::with_capacity(text.len());
+            push_escaped(&mut escaped, &text);
             self.part_from(&text);
-            self.guard.push_value(&mut self.text, &quoted[1..quoted.len() - 1]);
+            self.guard.push_value(&mut self.text, &escaped);
         } else {
             // Guarded as a value and not as text, for a brace of JSON itself is no brace of a string.
-            self.text.push_str(&self.guard.value(value.clone()).to_string());
+            self.guard.push_json(&mut self.text, value);
         }
         Ok(())
     }
@@ -345,11 +381,11 @@ impl Sink for XmlSink {
         Ok(())
     }
 
-    fn value(&mut self, value: &Value) -> Result<(), RenderError> {
+    fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
         let elsewhere = match self.spot {
             Spot::Text | Spot::Quoted(_) if self.in_entity => "after a `&` that begins no entity",
             Spot::Text | Spot::Quoted(_) => {
-                let text = as_text(value);
+                let text = value.to_text();
                 let escaped = xml::escape(&text).map_err(|character| {
                     let code = u32::from(character);
                     misplaced(format!("a value holds a character that XML does not allow (U+{code:04X})"))
@@ -382,7 +418,7 @@ mod tests {
     fn fill(sink: &mut dyn Sink, pieces: &[Result<&str, Value>]) -> Result<(), RenderError> {
         pieces.iter().try_for_each(|piece| match piece {
             Ok(text) => sink.literal(text),
-            Err(value) => sink.value(value),
+            Err(value) => sink.value(value.into()),
         })
     }
 
@@ -524,7 +560,7 @@ mod tests {
             [("a b", true), ("é", true), ("a\r\nx: y", false), ("a\nb", false), ("a\0b", false)]
         {
             let mut sink = HeaderSink::default();
-            sink.value(&json!(text)).unwrap();
+            sink.value((&json!(text)).into()).unwrap();
             assert_eq!(sink.into_value().is_ok(), good, "{text:?}");
         }
     }

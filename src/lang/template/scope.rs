@@ -1,10 +1,13 @@
 //! The values behind the names of templates, during one call.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::call::Context;
+use crate::json::{SharedValue, ValueRef};
 use crate::lang::value::child;
 
 /// A name in a template, resolved at load.
@@ -20,7 +23,7 @@ pub(crate) struct PathExpr {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Root {
     Args,
-    Call(&'static str),
+    Call(CallField),
     /// An extracted value: the step, and its place among the step's extracts.
     Extract(usize, usize),
     /// The reply of a step; `None`: of the last one that ran.
@@ -34,6 +37,45 @@ pub(super) enum Root {
     Param(String),
 }
 
+/// A field of a call's envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallField {
+    Platform,
+    Function,
+    Id,
+    Conversation,
+    Caller,
+    Called,
+    Metadata,
+    Global,
+    Headers,
+    /// The whole body, which holds what the model wrote.
+    Raw,
+}
+
+impl CallField {
+    /// The value; `None` when the platform gave none.
+    fn of(self, call: &Context) -> Option<ValueRef<'_>> {
+        match self {
+            Self::Platform => Some(ValueRef::Text(call.platform)),
+            Self::Function => Some(ValueRef::Text(&call.function)),
+            Self::Id => call.id.as_deref().map(ValueRef::Text),
+            Self::Conversation => call.conversation.as_deref().map(ValueRef::Text),
+            Self::Caller => call.caller.as_deref().map(ValueRef::Text),
+            Self::Called => call.called.as_deref().map(ValueRef::Text),
+            Self::Metadata => given(&call.metadata),
+            Self::Global => given(&call.global),
+            Self::Headers => given(&call.headers),
+            Self::Raw => given(&call.raw),
+        }
+    }
+}
+
+/// A value unless it is null.
+fn given(value: &SharedValue) -> Option<ValueRef<'_>> {
+    Some(value.get()).filter(|value| !value.is_null())
+}
+
 /// What a block says of its place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Local {
@@ -43,39 +85,38 @@ pub(super) enum Local {
     Last,
 }
 
-/// The upstream's reply as templates and conditions see it.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The upstream's reply as templates and conditions see it: `status`, `headers` and `body`.
+#[derive(Debug, Clone, Default)]
 pub struct UpstreamReply {
-    /// `{ "status": …, "headers": { … }, "body": … }`
-    value: Value,
+    status: u16,
+    headers: HeaderMap,
+    /// The headers as an object by their names, when a template asks for all of them.
+    all_headers: OnceLock<Value>,
+    body: SharedValue,
     /// Why the body is text although it should have been something else.
     problem: Option<String>,
 }
 
 impl UpstreamReply {
-    /// A reply with its status, its headers by lower-case name, its body as JSON (text as a string), and what
-    /// was wrong with the body, if anything.
-    pub fn new(status: u16, headers: Map<String, Value>, body: Value, problem: Option<String>) -> Self {
-        let mut value = Map::new();
-        value.insert("status".to_owned(), Value::from(status));
-        value.insert("headers".to_owned(), Value::Object(headers));
-        value.insert("body".to_owned(), body);
-        Self { value: Value::Object(value), problem }
+    /// A reply with its status, its headers, its body as JSON (text as a string), and what was wrong with the body, if
+    /// anything.
+    pub fn new(status: u16, headers: HeaderMap, body: SharedValue, problem: Option<String>) -> Self {
+        Self { status, headers, all_headers: OnceLock::new(), body, problem }
     }
 
     /// The body.
-    pub fn body(&self) -> &Value {
-        self.value.get("body").unwrap_or(&Value::Null)
+    pub fn body(&self) -> &SharedValue {
+        &self.body
     }
 
-    /// A header, by its name in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.value.get("headers")?.get(name)?.as_str()
+    /// A header, by its name in lower case; of several with one name, the first.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
 
     /// The same without its body and headers.
-    pub fn without_body(self) -> Self {
-        Self::new(self.status(), Map::new(), Value::Null, None)
+    pub fn without_body(&self) -> Self {
+        Self { status: self.status, ..Self::default() }
     }
 
     /// What is wrong with the body, if anything.
@@ -85,21 +126,37 @@ impl UpstreamReply {
 
     /// The status; 0 for the default value, which no upstream sends.
     pub fn status(&self) -> u16 {
-        self.value
-            .get("status")
-            .and_then(Value::as_u64)
-            .and_then(|status| u16::try_from(status).ok())
-            .unwrap_or(0)
+        self.status
+    }
+
+    /// The part at a path of names that begins with `status`, `headers` or `body`.
+    fn at(&self, path: &[String]) -> Option<ValueRef<'_>> {
+        let (first, below) = path.split_first()?;
+        let start = match first.as_str() {
+            "status" => ValueRef::Count(self.status.into()),
+            "headers" => self.all_headers.get_or_init(|| self.headers_as_object()).into(),
+            _ => self.body.get(),
+        };
+        below.iter().try_fold(start, |value, name| child(value, name))
+    }
+
+    fn headers_as_object(&self) -> Value {
+        let mut object = Map::new();
+        for (name, value) in &self.headers {
+            let value = || Value::from(String::from_utf8_lossy(value.as_bytes()));
+            object.entry(name.as_str()).or_insert_with(value);
+        }
+        Value::Object(object)
     }
 }
 
 /// What one step of a route brought.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct StepOutput {
     /// The upstream's reply; `None` when the step did not run or nothing came back.
     pub reading: Option<UpstreamReply>,
     /// The extracted values, in the order of the step's extracts; a missing one is `None`.
-    pub values: Vec<Option<Value>>,
+    pub values: Vec<Option<SharedValue>>,
 }
 
 impl<'a> Scope<'a> {
@@ -130,55 +187,49 @@ pub(super) struct Frame<'f> {
 
 pub(super) enum FrameKind<'f> {
     /// A block with a value of its own.
-    Block { this: Cow<'f, Value>, params: &'f [String], index: usize, key: Option<&'f str>, count: usize },
+    Block { this: ValueRef<'f>, params: &'f [String], index: usize, key: Option<&'f str>, count: usize },
     /// A value that a partial was given by name; `None` when it is missing.
-    Binding { name: &'f str, value: Option<Cow<'f, Value>> },
+    Binding { name: &'f str, value: Option<ValueRef<'f>> },
 }
 
 impl PathExpr {
     /// Whether the value comes from the platform or from the proxy itself, and from nobody else.
     pub(super) fn is_trusted(&self) -> bool {
-        matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call("raw")
+        matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call(CallField::Raw)
     }
 
     /// The value; `None` when there is none.
     pub(super) fn look_up<'f>(
         &'f self,
-        scope: &Scope<'f>,
+        scope: &'f Scope<'_>,
         frame: Option<&'f Frame<'f>>,
-    ) -> Option<Cow<'f, Value>> {
+    ) -> Option<ValueRef<'f>> {
         let start = match &self.root {
-            Root::Args => Cow::Borrowed(scope.args),
-            Root::Extract(step, place) => {
-                Cow::Borrowed(scope.steps.get(*step)?.values.get(*place)?.as_ref()?)
+            Root::Args => scope.args.into(),
+            Root::Extract(step, place) => scope.steps.get(*step)?.values.get(*place)?.as_ref()?.get(),
+            Root::Response(None) => return scope.response()?.at(&self.below),
+            Root::Response(Some(step)) => {
+                return scope.steps.get(*step)?.reading.as_ref()?.at(&self.below);
             }
-            Root::Response(None) => Cow::Borrowed(&scope.response()?.value),
-            Root::Response(Some(step)) => Cow::Borrowed(&scope.steps.get(*step)?.reading.as_ref()?.value),
-            Root::Now => Cow::Owned(Value::from(scope.now)),
-            Root::Event => Cow::Borrowed(&scope.call.event),
-            Root::Call(field) => call_field(scope.call, field)?,
-            Root::This(up) => match &up_from(frame, *up)?.kind {
-                FrameKind::Block { this, .. } => Cow::Borrowed(&**this),
+            Root::Now => ValueRef::Text(scope.now),
+            Root::Event => scope.call.event.get(),
+            Root::Call(field) => field.of(scope.call)?,
+            Root::This(up) => match up_from(frame, *up)?.kind {
+                FrameKind::Block { this, .. } => this,
                 FrameKind::Binding { .. } => return None,
             },
-            Root::Local(local, up) => match &up_from(frame, *up)?.kind {
-                FrameKind::Block { index, key, count, .. } => Cow::Owned(match local {
-                    Local::Index => Value::from(*index),
-                    Local::Key => key.map_or_else(|| Value::from(*index), Value::from),
-                    Local::First => Value::from(*index == 0),
-                    Local::Last => Value::from(index + 1 == *count),
-                }),
+            Root::Local(local, up) => match up_from(frame, *up)?.kind {
+                FrameKind::Block { index, key, count, .. } => match local {
+                    Local::Index => ValueRef::Count(index),
+                    Local::Key => key.map_or(ValueRef::Count(index), ValueRef::Text),
+                    Local::First => ValueRef::Bool(index == 0),
+                    Local::Last => ValueRef::Bool(index + 1 == count),
+                },
                 FrameKind::Binding { .. } => return None,
             },
             Root::Param(name) => param(frame, name)?,
         };
-        match start {
-            Cow::Borrowed(value) => {
-                self.below.iter().try_fold(value, |value, name| child(value, name)).map(Cow::Borrowed)
-            }
-            Cow::Owned(value) if self.below.is_empty() => Some(Cow::Owned(value)),
-            Cow::Owned(_) => None,
-        }
+        self.below.iter().try_fold(start, |value, name| child(value, name))
     }
 }
 
@@ -190,39 +241,20 @@ fn up_from<'f>(frame: Option<&'f Frame<'f>>, up: usize) -> Option<&'f Frame<'f>>
 }
 
 /// The value that the nearest block or partial gave the name `name` to.
-fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<Cow<'f, Value>> {
+fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<ValueRef<'f>> {
     for frame in std::iter::successors(frame, |frame| frame.parent) {
         match &frame.kind {
-            FrameKind::Binding { name: bound, value } if *bound == name => {
-                return value.as_deref().map(Cow::Borrowed);
-            }
+            FrameKind::Binding { name: bound, value } if *bound == name => return *value,
             FrameKind::Block { this, params, index, key, .. } => {
                 match (params.iter().position(|param| param == name), key) {
                     (None, _) => {}
-                    (Some(0), _) => return Some(Cow::Borrowed(&**this)),
-                    (Some(_), Some(key)) => return Some(Cow::Owned(Value::from(*key))),
-                    (Some(_), None) => return Some(Cow::Owned(Value::from(*index))),
+                    (Some(0), _) => return Some(*this),
+                    (Some(_), Some(key)) => return Some(ValueRef::Text(key)),
+                    (Some(_), None) => return Some(ValueRef::Count(*index)),
                 }
             }
             FrameKind::Binding { .. } => {}
         }
     }
     None
-}
-
-fn call_field<'f>(call: &'f Context, field: &str) -> Option<Cow<'f, Value>> {
-    let text = |text: &str| Some(Cow::Owned(Value::from(text)));
-    let some = |value: &'f Value| if value.is_null() { None } else { Some(Cow::Borrowed(value)) };
-    match field {
-        "platform" => text(call.platform),
-        "function" => text(&call.function),
-        "id" => call.id.as_deref().and_then(text),
-        "conversation" => call.conversation.as_deref().and_then(text),
-        "caller" => call.caller.as_deref().and_then(text),
-        "called" => call.called.as_deref().and_then(text),
-        "metadata" => some(&call.metadata),
-        "global" => some(&call.global),
-        "headers" => some(&call.headers),
-        _ => some(&call.raw),
-    }
 }

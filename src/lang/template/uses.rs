@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::scope::{PathExpr, Root};
+use super::scope::{CallField, PathExpr, Root};
 
 /// The arguments and extracts that templates name.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Uses {
                 self.arguments.insert(name.clone());
             }
             // The body as it came holds the arguments, too.
-            (Root::Args, None) | (Root::Call("raw"), _) => self.all_arguments = true,
+            (Root::Args, None) | (Root::Call(CallField::Raw), _) => self.all_arguments = true,
             (Root::Extract(step, place), _) => {
                 self.extracts.insert((*step, *place));
             }

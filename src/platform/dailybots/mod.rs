@@ -5,8 +5,6 @@
 
 mod events;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +13,7 @@ use super::{
     Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
+use crate::json::{SharedValue, ValueRef, to_map};
 
 const NAME: &str = "dailybots";
 
@@ -119,7 +118,7 @@ impl Platform for DailyBots {
     ) -> Result<Decoded, BadRequest> {
         // A body is everything, the query then is nothing: a URL cannot change what a body says.
         let (fields, raw) = if inbound.body.trim_ascii().is_empty() {
-            (payload::fields(&inbound.query), Value::Null)
+            (payload::fields(&inbound.query), SharedValue::default())
         } else {
             let body = payload::object(&inbound.body)?;
             (body.clone(), body)
@@ -127,19 +126,21 @@ impl Platform for DailyBots {
         let DailyBotsRequest { function, id, arguments } =
             DailyBotsRequest::read(inbound.function.as_deref(), fields)?;
         let streams = functions.streams(&function);
-        let args = payload::arguments(Some(&arguments)).unwrap_or_else(payload::no_arguments);
+        let args =
+            payload::arguments(&arguments, Some(arguments.get())).unwrap_or_else(payload::no_arguments);
         let context = Context {
             platform: NAME,
             function: function.clone(),
-            id: id.as_ref().and_then(Value::as_str).filter(|id| !id.is_empty()).map(ToOwned::to_owned),
-            raw: Arc::new(raw),
+            id: id.as_ref().and_then(|id| payload::text_at(id.get(), &[])),
+            raw,
             ..Context::default()
         };
         if streams {
             let arguments = match &args {
-                GivenArguments::Json(read) => read.clone(),
-                GivenArguments::Unreadable => arguments,
+                GivenArguments::Json(read) => read.to_value(),
+                GivenArguments::Unreadable => arguments.to_value(),
             };
+            let id = id.map(|id| id.to_value());
             let call = Box::new(Call { args, context });
             return Ok(Decoded::Stream(call, Box::new(Stream { function, id, arguments })));
         }
@@ -164,20 +165,21 @@ impl Platform for DailyBots {
 #[derive(Debug, PartialEq)]
 struct DailyBotsRequest {
     function: String,
-    id: Option<Value>,
+    id: Option<SharedValue>,
     /// As the model gave them.
-    arguments: Value,
+    arguments: SharedValue,
 }
 
 impl DailyBotsRequest {
     /// Reads the fields of a body or a query: an envelope with a name in it, or else the bare arguments of the
     /// function that the URL names.
-    fn read(in_url: Option<&str>, mut fields: Value) -> Result<Self, BadRequest> {
-        let in_fields = match fields.get(FUNCTION_NAME) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(name)) if name.is_empty() => None,
-            Some(Value::String(name)) => Some(name.clone()),
-            Some(_) => return Err(BadRequest::new(format!("`{FUNCTION_NAME}` is not text"))),
+    fn read(in_url: Option<&str>, fields: SharedValue) -> Result<Self, BadRequest> {
+        let body = fields.get();
+        let given = |key: &str| body.get(key).filter(|value| !value.is_null());
+        let in_fields = match given(FUNCTION_NAME).map(ValueRef::as_str) {
+            None => None,
+            Some(Some(name)) => Some(name.into_owned()).filter(|name| !name.is_empty()),
+            Some(None) => return Err(BadRequest::new(format!("`{FUNCTION_NAME}` is not text"))),
         };
         let function = match (in_url.filter(|name| !name.is_empty()), &in_fields) {
             (Some(in_url), Some(in_fields)) if in_url != in_fields => {
@@ -188,19 +190,20 @@ impl DailyBotsRequest {
             (None, None) => return Err(BadRequest::new("it names no function")),
         };
         // Bare arguments may have such names themselves; what has an id as well is no bare arguments.
-        let given = |key: &str| fields.get(key).is_some();
-        let envelope = in_fields.is_some() || (given(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(given));
-        let mut id = None;
-        if envelope && let Some(fields) = fields.as_object_mut() {
-            fields.shift_remove(FUNCTION_NAME);
-            id = fields.shift_remove(TOOL_CALL_ID).filter(|id| !id.is_null());
-            for arguments in ARGUMENTS.into_iter().filter_map(|key| fields.shift_remove(key)) {
-                if !arguments.is_null() {
-                    return Ok(Self { function, id, arguments });
-                }
-            }
+        let is_there = |key: &str| body.get(key).is_some();
+        let envelope = in_fields.is_some() || (is_there(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(is_there));
+        if !envelope {
+            return Ok(Self { function, id: None, arguments: fields });
         }
-        Ok(Self { function, id, arguments: fields })
+        let id = given(TOOL_CALL_ID).map(|id| fields.keep(id));
+        if let Some(arguments) = ARGUMENTS.into_iter().find_map(given) {
+            return Ok(Self { function, id, arguments: fields.keep(arguments) });
+        }
+        let mut rest = to_map(body);
+        rest.retain(|key, _| {
+            ![FUNCTION_NAME, TOOL_CALL_ID].contains(&key.as_str()) && !ARGUMENTS.contains(&key.as_str())
+        });
+        Ok(Self { function, id, arguments: Value::Object(rest).into() })
     }
 }
 
@@ -241,7 +244,8 @@ mod tests {
     #[test]
     fn requests_are_envelopes_or_bare_arguments() {
         let request = |id: Option<Value>, arguments: Value| {
-            Ok(DailyBotsRequest { function: "f".into(), id, arguments })
+            let id = id.map(SharedValue::from);
+            Ok(DailyBotsRequest { function: "f".into(), id, arguments: arguments.into() })
         };
         let call = || Some(json!("call_1"));
         for (url, fields, expected) in [
@@ -278,7 +282,7 @@ mod tests {
             (None, json!({"city": "Lyon"}), Err("it names no function")),
             (Some(""), json!({"function_name": ""}), Err("it names no function")),
         ] {
-            let read = DailyBotsRequest::read(url, fields.clone()).map_err(|bad| bad.problem);
+            let read = DailyBotsRequest::read(url, fields.clone().into()).map_err(|bad| bad.problem);
             assert_eq!(read, expected.map_err(ToOwned::to_owned), "{url:?} {fields}");
         }
     }

@@ -1,12 +1,11 @@
 //! Plain HTTP: arguments in, text and data out. For `curl`, tests and callers that have no platform here.
 
-use std::sync::Arc;
-
 use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
+use crate::json::SharedValue;
 
 const NAME: &str = "http";
 
@@ -32,7 +31,7 @@ impl Platform for Http {
         };
         // A body is the arguments, the query then is not: nothing in a URL can change what a body says.
         let (args, raw) = if inbound.body.trim_ascii().is_empty() {
-            (payload::fields(&inbound.query), Value::Null)
+            (payload::fields(&inbound.query), SharedValue::default())
         } else {
             let body = payload::object(&inbound.body)?;
             (body.clone(), body)
@@ -42,7 +41,7 @@ impl Platform for Http {
             platform: NAME,
             function,
             conversation: conversation.filter(|id| !id.is_empty()).map(ToOwned::to_owned),
-            raw: Arc::new(raw),
+            raw,
             ..Context::default()
         };
         Ok(Decoded::Calls(vec![Call { args: GivenArguments::Json(args), context }], Box::new(Plain)))
@@ -125,7 +124,7 @@ mod tests {
             (&[("city", "Oslo")], "{\"days\": 2}", json!({"days": 2})),
         ] {
             let (calls, _) = calls(decode(Some("f"), query, body));
-            assert_eq!(calls[0].args, GivenArguments::Json(expected), "{query:?} {body}");
+            assert_eq!(calls[0].args, GivenArguments::from(expected), "{query:?} {body}");
             assert_eq!(calls[0].context.conversation.as_deref(), Some("example-conversation"));
         }
     }

@@ -4,8 +4,6 @@
 //! `AgentConfig` of npm's @millisai/web-sdk. Of the function webhook itself only the URL, the method and the headers
 //! are documented: where its values stand is assumed, so they are taken from wherever they can.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
@@ -13,7 +11,8 @@ use super::{
     Answer, BadRequest, DeclareKey, Decoded, Endpoint, Event, EventKind, Functions, Holds, Inbound, Platform,
     Settings, ToolSpec, payload,
 };
-use crate::call::{Call, Context, GivenArguments};
+use crate::call::{Call, Context};
+use crate::json::{SharedValue, to_map};
 
 const NAME: &str = "millis";
 
@@ -123,9 +122,9 @@ impl Platform for Millis {
         let declared = functions.arguments(&function);
         let mut context = Context {
             platform: NAME,
-            conversation: payload::text_at(&fields, &[SESSION_ID]),
+            conversation: payload::text_at(fields.get(), &[SESSION_ID]),
             function,
-            raw: Arc::new(raw),
+            raw,
             ..Context::default()
         };
         let event =
@@ -136,17 +135,11 @@ impl Platform for Millis {
         // What nobody answers takes anything: it is refused for its name and nothing else.
         let is_argument =
             |key: &str| declared.as_ref().map_or(key != SESSION_ID, |arguments| arguments.contains(&key));
-        let (args, rest): (Map<String, Value>, Map<String, Value>) = fields
-            .as_object()
-            .cloned()
-            .unwrap_or_default()
-            .into_iter()
-            .partition(|(key, _)| is_argument(key));
-        context.metadata = Arc::new(metadata(rest, &[SESSION_ID]));
-        Ok(Decoded::Calls(
-            vec![Call { args: GivenArguments::Json(args.into()), context }],
-            Box::new(payload::ResultObject),
-        ))
+        let (args, rest): (Map<String, Value>, Map<String, Value>) =
+            to_map(fields.get()).into_iter().partition(|(key, _)| is_argument(key));
+        context.metadata = metadata(rest, &[SESSION_ID]);
+        let call = Call { args: Value::Object(args).into(), context };
+        Ok(Decoded::Calls(vec![call], Box::new(payload::ResultObject)))
     }
 
     /// No form of an error is documented; as a result, the model can react to it.
@@ -165,10 +158,10 @@ impl Platform for Millis {
 
 /// The values of a request, and its body. The content type may be missing or wrong, so the body itself says what it
 /// is; without one the query stands in its place.
-fn fields(inbound: &Inbound) -> Result<(Value, Value), BadRequest> {
+fn fields(inbound: &Inbound) -> Result<(SharedValue, SharedValue), BadRequest> {
     let body = inbound.body.trim_ascii();
     if body.is_empty() {
-        return Ok((payload::fields(&inbound.query), Value::Null));
+        return Ok((payload::fields(&inbound.query), SharedValue::default()));
     }
     let is_json = body.first().is_some_and(|first| b"{[\"".contains(first));
     let fields = if !is_json && body.contains(&b'=') {
@@ -180,22 +173,21 @@ fn fields(inbound: &Inbound) -> Result<(Value, Value), BadRequest> {
     Ok((fields.clone(), fields))
 }
 
-fn event(kind: &'static EventKind, context: Context, fields: Value) -> Event {
+fn event(kind: &'static EventKind, context: Context, fields: SharedValue) -> Event {
     let metadata = if *kind == PREFETCH {
-        metadata(fields.as_object().cloned().unwrap_or_default(), &PREFETCH_FIELDS)
+        metadata(to_map(fields.get()), &PREFETCH_FIELDS)
     } else {
-        fields.get("metadata").cloned().unwrap_or_default()
+        fields.get().get("metadata").map(|metadata| fields.keep(metadata)).unwrap_or_default()
     };
-    let metadata = Arc::new(metadata);
     let context = Context { function: kind.name.to_owned(), metadata, event: fields, ..context };
     let call = Call { args: payload::no_arguments(), context };
     Event { kind, call, neutral: Answer::json(&json!({})) }
 }
 
 /// What is left of the fields without those that are known; null when that is nothing.
-fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> Value {
+fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> SharedValue {
     fields.retain(|key, _| !known.contains(&key.as_str()));
-    if fields.is_empty() { Value::Null } else { Value::Object(fields) }
+    if fields.is_empty() { SharedValue::default() } else { Value::Object(fields).into() }
 }
 
 /// A function as an entry of `tools`.
@@ -297,7 +289,7 @@ mod tests {
             ("application/json", " ", json!({"email": "q@example.com"})),
         ] {
             let (calls, _) = calls(decode("f", content_type, body));
-            assert_eq!(calls[0].args, GivenArguments::Json(expected), "{body}");
+            assert_eq!(calls[0].args, expected.into(), "{body}");
         }
         for body in ["[]", "[{\"a\": \"x=y\"}]", "hello", "{\"a\"=1}", "1"] {
             let bad = decode("f", "application/json", body).unwrap_err();

@@ -5,9 +5,7 @@
 
 mod actions;
 
-use std::sync::Arc;
-
-use ::http::HeaderName;
+use ::http::{HeaderName, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha1::Sha1;
@@ -21,6 +19,7 @@ use super::{
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
+use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
 use crate::secret::Secret;
 
 const NAME: &str = "swaig";
@@ -160,7 +159,7 @@ impl Platform for Swaig {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
-        let function = match asked(inbound, &body)? {
+        let function = match asked(inbound, body.get())? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
@@ -175,7 +174,8 @@ impl Platform for Swaig {
             return Ok(event(&function, body));
         }
         // Bedrock and sidecar agents, which say something else here, take only a text as `response`.
-        let takes_prompt = body.get("content_type").and_then(Value::as_str) == Some("text/swaig");
+        let takes_prompt =
+            body.get().get("content_type").and_then(ValueRef::as_str).as_deref() == Some("text/swaig");
         let args = arguments(&body);
         let context = envelope(function, body);
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { takes_prompt })))
@@ -228,22 +228,22 @@ enum SwaigRequest {
 /// What is asked for: the function that the URL names, else the body's, else what `action` says.
 ///
 /// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
-fn asked(inbound: &Inbound, body: &Value) -> Result<SwaigRequest, BadRequest> {
-    let in_body = match body.get("function") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if name.is_empty() => None,
-        Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(BadRequest::new("`function` is not text")),
+fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
+    let given = body.get("function").filter(|name| !name.is_null());
+    let in_body = match given.map(ValueRef::as_str) {
+        None => None,
+        Some(Some(name)) => Some(name).filter(|name| !name.is_empty()),
+        Some(None) => return Err(BadRequest::new("`function` is not text")),
     };
     match (&inbound.function, in_body) {
-        (Some(in_url), Some(in_body)) if in_url != in_body => {
+        (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
             Err(BadRequest::new("the body names another function than the URL"))
         }
-        (_, Some(name)) => Ok(SwaigRequest::Function(name.clone())),
+        (_, Some(name)) => Ok(SwaigRequest::Function(name.into_owned())),
         (in_url, None) => {
             let action =
-                body.get("action").and_then(Value::as_str).filter(|_| body.get("argument").is_none());
-            match (action, in_url) {
+                body.get("action").and_then(ValueRef::as_str).filter(|_| body.get("argument").is_none());
+            match (action.as_deref(), in_url) {
                 (Some(GET_SIGNATURE), _) => Ok(SwaigRequest::Signature),
                 (Some(action), _) if POST_PROMPT.contains(&action) => Ok(SwaigRequest::PostPrompt),
                 (_, Some(name)) => Ok(SwaigRequest::Function(name.clone())),
@@ -254,21 +254,23 @@ fn asked(inbound: &Inbound, body: &Value) -> Result<SwaigRequest, BadRequest> {
 }
 
 /// What templates see of a request as `call.*`.
-fn envelope(function: String, body: Value) -> Context {
+fn envelope(function: String, body: SharedValue) -> Context {
+    let root = body.get();
+    let part = |key: &str| root.get(key).map(|part| body.keep(part)).unwrap_or_default();
     Context {
         platform: NAME,
         function,
-        conversation: payload::text_at(&body, &["call_id"]),
-        caller: CALLER.iter().find_map(|key| payload::text_at(&body, &[key])),
-        metadata: Arc::new(body.get("meta_data").cloned().unwrap_or_default()),
-        global: body.get("global_data").cloned().unwrap_or_default(),
-        raw: Arc::new(body),
+        conversation: payload::text_at(root, &["call_id"]),
+        caller: CALLER.iter().find_map(|key| payload::text_at(root, &[key])),
+        metadata: part("meta_data"),
+        global: part("global_data"),
+        raw: body.clone(),
         ..Context::default()
     }
 }
 
 /// A webhook that calls nothing; those without an entry in [`EVENTS`] are answered with nothing at once.
-fn event(name: &str, body: Value) -> Decoded {
+fn event(name: &str, body: SharedValue) -> Decoded {
     match EVENTS.iter().find(|kind| kind.name == name) {
         Some(kind) => {
             let payload = body.clone();
@@ -341,21 +343,21 @@ fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
 
 /// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
 /// object.
-fn arguments(body: &Value) -> GivenArguments {
-    let argument = body.get("argument");
-    match argument.and_then(|argument| argument.get("parsed")) {
-        Some(Value::Array(items)) => {
-            if let Some(first) = items.iter().find(|item| item.is_object()) {
-                return GivenArguments::Json(first.clone());
-            }
-        }
+fn arguments(body: &SharedValue) -> GivenArguments {
+    let argument = body.get().get("argument");
+    let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
+    let parsed = argument.and_then(|argument| argument.get("parsed"));
+    let object = parsed.and_then(|parsed| match parsed.kind() {
+        Kind::Array => parsed.items().find(is_object),
         // So in the oldest documentation's table, though not in its samples.
-        Some(parsed @ Value::Object(_)) => return GivenArguments::Json(parsed.clone()),
-        _ => {}
+        _ => Some(parsed).filter(is_object),
+    });
+    if let Some(object) = object {
+        return GivenArguments::Json(body.keep(object));
     }
     argument
-        .and_then(|argument| payload::arguments(argument.get("raw")))
-        .or_else(|| payload::arguments(body.get("arguments")))
+        .and_then(|argument| payload::arguments(body, argument.get("raw")))
+        .or_else(|| payload::arguments(body, body.get().get("arguments")))
         .unwrap_or_else(payload::no_arguments)
 }
 
@@ -383,20 +385,22 @@ impl Encode for OneAnswer {
             reply.extensions.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
         let post_process = reply.extensions.remove(POST_PROCESS) == Some(Value::Bool(true));
         let text = reply.into_text();
-        let response = match prompt {
-            Some(prompt) if self.takes_prompt => json!({"tool_result": text, "tool_prompt": prompt}),
-            Some(prompt) => format!("{text}\n{prompt}").trim().into(),
-            None => text.into(),
-        };
-        let mut body = Map::new();
-        body.insert("response".into(), response);
+        let mut body = ObjectWriter::with_capacity(text.len() + 64);
+        let response = body.entry("response");
+        match prompt {
+            Some(prompt) if self.takes_prompt => {
+                push_value(response, &json!({"tool_result": text, "tool_prompt": prompt}));
+            }
+            Some(prompt) => push_string(response, format!("{text}\n{prompt}").trim()),
+            None => push_string(response, &text),
+        }
         if post_process {
-            body.insert(POST_PROCESS.into(), true.into());
+            body.entry(POST_PROCESS).push_str("true");
         }
         if !actions.is_empty() {
-            body.insert(ACTION.into(), actions.into());
+            push_value(body.entry(ACTION), &Value::Array(actions));
         }
-        Answer::json(&Value::Object(body))
+        Answer::written(StatusCode::OK, body.finish())
     }
 }
 
@@ -451,15 +455,15 @@ mod tests {
 
     #[test]
     fn arguments_are_read_from_where_they_are() {
-        let object = |city: &str| GivenArguments::Json(json!({"city": city}));
-        let none = || GivenArguments::Json(json!({}));
+        let object = |city: &str| GivenArguments::from(json!({"city": city}));
+        let none = || GivenArguments::from(json!({}));
         for (fields, expected) in [
             (json!({"argument": {"parsed": [{"city": "a"}, {"city": "b"}], "raw": "{}"}}), object("a")),
             (json!({"argument": {"parsed": ["x", {"city": "b"}]}}), object("b")),
             (json!({"argument": {"parsed": {"city": "a"}, "raw": "x"}}), object("a")),
             (json!({"argument": {"parsed": [], "raw": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": null, "raw": "{\"city\":\"a\"}"}}), object("a")),
-            (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), GivenArguments::Json(json!([1]))),
+            (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), GivenArguments::from(json!([1]))),
             (json!({"argument": {"parsed": [], "raw": "the weather"}}), GivenArguments::Unreadable),
             (json!({"argument": {"parsed": [], "raw": " "}}), none()),
             (json!({"argument": {"parsed": [], "raw": ""}, "arguments": {"city": "a"}}), object("a")),
@@ -469,7 +473,7 @@ mod tests {
             (json!({"arguments": {"city": "a"}}), object("a")),
             (json!({"arguments": "{\"city\":\"a\"}"}), object("a")),
             (json!({"arguments": "Bergen"}), GivenArguments::Unreadable),
-            (json!({"arguments": [1]}), GivenArguments::Json(json!([1]))),
+            (json!({"arguments": [1]}), GivenArguments::from(json!([1]))),
         ] {
             let mut body = fields;
             body["function"] = json!("f");

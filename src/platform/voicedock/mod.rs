@@ -4,10 +4,9 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
 //! each is answered in its own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderValue;
+use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
     Platform, Setting, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
+use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
 use crate::scheme::SchemeDefaults;
 
 const NAME: &str = "voicedock";
@@ -133,27 +133,27 @@ impl Platform for VoiceDock {
                 "the URL names a function, but this platform has one URL for all of them",
             ));
         }
-        let body = Arc::new(payload::object(&inbound.body)?);
-        let Some((generation, entries)) = entries(&body)? else {
+        let body = payload::object(&inbound.body)?;
+        let Some((generation, entries)) = entries(body.get())? else {
             return Ok(event(&body));
         };
         if entries.len() > MAX_CALLS {
             return Err(BadRequest::new(format!("it carries more than {MAX_CALLS} calls")));
         }
         let ids = entries
-            .iter()
-            .map(|entry| entry.get(generation.id).filter(|id| !id.is_null()).cloned())
+            .items()
+            .map(|entry| entry.get(generation.id).filter(|id| !id.is_null()).map(ValueRef::to_value))
             .collect();
         let envelope = generation.envelope(&body);
         let calls = entries
-            .iter()
+            .items()
             .map(|entry| Call {
-                args: generation.arguments(entry),
+                args: generation.arguments(&body, entry),
                 context: Context {
                     // An entry without a name calls the function without a name, which no route can answer.
                     function: payload::text_at(entry, generation.function).unwrap_or_default(),
                     id: payload::text_at(entry, &[generation.id]),
-                    raw: Arc::clone(&body),
+                    raw: body.clone(),
                     ..envelope.clone()
                 },
             })
@@ -185,20 +185,19 @@ impl Platform for VoiceDock {
 }
 
 /// A webhook that is no call. What has no entry in [`EVENTS`] is answered with nothing at once.
-fn event(body: &Arc<Value>) -> Decoded {
+fn event(body: &SharedValue) -> Decoded {
+    let root = body.get();
     let neutral = Answer::json(&json!({}));
-    let name = payload::text_at(body, &["message", "type"]).unwrap_or_default().replace('-', "_");
+    let name = payload::text_at(root, &["message", "type"]).unwrap_or_default().replace('-', "_");
     let Some(kind) = EVENTS.iter().find(|kind| kind.name == name) else { return Decoded::Answer(neutral) };
     // Templates may write `event.customer.number` as well as `event.message.customer.number`.
-    let mut payload = body.get("message").and_then(Value::as_object).cloned().unwrap_or_default();
-    for (key, value) in body.as_object().into_iter().flatten() {
-        payload.insert(key.clone(), value.clone());
-    }
-    let generation = if body.pointer("/message/phoneNumber").is_some() { &CAMEL } else { &CURRENT };
+    let mut payload = root.get("message").map(to_map).unwrap_or_default();
+    payload.extend(to_map(root));
+    let generation = if root.at(&["message", "phoneNumber"]).is_some() { &CAMEL } else { &CURRENT };
     let context = Context {
         function: name,
-        event: Value::Object(payload),
-        raw: Arc::clone(body),
+        event: Value::Object(payload).into(),
+        raw: body.clone(),
         ..generation.envelope(body)
     };
     let call = Call { args: payload::no_arguments(), context };
@@ -206,17 +205,17 @@ fn event(body: &Arc<Value>) -> Decoded {
 }
 
 /// The generation of a request and its calls; `None` for an event.
-fn entries(body: &Value) -> Result<Option<(&'static Generation, &[Value])>, BadRequest> {
+fn entries(body: ValueRef<'_>) -> Result<Option<(&'static Generation, ValueRef<'_>)>, BadRequest> {
     if let Some(list) = body.get(OLDEST.list).filter(|list| !list.is_null()) {
         return OLDEST.entries(list).map(Some);
     }
     let Some(message) = body.get("message") else {
-        return match body.get("eventType") {
-            Some(Value::String(event)) if event != TOOL_CALLS => Ok(None),
+        return match body.get("eventType").and_then(ValueRef::as_str) {
+            Some(event) if event != TOOL_CALLS => Ok(None),
             _ => Err(BadRequest::new(format!("it has neither `message` nor `{}`", OLDEST.list))),
         };
     };
-    let Some(event) = message.get("type").and_then(Value::as_str) else {
+    let Some(event) = message.get("type").and_then(ValueRef::as_str) else {
         return Err(BadRequest::new("`message.type` is not text"));
     };
     if event != TOOL_CALLS {
@@ -280,28 +279,29 @@ static OLDEST: Generation = Generation {
 };
 
 impl Generation {
-    fn entries<'b>(&'static self, list: &'b Value) -> Result<(&'static Self, &'b [Value]), BadRequest> {
-        match list {
-            Value::Array(entries) => Ok((self, entries)),
+    fn entries<'b>(&'static self, list: ValueRef<'b>) -> Result<(&'static Self, ValueRef<'b>), BadRequest> {
+        match list.kind() {
+            Kind::Array => Ok((self, list)),
             _ => Err(BadRequest::new(format!("`{}` is not a list", self.list))),
         }
     }
 
     /// What all calls of one request share.
-    fn envelope(&self, body: &Value) -> Context {
+    fn envelope(&self, body: &SharedValue) -> Context {
+        let root = body.get();
         Context {
             platform: NAME,
-            conversation: payload::text_at(body, self.conversation),
-            caller: payload::text_at(body, self.caller),
-            called: payload::text_at(body, self.called),
-            metadata: Arc::new(payload::value_at(body, self.metadata).cloned().unwrap_or_default()),
+            conversation: payload::text_at(root, self.conversation),
+            caller: payload::text_at(root, self.caller),
+            called: payload::text_at(root, self.called),
+            metadata: root.at(self.metadata).map(|metadata| body.keep(metadata)).unwrap_or_default(),
             ..Context::default()
         }
     }
 
     /// An object by the documentation; a text with one in it is read too.
-    fn arguments(&self, entry: &Value) -> GivenArguments {
-        payload::arguments(payload::value_at(entry, self.arguments)).unwrap_or_else(payload::no_arguments)
+    fn arguments(&self, body: &SharedValue, entry: ValueRef<'_>) -> GivenArguments {
+        payload::arguments(body, entry.at(self.arguments)).unwrap_or_else(payload::no_arguments)
     }
 }
 
@@ -346,20 +346,22 @@ impl Encode for Results {
                 _ => data,
             });
         }
-        let results: Vec<Value> = self
-            .ids
-            .iter()
-            .zip(outcomes)
-            .map(|(id, outcome)| {
-                let mut entry = Map::new();
-                if let Some(id) = id {
-                    entry.insert(self.id_key.into(), id.clone());
-                }
-                entry.insert("result".into(), result(outcome));
-                Value::Object(entry)
-            })
-            .collect();
-        Answer::json(&json!({"results": results}))
+        let mut body = ObjectWriter::with_capacity(256 * outcomes.len());
+        let results = body.entry("results");
+        results.push('[');
+        for (at, (id, outcome)) in self.ids.iter().zip(outcomes).enumerate() {
+            if at > 0 {
+                results.push(',');
+            }
+            let mut entry = ObjectWriter::with_capacity(256);
+            if let Some(id) = id {
+                push_value(entry.entry(self.id_key), id);
+            }
+            push_value(entry.entry("result"), &result(outcome));
+            results.push_str(&entry.finish());
+        }
+        results.push(']');
+        Answer::written(StatusCode::OK, body.finish())
     }
 }
 
@@ -410,8 +412,8 @@ mod tests {
         body["message"]["assistant"]["metadata"] = json!({"x": 1});
         let (calls, _) = calls(decode(&body, "results"));
         let [one, other] = &calls[..] else { panic!("{calls:?}") };
-        assert!(Arc::ptr_eq(&one.context.metadata, &other.context.metadata));
-        assert!(Arc::ptr_eq(&one.context.raw, &other.context.raw));
+        assert!(one.context.metadata.is_same(&other.context.metadata));
+        assert!(one.context.raw.is_same(&other.context.raw));
     }
 
     #[test]
@@ -429,7 +431,7 @@ mod tests {
             .iter()
             .map(|call| (call.context.id.as_deref(), call.context.function.as_str(), call.args.clone()))
             .collect();
-        let object = |value: Value| GivenArguments::Json(value);
+        let object = |value: Value| GivenArguments::from(value);
         assert_eq!(
             seen,
             [

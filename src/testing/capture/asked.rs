@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Context, GivenArguments};
+use crate::json::SharedValue;
 use crate::plan::FunctionsFor;
 use crate::plan::testing::CallChanges;
 use crate::platform::{Decoded, Settings};
@@ -15,13 +16,13 @@ impl Drafting<'_> {
         let GivenArguments::Json(given) = &self.happened.call.record.call.args else {
             return Err(NoDraft::Arguments);
         };
-        let mut args = match given {
-            Value::Object(args) => args.clone(),
+        let mut args = match given.to_value() {
+            Value::Object(args) => args,
             Value::Null => Map::new(),
             _ => return Err(NoDraft::Arguments),
         };
         let fits = |args: &Map<String, Value>| {
-            self.route.arguments.validate(&GivenArguments::Json(Value::Object(args.clone()))).is_ok()
+            self.route.arguments.validate(&Value::Object(args.clone()).into()).is_ok()
         };
         let fitted = fits(&args);
         let mut replaced = Vec::new();
@@ -61,8 +62,9 @@ impl Drafting<'_> {
             called: text(|context| &context.called),
             ..CallChanges::default()
         };
-        let object =
-            |value: &Value, base: &Value| (value != base && value.is_object()).then(|| value.clone());
+        let object = |value: &SharedValue, base: &SharedValue| {
+            Some(value.to_value()).filter(|shown| value != base && shown.is_object())
+        };
         let (metadata, global) =
             (object(&context.metadata, &base.metadata), object(&context.global, &base.global));
         let headers = object(&context.headers, &base.headers);

@@ -157,7 +157,7 @@ impl<'a> Drafting<'a> {
             // What is not in the file came with the headers.
             Saved::Request { body, .. } => {
                 let headers = self.happened.call.record.call.context.headers.clone();
-                let headers = self.clean("call.headers", headers).as_object().cloned();
+                let headers = self.clean("call.headers", headers.to_value()).as_object().cloned();
                 (TestInput::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
             Saved::Call => {

@@ -109,7 +109,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
             for (index, call) in calls.iter().enumerate() {
                 let route = plan.route(&call.context.function, name);
                 let fits = route.is_some_and(|route| route.arguments.validate(&call.args).is_ok());
-                outcomes.push(outcome(index + usize::from(!fits), &call.context.raw));
+                outcomes.push(outcome(index + usize::from(!fits), &call.context.raw.to_value()));
             }
             let only = calls.len() == 1;
             let answer = encoder.encode(outcomes);
@@ -125,7 +125,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
         Ok(Decoded::Stream(call, mut encoder)) => {
             let before = json!([{"action": "tts:say", "arguments": {"text": call.context.function}}]);
             let mut stream = encoder.begin(Map::from_iter([("before".to_owned(), before)])).to_vec();
-            stream.extend(encoder.end(outcome(inbound.body.len(), &call.context.raw)));
+            stream.extend(encoder.end(outcome(inbound.body.len(), &call.context.raw.to_value())));
             let stream = String::from_utf8(stream).unwrap();
             assert!(stream.ends_with("\n\n") && stream.contains("event: close"), "{stream}");
             let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));

@@ -11,6 +11,7 @@ use url::form_urlencoded;
 use crate::call::GivenArguments;
 use crate::dispatch::in_process::CompletedCall;
 use crate::flow::{CacheUse, CallError, StepRecord};
+use crate::json::Kind;
 use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
@@ -116,10 +117,10 @@ impl<'a> Walk<'a> {
             }
         }
         for (key, value) in
-            [("metadata", &*call.metadata), ("global", &call.global), ("headers", &call.headers)]
+            [("metadata", &call.metadata), ("global", &call.global), ("headers", &call.headers)]
         {
-            if value.as_object().is_some_and(|entries| !entries.is_empty()) {
-                self.line(&format!("call.{key} = {}", self.value(value)));
+            if value.get().kind() == Kind::Object && !value.get().is_empty() {
+                self.line(&format!("call.{key} = {}", self.value(&value.to_value())));
             }
         }
     }
@@ -127,7 +128,7 @@ impl<'a> Walk<'a> {
     fn arguments(&mut self, route: &Route) {
         let record = &self.call.record;
         let given = match &record.call.args {
-            GivenArguments::Json(given) => Some(hide_named(given, route)),
+            GivenArguments::Json(given) => Some(hide_named(given.get(), route)),
             GivenArguments::Unreadable => None,
         };
         let Some(validated) = &record.validated else {
@@ -138,7 +139,7 @@ impl<'a> Walk<'a> {
             }
             return;
         };
-        let fit = hide_named(&validated.args, route);
+        let fit = hide_named((&validated.args).into(), route);
         let entries = fit.as_object().map(Map::iter).into_iter().flatten();
         self.head(
             "arguments",
@@ -269,7 +270,7 @@ impl<'a> Walk<'a> {
         if let Some(problem) = reading.problem() {
             self.line(&format!("read as text, because {problem}"));
         }
-        self.body(reading.body());
+        self.body(&reading.body().to_value());
     }
 
     fn extracted(&mut self, step: &Step, brought: &StepOutput) {
@@ -277,7 +278,7 @@ impl<'a> Walk<'a> {
         for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&brought.values)
         {
             let shown = match value {
-                Some(value) => format!("{name} = {}", self.value(value)),
+                Some(value) => format!("{name} = {}", self.value(&value.to_value())),
                 None => format!("{name} is missing"),
             };
             self.head(head, &format!("{shown}  ({path})"));

@@ -1,18 +1,29 @@
-//! A JSON document over its bytes: checked once, indexed once, decoded only where somebody asks.
+//! JSON that is read where it is: documents over their bytes, and values that may be part of one.
 //!
 //! [`Document::parse`] accepts and refuses exactly what `serde_json` does, but builds no tree: one flat list of
-//! 16-byte entries says where each value is. Numbers keep their text. It knows no route, template or path.
+//! 16-byte entries says where each value is. Numbers keep their text. A [`ValueRef`] reads a value of a document and
+//! a value of a tree alike; a [`SharedValue`] keeps one.
 
 mod index;
+mod lookup;
 mod node;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod value;
+mod write;
+
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-pub use self::node::{Entries, Items, Kind, Node};
+pub use self::node::{Kind, Node};
+pub use self::shared::{SharedValue, bytes_of};
+pub use self::value::{Entries, Items, ValueRef, to_map};
+pub use self::write::{ObjectWriter, push_escaped, push_string, push_value};
 
 use self::index::Entry;
+use self::lookup::Lookup;
 
 /// A JSON text and where its values are. Cloning copies the index: share a document by reference count.
 #[derive(Debug, Clone)]
@@ -21,6 +32,8 @@ pub struct Document {
     /// The values in the order of the text, each followed by what is in it. Never empty, and at most one entry
     /// of 16 bytes for two bytes of text, and one more.
     index: Vec<Entry>,
+    /// Made when a part of a large list or object is looked up for the first time.
+    lookup: OnceLock<Lookup>,
 }
 
 impl Document {
@@ -31,7 +44,7 @@ impl Document {
     /// the range of a double.
     pub fn parse(bytes: Bytes) -> Result<Self, serde_json::Error> {
         match index::build(&bytes) {
-            Some(index) => Ok(Self { bytes, index }),
+            Some(index) => Ok(Self { bytes, index, lookup: OnceLock::new() }),
             None => Err(explain(&bytes)),
         }
     }
@@ -44,6 +57,10 @@ impl Document {
     /// The text that was parsed.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    fn lookup(&self) -> &Lookup {
+        self.lookup.get_or_init(|| Lookup::of(&self.bytes, &self.index))
     }
 
     /// How many bytes of memory the index takes, beside the text.

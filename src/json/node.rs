@@ -6,6 +6,8 @@ use serde_json::{Map, Number, Value};
 
 use super::Document;
 use super::index::{Entry, Tag, decode, text_of};
+use super::lookup::FEW;
+use super::write::push_string;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,24 +100,36 @@ impl<'d> Node<'d> {
 
     /// The value of an object under a key.
     pub fn get(self, name: &str) -> Option<Self> {
-        let bytes = &self.document.bytes;
-        self.entries()
-            .find(|(key, _)| *text_of(bytes, key.entry()) == *name.as_bytes())
-            .map(|(_, value)| value)
+        let Document { bytes, index, .. } = self.document;
+        for (passed, (key, value)) in self.entries().enumerate() {
+            if passed == FEW {
+                let key = self.document.lookup().key(bytes, index, self.at, name)?;
+                return Some(Self { at: key + 1, ..self });
+            }
+            if *text_of(bytes, key.entry()) == *name.as_bytes() {
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// The item of a list at an index.
     pub fn index(self, index: usize) -> Option<Self> {
-        self.items().nth(index)
+        if index < FEW {
+            return self.items().nth(index);
+        }
+        let at = (self.entry().tag == Tag::List).then(|| self.document.lookup().item(self.at, index))??;
+        Some(Self { at, ..self })
     }
 
     /// How many items a list has, or how many entries an object; 0 for anything else.
     pub fn len(self) -> usize {
-        match self.kind() {
-            Kind::Array => self.items().count(),
-            Kind::Object => self.entries().count(),
-            _ => 0,
-        }
+        let passed = match self.entry().tag {
+            Tag::List => self.items().take(FEW + 1).count(),
+            Tag::Object => self.entries().take(FEW + 1).count(),
+            _ => return 0,
+        };
+        if passed <= FEW { passed } else { self.document.lookup().len(self.at).unwrap_or(passed) }
     }
 
     /// Whether no other value is in the value: true of empty lists and objects, and of whatever is neither.
@@ -153,7 +167,7 @@ impl<'d> Node<'d> {
     /// Writes the value as compact JSON, as `serde_json` would, but for numbers, which keep their text.
     pub fn write_json(self, out: &mut String) {
         match self.entry().tag {
-            Tag::Escaped => out.push_str(&Value::String(decode(self.source())).to_string()),
+            Tag::Escaped => push_string(out, &decode(self.source())),
             Tag::List => {
                 out.push('[');
                 for (at, item) in self.items().enumerate() {

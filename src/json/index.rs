@@ -42,7 +42,7 @@ pub(super) fn build(bytes: &[u8]) -> Option<Vec<Entry>> {
     u32::try_from(bytes.len()).ok()?;
     // All text at once is checked faster than each string alone.
     std::str::from_utf8(bytes).ok()?;
-    let index = Vec::with_capacity(bytes.len() / 16 + 1);
+    let index = Vec::with_capacity(bytes.len() / 12 + 8);
     let mut builder = Builder { bytes, at: 0, index, open: Vec::new() };
     builder.document()?;
     Some(builder.index)
@@ -52,8 +52,18 @@ struct Builder<'b> {
     bytes: &'b [u8],
     at: usize,
     index: Vec<Entry>,
-    /// The lists and objects that have not ended yet, outermost first, by their entry.
-    open: Vec<usize>,
+    /// The lists and objects that have not ended yet, outermost first.
+    open: Vec<Open>,
+}
+
+/// A list or an object that has not ended yet.
+struct Open {
+    /// Its entry.
+    entry: usize,
+    /// What keys there have been: a bit for each, which different keys may share.
+    keys: u64,
+    /// Whether two keys shared a bit, or one has escapes: only then may a key be there twice.
+    may_repeat: bool,
 }
 
 impl Builder<'_> {
@@ -94,8 +104,9 @@ impl Builder<'_> {
 
     /// Reads what follows a complete value. Says whether another value is expected.
     fn after_value(&mut self) -> Option<bool> {
-        while let Some(&open) = self.open.last() {
-            match (self.next()?, self.index.get(open)?.tag) {
+        while let Some(open) = self.open.last() {
+            let tag = self.index.get(open.entry)?.tag;
+            match (self.next()?, tag) {
                 (b',', Tag::List) => {
                     self.at += 1;
                     return Some(true);
@@ -129,16 +140,16 @@ impl Builder<'_> {
         if self.open.len() == MAX_DEPTH {
             return None;
         }
-        self.open.push(self.index.len());
+        self.open.push(Open { entry: self.index.len(), keys: 0, may_repeat: false });
         let start = self.at;
         self.at += 1;
         self.push(start, tag)
     }
 
     fn end(&mut self) -> Option<()> {
-        let open = self.open.pop()?;
+        let Open { entry: open, may_repeat, .. } = self.open.pop()?;
         self.at += 1;
-        if self.index.get(open)?.tag == Tag::Object {
+        if may_repeat {
             self.drop_repeated_keys(open);
         }
         let size = u32::try_from(self.index.len() - open).ok()?;
@@ -160,11 +171,24 @@ impl Builder<'_> {
             return None;
         }
         self.string()?;
+        self.note_key();
         if self.next()? != b':' {
             return None;
         }
         self.at += 1;
         Some(())
+    }
+
+    /// Notes the key that was just read among those of its object.
+    fn note_key(&mut self) {
+        let (Some(open), Some(key)) = (self.open.last_mut(), self.index.last()) else { return };
+        let text = self.bytes.get(key.start as usize + 1..key.end as usize - 1).unwrap_or_default();
+        let (first, last) =
+            (text.first().copied().unwrap_or_default(), text.last().copied().unwrap_or_default());
+        let mixed = text.len().wrapping_mul(7) ^ usize::from(first).wrapping_mul(31) ^ usize::from(last);
+        let bit = 1 << (mixed % 64);
+        open.may_repeat |= key.tag == Tag::Escaped || open.keys & bit != 0;
+        open.keys |= bit;
     }
 
     fn word(&mut self, word: &[u8], tag: Tag) -> Option<()> {
@@ -179,8 +203,7 @@ impl Builder<'_> {
         let mut tag = Tag::Plain;
         self.at += 1;
         loop {
-            let rest = self.bytes.get(self.at..)?;
-            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+            self.at += plain_length(self.bytes.get(self.at..)?);
             match self.bytes.get(self.at)? {
                 b'"' => {
                     self.at += 1;
@@ -302,6 +325,26 @@ impl Builder<'_> {
         let mut seen = std::collections::HashSet::with_capacity(keys.len());
         !keys.iter().all(|key| seen.insert(text(key)))
     }
+}
+
+/// How many bytes there are before the next quote, backslash or control character; all if there is none.
+fn plain_length(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    // Eight bytes at a time. The high bit of a byte is set where it is one of those; above the first that is, it may be
+    // set by a carry, but only the first is looked at.
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+        let found = below(word, 0x20) | equal(b'"') | equal(b'\\');
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    words.len() * 8 + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 /// The value of a text, as bytes of UTF-8.

@@ -1,0 +1,125 @@
+//! Writing compact JSON into a text, byte for byte as `serde_json` does.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Appends `value` as compact JSON.
+pub fn push_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        Value::Number(number) => {
+            // Writing into a `String` does not fail.
+            let _ = write!(out, "{number}");
+        }
+        Value::String(text) => push_string(out, text),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                push_value(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(entries) => {
+            out.push('{');
+            for (at, (key, value)) in entries.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                push_string(out, key);
+                out.push(':');
+                push_value(out, value);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Writes one object into a text, entry by entry.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    out: String,
+}
+
+impl ObjectWriter {
+    /// An object without entries, in a text with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut out = String::with_capacity(bytes);
+        out.push('{');
+        Self { out }
+    }
+
+    /// Begins the next entry; its value is to be appended to the text that is returned.
+    pub fn entry(&mut self, key: &str) -> &mut String {
+        if self.out.len() > 1 {
+            self.out.push(',');
+        }
+        push_string(&mut self.out, key);
+        self.out.push(':');
+        &mut self.out
+    }
+
+    /// The object.
+    pub fn finish(mut self) -> String {
+        self.out.push('}');
+        self.out
+    }
+}
+
+/// Appends `text` as a JSON string, with its quotes.
+pub fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    push_escaped(out, text);
+    out.push('"');
+}
+
+/// Appends `text` as what stands between the quotes of a JSON string.
+pub fn push_escaped(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        // What is escaped is ASCII, so that it is never inside of a character.
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        match from.as_bytes()[0] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x08 => out.push_str("\\b"),
+            0x0C => out.push_str("\\f"),
+            control => {
+                let _ = write!(out, "\\u{control:04x}");
+            }
+        }
+        rest = &from[1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_written_as_serde_json_writes_them() {
+        let controls: String = (0..0x30).filter_map(char::from_u32).collect();
+        for value in [
+            json!(null),
+            json!([true, false, [], {}]),
+            json!({"a": 1, "b\"": -2.5, "c": 1e300, "å😀": u64::MAX, "": 0.1}),
+            json!(controls),
+            json!("plain"),
+            json!("\\\"\u{7f}é"),
+        ] {
+            let mut out = String::from("x");
+            push_value(&mut out, &value);
+            assert_eq!(out[1..], value.to_string());
+        }
+    }
+}
