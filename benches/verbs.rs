@@ -175,9 +175,8 @@ fn many_routes() -> String {
 }
 
 fn loading(criterion: &mut Criterion) {
-    let folder = std::env::temp_dir().join(format!("jackfield-bench-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder can be made");
-    let many = folder.join("routes.toml");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let many = folder.path().join("routes.toml");
     fs::write(&many, many_routes()).expect("a file can be written");
     assert_eq!(plan(&many).routes.len(), MANY);
 
@@ -188,7 +187,6 @@ fn loading(criterion: &mut Criterion) {
     group.sample_size(20);
     group.bench_function("1000_routes", |bench| bench.iter(|| plan(&many)));
     group.finish();
-    let _ = fs::remove_dir_all(folder);
 }
 
 /// A reply as a tree, as an indexed document, and as a tree made from the document.

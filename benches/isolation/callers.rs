@@ -76,7 +76,7 @@ pub(crate) async fn steadily(
 
 /// Calls the sick upstream, half of the callers as SignalWire and half as VoiceDock, until the time is over.
 pub(crate) async fn sick_calls(
-    door: SocketAddr,
+    listen: SocketAddr,
     function: String,
     at_once: bool,
     time: Duration,
@@ -85,7 +85,7 @@ pub(crate) async fn sick_calls(
 ) -> io::Result<Called> {
     let mut connections = vec![];
     for _ in 0..SICK_CALLERS {
-        connections.push(Connection::open(door).await?);
+        connections.push(Connection::open(listen).await?);
     }
     let _ = ready.send(());
     let start = start.await.map_err(io::Error::other)?;
@@ -110,7 +110,7 @@ pub(crate) async fn sick_calls(
                     _ => voicedock("c", &[(&id, &function, &args)]),
                 };
                 let begun = Instant::now();
-                let answer = within(PATIENCE * 2, &mut connection, door, &request).await;
+                let answer = within(PATIENCE * 2, &mut connection, listen, &request).await;
                 called.times.push(begun.elapsed());
                 let said = answer.and_then(|answer| match caller % 2 {
                     0 => swaig_said(&answer),

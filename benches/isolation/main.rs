@@ -232,12 +232,12 @@ fn table(healthy: SocketAddr, sick: &[(&str, SocketAddr)]) -> String {
 
 /// Calls the healthy upstream for some time, with the sick one beside it.
 fn part(proxy: &Proxy, upstream: SocketAddr, time: Duration, sick: Option<Sick<'_>>) -> io::Result<Measured> {
-    let door = proxy.listen;
+    let listen = proxy.listen;
     let (ready, is_ready) = std::sync::mpsc::channel();
     let (go, start) = oneshot::channel();
     let sick = match sick {
         Some(Sick { function, at_once }) => {
-            let calls = sick_calls(door, function.to_owned(), at_once, time, ready, start);
+            let calls = sick_calls(listen, function.to_owned(), at_once, time, ready, start);
             let thread = on_a_thread(calls)?;
             // An error is the thread's end, and told by it below.
             let _ = is_ready.recv();
@@ -252,7 +252,7 @@ fn part(proxy: &Proxy, upstream: SocketAddr, time: Duration, sick: Option<Sick<'
         let call = |nonce: &str| swaig("healthy", "c", &json!({ "nonce": nonce }));
         let ask = |nonce: &str| format!("GET /{nonce} HTTP/1.1\r\nhost: upstream\r\n\r\n").into_bytes();
         tokio::join!(
-            steadily(CALLERS, start, time, door, call, "response"),
+            steadily(CALLERS, start, time, listen, call, "response"),
             steadily(DIRECT_CALLERS, start, time, upstream, ask, "nonce"),
         )
     })?;

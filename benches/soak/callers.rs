@@ -50,7 +50,7 @@ pub(crate) struct Written {
 
 /// What all callers share.
 pub(crate) struct Callers {
-    pub(crate) door: SocketAddr,
+    pub(crate) listen: SocketAddr,
     pub(crate) ledger: Mutex<Ledger>,
     idle: Mutex<Vec<(Connection, Instant)>>,
 }
@@ -72,8 +72,8 @@ impl Ledger {
 }
 
 impl Callers {
-    pub(crate) fn new(door: SocketAddr) -> Self {
-        Self { door, ledger: Mutex::default(), idle: Mutex::default() }
+    pub(crate) fn new(listen: SocketAddr) -> Self {
+        Self { listen, ledger: Mutex::default(), idle: Mutex::default() }
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -148,7 +148,7 @@ impl Callers {
             let kind = match (well, trust, failure) {
                 (true, _, _) => "right",
                 (false, Trust::Rude, Some(kind)) => kind,
-                // The door itself, when the call has its text only after its deadline.
+                // The listener itself, when the call has its text only after its deadline.
                 (false, Trust::Rude, None) if said.text == FailureKind::Timeout.built_in_text() => "overdue",
                 (false, Trust::Passing, None) if said.text.contains("function") => "no route",
                 _ => {
@@ -168,7 +168,7 @@ impl Callers {
         };
         let mut connection = match idle {
             Some((connection, _)) => connection,
-            None => Connection::open(self.door).await?,
+            None => Connection::open(self.listen).await?,
         };
         let answer = connection.ask(request).await?;
         if !answer.closes {
@@ -181,7 +181,7 @@ impl Callers {
     /// Makes a request and hangs up before its answer.
     async fn give_up(&self, request: &[u8], after: Duration) {
         self.ledger().hung_up += 1;
-        let Ok(mut connection) = Connection::open(self.door).await else {
+        let Ok(mut connection) = Connection::open(self.listen).await else {
             return self.ledger().wrong("no connection".to_owned());
         };
         let _ = connection.stream.write_all(request).await;
@@ -191,7 +191,7 @@ impl Callers {
     /// Opens a connection, sends a part of a request at most, and waits until the proxy closes, or leaves.
     pub(crate) async fn half(self: Arc<Self>, mut random: Rng) {
         self.ledger().half += 1;
-        let Ok(mut connection) = Connection::open(self.door).await else {
+        let Ok(mut connection) = Connection::open(self.listen).await else {
             return self.ledger().wrong("no connection".to_owned());
         };
         let whole = swaig("read", "half", &json!({ "nonce": "half" }));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The user name and password `jack:field` of the SWAIG door.
+/// The user name and password `jack:field` of the SWAIG endpoint.
 const LOGIN: &str = "Basic amFjazpmaWVsZA==";
 
 /// A connection, with what has been read of it and not been used yet.

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// How long it may take to open its doors, and to end.
+use tempfile::TempDir;
+
+/// How long it may take to open its listeners, and to end.
 const GUARD: Duration = Duration::from_secs(60);
 
 /// A running proxy. It ends with the benchmark.
@@ -20,7 +22,7 @@ pub(crate) struct Proxy {
     pub(crate) admin: SocketAddr,
     /// How often it has logged something of which nothing should be logged.
     pub(crate) alarms: Arc<AtomicU64>,
-    folder: PathBuf,
+    folder: TempDir,
     child: Child,
 }
 
@@ -36,13 +38,17 @@ pub(crate) struct Usage {
 }
 
 impl Proxy {
-    /// Serves a table that has both doors on free ports.
+    /// Serves a table that has both listeners on free ports.
     pub(crate) fn start(table: &str) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("jackfield-bench-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("routes.toml"), table)?;
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("routes.toml"), table)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
-        command.arg("serve").current_dir(&folder).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .arg("serve")
+            .current_dir(folder.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.env("JACKFIELD_LOG", "human");
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
@@ -57,27 +63,27 @@ impl Proxy {
                     eprint_line(&line);
                 }
                 let Some(tell) = &starting else { continue };
-                match doors(&line) {
-                    Some(doors) => {
-                        let _ = tell.send(doors);
+                match addresses(&line) {
+                    Some(both) => {
+                        let _ = tell.send(both);
                         starting = None;
                     }
                     None => eprint_line(&line),
                 }
             }
         });
-        let doors = told.recv_timeout(GUARD);
+        let both = told.recv_timeout(GUARD);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut proxy = Self { listen: unknown, admin: unknown, alarms, folder, child };
-        (proxy.listen, proxy.admin) = doors.map_err(|_| io::Error::other("the proxy did not start"))?;
+        (proxy.listen, proxy.admin) = both.map_err(|_| io::Error::other("the proxy did not start"))?;
         Ok(proxy)
     }
 
     /// Puts another table in the place of the one that is served, as an editor does.
     pub(crate) fn save(&self, table: &str) -> io::Result<()> {
-        let new = self.folder.join("routes.toml.new");
+        let new = self.folder.path().join("routes.toml.new");
         fs::write(&new, table)?;
-        fs::rename(new, self.folder.join("routes.toml"))
+        fs::rename(new, self.folder.path().join("routes.toml"))
     }
 
     pub(crate) fn usage(&self) -> io::Result<Usage> {
@@ -104,12 +110,11 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The addresses of both doors, from the line that tells of them.
-fn doors(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// The addresses of both listeners, from the line that tells of them.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name))?.parse().ok();
     Some((field("listen=")?, field("admin=")?))
 }

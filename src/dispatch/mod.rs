@@ -160,14 +160,11 @@ impl Dispatcher {
     pub(crate) fn over(table: &str, change: impl FnOnce(&mut Plan)) -> Arc<Self> {
         use crate::flow;
         use crate::load::{load, process_environment};
-        use std::sync::atomic::{AtomicUsize, Ordering};
 
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("jackfield-app-{}-{number}.toml", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("routes.toml");
         std::fs::write(&path, table).unwrap();
         let loaded = load(&path, &process_environment()).unwrap();
-        std::fs::remove_file(&path).unwrap();
         let mut plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
         change(&mut plan);
         let transport = Arc::new(HttpTransport::new().unwrap());

@@ -291,10 +291,11 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use futures_util::future::{FutureExt as _, join_all};
+    use tempfile::TempDir;
     use tokio::time::timeout;
 
     use super::*;
@@ -304,31 +305,24 @@ mod tests {
     const MODES: [Mode; 2] = [Mode::Events, Mode::Poll(Duration::from_millis(20))];
 
     /// A folder of its own for each test, removed afterwards.
-    pub(super) struct Scratch(pub(super) PathBuf);
+    pub(super) struct Scratch(TempDir);
 
     impl Scratch {
         pub(super) fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name =
-                format!("jackfield-watch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).unwrap();
-            Self(path)
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        pub(super) fn path(&self) -> &Path {
+            self.0.path()
         }
 
         /// Writes a file, not young any more.
         pub(super) fn file(&self, name: &str) -> PathBuf {
-            let path = self.0.join(name);
+            let path = self.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, "old").unwrap();
             age(&path);
             path
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -416,7 +410,7 @@ mod tests {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("inside/routes.toml");
-            let outside = scratch.0.join("outside.toml");
+            let outside = scratch.path().join("outside.toml");
             fs::hard_link(&file, &outside).unwrap();
             let mut watcher = settled(mode, [&file]).await;
             fs::write(&outside, "new!").unwrap();
@@ -443,16 +437,16 @@ mod tests {
     async fn a_swapped_config_map_is_noticed() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
-            mount(&scratch.0, "..2026_01_01");
-            let file = scratch.0.join("routes.toml");
+            mount(scratch.path(), "..2026_01_01");
+            let file = scratch.path().join("routes.toml");
             symlink("..data/routes.toml", &file).unwrap();
             let mut watcher = settled(mode, [&file]).await;
             for version in ["..2026_01_02", "..2026_01_03"] {
-                mount(&scratch.0, version);
+                mount(scratch.path(), version);
                 changed(&mut watcher, version).await;
                 assert_eq!(fs::read_to_string(&file).unwrap(), version);
             }
-            fs::write(scratch.0.join("..data/routes.toml"), "new").unwrap();
+            fs::write(scratch.path().join("..data/routes.toml"), "new").unwrap();
             changed(&mut watcher, "a write behind the links").await;
         })
         .await;
@@ -465,17 +459,17 @@ mod tests {
             for release in ["1", "2", "3"] {
                 scratch.file(&format!("{release}/conf/routes.toml"));
             }
-            let current = scratch.0.join("current");
+            let current = scratch.path().join("current");
             symlink("1", &current).unwrap();
             let file = current.join("conf/routes.toml");
             let mut watcher = settled(mode, [&file]).await;
-            symlink("2", scratch.0.join("next")).unwrap();
-            fs::rename(scratch.0.join("next"), &current).unwrap();
+            symlink("2", scratch.path().join("next")).unwrap();
+            fs::rename(scratch.path().join("next"), &current).unwrap();
             changed(&mut watcher, "a link swapped").await;
-            fs::rename(scratch.0.join("2"), scratch.0.join("old")).unwrap();
-            fs::rename(scratch.0.join("3"), scratch.0.join("2")).unwrap();
+            fs::rename(scratch.path().join("2"), scratch.path().join("old")).unwrap();
+            fs::rename(scratch.path().join("3"), scratch.path().join("2")).unwrap();
             changed(&mut watcher, "a folder swapped").await;
-            fs::write(scratch.0.join("2/conf/routes.toml"), "new!").unwrap();
+            fs::write(scratch.path().join("2/conf/routes.toml"), "new!").unwrap();
             changed(&mut watcher, "a write in the new folder").await;
         })
         .await;
@@ -487,7 +481,7 @@ mod tests {
             let scratch = Scratch::new();
             let file = scratch.file("routes.toml");
             let old = scratch.file("templates/x/old.txt");
-            let folder = scratch.0.join("templates/x");
+            let folder = scratch.path().join("templates/x");
             let mut watcher = settled(mode, [&file, &folder]).await;
             fs::write(folder.join("new.txt"), "new").unwrap();
             changed(&mut watcher, "a new file").await;
@@ -503,18 +497,18 @@ mod tests {
     async fn folders_may_come_later_and_go_and_come_again() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
-            let folder = scratch.0.join("etc/jackfield");
+            let folder = scratch.path().join("etc/jackfield");
             let file = folder.join("routes.toml");
             let mut watcher = settled(mode, [&file]).await;
             for round in ["first", "second"] {
-                fs::create_dir(scratch.0.join("etc")).unwrap();
+                fs::create_dir(scratch.path().join("etc")).unwrap();
                 changed(&mut watcher, "the outer folder").await;
                 fs::create_dir(&folder).unwrap();
                 changed(&mut watcher, "the inner folder").await;
                 watcher.watch([file.clone()]);
                 fs::write(&file, round).unwrap();
                 changed(&mut watcher, "the file").await;
-                fs::remove_dir_all(scratch.0.join("etc")).unwrap();
+                fs::remove_dir_all(scratch.path().join("etc")).unwrap();
                 changed(&mut watcher, "the folder removed").await;
             }
         })
@@ -552,9 +546,9 @@ mod tests {
                 fs::read(&file).unwrap();
                 fs::read(&template).unwrap();
                 assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
-                File::open(scratch.0.join("conf")).unwrap();
-                fs::write(scratch.0.join("conf/jackfield.log"), format!("{round}")).unwrap();
-                fs::write(scratch.0.join("beside.txt"), format!("{round}")).unwrap();
+                File::open(scratch.path().join("conf")).unwrap();
+                fs::write(scratch.path().join("conf/jackfield.log"), format!("{round}")).unwrap();
+                fs::write(scratch.path().join("beside.txt"), format!("{round}")).unwrap();
             }
             // Events come in order: when this one is heard, all those before it have been.
             symlink("nowhere", folder.join("sentinel")).unwrap();
@@ -670,7 +664,7 @@ mod tests {
         let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let scratch = Scratch::new();
         let file = scratch.file("routes.toml");
-        let beside = [scratch.0.join("a"), scratch.0.join("b")];
+        let beside = [scratch.path().join("a"), scratch.path().join("b")];
         let mut watcher = settled(Mode::Events, [&file]).await;
         {
             // Holds up notify's thread, with events that would not count.
@@ -685,7 +679,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_watcher_ends_its_thread() {
         let scratch = Scratch::new();
-        let watcher = settled(Mode::Events, [&scratch.0]).await;
+        let watcher = settled(Mode::Events, [scratch.path()]).await;
         let shared = Arc::downgrade(&watcher.shared);
         assert_eq!(shared.strong_count(), 2, "ours and notify's");
         drop(watcher);

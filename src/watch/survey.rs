@@ -152,12 +152,12 @@ mod tests {
     #[test]
     fn a_walk_ends_in_the_real_file_and_notes_every_link_and_folder() {
         let scratch = Scratch::new();
-        let root = fs::canonicalize(&scratch.0).unwrap();
+        let root = fs::canonicalize(scratch.path()).unwrap();
         fs::create_dir_all(root.join("releases/1/conf")).unwrap();
         fs::write(root.join("releases/1/conf/a.toml"), "").unwrap();
         symlink("./releases/../releases/1", root.join("current")).unwrap();
         symlink(root.join("current/conf/a.toml"), root.join("table")).unwrap();
-        let survey = survey(scratch.0.join("table"));
+        let survey = survey(scratch.path().join("table"));
         assert_eq!(survey.ends, BTreeSet::from([root.join("releases/1/conf/a.toml")]));
         for entry in ["table", "current", "releases", "releases/1", "releases/1/conf"] {
             assert!(survey.entries.contains_key(&root.join(entry)), "{entry}");
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_walk_ends_where_nothing_is() {
         let scratch = Scratch::new();
-        let root = fs::canonicalize(&scratch.0).unwrap();
+        let root = fs::canonicalize(scratch.path()).unwrap();
         let missing = survey(root.join("conf/a.toml"));
         assert_eq!(missing.entries[&root.join("conf")], Print::Missing);
         assert!(missing.ends.is_empty() && missing.places().contains(&root));

@@ -7,23 +7,22 @@ use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
 
 fn table(upstream: &Upstream, platforms: &str) -> String {
-    format!(
-        r#"
+    r#"
 [server]
 listen = "127.0.0.1:0"
-{platforms}
+PLATFORMS
 [upstreams.orders]
-base_url = "http://{}"
+base_url = "http://UPSTREAM"
 [routes.cancel_order]
 upstream = "orders"
-args.order_id = {{ type = "string", allowed = "{{{{call.global.order_ids}}}}" }}
-args.number = {{ type = "integer", allowed = "{{{{call.global.numbers}}}}" }}
-args.ids = {{ type = "array", items = {{ type = "string" }}, allowed = "{{{{call.global.order_ids}}}}" }}
-request = {{ method = "POST", path = "/cancel", body = {{ id = "{{{{args.order_id}}}}" }} }}
+args.order_id = { type = "string", allowed = "{{call.global.order_ids}}" }
+args.number = { type = "integer", allowed = "{{call.global.numbers}}" }
+args.ids = { type = "array", items = { type = "string" }, allowed = "{{call.global.order_ids}}" }
+request = { method = "POST", path = "/cancel", body = { id = "{{args.order_id}}" } }
 reply.text = "It is cancelled."
-"#,
-        upstream.address
-    )
+"#
+    .replace("PLATFORMS", platforms)
+    .replace("UPSTREAM", &upstream.address.to_string())
 }
 
 fn call(args: &Value, global: &Value) -> Value {

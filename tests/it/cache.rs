@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
@@ -24,12 +23,22 @@ async fn counting() -> (Upstream, Arc<AtomicUsize>) {
 }
 
 fn table(route: &str) -> String {
-    format!(
-        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\nretry = {{ attempts = 1 }}\n\
-         [routes.ask]\nupstream = \"api\"\nargs.city = {{ type = \"string\" }}\n{route}\n\
-         [routes.ask.request]\npath = \"/ask\"\nquery = {{ city = \"{{{{args.city}}}}\" }}\n\
-         [routes.ask.extract]\nn = {{ path = \"$.n\", required = true }}\n"
-    )
+    r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+retry = { attempts = 1 }
+[routes.ask]
+upstream = "api"
+args.city = { type = "string" }
+ROUTE
+[routes.ask.request]
+path = "/ask"
+query = { city = "{{args.city}}" }
+[routes.ask.extract]
+n = { path = "$.n", required = true }
+"#
+    .replace("ROUTE", route)
 }
 
 async fn ask(proxy: &Proxy, city: &str) -> Value {
@@ -62,16 +71,7 @@ async fn a_reply_is_fresh_for_as_long_as_the_table_says() {
 
 #[tokio::test]
 async fn calls_at_the_same_time_ask_once() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let api = Upstream::with(move |_| {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Reply::json(&json!({"n": 1}))
-        }
-    })
-    .await;
+    let (api, gate) = Upstream::gated(|_| Reply::json(&json!({"n": 1}))).await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     let open = async {
         while api.seen() == 0 {

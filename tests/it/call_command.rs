@@ -174,13 +174,19 @@ fn args() -> String {
 #[tokio::test]
 async fn what_is_hidden_leaves_the_words_around_it_readable() {
     let upstream = Upstream::new(|_| Reply::status(500, &json!({"text": "pin 2, not 22, for t"}))).await;
-    let table = format!(
-        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://{}\"\nauth.bearer = {{ token = \"${{TOKEN}}\" }}\n\
-         retry.attempts = 1\n[routes.ra]\nupstream = \"api\"\n\
-         args.pin = {{ type = \"integer\", sensitive = true }}\nargs.ok = {{ type = \"boolean\", sensitive = true }}\n\
-         request = {{ path = \"/x/{{{{args.pin}}}}\", query = {{ ok = \"{{{{args.ok}}}}\" }} }}\n",
-        upstream.address
-    );
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+auth.bearer = { token = "${TOKEN}" }
+retry.attempts = 1
+[routes.ra]
+upstream = "api"
+args.pin = { type = "integer", sensitive = true }
+args.ok = { type = "boolean", sensitive = true }
+request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
+"#
+    .replace("UPSTREAM", &upstream.address.to_string());
     let folder = Folder::with(&[("routes.toml", &table)]);
     let explain = async |format: &str| {
         let mut command = jackfield(folder.path());

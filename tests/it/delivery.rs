@@ -31,12 +31,21 @@ fn failed(status: u16) -> Reply {
 
 /// A table with these keys of its one upstream, and these of its route `ask`, which sends by `method`.
 fn table(upstream: &str, method: &str, route: &str) -> String {
-    format!(
-        "[platforms.http]\n[platforms.voicedock]\n\
-         [upstreams.api]\nbase_url = \"http://UPSTREAM\"\n{upstream}\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"{method}\", path = \"/ask\" }}\n{route}\n\
-         reply = {{ text = \"{{{{response.body.id}}}}\" }}\n"
-    )
+    r#"
+[platforms.http]
+[platforms.voicedock]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+POLICY
+[routes.ask]
+upstream = "api"
+request = { method = "METHOD", path = "/ask" }
+ROUTE
+reply = { text = "{{response.body.id}}" }
+"#
+    .replace("POLICY", upstream)
+    .replace("METHOD", method)
+    .replace("ROUTE", route)
 }
 
 async fn ask(proxy: &Proxy) -> Value {
@@ -329,16 +338,7 @@ async fn no_more_requests_are_under_way_than_may_be() {
 
 #[tokio::test]
 async fn what_has_no_turn_is_refused() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let api = Upstream::with(move |_| {
-        let gate = Arc::clone(&opened);
-        async move {
-            gate.acquire().await.unwrap().forget();
-            ok()
-        }
-    })
-    .await;
+    let (api, gate) = Upstream::gated(|_| ok()).await;
     let limit = "limit = { concurrency = 1, wait = \"0s\" }";
     let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
     let (first, second) = tokio::join!(ask(&proxy), async {

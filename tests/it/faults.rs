@@ -56,12 +56,12 @@ fn rows() -> Vec<Row> {
 
 /// A platform: how it calls, and how it is told.
 #[derive(Debug, Clone, Copy)]
-enum Door {
+enum Platform {
     Swaig,
     VoiceDock,
 }
 
-impl Door {
+impl Platform {
     fn name(self) -> &'static str {
         match self {
             Self::Swaig => "swaig",
@@ -96,7 +96,7 @@ impl Door {
 /// A row on one platform, with the upstream that it has there.
 struct Case<'a> {
     row: &'a Row,
-    door: Door,
+    platform: Platform,
     upstream: Rude,
     function: String,
 }
@@ -104,7 +104,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn table(&self, elsewhere: &Rude) -> String {
         let Row { request, route, keys, scheme, .. } = self.row;
-        let (name, platform, address) = (&self.function, self.door.name(), self.upstream.address);
+        let (name, platform, address) = (&self.function, self.platform.name(), self.upstream.address);
         let mut table = format!("[upstreams.{name}]\nbase_url = \"{scheme}://{address}\"\n{keys}");
         let _ = write!(
             table,
@@ -141,13 +141,13 @@ impl Case<'_> {
     async fn call(&self, proxy: &Proxy, lag: &Lag) -> Vec<String> {
         let mut wrong = Vec::new();
         for (n, hears) in self.row.hears.iter().enumerate() {
-            let request = self.door.request(&self.function, n);
+            let request = self.platform.request(&self.function, n);
             let started = Instant::now();
-            let answer = proxy.post(&format!("/{}", self.door.name()), &request).await;
+            let answer = proxy.post(&format!("/{}", self.platform.name()), &request).await;
             let took = started.elapsed();
             let fits = hears.fits();
             let expected =
-                fits.iter().map(|(failed, text)| self.door.answer(&self.function, n, *failed, text));
+                fits.iter().map(|(failed, text)| self.platform.answer(&self.function, n, *failed, text));
             if answer.status != 200 || !expected.clone().any(|expected| answer.json() == expected) {
                 wrong.push(format!("call {n} heard {} {}, not {hears:?}", answer.status, answer.text()));
             }
@@ -222,14 +222,19 @@ async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
     let elsewhere = Rude::new(Script::always(answers::ok(13))).await;
     let mut cases = Vec::new();
     for row in &rows {
-        for door in [Door::Swaig, Door::VoiceDock] {
+        for platform in [Platform::Swaig, Platform::VoiceDock] {
             let upstream = Rude::new(row.upstream.clone()).await;
-            cases.push(Case { row, door, upstream, function: format!("{}_{}", row.name, door.name()) });
+            cases.push(Case {
+                row,
+                platform,
+                upstream,
+                function: format!("{}_{}", row.name, platform.name()),
+            });
         }
     }
     let mut table = String::from("[server]\nlisten = \"127.0.0.1:0\"\n");
-    for door in [Door::Swaig, Door::VoiceDock] {
-        let _ = write!(table, "[platforms.{}]\ndeadline = \"{}s\"\n", door.name(), DEADLINE.as_secs());
+    for platform in [Platform::Swaig, Platform::VoiceDock] {
+        let _ = write!(table, "[platforms.{}]\ndeadline = \"{}s\"\n", platform.name(), DEADLINE.as_secs());
     }
     table.push_str("[defaults]\n");
     for kind in ["timeout", "unreachable", "bad_response", "refused"] {

@@ -1,4 +1,5 @@
-//! A short replay of what the fuzz targets have seen; `fuzz/README.md` says how to look for more.
+//! A short replay of what the fuzz targets have seen, and of inputs made from it. `fuzz/README.md` says how to look for
+//! more.
 
 mod calling;
 mod decode;
@@ -10,20 +11,63 @@ mod url;
 use std::fs;
 use std::path::Path;
 
+use fastrand::Rng;
+
 use crate::support::shape;
 
-/// Runs a target over its corpus.
+/// Runs a target over its corpus, then over as many mutated inputs as the environment asks for.
 fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut seen = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let mut corpus = Vec::new();
+    for entry in fs::read_dir(fuzz.join("corpus").join(target)).unwrap() {
         let path = entry.unwrap().path();
         let input = fs::read(&path).unwrap();
         let ended = std::panic::catch_unwind(|| run(&input));
         assert!(ended.is_ok(), "the input is {}", path.display());
-        seen += 1;
+        corpus.push((path, input));
     }
-    assert!(seen >= 20, "{target}: {seen} inputs");
+    assert!(corpus.len() >= 20, "{target}: {} inputs", corpus.len());
+
+    // In an order that is the same everywhere: a seed names the inputs.
+    corpus.sort();
+    let mut random = Rng::with_seed(number("JACKFIELD_FUZZ_SEED"));
+    for round in 0..number("JACKFIELD_FUZZ_ROUNDS") {
+        let input = mutated(&corpus, &mut random);
+        if std::panic::catch_unwind(|| run(&input)).is_err() {
+            let folder = fuzz.join("artifacts").join(target);
+            fs::create_dir_all(&folder).unwrap();
+            let path = folder.join(format!("mutated-{round}"));
+            fs::write(&path, input).unwrap();
+            panic!("the input is {}", path.display());
+        }
+    }
+}
+
+/// A number from the environment; 0 where it is not set.
+fn number(variable: &str) -> u64 {
+    std::env::var(variable).map_or(0, |number| number.parse().unwrap())
+}
+
+/// An input of the corpus with a few pieces left out, repeated, changed, or replaced by pieces of another input.
+fn mutated<T>(corpus: &[(T, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
+    let any = |random: &mut Rng| corpus[random.usize(0..corpus.len())].1.clone();
+    let mut input = any(random);
+    for _ in 0..random.usize(1..=4) {
+        let start = random.usize(0..=input.len());
+        let end = random.usize(start..=input.len().min(start + 16));
+        let piece = match random.usize(0..4) {
+            0 => Vec::new(),
+            1 => input[start..end].repeat(random.usize(2..40)),
+            2 => input[start..end].iter().map(|byte| byte ^ (1 << random.usize(0..8))).collect(),
+            _ => {
+                let other = any(random);
+                let from = random.usize(0..=other.len());
+                other[from..other.len().min(from + 32)].to_vec()
+            }
+        };
+        input.splice(start..end, piece);
+    }
+    input
 }
 
 #[test]

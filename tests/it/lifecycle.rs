@@ -2,7 +2,6 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::support::client::request;
 use crate::support::folder::Folder;
-use crate::support::proxy::{GUARD, Proxy, jackfield, run};
+use crate::support::proxy::{Proxy, jackfield, run};
+use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
 
 const TABLE: &str = r#"
@@ -27,15 +27,6 @@ reply = { text = "{{response.body.word}}" }
 [routes.say]
 reply = { text = "Hello." }
 "#;
-
-/// Waits until `happened`.
-async fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !happened() {
-        assert!(started.elapsed() < GUARD, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_call_in_flight_is_answered_before_the_process_ends() {
@@ -57,13 +48,13 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
         let client = proxy.client.clone();
         let call = tokio::spawn(async move { client.send(call).await });
-        until("no call arrives", || !upstream.take().is_empty()).await;
+        until("no call arrives", async || !upstream.take().is_empty()).await;
 
         proxy.signal(signal);
         proxy.logged("shutting down").await;
         let (listen, admin) = (proxy.listen, proxy.admin.unwrap());
-        until("it still accepts", || TcpStream::connect(listen).is_err()).await;
-        until("its admin door still accepts", || TcpStream::connect(admin).is_err()).await;
+        until("it still accepts", async || TcpStream::connect(listen).is_err()).await;
+        until("its admin listener still accepts", async || TcpStream::connect(admin).is_err()).await;
         assert!(!call.is_finished());
 
         release.notify_one();
@@ -91,7 +82,7 @@ async fn a_call_whose_caller_hung_up_is_finished_too() {
     let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
     let client = proxy.client.clone();
     let call = tokio::spawn(async move { client.try_send(call).await });
-    until("no call arrives", || !upstream.take().is_empty()).await;
+    until("no call arrives", async || !upstream.take().is_empty()).await;
     call.abort();
     assert!(call.await.is_err());
     proxy.signal("TERM");
@@ -110,14 +101,14 @@ async fn the_process_ends_when_the_last_deadline_has_passed() {
     let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
     let client = proxy.client.clone();
     let call = tokio::spawn(async move { client.send(call).await });
-    until("no call arrives", || !upstream.take().is_empty()).await;
+    until("no call arrives", async || !upstream.take().is_empty()).await;
     proxy.signal("TERM");
     assert_eq!(call.await.unwrap().json()["error"]["kind"], "timeout");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
-async fn the_admin_door_tells_how_it_is() {
+async fn the_admin_listener_tells_how_it_is() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     for path in ["/healthz", "/readyz"] {
@@ -168,7 +159,7 @@ async fn the_admin_door_tells_how_it_is() {
 }
 
 #[tokio::test]
-async fn the_admin_door_can_be_locked_but_for_the_probes() {
+async fn the_admin_listener_needs_a_login_but_for_the_probes() {
     let basic = format!("Basic {}", STANDARD.encode("ops:pw"));
     for (auth, login, challenge) in [
         ("bearer = { token = \"${ADMIN}\" }", "Bearer pw", "Bearer"),
@@ -197,7 +188,7 @@ async fn the_admin_door_can_be_locked_but_for_the_probes() {
 }
 
 #[tokio::test]
-async fn without_an_admin_door_there_is_none() {
+async fn without_an_admin_address_there_is_no_admin_listener() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n",
     )

@@ -13,15 +13,28 @@ const BAD_FORMAT: &str = "%!\n2026-01-01T00:00:00Z  INFO forged";
 async fn nobody_forges_a_line() {
     let upstream =
         Upstream::new(|_| Reply::json(&json!({"action": {FORGED: {}}, "format": BAD_FORMAT}))).await;
-    let mut proxy = Proxy::start(&format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
-         [routes.act]\nupstream = \"api\"\nrequest = {{ method = \"GET\", path = \"/\" }}\n\
-         reply = {{ text = \"done\", swaig.action = [\"{{{{response.body.action}}}}\"] }}\n\
-         [routes.date]\nupstream = \"api\"\nrequest = {{ method = \"GET\", path = \"/\" }}\n\
-         [[routes.date.reply]]\nwhen.failure = \"any\"\ntext = \"{{{{date now call.raw.format}}}}\"\n\
-         [[routes.date.reply]]\ntext = \"{{{{date now response.body.format}}}}\"\n",
-        upstream.address
-    ))
+    let mut proxy = Proxy::start(
+        &r#"
+[server]
+listen = "127.0.0.1:0"
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.act]
+upstream = "api"
+request = { method = "GET", path = "/" }
+reply = { text = "done", swaig.action = ["{{response.body.action}}"] }
+[routes.date]
+upstream = "api"
+request = { method = "GET", path = "/" }
+[[routes.date.reply]]
+when.failure = "any"
+text = "{{date now call.raw.format}}"
+[[routes.date.reply]]
+text = "{{date now response.body.format}}"
+"#
+        .replace("UPSTREAM", &upstream.address.to_string()),
+    )
     .await;
     for function in ["act", "date", FORGED, &FORGED.repeat(5000)] {
         let body = json!({"function": function, "call_id": FORGED, "format": BAD_FORMAT, "argument": {"parsed": [{}]}});
@@ -146,15 +159,21 @@ async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden(
         Reply::json(&json!({"came": came, "key": key, "target": seen.target, "name": "Ada"}))
     })
     .await;
-    let table = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
-         auth.bearer = {{ token = \"${{TOKEN}}\" }}\n[routes.book]\nupstream = \"api\"\n\
-         args.pin = {{ type = \"string\", sensitive = true }}\nargs.city = {{ type = \"string\" }}\n\
-         request = {{ method = \"POST\", path = \"/book\", query = {{ pin = \"{{{{args.pin}}}}\" }}, \
-         body = {{ pin = \"{{{{args.pin}}}}\", city = \"{{{{args.city}}}}\" }} }}\n\
-         extract = {{ came = \"$.came\", name = \"$.name\" }}\nreply.text = \"{{{{name}}}} in {{{{args.city}}}}, {{{{args.pin}}}}\"\n",
-        upstream.address
-    );
+    let table = r#"
+[server]
+listen = "127.0.0.1:0"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+auth.bearer = { token = "${TOKEN}" }
+[routes.book]
+upstream = "api"
+args.pin = { type = "string", sensitive = true }
+args.city = { type = "string" }
+request = { method = "POST", path = "/book", query = { pin = "{{args.pin}}" }, body = { pin = "{{args.pin}}", city = "{{args.city}}" } }
+extract = { came = "$.came", name = "$.name" }
+reply.text = "{{name}} in {{args.city}}, {{args.pin}}"
+"#.replace("UPSTREAM", &upstream.address.to_string());
     let variables = [("TOKEN", SECRET), ("JACKFIELD_LOG", "json")];
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &variables).await;
     let call = json!({"pin": PIN, "city": "Oslo"});

@@ -1,4 +1,4 @@
-//! Bad input at the door: hundreds of malformed requests, byte for byte over TCP at one running proxy. Each is answered
+//! Bad input: hundreds of malformed requests, byte for byte over TCP at one running proxy. Each is answered
 //! in time as its sender can read it, or the connection is closed; none that was refused reaches an upstream, and the
 //! proxy goes on as if nothing had been.
 

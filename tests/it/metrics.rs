@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 /// Samples by name and labels, checked as `promtool check metrics` does.
@@ -171,8 +171,7 @@ pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
         assert_eq!(proxy.post("/swaig", &write).await.status, 200);
     }
     proxy.post("/nothing", &Value::Null).await;
-    let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-    let table = format!("{doors}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
+    let table = format!("{LISTENERS}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.txet = \"Hi.\"\n"));
     proxy.logged("configuration rejected").await;
     proxy.folder.write("routes.toml", &format!("{table}[routes.more]\nreply.text = \"Hi.\"\n"));
@@ -340,7 +339,7 @@ async fn an_event_is_counted_apart_from_a_function_of_its_name() {
 }
 
 #[tokio::test]
-async fn the_metrics_are_behind_the_login_of_the_admin_door() {
+async fn the_metrics_are_behind_the_login_of_the_admin_listener() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.bearer = { token = \"pw\" }\n\
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n",

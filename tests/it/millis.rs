@@ -55,16 +55,16 @@ async fn crm() -> Upstream {
 async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
-    let door = "/millis/getUserInfo";
+    let path = "/millis/getUserInfo";
     let json_body =
         json!({"email": "a@example.com", "visits": 2, "session_id": "s1", "customer_tier": "gold"});
     let form = "email=a%40example.com&visits=2&session_id=s1&customer_tier=gold";
-    let url = format!("{door}?{form}");
+    let url = format!("{path}?{form}");
     for (method, path, headers, body) in [
-        (Method::POST, door, &[("content-type", "application/json")][..], json_body.to_string()),
-        (Method::POST, door, &[], json_body.to_string()),
-        (Method::POST, door, &[("content-type", "application/x-www-form-urlencoded")], form.to_owned()),
-        (Method::PUT, door, &[("content-type", "application/json")], form.to_owned()),
+        (Method::POST, path, &[("content-type", "application/json")][..], json_body.to_string()),
+        (Method::POST, path, &[], json_body.to_string()),
+        (Method::POST, path, &[("content-type", "application/x-www-form-urlencoded")], form.to_owned()),
+        (Method::PUT, path, &[("content-type", "application/json")], form.to_owned()),
         (Method::GET, &*url, &[], String::new()),
     ] {
         let answer = proxy.send(method, path, headers, body).await;
@@ -73,10 +73,10 @@ async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
         assert_eq!(crm.one().json(), expected);
     }
     // Without metadata and without an id of the session there is nothing to send of them.
-    proxy.post(door, &json!({"email": "a@example.com"})).await;
+    proxy.post(path, &json!({"email": "a@example.com"})).await;
     assert_eq!(crm.one().json(), json!({"email": "a@example.com"}));
     let proxy = &proxy;
-    let failed = |body: Value| async move { proxy.post(door, &body).await.json()["error"].is_string() };
+    let failed = |body: Value| async move { proxy.post(path, &body).await.json()["error"].is_string() };
     assert!(failed(json!({"email": "nobody@example.com"})).await);
     assert_eq!(crm.take().len(), 1);
     assert!(failed(json!({"session_id": "s1"})).await);
@@ -99,14 +99,14 @@ async fn the_webhooks_around_a_conversation_are_events() {
     assert_eq!(proxy.post("/millis/session_data", &end).await.status, 200);
     let seen = crm.one();
     assert_eq!((seen.path(), seen.json()), ("/sessions/s1", json!({"status": "user-ended", "tier": "gold"})));
-    // The second door of the event is taken by a route here.
+    // The second endpoint of the event is taken by a route here.
     assert_eq!(proxy.post("/millis/end", &end).await.json(), json!({"result": "Goodbye."}));
     assert!(crm.take().is_empty());
 
     let bare = Proxy::over(&crm, "[platforms.millis]\n[routes.a]\nreply.text = \"A.\"\n").await;
-    for door in ["/millis/prefetch", "/millis/session_data", "/millis/end"] {
-        let answer = bare.post(door, &end).await;
-        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})), "{door}");
+    for path in ["/millis/prefetch", "/millis/session_data", "/millis/end"] {
+        let answer = bare.post(path, &end).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})), "{path}");
     }
 }
 

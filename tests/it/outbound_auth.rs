@@ -18,41 +18,39 @@ use jackfield::upstream::http::HttpTransport;
 use jackfield::upstream::resources::Resources;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 
 use crate::support::folder::Folder;
 use crate::support::proxy::{GUARD, Proxy, jackfield, run};
-use crate::support::timeless;
 use crate::support::upstream::{Reply, Seen, Upstream};
+use crate::support::{timeless, until};
 
 const LOGIN: &str = "Basic bWU6dG9wJTJGc2VjcmV0";
 
 /// A table with one upstream whose credential is `auth`, and routes that ask it.
 fn table(api: &Upstream, auth: &str) -> String {
-    format!(
-        r#"
+    r#"
         [server]
         listen = "127.0.0.1:0"
 
         [platforms.http]
 
         [upstreams.api]
-        base_url = "http://{}"
-        auth.{auth}
+        base_url = "http://UPSTREAM"
+        auth.AUTH
 
         [routes.look]
         upstream = "api"
-        request = {{ path = "/look", query = {{ a = "1" }} }}
-        reply = {{ text = "status {{{{response.status}}}}" }}
+        request = { path = "/look", query = { a = "1" } }
+        reply = { text = "status {{response.status}}" }
 
         [routes.book]
         upstream = "api"
-        request = {{ method = "POST", path = "/book", body = {{ seat = 7 }} }}
-        reply = [{{ when.status = 401, text = "not let in" }}, {{ text = "booked" }}]
-        "#,
-        api.address
-    )
+        request = { method = "POST", path = "/book", body = { seat = 7 } }
+        reply = [{ when.status = 401, text = "not let in" }, { text = "booked" }]
+        "#
+    .replace("UPSTREAM", &api.address.to_string())
+    .replace("AUTH", auth)
 }
 
 fn oauth2(endpoint: &Upstream) -> String {
@@ -127,25 +125,10 @@ impl Inside {
     }
 }
 
-/// A token endpoint that answers once for each permit.
-async fn gated(reply: Reply) -> (Upstream, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let endpoint = Upstream::with(move |_| {
-        let (gate, reply) = (Arc::clone(&opened), reply.clone());
-        async move {
-            gate.acquire().await.unwrap().forget();
-            reply
-        }
-    })
-    .await;
-    (endpoint, gate)
-}
-
 #[tokio::test]
 async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
     let api = friendly().await;
-    let (endpoint, gate) = gated(token(1, 3600)).await;
+    let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
@@ -169,7 +152,7 @@ async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
 #[tokio::test]
 async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
     let api = friendly().await;
-    let (endpoint, gate) = gated(Reply::status(503, &json!({}))).await;
+    let (endpoint, gate) = Upstream::gated(|_| Reply::status(503, &json!({}))).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
@@ -185,7 +168,7 @@ async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
 #[tokio::test]
 async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
     let api = friendly().await;
-    let (endpoint, gate) = gated(token(1, 3600)).await;
+    let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let gives_up = async {
@@ -282,11 +265,7 @@ async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
         "routes.toml",
         &second.replace("scope = \"all\"", "scope = \"less\"").replace("it is", "it's"),
     );
-    let started = Instant::now();
-    while call(&proxy, "book").await["text"] != "it's booked" {
-        assert!(started.elapsed() < GUARD, "never reloaded:\n{}", proxy.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it is never reloaded", async || call(&proxy, "book").await["text"] == "it's booked").await;
     assert_eq!(endpoint.one().body, b"grant_type=client_credentials&scope=less");
     assert_eq!(authorizations(&api.take()).last().unwrap(), "Bearer token-2");
 }

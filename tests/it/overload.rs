@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener as Listener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
@@ -17,7 +16,8 @@ use tokio::sync::Semaphore;
 
 use crate::support::client::{Answer, Client, request};
 use crate::support::folder::Folder;
-use crate::support::proxy::{GUARD, Proxy, jackfield};
+use crate::support::proxy::{GUARD, LISTENERS, Proxy, jackfield};
+use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
@@ -48,33 +48,13 @@ upstream = "api"
 request = { path = "/" }
 "#;
 
-/// Waits until `happened`.
-async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !happened().await {
-        assert!(started.elapsed() < GUARD, "{what}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
 /// An upstream that answers when it is let.
 async fn held() -> (Upstream, Arc<Semaphore>) {
-    let release = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&release);
-    let upstream = Upstream::with(move |_| {
-        let held = Arc::clone(&held);
-        async move {
-            held.acquire().await.unwrap().forget();
-            Reply::json(&json!({}))
-        }
-    })
-    .await;
-    (upstream, release)
+    Upstream::gated(|_| Reply::json(&json!({}))).await
 }
 
 fn table(server: &str, upstream: SocketAddr) -> String {
-    let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-    format!("{doors}{server}\n{}", ROUTES.replace("UPSTREAM", &upstream.to_string()))
+    format!("{LISTENERS}{server}\n{}", ROUTES.replace("UPSTREAM", &upstream.to_string()))
 }
 
 async fn status(proxy: &Proxy) -> Value {

@@ -11,7 +11,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
@@ -20,7 +19,8 @@ use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
 
-const GUARD: Duration = Duration::from_secs(60);
+use crate::support::folder::Folder;
+use crate::support::proxy::GUARD;
 
 /// The project's own file.
 fn read(name: &str) -> String {
@@ -88,23 +88,13 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// A folder of its own for one test, gone when it ends.
-struct Folder(PathBuf);
+/// What the documents' commands find in their folder.
+trait Files {
+    fn write_sample(&self);
+    fn write_named(&self, blocks: &[Block]);
+}
 
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("jackfield-readme-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
+impl Files for Folder {
     /// The shipped table and its templates, listening on free ports.
     fn write_sample(&self) {
         let table = read("routes.toml");
@@ -125,12 +115,6 @@ impl Folder {
                 self.write(name, &block.text);
             }
         }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -177,7 +161,7 @@ pub(crate) fn completed(fragment: &str) -> String {
 
 fn jackfield(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
-    command.current_dir(&folder.0).env_clear().stdin(Stdio::null());
+    command.current_dir(folder.path()).env_clear().stdin(Stdio::null());
     command
 }
 
@@ -199,7 +183,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {
-        let folder = Folder::new(&document.replace('/', "-"));
+        let folder = Folder::with(&[]);
         let blocks = blocks(&document);
         folder.write_named(&blocks);
         folder.write("routes.d/more.toml", "[routes.more]\nreply.text = \"More.\"\n");
@@ -208,7 +192,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
             let partial = block.is("fragment") || block.value("bad").is_some();
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
-            let (loaded, _) = load::check(&folder.0.join("routes.toml"), &environment).unwrap();
+            let (loaded, _) = load::check(&folder.path().join("routes.toml"), &environment).unwrap();
             // Few examples have tests, and of a fragment it is not said who calls.
             let counts = |code| code != Code::RouteUntested && !(partial && code == Code::WriteUnguarded);
             let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
@@ -236,9 +220,9 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
 
 #[test]
 fn the_shipped_table_has_no_fault() {
-    let folder = Folder::new("shipped");
+    let folder = Folder::with(&[]);
     folder.write_sample();
-    let (loaded, _) = load::check(&folder.0.join("routes.toml"), &load::process_environment()).unwrap();
+    let (loaded, _) = load::check(&folder.path().join("routes.toml"), &load::process_environment()).unwrap();
     let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
     // Its tests stand in a file of their own, which is not here.
     assert_eq!(codes, ["route-untested"]);
@@ -319,7 +303,7 @@ impl Drop for Proxy {
 
 #[test]
 fn the_status_has_the_keys_that_are_explained() {
-    let folder = Folder::new("status");
+    let folder = Folder::with(&[]);
     folder.write_sample();
     let proxy = Proxy::start(&folder);
     let status = proxy.curl(&["localhost:8081/status".to_owned()], "status");
@@ -354,7 +338,7 @@ fn commands_print_what_the_documents_show() {
         if !blocks.iter().any(|block| block.language == "console") {
             continue;
         }
-        let folder = Folder::new("console");
+        let folder = Folder::with(&[]);
         folder.write_sample();
         folder.write_named(&blocks);
         let proxy = Proxy::start(&folder);
@@ -523,7 +507,8 @@ fn every_helper_and_name_of_the_templates_is_explained() {
 fn links_lead_somewhere() {
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     let mut seen = 0;
-    for document in documents() {
+    let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"].map(str::to_owned);
+    for document in documents().into_iter().chain(more) {
         let text = read(&document);
         let folder = Path::new(&document).parent().unwrap();
         for target in link.captures_iter(&text).map(|link| link[1].to_owned()) {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::{GUARD, LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 const SECRET: &str = "s3cret\"key";
@@ -51,8 +51,7 @@ async fn upstream() -> Upstream {
 }
 
 async fn start(upstream: &Upstream, server: &str) -> Proxy {
-    let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-    let table = format!("{doors}{server}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
+    let table = format!("{LISTENERS}{server}{TABLE}").replace("UPSTREAM", &upstream.address.to_string());
     Proxy::with(&[("routes.toml", &table)], &[("TOKEN", SECRET)]).await
 }
 
@@ -223,8 +222,7 @@ async fn records_can_be_turned_off_also_by_a_reload() {
     call(&proxy).await;
     assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
     let rewrite = |proxy: &Proxy, records: usize| {
-        let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-        let table = format!("{doors}records = {records}\n{TABLE}");
+        let table = format!("{LISTENERS}records = {records}\n{TABLE}");
         proxy.folder.write("routes.toml", &table.replace("UPSTREAM", &upstream.address.to_string()));
     };
     assert!(!proxy.log().contains("record_id"), "{}", proxy.log());

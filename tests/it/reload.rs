@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// The head of every table here: both doors on free ports, one platform.
+/// The head of every table here: both listeners on free ports, one platform.
 const HEAD: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n";
 
 /// A table in which `say` says `text`.
@@ -536,17 +536,17 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     let elsewhere = saying("two").replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:9\"");
     let from = lines(&proxy);
     let status =
-        taken(&proxy, "another door", |folder| fs::write(folder.join("routes.toml"), &elsewhere).unwrap())
+        taken(&proxy, "another address", |folder| fs::write(folder.join("routes.toml"), &elsewhere).unwrap())
             .await;
     assert_eq!(status["restart_needed"], json!(["server.listen"]));
     let warning = logged(&proxy, from, "next start").await;
     assert!(warning.contains("WARN") && warning.contains("server.listen"), "{warning}");
-    assert_eq!(said(&proxy).await, "two", "the rest is in force at the old door");
+    assert_eq!(said(&proxy).await, "two", "the rest is in force at the old address");
     assert_eq!((proxy.listen, proxy.admin), (listen, admin));
 
     let both = elsewhere.replace("admin = \"127.0.0.1:0\"", "admin = \"127.0.0.1:10\"");
     let status =
-        taken(&proxy, "both doors", |folder| fs::write(folder.join("routes.toml"), &both).unwrap()).await;
+        taken(&proxy, "both listeners", |folder| fs::write(folder.join("routes.toml"), &both).unwrap()).await;
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
     // As it was opened: nothing is left to do, and nothing is said.
@@ -558,9 +558,9 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     assert!(!log_from(&proxy, from).contains("next start"), "{}", log_from(&proxy, from));
 }
 
-/// The door that is open counts, not the one that the changed table names.
+/// The listener that is open counts, not the one that the changed table names.
 #[tokio::test]
-async fn a_login_cannot_be_taken_away_from_an_open_door() {
+async fn a_login_cannot_be_removed_from_an_open_listener() {
     const OPEN: &str = r#"
         [server]
         listen = "0.0.0.0:0"

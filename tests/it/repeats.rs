@@ -1,6 +1,7 @@
 //! Calls that a platform makes twice: a write reaches the upstream once, also when it outlived its call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -13,37 +14,48 @@ use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that answers once for each permit, with how many it has answered.
 async fn gated() -> (Upstream, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let api = Upstream::with(move |_| {
-        let (gate, count) = (Arc::clone(&opened), Arc::clone(&count));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-            Reply::json(&json!({"id": number}))
-        }
-    })
-    .await;
-    (api, gate)
+    let count = AtomicUsize::new(0);
+    Upstream::gated(move |_| Reply::json(&json!({"id": count.fetch_add(1, Ordering::SeqCst) + 1}))).await
 }
 
-/// Routes that order by a write: one that any repeat is known of by an id only, one by a window.
+/// Two routes that write. A repeated call of the first is known by its id only, one of the second by its time too.
+const TABLE: &str = r#"
+[platforms.http]
+deadline = "4s"
+[platforms.swaig]
+[platforms.voicedock]
+deadline = "4s"
+[platforms.dailybots]
+
+[upstreams.api]
+base_url = "http://UPSTREAM"
+
+[routes.order]
+upstream = "api"
+args.what = { type = "string" }
+request = { method = "POST", path = "/orders", body = { what = "{{args.what}}" } }
+failure.timeout = "Still working on {{args.what}}."
+reply.text = "Order {{response.body.id}}."
+
+[routes.window]
+upstream = "api"
+args.what = { type = "string" }
+repeat_window = "30s"
+request = { method = "POST", path = "/orders", body = { what = "{{args.what}}" } }
+failure.timeout = "Still working on {{args.what}}."
+reply.text = "Order {{response.body.id}}."
+"#;
+
+/// A route whose upstream can tell a repeated request by its key.
+const KEYED: &str = r#"
+[routes.keyed]
+upstream = "api"
+idempotency_key = "x-key"
+request = { method = "POST", path = "/orders" }
+"#;
+
 fn table(more: &str) -> String {
-    let route = |name: &str, more: &str| {
-        format!(
-            "[routes.{name}]\nupstream = \"api\"\nargs.what = {{ type = \"string\" }}\n{more}\n\
-             request = {{ method = \"POST\", path = \"/orders\", body = {{ what = \"{{{{args.what}}}}\" }} }}\n\
-             failure.timeout = \"Still working on {{{{args.what}}}}.\"\n\
-             reply.text = \"Order {{{{response.body.id}}}}.\"\n"
-        )
-    };
-    format!(
-        "[platforms.http]\ndeadline = \"4s\"\n[platforms.swaig]\n[platforms.voicedock]\ndeadline = \"4s\"\n\
-         [platforms.dailybots]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n{}{}{more}",
-        route("order", ""),
-        route("window", "repeat_window = \"30s\""),
-    )
+    format!("{TABLE}{more}")
 }
 
 fn voicedock(conversation: &str, id: &str, function: &str, what: &str) -> Value {
@@ -137,12 +149,9 @@ async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
 
 #[tokio::test]
 async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_repeat() {
-    for (name, more, kept) in [("the deadline", "", "1"), ("the upstream's timeout", "", "1")] {
+    for (name, timeout) in [("the deadline", ""), ("the upstream's timeout", "timeout = \"1s\"")] {
         let (api, gate) = gated().await;
-        let mut text = table(more);
-        if name == "the upstream's timeout" {
-            text = text.replace("\"http://UPSTREAM\"", "\"http://UPSTREAM\"\ntimeout = \"1s\"");
-        }
+        let text = TABLE.replace("[routes.order]", &format!("{timeout}\n[routes.order]"));
         let mut proxy = Proxy::over(&api, &text).await;
         let call = voicedock("c1", "t1", "order", "tea");
         let began = Instant::now();
@@ -158,7 +167,7 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
         gate.add_permits(1);
         proxy.logged("after its late reply").await;
         let third = proxy.post("/voicedock", &call).await.json();
-        assert_eq!(said(&third), format!("\"Order {kept}.\""), "{name}");
+        assert_eq!(said(&third), "\"Order 1.\"", "{name}");
         assert_eq!(api.take().len(), 1, "{name}");
     }
 }
@@ -196,10 +205,8 @@ async fn a_failure_before_anything_was_sent_is_not_kept() {
 
 #[tokio::test]
 async fn a_failure_after_it_was_sent_is_kept_unless_the_upstream_can_tell_repeats() {
-    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\n\
-        request = { method = \"POST\", path = \"/orders\" }\n";
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
-    let proxy = Proxy::over(&api, &table(keyed)).await;
+    let proxy = Proxy::over(&api, &table(KEYED)).await;
     for (function, sent) in [("order", 1), ("order", 0), ("keyed", 1), ("keyed", 1)] {
         let answer = proxy.post("/voicedock", &voicedock("c1", "t1", function, "tea")).await.json();
         assert!(said(&answer).contains("error"), "{answer}");
@@ -239,10 +246,8 @@ async fn closing_waits_for_a_write_that_outlived_its_call() {
 
 #[tokio::test]
 async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
-    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\nrepeat_window = \"1ms\"\n\
-        request = { method = \"POST\", path = \"/orders\" }\n";
     let api = Upstream::new(|_| Reply::json(&json!({}))).await;
-    let proxy = Proxy::over(&api, &table(keyed)).await;
+    let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"1ms\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
     let mut keys = Vec::new();
     let began = Instant::now();
@@ -256,10 +261,8 @@ async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
 
 #[tokio::test]
 async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
-    let keyed = "[routes.keyed]\nupstream = \"api\"\nidempotency_key = \"x-key\"\nrepeat_window = \"30s\"\n\
-        request = { method = \"POST\", path = \"/orders\" }\n";
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
-    let proxy = Proxy::over(&api, &table(keyed)).await;
+    let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"30s\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
     for _ in 0..2 {
         proxy.post("/swaig", &call).await;
@@ -289,9 +292,9 @@ async fn a_caller_never_gets_the_answer_of_another_one() {
 
 #[tokio::test]
 async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
-    let count = std::sync::atomic::AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
-    let api = Upstream::new(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+    let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         // A token, a refusal, no other token; then all is well.
         0 | 3 => token(),
         1 => Reply::status(401, &json!({})),

@@ -31,10 +31,12 @@ async fn obedient() -> Upstream {
     .await
 }
 
+/// A reply that hands on the body.
+const BODY: &str = "reply.data = { b = \"{{response.body}}\" }";
+
 /// A table with one route `f` that lets the test say what the upstream answers.
 fn table(route: &str) -> String {
-    format!(
-        r#"
+    r#"
 [platforms.http]
 [platforms.swaig]
 [upstreams.api]
@@ -42,11 +44,10 @@ base_url = "http://UPSTREAM"
 max_body = "2KiB"
 [routes.f]
 upstream = "api"
-args = {{ status = {{ type = "integer" }}, body = {{ type = "string" }}, type = {{ type = "string" }}, unit = {{ type = "string" }}, n = {{ type = "number" }} }}
-request = {{ path = "/", query = {{ status = "{{{{args.status}}}}", body = "{{{{args.body}}}}", type = "{{{{args.type}}}}" }} }}
-{route}
-"#
-    )
+args = { status = { type = "integer" }, body = { type = "string" }, type = { type = "string" }, unit = { type = "string" }, n = { type = "number" } }
+request = { path = "/", query = { status = "{{args.status}}", body = "{{args.body}}", type = "{{args.type}}" } }
+ROUTE
+"#.replace("ROUTE", route)
 }
 
 /// Calls `f` with an upstream that answers `status` and `body`.
@@ -212,11 +213,7 @@ async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise()
     ] {
         let said =
             if format.is_empty() { String::new() } else { format!("response.format = \"{format}\"\n") };
-        let proxy = Proxy::over(
-            &upstream,
-            &table(&format!("{said}reply.data = {{ b = \"{{{{response.body}}}}\" }}")),
-        )
-        .await;
+        let proxy = Proxy::over(&upstream, &table(&(said + BODY))).await;
         assert_eq!(
             answer(&proxy, 200, body, &json!({"type": kind})).await,
             expected,
@@ -360,8 +357,7 @@ async fn what_is_compressed_is_read_up_to_its_cap() {
         })
         .await;
         let format = if expected["data"]["b"].is_object() { "json" } else { "text" };
-        let route =
-            format!("response.format = \"{format}\"\nreply.data = {{ b = \"{{{{response.body}}}}\" }}");
+        let route = format!("response.format = \"{format}\"\n{BODY}");
         let route = if length == 2048 { "reply.data = {}".to_owned() } else { route };
         let proxy = Proxy::over(&upstream, &table(&route)).await;
         assert_eq!(answer(&proxy, 200, "", &json!({})).await, expected, "{encoding} {length}");
@@ -397,16 +393,26 @@ auth.bearer = { token = "tok" }
     .to_owned();
     for upstream in ["never", "same"] {
         for path in ["near", "far", "loop", "local"] {
-            table.push_str(&format!(
-                "[routes.{upstream}_{path}]\nupstream = \"{upstream}\"\nrequest = {{ path = \"/{path}\" }}\n\
-                 reply = [{{ when.status = 302, text = \"302\" }}, {{ text = \"{{{{response.body.from}}}}\" }}]\n"
-            ));
+            table.push_str(
+                &r#"
+[routes.NAME_PATH]
+upstream = "NAME"
+request = { path = "/PATH" }
+reply = [{ when.status = 302, text = "302" }, { text = "{{response.body.from}}" }]
+"#
+                .replace("NAME", upstream)
+                .replace("PATH", path),
+            );
         }
-        table.push_str(&format!(
-            "[routes.{upstream}_post]\nupstream = \"{upstream}\"\n\
-             request = {{ method = \"POST\", path = \"/post\", body = {{ a = 1 }} }}\n\
-             reply.text = \"{{{{response.body.from}}}}\"\n"
-        ));
+        table.push_str(
+            &r#"
+[routes.NAME_post]
+upstream = "NAME"
+request = { method = "POST", path = "/post", body = { a = 1 } }
+reply.text = "{{response.body.from}}"
+"#
+            .replace("NAME", upstream),
+        );
     }
     let proxy = Proxy::over(&upstream, &table).await;
     for (function, expected, requests) in [

@@ -17,8 +17,6 @@ async fn echoing() -> Upstream {
     .await
 }
 
-const HEAD: &str = "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n";
-
 fn paths(upstream: &Upstream) -> Vec<String> {
     upstream.take().iter().map(|seen| seen.path().to_owned()).collect()
 }
@@ -26,22 +24,23 @@ fn paths(upstream: &Upstream) -> Vec<String> {
 #[tokio::test]
 async fn each_step_sees_what_the_earlier_ones_brought() {
     let upstream = echoing().await;
-    let table = format!(
-        r#"{HEAD}
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
 [routes.f]
 upstream = "api"
-args.id = {{ type = "string", required = true }}
+args.id = { type = "string", required = true }
 [[routes.f.steps]]
 name = "one"
-request = {{ path = "/one/{{{{args.id}}}}" }}
-extract = {{ at = "$.at" }}
+request = { path = "/one/{{args.id}}" }
+extract = { at = "$.at" }
 [[routes.f.steps]]
 name = "two"
-request = {{ path = "/two", query = {{ of = "{{{{one.at}}}}", status = "{{{{one.response.status}}}}" }} }}
-extract = {{ query = "$.query" }}
-"#
-    );
-    let proxy = Proxy::over(&upstream, &table).await;
+request = { path = "/two", query = { of = "{{one.at}}", status = "{{one.response.status}}" } }
+extract = { query = "$.query" }
+"#;
+    let proxy = Proxy::over(&upstream, table).await;
     let answer = proxy.post("/http/f", &json!({"id": "x"})).await.json();
     let query = "/two?of=%2Fone%2Fx&status=200";
     assert_eq!(answer, json!({"data": {"one": {"at": "/one/x"}, "two": {"query": query}}}));
@@ -61,9 +60,15 @@ async fn a_group_is_asked_at_the_same_time() {
         }
     })
     .await;
-    let mut table = format!(
-        "{HEAD}[routes.f]\nupstream = \"api\"\nreply.text = \"{{{{a.at}}}}{{{{b.at}}}}{{{{c.at}}}}{{{{last.at}}}}\"\n"
-    );
+    let mut table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.f]
+upstream = "api"
+reply.text = "{{a.at}}{{b.at}}{{c.at}}{{last.at}}"
+"#
+    .to_owned();
     for (name, group) in
         [("a", "group = \"g\""), ("b", "group = \"g\""), ("c", "group = \"g\""), ("last", "")]
     {
@@ -79,25 +84,30 @@ async fn a_group_is_asked_at_the_same_time() {
 /// Asks `first`, and `second` under a condition; the reply says what came.
 async fn two(first: &str, condition: &str, second: &str, replies: &str) -> (Value, Vec<String>) {
     let upstream = echoing().await;
-    let table = format!(
-        r#"{HEAD}
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
 [routes.f]
 upstream = "api"
-args.unit = {{ type = "string" }}
+args.unit = { type = "string" }
 [[routes.f.steps]]
 name = "first"
-request = {{ path = "{first}" }}
-extract = {{ at = "$.at" }}
+request = { path = "FIRST" }
+extract = { at = "$.at" }
 [[routes.f.steps]]
 name = "second"
-{condition}
-request = {{ path = "{second}" }}
-extract = {{ at = "$.at" }}
-{replies}
+CONDITION
+request = { path = "SECOND" }
+extract = { at = "$.at" }
+REPLIES
 [[routes.f.reply]]
-text = "{{{{default first.at 'nothing'}}}} {{{{default second.at 'nothing'}}}} {{{{response.status}}}}"
+text = "{{default first.at 'nothing'}} {{default second.at 'nothing'}} {{response.status}}"
 "#
-    );
+    .replace("FIRST", first)
+    .replace("CONDITION", condition)
+    .replace("SECOND", second)
+    .replace("REPLIES", replies);
     let proxy = Proxy::over(&upstream, &table).await;
     let answer = proxy.post("/http/f", &json!({"unit": "c"})).await.json();
     (answer, paths(&upstream))

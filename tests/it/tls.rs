@@ -95,7 +95,7 @@ async fn rejected(proxy: &Proxy) -> Value {
 }
 
 #[tokio::test]
-async fn the_door_is_secured_and_the_admin_door_is_plain() {
+async fn tls_is_for_the_platforms_and_the_admin_listener_stays_plain() {
     let mut proxy = secured().await;
     let mut connection = Secured::open(proxy.listen).await;
     assert!(connection.shows(ONE));

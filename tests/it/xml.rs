@@ -18,40 +18,37 @@ const ENVELOPE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 "#;
 
 fn table(upstream: &Upstream) -> String {
-    format!(
-        r#"
+    r#"
 [server]
 listen = "127.0.0.1:0"
 [platforms.http]
 [upstreams.soap]
-base_url = "http://{}"
+base_url = "http://UPSTREAM"
 
 [routes.get_order]
 upstream = "soap"
-args.id = {{ type = "string", required = true }}
-args.note = {{ type = "string" }}
-request = {{ method = "POST", path = "/orders", body_file = "order.xml.hbs", headers = {{ soapaction = "GetOrder" }} }}
+args.id = { type = "string", required = true }
+args.note = { type = "string" }
+request = { method = "POST", path = "/orders", body_file = "order.xml.hbs", headers = { soapaction = "GetOrder" } }
 extract.status = "$.Envelope.Body.GetOrderResponse.Order.Status"
 extract.number = "$.Envelope.Body.GetOrderResponse.Order['@number']"
-extract.items = {{ path = "$.Envelope.Body.GetOrderResponse..Name", all = true }}
-extract.carrier = {{ path = "$.Envelope.Body.GetOrderResponse.Order.Carrier", default = "nobody yet" }}
+extract.items = { path = "$.Envelope.Body.GetOrderResponse..Name", all = true }
+extract.carrier = { path = "$.Envelope.Body.GetOrderResponse.Order.Carrier", default = "nobody yet" }
 [[routes.get_order.reply]]
 when.status = 500
-text = "{{{{response.body.Envelope.Body.Fault.faultstring}}}}"
+text = "{{response.body.Envelope.Body.Fault.faultstring}}"
 [[routes.get_order.reply]]
 when.missing = "$.Envelope.Body.GetOrderResponse.Order"
 text = "There is no such order."
 [[routes.get_order.reply]]
-text = "Order {{{{number}}}} is {{{{status}}}}: {{{{join items \", \" last=\" and \"}}}}, by {{{{carrier}}}}."
+text = "Order {{number}} is {{status}}: {{join items \", \" last=\" and \"}}, by {{carrier}}."
 
 [routes.feed]
 upstream = "soap"
 response.format = "xml"
 request.path = "/feed"
 extract.title = "$.rss.channel.title"
-"#,
-        upstream.address
-    )
+"#.replace("UPSTREAM", &upstream.address.to_string())
 }
 
 async fn proxy(upstream: &Upstream) -> Proxy {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::future::join;
 use http::Method;
 
-use super::{BUDGET, DEADLINE, Door, answers};
+use super::{BUDGET, DEADLINE, Platform, answers};
 use crate::support::client::request;
 use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
@@ -30,23 +30,23 @@ reply = { text = "It is {{id}}." }
 
 #[tokio::test]
 async fn a_call_at_the_old_address_ends_in_time_and_the_next_goes_to_the_new_one() {
-    join(moved(Door::Swaig), moved(Door::VoiceDock)).await;
+    join(moved(Platform::Swaig), moved(Platform::VoiceDock)).await;
 }
 
-async fn moved(door: Door) {
+async fn moved(platform: Platform) {
     let old = Rude::new(Script::always([Act::Hang])).await;
     let new = Rude::new(Script::always(answers::ok(7))).await;
     let table = |upstream: &Rude| {
         TABLE
-            .replace("PLATFORM", door.name())
+            .replace("PLATFORM", platform.name())
             .replace("DEADLINE", &DEADLINE.as_secs().to_string())
             .replace("UPSTREAM", &upstream.address.to_string())
     };
     let mut proxy = Proxy::start(&table(&old)).await;
-    let path = format!("/{}", door.name());
+    let path = format!("/{}", platform.name());
     let (started, lag) = (Instant::now(), Lag::measure());
     let (client, url) = (proxy.client.clone(), proxy.url(&path));
-    let body = door.request("f", 0).to_string();
+    let body = platform.request("f", 0).to_string();
     let hanging = tokio::spawn(async move {
         let request = request(Method::POST, &url, &[], body);
         (client.send(request).await.json(), started.elapsed())
@@ -55,11 +55,11 @@ async fn moved(door: Door) {
 
     proxy.folder.write("routes.toml", &table(&new));
     proxy.logged("configuration reloaded").await;
-    let answer = proxy.post(&path, &door.request("f", 1)).await.json();
-    assert_eq!(answer, door.answer("f", 1, false, "It is 7."), "{}", proxy.log());
+    let answer = proxy.post(&path, &platform.request("f", 1)).await.json();
+    assert_eq!(answer, platform.answer("f", 1, false, "It is 7."), "{}", proxy.log());
 
     let (answer, took) = hanging.await.unwrap();
-    assert_eq!(answer, door.answer("f", 0, true, "It was timeout."));
+    assert_eq!(answer, platform.answer("f", 0, true, "It was timeout."));
     assert!((BUDGET..DEADLINE + lag.worst()).contains(&took), "{took:?}");
     assert_eq!((old.saw().requests.len(), new.saw().requests.len()), (1, 1));
 }

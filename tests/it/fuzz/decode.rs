@@ -1,4 +1,4 @@
-//! Decoding, and encoding of made-up outcomes: any request at the door of each platform.
+//! Decoding, and encoding of made-up outcomes: any request to the endpoint of each platform.
 //!
 //! An input is written like a request: `swaig get_weather?x=1`, headers, an empty line, the body. A platform that is
 //! none is taken for the plain one; lines that are no headers are passed over.

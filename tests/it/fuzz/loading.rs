@@ -2,30 +2,27 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 
 use jackfield::load::{Environment, Loaded, load, process_environment};
 use jackfield::plan::Plan;
+use tempfile::TempDir;
 
-pub(crate) struct Tables(PathBuf);
+pub(crate) struct Tables(TempDir);
 
 impl Tables {
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("jackfield-fuzz-{}-{number}", process::id()));
-        fs::create_dir_all(folder.join("templates")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("templates")).unwrap();
         Self(folder)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
+        fs::write(self.0.path().join(name), text).unwrap();
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        fs::remove_file(self.0.join(name)).unwrap();
+        fs::remove_file(self.0.path().join(name)).unwrap();
     }
 
     pub(crate) fn load(&self, text: &str) -> Loaded {
@@ -35,7 +32,7 @@ impl Tables {
             file: &file,
             ..process_environment()
         };
-        load(&self.0.join("routes.toml"), &environment).unwrap()
+        load(&self.0.path().join("routes.toml"), &environment).unwrap()
     }
 
     /// The plan of a table that has no faults.
@@ -43,12 +40,6 @@ impl Tables {
         let loaded = self.load(text);
         let told = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
         loaded.plan.unwrap_or_else(|| panic!("{told}"))
-    }
-}
-
-impl Drop for Tables {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

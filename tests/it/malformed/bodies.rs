@@ -5,8 +5,8 @@ use super::{Case, Expect, MAX_BODY};
 
 use Expect::{Answered, Called, Refused, Told};
 
-/// The doors that take a body, with what each of them is.
-const DOORS: [(&str, &str); 6] = [
+/// The endpoints that take a body, with what each of them is.
+const ENDPOINTS: [(&str, &str); 6] = [
     ("swaig", "/swaig"),
     ("voicedock", "/voicedock"),
     ("dailybots", "/dailybots/get_weather"),
@@ -81,7 +81,7 @@ fn unreadable() -> Vec<(String, Vec<u8>)> {
     bodies
 }
 
-/// A door, a name, the body, and what comes of it.
+/// An endpoint, a name, the body, and what comes of it.
 type Odd = (&'static str, &'static str, String, fn(&'static str) -> Expect);
 
 /// What is JSON as a platform sends it, but odd.
@@ -257,7 +257,7 @@ pub(super) fn cases() -> Vec<Case> {
         let bytes = request(&format!("POST {path} HTTP/1.1"), &headers, body);
         cases.push(Case::new(name, bytes, &[answer]));
     };
-    for (platform, path) in DOORS {
+    for (platform, path) in ENDPOINTS {
         for (name, body) in unreadable() {
             add(format!("{path}: {name}"), path, &[], &body, Told(platform));
         }
@@ -267,7 +267,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for (path, name, body, answer) in odd() {
         let platform =
-            DOORS.iter().map(|(platform, _)| *platform).find(|platform| path[1..].starts_with(platform));
+            ENDPOINTS.iter().map(|(platform, _)| *platform).find(|platform| path[1..].starts_with(platform));
         add(format!("{path}: {name}"), path, &[], body.as_bytes(), answer(platform.unwrap()));
     }
     // The body itself says what it is; only an encoding that is not undone hides that.

@@ -36,7 +36,7 @@ fn others() -> [(&'static str, Option<Value>); 9] {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (platform, door, name) in FIXTURES {
+    for (platform, endpoint, name) in FIXTURES {
         let path = format!("tests/it/platforms/{platform}/{name}.request.json");
         let text = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
         let good: Value = serde_json::from_slice(&text).unwrap();
@@ -44,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
             for (how, other) in others() {
                 let name = format!("{platform} {name}: {pointer} {how}");
                 let body = changed(&good, &pointer, other).to_string();
-                let line = format!("POST /{platform}{door} HTTP/1.1");
+                let line = format!("POST /{platform}{endpoint} HTTP/1.1");
                 let bytes = request(&line, &[&format!("x-case: {name}")], body.as_bytes());
                 // Many a field may be anything.
                 cases.push(Case::new(name, bytes, &[Expect::Answered(platform)]));

@@ -88,9 +88,9 @@ fn lines() -> Vec<(String, Expect)> {
     ]
     .map(|(line, expected)| (line.to_owned(), expected))
     .into();
-    for door in ["/swaig", "/swaig/get_weather", "/voicedock"] {
+    for path in ["/swaig", "/swaig/get_weather", "/voicedock"] {
         for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "post", "BREW"] {
-            lines.push((format!("{method} {door} HTTP/1.1"), Refused(405)));
+            lines.push((format!("{method} {path} HTTP/1.1"), Refused(405)));
         }
     }
     lines.push((format!("{} /http/get_weather HTTP/1.1", "X".repeat(5000)), Called));

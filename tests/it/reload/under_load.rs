@@ -73,11 +73,17 @@ fn release(root: &Path, files: &Files<'_>, table: usize) {
 }
 
 /// Calls until it is told to stop; gives the tables that answered, and how often.
-async fn calling(door: std::net::SocketAddr, swaig: bool, stop: Arc<AtomicBool>) -> (BTreeSet<usize>, usize) {
+async fn calling(
+    listen: std::net::SocketAddr,
+    swaig: bool,
+    stop: Arc<AtomicBool>,
+) -> (BTreeSet<usize>, usize) {
     let client = Client::new();
     let (url, body) = match swaig {
-        true => (format!("http://{door}/swaig"), json!({"function": "number", "argument": {"parsed": [{}]}})),
-        false => (format!("http://{door}/http/number"), json!({})),
+        true => {
+            (format!("http://{listen}/swaig"), json!({"function": "number", "argument": {"parsed": [{}]}}))
+        }
+        false => (format!("http://{listen}/http/number"), json!({})),
     };
     let (mut tables, mut calls) = (BTreeSet::new(), 0);
     while !stop.load(Ordering::Relaxed) {

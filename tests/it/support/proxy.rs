@@ -19,6 +19,9 @@ use super::upstream::Upstream;
 /// How long anything is waited for before a test gives up. Only a test that fails waits this long.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
+/// The head of a table: both listeners on free ports.
+pub(crate) const LISTENERS: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+
 /// The binary in a folder with an environment of its own. Its log is for people, whose words the tests look for.
 pub(crate) fn jackfield(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
@@ -53,8 +56,7 @@ impl Proxy {
     /// Serves a table without `[server]`, on free ports, with the address of `upstream` for each `UPSTREAM` in it.
     pub(crate) async fn over(upstream: &Upstream, table: &str) -> Self {
         let table = table.replace("UPSTREAM", &upstream.address.to_string());
-        let doors = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-        Self::start(&format!("{doors}{table}")).await
+        Self::start(&format!("{LISTENERS}{table}")).await
     }
 
     /// Serves `routes.toml` among these files, with these environment variables.
@@ -153,7 +155,7 @@ impl Proxy {
 
     /// Asks the admin listener.
     pub(crate) async fn ask_admin(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let url = format!("http://{}{path}", self.admin.expect("the table has no admin door"));
+        let url = format!("http://{}{path}", self.admin.expect("the table has no admin listener"));
         self.client.send(request(Method::GET, &url, headers, Bytes::new())).await
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// A request as it arrived. Nothing is decoded, so that nothing can be hidden by decoding.
@@ -110,6 +111,22 @@ impl Upstream {
             }
         });
         Self { address, seen, task }
+    }
+
+    /// An upstream that answers one request for each permit of the semaphore.
+    pub(crate) async fn gated(
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let (answer, opened) = (Arc::new(answer), Arc::clone(&gate));
+        let upstream = Self::with(move |seen| {
+            let (answer, gate) = (Arc::clone(&answer), Arc::clone(&opened));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                answer(&seen)
+            }
+        });
+        (upstream.await, gate)
     }
 
     /// What has arrived since the last time.

@@ -1,4 +1,4 @@
-//! The listener for platforms from outside: design §4, line by line, against the running binary.
+//! The listener for platforms from outside: what each platform may send and what it is answered, against the running binary.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -344,7 +344,7 @@ async fn http_answers_plainly() {
 }
 
 #[tokio::test]
-async fn other_requests_are_turned_away_and_logged() {
+async fn other_requests_are_rejected_and_logged() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let mut proxy = Proxy::over(&upstream, &table).await;
@@ -372,9 +372,9 @@ async fn other_requests_are_turned_away_and_logged() {
     assert!(upstream.take().is_empty());
 }
 
-/// Only this machine can call a door without a login; a browser on it does what any page says.
+/// Only this machine can call an endpoint without a login; a browser on it does what any page says.
 #[tokio::test]
-async fn a_door_without_a_login_is_closed_to_pages_of_other_sites() {
+async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
     let upstream = warm().await;
     let open = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let meant = open.replace("[platforms.http]", "[platforms.http]\nauth.none = {}");
@@ -444,8 +444,8 @@ async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
 async fn a_body_that_is_too_large_is_refused() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n{ROUTES}").replace("UPSTREAM", &upstream.address.to_string());
-    let doors = "[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"2KiB\"\n";
-    let mut proxy = Proxy::start(&format!("{doors}{table}")).await;
+    let head = "[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"2KiB\"\n";
+    let mut proxy = Proxy::start(&format!("{head}{table}")).await;
 
     // By its announced length: before a byte of it is read.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 2049\r\n\r\n".to_owned();
