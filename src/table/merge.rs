@@ -1,5 +1,8 @@
 //! Merges the files of a table.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 
 use super::document::Located;
@@ -8,12 +11,12 @@ use super::reader::{Key, Named, WithJson};
 use super::{Entry, EventEntry, Table};
 
 /// Adds the entries of one file to the table. A name that exists already is an error.
-pub(super) fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnostics) {
-    add(&mut table.platforms, file.platforms, "platform", diagnostics);
-    add(&mut table.upstreams, file.upstreams, "upstream", diagnostics);
-    add(&mut table.vars, file.vars, "constant", diagnostics);
-    add(&mut table.routes, file.routes, "route", diagnostics);
-    add(&mut table.forms, file.forms, "form", diagnostics);
+pub(super) fn merge(table: &mut Table, file: RawFile, defined: &mut Defined, diagnostics: &mut Diagnostics) {
+    add(&mut table.platforms, file.platforms, "platform", defined, diagnostics);
+    add(&mut table.upstreams, file.upstreams, "upstream", defined, diagnostics);
+    add(&mut table.vars, file.vars, "constant", defined, diagnostics);
+    add(&mut table.routes, file.routes, "route", defined, diagnostics);
+    add(&mut table.forms, file.forms, "form", defined, diagnostics);
     if let Key::Is(platforms) = file.events {
         for (platform, events) in platforms.value.0 {
             let Key::Is(events) = events else { continue };
@@ -28,7 +31,15 @@ pub(super) fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnost
     {
         table.defaults_json.push_str(&defaults.value.json);
         match &mut table.defaults.failure {
-            Key::Is(ours) => add(&mut ours.value.0, Key::Is(theirs), "default text", diagnostics),
+            Key::Is(ours) => {
+                let mut texts = ours
+                    .value
+                    .0
+                    .iter()
+                    .map(|(name, _)| (("default text", name.value.clone()), name.span))
+                    .collect();
+                add(&mut ours.value.0, Key::Is(theirs), "default text", &mut texts, diagnostics);
+            }
             ours => *ours = Key::Is(theirs),
         }
     }
@@ -56,12 +67,24 @@ fn twice(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
         .help("rename or remove one of them")
 }
 
-fn add<T>(ours: &mut Entry<T>, theirs: Key<Named<T>>, what: &str, diagnostics: &mut Diagnostics) {
+/// The place of each name that is defined so far, by the kind of its entry: a table may have thousands.
+pub(super) type Defined = HashMap<(&'static str, String), Span>;
+
+fn add<T>(
+    ours: &mut Entry<T>,
+    theirs: Key<Named<T>>,
+    what: &'static str,
+    defined: &mut Defined,
+    diagnostics: &mut Diagnostics,
+) {
     let Key::Is(theirs) = theirs else { return };
     for (name, value) in theirs.value.0 {
-        match ours.iter().find(|(known, _)| known.value == name.value) {
-            Some((first, _)) => diagnostics.push(twice(what, &name, first.span)),
-            None => ours.push((name, value)),
+        match defined.entry((what, name.value.clone())) {
+            Occupied(first) => diagnostics.push(twice(what, &name, *first.get())),
+            Vacant(free) => {
+                free.insert(name.span);
+                ours.push((name, value));
+            }
         }
     }
 }

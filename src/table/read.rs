@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span};
 
 use super::document::{self, Located};
 use super::include::matching;
-use super::merge::{main_file_only, merge};
+use super::merge::{Defined, main_file_only, merge};
 use super::misplaced_keys::reader;
 use super::raw::{RawFile, Strings};
 use super::reader::{FromNode, Key};
@@ -47,15 +50,17 @@ pub(crate) fn read(
     let bytes = text.len();
     let main = sources.add(path, text);
     let mut reading = Reading { sources, dependencies, diagnostics, lost: Vec::new() };
-    let file = reading.parse(main);
+    let parsed = parse(main, reading.sources);
+    let file = reading.take(parsed);
     let (included, test_files) = reading.included(&file.include, path, bytes);
     let mut table = empty(&file, main, path.parent().unwrap_or(Path::new("")));
     table.test_files = test_files;
-    merge(&mut table, file, reading.diagnostics);
-    for id in included {
-        let file = reading.parse(id);
+    let mut defined = Defined::new();
+    merge(&mut table, file, &mut defined, reading.diagnostics);
+    for parsed in parse_all(&included, reading.sources) {
+        let file = reading.take(parsed);
         main_file_only(&file, reading.diagnostics);
-        merge(&mut table, file, reading.diagnostics);
+        merge(&mut table, file, &mut defined, reading.diagnostics);
     }
     reading.templates(&mut table);
     reading.schemas(&mut table);
@@ -86,12 +91,53 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
     }
 }
 
+/// A file by itself, and what is wrong with it.
+struct Parsed {
+    file: RawFile,
+    lost: Vec<Span>,
+    diagnostics: Diagnostics,
+}
+
+fn parse(id: FileId, sources: &Sources) -> Parsed {
+    let mut diagnostics = Diagnostics::default();
+    let (entries, lost) = document::parse(&sources.get(id).text, id, &mut diagnostics);
+    let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
+    let file = RawFile::from_node(&node, &mut reader(&mut diagnostics)).unwrap_or_default();
+    Parsed { file, lost, diagnostics }
+}
+
+/// Parses files on all cores, since parsing takes most of the time of loading a large table. The results are in the
+/// order of `ids`.
+fn parse_all(ids: &[FileId], sources: &Sources) -> Vec<Parsed> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(ids.len());
+    if threads < 2 {
+        return ids.iter().map(|id| parse(*id, sources)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let claims = std::iter::from_fn(|| {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            ids.get(index).map(|id| (index, parse(*id, sources)))
+        });
+        claims.collect::<Vec<_>>()
+    };
+    let mut parsed: Vec<(usize, Parsed)> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let others =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        own.into_iter().chain(others.flatten()).collect()
+    });
+    parsed.sort_unstable_by_key(|(index, _)| *index);
+    parsed.into_iter().map(|(_, parsed)| parsed).collect()
+}
+
 impl Reading<'_> {
-    fn parse(&mut self, id: FileId) -> RawFile {
-        let (entries, lost) = document::parse(&self.sources.get(id).text, id, self.diagnostics);
+    fn take(&mut self, parsed: Parsed) -> RawFile {
+        let Parsed { file, lost, diagnostics } = parsed;
         self.lost.extend(lost);
-        let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
-        RawFile::from_node(&node, &mut reader(self.diagnostics)).unwrap_or_default()
+        self.diagnostics.append(diagnostics);
+        file
     }
 
     /// Reads the included files. `bytes` is the size of the main file. Test files are not part of the table.
