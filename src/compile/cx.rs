@@ -7,6 +7,7 @@ use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::Strings;
 use crate::table::reader::Key;
 
+use crate::compile::interned::Interned;
 use crate::compile::secrets::{Environment, ResolvedText, Secrets};
 use crate::compile::values;
 
@@ -22,6 +23,7 @@ pub(super) struct Cx<'a> {
     pub(super) diagnostics: &'a mut Diagnostics,
     /// The warnings that only `jackfield check` reports.
     pub(super) advice: Diagnostics,
+    pub(super) interned: Interned,
     templates: Compiler<'a>,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Cx<'a> {
             secrets: Secrets::new(environment, &table.folder),
             diagnostics,
             advice: Diagnostics::default(),
+            interned: Interned::default(),
             templates: Compiler::new(sources, &table.templates),
         }
     }

@@ -6,6 +6,7 @@ mod auth;
 mod cx;
 mod editor;
 mod failures;
+mod interned;
 mod names;
 mod replies;
 mod routes;

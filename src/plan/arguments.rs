@@ -4,6 +4,7 @@
 mod weight;
 
 use std::fmt;
+use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -18,10 +19,10 @@ use weight::Weight;
 const MAX_PROBLEMS: usize = 10;
 
 /// What a route takes, compiled. The same schema is declared to platforms.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arguments {
-    schema: Value,
-    validator: Validator,
+    schema: Arc<Value>,
+    validator: Arc<Validator>,
     weight: Weight,
     /// The names of the arguments whose values are hidden wherever calls are shown.
     sensitive: Vec<String>,
@@ -67,7 +68,12 @@ impl Arguments {
             .should_validate_formats(true)
             .build(&schema)
             .map_err(|error| schema_problem(&error))?;
-        Ok(Self { schema, validator, weight, sensitive })
+        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), weight, sensitive })
+    }
+
+    /// Arguments of the same schema, of which others are hidden.
+    pub(crate) fn hiding(&self, sensitive: Vec<String>) -> Self {
+        Self { sensitive, ..self.clone() }
     }
 
     /// The JSON Schema of the arguments, as it is declared to platforms.

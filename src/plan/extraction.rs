@@ -1,5 +1,7 @@
 //! Extraction: what matters in an upstream's reply, by name.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::json::{Kind, SharedValue, ValueRef};
@@ -22,7 +24,7 @@ pub struct Extraction {
 /// One extract.
 #[derive(Debug)]
 pub(crate) struct Extract {
-    pub(crate) path: JsonPath,
+    pub(crate) path: Arc<JsonPath>,
     /// Whether every match is taken, as a list.
     pub(crate) all: bool,
     /// What it is when nothing, or only null, is found.
@@ -98,15 +100,13 @@ impl Extract {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::json::Document;
     use serde_json::json;
 
     fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {
         let default = default.map(SharedValue::from);
-        Extract { path: JsonPath::parse(path).unwrap(), all, default, required }
+        Extract { path: Arc::new(JsonPath::parse(path).unwrap()), all, default, required }
     }
 
     /// A body as a tree, and as the document that JSON is read into.

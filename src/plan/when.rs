@@ -1,5 +1,7 @@
 //! Conditions of a reply case or a step: whether they hold, and if not, why.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::call::FailureKind;
@@ -16,8 +18,8 @@ const MAX_TOLD: usize = 80;
 #[derive(Debug, Default)]
 pub(crate) struct When {
     pub(crate) status: Vec<StatusRange>,
-    pub(crate) found: Option<JsonPath>,
-    pub(crate) missing: Option<JsonPath>,
+    pub(crate) found: Option<Arc<JsonPath>>,
+    pub(crate) missing: Option<Arc<JsonPath>>,
     pub(crate) equals: Vec<(Template, Vec<Value>)>,
     pub(crate) matches: Vec<(Template, Pattern)>,
     /// The kinds of failure that the case is for; empty: it is for none.
@@ -92,7 +94,7 @@ impl When {
 
     /// A condition that did not hold, for people; with the value that it looked at, if that is still there.
     pub(crate) fn told(&self, unmet: Unmet, scope: Option<&Scope<'_>>) -> String {
-        let path = |path: &Option<JsonPath>| path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let path = |path: &Option<Arc<JsonPath>>| path.as_ref().map(ToString::to_string).unwrap_or_default();
         match unmet {
             Unmet::Failure if self.failure.is_empty() => "only for calls that went well".to_owned(),
             Unmet::Failure => {

@@ -1,5 +1,7 @@
 //! `when`: the conditions of a reply case or a step.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::call::FailureKind;
@@ -42,8 +44,8 @@ pub(in crate::compile) fn compile(
     let statuses = raw.status.get().map(one_or_many).unwrap_or_default();
     When {
         status: statuses.into_iter().filter_map(|item| status(item, cx.diagnostics)).collect(),
-        found: raw.found.get().and_then(|path| json_path(path, cx.diagnostics)),
-        missing: raw.missing.get().and_then(|path| json_path(path, cx.diagnostics)),
+        found: raw.found.get().and_then(|path| json_path(cx, path)),
+        missing: raw.missing.get().and_then(|path| json_path(cx, path)),
         equals: raw.equals.get().map(|node| equals(cx, node, names)).unwrap_or_default(),
         matches: raw.matches.get().map(|node| matches(cx, node, names)).unwrap_or_default(),
         failure: raw.failure.get().map(|node| failures(node, cx.diagnostics)).unwrap_or_default(),
@@ -80,7 +82,7 @@ fn matches(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Vec<(Template, Pa
         if !values::no_template(pattern, value.span, "a pattern", cx.diagnostics) {
             continue;
         }
-        match Pattern::parse(pattern) {
+        match cx.interned.pattern(pattern) {
             Ok(pattern) => matches.extend(name.map(|name| (name, pattern))),
             Err(bad) => cx.report(values::invalid_pattern(bad, value.span)),
         }
@@ -150,14 +152,11 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
 }
 
 /// A JSONPath.
-pub(in crate::compile) fn json_path(
-    text: &Located<String>,
-    diagnostics: &mut Diagnostics,
-) -> Option<JsonPath> {
-    match JsonPath::parse(&text.value) {
+pub(in crate::compile) fn json_path(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Arc<JsonPath>> {
+    match cx.interned.path(&text.value) {
         Ok(path) => Some(path),
         Err(bad) => {
-            diagnostics.push(Diagnostic::new(bad.code, text.span, bad.message).help(bad.help));
+            cx.report(Diagnostic::new(bad.code, text.span, bad.message).help(bad.help));
             None
         }
     }

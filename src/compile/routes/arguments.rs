@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value, json};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::lang::pattern::Pattern;
+use crate::diagnostic::{Code, Diagnostic, Span, suggest};
 use crate::lang::template::Fields;
 use crate::plan::arguments::{Arguments, FORMATS};
 use crate::table::document::{Kind, Located, Node};
@@ -37,22 +36,22 @@ pub(in crate::compile) fn of_route(
     }
     match raw.args_schema.get() {
         Some(file) => schema::compile(cx, file),
-        None => compile(name, &raw.args, cx.diagnostics),
+        None => compile(cx, name, &raw.args),
     }
 }
 
 /// `args`
 pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
     name: &Located<String>,
     raw: &Key<Named<RawArgument>>,
-    diagnostics: &mut Diagnostics,
 ) -> (Option<Arguments>, Fields) {
     if raw.is_faulty() {
         return (None, Fields::Open);
     }
-    let before = diagnostics.len();
-    let (properties, required, fields) = properties(raw.entries(), 0, diagnostics);
-    if diagnostics.len() > before {
+    let before = cx.diagnostics.len();
+    let (properties, required, fields) = properties(raw.entries(), 0, cx);
+    if cx.diagnostics.len() > before {
         return (None, fields);
     }
     let is_sensitive = |arg: &Key<RawArgument>| {
@@ -64,13 +63,13 @@ pub(in crate::compile) fn compile(
     if !required.is_empty() {
         schema["required"] = Value::from(required);
     }
-    match Arguments::compile(schema, sensitive) {
+    match cx.interned.arguments(schema, sensitive) {
         Ok(arguments) => {
-            check_defaults(raw.entries(), diagnostics);
+            check_defaults(raw.entries(), cx);
             (Some(arguments), fields)
         }
         Err(problem) => {
-            diagnostics.push(
+            cx.report(
                 Diagnostic::new(
                     Code::InvalidSchema,
                     name.span,
@@ -84,25 +83,25 @@ pub(in crate::compile) fn compile(
 }
 
 /// No arguments, for what a model does not call.
-pub(in crate::compile) fn none() -> Option<Arguments> {
-    Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()
+pub(in crate::compile) fn none(cx: &mut Cx<'_>) -> Option<Arguments> {
+    cx.interned.arguments(json!({"type": "object", "properties": {}}), Vec::new()).ok()
 }
 
 /// Reports each default or `enum` value that the argument's own rules reject, also in nested arguments.
-fn check_defaults(args: &[(Located<String>, Key<RawArgument>)], diagnostics: &mut Diagnostics) {
+fn check_defaults(args: &[(Located<String>, Key<RawArgument>)], cx: &mut Cx<'_>) {
     for (name, arg) in args {
         if let Some(arg) = arg.get() {
-            check_default(&arg.value, name, diagnostics);
+            check_default(&arg.value, name, cx);
         }
     }
 }
 
-fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Diagnostics) {
+fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
     if let Some(items) = arg.items.get() {
-        check_default(&items.value, name, diagnostics);
+        check_default(&items.value, name, cx);
     }
     if let Some(properties) = arg.properties.get() {
-        check_defaults(&properties.value.0, diagnostics);
+        check_defaults(&properties.value.0, cx);
     }
     let listed = arg.enumeration.items();
     let values: Vec<&Node> = arg.default.get().into_iter().chain(listed).collect();
@@ -110,12 +109,15 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
         return;
     }
     // Each argument is checked alone, so that an error in one does not hide errors in another.
-    let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
+    // Whatever else is wrong with it has been reported.
+    let reported = std::mem::take(cx.diagnostics);
+    let (mut schema, _) = argument(arg, name, 0, cx);
+    *cx.diagnostics = reported;
     if let Value::Object(schema) = &mut schema {
         schema.shift_remove("default");
     }
     let alone = json!({"type": "object", "properties": {name.value.as_str(): schema}});
-    let Ok(alone) = Arguments::compile(alone, Vec::new()) else { return };
+    let Ok(alone) = cx.interned.arguments(alone, Vec::new()) else { return };
     for node in values {
         let given = json!({name.value.as_str(): node.to_json()});
         let refused = match alone.validate(&given.into()) {
@@ -123,7 +125,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
             Ok(_) => format!("argument `{}` has another type", name.value),
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
         };
-        diagnostics.push(
+        cx.report(
             Diagnostic::new(
                 Code::ArgumentDefault,
                 node.span,
@@ -139,7 +141,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Di
 fn properties(
     args: &[(Located<String>, Key<RawArgument>)],
     depth: usize,
-    diagnostics: &mut Diagnostics,
+    cx: &mut Cx<'_>,
 ) -> (Map<String, Value>, Vec<String>, Fields) {
     let mut schemas = Map::new();
     let mut required = Vec::new();
@@ -152,7 +154,7 @@ fn properties(
         if name.value.is_empty()
             || name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`".contains(c))
         {
-            diagnostics.push(
+            cx.report(
                 Diagnostic::new(
                     Code::InvalidName,
                     name.span,
@@ -161,7 +163,7 @@ fn properties(
                 .help("use letters, digits, `_` and `-`"),
             );
         }
-        let (schema, below) = argument(&arg.value, name, depth, diagnostics);
+        let (schema, below) = argument(&arg.value, name, depth, cx);
         if arg.value.required.get().is_some_and(|required| required.value) {
             required.push(name.value.clone());
         }
@@ -172,26 +174,21 @@ fn properties(
 }
 
 /// The schema of one argument, and the fields below it.
-fn argument(
-    raw: &RawArgument,
-    name: &Located<String>,
-    depth: usize,
-    diagnostics: &mut Diagnostics,
-) -> (Value, Fields) {
-    let Some(kind) = argument_type(raw, name, diagnostics) else { return (Value::Null, Fields::Open) };
+fn argument(raw: &RawArgument, name: &Located<String>, depth: usize, cx: &mut Cx<'_>) -> (Value, Fields) {
+    let Some(kind) = argument_type(raw, name, cx) else { return (Value::Null, Fields::Open) };
     let mut schema = Map::new();
     schema.insert("type".to_owned(), Value::from(kind));
     if let Some(description) = raw.description.get() {
         schema.insert("description".to_owned(), Value::from(description.value.as_str()));
     }
-    check_keys(raw, kind, depth, diagnostics);
-    add_range(raw, &mut schema, diagnostics);
-    add_lengths(raw, kind, &mut schema, diagnostics);
-    add_text_rules(raw, &mut schema, diagnostics);
-    add_values(raw, &mut schema, diagnostics);
+    check_keys(raw, kind, depth, cx);
+    add_range(raw, &mut schema, cx);
+    add_lengths(raw, kind, &mut schema, cx);
+    add_text_rules(raw, &mut schema, cx);
+    add_values(raw, &mut schema, cx);
     let below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
     if depth >= MAX_DEPTH {
-        diagnostics.push(
+        cx.report(
             Diagnostic::new(
                 Code::ArgumentConstraint,
                 name.span,
@@ -201,22 +198,18 @@ fn argument(
         );
         return (Value::Object(schema), below);
     }
-    let below = add_nested(raw, name, depth, &mut schema, diagnostics).unwrap_or(below);
+    let below = add_nested(raw, name, depth, &mut schema, cx).unwrap_or(below);
     (Value::Object(schema), below)
 }
 
-fn argument_type<'r>(
-    raw: &'r RawArgument,
-    name: &Located<String>,
-    diagnostics: &mut Diagnostics,
-) -> Option<&'r str> {
+fn argument_type<'r>(raw: &'r RawArgument, name: &Located<String>, cx: &mut Cx<'_>) -> Option<&'r str> {
     match raw.type_name.get() {
         Some(kind) if TYPES.contains(&kind.value.as_str()) => return Some(&kind.value),
-        Some(kind) => diagnostics.push(
+        Some(kind) => cx.report(
             Diagnostic::new(Code::UnknownValue, kind.span, format!("unknown type `{}`", kind.value))
                 .maybe_help(suggest(&kind.value, TYPES)),
         ),
-        None if raw.type_name.is_absent() => diagnostics.push(missing_key(
+        None if raw.type_name.is_absent() => cx.report(missing_key(
             name.span,
             format!("the argument `{}` has no `type`", name.value),
             "add `type = \"string\"`, or integer, number, boolean, array, object",
@@ -227,7 +220,7 @@ fn argument_type<'r>(
 }
 
 /// Reports each key that does not apply to an argument of this type.
-fn check_keys(raw: &RawArgument, kind: &str, depth: usize, diagnostics: &mut Diagnostics) {
+fn check_keys(raw: &RawArgument, kind: &str, depth: usize, cx: &mut Cx<'_>) {
     let is_text = kind == "string";
     let is_number = matches!(kind, "integer" | "number");
     let is_list = kind == "array";
@@ -268,19 +261,19 @@ fn check_keys(raw: &RawArgument, kind: &str, depth: usize, diagnostics: &mut Dia
     ];
     for (applies, span, message, help) in keys {
         if let Some(span) = span.filter(|_| !applies) {
-            diagnostics.push(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
+            cx.report(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
         }
     }
 }
 
 /// `min` and `max`.
-fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
-    let min = limit(&raw.min, diagnostics);
-    let max = limit(&raw.max, diagnostics);
+fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
+    let min = limit(&raw.min, cx);
+    let max = limit(&raw.max, cx);
     if let (Some(min), Some(max)) = (&min, &max)
         && min.as_f64() > max.as_f64()
     {
-        reversed(raw.min.span(), diagnostics);
+        reversed(raw.min.span(), cx);
     }
     for (key, number) in [("minimum", min), ("maximum", max)] {
         schema.extend(number.map(|number| (key.to_owned(), Value::Number(number))));
@@ -288,16 +281,11 @@ fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &m
 }
 
 /// `min_length` and `max_length`, which JSON Schema names differently for strings and arrays.
-fn add_lengths(
-    raw: &RawArgument,
-    kind: &str,
-    schema: &mut Map<String, Value>,
-    diagnostics: &mut Diagnostics,
-) {
+fn add_lengths(raw: &RawArgument, kind: &str, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
     if let (Some(min), Some(max)) = (raw.min_length.get(), raw.max_length.get())
         && min.value > max.value
     {
-        reversed(Some(min.span), diagnostics);
+        reversed(Some(min.span), cx);
     }
     let unit = match kind {
         "string" => "Length",
@@ -310,20 +298,20 @@ fn add_lengths(
 }
 
 /// `pattern` and `format`.
-fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
+fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
     if let Some(pattern) = raw.pattern.get() {
-        match Pattern::parse(&pattern.value) {
+        match cx.interned.pattern(&pattern.value) {
             Ok(_) => {
                 schema.insert("pattern".to_owned(), Value::from(pattern.value.as_str()));
             }
-            Err(bad) => diagnostics.push(invalid_pattern(bad, pattern.span)),
+            Err(bad) => cx.report(invalid_pattern(bad, pattern.span)),
         }
     }
     if let Some(format) = raw.format.get() {
         if FORMATS.iter().any(|(known, _)| *known == format.value) {
             schema.insert("format".to_owned(), Value::from(format.value.as_str()));
         } else {
-            diagnostics.push(
+            cx.report(
                 Diagnostic::new(
                     Code::UnknownValue,
                     format.span,
@@ -336,10 +324,10 @@ fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostic
 }
 
 /// `enum` and `default`.
-fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
+fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
     if let Some(list) = raw.enumeration.get() {
         if list.value.is_empty() {
-            diagnostics.push(
+            cx.report(
                 Diagnostic::new(Code::ArgumentConstraint, list.span, "an empty `enum` allows no value")
                     .help("list the allowed values, or remove `enum`"),
             );
@@ -358,14 +346,14 @@ fn add_nested(
     name: &Located<String>,
     depth: usize,
     schema: &mut Map<String, Value>,
-    diagnostics: &mut Diagnostics,
+    cx: &mut Cx<'_>,
 ) -> Option<Fields> {
     if let Some(items) = raw.items.get() {
-        let (item, _) = argument(&items.value, name, depth + 1, diagnostics);
+        let (item, _) = argument(&items.value, name, depth + 1, cx);
         schema.insert("items".to_owned(), item);
     }
     let nested = raw.properties.get()?;
-    let (properties, required, fields) = properties(&nested.value.0, depth + 1, diagnostics);
+    let (properties, required, fields) = properties(&nested.value.0, depth + 1, cx);
     schema.insert("properties".to_owned(), Value::Object(properties));
     if !required.is_empty() {
         schema.insert("required".to_owned(), Value::from(required));
@@ -373,19 +361,19 @@ fn add_nested(
     Some(fields)
 }
 
-fn reversed(span: Option<Span>, diagnostics: &mut Diagnostics) {
+fn reversed(span: Option<Span>, cx: &mut Cx<'_>) {
     if let Some(span) = span {
-        diagnostics.push(
+        cx.report(
             Diagnostic::new(Code::ArgumentConstraint, span, "the minimum is greater than the maximum")
                 .help("swap the two: no value can satisfy both"),
         );
     }
 }
 
-fn limit(key: &Key<Kind>, diagnostics: &mut Diagnostics) -> Option<Number> {
+fn limit(key: &Key<Kind>, cx: &mut Cx<'_>) -> Option<Number> {
     let node = key.get()?;
     match node.to_json() {
         Value::Number(number) => Some(number),
-        _ => wrong_type(node, "a number", diagnostics),
+        _ => wrong_type(node, "a number", cx.diagnostics),
     }
 }

@@ -83,7 +83,7 @@ fn compile_event(
         cx.track(|cx| Handling::compile(cx, name, &said.entry, &inputs, shared));
     advice::unused(cx, &said.entry, &handling.replies, &used.names);
     let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
-    handling.complete(Route::new(name.value.clone(), arguments::none()?, fingerprint))
+    handling.complete(Route::new(name.value.clone(), arguments::none(cx)?, fingerprint))
 }
 
 fn unknown_event(platform: &dyn Platform, name: &Located<String>) -> Diagnostic {

@@ -74,7 +74,7 @@ fn compile_form(
         platforms: Some(showing.iter().map(|platform| platform.name()).collect()),
         replies: Replies { cases: vec![always] },
         form: Some(field),
-        ..Route::new(name.value.clone(), arguments::none()?, fingerprint)
+        ..Route::new(name.value.clone(), arguments::none(cx)?, fingerprint)
     })
 }
 
@@ -100,7 +100,7 @@ fn field(
                 .help("split it into two forms"),
         ),
     }
-    let (arguments, _) = arguments::compile(name, &raw.args, cx.diagnostics);
+    let (arguments, _) = arguments::compile(cx, name, &raw.args);
     let schema = arguments?.schema().clone();
     for platform in showing {
         for (argument, rule) in platform.check_parameters(&schema) {

@@ -8,6 +8,7 @@ use crate::plan::arguments::Arguments;
 use crate::table::document::Located;
 
 use crate::compile::cx::Cx;
+use crate::compile::interned::Interned;
 
 /// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
 const KEYWORDS: [&str; 52] = [
@@ -68,7 +69,7 @@ const KEYWORDS: [&str; 52] = [
 /// The arguments that a schema file describes, and the names below `args`. There are no arguments after errors.
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (Option<Arguments>, Fields) {
     let parsed = match cx.table.schemas.get(&file.value) {
-        Some(Ok(id)) => parse(&cx.sources.get(*id).text, &file.value),
+        Some(Ok(id)) => parse(&cx.sources.get(*id).text, &file.value, &mut cx.interned),
         Some(Err(error)) => Err(Problem {
             code: Code::UnreadableFile,
             message: format!("`{}` cannot be read: {error}", file.value),
@@ -92,7 +93,7 @@ struct Problem {
     help: String,
 }
 
-fn parse(text: &str, file: &str) -> Result<(Arguments, Fields), Problem> {
+fn parse(text: &str, file: &str, interned: &mut Interned) -> Result<(Arguments, Fields), Problem> {
     let problem =
         |message: String, help: &str| Problem { code: Code::InvalidSchema, message, help: help.to_owned() };
     let schema: Value = serde_json::from_str(text).map_err(|error| {
@@ -112,7 +113,8 @@ fn parse(text: &str, file: &str) -> Result<(Arguments, Fields), Problem> {
         return Err(problem(format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"), &help));
     }
     let fields = fields_of(&schema, &schema, 0);
-    let arguments = Arguments::compile(schema, Vec::new())
+    let arguments = interned
+        .arguments(schema, Vec::new())
         .map_err(|error| problem(format!("invalid JSON Schema `{file}`: {error}"), "fix the schema"))?;
     Ok((arguments, fields))
 }

@@ -33,7 +33,7 @@ pub(in crate::compile) fn compile(
 
 fn compile_extract(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawExtract) -> Option<Extract> {
     let path = match &raw.path {
-        Key::Is(path) => json_path(path, cx.diagnostics),
+        Key::Is(path) => json_path(cx, path),
         Key::Faulty => None,
         Key::Absent => {
             cx.report(missing_key(

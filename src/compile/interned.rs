@@ -1,0 +1,53 @@
+//! Parts that many entries of a table write alike: each is compiled once and then shared.
+//!
+//! A pattern, a path or a schema depends on its text alone, so equal texts have one compiled value.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::lang::jsonpath::{BadPath, JsonPath};
+use crate::lang::pattern::{BadPattern, Pattern};
+use crate::plan::arguments::Arguments;
+
+/// The compiled parts of one compilation, by their text. A text that cannot be used is compiled again each time.
+#[derive(Debug, Default)]
+pub(super) struct Interned {
+    paths: HashMap<String, Arc<JsonPath>>,
+    patterns: HashMap<String, Pattern>,
+    /// By the schema as JSON, which keeps the order of the arguments.
+    arguments: HashMap<String, Arguments>,
+}
+
+impl Interned {
+    /// The JSONPath with this text.
+    pub(super) fn path(&mut self, text: &str) -> Result<Arc<JsonPath>, BadPath> {
+        shared(&mut self.paths, text, || JsonPath::parse(text).map(Arc::new))
+    }
+
+    /// The pattern with this text.
+    pub(super) fn pattern(&mut self, text: &str) -> Result<Pattern, BadPattern> {
+        shared(&mut self.patterns, text, || Pattern::parse(text))
+    }
+
+    /// The arguments with this schema.
+    pub(super) fn arguments(&mut self, schema: Value, sensitive: Vec<String>) -> Result<Arguments, String> {
+        let text = schema.to_string();
+        let arguments = shared(&mut self.arguments, &text, || Arguments::compile(schema, Vec::new()))?;
+        Ok(arguments.hiding(sensitive))
+    }
+}
+
+fn shared<T: Clone, E>(
+    known: &mut HashMap<String, T>,
+    text: &str,
+    compile: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    if let Some(known) = known.get(text) {
+        return Ok(known.clone());
+    }
+    let new = compile()?;
+    known.insert(text.to_owned(), new.clone());
+    Ok(new)
+}
