@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
 
-pub use crate::compile::{BoundAddresses, DEMO, Environment, UpstreamProbe, schema};
+pub use crate::compile::{BoundAddresses, DEMO, Environment, Kept, UpstreamProbe, schema};
 pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
@@ -24,6 +24,8 @@ pub struct Loaded {
     pub sources: Sources,
     /// The files and folders that the table depends on, even if it has errors.
     pub dependencies: Dependencies,
+    /// What the next load may keep of this one.
+    pub kept: Kept,
 }
 
 /// Reads and compiles the table at `path`.
@@ -31,7 +33,15 @@ pub struct Loaded {
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
-    Ok(Loading::begin(path, environment)?.end())
+    load_changed(path, environment, &Kept::default())
+}
+
+/// Reads and compiles the table at `path` again. The routes of files that did not change are taken from `kept`.
+///
+/// # Errors
+/// The main file cannot be read; every other problem is a diagnostic.
+pub fn load_changed(path: &Path, environment: &Environment<'_>, kept: &Kept) -> Result<Loaded, Unreadable> {
+    Ok(Loading::begin(path, environment, kept)?.end())
 }
 
 /// Reads and compiles the table at `path` and its tests. An error in a test is an error of the table here, and nowhere
@@ -40,7 +50,7 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unread
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
 pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Tests), Unreadable> {
-    let mut loading = Loading::begin(path, environment)?;
+    let mut loading = Loading::begin(path, environment, &Kept::default())?;
     let tests = loading.tests(environment);
     Ok((loading.end(), tests))
 }
@@ -51,7 +61,7 @@ pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Lo
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
 pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<UpstreamProbe>), Unreadable> {
-    let mut loading = Loading::begin(path, environment)?;
+    let mut loading = Loading::begin(path, environment, &Kept::default())?;
     let tests = loading.tests(environment);
     if loading.plan.is_some() {
         let mut advice = std::mem::take(&mut loading.advice);
@@ -72,17 +82,24 @@ struct Loading {
     diagnostics: Diagnostics,
     advice: Diagnostics,
     probes: Vec<UpstreamProbe>,
+    kept: Kept,
 }
 
 impl Loading {
-    fn begin(path: &Path, environment: &Environment<'_>) -> Result<Self, Unreadable> {
+    fn begin(path: &Path, environment: &Environment<'_>, kept: &Kept) -> Result<Self, Unreadable> {
         let mut sources = Sources::default();
         let mut dependencies = Dependencies::default();
         let mut diagnostics = Diagnostics::default();
-        let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-        let CompiledTable { plan, advice, probes } =
-            compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, probes })
+        let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics, &|path, text| {
+            kept.has(path, text)
+        })?;
+        let Some(compiled) = compile(&table, &sources, environment, kept, &mut diagnostics) else {
+            // Something changed that kept routes depend on. Without any, every table can be compiled.
+            return Self::begin(path, environment, &Kept::default());
+        };
+        let CompiledTable { plan, advice, probes, secret_files, kept } = compiled;
+        dependencies.files.extend(secret_files);
+        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, probes, kept })
     }
 
     fn tests(&mut self, environment: &Environment<'_>) -> Tests {
@@ -96,10 +113,10 @@ impl Loading {
     }
 
     fn end(self) -> Loaded {
-        let Self { table, plan, sources, dependencies, diagnostics, .. } = self;
+        let Self { table, plan, sources, dependencies, diagnostics, kept, .. } = self;
         let mut diagnostics = diagnostics.into_sorted();
         diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
-        Loaded { plan, diagnostics, sources, dependencies }
+        Loaded { plan, diagnostics, sources, dependencies, kept }
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::time::sleep;
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::flow::Cache;
 use crate::live::Live;
-use crate::load::{BoundAddresses, Dependencies, Environment, Loaded, Unreadable, load, process_environment};
+use crate::load::{
+    BoundAddresses, Dependencies, Environment, Kept, Loaded, Unreadable, load_changed, process_environment,
+};
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
@@ -32,12 +34,12 @@ impl ConfigSource {
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        self.load_behind(BoundAddresses::default())
+        self.load_behind(BoundAddresses::default(), &Kept::default())
     }
 
-    fn load_behind(&self, addresses: BoundAddresses) -> Result<Loaded, Unreadable> {
+    fn load_behind(&self, addresses: BoundAddresses, kept: &Kept) -> Result<Loaded, Unreadable> {
         let demo = self.demo.clone();
-        load(&self.path, &Environment { demo, addresses, ..process_environment() })
+        load_changed(&self.path, &Environment { demo, addresses, ..process_environment() }, kept)
     }
 }
 
@@ -57,6 +59,8 @@ pub struct Reloader {
     watcher: Watcher,
     /// The plan that opened the listeners.
     opened: Arc<Plan>,
+    /// What the running plan was compiled from, for the next load.
+    kept: Arc<Kept>,
     /// What was found the last time, so that the same is not said twice.
     last: Vec<JsonDiagnostic>,
     /// Whether somebody asked for this reload, and wants to hear what came of it, whatever it is.
@@ -84,7 +88,24 @@ impl Reloader {
         let opened = live.plan();
         let mut watcher = Watcher::new(mode(opened.server.watch));
         watcher.watch(dependencies.into_paths());
-        Self { origin, live, transport, cache, watcher, opened, last: found, asked: false, put_off: 0 }
+        Self {
+            origin,
+            live,
+            transport,
+            cache,
+            watcher,
+            opened,
+            last: found,
+            asked: false,
+            put_off: 0,
+            kept: Arc::default(),
+        }
+    }
+
+    /// Keeps what it can of the running plan from the first reload on.
+    #[must_use]
+    pub fn keeping(self, kept: Kept) -> Self {
+        Self { kept: Arc::new(kept), ..self }
     }
 
     /// Reloads whenever the files change or `asked` says so, for ever; now and then also while they are rejected.
@@ -112,7 +133,8 @@ impl Reloader {
         let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // A large table takes a while to compile, which must not hold up the calls on this thread.
-        let loaded = match spawn_blocking(move || origin.load_behind(addresses)).await {
+        let kept = Arc::clone(&self.kept);
+        let loaded = match spawn_blocking(move || origin.load_behind(addresses, &kept)).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 let revision = &self.live.plan().revision;
@@ -148,7 +170,7 @@ impl Reloader {
     }
 
     fn take(&mut self, loaded: Loaded) {
-        let Loaded { plan, diagnostics, sources, .. } = loaded;
+        let Loaded { plan, diagnostics, sources, kept, .. } = loaded;
         let found = diagnostic::to_json(&diagnostics, &sources);
         let text = || diagnostic::to_text(&diagnostics, &sources, false);
         let Some(plan) = plan else {
@@ -163,7 +185,7 @@ impl Reloader {
             tracing::warn!("{}", text().trim_end());
         }
         self.last = found;
-        self.put_in_force(plan);
+        self.put_in_force(plan, kept);
     }
 
     /// The files are not what runs: `say` logs it, unless that has been said.
@@ -181,7 +203,7 @@ impl Reloader {
         self.last = found;
     }
 
-    fn put_in_force(&mut self, plan: Plan) {
+    fn put_in_force(&mut self, plan: Plan, kept: Kept) {
         let running = self.live.plan();
         if plan.identity == running.identity {
             let revision = &plan.revision;
@@ -203,6 +225,7 @@ impl Reloader {
         }
         self.watcher.set_mode(mode(plan.server.watch));
         self.live.swap(plan);
+        self.kept = Arc::new(kept);
         let plan = self.live.plan();
         if let Err(error) = self.transport.prepare(plan.targets()) {
             tracing::warn!("the connections of the table before are kept: {error}");

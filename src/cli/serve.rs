@@ -43,7 +43,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
             return Ok(ExitCode::from(2));
         }
     };
-    let Loaded { plan, diagnostics, sources, dependencies } = loaded;
+    let Loaded { plan, diagnostics, sources, dependencies, kept } = loaded;
     let found = diagnostic::to_json(&diagnostics, &sources);
     let routes = plan.as_ref().map(|plan| plan.routes.len());
     let live = plan.map(|plan| Arc::new(Live::new(plan)));
@@ -86,7 +86,8 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     let (ask, asked) = mpsc::channel(1);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
     let (for_reload, pools) = (Arc::clone(&live), Arc::clone(&transport));
-    let reloader = Reloader::new(origin, for_reload, pools, Arc::clone(&cache), dependencies, found);
+    let reloader =
+        Reloader::new(origin, for_reload, pools, Arc::clone(&cache), dependencies, found).keeping(kept);
     tokio::spawn(reloader.run(asked));
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {

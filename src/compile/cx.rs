@@ -1,6 +1,10 @@
 //! The context of a compilation: what every part of the table is compiled with, and where it reports.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, Sources, Span, place_in_string, suggest};
+use std::collections::BTreeSet;
+
+use crate::diagnostic::{
+    Code, Diagnostic, Diagnostics, FileId, Severity, Sources, Span, place_in_string, suggest,
+};
 use crate::lang::template::{Compiler, Names, Origin, Template, TemplateText, TemplateUsage};
 use crate::table::Table;
 use crate::table::document::{Kind, Located, Node};
@@ -24,6 +28,8 @@ pub(super) struct Cx<'a> {
     /// The warnings that only `jackfield check` reports.
     pub(super) advice: Diagnostics,
     pub(super) interned: Interned,
+    /// The files with routes that depend on other files or on each other.
+    pub(super) dependent: BTreeSet<FileId>,
     templates: Compiler<'a>,
 }
 
@@ -49,6 +55,7 @@ impl<'a> Cx<'a> {
             diagnostics,
             advice: Diagnostics::default(),
             interned: Interned::default(),
+            dependent: BTreeSet::new(),
             templates: Compiler::new(sources, &table.templates),
         }
     }

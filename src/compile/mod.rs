@@ -7,6 +7,7 @@ mod cx;
 mod editor;
 mod failures;
 mod interned;
+mod kept;
 mod names;
 mod replies;
 mod routes;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 mod upstreams;
 mod values;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,9 +28,10 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, Route};
-use crate::table::{Dependencies, Table};
+use crate::table::Table;
 
 pub use editor::schema;
+pub use kept::Kept;
 pub use secrets::{BoundAddresses, Environment};
 pub use upstreams::{DEMO, UpstreamProbe};
 
@@ -47,16 +50,21 @@ pub(crate) struct CompiledTable {
     pub(crate) advice: Diagnostics,
     /// The requests by which `check --online` tests the upstreams.
     pub(crate) probes: Vec<UpstreamProbe>,
+    /// The files that secrets and certificates were read from, or looked for in.
+    pub(crate) secret_files: BTreeSet<PathBuf>,
+    /// What the next load may keep.
+    pub(crate) kept: Kept,
 }
 
-/// Compiles a table. There is a plan if none of the diagnostics is an error.
+/// Compiles a table. There is a plan if none of the diagnostics is an error. `None` if the routes of the files that were
+/// not parsed cannot be kept.
 pub(crate) fn compile(
     table: &Table,
     sources: &Sources,
     environment: &Environment<'_>,
-    dependencies: &mut Dependencies,
+    kept: &Kept,
     diagnostics: &mut Diagnostics,
-) -> CompiledTable {
+) -> Option<CompiledTable> {
     let mut cx = Cx::new(table, sources, environment, diagnostics);
     let vars = constants(&mut cx);
     let server = server::compile(&mut cx);
@@ -70,27 +78,33 @@ pub(crate) fn compile(
         (texts, upstreams::compile(cx, &globals))
     });
     let shared = SharedParts { platforms, upstreams, globals, files: used.files };
+    let base = kept::base(&cx, &shared);
+    let kept_routes = kept.routes(&cx, base)?;
     let mut routes = routes::compile(&mut cx, &shared);
     routes.extend(forms::compile(&mut cx, &shared));
     let mut events = events::compile(&mut cx, &shared);
     give_slots(&mut routes, &mut events);
-    check_presence(&mut cx);
+    check_presence(&mut cx, kept_routes.is_empty());
     cx.check_allow(&table.defaults.allow);
     cx.diagnostics.silence(0, &allowed_codes(&table.defaults.allow));
 
-    dependencies.files.extend(cx.secrets.files.iter().cloned());
+    let secret_files = std::mem::take(&mut cx.secrets.files);
     let Some(server) = server.filter(|_| !cx.diagnostics.has_errors()) else {
-        return CompiledTable { plan: None, advice: Diagnostics::default(), probes: Vec::new() };
+        let (advice, kept) = (Diagnostics::default(), Kept::default());
+        return Some(CompiledTable { plan: None, advice, probes: Vec::new(), secret_files, kept });
     };
     advice::public_url(&mut cx, &server, &shared.platforms);
     let probes = upstreams::probes(&cx, &shared.upstreams);
+    let routes = routes.into_iter().map(Arc::new).chain(kept_routes);
+    let routes = routes.map(|route| (route.name.clone(), route)).collect();
+    let kept = kept.next(&cx, base, &routes);
     let revision = revision(table, sources);
     let upstreams = shared.upstreams.values().filter_map(|known| known.upstream.as_ref());
     let plan = Plan {
         server,
         log,
         traces: traces.map(Arc::new),
-        routes: routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect(),
+        routes,
         events,
         deliveries: upstreams.map(|upstream| upstream.delivery.clone()).collect(),
         platforms: shared.platforms,
@@ -100,7 +114,7 @@ pub(crate) fn compile(
         revision,
         files: sources.iter().map(|source| PathBuf::from(&source.name)).collect(),
     };
-    CompiledTable { plan: Some(plan), advice: cx.advice, probes }
+    Some(CompiledTable { plan: Some(plan), advice: cx.advice, probes, secret_files, kept })
 }
 
 /// `[vars]`
@@ -127,7 +141,7 @@ fn constants(cx: &mut Cx<'_>) -> Map<String, Value> {
 }
 
 /// Reports a table without platforms or routes: a truncated file must not empty the proxy.
-fn check_presence(cx: &mut Cx<'_>) {
+fn check_presence(cx: &mut Cx<'_>, nothing_is_kept: bool) {
     let main = Span::start_of(cx.table.main);
     if cx.table.platforms.is_empty() && !cx.table.hides("[platforms", cx.sources) {
         cx.report(
@@ -135,7 +149,7 @@ fn check_presence(cx: &mut Cx<'_>) {
                 .help("add at least one: an empty `[platforms.swaig]` serves SWAIG at /swaig"),
         );
     }
-    if cx.table.routes.is_empty() && !cx.table.hides("[routes", cx.sources) {
+    if nothing_is_kept && cx.table.routes.is_empty() && !cx.table.hides("[routes", cx.sources) {
         cx.report(
             Diagnostic::new(Code::NoRoutes, main, "no route is defined")
                 .help("add one: `[routes.my_function]` with `reply.text = \"…\"` is enough"),

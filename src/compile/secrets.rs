@@ -79,8 +79,8 @@ impl<'a> Secrets<'a> {
 
     /// A hash of the table's `revision`, of every secret by its name, and of the files that were read besides. The
     /// names are part of it: which secret is used where matters, not only which secrets there are.
-    pub(super) fn identity(self, revision: &str) -> [u8; 32] {
-        let contents = hex::encode(self.contents.finish());
+    pub(super) fn identity(&self, revision: &str) -> [u8; 32] {
+        let contents = hex::encode(self.contents.clone().finish());
         let hash = Fingerprint::new().text(&format!("{revision}{contents}"));
         self.resolved.iter().fold(hash, |hash, (name, secret)| hash.text(name).text(secret.reveal())).finish()
     }

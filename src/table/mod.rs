@@ -50,6 +50,10 @@ pub(crate) struct Table {
     pub(crate) templates: BTreeMap<String, FileId>,
     /// The JSON Schema files that routes name, by the name they use.
     pub(crate) schemas: BTreeMap<String, Result<FileId, String>>,
+    /// The files that were not parsed, because what they hold is known.
+    pub(crate) kept: Vec<FileId>,
+    /// The included files that were parsed and hold nothing but routes.
+    pub(crate) only_routes: Vec<FileId>,
     /// The test files among those that `include` matches. They are not part of the table.
     test_files: Vec<PathBuf>,
     /// The folder of the main file, which relative paths start from.

@@ -39,11 +39,13 @@ struct Reading<'a> {
 }
 
 /// Reads the main file and everything that it names. Errors are collected; files and folders are noted.
+/// Included files whose content `is_known` are not parsed.
 pub(crate) fn read(
     path: &Path,
     sources: &mut Sources,
     dependencies: &mut Dependencies,
     diagnostics: &mut Diagnostics,
+    is_known: &dyn Fn(&Path, &str) -> bool,
 ) -> Result<Table, Unreadable> {
     dependencies.files.insert(path.to_owned());
     let text = read_text(path).map_err(|source| Unreadable { path: path.to_owned(), source })?;
@@ -57,8 +59,16 @@ pub(crate) fn read(
     table.test_files = test_files;
     let mut defined = Defined::new();
     merge(&mut table, file, &mut defined, reading.diagnostics);
-    for parsed in parse_all(&included, reading.sources) {
+    let (kept, included): (Vec<_>, Vec<_>) = included.into_iter().partition(|id| {
+        let source = reading.sources.get(*id);
+        is_known(&source.path, &source.text)
+    });
+    table.kept = kept;
+    for (id, parsed) in included.iter().zip(parse_all(&included, reading.sources)) {
         let file = reading.take(parsed);
+        if holds_only_routes(&file) {
+            table.only_routes.push(*id);
+        }
         main_file_only(&file, reading.diagnostics);
         merge(&mut table, file, &mut defined, reading.diagnostics);
     }
@@ -84,11 +94,41 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
         events: Vec::new(),
         templates: BTreeMap::new(),
         schemas: BTreeMap::new(),
+        kept: Vec::new(),
+        only_routes: Vec::new(),
         test_files: Vec::new(),
         folder: folder.to_owned(),
         main,
         lost: Vec::new(),
     }
+}
+
+fn holds_only_routes(file: &RawFile) -> bool {
+    let RawFile {
+        include,
+        server,
+        log,
+        traces,
+        platforms,
+        upstreams,
+        defaults,
+        vars,
+        routes: _,
+        events,
+        forms,
+        later,
+    } = file;
+    include.is_absent()
+        && server.is_absent()
+        && log.is_absent()
+        && traces.is_absent()
+        && platforms.is_absent()
+        && upstreams.is_absent()
+        && defaults.is_absent()
+        && vars.is_absent()
+        && events.is_absent()
+        && forms.is_absent()
+        && !later
 }
 
 /// A file by itself, and what is wrong with it.

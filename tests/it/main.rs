@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod init;
 mod injection;
+mod kept;
 mod layers;
 mod lifecycle;
 mod listener;

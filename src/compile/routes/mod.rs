@@ -22,6 +22,7 @@ use crate::table::reader::{Key, Named, WithJson, table, wrong_type};
 
 use crate::compile::advice;
 use crate::compile::cx::{Compiled, Cx};
+use crate::compile::kept;
 use crate::compile::names::Inputs;
 use crate::compile::replies::extensions::{self, ExtensionOwner};
 use crate::compile::server::platforms;
@@ -74,6 +75,9 @@ fn compile_route(
     advice::unguarded(cx, raw, &handling.steps, &served);
     advice::timeout(cx, raw, handling.timeout, &served);
     let declare = declare(cx, &raw.declare);
+    if kept::is_dependent(raw, &used.files) {
+        cx.dependent.insert(name.span.file);
+    }
     let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
     handling.complete(Route {
         description: raw.description.get().map(|description| description.value.clone()),
