@@ -37,6 +37,9 @@ pub(super) fn report(
     file: FileId,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Span> {
+    if errors.is_empty() {
+        return Vec::new();
+    }
     errors.sort_by_key(|error| error.range.start);
     let span = |range: &Range<usize>| Span { file, start: range.start, end: range.end };
     let sections = sections(text);
