@@ -13,7 +13,8 @@ pub(crate) enum Key<T> {
     #[default]
     Absent,
     Faulty,
-    Is(Located<T>),
+    /// In a box of its own, since most keys of most tables are absent.
+    Is(Box<Located<T>>),
 }
 
 impl<T> Key<T> {
@@ -69,7 +70,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn read<T: FromNode>(&mut self, node: &Node) -> Key<T> {
         match T::from_node(node, self) {
-            Some(value) => Key::Is(Located { value, span: node.span }),
+            Some(value) => Key::Is(Box::new(Located { value, span: node.span })),
             None => Key::Faulty,
         }
     }
