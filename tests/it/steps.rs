@@ -40,7 +40,7 @@ name = "two"
 request = { path = "/two", query = { of = "{{one.at}}", status = "{{one.response.status}}" } }
 extract = { query = "$.query" }
 "#;
-    let proxy = Proxy::over(&upstream, &table).await;
+    let proxy = Proxy::over(&upstream, table).await;
     let answer = proxy.post("/http/f", &json!({"id": "x"})).await.json();
     let query = "/two?of=%2Fone%2Fx&status=200";
     assert_eq!(answer, json!({"data": {"one": {"at": "/one/x"}, "two": {"query": query}}}));
