@@ -9,7 +9,7 @@
 //! | [`server`] | HTTP in: the listener for platforms and the admin listener |
 //! | [`testing`] | runs the tests of a table |
 //! | [`reload`] | keeps the running plan true to its files |
-//! | [`dispatch`] | the execution of calls: tasks, deadlines, deduplication, limits; knows no HTTP |
+//! | [`dispatch`] | the execution of calls: deadlines, deduplication, limits; knows no HTTP |
 //! | [`observe`] | what is observed of calls: metrics, spans, history, log, masking |
 //! | [`flow`] | one call as one sentence, and its record |
 //! | [`live`] | the running plan, swapped as a whole |

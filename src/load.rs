@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::compile::testing::compile_tests;
-use crate::compile::{Compiled, advice, compile};
+use crate::compile::{CompiledTable, advice, compile, testing};
 use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
@@ -14,43 +13,43 @@ pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
 
-/// What came of loading a table.
+/// A loaded table.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The plan; `None` when some diagnostic is an error.
+    /// The plan; `None` if a diagnostic is an error.
     pub plan: Option<Plan>,
-    /// Everything that was found, in the order of files and places.
+    /// All diagnostics, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
     /// The files that the diagnostics point into.
     pub sources: Sources,
-    /// What the table depends on, also when it has faults.
+    /// The files and folders that the table depends on, even if it has errors.
     pub dependencies: Dependencies,
 }
 
 /// Reads and compiles the table at `path`.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unreadable> {
     Ok(Loading::begin(path, environment)?.end())
 }
 
-/// Reads and compiles the table at `path` and its tests, which a table runs without: what is wrong with them is wrong
-/// with the table here, and nowhere else.
+/// Reads and compiles the table at `path` and its tests. An error in a test is an error of the table here, and nowhere
+/// else: a table runs without its tests.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn load_with_tests(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Tests), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
     Ok((loading.end(), tests))
 }
 
-/// Reads and compiles the table at `path` and its tests, and tells beside its faults what is unwise in it, and what its
-/// upstreams can be asked.
+/// Reads and compiles the table at `path` and its tests. The diagnostics include advice, and there is a probe for each
+/// upstream.
 ///
 /// # Errors
-/// The main file cannot be read; every other fault is a diagnostic.
+/// The main file cannot be read; every other problem is a diagnostic.
 pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<UpstreamProbe>), Unreadable> {
     let mut loading = Loading::begin(path, environment)?;
     let tests = loading.tests(environment);
@@ -60,11 +59,11 @@ pub fn check(path: &Path, environment: &Environment<'_>) -> Result<(Loaded, Vec<
         advice.silence(0, &advice::allowed_codes(&loading.table.defaults.allow));
         loading.diagnostics.append(advice);
     }
-    let asked = std::mem::take(&mut loading.asked);
-    Ok((loading.end(), asked))
+    let probes = std::mem::take(&mut loading.probes);
+    Ok((loading.end(), probes))
 }
 
-/// A table on its way to a plan.
+/// A table while it is loaded.
 struct Loading {
     table: table::Table,
     plan: Option<Plan>,
@@ -72,7 +71,7 @@ struct Loading {
     dependencies: Dependencies,
     diagnostics: Diagnostics,
     advice: Diagnostics,
-    asked: Vec<UpstreamProbe>,
+    probes: Vec<UpstreamProbe>,
 }
 
 impl Loading {
@@ -81,15 +80,15 @@ impl Loading {
         let mut dependencies = Dependencies::default();
         let mut diagnostics = Diagnostics::default();
         let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics)?;
-        let Compiled { plan, advice, asked } =
+        let CompiledTable { plan, advice, probes } =
             compile(&table, &sources, environment, &mut dependencies, &mut diagnostics);
-        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, asked })
+        Ok(Self { table, plan, sources, dependencies, diagnostics, advice, probes })
     }
 
     fn tests(&mut self, environment: &Environment<'_>) -> Tests {
         let Self { table, sources, diagnostics, .. } = self;
         let written = table::read_tests(table, sources, diagnostics);
-        let tests = compile_tests(table, &written, environment, diagnostics);
+        let tests = testing::compile(table, &written, sources, environment, diagnostics);
         if diagnostics.has_errors() {
             self.plan = None;
         }

@@ -1,11 +1,9 @@
 //! `jackfield serve`: the proxy itself.
 
 use std::io::IsTerminal as _;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -24,24 +22,15 @@ use crate::observe::log::{self, LogWriter};
 
 use super::shared::{start_demo, summary, unreadable};
 
-/// The least number of threads that carry calls.
-const MIN_WORKERS: usize = 8;
-
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
+    // As many threads as cores: what may hold one for long, such as a huge reply, moves its other tasks away first.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
     code
-}
-
-/// How many threads carry calls. One may be held for milliseconds by a huge reply, or by an upstream that floods it with
-/// interim responses; where there are more of them than cores, the system sees to it that the others go on.
-fn workers() -> usize {
-    thread::available_parallelism().map_or(MIN_WORKERS, NonZero::get).max(MIN_WORKERS)
 }
 
 async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {

@@ -1,112 +1,109 @@
-//! `auth.<scheme>`: reads the table of any scheme, inbound or outbound, by the scheme's own description.
+//! `auth.<scheme>`: reads the table of any scheme, inbound or outbound, from the scheme's description.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::scheme::{Scheme, SchemeDefaults, SchemeValueKind, SchemeValues};
 use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
+use crate::table::misplaced_keys::{reader, unknown_key};
 use crate::table::raw::Strings;
-use crate::table::reader::{Choice, FromNode as _, missing_key, read, table, unknown_key};
+use crate::table::reader::{Choice, FromNode as _, missing_key, table};
 
-use super::{TableCompiler, values};
+use crate::compile::cx::Cx;
+use crate::compile::values;
 
-impl TableCompiler<'_> {
-    /// The chosen one of `schemes` as built, with the values it was built from; `None` after errors.
-    pub(super) fn auth<A: ?Sized>(
-        &self,
-        choice: &Choice,
-        schemes: &[&Scheme<A>],
-        defaults: SchemeDefaults,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<(Box<A>, SchemeValues)> {
-        let Some(scheme) = schemes.iter().find(|scheme| scheme.name == choice.name.value) else {
-            let known: Vec<&str> = schemes.iter().map(|scheme| scheme.name).collect();
-            unknown_auth(&choice.name, &known, diagnostics);
-            return None;
+/// Builds the chosen one of `schemes`, and returns the values that it was built from; `None` after errors.
+pub(super) fn compile<A: ?Sized>(
+    cx: &mut Cx<'_>,
+    choice: &Choice,
+    schemes: &[&Scheme<A>],
+    defaults: SchemeDefaults,
+) -> Option<(Box<A>, SchemeValues)> {
+    let Some(scheme) = schemes.iter().find(|scheme| scheme.name == choice.name.value) else {
+        let known: Vec<&str> = schemes.iter().map(|scheme| scheme.name).collect();
+        unknown(&choice.name, &known, cx.diagnostics);
+        return None;
+    };
+    let entries = table(&choice.node, cx.diagnostics)?;
+    let node = |name: &str| entries.iter().find(|(key, _)| key.value == name).map(|(_, node)| node);
+    let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
+    let before = cx.diagnostics.len();
+    for (key, _) in entries.iter().filter(|(key, _)| !keys.contains(&key.value.as_str())) {
+        unknown_key(key, &keys, cx.diagnostics);
+    }
+    let mut values = SchemeValues::default();
+    let mut placeholder = false;
+    for key in scheme.keys {
+        match node(key.name) {
+            Some(node) => {
+                values.add(key.name, scheme_value(cx, key.kind, node, &mut placeholder));
+            }
+            None if key.required => cx.report(missing_key(
+                choice.name.span,
+                format!("`auth.{}` needs `{}`", scheme.name, key.name),
+                format!("write `{}`", example(scheme)),
+            )),
+            None => {}
+        }
+    }
+    if cx.diagnostics.len() > before {
+        return None;
+    }
+    values.add_defaults(defaults);
+    match (scheme.build)(&values) {
+        Ok(auth) => Some((auth, values)),
+        // A placeholder is not the real value, so an error about its form means nothing.
+        Err(_) if placeholder => None,
+        Err(problem) => {
+            let node = node(problem.key);
+            let item = node.and_then(|node| match &node.value {
+                Kind::List(items) => items.get(problem.item?),
+                _ => None,
+            });
+            let span = item.or(node).map_or(choice.name.span, |node| node.span);
+            cx.report(Diagnostic::new(problem.code, span, problem.message).help(problem.help));
+            None
+        }
+    }
+}
+
+/// The value of a key for a scheme: its texts with secrets resolved, or the content of its file.
+pub(super) fn scheme_value(
+    cx: &mut Cx<'_>,
+    kind: SchemeValueKind,
+    node: &Node,
+    placeholder: &mut bool,
+) -> Vec<Secret> {
+    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret};
+    let mut out = Vec::new();
+    for text in scheme_texts(kind, node, cx.diagnostics) {
+        if kind == File {
+            out.extend(cx.file(&text, placeholder));
+            continue;
+        }
+        if !values::no_template(&text.value, text.span, "a credential", cx.diagnostics) {
+            continue;
+        }
+        let Some(resolved) = cx.resolve(&text.value, text.span) else {
+            continue;
         };
-        let entries = table(&choice.node, diagnostics)?;
-        let node = |name: &str| entries.iter().find(|(key, _)| key.value == name).map(|(_, node)| node);
-        let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
-        let before = diagnostics.len();
-        for (key, _) in entries.iter().filter(|(key, _)| !keys.contains(&key.value.as_str())) {
-            unknown_key(key, &keys, diagnostics);
+        *placeholder |= resolved.placeholder;
+        if matches!(kind, OneSecret | RotatingSecret) {
+            cx.secrets.masks.add(&resolved.text);
         }
-        let mut values = SchemeValues::default();
-        let mut placeholder = false;
-        for key in scheme.keys {
-            match node(key.name) {
-                Some(node) => {
-                    values.add(key.name, self.scheme_value(key.kind, node, &mut placeholder, diagnostics));
-                }
-                None if key.required => diagnostics.push(missing_key(
-                    choice.name.span,
-                    format!("`auth.{}` needs `{}`", scheme.name, key.name),
-                    format!("write `{}`", example(scheme)),
-                )),
-                None => {}
-            }
+        if kind == RotatingSecret && resolved.text.is_empty() {
+            cx.report(
+                Diagnostic::new(Code::SecretUnset, text.span, "this secret is empty")
+                    .help("an empty secret would let anyone in"),
+            );
         }
-        if diagnostics.len() > before {
-            return None;
-        }
-        values.add_defaults(defaults);
-        match (scheme.build)(&values) {
-            Ok(auth) => Some((auth, values)),
-            // A placeholder is not the value that will be used, so its form says nothing.
-            Err(_) if placeholder => None,
-            Err(fault) => {
-                let node = node(fault.key);
-                let item = node.and_then(|node| match &node.value {
-                    Kind::List(items) => items.get(fault.item?),
-                    _ => None,
-                });
-                let span = item.or(node).map_or(choice.name.span, |node| node.span);
-                diagnostics.push(Diagnostic::new(fault.code, span, fault.message).help(fault.help));
-                None
-            }
-        }
+        out.push(resolved.text);
     }
-
-    /// What a scheme gets as the value of a key: its texts with secrets put in, or the content of its file.
-    pub(super) fn scheme_value(
-        &self,
-        kind: SchemeValueKind,
-        node: &Node,
-        placeholder: &mut bool,
-        diagnostics: &mut Diagnostics,
-    ) -> Vec<Secret> {
-        use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret};
-        let mut out = Vec::new();
-        for text in scheme_texts(kind, node, diagnostics) {
-            if kind == File {
-                out.extend(self.secrets.file(&text, placeholder, self.sources, diagnostics));
-                continue;
-            }
-            if !values::no_template(&text.value, text.span, "a credential", diagnostics) {
-                continue;
-            }
-            let Some(resolved) = self.secrets.resolve(&text.value, text.span, self.sources, diagnostics)
-            else {
-                continue;
-            };
-            *placeholder |= resolved.placeholder;
-            if matches!(kind, OneSecret | RotatingSecret) {
-                self.secrets.masks.borrow_mut().add(&resolved.text);
-            }
-            if kind == RotatingSecret && resolved.text.is_empty() {
-                diagnostics.push(
-                    Diagnostic::new(Code::SecretUnset, text.span, "this secret is empty")
-                        .help("an empty secret would let anyone in"),
-                );
-            }
-            out.push(resolved.text);
-        }
-        out.into_iter().map(Secret::new).collect()
-    }
+    out.into_iter().map(Secret::new).collect()
 }
 
 /// The texts of a key, as the table writes them.
 fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostics) -> Strings {
-    let one = |diagnostics: &mut Diagnostics| read::<String>(node, diagnostics).get().cloned();
+    let one = |diagnostics: &mut Diagnostics| reader(diagnostics).read::<String>(node).get().cloned();
     match (kind, &node.value) {
         (SchemeValueKind::Seconds, Kind::String(_)) => {
             let window = one(diagnostics).and_then(|text| values::duration(&text, diagnostics));
@@ -121,20 +118,20 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
             Vec::new()
         }
         (SchemeValueKind::RotatingSecret, Kind::List(_)) | (SchemeValueKind::List, _) => {
-            Strings::from_node(node, diagnostics).unwrap_or_default()
+            Strings::from_node(node, &mut reader(diagnostics)).unwrap_or_default()
         }
         _ => one(diagnostics).into_iter().collect(),
     }
 }
 
-/// How a scheme with its required keys is written.
+/// An example of a scheme with its required keys.
 fn example<A: ?Sized>(scheme: &Scheme<A>) -> String {
     let required = scheme.keys.iter().filter(|key| key.required);
     let keys: Vec<_> = required.map(|key| format!("{} = \"…\"", key.name)).collect();
     format!("auth.{} = {{ {} }}", scheme.name, keys.join(", "))
 }
 
-pub(super) fn unknown_auth(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
+pub(super) fn unknown(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
     diagnostics.push(
         Diagnostic::new(Code::UnknownAuth, name.span, format!("there is no scheme `{}` here", name.value))
             .maybe_help(suggest(&name.value, known.iter().copied())),

@@ -1,8 +1,8 @@
-//! The JSON Schema of `routes.toml`, for editors: made of what the readers of the table say of themselves, and of the
-//! lists of words that the compiler goes by.
+//! The JSON Schema of `routes.toml`, for editors. It is made from the shapes of the raw tables and from the compiler's
+//! lists of words.
 //!
-//! It is draft 7, which the TOML editors know best. It never refuses what the compiler takes; what it lets through, the
-//! compiler still judges.
+//! It is draft 7, which TOML editors support best. It accepts every table that the compiler accepts, and some that the
+//! compiler rejects.
 
 use serde_json::{Map, Value, json};
 
@@ -17,13 +17,13 @@ use crate::table::raw::{RawFile, RawPlatform, RawRoute};
 use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
 use crate::upstream::auth as outbound;
 
-use super::arguments::TYPES;
-use super::delivery::{HEDGE_P95, RETRIED};
-use super::events;
-use super::request::METHODS;
-use super::server::{ADMIN_SCHEMES, WATCH};
-use super::steps::RESPONSE_FORMATS;
-use super::upstreams::{NETWORKS, REDIRECTS};
+use crate::compile::routes::arguments::TYPES;
+use crate::compile::routes::events;
+use crate::compile::server::{ADMIN_SCHEMES, WATCH};
+use crate::compile::steps::request::METHODS;
+use crate::compile::steps::step::RESPONSE_FORMATS;
+use crate::compile::upstreams::delivery::{HEDGE_P95, RETRIED};
+use crate::compile::upstreams::{NETWORKS, REDIRECTS};
 
 /// The JSON Schema of a table's files.
 pub fn schema() -> Value {
@@ -35,9 +35,7 @@ pub fn schema() -> Value {
     schema.insert("title".to_owned(), json!("Jackfield"));
     schema.insert(
         "description".to_owned(),
-        json!(
-            "A table of Jackfield, or a file that it includes: who calls, whom to call, and what is answered."
-        ),
+        json!("A routing table of Jackfield, or a file that it includes: platforms, upstreams and routes."),
     );
     schema.append(&mut file);
     schema.insert("definitions".to_owned(), Value::Object(definitions.0));
@@ -49,10 +47,10 @@ pub fn schema() -> Value {
 struct Definitions(Map<String, Value>);
 
 impl Definitions {
-    /// A reference to a definition, which is made when it is asked for first.
+    /// A reference to a definition, which is made at the first reference.
     fn refer(&mut self, name: &str, make: impl FnOnce(&mut Self) -> Map<String, Value>) -> Value {
         if !self.0.contains_key(name) {
-            // Holds the place while it is made: a table may stand in itself.
+            // A placeholder while it is made: a table may contain itself.
             self.0.insert(name.to_owned(), Value::Null);
             let made = make(self);
             self.0.insert(name.to_owned(), Value::Object(made));
@@ -96,10 +94,7 @@ impl Definitions {
             KeyForm::Flag => json!({"type": "boolean"}),
             KeyForm::Count => json!({"type": "integer", "minimum": 0}),
             KeyForm::Number => json!({"type": "number"}),
-            KeyForm::List(item) => {
-                let item = self.form(item());
-                json!({"type": "array", "items": item})
-            }
+            KeyForm::List(item) => list(&self.form(item())),
             KeyForm::Named(value) => {
                 let value = self.form(value());
                 json!({"type": "object", "additionalProperties": value})
@@ -114,22 +109,14 @@ impl Definitions {
             }
             KeyForm::Duration => duration(),
             KeyForm::Hedge => json!({"anyOf": [{"const": HEDGE_P95}, duration()]}),
-            KeyForm::Size => json!({
-                "type": "string",
-                "pattern": "^ *[0-9.]+ *[A-Za-z]* *$",
-                "examples": ["64KiB", "1MiB", "4MiB"],
-            }),
-            KeyForm::Rate => json!({
-                "type": "string",
-                "pattern": "^ *[0-9]+ */ *[smh] *$",
-                "examples": ["10/s", "100/m", "1000/h"],
-            }),
+            KeyForm::Size => size(),
+            KeyForm::Rate => rate(),
             KeyForm::Share => json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
             KeyForm::Fraction => json!({"type": "number", "minimum": 0, "maximum": 1}),
             KeyForm::Watch => word(WATCH.map(|(word, _)| word)),
             KeyForm::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
             KeyForm::Redirects => word(REDIRECTS.map(|(word, _)| word)),
-            KeyForm::Warnings => json!({"type": "array", "items": word(Code::allowable())}),
+            KeyForm::Warnings => list(&word(Code::allowable())),
             KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),
             KeyForm::ArgumentType => word(TYPES),
             KeyForm::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
@@ -139,19 +126,10 @@ impl Definitions {
             KeyForm::Failures => {
                 one_or_many(&word(FailureKind::NAMED.iter().map(|kind| kind.slug()).chain(["any"])))
             }
-            KeyForm::Retried => {
-                json!({"type": "array", "items": {"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}})
-            }
-            KeyForm::FailureTexts => {
-                let texts =
-                    FailureKind::NAMED.iter().map(|kind| (kind.slug().to_owned(), json!({"type": "string"})));
-                closed(texts.collect(), &[])
-            }
+            KeyForm::Retried => retried(),
+            KeyForm::FailureTexts => failure_texts(),
             KeyForm::Equals | KeyForm::Matches => json!({"type": "object"}),
-            KeyForm::Parameters => {
-                let one = json!({"type": ["string", "number", "boolean"]});
-                json!({"type": "object", "additionalProperties": one_or_many(&one)})
-            }
+            KeyForm::Parameters => parameters(),
             KeyForm::InboundAuth => self.refer("InboundAuth", |_| auth(INBOUND, inbound::SCHEMES, |_| true)),
             KeyForm::AdminAuth => self.refer("AdminAuth", |_| {
                 auth(INBOUND, inbound::SCHEMES, |name| ADMIN_SCHEMES.contains(&name))
@@ -160,15 +138,13 @@ impl Definitions {
                 self.refer("OutboundAuth", |_| auth(OUTBOUND, outbound::SCHEMES, |_| true))
             }
             KeyForm::Platforms => self.platforms(),
-            KeyForm::PlatformNames => {
-                json!({"type": "array", "items": word(PLATFORMS.iter().map(|platform| platform.name()))})
-            }
+            KeyForm::PlatformNames => list(&word(PLATFORMS.iter().map(|platform| platform.name()))),
             KeyForm::Declare => declare(),
             KeyForm::Events => self.events(),
         }
     }
 
-    /// `[platforms]`: each with the settings that only it has.
+    /// `[platforms]`: each platform with its own settings.
     fn platforms(&mut self) -> Value {
         let mut platforms = Map::new();
         for platform in PLATFORMS {
@@ -192,7 +168,7 @@ impl Definitions {
         closed(platforms, &[])
     }
 
-    /// `[events]`: a route less the keys that an event does not have.
+    /// `[events]`: a route without the keys that an event does not have.
     fn events(&mut self) -> Value {
         let mut platforms = Map::new();
         for platform in PLATFORMS.iter().filter(|platform| !platform.events().is_empty()) {
@@ -237,7 +213,7 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
     choice(about, schemes.collect())
 }
 
-/// `declare`: what each platform can be told of a function.
+/// `declare`: what can be declared to each platform.
 fn declare() -> Value {
     let platforms = PLATFORMS.iter().map(|platform| {
         let value = |holds| match holds {
@@ -254,12 +230,12 @@ fn declare() -> Value {
     closed(platforms.collect(), &[])
 }
 
-/// The words of a documentation as one text.
+/// The lines of a doc comment as one text.
 fn paragraph(doc: &[&str]) -> String {
     doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
-/// A value with what it is for. Beside a `$ref` nothing else counts, so that one moves into an `allOf`.
+/// A value with a description. Draft 7 ignores everything beside a `$ref`, so a reference moves into an `allOf`.
 fn described(about: &str, value: Value) -> Value {
     let mut described = Map::new();
     described.insert("description".to_owned(), json!(about));
@@ -297,12 +273,16 @@ fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"enum": words.into_iter().collect::<Vec<_>>()})
 }
 
+fn list(item: &Value) -> Value {
+    json!({"type": "array", "items": item})
+}
+
 fn one_or_many(one: &Value) -> Value {
-    json!({"anyOf": [one, {"type": "array", "items": one}]})
+    json!({"anyOf": [one, list(one)]})
 }
 
 fn texts() -> Value {
-    json!({"type": "array", "items": {"type": "string"}})
+    list(&json!({"type": "string"}))
 }
 
 /// A secret, or two while it is rotated.
@@ -311,6 +291,38 @@ fn secret() -> Value {
         {"type": "string"},
         {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2},
     ]})
+}
+
+/// The parameters of a query or a form: a value, or a list of values, each.
+fn parameters() -> Value {
+    let one = json!({"type": ["string", "number", "boolean"]});
+    json!({"type": "object", "additionalProperties": one_or_many(&one)})
+}
+
+/// The kinds of failure and the statuses that are retried.
+fn retried() -> Value {
+    list(&json!({"anyOf": [word(RETRIED.map(FailureKind::slug)), status()]}))
+}
+
+fn failure_texts() -> Value {
+    let texts = FailureKind::NAMED.iter().map(|kind| (kind.slug().to_owned(), json!({"type": "string"})));
+    closed(texts.collect(), &[])
+}
+
+fn size() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^ *[0-9.]+ *[A-Za-z]* *$",
+        "examples": ["64KiB", "1MiB", "4MiB"],
+    })
+}
+
+fn rate() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^ *[0-9]+ */ *[smh] *$",
+        "examples": ["10/s", "100/m", "1000/h"],
+    })
 }
 
 fn duration() -> Value {

@@ -1,6 +1,5 @@
 //! Secrets: `${NAME}` and `${file:PATH}`, resolved when the table is loaded and after its TOML has been parsed.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -11,23 +10,21 @@ use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
 
-use super::values;
-
-/// Where secrets come from: passed in, so that compiling touches no environment and no file by itself.
+/// The source of secrets. It is passed in, so that compiling touches no environment and no file by itself.
 pub struct Environment<'a> {
     /// The value of an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// The content of a file.
     pub file: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// Whether a secret that is not set is no fault: for checking a table where its secrets are not.
+    /// Whether secrets may be missing: for checking a table on a machine without its secrets.
     pub without_secrets: bool,
-    /// Where `[upstreams.demo]` is to point instead of its own `base_url`.
+    /// The URL that replaces the `base_url` of `[upstreams.demo]`.
     pub demo: Option<url::Url>,
-    /// The listeners that are open while a table is loaded: none before a start.
+    /// The listeners that are open while a table is loaded; none at start.
     pub addresses: BoundAddresses,
 }
 
-/// The addresses of listeners that are open already, and stay so whatever the table says.
+/// The addresses of listeners that are open already. They stay open whatever the table says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoundAddresses {
     /// The listener for platforms.
@@ -42,35 +39,55 @@ impl std::fmt::Debug for Environment<'_> {
     }
 }
 
-/// A text of the table after its secrets have been put in.
+/// A text of the table with its secrets resolved.
 #[derive(Debug)]
 pub(super) struct ResolvedText {
     pub(super) text: String,
-    /// Whether a secret was put in.
+    /// Whether it contains a secret.
     pub(super) secret: bool,
-    /// Whether one of them stands for a secret that is not set.
+    /// Whether it contains a placeholder for a secret that is not set.
     pub(super) placeholder: bool,
 }
 
-/// Resolves secrets and remembers what must be hidden and watched.
+/// Resolves secrets, and collects what must be masked and watched.
 pub(super) struct Secrets<'a> {
-    pub(super) environment: &'a Environment<'a>,
-    pub(super) folder: &'a Path,
-    pub(super) masks: RefCell<Masks>,
-    pub(super) files: RefCell<BTreeSet<PathBuf>>,
-    /// The secrets by what the table calls them.
-    pub(super) resolved: RefCell<BTreeMap<String, Secret>>,
-    /// A hash of what stands in the files that are read beside the table and its secrets.
-    pub(super) contents: RefCell<Fingerprint>,
+    environment: &'a Environment<'a>,
+    folder: &'a Path,
+    pub(super) masks: Masks,
+    /// The files that secrets and certificates were read from, or looked for in.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// The secrets by their names in the table.
+    resolved: BTreeMap<String, Secret>,
+    /// A hash of the files that are read besides the table and its secrets.
+    contents: Fingerprint,
 }
 
-/// What stands in for a secret that is not set, under `--no-secrets`.
+/// The placeholder for a secret that is not set, under `--no-secrets`.
 const PLACEHOLDER: &str = "secret-not-set";
 
-impl Secrets<'_> {
-    /// `text` with its secrets; faults are pushed. `token` is the string's place in the table.
+impl<'a> Secrets<'a> {
+    pub(super) fn new(environment: &'a Environment<'a>, folder: &'a Path) -> Self {
+        Self {
+            environment,
+            folder,
+            masks: Masks::default(),
+            files: BTreeSet::new(),
+            resolved: BTreeMap::new(),
+            contents: Fingerprint::default(),
+        }
+    }
+
+    /// A hash of the table's `revision`, of every secret by its name, and of the files that were read besides. The
+    /// names are part of it: which secret is used where matters, not only which secrets there are.
+    pub(super) fn identity(self, revision: &str) -> [u8; 32] {
+        let contents = hex::encode(self.contents.finish());
+        let hash = Fingerprint::new().text(&format!("{revision}{contents}"));
+        self.resolved.iter().fold(hash, |hash, (name, secret)| hash.text(name).text(secret.reveal())).finish()
+    }
+
+    /// `text` with its secrets resolved. `token` is the string's place in the table.
     pub(super) fn resolve(
-        &self,
+        &mut self,
         text: &str,
         token: Span,
         sources: &Sources,
@@ -101,8 +118,8 @@ impl Secrets<'_> {
             let name = &text[at + 2..end - 1];
             match self.value(name, span) {
                 Ok(Some(value)) => {
-                    self.masks.borrow_mut().add(&value);
-                    self.resolved.borrow_mut().insert(name.to_owned(), Secret::new(&*value));
+                    self.masks.add(&value);
+                    self.resolved.insert(name.to_owned(), Secret::new(&*value));
                     out.text.push_str(&value);
                     out.secret = true;
                 }
@@ -110,8 +127,8 @@ impl Secrets<'_> {
                     out.text.push_str(PLACEHOLDER);
                     out.placeholder = true;
                 }
-                Err(fault) => {
-                    diagnostics.push(*fault);
+                Err(problem) => {
+                    diagnostics.push(*problem);
                     good = false;
                 }
             }
@@ -120,29 +137,25 @@ impl Secrets<'_> {
         good.then_some(out)
     }
 
-    /// What stands in the PEM file that a key names; faults are pushed. `None` also for a file that is not there while
-    /// secrets need not be: `placeholder` tells.
+    /// The content of the PEM file that a key names. `None` also for a file that does not exist while secrets may be
+    /// missing; `placeholder` says so.
     pub(super) fn file(
-        &self,
+        &mut self,
         name: &Located<String>,
         placeholder: &mut bool,
         sources: &Sources,
         diagnostics: &mut Diagnostics,
     ) -> Option<String> {
-        if !values::no_template(&name.value, name.span, "the name of a file", diagnostics) {
-            return None;
-        }
         let resolved = self.resolve(&name.value, name.span, sources, diagnostics)?;
         *placeholder |= resolved.placeholder;
         if resolved.placeholder {
             return None;
         }
         let path = self.folder.join(&resolved.text);
-        self.files.borrow_mut().insert(path.clone());
+        self.files.insert(path.clone());
         match (self.environment.file)(&path) {
             Ok(text) => {
-                let mut contents = self.contents.borrow_mut();
-                *contents = std::mem::take(&mut *contents).text(&text);
+                self.contents = std::mem::take(&mut self.contents).text(&text);
                 Some(text)
             }
             Err(_) if self.environment.without_secrets => {
@@ -165,13 +178,13 @@ impl Secrets<'_> {
         }
     }
 
-    fn value(&self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {
-        let fault = |code, message: String, help: String| {
+    fn value(&mut self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {
+        let problem = |code, message: String, help: String| {
             Err(Box::new(Diagnostic::new(code, span, message).help(help)))
         };
         if let Some(path) = name.strip_prefix("file:") {
             let path = self.folder.join(path.trim());
-            self.files.borrow_mut().insert(path.clone());
+            self.files.insert(path.clone());
             let help = format!(
                 "put the secret in `{}`; paths are relative to the main file's folder",
                 path.display()
@@ -181,13 +194,13 @@ impl Secrets<'_> {
                     let text = text.strip_suffix('\n').unwrap_or(&text);
                     let text = text.strip_suffix('\r').unwrap_or(text);
                     if text.is_empty() && !self.environment.without_secrets {
-                        return fault(Code::SecretFile, "the secret file is empty".to_owned(), help);
+                        return problem(Code::SecretFile, "the secret file is empty".to_owned(), help);
                     }
                     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
                 }
                 Err(_) if self.environment.without_secrets => Ok(None),
                 Err(error) => {
-                    fault(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
+                    problem(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
                 }
             };
         }
@@ -195,7 +208,7 @@ impl Secrets<'_> {
             character == '_' || character.is_ascii_alphabetic() || index > 0 && character.is_ascii_digit()
         });
         if name.is_empty() || !is_name {
-            return fault(
+            return problem(
                 Code::SecretSyntax,
                 "invalid secret name".to_owned(),
                 "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
@@ -203,13 +216,13 @@ impl Secrets<'_> {
             );
         }
         let value = (self.environment.variable)(name);
-        let problem = if value.is_some() { "empty" } else { "not set" };
+        let state = if value.is_some() { "empty" } else { "not set" };
         match value.filter(|value| !value.is_empty()) {
             Some(value) => Ok(Some(value)),
             None if self.environment.without_secrets => Ok(None),
-            None => fault(
+            None => problem(
                 Code::SecretUnset,
-                format!("the secret `{name}` is {problem}"),
+                format!("the secret `{name}` is {state}"),
                 format!(
                     "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
                 ),

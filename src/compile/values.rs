@@ -28,7 +28,7 @@ fn duration_up_to(
     diagnostics: &mut Diagnostics,
 ) -> Option<Duration> {
     let parsed = humantime::parse_duration(&text.value);
-    let (fault, help) = match parsed {
+    let (message, help) = match parsed {
         Ok(duration) if duration.is_zero() => (
             "a duration must be greater than zero".to_owned(),
             "set a duration such as \"250ms\", \"3s\" or \"1m\", or remove the key",
@@ -42,7 +42,7 @@ fn duration_up_to(
             "write a number and a unit, such as \"250ms\", \"3s\" or \"1m\"",
         ),
     };
-    diagnostics.push(Diagnostic::new(Code::InvalidDuration, text.span, fault).help(help));
+    diagnostics.push(Diagnostic::new(Code::InvalidDuration, text.span, message).help(help));
     None
 }
 
@@ -100,9 +100,30 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
     Some(header)
 }
 
-/// What a word stands for, if it is one of them.
+/// Whether templates can write a name.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
+}
+
+/// The meaning of a word, if it is one of these.
 pub(super) fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
+}
+
+/// The meaning of the value of `key`, if it is one of these words.
+pub(super) fn one_of<T: Copy>(
+    words: &[(&str, T)],
+    key: &str,
+    text: &Located<String>,
+    help: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let found = word(words, &text.value);
+    if found.is_none() {
+        let message = format!("invalid value `{}` for `{key}`", text.value);
+        diagnostics.push(Diagnostic::new(Code::UnknownValue, text.span, message).help(help));
+    }
+    found
 }
 
 /// A whole number within bounds.
@@ -132,13 +153,13 @@ pub(super) fn number(number: &Located<Kind>, diagnostics: &mut Diagnostics) -> O
     }
 }
 
-/// Whether an address names its host: `http:///v1` would be read as the host `v1`.
+/// Whether a URL names its host. The parser would read `http:///v1` as the host `v1`.
 pub(super) fn has_host(url: &str) -> bool {
     url.split_once("://")
         .is_some_and(|(_, rest)| !rest.starts_with(['/', '\\', '?', '#']) && !rest.is_empty())
 }
 
-/// Refuses a template in a text that is fixed at load.
+/// Reports a template in a text that is fixed at load.
 pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut Diagnostics) -> bool {
     let found = text.contains("{{");
     if found {
@@ -158,7 +179,7 @@ pub(super) fn invalid_pattern(bad: BadPattern, span: Span) -> Diagnostic {
 /// An error in a path: its place in the text, the message and the help.
 pub(super) type PathError = (Range<usize>, &'static str, &'static str);
 
-/// What a path of the table must not contain outside of its template expressions.
+/// The errors of a path, outside of its template expressions.
 pub(super) fn path_errors(text: &str) -> Vec<PathError> {
     if text.contains("://") && !text.starts_with('/') {
         let help = "write a path below the upstream's `base_url`, such as \"/forecast\"";
@@ -205,7 +226,7 @@ fn dot_segment(text: &str, segment: Range<usize>) -> Option<PathError> {
     ))
 }
 
-/// The length of a character that a path must not begin with here, with the message and the help.
+/// The length of the character at the start of `rest`, with a message and help, if a path cannot contain it.
 fn bad_character(rest: &str) -> Option<(usize, &'static str, &'static str)> {
     let first = rest.chars().next()?;
     if first.is_control() || first == '\\' && !rest.starts_with("\\{{") {

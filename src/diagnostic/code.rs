@@ -4,7 +4,7 @@ use super::Severity;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $slug:literal, $severity:ident;)+) => {
-        /// What kind of fault a diagnostic is.
+        /// The kind of problem that a diagnostic is about.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
             $($(#[doc = $doc])+ $variant,)+
@@ -28,25 +28,25 @@ macro_rules! codes {
                 }
             }
 
-            /// What it means at length, with a bad and a good example: Markdown.
+            /// The full explanation in Markdown, with a bad and a good example.
             pub fn page(self) -> &'static str {
                 match self {
                     $(Self::$variant => include_str!(concat!("pages/", $slug, ".md")),)+
                 }
             }
 
-            /// The code of that name.
+            /// The code with this name.
             pub fn from_slug(slug: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|code| code.slug() == slug)
             }
 
-            /// The names of all that a table can allow: what does not keep it from being taken.
+            /// The names of all codes that a table can allow: those that are not errors.
             pub fn allowable() -> impl Iterator<Item = &'static str> + Clone {
                 let weighs_less = |code: &Self| code.severity() != Severity::Error;
                 Self::ALL.iter().copied().filter(weighs_less).map(Self::slug)
             }
 
-            /// How much it weighs.
+            /// How serious it is.
             pub fn severity(self) -> Severity {
                 match self {
                     $(Self::$variant => Severity::$severity,)+

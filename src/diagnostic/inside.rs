@@ -1,10 +1,10 @@
-//! The way back from a string's content to its place in the file.
+//! From the content of a string back to its place in the file.
 
 use std::ops::Range;
 
 use super::Span;
 
-/// The place in the file of a range inside the decoded content of the TOML string that stands at `token`.
+/// The place in the file of a range inside the decoded content of the TOML string at `token`.
 ///
 /// `source` is the token as written, quotes and escapes included.
 pub(crate) fn place_in_string(source: &str, token: Span, range: Range<usize>) -> Span {

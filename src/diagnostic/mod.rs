@@ -1,7 +1,7 @@
-//! Faults of the table: what is wrong, where, and what to write instead.
+//! Errors and warnings in the table: what is wrong, where, and what to write instead.
 //!
-//! A [`Diagnostic`] is found while the table is loaded and always has a place in a file; what goes wrong
-//! during a call is an error and lives beside the code that meets it.
+//! A [`Diagnostic`] is found while the table is loaded and always has a place in a file. A problem during a call is an
+//! error type beside the code that meets it.
 
 mod code;
 mod inside;
@@ -29,7 +29,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The empty range at the start of `file`: for faults of a file as a whole.
+    /// The empty range at the start of `file`, for diagnostics about a file as a whole.
     pub fn start_of(file: FileId) -> Self {
         Self { file, start: 0, end: 0 }
     }
@@ -41,19 +41,19 @@ impl Span {
     }
 }
 
-/// How much a diagnostic weighs.
+/// How serious a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The table is not taken.
+    /// The table is rejected.
     Error,
-    /// The table is taken; something in it has no effect or is unwise.
+    /// The table is accepted, but something in it has no effect or is unwise.
     Warning,
-    /// Good to know.
+    /// Information only.
     Note,
 }
 
 impl Severity {
-    /// The word for people and machines.
+    /// The name, as shown and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -63,10 +63,10 @@ impl Severity {
     }
 }
 
-/// One fault of the table.
+/// One error, warning or note about the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What kind of fault; never changes its name.
+    /// The kind of problem; its name never changes.
     pub code: Code,
     /// What is wrong, in lower case, without a full stop.
     pub message: String,
@@ -74,40 +74,40 @@ pub struct Diagnostic {
     pub span: Span,
     /// A few words at the place.
     pub label: String,
-    /// Another place that belongs to it, with its words.
+    /// Another place that belongs to it, with a label.
     pub related: Option<(Span, String)>,
-    /// What to write.
+    /// What to write instead.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A fault at `span`.
+    /// A diagnostic at `span`.
     pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), span, label: String::new(), related: None, help: None }
     }
 
-    /// With a few words at the place.
+    /// Adds a few words at the place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// With what to write instead.
+    /// Adds what to write instead.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// With what to write instead, if there is something to say.
+    /// Adds what to write instead, if there is any help.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help.or(self.help);
         self
     }
 
-    /// With a second place.
+    /// Adds a second place.
     #[must_use]
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related = Some((span, label.into()));
@@ -115,7 +115,7 @@ impl Diagnostic {
     }
 }
 
-/// Collects diagnostics; nothing stops at the first.
+/// A collection of diagnostics; nothing stops at the first.
 #[derive(Debug, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
@@ -130,7 +130,7 @@ impl Diagnostics {
         self.0.extend(others.0);
     }
 
-    /// Takes out those of `codes` that were found after the first `from`.
+    /// Removes those with one of `codes` that were added after the first `from`.
     pub fn silence(&mut self, from: usize, codes: &[Code]) {
         let mut index = 0;
         self.0.retain(|diagnostic| {
@@ -139,12 +139,12 @@ impl Diagnostics {
         });
     }
 
-    /// Whether one of them keeps the table from being taken.
+    /// Whether one of them is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error)
     }
 
-    /// The diagnostics in the order in which they were found.
+    /// The diagnostics in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }
@@ -159,7 +159,7 @@ impl Diagnostics {
         self.0.len()
     }
 
-    /// All of them in the order of files and places, each once: a partial with a fault is one fault, however many
+    /// All of them in the order of files and places, each once: an error in a partial is one error, no matter how many
     /// templates include it.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.0.sort_by_key(|diagnostic| {
@@ -173,9 +173,9 @@ impl Diagnostics {
 /// A file that was read, as diagnostics show it.
 #[derive(Debug)]
 pub struct Source {
-    /// The name shown: the path as it was given or found.
+    /// The name in diagnostics: the path as it was given or found.
     pub name: String,
-    /// Where it was read.
+    /// The path from which it was read.
     pub path: PathBuf,
     /// The text.
     pub text: String,
@@ -186,13 +186,13 @@ pub struct Source {
 pub struct Sources(Vec<Source>);
 
 impl Sources {
-    /// Keeps a file and gives its id.
+    /// Adds a file and returns its id.
     pub fn add(&mut self, path: &Path, text: String) -> FileId {
         self.0.push(Source { name: path.display().to_string(), path: path.to_owned(), text });
         FileId(self.0.len() - 1)
     }
 
-    /// The file that `id` stands for.
+    /// The file with this id.
     pub fn get(&self, id: FileId) -> &Source {
         &self.0[id.0]
     }
@@ -208,7 +208,7 @@ impl Sources {
     }
 }
 
-/// The name among `known` that `name` was probably meant to be.
+/// The name among `known` that is closest to `name`, if it is close enough to be meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match name.chars().count() {
         0..=2 => 1,
@@ -225,7 +225,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// "did you mean", or else the list of what is known, for the help of an unknown name.
+/// The help for an unknown name: "did you mean", or the list of known names.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(near) = nearest(name, known.clone()) {
         return Some(format!("did you mean `{near}`?"));
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_suggested_only_when_it_is_near() {
+    fn only_a_close_name_is_suggested() {
         let known = ["city", "unit", "days"];
         assert_eq!(nearest("ciyt", known), Some("city"));
         assert_eq!(nearest("City", known), Some("city"));

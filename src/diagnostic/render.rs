@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Code, Diagnostic, Severity, Source, Sources, Span};
 
-/// Where a span begins, as people count: from 1, columns in characters.
+/// The place where a span begins, as people count: from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The line.
@@ -29,10 +29,10 @@ impl Place {
     }
 }
 
-/// All diagnostics as a person reads them, with a snippet each and a closing count; `color` adds terminal colours.
+/// All diagnostics for people, each with a snippet, and a count at the end; `color` adds terminal colours.
 pub fn to_text(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     if diagnostics.is_empty() {
-        // Hiding the secrets of every file takes longer than checking a small table does.
+        // Hiding the secrets of every file would take longer than checking a small table.
         return String::new();
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -103,7 +103,7 @@ pub struct JsonDiagnostic {
 }
 
 impl JsonDiagnostic {
-    /// The main file itself cannot be read.
+    /// An unreadable main file.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self {
             severity: Code::UnreadableFile.severity().name(),
@@ -149,14 +149,14 @@ pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Vec<JsonDiagnos
 
 /// The source with what looks like a literal secret overwritten byte by byte, so that places stay true.
 ///
-/// A snippet shows whole lines, and a line with a fault may hold a password that somebody wrote out. This reads
-/// the text and not the TOML, because it must also work on a file that is not valid TOML; where it is not sure it
-/// hides too much. References to secrets and template expressions stay readable.
+/// A snippet shows whole lines, and a line with an error may contain a literal password. This function reads the text
+/// and not the TOML, because it must also work on a file that is not valid TOML. When in doubt it hides too much.
+/// References to secrets and template expressions stay readable.
 fn hide_secrets(source: &Source) -> String {
     static SECRETS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         let quoted = concat!(
             r#"(?:"""(?s:.)*?(?:"{3,5}|\z)|'''(?s:.)*?(?:'{3,5}|\z)|"#,
-            // After the closing quote of a string that holds a quote itself, the rest of the line belongs to it.
+            // If a string contains a quote, the rest of the line after it belongs to the string as well.
             r#""(?:[^"\\\n]|\\.)*"?(?:[^\s,}\]\#"][^\n]*)?|'[^'\n]*'?(?:[^\s,}\]\#'][^\n]*)?)"#,
         );
         let value = format!(
@@ -166,7 +166,7 @@ fn hide_secrets(source: &Source) -> String {
             r"[\w-]*(?:passw|secret|token|credential|authorization|api[-_]?key|apikey)[\w-]*|pass|[\w-]+-key";
         [
             format!(r#"(?i)(?:^|[^\w-])["']?(?:{names})["']?{value}"#),
-            // Whatever stands in a login, except who it is: a misspelt key holds a secret all the same.
+            // Every value of a login except the user name: a misspelt key may hold a secret too.
             format!(r#"(?i)\bauth["']?{value}"#),
             format!(r#"(?i)\bauth\b[\s.="'{{]*(?:basic|bearer|header|signature|query|hmac|oauth2|mtls)["']?{value}"#),
             r"://[^/\s:@]*:(?P<quoted>[^\s/@]*)@".to_owned(),
@@ -201,7 +201,7 @@ fn hide_secrets(source: &Source) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Overwrites a range, but for what gives it shape and for what is no secret itself.
+/// Overwrites a range, except for quotes, brackets and references.
 fn hide(range: Range<usize>, text: &str, bytes: &mut [u8]) {
     static SHOWN: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok());

@@ -30,7 +30,7 @@ pub enum Streamed {
     Whole(Bytes),
 }
 
-/// Runs the calls of one request: on tasks of their own, or in process.
+/// Runs the calls of one request: for a listener, or in process.
 pub trait Runner: Sync {
     /// The plan that all calls of the request see.
     fn plan(&self) -> &Plan;
@@ -47,7 +47,12 @@ pub trait Runner: Sync {
     /// Runs the calls of one request, concurrently unless the runner says otherwise; outcomes come in the order of the
     /// calls.
     fn calls(&self, calls: Vec<Call>) -> impl Future<Output = Vec<Outcome>> + Send {
-        async move { join_all(calls.into_iter().map(|call| self.call(call))).await }
+        async move {
+            match <[Call; 1]>::try_from(calls) {
+                Ok([only]) => vec![self.call(only).await],
+                Err(calls) => join_all(calls.into_iter().map(|call| self.call(call))).await,
+            }
+        }
     }
 
     /// Runs an event by its entry of that name; `None` when the table has no entry for it.

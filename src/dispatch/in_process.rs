@@ -1,11 +1,12 @@
 //! A platform's request, answered in process: decoded, its calls run one after the other, and the answer encoded. For the
 //! `call` command and for the tests of a table. Nothing is deduplicated, cached, limited or observed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -153,7 +154,7 @@ impl InProcess<'_> {
                 Answer { status: StatusCode::OK, content_type, body }
             }
         };
-        let calls = run.completed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let calls = run.completed.into_inner();
         Ok(Completed { calls, answer, event })
     }
 }
@@ -178,14 +179,14 @@ impl Run<'_> {
         let record = flow::answer(call, route.as_deref(), env).await;
         let outcome = record.outcome.clone();
         let completed = CompletedCall { route, time, record };
-        self.completed.lock().unwrap_or_else(PoisonError::into_inner).push(completed);
+        self.completed.lock().push(completed);
         outcome
     }
 }
 
 impl Caller for Announced {
     fn announce(&self, extensions: Map<String, Value>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(extensions);
+        self.0.lock().push(extensions);
     }
 
     /// Here the end is worth waiting for.
@@ -227,7 +228,7 @@ impl Runner for Run<'_> {
 
     async fn stream(&self, call: Call, mut encoder: Box<dyn EncodeStream>) -> Streamed {
         let outcome = self.call(call).await;
-        let announced = std::mem::take(&mut *self.announced.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let announced = std::mem::take(&mut *self.announced.0.lock());
         let mut body: Vec<u8> = announced.into_iter().flat_map(|own| encoder.begin(own)).collect();
         body.extend(encoder.end(outcome));
         Streamed::Whole(Bytes::from(body))

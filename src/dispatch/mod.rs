@@ -1,13 +1,15 @@
-//! The execution of calls: a task for each, its deadline, deduplication, limits on calls in flight, and what is observed
+//! The execution of calls: each call's deadline, deduplication, limits on calls in flight, and what is observed
 //! of it. No HTTP: the server calls it, and so does everything later that has a call to run.
 
 pub mod dedup;
 pub mod gate;
 mod handle;
+mod in_flight;
 pub mod in_process;
 pub(crate) mod task;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use crate::traceparent::{Link, TraceParent};
 use crate::upstream::http::HttpTransport;
 
 pub use handle::{Handled, Runner, Streamed, handle};
+pub use in_flight::{Panicked, poll_caught};
 
 use dedup::DedupLedger;
 use gate::Gate;
@@ -133,12 +136,17 @@ impl Runner for Batch<'_> {
         self.served.budget
     }
 
-    async fn call(&self, call: Call) -> Outcome {
-        self.task(call, self.served.budget).answer(Tell::Nobody).await
+    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send {
+        self.task(call, self.served.budget).answer(Tell::Nobody)
     }
 
-    async fn event(&self, call: Call, name: &'static str, budget: Duration) -> Option<Outcome> {
-        self.task(call, budget).answer_event(name).await
+    fn event(
+        &self,
+        call: Call,
+        name: &'static str,
+        budget: Duration,
+    ) -> impl Future<Output = Option<Outcome>> + Send {
+        self.task(call, budget).answer_event(name)
     }
 
     async fn stream(&self, call: Call, encoder: Box<dyn EncodeStream>) -> Streamed {

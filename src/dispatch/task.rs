@@ -1,16 +1,19 @@
-//! One call from its route to its reply, on a task of its own: a client that disconnects does not stop a write half-way,
-//! and a panic ends this call only.
+//! One call from its route to its reply, run by the task that waits for it: a client that disconnects does not stop a
+//! write half-way, and a panic ends this call only.
 
+use std::future::{Future, poll_fn, ready};
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::future::{Either, OptionFuture};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
@@ -22,6 +25,7 @@ use crate::platform::{EncodeStream, Platform};
 use crate::single_flight::{Lead, Lookup, Retention};
 
 use super::gate::Permit;
+use super::in_flight::{InFlight, Panicked, poll_caught};
 use super::{Dispatcher, dedup};
 
 /// How long after its deadline a call is still waited for at most, half the margin for the way back: it may be about to
@@ -86,25 +90,31 @@ struct Leading {
 
 impl Task {
     /// Answers a call by its function's route.
-    pub(super) async fn answer(self, tell: Tell) -> Outcome {
+    pub(super) fn answer(self, tell: Tell) -> impl Future<Output = Outcome> + Send {
         let route = self.running.plan.route(&self.call.context.function, self.platform.name()).cloned();
-        self.run(route, tell).await
+        self.run(route, tell)
     }
 
     /// Answers an event by its entry of that name; `None` when the table has none.
-    pub(super) async fn answer_event(self, name: &str) -> Option<Outcome> {
-        let entry = Arc::clone(self.running.plan.event(self.platform.name(), name)?);
-        Some(self.run(Some(entry), Tell::Nobody).await)
+    pub(super) fn answer_event(self, name: &str) -> impl Future<Output = Option<Outcome>> + Send {
+        let entry = self.running.plan.event(self.platform.name(), name).cloned();
+        OptionFuture::from(entry.map(|entry| self.run(Some(entry), Tell::Nobody)))
+    }
+
+    fn run(self, route: Option<Arc<Route>>, tell: Tell) -> impl Future<Output = Outcome> + Send {
+        let key = CallKey::of(&self.call, route.as_deref());
+        match key.kept {
+            None => Either::Left(self.start(route, key, None, tell)),
+            Some(kept) => Either::Right(Box::pin(self.run_once(route, key, kept, tell))),
+        }
     }
 
     /// Runs a call that may change something once, however often the platform makes it.
-    async fn run(self, route: Option<Arc<Route>>, tell: Tell) -> Outcome {
-        let key = CallKey::of(&self.call, route.as_deref());
-        let Some(kept) = key.kept else { return self.spawn(route, key, None, tell).await };
+    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, kept: Duration, tell: Tell) -> Outcome {
         loop {
             match self.dispatcher.dedup.find(key.key, Instant::now()) {
                 Lookup::Leader(lead) => {
-                    return self.spawn(route, key, Some(Leading { lead, kept }), tell).await;
+                    return self.start(route, key, Some(Leading { lead, kept }), tell).await;
                 }
                 Lookup::Hit(outcome) => {
                     return self.deduplicated(route.as_deref(), outcome, "has been answered");
@@ -150,24 +160,29 @@ impl Task {
         self.dispatcher.observers.note(Ended { record, plan: &self.running.plan, route, client: self.client })
     }
 
-    /// Runs the call on a task of its own, and waits for its reply.
-    async fn spawn(
+    /// Starts the call, and waits for its reply. It is boxed at once: a future is copied with all that it may ever hold.
+    fn start(
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
         leading: Option<Leading>,
         tell: Tell,
-    ) -> Outcome {
+    ) -> impl Future<Output = Outcome> + Send {
         // A retry that is deduplicated needs no permit: to refuse it would not be true of the first call.
         let Some(permit) = self.dispatcher.calls.enter(self.running.plan.server.max_calls) else {
-            return self.give_up(route.as_ref(), CallError::Busy);
+            return Either::Left(ready(self.give_up(route.as_ref(), CallError::Busy)));
         };
         // The margin is at least a third of the time.
         let time = self.deadline.saturating_duration_since(Instant::now());
         let latest = self.deadline + GRACE.min(time / 6);
-        let (reply, replied) = oneshot::channel();
+        let waiting = Arc::new(self.waiting(tell, permit));
+        let work = Box::pin(self.work(route, key, leading, Arc::clone(&waiting)));
+        Either::Right(attend(InFlight::new(work), waiting, latest))
+    }
+
+    fn waiting(&self, tell: Tell, permit: Permit) -> Waiting {
         let context = &self.call.context;
-        let waiting = Waiting {
+        Waiting {
             dispatcher: Arc::clone(&self.dispatcher),
             running: Arc::clone(&self.running),
             client: self.client,
@@ -179,20 +194,19 @@ impl Task {
             },
             started: Instant::now(),
             tell,
-            reply: Mutex::new(Some(reply)),
-            permit: Mutex::new(permit),
-        };
-        tokio::spawn(self.work(route, key, leading, waiting));
-        match timeout_at(latest.into(), replied).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => plain(FailureKind::BadResponse),
-            // Nothing may keep the platform waiting, not even a call that never gives its thread back.
-            Err(_) => plain(FailureKind::Timeout),
+            late: Mutex::default(),
+            permit: Mutex::new(Some(permit)),
         }
     }
 
     /// The call itself, from its route to its line in the log.
-    async fn work(self, route: Option<Arc<Route>>, key: CallKey, leading: Option<Leading>, waiting: Waiting) {
+    async fn work(
+        self,
+        route: Option<Arc<Route>>,
+        key: CallKey,
+        leading: Option<Leading>,
+        waiting: Arc<Waiting>,
+    ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
         let now = now();
         let env = CallEnv {
@@ -205,11 +219,11 @@ impl Task {
             key,
             cache: &dispatcher.cache,
             traced: traced.as_ref(),
-            caller: &waiting,
+            caller: &*waiting,
         };
-        let answering = AssertUnwindSafe(flow::answer(call, route.as_deref(), env)).catch_unwind();
-        let record = answering.await.unwrap_or_else(|_| {
-            // The panic's own words were logged where it happened.
+        let mut answering = pin!(flow::answer(call, route.as_deref(), env));
+        let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
+        let record = answered.unwrap_or_else(|Panicked| {
             let call = Call { args: GivenArguments::Unreadable, context: waiting.named.clone() };
             Record::panicked(call, waiting.started.elapsed(), traced.as_ref())
         });
@@ -219,8 +233,30 @@ impl Task {
         if let Some(leading) = leading {
             leading.settle(&outcome, key, is_final);
         }
-        waiting.end(outcome);
+        drop(waiting.permit.lock().take());
+        outcome
     }
+}
+
+/// Runs a call until its reply is known. What is left of it then goes on as a task of its own, as does all of it when
+/// whoever waits for the reply leaves.
+async fn attend<F>(in_flight: InFlight<F>, waiting: Arc<Waiting>, latest: Instant) -> Outcome
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let mut ending = pin!(timeout_at(latest.into(), in_flight));
+    poll_fn(|context| {
+        let ended = ending.as_mut().poll(context);
+        // The late reply is said while the call is polled, so looking after each poll misses none.
+        match (waiting.late.lock().take(), ended) {
+            (Some(late), _) => Poll::Ready(late),
+            (None, Poll::Ready(Ok(Ok(outcome)))) => Poll::Ready(outcome),
+            (None, Poll::Ready(Ok(Err(Panicked)))) => Poll::Ready(plain(FailureKind::BadResponse)),
+            (None, Poll::Ready(Err(_))) => Poll::Ready(plain(FailureKind::Timeout)),
+            (None, Poll::Pending) => Poll::Pending,
+        }
+    })
+    .await
 }
 
 impl Leading {
@@ -236,7 +272,7 @@ impl Leading {
     }
 }
 
-/// Who waits for the reply of a call that runs on a task of its own.
+/// What a call in flight and whoever waits for its reply share.
 struct Waiting {
     dispatcher: Arc<Dispatcher>,
     running: Arc<Running>,
@@ -245,26 +281,10 @@ struct Waiting {
     named: Context,
     started: Instant,
     tell: Tell,
-    /// Takes one outcome: the call's, or what is said when its deadline passes first.
-    reply: Mutex<Option<oneshot::Sender<Outcome>>>,
-    permit: Mutex<Permit>,
-}
-
-impl Waiting {
-    fn send(&self, outcome: Outcome) {
-        if let Some(reply) = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = reply.send(outcome);
-        }
-    }
-
-    /// Gives the permit back, then the outcome to whoever still waits.
-    fn end(self, outcome: Outcome) {
-        let Self { permit, reply, .. } = self;
-        drop(permit);
-        if let Some(reply) = reply.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let _ = reply.send(outcome);
-        }
-    }
+    /// The reply, when the deadline passes first.
+    late: Mutex<Option<Outcome>>,
+    /// `None` when the call has ended.
+    permit: Mutex<Option<Permit>>,
 }
 
 impl Caller for Waiting {
@@ -278,9 +298,10 @@ impl Caller for Waiting {
         call_log::late(&self.named, self.client, self.started.elapsed(), &late, &self.running.plan.masks);
         // One silent upstream would otherwise leave no room for the calls of others.
         if let Some(detached) = self.dispatcher.detached.enter(self.running.plan.server.max_calls) {
-            *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = detached;
+            *self.permit.lock() = Some(detached);
         }
-        self.send(late.outcome);
+        // Of steps that run concurrently, the first that is late says it.
+        self.late.lock().get_or_insert(late.outcome);
     }
 }
 
@@ -290,7 +311,7 @@ fn plain(kind: FailureKind) -> Outcome {
 }
 
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format!("{:.0}", Timestamp::now())
 }
 
 #[cfg(test)]
@@ -355,7 +376,7 @@ pub(crate) mod tests {
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
         assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
-        let log = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let log = String::from_utf8(lines.lock().clone()).unwrap();
         let line = log.lines().find(|line| line.contains("internal error")).unwrap();
         for part in [
             "say: bad_response after ",
@@ -375,7 +396,7 @@ pub(crate) mod tests {
 
     impl std::io::Write for CapturedLog {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(line);
+            self.0.lock().extend_from_slice(line);
             Ok(line.len())
         }
 

@@ -27,6 +27,7 @@ use crate::platform::Platform;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
 
+pub use blocking::run_blocking_if_large;
 pub use cache::{Cache, CacheUse};
 pub use call_key::CallKey;
 pub use env::{CallEnv, Caller, LateReply, NoCaller};
@@ -35,7 +36,6 @@ pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use record::Record;
 pub use step::StepRecord;
 
-use blocking::run_blocking_if_large;
 use schedule::{Next, next};
 use step::StepRun;
 

@@ -1,5 +1,6 @@
 //! The lines of the log about calls: one when a call ends, and one for each thing that somebody should look into.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -117,12 +118,16 @@ fn shown(text: &str, masks: &Masks) -> String {
 }
 
 /// A name for the log, which a caller chose.
-pub fn shown_name(text: &str) -> String {
+pub fn shown_name(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+/".contains(&byte);
+    if text.len() <= MAX_NAME_SHOWN && text.bytes().all(is_plain) {
+        return text.into();
+    }
     text.escape_debug().take(MAX_NAME_SHOWN).collect()
 }
 
 /// The conversation for the log, whose lines do not have the field without one.
-fn shown_conversation(context: &Context) -> Option<DisplayValue<String>> {
+fn shown_conversation(context: &Context) -> Option<DisplayValue<Cow<'_, str>>> {
     context.conversation.as_deref().map(|conversation| display(shown_name(conversation)))
 }
 

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -44,14 +45,16 @@ pub struct HistoryEntry {
 
 /// The last calls.
 #[derive(Debug)]
-pub struct History(Mutex<HistoryState>);
+pub struct History {
+    last_id: AtomicU64,
+    state: Mutex<HistoryState>,
+}
 
 #[derive(Debug)]
 struct HistoryState {
     /// The oldest first.
     entries: VecDeque<Arc<HistoryEntry>>,
     bytes: usize,
-    last_id: u64,
     /// `None` as soon as the proxy closes.
     live: Option<broadcast::Sender<Arc<HistoryEntry>>>,
 }
@@ -59,16 +62,15 @@ struct HistoryState {
 impl Default for History {
     fn default() -> Self {
         let live = Some(broadcast::Sender::new(MAX_BEHIND));
-        Self(Mutex::new(HistoryState { entries: VecDeque::new(), bytes: 0, last_id: 0, live }))
+        let state = Mutex::new(HistoryState { entries: VecDeque::new(), bytes: 0, live });
+        Self { last_id: AtomicU64::new(0), state }
     }
 }
 
 impl History {
     /// The number of the next call, which its line in the log says before it is kept.
     pub fn number(&self) -> u64 {
-        let mut state = self.state();
-        state.last_id += 1;
-        state.last_id
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Keeps a call, and as many before it as may be kept.
@@ -109,7 +111,7 @@ impl History {
     }
 
     fn state(&self) -> MutexGuard<'_, HistoryState> {
-        self.0.lock()
+        self.state.lock()
     }
 }
 

@@ -1,11 +1,13 @@
 //! How a line of the log is written: for people, or as one object of JSON, as the running table and the environment
 //! say.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::str::from_utf8;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde::de::IgnoredAny;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Writer};
@@ -53,28 +55,19 @@ impl Lines {
 
     /// Lines for a person that are no event, such as the faults of a table.
     pub(super) fn text(&self, level: Level, text: &str) -> String {
-        if self.is_json() { json(level, text, Map::new()) } else { format!("{text}\n") }
+        if self.is_json() { JsonLine::saying(text).text(level) } else { format!("{text}\n") }
     }
 
     /// That lines were lost, and why.
     pub(super) fn lost(&self, lost: u64, why: &str) -> String {
         let message = format!("{lost} log lines could not be written: {why}");
         if self.is_json() {
-            let fields = Map::from_iter([("lost".to_owned(), Value::from(lost))]);
-            return json(Level::WARN, &message, fields);
+            let mut line = JsonLine::saying(&message);
+            line.add("lost", &lost);
+            return line.text(Level::WARN);
         }
         format!("{:.6}  WARN {message} lost={lost}\n", Timestamp::now())
     }
-}
-
-/// One object on one line.
-fn json(level: Level, message: &str, fields: Map<String, Value>) -> String {
-    let mut line = Map::new();
-    line.insert("timestamp".to_owned(), format!("{:.6}", Timestamp::now()).into());
-    line.insert("level".to_owned(), level.as_str().into());
-    line.insert("message".to_owned(), message.into());
-    line.extend(fields);
-    format!("{}\n", Value::Object(line))
 }
 
 /// Writes the events of the program.
@@ -104,74 +97,155 @@ where
         if !self.lines.is_json() {
             return self.human.format_event(context, out, event);
         }
-        let mut fields = LogFields::default();
-        event.record(&mut fields);
-        fields.tell_addresses();
-        out.write_str(&json(*event.metadata().level(), &fields.message, fields.others))
+        let mut line = JsonLine::default();
+        event.record(&mut line);
+        line.write(*event.metadata().level(), &mut out)
     }
 }
 
-/// The fields of an event.
+/// A line that is one object: the fields of an event, written as they come.
 #[derive(Debug, Default)]
-struct LogFields {
+struct JsonLine {
     message: String,
-    others: Map<String, Value>,
+    /// The other fields, each behind a comma.
+    fields: Vec<u8>,
+    /// The text of the field that is being written.
+    text: String,
+    /// The addresses of the listeners, if it says them.
+    listen: Option<String>,
+    admin: Option<String>,
 }
 
-impl LogFields {
-    fn add(&mut self, field: &Field, value: impl Into<Value>) {
+impl JsonLine {
+    fn saying(message: &str) -> Self {
+        Self { message: message.to_owned(), ..Self::default() }
+    }
+
+    fn text(&self, level: Level) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(level, &mut text);
+        text
+    }
+
+    fn write(&self, level: Level, out: &mut impl fmt::Write) -> fmt::Result {
+        write!(out, r#"{{"timestamp":"{:.6}","level":"{level}","message":"#, Timestamp::now())?;
+        let message = match (&self.listen, &self.admin) {
+            // Whoever started the proxy finds `listen=` and `admin=` in its output, however the lines are written.
+            (Some(listen), Some(admin)) => json(&format!("listen={listen} admin={admin} {}", self.message)),
+            _ => json(&self.message),
+        };
+        for part in [message.as_slice(), &self.fields, b"}\n"] {
+            out.write_str(from_utf8(part).map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, value: &impl Serialize) {
         // Those of the libraries tell where in their code it was.
-        if !field.name().starts_with("log.") {
-            self.others.insert(field.name().to_owned(), value.into());
+        if !name.starts_with("log.") {
+            self.begin(name);
+            put_json(value, &mut self.fields);
         }
     }
 
-    /// Whoever started the proxy finds `listen=` and `admin=` in its output, however the lines are written.
-    fn tell_addresses(&mut self) {
-        let text = |name| self.others.get(name).and_then(Value::as_str);
-        if let (Some(listen), Some(admin)) = (text("listen"), text("admin")) {
-            self.message = format!("listen={listen} admin={admin} {}", self.message);
-        }
+    fn begin(&mut self, name: &str) {
+        self.fields.push(b',');
+        put_json(name, &mut self.fields);
+        self.fields.push(b':');
     }
 
-    fn add_text(&mut self, field: &Field, text: String) {
-        match field.name() {
-            "message" => self.message = text,
-            RECORD => {
-                let record = serde_json::from_str(&text).unwrap_or(Value::String(text));
-                self.add(field, record);
+    fn add_text(&mut self, name: &str, text: &str) {
+        match name {
+            "message" => text.clone_into(&mut self.message),
+            RECORD if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                self.begin(name);
+                self.fields.extend_from_slice(text.as_bytes());
             }
-            _ => self.add(field, text),
+            _ => self.add(name, &text),
+        }
+        match name {
+            "listen" => self.listen = Some(text.to_owned()),
+            "admin" => self.admin = Some(text.to_owned()),
+            _ => {}
         }
     }
 }
 
-impl Visit for LogFields {
+fn json(text: &str) -> Vec<u8> {
+    let mut json = Vec::with_capacity(text.len() + 16);
+    put_json(text, &mut json);
+    json
+}
+
+fn put_json(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
+    // Neither the values of fields nor writing to memory fail.
+    let _ = serde_json::to_writer(json, value);
+}
+
+impl Visit for JsonLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add_text(field, format!("{value:?}"));
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value:?}");
+        self.add_text(field.name(), &text);
+        self.text = text;
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add_text(field, value.to_owned());
+        self.add_text(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value);
+        self.add(field.name(), &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value);
+        self.add(field.name(), &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.add(field.name(), &value);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field, u64::try_from(value).unwrap_or(u64::MAX));
+        self.add(field.name(), &u64::try_from(value).unwrap_or(u64::MAX));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, value);
+        self.add(field.name(), &value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_line_is_one_object_whatever_its_texts_hold() {
+        let mut line = JsonLine::saying("two\nlines, \"quoted\"");
+        line.add_text("function", "a\\b\u{1}\u{e9}");
+        line.add_text(RECORD, r#"{"id":1}"#);
+        line.add("ms", &12);
+        line.add("log.file", &"src/lib.rs");
+        let text = line.text(Level::WARN);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        let timestamp = value["timestamp"].take();
+        assert!(timestamp.as_str().unwrap().parse::<Timestamp>().is_ok());
+        let expected = json!({
+            "timestamp": null, "level": "WARN", "message": "two\nlines, \"quoted\"", "function": "a\\b\u{1}\u{e9}",
+            "record": {"id": 1}, "ms": 12,
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn a_record_that_is_no_json_is_a_text() {
+        let mut line = JsonLine::default();
+        line.add_text(RECORD, "not json");
+        assert!(line.text(Level::INFO).ends_with(",\"record\":\"not json\"}\n"));
     }
 }

@@ -3,14 +3,13 @@
 //! Standard error may be a full disk, or a pipe that nobody reads. So a thread of its own writes the lines; what it
 //! cannot take or write is dropped, counted, and said as soon as lines can be written again.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -30,6 +29,16 @@ const MAX_WAITING: usize = 2 * 1024 * 1024;
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How long the thread that writes waits for further lines after the first: it wakes once for many of them.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// The most bytes that are written at once, if they are more than one line: so much a pipe takes whole or not at all, and
+/// no line is cut by what others write to it.
+const MAX_WRITE: usize = 4096;
+
+/// The most bytes of memory that are kept for the next lines when those before them are written.
+const MAX_KEPT: usize = 64 * 1024;
+
 /// How long is waited for a standard error that another program has made non-blocking.
 const BUSY: Duration = Duration::from_millis(10);
 
@@ -41,20 +50,35 @@ const MAX_MESSAGE: usize = 500;
 pub(crate) struct LogWriter {
     lines: Arc<Lines>,
     waiting: Mutex<PendingLines>,
-    /// Told when lines come, and when the last of them is written.
-    changed: Condvar,
+    /// Told when lines come, if the thread that writes waits for them.
+    came: Condvar,
+    /// Told when the last line is written.
+    written: Condvar,
     /// How many lines were never written.
     lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct PendingLines {
-    lines: VecDeque<Vec<u8>>,
+    lines: LogLines,
+    /// The bytes of the lines that wait and of those that are on their way to standard error.
     bytes: usize,
-    /// Whether a line is on its way to standard error.
-    writing: bool,
+    /// Whether the thread that writes waits for lines.
+    is_idle: bool,
+    /// Whether lines are on their way.
+    is_writing: bool,
+    /// Whether somebody waits for the last line.
+    is_hurried: bool,
     /// Why lines were lost.
     why: Option<String>,
+}
+
+/// Whole lines, one behind the other.
+#[derive(Debug, Default)]
+struct LogLines {
+    text: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<usize>,
 }
 
 /// Logs to standard error: this crate from `info`, or what `RUST_LOG` says. Panics are lines of the log too.
@@ -121,44 +145,53 @@ impl LogWriter {
 
     /// A text for a person, in its turn among the lines.
     pub(crate) fn print(&self, level: Level, text: &str) {
-        self.push(self.lines.text(level, text).into_bytes());
+        self.push(self.lines.text(level, text).as_bytes());
     }
 
     /// Waits until every line is written, but not for long.
     pub(crate) fn flush(&self) {
-        let mut waiting = self.waiting();
-        let is_busy = |waiting: &mut PendingLines| waiting.writing || !waiting.lines.is_empty();
-        self.changed.wait_while_for(&mut waiting, is_busy, LAST_LINES);
+        let mut waiting = self.waiting.lock();
+        waiting.is_hurried = true;
+        self.came.notify_one();
+        let is_busy = |waiting: &mut PendingLines| waiting.is_writing || !waiting.lines.is_empty();
+        self.written.wait_while_for(&mut waiting, is_busy, LAST_LINES);
+        waiting.is_hurried = false;
     }
 
-    fn push(&self, line: Vec<u8>) {
-        let mut waiting = self.waiting();
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
         if waiting.bytes + line.len() > MAX_WAITING {
-            self.lose(&mut waiting, "nobody takes them");
+            drop(waiting);
+            self.lose(1, "nobody takes them");
             return;
         }
         waiting.bytes += line.len();
-        waiting.lines.push_back(line);
-        self.changed.notify_all();
+        waiting.lines.push(line);
+        let is_idle = std::mem::take(&mut waiting.is_idle);
+        drop(waiting);
+        if is_idle {
+            self.came.notify_one();
+        }
     }
 
-    fn lose(&self, waiting: &mut PendingLines, why: &str) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        waiting.why = Some(why.to_owned());
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, PendingLines> {
-        self.waiting.lock()
+    fn lose(&self, lines: u64, why: &str) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+        self.waiting.lock().why = Some(why.to_owned());
     }
 
     /// Writes what comes, for ever.
     fn write_all(&self, mut out: impl Write) {
-        let (mut told, mut is_torn) = (0, false);
+        let (mut told, mut is_torn, mut lines) = (0, false, LogLines::default());
         loop {
-            let line = self.next();
-            if let Err(error) = put(&mut out, &line, &mut is_torn) {
-                self.lose(&mut self.waiting(), &error.to_string());
-                continue;
+            lines = self.next(lines);
+            let mut at = 0;
+            while let Some(part) = lines.part(at) {
+                let lost = part.put(&mut out, &mut is_torn);
+                self.waiting.lock().bytes -= part.text.len();
+                if let Some((lost, why)) = lost {
+                    self.lose(lost, &why.to_string());
+                }
+                at += part.ends.len();
             }
             // Those that were lost came after those that waited.
             let lost = self.lost.load(Ordering::Relaxed);
@@ -171,24 +204,27 @@ impl LogWriter {
         }
     }
 
-    /// The next line, waited for.
-    fn next(&self) -> Vec<u8> {
-        let mut waiting = self.waiting();
-        loop {
-            waiting.writing = false;
-            if let Some(line) = waiting.lines.pop_front() {
-                waiting.bytes -= line.len();
-                waiting.writing = true;
-                return line;
-            }
-            self.changed.notify_all();
-            self.changed.wait(&mut waiting);
+    /// The next lines, waited for; `done` are those before them, which have been written.
+    fn next(&self, mut done: LogLines) -> LogLines {
+        done.clear();
+        let mut waiting = self.waiting.lock();
+        waiting.is_writing = false;
+        while waiting.lines.is_empty() {
+            self.written.notify_all();
+            waiting.is_idle = true;
+            self.came.wait(&mut waiting);
         }
+        waiting.is_idle = false;
+        if !waiting.is_hurried {
+            self.came.wait_for(&mut waiting, LINGER);
+        }
+        waiting.is_writing = true;
+        std::mem::replace(&mut waiting.lines, done)
     }
 
     /// What is said about lost lines; `None` while others wait.
     fn confession(&self, lost: u64) -> Option<String> {
-        let waiting = self.waiting();
+        let waiting = self.waiting.lock();
         let why = waiting.why.as_deref().unwrap_or("no reason is known");
         waiting.lines.is_empty().then(|| self.lines.lost(lost, why))
     }
@@ -196,7 +232,7 @@ impl LogWriter {
 
 impl Write for &LogWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.push(text.to_vec());
+        self.push(text);
         Ok(text.len())
     }
 
@@ -205,27 +241,95 @@ impl Write for &LogWriter {
     }
 }
 
-/// Writes a line, on a line of its own also when the one before it was cut off.
-fn put(out: &mut impl Write, line: &[u8], is_torn: &mut bool) -> io::Result<()> {
-    if *is_torn {
-        put_bytes(out, b"\n", &mut false)?;
-        *is_torn = false;
+impl LogLines {
+    fn push(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
     }
-    put_bytes(out, line, is_torn)
+
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Empties it, and gives back what a burst took.
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.text.shrink_to(MAX_KEPT);
+        self.ends.shrink_to(MAX_KEPT / 64);
+    }
+
+    /// The line with this number and those after it that are written with it.
+    fn part(&self, number: usize) -> Option<LinesPart<'_>> {
+        let ends = self.ends.get(number..).filter(|ends| !ends.is_empty())?;
+        let begin = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let count = ends.partition_point(|end| end - begin <= MAX_WRITE).max(1);
+        Some(LinesPart { begin, text: &self.text[begin..ends[count - 1]], ends: &ends[..count] })
+    }
 }
 
-fn put_bytes(out: &mut impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io::Result<()> {
+/// Lines that are written at once.
+struct LinesPart<'a> {
+    text: &'a [u8],
+    /// Where the text and each of the lines stand among all lines.
+    begin: usize,
+    ends: &'a [usize],
+}
+
+impl LinesPart<'_> {
+    /// Writes the lines; gives how many were lost, and why the last of them was.
+    fn put(&self, out: &mut impl Write, is_torn: &mut bool) -> Option<(u64, io::Error)> {
+        let (mut rest, mut lost) = (self.text, None);
+        while let Err(error) = put(out, rest, is_torn) {
+            // The line that could not be written whole is lost; the next may be written.
+            let written = self.begin + self.text.len() - error.left;
+            let Some(end) = self.ends.iter().find(|end| **end > written) else { break };
+            rest = &self.text[end - self.begin..];
+            let before = lost.map_or(0, |(lost, _)| lost);
+            lost = Some((before + 1, error.why));
+        }
+        lost
+    }
+}
+
+/// Bytes that could not all be written.
+struct WriteError {
+    /// How many of the bytes were not.
+    left: usize,
+    why: io::Error,
+}
+
+/// Writes lines, on a line of their own also when the one before them was cut off.
+fn put(out: &mut impl Write, lines: &[u8], is_torn: &mut bool) -> Result<(), WriteError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    if *is_torn {
+        put_bytes(out, b"\n").map_err(|error| WriteError { left: lines.len(), ..error })?;
+        *is_torn = false;
+    }
+    put_bytes(out, lines).inspect_err(|error| {
+        let written = &lines[..lines.len() - error.left];
+        *is_torn = written.last().is_some_and(|byte| *byte != b'\n');
+    })
+}
+
+fn put_bytes(out: &mut impl Write, mut bytes: &[u8]) -> Result<(), WriteError> {
     while !bytes.is_empty() {
-        match out.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+        let why = match out.write(bytes) {
+            Ok(0) => ErrorKind::WriteZero.into(),
             Ok(written) => {
                 bytes = &bytes[written..];
-                *is_torn = !bytes.is_empty();
+                continue;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(BUSY),
-            Err(error) => return Err(error),
-        }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(BUSY);
+                continue;
+            }
+            Err(error) => error,
+        };
+        return Err(WriteError { left: bytes.len(), why });
     }
     Ok(())
 }

@@ -66,12 +66,11 @@ impl Record {
     /// Drops what is not shown of the call: the body that it came in, what the platform said with it, and what its spans
     /// are made of; the id of its trace stays.
     pub fn forget_envelope(&mut self) {
-        let context = &mut self.call.context;
-        let short = |text: &String| text.chars().take(MAX_TEXT).collect::<String>();
+        let context = std::mem::take(&mut self.call.context);
         self.call.context = Context {
             platform: context.platform,
-            function: short(&context.function),
-            conversation: context.conversation.as_ref().map(short),
+            function: short(context.function),
+            conversation: context.conversation.map(short),
             ..Context::default()
         };
         if let Some(traced) = &mut self.traced {
@@ -265,6 +264,14 @@ impl View<'_> {
 
 fn left_out(bytes: usize) -> Value {
     json!({"left_out_bytes": bytes})
+}
+
+/// As much of a name as is kept.
+fn short(name: String) -> String {
+    match name.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => name[..end].to_owned(),
+        None => name,
+    }
 }
 
 fn cut(text: &str) -> String {

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
+use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
+use tower_service::Service as _;
 
 use crate::platform::auth::Login;
 use crate::reload::restart_needed;
@@ -19,10 +21,31 @@ use crate::upstream::delivery::{Delivery, Snapshot};
 use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
+use super::connections::Endpoint;
 use super::{App, records, scrape};
 
+/// The admin API, as a router.
+#[derive(Debug, Clone)]
+pub(super) struct Admin(Router);
+
+impl Admin {
+    pub(super) fn new(app: App) -> Self {
+        Self(router(app))
+    }
+}
+
+impl Endpoint for Admin {
+    type Body = axum::body::Body;
+
+    async fn answer(mut self, peer: Peer, mut request: http::Request<Incoming>) -> Response {
+        request.extensions_mut().insert(peer);
+        let Ok(response) = self.0.call(request.map(axum::body::Body::new)).await;
+        response
+    }
+}
+
 /// The paths of the admin listener; all but the two for probes need the login.
-pub(super) fn router(app: App) -> Router {
+fn router(app: App) -> Router {
     let last_calls = Router::new()
         .route("/records", get(records::list))
         .route("/records/stream", get(records::live))

@@ -1,24 +1,21 @@
 //! The listener for platforms: a request is authenticated, read and decoded, and dispatch runs its calls.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::any;
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Incoming};
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
-use crate::dispatch::{Batch, Dispatcher, Handled, handle};
+use crate::dispatch::{Batch, Dispatcher, Handled, handle, poll_caught};
+use crate::flow::run_blocking_if_large;
 use crate::live::Running;
 use crate::observe::call_log::shown_name;
 use crate::plan::{FunctionsFor, Served};
@@ -26,10 +23,12 @@ use crate::platform::Inbound;
 use crate::platform::auth::Login;
 use crate::traceparent::TraceParent;
 
+use super::App;
+use super::body::{AnswerBody, stream, whole};
 use super::client::{Peer, client};
+use super::connections::Endpoint;
 use super::origin::is_foreign;
-use super::refusal::{Refusal, response};
-use super::{App, stream};
+use super::refusal::Refusal;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,37 +37,32 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
 /// The endpoints of all platforms; the running plan says which of them are served.
-pub(super) fn router(app: App) -> Router {
-    Router::new()
-        .route("/{platform}", any(endpoint))
-        .route("/{platform}/", any(endpoint))
-        .route("/{platform}/{function}", any(endpoint))
-        .fallback(|| async { Refusal::NotServed })
-        .with_state(app)
+#[derive(Debug, Clone)]
+pub(super) struct Platforms(pub(super) App);
+
+impl Endpoint for Platforms {
+    type Body = AnswerBody;
+
+    async fn answer(self, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+        answer(&self.0, peer, request).await
+    }
 }
 
-async fn endpoint(
-    State(app): State<App>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request,
-) -> Response {
-    // Decoded here and not by the router, which would answer a name that is not UTF-8 by itself, and not as the platform
-    // expects. Such a name is a function that no route answers.
-    let mut segments = request
-        .uri()
-        .path()
-        .split('/')
-        .skip(1)
-        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
-    let name = segments.next().unwrap_or_default();
-    let function = segments.next().filter(|function| !function.is_empty());
-    let method = request.method().clone();
+async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> Response<AnswerBody> {
+    let Some((name, function)) = names(request.uri().path()) else {
+        return Refusal::NotServed.into_response();
+    };
+    // Such a name that is not UTF-8 is a platform that is not served, or a function that no route answers.
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    let function = function.map(|function| percent_decode_str(function).decode_utf8_lossy().into_owned());
+    let (name, method) = (name.into_owned(), request.method().clone());
     let running = app.dispatcher.live.running();
-    let client = client(peer.ip(), request.headers(), &running.plan.server.trusted_proxies);
+    let client = client(peer.0.ip(), request.headers(), &running.plan.server.trusted_proxies);
     let received =
         Received { dispatcher: &app.dispatcher, running: &running, client, arrived: Instant::now() };
-    // A panic over one request would otherwise leave its connection without an answer; calls have tasks of their own.
-    let answered = AssertUnwindSafe(received.answer(&name, function, request)).catch_unwind().await;
+    // A panic over one request would otherwise leave its connection without an answer.
+    let mut answering = pin!(received.answer(&name, function, request));
+    let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
@@ -78,6 +72,22 @@ async fn endpoint(
         }
     }
 }
+
+/// The platform and the function that a path names, still percent-encoded; `None` where it is no path of an endpoint.
+fn names(path: &str) -> Option<(&str, Option<&str>)> {
+    let path = path.strip_prefix('/')?;
+    let (name, function) = match path.split_once('/') {
+        Some((name, function)) => (name, Some(function).filter(|function| !function.is_empty())),
+        None => (path, None),
+    };
+    let is_deeper = function.is_some_and(|function| function.contains('/'));
+    (!name.is_empty() && !is_deeper).then_some((name, function))
+}
+
+/// The body of a request.
+trait InboundBody: Body<Data = Bytes> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> InboundBody for B {}
 
 /// A request that has been received, and what it is answered with.
 struct Received<'a> {
@@ -93,16 +103,19 @@ impl Received<'_> {
         &self,
         name: &str,
         function: Option<String>,
-        request: Request,
-    ) -> Result<Response, Refusal> {
+        request: Request<impl InboundBody>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         let served = self.running.plan.served(name).ok_or(Refusal::NotServed)?;
         let inbound = self.authenticated(served, function, request).await?;
         let functions = FunctionsFor::new(&self.running.plan, served.platform.name());
-        let decoded = match served.platform.decode(&inbound, &served.settings, &functions) {
+        let decoded = run_blocking_if_large(inbound.body.len(), || {
+            served.platform.decode(&inbound, &served.settings, &functions)
+        });
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(bad) => {
                 tracing::warn!(platform = name, client = %self.client, "unreadable request: {bad}");
-                return Ok(response(served.platform.refuse(&bad)));
+                return Ok(whole(served.platform.refuse(&bad)));
             }
         };
         let batch = Batch {
@@ -115,8 +128,8 @@ impl Received<'_> {
             arrived: self.arrived,
         };
         match handle(decoded, &batch).await {
-            Ok(Handled::Answer(answer)) => Ok(response(answer)),
-            Ok(Handled::Stream(content_type, streamed)) => Ok(stream::response(content_type, streamed)),
+            Ok(Handled::Answer(answer)) => Ok(whole(answer)),
+            Ok(Handled::Stream(content_type, streamed)) => Ok(stream(content_type, streamed)),
             Err(bad) => Err(Refusal::BadLogin { bad, challenge: None }),
         }
     }
@@ -126,7 +139,7 @@ impl Received<'_> {
         &self,
         served: &Served,
         function: Option<String>,
-        request: Request,
+        request: Request<impl InboundBody>,
     ) -> Result<Inbound, Refusal> {
         if !served.platform.any_method() && request.method() != Method::POST {
             return Err(Refusal::WrongMethod);
@@ -158,7 +171,7 @@ fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Resul
 }
 
 /// Reads a body up to its cap, in the time that a body may take.
-async fn read(mut body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let read = if announced.is_some_and(|length| length > most) {
@@ -174,21 +187,26 @@ async fn read(mut body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes,
     read
 }
 
-async fn collect(body: &mut Body, most: usize) -> Result<Bytes, Refusal> {
-    let mut kept = BytesMut::new();
+async fn collect(body: &mut impl InboundBody, most: usize) -> Result<Bytes, Refusal> {
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::BodyLost)?.into_data() else { continue };
-        if kept.len() + data.len() > most {
+        if first.len() + rest.len() + data.len() > most {
             return Err(Refusal::TooLarge(most));
         }
-        kept.extend_from_slice(&data);
+        // Most bodies are one frame, which need not be copied.
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
     }
-    Ok(kept.freeze())
+    Ok(if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() })
 }
 
 /// Reads on for a while after a refusal and throws away what comes: many a client reads the answer only when it has
 /// sent its whole body, and would else see a broken connection.
-async fn drain(mut body: Body) {
+async fn drain(mut body: impl InboundBody) {
     let mut drained = 0;
     while let Some(Ok(frame)) = body.frame().await {
         drained += frame.data_ref().map_or(0, Bytes::len);
@@ -208,8 +226,12 @@ mod tests {
     use crate::dispatch::task::tests::Panicking;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
+    use http_body_util::{Empty, StreamBody};
+    use hyper::body::Frame;
     use std::convert::Infallible;
-    use tower_service::Service as _;
+
+    const PEER: std::net::SocketAddr =
+        std::net::SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_refused_in_time() {
@@ -217,13 +239,12 @@ mod tests {
         // Every byte comes soon after the one before it.
         let drops = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b" "))), ()))
         });
-        let body = Body::from_stream(drops.take(1000));
-        let mut request = Request::post("/http/say").body(body).unwrap();
-        request.extensions_mut().insert(Peer(([127, 0, 0, 1], 1).into()));
+        let body = StreamBody::new(Box::pin(drops.take(1000)));
+        let request = Request::post("/http/say").body(body).unwrap();
         let started = tokio::time::Instant::now();
-        let Ok(answer) = router(app.clone()).call(request).await;
+        let answer = answer(&app, Peer(PEER), request).await;
         assert_eq!(started.elapsed(), BODY_TIMEOUT);
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
         assert_eq!(answer.headers()[header::CONNECTION], "close");
@@ -236,12 +257,30 @@ mod tests {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
             plan.platforms[0].platform = &Panicking;
         });
-        let mut request = Request::post("/http/say").body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Peer(([127, 0, 0, 1], 1).into()));
-        let Ok(answer) = router(app.clone()).call(request).await;
+        let request = Request::post("/http/say").body(Empty::new()).unwrap();
+        let answer = answer(&app, Peer(PEER), request).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"internal error\"}");
         assert!(app.rejected.by_reason().contains(&("internal_error", 1)));
+    }
+
+    #[test]
+    fn a_path_names_a_platform_and_maybe_a_function() {
+        for (path, expected) in [
+            ("/swaig", Some(("swaig", None))),
+            ("/swaig/", Some(("swaig", None))),
+            ("/http/say", Some(("http", Some("say")))),
+            ("/http/a%2Fb", Some(("http", Some("a%2Fb")))),
+            ("/http/say/", None),
+            ("/http//", None),
+            ("/http/a/b", None),
+            ("//say", None),
+            ("/", None),
+            ("", None),
+            ("*", None),
+        ] {
+            assert_eq!(names(path), expected, "{path}");
+        }
     }
 }

@@ -2,17 +2,18 @@
 //! end.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,12 +54,25 @@ const MAX_LEAVING: usize = 32;
 /// How long they may take to send a request, and then to take its answer.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Answers the requests that come over a listener.
+pub(super) trait Endpoint: Clone + Send + Sync + 'static {
+    /// The bodies of its answers.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers a request that came from `peer`.
+    fn answer(
+        self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
 /// One of the two listeners.
-pub(super) struct Doorway<'a> {
+pub(super) struct Doorway<'a, E> {
     /// What the log calls it.
     pub(super) name: &'static str,
     pub(super) listener: &'a TcpListener,
-    pub(super) router: Router,
+    pub(super) endpoint: E,
     /// What the next connection is secured with; `None`: nothing.
     pub(super) tls: &'a (dyn Fn() -> Option<Arc<ServerConfig>> + Sync),
     /// How many connections there may be when the next one comes.
@@ -67,8 +81,8 @@ pub(super) struct Doorway<'a> {
 }
 
 /// Accepts connections for ever.
-pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
-    let Doorway { name, listener, router, tls, most, room } = doorway;
+pub(super) async fn accept(doorway: Doorway<'_, impl Endpoint>, graceful: &GracefulShutdown) {
+    let Doorway { name, listener, endpoint, tls, most, room } = doorway;
     let builder = builder();
     // On tasks of their own, so that none holds up the others; they end with this loop.
     let mut handshakes = JoinSet::new();
@@ -78,8 +92,8 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(shaken) = handshakes.join_next() => {
-                if let Ok(Some((stream, listener, place))) = shaken {
-                    serve(stream, &builder, listener, place, graceful);
+                if let Ok(Some((stream, peer, place))) = shaken {
+                    serve(stream, &builder, (endpoint.clone(), peer), place, graceful);
                 }
                 continue;
             }
@@ -108,10 +122,10 @@ pub(super) async fn accept(doorway: Doorway<'_>, graceful: &GracefulShutdown) {
         };
         // An answer is one small write; waiting to fill a packet would only delay it.
         let _ = stream.set_nodelay(true);
-        let listener = Listener { router: router.clone(), peer: Peer(peer) };
+        let peer = Peer(peer);
         match tls {
-            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, listener, place))),
-            None => serve(stream, &builder, listener, place, graceful),
+            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, peer, place))),
+            None => serve(stream, &builder, (endpoint.clone(), peer), place, graceful),
         }
     }
 }
@@ -162,13 +176,13 @@ async fn see_off(mut stream: TcpStream) -> io::Result<()> {
 async fn shake_hands(
     stream: TcpStream,
     config: Arc<ServerConfig>,
-    listener: Listener,
+    peer: Peer,
     place: Permit,
-) -> Option<(TlsStream<TcpStream>, Listener, Permit)> {
-    let client = listener.peer.0.ip().to_canonical();
+) -> Option<(TlsStream<TcpStream>, Peer, Permit)> {
+    let client = peer.0.ip().to_canonical();
     let shaking = TlsAcceptor::from(config).accept(stream);
     match timeout(HANDSHAKE_TIMEOUT, shaking).await {
-        Ok(Ok(stream)) => return Some((stream, listener, place)),
+        Ok(Ok(stream)) => return Some((stream, peer, place)),
         // A load balancer that looks whether somebody listens connects and leaves.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             tracing::debug!(%client, "left before the TLS handshake was done");
@@ -188,13 +202,16 @@ async fn shake_hands(
 fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     builder: &http1::Builder,
-    listener: Listener,
+    (endpoint, peer): (impl Endpoint, Peer),
     place: Permit,
     graceful: &GracefulShutdown,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let service = TowerToHyperService::new(listener);
+    let service = service_fn(move |request| {
+        let answering = endpoint.clone().answer(peer, request);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -205,44 +222,31 @@ fn serve(
     });
 }
 
-/// A router that takes what hyper received over one connection.
-#[derive(Clone)]
-struct Listener {
-    router: Router,
-    peer: Peer,
-}
-
-impl tower_service::Service<http::Request<Incoming>> for Listener {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = axum::routing::future::RouteFuture<Infallible>;
-
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        tower_service::Service::<http::Request<Body>>::poll_ready(&mut self.router, context)
-    }
-
-    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        tower_service::Service::call(&mut self.router, request.map(Body::new))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::routing::any;
+    use http_body_util::Full;
     use tokio::io::DuplexStream;
 
+    /// Answers every request with the same text.
+    #[derive(Clone)]
+    struct Says(Bytes);
+
+    impl Endpoint for Says {
+        type Body = Full<Bytes>;
+
+        async fn answer(self, _: Peer, _: Request<Incoming>) -> Response<Full<Bytes>> {
+            Response::new(Full::new(self.0))
+        }
+    }
+
     /// The other end of a connection that is served, the room that it takes a place in, and what would close it.
-    fn connected(router: Router) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
+    fn connected(says: impl Into<Bytes>) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
         let (here, there) = tokio::io::duplex(1024);
         let room = Arc::new(Gate::default());
-        let listener = Listener { router, peer: Peer(([127, 0, 0, 1], 1).into()) };
+        let endpoint = (Says(says.into()), Peer(([127, 0, 0, 1], 1).into()));
         let graceful = GracefulShutdown::new();
-        serve(there, &builder(), listener, room.enter(1).unwrap(), &graceful);
+        serve(there, &builder(), endpoint, room.enter(1).unwrap(), &graceful);
         (here, room, graceful)
     }
 
@@ -258,15 +262,10 @@ mod tests {
         String::from_utf8(answer).unwrap()
     }
 
-    fn router(answer: impl Into<String>) -> Router {
-        let answer = answer.into();
-        Router::new().fallback(any(move || std::future::ready(answer.clone())))
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_end_ends_the_connection() {
         for head in ["", "POST / HTTP/1.1\r\nhost: x\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
-            let (mut stream, room, _graceful) = connected(router("said"));
+            let (mut stream, room, _graceful) = connected("said");
             stream.write_all(head.as_bytes()).await.unwrap();
             let started = tokio::time::Instant::now();
             let answer = rest(stream).await;
@@ -278,7 +277,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_ends_the_connection() {
-        let (mut stream, room, _graceful) = connected(router("x".repeat(1_000_000)));
+        let (mut stream, room, _graceful) = connected("x".repeat(1_000_000));
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let started = tokio::time::Instant::now();
         // Who takes a little now and then is slow, and not gone.
@@ -305,7 +304,7 @@ mod tests {
             (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431 Request Header Fields Too Large"),
             ("\u{1}\u{2}\r\n\r\n".to_owned(), "400 Bad Request"),
         ] {
-            let (stream, room, _graceful) = connected(router("said"));
+            let (stream, room, _graceful) = connected("said");
             let (read, mut write) = tokio::io::split(stream);
             let sent = async { drop(write.write_all(head.as_bytes()).await) };
             let mut answer = Vec::new();

@@ -2,6 +2,7 @@
 //! listener for platforms may be secured by TLS; the admin listener is plain.
 
 mod admin;
+mod body;
 mod calls;
 mod client;
 mod connections;
@@ -10,7 +11,6 @@ mod origin;
 mod records;
 mod refusal;
 mod scrape;
-mod stream;
 mod throttle;
 
 use std::future::Future;
@@ -32,6 +32,8 @@ use crate::plan::Plan;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::http::HttpTransport;
 
+use admin::Admin;
+use calls::Platforms;
 use connections::{Doorway, accept};
 use refusal::RejectedRequests;
 
@@ -175,7 +177,7 @@ async fn accept_until(
         Doorway {
             name: "the listener for platforms",
             listener: &listeners.platforms,
-            router: calls::router(app.clone()),
+            endpoint: Platforms(app.clone()),
             tls: &tls,
             most: &most,
             room: Arc::clone(&app.connections),
@@ -187,7 +189,7 @@ async fn accept_until(
         let doorway = Doorway {
             name: "the admin listener",
             listener,
-            router: admin::router(app.clone()),
+            endpoint: Admin::new(app.clone()),
             tls: &|| None,
             most: &|| MAX_ADMIN_CONNECTIONS,
             room: Arc::default(),

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use crate::platform::Answer;
 use crate::platform::auth::BadLogin;
+
+use super::body::{AnswerBody, whole};
 
 /// Why a request was turned away. `Display` is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +31,9 @@ pub(super) enum Refusal {
     Fault,
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    /// What the caller gets.
+    pub(super) fn into_response(self) -> Response<AnswerBody> {
         let status = match &self {
             Self::NotServed => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -51,7 +52,7 @@ impl IntoResponse for Refusal {
             Self::TooLarge(most) => format!("a body may have {most} bytes"),
             other => other.to_string(),
         };
-        let mut response = response(Answer::json_with(status, &json!({"error": text})));
+        let mut response = whole(Answer::json_with(status, &json!({"error": text})));
         match self {
             Self::WrongMethod => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -111,12 +112,4 @@ impl RejectedRequests {
         ]
         .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
     }
-}
-
-/// An answer as the door gives it.
-pub(super) fn response(answer: Answer) -> Response {
-    let mut response = Response::new(Body::from(answer.body));
-    *response.status_mut() = answer.status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    response
 }

@@ -1,4 +1,4 @@
-//! Writes one more test into the text of a table or of a file of tests, and leaves all else as it stands.
+//! Adds a test to the text of a table or of a test file, and keeps everything else.
 
 use serde_json::{Map, Value};
 use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, Item, Table, TableLike, Value as Written};
@@ -8,8 +8,8 @@ use super::edit::written;
 /// A key of a test, as a path, with its value.
 pub type NewEntry = (Vec<String>, Value);
 
-/// The text with one more test at the end of those that stand there: in `route`, or in a file of tests. `None`: it has
-/// no place there, or TOML cannot hold one of its values.
+/// The text with one more test after the existing ones: in `route`, or in a test file. `None`: there is no place for
+/// it, or TOML cannot hold one of its values.
 pub fn with_test(text: &str, route: Option<&str>, entries: &[NewEntry]) -> Option<String> {
     let mut document = text.parse::<DocumentMut>().ok()?;
     let (holder, is_inline): (&mut dyn TableLike, bool) = match route {
@@ -38,17 +38,17 @@ pub fn with_test(text: &str, route: Option<&str>, entries: &[NewEntry]) -> Optio
     Some(document.to_string())
 }
 
-/// The text of a file of tests with one more after all that stands there, comments included.
+/// The text of a test file with one more test at its end, after any comments.
 fn appended(text: &str, entries: &[NewEntry]) -> Option<String> {
     let mut tests = ArrayOfTables::new();
     tests.push(table(entries)?);
     let mut document = DocumentMut::new();
     document.insert("tests", Item::ArrayOfTables(tests));
-    let stands = text.trim_end();
-    Some(if stands.is_empty() {
+    let existing = text.trim_end();
+    Some(if existing.is_empty() {
         document.to_string().trim_start().to_owned()
     } else {
-        format!("{stands}\n{document}")
+        format!("{existing}\n{document}")
     })
 }
 
@@ -85,7 +85,7 @@ fn inline(entries: &[NewEntry]) -> Option<Written> {
     written(&Value::Object(all))
 }
 
-/// The time of a call, which TOML has a type for.
+/// The time of a call, for which TOML has a type.
 fn moment(key: &str, value: &Value) -> Option<Written> {
     let time: Datetime = value.as_str().filter(|_| key == "now")?.parse().ok()?;
     Some(time.into())

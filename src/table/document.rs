@@ -1,4 +1,4 @@
-//! TOML text as a tree that knows where each key and value stands.
+//! TOML text as a tree that knows the place of each key and value.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 pub(crate) type Entries = Vec<(Located<String>, Node)>;
 
 impl Located<Kind> {
-    /// What to call this value in a message.
+    /// The name of its type in a message.
     pub(crate) fn type_name(&self) -> &'static str {
         match self.value {
             Kind::String(_) => "a string",
@@ -70,8 +70,8 @@ impl Located<Kind> {
     }
 }
 
-/// Parses a file. What could be read is given also when there are syntax errors, and so are the parts of the file
-/// that they make meaningless.
+/// Parses a file. Returns everything that could be read, even if there are syntax errors, and the parts of the file
+/// that those errors make meaningless.
 pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> (Entries, Vec<Span>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let errors = errors
@@ -154,8 +154,8 @@ mod tests {
             ("a = \"\"\"one \\\n   two {{y}}\"\"\"", "{{y}}", "{{y}}"),
             ("a = 'c:\\{{y}}'", "{{y}}", "{{y}}"),
         ] {
-            let (entries, faults) = parsed(text);
-            assert_eq!(faults, [], "{text}");
+            let (entries, errors) = parsed(text);
+            assert_eq!(errors, [], "{text}");
             let node = &entries[0].1;
             let start = node.as_str().unwrap().find(content).unwrap();
             let token = &text[node.span.start..node.span.end];
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn every_syntax_error_is_collected_and_never_quotes_a_value() {
-        let (_, faults) = parsed("password = \"hunter2\nlisten = = 3\n[a]\nb = 1\nb = 2\n");
-        assert!(faults.len() >= 3, "{faults:?}");
-        assert!(faults.iter().any(|fault| fault.code == Code::DuplicateName), "{faults:?}");
-        for fault in faults {
-            assert!(!format!("{fault:?}").contains("hunter2"));
+        let (_, errors) = parsed("password = \"hunter2\nlisten = = 3\n[a]\nb = 1\nb = 2\n");
+        assert!(errors.len() >= 3, "{errors:?}");
+        assert!(errors.iter().any(|error| error.code == Code::DuplicateName), "{errors:?}");
+        for error in errors {
+            assert!(!format!("{error:?}").contains("hunter2"));
         }
     }
 }

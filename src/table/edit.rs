@@ -1,12 +1,12 @@
-//! Writes what tests expect into the text of a table, and leaves all else as it stands: comments, order and spelling.
+//! Writes expected values into the tests of a table, and keeps everything else: comments, order and spelling.
 
 use serde_json::{Map, Value};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value as Written};
 
-/// A value that a test is to expect.
+/// A new expected value of a test.
 #[derive(Debug)]
 pub struct Edit {
-    /// The route in which the test stands; `None`: it stands in a file of tests.
+    /// The route that contains the test; `None`: it is in a test file.
     pub route: Option<String>,
     /// Which of its tests, counted from 0.
     pub index: usize,
@@ -16,13 +16,13 @@ pub struct Edit {
     pub value: Value,
 }
 
-/// The text with these values in their places, and how many were left out: their place is not there, or TOML cannot
-/// hold the value.
+/// The text with these values in their places, and the number of those left out: their place does not exist, or TOML
+/// cannot hold the value.
 pub fn edited(text: &str, edits: &[Edit]) -> (String, usize) {
     let Ok(mut document) = text.parse::<DocumentMut>() else { return (text.to_owned(), edits.len()) };
     let mut left = 0;
     for edit in edits {
-        // First, so that nothing is left half written.
+        // Checked first, so that nothing is half written.
         let put = written(&edit.value).is_some()
             && place(&mut document, edit).and_then(|item| put(item, &edit.value)).is_some();
         left += usize::from(!put);
@@ -43,7 +43,7 @@ fn place<'d>(document: &'d mut DocumentMut, edit: &Edit) -> Option<&'d mut Item>
     let mut item = test.get_mut("expect")?;
     for key in &edit.keys {
         let table = item.as_table_like_mut()?;
-        // The names of headers are the same in capitals.
+        // Header names are case-insensitive.
         let key =
             table.iter().map(|(known, _)| known).find(|known| known.eq_ignore_ascii_case(key))?.to_owned();
         item = table.get_mut(&key)?;
@@ -51,7 +51,7 @@ fn place<'d>(document: &'d mut DocumentMut, edit: &Edit) -> Option<&'d mut Item>
     Some(item)
 }
 
-/// Puts a value in the place of another; what they share stays as it is written.
+/// Replaces a value; the parts that are equal keep their spelling.
 fn put(item: &mut Item, value: &Value) -> Option<()> {
     if item.as_value().is_some_and(|written| json(written) == *value) {
         return Some(());
@@ -60,7 +60,7 @@ fn put(item: &mut Item, value: &Value) -> Option<()> {
         && entries.keys().any(|key| !table.contains_key(key))
         && let Some((_, last)) = table.iter_mut().last()
     {
-        // The space before the brace, which a comma follows now.
+        // Drops the space before the brace: a comma follows now.
         last.decor_mut().set_suffix("");
     }
     if let (Some(table), Value::Object(entries)) = (item.as_table_like_mut(), value) {
@@ -106,7 +106,7 @@ pub fn can_be_written(value: &Value) -> bool {
     written(value).is_some()
 }
 
-/// A value as TOML writes it, which has no null and no number beyond 64 bits.
+/// A value in TOML, which has no null and no number beyond 64 bits.
 pub(super) fn written(value: &Value) -> Option<Written> {
     Some(match value {
         Value::Null => return None,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_written_anew() {
+    fn only_changed_values_are_rewritten() {
         let before = "\
 # The head.
 [[tests]] # one
@@ -180,7 +180,7 @@ X-Id = \"2\" # the id
     }
 
     #[test]
-    fn tests_in_a_route_are_found_however_they_are_written() {
+    fn tests_in_a_route_are_found_in_every_spelling() {
         for text in [
             "[routes.a]\ntests = [{ expect.text = \"1\" }]\n",
             "[[routes.a.tests]]\nexpect.text = \"1\"\n",

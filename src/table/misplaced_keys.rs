@@ -1,6 +1,10 @@
-//! Where a key belongs that stands in another table.
+//! The tables that a misplaced key belongs in.
 
+use crate::diagnostic::Diagnostics;
+
+use super::document::Located;
 use super::raw::{RawDefaults, RawPlatform, RawRoute, RawServer, RawUpstream};
+use super::reader::Reader;
 
 /// The tables that have most of the keys, as they are written.
 const HOMES: [(&str, &[&str]); 5] = [
@@ -11,8 +15,18 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("`[routes.<name>]`", RawRoute::KEYS),
 ];
 
-/// The help for a key that is none where it stands, but is one elsewhere.
-pub(super) fn help(key: &str) -> Option<String> {
+/// A reader that knows the tables of misplaced keys.
+pub(crate) fn reader(diagnostics: &mut Diagnostics) -> Reader<'_> {
+    Reader::new(diagnostics, help)
+}
+
+/// Reports a key that its table does not have.
+pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
+    reader(diagnostics).unknown_key(key, known);
+}
+
+/// The help for a key that belongs in other tables.
+fn help(key: &str) -> Option<String> {
     let homes: Vec<&str> =
         HOMES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(home, _)| *home).collect();
     (!homes.is_empty()).then(|| format!("`{key}` is a key of {}", homes.join(" and ")))
@@ -23,7 +37,7 @@ mod tests {
     use crate::table::misplaced_keys::*;
 
     #[test]
-    fn a_key_of_another_table_is_told_its_place() {
+    fn the_help_names_the_tables_of_a_misplaced_key() {
         assert_eq!(help("retry").as_deref(), Some("`retry` is a key of `[upstreams.<name>]`"));
         assert_eq!(
             help("limit").as_deref(),

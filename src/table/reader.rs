@@ -1,11 +1,13 @@
-//! Reading typed values out of the tree, with a diagnostic for everything that does not fit.
+//! Reads typed values from the tree, with a diagnostic for everything that does not fit.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
 use super::document::{Entries, Kind, Located, Node};
-use super::misplaced_keys;
 
-/// A key of a table: absent, there but unusable (which has been said), or read.
+/// A list of strings with their places.
+pub(crate) type Strings = Vec<Located<String>>;
+
+/// A key of a table: absent, faulty (which has been reported), or read.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Key<T> {
     #[default]
@@ -23,12 +25,12 @@ impl<T> Key<T> {
         }
     }
 
-    /// Whether nothing was written at all: a faulty key is not absent, and its lack must not be said again.
+    /// Whether the key is not written at all. A faulty key is not absent, and must not be reported as missing.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    /// Whether something was written that cannot be used.
+    /// Whether the key is written, but its value cannot be used.
     pub(crate) fn is_faulty(&self) -> bool {
         matches!(self, Self::Faulty)
     }
@@ -39,10 +41,76 @@ impl<T> Key<T> {
     }
 }
 
-/// A value that can be read out of a TOML value.
+impl<T> Key<Vec<T>> {
+    /// The items of the list, or none.
+    pub(crate) fn items(&self) -> &[T] {
+        self.get().map(|list| list.value.as_slice()).unwrap_or_default()
+    }
+}
+
+impl<T> Key<Named<T>> {
+    /// The entries of the table, or none.
+    pub(crate) fn entries(&self) -> &[(Located<String>, Key<T>)] {
+        self.get().map(|named| named.value.0.as_slice()).unwrap_or_default()
+    }
+}
+
+/// Reads values from the tree, and reports those that do not fit.
+pub(crate) struct Reader<'a> {
+    pub(crate) diagnostics: &'a mut Diagnostics,
+    /// The help for a key that belongs in another table.
+    misplaced: fn(&str) -> Option<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(diagnostics: &'a mut Diagnostics, misplaced: fn(&str) -> Option<String>) -> Self {
+        Self { diagnostics, misplaced }
+    }
+
+    pub(crate) fn read<T: FromNode>(&mut self, node: &Node) -> Key<T> {
+        match T::from_node(node, self) {
+            Some(value) => Key::Is(Located { value, span: node.span }),
+            None => Key::Faulty,
+        }
+    }
+
+    /// The entries of a table that has these keys.
+    pub(super) fn table_of<'n>(&mut self, node: &'n Node, keys: &[&str]) -> Option<&'n Entries> {
+        if let Kind::Table(entries) = &node.value {
+            return Some(entries);
+        }
+        let message = format!("expected a table, found {}", node.type_name());
+        self.diagnostics.push(
+            Diagnostic::new(Code::WrongType, node.span, message)
+                .label("expected a table")
+                .help(format!("write `{{ key = … }}`; valid keys: {}", list(keys))),
+        );
+        None
+    }
+
+    pub(super) fn unknown_key(&mut self, key: &Located<String>, known: &[&str]) {
+        let help = (self.misplaced)(&key.value).or_else(|| suggest(&key.value, known.iter().copied()));
+        self.diagnostics.push(
+            Diagnostic::new(Code::UnknownKey, key.span, format!("unknown key `{}`", key.value))
+                .label("unknown key")
+                .maybe_help(help),
+        );
+    }
+
+    pub(super) fn not_yet(&mut self, key: &Located<String>) {
+        let message = format!("`{}` is not supported in this version", key.value);
+        self.diagnostics.push(
+            Diagnostic::new(Code::NotYet, key.span, message)
+                .label("not yet")
+                .help("remove it: it would have no effect"),
+        );
+    }
+}
+
+/// A value that can be read from a TOML value.
 pub(crate) trait FromNode: Sized {
-    /// The value, or `None` after a diagnostic has been pushed.
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self>;
+    /// The value, or `None` after an error has been reported.
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 }
 
 /// A table whose keys are names that the user chose.
@@ -55,7 +123,7 @@ impl<T> Default for Named<T> {
     }
 }
 
-/// An entry together with what it says, without places: two entries that say the same are the same.
+/// An entry together with its content as JSON, without places. It tells whether an entry has changed.
 #[derive(Debug, Clone)]
 pub(crate) struct WithJson<T> {
     pub(crate) entry: T,
@@ -63,14 +131,14 @@ pub(crate) struct WithJson<T> {
 }
 
 impl<T: FromNode> FromNode for WithJson<T> {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut json = node.to_json();
-        // How a route is tested, and which warnings it is spared, change nothing about how it behaves.
+        // Tests and suppressed warnings do not change how a route behaves.
         if let Some(entries) = json.as_object_mut() {
             entries.shift_remove("tests");
             entries.shift_remove("allow");
         }
-        T::from_node(node, diagnostics).map(|entry| Self { entry, json: json.to_string() })
+        T::from_node(node, reader).map(|entry| Self { entry, json: json.to_string() })
     }
 }
 
@@ -79,13 +147,6 @@ impl<T: FromNode> FromNode for WithJson<T> {
 pub(crate) struct Choice {
     pub(crate) name: Located<String>,
     pub(crate) node: Node,
-}
-
-pub(crate) fn read<T: FromNode>(node: &Node, diagnostics: &mut Diagnostics) -> Key<T> {
-    match T::from_node(node, diagnostics) {
-        Some(value) => Key::Is(Located { value, span: node.span }),
-        None => Key::Faulty,
-    }
 }
 
 pub(crate) fn wrong_type<T>(node: &Node, expected: &str, diagnostics: &mut Diagnostics) -> Option<T> {
@@ -121,80 +182,41 @@ pub(crate) fn table<'a>(node: &'a Node, diagnostics: &mut Diagnostics) -> Option
     }
 }
 
-/// The entries of a table that has these keys.
-pub(super) fn table_of<'a>(
-    node: &'a Node,
-    keys: &[&str],
-    diagnostics: &mut Diagnostics,
-) -> Option<&'a Entries> {
-    let Kind::Table(entries) = &node.value else {
-        diagnostics.push(
-            Diagnostic::new(
-                Code::WrongType,
-                node.span,
-                format!("expected a table, found {}", node.type_name()),
-            )
-            .label("expected a table")
-            .help(format!("write `{{ key = … }}`; valid keys: {}", list(keys))),
-        );
-        return None;
-    };
-    Some(entries)
-}
-
-pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
-    diagnostics.push(
-        Diagnostic::new(Code::UnknownKey, key.span, format!("unknown key `{}`", key.value))
-            .label("unknown key")
-            .maybe_help(
-                misplaced_keys::help(&key.value).or_else(|| suggest(&key.value, known.iter().copied())),
-            ),
-    );
-}
-
-pub(crate) fn not_yet(key: &Located<String>, diagnostics: &mut Diagnostics) {
-    diagnostics.push(
-        Diagnostic::new(Code::NotYet, key.span, format!("`{}` is not supported in this version", key.value))
-            .label("not yet")
-            .help("remove it: it would have no effect"),
-    );
-}
-
-/// The help for a key that must be there.
+/// A key that must be there.
 pub(crate) fn missing_key(span: Span, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
     Diagnostic::new(Code::MissingKey, span, message).help(help)
 }
 
 impl FromNode for Kind {
-    fn from_node(node: &Node, _: &mut Diagnostics) -> Option<Self> {
+    fn from_node(node: &Node, _: &mut Reader<'_>) -> Option<Self> {
         Some(node.value.clone())
     }
 }
 
 impl FromNode for String {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {
             Kind::String(text) => Some(text.clone()),
-            _ => wrong_type(node, "a string", diagnostics),
+            _ => wrong_type(node, "a string", reader.diagnostics),
         }
     }
 }
 
 impl FromNode for bool {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match node.value {
             Kind::Boolean(truth) => Some(truth),
-            _ => wrong_type(node, "true or false", diagnostics),
+            _ => wrong_type(node, "true or false", reader.diagnostics),
         }
     }
 }
 
 impl FromNode for u64 {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match node.value {
             Kind::Integer(number) if number >= 0 => Some(number.unsigned_abs()),
             Kind::Integer(number) => {
-                diagnostics.push(
+                reader.diagnostics.push(
                     Diagnostic::new(
                         Code::WrongType,
                         node.span,
@@ -204,43 +226,43 @@ impl FromNode for u64 {
                 );
                 None
             }
-            _ => wrong_type(node, "a whole number, 0 or more", diagnostics),
+            _ => wrong_type(node, "a whole number, 0 or more", reader.diagnostics),
         }
     }
 }
 
 impl<T: FromNode> FromNode for Vec<Located<T>> {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let Kind::List(items) = &node.value else { return wrong_type(node, "a list", diagnostics) };
-        // Every item is looked at, so that one bad item hides no other.
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Kind::List(items) = &node.value else { return wrong_type(node, "a list", reader.diagnostics) };
+        // Every item is read, so that one bad item does not hide another.
         let read: Vec<Option<Located<T>>> = items
             .iter()
-            .map(|item| T::from_node(item, diagnostics).map(|value| Located { value, span: item.span }))
+            .map(|item| T::from_node(item, reader).map(|value| Located { value, span: item.span }))
             .collect();
         read.into_iter().collect()
     }
 }
 
 impl<T: FromNode> FromNode for Box<T> {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        T::from_node(node, diagnostics).map(Self::new)
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        T::from_node(node, reader).map(Self::new)
     }
 }
 
 impl<T: FromNode> FromNode for Named<T> {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let entries = table(node, diagnostics)?;
-        Some(Self(entries.iter().map(|(key, node)| (key.clone(), read(node, diagnostics))).collect()))
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let entries = table(node, reader.diagnostics)?;
+        Some(Self(entries.iter().map(|(key, node)| (key.clone(), reader.read(node))).collect()))
     }
 }
 
 impl FromNode for Choice {
-    fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let entries = table(node, diagnostics)?;
+    fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let entries = table(node, reader.diagnostics)?;
         match entries.as_slice() {
             [(name, node)] => Some(Self { name: name.clone(), node: node.clone() }),
             [] => {
-                diagnostics.push(missing_key(
+                reader.diagnostics.push(missing_key(
                     node.span,
                     "no scheme is named",
                     "add one key that names it, such as `auth.bearer = { token = \"${TOKEN}\" }`",
@@ -248,7 +270,7 @@ impl FromNode for Choice {
                 None
             }
             [_, (second, _), ..] => {
-                diagnostics.push(
+                reader.diagnostics.push(
                     Diagnostic::new(Code::ConflictingKeys, second.span, "more than one scheme")
                         .label("the second one")
                         .help("remove one of them"),
@@ -258,89 +280,3 @@ impl FromNode for Choice {
         }
     }
 }
-
-/// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
-///
-/// `as` says more of how a key is written than its type does. `later` names the keys of the design that are not built
-/// yet. `rest` takes every other key as it is, for tables whose keys depend on what the platforms declare.
-macro_rules! toml_table {
-    (
-        $(#[doc = $about:literal])*
-        $name:ident {
-            $($(#[doc = $doc:literal])* $field:ident: $kind:ty $(as $form:expr)?,)*
-        }
-        $(later [$($later:literal),* $(,)?])?
-        $(rest $rest:ident as $what:expr)?
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Debug, Clone, Default)]
-        pub(crate) struct $name {
-            $($(#[doc = $doc])* pub(crate) $field: Key<$kind>,)*
-            $(
-                #[doc = concat!("Whether a key is given that is not built yet:" $(, " ", $later)*)]
-                pub(crate) later: bool,
-            )?
-            $(
-                /// The keys that only a platform can judge.
-                pub(crate) $rest: Entries,
-            )?
-        }
-
-        impl $name {
-            /// The keys of this table.
-            pub(crate) const KEYS: &[&str] = &[$(toml_table!(@key $field)),*];
-
-            /// How this table is written.
-            pub(crate) const SHAPE: &Shape = &Shape {
-                name: stringify!($name),
-                doc: &[$($about),*],
-                keys: &[$(KeyShape {
-                    name: toml_table!(@key $field),
-                    doc: &[$($doc),*],
-                    form: toml_table!(@form $kind $(as $form)?),
-                }),*],
-                rest: toml_table!(@rest $($what)?),
-            };
-        }
-
-        impl Described for $name {
-            fn form() -> KeyForm {
-                KeyForm::Table(Self::SHAPE)
-            }
-        }
-
-        impl FromNode for $name {
-            fn from_node(node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
-                let entries = table_of(node, Self::KEYS, diagnostics)?;
-                let mut this = Self::default();
-                for (key, value) in entries {
-                    $(if key.value == toml_table!(@key $field) {
-                        this.$field = read(value, diagnostics);
-                        continue;
-                    })*
-                    $($(if key.value == $later {
-                        this.later = true;
-                        not_yet(key, diagnostics);
-                        continue;
-                    })*)?
-                    $(
-                        this.$rest.push((key.clone(), value.clone()));
-                        continue;
-                    )?
-                    #[allow(unreachable_code, reason = "tables with a rest take every key")]
-                    unknown_key(key, Self::KEYS, diagnostics);
-                }
-                Some(this)
-            }
-        }
-    };
-    (@key type_name) => { "type" };
-    (@key enumeration) => { "enum" };
-    (@key as_platform) => { "as" };
-    (@key $field:ident) => { stringify!($field) };
-    (@form $kind:ty) => { <$kind as Described>::form };
-    (@form $kind:ty as $form:expr) => { || $form };
-    (@rest) => { None };
-    (@rest $what:expr) => { Some($what) };
-}
-pub(crate) use toml_table;

@@ -1,9 +1,9 @@
-//! How each table of `routes.toml` is written, told by its reader: what the JSON Schema is made of.
+//! The shape of each table of `routes.toml`: its keys and their forms. The JSON Schema is made from it.
 
 use super::document::{Kind, Located};
 use super::reader::{Named, WithJson};
 
-/// A table: its keys, and what else may stand in it.
+/// The shape of a table.
 #[derive(Debug)]
 pub(crate) struct Shape {
     /// The name of its struct.
@@ -12,7 +12,7 @@ pub(crate) struct Shape {
     pub(crate) doc: &'static [&'static str],
     /// Its keys.
     pub(crate) keys: &'static [KeyShape],
-    /// The keys that depend on what the platforms declare.
+    /// The other keys, which depend on the platforms.
     pub(crate) rest: Option<Rest>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Rest {
     OfReply,
 }
 
-/// How a value is written. What is more than a type is told by the key, and its words are the compiler's to know.
+/// How a value is written. Forms that are more than a type belong to one key; the compiler knows their words.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum KeyForm {
     /// Any value.
@@ -79,6 +79,7 @@ pub(crate) enum KeyForm {
     Redirects,
     /// Where an upstream may be.
     Network,
+    /// The codes of warnings.
     Warnings,
     /// The type of an argument.
     ArgumentType,
@@ -92,7 +93,7 @@ pub(crate) enum KeyForm {
     Statuses,
     /// A kind of failure, a list of kinds, or any.
     Failures,
-    /// The kinds of failure and the statuses that are tried again.
+    /// The kinds of failure and the statuses that are retried.
     Retried,
     /// A text for each kind of failure.
     FailureTexts,
@@ -112,13 +113,13 @@ pub(crate) enum KeyForm {
     Platforms,
     /// The names of platforms.
     PlatformNames,
-    /// What is declared to one platform alone, by platform.
+    /// The extra keys of declarations, by platform.
     Declare,
     /// The events, by platform and name.
     Events,
 }
 
-/// What can say how it is written.
+/// A type that knows how its values are written.
 pub(crate) trait Described {
     /// How a value of this type is written.
     fn form() -> KeyForm;

@@ -4,6 +4,7 @@
 //! with keys in the wrong tables. This module merges the errors of one mistake into one diagnostic and returns the
 //! tables that the mistake touches, so that later checks stay silent about them.
 
+mod mistake;
 mod open;
 mod rules;
 
@@ -11,14 +12,11 @@ use std::ops::Range;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
+use mistake::{Mistake, line};
 use open::Open;
 use rules::RULES;
 
-/// An error of the parser.
-pub(super) struct ParserError {
-    pub(super) message: String,
-    pub(super) range: Range<usize>,
-}
+pub(super) use mistake::ParserError;
 
 /// One mistake as it is reported.
 struct Finding {
@@ -32,7 +30,7 @@ struct Finding {
     open: bool,
 }
 
-/// Pushes the diagnostics and returns the parts of the file that no other check may judge.
+/// Reports the errors, and returns the parts of the file that no other check may judge.
 pub(super) fn report(
     mut errors: Vec<ParserError>,
     text: &str,
@@ -85,53 +83,6 @@ impl Finding {
             Some((range, label)) => diagnostic.related(span(range), *label),
             None => diagnostic,
         }
-    }
-}
-
-/// The errors of one line, which are taken to be one mistake, with the text around the first of them.
-struct Mistake<'t> {
-    errors: &'t [ParserError],
-    text: &'t str,
-    /// Where the first error is.
-    at: usize,
-    /// What the first error covers.
-    here: Range<usize>,
-    /// The content of its line, without the space around it.
-    content: Range<usize>,
-    /// The line up to the error.
-    before: &'t str,
-    /// The line from the error on.
-    rest: &'t str,
-    /// What is open at the error.
-    open: Open,
-}
-
-impl<'t> Mistake<'t> {
-    fn new(errors: &'t [ParserError], text: &'t str) -> Option<Self> {
-        let first = errors.first()?;
-        let at = text.floor_char_boundary(first.range.start.min(text.len()));
-        let around = line(text, at);
-        let (before, rest) = (&text[around.start..at], &text[at..around.end]);
-        let start = around.start + (before.len() - before.trim_start().len());
-        // A line of non-breaking spaces only has an empty content.
-        let content = start..start.max(around.start + text[around.clone()].trim_end().len());
-        let here = at..first.range.end.max(at).min(text.len());
-        Some(Self { errors, text, at, here, content, before, rest, open: Open::until(text, at) })
-    }
-
-    /// Whether the parser's first error begins with one of these words.
-    fn first_is(&self, starts: &[&str]) -> bool {
-        self.errors.first().is_some_and(|error| starts.iter().any(|start| error.message.starts_with(start)))
-    }
-
-    /// Whether any of the parser's errors begins with one of these words.
-    fn any_is(&self, starts: &[&str]) -> bool {
-        self.errors.iter().any(|error| starts.iter().any(|start| error.message.starts_with(start)))
-    }
-
-    /// The text from the first character of the line on.
-    fn written(&self) -> &'t str {
-        self.text[self.content.start..].trim_end()
     }
 }
 
@@ -251,11 +202,4 @@ fn sections(text: &str) -> Vec<Section<'_>> {
     }
     let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
     starts.iter().zip(ends).map(|((start, unit), end)| Section { range: *start..end, unit }).collect()
-}
-
-/// The line around a place, without its newline.
-fn line(text: &str, at: usize) -> Range<usize> {
-    let at = text.floor_char_boundary(at.min(text.len()));
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    start..text[at..].find('\n').map_or(text.len(), |newline| at + newline)
 }

@@ -1,4 +1,4 @@
-//! The files of tests that belong to a table.
+//! The test files of a table.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 
+use super::Table;
 use super::document::{self, Located};
+use super::misplaced_keys::reader;
 use super::raw::{RawTest, RawTestFile};
 use super::reader::{FromNode, Key};
-use super::{Table, read_text};
+use super::text::read_text;
 
-/// How the names of files of tests end.
+/// The end of the name of a test file.
 const TEST_FILE: &str = ".test.toml";
 
-/// Reads the files of tests: those beside the main file, and those that `include` matches. A table runs without them.
+/// Reads the test files: those beside the main file, and those that `include` matches. A table runs without them.
 pub(crate) fn read_tests(
     table: &mut Table,
     sources: &mut Sources,
@@ -41,7 +43,7 @@ pub(crate) fn read_tests(
                 let (entries, lost) = document::parse(&sources.get(id).text, id, diagnostics);
                 table.lost.extend(lost);
                 let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
-                let file = RawTestFile::from_node(&node, diagnostics).unwrap_or_default();
+                let file = RawTestFile::from_node(&node, &mut reader(diagnostics)).unwrap_or_default();
                 if let Key::Is(theirs) = file.tests {
                     tests.extend(theirs.value);
                 }
@@ -59,17 +61,17 @@ pub(crate) fn read_tests(
     tests
 }
 
-/// Whether a file is one of tests, by its name.
+/// Whether a file is a test file, by its name.
 pub(super) fn is_test_file(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     name.ends_with(TEST_FILE) && !name.starts_with('.')
 }
 
-/// Whether a file of tests is named after a table beside it which is not part of this one: `first.toml` may stand where
-/// `routes.toml` and `routes.test.toml` are.
+/// Whether a test file belongs to another table in the same folder, by its name: `first.toml` may lie beside
+/// `routes.toml` and `routes.test.toml`.
 fn is_of_another(path: &Path, sources: &Sources) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // `routes.orders.test.toml` is of `routes.orders.toml`, or else of `routes.toml`.
+    // `routes.orders.test.toml` belongs to `routes.orders.toml` if it exists, otherwise to `routes.toml`.
     let longest = name.strip_suffix(TEST_FILE);
     let names = successors(longest, |name| name.rsplit_once('.').map(|(shorter, _)| shorter));
     let mut tables = names.map(|name| path.with_file_name(format!("{name}.toml")));

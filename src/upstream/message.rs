@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::egress::EgressPolicy;
+use super::proxy::Proxy;
 use super::tls::Tls;
 
 /// A finished request, ready to be signed and sent.
@@ -42,6 +43,8 @@ pub struct Target {
     pub tls: Tls,
     /// Where it may be.
     pub network: EgressPolicy,
+    /// The proxy that connections go through.
+    pub proxy: Option<Proxy>,
 }
 
 impl Target {

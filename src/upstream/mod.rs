@@ -3,14 +3,15 @@
 //! Nothing here knows routes, templates or platforms.
 
 pub mod auth;
+mod client;
 pub mod delivery;
 pub mod egress;
 pub mod http;
 pub mod message;
 mod phase;
 pub mod probe;
+pub mod proxy;
 pub mod recorder;
-mod resolver;
 pub mod resources;
 pub mod stub;
 pub mod tls;
@@ -32,7 +33,7 @@ pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding
 /// Carries requests to upstreams: over HTTP, or to canned answers.
 pub trait Transport: Send + Sync {
     /// Sends `request` and reads the whole response, both in time.
-    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_>;
+    fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a>;
 }
 
 /// Why no response came back. Never carries a header value or a body.

@@ -61,7 +61,7 @@ impl Probe {
         {
             return ProbeResult::NoCredential(error);
         }
-        match transport.send(request, Times::by(deadline)).await {
+        match transport.send(&request, Times::by(deadline)).await {
             Ok(response) => match response.status {
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.proves => {
                     ProbeResult::Refused(status)
@@ -88,9 +88,9 @@ mod tests {
     struct Silent(Mutex<Vec<Instant>>);
 
     impl Transport for Silent {
-        fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
+        fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
             self.0.lock().unwrap().push(times.answered_by);
-            Box::pin(std::future::ready(Err(timed_out(&request))))
+            Box::pin(std::future::ready(Err(timed_out(request))))
         }
     }
 
@@ -99,7 +99,15 @@ mod tests {
         for (timeout, longest) in [(None, 5), (Some(60), 5), (Some(1), 1)] {
             let timeout = timeout.map(Duration::from_secs);
             let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-            let target = Target { name: "api".to_owned(), timeout, max_body: 10, redirects, tls, network };
+            let target = Target {
+                name: "api".to_owned(),
+                timeout,
+                max_body: 10,
+                redirects,
+                tls,
+                network,
+                proxy: None,
+            };
             let request = Request {
                 target: Arc::new(target),
                 step: None,

@@ -34,10 +34,10 @@ impl<'t> Recorder<'t> {
 }
 
 impl Transport for Recorder<'_> {
-    fn send(&self, request: Request, times: Times) -> ResponseFuture<'_> {
+    fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
         Box::pin(async move {
-            let ended = self.by.send(request.clone(), times).await;
-            let exchange = Exchange { request, ended: ended.clone() };
+            let ended = self.by.send(request, times).await;
+            let exchange = Exchange { request: request.clone(), ended: ended.clone() };
             self.exchanges.lock().push(exchange);
             ended
         })

@@ -142,7 +142,15 @@ mod tests {
 
     fn delivery(name: &str, slot: usize, breaker: Option<BreakerPolicy>) -> Delivery {
         let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-        let target = Target { name: name.to_owned(), timeout: None, max_body: 100, redirects, tls, network };
+        let target = Target {
+            name: name.to_owned(),
+            timeout: None,
+            max_body: 100,
+            redirects,
+            tls,
+            network,
+            proxy: None,
+        };
         let plain = Delivery::plain(target);
         Delivery { slot, policy: StatePolicy { breaker, ..StatePolicy::default() }, ..plain }
     }

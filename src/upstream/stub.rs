@@ -56,10 +56,10 @@ pub fn timed_out(request: &Request) -> TransportError {
 }
 
 impl Transport for StubTransport {
-    fn send(&self, request: Request, _times: Times) -> ResponseFuture<'_> {
+    fn send<'a>(&'a self, request: &'a Request, _times: Times) -> ResponseFuture<'a> {
         let mut state = self.state();
-        let answer = (state.answer)(&request);
-        state.requests.push(request);
+        let answer = (state.answer)(request);
+        state.requests.push(request.clone());
         Box::pin(ready(answer))
     }
 }
@@ -82,7 +82,15 @@ mod tests {
 
     fn request(path: &str) -> Request {
         let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-        let target = Target { name: "crm".to_owned(), timeout: None, max_body: 10, redirects, tls, network };
+        let target = Target {
+            name: "crm".to_owned(),
+            timeout: None,
+            max_body: 10,
+            redirects,
+            tls,
+            network,
+            proxy: None,
+        };
         Request {
             target: Arc::new(target),
             step: None,
@@ -106,9 +114,9 @@ mod tests {
     async fn gives_the_queued_answers_in_order_and_remembers_the_requests() {
         let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
 
-        let first = stub.send(request("/a"), soon()).await.unwrap();
-        let second = stub.send(request("/b"), soon()).await.unwrap_err();
-        let third = stub.send(request("/c"), soon()).await.unwrap_err();
+        let first = stub.send(&request("/a"), soon()).await.unwrap();
+        let second = stub.send(&request("/b"), soon()).await.unwrap_err();
+        let third = stub.send(&request("/c"), soon()).await.unwrap_err();
 
         assert_eq!(first.body, "one");
         assert!(matches!(second, TransportError::TooLarge { limit: 10 }));
@@ -121,7 +129,7 @@ mod tests {
     async fn answers_from_what_is_asked() {
         let stub = StubTransport::answering(|request| Ok(response(request.url.path())));
 
-        assert_eq!(stub.send(request("/x"), soon()).await.unwrap().body, "/x");
-        assert_eq!(stub.send(request("/y"), soon()).await.unwrap().body, "/y");
+        assert_eq!(stub.send(&request("/x"), soon()).await.unwrap().body, "/x");
+        assert_eq!(stub.send(&request("/y"), soon()).await.unwrap().body, "/y");
     }
 }

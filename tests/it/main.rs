@@ -10,6 +10,7 @@ mod dailybots;
 mod declare;
 mod delivery;
 mod egress;
+mod egress_proxy;
 mod events;
 mod failures;
 mod faults;

@@ -19,26 +19,26 @@ use crate::support::proxy::Proxy;
 use crate::support::until;
 
 /// A certificate authority and what it vouches for.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
-struct Issued {
+pub(crate) struct Issued {
     cert: String,
     key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    fn issue(&self, name: &str) -> Issued {
+    pub(crate) fn issue(&self, name: &str) -> Issued {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         Issued { cert: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
@@ -53,15 +53,15 @@ impl Issued {
 
 /// An upstream under TLS that answers how many connections it had and notes the certificate that was shown with
 /// each request.
-struct Secure {
-    address: SocketAddr,
+pub(crate) struct Secure {
+    pub(crate) address: SocketAddr,
     shown: Arc<Mutex<Vec<Option<CertificateDer<'static>>>>>,
     task: JoinHandle<()>,
 }
 
 impl Secure {
     /// `clients`: whose certificates are demanded; `None`: no certificate is.
-    async fn new(own: &Issued, clients: Option<&Authority>) -> Self {
+    pub(crate) async fn new(own: &Issued, clients: Option<&Authority>) -> Self {
         let provider = Arc::new(ring::default_provider());
         let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

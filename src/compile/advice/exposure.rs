@@ -1,4 +1,4 @@
-//! What is unwise about those who call us and those whom we call.
+//! Advice about platforms, listeners and the credentials of upstreams.
 
 use std::time::Duration;
 
@@ -12,138 +12,130 @@ use crate::platform::{Endpoint, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawPlatform, RawUpstream};
 
-use super::super::TableCompiler;
+use crate::compile::cx::Cx;
+use crate::compile::server::exposure::open_address;
 
-/// The schemes that prove who we are without sending the secret, or speak over TLS only.
+/// The schemes that never send the secret, or only work over TLS.
 const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
 
-impl TableCompiler<'_> {
-    /// A `deadline` that is longer than the platform is known to wait.
-    pub(in crate::compile) fn advise_deadline(
-        &self,
-        platform: &dyn Platform,
-        raw: &RawPlatform,
-        deadline: Duration,
-    ) {
-        let Some((text, waits)) = raw.deadline.get().zip(platform.waits()) else { return };
-        if deadline > waits {
-            let waits = humantime::format_duration(waits);
-            self.advise(
-                Diagnostic::new(
-                    Code::DeadlineTooLong,
-                    text.span,
-                    format!("`{}` does not wait that long", platform.name()),
-                )
-                .label(format!("it gives up after {waits}"))
-                .help(format!(
-                    "write \"{waits}\" or less, or take it out: a later answer is heard by nobody"
-                )),
-            );
-        }
-    }
-
-    /// A platform that proves nothing, where others than this machine can call.
-    pub(in crate::compile) fn advise_open(&self, name: &Located<String>, raw: &RawPlatform) {
-        let auth = raw.auth.get();
-        if auth.is_some_and(|choice| choice.value.name.value != "none") || raw.auth.is_faulty() {
-            return;
-        }
-        // Without any `auth`, an address that is open is a fault.
-        let open = auth.and_then(|_| self.open_address());
-        let proxies =
-            self.proxies().map(|span| (Some(span), "callers behind these proxies come from outside"));
-        if let Some((span, label)) = open.or(proxies) {
-            let mut diagnostic = Diagnostic::new(
-                Code::PlatformOpen,
-                auth.map_or(name.span, |choice| choice.value.name.span),
-                format!("the platform `{}` accepts calls from anyone", name.value),
+/// A `deadline` that is longer than the platform waits.
+pub(in crate::compile) fn deadline(
+    cx: &mut Cx<'_>,
+    platform: &dyn Platform,
+    raw: &RawPlatform,
+    deadline: Duration,
+) {
+    let Some((text, waits)) = raw.deadline.get().zip(platform.waits()) else { return };
+    if deadline > waits {
+        let waits = humantime::format_duration(waits);
+        cx.advise(
+            Diagnostic::new(
+                Code::DeadlineTooLong,
+                text.span,
+                format!("`{}` does not wait that long", platform.name()),
             )
-            .label("proves nothing")
-            .help(format!(
-                "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
-                login_for(&name.value)
-            ));
-            if let Some(span) = span {
-                diagnostic = diagnostic.related(span, label);
-            }
-            self.advise(diagnostic);
-        }
-    }
-
-    /// Where the table names proxies that hand calls on.
-    fn proxies(&self) -> Option<Span> {
-        let proxies = self.table.server.trusted_proxies.get()?;
-        (!proxies.value.is_empty()).then_some(proxies.span)
-    }
-
-    /// A listener that others reach by an address which the table does not say.
-    pub(in crate::compile) fn advise_public_url(&self, server: &Server, platforms: &[Served]) {
-        let raw = &self.table.server;
-        let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
-        let Some(span) = open.or(self.proxies()).filter(|_| raw.public_url.is_absent()) else {
-            return;
-        };
-        let endpoint = Endpoint { url: "", events: &[] };
-        let told = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
-        if let Some(served) = told {
-            let (platform, listen) = (served.platform.name(), server.listen);
-            self.advise(
-                Diagnostic::new(
-                    Code::PublicUrlMissing,
-                    span,
-                    format!("`{platform}` would be told to call {listen}, because `public_url` is not set"),
-                )
-                .label("platforms reach this listener at another address")
-                .help("set the address that they call in `[server]`: `public_url = \"https://tools.example.com\"`"),
-            );
-        }
-    }
-
-    /// A credential that everybody on the way can read.
-    pub(in crate::compile) fn advise_in_clear(
-        &self,
-        raw: &RawUpstream,
-        base_url: &Url,
-        headers: &[HeaderTemplate],
-    ) {
-        let Some(text) = raw.base_url.get() else { return };
-        let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
-        let mut sent: Vec<(Span, &str)> = Vec::new();
-        if base_url.scheme() == "http" && !is_loopback(base_url) {
-            sent.extend(auth.map(|auth| (auth.value.name.span, "could be read on the network")));
-            let secret = headers.iter().any(|header| header.sensitive);
-            sent.extend(raw.headers.span().filter(|_| secret).map(|span| (span, "contains a secret")));
-        }
-        if let Some((credential, label)) = sent.first() {
-            self.advise(
-                Diagnostic::new(Code::CredentialInClear, text.span, "a credential is sent over plain http")
-                    .label("not encrypted")
-                    .related(*credential, *label)
-                    .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
-            );
-        }
-        // The address of the tokens may be another one.
-        if let Some(auth) = auth
-            && let Kind::Table(entries) = &auth.value.node.value
-            && let Some((_, node)) = entries.iter().find(|(key, _)| key.value == "token_url")
-            && let Some(url) = node.as_str().and_then(|url| Url::parse(url).ok())
-            && url.scheme() == "http"
-            && !is_loopback(&url)
-        {
-            self.advise(
-                Diagnostic::new(
-                    Code::CredentialInClear,
-                    node.span,
-                    "`client_secret` is sent over plain http",
-                )
-                .label("not encrypted")
-                .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
-            );
-        }
+            .label(format!("it gives up after {waits}"))
+            .help(format!("write \"{waits}\" or less, or remove the key: a later response is discarded")),
+        );
     }
 }
 
-/// A login that suits a platform, as it is written.
+/// A platform without a login that other machines can call.
+pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawPlatform) {
+    let auth = raw.auth.get();
+    if auth.is_some_and(|choice| choice.value.name.value != "none") || raw.auth.is_faulty() {
+        return;
+    }
+    // Without any `auth`, an open address is an error, reported elsewhere.
+    let open = auth.and_then(|_| open_address(cx));
+    let proxies = proxies(cx).map(|span| (Some(span), "callers behind these proxies come from outside"));
+    if let Some((span, label)) = open.or(proxies) {
+        let mut diagnostic = Diagnostic::new(
+            Code::PlatformOpen,
+            auth.map_or(name.span, |choice| choice.value.name.span),
+            format!("the platform `{}` accepts calls from anyone", name.value),
+        )
+        .label("proves nothing")
+        .help(format!(
+            "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
+            login_for(&name.value)
+        ));
+        if let Some(span) = span {
+            diagnostic = diagnostic.related(span, label);
+        }
+        cx.advise(diagnostic);
+    }
+}
+
+/// The place of the trusted proxies.
+fn proxies(cx: &Cx<'_>) -> Option<Span> {
+    let proxies = cx.table.server.trusted_proxies.get()?;
+    (!proxies.value.is_empty()).then_some(proxies.span)
+}
+
+/// A listener whose public URL is unknown.
+pub(in crate::compile) fn public_url(cx: &mut Cx<'_>, server: &Server, platforms: &[Served]) {
+    let raw = &cx.table.server;
+    let open = raw.listen.span().filter(|_| !server.listen.ip().is_loopback());
+    let Some(span) = open.or(proxies(cx)).filter(|_| raw.public_url.is_absent()) else {
+        return;
+    };
+    let endpoint = Endpoint { url: "", events: &[] };
+    let declared = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
+    if let Some(served) = declared {
+        let (platform, listen) = (served.platform.name(), server.listen);
+        cx.advise(
+            Diagnostic::new(
+                Code::PublicUrlMissing,
+                span,
+                format!("`{platform}` would get {listen} as its URL, because `public_url` is not set"),
+            )
+            .label("platforms reach this listener at another address")
+            .help("add the URL that they call to `[server]`: `public_url = \"https://tools.example.com\"`"),
+        );
+    }
+}
+
+/// A credential that is sent without TLS.
+pub(in crate::compile) fn in_clear(
+    cx: &mut Cx<'_>,
+    raw: &RawUpstream,
+    base_url: &Url,
+    headers: &[HeaderTemplate],
+) {
+    let Some(text) = raw.base_url.get() else { return };
+    let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
+    let mut sent: Vec<(Span, &str)> = Vec::new();
+    if base_url.scheme() == "http" && !is_loopback(base_url) {
+        sent.extend(auth.map(|auth| (auth.value.name.span, "could be read on the network")));
+        let secret = headers.iter().any(|header| header.sensitive);
+        sent.extend(raw.headers.span().filter(|_| secret).map(|span| (span, "contains a secret")));
+    }
+    if let Some((credential, label)) = sent.first() {
+        cx.advise(
+            Diagnostic::new(Code::CredentialInClear, text.span, "a credential is sent over plain http")
+                .label("not encrypted")
+                .related(*credential, *label)
+                .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
+        );
+    }
+    // Tokens may come from another URL.
+    if let Some(auth) = auth
+        && let Kind::Table(entries) = &auth.value.node.value
+        && let Some((_, node)) = entries.iter().find(|(key, _)| key.value == "token_url")
+        && let Some(url) = node.as_str().and_then(|url| Url::parse(url).ok())
+        && url.scheme() == "http"
+        && !is_loopback(&url)
+    {
+        cx.advise(
+            Diagnostic::new(Code::CredentialInClear, node.span, "`client_secret` is sent over plain http")
+                .label("not encrypted")
+                .help("use `https://…`, or add `allow = [\"credential-in-clear\"]` on a private network"),
+        );
+    }
+}
+
+/// A login for a platform, as an example for help.
 pub(in crate::compile) fn login_for(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {

@@ -1,4 +1,4 @@
-//! What a route or an event declares for nothing, or does twice.
+//! Advice about routes and events: what they declare and never use, and what they might do twice.
 
 use std::time::Duration;
 
@@ -13,126 +13,114 @@ use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawRoute};
 use crate::table::reader::{Key, Named};
 
-use super::super::TableCompiler;
+use crate::compile::cx::Cx;
 
-impl TableCompiler<'_> {
-    /// What a route declares and nothing uses. An argument that is compared with the platform's list, or that can have
-    /// one value only, does its work by being there.
-    pub(in crate::compile) fn advise_unused(&self, raw: &RawRoute, replies: &Replies) {
-        let uses: Uses = self.templates.uses.take();
-        for (name, argument) in raw.args.get().map(|args| args.value.0.as_slice()).unwrap_or_default() {
-            let guards = argument.get().is_some_and(|argument| {
-                let words = argument.value.enumeration.get().map(|words| words.value.len());
-                !argument.value.allowed.is_absent() || words == Some(1)
-            });
-            if !guards && !uses.argument(&name.value) {
-                self.advise(
-                    Diagnostic::new(
-                        Code::ArgumentUnused,
-                        name.span,
-                        format!("unused argument `{}`", name.value),
-                    )
+/// Arguments and extracts that nothing uses. An argument with `allowed`, or with a single allowed value, is a check
+/// by itself.
+pub(in crate::compile) fn unused(cx: &mut Cx<'_>, raw: &RawRoute, replies: &Replies, uses: &Uses) {
+    for (name, argument) in raw.args.entries() {
+        let guards = argument.get().is_some_and(|argument| {
+            let words = argument.value.enumeration.get().map(|words| words.value.len());
+            !argument.value.allowed.is_absent() || words == Some(1)
+        });
+        if !guards && !uses.argument(&name.value) {
+            cx.advise(
+                Diagnostic::new(Code::ArgumentUnused, name.span, format!("unused argument `{}`", name.value))
                     .label("the model must provide it, but nothing uses it")
                     .help(format!(
                         "write `{{{{args.{}}}}}` where it belongs, or remove the argument",
                         name.value
                     )),
-                );
-            }
-        }
-        if !replies.cases.iter().any(|case| case.when.failure.is_empty()) {
-            // Without a case for what went well, all that was extracted is the answer.
-            return;
-        }
-        let steps = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
-        match steps {
-            [] => self.advise_extracts(&raw.extract, 0, None, &uses),
-            steps => {
-                for (index, step) in steps.iter().enumerate() {
-                    let name = step.value.name.get().map(|name| name.value.as_str());
-                    self.advise_extracts(&step.value.extract, index, name, &uses);
-                }
-            }
-        }
-    }
-
-    fn advise_extracts(
-        &self,
-        raw: &Key<Named<RawExtract>>,
-        step: usize,
-        step_name: Option<&str>,
-        uses: &Uses,
-    ) {
-        for (place, (name, extract)) in raw.get().into_iter().flat_map(|raw| &raw.value.0).enumerate() {
-            // A reply without it is refused, which is what it may be for.
-            let required = extract.get().and_then(|extract| extract.value.required.get());
-            if required.is_some_and(|required| required.value) || uses.extract(step, place) {
-                continue;
-            }
-            let written = match step_name {
-                Some(step) => format!("{step}.{}", name.value),
-                None => name.value.clone(),
-            };
-            self.advise(
-                Diagnostic::new(Code::ExtractUnused, name.span, format!("unused extract `{}`", name.value))
-                    .label("extracted but never used")
-                    .help(format!("write `{{{{{written}}}}}` where it belongs, or remove the extract")),
             );
         }
     }
-
-    /// A request that makes something, and would make it again when the platform repeats the call.
-    pub(in crate::compile) fn advise_unguarded(&self, raw: &RawRoute, steps: &[Step], callers: &[&Served]) {
-        let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
-        let Some(served) = repeats else { return };
-        // An `idempotency_key` is made of the call's id: without one, each repeat has another.
-        if !raw.repeat_window.is_absent() {
-            return;
+    if !replies.cases.iter().any(|case| case.when.failure.is_empty()) {
+        // Without a case for success, the reply is all extracted values.
+        return;
+    }
+    let steps = raw.steps.items();
+    match steps {
+        [] => unused_extracts(cx, &raw.extract, 0, None, uses),
+        steps => {
+            for (index, step) in steps.iter().enumerate() {
+                let name = step.value.name.get().map(|name| name.value.as_str());
+                unused_extracts(cx, &step.value.extract, index, name, uses);
+            }
         }
-        let list = raw.steps.get().map(|steps| steps.value.as_slice()).unwrap_or_default();
-        let written = list.iter().map(|step| &step.value.request);
-        let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
-        // What is put or deleted twice is as if it had been once.
-        let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
-            matches!(step.request.method, Method::POST | Method::PATCH)
+    }
+}
+
+fn unused_extracts(
+    cx: &mut Cx<'_>,
+    raw: &Key<Named<RawExtract>>,
+    step: usize,
+    step_name: Option<&str>,
+    uses: &Uses,
+) {
+    for (place, (name, extract)) in raw.get().into_iter().flat_map(|raw| &raw.value.0).enumerate() {
+        // A required extract may be there to reject responses without it.
+        let required = extract.get().and_then(|extract| extract.value.required.get());
+        if required.is_some_and(|required| required.value) || uses.extract(step, place) {
+            continue;
+        }
+        let written = match step_name {
+            Some(step) => format!("{step}.{}", name.value),
+            None => name.value.clone(),
         };
-        if let Some((step, request)) = steps.iter().zip(written).find(makes) {
-            let (method, platform) = (&step.request.method, served.platform.name());
-            let span = request.value.method.span().unwrap_or(request.span);
-            self.advise(
-                Diagnostic::new(
-                    Code::WriteUnguarded,
-                    span,
-                    format!("this {method} may be sent twice if `{platform}` retries a call"),
-                )
-                .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
-                .help("add `repeat_window = \"30s\"` to the route, or `allow = [\"write-unguarded\"]` if the request changes nothing"),
-            );
-        }
+        cx.advise(
+            Diagnostic::new(Code::ExtractUnused, name.span, format!("unused extract `{}`", name.value))
+                .label("extracted but never used")
+                .help(format!("write `{{{{{written}}}}}` where it belongs, or remove the extract")),
+        );
     }
+}
 
-    /// A `timeout` of a route that no platform waits for.
-    pub(in crate::compile) fn advise_timeout(
-        &self,
-        raw: &RawRoute,
-        timeout: Option<Duration>,
-        callers: &[&Served],
-    ) {
-        let (Some(timeout), Some(text)) = (timeout, raw.timeout.get()) else { return };
-        let longest = callers.iter().max_by_key(|served| served.budget);
-        if let Some(served) = longest.filter(|served| budget(timeout) > served.budget) {
-            self.advise(
-                Diagnostic::new(
-                    Code::DeadlineTooLong,
-                    text.span,
-                    format!(
-                        "no platform waits that long: a call from `{}` ends earlier",
-                        served.platform.name()
-                    ),
-                )
-                .label("has no effect")
-                .help("set a shorter time or remove it; the platform's `deadline` is how long it waits"),
-            );
-        }
+/// A write that would be sent twice if the platform retries the call.
+pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[Step], callers: &[&Served]) {
+    let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
+    let Some(served) = repeats else { return };
+    // An `idempotency_key` is derived from the call id. Without a call id, each retry has another key.
+    if !raw.repeat_window.is_absent() {
+        return;
+    }
+    let list = raw.steps.items();
+    let written = list.iter().map(|step| &step.value.request);
+    let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
+    // PUT and DELETE are idempotent.
+    let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
+        matches!(step.request.method, Method::POST | Method::PATCH)
+    };
+    if let Some((step, request)) = steps.iter().zip(written).find(makes) {
+        let (method, platform) = (&step.request.method, served.platform.name());
+        let span = request.value.method.span().unwrap_or(request.span);
+        cx.advise(Diagnostic::new(
+                Code::WriteUnguarded,
+                span,
+                format!("this {method} may be sent twice if `{platform}` retries a call"),
+            )
+            .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
+            .help("add `repeat_window = \"30s\"` to the route, or `allow = [\"write-unguarded\"]` if the request changes nothing"));
+    }
+}
+
+/// A `timeout` that is longer than any platform waits.
+pub(in crate::compile) fn timeout(
+    cx: &mut Cx<'_>,
+    raw: &RawRoute,
+    timeout: Option<Duration>,
+    callers: &[&Served],
+) {
+    let (Some(timeout), Some(text)) = (timeout, raw.timeout.get()) else { return };
+    let longest = callers.iter().max_by_key(|served| served.budget);
+    if let Some(served) = longest.filter(|served| budget(timeout) > served.budget) {
+        cx.advise(
+            Diagnostic::new(
+                Code::DeadlineTooLong,
+                text.span,
+                format!("no platform waits that long: a call from `{}` ends earlier", served.platform.name()),
+            )
+            .label("has no effect")
+            .help("set a shorter time or remove it; the platform's `deadline` is how long it waits"),
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! From a template as written to its program: parsed by Handlebars, every name and helper checked.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -58,26 +57,33 @@ const INCLUSION: usize = 64;
 
 /// Compiles templates against the files they may include.
 pub(crate) struct Compiler<'a> {
-    pub(crate) sources: &'a Sources,
+    sources: &'a Sources,
     /// The template files by name.
-    pub(crate) files: &'a BTreeMap<String, FileId>,
-    /// The files that have been used so far.
-    pub(crate) used: RefCell<BTreeSet<FileId>>,
-    /// The arguments and extracts that have been named so far.
-    pub(crate) uses: RefCell<Uses>,
-    pub(crate) included: Included,
+    files: &'a BTreeMap<String, FileId>,
+    /// What the templates that were compiled so far use.
+    pub(crate) used: TemplateUsage,
+    included: Included,
+}
+
+/// What templates use: for fingerprints, and to find what is declared and never used.
+#[derive(Debug, Default)]
+pub(crate) struct TemplateUsage {
+    /// The template files.
+    pub(crate) files: BTreeSet<FileId>,
+    /// The arguments and extracts.
+    pub(crate) names: Uses,
 }
 
 /// How much has been included, in bytes: partials that include others twice double at each level.
 #[derive(Debug, Default)]
-pub(crate) struct Included {
-    by_one: Cell<usize>,
-    by_all: Cell<usize>,
+struct Included {
+    by_one: usize,
+    by_all: usize,
 }
 
 /// What one template is compiled against.
-struct CompileTask<'a, 't> {
-    compiler: &'a Compiler<'a>,
+struct CompileTask<'a, 'c, 't> {
+    compiler: &'a mut Compiler<'c>,
     text: TemplateText<'t>,
     names: &'a Names<'a>,
     blocks: Vec<Block>,
@@ -89,14 +95,18 @@ struct CompileTask<'a, 't> {
 }
 
 impl<'a> Compiler<'a> {
+    pub(crate) fn new(sources: &'a Sources, files: &'a BTreeMap<String, FileId>) -> Self {
+        Self { sources, files, used: TemplateUsage::default(), included: Included::default() }
+    }
+
     /// The program of a template; `None` after faults, which have been pushed.
     pub(crate) fn compile(
-        &'a self,
+        &mut self,
         text: TemplateText<'_>,
-        names: &'a Names<'a>,
-        diagnostics: &'a mut Diagnostics,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
     ) -> Option<Template> {
-        self.included.by_one.set(0);
+        self.included.by_one = 0;
         let mut task = CompileTask {
             compiler: self,
             text,
@@ -115,24 +125,25 @@ impl<'a> Compiler<'a> {
     }
 
     /// The text of a template file, without the newline that ends it, and its id.
-    pub(crate) fn file(&self, name: &str) -> Option<TemplateText<'a>> {
+    pub(crate) fn file(&mut self, name: &str) -> Option<TemplateText<'a>> {
         let id = self.files.get(name).or_else(|| {
             let with_ending = format!("{name}.hbs");
             self.files.get(&with_ending)
         })?;
-        self.used.borrow_mut().insert(*id);
+        self.used.files.insert(*id);
         let text = self.sources.get(*id).text.as_str();
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
         Some(TemplateText { text, origin: Origin::File(*id) })
     }
 
     /// The file that a partial means: its whole name, or its name without endings when only one file has it.
-    fn partial(&self, name: &str) -> Option<TemplateText<'a>> {
-        self.file(name).or_else(|| {
-            let mut found = self.files.keys().filter(|file| stem(file) == name);
-            let first = found.next()?;
-            if found.next().is_some() { None } else { self.file(first) }
-        })
+    fn partial(&mut self, name: &str) -> Option<TemplateText<'a>> {
+        if let Some(whole) = self.file(name) {
+            return Some(whole);
+        }
+        let mut found = self.files.keys().filter(|file| stem(file) == name);
+        let first = found.next()?;
+        if found.next().is_some() { None } else { self.file(first) }
     }
 }
 
@@ -143,7 +154,7 @@ fn stem(file: &str) -> &str {
     &file[..end]
 }
 
-impl<'t> CompileTask<'_, 't> {
+impl CompileTask<'_, '_, '_> {
     /// Parses and compiles the whole text.
     fn source(&mut self) -> Option<Vec<Op>> {
         let text = self.text.text;
@@ -358,7 +369,7 @@ impl<'t> CompileTask<'_, 't> {
         match self.names.resolve(raw, &self.blocks) {
             Ok(Resolved::Constant(value)) => Some(Expr::Literal(value)),
             Ok(Resolved::Path(path)) => {
-                self.compiler.uses.borrow_mut().add(&path);
+                self.compiler.used.names.add(&path);
                 Some(Expr::Path(path))
             }
             Err(bad) => {
@@ -528,22 +539,22 @@ impl<'t> CompileTask<'_, 't> {
 
     /// Counts a partial; the first one that is too much is a fault, and none is taken in from then on.
     fn may_include(&mut self, bytes: usize, name: &str, range: &Range<usize>) -> bool {
-        let Included { by_one, by_all } = &self.compiler.included;
-        if by_one.get() > MAX_INCLUDED {
+        let Included { by_one, by_all } = &mut self.compiler.included;
+        if *by_one > MAX_INCLUDED {
             return false;
         }
-        by_one.set(by_one.get() + bytes + INCLUSION);
-        by_all.set(by_all.get() + bytes + INCLUSION);
-        let message = if by_one.get() > MAX_INCLUDED {
+        *by_one += bytes + INCLUSION;
+        *by_all += bytes + INCLUSION;
+        let message = if *by_one > MAX_INCLUDED {
             format!(
                 "a template may take in {MAX_INCLUDED} bytes of partials, each as often as it is included"
             )
-        } else if by_all.get() > MAX_INCLUDED_BY_ALL {
+        } else if *by_all > MAX_INCLUDED_BY_ALL {
             format!("the templates of a table may take in {MAX_INCLUDED_BY_ALL} bytes of partials together")
         } else {
             return true;
         };
-        by_one.set(usize::MAX);
+        *by_one = usize::MAX;
         let place = self.find(name, range);
         self.fault(
             Code::TemplateTooLarge,

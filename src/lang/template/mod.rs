@@ -18,7 +18,7 @@ mod uses;
 use serde_json::Value;
 use thiserror::Error;
 
-pub(crate) use compile::{Compiler, Origin, TemplateText};
+pub(crate) use compile::{Compiler, Origin, TemplateText, TemplateUsage};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub(crate) use render::Evaluated;

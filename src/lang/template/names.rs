@@ -100,13 +100,17 @@ pub(super) enum Resolved {
     Path(PathExpr),
 }
 
+impl Resolved {
+    fn path(raw: &str, root: Root, below: &[String]) -> Self {
+        Self::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() })
+    }
+}
+
 impl Names<'_> {
     /// Resolves a name as it is written, with the blocks that stand around it, innermost last.
     pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
         let WrittenName { up, at_root, local, this, segments } = WrittenName::split(raw);
-        let path = |root, below: &[String]| {
-            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
-        };
+        let path = |root, below: &[String]| Ok(Resolved::path(raw, root, below));
         let around = blocks.iter().filter(|block| block.has_this).count();
         let Some(depth) = around.checked_sub(up) else {
             return Err(BadName::new(
@@ -118,18 +122,7 @@ impl Names<'_> {
             ));
         };
         if local {
-            const LOCALS: [&str; 4] = ["index", "key", "first", "last"];
-            return match (segments.first().map(String::as_str), depth) {
-                (_, 0) => Err(BadName::new(format!("`{raw}` exists only inside `{{{{#each}}}}`"), None)),
-                (Some("index"), _) => path(Root::Local(Local::Index, up), &[]),
-                (Some("key"), _) => path(Root::Local(Local::Key, up), &[]),
-                (Some("first"), _) => path(Root::Local(Local::First, up), &[]),
-                (Some("last"), _) => path(Root::Local(Local::Last, up), &[]),
-                (name, _) => Err(BadName::new(
-                    format!("there is no `{raw}`"),
-                    suggest(name.unwrap_or_default(), LOCALS),
-                )),
-            };
+            return loop_variable(raw, segments.first().map(String::as_str), depth, up);
         }
         let Some((first, below)) = segments.split_first().filter(|_| !this) else {
             return match depth {
@@ -152,9 +145,7 @@ impl Names<'_> {
 
     /// A name that a step brings: `temp`, or with named steps `weather.temp` and `weather.response.status`.
     fn extracted(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
-        let path = |root, below: &[String]| {
-            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
-        };
+        let path = |root, below: &[String]| Ok(Resolved::path(raw, root, below));
         let position = |step: &StepNames, name: &str| step.extracts.iter().position(|known| known == name);
         for (index, step) in self.steps.iter().enumerate() {
             let not_yet = |what: String| {
@@ -199,74 +190,25 @@ impl Names<'_> {
         Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first))))
     }
 
+    /// A name that the language keeps for itself.
     fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
-        let path = |root, below: &[String]| {
-            Ok(Resolved::Path(PathExpr { name: raw.to_owned(), root, below: below.to_vec() }))
-        };
         match first {
             "args" => {
                 self.args.check("args", below)?;
-                path(Root::Args, below)
+                Ok(Resolved::path(raw, Root::Args, below))
             }
-            "vars" => {
-                let mut names = below.iter();
-                let Some(name) = names.next() else {
-                    return Err(BadName::new(
-                        "`vars` needs a name",
-                        suggest("", self.vars.keys().map(String::as_str)),
-                    ));
-                };
-                let constant = self.vars.get(name).ok_or_else(|| {
-                    BadName::new(
-                        format!("there is no constant `{name}` in [vars]"),
-                        suggest(name, self.vars.keys().map(String::as_str)),
-                    )
-                })?;
-                names
-                    .try_fold(ValueRef::from(constant), |value, name| child(value, name))
-                    .map(|value| Resolved::Constant(value.to_value()))
-                    .ok_or_else(|| {
-                        BadName::new(format!("the constant `{}` has no such part", below[0]), None)
-                    })
-            }
-            "call" => {
-                let known = CALL.iter().map(|(name, ..)| *name);
-                let Some(field) = below.first() else {
-                    return Err(BadName::new("`call` needs a field", suggest("", known)));
-                };
-                let Some(&(name, field, open)) = CALL.iter().find(|(name, ..)| name == field) else {
-                    return Err(BadName::new(
-                        format!("`call` has no field `{field}`"),
-                        suggest(field, known),
-                    ));
-                };
-                if !open && below.len() > 1 {
-                    return Err(BadName::new(format!("`call.{name}` is a text and has no fields"), None));
-                }
-                if field == CallField::Headers
-                    && let Some(name) = below.get(1)
-                    && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
-                {
-                    return Err(BadName::new(
-                        format!("no platform hands on the header `{name}`"),
-                        Some(format!(
-                            "name it where the platform is served: `[platforms.x] headers = [\"{name}\"]`"
-                        )),
-                    ));
-                }
-                let lower: Vec<String> = below[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
-                path(Root::Call(field), if field == CallField::Headers { &lower } else { &below[1..] })
-            }
+            "vars" => self.constant(below),
+            "call" => self.call_field(raw, below),
             "response" if self.before == 0 => Err(BadName::new(
                 "there is no reply here",
                 Some("`response` exists in the replies of a route with a request".to_owned()),
             )),
-            "response" => path(Root::Response(None), &response_fields(raw, below)?),
-            "now" if below.is_empty() => path(Root::Now, &[]),
+            "response" => Ok(Resolved::path(raw, Root::Response(None), &response_fields(raw, below)?)),
+            "now" if below.is_empty() => Ok(Resolved::path(raw, Root::Now, &[])),
             "now" => {
                 Err(BadName::new("`now` has no fields", Some("write `{{date now \"%H:%M\"}}`".to_owned())))
             }
-            "event" if self.event => path(Root::Event, below),
+            "event" if self.event => Ok(Resolved::path(raw, Root::Event, below)),
             "event" => Err(BadName::new(
                 "there is no event here",
                 Some("`event` exists in the entries of `[events.<platform>.<name>]`".to_owned()),
@@ -280,6 +222,49 @@ impl Names<'_> {
             }),
             _ => Err(BadName::no_this()),
         }
+    }
+
+    /// A constant of `[vars]`, or a part of one.
+    fn constant(&self, below: &[String]) -> Result<Resolved, BadName> {
+        let known = || self.vars.keys().map(String::as_str);
+        let Some((name, parts)) = below.split_first() else {
+            return Err(BadName::new("`vars` needs a name", suggest("", known())));
+        };
+        let constant = self.vars.get(name).ok_or_else(|| {
+            BadName::new(format!("there is no constant `{name}` in [vars]"), suggest(name, known()))
+        })?;
+        parts
+            .iter()
+            .try_fold(ValueRef::from(constant), |value, name| child(value, name))
+            .map(|value| Resolved::Constant(value.to_value()))
+            .ok_or_else(|| BadName::new(format!("the constant `{name}` has no such part"), None))
+    }
+
+    /// A field of the call, or a part of one.
+    fn call_field(&self, raw: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let known = CALL.iter().map(|(name, ..)| *name);
+        let Some((field, parts)) = below.split_first() else {
+            return Err(BadName::new("`call` needs a field", suggest("", known)));
+        };
+        let Some(&(name, field, open)) = CALL.iter().find(|(name, ..)| name == field) else {
+            return Err(BadName::new(format!("`call` has no field `{field}`"), suggest(field, known)));
+        };
+        if !open && !parts.is_empty() {
+            return Err(BadName::new(format!("`call.{name}` is a text and has no fields"), None));
+        }
+        if field != CallField::Headers {
+            return Ok(Resolved::path(raw, Root::Call(field), parts));
+        }
+        if let Some(name) = parts.first()
+            && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
+        {
+            return Err(BadName::new(
+                format!("no platform hands on the header `{name}`"),
+                Some(format!("name it where the platform is served: `[platforms.x] headers = [\"{name}\"]`")),
+            ));
+        }
+        let parts: Vec<String> = parts.iter().map(|name| name.to_ascii_lowercase()).collect();
+        Ok(Resolved::path(raw, Root::Call(field), &parts))
     }
 
     fn help_for(&self, name: &str) -> String {
@@ -306,6 +291,23 @@ impl Names<'_> {
             known.push("response");
         }
         suggest(name, known.iter().copied()).unwrap_or_default()
+    }
+}
+
+/// One of `@index`, `@key`, `@first` and `@last`, with so many blocks of a value around it.
+fn loop_variable(raw: &str, name: Option<&str>, depth: usize, up: usize) -> Result<Resolved, BadName> {
+    const KNOWN: [(&str, Local); 4] =
+        [("index", Local::Index), ("key", Local::Key), ("first", Local::First), ("last", Local::Last)];
+    if depth == 0 {
+        return Err(BadName::new(format!("`{raw}` exists only inside `{{{{#each}}}}`"), None));
+    }
+    let name = name.unwrap_or_default();
+    match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, local)) => Ok(Resolved::path(raw, Root::Local(*local, up), &[])),
+        None => {
+            let help = suggest(name, KNOWN.map(|(known, _)| known));
+            Err(BadName::new(format!("there is no `{raw}`"), help))
+        }
     }
 }
 

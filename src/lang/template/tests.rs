@@ -66,16 +66,10 @@ impl World {
             vars: &self.vars,
         };
         let mut diagnostics = Diagnostics::default();
-        let compiler = Compiler {
-            sources: &self.sources,
-            files: &self.files,
-            used: Default::default(),
-            uses: Default::default(),
-            included: Default::default(),
-        };
+        let mut compiler = Compiler::new(&self.sources, &self.files);
         let text = TemplateText { text, origin: Origin::File(file) };
         let compiled = compiler.compile(text, &names, &mut diagnostics);
-        (compiled.ok_or_else(|| diagnostics.into_sorted()), compiler.uses.take())
+        (compiled.ok_or_else(|| diagnostics.into_sorted()), compiler.used.names)
     }
 }
 

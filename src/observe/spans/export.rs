@@ -245,6 +245,7 @@ mod tests {
             redirects: Redirects::None,
             tls: Tls::default(),
             network: EgressPolicy::Any,
+            proxy: None,
         };
         Arc::new(Traces {
             endpoint: "http://collector/v1/traces".parse().unwrap(),

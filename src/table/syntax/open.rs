@@ -1,6 +1,6 @@
 //! Which brackets and strings are open at a place of a file.
 
-/// The brackets, or the string, that are open at a place; each is where it was opened.
+/// The brackets or the string that are open at a place, each by the place where it was opened.
 #[derive(Default)]
 pub(super) struct Open {
     pub(super) brackets: Vec<usize>,

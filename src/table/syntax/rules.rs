@@ -1,8 +1,9 @@
-//! The mistakes that newcomers make in TOML, each with its own message. The parser's message stands for all others.
+//! The mistakes that newcomers make in TOML, each with its own message. All others get the parser's message.
 
 use std::ops::Range;
 
-use super::{Mistake, Open, line};
+use super::mistake::{Mistake, line};
+use super::open::Open;
 
 /// Another place that the report of a mistake points at, with its label.
 type Related = Option<(Range<usize>, &'static str)>;
@@ -258,7 +259,7 @@ fn ended_by(mistake: &Mistake<'_>, quote: char) -> bool {
     mistake.before.ends_with(quote) && mistake.rest.starts_with(|c: char| c.is_alphanumeric())
 }
 
-/// A space that is none in TOML, such as a non-breaking one, at the start of the line.
+/// A character at the start of the line that looks like a space but is not one in TOML, such as a no-break space.
 fn foreign_space(mistake: &Mistake<'_>) -> Option<Range<usize>> {
     let around = line(mistake.text, mistake.at);
     let written = mistake.text[around.clone()].trim_start_matches([' ', '\t']);

@@ -156,7 +156,7 @@ impl TokenRequest {
         };
         let asked = Instant::now();
         let times = Times::by(request.target.ends(env.deadline));
-        let response = env.transport.send(request, times).await.map_err(at_endpoint)?;
+        let response = env.transport.send(&request, times).await.map_err(at_endpoint)?;
         Token::read(&response, asked)
     }
 }

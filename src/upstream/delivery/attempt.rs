@@ -144,10 +144,9 @@ impl Attempt<'_> {
         let overdue = options.overdue.filter(|_| !options.safe && is_final);
         let answered_by = if overdue.is_some() { ends + DETACHED_TIMEOUT } else { ends };
         let noted = options.sendings.begin(span);
-        let mut sending =
-            options.transport.send(Request::clone(&request), Times { sent_by: ends, answered_by });
+        let mut sending = options.transport.send(&request, Times { sent_by: ends, answered_by });
         let result = match overdue {
-            None => sending.await,
+            None => sending.as_mut().await,
             Some(overdue) => tokio::select! {
                 biased;
                 result = &mut sending => result,
@@ -158,10 +157,11 @@ impl Attempt<'_> {
                         self.report(false);
                     }
                     overdue(TransportError::overdue(began.elapsed()));
-                    sending.await
+                    sending.as_mut().await
                 }
             },
         };
+        drop(sending);
         noted.end(&result);
         let took = began.elapsed();
         self.log.time = Some(self.log.time.unwrap_or_default() + took);

@@ -1,0 +1,191 @@
+//! The context of a compilation: what every part of the table is compiled with, and where it reports.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, Sources, Span, place_in_string, suggest};
+use crate::lang::template::{Compiler, Names, Origin, Template, TemplateText, TemplateUsage};
+use crate::table::Table;
+use crate::table::document::{Kind, Located, Node};
+use crate::table::raw::Strings;
+use crate::table::reader::Key;
+
+use crate::compile::secrets::{Environment, ResolvedText, Secrets};
+use crate::compile::values;
+
+/// How diagnostics refer to `traces.service`.
+pub(super) const SERVICE: &str = "`service`";
+
+/// What every part of the table is compiled with, and where it reports what is wrong.
+pub(super) struct Cx<'a> {
+    pub(super) table: &'a Table,
+    pub(super) sources: &'a Sources,
+    pub(super) environment: &'a Environment<'a>,
+    pub(super) secrets: Secrets<'a>,
+    pub(super) diagnostics: &'a mut Diagnostics,
+    /// The warnings that only `jackfield check` reports.
+    pub(super) advice: Diagnostics,
+    templates: Compiler<'a>,
+}
+
+/// A part of the plan, and what its templates use.
+#[derive(Debug)]
+pub(super) struct Compiled<T> {
+    pub(super) value: T,
+    pub(super) used: TemplateUsage,
+}
+
+impl<'a> Cx<'a> {
+    pub(super) fn new(
+        table: &'a Table,
+        sources: &'a Sources,
+        environment: &'a Environment<'a>,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Self {
+        Self {
+            table,
+            sources,
+            environment,
+            secrets: Secrets::new(environment, &table.folder),
+            diagnostics,
+            advice: Diagnostics::default(),
+            templates: Compiler::new(sources, &table.templates),
+        }
+    }
+
+    /// Reports what is wrong with the table.
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Reports what is unwise in the table, to `jackfield check` only.
+    pub(super) fn advise(&mut self, diagnostic: Diagnostic) {
+        self.advice.push(diagnostic);
+    }
+
+    /// Builds a part of the plan, and tells which files and names the templates in it use.
+    pub(super) fn track<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> Compiled<T> {
+        let outside = std::mem::take(&mut self.templates.used);
+        let value = build(self);
+        Compiled { value, used: std::mem::replace(&mut self.templates.used, outside) }
+    }
+
+    /// Builds a part of the table without the warnings that its `allow` names.
+    pub(super) fn allowing<T>(&mut self, allow: &Key<Strings>, build: impl FnOnce(&mut Self) -> T) -> T {
+        let (found, advised) = (self.diagnostics.len(), self.advice.len());
+        let built = build(self);
+        let codes = allowed_codes(allow);
+        self.diagnostics.silence(found, &codes);
+        self.advice.silence(advised, &codes);
+        self.check_allow(allow);
+        built
+    }
+
+    /// Reports what an `allow` names that is not a warning.
+    pub(super) fn check_allow(&mut self, allow: &Key<Strings>) {
+        for slug in allow.get().into_iter().flat_map(|slugs| &slugs.value) {
+            let message = match Code::from_slug(&slug.value) {
+                Some(code) if code.severity() != Severity::Error => continue,
+                Some(_) => format!("`{}` is an error and cannot be allowed", slug.value),
+                None => format!("unknown warning `{}`", slug.value),
+            };
+            self.report(
+                Diagnostic::new(Code::UnknownValue, slug.span, message)
+                    .help("use the code that a warning shows in brackets: `allow = [\"route-untested\"]`")
+                    .maybe_help(suggest(&slug.value, Code::allowable())),
+            );
+        }
+    }
+
+    /// Compiles a string of the table as a template.
+    pub(super) fn template(&mut self, text: &Located<String>, names: &Names<'_>) -> Option<Template> {
+        self.template_text(TemplateText { text: &text.value, origin: Origin::String(text.span) }, names)
+    }
+
+    /// Compiles a template that may not be a string of the table.
+    pub(super) fn template_text(&mut self, text: TemplateText<'_>, names: &Names<'_>) -> Option<Template> {
+        self.templates.compile(text, names, self.diagnostics)
+    }
+
+    /// Compiles a template without reporting what is wrong with it: the caller has better words for that.
+    pub(super) fn try_template(
+        &mut self,
+        text: TemplateText<'_>,
+        names: &Names<'_>,
+    ) -> (Option<Template>, Diagnostics) {
+        let mut diagnostics = Diagnostics::default();
+        (self.templates.compile(text, names, &mut diagnostics), diagnostics)
+    }
+
+    /// Compiles a template file that a key names.
+    pub(super) fn template_file(&mut self, name: &Located<String>, names: &Names<'_>) -> Option<Template> {
+        if let Some(text) = self.templates.file(&name.value) {
+            return self.template_text(text, names);
+        }
+        self.report(
+            Diagnostic::new(
+                Code::UnknownTemplateFile,
+                name.span,
+                format!("unknown template file `{}`", name.value),
+            )
+            .help(self.table.template_help(&name.value)),
+        );
+        None
+    }
+
+    /// The text of a string with its secrets resolved.
+    pub(super) fn resolve(&mut self, text: &str, span: Span) -> Option<ResolvedText> {
+        self.secrets.resolve(text, span, self.sources, self.diagnostics)
+    }
+
+    /// The content of the PEM file that a key names. `None` also for a file that does not exist while secrets may be
+    /// missing; `placeholder` says so.
+    pub(super) fn file(&mut self, name: &Located<String>, placeholder: &mut bool) -> Option<String> {
+        if !values::no_template(&name.value, name.span, "the name of a file", self.diagnostics) {
+            return None;
+        }
+        self.secrets.file(name, placeholder, self.sources, self.diagnostics)
+    }
+
+    /// Reports each secret in a value in which secrets are not resolved.
+    pub(super) fn no_secret(&mut self, node: &Node, place: &str) {
+        each_string(node, &mut |text, span| self.no_secret_in(text, span, place));
+    }
+
+    /// Reports each secret in a text in which secrets are not resolved.
+    pub(super) fn no_secret_in(&mut self, text: &str, token: Span, place: &str) {
+        for (at, _) in text.match_indices("${") {
+            let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
+            let span = place_in_string(self.sources.text(token), token, at..end);
+            self.report(
+                Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
+                    .label("would be sent as it is")
+                    .help(if ["[server]", SERVICE].contains(&place) {
+                        "write the value itself; secrets belong in `auth`, and in the `base_url` and `headers` of an upstream"
+                    } else {
+                        "put the secret in the upstream's `auth` or `headers`; put constants in [vars] and write `{{vars.name}}`"
+                    }),
+            );
+        }
+    }
+
+    /// Reports each template in a value that is fixed at load.
+    pub(super) fn no_templates(&mut self, node: &Node, what: &str) {
+        each_string(node, &mut |text, span| {
+            values::no_template(text, span, what, self.diagnostics);
+        });
+    }
+}
+
+fn each_string(node: &Node, visit: &mut dyn FnMut(&str, Span)) {
+    match &node.value {
+        Kind::String(text) => visit(text, node.span),
+        Kind::List(items) => items.iter().for_each(|item| each_string(item, visit)),
+        Kind::Table(entries) => entries.iter().for_each(|(_, node)| each_string(node, visit)),
+        _ => {}
+    }
+}
+
+/// The warnings that `allow` names.
+pub(crate) fn allowed_codes(allow: &Key<Strings>) -> Vec<Code> {
+    let slugs = allow.get().into_iter().flat_map(|slugs| &slugs.value);
+    let codes = slugs.filter_map(|slug| Code::from_slug(&slug.value));
+    codes.filter(|code| code.severity() != Severity::Error).collect()
+}

@@ -1,0 +1,115 @@
+//! The keys that only one platform understands, such as `swaig.action`.
+
+use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::lang::template::Names;
+use crate::plan::replies::Extension;
+use crate::platform::{self, PLATFORMS, PathStep, Platform, StaticValue};
+use crate::table::document::{Entries, Kind, Node};
+use crate::table::misplaced_keys::unknown_key;
+use crate::table::raw::{RawReply, RawRoute};
+use crate::table::reader::table;
+
+use crate::compile::cx::Cx;
+use crate::compile::replies::json;
+
+/// What the keys of a platform are part of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::compile) enum ExtensionOwner {
+    /// A reply case.
+    Reply,
+    /// The route itself.
+    Route,
+}
+
+impl ExtensionOwner {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Reply => RawReply::KEYS,
+            Self::Route => RawRoute::KEYS,
+        }
+    }
+
+    fn extension_keys(self, platform: &'static dyn Platform) -> &'static [&'static str] {
+        match self {
+            Self::Reply => platform.extension_keys(),
+            Self::Route => platform.route_keys(),
+        }
+    }
+}
+
+/// The keys that only one platform understands, under its name.
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    entries: &Entries,
+    owner: ExtensionOwner,
+    names: &Names<'_>,
+) -> Vec<Extension> {
+    let mut out = Vec::new();
+    for (name, node) in entries {
+        let Some(platform) = platform::find(&name.value) else {
+            let mut known = owner.keys().to_vec();
+            known.extend(PLATFORMS.iter().map(|platform| platform.name()));
+            unknown_key(name, &known, cx.diagnostics);
+            continue;
+        };
+        for (key, node) in table(node, cx.diagnostics).into_iter().flatten() {
+            let of_platform = owner.extension_keys(platform);
+            let Some(known) = of_platform.iter().find(|known| **known == key.value) else {
+                unknown_key(key, of_platform, cx.diagnostics);
+                continue;
+            };
+            check(cx, platform, known, node);
+            if let Some(value) = json::compile(cx, node, names) {
+                out.push(Extension { platform: platform.name(), key: known, value });
+            }
+        }
+    }
+    out
+}
+
+fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
+    for problem in platform.check_extension(key, &sketch(node)) {
+        let about_key =
+            matches!(problem.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
+        let span = place(node, &problem.path, about_key);
+        cx.report(Diagnostic::new(problem.code, span, problem.message).maybe_help(problem.help));
+    }
+}
+
+/// The parts of a value that the table fixes.
+fn sketch(node: &Node) -> StaticValue {
+    match &node.value {
+        Kind::String(text) if text.contains("{{") => {
+            let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+            // A single expression can be any value; anything else with an expression is a text.
+            if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
+                StaticValue::Any
+            } else {
+                StaticValue::Text
+            }
+        }
+        Kind::List(items) => StaticValue::List(items.iter().map(sketch).collect()),
+        Kind::Table(entries) => {
+            StaticValue::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
+        }
+        _ => StaticValue::Known(node.to_json()),
+    }
+}
+
+/// The place of a part of a value: of its key, or of the part itself.
+fn place(node: &Node, path: &[PathStep], about_key: bool) -> Span {
+    let Some((step, rest)) = path.split_first() else { return node.span };
+    match (step, &node.value) {
+        (PathStep::Key(name), Kind::Table(entries)) => {
+            match entries.iter().find(|(key, _)| key.value == *name) {
+                Some((key, _)) if rest.is_empty() && about_key => key.span,
+                Some((_, node)) => place(node, rest, about_key),
+                None => node.span,
+            }
+        }
+        (PathStep::Index(index), Kind::List(items)) => {
+            items.get(*index).map_or(node.span, |node| place(node, rest, about_key))
+        }
+        _ => node.span,
+    }
+}

@@ -1,0 +1,391 @@
+//! `[routes.x.args]` and `args_schema`: a route's arguments, compiled to one JSON Schema.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value, json};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::lang::pattern::Pattern;
+use crate::lang::template::Fields;
+use crate::plan::arguments::{Arguments, FORMATS};
+use crate::table::document::{Kind, Located, Node};
+use crate::table::raw::{RawArgument, RawRoute};
+use crate::table::reader::{Key, Named, missing_key, wrong_type};
+
+use crate::compile::cx::Cx;
+use crate::compile::routes::schema;
+use crate::compile::values::invalid_pattern;
+
+pub(in crate::compile) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+
+/// The deepest nesting of `items` and `properties`.
+const MAX_DEPTH: usize = 8;
+
+/// The arguments of a route, and the names below `args` that templates can use. There are no arguments after errors.
+pub(in crate::compile) fn of_route(
+    cx: &mut Cx<'_>,
+    name: &Located<String>,
+    raw: &RawRoute,
+) -> (Option<Arguments>, Fields) {
+    if let (Some(args), Some(schema)) = (raw.args.span(), raw.args_schema.span()) {
+        cx.report(
+            Diagnostic::new(Code::ConflictingKeys, schema, "`args` and `args_schema` exclude each other")
+                .related(args, "the other key")
+                .help("remove one of them"),
+        );
+        return (None, Fields::Open);
+    }
+    match raw.args_schema.get() {
+        Some(file) => schema::compile(cx, file),
+        None => compile(name, &raw.args, cx.diagnostics),
+    }
+}
+
+/// `args`
+pub(in crate::compile) fn compile(
+    name: &Located<String>,
+    raw: &Key<Named<RawArgument>>,
+    diagnostics: &mut Diagnostics,
+) -> (Option<Arguments>, Fields) {
+    if raw.is_faulty() {
+        return (None, Fields::Open);
+    }
+    let before = diagnostics.len();
+    let (properties, required, fields) = properties(raw.entries(), 0, diagnostics);
+    if diagnostics.len() > before {
+        return (None, fields);
+    }
+    let is_sensitive = |arg: &Key<RawArgument>| {
+        arg.get().and_then(|arg| arg.value.sensitive.get()).is_some_and(|sensitive| sensitive.value)
+    };
+    let sensitive = raw.entries().iter().filter(|(_, arg)| is_sensitive(arg));
+    let sensitive = sensitive.map(|(name, _)| name.value.clone()).collect();
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = Value::from(required);
+    }
+    match Arguments::compile(schema, sensitive) {
+        Ok(arguments) => {
+            check_defaults(raw.entries(), diagnostics);
+            (Some(arguments), fields)
+        }
+        Err(problem) => {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidSchema,
+                    name.span,
+                    format!("invalid argument schema for `{}`: {problem}", name.value),
+                )
+                .help("check the patterns and limits of its arguments"),
+            );
+            (None, fields)
+        }
+    }
+}
+
+/// No arguments, for what a model does not call.
+pub(in crate::compile) fn none() -> Option<Arguments> {
+    Arguments::compile(json!({"type": "object", "properties": {}}), Vec::new()).ok()
+}
+
+/// Reports each default or `enum` value that the argument's own rules reject, also in nested arguments.
+fn check_defaults(args: &[(Located<String>, Key<RawArgument>)], diagnostics: &mut Diagnostics) {
+    for (name, arg) in args {
+        if let Some(arg) = arg.get() {
+            check_default(&arg.value, name, diagnostics);
+        }
+    }
+}
+
+fn check_default(arg: &RawArgument, name: &Located<String>, diagnostics: &mut Diagnostics) {
+    if let Some(items) = arg.items.get() {
+        check_default(&items.value, name, diagnostics);
+    }
+    if let Some(properties) = arg.properties.get() {
+        check_defaults(&properties.value.0, diagnostics);
+    }
+    let listed = arg.enumeration.items();
+    let values: Vec<&Node> = arg.default.get().into_iter().chain(listed).collect();
+    if values.is_empty() {
+        return;
+    }
+    // Each argument is checked alone, so that an error in one does not hide errors in another.
+    let (mut schema, _) = argument(arg, name, 0, &mut Diagnostics::default());
+    if let Value::Object(schema) = &mut schema {
+        schema.shift_remove("default");
+    }
+    let alone = json!({"type": "object", "properties": {name.value.as_str(): schema}});
+    let Ok(alone) = Arguments::compile(alone, Vec::new()) else { return };
+    for node in values {
+        let given = json!({name.value.as_str(): node.to_json()});
+        let refused = match alone.validate(&given.into()) {
+            Ok(good) if good.converted.is_empty() => continue,
+            Ok(_) => format!("argument `{}` has another type", name.value),
+            Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
+        };
+        diagnostics.push(
+            Diagnostic::new(
+                Code::ArgumentDefault,
+                node.span,
+                "value not allowed by the argument's own rules",
+            )
+            .label(refused)
+            .help("change the value or the rules of the argument"),
+        );
+    }
+}
+
+/// The schemas of named arguments, the names of the required ones, and the fields below them.
+fn properties(
+    args: &[(Located<String>, Key<RawArgument>)],
+    depth: usize,
+    diagnostics: &mut Diagnostics,
+) -> (Map<String, Value>, Vec<String>, Fields) {
+    let mut schemas = Map::new();
+    let mut required = Vec::new();
+    let mut fields = BTreeMap::new();
+    for (name, arg) in args {
+        let Some(arg) = arg.get() else {
+            fields.insert(name.value.clone(), Fields::Open);
+            continue;
+        };
+        if name.value.is_empty()
+            || name.value.contains(|c: char| c.is_whitespace() || "./[]{}\"'`".contains(c))
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::InvalidName,
+                    name.span,
+                    format!("invalid argument name `{}`", name.value),
+                )
+                .help("use letters, digits, `_` and `-`"),
+            );
+        }
+        let (schema, below) = argument(&arg.value, name, depth, diagnostics);
+        if arg.value.required.get().is_some_and(|required| required.value) {
+            required.push(name.value.clone());
+        }
+        fields.insert(name.value.clone(), below);
+        schemas.insert(name.value.clone(), schema);
+    }
+    (schemas, required, Fields::Closed(fields))
+}
+
+/// The schema of one argument, and the fields below it.
+fn argument(
+    raw: &RawArgument,
+    name: &Located<String>,
+    depth: usize,
+    diagnostics: &mut Diagnostics,
+) -> (Value, Fields) {
+    let Some(kind) = argument_type(raw, name, diagnostics) else { return (Value::Null, Fields::Open) };
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), Value::from(kind));
+    if let Some(description) = raw.description.get() {
+        schema.insert("description".to_owned(), Value::from(description.value.as_str()));
+    }
+    check_keys(raw, kind, depth, diagnostics);
+    add_range(raw, &mut schema, diagnostics);
+    add_lengths(raw, kind, &mut schema, diagnostics);
+    add_text_rules(raw, &mut schema, diagnostics);
+    add_values(raw, &mut schema, diagnostics);
+    let below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
+    if depth >= MAX_DEPTH {
+        diagnostics.push(
+            Diagnostic::new(
+                Code::ArgumentConstraint,
+                name.span,
+                format!("arguments nested more than {MAX_DEPTH} levels deep"),
+            )
+            .help("use a flatter shape; models fill in deep ones badly"),
+        );
+        return (Value::Object(schema), below);
+    }
+    let below = add_nested(raw, name, depth, &mut schema, diagnostics).unwrap_or(below);
+    (Value::Object(schema), below)
+}
+
+fn argument_type<'r>(
+    raw: &'r RawArgument,
+    name: &Located<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<&'r str> {
+    match raw.type_name.get() {
+        Some(kind) if TYPES.contains(&kind.value.as_str()) => return Some(&kind.value),
+        Some(kind) => diagnostics.push(
+            Diagnostic::new(Code::UnknownValue, kind.span, format!("unknown type `{}`", kind.value))
+                .maybe_help(suggest(&kind.value, TYPES)),
+        ),
+        None if raw.type_name.is_absent() => diagnostics.push(missing_key(
+            name.span,
+            format!("the argument `{}` has no `type`", name.value),
+            "add `type = \"string\"`, or integer, number, boolean, array, object",
+        )),
+        None => {}
+    }
+    None
+}
+
+/// Reports each key that does not apply to an argument of this type.
+fn check_keys(raw: &RawArgument, kind: &str, depth: usize, diagnostics: &mut Diagnostics) {
+    let is_text = kind == "string";
+    let is_number = matches!(kind, "integer" | "number");
+    let is_list = kind == "array";
+    let string_help = "set `type = \"string\"` for this argument";
+    let keys = [
+        (
+            is_number,
+            raw.min.span().or(raw.max.span()),
+            "`min` and `max` apply to numbers only",
+            "use `min_length` and `max_length` for strings and arrays",
+        ),
+        (
+            is_text || is_list,
+            raw.min_length.span().or(raw.max_length.span()),
+            "`min_length` and `max_length` apply to strings and arrays only",
+            "use `min` and `max` for numbers",
+        ),
+        (is_text, raw.pattern.span(), "`pattern` applies to strings only", string_help),
+        (is_text, raw.format.span(), "`format` applies to strings only", string_help),
+        (
+            is_list,
+            raw.items.span(),
+            "`items` applies to arrays only",
+            "set `type = \"array\"` for this argument",
+        ),
+        (
+            kind == "object",
+            raw.properties.span(),
+            "`properties` applies to objects only",
+            "set `type = \"object\"` for this argument",
+        ),
+        (
+            depth == 0,
+            raw.allowed.span(),
+            "`allowed` applies to top-level arguments only",
+            "move it to the argument itself; the items of an array are checked one by one",
+        ),
+    ];
+    for (applies, span, message, help) in keys {
+        if let Some(span) = span.filter(|_| !applies) {
+            diagnostics.push(Diagnostic::new(Code::ArgumentConstraint, span, message).help(help));
+        }
+    }
+}
+
+/// `min` and `max`.
+fn add_range(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
+    let min = limit(&raw.min, diagnostics);
+    let max = limit(&raw.max, diagnostics);
+    if let (Some(min), Some(max)) = (&min, &max)
+        && min.as_f64() > max.as_f64()
+    {
+        reversed(raw.min.span(), diagnostics);
+    }
+    for (key, number) in [("minimum", min), ("maximum", max)] {
+        schema.extend(number.map(|number| (key.to_owned(), Value::Number(number))));
+    }
+}
+
+/// `min_length` and `max_length`, which JSON Schema names differently for strings and arrays.
+fn add_lengths(
+    raw: &RawArgument,
+    kind: &str,
+    schema: &mut Map<String, Value>,
+    diagnostics: &mut Diagnostics,
+) {
+    if let (Some(min), Some(max)) = (raw.min_length.get(), raw.max_length.get())
+        && min.value > max.value
+    {
+        reversed(Some(min.span), diagnostics);
+    }
+    let unit = match kind {
+        "string" => "Length",
+        "array" => "Items",
+        _ => return,
+    };
+    for (side, length) in [("min", &raw.min_length), ("max", &raw.max_length)] {
+        schema.extend(length.get().map(|length| (format!("{side}{unit}"), Value::from(length.value))));
+    }
+}
+
+/// `pattern` and `format`.
+fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
+    if let Some(pattern) = raw.pattern.get() {
+        match Pattern::parse(&pattern.value) {
+            Ok(_) => {
+                schema.insert("pattern".to_owned(), Value::from(pattern.value.as_str()));
+            }
+            Err(bad) => diagnostics.push(invalid_pattern(bad, pattern.span)),
+        }
+    }
+    if let Some(format) = raw.format.get() {
+        if FORMATS.iter().any(|(known, _)| *known == format.value) {
+            schema.insert("format".to_owned(), Value::from(format.value.as_str()));
+        } else {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnknownValue,
+                    format.span,
+                    format!("unknown format `{}`", format.value),
+                )
+                .maybe_help(suggest(&format.value, FORMATS.iter().map(|(known, _)| *known))),
+            );
+        }
+    }
+}
+
+/// `enum` and `default`.
+fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, diagnostics: &mut Diagnostics) {
+    if let Some(list) = raw.enumeration.get() {
+        if list.value.is_empty() {
+            diagnostics.push(
+                Diagnostic::new(Code::ArgumentConstraint, list.span, "an empty `enum` allows no value")
+                    .help("list the allowed values, or remove `enum`"),
+            );
+        }
+        let values: Vec<Value> = list.value.iter().map(Located::<Kind>::to_json).collect();
+        schema.insert("enum".to_owned(), Value::Array(values));
+    }
+    if let Some(default) = raw.default.get() {
+        schema.insert("default".to_owned(), default.to_json());
+    }
+}
+
+/// `items` and `properties`; the latter name the fields below the argument.
+fn add_nested(
+    raw: &RawArgument,
+    name: &Located<String>,
+    depth: usize,
+    schema: &mut Map<String, Value>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Fields> {
+    if let Some(items) = raw.items.get() {
+        let (item, _) = argument(&items.value, name, depth + 1, diagnostics);
+        schema.insert("items".to_owned(), item);
+    }
+    let nested = raw.properties.get()?;
+    let (properties, required, fields) = properties(&nested.value.0, depth + 1, diagnostics);
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), Value::from(required));
+    }
+    Some(fields)
+}
+
+fn reversed(span: Option<Span>, diagnostics: &mut Diagnostics) {
+    if let Some(span) = span {
+        diagnostics.push(
+            Diagnostic::new(Code::ArgumentConstraint, span, "the minimum is greater than the maximum")
+                .help("swap the two: no value can satisfy both"),
+        );
+    }
+}
+
+fn limit(key: &Key<Kind>, diagnostics: &mut Diagnostics) -> Option<Number> {
+    let node = key.get()?;
+    match node.to_json() {
+        Value::Number(number) => Some(number),
+        _ => wrong_type(node, "a number", diagnostics),
+    }
+}

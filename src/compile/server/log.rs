@@ -1,0 +1,27 @@
+//! `[log]`.
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::plan::{LogConfig, LogFormat};
+
+use crate::compile::cx::Cx;
+
+/// `[log]`; a value with an error counts as not given.
+pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> LogConfig {
+    let raw = &cx.table.log;
+    let format = raw.format.get().and_then(|text| {
+        let format = LogFormat::from_name(&text.value);
+        if format.is_none() {
+            cx.report(
+                Diagnostic::new(Code::UnknownValue, text.span, format!("unknown format `{}`", text.value))
+                    .help(
+                        "write \"human\", \"json\", or \"auto\" for people on a terminal and JSON elsewhere",
+                    ),
+            );
+        }
+        format
+    });
+    LogConfig {
+        format: format.unwrap_or_default(),
+        bodies: raw.bodies.get().is_some_and(|bodies| bodies.value),
+    }
+}

@@ -1,0 +1,89 @@
+//! `extract`: the values that are taken from a response.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::lang::template::RESERVED;
+use crate::plan::extraction::{Extract, Extraction};
+use crate::table::document::Located;
+use crate::table::raw::RawExtract;
+use crate::table::reader::{Key, Named, missing_key};
+
+use crate::compile::cx::Cx;
+use crate::compile::replies::when::json_path;
+use crate::compile::values;
+
+/// The extracts of a response, and their names. An extract with an invalid path has a name too: its use in a template
+/// is not a second error.
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &Key<Named<RawExtract>>,
+) -> (Extraction, Vec<String>) {
+    let mut extraction = Extraction::default();
+    let mut names = Vec::new();
+    for (name, extract) in raw.entries() {
+        if !check_name(name, cx.diagnostics) {
+            continue;
+        }
+        names.push(name.value.clone());
+        let extract = extract.get().and_then(|raw| compile_extract(cx, name, &raw.value));
+        extraction.extracts.extend(extract);
+    }
+    extraction.names.clone_from(&names);
+    (extraction, names)
+}
+
+fn compile_extract(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawExtract) -> Option<Extract> {
+    let path = match &raw.path {
+        Key::Is(path) => json_path(path, cx.diagnostics),
+        Key::Faulty => None,
+        Key::Absent => {
+            cx.report(missing_key(
+                name.span,
+                format!("the extract `{}` has no `path`", name.value),
+                "add `path = \"$.name\"`",
+            ));
+            None
+        }
+    }?;
+    let flag = |key: &Key<bool>| key.get().is_some_and(|flag| flag.value);
+    let default = raw.default.get();
+    if let (true, Some(default)) = (flag(&raw.required), default) {
+        cx.report(
+            Diagnostic::new(
+                Code::ConflictingKeys,
+                default.span,
+                "`required` has no effect on an extract with a `default`",
+            )
+            .help("remove `required` or `default`"),
+        );
+    }
+    if let Some(default) = default {
+        cx.no_templates(default, "a default");
+    }
+    Some(Extract {
+        path,
+        all: flag(&raw.all),
+        default: default.map(|default| default.to_json().into()),
+        required: flag(&raw.required),
+    })
+}
+
+fn check_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
+    if RESERVED.contains(&name.value.as_str()) {
+        diagnostics.push(reserved(name, "extract"));
+        return false;
+    }
+    if !values::is_name(&name.value) {
+        diagnostics.push(
+            Diagnostic::new(Code::InvalidName, name.span, format!("invalid extract name `{}`", name.value))
+                .help("use letters, digits and `_`, so that templates can write it"),
+        );
+        return false;
+    }
+    true
+}
+
+/// A name that templates cannot use, because the language keeps it for itself.
+pub(in crate::compile) fn reserved(name: &Located<String>, what: &str) -> Diagnostic {
+    Diagnostic::new(Code::ReservedName, name.span, format!("`{}` is a reserved name", name.value))
+        .help(format!("rename the {what}"))
+}

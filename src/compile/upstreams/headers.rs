@@ -1,0 +1,76 @@
+//! The headers that requests carry.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::lang::template::Names;
+use crate::plan::request::HeaderTemplate;
+use crate::table::reader::{Key, Named};
+
+use crate::compile::cx::Cx;
+use crate::compile::values;
+
+/// Where headers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::compile) enum HeaderOwner {
+    Defaults,
+    Upstream,
+    Request,
+}
+
+impl HeaderOwner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Defaults => "[defaults]",
+            Self::Upstream => "[upstreams]",
+            Self::Request => "requests",
+        }
+    }
+}
+
+/// Headers. Secrets are resolved in those of an upstream only.
+pub(in crate::compile) fn templates(
+    cx: &mut Cx<'_>,
+    headers: &Key<Named<String>>,
+    names: &Names<'_>,
+    owner: HeaderOwner,
+) -> Vec<HeaderTemplate> {
+    let mut out: Vec<HeaderTemplate> = Vec::new();
+    for (key, text) in headers.entries() {
+        let name = values::header_name(key, cx.diagnostics);
+        let Some(text) = text.get() else { continue };
+        let mut template = cx.template(text, names);
+        let mut sensitive = false;
+        if owner == HeaderOwner::Upstream {
+            // Resolved once as a whole to report errors, then piece by piece in the parsed template: the value of a
+            // secret must never be read as an expression.
+            if cx.resolve(&text.value, text.span).is_none() {
+                continue;
+            }
+            if let Some(template) = &mut template {
+                template.map_text(&mut |literal| {
+                    let resolved =
+                        cx.secrets.resolve(literal, text.span, cx.sources, &mut Diagnostics::default());
+                    resolved.map_or_else(String::new, |resolved| {
+                        sensitive |= resolved.secret;
+                        resolved.text
+                    })
+                });
+            }
+        } else {
+            cx.no_secret_in(&text.value, text.span, owner.name());
+        }
+        let (Some(name), Some(value)) = (name, template) else { continue };
+        let literal = value.as_literal();
+        if literal.is_some_and(|value| values::header_value(value, text.span, cx.diagnostics).is_none()) {
+            continue;
+        }
+        if out.iter().any(|known| known.name == name) {
+            cx.report(
+                Diagnostic::new(Code::DuplicateName, key.span, format!("duplicate header `{name}`"))
+                    .help("remove one of them: header names are case-insensitive"),
+            );
+            continue;
+        }
+        out.push(HeaderTemplate { name, value, sensitive });
+    }
+    out
+}

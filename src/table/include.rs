@@ -1,0 +1,134 @@
+//! `include`: the files that a pattern matches.
+
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+
+use super::Dependencies;
+use super::document::Located;
+
+/// The files that an include pattern matches, in the order of their names. `main` is the main file.
+pub(super) fn matching(
+    pattern: &Located<String>,
+    main: &Path,
+    dependencies: &mut Dependencies,
+    diagnostics: &mut Diagnostics,
+) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new(""));
+    let full = folder.join(&pattern.value);
+    let Some(full) = full.to_str() else { return Vec::new() };
+    let paths = match glob::glob(full) {
+        Ok(paths) => paths,
+        Err(error) => {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::IncludePattern,
+                    pattern.span,
+                    format!("invalid pattern `{}`: {}", pattern.value, error.msg),
+                )
+                .help("use `*` for part of a name, `?` for one character, `**` for any folders"),
+            );
+            return Vec::new();
+        }
+    };
+    note_place(pattern, full, dependencies);
+    let mut found = existing(pattern, paths, dependencies, diagnostics);
+    if found.iter().any(|path| path == main) {
+        diagnostics.push(
+            Diagnostic::new(Code::IncludePattern, pattern.span, "this pattern matches the main file itself")
+                .help("put included files in their own folder, such as routes.d/*.toml"),
+        );
+        found.retain(|path| path != main);
+    } else if found.is_empty() {
+        diagnostics.push(no_match(pattern, Path::new(full)));
+    }
+    found.sort();
+    found
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// Notes where a file could appear that the pattern matches.
+fn note_place(pattern: &Located<String>, full: &str, dependencies: &mut Dependencies) {
+    if !is_pattern(&pattern.value) {
+        dependencies.files.insert(PathBuf::from(full));
+        return;
+    }
+    let parts = Path::new(full).components();
+    let fixed: PathBuf = parts.take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy())).collect();
+    // The working folder has no name of its own in a relative path.
+    let fixed = if fixed == Path::new("") { PathBuf::from(".") } else { fixed };
+    dependencies.folders.extend(folders_of(full, &fixed));
+    dependencies.folders.insert(fixed);
+}
+
+/// The existing folders in which a file or a folder could appear that a pattern matches.
+fn folders_of(pattern: &str, fixed: &Path) -> Vec<PathBuf> {
+    let parents = Path::new(pattern)
+        .ancestors()
+        .skip(1)
+        .take_while(|parent| *parent != fixed && *parent != Path::new(""));
+    parents
+        .filter_map(|parent| glob::glob(parent.to_str()?).ok())
+        .flat_map(|found| found.flatten().filter(|path| path.is_dir()))
+        .collect()
+}
+
+/// The files among these paths.
+fn existing(
+    pattern: &Located<String>,
+    paths: glob::Paths,
+    dependencies: &mut Dependencies,
+    diagnostics: &mut Diagnostics,
+) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in paths {
+        match path {
+            Ok(path) if path.is_file() => {
+                if let Some(parent) = path.parent().filter(|_| is_pattern(&pattern.value)) {
+                    dependencies.folders.insert(parent.to_owned());
+                }
+                dependencies.files.insert(path.clone());
+                found.push(path);
+            }
+            Ok(_) => {}
+            Err(error) => diagnostics.push(
+                Diagnostic::new(
+                    Code::UnreadableFile,
+                    pattern.span,
+                    format!("`{}` cannot be read: {}", error.path().display(), error.error()),
+                )
+                .help("make the folder readable"),
+            ),
+        }
+    }
+    found
+}
+
+/// A pattern or a name that matches no file.
+fn no_match(pattern: &Located<String>, full: &Path) -> Diagnostic {
+    let name = &pattern.value;
+    let (code, message, help) = if is_pattern(name) {
+        (
+            Code::EmptyInclude,
+            format!("no file matches `{name}`"),
+            "check the pattern; a file that appears later is loaded then".to_owned(),
+        )
+    } else if full.is_dir() {
+        (
+            Code::UnreadableFile,
+            format!("`{name}` is a folder"),
+            format!("write `\"{}/*.toml\"` to include its files", name.trim_end_matches('/')),
+        )
+    } else {
+        (
+            Code::UnreadableFile,
+            format!("file `{name}` not found"),
+            "create the file or remove it from `include`; paths are relative to the main file's folder"
+                .to_owned(),
+        )
+    };
+    Diagnostic::new(code, pattern.span, message).help(help)
+}

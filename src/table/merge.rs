@@ -1,0 +1,87 @@
+//! Merges the files of a table.
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
+
+use super::document::Located;
+use super::raw::{RawFile, RawRoute};
+use super::reader::{Key, Named, WithJson};
+use super::{Entry, EventEntry, Table};
+
+/// Adds the entries of one file to the table. A name that exists already is an error.
+pub(super) fn merge(table: &mut Table, file: RawFile, diagnostics: &mut Diagnostics) {
+    add(&mut table.platforms, file.platforms, "platform", diagnostics);
+    add(&mut table.upstreams, file.upstreams, "upstream", diagnostics);
+    add(&mut table.vars, file.vars, "constant", diagnostics);
+    add(&mut table.routes, file.routes, "route", diagnostics);
+    add(&mut table.forms, file.forms, "form", diagnostics);
+    if let Key::Is(platforms) = file.events {
+        for (platform, events) in platforms.value.0 {
+            let Key::Is(events) = events else { continue };
+            for (name, entry) in events.value.0 {
+                add_event(table, &platform, name, entry, diagnostics);
+            }
+        }
+    }
+    if let Key::Is(defaults) = file.defaults
+        && defaults.span.file != table.main
+        && let Key::Is(theirs) = defaults.value.entry.failure
+    {
+        table.defaults_json.push_str(&defaults.value.json);
+        match &mut table.defaults.failure {
+            Key::Is(ours) => add(&mut ours.value.0, Key::Is(theirs), "default text", diagnostics),
+            ours => *ours = Key::Is(theirs),
+        }
+    }
+}
+
+fn add_event(
+    table: &mut Table,
+    platform: &Located<String>,
+    name: Located<String>,
+    entry: Key<WithJson<RawRoute>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let same = |(other, known, _): &&EventEntry| other.value == platform.value && known.value == name.value;
+    match table.events.iter().find(same) {
+        Some((_, first, _)) => diagnostics.push(twice("event", &name, first.span)),
+        None => table.events.push((platform.clone(), name, entry)),
+    }
+}
+
+/// A name that is defined twice, in one file or in two.
+fn twice(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
+    Diagnostic::new(Code::DuplicateName, name.span, format!("duplicate {what} `{}`", name.value))
+        .label("defined again here")
+        .related(first, "first defined here")
+        .help("rename or remove one of them")
+}
+
+fn add<T>(ours: &mut Entry<T>, theirs: Key<Named<T>>, what: &str, diagnostics: &mut Diagnostics) {
+    let Key::Is(theirs) = theirs else { return };
+    for (name, value) in theirs.value.0 {
+        match ours.iter().find(|(known, _)| known.value == name.value) {
+            Some((first, _)) => diagnostics.push(twice(what, &name, first.span)),
+            None => ours.push((name, value)),
+        }
+    }
+}
+
+/// Reports the keys of an included file that are only allowed in the main file.
+pub(super) fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
+    let mut refuse = |span: Option<Span>, what: &str, help: &str| {
+        if let Some(span) = span {
+            diagnostics.push(
+                Diagnostic::new(Code::MainFileOnly, span, format!("{what} is only allowed in the main file"))
+                    .help(help),
+            );
+        }
+    };
+    refuse(file.include.span(), "`include`", "list all files in the main file");
+    refuse(file.server.span(), "`[server]`", "move it to the main file");
+    refuse(file.log.span(), "`[log]`", "move it to the main file");
+    refuse(file.traces.span(), "`[traces]`", "move it to the main file");
+    if let Some(defaults) = file.defaults.get() {
+        refuse(defaults.value.entry.headers.span(), "`defaults.headers`", "move it to the main file");
+        refuse(defaults.value.entry.allow.span(), "`defaults.allow`", "move it to the main file");
+    }
+}

@@ -1,0 +1,19 @@
+//! What `routes.toml` may say: one struct per table, one field per key. No logic.
+//!
+//! Keys that the design names and this version does not have yet are listed after `later`.
+
+mod file;
+mod reply;
+mod route;
+mod server;
+mod testing;
+mod toml_table;
+mod upstream;
+
+pub(crate) use super::reader::Strings;
+pub(crate) use file::{RawDefaults, RawFile};
+pub(crate) use reply::{RawReplies, RawReply, RawWhen};
+pub(crate) use route::{RawArgument, RawExtract, RawForm, RawRequest, RawResponse, RawRoute, RawStep};
+pub(crate) use server::{RawLog, RawPlatform, RawServer, RawTls, RawTraces};
+pub(crate) use testing::{RawCanned, RawExpect, RawExpectedRequest, RawTest, RawTestCall, RawTestFile};
+pub(crate) use upstream::{RawBreaker, RawLimit, RawRetry, RawUpstream};

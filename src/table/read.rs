@@ -1,0 +1,183 @@
+//! Reads the main file, the files that it includes, and the templates and schemas beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span};
+
+use super::document::{self, Located};
+use super::include::matching;
+use super::merge::{main_file_only, merge};
+use super::misplaced_keys::reader;
+use super::raw::{RawFile, Strings};
+use super::reader::{FromNode, Key};
+use super::test_files::is_test_file;
+use super::text::read_text;
+use super::{Dependencies, Table, Unreadable};
+
+/// The most that the main file and those it includes may have together.
+const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most template files that are read.
+const MAX_TEMPLATES: usize = 10_000;
+
+/// The folder of template files, beside the main file.
+const TEMPLATES: &str = "templates";
+
+/// Where everything that is read goes.
+struct Reading<'a> {
+    sources: &'a mut Sources,
+    dependencies: &'a mut Dependencies,
+    diagnostics: &'a mut Diagnostics,
+    /// The parts of files that syntax errors make meaningless.
+    lost: Vec<Span>,
+}
+
+/// Reads the main file and everything that it names. Errors are collected; files and folders are noted.
+pub(crate) fn read(
+    path: &Path,
+    sources: &mut Sources,
+    dependencies: &mut Dependencies,
+    diagnostics: &mut Diagnostics,
+) -> Result<Table, Unreadable> {
+    dependencies.files.insert(path.to_owned());
+    let text = read_text(path).map_err(|source| Unreadable { path: path.to_owned(), source })?;
+    let bytes = text.len();
+    let main = sources.add(path, text);
+    let mut reading = Reading { sources, dependencies, diagnostics, lost: Vec::new() };
+    let file = reading.parse(main);
+    let (included, test_files) = reading.included(&file.include, path, bytes);
+    let mut table = empty(&file, main, path.parent().unwrap_or(Path::new("")));
+    table.test_files = test_files;
+    merge(&mut table, file, reading.diagnostics);
+    for id in included {
+        let file = reading.parse(id);
+        main_file_only(&file, reading.diagnostics);
+        merge(&mut table, file, reading.diagnostics);
+    }
+    reading.templates(&mut table);
+    reading.schemas(&mut table);
+    table.lost = reading.lost;
+    Ok(table)
+}
+
+/// A table with the parts that only the main file has.
+fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
+    Table {
+        server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
+        log: file.log.get().map(|log| log.value.clone()).unwrap_or_default(),
+        traces: file.traces.clone(),
+        platforms: Vec::new(),
+        upstreams: Vec::new(),
+        defaults: file.defaults.get().map(|defaults| defaults.value.entry.clone()).unwrap_or_default(),
+        defaults_json: file.defaults.get().map(|defaults| defaults.value.json.clone()).unwrap_or_default(),
+        vars: Vec::new(),
+        routes: Vec::new(),
+        forms: Vec::new(),
+        events: Vec::new(),
+        templates: BTreeMap::new(),
+        schemas: BTreeMap::new(),
+        test_files: Vec::new(),
+        folder: folder.to_owned(),
+        main,
+        lost: Vec::new(),
+    }
+}
+
+impl Reading<'_> {
+    fn parse(&mut self, id: FileId) -> RawFile {
+        let (entries, lost) = document::parse(&self.sources.get(id).text, id, self.diagnostics);
+        self.lost.extend(lost);
+        let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
+        RawFile::from_node(&node, &mut reader(self.diagnostics)).unwrap_or_default()
+    }
+
+    /// Reads the included files. `bytes` is the size of the main file. Test files are not part of the table.
+    fn included(
+        &mut self,
+        include: &Key<Strings>,
+        main: &Path,
+        mut bytes: usize,
+    ) -> (Vec<FileId>, Vec<PathBuf>) {
+        let (mut included, mut test_files) = (Vec::new(), Vec::new());
+        let mut taken = BTreeSet::new();
+        for pattern in include.items() {
+            for path in matching(pattern, main, self.dependencies, self.diagnostics) {
+                // Patterns may overlap; a file is included once.
+                if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                    continue;
+                }
+                if is_test_file(&path) {
+                    test_files.push(path);
+                    continue;
+                }
+                match read_part(&path, &mut bytes) {
+                    Ok(text) => included.push(self.sources.add(&path, text)),
+                    Err(error) => self.diagnostics.push(
+                        Diagnostic::new(
+                            Code::UnreadableFile,
+                            pattern.span,
+                            format!("`{}` cannot be read: {error}", path.display()),
+                        )
+                        .help("make the file readable, or remove it from `include`"),
+                    ),
+                }
+            }
+        }
+        (included, test_files)
+    }
+
+    /// Reads every file under `templates/`; a folder that does not exist is empty.
+    fn templates(&mut self, table: &mut Table) {
+        let root = table.folder.join(TEMPLATES);
+        let mut pending = vec![root.clone()];
+        let mut paths = Vec::new();
+        while let Some(folder) = pending.pop() {
+            self.dependencies.folders.insert(folder.clone());
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+                // Kubernetes keeps the real files of a mounted folder in hidden ones.
+                if hidden || paths.len() >= MAX_TEMPLATES {
+                    continue;
+                }
+                if path.is_dir() { pending.push(path) } else { paths.push(path) }
+            }
+        }
+        paths.sort();
+        for path in paths {
+            let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str) else { continue };
+            // A file that is not text may lie here unused. One that is used and missing is reported where it is used.
+            if let Ok(text) = read_text(&path) {
+                let name = name.replace('\\', "/");
+                self.dependencies.files.insert(path.clone());
+                table.templates.insert(name, self.sources.add(&path, text));
+            }
+        }
+    }
+
+    /// Reads the JSON Schema files that routes name.
+    fn schemas(&mut self, table: &mut Table) {
+        for (_, route) in &table.routes {
+            let schema = route.get().and_then(|route| route.value.entry.args_schema.get());
+            let Some(name) = schema.filter(|name| !table.schemas.contains_key(&name.value)) else { continue };
+            let path = table.folder.join(&name.value);
+            self.dependencies.files.insert(path.clone());
+            let read = read_text(&path).map(|text| self.sources.add(&path, text));
+            table.schemas.insert(name.value.clone(), read.map_err(|error| error.to_string()));
+        }
+    }
+}
+
+/// Reads an included file, if all files of the table together are not too large with it.
+fn read_part(path: &Path, bytes: &mut usize) -> io::Result<String> {
+    let text = read_text(path)?;
+    *bytes += text.len();
+    if *bytes > MAX_TABLE_BYTES {
+        let message = format!("the files of a table are limited to {MAX_TABLE_BYTES} bytes in total");
+        return Err(io::Error::other(message));
+    }
+    Ok(text)
+}

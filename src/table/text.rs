@@ -1,0 +1,27 @@
+//! Reads text files.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The largest file that is read; a table or template beyond it is a mistake.
+const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Reads a text file. A file that is far too large or not UTF-8 is an error.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    // A pipe or a device may never end, and a reload would wait for it.
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let length = metadata.len();
+    if length > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has {length} bytes, and the limit is {MAX_FILE_BYTES}")));
+    }
+    let bytes = fs::read(path)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        io::Error::other(format!("it is not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
+    })?;
+    // Editors on Windows write a byte order mark, which TOML does not know.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}

@@ -1,0 +1,217 @@
+//! Makes connections: resolves names, races addresses and starts TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::connection::Connection;
+use super::error::{detail, failure};
+use super::origin::Origin;
+use super::stream::Stream;
+use super::tunnel::tunnel;
+use crate::upstream::egress::{NotPublic, judge};
+use crate::upstream::proxy::Proxy;
+use crate::upstream::{EgressPolicy, TransportError};
+
+/// How long one address may take before the next one is tried too (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// How long a connection is silent before the system asks the peer whether it is there, and between two such probes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// After so many probes without an answer the connection is over.
+const KEEPALIVE_PROBES: u32 = 3;
+/// The longest that the peer may take to acknowledge what was sent.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// How connections of one client are made.
+pub(super) struct Connector {
+    pub(super) tls: TlsConnector,
+    pub(super) network: EgressPolicy,
+    pub(super) proxy: Option<Proxy>,
+}
+
+impl Connector {
+    /// The proxy that forwards each request to this origin, rather than tunnelling a whole connection.
+    pub(super) fn forwards(&self, origin: &Origin) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !origin.is_secure)
+    }
+
+    /// A new connection to an origin.
+    pub(super) async fn open(&self, origin: &Origin) -> Result<Connection, TransportError> {
+        let tcp = match &self.proxy {
+            Some(proxy) => {
+                let mut tcp = dial_proxy(proxy).await?;
+                if origin.is_secure {
+                    tunnel(&mut tcp, proxy, origin).await?;
+                }
+                tcp
+            }
+            None => dial(self.network, origin.address, &origin.host, origin.port).await?,
+        };
+        let stream = if origin.is_secure {
+            let tls = self.tls.connect(origin.server_name.clone(), tcp).await;
+            Stream::Tls(Box::new(tls.map_err(|error| failed("", &error))?))
+        } else {
+            Stream::Plain(tcp)
+        };
+        Connection::new(stream).await.map_err(|error| failure(&error))
+    }
+}
+
+async fn dial_proxy(proxy: &Proxy) -> Result<TcpStream, TransportError> {
+    let host = proxy.host.trim_matches(['[', ']']);
+    dial(EgressPolicy::Any, None, host, proxy.port).await.map_err(|error| match error {
+        TransportError::Connect { detail } => {
+            TransportError::Connect { detail: format!("the proxy {proxy}: {detail}") }
+        }
+        error => error,
+    })
+}
+
+/// Connects to a host, or to its address if that is known.
+async fn dial(
+    network: EgressPolicy,
+    address: Option<IpAddr>,
+    host: &str,
+    port: u16,
+) -> Result<TcpStream, TransportError> {
+    let addresses = match address {
+        Some(address) => vec![SocketAddr::new(address, port)],
+        // The system's resolver, on a thread of its own.
+        None => {
+            let found = tokio::net::lookup_host((host, port)).await;
+            found.map_err(|error| failed("dns error: ", &error))?.collect()
+        }
+    };
+    // Judged here is what is connected to: nothing asks the DNS again in between.
+    let addresses = match network {
+        EgressPolicy::Any => addresses,
+        EgressPolicy::Public => public(addresses)?,
+    };
+    let tcp = race(addresses).await.map_err(|error| failed("tcp connect error: ", &error))?;
+    configure(&tcp).map_err(|error| failed("tcp connect error: ", &error))?;
+    Ok(tcp)
+}
+
+/// Sends small requests at once, and notices a peer that is gone without a word: so an idle connection does not take a
+/// request along after a firewall has forgotten it.
+fn configure(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(tcp);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    // Only Linux can limit how long sent bytes stay unacknowledged.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
+}
+
+pub(super) fn failed(what: &str, error: &io::Error) -> TransportError {
+    TransportError::Connect { detail: format!("{what}{}", detail(error)) }
+}
+
+/// The public ones among the addresses of a host.
+///
+/// # Errors
+/// There is none: why the first is not public.
+fn public(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
+    let mut refused: Option<NotPublic> = None;
+    let mut kept = Vec::new();
+    for address in addresses {
+        match judge(address.ip()) {
+            Ok(()) => kept.push(address),
+            Err(error) => {
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    match refused {
+        Some(error) if kept.is_empty() => Err(error),
+        _ => Ok(kept),
+    }
+}
+
+/// Connects to the first address that answers ("happy eyeballs", RFC 8305).
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut next = alternating(addresses).into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        if let Some(address) = next.next() {
+            attempts.push(TcpStream::connect(address));
+        }
+        let ended = if next.len() == 0 {
+            attempts.next().await
+        } else {
+            let Ok(ended) = timeout(NEXT_ADDRESS, attempts.next()).await else { continue };
+            ended
+        };
+        match ended {
+            Some(Ok(tcp)) => return Ok(tcp),
+            Some(Err(error)) => failed = failed.or(Some(error)),
+            None => {
+                return Err(failed.unwrap_or_else(|| io::Error::other("the name has no address")));
+            }
+        }
+    }
+}
+
+/// IPv6 and IPv4 in turns, beginning with the family that the system prefers.
+fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == is_v6);
+    let mut other = other.into_iter();
+    let mut mixed: Vec<_> =
+        preferred.into_iter().flat_map(|address| [Some(address), other.next()]).flatten().collect();
+    mixed.extend(other);
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+    }
+
+    #[test]
+    fn only_public_addresses_of_a_name_are_kept() {
+        let kept = public(all(&["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1111"]));
+        assert_eq!(kept.unwrap(), all(&["1.1.1.1", "2606:4700::1111"]));
+        let refused = public(all(&["::ffff:10.0.0.1", "127.0.0.1"])).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the address ::ffff:10.0.0.1 is private, and `network = \"public\"` allows public ones only"
+        );
+    }
+
+    #[test]
+    fn the_families_of_addresses_alternate() {
+        let mixed = alternating(all(&["::1", "::2", "::3", "1.1.1.1", "1.1.1.2"]));
+        assert_eq!(mixed, all(&["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"]));
+        assert_eq!(alternating(all(&["1.1.1.1", "::1", "::2"])), all(&["1.1.1.1", "::1", "::2"]));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_hangs_does_not_hold_up_the_next() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refusing = bound.local_addr().unwrap();
+
+        assert_eq!(race(vec![refusing, good]).await.unwrap().peer_addr().unwrap(), good);
+        let error = race(vec![refusing]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(race(Vec::new()).await.is_err());
+    }
+}

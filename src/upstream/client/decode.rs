@@ -1,0 +1,124 @@
+//! Reads bodies: gzip and brotli become plain, and no more than the limit is kept.
+
+use bytes::{Bytes, BytesMut};
+use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
+use compression_codecs::{BrotliDecoder, DecodeV2, GzipDecoder};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use hyper::body::{Body as _, Incoming};
+
+use super::error::detail;
+use crate::upstream::TransportError;
+
+/// The most that is reserved because of a `content-length` alone.
+const MAX_RESERVED: usize = 64 * 1024;
+/// How much is decompressed at a time.
+const STEP: usize = 8 * 1024;
+
+/// A body as far as it has been read.
+pub(super) struct BodyBuffer {
+    plain: BytesMut,
+    limit: usize,
+    codec: Option<Codec>,
+}
+
+struct Codec {
+    decoder: Box<dyn DecodeV2 + Send>,
+    /// The decoder may hold output back although it has taken all input. That of gzip does so only before the last
+    /// eight bytes, which come as input.
+    holds_back: bool,
+    place: Place,
+}
+
+/// How far a decoder has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    Within,
+    End,
+}
+
+impl BodyBuffer {
+    /// For a body with these headers. They lose what describes the compressed form.
+    ///
+    /// # Errors
+    /// The upstream announced more than `limit`.
+    pub(super) fn new(
+        headers: &mut HeaderMap,
+        body: &Incoming,
+        limit: usize,
+    ) -> Result<Self, TransportError> {
+        let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+        let decoder: Option<Box<dyn DecodeV2 + Send>> = match coding {
+            Some(b"gzip") => Some(Box::new(GzipDecoder::new())),
+            Some(b"br") => Some(Box::new(BrotliDecoder::new())),
+            _ => None,
+        };
+        let holds_back = coding == Some(b"br");
+        let codec = decoder.map(|decoder| Codec { decoder, holds_back, place: Place::Start });
+        // The length of a compressed body says nothing about the plain one, which the limit is about.
+        let declared = if codec.is_none() { body.size_hint().exact().unwrap_or(0) } else { 0 };
+        let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+        if declared > limit {
+            return Err(TransportError::TooLarge { limit });
+        }
+        if codec.is_some() {
+            headers.remove(CONTENT_ENCODING);
+            headers.remove(CONTENT_LENGTH);
+        }
+        Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec })
+    }
+
+    /// Adds a piece of the body as it came.
+    pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
+        let Self { plain, limit, codec } = self;
+        match codec {
+            None => keep(plain, *limit, chunk),
+            Some(codec) => codec.decode(chunk, |bytes| keep(plain, *limit, bytes)),
+        }
+    }
+
+    /// The whole body.
+    pub(super) fn finish(self) -> Result<Bytes, TransportError> {
+        if self.codec.is_some_and(|codec| codec.place == Place::Within) {
+            return Err(TransportError::Invalid { detail: "unexpected end of file".to_owned() });
+        }
+        Ok(self.plain.freeze())
+    }
+}
+
+fn keep(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), TransportError> {
+    if bytes.len() > limit - plain.len() {
+        return Err(TransportError::TooLarge { limit });
+    }
+    plain.extend_from_slice(bytes);
+    Ok(())
+}
+
+impl Codec {
+    /// Gives what comes out of `chunk` to `keep`, piece by piece.
+    fn decode(
+        &mut self,
+        chunk: &[u8],
+        mut keep: impl FnMut(&[u8]) -> Result<(), TransportError>,
+    ) -> Result<(), TransportError> {
+        let invalid = |error: std::io::Error| TransportError::Invalid { detail: detail(&error) };
+        let mut input = PartialBuffer::new(chunk);
+        let mut scratch = [0; STEP];
+        let mut is_full = false;
+        // What follows the end of the compressed data is ignored.
+        while self.place != Place::End && (!input.unwritten().is_empty() || is_full && self.holds_back) {
+            self.place = Place::Within;
+            let unread = input.unwritten().len();
+            let mut output = WriteBuffer::new_initialized(&mut scratch);
+            if self.decoder.decode(&mut input, &mut output).map_err(invalid)? {
+                self.place = Place::End;
+            } else if unread > 0 && input.unwritten().len() == unread && output.written().is_empty() {
+                return Err(invalid(std::io::ErrorKind::InvalidData.into()));
+            }
+            is_full = output.has_no_spare_space();
+            keep(output.written())?;
+        }
+        Ok(())
+    }
+}

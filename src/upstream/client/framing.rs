@@ -1,0 +1,38 @@
+//! The headers of a request as they go out: the table's, and those that the client itself puts on it.
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, RANGE, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::{HeaderMap, Method};
+
+use super::origin::Origin;
+use crate::upstream::Request;
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("jackfield/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip,br");
+/// The most headers that are added: those below, and the credential of a proxy.
+const ADDED: usize = 6;
+
+/// The headers of a request, and what it does not say itself. Hyper adds the length of the body, which is always the
+/// real one: a wrong one would make the upstream read the rest as another request.
+pub(super) fn headers(request: &Request, origin: &Origin) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + ADDED);
+    for (name, value) in &request.headers {
+        if *name != TRANSFER_ENCODING && *name != CONTENT_LENGTH {
+            headers.append(name, value.clone());
+        }
+    }
+    let has_body = request.body.as_ref().is_some_and(|body| !body.is_empty());
+    if !has_body && matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+        // Hyper leaves it out, and some servers insist on it (411).
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    headers.entry(ACCEPT).or_insert(ANYTHING);
+    headers.entry(USER_AGENT).or_insert(AGENT);
+    if !headers.contains_key(RANGE) {
+        headers.entry(ACCEPT_ENCODING).or_insert(CODINGS);
+    }
+    headers.entry(HOST).or_insert_with(|| origin.header.clone());
+    headers
+}

@@ -1,0 +1,165 @@
+//! The hosts that a client has spoken to, each with a stack of idle connections.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use url::{Host, Position, Url};
+
+use super::connection::Connection;
+use crate::upstream::TransportError;
+
+/// The most idle connections that are kept for one host.
+const MAX_IDLE: usize = 1024;
+/// The longest that an idle connection is kept.
+const MAX_AGE: Duration = Duration::from_secs(90);
+
+/// All origins that a client has spoken to: one, and perhaps that of the upstream's `token_url`.
+#[derive(Default)]
+pub(super) struct Origins(Mutex<Vec<Arc<Origin>>>);
+
+/// A scheme, host and port, with everything that requests to it have in common.
+pub(super) struct Origin {
+    pub(super) is_secure: bool,
+    /// As URLs write it: an IPv6 address stands in brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The address, if the host is one.
+    pub(super) address: Option<IpAddr>,
+    /// Whom the certificate must name.
+    pub(super) server_name: ServerName<'static>,
+    /// The host, and the port unless it is the scheme's own.
+    pub(super) header: HeaderValue,
+    authority: Authority,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// The most recently used connection is the last one, and the next to be used.
+    connections: Vec<(Instant, Box<Connection>)>,
+    is_swept: bool,
+}
+
+impl Origins {
+    /// The origin of a URL.
+    pub(super) fn of(&self, url: &Url) -> Result<Arc<Origin>, TransportError> {
+        let mut known = self.0.lock();
+        let (scheme, host, port) = (url.scheme(), url.host_str(), url.port_or_known_default());
+        let same = |origin: &&Arc<Origin>| {
+            (origin.scheme(), Some(origin.host.as_str()), Some(origin.port)) == (scheme, host, port)
+        };
+        if let Some(origin) = known.iter().find(same) {
+            return Ok(Arc::clone(origin));
+        }
+        let origin = Arc::new(Origin::new(url)?);
+        known.push(Arc::clone(&origin));
+        Ok(origin)
+    }
+}
+
+impl Origin {
+    fn new(url: &Url) -> Result<Self, TransportError> {
+        let unsendable = |detail: &str| TransportError::Unsendable { detail: detail.to_owned() };
+        let is_secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(unsendable("URL scheme is not allowed")),
+        };
+        let (host, port) = (url.host(), url.port_or_known_default());
+        let (Some(host), Some(port)) = (host, port) else { return Err(unsendable("the URL has no host")) };
+        let address = match host {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(IpAddr::V4(address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(address)),
+        };
+        let host = host.to_string();
+        let server_name = match address {
+            Some(address) => ServerName::IpAddress(address.into()),
+            None => ServerName::try_from(host.clone())
+                .map_err(|_| unsendable("the host cannot stand in a certificate"))?,
+        };
+        let text = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        let header = HeaderValue::try_from(text.as_str()).map_err(|_| unsendable("the host is not valid"))?;
+        let authority = Authority::try_from(text).map_err(|_| unsendable("the host is not valid"))?;
+        let idle = Mutex::default();
+        Ok(Self { is_secure, host, port, address, server_name, header, authority, idle })
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
+
+    /// What the request line names: path and query, or with `is_absolute` the whole URL.
+    pub(super) fn uri(&self, url: &Url, is_absolute: bool) -> Result<Uri, TransportError> {
+        let unsendable =
+            |error: &dyn std::error::Error| TransportError::Unsendable { detail: error.to_string() };
+        let path = PathAndQuery::try_from(&url[Position::BeforePath..Position::AfterQuery])
+            .map_err(|error| unsendable(&error))?;
+        if !is_absolute {
+            return Ok(Uri::from(path));
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).map_err(|error| unsendable(&error))
+    }
+
+    /// The connection that was used last. Sending on it tells whether its peer has closed it.
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
+        let mut idle = self.idle.lock();
+        let (since, connection) = idle.connections.pop()?;
+        if since.elapsed() < MAX_AGE {
+            return Some(connection);
+        }
+        // Those below it are older still. They are closed after the lock is released.
+        let old = std::mem::take(&mut idle.connections);
+        drop(idle);
+        drop(old);
+        None
+    }
+
+    /// Keeps a connection whose response has been read, unless it ends with that response.
+    pub(super) fn put(self: &Arc<Self>, mut connection: Box<Connection>) {
+        if !connection.is_idle() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.connections.len() >= MAX_IDLE {
+            return;
+        }
+        idle.connections.push((Instant::now(), connection));
+        if !std::mem::replace(&mut idle.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Drops idle connections that are too old or closed; returns whether any is left.
+    fn prune(&self) -> bool {
+        let mut idle = self.idle.lock();
+        let ended: Vec<_> = idle
+            .connections
+            .extract_if(.., |(since, connection)| since.elapsed() >= MAX_AGE || !connection.is_idle())
+            .collect();
+        idle.is_swept = !idle.connections.is_empty();
+        let is_swept = idle.is_swept;
+        drop(idle);
+        drop(ended);
+        is_swept
+    }
+}
+
+/// Prunes an origin now and then, until it has no idle connection or is gone.
+async fn sweep(origin: Weak<Origin>) {
+    loop {
+        tokio::time::sleep(MAX_AGE / 3).await;
+        if !origin.upgrade().is_some_and(|origin| origin.prune()) {
+            return;
+        }
+    }
+}

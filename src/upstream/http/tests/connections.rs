@@ -1,0 +1,135 @@
+//! When a connection is used again, and when it must not be.
+
+use http::Method;
+
+use super::*;
+
+#[tokio::test]
+async fn connections_are_reused_within_an_upstream() {
+    let rude = Rude::answering(OK, Then::Listen).await;
+    let transport = HttpTransport::new().unwrap();
+    let send = async |target| transport.send(&get(rude.url("/"), target), Times::by(far())).await.unwrap();
+
+    send(target()).await;
+    send(Target { max_body: 100, ..target() }).await;
+    assert_eq!(rude.accepted(), 1);
+
+    send(Target { name: "another".to_owned(), ..target() }).await;
+    assert_eq!(rude.accepted(), 2);
+}
+
+#[tokio::test]
+async fn connections_live_as_long_as_their_target_is_listed() {
+    let mut rude = Rude::answering(OK, Then::Listen).await;
+    let transport = HttpTransport::new().unwrap();
+    let other = Target { name: "other".to_owned(), ..target() };
+
+    transport.prepare([&target()].into_iter()).unwrap();
+    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+    transport.prepare([&other, &target()].into_iter()).unwrap();
+    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+    assert_eq!(rude.accepted(), 1);
+
+    transport.prepare([&other].into_iter()).unwrap();
+    let seen = [rude.requests.recv().await, rude.requests.recv().await, rude.requests.recv().await];
+    assert_eq!(seen.map(|request| request.unwrap().is_empty()), [false, false, true]);
+
+    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+    assert_eq!(rude.accepted(), 2);
+}
+
+/// Answers the first request of each connection with `OK`, closes it, and tells so.
+async fn closing() -> (SocketAddr, UnboundedReceiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, closed) = unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            drop(stream);
+            tell.send(()).unwrap();
+        }
+    });
+    (address, closed)
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_connection_that_its_upstream_closed() {
+    let (address, mut closed) = closing().await;
+    let transport = HttpTransport::new().unwrap();
+    let mut request = get(format!("http://{address}/").parse().unwrap(), target());
+    request.method = Method::POST;
+    request.body = Some(Bytes::from_static(b"{}"));
+    for _ in 0..3 {
+        let response = transport.send(&request, Times::by(far())).await.unwrap();
+        assert_eq!(response.body, "ok");
+        closed.recv().await.unwrap();
+        // The runtime looks at its sockets before it goes on with a task that yielded.
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_unread_bytes_is_not_used_again() {
+    for answer in
+        [format!("{OK}{OK}"), format!("{OK}x"), OK.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")]
+    {
+        let rude = Rude::answering(answer.clone(), Then::Listen).await;
+        let transport = HttpTransport::new().unwrap();
+        for sent in 1..=2 {
+            let response = transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+            assert_eq!(response.body, "ok");
+            assert_eq!(rude.accepted(), sent, "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_body_is_not_read_to_its_end_is_closed() {
+    let mut rude = Rude::answering(
+        format!("{}{}", OK.replace("length: 2", "length: 1025"), "x".repeat(1000)),
+        Then::Listen,
+    )
+    .await;
+    let transport = HttpTransport::new().unwrap();
+
+    let error = transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap_err();
+
+    assert!(matches!(error, TransportError::TooLarge { .. }), "{error}");
+    assert!(!rude.requests.recv().await.unwrap().is_empty());
+    assert!(rude.requests.recv().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_when_its_time_is_over() {
+    let mut rude = Rude::answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", Then::Listen).await;
+    let transport = HttpTransport::new().unwrap();
+
+    transport.send(&get(rude.url("/"), target()), Times::by(near())).await.unwrap_err();
+
+    assert!(!rude.requests.recv().await.unwrap().is_empty());
+    assert!(rude.requests.recv().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn informational_responses_are_skipped_until_the_time_is_over() {
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
+    assert_eq!(ask_rude(hints, Then::Listen).await.unwrap().body, "ok");
+
+    let rude = Rude::answering("", Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
+    let transport = HttpTransport::new().unwrap();
+    let error = transport.send(&get(rude.url("/"), target()), Times::by(near())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Timeout { phase: "waiting for the response", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_head_of_a_response_has_a_bound() {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(101));
+    let error = ask_rude(many, Then::Listen).await.unwrap_err();
+    assert!(matches!(error, TransportError::Invalid { .. }), "{error}");
+
+    let error = ask_rude("HTTP/1.1 200 OK\r\nx: ", Then::Repeat(&[b'y'; 4096])).await.unwrap_err();
+    assert!(matches!(error, TransportError::Invalid { .. }), "{error}");
+}

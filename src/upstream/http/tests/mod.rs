@@ -1,0 +1,392 @@
+//! The transport against an upstream without manners.
+
+mod connections;
+mod redirects;
+
+use super::super::Response;
+use super::*;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http::{HeaderValue, Method};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use url::Url;
+
+/// What an upstream does once it has written its answer.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Reads the next request.
+    Listen,
+    /// Closes the connection.
+    Close,
+    /// Breaks the connection.
+    Reset,
+    /// Says nothing more and keeps the connection open.
+    Hang,
+    /// Writes this again and again.
+    Repeat(&'static [u8]),
+}
+
+/// An upstream without manners.
+struct Rude {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    /// The requests as they came, and an empty one when a connection ended between two requests.
+    requests: UnboundedReceiver<String>,
+}
+
+impl Rude {
+    async fn answering(answer: impl Into<Vec<u8>>, then: Then) -> Self {
+        let answer = answer.into();
+        Self::with(move |_| answer.clone(), then).await
+    }
+
+    async fn with(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (seen, requests) = unbounded_channel();
+        let (answer, count) = (Arc::new(answer), accepted.clone());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let (answer, seen) = (answer.clone(), seen.clone());
+                tokio::spawn(async move {
+                    loop {
+                        let request = read_request(&mut stream).await;
+                        let _ = seen.send(request.clone());
+                        if request.is_empty() || stream.write_all(&answer(&request)).await.is_err() {
+                            return;
+                        }
+                        match then {
+                            Then::Listen => {}
+                            Then::Close => return,
+                            Then::Reset => return stream.set_zero_linger().unwrap(),
+                            Then::Hang => std::future::pending().await,
+                            Then::Repeat(bytes) => while stream.write_all(bytes).await.is_ok() {},
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, accepted, requests }
+    }
+
+    fn url(&self, path: &str) -> Url {
+        format!("http://{}{path}", self.address).parse().unwrap()
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap_or(0);
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        if read == 0 {
+            return String::new();
+        }
+    }
+}
+
+fn target() -> Target {
+    let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
+    Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network, proxy: None }
+}
+
+fn get(url: Url, target: Target) -> Request {
+    let target = Arc::new(target);
+    Request { target, step: None, method: Method::GET, url, headers: HeaderMap::new(), body: None }
+}
+
+/// Far enough that it is never what ends a test.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn near() -> Instant {
+    Instant::now() + Duration::from_millis(50)
+}
+
+async fn ask(request: Request) -> Result<Response, TransportError> {
+    HttpTransport::new().unwrap().send(&request, Times::by(far())).await
+}
+
+async fn ask_rude(answer: impl Into<Vec<u8>>, then: Then) -> Result<Response, TransportError> {
+    let rude = Rude::answering(answer, then).await;
+    ask(get(rude.url("/?key=hidden"), target())).await
+}
+
+fn compressed(encoding: &str, hex: &str) -> Vec<u8> {
+    let body = hex::decode(hex).unwrap();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {}\r\n\r\n", body.len());
+    [head.into_bytes(), body].concat()
+}
+
+/// `{"ok":true}`.
+const GZIP: &str = "1f8b0800000000000203ab56cacf56b22a292a4dad0500905fd4a70b000000";
+const BROTLI: &str = "0b05807b226f6b223a747275657d03";
+/// 64 KiB of zeros in 96 bytes.
+const GZIP_BOMB: &str = "1f8b0800000000000203edc101010000008090feafee080a0000000000000000000000000000000000\
+     000000000000000000000000000000000000000000000000000000000000000000006aeb8e97d700000100";
+/// 64 MiB of zeros in 53 bytes.
+const BROTLI_BOMB: &str = "cfffff7ff82700e2b14020f7fe9ffffffff04f00c4610180eefd3fffffffe19f0088c32200ddfbff\
+     fcffffc73f0110870500baf7ff";
+const OK: &str = "HTTP/1.1 200 OK\r\nx-from: rude\r\ncontent-length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn carries_a_request_and_its_reply() {
+    let mut rude = Rude::answering(OK, Then::Listen).await;
+    let mut request = get(rude.url("/orders?id=7"), target());
+    request.method = Method::POST;
+    request.headers.insert("x-key", HeaderValue::from_static("k"));
+    request.body = Some(Bytes::from_static(b"{}"));
+
+    let response = ask(request).await.unwrap();
+
+    assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"ok"[..]));
+    assert_eq!(response.headers["x-from"], "rude");
+    let address = rude.address;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        rude.requests.recv().await.unwrap(),
+        format!(
+            "POST /orders?id=7 HTTP/1.1\r\nx-key: k\r\naccept: */*\r\nuser-agent: jackfield/{version}\r\n\
+             accept-encoding: gzip,br\r\nhost: {address}\r\ncontent-length: 2\r\n\r\n{{}}"
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_headers_of_a_request_go_before_those_of_the_client() {
+    let mut rude = Rude::answering(OK, Then::Listen).await;
+    let mut request = get(rude.url("/"), target());
+    request.method = Method::POST;
+    request.body = Some(Bytes::new());
+    request.headers.insert(header::USER_AGENT, HeaderValue::from_static("mine"));
+    request.headers.insert(header::ACCEPT, HeaderValue::from_static("text/plain"));
+    request.headers.insert(header::HOST, HeaderValue::from_static("elsewhere"));
+
+    ask(request).await.unwrap();
+
+    assert_eq!(
+        rude.requests.recv().await.unwrap(),
+        "POST / HTTP/1.1\r\nuser-agent: mine\r\naccept: text/plain\r\nhost: elsewhere\r\n\
+         content-length: 0\r\naccept-encoding: gzip,br\r\n\r\n"
+    );
+}
+
+#[tokio::test]
+async fn the_length_of_a_body_is_its_own() {
+    for (name, value) in [("content-length", "1"), ("content-length", "9"), ("transfer-encoding", "chunked")]
+    {
+        let mut rude = Rude::answering(OK, Then::Listen).await;
+        let mut request = get(rude.url("/"), target());
+        request.method = Method::POST;
+        request.headers.insert(name, HeaderValue::from_static(value));
+        request.body = Some(Bytes::from_static(b"{}"));
+
+        ask(request).await.unwrap();
+
+        let sent = rude.requests.recv().await.unwrap();
+        assert!(sent.contains("content-length: 2\r\n") && sent.ends_with("\r\n\r\n{}"), "{sent}");
+        assert!(!sent.contains("transfer-encoding"), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn decompresses() {
+    for (encoding, hex) in [("gzip", GZIP), ("br", BROTLI)] {
+        let response = ask_rude(compressed(encoding, hex), Then::Listen).await.unwrap();
+        assert_eq!(response.body, r#"{"ok":true}"#, "{encoding}");
+        assert_eq!(response.headers, HeaderMap::new(), "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn stops_at_the_cap() {
+    let big = [b'x'; 1025];
+    let chunked = [&b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n401\r\n"[..], &big].concat();
+    for (name, answer, then) in [
+        ("gzip bomb", compressed("gzip", GZIP_BOMB), Then::Listen),
+        ("brotli bomb", compressed("br", BROTLI_BOMB), Then::Listen),
+        ("declared", b"HTTP/1.1 200 OK\r\ncontent-length: 1025\r\n\r\n".to_vec(), Then::Hang),
+        ("one chunk", chunked, Then::Hang),
+        ("endless", b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), Then::Repeat(b"more and more")),
+        (
+            "endless chunks",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+            Then::Repeat(b"1\r\nx\r\n"),
+        ),
+    ] {
+        let error = ask_rude(answer, then).await.unwrap_err();
+        assert!(matches!(error, TransportError::TooLarge { limit: 1024 }), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn takes_a_body_that_is_as_large_as_the_cap() {
+    let body = "x".repeat(1024);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n{body}");
+    assert_eq!(ask_rude(answer, Then::Listen).await.unwrap().body, body);
+    let answer = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+    assert_eq!(ask_rude(answer, Then::Close).await.unwrap().body, body);
+}
+
+#[tokio::test]
+async fn tells_when_nothing_was_sent() {
+    // Bound but not listening: the port is nobody else's, and refuses.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/?key=hidden", socket.local_addr().unwrap()).parse().unwrap();
+    let error = ask(get(url, target())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Connect { .. }), "{error}");
+    assert!(
+        error.to_string().starts_with("cannot connect: tcp connect error: Connection refused"),
+        "{error}"
+    );
+
+    let error = ask(get("ftp://127.0.0.1/?key=hidden".parse().unwrap(), target())).await.unwrap_err();
+    assert_eq!(error.to_string(), "the request could not be sent: URL scheme is not allowed");
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_a_failed_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/?key=hidden", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+
+    let error = ask(get(url, target())).await.unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "cannot connect: what answers there does not speak TLS; `http://` may be meant"
+    );
+}
+
+#[tokio::test]
+async fn tells_lost_connections_from_bad_responses() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let gzip = compressed("gzip", GZIP);
+    let early = "connection closed before message completed";
+    let cut = "error reading a body from connection: end of file before message length reached";
+    for (answer, lost, text) in [
+        (Vec::new(), true, early),
+        (b"HTTP/1.1 20".into(), true, early),
+        (format!("{ok}content-length: 9\r\n\r\nhalf").into(), true, cut),
+        (format!("{chunked}9\r\nhalf").into(), true, cut),
+        (gzip[..gzip.len() - 20].into(), true, cut),
+        (b"SSH-2.0-OpenSSH\r\n\r\n".into(), false, "invalid HTTP version parsed"),
+        (format!("{ok}bad header\r\n\r\n").into(), false, "invalid HTTP header parsed"),
+        (format!("{ok}content-length: many\r\n\r\n").into(), false, "invalid content-length parsed"),
+        (
+            format!("{chunked}zz\r\n").into(),
+            false,
+            "error reading a body from connection: Invalid chunk size line: missing size digit",
+        ),
+        (compressed("gzip", &GZIP[..40]), false, "unexpected end of file"),
+        (compressed("gzip", &GZIP.replace("ab56", "ffff")), false, "deflate decompression error"),
+        (compressed("gzip", &hex::encode("plain")), false, "Invalid gzip header"),
+    ] {
+        let shown = String::from_utf8_lossy(&answer).into_owned();
+        match ask_rude(answer, Then::Close).await.unwrap_err() {
+            TransportError::Lost { detail } if lost => assert_eq!(detail, text, "{shown}"),
+            TransportError::Invalid { detail } if !lost => assert_eq!(detail, text, "{shown}"),
+            error => panic!("{shown}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_lost() {
+    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
+        let error = ask_rude(answer, Then::Reset).await.unwrap_err();
+        assert!(matches!(error, TransportError::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("Connection reset by peer"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_says_what_was_waited_for() {
+    let transport = HttpTransport::new().unwrap();
+    let phase = async |answer: &str, target, deadline| {
+        let rude = Rude::answering(answer, Then::Hang).await;
+        let times = Times::by(Target::ends(&target, deadline));
+        match transport.send(&get(rude.url("/"), target), times).await.unwrap_err() {
+            TransportError::Timeout { phase, .. } => phase,
+            error => panic!("{error}"),
+        }
+    };
+    let own = Target { timeout: Some(Duration::from_millis(50)), ..target() };
+    let long = Target { timeout: Some(Duration::MAX), ..target() };
+
+    assert_eq!(phase("", target(), near()).await, "waiting for the response");
+    assert_eq!(phase("HTTP/1.1 200", target(), near()).await, "waiting for the response");
+    assert_eq!(phase("", own, far()).await, "waiting for the response");
+    assert_eq!(phase("", long, near()).await, "waiting for the response");
+    // Longer than the others, for the head has to arrive in time.
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
+    assert_eq!(phase(half, target(), deadline).await, "reading the body");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let rude = Rude::answering(OK, Then::Listen).await;
+    let transport = HttpTransport::new().unwrap();
+
+    let error = transport.send(&get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
+
+    assert_eq!(error.to_string(), "no answer in time (connecting)");
+    assert_eq!(rude.accepted(), 0);
+}
+
+/// Linux lets connections hang when nobody accepts them; other systems refuse them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_timeout_tells_connecting_from_waiting() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    let wait = Duration::from_millis(50);
+    while let Ok(connected) = tokio::time::timeout(wait, TcpStream::connect(address)).await {
+        queued.push(connected.unwrap());
+    }
+
+    let url = format!("http://{address}/").parse().unwrap();
+    let error = HttpTransport::new().unwrap().send(&get(url, target()), Times::by(near())).await.unwrap_err();
+
+    assert!(matches!(error, TransportError::Timeout { phase: "connecting", .. }), "{error}");
+}
+
+#[test]
+fn the_text_of_an_error_is_one_short_line() {
+    let inner = io::Error::other(format!("a\r\nb\u{1b}[31m{}", "x".repeat(1000)));
+    let text = detail(&inner);
+    assert!(text.starts_with("a\\r\\nb\\u{1b}[31mxx"), "{text}");
+    assert!(text.len() < 400, "{text}");
+}

@@ -1,0 +1,190 @@
+//! Upstreams behind an HTTP proxy: what it is asked, and what is said when it refuses.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::outbound_tls::{Authority, Secure};
+use crate::support::proxy::Proxy;
+
+/// A forward proxy for loopback: it makes tunnels, and gives `answer` to everything that it would have to forward.
+struct Forward {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Forward {
+    /// `refusal`: what is said in place of making a tunnel.
+    async fn new(answer: &'static str, refusal: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&heads);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, Arc::clone(&seen), answer, refusal));
+            }
+        });
+        Self { address, heads, task }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        std::mem::take(&mut self.heads.lock().unwrap())
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    heads: Arc<Mutex<Vec<String>>>,
+    answer: &'static str,
+    refusal: Option<&'static str>,
+) {
+    while let Some(head) = read_head(&mut stream).await {
+        heads.lock().unwrap().push(head.clone());
+        let tunnel = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+        match (tunnel, refusal) {
+            (Some(place), None) => {
+                let mut upstream = TcpStream::connect(place).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut upstream).await;
+                return;
+            }
+            (Some(_), Some(refusal)) => {
+                stream.write_all(refusal.as_bytes()).await.unwrap();
+                // A refused tunnel does not end the connection: the client must not wait for that.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            (None, _) => stream.write_all(answer.as_bytes()).await.unwrap(),
+        }
+    }
+}
+
+/// A request without a body; none when the connection has ended.
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
+/// A table with an upstream behind a proxy, and a route for it.
+fn table(base_url: &str, proxy: &str) -> String {
+    format!(
+        r#"
+        [server]
+        listen = "127.0.0.1:0"
+        [platforms.http]
+        [upstreams.api]
+        base_url = "{base_url}"
+        proxy = "{proxy}"
+        [routes.ask]
+        upstream = "api"
+        request = {{ path = "/orders", query.id = "7" }}
+        extract = {{ connection = "$.connection" }}
+        reply = {{ data = "{{{{connection}}}}" }}
+        "#
+    )
+}
+
+async fn call(proxy: &Proxy) -> Value {
+    proxy.post("/http/ask", &json!({})).await.json()
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"connection\":7}";
+const NO_LOGIN: &str = "HTTP/1.1 407 Proxy Authentication Required\r\n\
+     proxy-authenticate: Basic realm=x\r\ncontent-length: 8\r\n\r\nlog in\r\n";
+const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 9\r\n\r\nno route\n";
+
+/// `user:p@ss`.
+const CREDENTIAL: &str = "proxy-authorization: Basic dXNlcjpwQHNz\r\n";
+
+#[tokio::test]
+async fn plain_requests_are_forwarded_with_their_whole_url() {
+    let forward = Forward::new(OK, None).await;
+    let login = format!("http://user:p%40ss@{}", forward.address);
+    let proxy = Proxy::start(&table("http://api.internal.test:8080/v1", &login)).await;
+
+    for _ in 0..2 {
+        assert_eq!(call(&proxy).await["data"], 7);
+    }
+
+    let heads = forward.heads();
+    assert_eq!(heads.len(), 2);
+    for head in heads {
+        assert!(head.starts_with("GET http://api.internal.test:8080/v1/orders?id=7 HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("host: api.internal.test:8080\r\n") && head.contains(CREDENTIAL), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn requests_over_tls_go_through_a_tunnel_that_alone_has_the_login() {
+    let authority = Authority::new();
+    let server = Secure::new(&authority.issue("localhost"), None).await;
+    let forward = Forward::new(OK, None).await;
+    let url = format!("https://localhost:{}", server.address.port());
+    let written = table(&url, &format!("http://user:p%40ss@{}", forward.address));
+    let written = written.replace("proxy = ", "tls = { ca = \"ca.pem\" }\nproxy = ");
+    let proxy = Proxy::with(&[("routes.toml", &written), ("ca.pem", &authority.pem())], &[]).await;
+
+    for _ in 0..2 {
+        assert_eq!(call(&proxy).await["data"], 1);
+    }
+
+    let place = format!("localhost:{}", server.address.port());
+    assert_eq!(forward.heads(), [format!("CONNECT {place} HTTP/1.1\r\nhost: {place}\r\n{CREDENTIAL}\r\n")]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_proxy_names_the_proxy_and_not_its_password() {
+    for (base_url, refusal, status) in [
+        ("https://api.internal.test", NO_LOGIN, "407 Proxy Authentication Required"),
+        ("https://api.internal.test", BAD_GATEWAY, "502 Bad Gateway"),
+        ("http://api.internal.test", NO_LOGIN, "407 Proxy Authentication Required"),
+    ] {
+        let forward = Forward::new(NO_LOGIN, Some(refusal)).await;
+        let written = table(base_url, &format!("http://user:hunter2@{}", forward.address));
+        let mut proxy = Proxy::start(&written).await;
+
+        assert_eq!(call(&proxy).await["error"]["kind"], "unreachable", "{base_url} {status}");
+
+        let line = proxy.logged("function=ask").await;
+        let why = format!("cannot connect: the proxy {} refused with status {status}", forward.address);
+        assert!(line.contains(&why), "{line}");
+        assert!(!proxy.log().contains("hunter2"), "{}", proxy.log());
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_none_is_named() {
+    let says = "220 mail.internal.test ESMTP\r\n\r\n";
+    let forward = Forward::new(OK, Some(says)).await;
+    let mut proxy =
+        Proxy::start(&table("https://api.internal.test", &format!("http://{}", forward.address))).await;
+    assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
+    let line = proxy.logged("function=ask").await;
+    assert!(line.contains(&format!("the proxy {} gave no valid answer", forward.address)), "{line}");
+
+    let unbound = tokio::net::TcpSocket::new_v4().unwrap();
+    unbound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = unbound.local_addr().unwrap();
+    let mut proxy = Proxy::start(&table("http://api.internal.test", &format!("http://{nobody}"))).await;
+    assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
+    let line = proxy.logged("function=ask").await;
+    assert!(line.contains(&format!("the proxy {nobody}: tcp connect error: Connection refused")), "{line}");
+}
