@@ -90,7 +90,7 @@ pub(super) fn is_dependent(raw: &RawRoute, files: &BTreeSet<FileId>) -> bool {
 }
 
 /// A hash of everything that all routes depend on: each file that holds more than routes, the secrets, and which
-/// platforms are believed, which the open addresses decide.
+/// platforms are believed. The open addresses decide the last.
 pub(super) fn base(cx: &Cx<'_>, shared: &SharedParts<'_>) -> [u8; 32] {
     let schemas = cx.table.schemas.values().filter_map(|read| read.as_ref().ok());
     let own = cx.table.kept.iter().chain(&cx.table.only_routes).chain(schemas);
