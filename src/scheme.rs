@@ -4,9 +4,9 @@
 //! resolved and files are read before it sees them.
 
 use http::HeaderName;
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::Code;
+use crate::fingerprint::Fingerprint;
 use crate::secret::Secret;
 
 /// A scheme: its keys in the table, and how their values become an `A`.
@@ -136,19 +136,13 @@ impl SchemeValues {
 
     /// A hash by which a credential with the same name and values is known again.
     pub fn fingerprint(&self, upstream: &str, scheme: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        };
-        add(upstream);
-        add(scheme);
+        let mut fingerprint = Fingerprint::new().text(upstream).text(scheme);
         for (key, values) in &self.0 {
-            add(key);
-            add(&values.len().to_string());
-            values.iter().for_each(|value| add(value.reveal()));
+            fingerprint = fingerprint.text(key).text(&values.len().to_string());
+            fingerprint =
+                values.iter().fold(fingerprint, |fingerprint, value| fingerprint.text(value.reveal()));
         }
-        hash.finalize().into()
+        fingerprint.finish()
     }
 }
 

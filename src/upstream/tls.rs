@@ -12,9 +12,9 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::Code;
+use crate::fingerprint::Fingerprint;
 
 /// How TLS is spoken to an upstream. The default believes the authorities that are compiled in, and shows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -187,29 +187,25 @@ fn damaged(part: PemPart) -> PemFault {
 /// A value that is known by the texts it was made from, and never shows them.
 struct Hashed<T> {
     value: Arc<T>,
-    digest: [u8; 32],
+    fingerprint: [u8; 32],
 }
 
 impl<T> Hashed<T> {
     fn new(value: T, texts: &[&str]) -> Self {
-        let mut digest = Sha256::new();
-        for text in texts {
-            digest.update(text.len().to_le_bytes());
-            digest.update(text);
-        }
-        Self { value: Arc::new(value), digest: digest.finalize().into() }
+        let fingerprint = texts.iter().fold(Fingerprint::new(), |all, text| all.text(text)).finish();
+        Self { value: Arc::new(value), fingerprint }
     }
 }
 
 impl<T> Clone for Hashed<T> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), digest: self.digest }
+        Self { value: Arc::clone(&self.value), fingerprint: self.fingerprint }
     }
 }
 
 impl<T> PartialEq for Hashed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
+        self.fingerprint == other.fingerprint
     }
 }
 
@@ -217,7 +213,7 @@ impl<T> Eq for Hashed<T> {}
 
 impl<T> fmt::Debug for Hashed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.digest[..4]))
+        f.write_str(&hex::encode(&self.fingerprint[..4]))
     }
 }
 
