@@ -1,8 +1,9 @@
 //! The circuit breaker of an upstream: after too many failures nothing is sent for a while, then a few probes decide.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// How many parts the window is counted in: the oldest is forgotten as a whole.
 const PARTS: usize = 10;
@@ -171,8 +172,7 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one assignment, so whoever panicked here left a state that is still good.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

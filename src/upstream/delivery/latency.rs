@@ -1,7 +1,8 @@
 //! How long an upstream took lately.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// How many of the last times are remembered.
 const REMEMBERED: usize = 128;
@@ -22,8 +23,7 @@ struct Ring {
 impl Latencies {
     /// Remembers how long an answer took.
     pub(super) fn note(&self, time: Duration) {
-        // A ring that somebody panicked over is still one.
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.0.lock();
         let next = ring.next;
         match ring.times.get_mut(next) {
             Some(oldest) => *oldest = time,
@@ -35,7 +35,7 @@ impl Latencies {
     /// What 95 of 100 answers took at most; `None` while there are too few to say.
     pub(super) fn p95(&self) -> Option<Duration> {
         let mut times = {
-            let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let ring = self.0.lock();
             if ring.times.len() < ENOUGH {
                 return None;
             }

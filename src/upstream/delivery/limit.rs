@@ -1,8 +1,9 @@
 //! How many requests are sent at a time, and how many in a time: `upstreams.x.limit` and `routes.x.limit`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 
@@ -116,8 +117,7 @@ impl Limiter {
     /// When the turn that is taken by this comes, if it is not now; nothing is taken when it comes after `until`.
     fn turn(&self, now: Instant, until: Instant) -> Result<Option<Instant>, LimitError> {
         let Some(Rate { interval, burst }) = self.policy.rate else { return Ok(None) };
-        // One number, written whole.
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let next = (*due).max(now);
         let ahead = (next - now).saturating_sub(interval.saturating_mul(burst.saturating_sub(1)));
         if ahead > until.saturating_duration_since(now) {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn turns_come_evenly_after_a_burst() {
         let limiter = limiter(None, Some(Rate { interval: 100 * MS, burst: 3 }), Duration::ZERO);
-        let start = *limiter.due.lock().unwrap();
+        let start = *limiter.due.lock();
         let far = start + Duration::from_secs(3600);
         let turn = |after: Duration, until| {
             let now = start + after;

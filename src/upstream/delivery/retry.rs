@@ -1,13 +1,13 @@
 //! When a failed attempt is worth another one, how long to wait before it, and how many an upstream can bear.
 
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::DeliveryError;
 use crate::upstream::{Response, TransportError};
@@ -127,8 +127,7 @@ impl Budget {
     }
 
     fn balance(&self, now: Instant) -> MutexGuard<'_, Balance> {
-        // Numbers are never half-written, so whoever panicked here left a balance that is still good.
-        let mut balance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut balance = self.0.lock();
         let passed = now.saturating_duration_since(balance.at).as_micros();
         let added = u64::try_from(passed).unwrap_or(BUDGET_MAX).saturating_mul(PER_MICROSECOND);
         balance.saved = balance.saved.saturating_add(added).min(BUDGET_MAX);

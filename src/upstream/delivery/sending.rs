@@ -1,9 +1,9 @@
 //! What is noted of the sendings of a request, for the record of its call and its spans.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use crate::traceparent::{Link, TraceParent};
 use crate::upstream::{Response, TransportError};
@@ -43,7 +43,7 @@ impl<'a> AttemptSpans<'a> {
 
     /// All of them, in the order in which they ended.
     pub fn into_noted(self) -> Vec<AttemptRecord> {
-        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.noted.into_inner()
     }
 
     /// The span of the next one, to be told to the upstream.
@@ -74,8 +74,7 @@ impl InFlight<'_> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let (span, began, came) = (self.span, self.began, self.came.take());
-        // Nothing panics while it is held.
-        let mut noted = self.sendings.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.sendings.noted.lock();
         noted.push(AttemptRecord { span, began, ended: Instant::now(), came });
     }
 }
