@@ -11,6 +11,7 @@ mod declare;
 mod extension;
 mod http;
 mod millis;
+mod names;
 mod payload;
 mod settings;
 mod shape;

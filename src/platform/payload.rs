@@ -20,6 +20,26 @@ pub(super) fn object(body: &Bytes) -> Result<SharedValue, BadRequest> {
     }
 }
 
+/// The fields of a request that has them in its body or, without a body, in its query; and the body alone.
+///
+/// A URL must not change what a body says, so the query of a request with a body is ignored.
+pub(super) fn body_or_query(inbound: &Inbound) -> Result<(SharedValue, SharedValue), BadRequest> {
+    if inbound.body.trim_ascii().is_empty() {
+        return Ok((fields(&inbound.query), SharedValue::default()));
+    }
+    let body = object(&inbound.body)?;
+    Ok((body.clone(), body))
+}
+
+/// The function that a body names at `key`; `None` if the name is absent, null or empty.
+pub(super) fn function_name<'v>(body: ValueRef<'v>, key: &str) -> Result<Option<Cow<'v, str>>, BadRequest> {
+    let Some(name) = body.get(key).filter(|name| !name.is_null()) else { return Ok(None) };
+    match name.as_str() {
+        Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
+        None => Err(BadRequest::new(format!("`{key}` is not text"))),
+    }
+}
+
 /// The fields of a query or a form as an object; a key that is repeated becomes a list.
 pub(super) fn fields(fields: &[(String, String)]) -> SharedValue {
     let mut object = Map::new();

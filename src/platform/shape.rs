@@ -9,18 +9,18 @@ use crate::diagnostic::{Code, Severity, list, suggest};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ActionForm {
     shape: ActionShape,
-    /// Whether the platform's published schema has it; else it is known from SignalWire's SDK only.
-    published: bool,
+    /// The SDK that has this form; `None` if the platform documents it.
+    only_in: Option<&'static str>,
 }
 
-/// A form of the published schema, or a part of a form that is already marked.
+/// A documented form, or a part of a form that is already marked.
 pub(super) const fn strict(shape: ActionShape) -> ActionForm {
-    ActionForm { shape, published: true }
+    ActionForm { shape, only_in: None }
 }
 
-/// A form that only the SDK has.
-pub(super) const fn loose(shape: ActionShape) -> ActionForm {
-    ActionForm { shape, published: false }
+/// A form that `sdk` has but the platform's published schema does not.
+pub(super) const fn loose(sdk: &'static str, shape: ActionShape) -> ActionForm {
+    ActionForm { shape, only_in: Some(sdk) }
 }
 
 /// What a value looks like.
@@ -155,8 +155,8 @@ pub(super) fn check(
     let mut best: Option<(bool, Vec<ActionFault>)> = None;
     for form in forms {
         let Some(mut faults) = fit(form.shape, value, what, path) else { continue };
-        if !form.published {
-            faults.insert(0, sdk_only(forms, what, path));
+        if let Some(sdk) = form.only_in {
+            faults.insert(0, sdk_only(sdk, forms, what, path));
         }
         let refused = faults.iter().any(|fault| !fault.is_note());
         let better = best.as_ref().is_none_or(|(best_refused, best)| match (refused, best_refused) {
@@ -183,8 +183,8 @@ pub(super) fn check(
 }
 
 /// The note about a value that the published schema does not have.
-fn sdk_only(forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
-    let subject = if forms.iter().any(|form| form.published) {
+fn sdk_only(sdk: &str, forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
+    let subject = if forms.iter().any(|form| form.only_in.is_none()) {
         format!("this form of {what}")
     } else {
         what.to_owned()
@@ -192,7 +192,7 @@ fn sdk_only(forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault 
     ActionFault::new(
         Code::SdkOnlyAction,
         path,
-        format!("{subject} is known from SignalWire's SDK, but not from its published schema"),
+        format!("{subject} is known from {sdk}, but not from its published schema"),
     )
     .help(Some("it is sent as it is; try it on a test call first".into()))
 }

@@ -8,12 +8,13 @@ mod events;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::names::NameRule;
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions, Holds,
     Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
-use crate::json::{SharedValue, ValueRef, to_map};
+use crate::json::{SharedValue, to_map};
 
 const NAME: &str = "dailybots";
 
@@ -29,6 +30,14 @@ const TOOL_CALL_ID: &str = "tool_call_id";
 const ARGUMENTS: [&str; 2] = ["arguments", "args"];
 
 const METHOD: &str = "method";
+
+/// The rule of all providers of language models: Daily Bots passes the declaration on to them.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_-",
+    first: |_| true,
+    max_length: 64,
+    rule: "the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens",
+};
 
 /// Daily's hosted bots.
 #[derive(Debug)]
@@ -47,14 +56,8 @@ impl Platform for DailyBots {
         true
     }
 
-    /// The declaration goes to the language model's provider as it is; this is the rule of all of them.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let fits = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-        if !name.is_empty() && name.len() <= 64 && name.chars().all(fits) {
-            Ok(())
-        } else {
-            Err("the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens")
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn extension_keys(&self) -> &'static [&'static str] {
@@ -116,13 +119,7 @@ impl Platform for DailyBots {
         _: &Settings,
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
-        // A body is everything, the query then is nothing: a URL cannot change what a body says.
-        let (fields, raw) = if inbound.body.trim_ascii().is_empty() {
-            (payload::fields(&inbound.query), SharedValue::default())
-        } else {
-            let body = payload::object(&inbound.body)?;
-            (body.clone(), body)
-        };
+        let (fields, raw) = payload::body_or_query(inbound)?;
         let DailyBotsRequest { function, id, arguments } =
             DailyBotsRequest::read(inbound.function.as_deref(), fields)?;
         let streams = functions.streams(&function);
@@ -176,17 +173,12 @@ impl DailyBotsRequest {
     fn read(in_url: Option<&str>, fields: SharedValue) -> Result<Self, BadRequest> {
         let body = fields.get();
         let given = |key: &str| body.get(key).filter(|value| !value.is_null());
-        let in_fields = match given(FUNCTION_NAME).map(ValueRef::as_str) {
-            None => None,
-            Some(Some(name)) => Some(name.into_owned()).filter(|name| !name.is_empty()),
-            Some(None) => return Err(BadRequest::new(format!("`{FUNCTION_NAME}` is not text"))),
-        };
-        let function = match (in_url.filter(|name| !name.is_empty()), &in_fields) {
+        let in_fields = payload::function_name(body, FUNCTION_NAME)?;
+        let function = match (in_url.filter(|name| !name.is_empty()), in_fields.as_deref()) {
             (Some(in_url), Some(in_fields)) if in_url != in_fields => {
                 return Err(BadRequest::new("the request names another function than the URL"));
             }
-            (Some(name), _) => name.to_owned(),
-            (None, Some(name)) => name.clone(),
+            (Some(name), _) | (None, Some(name)) => name.to_owned(),
             (None, None) => return Err(BadRequest::new("it names no function")),
         };
         // Bare arguments may have such names themselves; what has an id as well is no bare arguments.
@@ -298,16 +290,5 @@ mod tests {
             {\"name\":\"function_name\",\"value\":\"f\"},{\"name\":\"arguments\",\"value\":{\"a\":1}},\
             {\"name\":\"result\",\"value\":{\"error\":\"Slow.\"}}]}\n\nevent: close\ndata: {}\n\n";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn function_names_follow_the_rule() {
-        let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
-        for name in ["a", "get-weather_2", "1a", &longest] {
-            assert!(DailyBots.check_function_name(name).is_ok(), "{name}");
-        }
-        for name in ["", "*", "a.b", "né", &too_long] {
-            assert!(DailyBots.check_function_name(name).is_err(), "{name}");
-        }
     }
 }

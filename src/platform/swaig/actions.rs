@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::diagnostic::{Code, suggest};
 use crate::platform::shape::{
-    self, ActionFault, ActionForm, ActionShape, below, check, loose, optional, required, strict,
+    self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict,
 };
 use crate::platform::{ExtensionFault, PathStep, StaticValue};
 
@@ -20,6 +20,11 @@ struct SwaigAction {
 
 const fn action(name: &'static str, forms: &'static [ActionForm]) -> SwaigAction {
     SwaigAction { name, forms }
+}
+
+/// A form that the SDK has but the published schema does not.
+const fn loose(shape: ActionShape) -> ActionForm {
+    shape::loose("SignalWire's SDK", shape)
 }
 
 const TRUE: &[ActionForm] = &[strict(ActionShape::True)];

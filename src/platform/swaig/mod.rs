@@ -4,23 +4,23 @@
 //! `SWMLObject.json`) and, where said so, from the source of its SDKs.
 
 mod actions;
+mod declare;
+mod signature;
 
-use ::http::{HeaderName, StatusCode};
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value, json};
-use sha1::Sha1;
-use sha2::Sha256;
+use ::http::StatusCode;
+use serde_json::{Value, json};
 
-use super::auth::BadLogin;
+use self::declare::DECLARE_KEYS;
+use self::signature::SIGNING_KEY;
+use super::names::{NameRule, letter_or_underscore};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, ExtensionFault, Functions,
-    Holds, Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
+    Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
 use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
-use crate::secret::Secret;
 
 const NAME: &str = "swaig";
 
@@ -39,17 +39,6 @@ const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversat
 /// What `action` says in the `SWAIG.includes` handshake.
 const GET_SIGNATURE: &str = "get_signature";
 
-/// The project's signing key, for the one request that SignalWire signs.
-const SIGNING_KEY: Setting = Setting {
-    key: "signing_key",
-    about: "The project's signing key: where it is set, `get_signature` must carry its signature.",
-    values: &[],
-};
-
-/// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");
-const SIGNATURE_SHA256: HeaderName = HeaderName::from_static("x-signalwire-sha256-signature");
-
 /// What `action` says in requests to the `post_prompt_url`, after a conversation and before one.
 const POST_PROMPT: &[&str] = &["post_conversation", "fetch_conversation"];
 
@@ -60,20 +49,16 @@ static EVENTS: [EventKind; 3] = [
     EventKind { name: "hangup_hook", deadline: None, answered: true },
 ];
 
-/// The keys of a function's definition that the table may add, from the reference of `SWAIG.functions`.
-const DECLARE_KEYS: &[DeclareKey] = &[
-    DeclareKey { key: "active", holds: Holds::Flag },
-    DeclareKey { key: "fillers", holds: Holds::Object },
-    DeclareKey { key: "meta_data", holds: Holds::Object },
-    DeclareKey { key: "meta_data_token", holds: Holds::Text },
-    DeclareKey { key: "skip_fillers", holds: Holds::Flag },
-    DeclareKey { key: "wait_file", holds: Holds::Text },
-    DeclareKey { key: "wait_file_loops", holds: Holds::Number },
-    DeclareKey { key: "wait_for_fillers", holds: Holds::Flag },
-];
-
 /// Where the caller's number stands: voice agents, Bedrock agents, conversation reports.
 const CALLER: &[&str] = &["caller_id_num", "caller_id", "caller_id_number"];
+
+/// The rule of the servers in SignalWire's SDKs.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_",
+    first: letter_or_underscore,
+    max_length: usize::MAX,
+    rule: "SWAIG takes letters, digits and underscores, and no digit first",
+};
 
 /// SignalWire AI agents.
 #[derive(Debug)]
@@ -89,14 +74,8 @@ impl Platform for Swaig {
         ExpansionFilter { sigils: &['$', '%', '@'] }
     }
 
-    /// The rule of the SDKs' servers.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        if starts && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
-            Ok(())
-        } else {
-            Err("SWAIG takes letters, digits and underscores, and no digit first")
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn extension_keys(&self) -> &'static [&'static str] {
@@ -146,10 +125,8 @@ impl Platform for Swaig {
         DECLARE_KEYS
     }
 
-    /// The `SWAIG` object of an agent's SWML.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
-        let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
-        Some(json!({"SWAIG": {"defaults": {"web_hook_url": endpoint.url}, "functions": functions}}))
+        Some(declare::declare(tools, endpoint))
     }
 
     fn decode(
@@ -163,8 +140,8 @@ impl Platform for Swaig {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
-                return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
-                    Ok(()) => Decoded::Answer(signature(functions)),
+                return Ok(match signature::check(settings.secrets(SIGNING_KEY.key), inbound, url) {
+                    Ok(()) => Decoded::Answer(declare::handshake(functions)),
                     Err(bad) => Decoded::Denied(bad),
                 });
             }
@@ -229,13 +206,7 @@ enum SwaigRequest {
 ///
 /// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
 fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
-    let given = body.get("function").filter(|name| !name.is_null());
-    let in_body = match given.map(ValueRef::as_str) {
-        None => None,
-        Some(Some(name)) => Some(name).filter(|name| !name.is_empty()),
-        Some(None) => return Err(BadRequest::new("`function` is not text")),
-    };
-    match (&inbound.function, in_body) {
+    match (&inbound.function, payload::function_name(body, "function")?) {
         (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
             Err(BadRequest::new("the body names another function than the URL"))
         }
@@ -280,65 +251,6 @@ fn event(name: &str, body: SharedValue) -> Decoded {
         }
         None => Decoded::Answer(neutral()),
     }
-}
-
-/// Checks the signature of the handshake, where a signing key is set. From the vendor's webhook security guide:
-/// HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without a login in it) and the raw body.
-fn check_signature(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(), BadLogin> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let (name, value) = [SIGNATURE_SHA256, SIGNATURE]
-        .into_iter()
-        .find_map(|name| inbound.headers.get(&name).map(|value| (name, value)))
-        .ok_or(BadLogin::Missing(SIGNATURE))?;
-    let signature = hex::decode(value.as_bytes()).map_err(|_| BadLogin::Malformed(name.clone()))?;
-    let url = match &inbound.function {
-        Some(function) => format!("{url}/{function}"),
-        None => url.to_owned(),
-    };
-    let parts = [url.as_bytes(), &inbound.body];
-    // All keys are tried, so that the time taken does not tell which of them is in use.
-    let matches = keys.iter().fold(false, |found, key| {
-        found
-            | if name == SIGNATURE {
-                signs::<Hmac<Sha1>>(key, &parts, &signature)
-            } else {
-                signs::<Hmac<Sha256>>(key, &parts, &signature)
-            }
-    });
-    if matches { Ok(()) } else { Err(BadLogin::Wrong) }
-}
-
-fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> bool {
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.reveal().as_bytes()) else { return false };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.verify_slice(signature).is_ok()
-}
-
-/// The answer to the `SWAIG.includes` handshake, in its array form. Everything returned is registered, asked for or
-/// not, so only the functions that ask to be seen are returned.
-fn signature(functions: &dyn Functions) -> Answer {
-    let definitions = functions.tools().into_iter().filter(|tool| tool.declared).map(|tool| {
-        let mut definition = definition(&tool);
-        definition.insert("web_hook_url".into(), functions.endpoint().url.into());
-        Value::Object(definition)
-    });
-    Answer::json(&definitions.collect())
-}
-
-/// A function as `SWAIG.functions` and the handshake define it. A definition without a description is dropped by
-/// the platform without a word, so there always is one.
-fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
-    let description = if tool.description.is_empty() { tool.name } else { tool.description };
-    let mut definition = Map::new();
-    definition.insert("function".into(), tool.name.into());
-    definition.insert("description".into(), description.into());
-    definition.insert("parameters".into(), tool.parameters.clone());
-    // Functions with one token share their `meta_data`; without one it would depend on the address.
-    definition.insert("meta_data_token".into(), format!("jackfield-{}", tool.name).into());
-    definition.extend(tool.extra.clone());
-    definition
 }
 
 /// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
@@ -406,9 +318,12 @@ impl Encode for OneAnswer {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::call::{FailureKind, Reply};
     use crate::platform::tests::{Known, answer, calls};
+    use crate::secret::Secret;
 
     fn inbound(url: Option<&str>, body: &Value) -> Inbound {
         Inbound { function: url.map(ToOwned::to_owned), ..payload::post(body) }
@@ -558,16 +473,6 @@ mod tests {
     }
 
     #[test]
-    fn function_names_follow_the_rule() {
-        for name in ["a", "_", "get_weather2", "A1"] {
-            assert!(Swaig.check_function_name(name).is_ok(), "{name}");
-        }
-        for name in ["", "1a", "get-weather", "a b", "né", "a.b"] {
-            assert!(Swaig.check_function_name(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
     fn a_prompt_steers_the_model_only_where_the_agent_takes_one() {
         let reply = |prompt: &str| Reply {
             text: Some("9 degrees".to_owned()),
@@ -588,77 +493,12 @@ mod tests {
             assert_eq!(OneAnswer { takes_prompt }.encode(vec![outcome]), Answer::json(&expected));
         }
     }
-
     #[test]
-    fn the_handshake_gives_whole_definitions_of_what_asks_to_be_seen() {
-        struct Offers(Value, Map<String, Value>);
-        impl Functions for Offers {
-            fn arguments(&self, _: &str) -> Option<Vec<&str>> {
-                None
-            }
-            fn streams(&self, _: &str) -> bool {
-                false
-            }
-            fn tools(&self) -> Vec<ToolSpec<'_>> {
-                let (parameters, extra) = (&self.0, &self.1);
-                vec![ToolSpec {
-                    name: "get_weather",
-                    description: "",
-                    parameters,
-                    streaming: false,
-                    form: false,
-                    declared: true,
-                    extra,
-                }]
-            }
-            fn endpoint(&self) -> Endpoint<'_> {
-                Endpoint { url: "https://tools.example.com/swaig", events: &[] }
-            }
-        }
-        let offers =
-            Offers(json!({"type": "object"}), Map::from_iter([("skip_fillers".to_owned(), json!(true))]));
-        let body = json!({"action": "get_signature", "functions": ["other"]});
-        let decoded = Swaig.decode(&inbound(None, &body), &Settings::default(), &offers);
-        let expected = json!([{
-            "function": "get_weather",
-            "description": "get_weather",
-            "parameters": {"type": "object"},
-            "meta_data_token": "jackfield-get_weather",
-            "skip_fillers": true,
-            "web_hook_url": "https://tools.example.com/swaig",
-        }]);
-        assert_eq!(answer(decoded), Answer::json(&expected));
-    }
-
-    #[test]
-    fn the_handshake_is_signed_where_a_key_is_set() {
-        let body = json!({"action": "get_signature"});
-        let url = "https://tools.example.com/door";
-        let signed = |key: &[u8], url: &str| {
-            let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).unwrap();
-            mac.update(url.as_bytes());
-            mac.update(body.to_string().as_bytes());
-            hex::encode(mac.finalize().into_bytes())
-        };
+    fn a_handshake_must_be_signed_where_a_key_is_set() {
+        let handshake = inbound(None, &json!({"action": "get_signature"}));
         let mut settings = Settings::default();
-        settings.set_secret(&SIGNING_KEY, vec![Secret::new("new"), Secret::new("old")]);
-        let verdict = |signature: Option<String>| {
-            let mut inbound = inbound(None, &body);
-            if let Some(signature) = signature {
-                inbound.headers.insert(SIGNATURE, signature.parse().unwrap());
-            }
-            Swaig.decode(&inbound, &settings, &Known(&[]))
-        };
-        for key in [&b"new"[..], b"old"] {
-            assert_eq!(answer(verdict(Some(signed(key, url)))), Answer::json(&json!([])));
-        }
-        for bad in [
-            None,
-            Some(signed(b"other", url)),
-            Some(signed(b"new", "https://example.com/")),
-            Some("x".to_owned()),
-        ] {
-            assert!(matches!(verdict(bad.clone()), Ok(Decoded::Denied(_))), "{bad:?}");
-        }
+        assert_eq!(answer(Swaig.decode(&handshake, &settings, &Known(&[]))), Answer::json(&json!([])));
+        settings.set_secret(&SIGNING_KEY, vec![Secret::new("key")]);
+        assert!(matches!(Swaig.decode(&handshake, &settings, &Known(&[])), Ok(Decoded::Denied(_))));
     }
 }
