@@ -154,7 +154,7 @@ impl Walk<'_> {
             let upstream = went.upstream().unwrap_or_default();
             for one in tries {
                 let at = ms(one.began.saturating_duration_since(record.began));
-                let came = match &one.came {
+                let came = match &one.result {
                     Some(Ok(status)) => format!("status {}", status.as_u16()),
                     Some(Err(error)) => error.to_string(),
                     None => continue,

@@ -251,7 +251,7 @@ impl<'a> Walk<'a> {
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(last @ AttemptRecord { came: Some(Err(error)), .. })) => {
+            (None, Some(last @ AttemptRecord { result: Some(Err(error)), .. })) => {
                 self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
