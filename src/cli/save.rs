@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::load::{NewEntry, with_test};
 use crate::testing;
-use crate::testing::capture::{Happened, Saved, draft};
+use crate::testing::capture::{CapturedCall, CapturedInput, draft};
 
 use super::output::results::{faults, place};
 use super::report;
@@ -58,19 +58,19 @@ impl<'a> Saving<'a> {
     }
 
     /// Writes what happened as a test, and sees it pass.
-    pub(super) async fn save(&self, happened: Happened<'_>) -> anyhow::Result<()> {
-        let function = &happened.call.record.call.context.function;
+    pub(super) async fn save(&self, captured: CapturedCall<'_>) -> anyhow::Result<()> {
+        let function = &captured.call.record.call.context.function;
         let beside;
-        let happened = match happened.asked {
-            Saved::Call => happened,
-            Saved::Request { file, body } => {
+        let captured = match captured.input {
+            CapturedInput::Args => captured,
+            CapturedInput::Request { file, body } => {
                 beside = self.relative(file)?;
-                Happened { asked: Saved::Request { file: &beside, body }, ..happened }
+                CapturedCall { input: CapturedInput::Request { file: &beside, body }, ..captured }
             }
         };
         let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
         let route = route.with_context(|| format!("test not saved: unknown function `{function}`"))?;
-        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, happened)
+        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, captured)
             .await
             .with_context(|| format!("test of `{function}` not saved"))?;
         let home = self.home(function)?;

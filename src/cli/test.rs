@@ -12,7 +12,7 @@ use crate::diagnostic::{self, FileId, Sources};
 use crate::load::{Edit, Environment, edited, load_with_tests, process_environment};
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
-use crate::testing::{self, Coverage, Ran};
+use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
 use super::output::{junit, results};
@@ -131,7 +131,7 @@ impl Ready {
         self.tests.tests.iter().filter(move |test| wanted(&format!("{}: {}", test.route, test.name)))
     }
 
-    fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<Ran<'_>>> {
+    fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<TestResult<'_>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(async {
             let mut ran = Vec::new();
@@ -144,7 +144,7 @@ impl Ready {
 }
 
 /// Writes what came into the tests that expect something else.
-fn update(ran: &[Ran<'_>], sources: &Sources) -> anyhow::Result<()> {
+fn update(ran: &[TestResult<'_>], sources: &Sources) -> anyhow::Result<()> {
     let mut files: Vec<FileId> = ran.iter().map(|ran| ran.test.place.file).collect();
     files.dedup();
     for file in files {

@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 pub(super) struct City {
     name: &'static str,
     country: &'static str,
-    /// Now, in degrees Celsius.
+    now: Conditions,
+    wind: Wind,
+}
+
+/// The current weather.
+struct Conditions {
+    /// In degrees Celsius.
     temperature: f64,
     summary: &'static str,
     humidity: u8,
-    wind_speed: f64,
-    wind_direction: &'static str,
+}
+
+struct Wind {
+    /// In metres per second.
+    speed: f64,
+    direction: &'static str,
 }
 
 /// A person or firm in the company's address book.
@@ -146,9 +156,9 @@ impl City {
                 json!({
                     "date": day.date,
                     "weekday": day.weekday,
-                    "max": degrees(self.temperature + day.warmer),
-                    "min": degrees(self.temperature + day.warmer - 6.2),
-                    "summary": day.summary.unwrap_or(self.summary),
+                    "max": degrees(self.now.temperature + day.warmer),
+                    "min": degrees(self.now.temperature + day.warmer - 6.2),
+                    "summary": day.summary.unwrap_or(self.now.summary),
                     "rain_chance": day.rain_chance,
                 })
             })
@@ -158,10 +168,10 @@ impl City {
             "country": self.country,
             "unit": if fahrenheit { "fahrenheit" } else { "celsius" },
             "current": {
-                "temperature": degrees(self.temperature),
-                "summary": self.summary,
-                "humidity": self.humidity,
-                "wind": { "speed": self.wind_speed, "unit": "m/s", "direction": self.wind_direction },
+                "temperature": degrees(self.now.temperature),
+                "summary": self.now.summary,
+                "humidity": self.now.humidity,
+                "wind": { "speed": self.wind.speed, "unit": "m/s", "direction": self.wind.direction },
             },
             "daily": daily,
         })
@@ -210,31 +220,31 @@ const fn day(
 }
 
 static CITIES: [City; 13] = [
-    city("Oslo", "Norway", 14.3, "cloudy", 68, 3.4, "south"),
-    city("Bergen", "Norway", 9.4, "light rain", 91, 7.2, "south-west"),
-    city("Tromsø", "Norway", 6.8, "sunny", 62, 4.1, "north"),
-    city("Utrecht", "Netherlands", 17.6, "partly cloudy", 70, 5.0, "west"),
-    city("Lyon", "France", 24.1, "sunny", 48, 2.2, "north"),
-    city("Paris", "France", 21.0, "sunny", 53, 2.9, "north-east"),
-    city("Berlin", "Germany", 19.5, "partly cloudy", 57, 3.8, "east"),
-    city("London", "United Kingdom", 16.2, "cloudy", 74, 4.6, "west"),
-    city("Madrid", "Spain", 29.7, "sunny", 31, 1.8, "south-east"),
-    city("Warsaw", "Poland", 18.4, "showers", 72, 4.4, "north-west"),
-    city("New York", "United States", 22.9, "thunderstorms", 80, 6.1, "south"),
-    city("Toronto", "Canada", 20.2, "sunny", 55, 3.3, "west"),
-    city("São Paulo", "Brazil", 23.5, "fog", 84, 1.5, "east"),
+    city("Oslo", "Norway", now(14.3, "cloudy", 68), wind(3.4, "south")),
+    city("Bergen", "Norway", now(9.4, "light rain", 91), wind(7.2, "south-west")),
+    city("Tromsø", "Norway", now(6.8, "sunny", 62), wind(4.1, "north")),
+    city("Utrecht", "Netherlands", now(17.6, "partly cloudy", 70), wind(5.0, "west")),
+    city("Lyon", "France", now(24.1, "sunny", 48), wind(2.2, "north")),
+    city("Paris", "France", now(21.0, "sunny", 53), wind(2.9, "north-east")),
+    city("Berlin", "Germany", now(19.5, "partly cloudy", 57), wind(3.8, "east")),
+    city("London", "United Kingdom", now(16.2, "cloudy", 74), wind(4.6, "west")),
+    city("Madrid", "Spain", now(29.7, "sunny", 31), wind(1.8, "south-east")),
+    city("Warsaw", "Poland", now(18.4, "showers", 72), wind(4.4, "north-west")),
+    city("New York", "United States", now(22.9, "thunderstorms", 80), wind(6.1, "south")),
+    city("Toronto", "Canada", now(20.2, "sunny", 55), wind(3.3, "west")),
+    city("São Paulo", "Brazil", now(23.5, "fog", 84), wind(1.5, "east")),
 ];
 
-const fn city(
-    name: &'static str,
-    country: &'static str,
-    temperature: f64,
-    summary: &'static str,
-    humidity: u8,
-    wind_speed: f64,
-    wind_direction: &'static str,
-) -> City {
-    City { name, country, temperature, summary, humidity, wind_speed, wind_direction }
+const fn city(name: &'static str, country: &'static str, now: Conditions, wind: Wind) -> City {
+    City { name, country, now, wind }
+}
+
+const fn now(temperature: f64, summary: &'static str, humidity: u8) -> Conditions {
+    Conditions { temperature, summary, humidity }
+}
+
+const fn wind(speed: f64, direction: &'static str) -> Wind {
+    Wind { speed, direction }
 }
 
 /// The address book.

@@ -14,14 +14,14 @@ use crate::platform::Platform;
 use crate::secret::HIDDEN;
 use crate::upstream::Request;
 
-use super::{Came, Mismatch, Ran};
+use super::{Mismatch, TestResult, TestRun};
 
-impl Ran<'_> {
+impl TestResult<'_> {
     /// Holds a call against all that its test expects of it.
-    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let test = self.test;
-        let (record, reply) = (&came.record, &came.record.outcome.reply);
-        let mut faults = self.unanswered(came);
+        let (record, reply) = (&run.record, &run.record.outcome.reply);
+        let mut faults = self.unanswered(run);
         for expected in &test.expected {
             let (keys, lines, found) = match &expected.what {
                 Expectation::Text(text) => {
@@ -36,7 +36,7 @@ impl Ran<'_> {
                     (vec!["failure".to_owned()], texts(kind.slug(), found), found.map(Value::from))
                 }
                 Expectation::Sent(step, part) => {
-                    let mut sent = came.requests.iter();
+                    let mut sent = run.requests.iter();
                     let request = sent.rfind(|request| request.step.as_deref() == Some(step.as_str()));
                     let found = request.and_then(|request| part_of(test.subject(plan), part, request));
                     let mut keys = match step.as_str() {
@@ -62,32 +62,32 @@ impl Ran<'_> {
         if !is_about_answer && self.error.is_some() && faults.is_empty() {
             faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
-        self.take(plan, came, faults);
-        self.judge_answer(plan, platform, came);
+        self.take(plan, run, faults);
+        self.judge_answer(plan, platform, run);
     }
 
     /// Holds the whole answer on a platform against what its test expects there.
-    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let mut faults = Vec::new();
         if platform.name() != self.test.platform.name() {
-            faults = self.unanswered(came);
+            faults = self.unanswered(run);
         }
         for expected in &self.test.expected {
             let Expectation::Answer(wanted, answer) = &expected.what else { continue };
             if wanted.name() != platform.name() {
                 continue;
             }
-            let found = read(&came.answer, answer);
+            let found = read(&run.answer, answer);
             let lines = values(answer, Some(&found));
             let keys = vec!["as".to_owned(), platform.name().to_owned()];
             faults.extend(differs(expected.place, keys, lines, Some(found)));
         }
-        self.take(plan, came, faults);
+        self.take(plan, run, faults);
     }
 
     /// The requests for which the test has no reply.
-    fn unanswered(&self, came: &Came) -> Vec<Mismatch> {
-        let unanswered = came.requests.iter().filter_map(|request| {
+    fn unanswered(&self, run: &TestRun) -> Vec<Mismatch> {
+        let unanswered = run.requests.iter().filter_map(|request| {
             let step = request.step.as_deref()?;
             let known = self.test.canned.iter().any(|(name, _)| name == step);
             let key = if step.is_empty() { "upstream".to_owned() } else { format!("upstreams.{step}") };
@@ -101,10 +101,10 @@ impl Ran<'_> {
     }
 
     /// Keeps faults, with what must not be shown hidden, and what was reached.
-    fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Mismatch>) {
+    fn take(&mut self, plan: &Plan, run: &TestRun, faults: Vec<Mismatch>) {
         // What the test itself made up stands in it for all to read, sensitive arguments too; a secret of the table does
         // not.
-        let secrets = came.record.masks(&plan.masks, None);
+        let secrets = run.record.masks(&plan.masks, None);
         self.error = self.error.take().map(|error| secrets.hide(&error));
         self.faults.extend(faults.into_iter().map(|mut fault| {
             let shown: Vec<String> = fault.lines.iter().map(|line| secrets.hide(line)).collect();
@@ -117,7 +117,7 @@ impl Ran<'_> {
             fault.instead = fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value);
             fault
         }));
-        self.reached.extend(came.reached.iter().cloned());
+        self.reached.extend(run.reached.iter().cloned());
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::diagnostic::Span;
 use crate::plan::testing::Tests;
 
-use super::Ran;
+use super::TestResult;
 
 /// Which routes and reply cases of a table its tests reach.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Missed {
 
 impl Coverage {
     /// What these runs reach.
-    pub fn of(tests: &Tests, ran: &[Ran<'_>]) -> Self {
+    pub fn of(tests: &Tests, ran: &[TestResult<'_>]) -> Self {
         let reached = |route: &str, case: Option<usize>| {
             ran.iter()
                 .flat_map(|ran| &ran.reached)

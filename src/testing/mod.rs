@@ -31,7 +31,7 @@ const TIME: Duration = Duration::from_secs(60);
 
 /// A test that was run.
 #[derive(Debug)]
-pub struct Ran<'a> {
+pub struct TestResult<'a> {
     /// The test.
     pub test: &'a Test,
     /// What did not come as it should; none: it passed.
@@ -56,7 +56,7 @@ pub struct Mismatch {
 }
 
 /// What came of a test's call on one platform.
-struct Came {
+struct TestRun {
     record: Record,
     requests: Vec<Request>,
     answer: Bytes,
@@ -65,10 +65,10 @@ struct Came {
 }
 
 /// Runs one test. The resources should be [without resilience](Resources::without_resilience).
-pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Ran<'a> {
-    let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
+pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
+    let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
     match ask(plan, resources, test, test.platform).await {
-        Ok(came) => ran.judge(plan, test.platform, &came),
+        Ok(run) => ran.judge(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
     // The answers of other platforms are those to calls of their own.
@@ -77,7 +77,7 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Ran<
             && platform.name() != test.platform.name()
         {
             match ask(plan, resources, test, *platform).await {
-                Ok(came) => ran.judge_answer(plan, *platform, &came),
+                Ok(run) => ran.judge_answer(plan, *platform, &run),
                 Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
         }
@@ -99,7 +99,7 @@ async fn ask(
     resources: &Resources,
     test: &Test,
     platform: &'static dyn Platform,
-) -> Result<Came, String> {
+) -> Result<TestRun, String> {
     // Where a URL names the function, it names the event too.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
@@ -131,7 +131,7 @@ async fn ask(
     let mut calls = tried.calls.into_iter().map(|call| call.record);
     let wanted = calls.find(|record| tried.event.is_some() || record.call.context.function == test.route);
     let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
-    Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
+    Ok(TestRun { record, requests: stub.requests(), answer: tried.answer.body, reached })
 }
 
 /// Answers each step as the test says, and whoever is asked for a credential with one.

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::diagnostic::Sources;
-use crate::testing::Ran;
+use crate::testing::TestResult;
 
 use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// What came of the tests.
-pub(in crate::cli) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
+pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sources) -> String {
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
     let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");

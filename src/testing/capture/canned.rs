@@ -33,11 +33,11 @@ impl Drafting<'_> {
         headers: fn(&Response) -> HeaderMap,
     ) -> Result<Vec<(String, Canned)>, NoDraft> {
         let mut canned = Vec::new();
-        for (step, went) in self.route.steps.iter().zip(&self.happened.call.record.steps) {
+        for (step, went) in self.route.steps.iter().zip(&self.captured.call.record.steps) {
             // Without one, it is the route's own doing that nothing was sent, and it does the same in a test.
             let Some(sent) = &went.trace.request else { continue };
             let is_it = |exchange: &&Exchange| is_same_request(&exchange.request, sent);
-            let ended = self.happened.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.ended);
+            let ended = self.captured.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.ended);
             let of = step.name.as_deref().map(|step| format!("the step `{step}`: ")).unwrap_or_default();
             let problem = |problem: String| NoDraft::Upstream { step: of, problem };
             let made_up = match ended {
@@ -52,7 +52,7 @@ impl Drafting<'_> {
                 }
                 Some(Err(error)) => return Err(problem(format!("a test cannot reproduce this: {error}"))),
                 None => {
-                    let why = went.error.as_ref().or(self.happened.call.record.error.as_ref());
+                    let why = went.error.as_ref().or(self.captured.call.record.error.as_ref());
                     let why = why.map(ToString::to_string).unwrap_or_default();
                     return Err(problem(format!("a test cannot reproduce this: {why}")));
                 }

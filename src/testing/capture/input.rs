@@ -13,7 +13,7 @@ use super::{Drafting, NoDraft};
 impl Drafting<'_> {
     /// The arguments as they were given, with something of the same form in place of what is sensitive.
     pub(super) fn stand_ins(&mut self) -> Result<Value, NoDraft> {
-        let GivenArguments::Json(given) = &self.happened.call.record.call.args else {
+        let GivenArguments::Json(given) = &self.captured.call.record.call.args else {
             return Err(NoDraft::Arguments);
         };
         let mut args = match given.to_value() {
@@ -43,7 +43,7 @@ impl Drafting<'_> {
 
     /// What the platform said about the call, where a call of the same arguments would not say it.
     pub(super) fn changes(&mut self, args: &Value) -> CallChanges {
-        let platform = self.happened.platform;
+        let platform = self.captured.platform;
         let sample = platform.sample(&self.route.name, args);
         let functions = FunctionsFor::new(self.plan, platform.name());
         let base = match platform.decode(&sample, &Settings::defaults(platform), &functions) {
@@ -52,7 +52,7 @@ impl Drafting<'_> {
             _ => None,
         };
         let Some(Call { context: base, .. }) = base else { return CallChanges::default() };
-        let context = &self.happened.call.record.call.context;
+        let context = &self.captured.call.record.call.context;
         let text =
             |of: fn(&Context) -> &Option<String>| of(context).clone().filter(|_| of(context) != of(&base));
         let mut changes = CallChanges {

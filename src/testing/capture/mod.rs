@@ -3,8 +3,8 @@
 //! What it expects is not copied from the call but comes from running the test itself, so that it passes. No secret of
 //! the table gets into it, nor the value of a sensitive argument: another one of the same form stands in for it.
 
-mod asked;
 mod canned;
+mod input;
 
 use std::path::Path;
 
@@ -24,12 +24,12 @@ use crate::upstream::recorder::Exchange;
 use crate::upstream::resources::Resources;
 
 use super::compare::{body_of, read, url_of};
-use super::{Came, ask};
+use super::{TestRun, ask};
 use canned::{canned_value, reply_headers};
 
 /// A call that a test is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Happened<'a> {
+pub struct CapturedCall<'a> {
     /// The plan that it ran on.
     pub plan: &'a Plan,
     /// The call.
@@ -37,7 +37,7 @@ pub struct Happened<'a> {
     /// Who asked.
     pub platform: &'static dyn Platform,
     /// How the test asks.
-    pub asked: Saved<'a>,
+    pub input: CapturedInput<'a>,
     /// What was sent and came back, other calls of the same request included.
     pub exchanges: &'a [Exchange],
     /// The time of the call.
@@ -46,9 +46,9 @@ pub struct Happened<'a> {
 
 /// How a test asks.
 #[derive(Debug, Clone, Copy)]
-pub enum Saved<'a> {
-    /// By the call's arguments.
-    Call,
+pub enum CapturedInput<'a> {
+    /// The call's arguments.
+    Args,
     /// By the file of a platform's request.
     Request {
         /// The file.
@@ -63,11 +63,11 @@ pub enum Saved<'a> {
 pub struct Draft {
     /// Its keys, each as a path, with their values.
     pub entries: Vec<(Vec<String>, Value)>,
-    /// What is not in it as it happened, and why.
+    /// What is not in it as it captured, and why.
     pub notes: Vec<String>,
 }
 
-/// Why there is no test for what happened.
+/// Why there is no test for what captured.
 #[derive(Debug, Error)]
 pub enum NoDraft {
     /// Nothing answers the function.
@@ -103,22 +103,22 @@ pub enum NoDraft {
     Nothing,
 }
 
-/// Makes a test called `name` of what happened. The tests run on `plan` and `resources`, and `route` says what of
+/// Makes a test called `name` of what captured. The tests run on `plan` and `resources`, and `route` says what of
 /// the plan is tested.
 ///
 /// # Errors
-/// A test cannot say what happened.
+/// A test cannot say what captured.
 pub async fn draft(
     plan: &Plan,
     resources: &Resources,
     route: &Testable,
     name: &str,
-    happened: Happened<'_>,
+    captured: CapturedCall<'_>,
 ) -> Result<Draft, NoDraft> {
-    let mut drafting = Drafting::begin(plan, happened)?;
+    let mut drafting = Drafting::begin(plan, captured)?;
     let mut test = drafting.test(name, route)?;
-    let mut came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
-    if !drafting.is_the_same(&came) {
+    let mut run = ask(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
+    if !drafting.is_the_same(&run) {
         // Some header of a reply may have been meant.
         let with_headers = drafting.canned(reply_headers)?;
         if with_headers
@@ -126,15 +126,15 @@ pub async fn draft(
             .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
         {
             test.canned = with_headers;
-            came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
+            run = ask(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
         }
     }
-    drafting.draft(&test, &came)
+    drafting.draft(&test, &run)
 }
 
 struct Drafting<'a> {
     plan: &'a Plan,
-    happened: Happened<'a>,
+    captured: CapturedCall<'a>,
     route: &'a Route,
     /// What must not get into the file.
     masks: Masks,
@@ -142,25 +142,25 @@ struct Drafting<'a> {
 }
 
 impl<'a> Drafting<'a> {
-    fn begin(plan: &'a Plan, happened: Happened<'a>) -> Result<Self, NoDraft> {
-        let (record, real) = (&happened.call.record, happened.call.route.as_deref());
+    fn begin(plan: &'a Plan, captured: CapturedCall<'a>) -> Result<Self, NoDraft> {
+        let (record, real) = (&captured.call.record, captured.call.route.as_deref());
         let function = &record.call.context.function;
-        let route = plan.route(function, happened.platform.name());
+        let route = plan.route(function, captured.platform.name());
         let route = route.ok_or_else(|| NoDraft::NoRoute(function.clone()))?;
-        let mut masks = record.masks(&happened.plan.masks, real);
+        let mut masks = record.masks(&captured.plan.masks, real);
         masks.extend(&plan.masks);
-        Ok(Self { plan, happened, route, masks, notes: Vec::new() })
+        Ok(Self { plan, captured, route, masks, notes: Vec::new() })
     }
 
     fn test(&mut self, name: &str, route: &Testable) -> Result<Test, NoDraft> {
-        let (asked, call) = match self.happened.asked {
+        let (asked, call) = match self.captured.input {
             // What is not in the file came with the headers.
-            Saved::Request { body, .. } => {
-                let headers = self.happened.call.record.call.context.headers.clone();
+            CapturedInput::Request { body, .. } => {
+                let headers = self.captured.call.record.call.context.headers.clone();
                 let headers = self.clean("call.headers", headers.to_value()).as_object().cloned();
                 (TestInput::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
-            Saved::Call => {
+            CapturedInput::Args => {
                 let args = self.stand_ins()?;
                 let changes = self.changes(&args);
                 (TestInput::Args(args), changes)
@@ -173,10 +173,10 @@ impl<'a> Drafting<'a> {
             place: route.place,
             in_route: false,
             index: 0,
-            platform: self.happened.platform,
+            platform: self.captured.platform,
             asked,
             call,
-            now: self.happened.now.to_owned(),
+            now: self.captured.now.to_owned(),
             canned: self.canned(|_| HeaderMap::new())?,
             expected: Vec::new(),
         })
@@ -192,8 +192,8 @@ impl<'a> Drafting<'a> {
     }
 
     /// Whether a test came to what the call came to.
-    fn is_the_same(&self, came: &Came) -> bool {
-        let (record, test) = (&self.happened.call.record, &came.record);
+    fn is_the_same(&self, run: &TestRun) -> bool {
+        let (record, test) = (&self.captured.call.record, &run.record);
         let hidden = |reply: &Reply| {
             let text = reply.text.as_deref().map(|text| self.masks.hide(text));
             (text, reply.data.as_ref().map(|data| self.masks.hide_value(data)))
@@ -203,20 +203,20 @@ impl<'a> Drafting<'a> {
             && hidden(&record.outcome.reply) == hidden(&test.outcome.reply)
     }
 
-    fn draft(mut self, test: &Test, came: &Came) -> Result<Draft, NoDraft> {
-        let record = &self.happened.call.record;
-        if (record.case, record.outcome.failure) != (came.record.case, came.record.outcome.failure) {
+    fn draft(mut self, test: &Test, run: &TestRun) -> Result<Draft, NoDraft> {
+        let record = &self.captured.call.record;
+        if (record.case, record.outcome.failure) != (run.record.case, run.record.outcome.failure) {
             let came_to = |case: Option<usize>, failure: Option<FailureKind>| match (case, failure) {
                 (Some(case), _) => format!("case {}", case + 1),
                 (None, Some(kind)) => format!("the failure `{kind}`"),
                 (None, None) => "no case".to_owned(),
             };
             return Err(NoDraft::Other {
-                test: came_to(came.record.case, came.record.outcome.failure),
+                test: came_to(run.record.case, run.record.outcome.failure),
                 call: came_to(record.case, record.outcome.failure),
             });
         }
-        if !self.is_the_same(came) && self.notes.is_empty() {
+        if !self.is_the_same(run) && self.notes.is_empty() {
             self.notes.push(
                 "the reply of the test differs from the reply of the call: review what it expects".to_owned(),
             );
@@ -224,7 +224,7 @@ impl<'a> Drafting<'a> {
         let mut draft = Draft::default();
         self.made_up(test, &mut draft);
         let before = draft.entries.len();
-        self.expected(came, &mut draft);
+        self.expected(run, &mut draft);
         if draft.entries.len() == before {
             return Err(NoDraft::Nothing);
         }
@@ -238,11 +238,11 @@ impl<'a> Drafting<'a> {
             draft.entries.push((keys.iter().map(|key| (*key).to_owned()).collect(), value));
         };
         put(&["name"], test.name.as_str().into());
-        if let Saved::Request { file, .. } = self.happened.asked {
+        if let CapturedInput::Request { file, .. } = self.captured.input {
             put(&["request_file"], file.display().to_string().into());
         }
-        if self.happened.platform.name() != "http" {
-            put(&["platform"], self.happened.platform.name().into());
+        if self.captured.platform.name() != "http" {
+            put(&["platform"], self.captured.platform.name().into());
         }
         if let TestInput::Args(Value::Object(args)) = &test.asked
             && !args.is_empty()
@@ -286,10 +286,10 @@ impl<'a> Drafting<'a> {
     }
 
     /// What must come of it: all that came, but for what must not get into a file.
-    fn expected(&self, came: &Came, draft: &mut Draft) {
-        for (step, went) in self.route.steps.iter().zip(&came.record.steps) {
+    fn expected(&self, run: &TestRun, draft: &mut Draft) {
+        for (step, went) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
-            let sent = came.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
+            let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
             let Some(request) = sent.filter(|_| went.trace.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
@@ -309,7 +309,7 @@ impl<'a> Drafting<'a> {
                 keys.pop();
             }
         }
-        let outcome = &came.record.outcome;
+        let outcome = &run.record.outcome;
         if let Some(kind) = outcome.failure {
             self.expect(&["failure"], kind.slug().into(), draft);
         }
@@ -319,9 +319,9 @@ impl<'a> Drafting<'a> {
         if let Some(data) = &outcome.reply.data {
             self.expect(&["data"], data.clone(), draft);
         }
-        let platform = self.happened.platform.name();
+        let platform = self.captured.platform.name();
         if platform != "http" {
-            self.expect(&["as", platform], read(&came.answer, &json!([])), draft);
+            self.expect(&["as", platform], read(&run.answer, &json!([])), draft);
         }
     }
 

@@ -17,7 +17,7 @@ use walk::Walk;
 impl Shown<'_> {
     /// The steps of these of its calls, up to the answer.
     pub(in crate::cli) fn explained(self, calls: &[&CompletedCall]) -> String {
-        if let (Some(event), []) = (self.tried.event, calls) {
+        if let (Some(event), []) = (self.completed.event, calls) {
             return format!("event      {event}: no entry in the table");
         }
         let calls: Vec<String> = calls
@@ -38,7 +38,7 @@ impl Shown<'_> {
 
     /// What the platform is told.
     pub(in crate::cli) fn answer(self) -> String {
-        let Answer { status, content_type, body } = &self.tried.answer;
+        let Answer { status, content_type, body } = &self.completed.answer;
         let (platform, status) = (self.platform.name(), status.as_u16());
         let head = format!("\nresponse   to {platform}: status {status}, {content_type}");
         format!("{head}\n{}", self.hidden(&pretty(body)))
@@ -47,13 +47,13 @@ impl Shown<'_> {
     /// The records and the answer, as JSON; without the answer where nothing was sent.
     pub(in crate::cli) fn to_json(self, calls: &[&CompletedCall]) -> Value {
         let records = calls.iter().map(|call| call.record.view(&self.plan.masks, call.route.as_deref()));
-        let Answer { status, content_type, body } = &self.tried.answer;
+        let Answer { status, content_type, body } = &self.completed.answer;
         let body = self.hidden(&String::from_utf8_lossy(body));
         let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
         let answer = json!({"status": status.as_u16(), "content_type": content_type, "body": body});
         json!({
             "at": self.now,
-            "event": self.tried.event,
+            "event": self.completed.event,
             "calls": records.collect::<Vec<_>>(),
             "answer": if self.is_unsent(calls) { Value::Null } else { answer },
         })
@@ -61,7 +61,7 @@ impl Shown<'_> {
 
     /// A text that belongs to the request, with what must not be shown of any of its calls hidden.
     fn hidden(self, text: &str) -> String {
-        self.tried.calls.iter().fold(text.to_owned(), |text, call| {
+        self.completed.calls.iter().fold(text.to_owned(), |text, call| {
             call.record.masks(&self.plan.masks, call.route.as_deref()).hide(&text)
         })
     }

@@ -7,7 +7,7 @@ use crate::platform::Platform;
 /// What came of a request, to be shown.
 #[derive(Clone, Copy)]
 pub(in crate::cli) struct Shown<'a> {
-    pub(in crate::cli) tried: &'a Completed,
+    pub(in crate::cli) completed: &'a Completed,
     pub(in crate::cli) plan: &'a Plan,
     pub(in crate::cli) platform: &'static dyn Platform,
     /// The time of its calls.

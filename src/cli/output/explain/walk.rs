@@ -49,7 +49,7 @@ impl<'a> Walk<'a> {
             walk.line("no route for this function on this platform");
             return walk;
         };
-        if shown.tried.event.is_none() {
+        if shown.completed.event.is_none() {
             walk.arguments(route);
         }
         if route.steps.is_empty() && call.record.validated.is_some() {
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     fn begin(&mut self) {
         let (call, platform) = (&self.call.record.call.context, self.shown.platform.name());
         let time = ms(self.call.time);
-        let what = match self.shown.tried.event {
+        let what = match self.shown.completed.event {
             Some(event) => format!("the event {event} of {platform}"),
             None => format!("{} as {platform}", call.function),
         };
