@@ -25,9 +25,9 @@ pub(super) struct Finding {
 pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<Finding>> {
     let transport = HttpTransport::new()?;
     let asking = upstreams.iter().map(|asked| async {
-        let probed = asked.probe.ask(&transport).await;
+        let probed = asked.probe.run(&transport).await;
         let name = asked.probe.request.target.name.clone();
-        let text = masks.hide(&text(&probed.found, asked.probe.proves));
+        let text = masks.hide(&text(&probed.found, asked.probe.is_authenticated));
         let fault = fault(asked, &name, &probed.found, &text);
         Finding { name, probed, text, fault }
     });

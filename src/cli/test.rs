@@ -66,7 +66,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     Ok(if results::failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A table whose tests can be run.
+/// A table without errors, and its tests.
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) resources: Resources,
@@ -74,7 +74,7 @@ pub(super) struct Ready {
     pub(super) sources: Sources,
 }
 
-/// Reads the table and its tests; a code to end with when there is nothing to run.
+/// Reads the table and its tests. If there is nothing to run, returns the exit code.
 fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, ExitCode>> {
     let ready = match Ready::read(path, command.format)? {
         Ok(ready) => ready,
@@ -87,7 +87,7 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
     Ok(Ok(ready))
 }
 
-/// Tells why no test was run: people, and whoever reads only the results.
+/// Reports why no test ran, on standard error and in the results.
 fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
     report(why);
     match format {
@@ -97,7 +97,7 @@ fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
 }
 
 impl Ready {
-    /// Reads the table and its tests; faults are told in this format, and come with a code to end with.
+    /// Reads the table and its tests. Reports errors in this format and returns the exit code.
     pub(super) fn read(path: &Path, format: ReportFormat) -> anyhow::Result<Result<Self, ExitCode>> {
         // Nothing is sent, so secrets may be unset.
         let environment = Environment { without_secrets: true, ..process_environment() };
@@ -143,7 +143,7 @@ impl Ready {
     }
 }
 
-/// Writes what came into the tests that expect something else.
+/// Replaces the expected values of failing tests with the actual ones.
 fn update(ran: &[TestResult<'_>], sources: &Sources) -> anyhow::Result<()> {
     let mut files: Vec<FileId> = ran.iter().map(|ran| ran.test.place.file).collect();
     files.dedup();

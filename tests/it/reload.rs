@@ -550,7 +550,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
     // As it was opened: nothing is left to do, and nothing is said.
-    logged(&proxy, 0, "next start only: server.listen, server.admin").await;
+    logged(&proxy, 0, "restart required: changes to server.listen, server.admin").await;
     let from = lines(&proxy);
     let status =
         taken(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap()).await;

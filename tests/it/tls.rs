@@ -164,7 +164,7 @@ async fn tls_comes_and_goes_without_a_restart() {
     let mut proxy = secured().await;
     let mut before = Secured::open(proxy.listen).await;
     proxy.folder.write("routes.toml", &table(""));
-    proxy.logged("new connections are plain").await;
+    proxy.logged("TLS disabled").await;
     let plain = proxy.post("/http/greet", &json!({})).await;
     assert_eq!(plain.json(), greeting());
     assert_eq!(before.greet().await, greeting());

@@ -1,4 +1,4 @@
-//! The results of a table's tests as JUnit's XML, for what builds and shows tests.
+//! Test results as JUnit XML, for CI systems.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// What came of the tests.
+/// The results of the tests.
 pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sources) -> String {
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
@@ -39,7 +39,7 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
     out
 }
 
-/// Why no test was run, as one that could not be.
+/// A single failed test that says why no test ran.
 pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
     let (name, text) = (xml(&path.display().to_string()), xml(why));
     let message = xml(why.lines().next().unwrap_or_default());

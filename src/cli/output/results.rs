@@ -1,4 +1,4 @@
-//! The results of a table's tests: as lines for people, and as JSON.
+//! Test results as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -65,14 +65,14 @@ pub(in crate::cli) fn human(
     out
 }
 
-/// What no test reaches, without the cases of routes that none reaches.
+/// What no test reaches, without the cases of routes that no test reaches.
 fn not_implied(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
     let whole =
         |route: &str| coverage.missed.iter().any(|missed| missed.case.is_none() && missed.route == route);
     coverage.missed.iter().filter(move |missed| missed.case.is_none() || !whole(&missed.route))
 }
 
-/// What did not come as it should, line by line.
+/// The mismatches, line by line.
 pub(in crate::cli) fn faults(ran: &TestResult<'_>, sources: &Sources) -> Vec<String> {
     let mut lines = Vec::new();
     for fault in &ran.faults {

@@ -137,7 +137,7 @@ fn unknown_keys(
                 &below(path, PathStep::Key(key.clone())),
                 format!("`{key}` stands beside {what}, which has no such key"),
             )
-            .unnamed(format!("{what} has a key beside it that it does not take"))
+            .unquoted(format!("{what} has a key beside it that it does not take"))
             .help(suggest(key, known.iter().copied()))
         })
         .collect()
@@ -170,7 +170,7 @@ fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[Pat
                 &at_name,
                 format!("`{name}` is not an action of Daily Bots"),
             )
-            .unnamed("its name is not that of an action")
+            .unquoted("its name is not that of an action")
             .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
         ];
     };
@@ -214,7 +214,7 @@ fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
             StaticValue::Object(options) if !options.is_empty() => {}
             _ => faults.push(
                 fault(&path, format!("`{service}` in `update_config` must be an object of options"))
-                    .unnamed("a service in `update_config` must be an object of options"),
+                    .unquoted("a service in `update_config` must be an object of options"),
             ),
         }
     }
@@ -323,8 +323,8 @@ mod tests {
         ] {
             assert_eq!(faults(&event), [], "{event}");
             assert_eq!(faults(&json!([event])), [], "{event}");
-            let (admitted, complaints) = admit(event.clone());
-            assert_eq!((admitted, complaints), (Some(json!([event])), vec![]));
+            let (admitted, messages) = admit(event.clone());
+            assert_eq!((admitted, messages), (Some(json!([event])), vec![]));
         }
     }
 
@@ -478,10 +478,10 @@ mod tests {
             {"update_config": {"mine": {"a": "x"}}},
             "the secret",
         ]);
-        let (value, complaints) = admit(hostile);
+        let (value, messages) = admit(hostile);
         assert_eq!(value, Some(json!([{"update_config": {"mine": {"a": "x"}}}])));
         assert_eq!(
-            complaints,
+            messages,
             [
                 "event 2 is left out: its name is not that of an action",
                 "event 3 is left out: `arguments` of `tts:say` has a key that it does not take",

@@ -200,7 +200,7 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
         let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
             faults.push(
                 ActionFault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
-                    .unnamed("its name is not that of an action")
+                    .unquoted("its name is not that of an action")
                     .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
             );
             continue;
@@ -226,7 +226,7 @@ fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) ->
     // SWML's flag taken for the action of the same name.
     if action.name == "transfer" && matches!(value, StaticValue::Known(Value::Bool(_))) {
         for fault in &mut faults {
-            fault.own.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
+            fault.fault.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
         }
     }
     faults
@@ -565,10 +565,10 @@ mod tests {
             "the secret",
             {"hangup": true},
         ]);
-        let (value, complaints) = admit(hostile);
+        let (value, messages) = admit(hostile);
         assert_eq!(value, Some(json!([{"say": "a"}, {"hangup": true}])));
         assert_eq!(
-            complaints,
+            messages,
             [
                 "action 2 is left out: its name is not that of an action",
                 "action 3 is left out: `say` must be text",

@@ -1,7 +1,7 @@
-//! SignalWire's SWAIG: one function per request, answered with 200 whatever happens, text for the model and actions.
+//! SignalWire's SWAIG: one function per request. The answer always has status 200, a text for the model, and actions.
 //!
 //! Wire facts are from the vendor's OpenAPI and SWML schemas in signalwire/docs (`specs/signalwire-rest/webhooks/ai`,
-//! `SWMLObject.json`) and, where said so, from the source of its SDKs.
+//! `SWMLObject.json`) and, where noted, from the source of its SDKs.
 
 mod actions;
 mod declare;
@@ -30,26 +30,26 @@ const ACTION: &str = "action";
 /// The key of a reply case that lets the agent speak before its actions run.
 const POST_PROCESS: &str = "post_process";
 
-/// The key of a reply case that steers the model apart from the result.
+/// The key of a reply case with instructions for the model, apart from the result.
 const PROMPT: &str = "prompt";
 
-/// The platform's own messages in the same form as calls. A route may answer them, but need not.
+/// The platform's own messages, which have the form of calls. A route may answer them but need not.
 const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversation", "check_for_input"];
 
-/// What `action` says in the `SWAIG.includes` handshake.
+/// The `action` of the `SWAIG.includes` handshake.
 const GET_SIGNATURE: &str = "get_signature";
 
-/// What `action` says in requests to the `post_prompt_url`, after a conversation and before one.
+/// The `action` of requests to the `post_prompt_url`, after a conversation and before one.
 const POST_PROMPT: &[&str] = &["post_conversation", "fetch_conversation"];
 
-/// The webhooks that are no tool calls. Of `post_prompt`, only the answer to `fetch_conversation` is read.
+/// The events. For `post_prompt`, SignalWire reads only the answer to `fetch_conversation`.
 static EVENTS: [EventKind; 3] = [
     EventKind { name: "post_prompt", deadline: None, answered: true },
     EventKind { name: "startup_hook", deadline: None, answered: true },
     EventKind { name: "hangup_hook", deadline: None, answered: true },
 ];
 
-/// Where the caller's number stands: voice agents, Bedrock agents, conversation reports.
+/// The keys of the caller's number in requests of voice agents, Bedrock agents and conversation reports.
 const CALLER: &[&str] = &["caller_id_num", "caller_id", "caller_id_number"];
 
 /// The rule of the servers in SignalWire's SDKs.
@@ -69,7 +69,7 @@ impl Platform for Swaig {
         NAME
     }
 
-    /// The engine expands template functions also in what webhooks reply, some of them with side effects.
+    /// The engine expands template functions in webhook responses too, some of them with side effects.
     fn guard(&self) -> ExpansionFilter {
         ExpansionFilter { sigils: &['$', '%', '@'] }
     }
@@ -109,7 +109,7 @@ impl Platform for Swaig {
             (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
                 (Some(value), Vec::new())
             }
-            (key, _) => (None, vec![format!("`swaig.{key}` is left out: its value does not fit")]),
+            (key, _) => (None, vec![format!("`swaig.{key}` is left out: its value is invalid")]),
         }
     }
 
@@ -136,7 +136,7 @@ impl Platform for Swaig {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
-        let function = match asked(inbound, body.get())? {
+        let function = match request_kind(inbound, body.get())? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
@@ -150,7 +150,7 @@ impl Platform for Swaig {
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
         }
-        // Bedrock and sidecar agents, which say something else here, take only a text as `response`.
+        // Bedrock and sidecar agents send another content type, and accept only a text as `response`.
         let takes_prompt =
             body.get().get("content_type").and_then(ValueRef::as_str).as_deref() == Some("text/swaig");
         let args = arguments(&body);
@@ -158,7 +158,7 @@ impl Platform for Swaig {
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { takes_prompt })))
     }
 
-    /// Any status but 200 counts as a failed call and is tried again, so the model is told instead.
+    /// SignalWire retries after any status but 200, so the error goes to the model instead.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         let text = format!("The function call could not be read: {bad}. Apologise and go on without it.");
         Answer::json(&json!({"response": text}))
@@ -192,20 +192,20 @@ impl Platform for Swaig {
     }
 }
 
-/// What a request asks for.
+/// The kind of a request.
 enum SwaigRequest {
     /// A tool call, or a message in the form of one.
     Function(String),
-    /// The definitions of the functions that are offered here.
+    /// The definitions of the functions.
     Signature,
-    /// A report after a conversation, or what is known before one.
+    /// A report after a conversation, or a request for data before one.
     PostPrompt,
 }
 
-/// What is asked for: the function that the URL names, else the body's, else what `action` says.
+/// The kind of a request, from the function in the URL or the body, or from `action`.
 ///
-/// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
-fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
+/// Bedrock's tool calls have an `action` too, so it counts only if nothing else in the body indicates a call.
+fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
     match (&inbound.function, payload::function_name(body, "function")?) {
         (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
             Err(BadRequest::new("the body names another function than the URL"))
@@ -224,7 +224,7 @@ fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadReque
     }
 }
 
-/// What templates see of a request as `call.*`.
+/// The envelope of a request, which templates see as `call.*`.
 fn envelope(function: String, body: SharedValue) -> Context {
     let root = body.get();
     let part = |key: &str| root.get(key).map(|part| body.keep(part)).unwrap_or_default();
@@ -240,7 +240,7 @@ fn envelope(function: String, body: SharedValue) -> Context {
     }
 }
 
-/// A webhook that calls nothing; those without an entry in [`EVENTS`] are answered with nothing at once.
+/// A webhook that is not a call. One without an entry in [`EVENTS`] gets an empty answer.
 fn event(name: &str, body: SharedValue) -> Decoded {
     match EVENTS.iter().find(|kind| kind.name == name) {
         Some(kind) => {
@@ -253,15 +253,14 @@ fn event(name: &str, body: SharedValue) -> Decoded {
     }
 }
 
-/// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
-/// object.
+/// The arguments, read as the SDKs' servers do: those that the platform parsed, or the model's text, or a flat object.
 fn arguments(body: &SharedValue) -> GivenArguments {
     let argument = body.get().get("argument");
     let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
     let parsed = argument.and_then(|argument| argument.get("parsed"));
     let object = parsed.and_then(|parsed| match parsed.kind() {
         Kind::Array => parsed.items().find(is_object),
-        // So in the oldest documentation's table, though not in its samples.
+        // An object, according to the table of the oldest documentation but not its samples.
         _ => Some(parsed).filter(is_object),
     });
     if let Some(object) = object {
@@ -273,15 +272,15 @@ fn arguments(body: &SharedValue) -> GivenArguments {
         .unwrap_or_else(payload::no_arguments)
 }
 
-/// The answer that changes nothing: SWAIG lets every field be absent.
+/// An answer without effect: all fields of a SWAIG answer are optional.
 fn neutral() -> Answer {
     Answer::json(&json!({}))
 }
 
-/// The form of every answer. Both published schemas take a text and a list; each of them refuses other forms.
+/// Encodes the answer as a text and a list of actions, the only form that both published schemas accept.
 #[derive(Debug)]
 struct OneAnswer {
-    /// Whether the asking agent takes the object form of `response`.
+    /// Whether the agent accepts `response` as an object.
     takes_prompt: bool,
 }
 
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_names_the_function_before_the_body() {
+    fn the_function_in_the_url_takes_precedence() {
         for (url, body, expected) in [
             (None, json!({"function": "a"}), Ok("a")),
             (Some("a"), json!({"function": "a"}), Ok("a")),
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_read_from_where_they_are() {
+    fn arguments_are_read_from_every_documented_place() {
         let object = |city: &str| GivenArguments::from(json!({"city": city}));
         let none = || GivenArguments::from(json!({}));
         for (fields, expected) in [
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_the_first_that_is_told() {
+    fn the_first_known_caller_number_is_used() {
         for (fields, expected) in [
             (json!({"caller_id_num": "1", "caller_id": "2", "caller_id_number": "3"}), Some("1")),
             (json!({"caller_id_num": "", "caller_id": "2"}), Some("2")),
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_is_a_text_and_perhaps_a_list() {
+    fn outcomes_are_a_text_and_an_optional_list_of_actions() {
         let own = |actions: Value| Map::from_iter([("action".to_owned(), actions)]);
         for (reply, failure, expected) in [
             (Reply::text("Hi."), None, json!({"response": "Hi."})),
@@ -464,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_request_is_told_to_the_model() {
+    fn an_unreadable_request_is_reported_to_the_model() {
         let answer = Swaig.refuse(&BadRequest::new("it names no function"));
         assert_eq!(answer.status, 200);
         let text =
@@ -473,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_steers_the_model_only_where_the_agent_takes_one() {
+    fn a_prompt_is_separate_only_if_the_agent_accepts_it() {
         let reply = |prompt: &str| Reply {
             text: Some("9 degrees".to_owned()),
             extensions: Map::from_iter([

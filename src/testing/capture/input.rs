@@ -1,4 +1,4 @@
-//! What was asked on a call, as a test can make it up.
+//! The input of a captured call, as a test can have it.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use crate::platform::{Decoded, Settings};
 use super::{Drafting, NoDraft};
 
 impl Drafting<'_> {
-    /// The arguments as they were given, with something of the same form in place of what is sensitive.
+    /// The arguments as given, with made-up values for sensitive ones.
     pub(super) fn stand_ins(&mut self) -> Result<Value, NoDraft> {
         let GivenArguments::Json(given) = &self.captured.call.record.call.args else {
             return Err(NoDraft::Arguments);
@@ -41,7 +41,7 @@ impl Drafting<'_> {
         Ok(self.clean("an argument", Value::Object(args)))
     }
 
-    /// What the platform said about the call, where a call of the same arguments would not say it.
+    /// The parts of the envelope that differ from a sample call with the same arguments.
     pub(super) fn changes(&mut self, args: &Value) -> CallChanges {
         let platform = self.captured.platform;
         let sample = platform.sample(&self.route.name, args);
@@ -76,7 +76,7 @@ impl Drafting<'_> {
     }
 }
 
-/// Something of the same form, so that most rules on what is fit hold for it too.
+/// A made-up value of the same form, so that it passes most validation rules.
 fn stand_in(value: &Value) -> Value {
     let like = |c: char| match c {
         c if c.is_ascii_digit() => '1',

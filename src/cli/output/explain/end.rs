@@ -1,4 +1,4 @@
-//! The end of a walk: why it failed, which case was taken and why none before it, what was said, and where the time went.
+//! The end of the explanation: the failure, the reply case and why no earlier case matched, the reply, and the time spent.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 use super::walk::{Walk, ms, told};
 
 impl Walk<'_> {
-    /// What it came to.
+    /// The result.
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
@@ -89,7 +89,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Each part of a reply: as it is written, and below what it became.
+    /// Each part of a reply: its template, and below it the rendered value.
     fn said(&mut self, written: &[(String, Written<'_>)], reply: &Reply) {
         let width = written.iter().map(|(part, _)| part.len()).max().unwrap_or(4);
         if written.is_empty() {

@@ -1,5 +1,5 @@
-//! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
-//! long, which case was taken and why none before it, and where the time went.
+//! One call as text, step by step: each request with its templates, each response with its duration, the reply case and
+//! why no earlier case matched, and the time spent.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use super::shown::Shown;
 const MAX_LINES: usize = 100;
 const MAX_VALUE: usize = 300;
 
-/// The headers of a reply that tell something of how it came to be.
+/// The response headers that help to explain a response.
 const TELLING: [&str; 6] =
     ["content-type", "location", "retry-after", "www-authenticate", "x-request-id", "warning"];
 
-/// A call, told line by line.
+/// A call as lines of text.
 pub(super) struct Walk<'a> {
     pub(super) text: String,
     pub(super) shown: Shown<'a>,
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What a call was told as JSON, or as text; the beginning of it if it is long.
+    /// A body as JSON or text, shortened if it is long.
     fn body(&mut self, body: &Value) {
         let text = match self.masks.hide_value(body) {
             Value::String(text) => text,
@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A value on one line, or the beginning of it.
+    /// A value on one line, shortened if it is long.
     fn value(&self, value: &Value) -> String {
         let value = self.masks.hide_value(value).to_string();
         match value.char_indices().nth(MAX_VALUE) {
@@ -191,7 +191,7 @@ impl<'a> Walk<'a> {
             self.reply(went, brought);
         }
         self.extracted(step, brought);
-        // The error of the call itself stands at the end.
+        // The error of the call itself comes at the end.
         let call_error = self.call.record.error.as_ref();
         let is_of_call =
             |error: &&Arc<CallError>| call_error.is_some_and(|of_call| Arc::ptr_eq(of_call, error));
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Each part of a request that is filled in when a call comes, beside what it became.
+    /// Each template of a request beside its rendered value.
     fn templates(&mut self, step: &Step, request: &Request) {
         let parts = step.request.written();
         let width = parts.iter().map(|(part, _)| part.len()).max().unwrap_or_default();
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
                         false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
                     })
                 }
-                // It stands below, as a whole.
+                // The whole body is shown below.
                 _ => Some(String::new()),
             };
             let written = told(written);
@@ -296,7 +296,7 @@ pub(super) fn told(written: &Written<'_>) -> String {
     }
 }
 
-/// All the values that a parameter has; `None`: it is not there.
+/// All values of a parameter; `None` if it is absent.
 fn all<'p>(pairs: form_urlencoded::Parse<'p>, name: &str) -> Option<String> {
     let values: Vec<String> =
         pairs.filter(|(known, _)| known == name).map(|(_, value)| value.into_owned()).collect();
