@@ -9,7 +9,7 @@
 //! | [`server`] | HTTP in: the listener for platforms and the admin listener |
 //! | [`testing`] | runs the tests of a table |
 //! | [`reload`] | replaces the running plan when its files change |
-//! | [`dispatch`] | the execution of calls: deadlines, deduplication, limits, calls that outlive their request; no HTTP |
+//! | [`dispatch`] | the execution of calls: deadlines, deduplication, limits, detached calls; no HTTP |
 //! | [`observe`] | metrics, spans, history, the call log, masking |
 //! | [`flow`] | one call from its arguments to its outcome, and its record |
 //! | [`live`] | the running plan and its resources, swapped as one |

@@ -1,5 +1,5 @@
-//! Single-flight: while one caller produces a result, others that need the same result wait for it. Afterwards the result
-//! is kept for a while, within a memory limit.
+//! Single-flight: while one caller produces a result, others that need the same result wait for it. Afterwards the
+//! result is kept for a while, within a memory limit.
 //!
 //! The response cache and the deduplication of calls use it.
 

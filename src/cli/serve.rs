@@ -25,7 +25,8 @@ use super::shared::{start_demo, summary, unreadable};
 
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    // One thread per core. Work that may block a thread for long, such as a huge response, moves its other tasks away first.
+    // One thread per core. Work that may block a thread for long, such as a huge response, moves its other tasks away
+    // first.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.

@@ -1,6 +1,6 @@
-//! What the sample API knows: cities, contacts, orders and accounts of an invented company.
+//! The data of the sample API: cities, contacts, orders and accounts of an invented company.
 //!
-//! Everything is a constant, so an answer printed in the README stays true.
+//! All data is constant, so that the answers in the README stay correct.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub(super) struct Order {
     pub(super) status: Status,
     placed_at: &'static str,
     customer: Customer,
-    items: &'static [Item],
+    items: &'static [OrderItem],
     pub(super) totals: Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<OrderDelivery>,
@@ -67,7 +67,7 @@ pub(super) struct Order {
     cancellation: Option<Cancellation>,
 }
 
-/// How far an order is.
+/// The status of an order.
 #[derive(Serialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
@@ -84,7 +84,7 @@ struct Customer {
 }
 
 #[derive(Serialize)]
-struct Item {
+struct OrderItem {
     sku: &'static str,
     name: &'static str,
     quantity: u32,
@@ -92,7 +92,7 @@ struct Item {
     status: &'static str,
 }
 
-/// What an order costs.
+/// The price of an order.
 #[derive(Serialize)]
 pub(super) struct Totals {
     pub(super) currency: &'static str,
@@ -138,7 +138,7 @@ struct Payment {
 }
 
 impl City {
-    /// The city of that name, whatever its capitals.
+    /// Finds a city by its name, ignoring case.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         CITIES.iter().find(|city| city.name.to_lowercase() == name.to_lowercase())
     }
@@ -192,9 +192,9 @@ impl Contact {
 struct Day {
     date: &'static str,
     weekday: &'static str,
-    /// Than the city is now, in degrees Celsius.
+    /// The difference from the current temperature, in degrees Celsius.
     warmer: f64,
-    /// `None`: as it is now.
+    /// `None`: the same as now.
     summary: Option<&'static str>,
     rain_chance: u8,
 }
@@ -358,8 +358,8 @@ const fn item(
     quantity: u32,
     unit_price: f64,
     status: &'static str,
-) -> Item {
-    Item { sku, name, quantity, unit_price, status }
+) -> OrderItem {
+    OrderItem { sku, name, quantity, unit_price, status }
 }
 
 /// The accounts that `GET /account` knows.

@@ -1,7 +1,8 @@
 //! The platforms that call Jackfield: a folder per platform, one trait, one list.
 //!
-//! A platform decodes an inbound request into calls and encodes their outcomes as an answer. It also knows the keys of a
-//! route that only it understands. It knows no plan, file, clock or socket. No JSON key of a platform appears elsewhere.
+//! A platform decodes an inbound request into calls and encodes their outcomes as an answer. It also knows the keys of
+//! a route that only it understands. It knows no plan, file, clock or socket. No JSON key of a platform appears
+//! elsewhere.
 //!
 //! To add a platform, add its folder, its `mod` line, its line in [`PLATFORMS`] and a folder of fixtures.
 

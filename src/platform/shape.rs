@@ -120,8 +120,9 @@ pub(super) fn check_all(items: &StaticValue, check_one: CheckOne) -> Vec<Extensi
     faults.into_iter().map(|fault| fault.fault).collect()
 }
 
-/// Removes the items that the platform would reject. Returns the others as a list, and a message about each removed item,
-/// which calls it by `noun` and its number. The messages quote nothing that an upstream or a caller may have written.
+/// Removes the items that the platform would reject. Returns the others as a list, and a message about each removed
+/// item, which calls it by `noun` and its number. The messages quote nothing that an upstream or a caller may have
+/// written.
 pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Option<Value>, Vec<String>) {
     let items = match items {
         Value::Array(items) => items,
@@ -145,7 +146,8 @@ pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Optio
     ((!admitted.is_empty()).then_some(Value::Array(admitted)), messages)
 }
 
-/// Compares a value with its forms and returns the faults of the form that fits best. `what` names the value in messages.
+/// Compares a value with its forms and returns the faults of the form that fits best. `what` names the value in
+/// messages.
 pub(super) fn check(
     forms: &'static [ActionForm],
     value: &StaticValue,

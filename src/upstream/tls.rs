@@ -1,4 +1,4 @@
-//! What is particular about TLS to an upstream: whose certificates are believed there, and which one is shown.
+//! TLS settings of an upstream: its certificate authorities and the client certificate.
 //!
 //! PEM texts become values when the table is loaded. Two values that were made from the same texts are equal, so
 //! that a pool of connections lives on as long as its files stay as they are.
@@ -16,12 +16,12 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::diagnostic::Code;
 use crate::fingerprint::Fingerprint;
 
-/// How TLS is spoken to an upstream. The default believes the authorities that are compiled in, and shows nothing.
+/// The TLS settings of an upstream. The default trusts the built-in authorities and has no client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Whose certificates are believed, in place of those that are compiled in; none: those.
+    /// The trusted authorities, in place of the built-in ones; empty: the built-in ones.
     pub authorities: Vec<Authorities>,
-    /// The certificate that is shown when the upstream asks for one.
+    /// The client certificate, sent if the upstream requests one.
     pub identity: Option<Identity>,
 }
 
@@ -92,16 +92,16 @@ impl Identity {
     }
 }
 
-/// Why a PEM text cannot be used. Never tells what stands in it.
+/// Why a PEM text cannot be used. It never quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PemFault {
-    /// What kind of fault.
+    /// The code of the diagnostic.
     pub code: Code,
     /// Which text is at fault.
     pub part: PemPart,
     /// What is wrong, in lower case, without a full stop.
     pub message: &'static str,
-    /// What to do.
+    /// How to fix it.
     pub help: &'static str,
 }
 
@@ -184,7 +184,7 @@ fn damaged(part: PemPart) -> PemFault {
     }
 }
 
-/// A value that is known by the texts it was made from, and never shows them.
+/// A value that is compared by the fingerprint of its texts, and never shows them.
 struct Hashed<T> {
     value: Arc<T>,
     fingerprint: [u8; 32],

@@ -3,8 +3,8 @@
 //! It knows only files and folders, not tables or plans. The caller reads the files and compares.
 //!
 //! It watches folders as well as files, because editors replace files. A `Survey` finds out which folders. It is taken
-//! again, and the watches are renewed, just before [`Watcher::changed`] returns. So everything that the caller then reads
-//! is watched already, including what lies behind a link that has just been swapped.
+//! again, and the watches are renewed, just before [`Watcher::changed`] returns. So everything that the caller then
+//! reads is watched already, including what lies behind a link that has just been swapped.
 
 mod survey;
 
@@ -42,10 +42,11 @@ pub enum Mode {
 /// Watches a set of paths.
 ///
 /// ```text
-/// load; watch(files read); loop { changed().await; load; if !has_changed().await { compare, swap; watch(files read) } }
+/// load; watch(files read)
+/// loop { changed().await; load; if !has_changed().await { compare, swap; watch(files read) } }
 /// ```
 pub struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// Apart from `shared`, which notify's thread holds: dropping the watcher must drop this.
     backend: Arc<Mutex<Backend>>,
     /// Whether some folder could not be watched, so that polling has to replace events.
@@ -60,18 +61,18 @@ impl Watcher {
         let (paths, survey) = Default::default();
         let state = WatchState { mode, paths, survey, changes: 0, reported: 0, first: now, last: now };
         Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }),
+            shared: Arc::new(SharedState { state: Mutex::new(state), wake: Notify::new() }),
             backend: Arc::default(),
             blind: false,
             looked: now,
         }
     }
 
-    /// Replaces the watched paths: files and folders, whether they exist yet or not. In a folder every entry counts, but
-    /// not the contents of its subfolders.
+    /// Replaces the watched paths: files and folders, whether they exist yet or not. In a folder every entry counts,
+    /// but not the contents of its subfolders.
     ///
-    /// A set that differs from the previous one counts as a change, because its new files may have changed between being
-    /// read and being watched.
+    /// A set that differs from the previous one counts as a change, because its new files may have changed between
+    /// being read and being watched.
     pub fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let paths = paths.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
         let mut state = self.shared.state();
@@ -92,8 +93,8 @@ impl Watcher {
         }
     }
 
-    /// Waits for a change since the last return. Returns after [`QUIET`] without further changes, or after [`MAX_WAIT`].
-    /// Later changes are reported next time. Cancel-safe.
+    /// Waits for a change since the last return. Returns after [`QUIET`] without further changes, or after
+    /// [`MAX_WAIT`]. Later changes are reported next time. Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
             let Some((changes, due)) = self.shared.pending() else {
@@ -115,7 +116,8 @@ impl Watcher {
         }
     }
 
-    /// Whether something has changed since [`Watcher::changed`] last returned: files read since then may not fit together.
+    /// Whether something has changed since [`Watcher::changed`] last returned: files read since then may not fit
+    /// together.
     /// `changed` will report the change as well.
     pub async fn has_changed(&mut self) -> bool {
         self.look().await;
@@ -163,7 +165,7 @@ impl Watcher {
 }
 
 /// What the watcher and notify's thread share.
-struct Shared {
+struct SharedState {
     state: Mutex<WatchState>,
     wake: Notify,
 }
@@ -181,7 +183,7 @@ struct WatchState {
     last: Instant,
 }
 
-impl Shared {
+impl SharedState {
     fn state(&self) -> MutexGuard<'_, WatchState> {
         self.state.lock()
     }
@@ -235,7 +237,7 @@ struct Backend {
 
 impl Backend {
     /// Takes a new survey and watches its places. Returns whether some place could not be watched.
-    fn renew(&mut self, shared: &Arc<Shared>) -> bool {
+    fn renew(&mut self, shared: &Arc<SharedState>) -> bool {
         let (mode, paths) = {
             let state = shared.state();
             (state.mode, Arc::clone(&state.paths))
@@ -261,7 +263,7 @@ impl Backend {
     }
 
     /// Watches as many of the places as it can; the error is the first one.
-    fn watch(&mut self, places: BTreeSet<PathBuf>, shared: &Arc<Shared>) -> notify::Result<()> {
+    fn watch(&mut self, places: BTreeSet<PathBuf>, shared: &Arc<SharedState>) -> notify::Result<()> {
         let notify = match &mut self.notify {
             Some(notify) => notify,
             none => {
@@ -269,8 +271,8 @@ impl Backend {
                 none.insert(notify::recommended_watcher(move |event| shared.handle(event))?)
             }
         };
-        // Drop all watches first, not only obsolete ones: a watch belongs to the folder that once had the name, and notify
-        // drops every name of that folder when one is unwatched.
+        // Drop all watches first, not only obsolete ones: a watch belongs to the folder that once had the name, and
+        // notify drops every name of that folder when one is unwatched.
         for place in &self.watched {
             // Fails for places that were removed.
             let _ = notify.unwatch(place);

@@ -1,9 +1,9 @@
-//! What a stream to Daily Bots can say beside the result: RTVI actions and new options of services. How a table
-//! writes them, what the bot would refuse, and how they go over the wire as server-sent events.
+//! The events of a stream to Daily Bots: RTVI actions and new options of services. This file checks the events of a
+//! table and writes them as server-sent events.
 //!
 //! Wire facts are from docs.dailybots.ai (guides/webhooks) and the models `RTVIActionRun` and `RTVIUpdateConfig` in
-//! `rtvi.py` of pipecat-ai/pipecat v0.0.53. The bot answers none of it and ignores what it does not understand, so
-//! everything is checked here.
+//! `rtvi.py` of pipecat-ai/pipecat v0.0.53. The bot never answers and ignores invalid events, so Jackfield
+//! checks them.
 
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,7 @@ static ACTIONS: &[RtviAction] = &[
 /// The action that carries the result; every stream ends with one of its own.
 const FUNCTION_RESULT: &str = "llm:function_result";
 
-/// The services of every bot. Others may exist, but what is said to one that does not is ignored without a word.
+/// The services of every bot. Others may exist, but the bot silently ignores events for an unknown service.
 const SERVICES: [&str; 4] = ["tts", "llm", "stt", "vad"];
 
 const ACTION: &str = "action";
@@ -58,7 +58,7 @@ const INTERRUPT: &str = "interrupt";
 const SUCH_AS: &str = "such as `{ action = \"tts:say\", arguments = { text = \"One moment.\" } }`";
 const SUCH_AS_CONFIG: &str = "such as `{ update_config = { tts = { language = \"fr\" } } }`";
 
-/// What the bot would refuse or ignore in a list of events, or in a single one.
+/// Checks a list of events, or a single event.
 pub(super) fn check_all(events: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(events, check_one)
 }

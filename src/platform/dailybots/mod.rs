@@ -18,10 +18,10 @@ use crate::json::{SharedValue, to_map};
 
 const NAME: &str = "dailybots";
 
-/// The key of a route for what the bot is told before the result is there.
+/// The key of a route for events that are sent before the result.
 const BEFORE: &str = "before";
 
-/// The key of a reply case for what the bot is told with the result.
+/// The key of a reply case for events that are sent with the result.
 const EVENTS: &str = "events";
 
 /// The fields of a request that has an envelope; the last is the spelling of the messages inside a browser.
@@ -139,12 +139,12 @@ impl Platform for DailyBots {
             };
             let id = id.map(|id| id.to_value());
             let call = Box::new(Call { args, context });
-            return Ok(Decoded::Stream(call, Box::new(Stream { function, id, arguments })));
+            return Ok(Decoded::Stream(call, Box::new(ResultStream { function, id, arguments })));
         }
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
     }
 
-    /// What another status than 200 would do is not documented; as a result, the model can react to it.
+    /// The effect of a status other than 200 is not documented. The model can react to an error in the result.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
     }
@@ -158,7 +158,7 @@ impl Platform for DailyBots {
     }
 }
 
-/// What a request asks for.
+/// The parts of a request.
 #[derive(Debug, PartialEq)]
 struct DailyBotsRequest {
     function: String,
@@ -181,7 +181,7 @@ impl DailyBotsRequest {
             (Some(name), _) | (None, Some(name)) => name.to_owned(),
             (None, None) => return Err(BadRequest::new("it names no function")),
         };
-        // Bare arguments may have such names themselves; what has an id as well is no bare arguments.
+        // Bare arguments may use one of these names. With an id as well, it is an envelope.
         let is_there = |key: &str| body.get(key).is_some();
         let envelope = in_fields.is_some() || (is_there(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(is_there));
         if !envelope {
@@ -201,13 +201,13 @@ impl DailyBotsRequest {
 
 /// The answer as server-sent events.
 #[derive(Debug)]
-struct Stream {
+struct ResultStream {
     function: String,
     id: Option<Value>,
     arguments: Value,
 }
 
-impl EncodeStream for Stream {
+impl EncodeStream for ResultStream {
     fn content_type(&self) -> &'static str {
         "text/event-stream"
     }
@@ -280,8 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_with_the_result_also_when_nothing_else_is_told() {
-        let mut stream = Stream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
+    fn a_stream_without_events_ends_with_the_result() {
+        let mut stream = ResultStream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
         assert_eq!(stream.begin(Map::new()), "");
         let reply = crate::call::Reply::text("Slow.");
         let failure = Some(crate::call::FailureKind::Timeout);

@@ -11,7 +11,7 @@ const NAME: &str = "http";
 /// The header that says which conversation a call belongs to.
 const CONVERSATION: &str = "x-conversation-id";
 
-/// Whoever speaks HTTP.
+/// Any HTTP client.
 #[derive(Debug)]
 pub(super) struct Http;
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_keep_text_and_data_apart() {
+    fn outcomes_have_separate_text_and_data() {
         let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
         let both = Reply { text: Some("Hi.".into()), data: Some(json!([1])), ..Reply::default() };
         for (reply, failure, status, expected) in [

@@ -38,7 +38,7 @@ pub(super) fn check(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(),
         None => url.to_owned(),
     };
     let parts = [url.as_bytes(), &inbound.body];
-    // All keys are tried, so that the time taken does not tell which of them is in use.
+    // Try all keys, so that the timing does not reveal which one is in use.
     let matches = keys.iter().fold(false, |found, key| {
         found
             | if name == SIGNATURE {

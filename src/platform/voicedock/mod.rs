@@ -23,10 +23,10 @@ const NAME: &str = "voicedock";
 /// The `message.type` of requests that carry calls; all others are events.
 const TOOL_CALLS: &str = "tool-calls";
 
-/// More calls than a model makes in one turn: a bound on what one request may set in motion.
+/// The most calls in one request. A model makes fewer in one turn.
 const MAX_CALLS: usize = 64;
 
-/// Which of the reply forms is used where several could be.
+/// The form of an answer to a single call.
 const REPLY: Setting = Setting {
     key: "reply",
     about: "The form of an answer to one call.",
@@ -40,15 +40,15 @@ const SIGNATURE: SchemeDefaults = &[
     ("signed", &["timestamp", ".", "body"]),
 ];
 
-/// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.
+/// The events. VoiceDock waits 5 s for the answer to the first and ignores the answers to the others.
 static EVENTS: [EventKind; 3] = [
     EventKind { name: "assistant_request", deadline: Some(Duration::from_secs(5)), answered: true },
     EventKind { name: "status_update", deadline: None, answered: false },
     EventKind { name: "end_of_call_report", deadline: None, answered: false },
 ];
 
-/// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. What an `async` tool
-/// says is `async_response` in older documentation and `message` in newer.
+/// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. The text of an
+/// `async` tool is `async_response` in older documentation and `message` in newer.
 const DECLARE_KEYS: &[DeclareKey] = &[
     DeclareKey { key: "async", holds: Holds::Flag },
     DeclareKey { key: "async_response", holds: Holds::Text },
@@ -162,7 +162,7 @@ impl Platform for VoiceDock {
         Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
     }
 
-    /// The documented error form. What another status than 200 would do is not documented.
+    /// The documented form of an error. The effect of a status other than 200 is not documented.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The webhook could not be read: {bad}.")}))
     }
@@ -184,7 +184,7 @@ impl Platform for VoiceDock {
     }
 }
 
-/// A webhook that is no call. What has no entry in [`EVENTS`] is answered with nothing at once.
+/// A webhook that is not a call. One without an entry in [`EVENTS`] gets an empty answer.
 fn event(body: &SharedValue) -> Decoded {
     let root = body.get();
     let neutral = Answer::json(&json!({}));
@@ -229,7 +229,7 @@ fn entries(body: ValueRef<'_>) -> Result<Option<(&'static Generation, ValueRef<'
     Err(BadRequest::new(format!("`message` has neither `{}` nor `{}`", CURRENT.list, CAMEL.list)))
 }
 
-/// Where a generation of the format keeps what we need: paths into the body or into an entry of its list.
+/// One generation of the format, as paths into the body or into an entry of its list.
 #[derive(Debug)]
 struct Generation {
     list: &'static str,
@@ -265,7 +265,7 @@ static CAMEL: Generation = Generation {
     ..CURRENT
 };
 
-/// Flireo, August 2025; known by its list, which stands at the top.
+/// Flireo, August 2025. It is recognised by its list at the top level.
 static OLDEST: Generation = Generation {
     list: "tasksInitiated",
     id: "taskId",
@@ -286,7 +286,7 @@ impl Generation {
         }
     }
 
-    /// What all calls of one request share.
+    /// The part of the context that all calls of a request share.
     fn envelope(&self, body: &SharedValue) -> Context {
         let root = body.get();
         Context {
@@ -365,7 +365,7 @@ impl Encode for Results {
     }
 }
 
-/// No key for an error of one entry is documented, so a failure is told inside its result.
+/// No key for the error of one entry is documented, so a failure is part of the result.
 fn result(outcome: Outcome) -> Value {
     if outcome.failure.is_some() {
         json!({"error": outcome.reply.into_text()})

@@ -7,7 +7,7 @@ use tokio::time::sleep_until;
 
 use super::breaker::{BreakerPermit, BreakerRefusal};
 use super::limit::LimitPermit;
-use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, Ended};
+use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, DeliveryResult};
 use crate::traceparent::TraceParent;
 use crate::upstream::auth::CredentialEnv;
 use crate::upstream::{Request, Response, Times, TransportError};
@@ -58,7 +58,7 @@ impl Delivery {
         options: DeliveryOptions<'_>,
         is_last: bool,
         wait: PermitWait,
-    ) -> (Ended, DeliveryLog) {
+    ) -> (DeliveryResult, DeliveryLog) {
         let mut attempt = Attempt {
             delivery: self,
             request,
@@ -74,9 +74,9 @@ impl Delivery {
 }
 
 impl Attempt<'_> {
-    /// Sends the request. If the upstream refuses a credential that can be renewed, sends it again, whatever its method:
-    /// the upstream did not process the request.
-    async fn run(&mut self, wait: PermitWait) -> Ended {
+    /// Sends the request. If the upstream refuses a credential that can be renewed, sends it again, whatever its
+    /// method: the upstream did not process the request.
+    async fn run(&mut self, wait: PermitWait) -> DeliveryResult {
         self.admit(wait).await?;
         let mut sent = self.sign_and_send().await?;
         if self.renews(&sent) {
@@ -138,8 +138,8 @@ impl Attempt<'_> {
         Ok(signed)
     }
 
-    /// Sends a request and waits for its response. A non-idempotent request is not cancelled at the deadline of the call:
-    /// the caller is told, and the request continues.
+    /// Sends a request and waits for its response. A non-idempotent request is not cancelled at the deadline of the
+    /// call: the caller is told, and the request continues.
     async fn send(&mut self, request: Arc<Request>, span: Option<u64>) -> Sent {
         let options = self.options;
         let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));

@@ -114,8 +114,8 @@ impl Limiter {
         self.policy.concurrency.unwrap_or(0)
     }
 
-    /// Reserves the next slot of the rate and returns its time, or `None` if it is now. Reserves nothing if the slot lies
-    /// after `until`.
+    /// Reserves the next slot of the rate and returns its time, or `None` if it is now. Reserves nothing if the slot
+    /// lies after `until`.
     fn reserve(&self, now: Instant, until: Instant) -> Result<Option<Instant>, LimitError> {
         let Some(Rate { interval, burst }) = self.policy.rate else { return Ok(None) };
         let mut due = self.due.lock();

@@ -1,8 +1,8 @@
 //! From a finished request to a response: attempts, retries and hedging, within the deadline of the call and the limits
 //! of the upstream.
 //!
-//! Each attempt gets the breaker's permit, a permit of the limit and its credential, and is then sent. The policies that
-//! decide are values without a clock of their own.
+//! Each attempt gets the breaker's permit, a permit of the limit and its credential, and is then sent. The policies
+//! that decide are values without a clock of their own.
 
 mod attempt;
 pub mod breaker;
@@ -135,7 +135,7 @@ pub struct DeliveryLog {
 }
 
 /// How an attempt ended.
-type Ended = Result<Response, DeliveryError>;
+type DeliveryResult = Result<Response, DeliveryError>;
 
 impl Delivery {
     /// Delivery to a target without a credential, a breaker or a limit, and with the usual retries.
@@ -191,7 +191,7 @@ impl Delivery {
         options: DeliveryOptions<'_>,
         is_last: bool,
         log: &mut DeliveryLog,
-    ) -> Ended {
+    ) -> DeliveryResult {
         let (began, state) = (Instant::now(), &*options.resources.state);
         let late_after = match self.hedge.filter(|_| options.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
@@ -228,12 +228,13 @@ impl Delivery {
     /// The better of two attempts: the first to end, or the other one if that succeeds and the first did not.
     async fn better(
         &self,
-        attempt: (Ended, DeliveryLog),
-        other: impl Future<Output = (Ended, DeliveryLog)>,
+        attempt: (DeliveryResult, DeliveryLog),
+        other: impl Future<Output = (DeliveryResult, DeliveryLog)>,
         log: &mut DeliveryLog,
-    ) -> (Ended, DeliveryLog) {
-        let is_good =
-            |ended: &Ended| ended.as_ref().is_ok_and(|response| !self.retry.covers(response.status.as_u16()));
+    ) -> (DeliveryResult, DeliveryLog) {
+        let is_good = |ended: &DeliveryResult| {
+            ended.as_ref().is_ok_and(|response| !self.retry.covers(response.status.as_u16()))
+        };
         if is_good(&attempt.0) {
             // The other attempt is cancelled, so its log is lost.
             log.attempts += 1;

@@ -31,7 +31,8 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// One retry after the failures that are most likely to be transient: a failed connection, a timeout, a busy server.
+    /// One retry after the failures that are most likely to be transient: a failed connection, a timeout, a busy
+    /// server.
     fn default() -> Self {
         Self {
             attempts: 2,

@@ -1,4 +1,5 @@
-//! The end of the explanation: the failure, the reply case and why no earlier case matched, the reply, and the time spent.
+//! The end of the explanation: the failure, the reply case and why no earlier case matched, the reply, and the time
+//! spent.
 
 use std::time::Duration;
 
