@@ -81,14 +81,14 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
         Err(code) => return Ok(Err(code)),
     };
     if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
-        tell(&format!("error: no test matches `{filter}`"), path, command.format)?;
+        report_unrun(&format!("error: no test matches `{filter}`"), path, command.format)?;
         return Ok(Err(ExitCode::from(2)));
     }
     Ok(Ok(ready))
 }
 
 /// Reports why no test ran, on standard error and in the results.
-fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
+fn report_unrun(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
     report(why);
     match format {
         ReportFormat::Junit => print(&junit::nothing_ran(path, why)),
@@ -104,7 +104,7 @@ impl Ready {
         let (loaded, tests) = match load_with_tests(path, &environment) {
             Ok(loaded) => loaded,
             Err(error) => {
-                tell(&unreadable(path, &error.source), path, format)?;
+                report_unrun(&unreadable(path, &error.source), path, format)?;
                 return Ok(Err(ExitCode::from(2)));
             }
         };
@@ -117,7 +117,11 @@ impl Ready {
                 }
                 ReportFormat::Human | ReportFormat::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
-                    tell(&format!("{text}{}", summary(path, &loaded.diagnostics, None)), path, format)?;
+                    report_unrun(
+                        &format!("{text}{}", summary(path, &loaded.diagnostics, None)),
+                        path,
+                        format,
+                    )?;
                 }
             }
             return Ok(Err(ExitCode::FAILURE));

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_judged_by_the_address_that_it_means_however_it_is_spelled() {
+    fn every_spelling_of_an_address_in_a_url_is_checked() {
         for host in [
             "127.0.0.1",
             "127.1",

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gives_the_queued_answers_in_order_and_remembers_the_requests() {
+    async fn returns_queued_answers_in_order_and_records_requests() {
         let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
 
         let first = stub.send(&request("/a"), soon()).await.unwrap();

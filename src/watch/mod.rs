@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_reported_when_it_is_quiet_or_has_gone_on_for_long() {
+    async fn a_change_is_reported_after_quiet_or_the_maximum_wait() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("routes.toml");

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_ends_in_the_real_file_and_notes_every_link_and_folder() {
+    fn a_walk_ends_in_the_real_file_and_records_links_and_folders() {
         let scratch = Scratch::new();
         let root = fs::canonicalize(scratch.path()).unwrap();
         fs::create_dir_all(root.join("releases/1/conf")).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_file_counts_once_more_when_it_is_no_longer_young() {
+    fn a_young_file_counts_as_changed_when_it_ages_out() {
         let scratch = Scratch::new();
         let file = scratch.file("a.toml");
         let now = fs::metadata(&file).unwrap().modified().unwrap();

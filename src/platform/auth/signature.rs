@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_with_a_secret_of_the_list_is_let_in() {
+    fn a_signature_with_any_listed_secret_is_accepted() {
         let good = sign("old", "1790000000.{}");
         let prefixed = format!("sha256={good}");
         let secrets = &["new", "old"][..];

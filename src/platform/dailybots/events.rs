@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bot_would_refuse_or_ignore_is_told_where_it_stands() {
+    fn invalid_events_are_reported_at_their_path() {
         let services = "`tts`, `llm`, `stt`, `vad`";
         for (event, path, code, message, help) in [
             (json!("say"), vec![], Code::InvalidAction, "an event must be an object", Some(SUCH_AS)),
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn at_call_time_what_does_not_fit_is_left_out_and_told() {
+    fn invalid_items_are_removed_and_reported_during_a_call() {
         let hostile = json!([
             null,
             {"action": "the secret"},

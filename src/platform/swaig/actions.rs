@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signalwire_would_refuse_is_told_where_it_stands() {
+    fn invalid_actions_are_reported_at_their_path() {
         let one = |action: Value, path: Vec<PathStep>, message: &str, help: Option<&str>| {
             let [fault] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
             assert_eq!(
@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn at_call_time_what_does_not_fit_is_left_out_and_told() {
+    fn invalid_items_are_removed_and_reported_during_a_call() {
         let good = json!([{"say": "x"}, {"hold": "5m"}]);
         assert_eq!(admit(good.clone()), (Some(good), vec![]));
         assert_eq!(admit(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));

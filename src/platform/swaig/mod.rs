@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn lifecycle_functions_are_calls_only_where_a_route_answers_them() {
+    fn lifecycle_messages_are_calls_only_with_a_route() {
         for name in LIFECYCLE {
             let body = json!({"function": name});
             assert_eq!(answer(decode(None, &body, &["other"])), neutral());

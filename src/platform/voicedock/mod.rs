@@ -407,7 +407,7 @@ mod tests {
 
     /// A copy for each call would make one large request many times as large in memory.
     #[test]
-    fn calls_of_one_request_share_what_is_the_same_for_all() {
+    fn calls_of_one_request_share_its_envelope() {
         let mut body = with_list(&json!([{"id": "a"}, {"id": "b"}]));
         body["message"]["assistant"]["metadata"] = json!({"x": 1});
         let (calls, _) = calls(decode(&body, "results"));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_lack_something_still_get_their_result_in_order() {
+    fn incomplete_entries_still_get_results_in_order() {
         let body = with_list(&json!([
             {"id": "a", "function": {"name": "f", "arguments": {"x": 1}}},
             {"id": "b", "function": {"arguments": {}}},
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_forms_are_used_only_where_they_cannot_be_misread() {
+    fn short_forms_are_used_only_where_they_are_unambiguous() {
         let one = with_list(&json!([{"id": "a", "function": {"name": "f"}}]));
         let long = |result: Value| json!({"results": [{"tool_call_id": "a", "result": result}]});
         let object = json!({"found": true});

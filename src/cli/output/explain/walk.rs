@@ -56,8 +56,8 @@ impl<'a> Walk<'a> {
             walk.head("request", "none: the route replies without an upstream");
         }
         let went = call.record.steps.iter().zip(&call.record.outputs);
-        for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
-            walk.step(route, index, step, went, brought);
+        for (index, (step, (went, output))) in route.steps.iter().zip(went).enumerate() {
+            walk.step(route, index, step, went, output);
         }
         walk
     }
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, brought: &StepOutput) {
+    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, output: &StepOutput) {
         if let Some(name) = &step.name {
             let beside = route.steps[..index]
                 .iter()
@@ -188,9 +188,9 @@ impl<'a> Walk<'a> {
             }
         }
         if !self.shown.dry_run {
-            self.reply(went, brought);
+            self.reply(went, output);
         }
-        self.extracted(step, brought);
+        self.extracted(step, output);
         // The error of the call itself comes at the end.
         let call_error = self.call.record.error.as_ref();
         let is_of_call =
@@ -206,7 +206,7 @@ impl<'a> Walk<'a> {
         let width = parts.iter().map(|(part, _)| part.len()).max().unwrap_or_default();
         let form = request.body.as_deref().unwrap_or_default();
         for (part, written) in &parts {
-            let became = match part.split_once('.') {
+            let rendered = match part.split_once('.') {
                 None if part == "path" => {
                     step.request.below_base(&request.url).split('?').next().map(ToOwned::to_owned)
                 }
@@ -221,13 +221,13 @@ impl<'a> Walk<'a> {
                 // The whole body is shown below.
                 _ => Some(String::new()),
             };
-            let written = told(written);
-            let became = match became.as_deref() {
+            let written = template_text(written);
+            let rendered = match rendered.as_deref() {
                 None => " -> left out".to_owned(),
                 Some("") => String::new(),
-                Some(became) => format!(" -> {became}"),
+                Some(rendered) => format!(" -> {rendered}"),
             };
-            self.line(&format!("{part:<width$}  {written}{became}"));
+            self.line(&format!("{part:<width$}  {written}{rendered}"));
         }
     }
 
@@ -238,9 +238,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reply(&mut self, went: &StepRecord, brought: &StepOutput) {
+    fn reply(&mut self, went: &StepRecord, output: &StepOutput) {
         let took = went.trace.time.map(ms).unwrap_or_default();
-        match (&brought.reading, went.tries().next_back()) {
+        match (&output.reading, went.tries().next_back()) {
             (Some(reading), last) => {
                 let from = match went.cache {
                     Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
@@ -273,9 +273,9 @@ impl<'a> Walk<'a> {
         self.body(&reading.body().to_value());
     }
 
-    fn extracted(&mut self, step: &Step, brought: &StepOutput) {
+    fn extracted(&mut self, step: &Step, output: &StepOutput) {
         let mut head = "extracted";
-        for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&brought.values)
+        for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&output.values)
         {
             let shown = match value {
                 Some(value) => format!("{name} = {}", self.value(&value.to_value())),
@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A template on one line, or as many as it has.
-pub(super) fn told(written: &Written<'_>) -> String {
+pub(super) fn template_text(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),
         Written::Tree(tree) => tree.to_string(),
