@@ -50,7 +50,7 @@ impl CacheUse {
 
 /// Answers a request that changes nothing: from the cache, else by its upstream.
 pub(super) async fn ask(
-    asked: StepRun<'_>,
+    asked: &StepRun<'_>,
     policy: CachePolicy,
     request: Request,
     went: &mut StepRecord,
@@ -108,7 +108,7 @@ pub(super) async fn ask(
 }
 
 fn take(
-    asked: StepRun<'_>,
+    asked: &StepRun<'_>,
     ended: &Result<Response, DeliveryError>,
     went: &mut StepRecord,
     brought: &mut StepOutput,
@@ -132,7 +132,7 @@ fn is_timeout(ended: &Result<Response, DeliveryError>) -> bool {
 
 /// A hash of all that decides what is answered: the request, the route as it is, and the credential, which is not on
 /// the request yet.
-fn key(request: &Request, asked: StepRun<'_>) -> FlightKey {
+fn key(request: &Request, asked: &StepRun<'_>) -> FlightKey {
     let delivery = &asked.step.request.upstream.delivery;
     let mut hash = Sha256::new();
     hash.update(asked.route.fingerprint);

@@ -76,7 +76,7 @@ async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Pic
     announce(route, env, record);
     let env = within_timeout(route, env);
     let permit = acquire_permit(route, env, record).await?;
-    run_steps(route, env, record).await?;
+    run_steps(route, &env, record).await?;
     drop(permit);
     pick(route, env, record)
 }
@@ -122,7 +122,7 @@ async fn acquire_permit(
 }
 
 /// Runs the route's steps in order; steps of one group run concurrently.
-async fn run_steps(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
+async fn run_steps(route: &Route, env: &CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
     loop {
         let last_status = record.scope(env.now).response().map(|response| response.status());
         let group = match next(route, &record.steps, last_status) {
@@ -130,15 +130,16 @@ async fn run_steps(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Resu
             Next::Fail(error) => return Err(error),
             Next::Done => break,
         };
-        let ran = if group.len() == 1 {
-            vec![run_step(group.start, route, env, record).await]
-        } else {
-            join_all(group.map(|index| run_step(index, route, env, record))).await
-        };
-        for (step, output) in ran {
+        if group.len() == 1 {
+            let (step, output) = run_step(group.start, route, env, record).await;
             record.steps.push(step);
             record.outputs.push(output);
+            continue;
         }
+        let (steps, outputs): (Vec<_>, Vec<_>) =
+            join_all(group.map(|index| run_step(index, route, env, record))).await.into_iter().unzip();
+        record.steps.extend(steps);
+        record.outputs.extend(outputs);
     }
     if !route.steps.is_empty() {
         record.note(Phase::RunSteps);
@@ -150,7 +151,7 @@ async fn run_steps(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Resu
 async fn run_step(
     index: usize,
     route: &Route,
-    env: CallEnv<'_>,
+    env: &CallEnv<'_>,
     record: &Record,
 ) -> (StepRecord, StepOutput) {
     let (step, scope) = (&route.steps[index], record.scope(env.now));
@@ -165,7 +166,7 @@ async fn run_step(
         true => Instant::now(),
         false => env.deadline,
     };
-    StepRun { step, route, scope, env: CallEnv { deadline, ..env } }.send().await
+    StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }.send().await
 }
 
 /// Picks the reply case and renders it.

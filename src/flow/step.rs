@@ -88,11 +88,12 @@ impl StepRun<'_> {
         (went, brought)
     }
 
-    async fn run(self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
+    async fn run(&self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
         let request = self.render()?;
         went.marks.note(Phase::Render);
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
-            Some(policy) => cache::ask(self, policy, request, went, brought).await,
+            // On the heap, so that calls without a cache do not carry it along.
+            Some(policy) => Box::pin(cache::ask(self, policy, request, went, brought)).await,
             None => {
                 let response = self.deliver(request, went).await.map_err(|error| match error {
                     // That nobody waits for it any more does not undo it.
@@ -108,7 +109,7 @@ impl StepRun<'_> {
         }
     }
 
-    fn render(self) -> Result<Request, RequestError> {
+    fn render(&self) -> Result<Request, RequestError> {
         let mut request = self.step.request.render(&self.scope)?;
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
@@ -122,7 +123,7 @@ impl StepRun<'_> {
 
     /// Delivers the request. One that may have changed something is not given up when the time is over.
     pub(super) async fn deliver(
-        self,
+        &self,
         request: Request,
         went: &mut StepRecord,
     ) -> Result<Response, DeliveryError> {
@@ -156,7 +157,7 @@ impl StepRun<'_> {
     }
 
     /// What is answered while the request goes on.
-    fn late_reply(self, error: TransportError) -> LateReply {
+    fn late_reply(&self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
         let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
         let extensions = filter_extensions(self.env.platform, said.reply.extensions, &mut Vec::new());
@@ -166,7 +167,7 @@ impl StepRun<'_> {
 
     /// Reads a response and takes the values out of it.
     pub(super) fn take(
-        self,
+        &self,
         response: Response,
         went: &mut StepRecord,
         brought: &mut StepOutput,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 const MAX_DEPTH: usize = 127;
 
 /// Up to so many keys, comparing each with each costs less than hashing them.
-const FEW_KEYS: usize = 16;
+const FEW_KEYS: usize = 32;
 
 /// A number no longer than this, without an exponent, is in the range of a double.
 const SAFE_DIGITS: usize = 300;
@@ -60,9 +60,12 @@ struct Builder<'b> {
 struct Open {
     /// Its entry.
     entry: usize,
+    is_object: bool,
     /// What keys there have been: a bit for each, which different keys may share.
-    keys: u64,
-    /// Whether two keys shared a bit, or one has escapes: only then may a key be there twice.
+    keys: u128,
+    /// How many there have been.
+    count: usize,
+    /// Whether one of them may be there twice.
     may_repeat: bool,
 }
 
@@ -105,19 +108,18 @@ impl Builder<'_> {
     /// Reads what follows a complete value. Says whether another value is expected.
     fn after_value(&mut self) -> Option<bool> {
         while let Some(open) = self.open.last() {
-            let tag = self.index.get(open.entry)?.tag;
-            match (self.next()?, tag) {
-                (b',', Tag::List) => {
+            match (open.is_object, self.next()?) {
+                (false, b',') => {
                     self.at += 1;
                     return Some(true);
                 }
-                (b',', _) => {
+                (true, b',') => {
                     self.at += 1;
                     self.next()?;
                     self.key()?;
                     return Some(true);
                 }
-                (b']', Tag::List) | (b'}', Tag::Object) => self.end()?,
+                (false, b']') | (true, b'}') => self.end()?,
                 _ => return None,
             }
         }
@@ -127,6 +129,11 @@ impl Builder<'_> {
 
     /// The next byte that is no white space, which is not taken yet.
     fn next(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        if byte > b' ' { Some(byte) } else { self.after_space() }
+    }
+
+    fn after_space(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
                 return Some(byte);
@@ -140,10 +147,12 @@ impl Builder<'_> {
         if self.open.len() == MAX_DEPTH {
             return None;
         }
-        self.open.push(Open { entry: self.index.len(), keys: 0, may_repeat: false });
+        let is_object = tag == Tag::Object;
+        self.open.push(Open { entry: self.index.len(), is_object, keys: 0, count: 0, may_repeat: false });
         let start = self.at;
         self.at += 1;
-        self.push(start, tag)
+        self.push(start, tag);
+        Some(())
     }
 
     fn end(&mut self) -> Option<()> {
@@ -152,18 +161,16 @@ impl Builder<'_> {
         if may_repeat {
             self.drop_repeated_keys(open);
         }
-        let size = u32::try_from(self.index.len() - open).ok()?;
+        let (end, size) = (place(self.at), place(self.index.len() - open));
         let entry = self.index.get_mut(open)?;
-        entry.end = u32::try_from(self.at).ok()?;
+        entry.end = end;
         entry.size = size;
         Some(())
     }
 
     /// Adds an entry for what was read since `start`.
-    fn push(&mut self, start: usize, tag: Tag) -> Option<()> {
-        let (start, end) = (u32::try_from(start).ok()?, u32::try_from(self.at).ok()?);
-        self.index.push(Entry { start, end, size: 1, tag });
-        Some(())
+    fn push(&mut self, start: usize, tag: Tag) {
+        self.index.push(Entry { start: place(start), end: place(self.at), size: 1, tag });
     }
 
     fn key(&mut self) -> Option<()> {
@@ -181,40 +188,65 @@ impl Builder<'_> {
 
     /// Notes the key that was just read among those of its object.
     fn note_key(&mut self) {
-        let (Some(open), Some(key)) = (self.open.last_mut(), self.index.last()) else { return };
-        let text = self.bytes.get(key.start as usize + 1..key.end as usize - 1).unwrap_or_default();
-        let (first, last) =
-            (text.first().copied().unwrap_or_default(), text.last().copied().unwrap_or_default());
-        let mixed = text.len().wrapping_mul(7) ^ usize::from(first).wrapping_mul(31) ^ usize::from(last);
-        let bit = 1 << (mixed % 64);
-        open.may_repeat |= key.tag == Tag::Escaped || open.keys & bit != 0;
+        let (Some(open), Some(&key)) = (self.open.last_mut(), self.index.last()) else { return };
+        let quoted = self.bytes.get(key.start as usize..key.end as usize).unwrap_or_default();
+        let bit = 1 << (mixed(quoted) % 128);
+        let is_shared = open.keys & bit != 0;
+        // How it is written says little of a key with escapes.
+        open.may_repeat |= key.tag == Tag::Escaped || is_shared && open.count > FEW_KEYS;
         open.keys |= bit;
+        open.count += 1;
+        // Different keys may share a bit: of a few, those before it tell.
+        if is_shared && !open.may_repeat {
+            let entry = open.entry;
+            let repeats =
+                self.keys_before(entry).any(|known| text_of(self.bytes, known) == text_of(self.bytes, key));
+            if let Some(open) = self.open.last_mut() {
+                open.may_repeat = repeats;
+            }
+        }
+    }
+
+    /// The keys of an object that has not ended, but for the last one.
+    fn keys_before(&self, object: usize) -> impl Iterator<Item = Entry> {
+        let mut at = object + 1;
+        std::iter::from_fn(move || {
+            let (key, value) = (*self.index.get(at)?, self.index.get(at + 1)?);
+            at += 1 + value.size as usize;
+            Some(key)
+        })
     }
 
     fn word(&mut self, word: &[u8], tag: Tag) -> Option<()> {
         let start = self.at;
         self.at += word.len();
-        (self.bytes.get(start..self.at)? == word).then_some(())?;
-        self.push(start, tag)
+        (self.bytes.get(start..self.at)? == word).then(|| self.push(start, tag))
     }
 
     fn string(&mut self) -> Option<()> {
         let start = self.at;
-        let mut tag = Tag::Plain;
-        self.at += 1;
+        self.at += 1 + plain_length(self.bytes.get(start + 1..)?);
+        if self.bytes.get(self.at) == Some(&b'"') {
+            self.at += 1;
+            self.push(start, Tag::Plain);
+            return Some(());
+        }
+        self.escaped(start)
+    }
+
+    /// Reads the rest of a string that began at `start` and has an escape here, or something that no string has.
+    fn escaped(&mut self, start: usize) -> Option<()> {
         loop {
-            self.at += plain_length(self.bytes.get(self.at..)?);
             match self.bytes.get(self.at)? {
                 b'"' => {
                     self.at += 1;
-                    return self.push(start, tag);
+                    self.push(start, Tag::Escaped);
+                    return Some(());
                 }
-                b'\\' => {
-                    tag = Tag::Escaped;
-                    self.escape()?;
-                }
+                b'\\' => self.escape()?,
                 _ => return None,
             }
+            self.at += plain_length(self.bytes.get(self.at..)?);
         }
     }
 
@@ -262,7 +294,8 @@ impl Builder<'_> {
             let text = std::str::from_utf8(self.bytes.get(start..self.at)?).ok()?;
             text.parse::<f64>().ok().filter(|number| number.is_finite())?;
         }
-        self.push(start, Tag::Number)
+        self.push(start, Tag::Number);
+        Some(())
     }
 
     fn take_if(&mut self, any: &[u8]) -> bool {
@@ -327,24 +360,41 @@ impl Builder<'_> {
     }
 }
 
+/// A place in a text that is short enough to be indexed.
+#[expect(clippy::cast_possible_truncation, reason = "a text of more than 4 GiB is not indexed")]
+fn place(at: usize) -> u32 {
+    at as u32
+}
+
+/// A number that differs for most keys, which are given with their quotes.
+fn mixed(quoted: &[u8]) -> usize {
+    let at = |place: usize| usize::from(quoted.get(place).copied().unwrap_or_default());
+    let length = quoted.len();
+    length * 37 + at(1) * 101 + at(length / 2) * 11 + at(length.saturating_sub(2)) * 3
+}
+
 /// How many bytes there are before the next quote, backslash or control character; all if there is none.
 fn plain_length(bytes: &[u8]) -> usize {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = EACH << 7;
-    // Eight bytes at a time. The high bit of a byte is set where it is one of those; above the first that is, it may be
-    // set by a carry, but only the first is looked at.
-    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word & HIGH;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
-        let found = below(word, 0x20) | equal(b'"') | equal(b'\\');
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = special_bytes(u64::from_le_bytes(*word));
         if found != 0 {
-            return at * 8 + found.trailing_zeros() as usize / 8;
+            return at + found.trailing_zeros() as usize / 8;
         }
+        at += 8;
     }
+    let rest = bytes.get(at..).unwrap_or_default();
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    words.len() * 8 + rest.iter().position(is_special).unwrap_or(rest.len())
+    at + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
+/// The high bit of each of eight bytes that is a quote, a backslash or a control character. Above the first of them a
+/// carry may set others: only the first one counts.
+fn special_bytes(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
+    let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    (below(word, 0x20) | equal(b'"') | equal(b'\\')) & (EACH << 7)
 }
 
 /// The value of a text, as bytes of UTF-8.
@@ -353,6 +403,17 @@ pub(super) fn text_of(bytes: &[u8], entry: Entry) -> Cow<'_, [u8]> {
     match entry.tag {
         Tag::Escaped => Cow::Owned(decode(quoted).into_bytes()),
         _ => Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()),
+    }
+}
+
+/// Whether a text is this one.
+pub(super) fn is_text(bytes: &[u8], entry: Entry, text: &str) -> bool {
+    match entry.tag {
+        Tag::Plain => {
+            (entry.end - entry.start) as usize == text.len() + 2
+                && bytes.get(entry.start as usize + 1..entry.end as usize - 1) == Some(text.as_bytes())
+        }
+        _ => *text_of(bytes, entry) == *text.as_bytes(),
     }
 }
 

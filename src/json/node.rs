@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Number, Value};
 
 use super::Document;
-use super::index::{Entry, Tag, decode, text_of};
+use super::index::{Entry, Tag, decode, is_text};
 use super::lookup::FEW;
 use super::write::push_string;
 
@@ -106,7 +106,7 @@ impl<'d> Node<'d> {
                 let key = self.document.lookup().key(bytes, index, self.at, name)?;
                 return Some(Self { at: key + 1, ..self });
             }
-            if *text_of(bytes, key.entry()) == *name.as_bytes() {
+            if is_text(bytes, key.entry(), name) {
                 return Some(value);
             }
         }

@@ -146,7 +146,7 @@ impl Arguments {
         let open = schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false))
             || schema.get("patternProperties").is_some()
             || properties.is_none() && !matches!(path, Path::Top);
-        let mut out = Map::new();
+        let mut out = Map::with_capacity(given.len() + properties.map_or(0, Map::len));
         for (name, value) in given.entries() {
             let here = Path::Key(&path, &name);
             match properties.and_then(|properties| properties.get(&*name)) {

@@ -33,9 +33,14 @@ impl Upstream {
     /// The URL of a path below the base URL, and the path that it must have then.
     fn at(&self, path: &str) -> (Url, String) {
         let mut url = self.base_url.clone();
-        let prefix = url.path().trim_end_matches('/');
-        let relative = path.trim_start_matches('/');
-        let expected = if path.is_empty() { url.path().to_owned() } else { format!("{prefix}/{relative}") };
+        let mut expected = String::with_capacity(url.path().len() + path.len() + 1);
+        if path.is_empty() {
+            expected.push_str(url.path());
+        } else {
+            expected.push_str(url.path().trim_end_matches('/'));
+            expected.push('/');
+            expected.push_str(path.trim_start_matches('/'));
+        }
         url.set_path(&expected);
         (url, expected)
     }
@@ -44,10 +49,8 @@ impl Upstream {
     pub(crate) fn probe(&self, health: &str, headers: &[HeaderTemplate]) -> Probe {
         let mut fixed = HeaderMap::new();
         for header in headers {
-            let literal = header.value.as_literal().map(str::as_bytes).map(HeaderValue::from_bytes);
-            if let Some(Ok(mut value)) = literal {
-                value.set_sensitive(header.sensitive);
-                fixed.insert(header.name.clone(), value);
+            if let Some(value) = &header.fixed {
+                fixed.insert(header.name.clone(), value.clone());
             }
         }
         let Delivery { target, auth, .. } = &self.delivery;
@@ -98,6 +101,8 @@ pub(crate) struct HeaderTemplate {
     pub(crate) value: Template,
     /// Whether the table put a secret into it.
     pub(crate) sensitive: bool,
+    /// The value, where it is the same for every call.
+    fixed: Option<HeaderValue>,
 }
 
 /// What the body is made from.
@@ -222,7 +227,7 @@ impl RequestTemplate {
     }
 
     fn url(&self, scope: &Scope<'_>) -> Result<Url, RequestError> {
-        let mut path = PathSink::default();
+        let mut path = PathSink::new();
         self.path.render(scope, &mut path).map_err(in_part("path"))?;
         let path = path.into_path().map_err(in_part("path"))?;
         let base = &self.upstream.base_url;
@@ -242,7 +247,7 @@ impl RequestTemplate {
     }
 
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
-        let mut query = String::new();
+        let mut query = String::with_capacity(if self.query.is_empty() { 0 } else { 128 });
         for (name, parameter) in &self.query {
             let add = &mut |value: &str| {
                 if !query.is_empty() {
@@ -272,8 +277,21 @@ fn in_part_named(part: &str, name: &str) -> impl FnOnce(RenderError) -> RequestE
 }
 
 impl HeaderTemplate {
+    /// The header of that name; `sensitive` says whether the table put a secret into it.
+    pub(crate) fn new(name: HeaderName, value: Template, sensitive: bool) -> Self {
+        let fixed = value.as_literal().and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
+        let fixed = fixed.map(|mut value| {
+            value.set_sensitive(sensitive);
+            value
+        });
+        Self { name, value, sensitive, fixed }
+    }
+
     /// The value; `None` when it is one expression whose value is missing or null.
     fn render(&self, scope: &Scope<'_>) -> Result<Option<HeaderValue>, RequestError> {
+        if self.fixed.is_some() {
+            return Ok(self.fixed.clone());
+        }
         let part = || in_part_named("headers", self.name.as_str());
         if self.value.is_sole()
             && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.get().is_null())
@@ -342,7 +360,7 @@ impl BodyTemplate {
         match self {
             Self::None => Ok((None, None)),
             Self::Json(template) => {
-                let mut body = String::new();
+                let mut body = String::with_capacity(256);
                 if !template.write(&mut body, scope).map_err(in_part("body"))? {
                     body.push_str("null");
                 }

@@ -5,7 +5,7 @@ use crate::json::SharedValue;
 use crate::platform::{Endpoint, Functions, Platform, Settings, ToolSpec, auth::InboundAuth};
 use http::HeaderMap;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A platform that is served.
@@ -47,16 +47,14 @@ pub(crate) fn budget(deadline: Duration) -> Duration {
 pub struct FunctionsFor<'a> {
     plan: &'a Plan,
     platform: &'static str,
-    endpoint_url: String,
-    events: Vec<&'static str>,
+    /// The address and the events, which hardly any request asks for.
+    endpoint: OnceLock<(String, Vec<&'static str>)>,
 }
 
 impl<'a> FunctionsFor<'a> {
     /// The functions that `platform` may call.
     pub fn new(plan: &'a Plan, platform: &'static str) -> Self {
-        let events = plan.events.iter().filter(|(owner, _, _)| *owner == platform);
-        let events = events.map(|(_, name, _)| *name).collect();
-        Self { plan, platform, endpoint_url: plan.endpoint_url(platform), events }
+        Self { plan, platform, endpoint: OnceLock::new() }
     }
 
     /// The functions that the platform may call, as they are declared to it, sorted by name.
@@ -83,6 +81,10 @@ impl Functions for FunctionsFor<'_> {
     }
 
     fn endpoint(&self) -> Endpoint<'_> {
-        Endpoint { url: &self.endpoint_url, events: &self.events }
+        let (url, events) = self.endpoint.get_or_init(|| {
+            let events = self.plan.events.iter().filter(|(owner, _, _)| *owner == self.platform);
+            (self.plan.endpoint_url(self.platform), events.map(|(_, name, _)| *name).collect())
+        });
+        Endpoint { url, events }
     }
 }

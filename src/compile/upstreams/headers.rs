@@ -70,7 +70,7 @@ pub(in crate::compile) fn templates(
             );
             continue;
         }
-        out.push(HeaderTemplate { name, value, sensitive });
+        out.push(HeaderTemplate::new(name, value, sensitive));
     }
     out
 }

@@ -234,8 +234,10 @@ impl ChildKey {
 
 /// What is found from the item on; `None` when that is too much to look at.
 fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
-    let mut found = vec![seen.item];
-    for stage in stages {
+    let Some((first, rest)) = stages.split_first() else { return Some(vec![seen.item]) };
+    let mut found = Vec::new();
+    first.take(seen, &mut found, visits)?;
+    for stage in rest {
         let mut next = Vec::new();
         found.into_iter().try_for_each(|item| stage.take(Seen { item, ..seen }, &mut next, visits))?;
         found = next;

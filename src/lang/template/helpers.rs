@@ -171,7 +171,7 @@ fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> 
     let between = params.get(1).map_or(Cow::Borrowed(", "), |value| value.get().to_text());
     let last = named(by_name, "last").map_or_else(|| between.clone(), ValueRef::to_text);
     let count = params[0].get().len();
-    let mut out = String::new();
+    let mut out = String::with_capacity(64);
     for (index, item) in params[0].get().items().enumerate() {
         if index > 0 {
             out.push_str(if index + 1 == count { &last } else { &between });

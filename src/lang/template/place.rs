@@ -77,6 +77,10 @@ pub(crate) struct PathSink {
 }
 
 impl PathSink {
+    pub(crate) fn new() -> Self {
+        Self { path: String::with_capacity(64), ..Self::default() }
+    }
+
     /// The finished path, without a leading slash.
     pub(crate) fn into_path(mut self) -> Result<String, RenderError> {
         self.end_segment()?;
@@ -88,8 +92,8 @@ impl PathSink {
         if self.dynamic && segment.is_empty() {
             return Err(misplaced("a segment of the path is empty"));
         }
-        let decoded = percent_encoding::percent_decode_str(segment).collect::<Vec<u8>>();
-        if self.dynamic && matches!(decoded.as_slice(), b"." | b"..") {
+        let is = |dots: &[u8]| percent_encoding::percent_decode_str(segment).eq(dots.iter().copied());
+        if self.dynamic && (is(b".") || is(b"..")) {
             return Err(misplaced("a segment of the path is `.` or `..`"));
         }
         Ok(())
@@ -140,7 +144,7 @@ pub(crate) struct HeaderSink {
 
 impl HeaderSink {
     pub(crate) fn into_value(self) -> Result<http::HeaderValue, RenderError> {
-        http::HeaderValue::from_bytes(self.text.as_bytes())
+        http::HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text))
             .map_err(|_| misplaced("a header value holds a line break or another control character"))
     }
 }

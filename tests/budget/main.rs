@@ -1,0 +1,102 @@
+//! What a call may allocate: exact figures, which no busy machine changes.
+//!
+//! A binary of its own, since it counts what its allocator is asked for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jackfield::flow::{self, Cache, CallEnv, CallKey, NoCaller};
+use jackfield::live;
+use jackfield::load::{load, process_environment};
+use jackfield::plan::{FunctionsFor, Plan};
+use jackfield::platform::{self, Decoded, Inbound, Platform, Settings};
+use jackfield::upstream::Response;
+use jackfield::upstream::resources::Resources;
+use jackfield::upstream::stub::StubTransport;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+/// The most allocations, and the most bytes of them, that a call may take from the body of its request to the body of its
+/// answer, without the connections at either end. Raise them only with a reason.
+const BUDGETS: [(&str, usize, usize); 2] = [("swaig", 135, 31_000), ("voicedock", 128, 29_500)];
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A call of the benchmarks' route, which has all that a usual one has, answered by a stub; gives what it allocated.
+fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &Resources) -> Stats {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let reply = fs::read(project("benches/payloads/reply.json")).unwrap();
+    let transport =
+        StubTransport::queued([Ok(Response { status: StatusCode::OK, headers, body: Bytes::from(reply) })]);
+    let inbound = Inbound {
+        method: Method::POST,
+        function: None,
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        body: body.clone(),
+        received_at: 1_790_000_000,
+    };
+    let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
+    let (settings, functions) = (Settings::defaults(platform), FunctionsFor::new(plan, platform.name()));
+
+    let region = Region::new(ALLOCATOR);
+    let Ok(Decoded::Calls(calls, encoder)) = platform.decode(&inbound, &settings, &functions) else {
+        panic!("no calls");
+    };
+    let mut outcomes = Vec::with_capacity(calls.len());
+    for call in calls.into_iter().take(1) {
+        let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
+        let env = CallEnv {
+            plan,
+            resources,
+            platform,
+            transport: &transport,
+            deadline: Instant::now() + Duration::from_secs(3600),
+            now: "2026-06-15T10:20:30Z",
+            key: CallKey::of(&call, route),
+            cache: &cache,
+            traced: None,
+            caller: &NoCaller,
+        };
+        let record = flow::answer(call, route, env).now_or_never().expect("nothing in it waits");
+        assert!(record.error.is_none(), "{:?}", record.error);
+        outcomes.push(record.outcome);
+    }
+    drop(encoder.encode(outcomes));
+    region.change()
+}
+
+#[test]
+fn a_call_allocates_no_more_than_its_budget() {
+    let loaded = load(&project("benches/routes.toml"), &process_environment()).unwrap();
+    let plan = loaded.plan.unwrap();
+    let resources = live::prepare(&plan, &Resources::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _runtime = runtime.enter();
+    let mut over = Vec::new();
+    for (name, allocations, bytes) in BUDGETS {
+        let platform = platform::find(name).unwrap();
+        let body = Bytes::from(fs::read(project(&format!("benches/payloads/{name}.json"))).unwrap());
+        // The first call makes what is made once: lazy tables, thread-local scratch.
+        call(platform, &body, &plan, &resources);
+        let used = call(platform, &body, &plan, &resources);
+        let made = used.allocations + used.reallocations;
+        if made > allocations || used.bytes_allocated > bytes {
+            over.push(format!(
+                "{name}: {made} allocations of {} bytes, over {allocations} of {bytes}",
+                used.bytes_allocated
+            ));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
