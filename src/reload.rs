@@ -1,5 +1,5 @@
-//! Reload: when the files of the table change, it is read and compiled again, and put in force only if nothing is
-//! wrong with it. Otherwise the running plan goes on and the log says why.
+//! Reload: when the files of the table change, Jackfield reads and compiles them again. The new plan replaces the
+//! running one only if it has no errors. Otherwise the running plan stays, and the log says why.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
-/// Where the table is, and how it is loaded each time.
+/// Where the table is and how to load it.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
     /// The main file.
     pub path: PathBuf,
-    /// Where `[upstreams.demo]` points, under `--demo`.
+    /// The address that `[upstreams.demo]` gets with `--demo`.
     pub demo: Option<url::Url>,
 }
 
 impl ConfigSource {
-    /// Loads the table as it is now.
+    /// Loads the table.
     ///
     /// # Errors
     /// The main file cannot be read.
@@ -43,85 +43,77 @@ impl ConfigSource {
     }
 }
 
-/// How often in a row a table is put off because its files changed while they were read.
-const MOST_PUT_OFF: u32 = 3;
+/// How many times in a row a reload is postponed because the files changed while they were read.
+const MAX_POSTPONED: u32 = 3;
 
-/// How often a rejected table is loaded again though nothing seems to have changed: what stood in its way may have
-/// been no fault of its files, such as a lack of file descriptors.
+/// How often a rejected configuration is loaded again without a change. The cause may lie outside its files, such as a
+/// lack of file descriptors.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Keeps the running plan true to its files.
+/// What a reload replaces or prunes.
+pub struct Reloadable {
+    /// The running plan and its resources.
+    pub live: Arc<Live>,
+    /// The connection pools.
+    pub transport: Arc<HttpTransport>,
+    /// The cached responses.
+    pub cache: Arc<Cache>,
+}
+
+/// Keeps the running plan in line with its files.
 pub struct Reloader {
-    origin: ConfigSource,
-    live: Arc<Live>,
-    transport: Arc<HttpTransport>,
-    cache: Arc<Cache>,
+    source: ConfigSource,
+    running: Reloadable,
     watcher: Watcher,
     /// The plan that opened the listeners.
     opened: Arc<Plan>,
-    /// What the running plan was compiled from, for the next load.
+    /// What the next load may keep of the running plan.
     kept: Arc<Kept>,
-    /// What was found the last time, so that the same is not said twice.
+    /// The diagnostics of the last load, so that the same ones are not logged twice.
     last: Vec<JsonDiagnostic>,
-    /// Whether somebody asked for this reload, and wants to hear what came of it, whatever it is.
-    asked: bool,
-    /// How often in a row the table was put off.
-    put_off: u32,
+    /// Whether an operator requested this reload. Its result is then logged even if nothing changed.
+    requested: bool,
+    /// How many times in a row the reload was postponed.
+    postponed: u32,
 }
 
 impl std::fmt::Debug for Reloader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reloader").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Reloader").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
 impl Reloader {
-    /// Watches what the running plan depends on. `found` is what was found when it was loaded.
+    /// Watches the dependencies of the running plan. `found` holds the diagnostics of its load, and
+    /// `kept` what the next one may keep.
     pub fn new(
-        origin: ConfigSource,
-        live: Arc<Live>,
-        transport: Arc<HttpTransport>,
-        cache: Arc<Cache>,
+        source: ConfigSource,
+        running: Reloadable,
         dependencies: Dependencies,
         found: Vec<JsonDiagnostic>,
+        kept: Kept,
     ) -> Self {
-        let opened = live.plan();
+        let opened = running.live.plan();
         let mut watcher = Watcher::new(mode(opened.server.watch));
         watcher.watch(dependencies.into_paths());
-        Self {
-            origin,
-            live,
-            transport,
-            cache,
-            watcher,
-            opened,
-            last: found,
-            asked: false,
-            put_off: 0,
-            kept: Arc::default(),
-        }
+        let kept = Arc::new(kept);
+        Self { source, running, watcher, opened, kept, last: found, requested: false, postponed: 0 }
     }
 
-    /// Keeps what it can of the running plan from the first reload on.
-    #[must_use]
-    pub fn keeping(self, kept: Kept) -> Self {
-        Self { kept: Arc::new(kept), ..self }
-    }
-
-    /// Reloads whenever the files change or `asked` says so, for ever; now and then also while they are rejected.
-    pub async fn run(mut self, mut asked: tokio::sync::mpsc::Receiver<()>) {
-        let mut can_ask = true;
+    /// Reloads when the files change or a request arrives, and retries while the configuration is rejected. Never ends.
+    pub async fn run(mut self, mut requests: tokio::sync::mpsc::Receiver<()>) {
+        let mut can_be_requested = true;
         loop {
-            let is_rejected = self.live.state().rejected.is_some();
+            let is_rejected = self.running.live.state().rejected.is_some();
             tokio::select! {
                 () = self.watcher.changed() => {}
                 () = sleep(RETRY_INTERVAL), if is_rejected => {}
-                more = asked.recv(), if can_ask => {
-                    can_ask = more.is_some();
-                    if !can_ask {
+                request = requests.recv(), if can_be_requested => {
+                    can_be_requested = request.is_some();
+                    if !can_be_requested {
                         continue;
                     }
-                    self.asked = true;
+                    self.requested = true;
                 }
             }
             self.reload().await;
@@ -129,28 +121,28 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
-        let origin = self.origin.clone();
+        let source = self.source.clone();
         let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
-        // A large table takes a while to compile, which must not hold up the calls on this thread.
+        // Compiling a large table takes time and must not block the calls on this thread.
         let kept = Arc::clone(&self.kept);
-        let loaded = match spawn_blocking(move || origin.load_behind(addresses, &kept)).await {
+        let loaded = match spawn_blocking(move || source.load_behind(addresses, &kept)).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                let revision = &self.live.plan().revision;
+                let revision = &self.running.live.plan().revision;
                 tracing::error!(
                     "configuration rejected, keeping revision {revision}: it could not be loaded: {error}"
                 );
                 return;
             }
         };
-        // Files that changed while they were read may not fit together: they are read again when it is quiet. If
-        // it never is, what there is must do.
-        if self.watcher.has_changed().await && self.put_off < MOST_PUT_OFF {
-            self.put_off += 1;
+        // Files that changed while they were read may not fit together: read them again once they are quiet. If they
+        // never are, use what was read.
+        if self.watcher.has_changed().await && self.postponed < MAX_POSTPONED {
+            self.postponed += 1;
             return;
         }
-        self.put_off = 0;
+        self.postponed = 0;
         match loaded {
             Ok(loaded) => {
                 let dependencies = loaded.dependencies.clone();
@@ -159,14 +151,14 @@ impl Reloader {
             }
             Err(error) => {
                 let found = vec![JsonDiagnostic::unreadable(&error.path, &error.source)];
-                let revision = self.live.plan().revision.clone();
+                let revision = self.running.live.plan().revision.clone();
                 self.reject(found, || {
                     let file = error.path.display();
                     tracing::error!(%file, %revision, "configuration rejected, keeping revision {revision}: it cannot be read: {error}");
                 });
             }
         }
-        self.asked = false;
+        self.requested = false;
     }
 
     fn take(&mut self, loaded: Loaded) {
@@ -174,64 +166,64 @@ impl Reloader {
         let found = diagnostic::to_json(&diagnostics, &sources);
         let text = || diagnostic::to_text(&diagnostics, &sources, false);
         let Some(plan) = plan else {
-            let revision = self.live.plan().revision.clone();
+            let revision = self.running.live.plan().revision.clone();
             self.reject(found, || {
                 let count = errors(&diagnostics);
                 tracing::error!(errors = count, %revision, "configuration rejected, keeping revision {revision}: {count} errors\n{}", text());
             });
             return;
         };
-        if (self.asked || found != self.last) && !diagnostics.is_empty() {
+        if (self.requested || found != self.last) && !diagnostics.is_empty() {
             tracing::warn!("{}", text().trim_end());
         }
         self.last = found;
-        self.put_in_force(plan, kept);
+        self.apply(plan, kept);
     }
 
-    /// The files are not what runs: `say` logs it, unless that has been said.
-    fn reject(&mut self, found: Vec<JsonDiagnostic>, say: impl FnOnce()) {
-        let is_known = found == self.last && self.live.state().rejected.is_some();
-        if self.asked || !is_known {
-            say();
+    /// Rejects the configuration. `log` runs unless the same rejection was logged before.
+    fn reject(&mut self, found: Vec<JsonDiagnostic>, log: impl FnOnce()) {
+        let is_known = found == self.last && self.running.live.state().rejected.is_some();
+        if self.requested || !is_known {
+            log();
         } else {
             tracing::debug!("the configuration still has its errors");
         }
-        // The time of a rejection is when its faults were first found.
+        // The time of a rejection is the time when its errors first appeared.
         if !is_known {
-            self.live.reject(found.clone());
+            self.running.live.reject(found.clone());
         }
         self.last = found;
     }
 
-    fn put_in_force(&mut self, plan: Plan, kept: Kept) {
-        let running = self.live.plan();
+    fn apply(&mut self, plan: Plan, kept: Kept) {
+        let running = self.running.live.plan();
         if plan.identity == running.identity {
             let revision = &plan.revision;
-            if self.live.state().rejected.is_some() {
-                tracing::info!(%revision, "the table is again as it runs");
-            } else if self.asked {
-                tracing::info!(%revision, "the table is as it runs");
+            if self.running.live.state().rejected.is_some() {
+                tracing::info!(%revision, "configuration valid again: it equals the running one");
+            } else if self.requested {
+                tracing::info!(%revision, "configuration unchanged");
             } else {
-                tracing::debug!(%revision, "the files changed, what they say did not");
+                tracing::debug!(%revision, "files changed, configuration unchanged");
             }
-            self.live.confirm();
+            self.running.live.confirm();
             return;
         }
-        // The pools of both plans, until no new call sees the old one: else such a call would make its pool anew.
+        // Keep the pools of both plans until no new call sees the old one: such a call would create its pool again.
         let both = running.targets().chain(plan.targets());
-        if let Err(error) = self.transport.prepare(both) {
+        if let Err(error) = self.running.transport.prepare(both) {
             tracing::error!("configuration rejected, keeping revision {}: {error}", running.revision);
             return;
         }
         self.watcher.set_mode(mode(plan.server.watch));
-        self.live.swap(plan);
+        self.running.live.swap(plan);
         self.kept = Arc::new(kept);
-        let plan = self.live.plan();
-        if let Err(error) = self.transport.prepare(plan.targets()) {
-            tracing::warn!("the connections of the table before are kept: {error}");
+        let plan = self.running.live.plan();
+        if let Err(error) = self.running.transport.prepare(plan.targets()) {
+            tracing::warn!("cannot close the connections of the previous configuration: {error}");
         }
         let in_force: HashSet<_> = plan.fingerprints().collect();
-        self.cache.retain(|route| in_force.contains(route));
+        self.running.cache.retain(|route| in_force.contains(route));
         let changes = plan.changes_since(&running);
         tracing::info!(
             revision = %plan.revision,
@@ -247,20 +239,20 @@ impl Reloader {
         let restart = restart_needed(&self.opened, &plan);
         if !restart.is_empty() {
             let keys = restart.join(", ");
-            tracing::warn!(%keys, "these keys take effect at the next start only: {keys}");
+            tracing::warn!(%keys, "restart required: changes to {keys} take effect at the next start");
         }
-        tell_tls(&running, &plan);
+        log_tls_change(&running, &plan);
     }
 }
 
-/// Says what a reload means for TLS at the listener for platforms, if anything.
-fn tell_tls(before: &Plan, now: &Plan) {
+/// Logs what a reload changes about TLS at the listener for platforms.
+fn log_tls_change(before: &Plan, now: &Plan) {
     match (&before.server.tls, &now.server.tls) {
         (Some(old), Some(new)) if old != new => {
-            tracing::info!("new connections get the new certificate, open ones go on with the old");
+            tracing::info!("TLS certificate replaced: open connections keep the old one");
         }
-        (None, Some(_)) => tracing::info!("new connections are secured by TLS, open ones go on plain"),
-        (Some(_), None) => tracing::warn!("new connections are plain, open ones stay secured by TLS"),
+        (None, Some(_)) => tracing::info!("TLS enabled: open connections stay unencrypted"),
+        (Some(_), None) => tracing::warn!("TLS disabled: new connections are unencrypted"),
         _ => {}
     }
 }
@@ -280,7 +272,7 @@ fn names(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The keys that differ between the plan that opened the listeners and `plan`, and take effect at a start only.
+/// The keys that changed since the listeners were opened and that take effect only at a start.
 pub fn restart_needed(opened: &Plan, plan: &Plan) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if opened.server.listen != plan.server.listen {

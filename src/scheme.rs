@@ -1,12 +1,12 @@
-//! An auth scheme as the table sees it: its keys, their values, and what it builds from them.
+//! The description of an auth scheme: its keys, their values, and how it is built from them.
 //!
-//! The compiler reads every scheme, inbound and outbound, by this description. A scheme gets texts only: secrets are
-//! resolved and files are read before it sees them.
+//! The compiler reads every scheme, inbound and outbound, by this description. A scheme gets only texts: the compiler
+//! resolves secrets and reads files first.
 
 use http::HeaderName;
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::Code;
+use crate::fingerprint::Fingerprint;
 use crate::secret::Secret;
 
 /// A scheme: its keys in the table, and how their values become an `A`.
@@ -14,7 +14,7 @@ use crate::secret::Secret;
 pub struct Scheme<A: ?Sized> {
     /// The name in `auth.<name>`.
     pub name: &'static str,
-    /// What the scheme does, shown by editors.
+    /// A description of the scheme, shown by editors.
     pub about: &'static str,
     /// The keys of its table.
     pub keys: &'static [SchemeKey],
@@ -27,13 +27,13 @@ pub struct Scheme<A: ?Sized> {
 pub struct SchemeKey {
     /// The key.
     pub name: &'static str,
-    /// What its value is.
+    /// The type of its value.
     pub kind: SchemeValueKind,
     /// Whether it must be given.
     pub required: bool,
 }
 
-/// What the value of a key is.
+/// The type of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemeValueKind {
     /// A text that may be shown.
@@ -134,21 +134,15 @@ impl SchemeValues {
         })
     }
 
-    /// A hash by which a credential with the same name and values is known again.
+    /// Identifies a credential across reloads by its upstream, scheme and values.
     pub fn fingerprint(&self, upstream: &str, scheme: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text);
-        };
-        add(upstream);
-        add(scheme);
+        let mut fingerprint = Fingerprint::new().text(upstream).text(scheme);
         for (key, values) in &self.0 {
-            add(key);
-            add(&values.len().to_string());
-            values.iter().for_each(|value| add(value.reveal()));
+            fingerprint = fingerprint.text(key).text(&values.len().to_string());
+            fingerprint =
+                values.iter().fold(fingerprint, |fingerprint, value| fingerprint.text(value.reveal()));
         }
-        hash.finalize().into()
+        fingerprint.finish()
     }
 }
 
@@ -157,28 +151,28 @@ impl SchemeValues {
 pub struct SchemeFault {
     /// The code of the diagnostic.
     pub code: Code,
-    /// The key at fault. The error is shown at the scheme's name when the table does not give this key.
+    /// The invalid key. If the table does not set it, the error is shown at the scheme's name.
     pub key: &'static str,
-    /// Which of the key's values is at fault, when they are a list.
+    /// The index of the invalid value, if the key has a list.
     pub item: Option<usize>,
     /// What is wrong, in lower case, without a full stop; never with a secret.
     pub message: &'static str,
-    /// What to write.
+    /// How to fix it.
     pub help: &'static str,
 }
 
 impl SchemeFault {
-    /// A value that `key` cannot have.
+    /// An invalid value of `key`.
     pub(crate) fn new(key: &'static str, message: &'static str, help: &'static str) -> Self {
         Self { code: Code::UnknownValue, key, item: None, message, help }
     }
 
-    /// With another code.
+    /// Sets another code.
     pub(crate) fn code(self, code: Code) -> Self {
         Self { code, ..self }
     }
 
-    /// In one item of a list.
+    /// Sets the index in a list.
     pub(crate) fn item(self, index: usize) -> Self {
         Self { item: Some(index), ..self }
     }

@@ -1,4 +1,4 @@
-//! A string that never prints itself, and the masking of what must not be shown.
+//! Secrets that never print, and masks that hide them in text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::percent;
 
-/// What stands in place of a secret or sensitive value wherever one would be shown.
+/// Shown in place of a secret or sensitive value.
 pub const HIDDEN: &str = "***";
 
-/// A text of fewer characters than this is hidden only where it stands as a word of its own: inside of other words it
-/// is there by chance, and to hide it would hide what it says nothing about.
+/// A text shorter than this is hidden only as a whole word. Inside other words it is a coincidence.
 const LONG: usize = 4;
 
 /// A resolved secret. `Debug` and `Display` show [`HIDDEN`], and its memory is overwritten when it is dropped.
@@ -27,14 +26,14 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The secret itself, for the place that sends or checks it.
+    /// The secret itself, for sending or checking it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether `candidate` is this secret, in a time that depends on neither.
+    /// Compares in constant time.
     pub fn matches(&self, candidate: &[u8]) -> bool {
-        // Digests have one length, so that not even the secret's length shows in the time taken.
+        // Digests have equal lengths, so the comparison does not leak the length of the secret.
         let ours = Sha256::digest(self.0.as_bytes());
         let theirs = Sha256::digest(candidate);
         ours.as_slice().ct_eq(theirs.as_slice()).into()
@@ -53,7 +52,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Texts to hide wherever a record is shown: secrets of the table and sensitive arguments. A copy costs nothing.
+/// Texts to hide in everything that shows a record: secrets of the table and sensitive arguments. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Masks(Arc<Vec<Mask>>);
 

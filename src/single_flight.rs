@@ -1,7 +1,7 @@
-//! Results that several calls share (single flight): while one is being made, whoever asks for the same waits for it;
-//! afterwards it is kept for a while, within a bound of memory.
+//! Single-flight: while one caller produces a result, others that need the same result wait for it. Afterwards the
+//! result is kept for a while, within a memory limit.
 //!
-//! The cache of replies and the guard against repeated calls are both made of this.
+//! The response cache and the deduplication of calls use it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-/// What tells one result from another: a hash of all that it depends on.
+/// Identifies a result: a hash of everything it depends on.
 pub type FlightKey = [u8; 32];
 
 /// The results, by key.
@@ -23,7 +23,7 @@ pub struct SingleFlight<V> {
 #[derive(Debug)]
 struct Slots<V> {
     slots: HashMap<FlightKey, Slot<V>>,
-    /// The kept results, the oldest first; one that has been replaced since has another number in its slot.
+    /// The kept results, oldest first. An entry is obsolete if its slot now has another number.
     order: VecDeque<(FlightKey, u64)>,
     bytes: usize,
     last_number: u64,
@@ -32,96 +32,98 @@ struct Slots<V> {
 #[derive(Debug)]
 struct Slot<V> {
     kept: Option<Kept<V>>,
-    under_way: Option<(u64, watch::Receiver<Option<V>>)>,
+    in_flight: Option<(u64, watch::Receiver<Option<V>>)>,
 }
 
 #[derive(Debug)]
 struct Kept<V> {
     value: V,
     number: u64,
-    keeping: Retention,
+    retention: Retention,
     kept_at: Instant,
 }
 
-/// How a result is kept.
+/// How long a result is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// For how long it stands for a new one.
+    /// How long it is fresh.
     pub fresh: Duration,
-    /// For how much longer it is there when no new one can be had.
+    /// How much longer it may be used stale, when no new result can be produced.
     pub stale: Duration,
-    /// Its size in memory, about.
+    /// Its approximate size in memory.
     pub bytes: usize,
-    /// What it belongs to: it is dropped together with that.
+    /// Its owner. The result is dropped together with the owner.
     pub owner: FlightKey,
 }
 
-/// What is known of a result.
+/// The state of a result.
 #[derive(Debug)]
 pub enum Lookup<V> {
-    /// It is there.
+    /// It is available.
     Hit(V),
-    /// Somebody makes it.
+    /// Another caller is producing it.
     InFlight(Follower<V>),
-    /// It is for the asker to make.
+    /// This caller has to produce it.
     Leader(Lead<V>),
 }
 
-/// A result that somebody else makes.
+/// Waits for a result that another caller is producing.
 #[derive(Debug)]
 pub struct Follower<V> {
-    told: watch::Receiver<Option<V>>,
-    /// What was kept before, and is not fresh any more.
+    result: watch::Receiver<Option<V>>,
+    /// The previous result, no longer fresh.
     pub stale: Option<V>,
 }
 
-/// The charge to make a result. Dropped without one, it falls to the next who asks.
+/// The duty to produce a result. If it is dropped without one, the next caller becomes the leader.
 #[derive(Debug)]
 pub struct Lead<V> {
     flights: Arc<SingleFlight<V>>,
     key: FlightKey,
     number: u64,
-    tell: watch::Sender<Option<V>>,
+    sender: watch::Sender<Option<V>>,
     is_settled: bool,
-    /// What was kept before, and is not fresh any more.
+    /// The previous result, no longer fresh.
     pub stale: Option<V>,
 }
 
 impl<V: Clone> SingleFlight<V> {
-    /// Nothing yet; `max_bytes` is the most that is kept.
+    /// Without results; keeps at most `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
         let (slots, order) = (HashMap::new(), VecDeque::new());
         Self { max_bytes, state: Mutex::new(Slots { slots, order, bytes: 0, last_number: 0 }) }
     }
 
-    /// What is known of a result at `now`.
+    /// Looks up a result at `now`.
     pub fn find(self: &Arc<Self>, key: FlightKey, now: Instant) -> Lookup<V> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let slot = state.slots.entry(key).or_insert(Slot { kept: None, under_way: None });
+        let slot = state.slots.entry(key).or_insert(Slot { kept: None, in_flight: None });
         let stale = match &slot.kept {
-            Some(kept) if now < kept.kept_at + kept.keeping.fresh => return Lookup::Hit(kept.value.clone()),
+            Some(kept) if now < kept.kept_at + kept.retention.fresh => {
+                return Lookup::Hit(kept.value.clone());
+            }
             Some(kept) => (now < kept.ends()).then(|| kept.value.clone()),
             None => None,
         };
-        if let Some((_, told)) = &slot.under_way {
-            return Lookup::InFlight(Follower { told: told.clone(), stale });
+        if let Some((_, result)) = &slot.in_flight {
+            return Lookup::InFlight(Follower { result: result.clone(), stale });
         }
         state.last_number += 1;
         let number = state.last_number;
-        let (tell, told) = watch::channel(None);
-        slot.under_way = Some((number, told));
-        Lookup::Leader(Lead { flights: Arc::clone(self), key, number, tell, is_settled: false, stale })
+        let (sender, result) = watch::channel(None);
+        slot.in_flight = Some((number, result));
+        Lookup::Leader(Lead { flights: Arc::clone(self), key, number, sender, is_settled: false, stale })
     }
 
-    /// Drops what is kept for those that are not in force any more.
-    pub fn retain(&self, is_in_force: impl Fn(&FlightKey) -> bool) {
+    /// Drops the results of owners that are no longer current.
+    pub fn retain(&self, is_current: impl Fn(&FlightKey) -> bool) {
         let mut guard = self.state();
         let state = &mut *guard;
         let gone = state
             .slots
             .iter()
-            .filter(|(_, slot)| slot.kept.as_ref().is_some_and(|kept| !is_in_force(&kept.keeping.owner)));
+            .filter(|(_, slot)| slot.kept.as_ref().is_some_and(|kept| !is_current(&kept.retention.owner)));
         let gone: Vec<FlightKey> = gone.map(|(key, _)| *key).collect();
         gone.iter().for_each(|key| state.forget(key));
         let slots = &state.slots;
@@ -134,7 +136,7 @@ fn holds<V>(slots: &HashMap<FlightKey, Slot<V>>, key: &FlightKey, number: u64) -
 }
 
 impl<V> SingleFlight<V> {
-    /// How many bytes are kept, about.
+    /// The approximate size of all kept results.
     pub fn bytes(&self) -> usize {
         self.state().bytes
     }
@@ -145,18 +147,18 @@ impl<V> SingleFlight<V> {
 }
 
 impl<V> Slots<V> {
-    /// Drops what is kept under `key`, and the slot if nobody makes it anew.
+    /// Drops the result of `key`, and its slot unless a new result is in flight.
     fn forget(&mut self, key: &FlightKey) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(kept) = slot.kept.take() {
-            self.bytes -= kept.keeping.bytes;
+            self.bytes -= kept.retention.bytes;
         }
-        if slot.under_way.is_none() {
+        if slot.in_flight.is_none() {
             self.slots.remove(key);
         }
     }
 
-    /// Drops what is over, and the oldest until the rest fits.
+    /// Drops expired results, then the oldest until the rest fits.
     fn fit(&mut self, max_bytes: usize, now: Instant) {
         while let Some((key, number)) = self.order.front().copied() {
             let kept = self.slots.get(&key).and_then(|slot| slot.kept.as_ref());
@@ -174,36 +176,36 @@ impl<V> Slots<V> {
 
 impl<V> Kept<V> {
     fn ends(&self) -> Instant {
-        self.kept_at + self.keeping.fresh + self.keeping.stale
+        self.kept_at + self.retention.fresh + self.retention.stale
     }
 }
 
 impl<V> Follower<V> {
-    /// The result, when it is made; `None` when whoever made it gave up.
+    /// Waits for the result; `None` if its leader gave up.
     pub async fn result(mut self) -> Option<V>
     where
         V: Clone,
     {
-        self.told.wait_for(Option::is_some).await.ok()?.clone()
+        self.result.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 
 impl<V> Lead<V> {
-    /// Hands the result to those that wait for it, and keeps it from `now` on.
-    pub fn keep(mut self, value: V, keeping: Retention, now: Instant)
+    /// Hands the result to the followers and keeps it from `now` on.
+    pub fn keep(mut self, value: V, retention: Retention, now: Instant)
     where
         V: Clone,
     {
         let number = self.number;
-        let kept = Kept { value: value.clone(), number, keeping, kept_at: now };
+        let kept = Kept { value: value.clone(), number, retention, kept_at: now };
         self.settle(Some(kept), now);
-        let _ = self.tell.send(Some(value));
+        let _ = self.sender.send(Some(value));
     }
 
-    /// Hands the result to those that wait for it, and to nobody else.
+    /// Hands the result to the followers without retention it.
     pub fn hand_out(mut self, value: V) {
         self.settle(None, Instant::now());
-        let _ = self.tell.send(Some(value));
+        let _ = self.sender.send(Some(value));
     }
 
     fn settle(&mut self, kept: Option<Kept<V>>, now: Instant) {
@@ -212,20 +214,20 @@ impl<V> Lead<V> {
         let mut guard = self.flights.state();
         let state = &mut *guard;
         let Some(slot) = state.slots.get_mut(&self.key) else { return };
-        if slot.under_way.as_ref().is_some_and(|(number, _)| *number == self.number) {
-            slot.under_way = None;
+        if slot.in_flight.as_ref().is_some_and(|(number, _)| *number == self.number) {
+            slot.in_flight = None;
         }
-        match kept.filter(|kept| kept.keeping.bytes <= max_bytes) {
+        match kept.filter(|kept| kept.retention.bytes <= max_bytes) {
             Some(kept) => {
-                let bytes = kept.keeping.bytes;
+                let bytes = kept.retention.bytes;
                 state.order.push_back((self.key, kept.number));
                 if let Some(before) = slot.kept.replace(kept) {
-                    state.bytes -= before.keeping.bytes;
+                    state.bytes -= before.retention.bytes;
                 }
                 state.bytes += bytes;
                 state.fit(max_bytes, now);
             }
-            None if slot.kept.is_none() && slot.under_way.is_none() => {
+            None if slot.kept.is_none() && slot.in_flight.is_none() => {
                 state.slots.remove(&self.key);
             }
             None => {}
@@ -252,7 +254,7 @@ mod tests {
         Arc::new(SingleFlight::new(max_bytes))
     }
 
-    fn keeping(bytes: usize) -> Retention {
+    fn retention(bytes: usize) -> Retention {
         Retention { fresh: MINUTE, stale: MINUTE, bytes, owner: [0; 32] }
     }
 
@@ -275,7 +277,7 @@ mod tests {
         let (flights, now) = (flights(100), Instant::now());
         let claim = mine(&flights, 1, now);
         let waiting = [flights.find([1; 32], now), flights.find([1; 32], now)];
-        claim.keep("made", keeping(1), now);
+        claim.keep("made", retention(1), now);
         for found in waiting {
             let Lookup::InFlight(waiting) = found else { panic!("{found:?}") };
             assert_eq!(waiting.result().await, Some("made"));
@@ -306,7 +308,7 @@ mod tests {
     #[test]
     fn what_is_stale_is_there_for_the_next_claim_and_for_those_that_wait() {
         let (flights, now) = (flights(100), Instant::now());
-        mine(&flights, 1, now).keep("old", keeping(1), now);
+        mine(&flights, 1, now).keep("old", retention(1), now);
         let later = now + MINUTE;
         let claim = mine(&flights, 1, later);
         assert_eq!(claim.stale, Some("old"));
@@ -323,14 +325,14 @@ mod tests {
     fn the_oldest_make_room_and_what_is_over_goes_first() {
         let (flights, now) = (flights(10), Instant::now());
         for key in 1..=3 {
-            mine(&flights, key, now).keep("value", keeping(4), now);
+            mine(&flights, key, now).keep("value", retention(4), now);
         }
         assert_eq!([1, 2, 3].map(|key| kept(&flights, key, now).is_some()), [false, true, true]);
         assert_eq!(flights.bytes(), 8);
-        mine(&flights, 4, now).keep("too large", keeping(11), now);
+        mine(&flights, 4, now).keep("too large", retention(11), now);
         assert_eq!([2, 3, 4].map(|key| kept(&flights, key, now).is_some()), [true, true, false]);
         let later = now + 2 * MINUTE;
-        mine(&flights, 5, later).keep("new", keeping(1), later);
+        mine(&flights, 5, later).keep("new", retention(1), later);
         assert_eq!(flights.bytes(), 1);
         assert_eq!(flights.state().order.len(), 1);
     }
@@ -338,12 +340,12 @@ mod tests {
     #[test]
     fn a_value_that_is_replaced_is_counted_once() {
         let (flights, now) = (flights(10), Instant::now());
-        mine(&flights, 1, now).keep("one", keeping(4), now);
+        mine(&flights, 1, now).keep("one", retention(4), now);
         let later = now + MINUTE;
-        mine(&flights, 1, later).keep("two", keeping(5), later);
+        mine(&flights, 1, later).keep("two", retention(5), later);
         assert_eq!((flights.bytes(), kept(&flights, 1, later)), (5, Some("two")));
         // Its first entry in the order is skipped when room is made.
-        mine(&flights, 2, later).keep("three", keeping(5), later);
+        mine(&flights, 2, later).keep("three", retention(5), later);
         assert_eq!((flights.bytes(), kept(&flights, 1, later)), (10, Some("two")));
     }
 
@@ -351,7 +353,7 @@ mod tests {
     fn what_belongs_to_something_gone_is_dropped() {
         let (flights, now) = (flights(10), Instant::now());
         for key in 1..=2 {
-            mine(&flights, key, now).keep("value", Retention { owner: [key; 32], ..keeping(4) }, now);
+            mine(&flights, key, now).keep("value", Retention { owner: [key; 32], ..retention(4) }, now);
         }
         flights.retain(|owner| owner[0] == 2);
         assert_eq!([1, 2].map(|key| kept(&flights, key, now).is_some()), [false, true]);

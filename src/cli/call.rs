@@ -10,9 +10,9 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::call::{Context, FailureKind};
+use crate::call::FailureKind;
 use crate::diagnostic;
-use crate::dispatch::in_process::{CompletedCall, InProcess, Untried};
+use crate::dispatch::in_process::{Completed, CompletedCall, InProcess, Untried};
 use crate::flow::{CallError, Record, StepRecord};
 use crate::live;
 use crate::load::DEMO;
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::plan::route::ReplyError;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::ConfigSource;
-use crate::testing::capture::{Happened, Saved};
+use crate::testing::capture::{CapturedCall, CapturedInput};
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -111,85 +111,94 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo };
-    let plan = match plan_or_exit(&origin.path, origin.load()) {
+    let source = ConfigSource { path, demo };
+    let plan = match plan_or_exit(&source.path, source.load()) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),
     };
     let platform = platform_for(command, &plan)?;
     let inbound = inbound(command, platform, &args)?;
-    let real;
-    let nothing = StubTransport::queued([]);
-    let transport: &dyn Transport = if command.dry_run {
-        &nothing
-    } else {
-        real = HttpTransport::new()?;
-        &real
-    };
-    let recorder = Recorder::of(transport);
+    let transport = transport(command)?;
+    let recorder = Recorder::of(&*transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let change = |_: &mut Context| {};
     let resources = live::prepare(&plan, &Resources::default());
-    let trial = InProcess {
+    let in_process = InProcess {
         plan: &plan,
         resources: &resources,
         platform,
         transport: &recorder,
         now: &now,
         time: None,
-        change: &change,
+        change: &|_| {},
     };
-    let asked = trial.read(&inbound).map_err(|error| unread(&error, command, platform))?;
-    let chosen = chosen(command, &asked.functions())?;
+    let request = in_process.read(&inbound).map_err(|error| unread(&error, command, platform))?;
+    let selected = selected(command, &request.functions())?;
     let saving = match &command.save_test {
         None => None,
         // Check before sending anything: no write should happen for a test that cannot be saved.
-        Some(name) => match Saving::prepare(&origin.path, name, chosen.as_deref())? {
+        Some(name) => match Saving::prepare(&source.path, name, selected.as_deref())? {
             Ok(saving) => Some(saving),
             Err(code) => return Ok(code),
         },
     };
-    let tried = trial.answer(asked).await?;
-    let shown = Shown { tried: &tried, plan: &plan, platform, now: &now, dry_run: command.dry_run };
-    let is_chosen = |call: &&CompletedCall| {
-        command.function.is_none()
-            || tried.event.is_some()
-            || chosen.as_deref().is_none_or(|name| name == call.record.call.context.function)
-    };
-    let calls: Vec<&CompletedCall> = tried.calls.iter().filter(is_chosen).collect();
-    let is_unsent = shown.is_unsent(&calls);
-    match command.format {
-        CallFormat::Json => print(&format!("{:#}", shown.to_json(&calls)))?,
-        CallFormat::Human => {
-            if command.explain || command.dry_run {
-                print(&shown.explained(&calls))?;
-            }
-            match (is_unsent, command.explain) {
-                (true, _) => {}
-                (false, true) => print(&shown.answer())?,
-                (false, false) => print(&pretty(&tried.answer.body))?,
-            }
-        }
-    }
-    if is_unsent {
+    let completed = in_process.answer(request).await?;
+    let calls = selected_calls(command, &completed, selected.as_deref());
+    let shown = Shown { completed: &completed, plan: &plan, platform, now: &now, dry_run: command.dry_run };
+    print_calls(command, shown, &calls)?;
+    if shown.is_unsent(&calls) {
         return Ok(ExitCode::SUCCESS);
     }
     for call in &calls {
-        tell(command, &call.record, &plan, &origin);
+        report_problems(command, &call.record, &plan, &source);
     }
     if let Some(saving) = saving {
-        let asked = match &command.request {
-            Some(file) if tried.calls.len() == 1 => Saved::Request { file, body: &inbound.body },
-            _ => Saved::Call,
+        let input = match &command.request {
+            Some(file) if completed.calls.len() == 1 => CapturedInput::Request { file, body: &inbound.body },
+            _ => CapturedInput::Args,
         };
         let exchanges = recorder.exchanges();
         let call = calls.first().context("no call to save")?;
-        saving
-            .save(Happened { call, platform, asked, exchanges: &exchanges, now: &now, plan: &plan })
-            .await?;
+        let captured = CapturedCall { call, platform, input, exchanges: &exchanges, now: &now, plan: &plan };
+        saving.save(captured).await?;
     }
     let failed = calls.iter().any(|call| call.record.error.is_some());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The transport of the call: HTTP, or one that sends nothing.
+fn transport(command: &CallCommand) -> anyhow::Result<Box<dyn Transport>> {
+    if command.dry_run {
+        return Ok(Box::new(StubTransport::queued([])));
+    }
+    Ok(Box::new(HttpTransport::new()?))
+}
+
+/// The calls to print: all calls of the request, or those of the selected function.
+fn selected_calls<'c>(
+    command: &CallCommand,
+    completed: &'c Completed,
+    selected: Option<&str>,
+) -> Vec<&'c CompletedCall> {
+    let is_selected = |call: &&CompletedCall| {
+        command.function.is_none()
+            || completed.event.is_some()
+            || selected.is_none_or(|name| name == call.record.call.context.function)
+    };
+    completed.calls.iter().filter(is_selected).collect()
+}
+
+fn print_calls(command: &CallCommand, shown: Shown<'_>, calls: &[&CompletedCall]) -> anyhow::Result<()> {
+    if command.format == CallFormat::Json {
+        return print(&format!("{:#}", shown.to_json(calls)));
+    }
+    if command.explain || command.dry_run {
+        print(&shown.explained(calls))?;
+    }
+    match (shown.is_unsent(calls), command.explain) {
+        (true, _) => Ok(()),
+        (false, true) => print(&shown.answer()),
+        (false, false) => print(&pretty(&shown.completed.answer.body)),
+    }
 }
 
 fn arguments(command: &CallCommand) -> anyhow::Result<Value> {
@@ -228,10 +237,10 @@ fn unread(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> an
 }
 
 /// The selected function; `None` if there are no calls or several.
-fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String>> {
-    let known = diagnostic::list(asked);
-    match (&command.function, asked) {
-        (Some(function), [_, ..]) if !asked.contains(&function.as_str()) => {
+fn selected(command: &CallCommand, called: &[&str]) -> anyhow::Result<Option<String>> {
+    let known = diagnostic::list(called);
+    match (&command.function, called) {
+        (Some(function), [_, ..]) if !called.contains(&function.as_str()) => {
             bail!("the request does not call `{function}`, but {known}")
         }
         (None, [_, _, ..]) if command.save_test.is_some() => {
@@ -250,7 +259,7 @@ fn chosen(command: &CallCommand, asked: &[&str]) -> anyhow::Result<Option<String
 }
 
 /// Reports what went wrong with a call, after its response.
-fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &ConfigSource) {
+fn report_problems(command: &CallCommand, record: &Record, plan: &Plan, source: &ConfigSource) {
     if record.was_overdue() {
         report(
             "note: the call exceeded the upstream's `timeout` or the platform's deadline: the platform is told that \
@@ -260,7 +269,7 @@ fn tell(command: &CallCommand, record: &Record, plan: &Plan, origin: &ConfigSour
     if let (Some(error), false) = (&record.error, command.explain) {
         report(&format!("{}: {error}", error.kind()));
     }
-    if let Some(help) = help_for(record, plan, origin) {
+    if let Some(help) = help_for(record, plan, source) {
         report(&format!("help: {help}"));
     }
 }
@@ -285,14 +294,14 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
 }
 
 /// Suggests a fix for a failed call.
-fn help_for(record: &Record, plan: &Plan, origin: &ConfigSource) -> Option<String> {
+fn help_for(record: &Record, plan: &Plan, source: &ConfigSource) -> Option<String> {
     let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
     match record.error.as_deref()? {
         CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),
         CallError::Reply(ReplyError::Status(status @ 400..500)) => {
             Some(format!("add a reply case with `when.status = {status}`"))
         }
-        error if error.kind() == FailureKind::Unreachable => (sent_to == Some(DEMO) && origin.demo.is_none())
+        error if error.kind() == FailureKind::Unreachable => (sent_to == Some(DEMO) && source.demo.is_none())
             .then(|| "add `--demo` to start the sample API for `[upstreams.demo]`".to_owned()),
         _ => None,
     }

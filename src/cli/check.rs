@@ -67,10 +67,10 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         }
     };
     let Loaded { plan, mut diagnostics, sources, .. } = loaded;
-    let mut findings = Vec::new();
+    let mut reports = Vec::new();
     if let (Some(plan), true) = (&plan, command.online) {
-        findings = online::ask(&asked, &plan.masks).await?;
-        diagnostics.extend(findings.iter().filter_map(|finding| finding.fault.clone()));
+        reports = online::ask(&asked, &plan.masks).await?;
+        diagnostics.extend(reports.iter().filter_map(|report| report.fault.clone()));
     }
     let has = |severity| diagnostics.iter().any(|found| found.code.severity() == severity);
     let (faulty, warned) = (has(Severity::Error), has(Severity::Warning));
@@ -78,7 +78,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         CheckFormat::Json => {
             let mut answer = json!({"diagnostics": diagnostic::to_json(&diagnostics, &sources)});
             if command.online {
-                answer["upstreams"] = online::to_json(&findings);
+                answer["upstreams"] = online::to_json(&reports);
             }
             print(&format!("{answer:#}"))?;
         }
@@ -87,7 +87,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
             let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let text = diagnostic::to_text(&diagnostics, &sources, color);
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
-            let (online, summary) = (online::human(&findings), summary(path, &diagnostics, routes));
+            let (online, summary) = (online::human(&reports), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {
                 Some(first) => format!("\nMore about an error: jackfield explain {}", first.code.slug()),
                 None => String::new(),

@@ -24,7 +24,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     }
     let beside = path.with_file_name(SCHEMA);
     let is_new = write_new(&beside, &format!("{}\n", schema::text())).with_context(|| cannot(&beside))?;
-    let told = if is_new {
+    let note = if is_new {
         "lets your editor complete and explain the keys"
     } else {
         "already exists and was not changed"
@@ -35,7 +35,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     };
     print(&format!(
         "Created {}: a table with one route that calls a sample API.
-{SCHEMA} {told}.
+{SCHEMA} {note}.
 
 Next:
   jackfield check{config}

@@ -1,4 +1,4 @@
-//! The command line: one file per command. Only here is anything printed.
+//! The command line: one file per command. Nothing else prints.
 
 mod call;
 mod check;
@@ -102,13 +102,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A line for a person, on standard error.
+/// Prints a line for people to standard error.
 fn report(text: &str) {
     // If standard error is closed, there is no other place to report to.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// What a command is for, on standard output.
+/// Prints the output of a command to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // The reader may stop early, as `head` does.

@@ -12,7 +12,7 @@ use crate::upstream::http::HttpTransport;
 use crate::upstream::probe::{ProbeResult, Probed};
 
 /// The result of probing one upstream.
-pub(super) struct Finding {
+pub(super) struct ProbeReport {
     name: String,
     probed: Probed,
     /// A short description without secrets.
@@ -22,42 +22,42 @@ pub(super) struct Finding {
 }
 
 /// Probes all upstreams concurrently.
-pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<Finding>> {
+pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<ProbeReport>> {
     let transport = HttpTransport::new()?;
     let asking = upstreams.iter().map(|asked| async {
-        let probed = asked.probe.ask(&transport).await;
+        let probed = asked.probe.run(&transport).await;
         let name = asked.probe.request.target.name.clone();
-        let text = masks.hide(&text(&probed.found, asked.probe.proves));
+        let text = masks.hide(&text(&probed.found, asked.probe.is_authenticated));
         let fault = fault(asked, &name, &probed.found, &text);
-        Finding { name, probed, text, fault }
+        ProbeReport { name, probed, text, fault }
     });
     Ok(join_all(asking).await)
 }
 
 /// One line per upstream.
-pub(super) fn human(findings: &[Finding]) -> String {
+pub(super) fn human(reports: &[ProbeReport]) -> String {
     let mut out = String::new();
-    for finding in findings {
-        let verdict = if finding.fault.is_none() { "ok" } else { "FAIL" };
-        let _ = writeln!(out, "{verdict:<5} {}: {} ({} ms)", finding.name, finding.text, finding.ms());
+    for report in reports {
+        let verdict = if report.fault.is_none() { "ok" } else { "FAIL" };
+        let _ = writeln!(out, "{verdict:<5} {}: {} ({} ms)", report.name, report.text, report.ms());
     }
     out
 }
 
 /// The same for machines.
-pub(super) fn to_json(findings: &[Finding]) -> Value {
-    let one = |finding: &Finding| {
+pub(super) fn to_json(reports: &[ProbeReport]) -> Value {
+    let one = |report: &ProbeReport| {
         json!({
-            "name": finding.name,
-            "ok": finding.fault.is_none(),
-            "found": finding.text,
-            "ms": finding.ms(),
+            "name": report.name,
+            "ok": report.fault.is_none(),
+            "found": report.text,
+            "ms": report.ms(),
         })
     };
-    findings.iter().map(one).collect()
+    reports.iter().map(one).collect()
 }
 
-impl Finding {
+impl ProbeReport {
     fn ms(&self) -> u128 {
         self.probed.after.as_millis()
     }

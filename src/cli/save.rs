@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 
 use crate::load::{NewEntry, with_test};
 use crate::testing;
-use crate::testing::capture::{Happened, Saved, draft};
+use crate::testing::capture::{CapturedCall, CapturedInput, draft};
 
 use super::output::results::{faults, place};
 use super::report;
 use super::test::{Ready, ReportFormat};
 
-/// A test that is to be saved, and what there is already.
+/// A test to save, and the existing tests.
 pub(super) struct Saving<'a> {
     /// The main file.
     main: &'a Path,
@@ -22,18 +22,17 @@ pub(super) struct Saving<'a> {
     ready: Ready,
 }
 
-/// Where a test is written.
+/// The file that a test is added to.
 struct SaveTarget {
     path: PathBuf,
-    /// What stands there.
+    /// Its current text.
     text: String,
-    /// Whether it is written into its route, and not into a file of tests.
+    /// Whether the test goes into its route instead of a file of tests.
     in_route: bool,
 }
 
 impl<'a> Saving<'a> {
-    /// Looks whether a test of `function` can have this name; a code to end with when the tests that there are have
-    /// faults.
+    /// Checks that the name is free. If the existing tests have errors, returns the exit code.
     pub(super) fn prepare(
         main: &'a Path,
         name: &'a str,
@@ -57,20 +56,20 @@ impl<'a> Saving<'a> {
         Ok(Ok(Self { main, name, ready }))
     }
 
-    /// Writes what happened as a test, and sees it pass.
-    pub(super) async fn save(&self, happened: Happened<'_>) -> anyhow::Result<()> {
-        let function = &happened.call.record.call.context.function;
+    /// Saves a call as a test and checks that the test passes.
+    pub(super) async fn save(&self, captured: CapturedCall<'_>) -> anyhow::Result<()> {
+        let function = &captured.call.record.call.context.function;
         let beside;
-        let happened = match happened.asked {
-            Saved::Call => happened,
-            Saved::Request { file, body } => {
+        let captured = match captured.input {
+            CapturedInput::Args => captured,
+            CapturedInput::Request { file, body } => {
                 beside = self.relative(file)?;
-                Happened { asked: Saved::Request { file: &beside, body }, ..happened }
+                CapturedCall { input: CapturedInput::Request { file: &beside, body }, ..captured }
             }
         };
         let route = self.ready.tests.routes.iter().find(|route| route.name == *function);
         let route = route.with_context(|| format!("test not saved: unknown function `{function}`"))?;
-        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, happened)
+        let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, captured)
             .await
             .with_context(|| format!("test of `{function}` not saved"))?;
         let home = self.home(function)?;
@@ -84,7 +83,7 @@ impl<'a> Saving<'a> {
         Ok(())
     }
 
-    /// The path of a request's file as a test names it: from the main file's folder.
+    /// The path of a request file relative to the main file's folder, as tests refer to it.
     fn relative(&self, file: &Path) -> anyhow::Result<PathBuf> {
         let whole =
             |path: &Path| fs::canonicalize(path).with_context(|| format!("cannot find `{}`", path.display()));
@@ -99,7 +98,7 @@ impl<'a> Saving<'a> {
         }
     }
 
-    /// Where the tests of `function` are, else where others are that stand in files of their own.
+    /// The file with the tests of `function`, or else the file with other tests.
     fn home(&self, function: &str) -> anyhow::Result<SaveTarget> {
         let tests = &self.ready.tests.tests;
         let own = self.main.with_extension("test.toml");
@@ -144,7 +143,7 @@ impl<'a> Saving<'a> {
         Err(problem.context(format!("test not saved, because it would fail; `{shown}` was not changed")))
     }
 
-    /// Reads the tests again, and runs the new one.
+    /// Reads the tests again and runs the new one.
     async fn passes(&self, function: &str) -> anyhow::Result<()> {
         let Ok(ready) = Ready::read(self.main, ReportFormat::Human)? else {
             bail!("the table would have errors")

@@ -11,20 +11,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Level;
 
+use crate::diagnostic::{self, JsonDiagnostic};
 use crate::flow::{self, Cache};
 use crate::live::Live;
-use crate::reload::{ConfigSource, Reloader};
+use crate::load::{Dependencies, Kept, Loaded};
+use crate::observe::log::{self, LogWriter};
+use crate::plan::Plan;
+use crate::reload::{ConfigSource, Reloadable, Reloader};
 use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
-use crate::{diagnostic, load::Loaded};
-
-use crate::observe::log::{self, LogWriter};
 
 use super::shared::{start_demo, summary, unreadable};
 
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    // As many threads as cores: what may hold one for long, such as a huge reply, moves its other tasks away first.
+    // One thread per core. Work that may block a thread for long, such as a huge response, moves its other tasks away
+    // first.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
@@ -35,69 +37,24 @@ pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
 
 async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let origin = ConfigSource { path, demo };
-    let loaded = match origin.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            log.print(Level::ERROR, &unreadable(&origin.path, &error.source));
-            return Ok(ExitCode::from(2));
-        }
+    let source = ConfigSource { path, demo };
+    let Started { live, dependencies, found, kept } = match start(&source, log) {
+        Ok(started) => started,
+        Err(code) => return Ok(code),
     };
-    let Loaded { plan, diagnostics, sources, dependencies, kept } = loaded;
-    let found = diagnostic::to_json(&diagnostics, &sources);
-    let routes = plan.as_ref().map(|plan| plan.routes.len());
-    let live = plan.map(|plan| Arc::new(Live::new(plan)));
-    if let Some(live) = &live {
-        log.follow(Arc::clone(live));
-    }
-    if !diagnostics.is_empty() {
-        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let text = diagnostic::to_text(&diagnostics, &sources, color);
-        let level = if live.is_some() { Level::WARN } else { Level::ERROR };
-        log.print(level, &format!("{text}{}", summary(&origin.path, &diagnostics, routes)));
-    }
-    let Some(live) = live else { return Ok(ExitCode::FAILURE) };
     let plan = live.plan();
-
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
     let process = Process { descriptors: descriptor_limit(), lost_lines: log.lost() };
-    let platforms = bind(plan.server.listen, "server.listen").await?;
-    let admin = match plan.server.admin {
-        Some(address) => Some(bind(address, "server.admin").await?),
-        None => None,
-    };
-    let listeners = Listeners { platforms, admin };
-    let listen = listeners.platforms.local_addr()?;
-    let admin_address = match &listeners.admin {
-        Some(listener) => listener.local_addr()?.to_string(),
-        None => "off".to_owned(),
-    };
-    let (revision, routes) = (plan.revision.clone(), plan.routes.len());
-    let tls = plan.server.tls.is_some();
-    let most = descriptors::most_connections(process.descriptors);
-    if plan.server.max_connections > most {
-        let limit = process.descriptors;
-        tracing::warn!(
-            "`server.max_connections` reduced to {most}: the limit of file descriptors is {limit} (`ulimit -Hn`)"
-        );
-    }
+    let listeners = listen(&plan).await?;
+    warn_of_few_descriptors(&plan, process.descriptors);
     let mut signals = shutdown_signals()?;
-    let (ask, asked) = mpsc::channel(1);
     let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
-    let (for_reload, pools) = (Arc::clone(&live), Arc::clone(&transport));
-    let reloader =
-        Reloader::new(origin, for_reload, pools, Arc::clone(&cache), dependencies, found).keeping(kept);
-    tokio::spawn(reloader.run(asked));
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP received: reloading");
-            // A full channel means that a reload is due anyway.
-            let _ = ask.try_send(());
-        }
-    });
-    tracing::info!(%listen, admin = %admin_address, %revision, routes, tls, "ready");
+    let running =
+        Reloadable { live: Arc::clone(&live), transport: Arc::clone(&transport), cache: Arc::clone(&cache) };
+    let reloader = Reloader::new(source, running, dependencies, found, kept);
+    tokio::spawn(reloader.run(reload_requests()?));
+    log_ready(&plan, &listeners)?;
     let (close, closing) = oneshot::channel();
     let second_signal = async {
         signals.recv().await;
@@ -112,6 +69,79 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
         () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the first load gives.
+struct Started {
+    live: Arc<Live>,
+    dependencies: Dependencies,
+    found: Vec<JsonDiagnostic>,
+    kept: Kept,
+}
+
+/// Loads the table and logs its diagnostics. If it has errors, returns the exit code.
+fn start(source: &ConfigSource, log: &LogWriter) -> Result<Started, ExitCode> {
+    let loaded = source.load().map_err(|error| {
+        log.print(Level::ERROR, &unreadable(&source.path, &error.source));
+        ExitCode::from(2)
+    })?;
+    let Loaded { plan, diagnostics, sources, dependencies, kept } = loaded;
+    let found = diagnostic::to_json(&diagnostics, &sources);
+    let routes = plan.as_ref().map(|plan| plan.routes.len());
+    let live = plan.map(|plan| Arc::new(Live::new(plan)));
+    if let Some(live) = &live {
+        log.follow(Arc::clone(live));
+    }
+    if !diagnostics.is_empty() {
+        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let text = diagnostic::to_text(&diagnostics, &sources, color);
+        let level = if live.is_some() { Level::WARN } else { Level::ERROR };
+        log.print(level, &format!("{text}{}", summary(&source.path, &diagnostics, routes)));
+    }
+    live.map(|live| Started { live, dependencies, found, kept }).ok_or(ExitCode::FAILURE)
+}
+
+async fn listen(plan: &Plan) -> anyhow::Result<Listeners> {
+    let platforms = bind(plan.server.listen, "server.listen").await?;
+    let admin = match plan.server.admin {
+        Some(address) => Some(bind(address, "server.admin").await?),
+        None => None,
+    };
+    Ok(Listeners { platforms, admin })
+}
+
+fn warn_of_few_descriptors(plan: &Plan, limit: u64) {
+    let most = descriptors::most_connections(limit);
+    if plan.server.max_connections > most {
+        tracing::warn!(
+            "`server.max_connections` reduced to {most}: the limit of file descriptors is {limit} (`ulimit -Hn`)"
+        );
+    }
+}
+
+fn log_ready(plan: &Plan, listeners: &Listeners) -> anyhow::Result<()> {
+    let listen = listeners.platforms.local_addr()?;
+    let admin = match &listeners.admin {
+        Some(listener) => listener.local_addr()?.to_string(),
+        None => "off".to_owned(),
+    };
+    let (revision, routes, tls) = (&plan.revision, plan.routes.len(), plan.server.tls.is_some());
+    tracing::info!(%listen, %admin, %revision, routes, tls, "ready");
+    Ok(())
+}
+
+/// Receives a message for each SIGHUP.
+fn reload_requests() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, requests) = mpsc::channel(1);
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP received: reloading");
+            // A full channel means that a reload is due anyway.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(requests)
 }
 
 /// Receives a message for each SIGTERM and Ctrl-C. The first starts the shutdown, the second ends it at once.

@@ -12,7 +12,7 @@ use crate::diagnostic::{self, FileId, Sources};
 use crate::load::{Edit, Environment, edited, load_with_tests, process_environment};
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
-use crate::testing::{self, Coverage, Ran};
+use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
 use super::output::{junit, results};
@@ -66,7 +66,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     Ok(if results::failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A table whose tests can be run.
+/// A table without errors, and its tests.
 pub(super) struct Ready {
     pub(super) plan: Plan,
     pub(super) resources: Resources,
@@ -74,21 +74,21 @@ pub(super) struct Ready {
     pub(super) sources: Sources,
 }
 
-/// Reads the table and its tests; a code to end with when there is nothing to run.
+/// Reads the table and its tests. If there is nothing to run, returns the exit code.
 fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, ExitCode>> {
     let ready = match Ready::read(path, command.format)? {
         Ok(ready) => ready,
         Err(code) => return Ok(Err(code)),
     };
     if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
-        tell(&format!("error: no test matches `{filter}`"), path, command.format)?;
+        report_unrun(&format!("error: no test matches `{filter}`"), path, command.format)?;
         return Ok(Err(ExitCode::from(2)));
     }
     Ok(Ok(ready))
 }
 
-/// Tells why no test was run: people, and whoever reads only the results.
-fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
+/// Reports why no test ran, on standard error and in the results.
+fn report_unrun(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
     report(why);
     match format {
         ReportFormat::Junit => print(&junit::nothing_ran(path, why)),
@@ -97,14 +97,14 @@ fn tell(why: &str, path: &Path, format: ReportFormat) -> anyhow::Result<()> {
 }
 
 impl Ready {
-    /// Reads the table and its tests; faults are told in this format, and come with a code to end with.
+    /// Reads the table and its tests. Reports errors in this format and returns the exit code.
     pub(super) fn read(path: &Path, format: ReportFormat) -> anyhow::Result<Result<Self, ExitCode>> {
         // Nothing is sent, so secrets may be unset.
         let environment = Environment { without_secrets: true, ..process_environment() };
         let (loaded, tests) = match load_with_tests(path, &environment) {
             Ok(loaded) => loaded,
             Err(error) => {
-                tell(&unreadable(path, &error.source), path, format)?;
+                report_unrun(&unreadable(path, &error.source), path, format)?;
                 return Ok(Err(ExitCode::from(2)));
             }
         };
@@ -117,7 +117,11 @@ impl Ready {
                 }
                 ReportFormat::Human | ReportFormat::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);
-                    tell(&format!("{text}{}", summary(path, &loaded.diagnostics, None)), path, format)?;
+                    report_unrun(
+                        &format!("{text}{}", summary(path, &loaded.diagnostics, None)),
+                        path,
+                        format,
+                    )?;
                 }
             }
             return Ok(Err(ExitCode::FAILURE));
@@ -131,7 +135,7 @@ impl Ready {
         self.tests.tests.iter().filter(move |test| wanted(&format!("{}: {}", test.route, test.name)))
     }
 
-    fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<Ran<'_>>> {
+    fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<TestResult<'_>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(async {
             let mut ran = Vec::new();
@@ -143,8 +147,8 @@ impl Ready {
     }
 }
 
-/// Writes what came into the tests that expect something else.
-fn update(ran: &[Ran<'_>], sources: &Sources) -> anyhow::Result<()> {
+/// Replaces the expected values of failing tests with the actual ones.
+fn update(ran: &[TestResult<'_>], sources: &Sources) -> anyhow::Result<()> {
     let mut files: Vec<FileId> = ran.iter().map(|ran| ran.test.place.file).collect();
     files.dedup();
     for file in files {

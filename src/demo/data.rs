@@ -1,6 +1,6 @@
-//! What the sample API knows: cities, contacts, orders and accounts of an invented company.
+//! The data of the sample API: cities, contacts, orders and accounts of an invented company.
 //!
-//! Everything is a constant, so an answer printed in the README stays true.
+//! All data is constant, so that the answers in the README stay correct.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 pub(super) struct City {
     name: &'static str,
     country: &'static str,
-    /// Now, in degrees Celsius.
+    now: Conditions,
+    wind: Wind,
+}
+
+/// The current weather.
+struct Conditions {
+    /// In degrees Celsius.
     temperature: f64,
     summary: &'static str,
     humidity: u8,
-    wind_speed: f64,
-    wind_direction: &'static str,
+}
+
+struct Wind {
+    /// In metres per second.
+    speed: f64,
+    direction: &'static str,
 }
 
 /// A person or firm in the company's address book.
@@ -49,7 +59,7 @@ pub(super) struct Order {
     pub(super) status: Status,
     placed_at: &'static str,
     customer: Customer,
-    items: &'static [Item],
+    items: &'static [OrderItem],
     pub(super) totals: Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<OrderDelivery>,
@@ -57,7 +67,7 @@ pub(super) struct Order {
     cancellation: Option<Cancellation>,
 }
 
-/// How far an order is.
+/// The status of an order.
 #[derive(Serialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
@@ -74,7 +84,7 @@ struct Customer {
 }
 
 #[derive(Serialize)]
-struct Item {
+struct OrderItem {
     sku: &'static str,
     name: &'static str,
     quantity: u32,
@@ -82,7 +92,7 @@ struct Item {
     status: &'static str,
 }
 
-/// What an order costs.
+/// The price of an order.
 #[derive(Serialize)]
 pub(super) struct Totals {
     pub(super) currency: &'static str,
@@ -128,7 +138,7 @@ struct Payment {
 }
 
 impl City {
-    /// The city of that name, whatever its capitals.
+    /// Finds a city by its name, ignoring case.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         CITIES.iter().find(|city| city.name.to_lowercase() == name.to_lowercase())
     }
@@ -146,9 +156,9 @@ impl City {
                 json!({
                     "date": day.date,
                     "weekday": day.weekday,
-                    "max": degrees(self.temperature + day.warmer),
-                    "min": degrees(self.temperature + day.warmer - 6.2),
-                    "summary": day.summary.unwrap_or(self.summary),
+                    "max": degrees(self.now.temperature + day.warmer),
+                    "min": degrees(self.now.temperature + day.warmer - 6.2),
+                    "summary": day.summary.unwrap_or(self.now.summary),
                     "rain_chance": day.rain_chance,
                 })
             })
@@ -158,10 +168,10 @@ impl City {
             "country": self.country,
             "unit": if fahrenheit { "fahrenheit" } else { "celsius" },
             "current": {
-                "temperature": degrees(self.temperature),
-                "summary": self.summary,
-                "humidity": self.humidity,
-                "wind": { "speed": self.wind_speed, "unit": "m/s", "direction": self.wind_direction },
+                "temperature": degrees(self.now.temperature),
+                "summary": self.now.summary,
+                "humidity": self.now.humidity,
+                "wind": { "speed": self.wind.speed, "unit": "m/s", "direction": self.wind.direction },
             },
             "daily": daily,
         })
@@ -182,9 +192,9 @@ impl Contact {
 struct Day {
     date: &'static str,
     weekday: &'static str,
-    /// Than the city is now, in degrees Celsius.
+    /// The difference from the current temperature, in degrees Celsius.
     warmer: f64,
-    /// `None`: as it is now.
+    /// `None`: the same as now.
     summary: Option<&'static str>,
     rain_chance: u8,
 }
@@ -210,31 +220,31 @@ const fn day(
 }
 
 static CITIES: [City; 13] = [
-    city("Oslo", "Norway", 14.3, "cloudy", 68, 3.4, "south"),
-    city("Bergen", "Norway", 9.4, "light rain", 91, 7.2, "south-west"),
-    city("Tromsø", "Norway", 6.8, "sunny", 62, 4.1, "north"),
-    city("Utrecht", "Netherlands", 17.6, "partly cloudy", 70, 5.0, "west"),
-    city("Lyon", "France", 24.1, "sunny", 48, 2.2, "north"),
-    city("Paris", "France", 21.0, "sunny", 53, 2.9, "north-east"),
-    city("Berlin", "Germany", 19.5, "partly cloudy", 57, 3.8, "east"),
-    city("London", "United Kingdom", 16.2, "cloudy", 74, 4.6, "west"),
-    city("Madrid", "Spain", 29.7, "sunny", 31, 1.8, "south-east"),
-    city("Warsaw", "Poland", 18.4, "showers", 72, 4.4, "north-west"),
-    city("New York", "United States", 22.9, "thunderstorms", 80, 6.1, "south"),
-    city("Toronto", "Canada", 20.2, "sunny", 55, 3.3, "west"),
-    city("São Paulo", "Brazil", 23.5, "fog", 84, 1.5, "east"),
+    city("Oslo", "Norway", now(14.3, "cloudy", 68), wind(3.4, "south")),
+    city("Bergen", "Norway", now(9.4, "light rain", 91), wind(7.2, "south-west")),
+    city("Tromsø", "Norway", now(6.8, "sunny", 62), wind(4.1, "north")),
+    city("Utrecht", "Netherlands", now(17.6, "partly cloudy", 70), wind(5.0, "west")),
+    city("Lyon", "France", now(24.1, "sunny", 48), wind(2.2, "north")),
+    city("Paris", "France", now(21.0, "sunny", 53), wind(2.9, "north-east")),
+    city("Berlin", "Germany", now(19.5, "partly cloudy", 57), wind(3.8, "east")),
+    city("London", "United Kingdom", now(16.2, "cloudy", 74), wind(4.6, "west")),
+    city("Madrid", "Spain", now(29.7, "sunny", 31), wind(1.8, "south-east")),
+    city("Warsaw", "Poland", now(18.4, "showers", 72), wind(4.4, "north-west")),
+    city("New York", "United States", now(22.9, "thunderstorms", 80), wind(6.1, "south")),
+    city("Toronto", "Canada", now(20.2, "sunny", 55), wind(3.3, "west")),
+    city("São Paulo", "Brazil", now(23.5, "fog", 84), wind(1.5, "east")),
 ];
 
-const fn city(
-    name: &'static str,
-    country: &'static str,
-    temperature: f64,
-    summary: &'static str,
-    humidity: u8,
-    wind_speed: f64,
-    wind_direction: &'static str,
-) -> City {
-    City { name, country, temperature, summary, humidity, wind_speed, wind_direction }
+const fn city(name: &'static str, country: &'static str, now: Conditions, wind: Wind) -> City {
+    City { name, country, now, wind }
+}
+
+const fn now(temperature: f64, summary: &'static str, humidity: u8) -> Conditions {
+    Conditions { temperature, summary, humidity }
+}
+
+const fn wind(speed: f64, direction: &'static str) -> Wind {
+    Wind { speed, direction }
 }
 
 /// The address book.
@@ -348,8 +358,8 @@ const fn item(
     quantity: u32,
     unit_price: f64,
     status: &'static str,
-) -> Item {
-    Item { sku, name, quantity, unit_price, status }
+) -> OrderItem {
+    OrderItem { sku, name, quantity, unit_price, status }
 }
 
 /// The accounts that `GET /account` knows.

@@ -1,8 +1,8 @@
 //! The sample API behind `serve --demo`: a small company's weather, contacts, orders, bookings and messages.
 //!
-//! An ordinary JSON API over HTTP, for the shipped `routes.toml` to call. It keeps nothing: an order that was
-//! cancelled is as before on the next call. So its answers never change, but for `/flaky`, which fails
-//! every second time. It knows nothing of tables, plans or platforms.
+//! An ordinary JSON API over HTTP, for the shipped `routes.toml` to call. It has no state: a cancelled order
+//! is back on the next request. So its answers never change, except that `/flaky` fails every second time. It knows no
+//! tables, plans or platforms.
 
 mod data;
 
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 
 use data::{ACCOUNTS, CONTACTS, City, Contact, ORDERS, Order, Status};
 
-/// Binds a free port on loopback. Gives the address and the future that serves until it is dropped.
+/// Binds a free port on loopback. Returns the address, and the future that serves until it is dropped.
 pub async fn start() -> io::Result<(SocketAddr, impl Future<Output = io::Result<()>> + Send)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
@@ -53,10 +53,10 @@ pub fn router() -> Router {
         .with_state(Arc::default())
 }
 
-/// What a handler gives back.
+/// The result of a handler.
 type DemoResponse = Result<Json<Value>, DemoRefusal>;
 
-/// An error as the API words it: a status and `{"error": {"code", "message", …}}`.
+/// An error of the API: a status and `{"error": {"code", "message", …}}`.
 #[derive(Debug)]
 struct DemoRefusal {
     status: StatusCode,
@@ -296,7 +296,7 @@ async fn flaky(State(requests): State<Arc<AtomicU64>>) -> DemoResponse {
     Ok(Json(json!({ "stock": { "open_orders": 12, "low": ["wool rug", "desk lamp"] } })))
 }
 
-/// What arrived, for experiments; a login is not repeated.
+/// Echoes the request, except its credentials.
 async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: String) -> Json<Value> {
     let mut shown: Map<String, Value> = Map::new();
     for name in headers.keys().filter(|name| **name != header::AUTHORIZATION) {

@@ -61,3 +61,84 @@ fn standing(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
     let errors = ran.iter().enumerate().filter_map(|(index, record)| Some((index, record.error.as_ref()?)));
     errors.filter(|(index, _)| !made_good(*index)).map(|(_, error)| Arc::clone(error)).next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{load, process_environment};
+    use crate::upstream::TransportError;
+
+    /// A route with a step, two that run concurrently, and a fallback for the second of them.
+    fn route() -> Arc<Route> {
+        let step = |name: &str, more: &str| {
+            format!("[[routes.f.steps]]\nname = \"{name}\"\nrequest.path = \"/{name}\"\n{more}\n")
+        };
+        let steps = [
+            step("first", ""),
+            step("left", "group = \"both\""),
+            step("right", "group = \"both\""),
+            step("instead", "when.failed = \"right\""),
+        ];
+        let table = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[upstreams.a]\nbase_url = \"http://127.0.0.1:1\"\n\
+            [routes.f]\nupstream = \"a\"\n{}",
+            steps.concat()
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("routes.toml");
+        std::fs::write(&path, table).unwrap();
+        let loaded = load(&path, &process_environment()).unwrap();
+        let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        Arc::clone(plan.route("f", "http").unwrap())
+    }
+
+    /// How a step ended: `.` well, `s` skipped, `x` failed, `u` as a write that nobody confirmed.
+    fn ran(steps: &str) -> Vec<StepRecord> {
+        let timeout = || TransportError::Timeout { after_ms: 1, phase: "connecting" };
+        let error = |error| StepRecord { error: Some(Arc::new(error)), ..StepRecord::default() };
+        let ended = |step| match step {
+            's' => StepRecord { skipped: true, ..StepRecord::default() },
+            'x' => error(CallError::UnknownFunction),
+            'u' => error(CallError::Unconfirmed(timeout())),
+            _ => StepRecord::default(),
+        };
+        steps.chars().map(ended).collect()
+    }
+
+    fn told(next: &Next) -> String {
+        match next {
+            Next::Run(steps) => format!("{steps:?}"),
+            Next::Fail(error) if matches!(**error, CallError::Unconfirmed(_)) => "unconfirmed".to_owned(),
+            Next::Fail(_) => "fail".to_owned(),
+            Next::Done => "done".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_next_steps_follow_from_those_that_ran() {
+        let route = route();
+        for (steps, last_status, expected) in [
+            ("", None, "0..1"),
+            (".", Some(200), "1..3"),
+            ("...", Some(200), "3..4"),
+            ("...s", Some(200), "done"),
+            // A step without a fallback ends the call, and so does one beside it.
+            ("x", None, "fail"),
+            (".x.", Some(200), "fail"),
+            // One with a fallback does not, until the fallback has failed too or did not run.
+            ("..x", Some(200), "3..4"),
+            ("..x.", Some(200), "done"),
+            ("..xx", Some(200), "fail"),
+            ("..xs", Some(200), "fail"),
+            // What may have been done is said before other failures.
+            (".xu", None, "unconfirmed"),
+            ("..uu", None, "unconfirmed"),
+            // A status that a reply case names ends the steps, unless the step that got it failed or was skipped.
+            (".", Some(404), "done"),
+            ("..x", Some(404), "3..4"),
+            ("s", Some(404), "1..3"),
+        ] {
+            assert_eq!(told(&next(&route, &ran(steps), last_status)), expected, "{steps} {last_status:?}");
+        }
+    }
+}

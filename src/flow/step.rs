@@ -63,7 +63,7 @@ impl StepRecord {
 
     /// Those of its sendings of which something came: none that was given up.
     pub fn tries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
-        self.sendings.iter().filter(|sending| sending.came.is_some())
+        self.sendings.iter().filter(|sending| sending.result.is_some())
     }
 }
 
@@ -143,7 +143,7 @@ impl StepRun<'_> {
             // What a later step makes good is not waited for.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
             resources: self.env.resources.upstream(delivery),
-            sendings: &sendings,
+            spans: &sendings,
         };
         let began = Instant::now();
         // On the heap: all attempts of a request are too large to be moved along with each future around them.
@@ -151,7 +151,7 @@ impl StepRun<'_> {
         went.awaited += began.elapsed();
         went.may_have_written = !safe && went.trace.may_have_arrived;
         went.overdue = is_overdue.into_inner();
-        went.sendings = sendings.into_noted();
+        went.sendings = sendings.into_records();
         went.marks.note(Phase::Send);
         delivered
     }

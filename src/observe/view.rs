@@ -209,7 +209,7 @@ impl View<'_> {
     }
 
     fn one_try(&self, one: &AttemptRecord) -> Value {
-        let came = one.came.as_ref();
+        let came = one.result.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
             "ms": ms(one.time()),

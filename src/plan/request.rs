@@ -55,7 +55,7 @@ impl Upstream {
         }
         let Delivery { target, auth, .. } = &self.delivery;
         Probe {
-            proves: auth.is_some() || fixed.values().any(HeaderValue::is_sensitive),
+            is_authenticated: auth.is_some() || fixed.values().any(HeaderValue::is_sensitive),
             auth: auth.clone(),
             request: Request {
                 target: Arc::clone(target),

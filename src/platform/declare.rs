@@ -1,14 +1,14 @@
-//! What a platform is told of the functions that it may call.
+//! The functions that a platform may call, as they are declared to it.
 
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// The functions that routes answer for the asking platform.
+/// The functions that the routes serve to one platform.
 pub trait Functions {
-    /// The names of a function's declared arguments; `None` when there is no such function.
+    /// The names of a function's declared arguments; `None` for an unknown function.
     fn arguments(&self, function: &str) -> Option<Vec<&str>>;
 
-    /// Whether the function's route asks for its answer as a stream.
+    /// Whether the function's route answers with a stream.
     fn streams(&self, function: &str) -> bool;
 
     /// All functions that the platform may call, sorted by name.
@@ -23,26 +23,26 @@ pub trait Functions {
 pub struct ToolSpec<'a> {
     /// The function's name.
     pub name: &'a str,
-    /// What it does, for the model; empty when the table does not say.
+    /// Its description for the model; empty without one in the table.
     pub description: &'a str,
-    /// The JSON Schema of its arguments, the same that validation uses.
+    /// The JSON Schema of its arguments, as used for validation.
     pub parameters: &'a Value,
-    /// Whether its answer is a stream.
+    /// Whether it answers with a stream.
     pub streaming: bool,
-    /// Whether the platform shows it as a form of one field and calls nobody; only where it `Platform::shows_forms` holds.
+    /// Whether the platform shows it as a form with one field and sends no call, see `Platform::shows_forms`.
     pub form: bool,
-    /// Whether the route asks to be declared, by `[routes.x.declare.<platform>]`.
+    /// Whether the route has `[routes.x.declare.<platform>]`.
     pub declared: bool,
-    /// What the table says for this platform alone; an object.
+    /// The keys of that section; an object.
     pub extra: &'a Map<String, Value>,
 }
 
 /// How a platform reaches this proxy.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint<'a> {
-    /// The address of the platform's endpoint, without a slash at its end: `https://tools.example.com/swaig`.
+    /// The URL of the platform's endpoint, without a trailing slash: `https://tools.example.com/swaig`.
     pub url: &'a str,
-    /// The webhooks that are no function calls and that the table answers, by their names there.
+    /// The names of the events that the table answers.
     pub events: &'a [&'static str],
 }
 
@@ -51,11 +51,11 @@ pub struct Endpoint<'a> {
 pub struct DeclareKey {
     /// The key.
     pub key: &'static str,
-    /// What it may hold.
+    /// Its type.
     pub holds: Holds,
 }
 
-/// What a key of `[routes.x.declare.<platform>]` may hold.
+/// The type of a key of `[routes.x.declare.<platform>]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
     /// A string.
@@ -73,7 +73,7 @@ pub enum Holds {
 }
 
 impl Holds {
-    /// Whether `value` is that.
+    /// Whether `value` has this type.
     pub fn fits(self, value: &Value) -> bool {
         match self {
             Self::Text => value.is_string(),
@@ -85,7 +85,7 @@ impl Holds {
         }
     }
 
-    /// The words for it.
+    /// The name of the type, for messages.
     pub fn name(self) -> Cow<'static, str> {
         match self {
             Self::Text => "a string".into(),

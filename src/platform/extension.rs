@@ -1,16 +1,16 @@
-//! Values of the keys that only one platform understands, as far as the table fixes them, and what is wrong with them.
+//! Values of extension keys as far as the table fixes them, and faults in them.
 
 use crate::diagnostic::Code;
 use serde_json::Value;
 
-/// A value as far as the table fixes it before any call.
+/// A value as far as it is known before a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StaticValue {
-    /// One expression: any value at all.
+    /// A single expression, which may give any value.
     Any,
-    /// A text with expressions in it.
+    /// A text with expressions.
     Text,
-    /// A value written out, but not a list or an object.
+    /// A constant, but not a list or an object.
     Known(Value),
     /// A list.
     List(Vec<Self>),
@@ -30,24 +30,24 @@ impl From<&Value> for StaticValue {
     }
 }
 
-/// What a platform would refuse, or what is good to know, in a value of its own.
+/// An error or note about the value of an extension key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionFault {
-    /// The kind of fault; its severity says whether the platform would refuse the value.
+    /// The code. Its severity says whether the platform would reject the value.
     pub code: Code,
-    /// Where in the value: keys and indexes from its top.
+    /// The path in the value.
     pub path: Vec<PathStep>,
     /// What is wrong, in lower case, without a full stop.
     pub message: String,
-    /// What to write.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
-/// One step into a JSON value.
+/// One step of a path in a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathStep {
-    /// Into an object.
+    /// A key of an object.
     Key(String),
-    /// Into a list.
+    /// An index of a list.
     Index(usize),
 }

@@ -1,9 +1,10 @@
-//! Who calls us: one file per platform, one trait, one list.
+//! The platforms that call Jackfield: a folder per platform, one trait, one list.
 //!
-//! A platform turns an inbound request into calls and outcomes into an answer, and knows what of a route only it
-//! understands. It knows no plan, no file, no clock and no socket; no JSON key of a platform appears elsewhere.
+//! A platform decodes an inbound request into calls and encodes their outcomes as an answer. It also knows the keys of
+//! a route that only it understands. It knows no plan, file, clock or socket. No JSON key of a platform appears
+//! elsewhere.
 //!
-//! To add one: its file, its `mod` line, its line in [`PLATFORMS`], and a folder of fixtures.
+//! To add a platform, add its folder, its `mod` line, its line in [`PLATFORMS`] and a folder of fixtures.
 
 pub mod auth;
 mod dailybots;
@@ -11,6 +12,7 @@ mod declare;
 mod extension;
 mod http;
 mod millis;
+mod names;
 mod payload;
 mod settings;
 mod shape;
@@ -35,60 +37,60 @@ pub use wire::{Answer, BadRequest, Decoded, Encode, EncodeStream, Event, EventKi
 pub static PLATFORMS: &[&dyn Platform] =
     &[&swaig::Swaig, &voicedock::VoiceDock, &dailybots::DailyBots, &millis::Millis, &http::Http];
 
-/// The platform of that name.
+/// Finds a platform by its name.
 pub fn find(name: &str) -> Option<&'static dyn Platform> {
     PLATFORMS.iter().copied().find(|platform| platform.name() == name)
 }
 
-/// A kind of caller, with its wire format.
+/// A platform and its wire format.
 pub trait Platform: fmt::Debug + Send + Sync {
-    /// The name in `[platforms.<name>]` and of its endpoint, `/<name>`.
+    /// The name, as in `[platforms.<name>]` and in the path of its endpoint, `/<name>`.
     fn name(&self) -> &'static str;
 
-    /// Whether the endpoint takes any method; else only POST.
+    /// Whether the endpoint accepts any method instead of only POST.
     fn any_method(&self) -> bool {
         false
     }
 
-    /// How long the platform waits for an answer, where that is known.
+    /// The platform's own timeout for an answer, if it is documented.
     fn waits(&self) -> Option<Duration> {
         None
     }
 
-    /// How long the platform is taken to wait for an answer, unless the table says otherwise.
+    /// The default deadline of a call.
     fn deadline(&self) -> Duration {
         self.waits().unwrap_or(Duration::from_secs(10))
     }
 
-    /// Whether it gives each call an id, by which a repeat is known.
+    /// Whether each call has an id, so that retries can be recognised.
     fn identifies_calls(&self) -> bool {
         false
     }
 
-    /// The character pairs that the platform would expand in what it receives.
+    /// The character pairs that the platform expands in answers.
     fn guard(&self) -> ExpansionFilter {
         ExpansionFilter::default()
     }
 
-    /// What is wrong with `name` as the name of a function here, and the rule that it breaks.
+    /// Checks the name of a function. The error is the rule that it breaks.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
         let _ = name;
         Ok(())
     }
 
-    /// What of the declared arguments it cannot be told: the argument's name, and the rule that it breaks.
+    /// The declared arguments that the platform does not support, each with the rule that it breaks.
     fn check_parameters(&self, schema: &Value) -> Vec<(String, String)> {
         let _ = schema;
         Vec::new()
     }
 
-    /// Whether `call.*` is the platform's own word once the platform has proved who it is. Not so where values of
-    /// the model stand beside the envelope and could be taken for it.
+    /// Whether `call.*` can be trusted once the platform is authenticated. It cannot if the model's arguments share an
+    /// object with the envelope and could pose as part of it.
     fn trusted_context(&self) -> bool {
         true
     }
 
-    /// Whether it shows the forms of `[forms]` to the user by itself.
+    /// Whether the platform itself shows the forms of `[forms]` to the user.
     fn shows_forms(&self) -> bool {
         false
     }
@@ -98,7 +100,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// How the platform signs its requests, if it does: the keys of `auth.signature` that the table may leave out.
+    /// How the platform signs its requests: the defaults of `auth.signature`.
     fn signature(&self) -> SchemeDefaults {
         &[]
     }
@@ -108,40 +110,40 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// What the platform would refuse in the value of one of its own keys, as far as the table fixes the value.
+    /// Checks the value of an extension key as far as the table fixes it.
     fn check_extension(&self, key: &str, value: &StaticValue) -> Vec<ExtensionFault> {
         let _ = (key, value);
         Vec::new()
     }
 
-    /// Takes the value of one of its own keys as a call rendered it. What does not fit is taken out and told.
+    /// Filters the rendered value of an extension key: removes invalid parts and returns a message about each.
     fn filter_extension(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         let _ = key;
         (Some(value), Vec::new())
     }
 
-    /// The keys of a route that only this platform understands, as in `dailybots.before`: what it is told as soon
-    /// as a call's arguments fit.
+    /// The keys of a route that only this platform understands, as in `dailybots.before`. Their values are sent as soon
+    /// as a call's arguments are validated.
     fn route_keys(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Those of its own keys, of a reply or of a route, that leave in a stream only.
+    /// The extension and route keys that are sent only in a stream.
     fn stream_keys(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The webhooks of this platform that are no function calls, by their names in `[events.<platform>.<name>]`.
+    /// The platform's webhooks that are not function calls, with their names in `[events.<platform>.<name>]`.
     fn events(&self) -> &'static [EventKind] {
         &[]
     }
 
-    /// The keys of `[routes.x.declare.<platform>]`, with what each may hold.
+    /// The keys of `[routes.x.declare.<platform>]` and their types.
     fn declare_keys(&self) -> &'static [DeclareKey] {
         &[]
     }
 
-    /// What a user pastes into the platform so that it knows these functions; `None` when it has nothing to be told.
+    /// The declaration of these functions, to be pasted into the platform; `None` if the platform takes none.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let _ = (tools, endpoint);
         None
@@ -150,7 +152,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
     /// Reads an inbound request.
     ///
     /// # Errors
-    /// A request that carries no call and no event of this platform; [`Platform::refuse`] answers it.
+    /// The request is neither a call nor an event of this platform. [`Platform::refuse`] answers it.
     fn decode(
         &self,
         inbound: &Inbound,
@@ -158,10 +160,10 @@ pub trait Platform: fmt::Debug + Send + Sync {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest>;
 
-    /// The answer to a request that could not be read.
+    /// The answer to a request that could not be decoded.
     fn refuse(&self, bad: &BadRequest) -> Answer;
 
-    /// The request that this platform would send for a call of `function`: for trying a route from the command line.
+    /// A request as the platform would send it to call `function`, for `jackfield call` and tests.
     fn sample(&self, function: &str, args: &Value) -> Inbound;
 }
 
@@ -187,7 +189,7 @@ mod tests {
         }
 
         fn endpoint(&self) -> Endpoint<'_> {
-            Endpoint { url: "https://tools.example.com/door", events: &[] }
+            Endpoint { url: "https://tools.example.com/tools", events: &[] }
         }
     }
 
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn platforms_are_found_by_their_own_names() {
+    fn platforms_are_found_by_name() {
         for platform in PLATFORMS {
             assert_eq!(find(platform.name()).map(Platform::name), Some(platform.name()));
         }
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_take_only_their_words() {
+    fn settings_accept_only_known_values() {
         let setting = Setting { key: "reply", about: "", values: &["results", "result", "direct"] };
         let mut settings = Settings::defaults(&voicedock::VoiceDock);
         assert_eq!(settings.get("reply"), "results");

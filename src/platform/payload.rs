@@ -1,4 +1,4 @@
-//! Reading the JSON that platforms send, and writing a request as one would send it.
+//! Reads the JSON that platforms send, and writes sample requests.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Answer, BadRequest, Encode, Inbound};
 use crate::call::{GivenArguments, Outcome, Reply};
 use crate::json::{Document, Kind, SharedValue, ValueRef};
 
-/// A body that must be a JSON object.
+/// Parses a body, which must be a JSON object.
 pub(super) fn object(body: &Bytes) -> Result<SharedValue, BadRequest> {
     let value = SharedValue::whole(Arc::new(BadRequest::json(body)?));
     match value.get().kind() {
@@ -20,7 +20,27 @@ pub(super) fn object(body: &Bytes) -> Result<SharedValue, BadRequest> {
     }
 }
 
-/// The fields of a query or a form as an object; a key that is repeated becomes a list.
+/// The fields of a request, from its body or, without a body, from its query; and the body alone.
+///
+/// The query of a request with a body is ignored, so that a URL cannot override the body.
+pub(super) fn body_or_query(inbound: &Inbound) -> Result<(SharedValue, SharedValue), BadRequest> {
+    if inbound.body.trim_ascii().is_empty() {
+        return Ok((fields(&inbound.query), SharedValue::default()));
+    }
+    let body = object(&inbound.body)?;
+    Ok((body.clone(), body))
+}
+
+/// The function that a body names at `key`; `None` if the name is absent, null or empty.
+pub(super) fn function_name<'v>(body: ValueRef<'v>, key: &str) -> Result<Option<Cow<'v, str>>, BadRequest> {
+    let Some(name) = body.get(key).filter(|name| !name.is_null()) else { return Ok(None) };
+    match name.as_str() {
+        Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
+        None => Err(BadRequest::new(format!("`{key}` is not text"))),
+    }
+}
+
+/// The fields of a query or a form as an object. A repeated key becomes a list.
 pub(super) fn fields(fields: &[(String, String)]) -> SharedValue {
     let mut object = Map::new();
     for (key, value) in fields {
@@ -36,14 +56,13 @@ pub(super) fn fields(fields: &[(String, String)]) -> SharedValue {
     Value::Object(object).into()
 }
 
-/// The text at the end of a path of keys. Platforms send an empty text for what they do not know.
+/// The text at a path of keys. Platforms send an empty text for unknown values, so it counts as absent.
 pub(super) fn text_at<'v>(value: impl Into<ValueRef<'v>>, path: &[&str]) -> Option<String> {
     value.into().at(path)?.as_str().filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
-/// Arguments as JSON, or as a text that holds JSON because a model wrote it; `None` when there are none.
-///
-/// They are a part of `within`.
+/// Reads arguments, which are JSON or a text of JSON that a model wrote; `None` if there are none. `value` is a part of
+/// `within`.
 pub(super) fn arguments(within: &SharedValue, value: Option<ValueRef<'_>>) -> Option<GivenArguments> {
     let value = value.filter(|value| !value.is_null())?;
     let Some(text) = value.as_str() else { return Some(GivenArguments::Json(within.keep(value))) };
@@ -57,12 +76,12 @@ pub(super) fn arguments(within: &SharedValue, value: Option<ValueRef<'_>>) -> Op
     }
 }
 
-/// The arguments of a call that has none.
+/// Empty arguments.
 pub(super) fn no_arguments() -> GivenArguments {
     Value::Object(Map::new()).into()
 }
 
-/// An outcome as one object: the data if it is an object, else a `result`; a failure as an `error`.
+/// An outcome as one object: the data if it is an object, otherwise `{"result": …}`. A failure is `{"error": …}`.
 pub(super) fn result_object(outcome: Outcome) -> Value {
     match outcome {
         Outcome { reply, failure: Some(_) } => json!({"error": reply.into_text()}),
@@ -71,7 +90,7 @@ pub(super) fn result_object(outcome: Outcome) -> Value {
     }
 }
 
-/// The answer to a single call: its outcome as one object.
+/// Encodes the outcome of a single call as one object.
 #[derive(Debug)]
 pub(super) struct ResultObject;
 
@@ -82,7 +101,7 @@ impl Encode for ResultObject {
     }
 }
 
-/// A POST with a JSON body, as for [`super::Platform::sample`]: it never arrived, so its time is 0.
+/// A POST with a JSON body, for [`super::Platform::sample`]. It never arrived, so its time is 0.
 pub(super) fn post(body: &Value) -> Inbound {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -119,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_json_or_a_text_of_it() {
+    fn arguments_are_json_or_a_text_of_json() {
         for (value, expected) in [
             (json!(null), None),
             (json!(""), None),

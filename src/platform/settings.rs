@@ -1,4 +1,4 @@
-//! The keys of `[platforms.<name>]` that only one platform has, and their values.
+//! The settings of `[platforms.<name>]` that only one platform has.
 
 use crate::secret::Secret;
 
@@ -9,13 +9,13 @@ use super::Platform;
 pub struct Setting {
     /// The key.
     pub key: &'static str,
-    /// What it decides, for whoever writes the table.
+    /// What it controls, for the author of the table.
     pub about: &'static str,
-    /// The words that it may be, the first of them the default; none: it holds a secret.
+    /// The accepted values; the first is the default. Without any, the setting holds a secret.
     pub values: &'static [&'static str],
 }
 
-/// The values of a platform's [`Setting`]s: every word is set, a secret only where the table gives it.
+/// The values of a platform's [`Setting`]s. A setting with accepted values always has one; a secret may be unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     words: Vec<(&'static str, &'static str)>,
@@ -23,13 +23,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of a platform.
+    /// The default settings of a platform.
     pub fn defaults(platform: &dyn Platform) -> Self {
         let word = |setting: &Setting| setting.values.first().map(|word| (setting.key, *word));
         Self { words: platform.settings().iter().filter_map(word).collect(), secrets: Vec::new() }
     }
 
-    /// Sets a key to one of its words; other words change nothing.
+    /// Sets a key to one of its accepted values. Ignores other values.
     pub fn set(&mut self, setting: &Setting, value: &str) {
         if let Some(value) = setting.values.iter().find(|known| **known == value)
             && let Some(entry) = self.words.iter_mut().find(|(key, _)| *key == setting.key)
@@ -38,17 +38,17 @@ impl Settings {
         }
     }
 
-    /// Sets a key to a secret, or to two while it is rotated.
+    /// Sets a key to a secret, or to two secrets during a rotation.
     pub fn set_secret(&mut self, setting: &Setting, secrets: Vec<Secret>) {
         self.secrets.push((setting.key, secrets));
     }
 
-    /// The word of a key; empty for a key that the platform does not have.
+    /// The value of a key; empty if the platform does not have the key.
     pub fn get(&self, key: &str) -> &'static str {
         self.words.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value)
     }
 
-    /// The secrets of a key; none where the table gives none.
+    /// The secrets of a key; empty if the table sets none.
     pub fn secrets(&self, key: &str) -> &[Secret] {
         self.secrets.iter().find(|(known, _)| *known == key).map_or(&[], |(_, secrets)| secrets)
     }

@@ -1,29 +1,29 @@
-//! What a value that only one platform understands may look like, as a table can say it, and how it is held against it.
+//! The shapes of extension values, and the checker that compares a value with them.
 
 use serde_json::Value;
 
 use super::{ExtensionFault, PathStep, StaticValue};
 use crate::diagnostic::{Code, Severity, list, suggest};
 
-/// One way to write a value.
+/// One accepted form of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ActionForm {
     shape: ActionShape,
-    /// Whether the platform's published schema has it; else it is known from SignalWire's SDK only.
-    published: bool,
+    /// The SDK that has this form; `None` if the platform documents it.
+    only_in: Option<&'static str>,
 }
 
-/// A form of the published schema, or a part of a form that is already marked.
+/// A documented form, or a part of a form that is already marked as undocumented.
 pub(super) const fn strict(shape: ActionShape) -> ActionForm {
-    ActionForm { shape, published: true }
+    ActionForm { shape, only_in: None }
 }
 
-/// A form that only the SDK has.
-pub(super) const fn loose(shape: ActionShape) -> ActionForm {
-    ActionForm { shape, published: false }
+/// A form that `sdk` has but the platform's published schema does not.
+pub(super) const fn loose(sdk: &'static str, shape: ActionShape) -> ActionForm {
+    ActionForm { shape, only_in: Some(sdk) }
 }
 
-/// What a value looks like.
+/// The shape of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ActionShape {
     /// Only `true`.
@@ -36,7 +36,7 @@ pub(super) enum ActionShape {
     Word(&'static str),
     /// A text such as `5m` or `1:30`.
     Time,
-    /// A whole number from … to ….
+    /// A whole number in this range, both ends included.
     Whole(i64, i64),
     /// A number.
     Number,
@@ -56,58 +56,58 @@ pub(super) struct Field {
     forms: &'static [ActionForm],
 }
 
-/// A key that must be there.
+/// A required key.
 pub(super) const fn required(key: &'static str, forms: &'static [ActionForm]) -> Field {
     Field { key, required: true, forms }
 }
 
-/// A key that may be left out.
+/// An optional key.
 pub(super) const fn optional(key: &'static str, forms: &'static [ActionForm]) -> Field {
     Field { key, required: false, forms }
 }
 
-/// A fault or note about an action.
+/// An error or note about an extension value.
 #[derive(Debug, Clone)]
 pub(super) struct ActionFault {
-    /// As the table's author is told.
-    pub(super) own: ExtensionFault,
-    /// As a record is told, where the message quotes a name that an upstream or a caller may have written.
-    pub(super) unnamed: Option<String>,
+    /// The fault for the author of the table.
+    pub(super) fault: ExtensionFault,
+    /// A message for records that quotes nothing. It is set if the other message may quote an upstream or a caller.
+    pub(super) unquoted: Option<String>,
 }
 
 impl ActionFault {
-    /// A fault whose message names only what our own table names.
+    /// A fault whose message quotes only the table.
     pub(super) fn new(code: Code, path: &[PathStep], message: impl Into<String>) -> Self {
         Self {
-            own: ExtensionFault { code, path: path.to_vec(), message: message.into(), help: None },
-            unnamed: None,
+            fault: ExtensionFault { code, path: path.to_vec(), message: message.into(), help: None },
+            unquoted: None,
         }
     }
 
-    /// With what to write.
+    /// Adds how to fix it.
     #[must_use]
     pub(super) fn help(mut self, help: Option<String>) -> Self {
-        self.own.help = help;
+        self.fault.help = help;
         self
     }
 
-    /// With words that do not quote.
+    /// Adds a message that quotes nothing.
     #[must_use]
-    pub(super) fn unnamed(mut self, unnamed: impl Into<String>) -> Self {
-        self.unnamed = Some(unnamed.into());
+    pub(super) fn unquoted(mut self, unquoted: impl Into<String>) -> Self {
+        self.unquoted = Some(unquoted.into());
         self
     }
 
-    /// Whether the platform would take the value all the same.
+    /// Whether the platform accepts the value nonetheless.
     pub(super) fn is_note(&self) -> bool {
-        self.own.code.severity() != Severity::Error
+        self.fault.code.severity() != Severity::Error
     }
 }
 
-/// How one item of a list is checked: the faults and notes of the item at `path`.
+/// Checks the item of a list at `path`.
 pub(super) type CheckOne = fn(&StaticValue, &[PathStep]) -> Vec<ActionFault>;
 
-/// What a platform would refuse or ignore in a list of items, or in a single one, and what is only worth a note.
+/// Checks a list of items, or a single item.
 pub(super) fn check_all(items: &StaticValue, check_one: CheckOne) -> Vec<ExtensionFault> {
     let faults = match items {
         StaticValue::List(items) => items
@@ -117,35 +117,37 @@ pub(super) fn check_all(items: &StaticValue, check_one: CheckOne) -> Vec<Extensi
             .collect(),
         single => check_one(single, &[]),
     };
-    faults.into_iter().map(|fault| fault.own).collect()
+    faults.into_iter().map(|fault| fault.fault).collect()
 }
 
-/// The items that a platform takes, as a list, and one line for each that it would not, which calls it by `noun`
-/// and its place. Nothing is quoted that an upstream or a caller may have written.
+/// Removes the items that the platform would reject. Returns the others as a list, and a message about each removed
+/// item, which calls it by `noun` and its number. The messages quote nothing that an upstream or a caller may have
+/// written.
 pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Option<Value>, Vec<String>) {
     let items = match items {
         Value::Array(items) => items,
         single => vec![single],
     };
     let mut admitted = Vec::new();
-    let mut complaints = Vec::new();
+    let mut messages = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
-        // An expression without a value leaves its item out.
+        // An expression without a value omits its item.
         if item.is_null() {
             continue;
         }
         match check_one(&StaticValue::from(&item), &[]).into_iter().find(|fault| !fault.is_note()) {
             Some(fault) => {
-                let reason = fault.unnamed.unwrap_or(fault.own.message);
-                complaints.push(format!("{noun} {} is left out: {reason}", index + 1));
+                let reason = fault.unquoted.unwrap_or(fault.fault.message);
+                messages.push(format!("{noun} {} is left out: {reason}", index + 1));
             }
             None => admitted.push(item),
         }
     }
-    ((!admitted.is_empty()).then_some(Value::Array(admitted)), complaints)
+    ((!admitted.is_empty()).then_some(Value::Array(admitted)), messages)
 }
 
-/// Holds a value against its forms and takes the form with the fewest faults. `what` names the value in messages.
+/// Compares a value with its forms and returns the faults of the form that fits best. `what` names the value in
+/// messages.
 pub(super) fn check(
     forms: &'static [ActionForm],
     value: &StaticValue,
@@ -155,8 +157,8 @@ pub(super) fn check(
     let mut best: Option<(bool, Vec<ActionFault>)> = None;
     for form in forms {
         let Some(mut faults) = fit(form.shape, value, what, path) else { continue };
-        if !form.published {
-            faults.insert(0, sdk_only(forms, what, path));
+        if let Some(sdk) = form.only_in {
+            faults.insert(0, sdk_only(sdk, forms, what, path));
         }
         let refused = faults.iter().any(|fault| !fault.is_note());
         let better = best.as_ref().is_none_or(|(best_refused, best)| match (refused, best_refused) {
@@ -169,7 +171,7 @@ pub(super) fn check(
         }
     }
     match best {
-        // Of a form that is refused anyway it does not help to know where it comes from.
+        // For a form that is rejected anyway, its origin does not matter.
         Some((true, mut faults)) => {
             faults.retain(|fault| !fault.is_note());
             faults
@@ -177,14 +179,14 @@ pub(super) fn check(
         Some((false, faults)) => faults,
         None => vec![
             ActionFault::new(Code::InvalidAction, path, format!("{what} must be {}", describe(forms)))
-                .help(mend(forms, value)),
+                .help(suggest_fix(forms, value)),
         ],
     }
 }
 
-/// The note about a value that the published schema does not have.
-fn sdk_only(forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
-    let subject = if forms.iter().any(|form| form.published) {
+/// The note about a form that is not in the published schema.
+fn sdk_only(sdk: &str, forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
+    let subject = if forms.iter().any(|form| form.only_in.is_none()) {
         format!("this form of {what}")
     } else {
         what.to_owned()
@@ -192,12 +194,12 @@ fn sdk_only(forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault 
     ActionFault::new(
         Code::SdkOnlyAction,
         path,
-        format!("{subject} is known from SignalWire's SDK, but not from its published schema"),
+        format!("{subject} is known from {sdk}, but not from its published schema"),
     )
     .help(Some("it is sent as it is; try it on a test call first".into()))
 }
 
-/// The faults inside a value of this shape; `None` when the value is not of this shape at all.
+/// The faults inside a value; `None` if the value does not have this shape at all.
 fn fit(shape: ActionShape, value: &StaticValue, what: &str, path: &[PathStep]) -> Option<Vec<ActionFault>> {
     match (shape, value) {
         (ActionShape::Fields(fields), StaticValue::Object(entries)) => {
@@ -215,7 +217,7 @@ fn fit(shape: ActionShape, value: &StaticValue, what: &str, path: &[PathStep]) -
     }
 }
 
-/// Whether a plain value has the shape.
+/// Whether a constant has this shape.
 fn fits(shape: ActionShape, value: &Value) -> bool {
     match shape {
         ActionShape::True => *value == Value::Bool(true),
@@ -231,7 +233,7 @@ fn fits(shape: ActionShape, value: &Value) -> bool {
     }
 }
 
-/// Whether a text begins as a time does. How the engine reads the rest is not published.
+/// Whether a text can be a time. The engine's exact syntax is not published.
 fn is_time(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
         && text.chars().all(|character| character.is_ascii_alphanumeric() || ": .".contains(character))
@@ -239,7 +241,7 @@ fn is_time(text: &str) -> bool {
 
 /// A whole number, also when it is written as `5.0`.
 fn whole(value: &Value) -> Option<i64> {
-    // Up to 2^53 every whole number has a float of its own.
+    // A float represents every whole number up to 2^53 exactly.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     value.as_i64().or_else(|| {
         value
@@ -262,7 +264,7 @@ fn check_fields(
             Some(field) => faults.extend(check(field.forms, value, &format!("`{key}` in {what}"), &path)),
             None => faults.push(
                 ActionFault::new(Code::InvalidAction, &path, format!("`{key}` is not a key of {what}"))
-                    .unnamed(format!("{what} has a key that it does not take"))
+                    .unquoted(format!("{what} has a key that it does not take"))
                     .help(suggest(key, fields.iter().map(|field| field.key))),
             ),
         }
@@ -279,7 +281,7 @@ fn check_fields(
     faults
 }
 
-/// The forms in words: "text or an object with `dest`".
+/// Describes the forms: "text or an object with `dest`".
 fn describe(forms: &[ActionForm]) -> String {
     let mut words: Vec<String> = forms.iter().map(|form| form.shape.describe()).collect();
     words.dedup();
@@ -318,8 +320,8 @@ impl ActionShape {
     }
 }
 
-/// What to write instead of a text where no text fits.
-fn mend(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
+/// Suggests a fix for a text where no text is accepted.
+fn suggest_fix(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
     match value {
         StaticValue::Text => Some(
             "a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`".into(),
@@ -332,7 +334,7 @@ fn mend(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
     }
 }
 
-/// The path one step further down.
+/// `path` extended by one step.
 pub(super) fn below(path: &[PathStep], step: PathStep) -> Vec<PathStep> {
     path.iter().cloned().chain([step]).collect()
 }

@@ -1,4 +1,4 @@
-//! What comes from a platform and goes back to it: requests, events, answers and how they are encoded.
+//! Requests of platforms, and the answers to them.
 
 use crate::call::{Call, Outcome};
 use crate::json::{Document, push_value};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::auth;
 
-/// What a platform sent, before anyone has looked into it.
+/// A request of a platform, not yet decoded.
 #[derive(Debug, Clone)]
 pub struct Inbound {
     /// The method.
@@ -21,68 +21,69 @@ pub struct Inbound {
     pub query: Vec<(String, String)>,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as it came.
+    /// The raw body.
     pub body: Bytes,
     /// When the request arrived, in seconds since 1970.
     pub received_at: i64,
 }
 
-/// What an inbound request turned out to be.
+/// A decoded request.
 #[derive(Debug)]
 pub enum Decoded {
-    /// Calls to answer, and how their outcomes are put into one answer, in the same order.
+    /// Calls, and the encoder for their outcomes, which come in the same order.
     Calls(Vec<Call>, Box<dyn Encode>),
     /// One call whose answer is a stream.
     Stream(Box<Call>, Box<dyn EncodeStream>),
-    /// A webhook that is no function call.
+    /// A webhook that is not a function call.
     Event(Box<Event>),
-    /// Nothing to call: the answer is known.
+    /// An answer without a call.
     Answer(Answer),
-    /// The request is not from the platform: a login that only this platform knows of failed.
+    /// The platform's own authentication of this request failed.
     Denied(auth::BadLogin),
 }
 
-/// A kind of webhook that is no function call.
+/// A kind of webhook that is not a function call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventKind {
     /// The name in the table.
     pub name: &'static str,
-    /// How long the platform waits for this answer, when that is less than for a call.
+    /// The deadline, if it is shorter than that of a call.
     pub deadline: Option<Duration>,
-    /// Whether the platform reads the answer at all.
+    /// Whether the platform reads the answer.
     pub answered: bool,
 }
 
-/// A webhook that is no function call.
+/// A webhook that is not a function call.
 #[derive(Debug)]
 pub struct Event {
-    /// Which one it is.
+    /// Its kind.
     pub kind: &'static EventKind,
-    /// Its envelope; `call.event` is the payload, and there are no arguments.
+    /// Its envelope. `call.event` is the payload; there are no arguments.
     pub call: Call,
-    /// The answer when the table has no entry for it, or the entry fails.
+    /// The answer if the table has no entry for the event, or the entry fails.
     pub neutral: Answer,
 }
 
-/// Puts one call into a stream: something at once, the rest when the call has its outcome.
+/// Encodes one call as a stream.
 pub trait EncodeStream: fmt::Debug + Send {
     /// The content type of the stream.
     fn content_type(&self) -> &'static str;
 
-    /// What leaves as soon as the arguments fit: the values of the platform's route keys. Empty: nothing yet.
+    /// The beginning of the stream, sent once the arguments are valid: the values of the platform's route keys. May be
+    /// empty.
     fn begin(&mut self, extensions: Map<String, Value>) -> Bytes;
 
-    /// The rest of the stream.
+    /// The rest of the stream, with the outcome.
     fn end(&mut self, outcome: Outcome) -> Bytes;
 }
 
-/// Puts the outcomes of one request's calls into the form in which the platform asked.
+/// Encodes the outcomes of one request's calls as its answer.
 pub trait Encode: fmt::Debug + Send {
-    /// The answer to all calls, outcomes in the order of the calls.
+    /// Encodes the outcomes, which are in the order of the calls.
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer;
 }
 
-/// What goes back to the platform.
+/// The response to a platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -99,12 +100,12 @@ impl Answer {
         Self::json_with(StatusCode::OK, body)
     }
 
-    /// A body that was written as JSON.
+    /// A body that is already serialized as JSON.
     pub(super) fn written(status: StatusCode, json: String) -> Self {
         Self { status, content_type: "application/json", body: json.into() }
     }
 
-    /// A JSON body with a status of its own.
+    /// This status with a JSON body.
     pub fn json_with(status: StatusCode, body: &Value) -> Self {
         let mut json = String::new();
         push_value(&mut json, body);
@@ -112,7 +113,7 @@ impl Answer {
     }
 }
 
-/// A request that could not be read. The problem is told to the caller, so it never quotes the request.
+/// A request that could not be decoded. The caller sees the problem, so it never quotes the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct BadRequest {
@@ -126,7 +127,7 @@ impl BadRequest {
         Self { problem: problem.into() }
     }
 
-    /// Reads a body as JSON, whatever its content type says.
+    /// Parses a body as JSON, whatever its content type.
     pub(crate) fn json(body: &Bytes) -> Result<Document, Self> {
         Document::parse(body.clone()).map_err(|error| {
             Self::new(format!(

@@ -1,4 +1,4 @@
-//! What came of a test's call, held against what should have come.
+//! Compares the result of a test's call with its expectations.
 
 use serde_json::{Map, Value};
 use url::form_urlencoded;
@@ -14,14 +14,14 @@ use crate::platform::Platform;
 use crate::secret::HIDDEN;
 use crate::upstream::Request;
 
-use super::{Came, Mismatch, Ran};
+use super::{Mismatch, TestResult, TestRun};
 
-impl Ran<'_> {
-    /// Holds a call against all that its test expects of it.
-    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+impl TestResult<'_> {
+    /// Compares a call with everything that its test expects.
+    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let test = self.test;
-        let (record, reply) = (&came.record, &came.record.outcome.reply);
-        let mut faults = self.unanswered(came);
+        let (record, reply) = (&run.record, &run.record.outcome.reply);
+        let mut faults = self.unanswered(run);
         for expected in &test.expected {
             let (keys, lines, found) = match &expected.what {
                 Expectation::Text(text) => {
@@ -36,7 +36,7 @@ impl Ran<'_> {
                     (vec!["failure".to_owned()], texts(kind.slug(), found), found.map(Value::from))
                 }
                 Expectation::Sent(step, part) => {
-                    let mut sent = came.requests.iter();
+                    let mut sent = run.requests.iter();
                     let request = sent.rfind(|request| request.step.as_deref() == Some(step.as_str()));
                     let found = request.and_then(|request| part_of(test.subject(plan), part, request));
                     let mut keys = match step.as_str() {
@@ -62,32 +62,32 @@ impl Ran<'_> {
         if !is_about_answer && self.error.is_some() && faults.is_empty() {
             faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
-        self.take(plan, came, faults);
-        self.judge_answer(plan, platform, came);
+        self.take(plan, run, faults);
+        self.judge_answer(plan, platform, run);
     }
 
-    /// Holds the whole answer on a platform against what its test expects there.
-    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, came: &Came) {
+    /// Compares the answer on a platform with the expected one.
+    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let mut faults = Vec::new();
         if platform.name() != self.test.platform.name() {
-            faults = self.unanswered(came);
+            faults = self.unanswered(run);
         }
         for expected in &self.test.expected {
             let Expectation::Answer(wanted, answer) = &expected.what else { continue };
             if wanted.name() != platform.name() {
                 continue;
             }
-            let found = read(&came.answer, answer);
+            let found = read(&run.answer, answer);
             let lines = values(answer, Some(&found));
             let keys = vec!["as".to_owned(), platform.name().to_owned()];
             faults.extend(differs(expected.place, keys, lines, Some(found)));
         }
-        self.take(plan, came, faults);
+        self.take(plan, run, faults);
     }
 
-    /// The requests for which the test has no reply.
-    fn unanswered(&self, came: &Came) -> Vec<Mismatch> {
-        let unanswered = came.requests.iter().filter_map(|request| {
+    /// The requests for which the test has no canned response.
+    fn unanswered(&self, run: &TestRun) -> Vec<Mismatch> {
+        let unanswered = run.requests.iter().filter_map(|request| {
             let step = request.step.as_deref()?;
             let known = self.test.canned.iter().any(|(name, _)| name == step);
             let key = if step.is_empty() { "upstream".to_owned() } else { format!("upstreams.{step}") };
@@ -100,35 +100,34 @@ impl Ran<'_> {
         unanswered.collect()
     }
 
-    /// Keeps faults, with what must not be shown hidden, and what was reached.
-    fn take(&mut self, plan: &Plan, came: &Came, faults: Vec<Mismatch>) {
-        // What the test itself made up stands in it for all to read, sensitive arguments too; a secret of the table does
-        // not.
-        let secrets = came.record.masks(&plan.masks, None);
+    /// Adds the mismatches, with secrets hidden, and the routes reached.
+    fn take(&mut self, plan: &Plan, run: &TestRun, faults: Vec<Mismatch>) {
+        // The test's own input is readable anyway, including sensitive arguments. A secret of the table is not.
+        let secrets = run.record.masks(&plan.masks, None);
         self.error = self.error.take().map(|error| secrets.hide(&error));
         self.faults.extend(faults.into_iter().map(|mut fault| {
             let shown: Vec<String> = fault.lines.iter().map(|line| secrets.hide(line)).collect();
             let is_hidden = shown != fault.lines;
             fault.lines = shown;
             if is_hidden {
-                // Two lines may look the same with it.
+                // The two lines may look the same with secrets hidden.
                 fault.lines.push(format!("`{HIDDEN}` stands for a secret"));
             }
             fault.instead = fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value);
             fault
         }));
-        self.reached.extend(came.reached.iter().cloned());
+        self.reached.extend(run.reached.iter().cloned());
     }
 }
 
-/// A fault, if there are lines that show a difference.
+/// A mismatch, if some lines show a difference.
 fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Mismatch> {
     let what = format!("expect.{}", keys.join("."));
     (!lines.is_empty()).then(|| Mismatch { place, what, lines, instead: found.map(|found| (keys, found)) })
 }
 
 impl Part {
-    /// The keys for it.
+    /// Its keys under `request`.
     fn keys(&self) -> Vec<String> {
         match self {
             Self::Method(_) => vec!["method".to_owned()],
@@ -147,7 +146,7 @@ impl Part {
     }
 }
 
-/// A part of a request, in the form in which it is expected.
+/// A part of a request, in the form of the expected value.
 fn part_of(route: Option<&Route>, part: &Part, request: &Request) -> Option<Value> {
     match part {
         Part::Method(_) => Some(request.method.as_str().into()),
@@ -159,7 +158,7 @@ fn part_of(route: Option<&Route>, part: &Part, request: &Request) -> Option<Valu
     }
 }
 
-/// The URL of a request in the form in which it is expected.
+/// The URL of a request, in the form of the expected value.
 pub(super) fn url_of<'r>(route: Option<&Route>, expected: &str, request: &'r Request) -> &'r str {
     let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
     let step = steps
@@ -171,7 +170,7 @@ pub(super) fn url_of<'r>(route: Option<&Route>, expected: &str, request: &'r Req
     }
 }
 
-/// The body of a request in the form in which it is expected.
+/// The body of a request, in the form of the expected value.
 pub(super) fn body_of(request: &Request, expected: &Value) -> Option<Value> {
     let body = request.body.as_ref()?;
     let text = || Value::from(String::from_utf8_lossy(body));
@@ -200,7 +199,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"))
 }
 
-/// An answer in the form in which it is expected: a list stands for what a stream sends, piece by piece.
+/// An answer, in the form of the expected value: a list stands for the events of a stream.
 pub(super) fn read(answer: &[u8], expected: &Value) -> Value {
     if let Ok(json) = serde_json::from_slice(answer) {
         return json;
@@ -213,12 +212,12 @@ pub(super) fn read(answer: &[u8], expected: &Value) -> Value {
     pieces.map(|piece| serde_json::from_str(piece).unwrap_or_else(|_| Value::from(piece))).collect()
 }
 
-/// How a text differs; nothing when it does not. TOML's texts of several lines end with a line break that is not meant.
+/// How two texts differ; empty if they are equal. The final line break of a multi-line TOML string is ignored.
 fn texts(expected: &str, found: Option<&str>) -> Vec<String> {
     if found.is_some_and(|found| found == expected || expected.strip_suffix('\n') == Some(found)) {
         return Vec::new();
     }
-    // What cannot be seen is written as in JSON.
+    // Text with invisible characters is written as JSON.
     let unseen = |text: &str| text.trim() != text || text.contains(|c: char| c.is_control() && c != '\n');
     let quoted = unseen(expected) || found.is_some_and(unseen);
     let mut lines = Vec::new();
@@ -238,7 +237,7 @@ fn texts(expected: &str, found: Option<&str>) -> Vec<String> {
     lines
 }
 
-/// How a value differs, place by place; nothing when it does not.
+/// How two values differ, path by path; empty if they are equal.
 fn values(expected: &Value, found: Option<&Value>) -> Vec<String> {
     let mut lines = Vec::new();
     match (expected, found) {
@@ -281,7 +280,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_value_differs_where_it_differs() {
+    fn differences_are_listed_by_path() {
         assert_eq!(values(&json!({"a": 1, "b": [1, 2]}), Some(&json!({"b": [1, 2.0], "a": 1.0}))), [""; 0]);
         assert_eq!(
             values(&json!({"a": {"b": 1}, "c": [1]}), Some(&json!({"a": {"b": "1"}, "c": [1, null]}))),
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_shown_so_that_its_difference_is_seen() {
+    fn texts_are_shown_so_that_differences_are_visible() {
         assert_eq!(texts("a\nb", Some("a")), ["expected  a", "          b", "found     a"]);
         assert_eq!(texts("a", Some("a ")), ["expected  \"a\"", "found     \"a \""]);
         assert_eq!(texts("a\n", Some("a")), [""; 0]);
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_piece_by_piece_where_a_list_is_expected() {
+    fn a_stream_is_read_as_a_list_if_a_list_is_expected() {
         let stream = b"event: action\ndata: {\"a\":1}\n\nevent: close\ndata: {}\n\n";
         assert_eq!(read(stream, &json!([])), json!([{"a": 1}, {}]));
         assert!(read(stream, &json!("")).is_string());

@@ -1,35 +1,35 @@
-//! What of a table its tests reach.
+//! Test coverage of a table.
 
 use crate::diagnostic::Span;
 use crate::plan::testing::Tests;
 
-use super::Ran;
+use super::TestResult;
 
-/// Which routes and reply cases of a table its tests reach.
+/// The routes and reply cases that the tests of a table reach.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// How many routes there are.
     pub routes: usize,
     /// How many reply cases they have.
     pub cases: usize,
-    /// What no test reaches, in the order of the table.
+    /// The routes and cases that no test reaches, in the order of the table.
     pub missed: Vec<Missed>,
 }
 
-/// Something that no test reaches.
+/// A route or reply case that no test reaches.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Missed {
     /// The route.
     pub route: String,
     /// Its reply case, counted from 0; `None`: the route itself.
     pub case: Option<usize>,
-    /// Where it stands.
+    /// Its position in the table.
     pub place: Span,
 }
 
 impl Coverage {
-    /// What these runs reach.
-    pub fn of(tests: &Tests, ran: &[Ran<'_>]) -> Self {
+    /// The coverage of these results.
+    pub fn of(tests: &Tests, ran: &[TestResult<'_>]) -> Self {
         let reached = |route: &str, case: Option<usize>| {
             ran.iter()
                 .flat_map(|ran| &ran.reached)

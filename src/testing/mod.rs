@@ -1,8 +1,7 @@
-//! Runs the tests of a table: the real flow, from a platform's request to its answer, with canned replies in place of
+//! Runs the tests of a table: the real flow, from a platform's request to its answer, with canned responses in place of
 //! upstreams.
 //!
-//! No network, no clock but the test's own, and nothing that one test leaves for another. What is made of the results
-//! is the command's to say.
+//! There is no network and no clock but the test's own, and tests share no state. The command prints the results.
 
 pub mod capture;
 mod compare;
@@ -26,58 +25,58 @@ use crate::upstream::{Request, Response, TransportError};
 
 pub use coverage::{Coverage, Missed};
 
-/// Longer than any test takes: nothing is waited for.
+/// Longer than any test takes: tests wait for nothing.
 const TIME: Duration = Duration::from_secs(60);
 
-/// A test that was run.
+/// The result of a test.
 #[derive(Debug)]
-pub struct Ran<'a> {
+pub struct TestResult<'a> {
     /// The test.
     pub test: &'a Test,
-    /// What did not come as it should; none: it passed.
+    /// The mismatches; empty if the test passed.
     pub faults: Vec<Mismatch>,
     /// Why the call failed, if it did.
     pub error: Option<String>,
-    /// The routes that were called, each with the reply case that was taken.
+    /// The routes that were called, each with its reply case.
     reached: Vec<(String, Option<usize>)>,
 }
 
-/// One thing that did not come as it should. Nothing in it shows a secret.
+/// A difference between what a test expects and what it got. It shows no secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Where it is written what should have come.
+    /// The position of the expectation in the table.
     pub place: Span,
-    /// What it is about, as the table names it.
+    /// The key in the table.
     pub what: String,
     /// The difference, line by line.
     pub lines: Vec<String>,
-    /// What the test would have to expect to pass: the keys under `expect`, and the value. This is as it came.
+    /// The keys under `expect` and the value that would make the test pass, unmasked.
     pub instead: Option<(Vec<String>, Value)>,
 }
 
-/// What came of a test's call on one platform.
-struct Came {
+/// A test's call on one platform, and its result.
+struct TestRun {
     record: Record,
     requests: Vec<Request>,
     answer: Bytes,
-    /// All calls of the request, if it was a whole one.
+    /// The routes of all calls in the request.
     reached: Vec<(String, Option<usize>)>,
 }
 
 /// Runs one test. The resources should be [without resilience](Resources::without_resilience).
-pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Ran<'a> {
-    let mut ran = Ran { test, faults: Vec::new(), error: None, reached: Vec::new() };
-    match ask(plan, resources, test, test.platform).await {
-        Ok(came) => ran.judge(plan, test.platform, &came),
+pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
+    let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
+    match call(plan, resources, test, test.platform).await {
+        Ok(run) => ran.judge(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
-    // The answers of other platforms are those to calls of their own.
+    // The answers on other platforms come from calls of their own.
     for expected in &test.expected {
         if let Expectation::Answer(platform, _) = &expected.what
             && platform.name() != test.platform.name()
         {
-            match ask(plan, resources, test, *platform).await {
-                Ok(came) => ran.judge_answer(plan, *platform, &came),
+            match call(plan, resources, test, *platform).await {
+                Ok(run) => ran.judge_answer(plan, *platform, &run),
                 Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
         }
@@ -87,20 +86,20 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Ran<
 }
 
 impl Mismatch {
-    /// One of the test as a whole.
+    /// A mismatch of the test as a whole.
     fn of(test: &Test, what: &str, problem: impl Into<String>) -> Self {
         Self { place: test.place, what: what.to_owned(), lines: vec![problem.into()], instead: None }
     }
 }
 
 /// Makes the call of a test as `platform` would.
-async fn ask(
+async fn call(
     plan: &Plan,
     resources: &Resources,
     test: &Test,
     platform: &'static dyn Platform,
-) -> Result<Came, String> {
-    // Where a URL names the function, it names the event too.
+) -> Result<TestRun, String> {
+    // A platform that names the function in the URL names the event there too.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
         TestInput::Args(args) => platform.sample(function, args),
@@ -108,7 +107,7 @@ async fn ask(
     };
     let stub = stub(test);
     let change = |context: &mut Context| test.call.apply(context);
-    let trial = InProcess {
+    let in_process = InProcess {
         plan,
         resources,
         platform,
@@ -117,24 +116,24 @@ async fn ask(
         time: Some(TIME),
         change: &change,
     };
-    let request = trial.read(&inbound).map_err(|error| error.to_string())?;
-    let tried = trial.answer(request).await.map_err(|error| error.to_string())?;
-    match (&test.event, tried.event) {
+    let request = in_process.read(&inbound).map_err(|error| error.to_string())?;
+    let completed = in_process.answer(request).await.map_err(|error| error.to_string())?;
+    match (&test.event, completed.event) {
         (None, None) => {}
         (Some(wanted), Some(event)) if wanted == event => {}
         (_, Some(event)) => return Err(format!("the request is the event `{event}`, not a call")),
         (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
     }
-    let answered = tried.calls.iter().filter(|call| call.route.is_some());
+    let answered = completed.calls.iter().filter(|call| call.route.is_some());
     let reached =
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
-    let mut calls = tried.calls.into_iter().map(|call| call.record);
-    let wanted = calls.find(|record| tried.event.is_some() || record.call.context.function == test.route);
+    let mut calls = completed.calls.into_iter().map(|call| call.record);
+    let wanted = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
     let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
-    Ok(Came { record, requests: stub.requests(), answer: tried.answer.body, reached })
+    Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
 }
 
-/// Answers each step as the test says, and whoever is asked for a credential with one.
+/// Answers each step with the test's canned response, and each token request with a token.
 fn stub(test: &Test) -> StubTransport {
     let canned = test.canned.clone();
     StubTransport::answering(move |request| {

@@ -1,7 +1,7 @@
-//! Which addresses an upstream may have that is to be on the public internet.
+//! Which addresses are on the public internet, to prevent requests to internal services (SSRF).
 //!
-//! A name in a table leads wherever its DNS says today, and what stands on the proxy's own network trusts whoever
-//! can reach it. So this judges addresses and never names. It opens and looks up nothing.
+//! DNS can change where a name leads, and services on the proxy's own network often trust every client. So this checks
+//! addresses, never names. It resolves and connects to nothing.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,18 +9,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 use url::{Host, Url};
 
-/// Where an upstream may be, as `upstreams.x.network` says.
+/// The networks that an upstream may be on: `upstreams.x.network`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum EgressPolicy {
     /// Anywhere.
     #[default]
     Any,
-    /// On the public internet alone.
+    /// Only on the public internet.
     Public,
 }
 
 impl EgressPolicy {
-    /// Whether requests may go to the host of `url`, as far as the URL alone tells it: a name has yet to be resolved.
+    /// Checks the host of `url` if it is an address. A name is checked when it is resolved.
     ///
     /// # Errors
     /// The host is an address on another network.
@@ -41,11 +41,11 @@ impl EgressPolicy {
 pub struct NotPublic {
     /// The address.
     pub address: IpAddr,
-    /// What it is instead.
+    /// Its actual kind.
     pub class: Class,
 }
 
-/// What an address is that is not public.
+/// A kind of address that is not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// This machine, or no machine at all.
@@ -78,7 +78,7 @@ impl fmt::Display for Class {
 /// Whether an address is public.
 ///
 /// # Errors
-/// It is not; IPv4 that stands in IPv6 is judged as what it is.
+/// The address is not public. An IPv4 address embedded in IPv6 is checked as IPv4.
 pub fn judge(address: IpAddr) -> Result<(), NotPublic> {
     let class = match address {
         IpAddr::V4(address) => class_v4(address),
@@ -110,7 +110,7 @@ fn class_v6(address: Ipv6Addr) -> Option<Class> {
     let v4 = |high: u16, low: u16| class_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match parts {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Some(Class::Loopback),
-        // IPv4 as it is mapped, the old compatible form, and what NAT64 makes of it.
+        // IPv4-mapped, IPv4-compatible and NAT64 addresses.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         // 6to4: a tunnel to the IPv4 address after the prefix.
         [0x2002, high, low, ..] => v4(high, low),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_judged_by_the_address_that_it_means_however_it_is_spelled() {
+    fn every_spelling_of_an_address_in_a_url_is_checked() {
         for host in [
             "127.0.0.1",
             "127.1",
@@ -251,7 +251,7 @@ mod tests {
             assert!(EgressPolicy::Public.admit(&url).is_err(), "{host}");
             assert!(EgressPolicy::Any.admit(&url).is_ok(), "{host}");
         }
-        // Names are judged when they are resolved.
+        // Names are checked when they are resolved.
         for host in
             ["1.1.1.1", "0x1.1.1.1", "[2606:4700::1111]", "localhost", "localhost.", "api.example.com"]
         {

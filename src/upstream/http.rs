@@ -1,8 +1,8 @@
-//! Carries requests over HTTP/1.1, in the clear or under TLS: one attempt, its times, one cap on the body.
+//! Sends requests over HTTP/1.1, plain or with TLS: one attempt, with timeouts and a limit on the body.
 //!
-//! Each upstream has a pool of connections of its own. Nothing is retried here; only a request that never left,
-//! because its pooled connection had just been closed, is put on another connection by the pool itself. Whatever
-//! comes back is hostile input: it is read no further than its deadline and its cap.
+//! Each upstream has its own connection pool. There are no retries here, except that the pool uses another connection
+//! for a request that was not sent because its pooled connection had just been closed. Responses are hostile input:
+//! reading stops at the deadline and at the size limit.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -19,9 +19,9 @@ use super::proxy::Proxy;
 use super::tls::Tls;
 use super::{EgressPolicy, Redirects, Request, ResponseFuture, Target, Times, Transport, TransportError};
 
-/// Carries requests over HTTP, from a pool of connections per upstream.
+/// Sends requests over HTTP, with a connection pool per upstream.
 pub struct HttpTransport {
-    /// For the upstreams about whose TLS nothing is particular, which share what they remember of sessions.
+    /// For upstreams with default TLS settings, which share a session cache.
     tls: ClientConfig,
     pools: ArcSwap<Pools>,
 }
@@ -30,7 +30,7 @@ pub struct HttpTransport {
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be built: {detail}")]
 pub struct ClientError {
-    /// What stood in the way.
+    /// The cause.
     pub detail: String,
 }
 
@@ -38,7 +38,7 @@ pub struct ClientError {
 #[derive(Clone, Default)]
 struct Pools(HashMap<String, Vec<Pool>>);
 
-/// A client with what makes it differ from others of its name; everything else about a target is applied per request.
+/// A client and the settings it was built with. The other settings of a target are applied per request.
 #[derive(Clone)]
 struct Pool {
     redirects: Redirects,
@@ -49,17 +49,17 @@ struct Pool {
 }
 
 impl HttpTransport {
-    /// A transport without connections, trusting the certificate authorities that are compiled in.
+    /// A transport without connections. It trusts the built-in certificate authorities.
     pub fn new() -> Result<Self, ClientError> {
         let tls = Tls::default().client().map_err(|error| ClientError { detail: detail(&error) })?;
         Ok(Self { tls, pools: ArcSwap::default() })
     }
 
-    /// Readies a pool for each of `targets` and drops the pools of all others.
+    /// Prepares a pool for each of `targets` and drops all other pools.
     ///
-    /// To be called after each reload: pools that are still listed keep their connections, and calls that are
-    /// under way keep theirs. A call that still runs on the old plan makes a dropped pool anew if it needs it; the
-    /// next `prepare` drops that again. After an error the pools are as they were.
+    /// Call it after each reload. Pools of listed targets keep their connections, and so do calls in flight. A call on
+    /// the old plan creates a dropped pool again if it needs it; the next `prepare` drops it again. After an error the
+    /// pools are unchanged.
     pub fn prepare<'a>(&self, targets: impl Iterator<Item = &'a Target>) -> Result<(), ClientError> {
         let present = self.pools.load_full();
         let mut listed = Pools::default();
@@ -83,7 +83,7 @@ impl HttpTransport {
             pools.add(target, built.clone());
             pools
         });
-        // When two calls build at the same time, the first to be added is the one that both use.
+        // If two calls build a client at the same time, both use the one that is added first.
         Ok(self.pools.load().client(target).unwrap_or(built))
     }
 
@@ -107,7 +107,7 @@ impl Transport for HttpTransport {
             let progress = Progress::default();
             let mut attempt = pin!(client.send(request, &progress));
             let mut ended = timeout_at(times.sent_by.into(), &mut attempt).await;
-            // The upstream may be working on a request that was sent, so it gets the longer time.
+            // The upstream may be processing a request that was sent, so that request gets the longer timeout.
             if ended.is_err() && progress.phase() != CONNECTING {
                 ended = timeout_at(times.answered_by.into(), &mut attempt).await;
             }

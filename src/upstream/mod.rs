@@ -1,6 +1,6 @@
-//! The only code that speaks to upstreams: requests and responses as plain values, and two ways to carry them.
+//! The only code that communicates with upstreams: requests and responses as plain values, and their transports.
 //!
-//! Nothing here knows routes, templates or platforms.
+//! It knows no routes, templates or platforms.
 
 pub mod auth;
 mod client;
@@ -24,27 +24,27 @@ use thiserror::Error;
 pub use egress::EgressPolicy;
 pub use message::{Redirects, Request, Response, Target, Times};
 
-/// A response on its way.
+/// A pending response.
 pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
 
-/// Headers that belong to the connection: the proxy sets them itself, and no table may.
+/// Headers of the connection. Jackfield sets them itself; a table cannot.
 pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
-/// Carries requests to upstreams: over HTTP, or to canned answers.
+/// Sends requests to upstreams: over HTTP, or to canned responses.
 pub trait Transport: Send + Sync {
-    /// Sends `request` and reads the whole response, both in time.
+    /// Sends `request` and reads the whole response, within `times`.
     fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a>;
 }
 
-/// Why no response came back. Never carries a header value or a body.
+/// Why there is no response. It never contains a header value or a body.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TransportError {
     /// No answer before the deadline or the upstream's own timeout.
     #[error("no answer {} ({phase})", within(*after_ms))]
     Timeout {
-        /// How long was waited, in milliseconds; 0 where there was no time left, or none is counted.
+        /// The time waited in milliseconds; 0 if no time was left or time is not measured.
         after_ms: u128,
-        /// What was waited for: `connecting`, `waiting for the response`, `following a redirect` or `reading the body`.
+        /// The phase: `connecting`, `waiting for the response`, `following a redirect` or `reading the body`.
         phase: &'static str,
     },
     /// No connection could be made: nothing was sent.
@@ -59,25 +59,25 @@ pub enum TransportError {
         /// The system's words.
         detail: String,
     },
-    /// What came back is not an HTTP response that can be read.
+    /// The response is not valid HTTP.
     #[error("the response is not valid: {detail}")]
     Invalid {
-        /// What is wrong with it.
+        /// The problem.
         detail: String,
     },
     /// The body is longer than `max_body`.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
-        /// The cap that was passed, in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The upstream is not where its table allows it to be: nothing was sent, and no connection made.
+    /// The table does not allow the upstream's address: no connection was made.
     #[error("not sent: {0}")]
     Forbidden(#[from] egress::NotPublic),
     /// The client could not be built or the request not be formed: nothing was sent.
     #[error("the request could not be sent: {detail}")]
     Unsendable {
-        /// What stood in the way.
+        /// The cause.
         detail: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Asks an upstream whether it is there and takes our credential: one GET, which changes nothing, over the same client
-//! as every call.
+//! Probes an upstream: whether it is reachable and accepts the credential. A probe is one GET over the same client as
+//! every call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,47 +9,47 @@ use http::StatusCode;
 use super::auth::{CredentialEnv, CredentialError, OutboundAuth, TokenCell};
 use super::{Request, Times, Transport, TransportError};
 
-/// The longest that an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an upstream is asked.
+/// A probe of one upstream.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// The request, without its credential.
     pub request: Request,
     /// The credential.
     pub auth: Option<Arc<dyn OutboundAuth>>,
-    /// Whether the request proves who we are, be it by a secret in a header.
-    pub proves: bool,
+    /// Whether the request carries a credential, if only a secret in a header.
+    pub is_authenticated: bool,
 }
 
-/// What came of it, and after how long.
+/// The result of a probe, and how long it took.
 #[derive(Debug)]
 pub struct Probed {
-    /// What was found.
+    /// The result.
     pub found: ProbeResult,
-    /// When.
+    /// How long it took.
     pub after: Duration,
 }
 
-/// What was found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// It answered, and did not refuse a credential; `None`: with more than is read.
+    /// It answered and did not refuse a credential; `None` if the response is too large to read.
     Answer(Option<StatusCode>),
-    /// It refuses the credential.
+    /// It refused the credential.
     Refused(StatusCode),
-    /// The credential cannot be had, so that it was not asked.
+    /// The credential could not be obtained, so nothing was sent.
     NoCredential(CredentialError),
-    /// It does not answer.
+    /// There was no response.
     Unreachable(TransportError),
 }
 
 impl Probe {
-    /// Asks the upstream.
-    pub async fn ask(&self, transport: &dyn Transport) -> Probed {
+    /// Sends the probe.
+    pub async fn run(&self, transport: &dyn Transport) -> Probed {
         let started = Instant::now();
-        let found = self.find(transport, self.request.target.ends(started + PATIENCE)).await;
+        let found = self.find(transport, self.request.target.ends(started + PROBE_TIMEOUT)).await;
         Probed { found, after: started.elapsed() }
     }
 
@@ -63,7 +63,7 @@ impl Probe {
         }
         match transport.send(&request, Times::by(deadline)).await {
             Ok(response) => match response.status {
-                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.proves => {
+                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if self.is_authenticated => {
                     ProbeResult::Refused(status)
                 }
                 status => ProbeResult::Answer(Some(status)),
@@ -83,7 +83,7 @@ mod tests {
     use http::{HeaderMap, Method};
     use std::sync::Mutex;
 
-    /// Answers nothing, and notes until when it was waited for.
+    /// Never answers, and records how long it was waited for.
     #[derive(Default)]
     struct Silent(Mutex<Vec<Instant>>);
 
@@ -117,7 +117,7 @@ mod tests {
                 body: None,
             };
             let silent = Silent::default();
-            let probed = Probe { request, auth: None, proves: false }.ask(&silent).await;
+            let probed = Probe { request, auth: None, is_authenticated: false }.run(&silent).await;
             assert!(matches!(probed.found, ProbeResult::Unreachable(TransportError::Timeout { .. })));
             let waited = silent.0.lock().unwrap()[0];
             assert!(waited <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");

@@ -1,4 +1,4 @@
-//! Notes what goes to upstreams and what comes back, whichever way it is carried.
+//! Records the requests to upstreams and their results, over any transport.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use parking_lot::Mutex;
 
 use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
-/// Carries requests by another transport, and notes each that came to an end.
+/// Sends requests over another transport and records each one that ends.
 pub struct Recorder<'t> {
-    by: &'t dyn Transport,
+    transport: &'t dyn Transport,
     exchanges: Mutex<Vec<Exchange>>,
 }
 
-/// A request that came to an end.
+/// A request and its result.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     /// The request, finished and signed.
     pub request: Request,
-    /// What came back, or why nothing did.
-    pub ended: Result<Response, TransportError>,
+    /// The response, or why there is none.
+    pub result: Result<Response, TransportError>,
 }
 
 impl<'t> Recorder<'t> {
-    /// Notes what is carried by `by`.
-    pub fn of(by: &'t dyn Transport) -> Self {
-        Self { by, exchanges: Mutex::default() }
+    /// Records what goes over `transport`.
+    pub fn of(transport: &'t dyn Transport) -> Self {
+        Self { transport, exchanges: Mutex::default() }
     }
 
-    /// What was noted, in the order in which it came to an end.
+    /// The exchanges, in the order in which they ended.
     pub fn exchanges(self) -> Vec<Exchange> {
         self.exchanges.into_inner()
     }
@@ -36,10 +36,10 @@ impl<'t> Recorder<'t> {
 impl Transport for Recorder<'_> {
     fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
         Box::pin(async move {
-            let ended = self.by.send(request, times).await;
-            let exchange = Exchange { request: request.clone(), ended: ended.clone() };
+            let result = self.transport.send(request, times).await;
+            let exchange = Exchange { request: request.clone(), result: result.clone() };
             self.exchanges.lock().push(exchange);
-            ended
+            result
         })
     }
 }

@@ -1,8 +1,8 @@
-//! The live state beside a plan: what is learned about each upstream, its token, and how far the limits are used.
+//! The live state beside a plan: the state of each upstream, its token, and the limiters.
 //!
-//! A plan holds policies only. Its resources are prepared from those policies when it is put in force, and a call finds
-//! its own by their slot, without a lock or a hash. Across a reload each resource is kept as long as the policy that it
-//! was made from is equal; any other starts afresh.
+//! A plan holds only policies. Its resources are prepared from those policies before the plan runs. A call finds them
+//! by their slot, without a lock or a hash. A resource survives a reload if its policy is equal; otherwise it starts
+//! afresh.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub struct Resources {
 /// A limit that belongs to no upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitSpec<'a> {
-    /// What kind of thing it limits. Kind and name together identify the limit across reloads.
+    /// The kind of its owner. Kind and name identify the limit across reloads.
     pub kind: &'a str,
-    /// The name of what it limits.
+    /// The name of its owner.
     pub name: &'a str,
-    /// What it allows.
+    /// The policy.
     pub policy: &'a LimitPolicy,
 }
 
@@ -50,8 +50,9 @@ struct PreparedLimit {
 }
 
 impl Resources {
-    /// The resources for these deliveries and limits, both in the order of their slots. What has an equal policy in
-    /// `before` is shared with it.
+    /// The resources for these deliveries and limits, both in the order of their slots. Resources with an equal policy
+    /// in
+    /// `before` are shared with it.
     pub fn prepare(deliveries: &[Delivery], limits: &[LimitSpec<'_>], before: &Self) -> Self {
         debug_assert!(deliveries.iter().enumerate().all(|(slot, delivery)| delivery.slot == slot));
         let known: HashMap<&str, &PreparedUpstream> =
@@ -72,8 +73,8 @@ impl Resources {
         }
     }
 
-    /// Resources under which each request is sent once and at once, whatever came of others: without retries, hedging,
-    /// breakers and limits. For the tests of a table, which must not depend on each other.
+    /// Resources without retries, hedging, circuit breakers and limits. For the tests of a table, which must not depend
+    /// on each other.
     pub fn without_resilience(deliveries: &[Delivery]) -> Self {
         let upstreams = deliveries.iter().map(|delivery| {
             let live = UpstreamResources {
@@ -88,14 +89,14 @@ impl Resources {
     /// The resources of the upstream that `delivery` is for.
     ///
     /// # Panics
-    /// `delivery` is not of the plan that these resources were prepared for.
+    /// `delivery` belongs to another plan.
     pub fn upstream(&self, delivery: &Delivery) -> &UpstreamResources {
         let found = &self.upstreams[delivery.slot];
         debug_assert_eq!(found.name, delivery.target.name, "resources of another plan");
         &found.live
     }
 
-    /// The limiter in a slot; `None` where nothing is limited.
+    /// The limiter in a slot; `None` without a limit.
     pub fn limiter(&self, slot: usize) -> Option<&Limiter> {
         self.limits.get(slot).map(|prepared| &*prepared.limiter)
     }
@@ -124,7 +125,7 @@ impl PreparedLimit {
     }
 }
 
-/// The resource in use if its policy is equal to `policy`, else a new one.
+/// The existing resource if its policy equals `policy`, otherwise a new one.
 fn keep<P: PartialEq, T>(before: Option<(&P, &Arc<T>)>, policy: &P, new: impl FnOnce() -> T) -> Arc<T> {
     match before {
         Some((known, resource)) if known == policy => Arc::clone(resource),
@@ -172,7 +173,7 @@ mod tests {
         let token = |resources: &Resources, delivery| Arc::clone(&resources.upstream(delivery).token);
         assert!(Arc::ptr_eq(&state(&before, &first[0]), &state(&after, &second[1])));
         assert!(!Arc::ptr_eq(&state(&before, &first[1]), &state(&after, &second[2])));
-        // The breaker is none of the token's business.
+        // A new breaker policy does not affect the token.
         assert!(Arc::ptr_eq(&token(&before, &first[1]), &token(&after, &second[2])));
     }
 

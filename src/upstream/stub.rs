@@ -1,4 +1,4 @@
-//! Answers requests with canned responses, for the tests of a table and for our own: no network, no clock.
+//! Answers requests with canned responses, for the tests of a table and for unit tests: no network, no clock.
 
 use std::fmt;
 use std::future::ready;
@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
-/// Gives canned answers and remembers what it was asked.
+/// Gives canned responses and records the requests.
 pub struct StubTransport {
     state: Mutex<StubState>,
 }
@@ -20,7 +20,7 @@ struct StubState {
 }
 
 impl StubTransport {
-    /// Gives `answers` one after the other, whatever is asked; a request too many cannot be sent.
+    /// Gives `answers` in order, whatever the request. Requests after the last answer fail.
     pub fn queued<A>(answers: A) -> Self
     where
         A: IntoIterator<Item = Result<Response, TransportError>, IntoIter: Send + 'static>,
@@ -33,14 +33,14 @@ impl StubTransport {
         })
     }
 
-    /// Gives whatever `answer` makes of each request.
+    /// Gives the result of `answer` for each request.
     pub fn answering(
         answer: impl FnMut(&Request) -> Result<Response, TransportError> + Send + 'static,
     ) -> Self {
         Self { state: Mutex::new(StubState { answer: Box::new(answer), requests: Vec::new() }) }
     }
 
-    /// The requests so far, in the order in which they came, finished and signed.
+    /// The requests so far, in order, finished and signed.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
@@ -50,7 +50,7 @@ impl StubTransport {
     }
 }
 
-/// What comes of a request that is not answered in time.
+/// The error of a request that times out.
 pub fn timed_out(request: &Request) -> TransportError {
     TransportError::overdue(request.target.timeout.unwrap_or_default())
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gives_the_queued_answers_in_order_and_remembers_the_requests() {
+    async fn returns_queued_answers_in_order_and_records_requests() {
         let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
 
         let first = stub.send(&request("/a"), soon()).await.unwrap();

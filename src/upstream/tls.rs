@@ -1,4 +1,4 @@
-//! What is particular about TLS to an upstream: whose certificates are believed there, and which one is shown.
+//! TLS settings of an upstream: its certificate authorities and the client certificate.
 //!
 //! PEM texts become values when the table is loaded. Two values that were made from the same texts are equal, so
 //! that a pool of connections lives on as long as its files stay as they are.
@@ -12,16 +12,16 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::Code;
+use crate::fingerprint::Fingerprint;
 
-/// How TLS is spoken to an upstream. The default believes the authorities that are compiled in, and shows nothing.
+/// The TLS settings of an upstream. The default trusts the built-in authorities and has no client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Whose certificates are believed, in place of those that are compiled in; none: those.
+    /// The trusted authorities, in place of the built-in ones; empty: the built-in ones.
     pub authorities: Vec<Authorities>,
-    /// The certificate that is shown when the upstream asks for one.
+    /// The client certificate, sent if the upstream requests one.
     pub identity: Option<Identity>,
 }
 
@@ -92,16 +92,16 @@ impl Identity {
     }
 }
 
-/// Why a PEM text cannot be used. Never tells what stands in it.
+/// Why a PEM text cannot be used. It never quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PemFault {
-    /// What kind of fault.
+    /// The code of the diagnostic.
     pub code: Code,
     /// Which text is at fault.
     pub part: PemPart,
     /// What is wrong, in lower case, without a full stop.
     pub message: &'static str,
-    /// What to do.
+    /// How to fix it.
     pub help: &'static str,
 }
 
@@ -184,32 +184,28 @@ fn damaged(part: PemPart) -> PemFault {
     }
 }
 
-/// A value that is known by the texts it was made from, and never shows them.
+/// A value that is compared by the fingerprint of its texts, and never shows them.
 struct Hashed<T> {
     value: Arc<T>,
-    digest: [u8; 32],
+    fingerprint: [u8; 32],
 }
 
 impl<T> Hashed<T> {
     fn new(value: T, texts: &[&str]) -> Self {
-        let mut digest = Sha256::new();
-        for text in texts {
-            digest.update(text.len().to_le_bytes());
-            digest.update(text);
-        }
-        Self { value: Arc::new(value), digest: digest.finalize().into() }
+        let fingerprint = texts.iter().fold(Fingerprint::new(), |all, text| all.text(text)).finish();
+        Self { value: Arc::new(value), fingerprint }
     }
 }
 
 impl<T> Clone for Hashed<T> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), digest: self.digest }
+        Self { value: Arc::clone(&self.value), fingerprint: self.fingerprint }
     }
 }
 
 impl<T> PartialEq for Hashed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
+        self.fingerprint == other.fingerprint
     }
 }
 
@@ -217,7 +213,7 @@ impl<T> Eq for Hashed<T> {}
 
 impl<T> fmt::Debug for Hashed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.digest[..4]))
+        f.write_str(&hex::encode(&self.fingerprint[..4]))
     }
 }
 

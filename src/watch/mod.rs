@@ -1,10 +1,10 @@
-//! Notices that files changed: says when something happened to a set of paths and it has been quiet since.
+//! Detects changes to a set of paths and debounces them.
 //!
-//! It knows files and folders only, neither tables nor plans; whoever asks reads the files and compares.
+//! It knows only files and folders, not tables or plans. The caller reads the files and compares.
 //!
-//! The folders are watched, not only the files, for files get replaced. Which folders a `Survey` finds out; it is
-//! taken anew, and the watches with it, just before [`Watcher::changed`] answers: so all that the caller reads
-//! after that is watched already, also what lies behind a link that has just been swapped.
+//! It watches folders as well as files, because editors replace files. A `Survey` finds out which folders. It is taken
+//! again, and the watches are renewed, just before [`Watcher::changed`] returns. So everything that the caller then
+//! reads is watched already, including what lies behind a link that has just been swapped.
 
 mod survey;
 
@@ -21,82 +21,83 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use survey::Survey;
 
-/// How long nothing must have happened before a change is reported.
+/// A change is reported after this long without further changes.
 pub const QUIET: Duration = Duration::from_millis(200);
-/// How long after its first event a change is reported even though more keep coming.
+/// A change is reported at the latest this long after its first event.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-/// How often to look in poll mode, and wherever the system refuses to send events.
+/// How often to poll in poll mode, and wherever the system cannot send events.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often to look although events are on: some changes (a mount, most network file systems) send none.
+/// How often to poll while events are on: some changes (a mount, most network file systems) send none.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How changes are noticed.
+/// How changes are detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The system tells.
+    /// By events of the system.
     Events,
-    /// Looking every so often, for file systems that send no events; see [`POLL_INTERVAL`].
+    /// By polling, for file systems that send no events; see [`POLL_INTERVAL`].
     Poll(Duration),
 }
 
 /// Watches a set of paths.
 ///
 /// ```text
-/// load; watch(files read); loop { changed().await; load; if !has_changed().await { compare, swap; watch(files read) } }
+/// load; watch(files read)
+/// loop { changed().await; load; if !has_changed().await { compare, swap; watch(files read) } }
 /// ```
 pub struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// Apart from `shared`, which notify's thread holds: dropping the watcher must drop this.
     backend: Arc<Mutex<Backend>>,
-    /// Whether some folder could not be watched, so that looking has to make up for it.
+    /// Whether some folder could not be watched, so that polling has to replace events.
     blind: bool,
     looked: Instant,
 }
 
 impl Watcher {
-    /// A watcher of nothing yet. If events are not to be had, it warns and polls.
+    /// A watcher without paths. If events are not available, it logs a warning and polls.
     pub fn new(mode: Mode) -> Self {
         let now = Instant::now();
         let (paths, survey) = Default::default();
-        let state = WatchState { mode, paths, survey, noted: 0, answered: 0, first: now, last: now };
+        let state = WatchState { mode, paths, survey, changes: 0, reported: 0, first: now, last: now };
         Self {
-            shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }),
+            shared: Arc::new(SharedState { state: Mutex::new(state), wake: Notify::new() }),
             backend: Arc::default(),
             blind: false,
             looked: now,
         }
     }
 
-    /// Watches these paths from now on, in place of those before: files and folders, whether they exist yet or
-    /// not. Of a folder every entry matters, but not what is inside its sub-folders.
+    /// Replaces the watched paths: files and folders, whether they exist yet or not. In a folder every entry counts,
+    /// but not the contents of its subfolders.
     ///
-    /// A set that differs from the one before counts as a change, for the files new to it may have changed
-    /// between being read and being watched.
+    /// A set that differs from the previous one counts as a change, because its new files may have changed between
+    /// being read and being watched.
     pub fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let paths = paths.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect();
         let mut state = self.shared.state();
         if *state.paths != paths {
             state.paths = Arc::new(paths);
             drop(state);
-            self.shared.note();
+            self.shared.record_change();
         }
     }
 
-    /// Notices changes in this way from now on. Another way than before counts as a change.
+    /// Sets how changes are detected. A different mode counts as a change.
     pub fn set_mode(&mut self, mode: Mode) {
         let mut state = self.shared.state();
         if state.mode != mode {
             state.mode = mode;
             drop(state);
-            self.shared.note();
+            self.shared.record_change();
         }
     }
 
-    /// Ends when something has changed since it last ended, and nothing has for [`QUIET`] or it has gone on for
-    /// [`MAX_WAIT`]. What changes after that is kept for the next time. Dropping the future loses nothing.
+    /// Waits for a change since the last return. Returns after [`QUIET`] without further changes, or after
+    /// [`MAX_WAIT`]. Later changes are reported next time. Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
-            let Some((noted, due)) = self.shared.pending() else {
+            let Some((changes, due)) = self.shared.pending() else {
                 let wake = timeout_at(self.looked + self.interval(), self.shared.wake.notified());
                 if wake.await.is_err() {
                     self.look().await;
@@ -111,12 +112,13 @@ impl Watcher {
                 continue;
             }
             self.renew().await;
-            return self.shared.answer(noted);
+            return self.shared.mark_reported(changes);
         }
     }
 
-    /// Whether something has changed since [`Watcher::changed`] last ended: what was read since then may be half
-    /// from before and half from after. `changed` will end for it in any case.
+    /// Whether something has changed since [`Watcher::changed`] last returned: files read since then may not fit
+    /// together.
+    /// `changed` will report the change as well.
     pub async fn has_changed(&mut self) -> bool {
         self.look().await;
         self.shared.pending().is_some()
@@ -130,8 +132,8 @@ impl Watcher {
         }
     }
 
-    /// Compares what is there with what was there. Runs to its end even if the future is dropped, as does
-    /// `renew`; both leave the answer open, so that nothing is lost then.
+    /// Polls: compares the current state with the last survey. Like `renew`, it runs to its end even if the future is
+    /// dropped, and leaves the change pending, so that nothing is lost.
     async fn look(&mut self) {
         let shared = Arc::clone(&self.shared);
         let look = spawn_blocking(move || {
@@ -141,7 +143,7 @@ impl Watcher {
             if state.survey != survey {
                 state.survey = survey;
                 drop(state);
-                shared.note();
+                shared.record_change();
             }
         });
         if let Err(error) = look.await {
@@ -150,7 +152,7 @@ impl Watcher {
         self.looked = Instant::now();
     }
 
-    /// Walks the paths anew and watches what is found there.
+    /// Surveys the paths again and renews the watches.
     async fn renew(&mut self) {
         let (shared, backend) = (Arc::clone(&self.shared), Arc::clone(&self.backend));
         let renew = spawn_blocking(move || backend.lock().renew(&shared));
@@ -163,41 +165,41 @@ impl Watcher {
 }
 
 /// What the watcher and notify's thread share.
-struct Shared {
+struct SharedState {
     state: Mutex<WatchState>,
     wake: Notify,
 }
 
 struct WatchState {
-    /// What to watch, and how. Here, so that even a renewal whose future was dropped goes by the newest.
+    /// What to watch, and how. Shared, so that even a renewal whose future was dropped uses the latest.
     mode: Mode,
     paths: Arc<BTreeSet<PathBuf>>,
-    /// What was there when last looked at. Decides which events count.
+    /// The last survey. It decides which events count.
     survey: Survey,
-    /// How many changes were noted. Those above `answered` are pending; `first` and `last` are their times.
-    noted: u64,
-    answered: u64,
+    /// The number of changes. Those above `reported` are pending; `first` and `last` are their times.
+    changes: u64,
+    reported: u64,
     first: Instant,
     last: Instant,
 }
 
-impl Shared {
+impl SharedState {
     fn state(&self) -> MutexGuard<'_, WatchState> {
         self.state.lock()
     }
 
-    fn note(&self) {
+    fn record_change(&self) {
         let mut state = self.state();
         state.last = Instant::now();
-        if state.noted == state.answered {
+        if state.changes == state.reported {
             state.first = state.last;
         }
-        state.noted += 1;
+        state.changes += 1;
         drop(state);
         self.wake.notify_one();
     }
 
-    fn hear(&self, event: notify::Result<notify::Event>) {
+    fn handle(&self, event: notify::Result<notify::Event>) {
         let counts = match &event {
             Ok(event) => event.need_rescan() || self.state().survey.concerns(event),
             Err(error) => {
@@ -206,36 +208,36 @@ impl Shared {
             }
         };
         if counts {
-            self.note();
+            self.record_change();
         }
     }
 
-    /// The number of changes noted and when to report them, unless all are answered.
+    /// The number of changes and when to report them; `None` if all are reported.
     fn pending(&self) -> Option<(u64, Instant)> {
         let state = self.state();
         let due = (state.last + QUIET).min(state.first + MAX_WAIT);
-        (state.noted != state.answered).then_some((state.noted, due))
+        (state.changes != state.reported).then_some((state.changes, due))
     }
 
-    fn answer(&self, noted: u64) {
+    fn mark_reported(&self, changes: u64) {
         let mut state = self.state();
-        state.answered = noted;
+        state.reported = changes;
         state.first = state.last;
     }
 }
 
-/// The system's side of it.
+/// The watches of the system.
 #[derive(Default)]
 struct Backend {
     notify: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
-    /// Whether some place could not be watched; kept to say so once.
+    /// Whether some place could not be watched, so that this is logged once.
     refused: bool,
 }
 
 impl Backend {
-    /// Takes a new survey and watches its places. Says whether some place could not be watched.
-    fn renew(&mut self, shared: &Arc<Shared>) -> bool {
+    /// Takes a new survey and watches its places. Returns whether some place could not be watched.
+    fn renew(&mut self, shared: &Arc<SharedState>) -> bool {
         let (mode, paths) = {
             let state = shared.state();
             (state.mode, Arc::clone(&state.paths))
@@ -249,8 +251,8 @@ impl Backend {
         }
         let result = self.watch(survey.places(), shared);
         if Survey::of(&paths, now) != survey {
-            // What came or went before it was watched has sent no event.
-            shared.note();
+            // A change before the watch began has sent no event.
+            shared.record_change();
         } else if let Err(error) = &result
             && !self.refused
         {
@@ -261,23 +263,23 @@ impl Backend {
     }
 
     /// Watches as many of the places as it can; the error is the first one.
-    fn watch(&mut self, places: BTreeSet<PathBuf>, shared: &Arc<Shared>) -> notify::Result<()> {
+    fn watch(&mut self, places: BTreeSet<PathBuf>, shared: &Arc<SharedState>) -> notify::Result<()> {
         let notify = match &mut self.notify {
             Some(notify) => notify,
             none => {
                 let shared = Arc::clone(shared);
-                none.insert(notify::recommended_watcher(move |event| shared.hear(event))?)
+                none.insert(notify::recommended_watcher(move |event| shared.handle(event))?)
             }
         };
-        // All are dropped first, not only those no longer wanted: a watch belongs to the folder that had the
-        // name once, and notify lets go of every name of that folder when it is told to forget one.
+        // Drop all watches first, not only obsolete ones: a watch belongs to the folder that once had the name, and
+        // notify drops every name of that folder when one is unwatched.
         for place in &self.watched {
-            // Fails for those that were removed; they are gone already.
+            // Fails for places that were removed.
             let _ = notify.unwatch(place);
         }
         self.watched = places;
         let mut result = Ok(());
-        // From the root down, so that a folder swapped after its own turn is seen by the one above it.
+        // From the root down, so that the parent's watch detects a folder that is swapped after it was watched.
         for place in &self.watched {
             result = result.and(notify.watch(place, RecursiveMode::NonRecursive));
         }
@@ -355,7 +357,7 @@ mod tests {
     }
 
     fn noted(watcher: &Watcher) -> u64 {
-        watcher.shared.state().noted
+        watcher.shared.state().changes
     }
 
     #[tokio::test]
@@ -559,7 +561,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_reported_when_it_is_quiet_or_has_gone_on_for_long() {
+    async fn a_change_is_reported_after_quiet_or_the_maximum_wait() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("routes.toml");
@@ -601,7 +603,7 @@ mod tests {
             let often =
                 async { while timeout(Duration::from_millis(5), watcher.changed()).await.is_err() {} };
             timeout(GUARD, often).await.unwrap();
-            watcher.shared.note();
+            watcher.shared.record_change();
             let (_, due) = watcher.shared.pending().unwrap();
             sleep_until(due).await;
             // Polled once, and dropped while the watches are being renewed.
@@ -641,7 +643,7 @@ mod tests {
     fn errors_and_lost_events_count_and_many_are_one() {
         let hear = |event| {
             let watcher = Watcher::new(Mode::Events);
-            watcher.shared.hear(event);
+            watcher.shared.handle(event);
             watcher
         };
         use notify::event::{AccessKind, Event, EventKind, Flag};
@@ -650,11 +652,11 @@ mod tests {
         let watcher = hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
         let (first, _) = watcher.shared.pending().unwrap();
         for _ in 0..1000 {
-            watcher.shared.note();
+            watcher.shared.record_change();
         }
-        watcher.shared.answer(first);
+        watcher.shared.mark_reported(first);
         let (all, _) = watcher.shared.pending().expect("what comes while answering is kept");
-        watcher.shared.answer(all);
+        watcher.shared.mark_reported(all);
         assert_eq!(watcher.shared.pending(), None);
     }
 

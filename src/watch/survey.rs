@@ -1,8 +1,8 @@
-//! What is there: every entry on the way to the watched paths, with what tells one state of it from another.
+//! A survey of the watched paths: every file-system entry on the way to them, with a fingerprint of its state.
 //!
-//! A path is walked part by part from the root down, through every link. The folders gone through are to be
-//! watched, but only the entry that the walk took there counts: a file replaced, the `..data` link swapped by
-//! Kubernetes, a folder renamed on the way are all seen, and a log written beside the table is not.
+//! A path is walked part by part from the root down, through every link. All folders on the way are watched, but only
+//! the entries on the path count. So a replaced file, a `..data` link swapped by Kubernetes and a renamed folder are
+//! detected, and a log file beside the table is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 
-/// Times of files are this coarse at worst: a file younger than this may change again and look the same.
+/// The coarsest resolution of file times: a younger file may change again without a visible difference.
 const COARSEST_TIME: Duration = Duration::from_secs(2);
-/// As many links on one path as Linux follows.
+/// The limit of links on one path, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// All that was found on the way to the paths.
+/// Everything found on the way to the paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Survey {
     /// Every entry that a walk went through, by its real path, and the entries of the folders it ended in.
@@ -43,7 +43,7 @@ impl Survey {
             match part {
                 Component::CurDir => {}
                 Component::ParentDir => _ = at.pop(),
-                // Pushing a root replaces what was there, as a link to an absolute path does.
+                // Pushing a root replaces the path, as a link to an absolute path does.
                 Component::Prefix(_) | Component::RootDir => at.push(part),
                 Component::Normal(name) => {
                     let entry = at.join(name);
@@ -70,15 +70,15 @@ impl Survey {
         self.ends.insert(at);
     }
 
-    /// What to watch. The folders tell of files replaced; the files, besides, of one written under another name
-    /// (mounted alone into a container, or hard-linked).
+    /// The places to watch. Folders report replaced files. Files also report writes under another name (mounted alone
+    /// into a container, or hard-linked).
     pub(super) fn places(&self) -> BTreeSet<PathBuf> {
         let folders = self.entries.keys().filter_map(|entry| entry.parent());
         folders.map(Path::to_owned).chain(self.ends.iter().cloned()).collect()
     }
 
     pub(super) fn concerns(&self, event: &notify::Event) -> bool {
-        // Our own reading must not count, or each reload would bring the next.
+        // Our own reads must not count, or each reload would trigger the next.
         let written = AccessKind::Close(AccessMode::Write);
         let reading = matches!(event.kind, EventKind::Access(access) if access != written);
         let ours = |path: &PathBuf| {
@@ -88,20 +88,21 @@ impl Survey {
     }
 }
 
-/// What is compared to see that an entry changed.
+/// The state of an entry, compared to detect changes.
 #[derive(Clone, Debug, PartialEq)]
 enum Print {
     Missing,
     Link(PathBuf),
-    /// Not its times: these change with every entry, and the entries that matter have prints of their own.
+    /// Without its times, which change with every entry. Entries that matter have fingerprints of their own.
     Folder(Inode),
     File {
         inode: Inode,
         length: u64,
         modified: Option<SystemTime>,
-        /// The status change, which also tells of a write that set the old time again. Seconds, nanoseconds.
+        /// The time of the status change, in seconds and nanoseconds. It also reveals a write that restored the old
+        /// time.
         changed: (i64, i64),
-        /// So young that the next write may leave the same times. Growing out of it counts as a change.
+        /// Whether the file is so young that the next write may leave the same times. Ageing out counts as a change.
         fresh: bool,
     },
 }
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_ends_in_the_real_file_and_notes_every_link_and_folder() {
+    fn a_walk_ends_in_the_real_file_and_records_links_and_folders() {
         let scratch = Scratch::new();
         let root = fs::canonicalize(scratch.path()).unwrap();
         fs::create_dir_all(root.join("releases/1/conf")).unwrap();
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_file_counts_once_more_when_it_is_no_longer_young() {
+    fn a_young_file_counts_as_changed_when_it_ages_out() {
         let scratch = Scratch::new();
         let file = scratch.file("a.toml");
         let now = fs::metadata(&file).unwrap().modified().unwrap();

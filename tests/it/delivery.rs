@@ -238,13 +238,10 @@ async fn a_breaker_opens_tells_and_closes_again() {
     }
     assert_eq!(ask(&proxy).await, json!({"error": {"kind": "refused", "text": "Not now."}}));
     assert_eq!(api.take().len(), 4, "nothing is sent while it is open");
-    let opened = proxy.logged("its breaker opens").await;
-    assert!(opened.contains("api: its breaker opens: 4 of the last 4 requests failed"), "{opened}");
+    let opened = proxy.logged("circuit breaker opened").await;
+    assert!(opened.contains("api: circuit breaker opened: 4 of the last 4 requests failed"), "{opened}");
     let refused = proxy.logged("refused after").await;
-    assert!(
-        refused.contains("not sent to `api`: its breaker is open, and nothing is sent to it for"),
-        "{refused}"
-    );
+    assert!(refused.contains("not sent to `api`: its circuit breaker is open for another"), "{refused}");
     assert!(["open", "half_open"].contains(&state(&proxy).await["breaker"].as_str().unwrap()));
 
     // Until it is half open calls are refused; the probe then closes it.
@@ -253,7 +250,7 @@ async fn a_breaker_opens_tells_and_closes_again() {
     while kind(&ask(&proxy).await) != "ok" {
         assert!(began.elapsed() < GUARD);
     }
-    proxy.logged("api: its breaker closes").await;
+    proxy.logged("api: circuit breaker closed").await;
     assert_eq!(state(&proxy).await["breaker"], "closed");
     assert_eq!(api.take().len(), 1);
 }
@@ -363,7 +360,7 @@ async fn what_has_no_turn_is_refused() {
         assert_eq!(kinds, ["ok", "ok", "refused"]);
         assert_eq!(api.take().len(), 2);
         let line = proxy.logged("refused after").await;
-        assert!(line.contains("`limit.rate` is used up, and the next turn is"), "{line}");
+        assert!(line.contains("`limit.rate` is exhausted, and the next permit is"), "{line}");
     }
 }
 

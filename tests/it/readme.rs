@@ -533,6 +533,23 @@ fn links_lead_somewhere() {
     assert!(seen > 20, "{seen}");
 }
 
+/// The documents for contributors name files of the source; each of them exists.
+#[test]
+fn files_named_for_contributors_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = Regex::new(r"`((?:[a-z_]+/)*[a-z_]+\.(?:rs|json)|(?:[a-z_]+/)+)`").unwrap();
+    for document in ["CONTRIBUTING.md", "docs/architecture.md"] {
+        let text = read(document);
+        let paths: Vec<&str> = named.captures_iter(&text).map(|path| path.get(1).unwrap().as_str()).collect();
+        assert!(paths.len() > 10, "{document}: {paths:?}");
+        for path in paths {
+            // The folders of a family are named without the one above them.
+            let homes = ["", "src", "src/compile"].map(|folder| root.join(folder).join(path));
+            assert!(homes.iter().any(|home| home.exists()), "{document}: {path}");
+        }
+    }
+}
+
 /// The documents use the field's terms; these words were ours alone.
 #[test]
 fn documents_use_the_terms_of_the_field() {

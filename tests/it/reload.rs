@@ -272,7 +272,7 @@ async fn a_match_in_a_folder_that_was_empty_is_noticed() {
     let mut from = 0;
     for (number, name) in names.iter().enumerate() {
         // What was new to the table is read once more. After that nothing is pending that could bring a reload.
-        logged(&proxy, from, "the files changed, what they say did not").await;
+        logged(&proxy, from, "files changed, configuration unchanged").await;
         from = lines(&proxy);
         let route = format!("[routes.r{number}]\nreply.text = \"here\"\n");
         taken(&proxy, name, |root| fs::write(root.join(name), &route).unwrap()).await;
@@ -383,7 +383,7 @@ async fn sighup_reloads_what_no_event_tells_of() {
     // Whoever asks hears what came of it, also when it is nothing.
     let from = lines(&proxy);
     proxy.signal("HUP");
-    logged(&proxy, from, "the table is as it runs").await;
+    logged(&proxy, from, "configuration unchanged").await;
     renamed.kill().unwrap();
     renamed.wait().unwrap();
 }
@@ -493,7 +493,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
     fs::write(proxy.folder.path().join("routes.toml"), &good).unwrap();
     let after = status_when(&proxy, "repaired", |status| status["rejected"].is_null()).await;
     assert_eq!(after["plan"], before["plan"]);
-    logged(&proxy, from, "again as it runs").await;
+    logged(&proxy, from, "configuration valid again").await;
     assert_eq!(said(&proxy).await, "good");
 }
 
@@ -550,7 +550,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
     // As it was opened: nothing is left to do, and nothing is said.
-    logged(&proxy, 0, "next start only: server.listen, server.admin").await;
+    logged(&proxy, 0, "restart required: changes to server.listen, server.admin").await;
     let from = lines(&proxy);
     let status =
         taken(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap()).await;
@@ -692,7 +692,7 @@ async fn touches_that_change_nothing_say_nothing() {
         &[("RUST_LOG", "jackfield=debug")],
     )
     .await;
-    logged(&proxy, 0, "the files changed, what they say did not").await;
+    logged(&proxy, 0, "files changed, configuration unchanged").await;
     let log = proxy.log();
     assert_eq!(log.matches("no file matches").count(), 1, "{log}");
     let before = status(&proxy).await;
@@ -711,7 +711,7 @@ async fn touches_that_change_nothing_say_nothing() {
     for (what, touch) in touches {
         let from = lines(&proxy);
         touch(&proxy.folder.path().join("routes.toml"));
-        logged(&proxy, from, "the files changed, what they say did not").await;
+        logged(&proxy, from, "files changed, configuration unchanged").await;
         let said = log_from(&proxy, from);
         assert!(said.lines().all(|line| line.contains("DEBUG")), "{what}:\n{said}");
         assert_eq!(status(&proxy).await, before, "{what}");

@@ -147,7 +147,7 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
     assert!(second.shows(ONE));
 
     proxy.folder.write("door/cert.pem", TWO.0);
-    proxy.logged("new connections get the new certificate").await;
+    proxy.logged("TLS certificate replaced").await;
     let mut third = Secured::open(proxy.listen).await;
     assert!(third.shows(TWO));
     for connection in [&mut first, &mut second, &mut third] {
@@ -164,13 +164,13 @@ async fn tls_comes_and_goes_without_a_restart() {
     let mut proxy = secured().await;
     let mut before = Secured::open(proxy.listen).await;
     proxy.folder.write("routes.toml", &table(""));
-    proxy.logged("new connections are plain").await;
+    proxy.logged("TLS disabled").await;
     let plain = proxy.post("/http/greet", &json!({})).await;
     assert_eq!(plain.json(), greeting());
     assert_eq!(before.greet().await, greeting());
     assert_eq!(status(&proxy).await["restart_needed"], json!([]));
     proxy.folder.write("routes.toml", &table(TLS));
-    proxy.logged("new connections are secured by TLS").await;
+    proxy.logged("TLS enabled").await;
     assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
 }
 

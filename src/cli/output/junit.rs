@@ -1,17 +1,17 @@
-//! The results of a table's tests as JUnit's XML, for what builds and shows tests.
+//! Test results as JUnit XML, for CI systems.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::diagnostic::Sources;
-use crate::testing::Ran;
+use crate::testing::TestResult;
 
 use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// What came of the tests.
-pub(in crate::cli) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -> String {
+/// The results of the tests.
+pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sources) -> String {
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
     let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");
@@ -39,7 +39,7 @@ pub(in crate::cli) fn results(path: &Path, ran: &[Ran<'_>], sources: &Sources) -
     out
 }
 
-/// Why no test was run, as one that could not be.
+/// A single failed test that says why no test ran.
 pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
     let (name, text) = (xml(&path.display().to_string()), xml(why));
     let message = xml(why.lines().next().unwrap_or_default());

@@ -1,13 +1,13 @@
-//! The results of a table's tests: as lines for people, and as JSON.
+//! Test results as text and as JSON.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use crate::diagnostic::{Place, Sources, Span};
-use crate::testing::{Coverage, Missed, Ran};
+use crate::testing::{Coverage, Missed, TestResult};
 
-pub(in crate::cli) fn failed(ran: &[Ran<'_>]) -> usize {
+pub(in crate::cli) fn failed(ran: &[TestResult<'_>]) -> usize {
     ran.iter().filter(|ran| !ran.faults.is_empty()).count()
 }
 
@@ -22,7 +22,11 @@ pub(in crate::cli) fn file_and_line(span: Span, sources: &Sources) -> (&str, usi
     (&source.name, Place::of(&source.text, span.start).line)
 }
 
-pub(in crate::cli) fn human(ran: &[Ran<'_>], coverage: Option<&Coverage>, sources: &Sources) -> String {
+pub(in crate::cli) fn human(
+    ran: &[TestResult<'_>],
+    coverage: Option<&Coverage>,
+    sources: &Sources,
+) -> String {
     let mut out = String::new();
     for ran in ran {
         let verdict = if ran.faults.is_empty() { "ok" } else { "FAIL" };
@@ -61,15 +65,15 @@ pub(in crate::cli) fn human(ran: &[Ran<'_>], coverage: Option<&Coverage>, source
     out
 }
 
-/// What no test reaches, without the cases of routes that none reaches.
+/// What no test reaches, without the cases of routes that no test reaches.
 fn not_implied(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
     let whole =
         |route: &str| coverage.missed.iter().any(|missed| missed.case.is_none() && missed.route == route);
     coverage.missed.iter().filter(move |missed| missed.case.is_none() || !whole(&missed.route))
 }
 
-/// What did not come as it should, line by line.
-pub(in crate::cli) fn faults(ran: &Ran<'_>, sources: &Sources) -> Vec<String> {
+/// The mismatches, line by line.
+pub(in crate::cli) fn faults(ran: &TestResult<'_>, sources: &Sources) -> Vec<String> {
     let mut lines = Vec::new();
     for fault in &ran.faults {
         lines.push(format!("{}: {}", place(fault.place, sources), fault.what));
@@ -81,7 +85,11 @@ pub(in crate::cli) fn faults(ran: &Ran<'_>, sources: &Sources) -> Vec<String> {
     lines
 }
 
-pub(in crate::cli) fn to_json(ran: &[Ran<'_>], coverage: Option<&Coverage>, sources: &Sources) -> Value {
+pub(in crate::cli) fn to_json(
+    ran: &[TestResult<'_>],
+    coverage: Option<&Coverage>,
+    sources: &Sources,
+) -> Value {
     let at = |span: Span| {
         let (file, line) = file_and_line(span, sources);
         (Value::from(file), Value::from(line))

@@ -191,7 +191,7 @@ impl Exporter {
             repeatable: true,
             overdue: None,
             resources: &self.resources,
-            sendings: &AttemptSpans::new(None),
+            spans: &AttemptSpans::new(None),
         };
         match traces.delivery.deliver(request, way, &mut delivery::DeliveryLog::default()).await {
             Ok(response) if response.status.is_success() => Ok(response),

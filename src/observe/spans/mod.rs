@@ -151,7 +151,7 @@ fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u
     attributes.extend(request.url.port_or_known_default().map(|port| ("server.port", port.into())));
     attributes.extend((before > 0).then_some(("http.request.resend_count", before.into())));
     let mut error = None;
-    match &sending.came {
+    match &sending.result {
         Some(Ok(status)) => {
             attributes.push(("http.response.status_code", status.as_u16().into()));
             let failed = status.is_client_error() || status.is_server_error();

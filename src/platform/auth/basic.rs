@@ -42,7 +42,7 @@ impl InboundAuth for Basic {
         let decoded = decoded.ok_or(BadLogin::Malformed(AUTHORIZATION))?;
         let colon =
             decoded.iter().position(|byte| *byte == b':').ok_or(BadLogin::Malformed(AUTHORIZATION))?;
-        // Both are always compared, so that the time taken does not tell whether the name alone is right.
+        // Always compare both, so that the timing does not reveal whether the name alone is right.
         let name_matches = self.username.matches(&decoded[..colon]);
         let password_matches = any_matches(&self.passwords, &decoded[colon + 1..]);
         if name_matches & password_matches { Ok(()) } else { Err(BadLogin::Wrong) }

@@ -1,4 +1,4 @@
-//! How a caller proves to be the platform: one file per scheme, one trait, one list.
+//! Inbound authentication: one file per scheme, one trait, one list.
 
 mod basic;
 mod bearer;
@@ -20,36 +20,36 @@ pub static SCHEMES: &[&Scheme<dyn InboundAuth>] =
 
 /// Checks the login of an inbound request. All comparisons of secrets take constant time.
 pub trait InboundAuth: fmt::Debug + Send + Sync {
-    /// Whether the body is part of what is checked; if not, a bad login is refused before the body is read.
+    /// Whether the check covers the body. If not, a bad login is refused before the body is read.
     fn needs_body(&self) -> bool {
         false
     }
 
-    /// Lets the request in, or says why not.
+    /// Checks a request.
     ///
     /// # Errors
-    /// Anything but a good login. The error never tells what would have been right.
+    /// The login is missing or wrong. The error never reveals the expected value.
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin>;
 
-    /// The header whose value is the secret itself, for schemes that leave its name to the table.
+    /// The header whose value is the secret itself, for schemes where the table names it.
     fn secret_header(&self) -> Option<&HeaderName> {
         None
     }
 
-    /// The `WWW-Authenticate` of the refusal, for schemes that HTTP itself knows.
+    /// The `WWW-Authenticate` header of a refusal, for HTTP's own schemes.
     fn challenge(&self) -> Option<HeaderValue> {
         None
     }
 }
 
-/// What a login is checked on.
+/// The parts of a request that a login is checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct Login<'a> {
     /// The method.
     pub method: &'a Method,
     /// The inbound headers.
     pub headers: &'a HeaderMap,
-    /// The path with its query, as it was asked for.
+    /// The path with its query, as requested.
     pub target: &'a str,
     /// The raw body; empty when [`InboundAuth::needs_body`] is false.
     pub body: &'a [u8],
@@ -57,16 +57,16 @@ pub struct Login<'a> {
     pub received_at: i64,
 }
 
-/// Why a login was refused, for the log: never for the caller, and never with a secret.
+/// Why a login was refused. It goes to the log, never to the caller, and contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLogin {
-    /// No credential came.
+    /// There is no credential.
     #[error("no `{0}` header")]
     Missing(HeaderName),
-    /// A credential came in a form that cannot be read.
+    /// The credential is malformed.
     #[error("the `{0}` header cannot be read")]
     Malformed(HeaderName),
-    /// The credential is not the right one.
+    /// The credential is wrong.
     #[error("the credential is wrong")]
     Wrong,
     /// The signature is older or newer than allowed.
@@ -74,8 +74,8 @@ pub enum BadLogin {
     Stale(i64),
 }
 
-/// What `Authorization` says after the scheme's name, whose case does not count (RFC 9110, 11.1). `None` when it
-/// says something of another kind.
+/// The value of `Authorization` after the scheme's name, which is case-insensitive (RFC 9110, 11.1). `None` for another
+/// scheme.
 fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u8]>, BadLogin> {
     let value = headers.get(AUTHORIZATION).ok_or(BadLogin::Missing(AUTHORIZATION))?.as_bytes();
     let (name, rest) = value.split_at_checked(scheme.len()).unwrap_or((value, b""));
@@ -83,7 +83,7 @@ fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u
     Ok(rest.map(<[u8]>::trim_ascii))
 }
 
-/// Whether the candidate is one of the secrets. All are compared, so that the time taken does not tell which one.
+/// Whether the candidate is one of the secrets. Compares all of them, so that the timing does not reveal which one.
 fn any_matches(secrets: &[Secret], candidate: &[u8]) -> bool {
     secrets.iter().fold(false, |found, secret| found | secret.matches(candidate))
 }

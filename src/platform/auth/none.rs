@@ -1,4 +1,4 @@
-//! No check at all: for callers that something in front of us has checked already.
+//! No authentication, for deployments where a proxy in front authenticates callers.
 
 use super::{BadLogin, InboundAuth, Login, Scheme};
 

@@ -1,4 +1,4 @@
-//! The platform's own signature over what it sends, with a shared secret.
+//! The platform's signature over its request, with a shared secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,20 +33,20 @@ const NO_FORMAT: SchemeFault = SchemeFault {
     help: "say how its requests are signed: `header = \"x-signature\", signed = [\"body\"]`",
 };
 
-/// How far the time of signing may be from ours, either way, in seconds.
+/// The largest accepted difference between the time of signing and ours, in seconds.
 const WINDOW_S: i64 = 300;
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SignatureEncoding {
     Hex,
     Base64,
 }
 
-/// A part of what is signed.
+/// A signed part of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SignedPart {
-    /// The timestamp, as its header writes it.
+    /// The timestamp, as in its header.
     Timestamp,
     /// The method, in upper case.
     Method,
@@ -58,7 +58,7 @@ enum SignedPart {
     Literal(String),
 }
 
-/// The format that the table gives, with the platform's own as the default.
+/// The format from the table; the platform's own is the default.
 fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     Ok(Box::new(Signature {
         header: values.header("header")?.ok_or(NO_FORMAT)?,
@@ -115,13 +115,13 @@ fn signed(values: &SchemeValues) -> Result<Vec<SignedPart>, SchemeFault> {
 struct Signature {
     /// The header with the signature.
     header: HeaderName,
-    /// What may stand before the signature.
+    /// An optional prefix of the signature.
     prefix: String,
     encoding: SignatureEncoding,
     /// The header with the time of signing, in seconds since 1970. Without it a request never expires.
     timestamp: Option<HeaderName>,
     window_s: i64,
-    /// What is signed: these parts, concatenated.
+    /// The signed parts, in order.
     signed: Vec<SignedPart>,
     secrets: Vec<Secret>,
 }
@@ -149,7 +149,7 @@ impl InboundAuth for Signature {
             }
             timestamp = value.as_bytes();
         }
-        // All secrets are tried, so that the time taken does not tell which of them is in use.
+        // Try all secrets, so that the timing does not reveal which one is in use.
         let matches = self
             .secrets
             .iter()
@@ -162,7 +162,7 @@ fn get<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue,
     headers.get(name).ok_or_else(|| BadLogin::Missing(name.clone()))
 }
 
-/// Whether `secret` makes this signature; `verify_slice` compares in constant time.
+/// Whether `secret` gives this signature; `verify_slice` compares in constant time.
 fn matches(
     secret: &Secret,
     parts: &[SignedPart],
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_with_a_secret_of_the_list_is_let_in() {
+    fn a_signature_with_any_listed_secret_is_accepted() {
         let good = sign("old", "1790000000.{}");
         let prefixed = format!("sha256={good}");
         let secrets = &["new", "old"][..];
@@ -248,7 +248,7 @@ mod tests {
             (&[], Some(&*prefixed), now, "{}", wrong.clone()),
             (secrets, Some(&*prefixed), now, "{} ", wrong.clone()),
             (secrets, Some(&*prefixed), Some("1790000001"), "{}", wrong.clone()),
-            // Read as the same number, but not what was signed.
+            // The same number, but not the signed text.
             (secrets, Some(&*prefixed), Some("+1790000000"), "{}", wrong.clone()),
             (secrets, Some(&good[..62]), now, "{}", wrong.clone()),
             (secrets, Some(""), now, "{}", wrong),

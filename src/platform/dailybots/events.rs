@@ -1,9 +1,9 @@
-//! What a stream to Daily Bots can say beside the result: RTVI actions and new options of services. How a table
-//! writes them, what the bot would refuse, and how they go over the wire as server-sent events.
+//! The events of a stream to Daily Bots: RTVI actions and new options of services. This file checks the events of a
+//! table and writes them as server-sent events.
 //!
 //! Wire facts are from docs.dailybots.ai (guides/webhooks) and the models `RTVIActionRun` and `RTVIUpdateConfig` in
-//! `rtvi.py` of pipecat-ai/pipecat v0.0.53. The bot answers none of it and ignores what it does not understand, so
-//! everything is checked here.
+//! `rtvi.py` of pipecat-ai/pipecat v0.0.53. The bot never answers and ignores invalid events, so Jackfield
+//! checks them.
 
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,7 @@ static ACTIONS: &[RtviAction] = &[
 /// The action that carries the result; every stream ends with one of its own.
 const FUNCTION_RESULT: &str = "llm:function_result";
 
-/// The services of every bot. Others may exist, but what is said to one that does not is ignored without a word.
+/// The services of every bot. Others may exist, but the bot silently ignores events for an unknown service.
 const SERVICES: [&str; 4] = ["tts", "llm", "stt", "vad"];
 
 const ACTION: &str = "action";
@@ -58,7 +58,7 @@ const INTERRUPT: &str = "interrupt";
 const SUCH_AS: &str = "such as `{ action = \"tts:say\", arguments = { text = \"One moment.\" } }`";
 const SUCH_AS_CONFIG: &str = "such as `{ update_config = { tts = { language = \"fr\" } } }`";
 
-/// What the bot would refuse or ignore in a list of events, or in a single one.
+/// Checks a list of events, or a single event.
 pub(super) fn check_all(events: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(events, check_one)
 }
@@ -137,7 +137,7 @@ fn unknown_keys(
                 &below(path, PathStep::Key(key.clone())),
                 format!("`{key}` stands beside {what}, which has no such key"),
             )
-            .unnamed(format!("{what} has a key beside it that it does not take"))
+            .unquoted(format!("{what} has a key beside it that it does not take"))
             .help(suggest(key, known.iter().copied()))
         })
         .collect()
@@ -170,7 +170,7 @@ fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[Pat
                 &at_name,
                 format!("`{name}` is not an action of Daily Bots"),
             )
-            .unnamed("its name is not that of an action")
+            .unquoted("its name is not that of an action")
             .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
         ];
     };
@@ -214,7 +214,7 @@ fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
             StaticValue::Object(options) if !options.is_empty() => {}
             _ => faults.push(
                 fault(&path, format!("`{service}` in `update_config` must be an object of options"))
-                    .unnamed("a service in `update_config` must be an object of options"),
+                    .unquoted("a service in `update_config` must be an object of options"),
             ),
         }
     }
@@ -323,8 +323,8 @@ mod tests {
         ] {
             assert_eq!(faults(&event), [], "{event}");
             assert_eq!(faults(&json!([event])), [], "{event}");
-            let (admitted, complaints) = admit(event.clone());
-            assert_eq!((admitted, complaints), (Some(json!([event])), vec![]));
+            let (admitted, messages) = admit(event.clone());
+            assert_eq!((admitted, messages), (Some(json!([event])), vec![]));
         }
     }
 
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bot_would_refuse_or_ignore_is_told_where_it_stands() {
+    fn invalid_events_are_reported_at_their_path() {
         let services = "`tts`, `llm`, `stt`, `vad`";
         for (event, path, code, message, help) in [
             (json!("say"), vec![], Code::InvalidAction, "an event must be an object", Some(SUCH_AS)),
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn at_call_time_what_does_not_fit_is_left_out_and_told() {
+    fn invalid_items_are_removed_and_reported_during_a_call() {
         let hostile = json!([
             null,
             {"action": "the secret"},
@@ -478,10 +478,10 @@ mod tests {
             {"update_config": {"mine": {"a": "x"}}},
             "the secret",
         ]);
-        let (value, complaints) = admit(hostile);
+        let (value, messages) = admit(hostile);
         assert_eq!(value, Some(json!([{"update_config": {"mine": {"a": "x"}}}])));
         assert_eq!(
-            complaints,
+            messages,
             [
                 "event 2 is left out: its name is not that of an action",
                 "event 3 is left out: `arguments` of `tts:say` has a key that it does not take",

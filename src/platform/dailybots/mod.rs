@@ -8,19 +8,20 @@ mod events;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::names::NameRule;
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions, Holds,
     Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
-use crate::json::{SharedValue, ValueRef, to_map};
+use crate::json::{SharedValue, to_map};
 
 const NAME: &str = "dailybots";
 
-/// The key of a route for what the bot is told before the result is there.
+/// The key of a route for events that are sent before the result.
 const BEFORE: &str = "before";
 
-/// The key of a reply case for what the bot is told with the result.
+/// The key of a reply case for events that are sent with the result.
 const EVENTS: &str = "events";
 
 /// The fields of a request that has an envelope; the last is the spelling of the messages inside a browser.
@@ -29,6 +30,14 @@ const TOOL_CALL_ID: &str = "tool_call_id";
 const ARGUMENTS: [&str; 2] = ["arguments", "args"];
 
 const METHOD: &str = "method";
+
+/// The rule of all providers of language models: Daily Bots passes the declaration on to them.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_-",
+    first: |_| true,
+    max_length: 64,
+    rule: "the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens",
+};
 
 /// Daily's hosted bots.
 #[derive(Debug)]
@@ -47,14 +56,8 @@ impl Platform for DailyBots {
         true
     }
 
-    /// The declaration goes to the language model's provider as it is; this is the rule of all of them.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let fits = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-        if !name.is_empty() && name.len() <= 64 && name.chars().all(fits) {
-            Ok(())
-        } else {
-            Err("the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens")
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn extension_keys(&self) -> &'static [&'static str] {
@@ -116,13 +119,7 @@ impl Platform for DailyBots {
         _: &Settings,
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
-        // A body is everything, the query then is nothing: a URL cannot change what a body says.
-        let (fields, raw) = if inbound.body.trim_ascii().is_empty() {
-            (payload::fields(&inbound.query), SharedValue::default())
-        } else {
-            let body = payload::object(&inbound.body)?;
-            (body.clone(), body)
-        };
+        let (fields, raw) = payload::body_or_query(inbound)?;
         let DailyBotsRequest { function, id, arguments } =
             DailyBotsRequest::read(inbound.function.as_deref(), fields)?;
         let streams = functions.streams(&function);
@@ -142,12 +139,12 @@ impl Platform for DailyBots {
             };
             let id = id.map(|id| id.to_value());
             let call = Box::new(Call { args, context });
-            return Ok(Decoded::Stream(call, Box::new(Stream { function, id, arguments })));
+            return Ok(Decoded::Stream(call, Box::new(ResultStream { function, id, arguments })));
         }
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
     }
 
-    /// What another status than 200 would do is not documented; as a result, the model can react to it.
+    /// The effect of a status other than 200 is not documented. The model can react to an error in the result.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
     }
@@ -161,7 +158,7 @@ impl Platform for DailyBots {
     }
 }
 
-/// What a request asks for.
+/// The parts of a request.
 #[derive(Debug, PartialEq)]
 struct DailyBotsRequest {
     function: String,
@@ -176,20 +173,15 @@ impl DailyBotsRequest {
     fn read(in_url: Option<&str>, fields: SharedValue) -> Result<Self, BadRequest> {
         let body = fields.get();
         let given = |key: &str| body.get(key).filter(|value| !value.is_null());
-        let in_fields = match given(FUNCTION_NAME).map(ValueRef::as_str) {
-            None => None,
-            Some(Some(name)) => Some(name.into_owned()).filter(|name| !name.is_empty()),
-            Some(None) => return Err(BadRequest::new(format!("`{FUNCTION_NAME}` is not text"))),
-        };
-        let function = match (in_url.filter(|name| !name.is_empty()), &in_fields) {
+        let in_fields = payload::function_name(body, FUNCTION_NAME)?;
+        let function = match (in_url.filter(|name| !name.is_empty()), in_fields.as_deref()) {
             (Some(in_url), Some(in_fields)) if in_url != in_fields => {
                 return Err(BadRequest::new("the request names another function than the URL"));
             }
-            (Some(name), _) => name.to_owned(),
-            (None, Some(name)) => name.clone(),
+            (Some(name), _) | (None, Some(name)) => name.to_owned(),
             (None, None) => return Err(BadRequest::new("it names no function")),
         };
-        // Bare arguments may have such names themselves; what has an id as well is no bare arguments.
+        // Bare arguments may use one of these names. With an id as well, it is an envelope.
         let is_there = |key: &str| body.get(key).is_some();
         let envelope = in_fields.is_some() || (is_there(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(is_there));
         if !envelope {
@@ -209,13 +201,13 @@ impl DailyBotsRequest {
 
 /// The answer as server-sent events.
 #[derive(Debug)]
-struct Stream {
+struct ResultStream {
     function: String,
     id: Option<Value>,
     arguments: Value,
 }
 
-impl EncodeStream for Stream {
+impl EncodeStream for ResultStream {
     fn content_type(&self) -> &'static str {
         "text/event-stream"
     }
@@ -288,8 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_with_the_result_also_when_nothing_else_is_told() {
-        let mut stream = Stream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
+    fn a_stream_without_events_ends_with_the_result() {
+        let mut stream = ResultStream { function: "f".into(), id: None, arguments: json!({"a": 1}) };
         assert_eq!(stream.begin(Map::new()), "");
         let reply = crate::call::Reply::text("Slow.");
         let failure = Some(crate::call::FailureKind::Timeout);
@@ -298,16 +290,5 @@ mod tests {
             {\"name\":\"function_name\",\"value\":\"f\"},{\"name\":\"arguments\",\"value\":{\"a\":1}},\
             {\"name\":\"result\",\"value\":{\"error\":\"Slow.\"}}]}\n\nevent: close\ndata: {}\n\n";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn function_names_follow_the_rule() {
-        let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
-        for name in ["a", "get-weather_2", "1a", &longest] {
-            assert!(DailyBots.check_function_name(name).is_ok(), "{name}");
-        }
-        for name in ["", "*", "a.b", "né", &too_long] {
-            assert!(DailyBots.check_function_name(name).is_err(), "{name}");
-        }
     }
 }

@@ -5,14 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
-use crate::json::SharedValue;
 
 const NAME: &str = "http";
 
 /// The header that says which conversation a call belongs to.
 const CONVERSATION: &str = "x-conversation-id";
 
-/// Whoever speaks HTTP.
+/// Any HTTP client.
 #[derive(Debug)]
 pub(super) struct Http;
 
@@ -29,13 +28,7 @@ impl Platform for Http {
         let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
             return Err(BadRequest::new("the URL names no function: it is `/http/` and the function's name"));
         };
-        // A body is the arguments, the query then is not: nothing in a URL can change what a body says.
-        let (args, raw) = if inbound.body.trim_ascii().is_empty() {
-            (payload::fields(&inbound.query), SharedValue::default())
-        } else {
-            let body = payload::object(&inbound.body)?;
-            (body.clone(), body)
-        };
+        let (args, raw) = payload::body_or_query(inbound)?;
         let conversation = inbound.headers.get(CONVERSATION).and_then(|value| value.to_str().ok());
         let context = Context {
             platform: NAME,
@@ -141,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_keep_text_and_data_apart() {
+    fn outcomes_have_separate_text_and_data() {
         let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
         let both = Reply { text: Some("Hi.".into()), data: Some(json!([1])), ..Reply::default() };
         for (reply, failure, status, expected) in [

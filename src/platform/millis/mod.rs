@@ -1,12 +1,13 @@
-//! Millis AI: one URL per function, its parameters at the top of the request beside what the platform adds.
+//! Millis AI: one URL per function. The arguments and the platform's own values share the top level of the request.
 //!
 //! Wire facts are from docs.millis.ai (core-concepts/webhooks, the agent's configuration) and the types `Tool` and
-//! `AgentConfig` of npm's @millisai/web-sdk. Of the function webhook itself only the URL, the method and the headers
-//! are documented: where its values stand is assumed, so they are taken from wherever they can.
+//! `AgentConfig` of npm's @millisai/web-sdk. Only the URL, the method and the headers of the function webhook are
+//! documented, not where its values are. So they are read from every plausible place.
 
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
+use super::names::NameRule;
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Endpoint, Event, EventKind, Functions, Holds, Inbound, Platform,
     Settings, ToolSpec, payload,
@@ -19,18 +20,18 @@ const NAME: &str = "millis";
 /// The platform's id of the conversation, beside the parameters unless the tool excludes it.
 const SESSION_ID: &str = "session_id";
 
-/// What a prefetch carries besides the session's metadata.
+/// The fields of a prefetch that are not the session's metadata.
 const PREFETCH_FIELDS: [&str; 4] = [SESSION_ID, "agent_id", "from", "to"];
 
-/// Before the conversation: what the agent is to know of the caller.
+/// Before the conversation: asks for data about the caller.
 static PREFETCH: EventKind = EventKind { name: "prefetch", deadline: None, answered: true };
 
-/// After the conversation: what was said and what it cost.
+/// After the conversation: its transcript and cost.
 static SESSION_DATA: EventKind = EventKind { name: "session_data", deadline: None, answered: false };
 
 static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];
 
-/// The endpoints of the events, which the agent's configuration names. A route of that name stands before them.
+/// The endpoints of the events, as named in the agent's configuration. A route with the same name takes precedence.
 static EVENT_ENDPOINTS: [(&str, &EventKind); 3] =
     [(PREFETCH.name, &PREFETCH), (SESSION_DATA.name, &SESSION_DATA), ("end", &SESSION_DATA)];
 
@@ -44,6 +45,14 @@ const TOOL_KEYS: &[DeclareKey] = &[
     DeclareKey { key: "execute_after_message", holds: Holds::Flag },
     DeclareKey { key: "exclude_session_id", holds: Holds::Flag },
 ];
+
+/// From the configuration of an agent's tools.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_",
+    first: |first| first.is_ascii_alphabetic(),
+    max_length: usize::MAX,
+    rule: "Millis takes letters, digits and underscores, and a letter first",
+};
 
 /// Millis agents.
 #[derive(Debug)]
@@ -59,12 +68,7 @@ impl Platform for Millis {
     }
 
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if starts && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
-            Ok(())
-        } else {
-            Err("Millis takes letters, digits and underscores, and a letter first")
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn check_parameters(&self, schema: &Value) -> Vec<(String, String)> {
@@ -132,7 +136,7 @@ impl Platform for Millis {
         if let Some((_, kind)) = event {
             return Ok(Decoded::Event(Box::new(self::event(kind, context, fields))));
         }
-        // What nobody answers takes anything: it is refused for its name and nothing else.
+        // An unknown function accepts any argument, so that the error is about its name.
         let is_argument =
             |key: &str| declared.as_ref().map_or(key != SESSION_ID, |arguments| arguments.contains(&key));
         let (args, rest): (Map<String, Value>, Map<String, Value>) =
@@ -142,7 +146,7 @@ impl Platform for Millis {
         Ok(Decoded::Calls(vec![call], Box::new(payload::ResultObject)))
     }
 
-    /// No form of an error is documented; as a result, the model can react to it.
+    /// No form of an error is documented. The model can react to an error in the result.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
     }
@@ -156,8 +160,8 @@ impl Platform for Millis {
     }
 }
 
-/// The values of a request, and its body. The content type may be missing or wrong, so the body itself says what it
-/// is; without one the query stands in its place.
+/// The values of a request, and its body. The content type may be missing or wrong, so the format is detected from the
+/// body. A request without a body has its values in the query.
 fn fields(inbound: &Inbound) -> Result<(SharedValue, SharedValue), BadRequest> {
     let body = inbound.body.trim_ascii();
     if body.is_empty() {
@@ -184,7 +188,7 @@ fn event(kind: &'static EventKind, context: Context, fields: SharedValue) -> Eve
     Event { kind, call, neutral: Answer::json(&json!({})) }
 }
 
-/// What is left of the fields without those that are known; null when that is nothing.
+/// The fields except those in `known`; null if there are none.
 fn metadata(mut fields: Map<String, Value>, known: &[&str]) -> SharedValue {
     fields.retain(|key, _| !known.contains(&key.as_str()));
     if fields.is_empty() { SharedValue::default() } else { Value::Object(fields).into() }
@@ -213,7 +217,7 @@ fn form(tool: &ToolSpec<'_>) -> Value {
     })
 }
 
-/// Arguments as Millis lists them. What it has no key for is said in the description.
+/// The arguments as Millis lists them. The description says what Millis has no key for.
 fn parameters(schema: &Value) -> Vec<Value> {
     let required = |name: &str| {
         schema
@@ -280,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_whatever_the_content_type_says() {
+    fn the_body_is_read_despite_a_wrong_content_type() {
         for (content_type, body, expected) in [
             ("application/json", "{\"email\": \"a=b\"}", json!({"email": "a=b"})),
             ("text/plain", " {\"email\": \"a\"}", json!({"email": "a"})),
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_stands_before_the_event_of_its_name() {
+    fn a_route_takes_precedence_over_the_event_of_its_name() {
         let (calls, _) = calls(decode("end", "", "{\"session_id\": \"s\"}"));
         assert_eq!(
             (&*calls[0].context.function, calls[0].context.conversation.as_deref()),
@@ -314,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn only_flat_parameters_are_taken() {
+    fn only_flat_parameters_are_accepted() {
         let schema = json!({"type": "object", "properties": {
             "text": {"type": "string"},
             "count": {"type": "integer"},
@@ -331,15 +335,5 @@ mod tests {
         let types: Vec<Value> =
             parameters(&schema).into_iter().map(|mut parameter| parameter["type"].take()).collect();
         assert_eq!(types, ["string", "number", "number", "boolean"]);
-    }
-
-    #[test]
-    fn function_names_follow_the_rule() {
-        for name in ["a", "getUserInfo", "get_2"] {
-            assert!(Millis.check_function_name(name).is_ok(), "{name}");
-        }
-        for name in ["", "_a", "1a", "get-weather", "né"] {
-            assert!(Millis.check_function_name(name).is_err(), "{name}");
-        }
     }
 }

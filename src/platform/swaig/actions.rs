@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::diagnostic::{Code, suggest};
 use crate::platform::shape::{
-    self, ActionFault, ActionForm, ActionShape, below, check, loose, optional, required, strict,
+    self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict,
 };
 use crate::platform::{ExtensionFault, PathStep, StaticValue};
 
@@ -20,6 +20,11 @@ struct SwaigAction {
 
 const fn action(name: &'static str, forms: &'static [ActionForm]) -> SwaigAction {
     SwaigAction { name, forms }
+}
+
+/// A form that the SDK has but the published schema does not.
+const fn loose(shape: ActionShape) -> ActionForm {
+    shape::loose("SignalWire's SDK", shape)
 }
 
 const TRUE: &[ActionForm] = &[strict(ActionShape::True)];
@@ -195,7 +200,7 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
         let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
             faults.push(
                 ActionFault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
-                    .unnamed("its name is not that of an action")
+                    .unquoted("its name is not that of an action")
                     .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
             );
             continue;
@@ -221,7 +226,7 @@ fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) ->
     // SWML's flag taken for the action of the same name.
     if action.name == "transfer" && matches!(value, StaticValue::Known(Value::Bool(_))) {
         for fault in &mut faults {
-            fault.own.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
+            fault.fault.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
         }
     }
     faults
@@ -388,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signalwire_would_refuse_is_told_where_it_stands() {
+    fn invalid_actions_are_reported_at_their_path() {
         let one = |action: Value, path: Vec<PathStep>, message: &str, help: Option<&str>| {
             let [fault] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
             assert_eq!(
@@ -543,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn at_call_time_what_does_not_fit_is_left_out_and_told() {
+    fn invalid_items_are_removed_and_reported_during_a_call() {
         let good = json!([{"say": "x"}, {"hold": "5m"}]);
         assert_eq!(admit(good.clone()), (Some(good), vec![]));
         assert_eq!(admit(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));
@@ -560,10 +565,10 @@ mod tests {
             "the secret",
             {"hangup": true},
         ]);
-        let (value, complaints) = admit(hostile);
+        let (value, messages) = admit(hostile);
         assert_eq!(value, Some(json!([{"say": "a"}, {"hangup": true}])));
         assert_eq!(
-            complaints,
+            messages,
             [
                 "action 2 is left out: its name is not that of an action",
                 "action 3 is left out: `say` must be text",

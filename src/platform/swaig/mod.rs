@@ -1,26 +1,26 @@
-//! SignalWire's SWAIG: one function per request, answered with 200 whatever happens, text for the model and actions.
+//! SignalWire's SWAIG: one function per request. The answer always has status 200, a text for the model, and actions.
 //!
 //! Wire facts are from the vendor's OpenAPI and SWML schemas in signalwire/docs (`specs/signalwire-rest/webhooks/ai`,
-//! `SWMLObject.json`) and, where said so, from the source of its SDKs.
+//! `SWMLObject.json`) and, where noted, from the source of its SDKs.
 
 mod actions;
+mod declare;
+mod signature;
 
-use ::http::{HeaderName, StatusCode};
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value, json};
-use sha1::Sha1;
-use sha2::Sha256;
+use ::http::StatusCode;
+use serde_json::{Value, json};
 
-use super::auth::BadLogin;
+use self::declare::DECLARE_KEYS;
+use self::signature::SIGNING_KEY;
+use super::names::{NameRule, letter_or_underscore};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, ExtensionFault, Functions,
-    Holds, Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
+    Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
 use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
-use crate::secret::Secret;
 
 const NAME: &str = "swaig";
 
@@ -30,50 +30,35 @@ const ACTION: &str = "action";
 /// The key of a reply case that lets the agent speak before its actions run.
 const POST_PROCESS: &str = "post_process";
 
-/// The key of a reply case that steers the model apart from the result.
+/// The key of a reply case with instructions for the model, apart from the result.
 const PROMPT: &str = "prompt";
 
-/// The platform's own messages in the same form as calls. A route may answer them, but need not.
+/// The platform's own messages, which have the form of calls. A route may answer them but need not.
 const LIFECYCLE: &[&str] = &["startup_hook", "hangup_hook", "summarize_conversation", "check_for_input"];
 
-/// What `action` says in the `SWAIG.includes` handshake.
+/// The `action` of the `SWAIG.includes` handshake.
 const GET_SIGNATURE: &str = "get_signature";
 
-/// The project's signing key, for the one request that SignalWire signs.
-const SIGNING_KEY: Setting = Setting {
-    key: "signing_key",
-    about: "The project's signing key: where it is set, `get_signature` must carry its signature.",
-    values: &[],
-};
-
-/// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");
-const SIGNATURE_SHA256: HeaderName = HeaderName::from_static("x-signalwire-sha256-signature");
-
-/// What `action` says in requests to the `post_prompt_url`, after a conversation and before one.
+/// The `action` of requests to the `post_prompt_url`, after a conversation and before one.
 const POST_PROMPT: &[&str] = &["post_conversation", "fetch_conversation"];
 
-/// The webhooks that are no tool calls. Of `post_prompt`, only the answer to `fetch_conversation` is read.
+/// The events. For `post_prompt`, SignalWire reads only the answer to `fetch_conversation`.
 static EVENTS: [EventKind; 3] = [
     EventKind { name: "post_prompt", deadline: None, answered: true },
     EventKind { name: "startup_hook", deadline: None, answered: true },
     EventKind { name: "hangup_hook", deadline: None, answered: true },
 ];
 
-/// The keys of a function's definition that the table may add, from the reference of `SWAIG.functions`.
-const DECLARE_KEYS: &[DeclareKey] = &[
-    DeclareKey { key: "active", holds: Holds::Flag },
-    DeclareKey { key: "fillers", holds: Holds::Object },
-    DeclareKey { key: "meta_data", holds: Holds::Object },
-    DeclareKey { key: "meta_data_token", holds: Holds::Text },
-    DeclareKey { key: "skip_fillers", holds: Holds::Flag },
-    DeclareKey { key: "wait_file", holds: Holds::Text },
-    DeclareKey { key: "wait_file_loops", holds: Holds::Number },
-    DeclareKey { key: "wait_for_fillers", holds: Holds::Flag },
-];
-
-/// Where the caller's number stands: voice agents, Bedrock agents, conversation reports.
+/// The keys of the caller's number in requests of voice agents, Bedrock agents and conversation reports.
 const CALLER: &[&str] = &["caller_id_num", "caller_id", "caller_id_number"];
+
+/// The rule of the servers in SignalWire's SDKs.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_",
+    first: letter_or_underscore,
+    max_length: usize::MAX,
+    rule: "SWAIG takes letters, digits and underscores, and no digit first",
+};
 
 /// SignalWire AI agents.
 #[derive(Debug)]
@@ -84,19 +69,13 @@ impl Platform for Swaig {
         NAME
     }
 
-    /// The engine expands template functions also in what webhooks reply, some of them with side effects.
+    /// The engine expands template functions in webhook responses too, some of them with side effects.
     fn guard(&self) -> ExpansionFilter {
         ExpansionFilter { sigils: &['$', '%', '@'] }
     }
 
-    /// The rule of the SDKs' servers.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        if starts && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
-            Ok(())
-        } else {
-            Err("SWAIG takes letters, digits and underscores, and no digit first")
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn extension_keys(&self) -> &'static [&'static str] {
@@ -130,7 +109,7 @@ impl Platform for Swaig {
             (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
                 (Some(value), Vec::new())
             }
-            (key, _) => (None, vec![format!("`swaig.{key}` is left out: its value does not fit")]),
+            (key, _) => (None, vec![format!("`swaig.{key}` is left out: its value is invalid")]),
         }
     }
 
@@ -146,10 +125,8 @@ impl Platform for Swaig {
         DECLARE_KEYS
     }
 
-    /// The `SWAIG` object of an agent's SWML.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
-        let functions: Vec<Value> = tools.iter().map(|tool| Value::Object(definition(tool))).collect();
-        Some(json!({"SWAIG": {"defaults": {"web_hook_url": endpoint.url}, "functions": functions}}))
+        Some(declare::declare(tools, endpoint))
     }
 
     fn decode(
@@ -159,12 +136,12 @@ impl Platform for Swaig {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let body = payload::object(&inbound.body)?;
-        let function = match asked(inbound, body.get())? {
+        let function = match request_kind(inbound, body.get())? {
             SwaigRequest::Function(function) => function,
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
-                return Ok(match check_signature(settings.secrets(SIGNING_KEY.key), inbound, url) {
-                    Ok(()) => Decoded::Answer(signature(functions)),
+                return Ok(match signature::check(settings.secrets(SIGNING_KEY.key), inbound, url) {
+                    Ok(()) => Decoded::Answer(declare::handshake(functions)),
                     Err(bad) => Decoded::Denied(bad),
                 });
             }
@@ -173,7 +150,7 @@ impl Platform for Swaig {
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
         }
-        // Bedrock and sidecar agents, which say something else here, take only a text as `response`.
+        // Bedrock and sidecar agents send another content type, and accept only a text as `response`.
         let takes_prompt =
             body.get().get("content_type").and_then(ValueRef::as_str).as_deref() == Some("text/swaig");
         let args = arguments(&body);
@@ -181,7 +158,7 @@ impl Platform for Swaig {
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { takes_prompt })))
     }
 
-    /// Any status but 200 counts as a failed call and is tried again, so the model is told instead.
+    /// SignalWire retries after any status but 200, so the error goes to the model instead.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         let text = format!("The function call could not be read: {bad}. Apologise and go on without it.");
         Answer::json(&json!({"response": text}))
@@ -215,27 +192,21 @@ impl Platform for Swaig {
     }
 }
 
-/// What a request asks for.
+/// The kind of a request.
 enum SwaigRequest {
     /// A tool call, or a message in the form of one.
     Function(String),
-    /// The definitions of the functions that are offered here.
+    /// The definitions of the functions.
     Signature,
-    /// A report after a conversation, or what is known before one.
+    /// A report after a conversation, or a request for data before one.
     PostPrompt,
 }
 
-/// What is asked for: the function that the URL names, else the body's, else what `action` says.
+/// The kind of a request, from the function in the URL or the body, or from `action`.
 ///
-/// Bedrock's tool calls carry an `action` too, so it is looked at only where nothing in the body speaks of a call.
-fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
-    let given = body.get("function").filter(|name| !name.is_null());
-    let in_body = match given.map(ValueRef::as_str) {
-        None => None,
-        Some(Some(name)) => Some(name).filter(|name| !name.is_empty()),
-        Some(None) => return Err(BadRequest::new("`function` is not text")),
-    };
-    match (&inbound.function, in_body) {
+/// Bedrock's tool calls have an `action` too, so it counts only if nothing else in the body indicates a call.
+fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
+    match (&inbound.function, payload::function_name(body, "function")?) {
         (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
             Err(BadRequest::new("the body names another function than the URL"))
         }
@@ -253,7 +224,7 @@ fn asked(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadReque
     }
 }
 
-/// What templates see of a request as `call.*`.
+/// The envelope of a request, which templates see as `call.*`.
 fn envelope(function: String, body: SharedValue) -> Context {
     let root = body.get();
     let part = |key: &str| root.get(key).map(|part| body.keep(part)).unwrap_or_default();
@@ -269,7 +240,7 @@ fn envelope(function: String, body: SharedValue) -> Context {
     }
 }
 
-/// A webhook that calls nothing; those without an entry in [`EVENTS`] are answered with nothing at once.
+/// A webhook that is not a call. One without an entry in [`EVENTS`] gets an empty answer.
 fn event(name: &str, body: SharedValue) -> Decoded {
     match EVENTS.iter().find(|kind| kind.name == name) {
         Some(kind) => {
@@ -282,74 +253,14 @@ fn event(name: &str, body: SharedValue) -> Decoded {
     }
 }
 
-/// Checks the signature of the handshake, where a signing key is set. From the vendor's webhook security guide:
-/// HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without a login in it) and the raw body.
-fn check_signature(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(), BadLogin> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let (name, value) = [SIGNATURE_SHA256, SIGNATURE]
-        .into_iter()
-        .find_map(|name| inbound.headers.get(&name).map(|value| (name, value)))
-        .ok_or(BadLogin::Missing(SIGNATURE))?;
-    let signature = hex::decode(value.as_bytes()).map_err(|_| BadLogin::Malformed(name.clone()))?;
-    let url = match &inbound.function {
-        Some(function) => format!("{url}/{function}"),
-        None => url.to_owned(),
-    };
-    let parts = [url.as_bytes(), &inbound.body];
-    // All keys are tried, so that the time taken does not tell which of them is in use.
-    let matches = keys.iter().fold(false, |found, key| {
-        found
-            | if name == SIGNATURE {
-                signs::<Hmac<Sha1>>(key, &parts, &signature)
-            } else {
-                signs::<Hmac<Sha256>>(key, &parts, &signature)
-            }
-    });
-    if matches { Ok(()) } else { Err(BadLogin::Wrong) }
-}
-
-fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> bool {
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.reveal().as_bytes()) else { return false };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.verify_slice(signature).is_ok()
-}
-
-/// The answer to the `SWAIG.includes` handshake, in its array form. Everything returned is registered, asked for or
-/// not, so only the functions that ask to be seen are returned.
-fn signature(functions: &dyn Functions) -> Answer {
-    let definitions = functions.tools().into_iter().filter(|tool| tool.declared).map(|tool| {
-        let mut definition = definition(&tool);
-        definition.insert("web_hook_url".into(), functions.endpoint().url.into());
-        Value::Object(definition)
-    });
-    Answer::json(&definitions.collect())
-}
-
-/// A function as `SWAIG.functions` and the handshake define it. A definition without a description is dropped by
-/// the platform without a word, so there always is one.
-fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
-    let description = if tool.description.is_empty() { tool.name } else { tool.description };
-    let mut definition = Map::new();
-    definition.insert("function".into(), tool.name.into());
-    definition.insert("description".into(), description.into());
-    definition.insert("parameters".into(), tool.parameters.clone());
-    // Functions with one token share their `meta_data`; without one it would depend on the address.
-    definition.insert("meta_data_token".into(), format!("jackfield-{}", tool.name).into());
-    definition.extend(tool.extra.clone());
-    definition
-}
-
-/// The arguments, read as the SDKs' servers do: what the platform parsed, else what the model wrote, else a flat
-/// object.
+/// The arguments, read as the SDKs' servers do: those that the platform parsed, or the model's text, or a flat object.
 fn arguments(body: &SharedValue) -> GivenArguments {
     let argument = body.get().get("argument");
     let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
     let parsed = argument.and_then(|argument| argument.get("parsed"));
     let object = parsed.and_then(|parsed| match parsed.kind() {
         Kind::Array => parsed.items().find(is_object),
-        // So in the oldest documentation's table, though not in its samples.
+        // An object, according to the table of the oldest documentation but not its samples.
         _ => Some(parsed).filter(is_object),
     });
     if let Some(object) = object {
@@ -361,15 +272,15 @@ fn arguments(body: &SharedValue) -> GivenArguments {
         .unwrap_or_else(payload::no_arguments)
 }
 
-/// The answer that changes nothing: SWAIG lets every field be absent.
+/// An answer without effect: all fields of a SWAIG answer are optional.
 fn neutral() -> Answer {
     Answer::json(&json!({}))
 }
 
-/// The form of every answer. Both published schemas take a text and a list; each of them refuses other forms.
+/// Encodes the answer as a text and a list of actions, the only form that both published schemas accept.
 #[derive(Debug)]
 struct OneAnswer {
-    /// Whether the asking agent takes the object form of `response`.
+    /// Whether the agent accepts `response` as an object.
     takes_prompt: bool,
 }
 
@@ -406,9 +317,12 @@ impl Encode for OneAnswer {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
     use crate::call::{FailureKind, Reply};
     use crate::platform::tests::{Known, answer, calls};
+    use crate::secret::Secret;
 
     fn inbound(url: Option<&str>, body: &Value) -> Inbound {
         Inbound { function: url.map(ToOwned::to_owned), ..payload::post(body) }
@@ -428,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_names_the_function_before_the_body() {
+    fn the_function_in_the_url_takes_precedence() {
         for (url, body, expected) in [
             (None, json!({"function": "a"}), Ok("a")),
             (Some("a"), json!({"function": "a"}), Ok("a")),
@@ -454,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_read_from_where_they_are() {
+    fn arguments_are_read_from_every_documented_place() {
         let object = |city: &str| GivenArguments::from(json!({"city": city}));
         let none = || GivenArguments::from(json!({}));
         for (fields, expected) in [
@@ -482,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_the_first_that_is_told() {
+    fn the_first_known_caller_number_is_used() {
         for (fields, expected) in [
             (json!({"caller_id_num": "1", "caller_id": "2", "caller_id_number": "3"}), Some("1")),
             (json!({"caller_id_num": "", "caller_id": "2"}), Some("2")),
@@ -499,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn lifecycle_functions_are_calls_only_where_a_route_answers_them() {
+    fn lifecycle_messages_are_calls_only_with_a_route() {
         for name in LIFECYCLE {
             let body = json!({"function": name});
             assert_eq!(answer(decode(None, &body, &["other"])), neutral());
@@ -511,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_is_a_text_and_perhaps_a_list() {
+    fn outcomes_are_a_text_and_an_optional_list_of_actions() {
         let own = |actions: Value| Map::from_iter([("action".to_owned(), actions)]);
         for (reply, failure, expected) in [
             (Reply::text("Hi."), None, json!({"response": "Hi."})),
@@ -549,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_request_is_told_to_the_model() {
+    fn an_unreadable_request_is_reported_to_the_model() {
         let answer = Swaig.refuse(&BadRequest::new("it names no function"));
         assert_eq!(answer.status, 200);
         let text =
@@ -558,17 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn function_names_follow_the_rule() {
-        for name in ["a", "_", "get_weather2", "A1"] {
-            assert!(Swaig.check_function_name(name).is_ok(), "{name}");
-        }
-        for name in ["", "1a", "get-weather", "a b", "né", "a.b"] {
-            assert!(Swaig.check_function_name(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_prompt_steers_the_model_only_where_the_agent_takes_one() {
+    fn a_prompt_is_separate_only_if_the_agent_accepts_it() {
         let reply = |prompt: &str| Reply {
             text: Some("9 degrees".to_owned()),
             extensions: Map::from_iter([
@@ -588,77 +492,12 @@ mod tests {
             assert_eq!(OneAnswer { takes_prompt }.encode(vec![outcome]), Answer::json(&expected));
         }
     }
-
     #[test]
-    fn the_handshake_gives_whole_definitions_of_what_asks_to_be_seen() {
-        struct Offers(Value, Map<String, Value>);
-        impl Functions for Offers {
-            fn arguments(&self, _: &str) -> Option<Vec<&str>> {
-                None
-            }
-            fn streams(&self, _: &str) -> bool {
-                false
-            }
-            fn tools(&self) -> Vec<ToolSpec<'_>> {
-                let (parameters, extra) = (&self.0, &self.1);
-                vec![ToolSpec {
-                    name: "get_weather",
-                    description: "",
-                    parameters,
-                    streaming: false,
-                    form: false,
-                    declared: true,
-                    extra,
-                }]
-            }
-            fn endpoint(&self) -> Endpoint<'_> {
-                Endpoint { url: "https://tools.example.com/swaig", events: &[] }
-            }
-        }
-        let offers =
-            Offers(json!({"type": "object"}), Map::from_iter([("skip_fillers".to_owned(), json!(true))]));
-        let body = json!({"action": "get_signature", "functions": ["other"]});
-        let decoded = Swaig.decode(&inbound(None, &body), &Settings::default(), &offers);
-        let expected = json!([{
-            "function": "get_weather",
-            "description": "get_weather",
-            "parameters": {"type": "object"},
-            "meta_data_token": "jackfield-get_weather",
-            "skip_fillers": true,
-            "web_hook_url": "https://tools.example.com/swaig",
-        }]);
-        assert_eq!(answer(decoded), Answer::json(&expected));
-    }
-
-    #[test]
-    fn the_handshake_is_signed_where_a_key_is_set() {
-        let body = json!({"action": "get_signature"});
-        let url = "https://tools.example.com/door";
-        let signed = |key: &[u8], url: &str| {
-            let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).unwrap();
-            mac.update(url.as_bytes());
-            mac.update(body.to_string().as_bytes());
-            hex::encode(mac.finalize().into_bytes())
-        };
+    fn a_handshake_must_be_signed_where_a_key_is_set() {
+        let handshake = inbound(None, &json!({"action": "get_signature"}));
         let mut settings = Settings::default();
-        settings.set_secret(&SIGNING_KEY, vec![Secret::new("new"), Secret::new("old")]);
-        let verdict = |signature: Option<String>| {
-            let mut inbound = inbound(None, &body);
-            if let Some(signature) = signature {
-                inbound.headers.insert(SIGNATURE, signature.parse().unwrap());
-            }
-            Swaig.decode(&inbound, &settings, &Known(&[]))
-        };
-        for key in [&b"new"[..], b"old"] {
-            assert_eq!(answer(verdict(Some(signed(key, url)))), Answer::json(&json!([])));
-        }
-        for bad in [
-            None,
-            Some(signed(b"other", url)),
-            Some(signed(b"new", "https://example.com/")),
-            Some("x".to_owned()),
-        ] {
-            assert!(matches!(verdict(bad.clone()), Ok(Decoded::Denied(_))), "{bad:?}");
-        }
+        assert_eq!(answer(Swaig.decode(&handshake, &settings, &Known(&[]))), Answer::json(&json!([])));
+        settings.set_secret(&SIGNING_KEY, vec![Secret::new("key")]);
+        assert!(matches!(Swaig.decode(&handshake, &settings, &Known(&[])), Ok(Decoded::Denied(_))));
     }
 }

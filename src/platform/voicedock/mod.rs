@@ -9,6 +9,7 @@ use std::time::Duration;
 use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::names::{NameRule, letter_or_underscore};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, Functions, Holds, Inbound,
     Platform, Setting, Settings, ToolSpec, payload,
@@ -22,10 +23,10 @@ const NAME: &str = "voicedock";
 /// The `message.type` of requests that carry calls; all others are events.
 const TOOL_CALLS: &str = "tool-calls";
 
-/// More calls than a model makes in one turn: a bound on what one request may set in motion.
+/// The most calls in one request. A model makes fewer in one turn.
 const MAX_CALLS: usize = 64;
 
-/// Which of the reply forms is used where several could be.
+/// The form of an answer to a single call.
 const REPLY: Setting = Setting {
     key: "reply",
     about: "The form of an answer to one call.",
@@ -39,20 +40,28 @@ const SIGNATURE: SchemeDefaults = &[
     ("signed", &["timestamp", ".", "body"]),
 ];
 
-/// The webhooks that are no calls; the answer to the first must be there within 5 s, the others' is not read.
+/// The events. VoiceDock waits 5 s for the answer to the first and ignores the answers to the others.
 static EVENTS: [EventKind; 3] = [
     EventKind { name: "assistant_request", deadline: Some(Duration::from_secs(5)), answered: true },
     EventKind { name: "status_update", deadline: None, answered: false },
     EventKind { name: "end_of_call_report", deadline: None, answered: false },
 ];
 
-/// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. What an `async` tool
-/// says is `async_response` in older documentation and `message` in newer.
+/// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. The text of an
+/// `async` tool is `async_response` in older documentation and `message` in newer.
 const DECLARE_KEYS: &[DeclareKey] = &[
     DeclareKey { key: "async", holds: Holds::Flag },
     DeclareKey { key: "async_response", holds: Holds::Text },
     DeclareKey { key: "message", holds: Holds::Text },
 ];
+
+/// From "Declaration" of the custom tools guide.
+const FUNCTION_NAMES: NameRule = NameRule {
+    punctuation: "_-",
+    first: letter_or_underscore,
+    max_length: 64,
+    rule: "VoiceDock takes up to 64 letters, digits, underscores and hyphens, a letter or underscore first",
+};
 
 /// VoiceDock assistants.
 #[derive(Debug)]
@@ -71,17 +80,8 @@ impl Platform for VoiceDock {
         true
     }
 
-    /// From "Declaration" of the custom tools guide.
     fn check_function_name(&self, name: &str) -> Result<(), &'static str> {
-        let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        let goes_on = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-        if starts && name.len() <= 64 && name.chars().all(goes_on) {
-            Ok(())
-        } else {
-            Err(
-                "VoiceDock takes up to 64 letters, digits, underscores and hyphens, a letter or underscore first",
-            )
-        }
+        FUNCTION_NAMES.check(name)
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -162,7 +162,7 @@ impl Platform for VoiceDock {
         Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
     }
 
-    /// The documented error form. What another status than 200 would do is not documented.
+    /// The documented form of an error. The effect of a status other than 200 is not documented.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The webhook could not be read: {bad}.")}))
     }
@@ -184,7 +184,7 @@ impl Platform for VoiceDock {
     }
 }
 
-/// A webhook that is no call. What has no entry in [`EVENTS`] is answered with nothing at once.
+/// A webhook that is not a call. One without an entry in [`EVENTS`] gets an empty answer.
 fn event(body: &SharedValue) -> Decoded {
     let root = body.get();
     let neutral = Answer::json(&json!({}));
@@ -229,7 +229,7 @@ fn entries(body: ValueRef<'_>) -> Result<Option<(&'static Generation, ValueRef<'
     Err(BadRequest::new(format!("`message` has neither `{}` nor `{}`", CURRENT.list, CAMEL.list)))
 }
 
-/// Where a generation of the format keeps what we need: paths into the body or into an entry of its list.
+/// One generation of the format, as paths into the body or into an entry of its list.
 #[derive(Debug)]
 struct Generation {
     list: &'static str,
@@ -265,7 +265,7 @@ static CAMEL: Generation = Generation {
     ..CURRENT
 };
 
-/// Flireo, August 2025; known by its list, which stands at the top.
+/// Flireo, August 2025. It is recognised by its list at the top level.
 static OLDEST: Generation = Generation {
     list: "tasksInitiated",
     id: "taskId",
@@ -286,7 +286,7 @@ impl Generation {
         }
     }
 
-    /// What all calls of one request share.
+    /// The part of the context that all calls of a request share.
     fn envelope(&self, body: &SharedValue) -> Context {
         let root = body.get();
         Context {
@@ -365,7 +365,7 @@ impl Encode for Results {
     }
 }
 
-/// No key for an error of one entry is documented, so a failure is told inside its result.
+/// No key for the error of one entry is documented, so a failure is part of the result.
 fn result(outcome: Outcome) -> Value {
     if outcome.failure.is_some() {
         json!({"error": outcome.reply.into_text()})
@@ -407,7 +407,7 @@ mod tests {
 
     /// A copy for each call would make one large request many times as large in memory.
     #[test]
-    fn calls_of_one_request_share_what_is_the_same_for_all() {
+    fn calls_of_one_request_share_its_envelope() {
         let mut body = with_list(&json!([{"id": "a"}, {"id": "b"}]));
         body["message"]["assistant"]["metadata"] = json!({"x": 1});
         let (calls, _) = calls(decode(&body, "results"));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_lack_something_still_get_their_result_in_order() {
+    fn incomplete_entries_still_get_results_in_order() {
         let body = with_list(&json!([
             {"id": "a", "function": {"name": "f", "arguments": {"x": 1}}},
             {"id": "b", "function": {"arguments": {}}},
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_forms_are_used_only_where_they_cannot_be_misread() {
+    fn short_forms_are_used_only_where_they_are_unambiguous() {
         let one = with_list(&json!([{"id": "a", "function": {"name": "f"}}]));
         let long = |result: Value| json!({"results": [{"tool_call_id": "a", "result": result}]});
         let object = json!({"found": true});
@@ -516,17 +516,5 @@ mod tests {
         let (calls, encoder) = calls(decode(&with_list(&json!([])), "direct"));
         assert!(calls.is_empty());
         assert_eq!(encoder.encode(Vec::new()), Answer::json(&json!({"results": []})));
-    }
-
-    #[test]
-    fn function_names_follow_the_rule() {
-        let longest = "a".repeat(64);
-        for name in ["a", "_a", "get-weather_2", &longest] {
-            assert!(VoiceDock.check_function_name(name).is_ok(), "{name}");
-        }
-        let too_long = "a".repeat(65);
-        for name in ["", "-a", "1a", "a b", "né", &too_long] {
-            assert!(VoiceDock.check_function_name(name).is_err(), "{name}");
-        }
     }
 }

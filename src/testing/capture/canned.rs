@@ -1,4 +1,4 @@
-//! What upstreams answered on a call, as a test can make it up.
+//! The responses of upstreams in a captured call, as canned responses of a test.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,7 +12,7 @@ use crate::upstream::{Request, Response, TransportError};
 
 use super::{Drafting, NoDraft};
 
-/// Headers of a reply that no route can mean, or that are kept from files.
+/// Response headers that no route uses, or that must not be written to files.
 const LEFT_OUT: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
@@ -27,17 +27,17 @@ const LEFT_OUT: [HeaderName; 8] = [
 const JSON: &str = "application/json";
 
 impl Drafting<'_> {
-    /// What each step's upstream answered, with these of its headers.
+    /// The canned response of each step, with the selected headers.
     pub(super) fn canned(
         &self,
         headers: fn(&Response) -> HeaderMap,
     ) -> Result<Vec<(String, Canned)>, NoDraft> {
         let mut canned = Vec::new();
-        for (step, went) in self.route.steps.iter().zip(&self.happened.call.record.steps) {
-            // Without one, it is the route's own doing that nothing was sent, and it does the same in a test.
+        for (step, went) in self.route.steps.iter().zip(&self.captured.call.record.steps) {
+            // Without a request, the route itself decided to send nothing, and decides the same in a test.
             let Some(sent) = &went.trace.request else { continue };
             let is_it = |exchange: &&Exchange| is_same_request(&exchange.request, sent);
-            let ended = self.happened.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.ended);
+            let ended = self.captured.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.result);
             let of = step.name.as_deref().map(|step| format!("the step `{step}`: ")).unwrap_or_default();
             let problem = |problem: String| NoDraft::Upstream { step: of, problem };
             let made_up = match ended {
@@ -52,7 +52,7 @@ impl Drafting<'_> {
                 }
                 Some(Err(error)) => return Err(problem(format!("a test cannot reproduce this: {error}"))),
                 None => {
-                    let why = went.error.as_ref().or(self.happened.call.record.error.as_ref());
+                    let why = went.error.as_ref().or(self.captured.call.record.error.as_ref());
                     let why = why.map(ToString::to_string).unwrap_or_default();
                     return Err(problem(format!("a test cannot reproduce this: {why}")));
                 }
@@ -91,7 +91,7 @@ fn is_same_request(one: &Request, other: &Request) -> bool {
     one.step == other.step && one.method == other.method && one.url == other.url && one.body == other.body
 }
 
-/// The headers of a reply that a route may have meant.
+/// The headers of a response that a route may use.
 pub(super) fn reply_headers(response: &Response) -> HeaderMap {
     let mut headers = response.headers.clone();
     for name in LEFT_OUT {
@@ -116,7 +116,7 @@ pub(super) fn canned_value(canned: &Canned) -> Map<String, Value> {
     let json = serde_json::from_slice::<Value>(body).ok();
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_json = kind.split(';').next().is_some_and(|kind| kind.trim() == JSON);
-    // A string in the table is a body as it is, so only other JSON is written as what it means.
+    // A string in the table is a literal body, so only other JSON is written as a value.
     let json = json.filter(|json| is_json && !json.is_string() && can_be_written(json));
     let mut named = Map::new();
     for (name, shown) in headers.iter().filter_map(|(name, value)| Some((name, value.to_str().ok()?))) {

@@ -1,10 +1,10 @@
-//! A test made of what happened on a call: what was asked, what upstreams answered, and what then comes of it.
+//! Turns a call into a test: its input, the responses of the upstreams, and the expected result.
 //!
-//! What it expects is not copied from the call but comes from running the test itself, so that it passes. No secret of
-//! the table gets into it, nor the value of a sensitive argument: another one of the same form stands in for it.
+//! The expectations come from running the test itself, so that it passes. The test contains no secret of the table. A
+//! sensitive argument is replaced by a made-up value of the same form.
 
-mod asked;
 mod canned;
+mod input;
 
 use std::path::Path;
 
@@ -24,143 +24,143 @@ use crate::upstream::recorder::Exchange;
 use crate::upstream::resources::Resources;
 
 use super::compare::{body_of, read, url_of};
-use super::{Came, ask};
+use super::{TestRun, call};
 use canned::{canned_value, reply_headers};
 
-/// A call that a test is made of.
+/// A call to save as a test.
 #[derive(Debug, Clone, Copy)]
-pub struct Happened<'a> {
+pub struct CapturedCall<'a> {
     /// The plan that it ran on.
     pub plan: &'a Plan,
     /// The call.
     pub call: &'a CompletedCall,
-    /// Who asked.
+    /// The platform.
     pub platform: &'static dyn Platform,
-    /// How the test asks.
-    pub asked: Saved<'a>,
-    /// What was sent and came back, other calls of the same request included.
+    /// The input of the test.
+    pub input: CapturedInput<'a>,
+    /// The requests to upstreams and their results, including those of other calls of the same request.
     pub exchanges: &'a [Exchange],
     /// The time of the call.
     pub now: &'a str,
 }
 
-/// How a test asks.
+/// The input of a test.
 #[derive(Debug, Clone, Copy)]
-pub enum Saved<'a> {
-    /// By the call's arguments.
-    Call,
-    /// By the file of a platform's request.
+pub enum CapturedInput<'a> {
+    /// The call's arguments.
+    Args,
+    /// A file with a platform's request.
     Request {
         /// The file.
         file: &'a Path,
-        /// What stands in it.
+        /// Its contents.
         body: &'a Bytes,
     },
 }
 
-/// A test to be written.
+/// A test to write.
 #[derive(Debug, Default)]
 pub struct Draft {
-    /// Its keys, each as a path, with their values.
+    /// Its keys as paths, with their values.
     pub entries: Vec<(Vec<String>, Value)>,
-    /// What is not in it as it happened, and why.
+    /// What was changed or left out, and why.
     pub notes: Vec<String>,
 }
 
-/// Why there is no test for what happened.
+/// Why a call cannot be saved as a test.
 #[derive(Debug, Error)]
 pub enum NoDraft {
-    /// Nothing answers the function.
+    /// There is no such function.
     #[error("unknown function `{0}`")]
     NoRoute(String),
     /// The arguments are not an object.
     #[error("the arguments are not a JSON object")]
     Arguments,
-    /// What happened at an upstream cannot be written down.
+    /// The result of an upstream request cannot be written as a canned response.
     #[error("{step}{problem}")]
     Upstream {
         /// The step, if it has a name.
         step: String,
-        /// What cannot be written.
+        /// The problem.
         problem: String,
     },
-    /// Nothing stands in for a sensitive argument.
+    /// No made-up value of a sensitive argument is valid.
     #[error("`{0}` is sensitive, and no made-up value of the same form is valid: write this test by hand")]
     Sensitive(String),
-    /// The test itself could not be run.
+    /// The test could not be run.
     #[error("{0}")]
     Run(String),
-    /// The test comes to something else than the call.
+    /// The test has another result than the call.
     #[error("with the same responses the test results in {test}, but the call resulted in {call}")]
     Other {
-        /// What the test comes to.
+        /// The result of the test.
         test: String,
-        /// What the call came to.
+        /// The result of the call.
         call: String,
     },
-    /// Nothing is left to expect.
+    /// No expectation is left.
     #[error("every value to expect contains a secret, or cannot be written in TOML")]
     Nothing,
 }
 
-/// Makes a test called `name` of what happened. The tests run on `plan` and `resources`, and `route` says what of
-/// the plan is tested.
+/// Drafts a test called `name` from a call. The test runs on `plan` and `resources`; `route` is the tested part of the
+/// plan.
 ///
 /// # Errors
-/// A test cannot say what happened.
+/// The call cannot be saved as a test.
 pub async fn draft(
     plan: &Plan,
     resources: &Resources,
     route: &Testable,
     name: &str,
-    happened: Happened<'_>,
+    captured: CapturedCall<'_>,
 ) -> Result<Draft, NoDraft> {
-    let mut drafting = Drafting::begin(plan, happened)?;
+    let mut drafting = Drafting::begin(plan, captured)?;
     let mut test = drafting.test(name, route)?;
-    let mut came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
-    if !drafting.is_the_same(&came) {
-        // Some header of a reply may have been meant.
+    let mut run = call(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
+    if !drafting.is_the_same(&run) {
+        // The route may use a response header.
         let with_headers = drafting.canned(reply_headers)?;
         if with_headers
             .iter()
             .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
         {
             test.canned = with_headers;
-            came = ask(plan, resources, &test, happened.platform).await.map_err(NoDraft::Run)?;
+            run = call(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
         }
     }
-    drafting.draft(&test, &came)
+    drafting.draft(&test, &run)
 }
 
 struct Drafting<'a> {
     plan: &'a Plan,
-    happened: Happened<'a>,
+    captured: CapturedCall<'a>,
     route: &'a Route,
-    /// What must not get into the file.
+    /// What must not be written to the file.
     masks: Masks,
     notes: Vec<String>,
 }
 
 impl<'a> Drafting<'a> {
-    fn begin(plan: &'a Plan, happened: Happened<'a>) -> Result<Self, NoDraft> {
-        let (record, real) = (&happened.call.record, happened.call.route.as_deref());
+    fn begin(plan: &'a Plan, captured: CapturedCall<'a>) -> Result<Self, NoDraft> {
+        let (record, real) = (&captured.call.record, captured.call.route.as_deref());
         let function = &record.call.context.function;
-        let route = plan.route(function, happened.platform.name());
+        let route = plan.route(function, captured.platform.name());
         let route = route.ok_or_else(|| NoDraft::NoRoute(function.clone()))?;
-        let mut masks = record.masks(&happened.plan.masks, real);
+        let mut masks = record.masks(&captured.plan.masks, real);
         masks.extend(&plan.masks);
-        Ok(Self { plan, happened, route, masks, notes: Vec::new() })
+        Ok(Self { plan, captured, route, masks, notes: Vec::new() })
     }
 
     fn test(&mut self, name: &str, route: &Testable) -> Result<Test, NoDraft> {
-        let (asked, call) = match self.happened.asked {
-            // What is not in the file came with the headers.
-            Saved::Request { body, .. } => {
-                let headers = self.happened.call.record.call.context.headers.clone();
+        let (asked, call) = match self.captured.input {
+            // The file has only the body, so the headers come from the call.
+            CapturedInput::Request { body, .. } => {
+                let headers = self.captured.call.record.call.context.headers.clone();
                 let headers = self.clean("call.headers", headers.to_value()).as_object().cloned();
                 (TestInput::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
-            Saved::Call => {
+            CapturedInput::Args => {
                 let args = self.stand_ins()?;
                 let changes = self.changes(&args);
                 (TestInput::Args(args), changes)
@@ -173,16 +173,16 @@ impl<'a> Drafting<'a> {
             place: route.place,
             in_route: false,
             index: 0,
-            platform: self.happened.platform,
+            platform: self.captured.platform,
             asked,
             call,
-            now: self.happened.now.to_owned(),
+            now: self.captured.now.to_owned(),
             canned: self.canned(|_| HeaderMap::new())?,
             expected: Vec::new(),
         })
     }
 
-    /// A value that is made up in the test, without what must not get into a file.
+    /// An input value of the test, without secrets.
     fn clean(&mut self, what: &str, value: Value) -> Value {
         let clean = self.masks.hide_value(&value);
         if clean != value {
@@ -191,9 +191,9 @@ impl<'a> Drafting<'a> {
         clean
     }
 
-    /// Whether a test came to what the call came to.
-    fn is_the_same(&self, came: &Came) -> bool {
-        let (record, test) = (&self.happened.call.record, &came.record);
+    /// Whether the test and the call have the same result.
+    fn is_the_same(&self, run: &TestRun) -> bool {
+        let (record, test) = (&self.captured.call.record, &run.record);
         let hidden = |reply: &Reply| {
             let text = reply.text.as_deref().map(|text| self.masks.hide(text));
             (text, reply.data.as_ref().map(|data| self.masks.hide_value(data)))
@@ -203,20 +203,20 @@ impl<'a> Drafting<'a> {
             && hidden(&record.outcome.reply) == hidden(&test.outcome.reply)
     }
 
-    fn draft(mut self, test: &Test, came: &Came) -> Result<Draft, NoDraft> {
-        let record = &self.happened.call.record;
-        if (record.case, record.outcome.failure) != (came.record.case, came.record.outcome.failure) {
-            let came_to = |case: Option<usize>, failure: Option<FailureKind>| match (case, failure) {
+    fn draft(mut self, test: &Test, run: &TestRun) -> Result<Draft, NoDraft> {
+        let record = &self.captured.call.record;
+        if (record.case, record.outcome.failure) != (run.record.case, run.record.outcome.failure) {
+            let result = |case: Option<usize>, failure: Option<FailureKind>| match (case, failure) {
                 (Some(case), _) => format!("case {}", case + 1),
                 (None, Some(kind)) => format!("the failure `{kind}`"),
                 (None, None) => "no case".to_owned(),
             };
             return Err(NoDraft::Other {
-                test: came_to(came.record.case, came.record.outcome.failure),
-                call: came_to(record.case, record.outcome.failure),
+                test: result(run.record.case, run.record.outcome.failure),
+                call: result(record.case, record.outcome.failure),
             });
         }
-        if !self.is_the_same(came) && self.notes.is_empty() {
+        if !self.is_the_same(run) && self.notes.is_empty() {
             self.notes.push(
                 "the reply of the test differs from the reply of the call: review what it expects".to_owned(),
             );
@@ -224,7 +224,7 @@ impl<'a> Drafting<'a> {
         let mut draft = Draft::default();
         self.made_up(test, &mut draft);
         let before = draft.entries.len();
-        self.expected(came, &mut draft);
+        self.expected(run, &mut draft);
         if draft.entries.len() == before {
             return Err(NoDraft::Nothing);
         }
@@ -232,17 +232,17 @@ impl<'a> Drafting<'a> {
         Ok(draft)
     }
 
-    /// What the test makes up.
+    /// Adds the input of the test.
     fn made_up(&self, test: &Test, draft: &mut Draft) {
         let mut put = |keys: &[&str], value: Value| {
             draft.entries.push((keys.iter().map(|key| (*key).to_owned()).collect(), value));
         };
         put(&["name"], test.name.as_str().into());
-        if let Saved::Request { file, .. } = self.happened.asked {
+        if let CapturedInput::Request { file, .. } = self.captured.input {
             put(&["request_file"], file.display().to_string().into());
         }
-        if self.happened.platform.name() != "http" {
-            put(&["platform"], self.happened.platform.name().into());
+        if self.captured.platform.name() != "http" {
+            put(&["platform"], self.captured.platform.name().into());
         }
         if let TestInput::Args(Value::Object(args)) = &test.asked
             && !args.is_empty()
@@ -267,7 +267,7 @@ impl<'a> Drafting<'a> {
         for (step, canned) in &test.canned {
             let home: &[&str] = if step.is_empty() { &["upstream"] } else { &["upstreams", step] };
             let canned = canned_value(canned);
-            // One thing alone needs no braces.
+            // A single key needs no inline table.
             match canned.iter().next() {
                 Some((key, value)) if canned.len() == 1 => {
                     put(&[home, &[key.as_str()]].concat(), value.clone())
@@ -285,11 +285,11 @@ impl<'a> Drafting<'a> {
         }
     }
 
-    /// What must come of it: all that came, but for what must not get into a file.
-    fn expected(&self, came: &Came, draft: &mut Draft) {
-        for (step, went) in self.route.steps.iter().zip(&came.record.steps) {
+    /// Adds the expectations: the whole result, without secrets.
+    fn expected(&self, run: &TestRun, draft: &mut Draft) {
+        for (step, went) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
-            let sent = came.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
+            let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
             let Some(request) = sent.filter(|_| went.trace.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
@@ -309,7 +309,7 @@ impl<'a> Drafting<'a> {
                 keys.pop();
             }
         }
-        let outcome = &came.record.outcome;
+        let outcome = &run.record.outcome;
         if let Some(kind) = outcome.failure {
             self.expect(&["failure"], kind.slug().into(), draft);
         }
@@ -319,9 +319,9 @@ impl<'a> Drafting<'a> {
         if let Some(data) = &outcome.reply.data {
             self.expect(&["data"], data.clone(), draft);
         }
-        let platform = self.happened.platform.name();
+        let platform = self.captured.platform.name();
         if platform != "http" {
-            self.expect(&["as", platform], read(&came.answer, &json!([])), draft);
+            self.expect(&["as", platform], read(&run.answer, &json!([])), draft);
         }
     }
 
@@ -344,7 +344,7 @@ impl<'a> Drafting<'a> {
     }
 }
 
-/// Null counts as absent in arguments and in what a platform says, and TOML has none.
+/// Null counts as absent in arguments and envelopes, and TOML has no null.
 fn without_nulls(entries: &Map<String, Value>) -> Map<String, Value> {
     entries
         .iter()

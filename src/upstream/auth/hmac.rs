@@ -244,7 +244,7 @@ mod tests {
 
     // The signatures were made with Python's hmac module.
     #[test]
-    fn what_is_signed_and_how_it_is_written_are_the_tables_to_say() {
+    fn the_table_sets_the_signed_parts_and_the_encoding() {
         let json = Some(r#"{"city":"Oslo"}"#);
         for (given, body, expected) in [
             (
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_takes_the_place_of_what_the_route_says_and_is_not_shown() {
+    fn a_signature_replaces_the_headers_of_the_route_and_is_sensitive() {
         let auth = build(&SCHEME, &[SECRET, TIMESTAMP]).unwrap();
         let mut request = request("https://api/");
         for name in ["x-signature", "x-time"] {

@@ -1,7 +1,7 @@
-//! How we prove to an upstream who we are: one file per scheme, one trait, one list.
+//! Outbound authentication: one file per scheme, one trait, one list.
 //!
-//! A credential is applied last, to the finished request, so that a scheme that signs needs no special road. If
-//! it cannot be applied, the call fails and nothing is sent.
+//! A credential is applied last, to the finished request, so that signing schemes need no special case. If it cannot be
+//! applied, the call fails and nothing is sent.
 
 mod basic;
 mod bearer;
@@ -33,10 +33,10 @@ pub static SCHEMES: &[&Scheme<dyn OutboundAuth>] = &[
     &mtls::SCHEME,
 ];
 
-/// A credential on its way onto a request.
+/// A pending credential.
 pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), CredentialError>> + Send + 'a>>;
 
-/// Puts a credential on a finished request. Headers that it sets are marked sensitive.
+/// Applies a credential to a finished request. It marks its headers as sensitive.
 pub trait OutboundAuth: fmt::Debug + Send + Sync {
     /// Applies the credential; a scheme that needs a token gets it first.
     fn apply<'a>(&'a self, request: &'a mut Request, env: CredentialEnv<'a>) -> Applying<'a>;
@@ -46,24 +46,24 @@ pub trait OutboundAuth: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Adds to how the upstream is spoken to; asked once, when the table is loaded.
+    /// Adds the scheme's connection settings. Called once, when the table is loaded.
     fn equip(&self, _target: &mut Target) {}
 
-    /// Whether `response` refuses the credential that went with `sent`, and another can be had: the request was not
-    /// acted upon then, and is worth sending once more with the credential applied anew.
+    /// Whether `response` refuses the credential of `sent` and the credential can be renewed. The upstream did not
+    /// process the request then, so it is sent again with the new credential.
     fn renews(&self, _token: &TokenCell, _sent: &Request, _response: &Response) -> bool {
         false
     }
 }
 
-/// With what a credential is applied.
+/// What a scheme needs to apply a credential.
 #[derive(Clone, Copy)]
 pub struct CredentialEnv<'a> {
     /// The upstream's token.
     pub token: &'a TokenCell,
     /// How a token endpoint is reached.
     pub transport: &'a dyn Transport,
-    /// When the credential must be there.
+    /// The deadline for the credential.
     pub deadline: Instant,
 }
 
@@ -73,13 +73,13 @@ impl fmt::Debug for CredentialEnv<'_> {
     }
 }
 
-/// A credential that cannot be applied. Never carries a secret, nor anything that an upstream said.
+/// Why a credential cannot be applied. It contains no secret and no text of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// It cannot be had, or not be put on this request.
+    /// It cannot be obtained, or not be applied to this request.
     #[error("the credential cannot be applied: {0}")]
     Failed(String),
-    /// It did not come in time.
+    /// It could not be obtained in time.
     #[error("the credential did not come in time: {0}")]
     TooLate(String),
 }
@@ -93,7 +93,7 @@ impl From<TransportError> for CredentialError {
     }
 }
 
-/// A header that is the same for every request: what the simple schemes come to.
+/// A constant header, for the simple schemes.
 #[derive(Debug, Clone)]
 struct FixedHeader {
     name: http::HeaderName,

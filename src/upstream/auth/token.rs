@@ -1,8 +1,8 @@
-//! A token that proves to an upstream who we are, and how it is requested from a token endpoint.
+//! Access tokens, and how they are requested from a token endpoint.
 //!
 //! One token serves all calls. The first call that needs one requests it, within its own deadline; calls that come
-//! meanwhile wait for the same response. Shortly before a token expires one call requests the next, while the others go
-//! on with the old one.
+//! meanwhile wait for the same response. Shortly before a token expires one call requests the next, while the others
+//! use the old one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +19,17 @@ use url::Url;
 use super::{CredentialEnv, CredentialError, sensitive};
 use crate::upstream::{Request, Response, Target, Times};
 
-/// How long a token is kept whose end is not told, and the longest that any is kept.
+/// The lifetime of a token without `expires_in`, and the longest lifetime.
 const LIFETIME_UNKNOWN: Duration = Duration::from_secs(60 * 60);
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long before its end a token is replaced: a tenth of its lifetime, within these bounds.
+/// How long before its expiry a token is renewed: a tenth of its lifetime, within these bounds.
 const MARGIN_MIN: Duration = Duration::from_secs(5);
 const MARGIN_MAX: Duration = Duration::from_secs(60);
-/// How long a token that still holds is used on, after the attempt to replace it failed.
+/// How long a valid token is used after a failed renewal before the next attempt.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most bytes of a token endpoint's answer that are read.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
-/// What a token endpoint may say that we repeat, RFC 6749, section 5.2; anything else could hold a secret.
+/// The errors of a token endpoint that we repeat (RFC 6749, section 5.2). Any other text could contain a secret.
 const REASONS: [&str; 6] = [
     "invalid_request",
     "invalid_client",
@@ -71,7 +71,7 @@ pub(super) struct Fetched {
 }
 
 impl TokenCell {
-    /// The value of `authorization` with a token that holds: the one at hand, else a new one.
+    /// The value of `authorization` with a valid token: the current one, or a new one.
     pub(super) async fn authorization(
         &self,
         request: &TokenRequest,
@@ -81,7 +81,7 @@ impl TokenCell {
         self.token(request, target, env).await.map(|token| token.authorization.clone())
     }
 
-    /// Forgets the token that an upstream refused, unless another call has the next one already.
+    /// Drops the token that an upstream refused, unless another call has already renewed it.
     pub(super) fn forget(&self, authorization: &HeaderValue) {
         let held = self.token.load();
         if held.as_ref().is_some_and(|held| *authorization == held.authorization) {
@@ -103,7 +103,7 @@ impl TokenCell {
                 if last.as_ref().is_some_and(|last| last.outcome.is_err() && asked < last.at + PATIENCE) {
                     return Ok(token);
                 }
-                // What is left has to do for the call itself, with the old token if need be.
+                // Leave some time for the call itself, which can use the old token.
                 let half = asked + env.deadline.saturating_duration_since(asked) / 2;
                 let env = CredentialEnv { deadline: half, ..env };
                 return Ok(self.renew(last, request, target, env).await.unwrap_or(token));
@@ -115,7 +115,7 @@ impl TokenCell {
             CredentialError::TooLate("another call waits for the token endpoint's answer".to_owned())
         })?;
         match &*last {
-            // A call that ran out of time says nothing about those that have some left.
+            // One call's timeout does not affect calls with more time left.
             Some(last) if last.at > asked && !matches!(last.outcome, Err(CredentialError::TooLate(_))) => {
                 last.outcome.clone()
             }

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_or_hangs_does_not_hold_up_the_next() {
+    async fn a_refusing_or_hanging_address_does_not_delay_the_next() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let bound = tokio::net::TcpSocket::new_v4().unwrap();

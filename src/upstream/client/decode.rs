@@ -27,12 +27,12 @@ struct Codec {
     /// The decoder may hold output back although it has taken all input. That of gzip does so only before the last
     /// eight bytes, which come as input.
     holds_back: bool,
-    place: Place,
+    phase: DecodePhase,
 }
 
 /// How far a decoder has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum DecodePhase {
     Start,
     Within,
     End,
@@ -55,7 +55,7 @@ impl BodyBuffer {
             _ => None,
         };
         let holds_back = coding == Some(b"br");
-        let codec = decoder.map(|decoder| Codec { decoder, holds_back, place: Place::Start });
+        let codec = decoder.map(|decoder| Codec { decoder, holds_back, phase: DecodePhase::Start });
         // The length of a compressed body says nothing about the plain one, which the limit is about.
         let declared = if codec.is_none() { body.size_hint().exact().unwrap_or(0) } else { 0 };
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
@@ -80,7 +80,7 @@ impl BodyBuffer {
 
     /// The whole body.
     pub(super) fn finish(self) -> Result<Bytes, TransportError> {
-        if self.codec.is_some_and(|codec| codec.place == Place::Within) {
+        if self.codec.is_some_and(|codec| codec.phase == DecodePhase::Within) {
             return Err(TransportError::Invalid { detail: "unexpected end of file".to_owned() });
         }
         Ok(self.plain.freeze())
@@ -107,12 +107,13 @@ impl Codec {
         let mut scratch = [0; STEP];
         let mut is_full = false;
         // What follows the end of the compressed data is ignored.
-        while self.place != Place::End && (!input.unwritten().is_empty() || is_full && self.holds_back) {
-            self.place = Place::Within;
+        while self.phase != DecodePhase::End && (!input.unwritten().is_empty() || is_full && self.holds_back)
+        {
+            self.phase = DecodePhase::Within;
             let unread = input.unwritten().len();
             let mut output = WriteBuffer::new_initialized(&mut scratch);
             if self.decoder.decode(&mut input, &mut output).map_err(invalid)? {
-                self.place = Place::End;
+                self.phase = DecodePhase::End;
             } else if unread > 0 && input.unwritten().len() == unread && output.written().is_empty() {
                 return Err(invalid(std::io::ErrorKind::InvalidData.into()));
             }

@@ -46,7 +46,7 @@ pub(super) struct Client {
 }
 
 /// A response whose body is still on the connection.
-struct Inbound {
+struct UnreadResponse {
     head: http::response::Parts,
     body: Incoming,
     connection: Box<Connection>,
@@ -93,10 +93,10 @@ impl Client {
         &self,
         request: &Request,
         origin: &Arc<Origin>,
-        mut inbound: Inbound,
+        mut inbound: UnreadResponse,
         mut next: Url,
         progress: &Progress,
-    ) -> Result<Inbound, TransportError> {
+    ) -> Result<UnreadResponse, TransportError> {
         progress.following();
         let mut method = request.method.clone();
         let mut headers = framing::headers(request, origin);
@@ -136,7 +136,7 @@ impl Client {
         origin: &Origin,
         mut outbound: Outbound,
         progress: &Progress,
-    ) -> Result<Inbound, TransportError> {
+    ) -> Result<UnreadResponse, TransportError> {
         let proxy = self.connector.forwards(origin);
         if let Some(credential) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
             outbound.headers_mut().insert(PROXY_AUTHORIZATION, credential.clone());
@@ -156,7 +156,7 @@ impl Client {
                     {
                         return Err(proxy.refused(head.status));
                     }
-                    return Ok(Inbound { head, body, connection });
+                    return Ok(UnreadResponse { head, body, connection });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // The peer closed the connection before hyper wrote a byte of the request.
@@ -171,12 +171,12 @@ impl Client {
 /// Reads the body, and keeps the connection for the next request. One that is not read to its end is closed.
 async fn read(
     origin: &Arc<Origin>,
-    inbound: Inbound,
+    inbound: UnreadResponse,
     limit: usize,
     progress: &Progress,
 ) -> Result<Response, TransportError> {
     progress.reading();
-    let Inbound { mut head, mut body, mut connection } = inbound;
+    let UnreadResponse { mut head, mut body, mut connection } = inbound;
     let mut buffer = BodyBuffer::new(&mut head.headers, &body, limit)?;
     while let Some(chunk) = connection.chunk(&mut body).await.map_err(|error| error::failure(&error))? {
         buffer.add(&chunk)?;

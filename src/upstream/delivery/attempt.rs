@@ -5,24 +5,24 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use super::breaker::{BreakerRefusal, Pass};
+use super::breaker::{BreakerPermit, BreakerRefusal};
 use super::limit::LimitPermit;
-use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, Ended};
+use super::{Delivery, DeliveryError, DeliveryLog, DeliveryOptions, DeliveryResult};
 use crate::traceparent::TraceParent;
 use crate::upstream::auth::CredentialEnv;
 use crate::upstream::{Request, Response, Times, TransportError};
 
-/// How long a request that may have changed something is waited for after the time of its call is over.
+/// How long Jackfield waits for the response to a non-idempotent request after its call has timed out.
 pub const DETACHED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An attempt with less time than this, or than the upstream usually takes, says nothing about it when the time is over.
-const FAIR: Duration = Duration::from_millis(250);
+/// A timeout counts as a failure of the upstream only if the attempt had at least this much time.
+const MIN_FAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Whether an attempt waits for a permit of the upstream's limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    Waited,
-    AtOnce,
+pub(super) enum PermitWait {
+    UntilDeadline,
+    Never,
 }
 
 /// One attempt, and what it holds until it ends.
@@ -32,9 +32,9 @@ struct Attempt<'a> {
     options: DeliveryOptions<'a>,
     /// Whether no other attempt follows it.
     is_last: bool,
-    /// The leave of the breaker, until it has been told how the request went.
-    pass: Option<Pass<'a>>,
-    permit: Option<LimitPermit>,
+    /// The permit of the breaker, until the result of the request is reported to it.
+    breaker_permit: Option<BreakerPermit<'a>>,
+    limit_permit: Option<LimitPermit>,
     log: DeliveryLog,
 }
 
@@ -42,35 +42,42 @@ struct Attempt<'a> {
 struct Sent {
     request: Arc<Request>,
     result: Result<Response, TransportError>,
-    /// How long it had.
+    /// How much time it had.
     given: Duration,
     /// How long it took.
     took: Duration,
-    /// Whether the time that it had was enough to judge the upstream by it.
+    /// Whether it had enough time to count a timeout as a failure of the upstream.
     is_fair: bool,
 }
 
 impl Delivery {
-    /// One attempt, and what it did.
+    /// Makes one attempt and returns its result and log.
     pub(super) async fn attempt(
         &self,
         request: &Arc<Request>,
         options: DeliveryOptions<'_>,
         is_last: bool,
-        turn: Turn,
-    ) -> (Ended, DeliveryLog) {
-        let (pass, permit, log) = (None, None, DeliveryLog::default());
-        let mut attempt = Attempt { delivery: self, request, options, is_last, pass, permit, log };
-        let ended = attempt.run(turn).await;
+        wait: PermitWait,
+    ) -> (DeliveryResult, DeliveryLog) {
+        let mut attempt = Attempt {
+            delivery: self,
+            request,
+            options,
+            is_last,
+            breaker_permit: None,
+            limit_permit: None,
+            log: DeliveryLog::default(),
+        };
+        let ended = attempt.run(wait).await;
         (ended, attempt.log)
     }
 }
 
 impl Attempt<'_> {
-    /// Sends the request; once more, whatever its method, when the upstream refuses a credential that can be renewed:
-    /// it did not act upon the request then.
-    async fn run(&mut self, turn: Turn) -> Ended {
-        self.admit(turn).await?;
+    /// Sends the request. If the upstream refuses a credential that can be renewed, sends it again, whatever its
+    /// method: the upstream did not process the request.
+    async fn run(&mut self, wait: PermitWait) -> DeliveryResult {
+        self.admit(wait).await?;
         let mut sent = self.sign_and_send().await?;
         if self.renews(&sent) {
             sent = self.sign_and_send().await?;
@@ -79,36 +86,36 @@ impl Attempt<'_> {
         Ok(sent.result?)
     }
 
-    /// Gets the leave of the breaker and a permit of the limit.
-    async fn admit(&mut self, turn: Turn) -> Result<(), DeliveryError> {
-        self.pass = self.leave()?;
-        self.permit = self.permit(turn).await?;
-        // The breaker may have opened while the permit was waited for.
-        if self.pass.as_ref().is_some_and(Pass::is_over) {
-            self.pass = self.leave()?;
+    /// Acquires the permits of the breaker and the limit.
+    async fn admit(&mut self, wait: PermitWait) -> Result<(), DeliveryError> {
+        self.breaker_permit = self.breaker_permit()?;
+        self.limit_permit = self.limit_permit(wait).await?;
+        // The breaker may have opened during the wait for the limit.
+        if self.breaker_permit.as_ref().is_some_and(BreakerPermit::is_stale) {
+            self.breaker_permit = self.breaker_permit()?;
         }
         self.log.attempts += 1;
         Ok(())
     }
 
-    async fn permit(&mut self, turn: Turn) -> Result<Option<LimitPermit>, DeliveryError> {
+    async fn limit_permit(&mut self, wait: PermitWait) -> Result<Option<LimitPermit>, DeliveryError> {
         let Some(limiter) = &self.options.resources.state.limiter else { return Ok(None) };
         let began = Instant::now();
-        let entered = match turn {
-            Turn::Waited => limiter.enter(self.options.deadline).await,
-            Turn::AtOnce => limiter.try_enter(began),
+        let entered = match wait {
+            PermitWait::UntilDeadline => limiter.enter(self.options.deadline).await,
+            PermitWait::Never => limiter.try_enter(began),
         };
         self.log.waited += began.elapsed();
         entered.map(Some).map_err(|error| DeliveryError::Limit { upstream: self.upstream(), error })
     }
 
     async fn sign_and_send(&mut self) -> Result<Sent, DeliveryError> {
-        let span = self.options.sendings.next();
+        let span = self.options.spans.next();
         let request = self.sign(span.as_ref()).await?;
         Ok(self.send(request, span.map(|span| span.span)).await)
     }
 
-    /// The request with its place in the trace and its credential.
+    /// Adds the trace context and the credential to the request.
     async fn sign(&mut self, span: Option<&TraceParent>) -> Result<Arc<Request>, DeliveryError> {
         let auth = self.delivery.auth.as_ref();
         if span.is_none() && auth.is_none() {
@@ -131,19 +138,19 @@ impl Attempt<'_> {
         Ok(signed)
     }
 
-    /// Sends a request, and waits for its response as long as it may take. One that may have changed something is not
-    /// dropped when the time of the call is over: the caller is told, and it goes on.
+    /// Sends a request and waits for its response. A non-idempotent request is not cancelled at the deadline of the
+    /// call: the caller is told, and the request continues.
     async fn send(&mut self, request: Arc<Request>, span: Option<u64>) -> Sent {
         let options = self.options;
         let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));
         let given = ends.saturating_duration_since(began);
-        // Steps, waiting for a permit or a slow caller may have used up the time that the upstream needs.
+        // Earlier steps, a wait for a permit or a slow caller may have used up the time that the upstream needs.
         let p95 = options.resources.state.latencies.p95();
-        let is_fair = given >= p95.map_or(FAIR, |p95| p95.max(FAIR));
+        let is_fair = given >= p95.map_or(MIN_FAIR_TIMEOUT, |p95| p95.max(MIN_FAIR_TIMEOUT));
         let is_final = !options.repeatable || self.is_last || ends >= options.deadline;
         let overdue = options.overdue.filter(|_| !options.safe && is_final);
         let answered_by = if overdue.is_some() { ends + DETACHED_TIMEOUT } else { ends };
-        let noted = options.sendings.begin(span);
+        let pending = options.spans.begin(span);
         let mut sending = options.transport.send(&request, Times { sent_by: ends, answered_by });
         let result = match overdue {
             None => sending.as_mut().await,
@@ -151,8 +158,8 @@ impl Attempt<'_> {
                 biased;
                 result = &mut sending => result,
                 () = sleep_until(ends.into()) => {
-                    // The breaker hears of a late request at once: until it ends, others would be sent after it, or
-                    // kept waiting for it as a probe.
+                    // Report a late request immediately, so that the breaker can open or end its probe before the
+                    // request ends.
                     if is_fair {
                         self.report(false);
                     }
@@ -162,13 +169,13 @@ impl Attempt<'_> {
             },
         };
         drop(sending);
-        noted.end(&result);
+        pending.end(&result);
         let took = began.elapsed();
         self.log.time = Some(self.log.time.unwrap_or_default() + took);
         Sent { request, result, given, took, is_fair }
     }
 
-    /// Whether the upstream refused the credential, and another can be had.
+    /// Whether the upstream refused the credential and it can be renewed.
     fn renews(&self, sent: &Sent) -> bool {
         let token = &self.options.resources.token;
         match (&self.delivery.auth, &sent.result) {
@@ -177,20 +184,22 @@ impl Attempt<'_> {
         }
     }
 
-    /// Tells the breaker how the request went, where that says something about the upstream.
+    /// Reports the result to the breaker if it says something about the upstream.
     fn judge(&mut self, sent: &Sent) {
         let error = sent.result.as_ref().err();
         self.log.may_have_arrived |= error.is_none_or(TransportError::may_have_arrived);
-        // A response that nobody waited for any more is as bad as none.
+        // A response after the deadline counts as a failure.
         let verdict = if sent.took > sent.given { Some(false) } else { verdict(&sent.result) };
         if let Some(good) = verdict.filter(|_| sent.took < sent.given || sent.is_fair) {
             self.report(good);
         }
     }
 
-    /// Tells the breaker, unless it has been told already.
+    /// Reports to the breaker, once.
     fn report(&mut self, good: bool) {
-        if let Some(change) = self.pass.take().and_then(|pass| pass.tell(good, Instant::now())) {
+        if let Some(change) =
+            self.breaker_permit.take().and_then(|permit| permit.report(good, Instant::now()))
+        {
             let upstream = &self.delivery.target.name;
             tracing::warn!(%upstream, "{upstream}: {change}");
         }
@@ -202,15 +211,15 @@ impl Attempt<'_> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Leave of the breaker to send a request now; `None` without a breaker.
-    fn leave(&self) -> Result<Option<Pass<'a>>, DeliveryError> {
+    /// The breaker's permit to send a request now; `None` without a breaker.
+    fn breaker_permit(&self) -> Result<Option<BreakerPermit<'a>>, DeliveryError> {
         let Some(breaker) = &self.options.resources.state.breaker else { return Ok(None) };
         let refused = |refused: BreakerRefusal| DeliveryError::Breaker { upstream: self.upstream(), refused };
         breaker.admit(Instant::now()).map(Some).map_err(refused)
     }
 }
 
-/// Whether the end of an attempt speaks for its upstream; `None` when it says nothing about it.
+/// Whether a result is a success of the upstream; `None` if it says nothing about the upstream.
 fn verdict(ended: &Result<Response, TransportError>) -> Option<bool> {
     match ended {
         Ok(response) => Some(!response.status.is_server_error()),

@@ -1,24 +1,26 @@
-//! The circuit breaker of an upstream: after too many failures nothing is sent for a while, then a few probes decide.
+//! The circuit breaker of an upstream. After too many failures no requests are sent for a while; then a few probes
+//! decide whether it closes.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many parts the window is counted in: the oldest is forgotten as a whole.
-const PARTS: usize = 10;
+use parking_lot::{Mutex, MutexGuard};
 
-/// `upstreams.x.breaker`: when nothing is sent for a while.
+/// How many buckets the window has. The oldest bucket expires as a whole.
+const BUCKETS: usize = 10;
+
+/// `upstreams.x.breaker`: when the breaker opens, and for how long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BreakerPolicy {
-    /// The share of failures from which on it opens, between 0 and 1.
+    /// The failure rate at which it opens, between 0 and 1.
     pub failure_rate: f64,
-    /// Over which time failures are counted.
+    /// The period over which requests are counted.
     pub window: Duration,
-    /// How many calls there must be within the window before their share says anything.
+    /// How many requests the window must hold before the failure rate counts.
     pub min_calls: u32,
-    /// How long nothing is sent.
+    /// How long it stays open.
     pub open_for: Duration,
-    /// How many calls are let through then, which must all go well.
+    /// How many probes it then sends. All must succeed.
     pub probes: u32,
 }
 
@@ -34,7 +36,7 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// Counts how requests to one upstream go, and refuses them while it is open.
+/// Counts the results of requests to one upstream, and refuses requests while it is open.
 #[derive(Debug)]
 pub struct Breaker {
     policy: BreakerPolicy,
@@ -44,7 +46,7 @@ pub struct Breaker {
 #[derive(Debug)]
 struct State {
     phase: BreakerPhase,
-    /// Counts the phases, so that a request that began in an earlier one says nothing about this one.
+    /// Numbers the phases: the result of a request that began in an earlier phase is ignored.
     number: u64,
 }
 
@@ -52,7 +54,7 @@ struct State {
 enum BreakerPhase {
     Closed(Window),
     Open { until: Instant },
-    HalfOpen { under_way: u32, good: u32 },
+    HalfOpen { in_flight: u32, good: u32 },
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,31 +63,31 @@ struct Counts {
     bad: u32,
 }
 
-/// The counts of the last parts of time.
+/// The counts of the latest buckets.
 #[derive(Debug)]
 struct Window {
-    parts: [Counts; PARTS],
-    /// Which part is counted now, and when it began.
-    part: usize,
+    buckets: [Counts; BUCKETS],
+    /// The current bucket, and when it began.
+    bucket: usize,
     began: Instant,
 }
 
-/// What a breaker has come to, for people.
+/// The state of a breaker, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     /// Requests are sent.
     Closed,
-    /// Nothing is sent for so long.
+    /// No requests are sent for this long.
     Open(Duration),
-    /// Probes are sent.
+    /// Only probes are sent.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// The names of all of them.
+    /// The names of all states.
     pub const SLUGS: [&str; 3] = ["closed", "open", "half_open"];
 
-    /// The name, as the admin listener has it.
+    /// The name in the admin API and in metrics.
     pub fn slug(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -95,25 +97,25 @@ impl BreakerState {
     }
 }
 
-/// The breaker is open: nothing is sent.
+/// The breaker refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BreakerRefusal {
-    /// For so long.
-    #[error("its breaker is open, and nothing is sent to it for another {:.1} s", .0.as_secs_f64())]
+    /// It stays open for this long.
+    #[error("its circuit breaker is open for another {:.1} s", .0.as_secs_f64())]
     Open(Duration),
-    /// Until the probes that are under way have told how it fares.
-    #[error("its breaker is half open, and waits for the probe that is under way")]
+    /// It waits for the probes in flight.
+    #[error("its circuit breaker is half open and waits for a probe in flight")]
     Probing,
 }
 
-/// What changed, for the log.
+/// A change of state, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It opened after so many failures of so many requests.
+    /// It opened after `bad` of `of` requests failed.
     Opened { bad: u32, of: u32 },
-    /// It stays open, since a probe failed.
+    /// A probe failed.
     Reopened,
-    /// It closed, since the probes went well.
+    /// The probes succeeded.
     Closed,
 }
 
@@ -121,20 +123,20 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opened { bad, of } => {
-                write!(f, "its breaker opens: {bad} of the last {of} requests failed")
+                write!(f, "circuit breaker opened: {bad} of the last {of} requests failed")
             }
-            Self::Reopened => write!(f, "its breaker stays open: a probe failed"),
-            Self::Closed => write!(f, "its breaker closes: it answers again"),
+            Self::Reopened => write!(f, "circuit breaker stays open: a probe failed"),
+            Self::Closed => write!(f, "circuit breaker closed: the probes succeeded"),
         }
     }
 }
 
-/// The leave to send one request. Dropped without a word, it counts as nothing.
+/// Permission to send one request. Dropped without a report, it counts neither as success nor as failure.
 #[derive(Debug)]
-pub(super) struct Pass<'a> {
+pub(super) struct BreakerPermit<'a> {
     breaker: &'a Breaker,
     number: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Breaker {
@@ -143,26 +145,26 @@ impl Breaker {
         Self { policy, state: Mutex::new(State { phase, number: 0 }) }
     }
 
-    /// Leave to send a request now.
-    pub(super) fn admit(&self, now: Instant) -> Result<Pass<'_>, BreakerRefusal> {
+    /// Asks for permission to send a request now.
+    pub(super) fn admit(&self, now: Instant) -> Result<BreakerPermit<'_>, BreakerRefusal> {
         let mut state = self.state();
         if let BreakerPhase::Open { until } = state.phase {
             if now < until {
                 return Err(BreakerRefusal::Open(until - now));
             }
-            state.enter(BreakerPhase::HalfOpen { under_way: 0, good: 0 });
+            state.enter(BreakerPhase::HalfOpen { in_flight: 0, good: 0 });
         }
-        if let BreakerPhase::HalfOpen { under_way, good } = &mut state.phase {
-            if *under_way + *good >= self.policy.probes {
+        if let BreakerPhase::HalfOpen { in_flight, good } = &mut state.phase {
+            if *in_flight + *good >= self.policy.probes {
                 return Err(BreakerRefusal::Probing);
             }
-            *under_way += 1;
+            *in_flight += 1;
         }
-        Ok(Pass { breaker: self, number: state.number, told: false })
+        Ok(BreakerPermit { breaker: self, number: state.number, reported: false })
     }
 
-    /// What it has come to.
-    pub(super) fn now(&self, now: Instant) -> BreakerState {
+    /// The state at `now`.
+    pub(super) fn state_at(&self, now: Instant) -> BreakerState {
         match self.state().phase {
             BreakerPhase::Closed(_) => BreakerState::Closed,
             BreakerPhase::Open { until } if now < until => BreakerState::Open(until - now),
@@ -171,8 +173,7 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one assignment, so whoever panicked here left a state that is still good.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -183,15 +184,15 @@ impl State {
     }
 }
 
-impl Pass<'_> {
-    /// Whether the breaker has changed since, so that leave must be had anew.
-    pub(super) fn is_over(&self) -> bool {
+impl BreakerPermit<'_> {
+    /// Whether the breaker has changed its phase since: ask for a new permit.
+    pub(super) fn is_stale(&self) -> bool {
         self.breaker.state().number != self.number
     }
 
-    /// Tells how the request went.
-    pub(super) fn tell(mut self, good: bool, now: Instant) -> Option<Change> {
-        self.told = true;
+    /// Reports the result of the request.
+    pub(super) fn report(mut self, good: bool, now: Instant) -> Option<Change> {
+        self.reported = true;
         let policy = &self.breaker.policy;
         let mut state = self.breaker.state();
         if state.number != self.number {
@@ -201,10 +202,10 @@ impl Pass<'_> {
             BreakerPhase::Closed(window) => {
                 let counts = window.count(good, now, policy.window);
                 let of = counts.good.saturating_add(counts.bad);
-                let is_sick = of >= policy.min_calls
+                let is_failing = of >= policy.min_calls
                     && f64::from(counts.bad) >= f64::from(of) * policy.failure_rate
                     && counts.bad > 0;
-                if !is_sick {
+                if !is_failing {
                     return None;
                 }
                 state.enter(BreakerPhase::Open { until: now + policy.open_for });
@@ -214,8 +215,8 @@ impl Pass<'_> {
                 state.enter(BreakerPhase::Open { until: now + policy.open_for });
                 Some(Change::Reopened)
             }
-            BreakerPhase::HalfOpen { under_way, good } => {
-                *under_way = under_way.saturating_sub(1);
+            BreakerPhase::HalfOpen { in_flight, good } => {
+                *in_flight = in_flight.saturating_sub(1);
                 *good += 1;
                 if *good < policy.probes {
                     return None;
@@ -228,42 +229,42 @@ impl Pass<'_> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for BreakerPermit<'_> {
     fn drop(&mut self) {
-        if self.told {
+        if self.reported {
             return;
         }
         let mut state = self.breaker.state();
         if state.number == self.number
-            && let BreakerPhase::HalfOpen { under_way, .. } = &mut state.phase
+            && let BreakerPhase::HalfOpen { in_flight, .. } = &mut state.phase
         {
-            // Another probe may take its place.
-            *under_way = under_way.saturating_sub(1);
+            // Another probe may be sent instead.
+            *in_flight = in_flight.saturating_sub(1);
         }
     }
 }
 
 impl Window {
     fn new(now: Instant) -> Self {
-        Self { parts: [Counts::default(); PARTS], part: 0, began: now }
+        Self { buckets: [Counts::default(); BUCKETS], bucket: 0, began: now }
     }
 
-    /// Counts one request; gives the counts of the whole window.
+    /// Counts one request and returns the counts of the whole window.
     fn count(&mut self, good: bool, now: Instant, window: Duration) -> Counts {
-        let part = window / PARTS as u32;
+        let part = window / BUCKETS as u32;
         let passed = now.saturating_duration_since(self.began).as_nanos() / part.as_nanos().max(1);
         let passed = usize::try_from(passed).unwrap_or(usize::MAX);
-        for _ in 0..passed.min(PARTS) {
-            self.part = (self.part + 1) % PARTS;
-            self.parts[self.part] = Counts::default();
+        for _ in 0..passed.min(BUCKETS) {
+            self.bucket = (self.bucket + 1) % BUCKETS;
+            self.buckets[self.bucket] = Counts::default();
         }
         if passed > 0 {
             self.began = now;
         }
-        let counts = &mut self.parts[self.part];
+        let counts = &mut self.buckets[self.bucket];
         let counter = if good { &mut counts.good } else { &mut counts.bad };
         *counter = counter.saturating_add(1);
-        self.parts.iter().fold(Counts::default(), |sum, part| Counts {
+        self.buckets.iter().fold(Counts::default(), |sum, part| Counts {
             good: sum.good.saturating_add(part.good),
             bad: sum.bad.saturating_add(part.bad),
         })
@@ -283,7 +284,7 @@ mod tests {
     }
 
     fn tell(breaker: &Breaker, good: bool, now: Instant) -> Option<Change> {
-        breaker.admit(now).unwrap().tell(good, now)
+        breaker.admit(now).unwrap().report(good, now)
     }
 
     /// A breaker that opened at `now`.
@@ -296,22 +297,22 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_when_the_share_of_failures_is_reached_and_not_before() {
+    fn opens_at_the_failure_rate_and_not_before() {
         let now = Instant::now();
         let few = breaker(now);
         assert!((0..3).all(|_| tell(&few, false, now).is_none()), "fewer than `min_calls`");
         let healthy = breaker(now);
         assert!((0..100).all(|call| tell(&healthy, call % 5 != 0, now).is_none()), "a fifth fails");
-        assert_eq!(healthy.now(now), BreakerState::Closed);
+        assert_eq!(healthy.state_at(now), BreakerState::Closed);
 
         let open = opened(now);
-        assert_eq!(open.now(now), BreakerState::Open(seconds(10)));
+        assert_eq!(open.state_at(now), BreakerState::Open(seconds(10)));
         let refused = open.admit(now + seconds(4)).unwrap_err();
-        assert_eq!(refused.to_string(), "its breaker is open, and nothing is sent to it for another 6.0 s");
+        assert_eq!(refused.to_string(), "its circuit breaker is open for another 6.0 s");
     }
 
     #[test]
-    fn failures_are_forgotten_with_the_window() {
+    fn failures_expire_with_the_window() {
         let start = Instant::now();
         let breaker = breaker(start);
         assert!((0..3).all(|_| tell(&breaker, false, start).is_none()));
@@ -323,46 +324,46 @@ mod tests {
     }
 
     #[test]
-    fn probes_decide_whether_it_closes() {
+    fn probes_decide_whether_the_breaker_closes() {
         let now = Instant::now();
         let open = opened(now);
         let later = now + seconds(10);
-        assert_eq!(open.now(later), BreakerState::HalfOpen);
+        assert_eq!(open.state_at(later), BreakerState::HalfOpen);
         let (first, second) = (open.admit(later).unwrap(), open.admit(later).unwrap());
         assert_eq!(open.admit(later).unwrap_err(), BreakerRefusal::Probing);
-        assert_eq!(first.tell(true, later), None);
+        assert_eq!(first.report(true, later), None);
         assert_eq!(open.admit(later).unwrap_err(), BreakerRefusal::Probing);
-        assert_eq!(second.tell(true, later), Some(Change::Closed));
-        assert_eq!(open.now(later), BreakerState::Closed);
+        assert_eq!(second.report(true, later), Some(Change::Closed));
+        assert_eq!(open.state_at(later), BreakerState::Closed);
 
         let open = opened(now);
         let (first, second) = (open.admit(later).unwrap(), open.admit(later).unwrap());
-        assert_eq!(first.tell(false, later), Some(Change::Reopened));
-        assert_eq!(second.tell(true, later), None, "it began before the breaker opened again");
-        assert_eq!(open.now(later), BreakerState::Open(seconds(10)));
+        assert_eq!(first.report(false, later), Some(Change::Reopened));
+        assert_eq!(second.report(true, later), None, "it began before the breaker opened again");
+        assert_eq!(open.state_at(later), BreakerState::Open(seconds(10)));
     }
 
     #[test]
-    fn a_probe_without_an_end_leaves_its_place_to_another() {
+    fn a_dropped_probe_is_replaced_by_another() {
         let now = Instant::now();
         let open = opened(now);
         let later = now + seconds(10);
         let (first, second) = (open.admit(later).unwrap(), open.admit(later).unwrap());
         drop(first);
-        assert!(open.admit(later).is_ok_and(|third| third.tell(true, later).is_none()));
-        assert_eq!(second.tell(true, later), Some(Change::Closed));
+        assert!(open.admit(later).is_ok_and(|third| third.report(true, later).is_none()));
+        assert_eq!(second.report(true, later), Some(Change::Closed));
     }
 
     #[test]
-    fn what_began_before_it_opened_says_nothing_afterwards() {
+    fn results_from_an_earlier_phase_are_ignored() {
         let now = Instant::now();
         let breaker = breaker(now);
         let early = breaker.admit(now).unwrap();
         assert!((0..4).any(|_| tell(&breaker, false, now).is_some()));
         let later = now + seconds(10);
         let probe = breaker.admit(later).unwrap();
-        assert_eq!(early.tell(false, later), None);
-        assert_eq!(breaker.now(later), BreakerState::HalfOpen);
+        assert_eq!(early.report(false, later), None);
+        assert_eq!(breaker.state_at(later), BreakerState::HalfOpen);
         drop(probe);
     }
 }

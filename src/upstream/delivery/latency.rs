@@ -1,15 +1,16 @@
-//! How long an upstream took lately.
+//! Recent response times of an upstream.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How many of the last times are remembered.
-const REMEMBERED: usize = 128;
+use parking_lot::Mutex;
 
-/// How many there must be before they say anything.
-const ENOUGH: usize = 20;
+/// How many response times are kept.
+const CAPACITY: usize = 128;
 
-/// The last times, oldest first once there are enough to go round.
+/// How many response times a percentile needs.
+const MIN_SAMPLES: usize = 20;
+
+/// A ring buffer of the latest response times.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(Mutex<Ring>);
 
@@ -20,29 +21,28 @@ struct Ring {
 }
 
 impl Latencies {
-    /// Remembers how long an answer took.
-    pub(super) fn note(&self, time: Duration) {
-        // A ring that somebody panicked over is still one.
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds a response time.
+    pub(super) fn record(&self, time: Duration) {
+        let mut ring = self.0.lock();
         let next = ring.next;
         match ring.times.get_mut(next) {
             Some(oldest) => *oldest = time,
             None => ring.times.push(time),
         }
-        ring.next = (next + 1) % REMEMBERED;
+        ring.next = (next + 1) % CAPACITY;
     }
 
-    /// What 95 of 100 answers took at most; `None` while there are too few to say.
+    /// The 95th percentile; `None` while there are too few samples.
     pub(super) fn p95(&self) -> Option<Duration> {
         let mut times = {
-            let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if ring.times.len() < ENOUGH {
+            let ring = self.0.lock();
+            if ring.times.len() < MIN_SAMPLES {
                 return None;
             }
             ring.times.clone()
         };
-        let place = (times.len() * 95).div_ceil(100) - 1;
-        Some(*times.select_nth_unstable(place).1)
+        let index = (times.len() * 95).div_ceil(100) - 1;
+        Some(*times.select_nth_unstable(index).1)
     }
 }
 
@@ -51,10 +51,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_95th_of_100_is_told_when_there_are_enough() {
+    fn p95_needs_enough_samples() {
         let latencies = Latencies::default();
         let note = |range: std::ops::RangeInclusive<u64>| {
-            range.for_each(|ms| latencies.note(Duration::from_millis(ms)));
+            range.for_each(|ms| latencies.record(Duration::from_millis(ms)));
         };
         note(1..=19);
         assert_eq!(latencies.p95(), None);

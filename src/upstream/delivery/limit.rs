@@ -1,123 +1,124 @@
-//! How many requests are sent at a time, and how many in a time: `upstreams.x.limit` and `routes.x.limit`.
+//! Concurrency and rate limits: `upstreams.x.limit` and `routes.x.limit`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 
-/// What a limit says. At least one of the two is given.
+/// A limit. It has a concurrency, a rate, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitPolicy {
-    /// The most at the same time.
+    /// How many may be in flight at the same time.
     pub concurrency: Option<u32>,
-    /// The most in a time.
+    /// How many may start per interval.
     pub rate: Option<Rate>,
-    /// The longest that one waits for its turn; after that it is refused.
+    /// The longest wait for a permit. After that the request is refused.
     pub wait: Duration,
 }
 
-/// So many in a time.
+/// A rate limit, as a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// The time from one to the next.
+    /// The time between two requests.
     pub interval: Duration,
-    /// How many may come at once after a quiet time.
+    /// How many may start at once after an idle time.
     pub burst: u32,
 }
 
-/// Lets so many through.
+/// Enforces a limit.
 #[derive(Debug)]
 pub struct Limiter {
     policy: LimitPolicy,
-    places: Option<Arc<Semaphore>>,
-    /// When the next would be due if they came evenly.
+    permits: Option<Arc<Semaphore>>,
+    /// When the next request would be due if requests came evenly.
     due: Mutex<Instant>,
 }
 
-/// A place among those that may be under way; given back when it is dropped.
+/// Counts against the limit until it is dropped.
 #[derive(Debug)]
 pub struct LimitPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Why there is no turn.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// As many as may be were under way all the time.
+    /// The concurrency limit stayed exhausted.
     #[error(
-        "as many are under way as `limit.concurrency` allows ({0}), and none ended within {wait} ms",
+        "`limit.concurrency` ({0}) is reached, and no request ended within {wait} ms",
         wait = .1.as_millis()
     )]
     Full(u32, Duration),
-    /// There were as many as may be.
+    /// The rate limit is exhausted.
     #[error(
-        "`limit.rate` is used up, and the next turn is {ahead} ms away, later than `limit.wait` or the deadline",
+        "`limit.rate` is exhausted, and the next permit is {ahead} ms away, later than `limit.wait` or the deadline",
         ahead = .0.as_millis()
     )]
     Spent(Duration),
 }
 
 impl Limiter {
-    /// A limit of which nothing is used yet.
+    /// A limiter with all permits available.
     pub fn new(policy: LimitPolicy) -> Self {
-        let places = policy.concurrency.map(|most| Arc::new(Semaphore::new(most as usize)));
-        Self { policy, places, due: Mutex::new(Instant::now()) }
+        let permits = policy.concurrency.map(|most| Arc::new(Semaphore::new(most as usize)));
+        Self { policy, permits, due: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for a turn, no longer than the limit says, and not beyond `deadline`.
+    /// Waits for a permit, at most as long as the policy says and not beyond `deadline`.
     ///
     /// # Errors
-    /// There is none in time. Where that is certain, it is told at once.
+    /// There is no permit in time. If waiting cannot help, it fails immediately.
     pub async fn enter(&self, deadline: Instant) -> Result<LimitPermit, LimitError> {
         let began = Instant::now();
         let until = deadline.min(began + self.policy.wait);
-        let permit = match &self.places {
+        let permit = match &self.permits {
             None => None,
-            Some(places) => match timeout_at(until.into(), Arc::clone(places).acquire_owned()).await {
+            Some(permits) => match timeout_at(until.into(), Arc::clone(permits).acquire_owned()).await {
                 Ok(permit) => permit.ok(),
-                Err(_) => return Err(LimitError::Full(self.most(), until - began)),
+                Err(_) => return Err(LimitError::Full(self.concurrency(), until - began)),
             },
         };
-        if let Some(turn) = self.turn(Instant::now(), until)? {
-            sleep_until(turn.into()).await;
+        if let Some(start) = self.reserve(Instant::now(), until)? {
+            sleep_until(start.into()).await;
         }
         Ok(LimitPermit { _permit: permit })
     }
 
-    /// A turn without waiting for it.
+    /// Takes a permit without waiting.
     pub(super) fn try_enter(&self, now: Instant) -> Result<LimitPermit, LimitError> {
-        let permit = match &self.places {
+        let permit = match &self.permits {
             None => None,
-            Some(places) => match Arc::clone(places).try_acquire_owned() {
+            Some(permits) => match Arc::clone(permits).try_acquire_owned() {
                 Ok(permit) => Some(permit),
-                Err(_) => return Err(LimitError::Full(self.most(), Duration::ZERO)),
+                Err(_) => return Err(LimitError::Full(self.concurrency(), Duration::ZERO)),
             },
         };
-        self.turn(now, now)?;
+        self.reserve(now, now)?;
         Ok(LimitPermit { _permit: permit })
     }
 
-    /// Whether there is a place.
+    /// Whether a permit is available.
     pub(super) fn has_room(&self) -> bool {
-        self.places.as_ref().is_none_or(|places| places.available_permits() > 0)
+        self.permits.as_ref().is_none_or(|permits| permits.available_permits() > 0)
     }
 
-    /// How many are under way; `None` when that is not limited.
+    /// How many permits are in use; `None` without a concurrency limit.
     pub fn under_way(&self) -> Option<usize> {
-        let places = self.places.as_ref()?;
-        Some((self.most() as usize).saturating_sub(places.available_permits()))
+        let permits = self.permits.as_ref()?;
+        Some((self.concurrency() as usize).saturating_sub(permits.available_permits()))
     }
 
-    fn most(&self) -> u32 {
+    fn concurrency(&self) -> u32 {
         self.policy.concurrency.unwrap_or(0)
     }
 
-    /// When the turn that is taken by this comes, if it is not now; nothing is taken when it comes after `until`.
-    fn turn(&self, now: Instant, until: Instant) -> Result<Option<Instant>, LimitError> {
+    /// Reserves the next slot of the rate and returns its time, or `None` if it is now. Reserves nothing if the slot
+    /// lies after `until`.
+    fn reserve(&self, now: Instant, until: Instant) -> Result<Option<Instant>, LimitError> {
         let Some(Rate { interval, burst }) = self.policy.rate else { return Ok(None) };
-        // One number, written whole.
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let next = (*due).max(now);
         let ahead = (next - now).saturating_sub(interval.saturating_mul(burst.saturating_sub(1)));
         if ahead > until.saturating_duration_since(now) {
@@ -144,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn turns_come_evenly_after_a_burst() {
+    fn permits_are_evenly_spaced_after_a_burst() {
         let limiter = limiter(None, Some(Rate { interval: 100 * MS, burst: 3 }), Duration::ZERO);
-        let start = *limiter.due.lock().unwrap();
+        let start = *limiter.due.lock();
         let far = start + Duration::from_secs(3600);
         let turn = |after: Duration, until| {
             let now = start + after;
-            limiter.turn(now, until).map(|turn| turn.map(|turn| turn - start))
+            limiter.reserve(now, until).map(|turn| turn.map(|turn| turn - start))
         };
         assert_eq!(
             [turn(Duration::ZERO, start), turn(Duration::ZERO, start), turn(Duration::ZERO, start)],
@@ -167,15 +168,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_is_waited_for_no_longer_than_may_be() {
+    async fn waiting_for_a_permit_ends_with_the_wait_of_the_policy() {
         let limiter = limiter(Some(1), None, 50 * MS);
         let first = limiter.enter(far()).await.unwrap();
         assert_eq!(limiter.under_way(), Some(1));
         let full = limiter.enter(far()).await.unwrap_err();
-        assert_eq!(
-            full.to_string(),
-            "as many are under way as `limit.concurrency` allows (1), and none ended within 50 ms"
-        );
+        assert_eq!(full.to_string(), "`limit.concurrency` (1) is reached, and no request ended within 50 ms");
         assert_eq!(limiter.try_enter(Instant::now()).unwrap_err(), LimitError::Full(1, Duration::ZERO));
 
         let (second, ()) = tokio::join!(limiter.enter(far()), async { drop(first) });
@@ -185,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_comes_too_late_is_refused_at_once() {
+    async fn a_permit_that_comes_too_late_is_refused_immediately() {
         let rate = Rate { interval: Duration::from_secs(3600), burst: 1 };
         let limiter = limiter(None, Some(rate), 50 * MS);
         assert!(limiter.enter(far()).now_or_never().unwrap().is_ok());

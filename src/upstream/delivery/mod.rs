@@ -1,8 +1,8 @@
-//! From a finished request to a response: as many attempts as it is worth, within the time of the call, and no more
-//! than the upstream can bear.
+//! From a finished request to a response: attempts, retries and hedging, within the deadline of the call and the limits
+//! of the upstream.
 //!
-//! Each attempt asks the breaker, waits for its turn, gets its credential and is sent. What one attempt is, and what
-//! comes after it, is decided here; the parts that decide are values without a clock of their own.
+//! Each attempt gets the breaker's permit, a permit of the limit and its credential, and is then sent. The policies
+//! that decide are values without a clock of their own.
 
 mod attempt;
 pub mod breaker;
@@ -24,7 +24,7 @@ pub use attempt::DETACHED_TIMEOUT;
 pub use sending::{AttemptRecord, AttemptSpans};
 pub use state::{Snapshot, UpstreamResources, UpstreamState};
 
-use attempt::Turn;
+use attempt::PermitWait;
 use breaker::BreakerRefusal;
 use limit::LimitError;
 use retry::Retry;
@@ -36,28 +36,28 @@ use super::{Request, Response, Target, Transport, TransportError};
 /// How requests to one upstream are sent.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// How the upstream is spoken to.
+    /// How the upstream is reached.
     pub target: Arc<Target>,
-    /// What proves to it who we are.
+    /// The credential.
     pub auth: Option<Arc<dyn OutboundAuth>>,
-    /// A hash of what the credential was built from; zeros without one.
+    /// A fingerprint of the credential's scheme and values; zeros without a credential.
     pub credential: [u8; 32],
-    /// What is tried again.
+    /// Which failures are retried.
     pub retry: Retry,
-    /// When a second request is sent beside one that is late.
+    /// When a late request is hedged.
     pub hedge: Option<Hedge>,
-    /// What the live state of the upstream depends on.
+    /// The policies that the upstream's live state depends on.
     pub policy: StatePolicy,
-    /// Where that state stands among the resources of a plan.
+    /// The index of that state among the resources of a plan.
     pub slot: usize,
 }
 
-/// When a request is late.
+/// When a second request is sent beside a late one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hedge {
-    /// After so long.
+    /// After this time.
     After(Duration),
-    /// When it takes longer than 95 of 100 did lately.
+    /// When it takes longer than the 95th percentile of recent responses.
     P95,
 }
 
@@ -67,45 +67,44 @@ pub enum DeliveryError {
     /// The credential could not be applied: nothing was sent.
     #[error("the request was not sent: {0}")]
     Credential(#[from] CredentialError),
-    /// The upstream fails too often: nothing was sent.
+    /// The circuit breaker refused the request: nothing was sent.
     #[error("the request was not sent to `{upstream}`: {refused}")]
     Breaker {
         /// The upstream's name.
         upstream: String,
-        /// What the breaker says.
+        /// The breaker's reason.
         refused: BreakerRefusal,
     },
-    /// The upstream is asked too often: nothing was sent.
+    /// There was no permit of the limit: nothing was sent.
     #[error("the request was not sent to `{upstream}`: {error}")]
     Limit {
         /// The upstream's name.
         upstream: String,
-        /// What the limit says.
+        /// The limit's reason.
         error: LimitError,
     },
-    /// No reply came back.
+    /// There was no response.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
-/// What one request is sent with.
+/// The options of one request.
 #[derive(Clone, Copy)]
 pub struct DeliveryOptions<'a> {
-    /// How upstreams are reached.
+    /// Carries the request.
     pub transport: &'a dyn Transport,
-    /// When the call must be answered.
+    /// The deadline of the call.
     pub deadline: Instant,
-    /// Whether the request changes nothing.
+    /// Whether the request is safe: it changes nothing.
     pub safe: bool,
-    /// Whether it may arrive twice: it changes nothing, or the upstream can tell that it is the same.
+    /// Whether it may arrive twice: it is safe, or the upstream recognises duplicates.
     pub repeatable: bool,
-    /// Whom to tell that the time of the call is over while a request that may have changed something goes on. Where
-    /// there is nobody, no request goes on.
+    /// Called when the call times out while a non-idempotent request continues. Without it, the request is cancelled.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
     /// The live state of the upstream.
     pub resources: &'a UpstreamResources,
-    /// Where its sendings are noted.
-    pub sendings: &'a AttemptSpans<'a>,
+    /// Records its attempts.
+    pub spans: &'a AttemptSpans<'a>,
 }
 
 impl std::fmt::Debug for DeliveryOptions<'_> {
@@ -114,29 +113,29 @@ impl std::fmt::Debug for DeliveryOptions<'_> {
     }
 }
 
-/// What a delivery did.
+/// What happened during a delivery.
 #[derive(Debug, Default)]
 pub struct DeliveryLog {
-    /// The request as it was sent last, or as far as it came.
+    /// The request as it was last sent, or as far as it was built.
     pub request: Option<Arc<Request>>,
-    /// How many times it was sent, or was about to be.
+    /// How many attempts were made.
     pub attempts: u32,
-    /// How many of them were sent beside one that was late.
+    /// How many of them were hedged requests.
     pub hedges: u32,
-    /// How long the upstream took, attempts added up; `None`: it was never asked.
+    /// How long the upstream took, over all attempts; `None` if no request was sent.
     pub time: Option<Duration>,
-    /// How long a turn was waited for.
+    /// The time spent waiting for a permit of the limit.
     pub waited: Duration,
-    /// How long it was put off between one try and the next.
+    /// The pauses between attempts.
     pub paused: Duration,
-    /// How long the credential took, which may have to be asked for.
+    /// The time spent on the credential, which may need a token request.
     pub credential: Duration,
-    /// Whether the upstream may have acted upon it.
+    /// Whether the upstream may have processed the request.
     pub may_have_arrived: bool,
 }
 
 /// How an attempt ended.
-type Ended = Result<Response, DeliveryError>;
+type DeliveryResult = Result<Response, DeliveryError>;
 
 impl Delivery {
     /// Delivery to a target without a credential, a breaker or a limit, and with the usual retries.
@@ -152,114 +151,115 @@ impl Delivery {
         }
     }
 
-    /// Delivers a request, and once more where that is worth it.
+    /// Delivers a request, with retries.
     ///
     /// # Errors
-    /// There is no response, for the reason of the last attempt. A response is one whatever its status.
+    /// No response came back; the error is that of the last attempt. A response with any status is not an error.
     pub async fn deliver(
         &self,
         request: Request,
-        way: DeliveryOptions<'_>,
-        trace: &mut DeliveryLog,
+        options: DeliveryOptions<'_>,
+        log: &mut DeliveryLog,
     ) -> Result<Response, DeliveryError> {
-        let state = &*way.resources.state;
+        let state = &*options.resources.state;
         let attempts = if state.is_sent_once { 1 } else { self.retry.attempts };
         state.budget.earn(Instant::now());
         let request = Arc::new(request);
-        trace.request = Some(Arc::clone(&request));
+        log.request = Some(Arc::clone(&request));
         let mut made = 1;
         loop {
-            let ended = self.round(&request, way, made >= attempts, trace).await;
-            if made >= attempts || !self.retry.is_worth(&ended, way.repeatable) {
+            let ended = self.round(&request, options, made >= attempts, log).await;
+            if made >= attempts || !self.retry.applies(&ended, options.repeatable) {
                 return ended;
             }
             let pause = self.retry.pause(made, &ended, fastrand::f64());
             let now = Instant::now();
-            let is_in_time = pause < way.deadline.saturating_duration_since(now);
+            let is_in_time = pause < options.deadline.saturating_duration_since(now);
             if !is_in_time || !state.budget.spend(now) {
                 return ended;
             }
             sleep(pause).await;
-            trace.paused += now.elapsed();
+            log.paused += now.elapsed();
             made += 1;
         }
     }
 
-    /// One attempt, and a second one beside it when it is late.
+    /// Makes one attempt, and hedges it when it is late.
     async fn round(
         &self,
         request: &Arc<Request>,
-        way: DeliveryOptions<'_>,
+        options: DeliveryOptions<'_>,
         is_last: bool,
-        trace: &mut DeliveryLog,
-    ) -> Ended {
-        let (began, state) = (Instant::now(), &*way.resources.state);
-        let late_after = match self.hedge.filter(|_| way.safe && !state.is_sent_once) {
+        log: &mut DeliveryLog,
+    ) -> DeliveryResult {
+        let (began, state) = (Instant::now(), &*options.resources.state);
+        let late_after = match self.hedge.filter(|_| options.safe && !state.is_sent_once) {
             Some(Hedge::After(after)) => Some(after),
             Some(Hedge::P95) => state.latencies.p95(),
             None => None,
         };
-        let mut first = pin!(self.attempt(request, way, is_last, Turn::Waited));
+        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
         let in_time = match late_after {
             Some(after) => timeout(after, &mut first).await.ok(),
             None => Some(first.as_mut().await),
         };
-        let (ended, went) = match in_time {
+        let (ended, attempt_log) = match in_time {
             Some(attempt) => attempt,
             None if state.has_room() && state.budget.spend(Instant::now()) => {
-                trace.hedges += 1;
-                let second = pin!(self.attempt(request, way, is_last, Turn::AtOnce));
+                log.hedges += 1;
+                let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
                 match select(first, second).await {
-                    Either::Left((attempt, second)) => self.better(attempt, second, trace).await,
-                    Either::Right((attempt, first)) => self.better(attempt, first, trace).await,
+                    Either::Left((attempt, second)) => self.better(attempt, second, log).await,
+                    Either::Right((attempt, first)) => self.better(attempt, first, log).await,
                 }
             }
             None => first.await,
         };
-        if let (true, Ok(response)) = (way.safe, &ended)
+        if let (true, Ok(response)) = (options.safe, &ended)
             && !response.status.is_server_error()
         {
-            // From the first attempt on: what a late one would have taken is at least that.
-            state.latencies.note(began.elapsed().saturating_sub(went.waited));
+            // Measured from the first attempt, because a late attempt would have taken at least this long.
+            state.latencies.record(began.elapsed().saturating_sub(attempt_log.waited));
         }
-        trace.add(went);
+        log.add(attempt_log);
         ended
     }
 
-    /// The first of two attempts to end, unless the other one is worth waiting for.
+    /// The better of two attempts: the first to end, or the other one if that succeeds and the first did not.
     async fn better(
         &self,
-        attempt: (Ended, DeliveryLog),
-        other: impl Future<Output = (Ended, DeliveryLog)>,
-        trace: &mut DeliveryLog,
-    ) -> (Ended, DeliveryLog) {
-        let is_good =
-            |ended: &Ended| ended.as_ref().is_ok_and(|response| !self.retry.wants(response.status.as_u16()));
+        attempt: (DeliveryResult, DeliveryLog),
+        other: impl Future<Output = (DeliveryResult, DeliveryLog)>,
+        log: &mut DeliveryLog,
+    ) -> (DeliveryResult, DeliveryLog) {
+        let is_good = |ended: &DeliveryResult| {
+            ended.as_ref().is_ok_and(|response| !self.retry.covers(response.status.as_u16()))
+        };
         if is_good(&attempt.0) {
-            // The other one is given up where it stands, and does not say what it did.
-            trace.attempts += 1;
+            // The other attempt is cancelled, so its log is lost.
+            log.attempts += 1;
             return attempt;
         }
         let other = other.await;
         let (taken, left) =
             if is_good(&other.0) || attempt.0.is_err() { (other, attempt) } else { (attempt, other) };
-        trace.add(left.1);
+        log.add(left.1);
         taken
     }
 }
 
 impl DeliveryLog {
-    fn add(&mut self, went: Self) {
-        self.request = went.request.or(self.request.take());
-        self.attempts += went.attempts;
-        self.hedges += went.hedges;
-        self.time = match (self.time, went.time) {
-            (Some(one), Some(other)) => Some(one + other),
-            (one, other) => one.or(other),
+    fn add(&mut self, other: Self) {
+        self.request = other.request.or(self.request.take());
+        self.attempts += other.attempts;
+        self.hedges += other.hedges;
+        self.time = match (self.time, other.time) {
+            (Some(ours), Some(theirs)) => Some(ours + theirs),
+            (ours, theirs) => ours.or(theirs),
         };
-        self.waited += went.waited;
-        self.paused += went.paused;
-        self.credential += went.credential;
-        self.may_have_arrived |= went.may_have_arrived;
+        self.waited += other.waited;
+        self.paused += other.paused;
+        self.credential += other.credential;
+        self.may_have_arrived |= other.may_have_arrived;
     }
 }

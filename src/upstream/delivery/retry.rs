@@ -1,37 +1,38 @@
-//! When a failed attempt is worth another one, how long to wait before it, and how many an upstream can bear.
+//! Retries: when a failed attempt is retried, how long to wait before it, and the retry budget of an upstream.
 
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::DeliveryError;
 use crate::upstream::{Response, TransportError};
 
-/// The longest pause that the table's `backoff` grows to by itself.
+/// The upper bound of the exponential backoff, unless `backoff` itself is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// `upstreams.x.retry`: when a failed attempt is followed by another.
+/// `upstreams.x.retry`: which failures are retried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// The most attempts of one request, the first included.
+    /// The most attempts per request, including the first.
     pub attempts: u32,
-    /// The pause before the second attempt, doubled for each further one; a random part of up to a half is taken off.
+    /// The pause before the second attempt. It doubles with each further attempt, less a random jitter of up to a half.
     pub backoff: Duration,
-    /// Whether a connection that could not be made or was lost is worth another attempt.
+    /// Whether to retry when no connection could be made, or it was lost.
     pub unreachable: bool,
-    /// Whether an attempt that took too long is.
+    /// Whether to retry after a timeout.
     pub timeout: bool,
-    /// The statuses that are.
+    /// The response statuses to retry.
     pub statuses: Vec<RangeInclusive<u16>>,
 }
 
 impl Default for Retry {
-    /// One more attempt after what is most likely to pass: a failed connection, a timeout, a busy server.
+    /// One retry after the failures that are most likely to be transient: a failed connection, a timeout, a busy
+    /// server.
     fn default() -> Self {
         Self {
             attempts: 2,
@@ -44,15 +45,15 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Whether a status asks for another attempt.
-    pub(super) fn wants(&self, status: u16) -> bool {
+    /// Whether a response with this status is retried.
+    pub(super) fn covers(&self, status: u16) -> bool {
         self.statuses.iter().any(|range| range.contains(&status))
     }
 
-    /// Whether such an end of an attempt is worth another one. `repeatable`: the request may arrive twice.
-    pub(super) fn is_worth(&self, ended: &Result<Response, DeliveryError>, repeatable: bool) -> bool {
+    /// Whether to retry after this result. `repeatable`: the request may arrive twice.
+    pub(super) fn applies(&self, ended: &Result<Response, DeliveryError>, repeatable: bool) -> bool {
         match ended {
-            Ok(response) => repeatable && self.wants(response.status.as_u16()),
+            Ok(response) => repeatable && self.covers(response.status.as_u16()),
             Err(DeliveryError::Transport(error)) => {
                 let kind = match error {
                     TransportError::Timeout { .. } => self.timeout,
@@ -65,7 +66,7 @@ impl Retry {
         }
     }
 
-    /// How long to wait before the attempt that follows `made` attempts. `random` is between 0 and 1.
+    /// The pause after `made` attempts. `random` is between 0 and 1.
     pub(super) fn pause(&self, made: u32, ended: &Result<Response, DeliveryError>, random: f64) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << made.saturating_sub(1).min(16));
         let backoff = doubled.min(MAX_BACKOFF.max(self.backoff)).mul_f64(1.0 - random / 2.0);
@@ -78,33 +79,32 @@ impl Retry {
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than a number can hold is longer than anybody waits.
+        // A number that overflows is longer than any deadline.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    // As a date of the calendar, for the last one that some servers say lies beyond the timestamps.
+    // A calendar date, because some servers send dates beyond the range of timestamps.
     let date = DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text).ok()?;
     Some(Duration::try_from(date.duration_since(Offset::UTC.to_datetime(now))).unwrap_or_default())
 }
 
-/// How many more attempts an upstream can bear: a share of the calls it gets, so that one that is sick is not hammered
-/// by attempts on top of its calls.
+/// The retry budget of an upstream: a share of its requests, so that retries do not overload a failing upstream.
 #[derive(Debug)]
 pub(super) struct Budget(Mutex<Balance>);
 
 #[derive(Debug)]
 struct Balance {
-    /// In millionths of an attempt.
+    /// In millionths of a retry.
     saved: u64,
     at: Instant,
 }
 
-/// One attempt.
+/// One retry.
 const ATTEMPT: u64 = 1_000_000;
-/// The most that is saved up.
+/// The most that can be saved up.
 const BUDGET_MAX: u64 = 10 * ATTEMPT;
-/// What each call adds: two further attempts for ten calls.
+/// What each request adds: two retries per ten requests.
 const PER_CALL: u64 = ATTEMPT / 5;
-/// What each microsecond adds, an attempt each second, so that an upstream with few calls has some too.
+/// What each microsecond adds: one retry per second, so that an upstream with few requests gets retries too.
 const PER_MICROSECOND: u64 = 1;
 
 impl Budget {
@@ -112,13 +112,13 @@ impl Budget {
         Self(Mutex::new(Balance { saved: BUDGET_MAX, at: now }))
     }
 
-    /// Notes a call.
+    /// Adds the share of one request.
     pub(super) fn earn(&self, now: Instant) {
         let mut balance = self.balance(now);
         balance.saved = (balance.saved + PER_CALL).min(BUDGET_MAX);
     }
 
-    /// Takes one attempt; `false` when there is none.
+    /// Takes one retry; `false` if the budget is exhausted.
     pub(super) fn spend(&self, now: Instant) -> bool {
         let mut balance = self.balance(now);
         let rest = balance.saved.checked_sub(ATTEMPT);
@@ -127,8 +127,7 @@ impl Budget {
     }
 
     fn balance(&self, now: Instant) -> MutexGuard<'_, Balance> {
-        // Numbers are never half-written, so whoever panicked here left a balance that is still good.
-        let mut balance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut balance = self.0.lock();
         let passed = now.saturating_duration_since(balance.at).as_micros();
         let added = u64::try_from(passed).unwrap_or(BUDGET_MAX).saturating_mul(PER_MICROSECOND);
         balance.saved = balance.saved.saturating_add(added).min(BUDGET_MAX);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_arrive_is_worth_another_attempt_and_what_may_have_only_if_it_may_arrive_twice() {
+    fn requests_that_may_have_arrived_are_retried_only_if_repeatable() {
         let detail = String::new;
         let url = "http://10.0.0.1/".parse().unwrap();
         let forbidden = || TransportError::from(EgressPolicy::Public.admit(&url).unwrap_err());
@@ -176,15 +175,15 @@ mod tests {
             (Ok(answered(200, None)), false, false),
         ] {
             let retry = Retry::default();
-            assert_eq!(retry.is_worth(&ended, false), once, "{ended:?}");
-            assert_eq!(retry.is_worth(&ended, true), twice, "{ended:?}");
+            assert_eq!(retry.applies(&ended, false), once, "{ended:?}");
+            assert_eq!(retry.applies(&ended, true), twice, "{ended:?}");
             let none = Retry { unreachable: false, timeout: false, statuses: Vec::new(), ..Retry::default() };
-            assert!(!none.is_worth(&ended, true), "{ended:?}");
+            assert!(!none.applies(&ended, true), "{ended:?}");
         }
     }
 
     #[test]
-    fn pauses_grow_and_vary_and_heed_what_the_upstream_asks_for() {
+    fn backoff_grows_has_jitter_and_respects_retry_after() {
         let retry = Retry::default();
         let lost = || failed(TransportError::Lost { detail: String::new() });
         let pause = |made, random| retry.pause(made, &lost(), random).as_millis();
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_asks_to_wait_until_then() {
+    fn retry_after_can_be_a_date() {
         let now = "2026-06-15T10:20:30Z".parse().unwrap();
         for (date, seconds) in [
             ("Mon, 15 Jun 2026 10:20:37 GMT", Some(7)),
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_used_up_and_comes_back_with_calls_and_time() {
+    fn the_budget_refills_with_requests_and_time() {
         let start = Instant::now();
         let budget = Budget::new(start);
         let spent = |now| (0..100).take_while(|_| budget.spend(now)).count();

@@ -1,31 +1,31 @@
-//! What is noted of the sendings of a request, for the record of its call and its spans.
+//! The attempts of one request, recorded for its call's record and spans.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use crate::traceparent::{Link, TraceParent};
 use crate::upstream::{Response, TransportError};
 
-/// The sendings of one request: its attempts, those beside it, and those with a credential that was had anew.
+/// Records the attempts of one request: retries, hedged requests, and those repeated with a renewed credential.
 #[derive(Debug)]
 pub struct AttemptSpans<'a> {
     link: Option<&'a Link>,
-    noted: Mutex<Vec<AttemptRecord>>,
+    records: Mutex<Vec<AttemptRecord>>,
 }
 
-/// What is noted of one of them.
+/// One attempt.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
-    /// The id of its span, which the upstream was told, if its call is part of a trace.
+    /// The id of its span, as sent to the upstream, if the call is part of a trace.
     pub span: Option<u64>,
     /// When it began.
     pub began: Instant,
-    /// When it ended, or was given up.
+    /// When it ended or was cancelled.
     pub ended: Instant,
-    /// What came of it; `None`: it was given up, since another was quicker or the call was over.
-    pub came: Option<Result<StatusCode, TransportError>>,
+    /// Its result; `None` if it was cancelled because another attempt was faster or the call had ended.
+    pub result: Option<Result<StatusCode, TransportError>>,
 }
 
 impl AttemptRecord {
@@ -36,46 +36,45 @@ impl AttemptRecord {
 }
 
 impl<'a> AttemptSpans<'a> {
-    /// None yet. `link` is how the call is linked into a trace, if it is.
+    /// Without attempts yet. `link` links the call into a trace.
     pub fn new(link: Option<&'a Link>) -> Self {
-        Self { link, noted: Mutex::default() }
+        Self { link, records: Mutex::default() }
     }
 
-    /// All of them, in the order in which they ended.
-    pub fn into_noted(self) -> Vec<AttemptRecord> {
-        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// The attempts, in the order in which they ended.
+    pub fn into_records(self) -> Vec<AttemptRecord> {
+        self.records.into_inner()
     }
 
-    /// The span of the next one, to be told to the upstream.
+    /// The span of the next attempt, to be sent to the upstream.
     pub(super) fn next(&self) -> Option<TraceParent> {
         self.link.map(Link::request)
     }
 
-    /// Notes, when it ends, the one that begins now.
-    pub(super) fn begin(&self, span: Option<u64>) -> InFlight<'_> {
-        InFlight { sendings: self, span, began: Instant::now(), came: None }
+    /// Begins an attempt. It is recorded when it ends.
+    pub(super) fn begin(&self, span: Option<u64>) -> PendingAttempt<'_> {
+        PendingAttempt { spans: self, span, began: Instant::now(), result: None }
     }
 }
 
-/// A sending under way, which is noted also when it is given up.
-pub(super) struct InFlight<'a> {
-    sendings: &'a AttemptSpans<'a>,
+/// An attempt in flight. It is recorded even if it is cancelled.
+pub(super) struct PendingAttempt<'a> {
+    spans: &'a AttemptSpans<'a>,
     span: Option<u64>,
     began: Instant,
-    came: Option<Result<StatusCode, TransportError>>,
+    result: Option<Result<StatusCode, TransportError>>,
 }
 
-impl InFlight<'_> {
+impl PendingAttempt<'_> {
     pub(super) fn end(mut self, ended: &Result<Response, TransportError>) {
-        self.came = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
+        self.result = Some(ended.as_ref().map(|response| response.status).map_err(Clone::clone));
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
-        let (span, began, came) = (self.span, self.began, self.came.take());
-        // Nothing panics while it is held.
-        let mut noted = self.sendings.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.push(AttemptRecord { span, began, ended: Instant::now(), came });
+        let (span, began, result) = (self.span, self.began, self.result.take());
+        let mut records = self.spans.records.lock();
+        records.push(AttemptRecord { span, began, ended: Instant::now(), result });
     }
 }

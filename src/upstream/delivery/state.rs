@@ -1,4 +1,4 @@
-//! What is learned about one upstream from each request and heeded by the next.
+//! The live state of one upstream: each request updates it, and the next one depends on it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,50 +11,50 @@ use super::limit::{LimitPolicy, Limiter};
 use super::retry::Budget;
 use crate::upstream::auth::TokenCell;
 
-/// What the state of an upstream depends on: under another policy it starts afresh.
+/// The policies that the state of an upstream depends on. When they change, the state starts afresh.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StatePolicy {
-    /// Where the upstream is.
+    /// The address of the upstream.
     pub base_url: Option<Url>,
-    /// When nothing is sent to it for a while.
+    /// Its circuit breaker.
     pub breaker: Option<BreakerPolicy>,
-    /// How much is sent to it.
+    /// Its limit.
     pub limit: Option<LimitPolicy>,
 }
 
 /// The live state of one upstream.
 #[derive(Debug, Default)]
 pub struct UpstreamResources {
-    /// What is learned about it.
+    /// Its state.
     pub state: Arc<UpstreamState>,
-    /// The token that proves to it who we are, where its scheme needs one.
+    /// Its token, if its auth scheme needs one.
     pub token: Arc<TokenCell>,
 }
 
-/// What is learned about an upstream.
+/// What recent requests say about an upstream.
 #[derive(Debug)]
 pub struct UpstreamState {
     pub(super) breaker: Option<Breaker>,
     pub(super) limiter: Option<Limiter>,
     pub(super) budget: Budget,
     pub(super) latencies: Latencies,
-    /// Whether each request is sent once only, whatever its delivery says.
+    /// Whether retries and hedging are off, whatever the delivery says.
     pub(super) is_sent_once: bool,
 }
 
-/// What the state of an upstream comes to, for people.
+/// The state of an upstream at one moment, for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// The state of the breaker, if there is one.
     pub breaker: Option<BreakerState>,
-    /// How many requests are in flight, where that is limited.
+    /// How many requests are in flight; `None` without a concurrency limit.
     pub under_way: Option<usize>,
-    /// What 95 of 100 responses took at most lately, when there were enough to say.
+    /// The 95th percentile of recent response times; `None` while there are too few.
     pub p95: Option<Duration>,
 }
 
 impl UpstreamState {
-    /// An upstream about which nothing is known yet.
+    /// The state of an upstream without requests so far.
     pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
         let now = Instant::now();
         Self {
@@ -66,21 +66,21 @@ impl UpstreamState {
         }
     }
 
-    /// An upstream without retries, hedging, breaker and limits.
+    /// A state without retries, hedging, circuit breaker and limits.
     pub fn without_resilience() -> Self {
         Self { is_sent_once: true, ..Self::default() }
     }
 
-    /// What it comes to now.
+    /// The current state.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            breaker: self.breaker.as_ref().map(|breaker| breaker.now(Instant::now())),
+            breaker: self.breaker.as_ref().map(|breaker| breaker.state_at(Instant::now())),
             under_way: self.limiter.as_ref().and_then(Limiter::under_way),
             p95: self.latencies.p95(),
         }
     }
 
-    /// Whether another request could be sent at once.
+    /// Whether the limit has a permit available.
     pub(super) fn has_room(&self) -> bool {
         self.limiter.as_ref().is_none_or(Limiter::has_room)
     }

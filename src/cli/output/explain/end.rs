@@ -1,4 +1,5 @@
-//! The end of a walk: why it failed, which case was taken and why none before it, what was said, and where the time went.
+//! The end of the explanation: the failure, the reply case and why no earlier case matched, the reply, and the time
+//! spent.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
-use super::walk::{Walk, ms, told};
+use super::walk::{Walk, ms, template_text};
 
 impl Walk<'_> {
-    /// What it came to.
+    /// The result.
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
@@ -43,15 +44,15 @@ impl Walk<'_> {
 
     fn cases(&mut self, route: &Route) {
         let record = &self.call.record;
-        let mut told: Vec<(usize, usize, String)> = Vec::new();
+        let mut skipped: Vec<(usize, usize, String)> = Vec::new();
         for passed in &record.passed {
             let why = route.replies.told(*passed, Some(&self.scope));
-            match told.last_mut() {
+            match skipped.last_mut() {
                 Some((_, last, same)) if *same == why && *last + 1 == passed.case => *last = passed.case,
-                _ => told.push((passed.case, passed.case, why)),
+                _ => skipped.push((passed.case, passed.case, why)),
             }
         }
-        for (first, last, why) in told {
+        for (first, last, why) in skipped {
             let name = match first == last {
                 true => format!("case {}", first + 1),
                 false => format!("cases {}-{}", first + 1, last + 1),
@@ -66,7 +67,10 @@ impl Walk<'_> {
                     _ => "; later cases are not evaluated",
                 };
                 self.head(&format!("case {}", case + 1), &format!("matched{left}"));
-                self.said(&route.replies.written(case, self.shown.platform.name()), &record.outcome.reply);
+                self.reply_parts(
+                    &route.replies.written(case, self.shown.platform.name()),
+                    &record.outcome.reply,
+                );
             }
             (None, Some(by)) => {
                 let kind = record.outcome.failure.map(FailureKind::slug).unwrap_or_default();
@@ -83,36 +87,36 @@ impl Walk<'_> {
                 self.head("said", &by);
                 let written: Vec<_> =
                     written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
-                self.said(&written, &record.outcome.reply);
+                self.reply_parts(&written, &record.outcome.reply);
             }
             (None, None) => self.head("said", "every extracted value, because the route has no reply case"),
         }
     }
 
-    /// Each part of a reply: as it is written, and below what it became.
-    fn said(&mut self, written: &[(String, Written<'_>)], reply: &Reply) {
+    /// Each part of a reply: its template, and below it the rendered value.
+    fn reply_parts(&mut self, written: &[(String, Written<'_>)], reply: &Reply) {
         let width = written.iter().map(|(part, _)| part.len()).max().unwrap_or(4);
         if written.is_empty() {
             let text = reply.text.clone().unwrap_or_default();
             self.line(&format!("text  {text}"));
         }
         for (part, written) in written {
-            let became = match part.as_str() {
+            let rendered = match part.as_str() {
                 "text" => reply.text.clone().map(Value::from),
                 "data" => reply.data.clone(),
                 extension => {
                     extension.split_once('.').and_then(|(_, key)| reply.extensions.get(key).cloned())
                 }
             };
-            let became = match became.map(|became| self.masks.hide_value(&became)) {
+            let rendered = match rendered.map(|rendered| self.masks.hide_value(&rendered)) {
                 None => "left out".to_owned(),
                 Some(Value::String(text)) if text.is_empty() => "an empty string".to_owned(),
                 Some(Value::String(text)) => text,
                 Some(json) => json.to_string(),
             };
-            self.beside(&format!("{part:<width$}"), &told(written));
+            self.beside(&format!("{part:<width$}"), &template_text(written));
             if written.has_expression() {
-                self.beside(&format!("{:>width$}", "="), &became);
+                self.beside(&format!("{:>width$}", "="), &rendered);
             }
         }
     }
@@ -154,7 +158,7 @@ impl Walk<'_> {
             let upstream = went.upstream().unwrap_or_default();
             for one in tries {
                 let at = ms(one.began.saturating_duration_since(record.began));
-                let came = match &one.came {
+                let came = match &one.result {
                     Some(Ok(status)) => format!("status {}", status.as_u16()),
                     Some(Err(error)) => error.to_string(),
                     None => continue,

@@ -1,13 +1,13 @@
-//! A request that was completed in process, with what is needed to print it.
+//! A completed request, with everything needed to print it.
 
 use crate::dispatch::in_process::Completed;
 use crate::plan::Plan;
 use crate::platform::Platform;
 
-/// What came of a request, to be shown.
+/// A completed request to print.
 #[derive(Clone, Copy)]
 pub(in crate::cli) struct Shown<'a> {
-    pub(in crate::cli) tried: &'a Completed,
+    pub(in crate::cli) completed: &'a Completed,
     pub(in crate::cli) plan: &'a Plan,
     pub(in crate::cli) platform: &'static dyn Platform,
     /// The time of its calls.

@@ -1,5 +1,5 @@
-//! One call as a person reads it, step by step: what was sent and from which template, what came back and after how
-//! long, which case was taken and why none before it, and where the time went.
+//! One call as text, step by step: each request with its templates, each response with its duration, the reply case and
+//! why no earlier case matched, and the time spent.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use super::shown::Shown;
 const MAX_LINES: usize = 100;
 const MAX_VALUE: usize = 300;
 
-/// The headers of a reply that tell something of how it came to be.
+/// The response headers that help to explain a response.
 const TELLING: [&str; 6] =
     ["content-type", "location", "retry-after", "www-authenticate", "x-request-id", "warning"];
 
-/// A call, told line by line.
+/// A call as lines of text.
 pub(super) struct Walk<'a> {
     pub(super) text: String,
     pub(super) shown: Shown<'a>,
@@ -49,15 +49,15 @@ impl<'a> Walk<'a> {
             walk.line("no route for this function on this platform");
             return walk;
         };
-        if shown.tried.event.is_none() {
+        if shown.completed.event.is_none() {
             walk.arguments(route);
         }
         if route.steps.is_empty() && call.record.validated.is_some() {
             walk.head("request", "none: the route replies without an upstream");
         }
         let went = call.record.steps.iter().zip(&call.record.outputs);
-        for (index, (step, (went, brought))) in route.steps.iter().zip(went).enumerate() {
-            walk.step(route, index, step, went, brought);
+        for (index, (step, (went, output))) in route.steps.iter().zip(went).enumerate() {
+            walk.step(route, index, step, went, output);
         }
         walk
     }
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What a call was told as JSON, or as text; the beginning of it if it is long.
+    /// A body as JSON or text, shortened if it is long.
     fn body(&mut self, body: &Value) {
         let text = match self.masks.hide_value(body) {
             Value::String(text) => text,
@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A value on one line, or the beginning of it.
+    /// A value on one line, shortened if it is long.
     fn value(&self, value: &Value) -> String {
         let value = self.masks.hide_value(value).to_string();
         match value.char_indices().nth(MAX_VALUE) {
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     fn begin(&mut self) {
         let (call, platform) = (&self.call.record.call.context, self.shown.platform.name());
         let time = ms(self.call.time);
-        let what = match self.shown.tried.event {
+        let what = match self.shown.completed.event {
             Some(event) => format!("the event {event} of {platform}"),
             None => format!("{} as {platform}", call.function),
         };
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, brought: &StepOutput) {
+    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, output: &StepOutput) {
         if let Some(name) = &step.name {
             let beside = route.steps[..index]
                 .iter()
@@ -188,10 +188,10 @@ impl<'a> Walk<'a> {
             }
         }
         if !self.shown.dry_run {
-            self.reply(went, brought);
+            self.reply(went, output);
         }
-        self.extracted(step, brought);
-        // The error of the call itself stands at the end.
+        self.extracted(step, output);
+        // The error of the call itself comes at the end.
         let call_error = self.call.record.error.as_ref();
         let is_of_call =
             |error: &&Arc<CallError>| call_error.is_some_and(|of_call| Arc::ptr_eq(of_call, error));
@@ -200,13 +200,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Each part of a request that is filled in when a call comes, beside what it became.
+    /// Each template of a request beside its rendered value.
     fn templates(&mut self, step: &Step, request: &Request) {
         let parts = step.request.written();
         let width = parts.iter().map(|(part, _)| part.len()).max().unwrap_or_default();
         let form = request.body.as_deref().unwrap_or_default();
         for (part, written) in &parts {
-            let became = match part.split_once('.') {
+            let rendered = match part.split_once('.') {
                 None if part == "path" => {
                     step.request.below_base(&request.url).split('?').next().map(ToOwned::to_owned)
                 }
@@ -218,16 +218,16 @@ impl<'a> Walk<'a> {
                         false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
                     })
                 }
-                // It stands below, as a whole.
+                // The whole body is shown below.
                 _ => Some(String::new()),
             };
-            let written = told(written);
-            let became = match became.as_deref() {
+            let written = template_text(written);
+            let rendered = match rendered.as_deref() {
                 None => " -> left out".to_owned(),
                 Some("") => String::new(),
-                Some(became) => format!(" -> {became}"),
+                Some(rendered) => format!(" -> {rendered}"),
             };
-            self.line(&format!("{part:<width$}  {written}{became}"));
+            self.line(&format!("{part:<width$}  {written}{rendered}"));
         }
     }
 
@@ -238,9 +238,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reply(&mut self, went: &StepRecord, brought: &StepOutput) {
+    fn reply(&mut self, went: &StepRecord, output: &StepOutput) {
         let took = went.trace.time.map(ms).unwrap_or_default();
-        match (&brought.reading, went.tries().next_back()) {
+        match (&output.reading, went.tries().next_back()) {
             (Some(reading), last) => {
                 let from = match went.cache {
                     Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
@@ -251,7 +251,7 @@ impl<'a> Walk<'a> {
                 self.head("reply", &format!("status {}, {from}", reading.status()));
                 self.reading(reading);
             }
-            (None, Some(last @ AttemptRecord { came: Some(Err(error)), .. })) => {
+            (None, Some(last @ AttemptRecord { result: Some(Err(error)), .. })) => {
                 self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
@@ -273,9 +273,9 @@ impl<'a> Walk<'a> {
         self.body(&reading.body().to_value());
     }
 
-    fn extracted(&mut self, step: &Step, brought: &StepOutput) {
+    fn extracted(&mut self, step: &Step, output: &StepOutput) {
         let mut head = "extracted";
-        for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&brought.values)
+        for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&output.values)
         {
             let shown = match value {
                 Some(value) => format!("{name} = {}", self.value(&value.to_value())),
@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A template on one line, or as many as it has.
-pub(super) fn told(written: &Written<'_>) -> String {
+pub(super) fn template_text(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),
         Written::Tree(tree) => tree.to_string(),
@@ -296,7 +296,7 @@ pub(super) fn told(written: &Written<'_>) -> String {
     }
 }
 
-/// All the values that a parameter has; `None`: it is not there.
+/// All values of a parameter; `None` if it is absent.
 fn all<'p>(pairs: form_urlencoded::Parse<'p>, name: &str) -> Option<String> {
     let values: Vec<String> =
         pairs.filter(|(known, _)| known == name).map(|(_, value)| value.into_owned()).collect();

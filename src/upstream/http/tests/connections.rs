@@ -19,7 +19,7 @@ async fn connections_are_reused_within_an_upstream() {
 }
 
 #[tokio::test]
-async fn connections_live_as_long_as_their_target_is_listed() {
+async fn connections_are_kept_while_their_target_is_listed() {
     let mut rude = Rude::answering(OK, Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
     let other = Target { name: "other".to_owned(), ..target() };
@@ -56,7 +56,7 @@ async fn closing() -> (SocketAddr, UnboundedReceiver<()>) {
 }
 
 #[tokio::test]
-async fn nothing_is_written_to_a_connection_that_its_upstream_closed() {
+async fn closed_connections_are_not_reused() {
     let (address, mut closed) = closing().await;
     let transport = HttpTransport::new().unwrap();
     let mut request = get(format!("http://{address}/").parse().unwrap(), target());
@@ -87,7 +87,7 @@ async fn a_connection_with_unread_bytes_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_body_is_not_read_to_its_end_is_closed() {
+async fn a_connection_with_an_unread_body_is_closed() {
     let mut rude = Rude::answering(
         format!("{}{}", OK.replace("length: 2", "length: 1025"), "x".repeat(1000)),
         Then::Listen,
@@ -114,7 +114,7 @@ async fn a_connection_is_closed_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn informational_responses_are_skipped_until_the_time_is_over() {
+async fn informational_responses_are_skipped_until_the_timeout() {
     let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
     assert_eq!(ask_rude(hints, Then::Listen).await.unwrap().body, "ok");
 

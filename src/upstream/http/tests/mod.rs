@@ -175,7 +175,7 @@ async fn carries_a_request_and_its_reply() {
 }
 
 #[tokio::test]
-async fn the_headers_of_a_request_go_before_those_of_the_client() {
+async fn headers_of_the_request_override_those_of_the_client() {
     let mut rude = Rude::answering(OK, Then::Listen).await;
     let mut request = get(rude.url("/"), target());
     request.method = Method::POST;

@@ -70,7 +70,7 @@ async fn gives_up_on_endless_redirects() {
 }
 
 #[tokio::test]
-async fn a_request_whose_redirect_leads_to_no_connection_has_arrived_all_the_same() {
+async fn a_request_with_a_failed_redirect_has_arrived() {
     for is_deaf in [false, true] {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

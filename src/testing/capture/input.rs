@@ -1,4 +1,4 @@
-//! What was asked on a call, as a test can make it up.
+//! The input of a captured call, as a test can have it.
 
 use serde_json::{Map, Value, json};
 
@@ -11,9 +11,9 @@ use crate::platform::{Decoded, Settings};
 use super::{Drafting, NoDraft};
 
 impl Drafting<'_> {
-    /// The arguments as they were given, with something of the same form in place of what is sensitive.
+    /// The arguments as given, with made-up values for sensitive ones.
     pub(super) fn stand_ins(&mut self) -> Result<Value, NoDraft> {
-        let GivenArguments::Json(given) = &self.happened.call.record.call.args else {
+        let GivenArguments::Json(given) = &self.captured.call.record.call.args else {
             return Err(NoDraft::Arguments);
         };
         let mut args = match given.to_value() {
@@ -41,9 +41,9 @@ impl Drafting<'_> {
         Ok(self.clean("an argument", Value::Object(args)))
     }
 
-    /// What the platform said about the call, where a call of the same arguments would not say it.
+    /// The parts of the envelope that differ from a sample call with the same arguments.
     pub(super) fn changes(&mut self, args: &Value) -> CallChanges {
-        let platform = self.happened.platform;
+        let platform = self.captured.platform;
         let sample = platform.sample(&self.route.name, args);
         let functions = FunctionsFor::new(self.plan, platform.name());
         let base = match platform.decode(&sample, &Settings::defaults(platform), &functions) {
@@ -52,7 +52,7 @@ impl Drafting<'_> {
             _ => None,
         };
         let Some(Call { context: base, .. }) = base else { return CallChanges::default() };
-        let context = &self.happened.call.record.call.context;
+        let context = &self.captured.call.record.call.context;
         let text =
             |of: fn(&Context) -> &Option<String>| of(context).clone().filter(|_| of(context) != of(&base));
         let mut changes = CallChanges {
@@ -76,7 +76,7 @@ impl Drafting<'_> {
     }
 }
 
-/// Something of the same form, so that most rules on what is fit hold for it too.
+/// A made-up value of the same form, so that it passes most validation rules.
 fn stand_in(value: &Value) -> Value {
     let like = |c: char| match c {
         c if c.is_ascii_digit() => '1',

@@ -1,0 +1,216 @@
+//! Blocks, and the partials that are included.
+
+use std::ops::Range;
+
+use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter};
+use serde_json::Value;
+
+use super::{
+    CompileTask, INCLUSION, Included, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText, parameter_name, stem,
+    without_empty,
+};
+use crate::diagnostic::{Code, suggest};
+use crate::lang::template::Op;
+use crate::lang::template::names::Block;
+use crate::lang::template::syntax::MAX_DEPTH;
+
+impl<'c> CompileTask<'_, 'c, '_> {
+    pub(super) fn block(&mut self, block: &HelperTemplate, range: &Range<usize>) -> Option<Op> {
+        let name = parameter_name(&block.name);
+        let kind = match name.as_str() {
+            "if" | "unless" | "each" | "with" => name.as_str(),
+            _ => {
+                let place = self.find(&name, range);
+                self.fault(
+                    Code::UnknownHelper,
+                    place,
+                    format!("there is no block `{name}`"),
+                    suggest(&name, ["if", "unless", "each", "with"]),
+                );
+                return None;
+            }
+        };
+        let param = self.only_param(kind, block, range)?;
+        let subject = self.parameter(param, range);
+        let include_zero = self.include_zero(kind, block, range);
+        let params: Vec<String> = match &block.block_param {
+            None => Vec::new(),
+            Some(BlockParam::Single(one)) => vec![parameter_name(one)],
+            Some(BlockParam::Pair((one, two))) => vec![parameter_name(one), parameter_name(two)],
+            Some(_) => Vec::new(),
+        };
+        let has_this = matches!(kind, "each" | "with");
+        if has_this {
+            self.blocks.push(Block { params: params.clone(), has_this });
+        }
+        let around = range.start..self.text.text.len();
+        let body =
+            block.template.as_ref().map(|body| self.elements(body, around.clone())).unwrap_or_default();
+        if has_this {
+            self.blocks.pop();
+        }
+        let otherwise = block.inverse.as_ref().map(|body| without_empty(self.elements(body, around.clone())));
+        let (subject, body) = (subject?, without_empty(body));
+        Some(match kind {
+            "each" => Op::Each { list: subject, params, body, otherwise },
+            "with" => Op::With { value: subject, params, body, otherwise },
+            _ => Op::If {
+                condition: subject,
+                negated: kind == "unless",
+                include_zero,
+                then: body,
+                otherwise: otherwise.unwrap_or_default(),
+            },
+        })
+    }
+
+    /// The one value that a block takes.
+    fn only_param<'b>(
+        &mut self,
+        kind: &str,
+        block: &'b HelperTemplate,
+        range: &Range<usize>,
+    ) -> Option<&'b Parameter> {
+        if let [param] = block.params.as_slice() {
+            return Some(param);
+        }
+        let place = self.find(kind, range);
+        self.fault(
+            Code::HelperArguments,
+            place,
+            format!("`{{{{#{kind}}}}}` takes one value and is given {}", block.params.len()),
+            Some(match kind {
+                "if" | "unless" => format!("for a comparison write `{{{{#{kind} (eq a b)}}}}`"),
+                _ => format!("write `{{{{#{kind} list}}}} … {{{{/{kind}}}}}`"),
+            }),
+        );
+        None
+    }
+
+    /// Whether a condition takes 0 for true.
+    fn include_zero(&mut self, kind: &str, block: &HelperTemplate, range: &Range<usize>) -> bool {
+        let mut include_zero = false;
+        for (key, value) in &block.hash {
+            match (key.as_str(), value) {
+                ("includeZero", Parameter::Literal(Value::Bool(truth)))
+                    if matches!(kind, "if" | "unless") =>
+                {
+                    include_zero = *truth;
+                }
+                _ => {
+                    let place = self.find(key, range);
+                    self.fault(
+                        Code::HelperArguments,
+                        place,
+                        format!("`{{{{#{kind}}}}}` has no `{key}=`"),
+                        None,
+                    );
+                }
+            }
+        }
+        include_zero
+    }
+
+    pub(super) fn partial(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Vec<Op> {
+        self.included(partial, range).unwrap_or_default()
+    }
+
+    /// The program of a partial where it is included; `None` after faults, which have been pushed.
+    fn included(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Option<Vec<Op>> {
+        let name = parameter_name(&partial.name);
+        let text = self.partial_text(&name, range)?;
+        if partial.params.len() > 1 {
+            let place = self.find(&name, range);
+            self.fault(
+                Code::HelperArguments,
+                place,
+                "a partial takes one context, and values by name".to_owned(),
+                Some(format!("write `{{{{> {name} item title=\"…\"}}}}`")),
+            );
+            return None;
+        }
+        let context = match partial.params.first() {
+            None => None,
+            Some(param) => Some(self.parameter(param, range)?),
+        };
+        let mut hash: Vec<_> = partial.hash.iter().collect();
+        hash.sort_by_key(|(name, _)| name.as_str());
+        let mut bindings = Vec::new();
+        for (name, param) in hash {
+            bindings.push((name.clone(), self.parameter(param, range)?));
+        }
+        let mut blocks = self.blocks.clone();
+        if context.is_some() {
+            blocks.push(Block { params: Vec::new(), has_this: true });
+        }
+        for (name, _) in &bindings {
+            blocks.push(Block { params: vec![name.clone()], has_this: false });
+        }
+        let used_at = self.used_at.unwrap_or_else(|| self.text.span(range.clone(), self.compiler.sources));
+        let mut including = self.including.clone();
+        including.push(name);
+        let mut inner = CompileTask {
+            compiler: self.compiler,
+            text,
+            names: self.names,
+            blocks,
+            including,
+            used_at: Some(used_at),
+            diagnostics: self.diagnostics,
+        };
+        let body = without_empty(inner.source().unwrap_or_default());
+        if context.is_none() && bindings.is_empty() {
+            return Some(body);
+        }
+        Some(vec![Op::Partial { context, bindings, body }])
+    }
+
+    /// The text of a partial that may be included here.
+    fn partial_text(&mut self, name: &str, range: &Range<usize>) -> Option<TemplateText<'c>> {
+        let Some(text) = self.compiler.partial(name) else {
+            let place = self.find(name, range);
+            let known: Vec<&str> = self.compiler.files.keys().map(|file| stem(file)).collect();
+            let help = if known.is_empty() {
+                Some("partials are files in the folder `templates` beside the main file".to_owned())
+            } else {
+                suggest(name, known.iter().copied())
+            };
+            self.fault(Code::UnknownPartial, place, format!("there is no partial `{name}`"), help);
+            return None;
+        };
+        if self.including.iter().any(|known| known == name) || self.including.len() >= MAX_DEPTH {
+            let place = self.find(name, range);
+            self.fault(Code::UnknownPartial, place, format!("the partial `{name}` includes itself"), None);
+            return None;
+        }
+        self.may_include(text.text.len(), name, range).then_some(text)
+    }
+
+    /// Counts a partial; the first one that is too much is a fault, and none is taken in from then on.
+    fn may_include(&mut self, bytes: usize, name: &str, range: &Range<usize>) -> bool {
+        let Included { by_one, by_all } = &mut self.compiler.included;
+        if *by_one > MAX_INCLUDED {
+            return false;
+        }
+        *by_one += bytes + INCLUSION;
+        *by_all += bytes + INCLUSION;
+        let message = if *by_one > MAX_INCLUDED {
+            format!(
+                "a template may take in {MAX_INCLUDED} bytes of partials, each as often as it is included"
+            )
+        } else if *by_all > MAX_INCLUDED_BY_ALL {
+            format!("the templates of a table may take in {MAX_INCLUDED_BY_ALL} bytes of partials together")
+        } else {
+            return true;
+        };
+        *by_one = usize::MAX;
+        let place = self.find(name, range);
+        self.fault(
+            Code::TemplateTooLarge,
+            place,
+            message,
+            Some("include it in fewer places, or write it out as one".to_owned()),
+        );
+        false
+    }
+}

@@ -1,0 +1,296 @@
+//! From a template as written to its program: parsed by Handlebars, every name and helper checked.
+
+mod blocks;
+mod expressions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use handlebars::Path;
+use handlebars::template::{Parameter, TemplateElement, TemplateMapping};
+use serde_json::Value;
+
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string};
+
+use super::names::{Block, Names};
+use super::syntax::{Piece, in_our_words, offset, plain_names, too_large};
+use super::uses::Uses;
+use super::{Op, Template};
+
+/// A template as it is written, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TemplateText<'a> {
+    /// What Handlebars sees.
+    pub(crate) text: &'a str,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a template comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// A string of the table.
+    String(Span),
+    /// A whole file.
+    File(FileId),
+}
+
+impl TemplateText<'_> {
+    /// The place of a range of this template.
+    pub(crate) fn span(&self, range: Range<usize>, sources: &Sources) -> Span {
+        match self.origin {
+            Origin::String(token) => place_in_string(sources.text(token), token, range),
+            Origin::File(file) => Span { file, start: range.start, end: range.end },
+        }
+    }
+}
+
+/// The most bytes of partials that one template may take in, each counted as often as it is included, with what an
+/// inclusion costs by itself.
+const MAX_INCLUDED: usize = 1024 * 1024;
+
+/// The most that all templates of a table may take in together.
+const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
+
+/// What an inclusion costs by itself.
+const INCLUSION: usize = 64;
+
+/// Compiles templates against the files they may include.
+pub(crate) struct Compiler<'a> {
+    sources: &'a Sources,
+    /// The template files by name.
+    files: &'a BTreeMap<String, FileId>,
+    /// What the templates that were compiled so far use.
+    pub(crate) used: TemplateUsage,
+    included: Included,
+}
+
+/// What templates use: for fingerprints, and to find what is declared and never used.
+#[derive(Debug, Default)]
+pub(crate) struct TemplateUsage {
+    /// The template files.
+    pub(crate) files: BTreeSet<FileId>,
+    /// The arguments and extracts.
+    pub(crate) names: Uses,
+}
+
+/// How much has been included, in bytes: partials that include others twice double at each level.
+#[derive(Debug, Default)]
+struct Included {
+    by_one: usize,
+    by_all: usize,
+}
+
+/// What one template is compiled against.
+struct CompileTask<'a, 'c, 't> {
+    compiler: &'a mut Compiler<'c>,
+    text: TemplateText<'t>,
+    names: &'a Names<'a>,
+    blocks: Vec<Block>,
+    /// The partials that are being included, outermost first.
+    including: Vec<String>,
+    /// Where the outermost partial was asked for.
+    used_at: Option<Span>,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl<'a> Compiler<'a> {
+    pub(crate) fn new(sources: &'a Sources, files: &'a BTreeMap<String, FileId>) -> Self {
+        Self { sources, files, used: TemplateUsage::default(), included: Included::default() }
+    }
+
+    /// The program of a template; `None` after faults, which have been pushed.
+    pub(crate) fn compile(
+        &mut self,
+        text: TemplateText<'_>,
+        names: &Names<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Template> {
+        self.included.by_one = 0;
+        let mut task = CompileTask {
+            compiler: self,
+            text,
+            names,
+            blocks: Vec::new(),
+            including: Vec::new(),
+            used_at: None,
+            diagnostics,
+        };
+        let ops = task.source()?;
+        let (written, in_file) = match text.origin {
+            Origin::String(_) => (text.text, false),
+            Origin::File(file) => (self.sources.get(file).name.as_str(), true),
+        };
+        Some(Template { ops: without_empty(ops), written: written.into(), in_file })
+    }
+
+    /// The text of a template file, without the newline that ends it, and its id.
+    pub(crate) fn file(&mut self, name: &str) -> Option<TemplateText<'a>> {
+        let id = self.files.get(name).or_else(|| {
+            let with_ending = format!("{name}.hbs");
+            self.files.get(&with_ending)
+        })?;
+        self.used.files.insert(*id);
+        let text = self.sources.get(*id).text.as_str();
+        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        Some(TemplateText { text, origin: Origin::File(*id) })
+    }
+
+    /// The file that a partial means: its whole name, or its name without endings when only one file has it.
+    fn partial(&mut self, name: &str) -> Option<TemplateText<'a>> {
+        if let Some(whole) = self.file(name) {
+            return Some(whole);
+        }
+        let mut found = self.files.keys().filter(|file| stem(file) == name);
+        let first = found.next()?;
+        if found.next().is_some() { None } else { self.file(first) }
+    }
+}
+
+/// A file's name without its endings.
+fn stem(file: &str) -> &str {
+    let name_start = file.rfind('/').map_or(0, |slash| slash + 1);
+    let end = file[name_start..].find('.').map_or(file.len(), |dot| name_start + dot);
+    &file[..end]
+}
+
+impl CompileTask<'_, '_, '_> {
+    /// Parses and compiles the whole text.
+    fn source(&mut self) -> Option<Vec<Op>> {
+        let text = self.text.text;
+        if !text.contains("{{") && !text.contains("\\{{") {
+            return Some(if text.is_empty() { Vec::new() } else { vec![Op::Text(text.to_owned())] });
+        }
+        if let Some(pieces) = plain_names(text) {
+            return self.plain(&pieces);
+        }
+        if let Some((range, what)) = too_large(text) {
+            self.fault(
+                Code::TemplateTooLarge,
+                range,
+                what,
+                Some("split it, or take what it needs from the reply with `extract`".to_owned()),
+            );
+            return None;
+        }
+        if let Some(at) = text.find("{{{{") {
+            self.fault(
+                Code::TemplateUnsupported,
+                at..at + 4,
+                "raw blocks are not supported".to_owned(),
+                Some("write `\\{{` for braces that are not an expression".to_owned()),
+            );
+            return None;
+        }
+        let before = self.diagnostics.len();
+        let parsed = match handlebars::Template::compile(text) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.syntax_fault(&error);
+                return None;
+            }
+        };
+        let ops = self.elements(&parsed, 0..text.len());
+        (self.diagnostics.len() == before).then_some(ops)
+    }
+
+    /// Compiles literal texts and plain names, which is what most templates are: Handlebars would say the same, and
+    /// take most of the time in which a large table is loaded.
+    fn plain(&mut self, pieces: &[Piece<'_>]) -> Option<Vec<Op>> {
+        let ops: Vec<Option<Op>> = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => Some(Op::Text((*text).to_owned())),
+                Piece::Name(name, range) => self.name(name, range).map(Op::Print),
+            })
+            .collect();
+        ops.into_iter().collect()
+    }
+
+    /// `around` is where to look for the place of an element that Handlebars gives none for: an `{{else if}}`.
+    fn elements(&mut self, template: &handlebars::Template, around: Range<usize>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for (index, element) in template.elements.iter().enumerate() {
+            let range =
+                template.mapping.get(index).map_or_else(|| around.clone(), |mapping| self.range_of(mapping));
+            match element {
+                TemplateElement::RawString(text) if text.is_empty() => {}
+                TemplateElement::RawString(text) => ops.push(Op::Text(text.clone())),
+                TemplateElement::Comment(_) => {}
+                TemplateElement::Expression(expression) => {
+                    ops.extend(self.expression(expression, &range).map(Op::Print));
+                }
+                TemplateElement::HtmlExpression(_) => self.fault(
+                    Code::TemplateUnescaped,
+                    range,
+                    "unescaped output does not exist here".to_owned(),
+                    Some(
+                        "write `{{x}}`: it is escaped for the place where it stands, and only there"
+                            .to_owned(),
+                    ),
+                ),
+                TemplateElement::HelperBlock(block) => ops.extend(self.block(block, &range)),
+                TemplateElement::PartialExpression(partial) => ops.extend(self.partial(partial, &range)),
+                // Decorators, partial blocks, and whatever a later version of the parser may know.
+                _ => self.fault(
+                    Code::TemplateUnsupported,
+                    range,
+                    "decorators and partial blocks are not supported".to_owned(),
+                    Some("put shared text into a file under `templates/` and write `{{> name}}`".to_owned()),
+                ),
+            }
+        }
+        ops
+    }
+
+    /// The range of the tag at a place that Handlebars counts in lines and characters.
+    fn range_of(&self, mapping: &TemplateMapping) -> Range<usize> {
+        let start = offset(self.text.text, mapping.0, mapping.1);
+        let end = self.text.text[start..].find("}}").map_or(self.text.text.len(), |end| start + end + 2);
+        start..end
+    }
+
+    /// The range of a word inside a tag, else the whole tag.
+    fn find(&self, word: &str, range: &Range<usize>) -> Range<usize> {
+        let tag = &self.text.text[range.clone()];
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let whole = tag.match_indices(word).find(|(at, _)| {
+            !tag[..*at].chars().next_back().is_some_and(is_name)
+                && !tag[at + word.len()..].chars().next().is_some_and(is_name)
+        });
+        match whole.or_else(|| tag.match_indices(word).next()) {
+            Some((at, _)) if !word.is_empty() => range.start + at..range.start + at + word.len(),
+            _ => range.clone(),
+        }
+    }
+
+    fn fault(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
+        let span = self.text.span(range, self.compiler.sources);
+        let mut diagnostic = Diagnostic::new(code, span, message).maybe_help(help);
+        if let Some(used_at) = self.used_at {
+            diagnostic = diagnostic.related(used_at, "included from here");
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn syntax_fault(&mut self, error: &handlebars::TemplateError) {
+        let (range, message, help) = in_our_words(self.text.text, error);
+        self.fault(Code::TemplateSyntax, range, message, Some(help));
+    }
+}
+
+pub(super) fn parameter_name(parameter: &Parameter) -> String {
+    match parameter {
+        Parameter::Name(name) => name.clone(),
+        Parameter::Path(Path::Relative((_, raw)) | Path::Local((_, _, raw))) => raw.clone(),
+        Parameter::Literal(Value::String(text)) => text.clone(),
+        Parameter::Literal(value) => value.to_string(),
+        _ => "(…)".to_owned(),
+    }
+}
+
+/// Drops empty texts. Neighbouring texts stay apart: a pair that a platform would expand must not arise from two
+/// pieces that a comment parts in the source.
+fn without_empty(ops: Vec<Op>) -> Vec<Op> {
+    ops.into_iter().filter(|op| !matches!(op, Op::Text(text) if text.is_empty())).collect()
+}

@@ -1,0 +1,97 @@
+//! The signature of the handshake, the one request that SignalWire signs.
+//!
+//! From the vendor's webhook security guide: HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without a
+//! login in it) and the raw body.
+
+use ::http::HeaderName;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::Sha256;
+
+use crate::platform::auth::BadLogin;
+use crate::platform::{Inbound, Setting};
+use crate::secret::Secret;
+
+/// The project's signing key, for the one request that SignalWire signs.
+pub(super) const SIGNING_KEY: Setting = Setting {
+    key: "signing_key",
+    about: "The project's signing key: where it is set, `get_signature` must carry its signature.",
+    values: &[],
+};
+
+/// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");
+const SIGNATURE_SHA256: HeaderName = HeaderName::from_static("x-signalwire-sha256-signature");
+
+/// Checks the signature of a request to `url`. Without signing keys, every request passes.
+pub(super) fn check(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(), BadLogin> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let (name, value) = [SIGNATURE_SHA256, SIGNATURE]
+        .into_iter()
+        .find_map(|name| inbound.headers.get(&name).map(|value| (name, value)))
+        .ok_or(BadLogin::Missing(SIGNATURE))?;
+    let signature = hex::decode(value.as_bytes()).map_err(|_| BadLogin::Malformed(name.clone()))?;
+    let url = match &inbound.function {
+        Some(function) => format!("{url}/{function}"),
+        None => url.to_owned(),
+    };
+    let parts = [url.as_bytes(), &inbound.body];
+    // Try all keys, so that the timing does not reveal which one is in use.
+    let matches = keys.iter().fold(false, |found, key| {
+        found
+            | if name == SIGNATURE {
+                signs::<Hmac<Sha1>>(key, &parts, &signature)
+            } else {
+                signs::<Hmac<Sha256>>(key, &parts, &signature)
+            }
+    });
+    if matches { Ok(()) } else { Err(BadLogin::Wrong) }
+}
+
+fn signs<M: Mac + KeyInit>(key: &Secret, parts: &[&[u8]], signature: &[u8]) -> bool {
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key.reveal().as_bytes()) else { return false };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.verify_slice(signature).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::platform::payload;
+
+    #[test]
+    fn every_signing_key_is_accepted_and_no_other_signature() {
+        let body = json!({"action": "get_signature"});
+        let url = "https://tools.example.com/swaig";
+        let sign = |key: &[u8], url: &str| {
+            let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).unwrap();
+            mac.update(url.as_bytes());
+            mac.update(body.to_string().as_bytes());
+            hex::encode(mac.finalize().into_bytes())
+        };
+        let keys = [Secret::new("new"), Secret::new("old")];
+        let verdict = |keys: &[Secret], signature: Option<String>| {
+            let mut inbound = payload::post(&body);
+            if let Some(signature) = signature {
+                inbound.headers.insert(SIGNATURE, signature.parse().unwrap());
+            }
+            check(keys, &inbound, url)
+        };
+        for key in [&b"new"[..], b"old"] {
+            assert!(verdict(&keys, Some(sign(key, url))).is_ok());
+        }
+        for bad in [
+            None,
+            Some(sign(b"other", url)),
+            Some(sign(b"new", "https://example.com/")),
+            Some("x".to_owned()),
+        ] {
+            assert!(verdict(&keys, bad.clone()).is_err(), "{bad:?}");
+        }
+        assert!(verdict(&[], None).is_ok());
+    }
+}
