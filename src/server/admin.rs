@@ -85,7 +85,7 @@ async fn log_in(
         Ok(()) => next.run(request).await,
         Err(bad) => {
             let client = client(peer.ip(), request.headers(), &plan.server.trusted_proxies);
-            tracing::warn!(%client, "failed login at the admin door: {bad}");
+            tracing::warn!(%client, "failed login at the admin listener: {bad}");
             let mut response =
                 (StatusCode::UNAUTHORIZED, Json(json!({"error": "the login is missing or wrong"})))
                     .into_response();

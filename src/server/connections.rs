@@ -68,7 +68,7 @@ pub(super) trait Endpoint: Clone + Send + Sync + 'static {
 }
 
 /// One of the two listeners.
-pub(super) struct Doorway<'a, E> {
+pub(super) struct Accepting<'a, E> {
     /// What the log calls it.
     pub(super) name: &'static str,
     pub(super) listener: &'a TcpListener,
@@ -81,8 +81,8 @@ pub(super) struct Doorway<'a, E> {
 }
 
 /// Accepts connections for ever.
-pub(super) async fn accept(doorway: Doorway<'_, impl Endpoint>, graceful: &GracefulShutdown) {
-    let Doorway { name, listener, endpoint, tls, most, room } = doorway;
+pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &GracefulShutdown) {
+    let Accepting { name, listener, endpoint, tls, most, room } = accepting;
     let builder = builder();
     // On tasks of their own, so that none holds up the others; they end with this loop.
     let mut handshakes = JoinSet::new();

@@ -34,7 +34,7 @@ use crate::upstream::http::HttpTransport;
 
 use admin::Admin;
 use calls::Platforms;
-use connections::{Doorway, accept};
+use connections::{Accepting, accept};
 use refusal::RejectedRequests;
 
 /// The most connections to the admin listener, which has a limit of its own: operators must be able to look while the
@@ -174,7 +174,7 @@ async fn accept_until(
     let tls = || app.dispatcher.live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
     let most = || app.most_connections();
     let platforms = accept(
-        Doorway {
+        Accepting {
             name: "the listener for platforms",
             listener: &listeners.platforms,
             endpoint: Platforms(app.clone()),
@@ -186,7 +186,7 @@ async fn accept_until(
     );
     let admin = async {
         let Some(listener) = &listeners.admin else { return std::future::pending().await };
-        let doorway = Doorway {
+        let accepting = Accepting {
             name: "the admin listener",
             listener,
             endpoint: Admin::new(app.clone()),
@@ -194,7 +194,7 @@ async fn accept_until(
             most: &|| MAX_ADMIN_CONNECTIONS,
             room: Arc::default(),
         };
-        accept(doorway, graceful).await;
+        accept(accepting, graceful).await;
     };
     tokio::select! {
         () = platforms => {}

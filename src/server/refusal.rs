@@ -15,7 +15,7 @@ use super::body::{AnswerBody, whole};
 pub(super) enum Refusal {
     #[error("the table serves no platform at this path")]
     NotServed,
-    #[error("this door takes POST only")]
+    #[error("only POST is allowed here")]
     WrongMethod,
     #[error("failed login: {bad}")]
     BadLogin { bad: BadLogin, challenge: Option<HeaderValue> },
@@ -48,7 +48,7 @@ impl Refusal {
             // A caller is told what it did, not how the table is written or what would have let it in.
             Self::NotServed => "nothing is served here".to_owned(),
             Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
-            Self::CrossSite => "web pages of other sites may not call this door".to_owned(),
+            Self::CrossSite => "web pages of other sites may not call this listener".to_owned(),
             Self::TooLarge(most) => format!("a body may have {most} bytes"),
             other => other.to_string(),
         };

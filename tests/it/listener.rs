@@ -367,7 +367,7 @@ async fn other_requests_are_rejected_and_logged() {
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (status, allow), "{method} {path}");
         assert!(answer.json()["error"].is_string(), "{method} {path}");
     }
-    proxy.logged("rejected: this door takes POST only").await;
+    proxy.logged("rejected: only POST is allowed here").await;
     proxy.logged("rejected: the table serves no platform at this path").await;
     assert!(upstream.take().is_empty());
 }
@@ -401,7 +401,10 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
             };
             let answer = proxy.send(method.clone(), path, headers, body).await;
             assert_eq!(answer.status, 403, "{method} {path} {headers:?}");
-            assert_eq!(answer.json(), json!({"error": "web pages of other sites may not call this door"}));
+            assert_eq!(
+                answer.json(),
+                json!({"error": "web pages of other sites may not call this listener"})
+            );
         }
     }
     assert!(upstream.take().is_empty());

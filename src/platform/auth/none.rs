@@ -4,7 +4,7 @@ use super::{BadLogin, InboundAuth, Login, Scheme};
 
 pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "none",
-    about: "Anyone: a door that is meant to be open.",
+    about: "Anyone may call: for a listener that is meant to be open.",
     keys: &[],
     build: |_| Ok(Box::new(None)),
 };
