@@ -1,13 +1,9 @@
 //! Builds the index of a document: one pass without recursion, which is also the check of the syntax.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// How deep lists and objects may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 127;
-
-/// Up to so many keys, comparing each with each costs less than hashing them.
-const FEW_KEYS: usize = 32;
 
 /// A number no longer than this, without an exponent, is in the range of a double.
 const SAFE_DIGITS: usize = 300;
@@ -48,25 +44,25 @@ pub(super) fn build(bytes: &[u8]) -> Option<Vec<Entry>> {
     Some(builder.index)
 }
 
-struct Builder<'b> {
-    bytes: &'b [u8],
+pub(super) struct Builder<'b> {
+    pub(super) bytes: &'b [u8],
     at: usize,
-    index: Vec<Entry>,
+    pub(super) index: Vec<Entry>,
     /// The lists and objects that have not ended yet, outermost first.
-    open: Vec<Open>,
+    pub(super) open: Vec<Open>,
 }
 
 /// A list or an object that has not ended yet.
-struct Open {
+pub(super) struct Open {
     /// Its entry.
-    entry: usize,
+    pub(super) entry: usize,
     is_object: bool,
     /// What keys there have been: a bit for each, which different keys may share.
-    keys: u128,
+    pub(super) keys: u128,
     /// How many there have been.
-    count: usize,
+    pub(super) count: usize,
     /// Whether one of them may be there twice.
-    may_repeat: bool,
+    pub(super) may_repeat: bool,
 }
 
 impl Builder<'_> {
@@ -186,37 +182,6 @@ impl Builder<'_> {
         Some(())
     }
 
-    /// Notes the key that was just read among those of its object.
-    fn note_key(&mut self) {
-        let (Some(open), Some(&key)) = (self.open.last_mut(), self.index.last()) else { return };
-        let quoted = self.bytes.get(key.start as usize..key.end as usize).unwrap_or_default();
-        let bit = 1 << (mixed(quoted) % 128);
-        let is_shared = open.keys & bit != 0;
-        // How it is written says little of a key with escapes.
-        open.may_repeat |= key.tag == Tag::Escaped || is_shared && open.count > FEW_KEYS;
-        open.keys |= bit;
-        open.count += 1;
-        // Different keys may share a bit: of a few, those before it tell.
-        if is_shared && !open.may_repeat {
-            let entry = open.entry;
-            let repeats =
-                self.keys_before(entry).any(|known| text_of(self.bytes, known) == text_of(self.bytes, key));
-            if let Some(open) = self.open.last_mut() {
-                open.may_repeat = repeats;
-            }
-        }
-    }
-
-    /// The keys of an object that has not ended, but for the last one.
-    fn keys_before(&self, object: usize) -> impl Iterator<Item = Entry> {
-        let mut at = object + 1;
-        std::iter::from_fn(move || {
-            let (key, value) = (*self.index.get(at)?, self.index.get(at + 1)?);
-            at += 1 + value.size as usize;
-            Some(key)
-        })
-    }
-
     fn word(&mut self, word: &[u8], tag: Tag) -> Option<()> {
         let start = self.at;
         self.at += word.len();
@@ -312,65 +277,12 @@ impl Builder<'_> {
         }
         (self.at > start).then_some(())
     }
-
-    /// Of a key that is there more than once, the last value counts, in the place of the first.
-    fn drop_repeated_keys(&mut self, object: usize) {
-        let keys = self.keys(object);
-        if !self.has_repeated(&keys) {
-            return;
-        }
-        let mut kept: Vec<usize> = Vec::new();
-        let mut places: HashMap<Cow<'_, [u8]>, usize> = HashMap::new();
-        for &key in &keys {
-            let place = *places.entry(text_of(self.bytes, self.index[key])).or_insert(kept.len());
-            match kept.get_mut(place) {
-                Some(earlier) => *earlier = key,
-                None => kept.push(key),
-            }
-        }
-        let mut entries = Vec::new();
-        for key in kept {
-            entries.extend_from_slice(&self.index[key..=key + self.index[key + 1].size as usize]);
-        }
-        self.index.truncate(object + 1);
-        self.index.append(&mut entries);
-    }
-
-    /// The entries of an object's keys.
-    fn keys(&self, object: usize) -> Vec<usize> {
-        let mut keys = Vec::new();
-        let mut at = object + 1;
-        while let Some(value) = self.index.get(at + 1) {
-            keys.push(at);
-            at += 1 + value.size as usize;
-        }
-        keys
-    }
-
-    fn has_repeated(&self, keys: &[usize]) -> bool {
-        let text = |key: &usize| text_of(self.bytes, self.index[*key]);
-        if keys.len() <= FEW_KEYS {
-            return keys.iter().enumerate().any(|(at, key)| {
-                let key = text(key);
-                keys[..at].iter().any(|earlier| text(earlier) == key)
-            });
-        }
-        let mut seen = std::collections::HashSet::with_capacity(keys.len());
-        !keys.iter().all(|key| seen.insert(text(key)))
-    }
 }
 
 /// A place in a text that is short enough to be indexed.
 #[expect(clippy::cast_possible_truncation, reason = "a text of more than 4 GiB is not indexed")]
 fn place(at: usize) -> u32 {
     at as u32
-}
-
-/// A number that differs for most keys, which are given with their quotes.
-fn mixed(quoted: &[u8]) -> usize {
-    let at = |place: usize| usize::from(quoted.get(place).copied().unwrap_or_default());
-    let length = quoted.len();
-    length * 37 + at(1) * 101 + at(length / 2) * 11 + at(length.saturating_sub(2)) * 3
 }
 
 /// How many bytes there are before the next quote, backslash or control character; all if there is none.

@@ -14,7 +14,8 @@ pub(super) struct Lookup(HashMap<usize, Vec<u32>>);
 impl Lookup {
     pub(super) fn of(bytes: &[u8], index: &[Entry]) -> Self {
         let mut large = HashMap::new();
-        for (at, entry) in index.iter().enumerate() {
+        // What has few entries in it has few parts.
+        for (at, entry) in index.iter().enumerate().filter(|(_, entry)| entry.size as usize > FEW) {
             let parts = match entry.tag {
                 Tag::List => places(index, at, 0),
                 Tag::Object => places(index, at, 1),

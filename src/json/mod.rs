@@ -5,6 +5,7 @@
 //! a value of a tree alike; a [`SharedValue`] keeps one.
 
 mod index;
+mod keys;
 mod lookup;
 mod node;
 mod shared;

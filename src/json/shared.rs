@@ -70,7 +70,11 @@ impl SharedValue {
     /// A part of the value, which is in the value.
     pub fn keep(&self, part: ValueRef<'_>) -> Self {
         match (&self.0, part) {
-            (Source::Part(document, _), ValueRef::Node(node)) => Self::part(document, node),
+            (Source::Part(document, _), ValueRef::Node(node))
+                if std::ptr::eq(node.document(), &**document) =>
+            {
+                Self::part(document, node)
+            }
             (_, part) => part.to_value().into(),
         }
     }
@@ -87,15 +91,41 @@ impl SharedValue {
         }
     }
 
-    /// About what it takes in memory, in bytes. A document counts where it is whole, and not for each part of it.
+    /// The value without what is around it: a part of a document, which would keep all of it in memory, becomes a tree
+    /// of its own.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        match &self.0 {
+            Source::Part(..) | Source::Parts(..) => self.to_value().into(),
+            Source::Null | Source::Tree(_) | Source::Text(_) => self,
+        }
+    }
+
+    /// Whether both are parts of the same document, which is then in memory once.
+    pub fn shares_document(&self, other: &Self) -> bool {
+        match (self.document(), other.document()) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn document(&self) -> Option<&Arc<Document>> {
+        match &self.0 {
+            Source::Part(document, _) | Source::Parts(document, _) => Some(document),
+            Source::Null | Source::Tree(_) | Source::Text(_) => None,
+        }
+    }
+
+    /// About what it keeps in memory, in bytes: of a part, the whole document.
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Source::Null => 0,
             Source::Tree(value) => bytes_of(value),
             Source::Text(text) => text.len(),
-            Source::Part(document, 0) => document.bytes().len() + document.index_bytes(),
-            Source::Part(..) => size_of::<Self>(),
-            Source::Parts(_, places) => size_of_val(&**places),
+            Source::Part(document, _) => document.bytes().len() + document.index_bytes(),
+            Source::Parts(document, places) => {
+                document.bytes().len() + document.index_bytes() + size_of_val(&**places)
+            }
         }
     }
 

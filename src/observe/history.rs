@@ -175,7 +175,11 @@ impl HistoryEntry {
 #[cfg(test)]
 mod tests {
     use crate::call::{Call, Context, GivenArguments};
+    use crate::flow::StepRecord;
+    use crate::json::{Document, SharedValue};
+    use crate::lang::template::{StepOutput, UpstreamReply};
     use crate::observe::history::*;
+    use http::HeaderMap;
     use serde_json::json;
     use std::time::Duration;
 
@@ -223,6 +227,40 @@ mod tests {
         let newest = &history.newest(100_000)[0];
         assert!(newest.bytes < 10_000, "{}", newest.bytes);
         assert_eq!(newest.record.call.args, GivenArguments::from(Value::Null));
+    }
+
+    #[test]
+    fn a_record_keeps_no_body_for_the_sake_of_a_part_of_it() {
+        let document = |text: Value| Arc::new(Document::parse(text.to_string().into()).unwrap());
+        let part =
+            |document: &Arc<Document>| SharedValue::part(document, document.root().get("part").unwrap());
+        let large = json!({"part": {"a": 1}, "rest": "x".repeat(MAX_RECORD)});
+        let (body, reply) = (document(large.clone()), document(large));
+        let mut record = record("a", Value::Null);
+        record.call.args = GivenArguments::Json(part(&body));
+        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)), None);
+        record.steps.push(StepRecord { reply_bytes: MAX_RECORD, ..StepRecord::default() });
+        record.outputs.push(StepOutput { reading: Some(reading), values: vec![Some(part(&reply))] });
+        let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
+        drop((body, reply));
+
+        let history = History::default();
+        keep(&history, 2, record);
+        let entry = &history.newest(2)[0];
+        assert!(held_body.upgrade().is_none() && held_reply.upgrade().is_none());
+        assert_eq!(entry.record.call.args, GivenArguments::from(json!({"a": 1})));
+        assert_eq!(entry.record.outputs[0].values, [Some(json!({"a": 1}).into())]);
+
+        // What a kept part does keep is counted, and once.
+        let small = document(json!({"part": {"a": 1}, "rest": "x".repeat(1000)}));
+        let both = [Some(part(&small)), Some(part(&small))];
+        let mut record = self::record("b", Value::Null);
+        let before = record.bytes();
+        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)), None);
+        record.outputs.push(StepOutput { reading: Some(reading), values: both.to_vec() });
+        let added = record.bytes() - before;
+        let once = SharedValue::whole(small).bytes();
+        assert_eq!(added, once);
     }
 
     #[test]

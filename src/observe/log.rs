@@ -109,9 +109,7 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     std::panic::set_hook(Box::new(log_panic));
     if let (Some(said), None) = (said, wanted) {
         let said: String = said.escape_debug().take(MAX_MESSAGE).collect();
-        tracing::warn!(
-            "`{FORMAT}` is `{said}`, which is none of `auto`, `human` and `json`, and is not heeded"
-        );
+        tracing::warn!("`{FORMAT}` is `{said}` and is ignored: set it to `auto`, `human` or `json`");
     }
     Ok(log)
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Context, GivenArguments, Reply};
 use crate::json::{SharedValue, ValueRef, bytes_of};
-use crate::lang::template::StepOutput;
+use crate::lang::template::{StepOutput, UpstreamReply};
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
@@ -54,8 +54,10 @@ impl Record {
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
         let brought = self.outputs.iter().map(|brought| {
-            let reply = brought.reading.as_ref().map_or(0, |reading| reading.body().bytes());
-            reply + brought.values.iter().flatten().map(SharedValue::bytes).sum::<usize>()
+            let body = brought.reading.as_ref().map(UpstreamReply::body);
+            let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
+            let values = brought.values.iter().flatten().filter(|value| !is_counted(value));
+            body.map_or(0, SharedValue::bytes) + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
         let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
@@ -80,10 +82,20 @@ impl Record {
         for went in &mut self.steps {
             went.marks = PhaseTimes::default();
         }
+        // The given arguments are a part of the call's body, and would keep all of it. Once validated, they are not shown.
+        if let GivenArguments::Json(given) = &mut self.call.args {
+            let taken = std::mem::take(given);
+            if self.validated.is_none() {
+                *given = taken.detached();
+            }
+        }
         // Of a reply that is not shown, there is no need to keep all.
         for (went, brought) in self.steps.iter().zip(&mut self.outputs) {
             if went.reply_bytes > MAX_SHOWN {
                 brought.reading = brought.reading.take().map(|reading| reading.without_body());
+                for value in brought.values.iter_mut().flatten() {
+                    *value = std::mem::take(value).detached();
+                }
             }
         }
     }

@@ -32,7 +32,7 @@ pub struct Server {
     pub records: usize,
     /// What new connections to the listener for platforms are secured with; `None`: they are plain.
     pub tls: Option<ServerTls>,
-    /// The proxies that are believed when they say for whom they call.
+    /// The proxies whose `X-Forwarded-For` and `Forwarded` headers name the client.
     pub trusted_proxies: Vec<IpNet>,
 }
 

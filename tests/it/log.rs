@@ -134,7 +134,7 @@ async fn the_environment_goes_before_the_table() {
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "human")]).await;
     proxy.logged(" INFO ready").await;
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "jsno")]).await;
-    proxy.logged("`JACKFIELD_LOG` is `jsno`, which is none of").await;
+    proxy.logged("`JACKFIELD_LOG` is `jsno` and is ignored: set it to").await;
     proxy.logged("admin=off ready\",\"listen\":\"127.0.0.1:").await;
     // The faults of a table are one line too.
     let folder = Folder::with(&[("routes.toml", &format!("{good}more = 1\n"))]);
