@@ -84,6 +84,12 @@ impl<'d> Node<'d> {
         }
     }
 
+    /// Whether it is the empty string; the text is not read for it, however long it is.
+    pub fn is_empty_text(self) -> bool {
+        let entry = self.entry();
+        entry.tag == Tag::Plain && entry.end - entry.start == 2
+    }
+
     /// `true` or `false`.
     pub fn as_bool(self) -> Option<bool> {
         match self.entry().tag {

@@ -1,9 +1,7 @@
 //! A value that a call keeps: part of a shared document, or a shared tree.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Document, Node, ValueRef};
@@ -21,8 +19,7 @@ enum Source {
     Part(Arc<Document>, u32),
     /// A list of the values at these places of a document.
     Parts(Arc<Document>, Arc<[u32]>),
-    /// A text, which is UTF-8.
-    Text(Bytes),
+    Text(Arc<str>),
 }
 
 impl SharedValue {
@@ -37,11 +34,8 @@ impl SharedValue {
     }
 
     /// A text; what of it is no UTF-8 becomes U+FFFD.
-    pub fn text(bytes: &Bytes) -> Self {
-        match String::from_utf8_lossy(bytes) {
-            Cow::Borrowed(_) => Self(Source::Text(bytes.clone())),
-            Cow::Owned(text) => Self(Source::Text(text.into())),
-        }
+    pub fn text(bytes: &[u8]) -> Self {
+        Self(Source::Text(String::from_utf8_lossy(bytes).into()))
     }
 
     /// The value, to be read.
@@ -50,7 +44,7 @@ impl SharedValue {
             Source::Null => ValueRef::NULL,
             Source::Tree(value) => ValueRef::Tree(value),
             Source::Parts(document, places) => ValueRef::Nodes(document, places),
-            Source::Text(text) => ValueRef::Text(std::str::from_utf8(text).unwrap_or_default()),
+            Source::Text(text) => ValueRef::Text(text),
             Source::Part(document, place) => {
                 Node::at_place(document, *place).map_or(ValueRef::NULL, ValueRef::Node)
             }

@@ -54,7 +54,10 @@ fn same(node: Node<'_>, value: &Value, shown: &str) {
             }
             assert!(node.get("no such key").is_none());
         }
-        Value::String(text) => assert_eq!(node.as_str().unwrap(), *text, "{shown}"),
+        Value::String(text) => {
+            assert_eq!(node.as_str().unwrap(), *text, "{shown}");
+            assert_eq!(node.is_empty_text(), text.is_empty(), "{shown}");
+        }
         _ => assert!(node.is_empty()),
     }
 }

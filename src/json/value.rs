@@ -59,6 +59,16 @@ impl<'v> ValueRef<'v> {
         }
     }
 
+    /// Whether it is the empty string; the text is not read for it, however long it is.
+    pub fn is_empty_text(self) -> bool {
+        match self {
+            Self::Node(node) => node.is_empty_text(),
+            Self::Tree(Value::String(text)) => text.is_empty(),
+            Self::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// `true` or `false`.
     pub fn as_bool(self) -> Option<bool> {
         match self {

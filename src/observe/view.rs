@@ -89,8 +89,11 @@ impl Record {
                 *given = taken.detached();
             }
         }
-        // Of a reply that is not shown, there is no need to keep all.
+        // Headers are not shown, and of a reply that is not shown, there is no need to keep all.
         for (went, brought) in self.steps.iter().zip(&mut self.outputs) {
+            if let Some(reading) = &mut brought.reading {
+                reading.forget_headers();
+            }
             if went.reply_bytes > MAX_SHOWN {
                 brought.reading = brought.reading.take().map(|reading| reading.without_body());
                 for value in brought.values.iter_mut().flatten() {

@@ -120,7 +120,7 @@ fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
     let value = params[0].get();
     let empty = match value.kind() {
         Kind::Null => true,
-        Kind::String => value.as_str().is_none_or(|text| text.is_empty()),
+        Kind::String => value.is_empty_text(),
         Kind::Array => value.is_empty(),
         _ => false,
     };

@@ -234,7 +234,7 @@ pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
         Kind::Null => false,
         Kind::Bool => value.as_bool() == Some(true),
         Kind::Number => value.as_f64() != Some(0.0),
-        Kind::String => value.as_str().is_some_and(|text| !text.is_empty()),
+        Kind::String => !value.is_empty_text(),
         Kind::Array | Kind::Object => !value.is_empty(),
     }
 }

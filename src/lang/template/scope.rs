@@ -114,6 +114,12 @@ impl UpstreamReply {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
 
+    /// Drops the headers.
+    pub fn forget_headers(&mut self) {
+        self.headers = HeaderMap::new();
+        self.all_headers.take();
+    }
+
     /// The same without its body and headers.
     pub fn without_body(&self) -> Self {
         Self { status: self.status, ..Self::default() }
