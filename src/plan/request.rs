@@ -1,24 +1,25 @@
 //! The request of a route: rendered from the call, and confined to the upstream's base URL.
 
-use bytes::Bytes;
+mod body;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use thiserror::Error;
-use url::{Position, Url, form_urlencoded};
+use url::{Position, Url};
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::guard::ExpansionFilter;
+pub(crate) use body::BodyTemplate;
+
 use crate::upstream::Request;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::probe::Probe;
 
 use crate::json::{Kind, ValueRef};
-use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{
-    Evaluated, HeaderSink, JsonSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Template, Written,
-    XmlSink, encode_query,
+    Evaluated, HeaderSink, MAX_RENDERED_BYTES, PathSink, RenderError, Scope, Sink as _, Template, Written,
+    encode_query,
 };
 
 /// An upstream, compiled.
@@ -103,29 +104,6 @@ pub(crate) struct HeaderTemplate {
     pub(crate) sensitive: bool,
     /// The value, where it is the same for every call.
     fixed: Option<HeaderValue>,
-}
-
-/// What the body is made from.
-#[derive(Debug)]
-pub(crate) enum BodyTemplate {
-    None,
-    Json(JsonTemplate),
-    Form(Vec<(String, Parameter)>),
-    /// A template file that makes JSON.
-    JsonFile {
-        template: Template,
-        content_type: HeaderValue,
-    },
-    /// A template file that makes XML.
-    XmlFile {
-        template: Template,
-        content_type: HeaderValue,
-    },
-    /// A template file that makes anything else.
-    TextFile {
-        template: Template,
-        content_type: HeaderValue,
-    },
 }
 
 /// Why nothing was sent.
@@ -293,13 +271,19 @@ impl HeaderTemplate {
             return Ok(self.fixed.clone());
         }
         let part = || in_part_named("headers", self.name.as_str());
-        if self.value.is_sole()
-            && self.value.evaluate(scope).map_err(part())?.is_none_or(|value| value.get().is_null())
-        {
-            return Ok(None);
-        }
         let mut sink = HeaderSink::default();
-        self.value.render(scope, &mut sink).map_err(part())?;
+        if self.value.is_sole() {
+            let value = self.value.evaluate(scope).map_err(part())?;
+            let Some(value) = value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) else {
+                return Ok(None);
+            };
+            sink.value(value).map_err(part())?;
+        } else {
+            self.value.render(scope, &mut sink).map_err(part())?;
+        }
+        if sink.len() > MAX_RENDERED_BYTES {
+            return Err(part()(RenderError::TooLarge));
+        }
         let mut value = sink.into_value().map_err(part())?;
         value.set_sensitive(self.sensitive);
         Ok(Some(value))
@@ -353,49 +337,4 @@ fn one_value(value: ValueRef<'_>) -> Result<Cow<'_, str>, RenderError> {
         });
     }
     Ok(value.to_text())
-}
-
-impl BodyTemplate {
-    fn render(&self, scope: &Scope<'_>) -> Result<(Option<HeaderValue>, Option<Bytes>), RequestError> {
-        match self {
-            Self::None => Ok((None, None)),
-            Self::Json(template) => {
-                let mut body = String::with_capacity(256);
-                if !template.write(&mut body, scope).map_err(in_part("body"))? {
-                    body.push_str("null");
-                }
-                Ok((Some(HeaderValue::from_static("application/json")), Some(body.into())))
-            }
-            Self::Form(fields) => {
-                let mut form = form_urlencoded::Serializer::new(String::new());
-                let mut left = MAX_RENDERED_BYTES;
-                for (name, parameter) in fields {
-                    let add = &mut |value: &str| {
-                        left = left.checked_sub(value.len()).ok_or(RenderError::TooLarge)?;
-                        form.append_pair(name, value);
-                        Ok(())
-                    };
-                    parameter.each_value(scope, add).map_err(in_part_named("form", name))?;
-                }
-                let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                Ok((Some(content_type), Some(form.finish().into())))
-            }
-            Self::JsonFile { template, content_type } => {
-                let mut sink = JsonSink::new(ExpansionFilter::default());
-                template.render(scope, &mut sink).map_err(in_part("body_file"))?;
-                let body = sink.into_json().map_err(in_part("body_file"))?.to_string();
-                Ok((Some(content_type.clone()), Some(body.into())))
-            }
-            Self::XmlFile { template, content_type } => {
-                let mut sink = XmlSink::default();
-                template.render(scope, &mut sink).map_err(in_part("body_file"))?;
-                let body = sink.into_xml().map_err(in_part("body_file"))?;
-                Ok((Some(content_type.clone()), Some(body.into())))
-            }
-            Self::TextFile { template, content_type } => {
-                let body = template.text(scope).map_err(in_part("body_file"))?;
-                Ok((Some(content_type.clone()), Some(body.into())))
-            }
-        }
-    }
 }

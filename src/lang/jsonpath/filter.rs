@@ -2,8 +2,6 @@
 //!
 //! Building is checking: what is not the RFC's, or could cost a reply's weight many times over, is refused here.
 
-use std::cmp::Ordering;
-
 use jsonpath_rust::parser::model::{
     Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Literal, Segment, Selector, SingularQuery,
     SingularQuerySegment, Test, TestFunction,
@@ -13,8 +11,8 @@ use serde_json::Value;
 use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
-use crate::lang::value::{Scale, equal};
 
+use super::relation::Relation;
 use super::{BadPath, ChildKey, Stage, step, walk};
 
 /// A condition on one value.
@@ -46,16 +44,6 @@ pub(super) enum Operand {
     Count(Inner),
     /// The value of a path that matches once.
     Value(Inner),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relation {
-    Equal,
-    Unequal,
-    Less,
-    AtMost,
-    More,
-    AtLeast,
 }
 
 /// What a condition looks at.
@@ -293,46 +281,6 @@ impl Operand {
                 _ => None,
             },
         })
-    }
-}
-
-impl Relation {
-    fn holds(
-        self,
-        left: Option<ValueRef<'_>>,
-        right: Option<ValueRef<'_>>,
-        visits: &mut usize,
-    ) -> Option<bool> {
-        left.map_or(Some(()), |left| Scale::MEMORY.take(left, visits))?;
-        let same = || match (left, right) {
-            (None, None) => true,
-            (Some(left), Some(right)) => equal(left, right),
-            _ => false,
-        };
-        Some(match self {
-            Self::Equal => same(),
-            Self::Unequal => !same(),
-            Self::Less => order(left, right) == Some(Ordering::Less),
-            Self::More => order(left, right) == Some(Ordering::Greater),
-            Self::AtMost => order(left, right) == Some(Ordering::Less) || same(),
-            Self::AtLeast => order(left, right) == Some(Ordering::Greater) || same(),
-        })
-    }
-}
-
-/// Which of two texts or two numbers comes first; `None` for anything else.
-fn order(left: Option<ValueRef<'_>>, right: Option<ValueRef<'_>>) -> Option<Ordering> {
-    let (left, right) = (left?, right?);
-    match (left.kind(), right.kind()) {
-        (Kind::String, Kind::String) => Some(left.as_str()?.cmp(&right.as_str()?)),
-        (Kind::Number, Kind::Number) => {
-            let (left, right) = (left.as_number()?, right.as_number()?);
-            match (left.as_i64(), right.as_i64()) {
-                (Some(left), Some(right)) => Some(left.cmp(&right)),
-                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-            }
-        }
-        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! above many values would make larger than any memory, and compiles a filter's pattern for each value.
 
 mod filter;
+mod relation;
 
 use std::fmt;
 

@@ -14,6 +14,7 @@ mod render;
 mod scope;
 mod syntax;
 mod uses;
+mod written_name;
 
 use serde_json::Value;
 use thiserror::Error;
