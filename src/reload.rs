@@ -183,14 +183,15 @@ impl Reloader {
     /// Rejects the configuration. `log` runs unless the same rejection was logged before.
     fn reject(&mut self, found: Vec<JsonDiagnostic>, log: impl FnOnce()) {
         let is_known = found == self.last && self.running.live.state().rejected.is_some();
+        // The time of a rejection is the time when its errors first appeared. Whoever reads of it in the log finds it
+        // in the status.
+        if !is_known {
+            self.running.live.reject(found.clone());
+        }
         if self.requested || !is_known {
             log();
         } else {
             tracing::debug!("the configuration still has its errors");
-        }
-        // The time of a rejection is the time when its errors first appeared.
-        if !is_known {
-            self.running.live.reject(found.clone());
         }
         self.last = found;
     }
@@ -199,14 +200,15 @@ impl Reloader {
         let running = self.running.live.plan();
         if plan.identity == running.identity {
             let revision = &plan.revision;
-            if self.running.live.state().rejected.is_some() {
+            let was_rejected = self.running.live.state().rejected.is_some();
+            self.running.live.confirm();
+            if was_rejected {
                 tracing::info!(%revision, "configuration valid again: it equals the running one");
             } else if self.requested {
                 tracing::info!(%revision, "configuration unchanged");
             } else {
                 tracing::debug!(%revision, "files changed, configuration unchanged");
             }
-            self.running.live.confirm();
             return;
         }
         // Keep the pools of both plans until no new call sees the old one: such a call would create its pool again.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
+use crate::support::rude::{Rude, Script};
 use crate::support::upstream::{Reply, Upstream};
 
 /// Real causes of each kind: a name, the upstream, what of the route makes it fail, the arguments.
@@ -46,17 +47,16 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
     ]
 }
 
-/// The ports of upstreams that have no manners: one that nobody listens on, one that takes a request and hangs up,
-/// one that speaks another language.
-struct Rude {
-    closed: String,
+/// Upstreams that fail before they answer: one refuses connections, one closes after the request, one does not speak
+/// HTTP.
+struct Broken {
+    closed: Rude,
     dropping: String,
     no_http: String,
 }
 
-impl Rude {
-    fn new() -> Self {
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+impl Broken {
+    async fn new() -> Self {
         let after_request = |answer: &'static [u8]| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -71,7 +71,7 @@ impl Rude {
             address.to_string()
         };
         Self {
-            closed: closed.to_string(),
+            closed: Rude::new(Script::Refuse).await,
             dropping: after_request(b""),
             no_http: after_request(b"220 smtp ready\r\n\r\n"),
         }
@@ -94,7 +94,7 @@ async fn upstream() -> Upstream {
     .await
 }
 
-fn table(rude: &Rude, routes: &str) -> String {
+fn table(broken: &Broken, routes: &str) -> String {
     format!(
         r#"
 [platforms.http]
@@ -113,7 +113,7 @@ base_url = "http://{}"
 base_url = "http://{}"
 {routes}
 "#,
-        rude.closed, rude.dropping, rude.no_http
+        broken.closed.address, broken.dropping, broken.no_http
     )
 }
 
@@ -128,7 +128,7 @@ async fn start(upstream: &Upstream, table: &str) -> Proxy {
 #[tokio::test]
 async fn each_kind_of_failure_is_told_by_the_nearest_text() {
     let upstream = upstream().await;
-    let rude = Rude::new();
+    let broken = Broken::new().await;
     let mut routes = String::new();
     for (kind, name, to, fails, _) in causes() {
         let slug = kind.slug();
@@ -149,8 +149,8 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
     }
     let defaults: String =
         FailureKind::NAMED.iter().map(|kind| format!("failure.{kind} = \"default {kind}\"\n")).collect();
-    let without = start(&upstream, &table(&rude, &routes)).await;
-    let with = start(&upstream, &table(&rude, &format!("[defaults]\n{defaults}{routes}"))).await;
+    let without = start(&upstream, &table(&broken, &routes)).await;
+    let with = start(&upstream, &table(&broken, &format!("[defaults]\n{defaults}{routes}"))).await;
     for (kind, name, _, _, args) in causes() {
         // What the model can mend is explained to it, unless a case says otherwise.
         let explained = kind == FailureKind::InvalidArgs;
@@ -197,7 +197,7 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
 #[tokio::test]
 async fn cases_for_failures_name_kinds_lists_and_any() {
     let upstream = upstream().await;
-    let rude = Rude::new();
+    let broken = Broken::new().await;
     let cases = r#"
 [[routes.NAME.reply]]
 when = { failure = "any", equals = { "args.who" = "vip" } }
@@ -229,7 +229,7 @@ text = "Fine."
             cases.replace("NAME", name)
         ));
     }
-    let proxy = start(&upstream, &table(&rude, &routes)).await;
+    let proxy = start(&upstream, &table(&broken, &routes)).await;
     let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
     for (name, args, expected) in [
         ("good", json!({"who": "vip"}), json!({"text": "Fine."})),
@@ -250,7 +250,7 @@ text = "Fine."
 #[tokio::test]
 async fn what_goes_wrong_while_a_reply_is_made_is_a_failure_too() {
     let upstream = upstream().await;
-    let rude = Rude::new();
+    let broken = Broken::new().await;
     let routes = r#"
 [defaults]
 failure.bad_response = "Default."
@@ -275,7 +275,7 @@ request = { path = "/500" }
 failure.bad_response = "Also without {{args.v}}"
 reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
 "#;
-    let mut proxy = start(&upstream, &table(&rude, routes)).await;
+    let mut proxy = start(&upstream, &table(&broken, routes)).await;
     for (name, args, text) in [
         ("missing", json!({}), "Default."),
         ("helper", json!({"v": "soon"}), "Default."),
@@ -296,7 +296,7 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
 #[tokio::test]
 async fn the_log_tells_of_each_call_once_and_holds_no_values() {
     let upstream = upstream().await;
-    let rude = Rude::new();
+    let broken = Broken::new().await;
     let routes = r#"
 [routes.ok]
 upstream = "api"
@@ -308,7 +308,7 @@ upstream = "slow"
 args.v = { type = "string" }
 request = { path = "/never", query = { v = "{{args.v}}" } }
 "#;
-    let mut proxy = start(&upstream, &table(&rude, routes)).await;
+    let mut proxy = start(&upstream, &table(&broken, routes)).await;
     for (path, args) in [
         ("/http/ok", json!({"v": "private"})),
         ("/http/ok", json!({"v": "private\n"})),

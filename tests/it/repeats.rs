@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::proxy::{GUARD, Proxy};
+use crate::support::rude::{Rude, Script};
 use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that answers once for each permit, with how many it has answered.
@@ -192,7 +193,8 @@ async fn after_its_call_was_answered_only_reads_follow_a_write() {
 async fn a_failure_before_anything_was_sent_is_not_kept() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = Rude::new(Script::Refuse).await;
+    let closed = nobody.address.to_string();
     let mut proxy = Proxy::over(&api, &table("").replace("UPSTREAM", &closed)).await;
     let call = voicedock("c1", "t1", "order", "tea");
     let first = said(&proxy.post("/voicedock", &call).await.json());
