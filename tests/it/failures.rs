@@ -6,9 +6,9 @@ use jackfield::call::FailureKind;
 use jackfield::load::{load, process_environment};
 use serde_json::{Value, json};
 
+use crate::support::faulty_upstream::{Rude, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
-use crate::support::rude::{Rude, Script};
 use crate::support::upstream::{Reply, Upstream};
 
 /// Real causes of each kind: a name, the upstream, what of the route makes it fail, the arguments.

@@ -4,13 +4,13 @@
 //! and when, and what the upstream saw. All rows run at the same time through one proxy, each on SWAIG and on
 //! VoiceDock with an upstream of its own.
 
-mod answers;
+mod address_change;
 mod bodies;
 mod connections;
-mod guards;
 mod heads;
-mod moved;
+mod hedging_and_breaker;
 mod redirects;
+mod responses;
 mod retries;
 mod reuse;
 mod row;
@@ -23,9 +23,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::faulty_upstream::{Rude, Saw, Script};
 use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
-use crate::support::rude::{Rude, Saw, Script};
 
 use self::row::{Row, When};
 
@@ -47,7 +47,7 @@ fn rows() -> Vec<Row> {
         retries::rows(),
         redirects::rows(),
         steps::rows(),
-        guards::rows(),
+        hedging_and_breaker::rows(),
     ]
     .into_iter()
     .flatten()
@@ -219,7 +219,7 @@ impl Case<'_> {
 async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
     let rows = rows();
     assert!(rows.len() >= 200, "{} rows", rows.len());
-    let elsewhere = Rude::new(Script::always(answers::ok(13))).await;
+    let elsewhere = Rude::new(Script::always(responses::ok(13))).await;
     let mut cases = Vec::new();
     for row in &rows {
         for platform in [Platform::Swaig, Platform::VoiceDock] {

@@ -5,9 +5,9 @@ use std::process::Output;
 use regex::Regex;
 use serde_json::{Value, json};
 
+use crate::support::faulty_upstream::{Act, Rude, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::{jackfield, run};
-use crate::support::rude::{Act, Rude, Script};
 use crate::support::upstream::{Reply, Seen, Upstream};
 
 const SECRET: &str = "tanager-7431";

@@ -1,10 +1,10 @@
 //! Bodies that are too long, broken, packed badly, or not what they are said to be.
 
-use super::answers::{CHUNKED, JSON, answer, flood, hang_after, last, ok, say, status, trickle};
+use super::responses::{CHUNKED, JSON, answer, flood, hang_after, last, ok, say, status, trickle};
 use super::row::Hears::{Id, Text};
 use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, row, sees};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
 const CAP: &str = "max_body = \"16KiB\"";
 /// `{"id":7}`

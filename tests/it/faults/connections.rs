@@ -1,11 +1,11 @@
 //! Connections that are not made, break, or say nothing.
 
-use super::answers::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
+use super::responses::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
 use super::row::Hears::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{GET, KEYED, LATE, LOST, ONCE, POST, Row, SHORT, row, sees};
-use crate::support::rude::Act::{Close, Hang, Reset};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Act::{Close, Hang, Reset};
+use crate::support::faulty_upstream::Script;
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {

@@ -1,10 +1,10 @@
 //! Heads that are no heads of HTTP, or far too much of one.
 
-use super::answers::{JSON, drip, flood, good, hang_after, last, say, trickle};
+use super::responses::{JSON, drip, flood, good, hang_after, last, say, trickle};
 use super::row::Hears::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, SHORT, row, sees};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answers::{ok, say};
+use super::responses::{ok, say};
 use super::row::Hears::{Id, Text};
 use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, row, sees};
-use crate::support::rude::Act::Pause;
-use crate::support::rude::{Act, Script};
+use crate::support::faulty_upstream::Act::Pause;
+use crate::support::faulty_upstream::{Act, Script};
 
 const FOLLOW: &str = "redirects = \"same_origin\"";
 

@@ -2,11 +2,11 @@
 
 use jiff::{Timestamp, ToSpan};
 
-use super::answers::{JSON, answer, ok, status};
+use super::responses::{JSON, answer, ok, status};
 use super::row::Hears::Id;
 use super::row::When::{After, Early};
 use super::row::{BAD, GET, KEYED, LOST, ONCE, POST, Row, row, sees};
-use crate::support::rude::{Act, Script};
+use crate::support::faulty_upstream::{Act, Script};
 
 /// Too many requests until a date that is one to two seconds away.
 fn until_soon() -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
 /// One fault and what comes of it.
 pub(super) struct Row {

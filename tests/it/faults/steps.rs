@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answers::{good, ok, say, status};
+use super::responses::{good, ok, say, status};
 use super::row::Hears::Text;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{LATE, LOST, ONCE, Row, SHORT, row, sees};
-use crate::support::rude::Act::{Close, Hang, Pause};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Act::{Close, Hang, Pause};
+use crate::support::faulty_upstream::Script;
 
 /// A step after another.
 const TWO: &str = "

@@ -2,10 +2,10 @@
 //! client, and the shapes of answers.
 
 pub(crate) mod client;
+pub(crate) mod faulty_upstream;
 pub(crate) mod folder;
 pub(crate) mod lag;
 pub(crate) mod proxy;
-pub(crate) mod rude;
 pub(crate) mod shape;
 pub(crate) mod upstream;
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 use futures_util::future::join;
 use http::Method;
 
-use super::{BUDGET, DEADLINE, Platform, answers};
+use super::{BUDGET, DEADLINE, Platform, responses};
 use crate::support::client::request;
+use crate::support::faulty_upstream::{Act, Rude, Script};
 use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
-use crate::support::rude::{Act, Rude, Script};
 
 const TABLE: &str = r#"
 [server]
@@ -35,7 +35,7 @@ async fn a_call_at_the_old_address_ends_in_time_and_the_next_goes_to_the_new_one
 
 async fn moved(platform: Platform) {
     let old = Rude::new(Script::always([Act::Hang])).await;
-    let new = Rude::new(Script::always(answers::ok(7))).await;
+    let new = Rude::new(Script::always(responses::ok(7))).await;
     let table = |upstream: &Rude| {
         TABLE
             .replace("PLATFORM", platform.name())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::rude::Act;
+use crate::support::faulty_upstream::Act;
 
 /// The header of a good answer.
 pub(super) const JSON: &str = "content-type: application/json\r\n";

@@ -9,8 +9,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::faulty_upstream::{Rude, Script};
 use crate::support::proxy::{GUARD, Proxy};
-use crate::support::rude::{Rude, Script};
 use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that answers once for each permit, with how many it has answered.
