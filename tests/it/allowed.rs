@@ -1,4 +1,4 @@
-//! Values that only the platform may allow.
+//! Arguments whose allowed values come from the platform.
 
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ async fn only_what_the_platform_lists_is_allowed() {
         (json!({"number": "5"}), &ids, None),
         (json!({"ids": ["B-12", "A-7"]}), &ids, None),
         (json!({"ids": []}), &ids, None),
-        // What is not given is not looked at.
+        // A missing argument is not checked.
         (json!({}), &json!({}), None),
         (json!({"order_id": null}), &json!({}), None),
         (json!({"order_id": "A-8"}), &ids, Some(LISTED)),
@@ -62,7 +62,7 @@ async fn only_what_the_platform_lists_is_allowed() {
         (json!({"ids": ["A-7", "A-8"]}), &ids, Some(LISTED)),
         (json!({"order_id": "A-7", "number": 6}), &ids, Some(LISTED)),
         (json!({"order_id": "A-7"}), &json!({"order_ids": []}), Some(LISTED)),
-        // The model cannot bring the list along.
+        // The model cannot supply the list itself.
         (
             json!({"order_id": "A-7", "order_ids": ["A-7"], "global": {"order_ids": ["A-7"]}}),
             &json!({}),
@@ -123,7 +123,7 @@ async fn a_platform_that_proves_nothing_is_not_believed() {
 async fn where_the_model_writes_beside_the_platform_nothing_is_allowed() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = table(&upstream, "[platforms.millis]\nauth.bearer = { token = \"right\" }\n");
-    // It takes neither whole numbers nor lists.
+    // Millis has neither integers nor lists.
     let lines =
         table.lines().filter(|line| !line.starts_with("args.number") && !line.starts_with("args.ids"));
     let table = lines.collect::<Vec<_>>().join("\n").replace("call.global", "call.metadata");

@@ -1,4 +1,4 @@
-//! The cache: a reply to a request that changes nothing stands for a new one, for a while.
+//! The cache: for a while, the response to a safe request is reused for identical requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// An upstream that counts its answers, and fails while it is told to.
+/// An upstream that numbers its responses and fails on demand.
 async fn counting() -> (Upstream, Arc<AtomicUsize>) {
     let (count, status) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(200)));
     let told = Arc::clone(&status);
@@ -106,7 +106,7 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
         let mut proxy = Proxy::over(&api, &table(route)).await;
         assert_eq!(ask(&proxy, "Oslo").await, 1);
         status.store(500, Ordering::SeqCst);
-        // It may still be fresh; when the upstream is asked, that comes first.
+        // The cached response may still be fresh. Once it is not, the upstream is asked first.
         let began = Instant::now();
         while api.seen() < 2 {
             assert!(began.elapsed() < GUARD);
@@ -157,7 +157,7 @@ async fn a_reload_drops_the_replies_of_routes_that_changed() {
     proxy.folder.write("routes.toml", &text.replace("cache = \"1h\"", "cache = \"2h\""));
     proxy.logged("changed=ask").await;
     assert_eq!(ask(&proxy, "Oslo").await, 2);
-    // Also when it is as it was before.
+    // The old entry does not return when the route is changed back.
     proxy.folder.write("routes.toml", &format!("{text}\n[routes.last]\nreply.text = \"Last.\"\n"));
     proxy.logged("added=last").await;
     assert_eq!(ask(&proxy, "Oslo").await, 3);

@@ -1,4 +1,4 @@
-//! `jackfield call` from outside: what it prints, what it hides, what it sends and how it ends.
+//! `jackfield call` from outside: its output, its masking, its requests and its exit code.
 
 use std::process::Output;
 
@@ -132,7 +132,7 @@ text = "Slow."
 text = "There: {{a}}"
 "#;
 
-/// Awkward on purpose: each of its spellings in URL, form and JSON is another.
+/// Awkward on purpose: its encodings in URL, form and JSON all differ.
 const PIN: &str = "p-1 n\"2&ø.~_";
 
 async fn bank() -> Upstream {
@@ -149,7 +149,7 @@ async fn bank() -> Upstream {
     .await
 }
 
-/// Calls with these words of the command line, and an answer without what differs from run to run.
+/// Calls with these arguments on the command line, and removes everything that differs from run to run.
 async fn call(upstream: &Upstream, words: &[&str]) -> (i32, String) {
     let folder = Folder::with(&[("routes.toml", &TABLE.replace("UPSTREAM", &upstream.address.to_string()))]);
     let mut command = jackfield(folder.path());
@@ -224,7 +224,7 @@ async fn the_answer_is_printed_as_the_platform_would_get_it() {
             &["say", "--as", "voicedock"],
             json!({"results": [{"tool_call_id": "tool_example", "result": "Hello."}]}),
         ),
-        // Without a wish, a route that is not for everyone is called as one that it is for.
+        // Without `--as`, a route that is limited to some platforms is called as one of them.
         (&["only_swaig"], json!({"response": "For SWAIG."})),
         (&["balance", "--as", "voicedock", "--args", &args()], json!({"balance": 7})),
     ] {
@@ -254,7 +254,7 @@ async fn every_step_is_explained_and_nothing_secret_is_shown() {
     }
 }
 
-/// No secret and no part of the sensitive argument stands there in any of its spellings.
+/// Fails if the output contains a secret, or any encoding of the sensitive argument.
 fn assert_hidden(printed: &str, about: &str) {
     for secret in ["secret", "p-1", "p%2D1", "n\"2", "n\\\"2", "%22", "ø", "%C3%B8"] {
         assert!(!printed.contains(secret), "{about}: `{secret}` in\n{printed}");

@@ -1,4 +1,4 @@
-//! `jackfield check` as a person and as a machine meet it: every kind of fault, and what is printed for it.
+//! `jackfield check` for people and for programs: every kind of error, and what is printed for it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use jackfield::diagnostic::{Code, Severity};
 use serde_json::Value;
 
-/// Codes that no file can be written for, and why.
+/// Codes that no file can trigger, each with its reason.
 const NO_FIXTURE: &[(Code, &str)] = &[
     (Code::UpstreamUnreachable, "only an upstream can tell: see online.rs"),
     (Code::CredentialRefused, "only an upstream can tell: see online.rs"),
@@ -17,12 +17,12 @@ fn bad() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad")
 }
 
-/// The table with ten faults.
+/// The table with ten errors.
 fn ten() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/ten_faults.toml")
 }
 
-/// `jackfield check` on a table, in the table's folder.
+/// Runs `jackfield check` on a table, in the table's folder.
 pub(crate) fn check(table: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_jackfield"))
         .arg("check")
@@ -43,14 +43,14 @@ pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The diagnostics of a table, as machines get them.
+/// The diagnostics of a table in the JSON format.
 pub(crate) fn found(table: &Path, arguments: &[&str]) -> Vec<Value> {
     let output = check(table, &[&["--format", "json"], arguments].concat());
     let answer: Value = serde_json::from_str(&printed(&output)).unwrap();
     answer["diagnostics"].as_array().unwrap().clone()
 }
 
-/// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`; a case's name may follow after a dot.
+/// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`. The name of a case may follow after a dot.
 pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
     let mut fixtures: Vec<(String, PathBuf)> = std::fs::read_dir(bad())
         .unwrap()
@@ -135,7 +135,7 @@ fn machines_get_the_same_as_json() {
         assert_eq!(fault["file"], "ten_faults.toml");
         assert!(fault["help"].is_null() || fault["help"].is_string());
     }
-    // Line 32 has text in other scripts before the name; its column is the 32nd character, not the 40th byte.
+    // Line 32 has text in other scripts before the name. The column counts characters, not bytes.
     let name = answer["diagnostics"].as_array().unwrap().iter().find(|fault| fault["line"] == 32).unwrap();
     let line = std::fs::read_to_string(&table).unwrap().lines().nth(31).unwrap().to_owned();
     let byte = line.find("nmae").unwrap();
@@ -190,7 +190,7 @@ fn a_table_that_cannot_be_read_exits_with_2() {
         assert_eq!(answer["diagnostics"][0]["code"], "unreadable-file", "{name}");
         assert_eq!(answer["diagnostics"][0]["file"], *name, "{name}");
     }
-    // An included file is part of the table: what is wrong with it is a fault, and the rest is still checked.
+    // An included file is part of the table: its errors are reported, and the rest is still checked.
     let table = folder.join("including.toml");
     std::fs::write(
         &table,
@@ -202,7 +202,7 @@ fn a_table_that_cannot_be_read_exits_with_2() {
     assert_eq!(codes, ["unreadable-file", "unknown-name"]);
 }
 
-/// An empty folder of that name, for a table that a test writes.
+/// An empty folder with this name, for a table that a test writes.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check").join(name);
     let _ = std::fs::remove_dir_all(&folder);
@@ -233,7 +233,7 @@ fn without_its_secrets_a_table_can_be_checked_for_all_else() {
         found(&table, arguments).iter().map(|fault| fault["code"].clone()).collect()
     };
     assert_eq!(codes(&[]), vec!["secret-unset"; 6]);
-    // What is written out empty is a fault all the same.
+    // A value that is written as empty is still an error.
     assert_eq!(codes(&["--no-secrets"]), ["secret-unset"]);
     assert_eq!(found(&bad().join("secret-file/routes.toml"), &["--no-secrets"]), Vec::<Value>::new());
 }
@@ -265,7 +265,7 @@ fn no_secret_is_ever_printed() {
             let name = table.file_stem().unwrap().display().to_string();
             assert_eq!(output.status.code(), Some(1), "{name} {arguments:?}");
             let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-            // The file of one of them is named so; its name is no secret.
+            // One of them is the name of its file, which is no secret.
             let told = told.replace("hunter2.txt", "");
             for secret in ["hunter2", "tanager", "7431"] {
                 assert!(!told.contains(secret), "{name} {arguments:?}:\n{told}");

@@ -1,4 +1,4 @@
-//! What the command line tells of itself.
+//! The command line: version and shell completion.
 
 use std::process::Command;
 
@@ -40,7 +40,7 @@ fn every_command_is_completed_in_every_shell() {
     }
 }
 
-/// The script is what bash itself asks, as it does when someone presses Tab.
+/// Runs the completion script in bash, as pressing Tab does.
 #[test]
 fn bash_completes_a_command() {
     let ask = format!(

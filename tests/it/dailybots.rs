@@ -1,4 +1,4 @@
-//! Daily Bots from outside: a bot's webhook, the running binary, a recording upstream.
+//! Daily Bots from outside: a bot's webhooks, the running binary, a recording upstream.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ async fn every_spelling_of_a_call_is_answered_with_an_object() {
     assert!(upstream.take().is_empty());
 }
 
-/// The result that a stream carries, and the names of its events.
+/// The result in a stream, and the names of its events.
 fn result_of(stream: &str) -> (Value, Vec<&str>) {
     let names = stream.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     let result = stream
@@ -161,7 +161,7 @@ async fn a_stream_begins_while_the_upstream_is_still_at_work() {
                   {\"name\":\"language\",\"value\":\"fr\\r\\n\\r\\nevent: close\"}]}],\"interrupt\":false}\n\n";
     assert!(text.contains(config), "{text}");
     assert!(text.contains("event: close\ndata: {}\n\n"), "{text}");
-    // The optional argument was not there, so an event lacked what it needs.
+    // Without the optional argument, an event lacked a required value.
     proxy.logged("event 2 is left out").await;
 }
 
@@ -181,7 +181,7 @@ async fn a_failure_and_an_event_that_does_not_fit_leave_the_stream_whole() {
     let dropped = proxy.logged("event 2 is left out").await;
     assert!(dropped.contains("its name is not that of an action"), "{dropped}");
 
-    // A bad argument is told in the stream as well, and nothing is said before it.
+    // An invalid argument is reported in the stream too, with no event before it.
     upstream.take();
     let answer = proxy.post("/dailybots", &call(json!({}))).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");

@@ -1,10 +1,10 @@
-//! No table, however broken, makes loading panic, and a table is either taken or told what is wrong with it.
+//! Loading never panics on a damaged table: it returns a plan or reports errors.
 
 use std::path::Path;
 
 use jackfield::load::{Environment, Loaded, load, process_environment};
 
-/// Loads a table beside copies of the shipped templates; gives whether it was taken.
+/// Loads a table beside copies of the shipped templates and returns whether it was valid.
 fn taken(folder: &Path, text: &str) -> bool {
     let path = folder.join("routes.toml");
     std::fs::write(&path, text).unwrap();
@@ -15,7 +15,7 @@ fn taken(folder: &Path, text: &str) -> bool {
     };
     let Loaded { plan, diagnostics, sources, .. } = load(&path, &environment).unwrap();
     assert!(plan.is_some() || !diagnostics.is_empty(), "refused without a word:\n{text}");
-    // What is told can be drawn, wherever its place is.
+    // Every diagnostic can be rendered, wherever its location is.
     jackfield::diagnostic::to_text(&diagnostics, &sources, false);
     jackfield::diagnostic::to_json(&diagnostics, &sources);
     plan.is_some()
@@ -48,7 +48,7 @@ fn a_table_cut_off_anywhere_is_taken_or_told() {
     assert!(refused > 100, "{refused}");
 }
 
-/// The lines that say something, each with what stands before and after it.
+/// Every line that is neither empty nor a comment, with the text before and after it.
 fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     (0..lines.len())

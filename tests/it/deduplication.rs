@@ -1,4 +1,4 @@
-//! Calls that a platform makes twice: a write reaches the upstream once, also when it outlived its call.
+//! Calls that a platform retries: a write reaches the upstream once, even if it outlives its call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,14 @@ use crate::support::faulty_upstream::{Rude, Script};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// An upstream that answers once for each permit, with how many it has answered.
+/// An upstream that sends one response per permit and numbers its responses.
 async fn gated() -> (Upstream, Arc<Semaphore>) {
     let count = AtomicUsize::new(0);
     Upstream::gated(move |_| Reply::json(&json!({"id": count.fetch_add(1, Ordering::SeqCst) + 1}))).await
 }
 
-/// Two routes that write. A repeated call of the first is known by its id only, one of the second by its time too.
+/// Two routes that write. Duplicates of the first are detected by call id only, those of the second also within a time
+/// window.
 const TABLE: &str = r#"
 [platforms.http]
 deadline = "4s"
@@ -47,7 +48,7 @@ failure.timeout = "Still working on {{args.what}}."
 reply.text = "Order {{response.body.id}}."
 "#;
 
-/// A route whose upstream can tell a repeated request by its key.
+/// A route with an idempotency key, so that the upstream can detect duplicates.
 const KEYED: &str = r#"
 [routes.keyed]
 upstream = "api"
@@ -68,7 +69,7 @@ fn voicedock(conversation: &str, id: &str, function: &str, what: &str) -> Value 
     }})
 }
 
-/// What the one entry of a VoiceDock answer says.
+/// The single result in a VoiceDock response.
 fn said(answer: &Value) -> String {
     answer["results"][0]["result"].to_string()
 }
@@ -80,7 +81,7 @@ async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
     let call = voicedock("c1", "t1", "order", "tea");
     let calls = join_all((0..50).map(|_| proxy.post("/voicedock", &call)));
     let open = async {
-        // Until all of them are there, the first one is under way.
+        // The first request is in flight before its duplicates finish.
         while api.seen() == 0 {
             tokio::task::yield_now().await;
         }
@@ -90,7 +91,7 @@ async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
     let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
     assert_eq!(said, vec!["\"Order 1.\""; 50]);
     assert_eq!(api.take().len(), 1);
-    // A later repeat gets what is kept.
+    // A later retry gets the stored result.
     assert_eq!(self::said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
     assert_eq!(api.take().len(), 0);
 }
@@ -160,7 +161,7 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
         assert!(began.elapsed() < GUARD, "{name}");
         assert_eq!(said(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("what was sent may change something and goes on").await;
-        // A repeat while it goes on waits for it, as long as it has time.
+        // A retry waits for the request in flight until its own deadline.
         let second = proxy.post("/voicedock", &call).await.json();
         assert_eq!(said(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("the same call was still under way").await;
@@ -297,7 +298,7 @@ async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
     let count = AtomicUsize::new(0);
     let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
     let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        // A token, a refusal, no other token; then all is well.
+        // A token, a 401, a failed token request; after that everything succeeds.
         0 | 3 => token(),
         1 => Reply::status(401, &json!({})),
         2 => Reply::status(500, &json!({})),

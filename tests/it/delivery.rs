@@ -1,4 +1,4 @@
-//! How often a request is sent: attempts, hedges, breakers, limits, and the time that all of it shares.
+//! How often a request is sent: retries, hedging, circuit breakers, limits, and the deadline that they share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Seen, Upstream};
 
-/// An upstream that gives one answer after the other, and the last one from then on.
+/// An upstream that sends these responses in order and repeats the last one.
 async fn queued(replies: Vec<Reply>) -> Upstream {
     let next = AtomicUsize::new(0);
     Upstream::new(move |_| {
@@ -29,7 +29,7 @@ fn failed(status: u16) -> Reply {
     Reply::status(status, &json!({}))
 }
 
-/// A table with these keys of its one upstream, and these of its route `ask`, which sends by `method`.
+/// A table with these keys in its one upstream and in its route `ask`, which uses `method`.
 fn table(upstream: &str, method: &str, route: &str) -> String {
     r#"
 [platforms.http]
@@ -96,7 +96,7 @@ async fn what_the_upstream_asks_to_wait_is_waited_if_there_is_time() {
         let began = Instant::now();
         assert_eq!(kind(&ask(&proxy).await), expected);
         assert_eq!(api.take().len(), sent);
-        // It was not asked again before the second was over.
+        // It was not retried before the second was over.
         assert!(sent == 1 || began.elapsed() >= Duration::from_secs(1));
     }
 }
@@ -109,7 +109,7 @@ async fn further_attempts_are_a_share_of_the_calls() {
     let answers = futures_util::future::join_all((0..calls).map(|_| ask(&proxy))).await;
     assert!(answers.iter().all(|answer| kind(answer) == "bad_response"));
     let sent = api.take().len();
-    // Ten that were saved up, at most a fifth of the calls, and one for each second that this may have taken.
+    // Ten saved retries, at most a fifth of the calls, and one for each second that this may have taken.
     assert!((calls + 10..=calls + 60).contains(&sent), "{sent}");
 }
 
@@ -146,7 +146,7 @@ async fn a_late_read_has_a_second_request_beside_it() {
     let api = Upstream::with(move |_| {
         let (number, gate) = (count.fetch_add(1, Ordering::SeqCst), Arc::clone(&opened));
         async move {
-            // Only the first one hangs.
+            // Only the first request hangs.
             if number == 0 {
                 let _ = gate.acquire().await;
             }
@@ -179,7 +179,7 @@ async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
     let api = Upstream::with(move |_| {
         let (number, gate) = (number.fetch_add(1, Ordering::SeqCst), Arc::clone(&gate));
         async move {
-            // The first one is answered after the second.
+            // The first request is answered after the second.
             if number == 0 {
                 gate.acquire().await.unwrap().forget();
                 ok()
@@ -244,7 +244,7 @@ async fn a_breaker_opens_tells_and_closes_again() {
     assert!(refused.contains("not sent to `api`: its circuit breaker is open for another"), "{refused}");
     assert!(["open", "half_open"].contains(&state(&proxy).await["breaker"].as_str().unwrap()));
 
-    // Until it is half open calls are refused; the probe then closes it.
+    // Calls are refused until the breaker is half open; the probe then closes it.
     sick.store(0, Ordering::SeqCst);
     let began = Instant::now();
     while kind(&ask(&proxy).await) != "ok" {
@@ -303,7 +303,7 @@ async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
     proxy.folder.write("routes.toml", &format!("{text}\n[routes.more]\nreply.text = \"More.\"\n"));
     proxy.logged("added=more").await;
     assert_eq!(kind(&ask(&proxy).await), "refused");
-    // Another breaker begins anew.
+    // A breaker with another policy starts closed.
     proxy.folder.write("routes.toml", &text.replace("min_calls = 2", "min_calls = 3"));
     proxy.logged("removed=more").await;
     assert_eq!(kind(&ask(&proxy).await), "bad_response");
@@ -383,7 +383,7 @@ async fn steps_attempts_pauses_and_turns_share_one_deadline() {
     let answers =
         futures_util::future::join_all((0..8).map(|_| proxy.send(Method::POST, "/http/ask", &[], "{}")))
             .await;
-    // One wait for a permit alone could take longer than this.
+    // A single wait for a permit could take longer than this.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     for answer in answers {
         let kind = answer.json()["error"]["kind"].clone();

@@ -1,5 +1,5 @@
-//! Upstreams that must be public: what is refused although the name in the table looks harmless, and that not even a
-//! connection is made then.
+//! Upstreams with `network = "public"`: private addresses are refused even if the name looks public, and without
+//! opening a connection.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -53,7 +53,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
         let line = proxy.logged(&format!("function={name}")).await;
         assert!(line.contains("is loopback, and `network"), "{line}");
     }
-    // What had been tried would wait here to be accepted.
+    // A connection attempt would be waiting in the accept queue.
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 

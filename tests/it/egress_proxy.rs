@@ -1,4 +1,4 @@
-//! Upstreams behind an HTTP proxy: what it is asked, and what is said when it refuses.
+//! Upstreams behind an HTTP proxy: the requests that the proxy gets, and the errors if it refuses them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::outbound_tls::{Authority, Secure};
 use crate::support::proxy::Proxy;
 
-/// A forward proxy for loopback: it makes tunnels, and gives `answer` to everything that it would have to forward.
+/// A forward proxy on loopback. It opens tunnels, and returns `answer` to every plain request.
 struct Forward {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -19,7 +19,7 @@ struct Forward {
 }
 
 impl Forward {
-    /// `refusal`: what is said in place of making a tunnel.
+    /// `refusal`: the response to `CONNECT` instead of a tunnel.
     async fn new(answer: &'static str, refusal: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,7 +63,7 @@ async fn serve(
             }
             (Some(_), Some(refusal)) => {
                 stream.write_all(refusal.as_bytes()).await.unwrap();
-                // A refused tunnel does not end the connection: the client must not wait for that.
+                // A refused tunnel leaves the connection open: the client must not wait for it to close.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
@@ -72,7 +72,7 @@ async fn serve(
     }
 }
 
-/// A request without a body; none when the connection has ended.
+/// A request without a body; `None` at the end of the connection.
 async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -83,7 +83,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8(head).unwrap())
 }
 
-/// A table with an upstream behind a proxy, and a route for it.
+/// A table with an upstream behind a proxy, and a route to it.
 fn table(base_url: &str, proxy: &str) -> String {
     format!(
         r#"

@@ -1,4 +1,5 @@
-//! Webhooks that are no function calls: answered by their entry, else, and when it fails, by nothing.
+//! Webhooks that are no function calls: answered by their entry, and with a neutral response if there is none or it
+//! fails.
 
 use serde_json::{Value, json};
 
@@ -51,7 +52,7 @@ async fn voicedock_is_told_who_answers_and_its_reports_are_sent_on() {
     let report = message("end-of-call-report");
     assert_eq!(proxy.post("/voicedock", &report).await.json(), json!({}));
     assert_eq!(upstream.one().json(), report["message"]);
-    // No entry: nothing is asked.
+    // Without an entry, no request is sent.
     assert_eq!(proxy.post("/voicedock", &message("status-update")).await.json(), json!({}));
     assert_eq!(upstream.take().len(), 0);
 }

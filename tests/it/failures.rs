@@ -1,4 +1,4 @@
-//! What is said when a call fails: each kind from a real cause, and who has the word.
+//! Failed calls: each kind of failure with real causes, and which text is used.
 
 use std::net::TcpListener;
 
@@ -11,7 +11,7 @@ use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
 
-/// Real causes of each kind: a name, the upstream, what of the route makes it fail, the arguments.
+/// Real causes of each kind of failure: a name, the upstream, the keys of the route that make it fail, the arguments.
 fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value)> {
     use FailureKind::{BadResponse, InvalidArgs, Refused, Timeout, Unreachable};
     let get = |path: &str| format!("request = {{ path = \"{path}\" }}").leak() as &str;
@@ -47,7 +47,7 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
     ]
 }
 
-/// Upstreams that fail before they answer: one refuses connections, one closes after the request, one does not speak
+/// Upstreams that fail before they respond: one refuses connections, one closes after the request, one does not speak
 /// HTTP.
 struct Broken {
     closed: Rude,
@@ -86,7 +86,7 @@ async fn upstream() -> Upstream {
             "/404" => Reply::status(404, &json!({})),
             "/broken" => Reply::raw(200, "application/json", "{\"id\": "),
             "/large" => Reply::raw(200, "application/json", format!("\"{}\"", "x".repeat(2000))),
-            // Announces more than it sends, and then says nothing.
+            // Announces more than it sends, then hangs.
             "/half" => Reply::raw(200, "application/json", "{").header("content-length", "10"),
             _ => Reply::json(&json!({})),
         }
@@ -120,7 +120,7 @@ base_url = "http://{}"
 async fn start(upstream: &Upstream, table: &str) -> Proxy {
     let table = table.replace("UPSTREAM", &upstream.address.to_string());
     let table = format!("[server]\nlisten = \"127.0.0.1:0\"\n{table}");
-    // Rendered with the value, this is no JSON any more.
+    // With the value rendered into it, this is invalid JSON.
     let broken = "{\"a\": 1{{#if args.v}}, \"b\"{{/if}}}";
     Proxy::with(&[("routes.toml", &table), ("templates/broken.json.hbs", broken)], &[]).await
 }
@@ -152,7 +152,7 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
     let without = start(&upstream, &table(&broken, &routes)).await;
     let with = start(&upstream, &table(&broken, &format!("[defaults]\n{defaults}{routes}"))).await;
     for (kind, name, _, _, args) in causes() {
-        // What the model can mend is explained to it, unless a case says otherwise.
+        // Errors that the model can fix are explained to it, unless a case says otherwise.
         let explained = kind == FailureKind::InvalidArgs;
         let own = match name {
             "missing" | "needed" => {
@@ -280,7 +280,7 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
         ("missing", json!({}), "Default."),
         ("helper", json!({"v": "soon"}), "Default."),
         ("none", json!({}), "Default."),
-        // A text that needs what is not there leaves the word to the next.
+        // If a text needs a missing value, the next text is used.
         ("worse", json!({}), "Default."),
         ("worse", json!({"v": "x"}), "Without x"),
     ] {
@@ -292,7 +292,7 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
     }
 }
 
-/// The log says for each call what happened, once, and nothing of what was in it.
+/// Each call is logged once, without any of its values.
 #[tokio::test]
 async fn the_log_tells_of_each_call_once_and_holds_no_values() {
     let upstream = upstream().await;
@@ -331,7 +331,7 @@ request = { path = "/never", query = { v = "{{args.v}}" } }
     assert!(!log.contains("private") && !log.contains('\u{1b}'), "{log}");
 }
 
-/// Half a second or a quarter of the deadline, whichever is less, is kept for the way back.
+/// The call keeps half a second or a quarter of the deadline, whichever is less, for the way back.
 #[test]
 fn calls_end_before_the_platform_gives_up() {
     let folder = Folder::with(&[]);
@@ -350,7 +350,7 @@ fn calls_end_before_the_platform_gives_up() {
     }
 }
 
-/// The upstream never answers, the platform would not wait for ever: the model is told before that.
+/// The upstream never responds and the platform waits only until its deadline, so the model gets a reply before that.
 #[tokio::test]
 async fn the_deadline_of_the_platform_ends_each_call() {
     let upstream = upstream().await;

@@ -1,8 +1,8 @@
-//! Never dead air: whatever an upstream does, the caller hears something true in time, and no write is done twice.
+//! Upstream faults: whatever an upstream does, the caller gets a true reply in time, and no write is sent twice.
 //!
-//! Each row of the tables in `faults/` is one fault: what the upstream does, what is asked of it, what the caller hears
-//! and when, and what the upstream saw. All rows run at the same time through one proxy, each on SWAIG and on
-//! VoiceDock with an upstream of its own.
+//! Each row of the tables in `faults/` is one fault: the upstream's behaviour, the request, the caller's reply and its
+//! time, and what the upstream saw. All rows run concurrently through one proxy, on SWAIG and on VoiceDock, each with
+//! its own upstream.
 
 mod address_change;
 mod bodies;
@@ -29,15 +29,15 @@ use crate::support::proxy::Proxy;
 
 use self::row::{Row, When};
 
-/// How long the platforms wait. Long against every timeout of the tables, so that a busy machine has time to spare.
+/// How long the platforms wait. Long compared to every timeout in the tables, so that a busy machine has time to spare.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a call may take: the rest is for the way back.
+/// How long a call may take; the rest of the deadline is for the way back.
 const BUDGET: Duration = Duration::from_millis(9500);
 
-/// How many rows may keep the processor busy at the same time.
+/// How many rows may use the CPU at the same time.
 const ACTIVE: usize = 6;
 
-/// All tables, one under the other.
+/// The rows of all tables.
 fn rows() -> Vec<Row> {
     [
         connections::rows(),
@@ -54,7 +54,7 @@ fn rows() -> Vec<Row> {
     .collect()
 }
 
-/// A platform: how it calls, and how it is told.
+/// A platform: the format of its calls and replies.
 #[derive(Debug, Clone, Copy)]
 enum Platform {
     Swaig,
@@ -93,7 +93,7 @@ impl Platform {
     }
 }
 
-/// A row on one platform, with the upstream that it has there.
+/// A row on one platform, with its own upstream.
 struct Case<'a> {
     row: &'a Row,
     platform: Platform,
@@ -120,9 +120,9 @@ impl Case<'_> {
         table.replace("ELSEWHERE", &elsewhere.address.to_string()).replace("ROUTE", name)
     }
 
-    /// Runs the row among the others, and tells what was not as it should be.
+    /// Runs the row beside the others, and returns what was wrong.
     ///
-    /// A row that only waits lets the next one start as soon as its upstream has a connection. Others finish first.
+    /// A row that only waits lets the next one start once its upstream has a connection. The others finish first.
     async fn run(&self, proxy: &Proxy, active: &Semaphore, lag: &Lag) -> Vec<String> {
         let permit = active.acquire().await.unwrap();
         if self.row.when == When::Early {
@@ -163,7 +163,7 @@ impl Case<'_> {
                 wrong.push(format!("call {n} was answered after {took:?}, not {:?}", self.row.when));
             }
         }
-        // A write is given up long after its call was answered, so this is counted now and not at the end.
+        // A write is abandoned long after its call was answered, so this is counted now and not at the end.
         let left = &self.row.sees.left;
         self.upstream.until(|saw| saw.left >= *left.start()).await;
         let seen = self.upstream.saw().left;
@@ -173,20 +173,20 @@ impl Case<'_> {
         wrong
     }
 
-    /// Whether some connection is to be used again.
+    /// Whether a connection is expected to be reused.
     fn reuses(&self) -> bool {
         self.row.sees.connections.end() < self.row.sees.requests.end()
     }
 
-    /// Whether a request opened a connection that could have used an old one. A connection goes back to its pool a moment
-    /// after its answer was read; a request right behind that answer may be there first.
+    /// Whether a request opened a new connection although an idle one was expected. A connection returns to its pool a
+    /// moment after its response was read, and the next request may be faster.
     fn reused_too_late(&self) -> bool {
         let Saw { connections, requests, .. } = self.upstream.saw();
         let most = *self.row.sees.connections.end();
         self.reuses() && (most + 1..=requests.len()).contains(&connections)
     }
 
-    /// Tells what the upstream saw that it should not have, or did not see.
+    /// Compares the requests and connections that the upstream saw with the expected ones.
     fn saw(&self) -> Vec<String> {
         let Saw { connections, requests, .. } = self.upstream.saw();
         let sees = &self.row.sees;
@@ -243,11 +243,11 @@ async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
     table.extend(cases.iter().map(|case| case.table(&elsewhere)));
 
     let proxy = Proxy::start(&table).await;
-    // All at once, hundreds of calls would be late for want of a processor.
+    // Hundreds of calls at once would be late on any machine.
     let (active, lag) = (Semaphore::new(ACTIVE), Lag::measure());
     let heard = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
 
-    // Requests and connections are counted last, so that none can have come after it.
+    // Requests and connections are counted last, so that none can arrive after that.
     let mut wrong = String::new();
     for (case, heard) in cases.iter().zip(heard) {
         for problem in heard.into_iter().chain(case.saw()) {

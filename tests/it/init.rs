@@ -1,4 +1,4 @@
-//! `jackfield init`: from an empty folder to the first answer.
+//! `jackfield init`: from an empty folder to the first reply.
 
 use std::process::Output;
 

@@ -1,4 +1,4 @@
-//! The process from outside: how it starts, how it ends, and what its admin listener says.
+//! The process from outside: how it starts, how it ends, and what its admin listener reports.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         })
         .await;
         let mut proxy = Proxy::over(&upstream, TABLE).await;
-        // A connection that is open and idle, and one whose head is never finished, hold nobody.
+        // Neither an idle connection nor one with an unfinished request head delays the exit.
         assert_eq!(proxy.post("/http/say", &json!({})).await.status, 200);
         let _half = TcpStream::connect(proxy.listen).unwrap();
         let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
@@ -65,7 +65,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
     }
 }
 
-/// Whoever asked has gone, and what was asked is done all the same.
+/// The client has disconnected, but the call still runs to its end.
 #[tokio::test]
 async fn a_call_whose_caller_hung_up_is_finished_too() {
     let release = Arc::new(Notify::new());
@@ -92,7 +92,7 @@ async fn a_call_whose_caller_hung_up_is_finished_too() {
     assert!(proxy.log().contains("ask: answered in"), "{}", proxy.log());
 }
 
-/// An upstream that never answers holds the process no longer than the deadline.
+/// An upstream that never responds delays the exit no longer than the deadline.
 #[tokio::test]
 async fn the_process_ends_when_the_last_deadline_has_passed() {
     let upstream = Upstream::with(|_| std::future::pending()).await;
@@ -135,7 +135,7 @@ async fn the_admin_listener_tells_how_it_is() {
         assert!(answer.json()["error"].is_string(), "{path}");
     }
 
-    // A table that cannot be used is shown with its faults and changes neither health nor the answers.
+    // A rejected table is shown with its errors, and changes neither health nor replies.
     proxy.folder.write("routes.toml", "[platforms.http]\n[routes.say]\nreply = { txet = \"Hi.\" }\n");
     proxy.signal("HUP");
     proxy.logged("unknown-key").await;

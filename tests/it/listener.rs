@@ -1,4 +1,5 @@
-//! The listener for platforms from outside: what each platform may send and what it is answered, against the running binary.
+//! The listener for platforms: the requests that each platform may send and the responses it gets, against the running
+//! binary.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -83,7 +84,7 @@ async fn swaig_answers_200_whatever_happens() {
         ("/swaig", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
         ("/swaig/", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
         ("/swaig/weather", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
-        // The URL names the function; the body need not.
+        // The URL names the function; the body may omit it.
         (
             "/swaig/weather",
             json!({"argument": {"parsed": [oslo]}}).to_string(),
@@ -140,7 +141,7 @@ async fn swaig_answers_200_whatever_happens() {
         assert_eq!(answer.json(), expected, "{path} {shown}");
         assert_eq!(upstream.take().len(), sent, "{path} {shown}");
     }
-    // What the upstream said about its failure is for nobody outside.
+    // The details of an upstream's error are not shown to the caller.
     assert!(!proxy.log().contains("secret detail"));
 }
 
@@ -174,7 +175,8 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
             (one("weather", &oslo), short(json!({"temp": 7.5}))),
             (one("give", &json!({"d": {"a": {"b": null}}})), short(json!({"a": {"b": null}}))),
             (one("hang_up", &nothing), short(json!({"left": true}))),
-            // What is no object, or could be read as another form, or is a failure, takes the long form.
+            // Results that are no object, that could be mistaken for another format, or that are failures use the long
+            // format.
             (one("say", &nothing), results(json!("Hello."))),
             (one("list", &nothing), results(json!([1, "two"]))),
             (one("nothing", &nothing), results(json!(null))),
@@ -194,7 +196,7 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
                     "The function was not called: the arguments must be a JSON object. Fix the argument and call the function again.",
                 ),
             ),
-            // Arguments in a text are read too.
+            // Arguments encoded as a JSON string are accepted too.
             (one("weather", &json!("{\"city\": \"Oslo\"}")), short(json!({"temp": 7.5}))),
             (
                 voicedock(&[
@@ -245,7 +247,7 @@ async fn each_generation_of_voicedock_is_answered_in_kind() {
     }
 }
 
-/// The upstream answers nobody before everybody has come: calls one after the other would wait for ever.
+/// The upstream answers only after all requests have arrived, so sequential calls would never finish.
 #[tokio::test]
 async fn calls_of_one_request_run_at_the_same_time() {
     let barrier = Arc::new(Barrier::new(3));
@@ -294,7 +296,7 @@ async fn http_answers_plainly() {
             ),
         ),
         ("GET", "/http/weather", "", 200, error("invalid_args", required)),
-        // A body is the arguments; what the URL says beside it counts for nothing.
+        // If there is a body, it holds the arguments, and the query is ignored.
         ("POST", "/http/weather?city=Oslo", "{}", 200, error("invalid_args", required)),
         ("POST", "/http/say", "", 200, json!({"text": "Hello."})),
         ("POST", "/http/list", "{}", 200, json!({"data": [1, "two"]})),
@@ -352,7 +354,7 @@ async fn other_requests_are_rejected_and_logged() {
         (Method::GET, "/swaig", 405, "POST"),
         (Method::PUT, "/swaig/weather", 405, "POST"),
         (Method::DELETE, "/swaig", 405, "POST"),
-        // A platform that the table does not serve, one that is not built, none at all.
+        // Platforms that the table does not serve, and paths of no platform.
         (Method::POST, "/voicedock", 404, ""),
         (Method::POST, "/dailybots/say", 404, ""),
         (Method::POST, "/", 404, ""),
@@ -372,7 +374,8 @@ async fn other_requests_are_rejected_and_logged() {
     assert!(upstream.take().is_empty());
 }
 
-/// Only this machine can call an endpoint without a login; a browser on it does what any page says.
+/// An endpoint without auth accepts calls from this machine only, but any web page can make a browser on it send
+/// requests.
 #[tokio::test]
 async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
     let upstream = warm().await;
@@ -390,7 +393,7 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
         for (method, path) in [
             (Method::GET, "/http/weather?city=Oslo"),
             (Method::POST, "/http/weather?city=Oslo"),
-            // What a browser asks first is no call either.
+            // A preflight request is no call either.
             (Method::OPTIONS, "/http/weather?city=Oslo"),
             (Method::POST, "/swaig"),
         ] {
@@ -426,14 +429,14 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
     }
 }
 
-/// Writes a request by hand and gives all that comes back until the connection is closed.
+/// Writes a raw request and returns everything received until the connection is closed.
 async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
     let address = proxy.listen;
     tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(GUARD)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
-        // The proxy may have answered and closed before it has everything.
+        // The proxy may respond and close the connection before it has read everything.
         let _ = stream.write_all(&body);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -450,26 +453,26 @@ async fn a_body_that_is_too_large_is_refused() {
     let head = "[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"2KiB\"\n";
     let mut proxy = Proxy::start(&format!("{head}{table}")).await;
 
-    // By its announced length: before a byte of it is read.
+    // Rejected by its `content-length`, before any of the body is read.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 2049\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     assert!(answer.ends_with("{\"error\":\"a body may have 2048 bytes\"}"), "{answer}");
 
-    // In chunks, which announce nothing.
+    // A chunked body, which announces no length.
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, chunk.repeat(3).into_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
-    // A client that sends everything first still reads the answer.
+    // A client that sends the whole body first can still read the response.
     for length in [3000, 3_000_000] {
         let answer = proxy.send(Method::POST, "/swaig", &[], "x".repeat(length)).await;
         assert_eq!(answer.status, 413);
     }
 
-    // The largest that is allowed.
+    // The largest body that is allowed.
     let mut body = swaig("say", &json!({})).to_string();
     body.push_str(&" ".repeat(2048 - body.len()));
     let answer = proxy.send(Method::POST, "/swaig", &[], body).await;
@@ -504,7 +507,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         (Some("Basic".into()), 401),
         (Some("Bearer new".into()), 401),
         (Some(String::new()), 401),
-        // What the environment is called is not what it holds.
+        // The name of an environment variable is not its value.
         (Some(basic("sw:${OLD}")), 401),
     ] {
         let headers: Vec<_> = login.as_deref().map(|login| ("authorization", login)).into_iter().collect();
@@ -516,7 +519,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
             assert_eq!(answer.json(), json!({"error": "the login is missing or wrong"}), "{login:?}");
             assert!(seen.is_empty(), "{login:?}");
         } else {
-            // What the platform proves to us with is not handed on.
+            // The platform's credential is not forwarded to the upstream.
             assert!(seen[0].header("authorization").is_empty(), "{seen:?}");
         }
     }
@@ -536,7 +539,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
             proxy.send(Method::POST, "/voicedock", &headers, one("say", &json!({})).to_string()).await;
         assert_eq!(answer.status, status, "{login:?}");
     }
-    // Before the body is read: one that is too large and never sent does not matter.
+    // Rejected before the body is read, so a huge body that is never sent does not matter.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nconnection: close\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
@@ -606,7 +609,7 @@ async fn voicedock_signs_what_it_sends() {
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
         assert_eq!(upstream.take().len(), usize::from(status == 200), "{what}");
     }
-    // Whoever is not let in does not learn either what can be read.
+    // An unauthenticated caller does not learn whether its body is valid.
     let answer = proxy.send(Method::POST, "/voicedock", &[], "{").await;
     assert_eq!(answer.status, 401);
 }
@@ -633,7 +636,7 @@ reply.data = { platform = "{{call.platform}}", function = "{{call.function}}", i
         ("authorization", "Bearer x"),
     ];
 
-    // SWAIG: the numbers under three names, the first that says something.
+    // SWAIG sends the phone numbers under three names; the first one with a value is used.
     for (fields, caller) in [
         (json!({"caller_id_num": "+1", "caller_id": "+2", "caller_id_number": "+3"}), json!("+1")),
         (json!({"caller_id_num": "", "caller_id": "+2", "caller_id_number": "+3"}), json!("+2")),

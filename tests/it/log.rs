@@ -1,4 +1,4 @@
-//! What stands in the log is ours: nobody whose words are in it can write a line of his own.
+//! The log cannot be forged: no text from a caller or an upstream can add a line of its own.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ text = "{{date now response.body.format}}"
         assert_eq!(proxy.post("/swaig", &body).await.status, 200);
     }
     assert_eq!(proxy.post(&format!("/{}", "x".repeat(5000)), &json!({})).await.status, 404);
-    // An answer may arrive before the lines that tell of it.
+    // A response may arrive before its log lines.
     for part in ["is left out", "could not be rendered", "unknown_function", "rejected"] {
         proxy.logged(part).await;
     }
@@ -73,7 +73,7 @@ async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
     assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
 }
 
-/// The lines of the log that are about `function`, as JSON.
+/// The log lines about `function`, as JSON.
 fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
     let log = proxy.log();
     let lines = log
@@ -119,7 +119,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
     let asked = lines_of(&proxy, "ask");
     assert_eq!((&asked[0]["level"], &asked[0]["upstream"]), (&json!("WARN"), &json!("api")));
     assert_eq!(lines_of(&proxy, &FORGED.escape_debug().to_string()).len(), 1, "{}", proxy.log());
-    // The table may say otherwise, also by a reload.
+    // The table can choose the format, and a reload can change it.
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"human\"\n{table}"));
     proxy.logged(" INFO configuration reloaded").await;
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"json\"\n{table}"));
@@ -136,7 +136,7 @@ async fn the_environment_goes_before_the_table() {
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "jsno")]).await;
     proxy.logged("`JACKFIELD_LOG` is `jsno` and is ignored: set it to").await;
     proxy.logged("admin=off ready\",\"listen\":\"127.0.0.1:").await;
-    // The faults of a table are one line too.
+    // The errors of a table are one line too.
     let folder = Folder::with(&[("routes.toml", &format!("{good}more = 1\n"))]);
     let mut command = jackfield(folder.path());
     command.env("JACKFIELD_LOG", "json");
@@ -147,7 +147,7 @@ async fn the_environment_goes_before_the_table() {
     assert!(line["message"].as_str().unwrap().contains("unknown-key"), "{line}");
 }
 
-/// What is kept secret, and is sent and comes back in several ways.
+/// A secret that is sent, and comes back, in several encodings.
 const SECRET: &str = "s3cret\"key";
 const PIN: &str = "9 4\"1";
 

@@ -1,4 +1,5 @@
-//! `GET /metrics`: what the running binary counts, in the format that Prometheus reads, and nothing that a caller chose.
+//! `GET /metrics`: everything that the running binary counts, in the Prometheus format, without labels that a caller
+//! can choose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::support::upstream::{Reply, Upstream};
 #[derive(Debug)]
 pub(crate) struct Scrape {
     samples: BTreeMap<String, f64>,
-    /// The kind of each family.
+    /// The type of each metric family.
     families: BTreeMap<String, String>,
 }
 
@@ -67,7 +68,7 @@ impl Scrape {
         let mut buckets = 0;
         for (key, value) in order {
             let Some((series, bound)) = key.split_once("le=\"") else {
-                // The count is that of the bucket without a bound, which stands before the sum.
+                // The count equals that of the `+Inf` bucket, which comes before the sum.
                 if key.contains("_seconds_count{") {
                     assert_eq!(before.take().map(|(_, count)| count), Some(value), "{key}");
                 }
@@ -87,7 +88,7 @@ impl Scrape {
         Self { samples, families }
     }
 
-    /// The names of the families.
+    /// The names of the metric families.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.families.keys().map(String::as_str).collect()
     }
@@ -140,7 +141,7 @@ upstream = "sick"
 request = { path = "/bad" }
 "#;
 
-/// The first request to `/shaky` fails, the first one to `/late` is never answered.
+/// The first request to `/shaky` fails, and the first one to `/late` is never answered.
 pub(crate) async fn upstream() -> Upstream {
     let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     Upstream::with(move |seen| {
@@ -157,7 +158,7 @@ pub(crate) async fn upstream() -> Upstream {
     .await
 }
 
-/// Calls every route of [`TABLE`], and comes back with a table that has a fault and one that has none.
+/// Calls every route of [`TABLE`], then reloads a table with an error and a valid one.
 pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
     for function in ["say", "say", "once", "once", "kept", "kept", "shaky", "late"] {
         proxy.post(&format!("/http/{function}"), &json!({})).await;
@@ -309,7 +310,7 @@ async fn what_is_waited_for_is_not_our_own_time() {
     let records = proxy.ask_admin("/records", &[]).await.json()["records"].take();
     let records = records.as_array().unwrap();
     assert_eq!(records.len(), 6);
-    // The pauses are of half the backoff at least.
+    // The backoff pauses are at least half of the configured backoff.
     for record in records {
         let elsewhere = record["ms"].as_f64().unwrap() - record["own_ms"].as_f64().unwrap();
         assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");

@@ -72,7 +72,7 @@ async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
         let expected = json!({"email": "a@example.com", "visits": 2, "session": "s1", "tier": "gold"});
         assert_eq!(crm.one().json(), expected);
     }
-    // Without metadata and without an id of the session there is nothing to send of them.
+    // Without metadata and a session id, neither can be sent.
     proxy.post(path, &json!({"email": "a@example.com"})).await;
     assert_eq!(crm.one().json(), json!({"email": "a@example.com"}));
     let proxy = &proxy;
@@ -99,7 +99,7 @@ async fn the_webhooks_around_a_conversation_are_events() {
     assert_eq!(proxy.post("/millis/session_data", &end).await.status, 200);
     let seen = crm.one();
     assert_eq!((seen.path(), seen.json()), ("/sessions/s1", json!({"status": "user-ended", "tier": "gold"})));
-    // The second endpoint of the event is taken by a route here.
+    // Here a route has the second endpoint of the event.
     assert_eq!(proxy.post("/millis/end", &end).await.json(), json!({"result": "Goodbye."}));
     assert!(crm.take().is_empty());
 

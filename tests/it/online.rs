@@ -1,4 +1,5 @@
-//! `jackfield check --online`: what each upstream says of the table, by one GET that changes nothing.
+//! `jackfield check --online`: sends one GET to each upstream and reports whether it is reachable and accepts the
+//! credential.
 
 use std::process::Output;
 
@@ -12,7 +13,7 @@ use crate::support::upstream::{Reply, Seen, Upstream};
 
 const SECRET: &str = "tanager-7431";
 
-/// Takes the token as a bearer's, knows no other, gives no token, and has a path that it shows to nobody.
+/// An upstream that accepts the bearer token and no other credential, issues no tokens, and has one forbidden path.
 async fn api() -> Upstream {
     Upstream::new(|seen: &Seen| {
         let known = seen.header("authorization") == [format!("Bearer {SECRET}")];
@@ -95,7 +96,7 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     seen.sort_by(|one, other| one.target.cmp(&other.target));
     let asked: Vec<(&str, &str)> =
         seen.iter().map(|seen| (seen.method.as_str(), seen.target.as_str())).collect();
-    // Only the token is asked for by a POST, as it has to be.
+    // Only tokens are requested with POST.
     let expected = [
         ("POST", "/given"),
         ("GET", "/v1"),
@@ -106,13 +107,13 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     ];
     assert_eq!(asked, expected);
     for seen in seen.iter().filter(|seen| seen.path() != "/given") {
-        // The upstream's own goes before the one of all, and what only a call knows is left out.
+        // The upstream's own headers override the shared ones, and values that only a call knows are omitted.
         let accepted = if seen.path() == "/v1/me" { "application/json" } else { "text/plain" };
         assert_eq!(seen.header("accept"), [accepted], "{}", seen.target);
         assert_eq!(seen.header("x-conversation"), [""; 0]);
     }
 
-    // Nothing is asked where nobody says so, and nothing with secrets that are none.
+    // Without `--online`, or without real secrets, no request is sent.
     let folder = Folder::with(&[("routes.toml", GOOD)]);
     let mut command = jackfield(folder.path());
     command.arg("check").env("TOKEN", SECRET).envs(variables);

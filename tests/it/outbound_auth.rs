@@ -1,5 +1,4 @@
-//! Credentials on their way to upstreams, as upstreams see them: what goes out, what is asked of a token endpoint and
-//! how often, and what is never shown.
+//! Credentials as upstreams see them: what is sent, how often a token endpoint is asked, and what is never shown.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use crate::support::{timeless, until};
 
 const LOGIN: &str = "Basic bWU6dG9wJTJGc2VjcmV0";
 
-/// A table with one upstream whose credential is `auth`, and routes that ask it.
+/// A table with one upstream whose credential is `auth`, and routes to it.
 fn table(api: &Upstream, auth: &str) -> String {
     r#"
         [server]
@@ -60,7 +59,7 @@ fn oauth2(endpoint: &Upstream) -> String {
     )
 }
 
-/// An upstream that lets everyone in.
+/// An upstream that accepts everyone.
 async fn friendly() -> Upstream {
     Upstream::new(|_| Reply::json(&json!({"ok": true}))).await
 }
@@ -70,7 +69,7 @@ fn token(number: usize, expires_in: u64) -> Reply {
     Reply::json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in}))
 }
 
-/// A token endpoint that counts: each answer is another token.
+/// A token endpoint that issues a new token each time.
 async fn issuing(expires_in: u64) -> Upstream {
     let count = AtomicUsize::new(0);
     Upstream::new(move |_| token(count.fetch_add(1, Ordering::SeqCst) + 1, expires_in)).await
@@ -84,7 +83,7 @@ async fn call(proxy: &Proxy, function: &str) -> Value {
     proxy.post(&format!("/http/{function}"), &json!({})).await.json()
 }
 
-/// A plan in this process, for what must happen in a certain order.
+/// A plan in this process, for tests that need a fixed order.
 struct Inside {
     plan: Plan,
     resources: Resources,
@@ -132,7 +131,7 @@ async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
-    // Polled after the calls: by then each of them waits for the token.
+    // Polled after the calls, when each of them waits for the token.
     let (records, ()) = join(calls, async { gate.add_permits(200) }).await;
 
     assert_eq!(records.len(), 200);
@@ -173,7 +172,7 @@ async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
 
     let gives_up = async {
         let record = inside.call("look", Duration::from_millis(100)).await;
-        // One permit for the question that nobody waits for any more, one for the next.
+        // One permit for the abandoned token request, one for the next.
         gate.add_permits(2);
         record
     };
@@ -235,7 +234,7 @@ async fn a_second_refusal_is_the_reply() {
     assert_eq!(endpoint.take().len(), 2);
 }
 
-/// A credential that cannot be had anew makes no second attempt.
+/// A static credential cannot be renewed, so there is no second attempt.
 #[tokio::test]
 async fn a_fixed_credential_that_is_refused_is_sent_once() {
     let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
@@ -300,7 +299,7 @@ async fn without_a_token_nothing_is_sent() {
         ),
         (never, "timeout", "did not come in time"),
     ] {
-        // Long enough for an answer, short enough to wait for one that never comes.
+        // Long enough for a response, short enough to wait for one that never comes.
         let timeout = if kind == "timeout" { "300ms" } else { "5s" };
         let table = table(&api, &oauth2(&endpoint))
             .replace("[routes.look]", &format!("[routes.look]\ntimeout = \"{timeout}\""));
@@ -378,7 +377,7 @@ async fn the_callers_own_login_never_travels_on() {
     }
 }
 
-/// What `call` prints of a call that goes to an upstream which repeats everything it gets.
+/// The output of `call` for an upstream that echoes everything it gets.
 async fn explained(auth: &str, options: &[&str]) -> String {
     let api = Upstream::new(|seen| {
         let headers: Vec<_> = seen.headers.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
@@ -420,7 +419,7 @@ async fn a_dry_run_asks_for_no_token() {
     insta::assert_snapshot!("dry_run_without_token", text);
 }
 
-/// The tables are fixtures of `check.rs` too, which takes the same snapshots.
+/// These tables are also fixtures of `check.rs`, which uses the same snapshots.
 #[tokio::test]
 async fn faults_of_credentials_are_told_at_their_places() {
     let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad");

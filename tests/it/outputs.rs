@@ -1,4 +1,4 @@
-//! What commands print, good and bad, word for word: those whose own tests do not hold it already.
+//! What commands print, word for word, for those without a test file of their own.
 
 use std::process::Output;
 
@@ -42,7 +42,7 @@ expect.text = "It is 21 degrees."
 const SECRETS: [(&str, &str); 3] =
     [("SWAIG_PASSWORD", "tanager-1"), ("VOICEDOCK_SECRET", "tanager-2"), ("MILLIS_TOKEN", "tanager-3")];
 
-/// What a command wrote, on which stream, and how it ended.
+/// The output of a command on each stream, and its exit code.
 fn shown(output: &Output) -> String {
     let mut text = format!("exit code {}\n", output.status.code().unwrap());
     for (stream, bytes) in [("output", &output.stdout), ("error", &output.stderr)] {
@@ -101,7 +101,7 @@ async fn the_version_and_the_line_that_says_ready_have_one_form() {
     let built = Regex::new(r"\d+\.\d+\.\d+ \(.*\)").unwrap();
     insta::assert_snapshot!("version", built.replace(&shown(&run(command).await), "VERSION (BUILD)"));
 
-    // What `check` only advises is none of its business.
+    // `serve` does not print the warnings of `check`.
     let untested = TABLE.split("[[routes.get_weather.tests]]").next().unwrap();
     let proxy = Proxy::with(&[("routes.toml", untested)], &SECRETS).await;
     let log = proxy.log();

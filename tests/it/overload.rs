@@ -1,5 +1,5 @@
-//! More than there is room for: calls, connections, descriptors, log lines. What is too much is told so at once, and
-//! the rest goes on.
+//! Overload: too many calls, connections, file descriptors or log lines. The excess is rejected at once, and everything
+//! else continues.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener as Listener};
@@ -48,7 +48,7 @@ upstream = "api"
 request = { path = "/" }
 "#;
 
-/// An upstream that answers when it is let.
+/// An upstream that responds when the test lets it.
 async fn held() -> (Upstream, Arc<Semaphore>) {
     Upstream::gated(|_| Reply::json(&json!({}))).await
 }
@@ -90,7 +90,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     let result = |id: &str, text: &str| json!({"tool_call_id": id, "result": {"error": text}});
     for (path, body, expected) in [
         ("/swaig", swaig("ask"), json!({"response": BUSY})),
-        // Also those that ask no upstream: an answer costs something, whatever it is.
+        // Calls that need no upstream count too, because every reply costs something.
         ("/swaig", swaig("say"), json!({"response": BUSY})),
         ("/swaig", swaig("own"), json!({"response": "Everyone is on the line."})),
         (
@@ -109,7 +109,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     let answer = proxy.post("/dailybots/stream", &json!({})).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
     assert!(answer.text().contains(BUSY) && answer.text().contains("close"), "{}", answer.text());
-    // What is no call needs no room.
+    // Requests that are no calls do not count against the limit.
     assert_eq!(proxy.post("/swaig", &json!({"action": "get_signature"})).await.json(), json!([]));
 
     let line = proxy.logged("ask: refused after").await;
@@ -140,7 +140,7 @@ async fn what_the_defaults_say_is_said_to_a_call_too_many() {
     asked.abort();
 }
 
-/// A connection that has been answered once, and stays open.
+/// An idle connection that has already carried one response.
 async fn open(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let answer = ask(&mut stream).await;
@@ -148,7 +148,7 @@ async fn open(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One call over a connection; empty when it comes to nothing.
+/// One call over a connection; empty if there is no response.
 async fn ask(stream: &mut TcpStream) -> String {
     let sent = stream.write_all(b"POST /http/say HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
     let mut answer = [0; 2048];
@@ -165,7 +165,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
     let mut proxy = Proxy::start(&table("max_connections = 2", upstream.address)).await;
     let (first, mut second) = (open(proxy.listen).await, open(proxy.listen).await);
     for _ in 0..3 {
-        // Whoever says nothing is told as well.
+        // A client that sends nothing gets the response too.
         let mut stream = TcpStream::connect(proxy.listen).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(GUARD, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -174,11 +174,11 @@ async fn a_connection_too_many_is_told_so_and_closed() {
         assert!(head.ends_with("\r\nconnection: close"), "{head}");
         let body: Value = serde_json::from_str(body).unwrap();
         assert_eq!(body, json!({"error": "too many connections for now"}));
-        // A client reads it as an answer to its request, though it sends a large one first.
+        // A client reads the rejection as the response to its request, even if it sends a large body first.
         let answer = proxy.send(Method::POST, "/http/say", &[], "x".repeat(500_000)).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (503, body));
     }
-    // Those that are in stay in, and whoever runs the proxy can look.
+    // Existing connections stay open, and the admin listener stays reachable.
     assert!(ask(&mut second).await.starts_with("HTTP/1.1 200 "));
     let told = status(&proxy).await;
     assert_eq!(told["rejected_requests"]["busy_connections"], 6);
@@ -191,7 +191,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
     let third = open(proxy.listen).await;
     assert_eq!(proxy.log().matches("are rejected").count(), 1, "{}", proxy.log());
 
-    // A reload makes more room at once.
+    // A reload raises the limit at once.
     let larger = table("max_connections = 3", upstream.address);
     proxy.folder.write("routes.toml", &larger);
     proxy.logged("configuration reloaded").await;
@@ -206,7 +206,7 @@ async fn under_tls_a_connection_too_many_is_closed() {
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
     let (cert, key) = (include_str!("tls/one.pem"), include_str!("tls/one.key.pem"));
     let proxy = Proxy::with(&[("routes.toml", table), ("cert.pem", cert), ("key.pem", key)], &[]).await;
-    // It has its place before its handshake.
+    // A connection counts before its handshake is finished.
     let _first = TcpStream::connect(proxy.listen).await.unwrap();
     until("it is not accepted", async || status(&proxy).await["load"]["connections"] == 1).await;
     let mut second = TcpStream::connect(proxy.listen).await.unwrap();
@@ -216,7 +216,7 @@ async fn under_tls_a_connection_too_many_is_closed() {
     assert_eq!(status(&proxy).await["rejected_requests"]["busy_connections"], 1);
 }
 
-/// The descriptors of a process may end; it says so once, goes on with what it has, and accepts again.
+/// When file descriptors run out, the proxy logs it once, continues with what it has, and accepts again later.
 #[tokio::test]
 async fn without_descriptors_it_goes_on_and_comes_back() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
@@ -231,14 +231,14 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     assert!(said.contains("the limit of file descriptors is 24"), "{said}");
     let mut inside = open(proxy.listen).await;
 
-    // The admin listener has room for more than there are descriptors.
+    // The admin listener allows more connections than there are file descriptors.
     let mut others = Vec::new();
     until("the descriptors do not end", async || {
         others.push(TcpStream::connect(proxy.admin.unwrap()).await.unwrap());
         proxy.log().contains("the admin listener: no connection can be accepted")
     })
     .await;
-    // A reload finds nothing that it could read, and changes nothing.
+    // A reload cannot open any file, and changes nothing.
     proxy.folder.write("routes.toml", &table.replace("Hello.", "Good day."));
     proxy.signal("HUP");
     proxy.logged("configuration rejected, keeping revision").await;
@@ -253,7 +253,7 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     assert_eq!(answer.json(), json!({"text": "Good day."}));
 }
 
-/// A proxy whose log cannot tell where it listens: on an address that is this test's alone.
+/// A proxy whose log cannot report its address, so it listens on an address that only this test uses.
 struct Mute {
     child: Child,
     listen: SocketAddr,
@@ -297,7 +297,7 @@ impl Mute {
         status["lost_log_lines"].as_u64().unwrap()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends the signal to shut down and waits for the exit.
     async fn end(mut self) {
         let sent =
             Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &self.child.id().to_string()]).status();
@@ -347,7 +347,7 @@ async fn a_log_that_is_closed_costs_no_call() {
     proxy.end().await;
 }
 
-/// Calls with names so long that their log lines soon fill what waits for a reader.
+/// Makes calls with names so long that their log lines soon fill the pipe and the queue.
 async fn fill(proxy: &Mute) {
     let name = "\u{1f4de}".repeat(200);
     let calls: Vec<_> = (0..50)
@@ -374,7 +374,7 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
     fill(&proxy).await;
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
 
-    // Somebody reads again.
+    // The log is read again.
     let log = BufReader::new(proxy.child.stderr.take().unwrap());
     let told = tokio::task::spawn_blocking(move || {
         let mut lines = log.lines().map_while(Result::ok);

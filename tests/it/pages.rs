@@ -1,4 +1,4 @@
-//! `jackfield explain`: each code has its page, and each page's examples are what they are said to be.
+//! `jackfield explain`: each code has its page, and the examples on each page are as marked.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,17 +10,17 @@ use jackfield::load::{self, Environment, process_environment};
 use crate::readme::{Block, blocks, completed};
 use crate::support::folder::Folder;
 
-/// The codes that only an upstream can tell.
+/// The codes that only an upstream's response can trigger.
 pub(crate) const ONLINE: [Code; 2] = [Code::UpstreamUnreachable, Code::CredentialRefused];
 
-/// The secrets that are set for the examples.
+/// The secrets for the examples.
 const SET: [&str; 2] = ["CRM_TOKEN", "SWAIG_PASSWORD"];
 
 fn document(code: Code) -> String {
     format!("src/diagnostic/pages/{}.md", code.slug())
 }
 
-/// The codes that are found in the example of `code`'s page which is marked with `word`. Few examples have tests.
+/// The codes found in the example of `code`'s page that is marked with `word`. Few examples have tests.
 fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
     let mut table = None;
     let folder = Folder::with(&[

@@ -1,4 +1,4 @@
-//! The tables in `docs/platforms` are good ones.
+//! The tables in `docs/platforms` are valid.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::folder::Folder;
 use crate::support::proxy::{jackfield, run};
 
-/// The TOML in a text of Markdown, also where it stands in a list.
+/// The TOML blocks in a Markdown text, including those in lists.
 fn tables(text: &str) -> Vec<String> {
     let mut tables = Vec::new();
     let mut lines = text.lines();
@@ -28,7 +28,7 @@ async fn tables_of_the_platforms_pages_are_good() {
         let page = page.unwrap().path();
         for table in tables(&fs::read_to_string(&page).unwrap()) {
             seen += 1;
-            // They have no tests.
+            // These tables have no tests.
             let table = format!("{table}\n[defaults]\nallow = [\"route-untested\"]\n");
             let folder = Folder::with(&[("routes.toml", &table)]);
             let mut command = jackfield(folder.path());

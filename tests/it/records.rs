@@ -1,4 +1,4 @@
-//! The last calls on the admin listener: listed, one by one, as they come, and without what must not be shown.
+//! Records of recent calls on the admin listener: as a list, one at a time and as a stream, all masked.
 
 use std::net::SocketAddr;
 
@@ -133,7 +133,7 @@ async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
     assert_eq!((&step["extracted"]["name"], &step["extracted"]["none"]), (&json!("Ada"), &json!(1)));
     assert!(step["upstream_ms"].is_f64(), "{step}");
     assert_eq!((&book["case"], &book["reply"]["text"]), (&json!(1), &json!("Ada in Oslo, ***")));
-    // Nobody knows what is sensitive in what no route takes.
+    // Arguments that no route declares may be sensitive, so they are all masked.
     assert_eq!(one(5).await.json()["arguments"]["values"], "***");
     assert_eq!(one(6).await.json()["steps"][0]["reply"]["body"], json!({"left_out_bytes": 100_011}));
     let mut all = proxy.ask_admin("/records", &[]).await.text().to_owned();
@@ -168,7 +168,7 @@ async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
     assert_eq!(list(&proxy, "?limit=1").await[0]["trace"], Value::Null);
 }
 
-/// Reads from the admin listener until `text` came, or the end.
+/// Reads from the admin listener until `text` or the end of the stream.
 async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
     let mut read = Vec::new();
     let mut piece = [0; 4096];
@@ -208,7 +208,7 @@ async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
     }
     let told = read_until(&mut some, Some("\n\n\r\n")).await;
     assert!(told.contains("id: 3\n") && told.matches("event: ").count() == 1, "{told}");
-    // They hold up nobody who closes the proxy.
+    // Open streams do not delay the shutdown.
     proxy.signal("TERM");
     read_until(&mut all, None).await;
     assert_eq!(proxy.ended().await.code(), Some(0));

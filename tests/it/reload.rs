@@ -1,4 +1,4 @@
-//! Reload, design §7: the running binary, its files changed in every way, and what it says of it.
+//! Reload: the running binary, its files changed in every way, and what it reports.
 
 mod under_load;
 
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// The head of every table here: both listeners on free ports, one platform.
+/// The start of every table here: both listeners on free ports, one platform.
 const HEAD: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n";
 
-/// A table in which `say` says `text`.
+/// A table in which the reply of `say` is `text`.
 fn saying(text: &str) -> String {
     format!("{HEAD}[routes.say]\nreply.text = \"{text}\"\n")
 }
@@ -34,7 +34,7 @@ async fn status(proxy: &Proxy) -> Value {
     proxy.ask_admin("/status", &[]).await.json()
 }
 
-/// The status, once it is as wanted.
+/// Waits until the status is as wanted.
 async fn status_when(proxy: &Proxy, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
@@ -47,7 +47,7 @@ async fn status_when(proxy: &Proxy, what: &str, wanted: impl Fn(&Value) -> bool)
     }
 }
 
-/// Changes files and waits until what they say is in force.
+/// Changes files and waits until the change is in force.
 async fn taken(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
     let before = status(proxy).await;
     change(proxy.folder.path());
@@ -57,7 +57,7 @@ async fn taken(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
     .await
 }
 
-/// Changes files and waits until what they say is rejected.
+/// Changes files and waits until the change is rejected.
 async fn rejected(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
     let before = status(proxy).await;
     change(proxy.folder.path());
@@ -69,7 +69,7 @@ async fn rejected(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Valu
     after
 }
 
-/// The lines of the log from `from` on.
+/// The log from line `from` on.
 fn log_from(proxy: &Proxy, from: usize) -> String {
     proxy.log().lines().skip(from).collect::<Vec<_>>().join("\n")
 }
@@ -78,7 +78,7 @@ fn lines(proxy: &Proxy) -> usize {
     proxy.log().lines().count()
 }
 
-/// The first line with `text` among those from `from` on, once it is there.
+/// Waits for a line with `text` at or after line `from`, and returns the first one.
 async fn logged(proxy: &Proxy, from: usize, text: &str) -> String {
     let started = Instant::now();
     loop {
@@ -107,8 +107,8 @@ fn rename_over(path: &Path, text: &str) {
     fs::rename(&beside, path).unwrap();
 }
 
-/// Puts these files into a folder as kubelet mounts a ConfigMap: a hidden folder of the version, `..data` linked to
-/// it, and a link through `..data` for each file.
+/// Writes these files as kubelet mounts a ConfigMap: a hidden folder per version, a link `..data` to it, and a link
+/// through `..data` for each file.
 fn mount(folder: &Path, files: &[(&str, &str)]) {
     let old = fs::read_link(folder.join("..data")).ok();
     let number = old.as_ref().map_or(0, |old| old.to_str().unwrap()[3..].parse::<u32>().unwrap()) + 1;
@@ -167,7 +167,7 @@ async fn every_form_of_saving_replaces_the_table() {
     ];
     let each = async |watch: fn(&str) -> String| {
         let proxy = Proxy::start(&watch(&saying("nothing yet"))).await;
-        // The last one again: the first swap replaces links that were just made, the next one those of a swap.
+        // The last form twice: the first swap replaces links that were just created, the second one those of a swap.
         for (number, (name, save)) in forms.iter().chain(&forms[8..]).enumerate() {
             let text = format!("{name} {number}");
             taken(&proxy, name, |folder| save(&folder.join("routes.toml"), &watch(&saying(&text)))).await;
@@ -259,7 +259,7 @@ async fn every_file_that_a_table_names_is_watched() {
     tokio::join!(each(str::to_owned), each(polling));
 }
 
-/// A folder may be made long before the file in it that matches, and nothing but the folder tells of that file.
+/// A folder may exist long before a matching file in it, and only events of that folder announce the file.
 #[tokio::test]
 async fn a_match_in_a_folder_that_was_empty_is_noticed() {
     let main = format!(
@@ -271,7 +271,7 @@ async fn a_match_in_a_folder_that_was_empty_is_noticed() {
     let names = ["teams/red/on/x.toml", "deep/a/b/r.toml", "beside-x.toml"];
     let mut from = 0;
     for (number, name) in names.iter().enumerate() {
-        // What was new to the table is read once more. After that nothing is pending that could bring a reload.
+        // After a change, new files are read once more. Then nothing is pending that could cause a reload.
         logged(&proxy, from, "files changed, configuration unchanged").await;
         from = lines(&proxy);
         let route = format!("[routes.r{number}]\nreply.text = \"here\"\n");
@@ -280,7 +280,7 @@ async fn a_match_in_a_folder_that_was_empty_is_noticed() {
     }
 }
 
-/// A table in which `ask` asks `upstream`, with the secret in `token` as its credential.
+/// A table in which `ask` sends a request to `upstream` with the secret in `token` as its credential.
 fn asking(upstream: &Upstream) -> String {
     let address = upstream.address;
     format!(
@@ -313,7 +313,7 @@ async fn a_secret_that_rotates_reaches_the_upstream() {
         assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer second");
         assert_eq!(after["plan"]["revision"], before["plan"]["revision"]);
 
-        // The same two secrets, and yet another table.
+        // The same two secrets, exchanged: a different configuration.
         taken(&proxy, "two secrets exchanged", |folder| {
             fs::write(folder.join("token"), "s").unwrap();
             fs::write(folder.join("spare"), "second").unwrap();
@@ -322,7 +322,7 @@ async fn a_secret_that_rotates_reaches_the_upstream() {
         assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer s");
         assert_eq!(credential(&proxy, &upstream, "spare").await, "Bearer second");
 
-        // A secret that is gone or empty is a fault, and never a credential.
+        // A missing or empty secret is an error, and never used as a credential.
         let status =
             rejected(&proxy, "an empty secret", |folder| fs::write(folder.join("token"), "\n").unwrap());
         assert_eq!(status.await["rejected"]["diagnostics"][0]["code"], "secret-file");
@@ -347,7 +347,7 @@ async fn the_watch_mode_changes_with_the_table() {
     }
 }
 
-/// What a process calls itself changes without any event, and long before anyone would look by himself.
+/// The name of a process changes without a file event, and long before a fallback scan would notice.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn sighup_reloads_what_no_event_tells_of() {
@@ -363,7 +363,7 @@ async fn sighup_reloads_what_no_event_tells_of() {
     let main = asking(&upstream).replace("${file:token}", &format!("${{file:{name}}}"));
     let proxy = Proxy::with(&[("routes.toml", &main), ("spare", "s")], &[]).await;
     assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer sh");
-    // The reload that follows the start has been: nothing else is pending.
+    // The reload after the start is over: nothing else is pending.
     taken(&proxy, "a first change", |folder| {
         fs::write(folder.join("routes.toml"), format!("{main}[routes.more]\nreply.text = \"more\"\n"))
             .unwrap();
@@ -380,7 +380,7 @@ async fn sighup_reloads_what_no_event_tells_of() {
     assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer sleep");
     logged(&proxy, 0, "SIGHUP").await;
 
-    // Whoever asks hears what came of it, also when it is nothing.
+    // A reload by signal always reports its result, even if nothing changed.
     let from = lines(&proxy);
     proxy.signal("HUP");
     logged(&proxy, from, "configuration unchanged").await;
@@ -388,8 +388,8 @@ async fn sighup_reloads_what_no_event_tells_of() {
     renamed.wait().unwrap();
 }
 
-/// What stood in the way of a table may end without any event: here a secret that is no host until its process takes
-/// another name.
+/// The reason for a rejection may go away without a file event. Here a secret is no valid host until its process
+/// changes its name.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_rejected_table_is_tried_again() {
@@ -466,7 +466,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         logged(&proxy, from, part).await;
     }
 
-    // Another fault takes the place of the first.
+    // Another error replaces the first.
     let syntax = rejected(&proxy, "half a file", |folder| {
         fs::write(folder.join("routes.toml"), &good[..good.len() - 3]).unwrap();
     })
@@ -488,7 +488,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         assert_eq!(proxy.ask_admin(probe, &[]).await.status, StatusCode::OK, "{probe}");
     }
 
-    // Exactly the old content: it is what runs, and has been all the time.
+    // Exactly the old content, which has been running all the time.
     fs::write(proxy.folder.path().join("routes.toml"), &good).unwrap();
     let after = status_when(&proxy, "repaired", |status| status["rejected"].is_null()).await;
     assert_eq!(after["plan"], before["plan"]);
@@ -548,7 +548,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
         taken(&proxy, "both listeners", |folder| fs::write(folder.join("routes.toml"), &both).unwrap()).await;
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
-    // As it was opened: nothing is left to do, and nothing is said.
+    // Back to the addresses that are open: no restart is needed, and nothing is logged.
     logged(&proxy, 0, "restart required: changes to server.listen, server.admin").await;
     let from = lines(&proxy);
     let status =
@@ -557,7 +557,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
     assert!(!log_from(&proxy, from).contains("next start"), "{}", log_from(&proxy, from));
 }
 
-/// The listener that is open counts, not the one that the changed table names.
+/// The address that is open counts, not the one in the changed table.
 #[tokio::test]
 async fn a_login_cannot_be_removed_from_an_open_listener() {
     const OPEN: &str = r#"
@@ -684,7 +684,7 @@ async fn the_log_names_the_routes_that_changed() {
 
 #[tokio::test]
 async fn touches_that_change_nothing_say_nothing() {
-    // An include that matches nothing is a warning: said once, at the start.
+    // An include that matches nothing is a warning, logged once at the start.
     let table = format!("include = [\"more/*.toml\"]\n{}", saying("one"));
     let proxy = Proxy::with(
         &[("routes.toml", &table), ("templates/unused.hbs", "unused")],
@@ -716,7 +716,7 @@ async fn touches_that_change_nothing_say_nothing() {
         assert_eq!(status(&proxy).await, before, "{what}");
     }
 
-    // A fault is said once, however often the file is saved with it; its time is when it was first seen.
+    // An error is logged once, however often the file is saved with it. Its time is when it was first seen.
     let from = lines(&proxy);
     let broken = format!("{table}\nnonsense = 1\n");
     let status_broken =

@@ -1,4 +1,5 @@
-//! What is sent: headers and their order, credentials, optional parts, types, and what of a caller never goes on.
+//! The requests that are sent: headers and their precedence, credentials, optional parts, types, and the parts of a
+//! call that are never forwarded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -71,7 +72,7 @@ request = { path = "/", headers = { x-api-key = "route" } }
             [("x-a", "defaults"), ("x-api-key", "key"), ("authorization", "defaults"), ("x-c", "defaults")],
         ),
     ] {
-        // What came with the call is for us, all of it.
+        // Inbound headers are for the proxy and are never forwarded.
         let inbound = [
             ("authorization", "Bearer inbound"),
             ("cookie", "session=1"),
@@ -276,7 +277,7 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
         let text = answer["error"]["text"].as_str().unwrap();
         assert!(text.contains(&format!("argument `{name}` must be {what}")), "{given}: {text}");
     }
-    // A number that JSON readers round is not the number that was meant: an account's, for example.
+    // Numbers that JSON parsers would round are not converted: they may be account numbers, for example.
     for digits in ["123456789012345678901", "9007199254740993.0", "1e23"] {
         let body = format!("{{\"s\": {digits}}}");
         let answer = proxy.send(Method::POST, "/http/f", &[], body).await.json();

@@ -1,11 +1,11 @@
-//! `check --format sarif`, held against the parts of SARIF 2.1.0 that it uses, and against what `--format json` says;
+//! `check --format sarif`, validated against the parts of SARIF 2.1.0 that it uses and compared with `--format json`;
 //! and `check --deny-warnings`.
 
 use serde_json::{Value, json};
 
 use crate::check;
 
-/// What SARIF 2.1.0 asks of the objects that are used here, closed so that nothing else is written.
+/// The objects of SARIF 2.1.0 that are used here. The schema is closed, so that unknown properties fail.
 fn form() -> jsonschema::Validator {
     let text = json!({"type": "object", "required": ["text"], "additionalProperties": false, "properties": {
         "text": {"type": "string", "minLength": 1}, "markdown": {"type": "string", "minLength": 1},

@@ -1,4 +1,4 @@
-//! `jackfield call --save-test` and `--request` from outside: what is saved passes, and holds no secret.
+//! `jackfield call --save-test` and `--request` from outside: saved tests pass and hold no secrets.
 
 use std::fs;
 
@@ -139,7 +139,7 @@ fn folder(upstream: &Upstream) -> Folder {
     ])
 }
 
-/// Runs a command with these words, and gives its exit code and what it printed on both ways.
+/// Runs a command with these arguments and returns its exit code and what it printed to both streams.
 async fn jack(folder: &Folder, words: &[&str]) -> (i32, String, String) {
     let mut command = jackfield(folder.path());
     command.args(words).env("TOKEN", TOKEN);
@@ -152,7 +152,7 @@ fn read(folder: &Folder, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).unwrap()
 }
 
-/// Without what differs from run to run.
+/// Removes everything that differs from run to run.
 fn stable(text: &str) -> String {
     let time = regex::Regex::new(r"20\d\d-\d\d-\d\dT\d\d(:|%3A)\d\d(:|%3A)\d\dZ").unwrap();
     timeless(&time.replace_all(text, "NOW"))
@@ -194,7 +194,7 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
         assert_eq!(code, expected, "{name}: {stdout}{stderr}");
         notes.push_str(&format!("--- {name} ---\n{stderr}"));
     }
-    // Nothing that happens to an upstream changes what its test comes to.
+    // A saved test no longer depends on its upstream.
     drop(upstream);
     let (code, stdout, stderr) = jack(&folder, &["test"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
@@ -252,7 +252,8 @@ async fn tests_are_added_however_others_are_written() {
     let listed = read(&folder, "a.test.toml");
     assert!(listed.contains("# why") && listed.ends_with("# the end\n"), "{listed}");
     assert!(listed.contains("name = \"y\""), "{listed}");
-    // Where a file is there by the name of the table, it is that, and what stands at its end goes on to.
+    // If there is a test file named after the table, the test is appended to it, and an open table at its end is
+    // continued.
     folder.write(
         "routes.test.toml",
         "# Ours.\n\n[[tests]]\nroute = \"language\"\nname = \"x\"\nexpect.text = \"Done.\"\n# the end",

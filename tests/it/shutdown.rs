@@ -1,4 +1,4 @@
-//! Closing: what is in flight may finish, and nothing else holds the process.
+//! Shutdown: calls in flight may finish, and nothing else delays the end.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::support::client::{Client, request};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// A proxy whose one route asks an upstream that answers when it is let, within a minute. The first channel hears of
-/// each request.
+/// A proxy with one route to an upstream that responds when the test lets it, within a minute. The first channel
+/// reports each request.
 async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (arrived, arrivals) = mpsc::channel(10);
     let (go, let_go) = mpsc::channel(10);
@@ -57,7 +57,7 @@ async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
     drop((idle, kept));
 }
 
-/// What a platform asked for happens, also when it does not wait for it.
+/// A call runs to its end even if the platform does not wait for it.
 #[tokio::test]
 async fn a_call_whose_caller_hung_up_finishes() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
@@ -95,7 +95,7 @@ async fn a_second_signal_ends_at_once() {
     }
 }
 
-/// Whoever reads the log may go away; the calls go on.
+/// The reader of the log may go away; calls continue.
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_no_call() {
     use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,4 @@
-//! Routes that ask several times: order, groups, conditions, fall-backs, and what the reply sees of them.
+//! Routes with several steps: order, groups, conditions, fallbacks, and the values that the reply can use.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
 
-/// An upstream that answers `/a/<status>` with that status and the path it was asked for.
+/// An upstream that responds to `/a/<status>` with that status and the requested path.
 async fn echoing() -> Upstream {
     Upstream::new(|seen| {
         let status = seen.path().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(200);
@@ -48,7 +48,7 @@ extract = { query = "$.query" }
 
 #[tokio::test]
 async fn a_group_is_asked_at_the_same_time() {
-    // Nobody is answered before all three are there.
+    // No request is answered until all three have arrived.
     let barrier = Arc::new(Barrier::new(3));
     let upstream = Upstream::with(move |seen| {
         let barrier = Arc::clone(&barrier);
@@ -81,7 +81,7 @@ reply.text = "{{a.at}}{{b.at}}{{c.at}}{{last.at}}"
     assert_eq!(paths(&upstream).last().map(String::as_str), Some("/last"));
 }
 
-/// Asks `first`, and `second` under a condition; the reply says what came.
+/// Runs `first`, and `second` under a condition; the reply shows their results.
 async fn two(first: &str, condition: &str, second: &str, replies: &str) -> (Value, Vec<String>) {
     let upstream = echoing().await;
     let table = r#"
@@ -123,14 +123,14 @@ async fn a_fallback_is_asked_only_when_its_step_failed() {
     assert_eq!(answer["text"], "nothing /b 200");
     assert_eq!(asked, ["/a/500", "/b"]);
 
-    // A fallback that fails too leaves a failure, and a failure without a fallback ends the asking.
+    // If the fallback fails too, the call fails. A failure without a fallback ends the steps.
     let (answer, _) = two("/a/500", failed, "/b/503", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
     let (answer, asked) = two("/a/500", "", "/b", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
     assert_eq!(asked, ["/a/500"]);
 
-    // A fallback that is not wanted by its other conditions does not make the failure good.
+    // A fallback that is skipped because of its other conditions leaves the failure as it is.
     let unwanted = "when = { failed = \"first\", equals = { \"args.unit\" = \"f\" } }";
     let (answer, asked) = two("/a/500", unwanted, "/b", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
@@ -160,7 +160,7 @@ async fn a_status_that_a_case_names_ends_the_asking() {
     let (answer, asked) = two("/a/404", "", "/b", replies).await;
     assert_eq!(answer, json!({"text": "unknown: /a/404"}));
     assert_eq!(asked, ["/a/404"]);
-    // With a fallback for the step, the fallback is asked first.
+    // If the step has a fallback, that runs first.
     let (answer, asked) = two("/a/404", "when.failed = \"first\"", "/b", replies).await;
     assert_eq!(answer["text"], "nothing /b 200");
     assert_eq!(asked, ["/a/404", "/b"]);

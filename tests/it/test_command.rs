@@ -1,5 +1,5 @@
-//! `jackfield test` from outside: what passes, what fails and how that is shown; and that a table runs the same
-//! whatever its tests say.
+//! `jackfield test` from outside: which tests pass, which fail and how that is shown; and that tests never change how a
+//! table runs.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -70,7 +70,7 @@ fn run(folder: &Path, words: &[&str]) -> Output {
     command.arg("test").args(words).current_dir(folder).env_clear().output().unwrap()
 }
 
-/// What a run prints, and how it ends.
+/// The output of a run, and its exit code.
 fn shown(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -314,7 +314,7 @@ expect.data = {}
     assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), written);
 
-    // What passes is not touched.
+    // Passing tests are left unchanged.
     let folder = with_tests(GOOD);
     assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), GOOD);
@@ -337,7 +337,7 @@ fn a_table_with_faults_and_one_without_tests_say_so() {
     let told = run(faulty.path(), &["--format", "json"]);
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(told["diagnostics"][0]["code"], "unknown-route");
-    // What shows tests reads nothing else.
+    // Tools that show JUnit reports read nothing else, so the report holds the error too.
     insta::assert_snapshot!("test_faulty_junit", shown(&run(faulty.path(), &["--format", "junit"])));
     for words in [["--config", "other.toml"], ["--filter", "nothing"]] {
         let told = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
@@ -371,7 +371,7 @@ fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
     assert_eq!(beside.plan.unwrap().revision, before.revision);
     assert!(load_with_tests(&table, &process_environment()).unwrap().0.plan.is_none());
 
-    // In the table, a test that names what is not there is told by `check`; the table runs all the same.
+    // A test in the table that names something unknown is reported by `check`, but the table still runs.
     folder.write(
         "routes.toml",
         &format!("{plain}tests = [{{ name = \"x\", expect.text = \"\", upstream = {{}} }}]\n"),
@@ -570,7 +570,7 @@ expect.data = { from = "+47" }
     let good = run(files(tests).path(), &[]);
     assert_eq!(good.status.code(), Some(0), "{}", shown(&good));
     insta::assert_snapshot!("test_events", shown(&good));
-    // Another request than that of the event, and one that is none.
+    // A request for another event, and an invalid one.
     let bad = tests.replacen("asked.json", "prefetch.json", 1).replace("from = \"+47\"", "from = \"+48\"");
     insta::assert_snapshot!("test_events_bad", shown(&run(files(&bad).path(), &[])));
     let faulty = r#"

@@ -1,6 +1,7 @@
-//! The listener for platforms behind TLS, and who really calls.
+//! TLS on the listener for platforms, and the real address of the client.
 //!
-//! The certificates in `tls/` are made for `localhost` by a CA of their own, whose key is gone; they end in 2126.
+//! The certificates in `tls/` are for `localhost`. They are issued by their own CA, whose key was deleted, and expire
+//! in 2126.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ async fn secured() -> Proxy {
     Proxy::with(&files, &[]).await
 }
 
-/// One connection over TLS, kept open from request to request.
+/// One TLS connection, kept open between requests.
 struct Secured {
     sender: SendRequest<Full<Bytes>>,
     certificate: CertificateDer<'static>,
@@ -82,7 +83,7 @@ async fn status(proxy: &Proxy) -> Value {
     proxy.ask_admin("/status", &[]).await.json()
 }
 
-/// What is rejected, waited for.
+/// Waits for a rejected reload.
 async fn rejected(proxy: &Proxy) -> Value {
     let started = Instant::now();
     loop {
@@ -102,7 +103,7 @@ async fn tls_is_for_the_platforms_and_the_admin_listener_stays_plain() {
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(proxy.ask_admin("/healthz", &[]).await.status, 200);
-    // A private key is never shown, whatever is shown of the table.
+    // A private key is never shown, not even in a diagnostic about the table.
     let shown = format!("{}{}", proxy.log(), status(&proxy).await);
     assert!(!shown.contains("PRIVATE"), "{shown}");
     proxy.signal("TERM");
@@ -124,7 +125,7 @@ async fn who_does_not_shake_hands_holds_up_nobody() {
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(GUARD, plain.read_to_end(&mut answer)).await.unwrap();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    // Nor does it hold up the end.
+    // It does not delay the shutdown either.
     proxy.signal("TERM");
     assert!(proxy.ended().await.success());
     assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
@@ -192,7 +193,7 @@ async fn a_bad_pair_keeps_the_proxy_from_starting() {
         let secret = ONE.1.lines().nth(1).unwrap();
         assert!(!said.contains(secret), "{said}");
     }
-    // In CI neither the certificate nor its key need be there.
+    // In CI, neither the certificate nor its key need exist.
     let folder = crate::support::folder::Folder::with(&[("routes.toml", &table(TLS))]);
     let mut check = jackfield(folder.path());
     check.args(["check", "--no-secrets"]);
@@ -221,7 +222,7 @@ async fn the_log_knows_who_really_calls() {
         assert!(line.contains(client), "{line}");
     }
 
-    // Nobody is believed who is not named.
+    // An address that is not in `trusted_proxies` is not trusted.
     let mut proxy = Proxy::start(&table("")).await;
     let headers = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")];
     assert_eq!(proxy.send(Method::POST, "/http/greet", &headers, "{}").await.status, 200);

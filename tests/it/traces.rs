@@ -1,5 +1,5 @@
-//! `[traces]`: a collector gets the spans of each call, upstreams are told which of them is theirs, and no call waits for
-//! a collector or fails with it.
+//! `[traces]`: a collector gets the spans of each call, upstreams get the trace context, and a collector never delays
+//! or fails a call.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::support::upstream::{Reply, Seen, Upstream};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Takes spans.
+/// A trace collector.
 struct Collector {
     upstream: Upstream,
     received: mpsc::UnboundedReceiver<Seen>,
@@ -31,7 +31,7 @@ impl Collector {
         Self { upstream: upstream.await, received }
     }
 
-    /// What comes next, and the spans in it.
+    /// The next export, and its spans.
     async fn next(&mut self) -> (Seen, Vec<Value>) {
         let seen = self.received.recv().await.unwrap();
         let spans = seen.json()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
@@ -43,7 +43,7 @@ impl Collector {
     }
 }
 
-/// The value of an attribute as text; empty where there is none.
+/// An attribute as text; empty if it is absent.
 fn attribute(span: &Value, key: &str) -> String {
     let attributes = span["attributes"].as_array().unwrap();
     let value = attributes.iter().find(|attribute| attribute["key"] == key);
@@ -57,7 +57,7 @@ fn nanos(span: &Value, key: &str) -> u64 {
     span[key].as_str().unwrap().parse().unwrap()
 }
 
-/// A span in one line and those within it below, in the order in which they began.
+/// A span on one line, followed by its children in the order in which they started.
 fn tree(spans: &[Value], parent: &str, depth: usize) -> String {
     let mut text = String::new();
     let mut children: Vec<&Value> =
@@ -166,7 +166,7 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
     assert_eq!(attribute(sent[0], "server.address"), "localhost");
     assert_eq!(attribute(sent[0], "server.port"), upstream.address.port().to_string());
     assert_eq!(attribute(sent[0], "peer.service"), "api");
-    // Each request says which span it was sent from.
+    // Each request carries the id of its own span.
     let requests = upstream.take();
     assert_eq!(requests.len(), 3);
     for (span, request) in sent.iter().zip(&requests) {
@@ -274,7 +274,7 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
     assert_eq!(upstream.seen(), 0);
 }
 
-/// The headers about traces of the one request that came.
+/// The tracing headers of the only request that arrived.
 fn passed_on(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
     let seen = upstream.one();
     (seen.header("traceparent"), seen.header("tracestate"))
@@ -300,7 +300,7 @@ async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
         call(&proxy, "own", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
         assert_eq!(passed_on(&upstream), (vec!["mine".to_owned()], vec![]));
     }
-    // What is not valid is nobody's trouble.
+    // Invalid trace headers are dropped.
     let answer =
         call(&proxy, "ask", &json!({}), &[("traceparent", "00-0-0-01"), ("tracestate", "a=1")]).await;
     assert_eq!((answer, passed_on(&upstream)), (json!({"data": {}}), nothing()));
@@ -317,7 +317,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
     let mut proxy = Proxy::over(&upstream, &table).await;
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("00"))]).await;
     assert_eq!(passed_on(&upstream).0, [caller("00")]);
-    // A trace begins here, and upstreams are told that nobody records it.
+    // A new trace starts here, and upstreams are told that it is not sampled.
     call(&proxy, "ask", &json!({}), &[("traceparent", "what")]).await;
     let (begun, _) = passed_on(&upstream);
     assert!(
@@ -327,7 +327,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("01"))]).await;
     let (recorded, _) = passed_on(&upstream);
     assert!(recorded[0].contains(TRACE) && recorded[0].ends_with("-01") && recorded[0] != caller("01"));
-    // The end sends what waits, so there is no more to come.
+    // The shutdown flushes the queue, so nothing follows.
     proxy.signal("TERM");
     assert!(proxy.ended().await.success(), "{}", proxy.log());
     let (_, spans) = collector.next().await;

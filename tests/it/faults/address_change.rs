@@ -1,4 +1,4 @@
-//! An upstream that changes its address while a call hangs at the old one.
+//! An upstream whose address changes while a call hangs at the old one.
 
 use std::time::Instant;
 

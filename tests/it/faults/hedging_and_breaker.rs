@@ -1,5 +1,4 @@
-//! Upstreams that are late or sick, and what keeps that from costing more: a second request beside a late one, and a
-//! breaker that asks no more.
+//! Upstreams that are slow or keep failing, and what limits the damage: hedging and the circuit breaker.
 
 use super::responses::{ok, say, status};
 use super::row::Hears::{Failure, Id};

@@ -1,4 +1,4 @@
-//! Redirects: to elsewhere, where nobody may be asked, and round in circles.
+//! Redirects: to other origins, which must not be contacted, and in loops.
 
 use std::time::Duration;
 

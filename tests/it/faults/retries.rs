@@ -1,4 +1,4 @@
-//! Upstreams that ask to be left alone for now: who is asked again, when, and who is not.
+//! Upstreams that ask to be retried later: which requests are retried, and when.
 
 use jiff::{Timestamp, ToSpan};
 
@@ -8,7 +8,7 @@ use super::row::When::{After, Early};
 use super::row::{BAD, GET, KEYED, LOST, ONCE, POST, Row, row, sees};
 use crate::support::faulty_upstream::{Act, Script};
 
-/// Too many requests until a date that is one to two seconds away.
+/// A 429 with a `retry-after` date that is one to two seconds away.
 fn until_soon() -> Vec<u8> {
     let date = (Timestamp::now() + 2.seconds()).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     answer("429 Too Many Requests", &format!("{JSON}retry-after: {date}\r\n"), "{}")
@@ -31,7 +31,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("closed_off",            GET,  Script::first([Act::Close]).then(ok(7)), LOST, Early, sees(1, 1, 0)).keys("retry = { on = [503] }"),
         row("backoff",               GET,  once("503 Busy"), Id(7), Early, sees(2, 1, 0)).keys("retry = { backoff = \"1ms\" }"),
 
-        // When to come again is heard, if that is in time.
+        // `retry-after` is honoured if there is enough time.
         row("after_a_second_get",    GET,  too_many("1"), Id(7), After(1000), sees(2, 1, 0)),
         row("after_a_second_post",   POST, too_many("1"), BAD, Early, sees(1, 1, 0)),
         row("after_a_second_keyed",  POST, too_many("1"), Id(7), After(1000), sees(2, 1, 0)).route(KEYED),

@@ -1,11 +1,11 @@
-//! Well-framed requests whose body is not what the platform sends.
+//! Well-framed requests with a body that the platform would not send.
 
 use super::wire::request;
 use super::{Case, Expect, MAX_BODY};
 
 use Expect::{Answered, Called, Refused, Told};
 
-/// The endpoints that take a body, with what each of them is.
+/// The endpoints that accept a body, each with its kind.
 const ENDPOINTS: [(&str, &str); 6] = [
     ("swaig", "/swaig"),
     ("voicedock", "/voicedock"),
@@ -15,7 +15,7 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("http", "/http/get_weather"),
 ];
 
-/// What is no JSON object with a call in it, whoever reads it.
+/// Bodies that are no JSON object with a call, for any platform.
 fn unreadable() -> Vec<(String, Vec<u8>)> {
     let utf_16 = |bytes: fn(u16) -> [u8; 2]| "{\"city\":\"Oslo\"}".encode_utf16().flat_map(bytes).collect();
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
@@ -81,10 +81,10 @@ fn unreadable() -> Vec<(String, Vec<u8>)> {
     bodies
 }
 
-/// An endpoint, a name, the body, and what comes of it.
+/// An endpoint, a name, the body, and the expected result.
 type Odd = (&'static str, &'static str, String, fn(&'static str) -> Expect);
 
-/// What is JSON as a platform sends it, but odd.
+/// Valid JSON for the platform, but odd.
 fn odd() -> Vec<Odd> {
     let swaig = |args: &str| format!("{{\"function\":\"get_weather\",\"argument\":{{\"parsed\":[{args}]}}}}");
     let voicedock =
@@ -270,7 +270,7 @@ pub(super) fn cases() -> Vec<Case> {
             ENDPOINTS.iter().map(|(platform, _)| *platform).find(|platform| path[1..].starts_with(platform));
         add(format!("{path}: {name}"), path, &[], body.as_bytes(), answer(platform.unwrap()));
     }
-    // The body itself says what it is; only an encoding that is not undone hides that.
+    // The content type is ignored: bodies are recognized by their content unless they are compressed.
     let body = br#"{"city":"Oslo"}"#;
     for kind in [
         "",

@@ -1,4 +1,4 @@
-//! Calls without pause while the table is replaced again and again, some of the times by a broken one.
+//! Constant calls while the table is replaced repeatedly, sometimes by a broken one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,8 +19,8 @@ use crate::support::upstream::{Reply, Upstream};
 const TABLES: usize = 200;
 const CALLERS: usize = 4;
 
-/// A set of three files that belong together, and in the first of them a table's number, in as many places as a call
-/// goes through.
+/// A set of three files that belong together. The main file has the number of its table in every place that a call goes
+/// through.
 struct Files<'a> {
     upstream: &'a Upstream,
     set: usize,
@@ -65,14 +65,14 @@ impl Files<'_> {
     }
 }
 
-/// Puts a new set into a folder of its own and links `current` to it, as a deployment does.
+/// Puts a new set into its own folder and points the link `current` to it, as a deployment does.
 fn release(root: &Path, files: &Files<'_>, table: usize) {
     files.write(&root.join(format!("release-{}", files.set)), table);
     symlink(format!("release-{}", files.set), root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
 }
 
-/// Calls until it is told to stop; gives the tables that answered, and how often.
+/// Calls until it is told to stop. Returns the tables that answered, and the number of calls.
 async fn calling(
     listen: std::net::SocketAddr,
     swaig: bool,
@@ -117,7 +117,7 @@ async fn no_call_fails_and_none_sees_half_a_table() {
     })
     .await;
     let mut files = Files { upstream: &upstream, set: 0 };
-    // The main file is a link into the release that is current; a template and an included file lie there too.
+    // The main file becomes a link into the current release, and so do a template and an included file.
     let proxy = Proxy::with(
         &[
             ("routes.toml", &files.main(0)),
@@ -137,7 +137,7 @@ async fn no_call_fails_and_none_sees_half_a_table() {
         status["plan"]["routes"].as_array().unwrap().contains(&name)
     };
 
-    // From here on everything is reached through `current`.
+    // From here on, all files are reached through `current`.
     release(&root, &files, 0);
     for name in ["routes.toml", "more.toml", "templates"] {
         let _ = fs::remove_dir_all(root.join(name));
@@ -182,7 +182,7 @@ async fn no_call_fails_and_none_sees_half_a_table() {
             }
         }
         match table % 5 {
-            // Waiting for one of five makes sure that many are taken; the others come faster than it is quiet.
+            // Waiting for one in five ensures that many are loaded; the others change faster than the debounce.
             4 => _ = status_when(&proxy, "taken", |status| runs(status, table)).await,
             _ => tokio::time::sleep(Duration::from_millis((table as u64 * 7) % 40)).await,
         }

@@ -1,5 +1,4 @@
-//! An upstream without manners: what it does on each connection and on each request is a script, and it notes what it
-//! saw.
+//! An upstream that misbehaves as scripted, on each connection and each request, and records what it sees.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,66 +13,66 @@ use tokio::task::JoinHandle;
 use super::proxy::GUARD;
 use super::upstream::{Seen, read};
 
-/// One thing that a rude upstream does.
+/// One action of a faulty upstream.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Writes this.
+    /// Writes these bytes.
     Say(Vec<u8>),
-    /// Writes what this gives when its turn comes.
+    /// Writes the bytes that this returns when its turn comes.
     SayThen(fn() -> Vec<u8>),
-    /// Writes this byte by byte, with a pause after each.
+    /// Writes these bytes one by one, with a pause after each.
     Drip(Vec<u8>, Duration),
-    /// Writes this again and again, with a pause after each time.
+    /// Writes these bytes repeatedly, with a pause after each time.
     Repeat(Vec<u8>, Duration),
-    /// Says nothing for a while.
+    /// Writes nothing for a while.
     Pause(Duration),
-    /// Says nothing more.
+    /// Writes nothing more.
     Hang,
     /// Closes the connection.
     Close,
-    /// Breaks the connection.
+    /// Resets the connection.
     Reset,
 }
 
-/// What is done at one occasion. Afterwards the connection waits for the next request.
+/// The actions for one connection or one request. Afterwards the upstream waits for the next request.
 pub(crate) type Turn = Vec<Act>;
 
-/// How a rude upstream behaves. The last turn of a list is taken again and again.
+/// The behaviour of a faulty upstream. The last turn of a list is repeated.
 #[derive(Debug, Clone)]
 pub(crate) enum Script {
-    /// Nobody listens at its address.
+    /// The address refuses connections.
     Refuse,
-    /// Connections to it are never made: nobody accepts them, and no more can wait.
+    /// Connections are never established: nobody accepts them, and the accept queue is full.
     Deaf,
     /// Connections are accepted.
     Serve {
-        /// What is done on each connection before anything is read.
+        /// The turns for each connection, before anything is read.
         connections: Vec<Turn>,
-        /// What is done on each request, whichever connection it comes on.
+        /// The turns for each request, on any connection.
         requests: Vec<Turn>,
     },
 }
 
-/// What a rude upstream saw.
+/// What a faulty upstream has seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Saw {
-    /// How many connections were made.
+    /// The number of connections.
     pub(crate) connections: usize,
-    /// The requests that arrived whole.
+    /// The complete requests.
     pub(crate) requests: Vec<Seen>,
-    /// How many connections the other side closed before the upstream had done what its turn says.
+    /// The number of connections that the peer closed before the upstream had finished its turn.
     pub(crate) left: usize,
 }
 
 pub(crate) struct Rude {
     pub(crate) address: SocketAddr,
     saw: Arc<watch::Sender<Saw>>,
-    /// What must be kept so that the address stays as it is.
+    /// Kept alive so that the address keeps its behaviour.
     _held: Held,
     task: Option<JoinHandle<()>>,
 }
 
-/// What keeps an address from being anybody else's.
+/// Reserves the address.
 enum Held {
     Nothing,
     Socket { _bound: TcpSocket },
@@ -81,17 +80,17 @@ enum Held {
 }
 
 impl Script {
-    /// The same on every request.
+    /// The same turn for every request.
     pub(crate) fn always(turn: impl Into<Turn>) -> Self {
         Self::Serve { connections: Vec::new(), requests: vec![turn.into()] }
     }
 
-    /// This on the first request; see [`Script::then`].
+    /// This turn for the first request; see [`Script::then`].
     pub(crate) fn first(turn: impl Into<Turn>) -> Self {
         Self::always(turn)
     }
 
-    /// This on the next request, and on all after it unless more is said.
+    /// This turn for the next request, and for all after it unless more turns follow.
     pub(crate) fn then(self, turn: impl Into<Turn>) -> Self {
         match self {
             Self::Serve { connections, mut requests } => {
@@ -102,7 +101,7 @@ impl Script {
         }
     }
 
-    /// The same on every connection, before anything is read from it.
+    /// The same turn for every connection, before anything is read from it.
     pub(crate) fn greets(turn: impl Into<Turn>) -> Self {
         Self::Serve { connections: vec![turn.into()], requests: vec![Turn::new()] }
     }
@@ -114,7 +113,7 @@ impl Rude {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (connections, requests) = match script {
             Script::Refuse => {
-                // Bound but not listening: the port is nobody else's, and refuses.
+                // Bound but not listening: no other process can take the port, and connections are refused.
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind(any).unwrap();
                 let address = socket.local_addr().unwrap();
@@ -154,12 +153,12 @@ impl Rude {
         Self { address, saw, _held: Held::Nothing, task: Some(task) }
     }
 
-    /// What it saw until now.
+    /// What it has seen until now.
     pub(crate) fn saw(&self) -> Saw {
         self.saw.borrow().clone()
     }
 
-    /// Waits until it has seen enough, and tells whether it has.
+    /// Waits until it has seen enough, and returns whether it has.
     pub(crate) async fn until(&self, enough: impl FnMut(&Saw) -> bool) -> bool {
         let mut watching = self.saw.subscribe();
         tokio::time::timeout(GUARD, watching.wait_for(enough)).await.is_ok()
@@ -174,18 +173,18 @@ impl Drop for Rude {
     }
 }
 
-/// How a connection, or a turn of it, ended.
+/// How a connection, or a turn on it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The turn is done, and the connection goes on.
+    /// The turn is finished, and the connection stays open.
     Done,
-    /// The upstream closed it, or the other side did when nothing was left to do.
+    /// The upstream closed it, or the peer closed it after all turns.
     Closed,
-    /// The upstream broke it.
+    /// The upstream reset it.
     Broken,
 }
 
-/// The turn with this number; the last one for all after it.
+/// The turn with this number; the last turn for all after it.
 fn turn(turns: &[Turn], number: usize) -> Turn {
     turns.get(number).or(turns.last()).cloned().unwrap_or_default()
 }
@@ -217,7 +216,7 @@ async fn converse(
     }
 }
 
-/// Does one turn. What cannot be written because the other side has gone is for [`gone`] to notice.
+/// Performs one turn. A failed write means that the peer has gone, which [`gone`] notices.
 async fn perform(turn: &Turn, writer: &mut WriteHalf<'_>) -> End {
     for act in turn {
         match act {
@@ -250,7 +249,7 @@ async fn write(writer: &mut WriteHalf<'_>, bytes: &[u8]) {
     }
 }
 
-/// Returns when the other side has closed the connection; what it still says is kept.
+/// Returns when the peer has closed the connection. Bytes that arrive before that are kept.
 async fn gone(reader: &mut ReadHalf<'_>, unread: &mut Vec<u8>) {
     while reader.read_buf(unread).await.is_ok_and(|read| read > 0) {}
 }

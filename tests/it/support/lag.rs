@@ -1,4 +1,4 @@
-//! How late this machine is with a timer of its own. A test that holds an answer to a deadline allows for that much.
+//! Measures how late timers fire on this machine. Tests that hold a reply to a deadline allow for that much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-/// Measures the delay in the background until it is dropped.
+/// Measures in the background until it is dropped.
 pub(crate) struct Lag {
     worst_ms: Arc<AtomicU64>,
     task: JoinHandle<()>,

@@ -1,5 +1,5 @@
-//! What tests from outside share: a recording upstream and a rude one, the built binary as a running proxy, an HTTP
-//! client, and the shapes of answers.
+//! Shared by the integration tests: a recording upstream and a faulty one, the binary as a running proxy, an HTTP
+//! client, and the response formats.
 
 pub(crate) mod client;
 pub(crate) mod faulty_upstream;
@@ -11,7 +11,8 @@ pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
-/// Waits until it `happened`; `what` says what has not, when the time is over.
+/// Waits until `happened` returns true. On timeout the test fails with `what`, which describes the state that was not
+/// left.
 pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !happened().await {
@@ -20,7 +21,7 @@ pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A text of `call` without how long anything took; what is told only when it took a while is left out.
+/// The output of `call` without durations. Lines that appear only if something took a while are removed.
 pub(crate) fn timeless(text: &str) -> String {
     let took = regex::Regex::new(r"\b\d+ ms").unwrap().replace_all(text, "N ms").into_owned();
     let sometimes = r" +(\w+: )?N ms (between attempts|for the credential|waiting for a permit)\n";

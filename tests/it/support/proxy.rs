@@ -1,4 +1,4 @@
-//! The built binary: as a running proxy on ports of its own, and as a command that ends.
+//! The built binary: as a running proxy on its own ports, and as a command that ends.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use super::client::{Answer, Client, request};
 use super::folder::Folder;
 use super::upstream::Upstream;
 
-/// How long anything is waited for before a test gives up. Only a test that fails waits this long.
+/// How long a test waits for anything before it fails.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
-/// The head of a table: both listeners on free ports.
+/// The start of a table: both listeners on free ports.
 pub(crate) const LISTENERS: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
 
-/// The binary in a folder with an environment of its own. Its log is for people, whose words the tests look for.
+/// The binary in a folder with its own environment. It logs in the human format, which the tests search.
 pub(crate) fn jackfield(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
     command.current_dir(folder).env_clear().env("JACKFIELD_LOG", "human");
@@ -34,7 +34,7 @@ pub(crate) async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// A running proxy. It ends with the test.
+/// A running proxy. It is killed at the end of the test.
 pub(crate) struct Proxy {
     pub(crate) folder: Folder,
     pub(crate) listen: SocketAddr,
@@ -53,13 +53,13 @@ impl Proxy {
         Self::with(&[("routes.toml", table)], &[]).await
     }
 
-    /// Serves a table without `[server]`, on free ports, with the address of `upstream` for each `UPSTREAM` in it.
+    /// Serves a table without `[server]` on free ports. Each `UPSTREAM` in it is replaced by the address of `upstream`.
     pub(crate) async fn over(upstream: &Upstream, table: &str) -> Self {
         let table = table.replace("UPSTREAM", &upstream.address.to_string());
         Self::start(&format!("{LISTENERS}{table}")).await
     }
 
-    /// Serves `routes.toml` among these files, with these environment variables.
+    /// Serves `routes.toml` from these files, with these environment variables.
     pub(crate) async fn with(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = Folder::with(files);
         let mut command = jackfield(folder.path());
@@ -67,7 +67,7 @@ impl Proxy {
         Self::run(folder, command).await
     }
 
-    /// Serves what is in the folder by this command.
+    /// Serves the files of the folder with this command.
     pub(crate) async fn run(folder: Folder, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -103,17 +103,17 @@ impl Proxy {
         proxy
     }
 
-    /// Everything that was logged until now.
+    /// The log until now.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// The first line of the log that holds `text`, waited for.
+    /// Waits for a log line that contains `text`, and returns the first one.
     pub(crate) async fn logged(&mut self, text: &str) -> String {
         self.logged_as(text, |line| line.contains(text)).await
     }
 
-    /// The first line of the log that is as wanted, waited for; `what` tells what it is.
+    /// Waits for a log line that `is_wanted`, and returns the first one; `what` describes it.
     async fn logged_as(&mut self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
@@ -121,7 +121,7 @@ impl Proxy {
                 return line.clone();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                // Its last lines may still be on their way.
+                // Its last lines may still be in the pipe.
                 if let Some(reader) = self.reader.take() {
                     reader.join().unwrap();
                     continue;
@@ -153,7 +153,7 @@ impl Proxy {
         self.client.send(request(method, &self.url(path), headers, body)).await
     }
 
-    /// Asks the admin listener.
+    /// Sends a GET request to the admin listener.
     pub(crate) async fn ask_admin(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let url = format!("http://{}{path}", self.admin.expect("the table has no admin listener"));
         self.client.send(request(Method::GET, &url, headers, Bytes::new())).await
@@ -167,12 +167,12 @@ impl Proxy {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The log is whole only when its reader has seen the end.
+                // The log is complete only after its reader has reached the end.
                 if let Some(reader) = self.reader.take() {
                     reader.join().unwrap();
                 }
