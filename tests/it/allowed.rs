@@ -39,7 +39,7 @@ const LISTED: &str = "must be one of the values of this caller. Fix the";
 const UNCHECKED: &str = "cannot be checked for this caller. Do not call it again.";
 
 #[tokio::test]
-async fn only_what_the_platform_lists_is_allowed() {
+async fn only_values_listed_by_the_platform_are_allowed() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::start(&table(&upstream, OPEN)).await;
     let ids = json!({"order_ids": ["A-7", "B-12", 5], "numbers": [5, 7.0, "9"]});
@@ -98,7 +98,7 @@ async fn only_what_the_platform_lists_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_platform_that_proves_nothing_is_not_believed() {
+async fn values_from_an_unauthenticated_platform_are_not_trusted() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let ask = call(&json!({"order_id": "A-7"}), &json!({"order_ids": ["A-7"]}));
     let public = "public_url = \"https://tools.example.com\"\n";
@@ -120,7 +120,7 @@ async fn a_platform_that_proves_nothing_is_not_believed() {
 }
 
 #[tokio::test]
-async fn where_the_model_writes_beside_the_platform_nothing_is_allowed() {
+async fn platforms_that_mix_model_and_platform_data_are_not_trusted() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = table(&upstream, "[platforms.millis]\nauth.bearer = { token = \"right\" }\n");
     // Millis has neither integers nor lists.

@@ -47,7 +47,7 @@ async fn ask(proxy: &Proxy, city: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_same_request_is_answered_from_the_cache() {
+async fn identical_requests_are_answered_from_the_cache() {
     let (api, _) = counting().await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     let mut answers = Vec::new();
@@ -59,7 +59,7 @@ async fn the_same_request_is_answered_from_the_cache() {
 }
 
 #[tokio::test]
-async fn a_reply_is_fresh_for_as_long_as_the_table_says() {
+async fn cached_responses_expire() {
     let (api, _) = counting().await;
     let proxy = Proxy::over(&api, &table("cache = \"1ms\"")).await;
     assert_eq!(ask(&proxy, "Oslo").await, 1);
@@ -70,7 +70,7 @@ async fn a_reply_is_fresh_for_as_long_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn calls_at_the_same_time_ask_once() {
+async fn concurrent_calls_share_one_request() {
     let (api, gate) = Upstream::gated(|_| Reply::json(&json!({"n": 1}))).await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     let open = async {
@@ -85,7 +85,7 @@ async fn calls_at_the_same_time_ask_once() {
 }
 
 #[tokio::test]
-async fn failures_are_not_kept_but_shared_by_those_that_wait() {
+async fn failures_are_not_cached() {
     let (api, status) = counting().await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     for failing in [500, 404, 302] {
@@ -98,7 +98,7 @@ async fn failures_are_not_kept_but_shared_by_those_that_wait() {
 }
 
 #[tokio::test]
-async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it() {
+async fn stale_if_error_serves_a_stale_response_when_the_upstream_fails() {
     for (route, expected) in
         [("cache = \"1ms\"\nstale_if_error = \"1h\"", json!(1)), ("cache = \"1ms\"", json!("bad_response"))]
     {
@@ -127,7 +127,7 @@ async fn an_older_reply_is_used_when_the_upstream_fails_and_the_table_allows_it(
 }
 
 #[tokio::test]
-async fn what_the_upstream_says_is_gone_is_not_answered_with_an_older_reply() {
+async fn stale_if_error_covers_transient_failures_only() {
     for (said, expected) in
         [(404, json!("bad_response")), (403, json!("bad_response")), (429, json!(1)), (503, json!(1))]
     {
@@ -145,7 +145,7 @@ async fn what_the_upstream_says_is_gone_is_not_answered_with_an_older_reply() {
 }
 
 #[tokio::test]
-async fn a_reload_drops_the_replies_of_routes_that_changed() {
+async fn a_reload_drops_the_cached_responses_of_changed_routes() {
     let (api, _) = counting().await;
     let mut proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;
     assert_eq!(ask(&proxy, "Oslo").await, 1);
@@ -164,7 +164,7 @@ async fn a_reload_drops_the_replies_of_routes_that_changed() {
 }
 
 #[tokio::test]
-async fn another_credential_is_another_reply() {
+async fn a_changed_credential_misses_the_cache() {
     let (api, _) = counting().await;
     let with = |token: &str| {
         table("cache = \"1h\"").replace("retry", &format!("auth.bearer = {{ token = \"{token}\" }}\nretry"))

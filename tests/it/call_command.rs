@@ -172,7 +172,7 @@ fn args() -> String {
 }
 
 #[tokio::test]
-async fn what_is_hidden_leaves_the_words_around_it_readable() {
+async fn masking_leaves_the_surrounding_text_readable() {
     let upstream = Upstream::new(|_| Reply::status(500, &json!({"text": "pin 2, not 22, for t"}))).await;
     let table = r#"
 [platforms.http]
@@ -214,7 +214,7 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
 }
 
 #[tokio::test]
-async fn the_answer_is_printed_as_the_platform_would_get_it() {
+async fn the_answer_is_printed_in_the_platforms_format() {
     let upstream = bank().await;
     for (words, expected) in [
         (&["say"][..], json!({"text": "Hello."})),
@@ -236,7 +236,7 @@ async fn the_answer_is_printed_as_the_platform_would_get_it() {
 }
 
 #[tokio::test]
-async fn every_step_is_explained_and_nothing_secret_is_shown() {
+async fn explain_shows_every_step_and_no_secrets() {
     let upstream = bank().await;
     for (name, words) in [
         ("good", &["balance", "--explain", "--args", &args()][..]),
@@ -279,7 +279,7 @@ async fn a_dry_run_sends_nothing() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_shows_in_the_exit_code() {
+async fn errors_set_the_exit_code() {
     let upstream = bank().await;
     for (name, words, expected) in [
         ("failed", &["fails", "--args", "{\"pin\": \"1\"}"][..], 1),

@@ -66,7 +66,7 @@ pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
 }
 
 #[test]
-fn every_kind_of_fault_is_told_with_its_place() {
+fn every_bad_table_reports_its_errors_with_their_location() {
     let fixtures = fixtures();
     assert!(fixtures.len() >= Code::ALL.len() - NO_FIXTURE.len());
     for (name, table) in fixtures {
@@ -99,7 +99,7 @@ fn every_code_has_a_bad_table() {
 }
 
 #[test]
-fn ten_faults_in_one_file_are_all_told_and_a_faulty_route_hides_no_other() {
+fn ten_errors_in_one_file_are_all_reported() {
     let table = ten();
     let told: Vec<(String, u64)> = found(&table, &[])
         .iter()
@@ -122,7 +122,7 @@ fn ten_faults_in_one_file_are_all_told_and_a_faulty_route_hides_no_other() {
 }
 
 #[test]
-fn machines_get_the_same_as_json() {
+fn json_output_holds_the_same_diagnostics() {
     let table = ten();
     let output = check(&table, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -156,14 +156,14 @@ fn shipped() -> PathBuf {
 }
 
 #[test]
-fn the_shipped_table_is_clean() {
+fn the_shipped_table_has_no_warnings() {
     let output = check(&shipped(), &[]);
     assert_eq!(printed(&output), "routes.toml: ok, 12 routes (0 errors)\n");
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
-fn a_table_that_cannot_be_read_exits_with_2() {
+fn an_unreadable_table_exits_with_2() {
     let folder = folder("unreadable");
     std::fs::write(folder.join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
     std::fs::create_dir_all(folder.join("folder.toml")).unwrap();
@@ -211,7 +211,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_file_is_included_once_however_many_patterns_name_it() {
+fn files_matched_by_several_patterns_are_included_once() {
     let folder = folder("overlap");
     std::fs::create_dir_all(folder.join("routes.d")).unwrap();
     std::fs::write(
@@ -227,7 +227,7 @@ fn a_file_is_included_once_however_many_patterns_name_it() {
 }
 
 #[test]
-fn without_its_secrets_a_table_can_be_checked_for_all_else() {
+fn a_table_can_be_checked_without_its_secrets() {
     let table = bad().join("secret-unset.toml");
     let codes = |arguments: &[&str]| -> Vec<Value> {
         found(&table, arguments).iter().map(|fault| fault["code"].clone()).collect()
@@ -239,7 +239,7 @@ fn without_its_secrets_a_table_can_be_checked_for_all_else() {
 }
 
 #[test]
-fn no_secret_is_ever_printed() {
+fn secrets_are_never_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/secrets");
     let mut seen = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -276,7 +276,7 @@ fn no_secret_is_ever_printed() {
 }
 
 #[test]
-fn whoever_reads_may_stop_reading() {
+fn a_closed_pipe_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(env!("CARGO_BIN_EXE_jackfield"))
@@ -290,7 +290,7 @@ fn whoever_reads_may_stop_reading() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_an_error_and_no_panic() {
+fn an_unwritable_output_is_an_error_and_no_panic() {
     for format in ["human", "json"] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));

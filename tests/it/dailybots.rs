@@ -50,7 +50,7 @@ dailybots.events = [
 "#;
 
 #[tokio::test]
-async fn every_spelling_of_a_call_is_answered_with_an_object() {
+async fn every_request_format_is_answered_with_an_object() {
     let upstream = Upstream::new(|_| Reply::json(&json!({"temp": 17.5}))).await;
     let proxy = Proxy::over(&upstream, TABLE).await;
     let call = |arguments: &str| {
@@ -110,7 +110,7 @@ fn result_of(stream: &str) -> (Value, Vec<&str>) {
 }
 
 #[tokio::test]
-async fn a_stream_begins_while_the_upstream_is_still_at_work() {
+async fn a_stream_starts_before_the_upstream_responds() {
     let (release, held) = watch::channel(false);
     let upstream = Upstream::with(move |_| {
         let mut held = held.clone();
@@ -166,7 +166,7 @@ async fn a_stream_begins_while_the_upstream_is_still_at_work() {
 }
 
 #[tokio::test]
-async fn a_failure_and_an_event_that_does_not_fit_leave_the_stream_whole() {
+async fn failures_and_invalid_events_do_not_break_the_stream() {
     let upstream = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     let call = |arguments: Value| json!({"function_name": "change_language", "arguments": arguments});

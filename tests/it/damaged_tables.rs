@@ -38,7 +38,7 @@ fn shipped() -> String {
 }
 
 #[test]
-fn a_table_cut_off_anywhere_is_taken_or_told() {
+fn truncated_tables_load_or_report_an_error() {
     let (folder, text) = (folder("cut"), shipped());
     assert!(taken(&folder, &text));
     let mut refused = 0;
@@ -57,7 +57,7 @@ fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
 }
 
 #[test]
-fn a_table_without_one_of_its_lines_is_taken_or_told() {
+fn tables_missing_a_line_load_or_report_an_error() {
     let (folder, text) = (folder("shorter"), shipped());
     let refused =
         lines(&text).filter(|(before, _, after)| !taken(&folder, &format!("{before}{after}"))).count();
@@ -65,7 +65,7 @@ fn a_table_without_one_of_its_lines_is_taken_or_told() {
 }
 
 #[test]
-fn a_table_with_one_of_its_lines_twice_is_taken_or_told() {
+fn tables_with_a_duplicated_line_load_or_report_an_error() {
     let (folder, text) = (folder("longer"), shipped());
     let refused = lines(&text)
         .filter(|(before, line, after)| !taken(&folder, &format!("{before}{line}{line}{after}")))

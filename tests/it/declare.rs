@@ -65,7 +65,7 @@ async fn declared(arguments: &[&str], place: &str, key: &str) -> (Value, Vec<Str
 /// The declared functions are those that the platform may call, and the arguments those that are validated. No secret
 /// is needed.
 #[tokio::test]
-async fn each_platform_is_told_what_it_may_call() {
+async fn each_platform_gets_its_tool_definitions() {
     let arguments = json!({
         "type": "object",
         "properties": {
@@ -110,7 +110,7 @@ async fn each_platform_is_told_what_it_may_call() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_declared_is_told() {
+async fn declarations_that_cannot_be_made_are_reported() {
     for (arguments, told) in [
         (
             &["swaig", "--route", "get_wether"][..],
@@ -128,7 +128,7 @@ async fn what_cannot_be_declared_is_told() {
 }
 
 #[tokio::test]
-async fn swaig_asks_for_the_functions_that_ask_to_be_seen() {
+async fn the_swaig_handshake_returns_the_requested_functions() {
     let table = table().replace("[platforms.voicedock]", "signing_key = \"${KEY}\"\n[platforms.voicedock]");
     let proxy = Proxy::with(&[("routes.toml", &table)], &[("UNSET", "pw"), ("KEY", "psk")]).await;
     let body = json!({"action": "get_signature", "functions": [], "version": "2.0"}).to_string();

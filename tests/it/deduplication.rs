@@ -75,7 +75,7 @@ fn said(answer: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
+async fn fifty_concurrent_retries_of_a_write_send_one_request() {
     let (api, gate) = gated().await;
     let proxy = Proxy::over(&api, &table("")).await;
     let call = voicedock("c1", "t1", "order", "tea");
@@ -97,7 +97,7 @@ async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
 }
 
 #[tokio::test]
-async fn another_id_conversation_function_or_argument_is_another_call() {
+async fn calls_that_differ_in_any_part_of_their_key_are_not_duplicates() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let proxy = Proxy::over(&api, &table("")).await;
@@ -114,7 +114,7 @@ async fn another_id_conversation_function_or_argument_is_another_call() {
 }
 
 #[tokio::test]
-async fn without_an_id_the_window_of_the_route_tells_a_repeat_within_its_conversation() {
+async fn without_a_call_id_the_repeat_window_detects_duplicates_within_a_conversation() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let proxy = Proxy::over(&api, &table("")).await;
@@ -135,7 +135,7 @@ async fn without_an_id_the_window_of_the_route_tells_a_repeat_within_its_convers
 }
 
 #[tokio::test]
-async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
+async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
     let (api, gate) = gated().await;
     let text = table("").replace("failure.timeout", "failure.refused");
     let mut proxy = Proxy::over(&api, &text).await;
@@ -150,7 +150,7 @@ async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
 }
 
 #[tokio::test]
-async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_repeat() {
+async fn a_write_continues_after_its_call_times_out_and_a_retry_gets_its_result() {
     for (name, timeout) in [("the deadline", ""), ("the upstream's timeout", "timeout = \"1s\"")] {
         let (api, gate) = gated().await;
         let text = TABLE.replace("[routes.order]", &format!("{timeout}\n[routes.order]"));
@@ -175,7 +175,7 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
 }
 
 #[tokio::test]
-async fn after_its_call_was_answered_only_reads_follow_a_write() {
+async fn a_detached_call_sends_reads_but_no_further_writes() {
     let (api, gate) = gated().await;
     let steps = "[routes.chain]\nupstream = \"api\"\n\
         [[routes.chain.steps]]\nname = \"write\"\nrequest = { method = \"POST\", path = \"/write\" }\n\
@@ -191,7 +191,7 @@ async fn after_its_call_was_answered_only_reads_follow_a_write() {
 }
 
 #[tokio::test]
-async fn a_failure_before_anything_was_sent_is_not_kept() {
+async fn failures_before_sending_are_not_stored() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
     let nobody = Rude::new(Script::Refuse).await;
@@ -207,7 +207,7 @@ async fn a_failure_before_anything_was_sent_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_failure_after_it_was_sent_is_kept_unless_the_upstream_can_tell_repeats() {
+async fn failures_after_sending_are_stored_unless_the_route_has_an_idempotency_key() {
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let proxy = Proxy::over(&api, &table(KEYED)).await;
     for (function, sent) in [("order", 1), ("order", 0), ("keyed", 1), ("keyed", 1)] {
@@ -218,7 +218,7 @@ async fn a_failure_after_it_was_sent_is_kept_unless_the_upstream_can_tell_repeat
 }
 
 #[tokio::test]
-async fn a_repeat_on_a_stream_gets_the_same_result() {
+async fn a_retry_on_a_stream_gets_the_same_result() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
     let streamed = "[routes.streamed]\nupstream = \"api\"\nstreaming = true\n\
@@ -233,7 +233,7 @@ async fn a_repeat_on_a_stream_gets_the_same_result() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_a_write_that_outlived_its_call() {
+async fn shutdown_waits_for_a_detached_write() {
     let (api, gate) = gated().await;
     let mut proxy = Proxy::over(&api, &table("")).await;
     let answer = proxy.post("/http/order", &json!({"what": "tea"})).await.json();
@@ -248,7 +248,7 @@ async fn closing_waits_for_a_write_that_outlived_its_call() {
 }
 
 #[tokio::test]
-async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
+async fn a_call_after_the_repeat_window_gets_a_new_idempotency_key() {
     let api = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"1ms\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
@@ -263,7 +263,7 @@ async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
 }
 
 #[tokio::test]
-async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
+async fn a_failed_write_keeps_its_idempotency_key_within_the_repeat_window() {
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"30s\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
@@ -275,7 +275,7 @@ async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
 }
 
 #[tokio::test]
-async fn a_caller_never_gets_the_answer_of_another_one() {
+async fn results_are_never_shared_between_callers() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let text = table("").replace("[platforms.http]", "[platforms.http]\nheaders = [\"x-tenant\"]");
@@ -294,7 +294,7 @@ async fn a_caller_never_gets_the_answer_of_another_one() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
+async fn a_write_rejected_for_its_credential_can_be_retried() {
     let count = AtomicUsize::new(0);
     let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
     let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
@@ -314,7 +314,7 @@ async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_write_that_outlived_its_call_leaves_room_for_others() {
+async fn a_detached_write_does_not_count_against_max_calls() {
     let (api, gate) = gated().await;
     let table = format!("max_calls = 1\n{}", table("[routes.say]\nreply.text = \"Hello.\"\n"));
     let proxy = Proxy::over(&api, &table).await;

@@ -63,7 +63,7 @@ fn keys(seen: &[Seen]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_failed_request_is_tried_again_where_that_changes_nothing() {
+async fn failed_requests_are_retried_if_that_is_safe() {
     const KEY: &str = "idempotency_key = \"Idempotency-Key\"";
     const NEVER: &str = "retry = { attempts = 1 }";
     const MORE: &str = "retry = { attempts = 4, backoff = \"1ms\", on = [\"5xx\"] }";
@@ -89,7 +89,7 @@ async fn a_failed_request_is_tried_again_where_that_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_upstream_asks_to_wait_is_waited_if_there_is_time() {
+async fn retry_after_is_honoured_within_the_deadline() {
     for (wait, expected, sent) in [("1", "ok", 2), ("60", "bad_response", 1)] {
         let api = queued(vec![failed(429).header("retry-after", wait), ok()]).await;
         let proxy = Proxy::over(&api, &table("", "GET", "")).await;
@@ -102,7 +102,7 @@ async fn what_the_upstream_asks_to_wait_is_waited_if_there_is_time() {
 }
 
 #[tokio::test]
-async fn further_attempts_are_a_share_of_the_calls() {
+async fn the_retry_budget_limits_extra_attempts() {
     let api = queued(vec![failed(503)]).await;
     let proxy = Proxy::over(&api, &table("retry = { backoff = \"1ms\" }", "GET", "")).await;
     let calls = 100;
@@ -114,7 +114,7 @@ async fn further_attempts_are_a_share_of_the_calls() {
 }
 
 #[tokio::test]
-async fn two_calls_have_different_keys_and_a_repeat_has_the_same() {
+async fn a_retried_call_has_the_same_idempotency_key_and_other_calls_do_not() {
     let api = queued(vec![failed(400)]).await;
     let route = "idempotency_key = \"idempotency-key\"\nargs.n = { type = \"integer\" }";
     let proxy = Proxy::over(&api, &table("", "POST", route)).await;
@@ -140,7 +140,7 @@ async fn two_calls_have_different_keys_and_a_repeat_has_the_same() {
 }
 
 #[tokio::test]
-async fn a_late_read_has_a_second_request_beside_it() {
+async fn a_slow_read_is_hedged() {
     let (first, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let (count, opened) = (Arc::clone(&first), Arc::clone(&gate));
     let api = Upstream::with(move |_| {
@@ -162,7 +162,7 @@ async fn a_late_read_has_a_second_request_beside_it() {
 }
 
 #[tokio::test]
-async fn a_late_write_has_none() {
+async fn a_slow_write_is_not_hedged() {
     let api = Upstream::with(|_| async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         ok()
@@ -174,7 +174,7 @@ async fn a_late_write_has_none() {
 }
 
 #[tokio::test]
-async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
+async fn a_failed_hedge_does_not_replace_a_good_response() {
     let (number, gate) = (AtomicUsize::new(0), Arc::new(Semaphore::new(0)));
     let api = Upstream::with(move |_| {
         let (number, gate) = (number.fetch_add(1, Ordering::SeqCst), Arc::clone(&gate));
@@ -196,7 +196,7 @@ async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
 }
 
 #[tokio::test]
-async fn p95_is_learned_before_it_hedges() {
+async fn hedging_at_p95_starts_once_latencies_are_known() {
     let slow = Arc::new(AtomicUsize::new(0));
     let is_slow = Arc::clone(&slow);
     let api = Upstream::with(move |_| {
@@ -222,7 +222,7 @@ async fn p95_is_learned_before_it_hedges() {
 }
 
 #[tokio::test]
-async fn a_breaker_opens_tells_and_closes_again() {
+async fn a_breaker_opens_is_reported_and_closes_again() {
     let sick = Arc::new(AtomicUsize::new(1));
     let is_sick = Arc::clone(&sick);
     let api =
@@ -256,7 +256,7 @@ async fn a_breaker_opens_tells_and_closes_again() {
 }
 
 #[tokio::test]
-async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
+async fn a_breaker_counts_a_detached_write_at_once() {
     let api = Upstream::with(|_| std::future::pending::<Reply>()).await;
     let keys = "timeout = \"1s\"\nbreaker = { min_calls = 1, open_for = \"1m\" }";
     let proxy = Proxy::over(&api, &table(keys, "POST", "limit = { concurrency = 7 }")).await;
@@ -270,7 +270,7 @@ async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
 }
 
 #[tokio::test]
-async fn an_event_and_a_route_of_the_same_name_do_not_share_a_limit() {
+async fn events_and_routes_of_the_same_name_have_separate_limits() {
     let api = queued(vec![ok()]).await;
     let entry = |name: &str| {
         format!(
@@ -291,7 +291,7 @@ async fn an_event_and_a_route_of_the_same_name_do_not_share_a_limit() {
 }
 
 #[tokio::test]
-async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
+async fn an_open_breaker_survives_a_reload() {
     let api = queued(vec![failed(500)]).await;
     let breaker = "breaker = { min_calls = 2, open_for = \"1m\" }\nretry = { attempts = 1 }";
     let mut proxy = Proxy::over(&api, &table(breaker, "GET", "")).await;
@@ -310,7 +310,7 @@ async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
 }
 
 #[tokio::test]
-async fn no_more_requests_are_under_way_than_may_be() {
+async fn concurrency_limits_are_enforced() {
     let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, seen) = (Arc::clone(&under_way), Arc::clone(&most));
     let api = Upstream::with(move |_| {
@@ -334,7 +334,7 @@ async fn no_more_requests_are_under_way_than_may_be() {
 }
 
 #[tokio::test]
-async fn what_has_no_turn_is_refused() {
+async fn requests_that_get_no_permit_are_refused() {
     let (api, gate) = Upstream::gated(|_| ok()).await;
     let limit = "limit = { concurrency = 1, wait = \"0s\" }";
     let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
@@ -365,7 +365,7 @@ async fn what_has_no_turn_is_refused() {
 }
 
 #[tokio::test]
-async fn steps_attempts_pauses_and_turns_share_one_deadline() {
+async fn steps_attempts_backoff_and_permits_share_one_deadline() {
     let api = Upstream::with(|seen: Seen| async move {
         if seen.target == "/hangs" {
             std::future::pending::<()>().await;

@@ -23,7 +23,7 @@ async fn call(proxy: &Proxy, route: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
+async fn names_that_resolve_to_loopback_are_refused_without_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -58,7 +58,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
 }
 
 #[tokio::test]
-async fn upstreams_of_one_name_before_and_after_a_reload_share_no_connection_that_only_one_may_have() {
+async fn a_reload_to_a_stricter_network_reuses_no_connection() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = |network: &str| {
         format!(

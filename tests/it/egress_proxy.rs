@@ -115,7 +115,7 @@ const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 9\r\n\r\n
 const CREDENTIAL: &str = "proxy-authorization: Basic dXNlcjpwQHNz\r\n";
 
 #[tokio::test]
-async fn plain_requests_are_forwarded_with_their_whole_url() {
+async fn plain_requests_are_forwarded_with_an_absolute_url() {
     let forward = Forward::new(OK, None).await;
     let login = format!("http://user:p%40ss@{}", forward.address);
     let proxy = Proxy::start(&table("http://api.internal.test:8080/v1", &login)).await;
@@ -133,7 +133,7 @@ async fn plain_requests_are_forwarded_with_their_whole_url() {
 }
 
 #[tokio::test]
-async fn requests_over_tls_go_through_a_tunnel_that_alone_has_the_login() {
+async fn tls_requests_use_a_tunnel_and_only_connect_carries_the_proxy_credentials() {
     let authority = Authority::new();
     let server = Secure::new(&authority.issue("localhost"), None).await;
     let forward = Forward::new(OK, None).await;
@@ -151,7 +151,7 @@ async fn requests_over_tls_go_through_a_tunnel_that_alone_has_the_login() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_proxy_names_the_proxy_and_not_its_password() {
+async fn proxy_errors_name_the_proxy_but_not_its_password() {
     for (base_url, refusal, status) in [
         ("https://api.internal.test", NO_LOGIN, "407 Proxy Authentication Required"),
         ("https://api.internal.test", BAD_GATEWAY, "502 Bad Gateway"),
@@ -171,7 +171,7 @@ async fn a_refusal_of_the_proxy_names_the_proxy_and_not_its_password() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_none_is_named() {
+async fn an_address_that_is_no_proxy_is_named_in_the_error() {
     let says = "220 mail.internal.test ESMTP\r\n\r\n";
     let forward = Forward::new(OK, Some(says)).await;
     let mut proxy =

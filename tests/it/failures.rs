@@ -126,7 +126,7 @@ async fn start(upstream: &Upstream, table: &str) -> Proxy {
 }
 
 #[tokio::test]
-async fn each_kind_of_failure_is_told_by_the_nearest_text() {
+async fn the_most_specific_failure_text_is_used() {
     let upstream = upstream().await;
     let broken = Broken::new().await;
     let mut routes = String::new();
@@ -195,7 +195,7 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
 }
 
 #[tokio::test]
-async fn cases_for_failures_name_kinds_lists_and_any() {
+async fn failure_cases_match_a_kind_a_list_or_any() {
     let upstream = upstream().await;
     let broken = Broken::new().await;
     let cases = r#"
@@ -248,7 +248,7 @@ text = "Fine."
 }
 
 #[tokio::test]
-async fn what_goes_wrong_while_a_reply_is_made_is_a_failure_too() {
+async fn errors_while_building_a_reply_are_failures() {
     let upstream = upstream().await;
     let broken = Broken::new().await;
     let routes = r#"
@@ -294,7 +294,7 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
 
 /// Each call is logged once, without any of its values.
 #[tokio::test]
-async fn the_log_tells_of_each_call_once_and_holds_no_values() {
+async fn each_call_is_logged_once_and_without_values() {
     let upstream = upstream().await;
     let broken = Broken::new().await;
     let routes = r#"
@@ -333,7 +333,7 @@ request = { path = "/never", query = { v = "{{args.v}}" } }
 
 /// The call keeps half a second or a quarter of the deadline, whichever is less, for the way back.
 #[test]
-fn calls_end_before_the_platform_gives_up() {
+fn the_call_budget_ends_before_the_platforms_deadline() {
     let folder = Folder::with(&[]);
     for (deadline, budget_ms) in [
         ("", 9500),
@@ -352,7 +352,7 @@ fn calls_end_before_the_platform_gives_up() {
 
 /// The upstream never responds and the platform waits only until its deadline, so the model gets a reply before that.
 #[tokio::test]
-async fn the_deadline_of_the_platform_ends_each_call() {
+async fn the_platforms_deadline_ends_each_call() {
     let upstream = upstream().await;
     let table = r#"
 [platforms.voicedock]

@@ -216,7 +216,7 @@ impl Case<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
+async fn upstream_faults_are_answered_in_time_and_no_write_is_sent_twice() {
     let rows = rows();
     assert!(rows.len() >= 200, "{} rows", rows.len());
     let elsewhere = Rude::new(Script::always(responses::ok(13))).await;

@@ -71,21 +71,21 @@ fn mutated<T>(corpus: &[(T, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn decoding_takes_any_request() {
+fn decoding_accepts_any_request() {
     replay("decode", decode::run);
 }
 
 #[test]
-fn loading_takes_any_text() {
+fn loading_accepts_any_text() {
     replay("table", table::run);
 }
 
 #[test]
-fn rendering_takes_any_template_and_any_values() {
+fn rendering_accepts_any_template_and_values() {
     replay("template", template::run);
 }
 
 #[test]
-fn urls_keep_their_place_whatever_the_values() {
+fn values_cannot_move_a_url_off_its_base() {
     replay("url", url::run);
 }

@@ -20,7 +20,7 @@ fn file(folder: &Folder, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_first_table_is_written_with_its_schema_and_is_clean() {
+async fn init_writes_a_valid_table_and_its_schema() {
     let folder = Folder::with(&[]);
     let output = init(&folder, &[]).await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
@@ -38,7 +38,7 @@ async fn a_first_table_is_written_with_its_schema_and_is_clean() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_stays_as_it_is() {
+async fn init_does_not_overwrite_files() {
     let folder = Folder::with(&[("routes.toml", "mine"), ("routes.schema.json", "mine too")]);
     let output = init(&folder, &[]).await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
@@ -56,7 +56,7 @@ async fn a_file_that_is_there_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_commands_that_it_names_work() {
+async fn the_suggested_commands_work() {
     let folder = Folder::with(&[]);
     let told = text(&init(&folder, &[]).await.stdout);
     let call = "jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";

@@ -531,7 +531,7 @@ async fn upstream() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_hostile_value_arrives_as_data_or_not_at_all() {
+async fn hostile_values_arrive_as_data_or_are_rejected() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     let long = "../%2e".repeat(17_000);
@@ -589,7 +589,7 @@ fn check(place: &Place, value: &str, seen: &Seen, usual: &Form, upstream: &Upstr
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_converted_left_out_or_refused() {
+async fn non_text_values_are_converted_omitted_or_rejected() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     for place in PLACES {
@@ -683,7 +683,7 @@ fn parsed(answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_in_a_swaig_reply_is_expanded_but_what_the_table_says() {
+async fn only_the_tables_own_variables_are_expanded_in_swaig_replies() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     let mut seen = 0;
@@ -735,7 +735,7 @@ async fn nothing_in_a_swaig_reply_is_expanded_but_what_the_table_says() {
 
 /// Platforms that expand nothing get values unchanged.
 #[tokio::test]
-async fn replies_to_other_platforms_hold_values_as_they_are() {
+async fn replies_to_other_platforms_hold_values_unchanged() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     for &value in HOSTILE {

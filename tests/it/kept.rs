@@ -108,7 +108,7 @@ fn facts(loaded: &Loaded) -> (String, Option<String>, BTreeMap<String, String>) 
 }
 
 #[test]
-fn routes_of_unchanged_files_are_kept() {
+fn routes_of_unchanged_files_are_reused() {
     let mut table = Reloaded::begin(&[]);
     assert_eq!(table.kept(), ["a", "a2", "b"]);
     write(table.folder.path(), "routes/b.toml", &route("b", "Changed"));
@@ -123,7 +123,7 @@ fn routes_of_unchanged_files_are_kept() {
 }
 
 #[test]
-fn what_routes_share_makes_them_anew() {
+fn a_change_to_shared_settings_recompiles_all_routes() {
     for (file, text) in [
         ("routes.toml", MAIN.replace("Oslo", "Bergen")),
         ("routes.toml", MAIN.replace("127.0.0.1:1", "127.0.0.1:2")),
@@ -146,7 +146,7 @@ fn what_routes_share_makes_them_anew() {
 }
 
 #[test]
-fn routes_that_depend_on_more_than_their_file_are_never_kept() {
+fn routes_that_depend_on_more_than_their_file_are_never_reused() {
     for text in [
         "[routes.b]\nreply.text = \"fixed\"\nlimit.rate = \"5/s\"\n",
         "[routes.b]\nreply.text = \"fixed\"\nargs_schema = \"schema.json\"\n",
@@ -161,7 +161,7 @@ fn routes_that_depend_on_more_than_their_file_are_never_kept() {
 }
 
 #[test]
-fn errors_are_those_of_a_load_of_everything() {
+fn errors_match_those_of_a_full_load() {
     for (file, text) in [
         // A name that a reused file defines as well.
         ("routes/b.toml", route("a2", "Again")),

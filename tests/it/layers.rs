@@ -191,7 +191,7 @@ fn used(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn arrows_point_downwards() {
+fn modules_use_only_modules_below_them() {
     let map = map();
     let mut arrows = 0;
     let mut wrong = Vec::new();
@@ -216,7 +216,7 @@ fn arrows_point_downwards() {
 }
 
 #[test]
-fn each_layer_keeps_to_its_words() {
+fn layers_use_no_forbidden_words() {
     let sources = sources();
     let mut wrong = Vec::new();
     let mut allowed = Vec::new();
@@ -252,7 +252,7 @@ fn each_layer_keeps_to_its_words() {
 
 /// Each platform is a folder and each auth scheme a file, listed in the `mod.rs` above it.
 #[test]
-fn every_platform_and_every_scheme_is_in_its_list() {
+fn every_platform_and_scheme_is_registered() {
     for (folder, list, mark) in [
         ("platform/", "PLATFORMS", " Platform for "),
         ("platform/auth/", "SCHEMES", "static SCHEME: Scheme"),
@@ -279,7 +279,7 @@ fn every_platform_and_every_scheme_is_in_its_list() {
 }
 
 #[test]
-fn what_is_read_of_a_file_is_its_code() {
+fn comments_strings_and_tests_are_ignored() {
     let text = "use crate::{flow::{self, CallEnv}, live}; // crate::cli\nlet x = \"tokio\"; r#\"a\"tokio\"# '\"' tokio::x\n#[cfg(test)]\nfs";
     let code = code(text);
     assert_eq!(used(&code), ["flow", "live"]);

@@ -29,7 +29,7 @@ reply = { text = "Hello." }
 "#;
 
 #[tokio::test]
-async fn a_call_in_flight_is_answered_before_the_process_ends() {
+async fn calls_in_flight_are_answered_before_the_process_exits() {
     for signal in ["TERM", "INT"] {
         let release = Arc::new(Notify::new());
         let held = Arc::clone(&release);
@@ -67,7 +67,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
 
 /// The client has disconnected, but the call still runs to its end.
 #[tokio::test]
-async fn a_call_whose_caller_hung_up_is_finished_too() {
+async fn calls_whose_client_disconnected_finish_before_the_process_exits() {
     let release = Arc::new(Notify::new());
     let held = Arc::clone(&release);
     let upstream = Upstream::with(move |_| {
@@ -94,7 +94,7 @@ async fn a_call_whose_caller_hung_up_is_finished_too() {
 
 /// An upstream that never responds delays the exit no longer than the deadline.
 #[tokio::test]
-async fn the_process_ends_when_the_last_deadline_has_passed() {
+async fn the_process_exits_when_the_last_deadline_has_passed() {
     let upstream = Upstream::with(|_| std::future::pending()).await;
     let table = TABLE.replace("[platforms.http]", "[platforms.http]\ndeadline = \"1s\"");
     let mut proxy = Proxy::over(&upstream, &table).await;
@@ -108,7 +108,7 @@ async fn the_process_ends_when_the_last_deadline_has_passed() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_tells_how_it_is() {
+async fn the_admin_listener_reports_health_and_status() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     for path in ["/healthz", "/readyz"] {
@@ -159,7 +159,7 @@ async fn the_admin_listener_tells_how_it_is() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_needs_a_login_but_for_the_probes() {
+async fn the_admin_listener_requires_authentication_except_for_probes() {
     let basic = format!("Basic {}", STANDARD.encode("ops:pw"));
     for (auth, login, challenge) in [
         ("bearer = { token = \"${ADMIN}\" }", "Bearer pw", "Bearer"),
@@ -188,7 +188,7 @@ async fn the_admin_listener_needs_a_login_but_for_the_probes() {
 }
 
 #[tokio::test]
-async fn without_an_admin_address_there_is_no_admin_listener() {
+async fn the_admin_listener_is_off_without_an_address() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n",
     )
@@ -199,7 +199,7 @@ async fn without_an_admin_address_there_is_no_admin_listener() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_says_why() {
+async fn a_failed_start_prints_the_reason() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     let good = "[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n";

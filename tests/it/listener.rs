@@ -70,7 +70,7 @@ fn swaig(function: &str, args: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn swaig_answers_200_whatever_happens() {
+async fn swaig_always_answers_200() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let oslo = json!({"city": "Oslo"});
@@ -157,7 +157,7 @@ fn voicedock(calls: &[(&str, &str, &Value)]) -> Value {
 }
 
 #[tokio::test]
-async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
+async fn voicedock_uses_the_configured_response_format() {
     let upstream = warm().await;
     let results = |result: Value| json!({"results": [{"tool_call_id": "tool_1", "result": result}]});
     let error = |text: &str| results(json!({"error": text}));
@@ -228,7 +228,7 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
 }
 
 #[tokio::test]
-async fn each_generation_of_voicedock_is_answered_in_kind() {
+async fn voicedock_answers_each_request_generation_in_its_own_format() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let camel = json!({"message": {"type": "tool-calls", "toolCallList": [
@@ -249,7 +249,7 @@ async fn each_generation_of_voicedock_is_answered_in_kind() {
 
 /// The upstream answers only after all requests have arrived, so sequential calls would never finish.
 #[tokio::test]
-async fn calls_of_one_request_run_at_the_same_time() {
+async fn calls_of_one_request_run_concurrently() {
     let barrier = Arc::new(Barrier::new(3));
     let upstream = Upstream::with(move |seen| {
         let barrier = Arc::clone(&barrier);
@@ -272,7 +272,7 @@ async fn calls_of_one_request_run_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn http_answers_plainly() {
+async fn http_returns_plain_json() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
@@ -346,7 +346,7 @@ async fn http_answers_plainly() {
 }
 
 #[tokio::test]
-async fn other_requests_are_rejected_and_logged() {
+async fn unknown_paths_and_methods_are_rejected_and_logged() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let mut proxy = Proxy::over(&upstream, &table).await;
@@ -377,7 +377,7 @@ async fn other_requests_are_rejected_and_logged() {
 /// An endpoint without auth accepts calls from this machine only, but any web page can make a browser on it send
 /// requests.
 #[tokio::test]
-async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
+async fn endpoints_without_auth_reject_cross_site_requests() {
     let upstream = warm().await;
     let open = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let meant = open.replace("[platforms.http]", "[platforms.http]\nauth.none = {}");
@@ -447,7 +447,7 @@ async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused() {
+async fn oversized_bodies_are_rejected() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n{ROUTES}").replace("UPSTREAM", &upstream.address.to_string());
     let head = "[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"2KiB\"\n";
@@ -481,7 +481,7 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
+async fn missing_or_wrong_credentials_are_rejected_before_the_body_is_read() {
     let upstream = warm().await;
     let table = format!(
         "[platforms.swaig]\nauth.basic = {{ username = \"sw\", password = [\"new\", \"${{OLD}}\"] }}\n\
@@ -571,7 +571,7 @@ fn signature(secret: &str, timestamp: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn voicedock_signs_what_it_sends() {
+async fn voicedock_signatures_are_verified() {
     let upstream = warm().await;
     let table = format!(
         "[platforms.voicedock]\nauth.signature = {{ secret = [\"new secret\", \"old secret\"] }}\n{ROUTES}"
@@ -615,7 +615,7 @@ async fn voicedock_signs_what_it_sends() {
 }
 
 #[tokio::test]
-async fn templates_see_the_envelope_of_each_platform() {
+async fn templates_can_use_each_platforms_envelope() {
     let upstream = warm().await;
     let table = r#"
 [platforms.swaig]

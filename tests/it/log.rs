@@ -10,7 +10,7 @@ const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m";
 const BAD_FORMAT: &str = "%!\n2026-01-01T00:00:00Z  INFO forged";
 
 #[tokio::test]
-async fn nobody_forges_a_line() {
+async fn callers_cannot_forge_log_lines() {
     let upstream =
         Upstream::new(|_| Reply::json(&json!({"action": {FORGED: {}}, "format": BAD_FORMAT}))).await;
     let mut proxy = Proxy::start(
@@ -51,7 +51,7 @@ text = "{{date now response.body.format}}"
 }
 
 #[tokio::test]
-async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
+async fn a_failed_step_names_its_upstream_even_if_a_fallback_succeeds() {
     let upstream =
         Upstream::new(|seen| Reply::status(if seen.path() == "/b" { 200 } else { 503 }, &json!({}))).await;
     let mut proxy = Proxy::over(
@@ -83,7 +83,7 @@ fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_otherwise() {
+async fn log_lines_are_json_unless_on_a_terminal_or_configured_otherwise() {
     let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
     let table = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
@@ -127,7 +127,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
 }
 
 #[tokio::test]
-async fn the_environment_goes_before_the_table() {
+async fn environment_variables_override_the_table() {
     let good =
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
     let table = format!("[log]\nformat = \"json\"\n{good}");
@@ -152,7 +152,7 @@ const SECRET: &str = "s3cret\"key";
 const PIN: &str = "9 4\"1";
 
 #[tokio::test]
-async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden() {
+async fn bodies_are_logged_only_if_enabled_and_are_masked() {
     let upstream = Upstream::new(|seen| {
         let came = String::from_utf8_lossy(&seen.body).into_owned();
         let key = seen.header("authorization").pop();

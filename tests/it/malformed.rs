@@ -188,7 +188,7 @@ fn good_calls() -> [(&'static str, &'static str, Value, Value); 5] {
 }
 
 #[tokio::test]
-async fn no_malformed_request_does_harm() {
+async fn malformed_requests_do_no_harm() {
     let upstream = Upstream::new(|_| Reply::json(&json!({"temp": 9}))).await;
     let mut proxy = Proxy::start(&TABLE.replace("UPSTREAM", &upstream.address.to_string())).await;
     let cases: Vec<Case> =

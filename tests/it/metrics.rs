@@ -180,7 +180,7 @@ pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
 }
 
 #[tokio::test]
-async fn everything_that_happens_is_counted() {
+async fn everything_is_counted() {
     let upstream = upstream().await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     let before = Scrape::of(&proxy).await;
@@ -260,7 +260,7 @@ async fn everything_that_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn what_is_waited_for_is_not_our_own_time() {
+async fn overhead_excludes_time_spent_waiting() {
     let gate = Arc::new(Semaphore::new(0));
     let (opened, counts) = (Arc::clone(&gate), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
     let upstream = Upstream::with(move |seen| {
@@ -321,7 +321,7 @@ async fn what_is_waited_for_is_not_our_own_time() {
 }
 
 #[tokio::test]
-async fn an_event_is_counted_apart_from_a_function_of_its_name() {
+async fn events_and_functions_of_the_same_name_are_counted_separately() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.voicedock]\n\
          [routes.assistant_request]\nreply.text = \"Hello.\"\n\
@@ -340,7 +340,7 @@ async fn an_event_is_counted_apart_from_a_function_of_its_name() {
 }
 
 #[tokio::test]
-async fn the_metrics_are_behind_the_login_of_the_admin_listener() {
+async fn metrics_require_the_admin_listeners_authentication() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.bearer = { token = \"pw\" }\n\
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n",

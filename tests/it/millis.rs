@@ -52,7 +52,7 @@ async fn crm() -> Upstream {
 }
 
 #[tokio::test]
-async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
+async fn declared_parameters_become_arguments_and_the_rest_metadata() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     let path = "/millis/getUserInfo";
@@ -85,7 +85,7 @@ async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
 }
 
 #[tokio::test]
-async fn the_webhooks_around_a_conversation_are_events() {
+async fn conversation_webhooks_are_events() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     let prefetch = "/millis/prefetch?session_id=s1&agent_id=a1&from=%2B15550100042&to=%2B15550100001";
@@ -111,7 +111,7 @@ async fn the_webhooks_around_a_conversation_are_events() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_called_all_the_same_is_answered() {
+async fn a_call_to_a_form_is_answered() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     for body in [json!({}), json!({"email": "a@example.com", "session_id": "s1"})] {
@@ -123,7 +123,7 @@ async fn a_form_that_is_called_all_the_same_is_answered() {
 }
 
 #[tokio::test]
-async fn forms_are_merged_from_included_files_as_routes_are() {
+async fn forms_from_included_files_are_merged() {
     let main = "include = [\"more.toml\"]\n[platforms.millis]\n[defaults]\nallow = [\"route-untested\"]\n[routes.a]\nreply.text = \"A.\"\n[forms.mail]\nargs.mail = { type = \"string\" }\n";
     for (more, code, faults) in [
         ("[forms.phone]\nargs.phone = { type = \"string\" }\n", Some(0), vec![]),

@@ -83,7 +83,7 @@ max_body = "1KB"
 "#;
 
 #[tokio::test]
-async fn each_upstream_is_asked_once_and_any_answer_will_do() {
+async fn each_upstream_is_probed_once_and_any_response_passes() {
     let upstream = api().await;
     let api = format!("http://{}/v1", upstream.address);
     let tokens = format!("http://{}/given", upstream.address);
@@ -163,7 +163,7 @@ network  = "public"
 "#;
 
 #[tokio::test]
-async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
+async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
     let upstream = api().await;
     let plain =
         Rude::new(Script::greets([Act::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Act::Close])).await;
@@ -222,7 +222,7 @@ async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
 }
 
 #[tokio::test]
-async fn the_starter_is_good_with_the_sample_api() {
+async fn the_starter_table_passes_with_the_sample_api() {
     let folder = Folder::with(&[]);
     let mut command = jackfield(folder.path());
     command.arg("init");

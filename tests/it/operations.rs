@@ -35,7 +35,7 @@ fn expressions(value: &Value, out: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_metric_is_explained_and_every_named_one_is_there() {
+async fn documented_metrics_match_the_code() {
     let upstream = upstream().await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     use_all(&mut proxy, &upstream).await;

@@ -125,7 +125,7 @@ impl Inside {
 }
 
 #[tokio::test]
-async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
+async fn concurrent_calls_share_one_token_request() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
@@ -149,7 +149,7 @@ async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
+async fn waiting_calls_share_a_failed_token_request() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| Reply::status(503, &json!({}))).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
@@ -165,7 +165,7 @@ async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
 }
 
 #[tokio::test]
-async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
+async fn a_cancelled_call_does_not_cancel_the_token_request_of_others() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
@@ -184,7 +184,7 @@ async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_again_when_it_has_ended() {
+async fn expired_tokens_are_requested_again() {
     let api = friendly().await;
     for (expires_in, expected) in
         [(3600, ["token-1", "token-1", "token-1"]), (0, ["token-1", "token-2", "token-3"])]
@@ -200,7 +200,7 @@ async fn a_token_is_asked_for_again_when_it_has_ended() {
 }
 
 #[tokio::test]
-async fn a_call_whose_token_is_refused_is_sent_once_more_with_another() {
+async fn a_rejected_token_is_replaced_and_the_request_is_sent_again() {
     let endpoint = issuing(3600).await;
     let api = Upstream::new(|seen| {
         let good = seen.header("authorization") == ["Bearer token-2"];
@@ -224,7 +224,7 @@ async fn a_call_whose_token_is_refused_is_sent_once_more_with_another() {
 }
 
 #[tokio::test]
-async fn a_second_refusal_is_the_reply() {
+async fn a_second_401_is_the_response() {
     let endpoint = issuing(3600).await;
     let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
     let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
@@ -236,7 +236,7 @@ async fn a_second_refusal_is_the_reply() {
 
 /// A static credential cannot be renewed, so there is no second attempt.
 #[tokio::test]
-async fn a_fixed_credential_that_is_refused_is_sent_once() {
+async fn a_rejected_static_credential_is_not_retried() {
     let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
     let proxy = Proxy::start(&table(&api, r#"bearer = { token = "t" }"#)).await;
 
@@ -245,7 +245,7 @@ async fn a_fixed_credential_that_is_refused_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
+async fn tokens_survive_a_reload_that_does_not_concern_them() {
     let (api, endpoint) = (friendly().await, issuing(3600).await);
     let first = table(&api, &oauth2(&endpoint));
     let mut proxy = Proxy::start(&first).await;
@@ -270,7 +270,7 @@ async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_sent() {
+async fn nothing_is_sent_without_a_token() {
     let api = friendly().await;
     let never = Upstream::with(|_| std::future::pending()).await;
     let answering = async |reply: Reply| Upstream::new(move |_| reply.clone()).await;
@@ -317,7 +317,7 @@ async fn without_a_token_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn a_query_credential_comes_last_and_over_the_routes_own() {
+async fn query_credentials_come_last_and_override_the_routes_own() {
     let api = friendly().await;
     let table = table(&api, r#"query = { name = "key", value = "k-1 &=%" }"#);
     let proxy = Proxy::start(&table.replace(r#"a = "1""#, r#"key = "mine", a = "1""#)).await;
@@ -328,7 +328,7 @@ async fn a_query_credential_comes_last_and_over_the_routes_own() {
 }
 
 #[tokio::test]
-async fn a_signature_is_over_what_is_sent() {
+async fn signatures_cover_the_request_as_sent() {
     let api = friendly().await;
     let auth = r#"hmac = { secret = "sign me", header = "x-sig", timestamp_header = "x-time", prefix = "v1=",
         signed = ["timestamp", "\n", "method", " ", "target", "\n", "body"] }"#
@@ -351,7 +351,7 @@ async fn a_signature_is_over_what_is_sent() {
 }
 
 #[tokio::test]
-async fn the_callers_own_login_never_travels_on() {
+async fn inbound_credentials_are_never_forwarded() {
     let api = friendly().await;
     for auth in ["", r#"auth.query = { name = "key", value = "k" }"#] {
         let table = table(&api, "bearer = { token = \"ours\" }")
@@ -394,7 +394,7 @@ async fn explained(auth: &str, options: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn credentials_are_not_explained() {
+async fn explain_shows_no_credentials() {
     let endpoint = issuing(3600).await;
     let mut texts = Vec::new();
     for (auth, secret) in [
@@ -412,7 +412,7 @@ async fn credentials_are_not_explained() {
 }
 
 #[tokio::test]
-async fn a_dry_run_asks_for_no_token() {
+async fn a_dry_run_requests_no_token() {
     let endpoint = issuing(3600).await;
     let text = explained(&oauth2(&endpoint), &["--dry-run"]).await;
     assert!(endpoint.take().is_empty());
@@ -421,7 +421,7 @@ async fn a_dry_run_asks_for_no_token() {
 
 /// These tables are also fixtures of `check.rs`, which uses the same snapshots.
 #[tokio::test]
-async fn faults_of_credentials_are_told_at_their_places() {
+async fn credential_errors_are_reported_at_their_location() {
     let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad");
     for (name, folder, file) in [
         ("unknown-value.credential", bad.clone(), "unknown-value.credential.toml"),

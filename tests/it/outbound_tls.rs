@@ -160,7 +160,7 @@ async fn call(proxy: &Proxy, route: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_upstreams_own_authority_is_believed_in_place_of_the_public_ones() {
+async fn a_configured_ca_replaces_the_public_ones() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = Secure::new(&authority.issue("localhost"), None).await;
     let elsewhere = Secure::new(&authority.issue("elsewhere.test"), None).await;
@@ -187,7 +187,7 @@ async fn an_upstreams_own_authority_is_believed_in_place_of_the_public_ones() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_by_the_upstream_that_has_it_and_no_other() {
+async fn client_certificates_are_sent_only_by_their_upstream() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (client, strange) = (authority.issue("client"), stranger.issue("client"));
     let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
@@ -224,7 +224,7 @@ async fn a_client_certificate_is_shown_by_the_upstream_that_has_it_and_no_other(
 }
 
 #[tokio::test]
-async fn certificates_follow_their_files_and_connections_those() {
+async fn changed_certificate_files_replace_certificates_and_connections() {
     let authority = Authority::new();
     let (first, second) = (authority.issue("first"), authority.issue("second"));
     let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;

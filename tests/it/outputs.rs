@@ -55,7 +55,7 @@ fn shown(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn each_command_says_what_it_did_or_why_it_did_not() {
+async fn each_command_reports_its_result_or_the_reason_for_its_failure() {
     let faulty = TABLE.replace("{{args.city}}", "{{args.town}}");
     let folder = Folder::with(&[("routes.toml", TABLE), ("faulty.toml", &faulty)]);
     let cases: &[(&str, &[&str])] = &[
@@ -94,7 +94,7 @@ async fn each_command_says_what_it_did_or_why_it_did_not() {
 }
 
 #[tokio::test]
-async fn the_version_and_the_line_that_says_ready_have_one_form() {
+async fn the_version_and_the_ready_line_keep_their_format() {
     let folder = Folder::with(&[]);
     let mut command = jackfield(folder.path());
     command.arg("--version");

@@ -66,7 +66,7 @@ fn swaig(function: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
+async fn calls_over_the_limit_are_rejected_at_once_in_the_platforms_format() {
     let (upstream, release) = held().await;
     let mut proxy = Proxy::start(&table("max_calls = 2", upstream.address)).await;
     let asked: Vec<_> = (0..2)
@@ -128,7 +128,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
 }
 
 #[tokio::test]
-async fn what_the_defaults_say_is_said_to_a_call_too_many() {
+async fn calls_over_the_limit_get_the_configured_text() {
     let (upstream, _release) = held().await;
     let table = table("max_calls = 1", upstream.address);
     let proxy = Proxy::start(&format!("{table}[defaults]\nfailure.refused = \"One at a time.\"\n")).await;
@@ -160,7 +160,7 @@ async fn ask(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so_and_closed() {
+async fn connections_over_the_limit_get_a_503_and_are_closed() {
     let (upstream, _release) = held().await;
     let mut proxy = Proxy::start(&table("max_connections = 2", upstream.address)).await;
     let (first, mut second) = (open(proxy.listen).await, open(proxy.listen).await);
@@ -200,7 +200,7 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn under_tls_a_connection_too_many_is_closed() {
+async fn tls_connections_over_the_limit_are_closed() {
     let table = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nmax_connections = 1\n\
          tls = { cert = \"cert.pem\", key = \"key.pem\" }\n\
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
@@ -218,7 +218,7 @@ async fn under_tls_a_connection_too_many_is_closed() {
 
 /// When file descriptors run out, the proxy logs it once, continues with what it has, and accepts again later.
 #[tokio::test]
-async fn without_descriptors_it_goes_on_and_comes_back() {
+async fn running_out_of_file_descriptors_is_survived() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = table("", upstream.address);
     let folder = Folder::with(&[("routes.toml", &table)]);
@@ -315,7 +315,7 @@ impl Drop for Mute {
 }
 
 #[tokio::test]
-async fn a_log_on_a_full_disk_costs_lines_and_no_call() {
+async fn a_full_log_disk_loses_lines_but_no_calls() {
     let proxy = Mute::start(65, |folder| {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = jackfield(folder);
@@ -332,7 +332,7 @@ async fn a_log_on_a_full_disk_costs_lines_and_no_call() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_closed_costs_no_call() {
+async fn a_closed_log_loses_no_calls() {
     let proxy = Mute::start(66, |folder| {
         let binary = jackfield(folder);
         let mut command = Command::new("/bin/sh");
@@ -364,7 +364,7 @@ async fn fill(proxy: &Mute) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
+async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
     let mut proxy = Mute::start(67, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());
@@ -395,7 +395,7 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+async fn an_unread_log_does_not_delay_shutdown() {
     let mut proxy = Mute::start(68, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());

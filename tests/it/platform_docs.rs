@@ -21,7 +21,7 @@ fn tables(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tables_of_the_platforms_pages_are_good() {
+async fn tables_in_platform_pages_are_valid() {
     let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/platforms");
     let mut seen = 0;
     for page in fs::read_dir(pages).unwrap() {

@@ -47,7 +47,7 @@ const PARTS: [&str; 17] = [
 ];
 
 #[test]
-fn platforms_read_and_answer_their_fixtures() {
+fn platforms_decode_and_encode_their_fixtures() {
     let mut parts = BTreeSet::new();
     for platform in PLATFORMS {
         let cases = cases(platform.name());
@@ -64,7 +64,7 @@ fn platforms_read_and_answer_their_fixtures() {
 }
 
 #[test]
-fn platforms_read_their_own_samples() {
+fn platforms_decode_their_own_samples() {
     for platform in PLATFORMS {
         let args = json!({"city": "Bergen", "days": 2});
         let sample = platform.sample("get_weather", &args);
@@ -80,7 +80,7 @@ fn platforms_read_their_own_samples() {
 }
 
 #[test]
-fn the_vendors_signature_is_accepted_and_no_other() {
+fn only_the_vendors_signature_is_accepted() {
     let vector =
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vectors/voicedock-signature.json"));
     let text = |key: &str| vector[key].as_str().unwrap().to_owned();

@@ -165,7 +165,7 @@ fn jackfield(folder: &Folder) -> Command {
 }
 
 #[test]
-fn every_table_in_the_documents_is_as_it_is_said_to_be() {
+fn tables_in_the_docs_load_or_fail_as_marked() {
     let environment = Environment {
         variable: &|name| Some(format!("value-of-{name}")),
         file: &|path| {
@@ -218,7 +218,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
 }
 
 #[test]
-fn the_shipped_table_has_no_fault() {
+fn the_shipped_table_loads_without_errors() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let (loaded, _) = load::check(&folder.path().join("routes.toml"), &load::process_environment()).unwrap();
@@ -301,7 +301,7 @@ impl Drop for Proxy {
 }
 
 #[test]
-fn the_status_has_the_keys_that_are_explained() {
+fn documented_status_keys_match_the_response() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let proxy = Proxy::start(&folder);
@@ -330,7 +330,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn commands_print_what_the_documents_show() {
+fn documented_commands_print_the_shown_output() {
     let (mut requests, mut commands) = (0, 0);
     for document in documents() {
         let blocks = blocks(&document);
@@ -398,7 +398,7 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_key_of_the_table_is_explained_and_no_other() {
+fn documented_table_keys_match_the_code() {
     let files = ["file", "reply", "route", "server", "testing", "upstream"];
     let raw = files.map(|file| read(&format!("src/table/raw/{file}.rs"))).concat();
     let (reference, readme) = (read("docs/reference.md"), read("README.md"));
@@ -428,7 +428,7 @@ fn every_key_of_the_table_is_explained_and_no_other() {
 }
 
 #[test]
-fn platforms_schemes_failures_and_codes_are_explained() {
+fn documented_platforms_schemes_failures_and_codes_match_the_code() {
     let reference = read("docs/reference.md");
     for platform in PLATFORMS {
         assert!(reference.contains(&format!("| `{}` | ", platform.name())), "{}", platform.name());
@@ -468,7 +468,7 @@ fn platforms_schemes_failures_and_codes_are_explained() {
 }
 
 #[test]
-fn every_helper_and_name_of_the_templates_is_explained() {
+fn documented_template_helpers_and_names_match_the_code() {
     let reference = read("docs/reference.md");
     let quoted = |text: &str, pattern: &str| -> BTreeSet<String> {
         let found = Regex::new(pattern).unwrap();
@@ -503,7 +503,7 @@ fn every_helper_and_name_of_the_templates_is_explained() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_resolve() {
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     let mut seen = 0;
     let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"].map(str::to_owned);
@@ -534,7 +534,7 @@ fn links_lead_somewhere() {
 
 /// The documents for contributors name source files; each of them must exist.
 #[test]
-fn files_named_for_contributors_exist() {
+fn files_named_in_contributor_docs_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = Regex::new(r"`((?:[a-z_]+/)*[a-z_]+\.(?:rs|json)|(?:[a-z_]+/)+)`").unwrap();
     for document in ["CONTRIBUTING.md", "docs/architecture.md"] {
@@ -551,7 +551,7 @@ fn files_named_for_contributors_exist() {
 
 /// The docs use standard terms; these words are home-made.
 #[test]
-fn documents_use_the_terms_of_the_field() {
+fn the_docs_use_standard_terms() {
     let quaint = [
         "door",
         "doors",

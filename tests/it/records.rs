@@ -78,7 +78,7 @@ async fn call(proxy: &Proxy) {
 }
 
 #[tokio::test]
-async fn the_last_calls_are_listed_and_chosen_among() {
+async fn recent_calls_can_be_listed_and_filtered() {
     let upstream = upstream().await;
     let proxy = start(&upstream, "records = 4\n").await;
     assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
@@ -113,7 +113,7 @@ async fn the_last_calls_are_listed_and_chosen_among() {
 }
 
 #[tokio::test]
-async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
+async fn records_show_every_step_and_no_masked_values() {
     let upstream = upstream().await;
     let proxy = start(&upstream, "").await;
     call(&proxy).await;
@@ -149,7 +149,7 @@ async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
 }
 
 #[tokio::test]
-async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
+async fn log_lines_records_and_traces_refer_to_each_other() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "").await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -195,7 +195,7 @@ async fn listen(admin: SocketAddr, path: &str, headers: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
+async fn records_are_streamed_as_calls_end_until_shutdown() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "").await;
     let admin = proxy.admin.unwrap();
@@ -216,7 +216,7 @@ async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
 }
 
 #[tokio::test]
-async fn records_can_be_turned_off_also_by_a_reload() {
+async fn records_can_be_turned_off_by_a_reload() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "records = 0\n").await;
     call(&proxy).await;
@@ -233,7 +233,7 @@ async fn records_can_be_turned_off_also_by_a_reload() {
 }
 
 #[tokio::test]
-async fn records_are_for_those_who_may_see_them() {
+async fn records_require_authentication() {
     let upstream = upstream().await;
     let open = start(&upstream, "").await;
     let locked = start(&upstream, "admin_auth.bearer = { token = \"pw\" }\n").await;

@@ -131,7 +131,7 @@ fn mount(folder: &Path, files: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn every_form_of_saving_replaces_the_table() {
+async fn every_way_of_saving_triggers_a_reload() {
     type Save = fn(&Path, &str);
     let forms: [(&str, Save); 9] = [
         ("write in place", |table, text| fs::write(table, text).unwrap()),
@@ -178,7 +178,7 @@ async fn every_form_of_saving_replaces_the_table() {
 }
 
 #[tokio::test]
-async fn every_file_that_a_table_names_is_watched() {
+async fn every_file_named_in_the_table_is_watched() {
     const TABLE: &str = r#"
         include = ["routes.d/*.toml", "teams/*/routes.toml", "deep/**/*.toml"]
         [server]
@@ -261,7 +261,7 @@ async fn every_file_that_a_table_names_is_watched() {
 
 /// A folder may exist long before a matching file in it, and only events of that folder announce the file.
 #[tokio::test]
-async fn a_match_in_a_folder_that_was_empty_is_noticed() {
+async fn a_new_file_in_an_empty_folder_is_noticed() {
     let main = format!(
         "include = [\"teams/*/on/*.toml\", \"deep/**/r.toml\", \"beside-*.toml\"]\n{}",
         saying("one")
@@ -297,7 +297,7 @@ async fn credential(proxy: &Proxy, upstream: &Upstream, function: &str) -> Strin
 }
 
 #[tokio::test]
-async fn a_secret_that_rotates_reaches_the_upstream() {
+async fn a_rotated_secret_reaches_the_upstream() {
     let each = async |watch: fn(&str) -> String| {
         let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
         let main = watch(&asking(&upstream));
@@ -335,7 +335,7 @@ async fn a_secret_that_rotates_reaches_the_upstream() {
 }
 
 #[tokio::test]
-async fn the_watch_mode_changes_with_the_table() {
+async fn a_reload_can_change_the_watch_mode() {
     let proxy = Proxy::start(&saying("one")).await;
     for (number, watch) in ["poll", "events", "poll", "events"].iter().enumerate() {
         let head = format!("[server]\nwatch = \"{watch}\"\n");
@@ -350,7 +350,7 @@ async fn the_watch_mode_changes_with_the_table() {
 /// The name of a process changes without a file event, and long before a fallback scan would notice.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn sighup_reloads_what_no_event_tells_of() {
+async fn sighup_reloads_changes_without_file_events() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut renamed = Command::new("sh")
         .args(["-c", "echo ready; read line; exec sleep 60"])
@@ -392,7 +392,7 @@ async fn sighup_reloads_what_no_event_tells_of() {
 /// changes its name.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_rejected_table_is_tried_again() {
+async fn a_rejected_reload_is_retried() {
     let proxy = Proxy::start(&saying("one")).await;
     let folder = proxy.folder.path();
     for name in ["no host", "localhost"] {
@@ -420,7 +420,7 @@ async fn a_rejected_table_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
+async fn a_broken_table_is_rejected_and_the_running_one_stays() {
     let good = saying("good");
     let proxy = Proxy::start(&good).await;
     let before = status(&proxy).await;
@@ -497,7 +497,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_fault_in_any_file_is_rejected_with_its_place() {
+async fn errors_in_any_file_are_rejected_with_their_location() {
     let main =
         format!("include = [\"routes.d/*.toml\"]\n{HEAD}[routes.say]\nreply.text_file = \"say.hbs\"\n");
     let good = [
@@ -529,7 +529,7 @@ async fn a_fault_in_any_file_is_rejected_with_its_place() {
 }
 
 #[tokio::test]
-async fn what_takes_effect_at_a_start_only_is_said() {
+async fn settings_that_need_a_restart_are_reported() {
     let proxy = Proxy::start(&saying("one")).await;
     let (listen, admin) = (proxy.listen, proxy.admin);
     let elsewhere = saying("two").replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:9\"");
@@ -559,7 +559,7 @@ async fn what_takes_effect_at_a_start_only_is_said() {
 
 /// The address that is open counts, not the one in the changed table.
 #[tokio::test]
-async fn a_login_cannot_be_removed_from_an_open_listener() {
+async fn authentication_cannot_be_removed_from_a_public_listener() {
     const OPEN: &str = r#"
         [server]
         listen = "0.0.0.0:0"
@@ -588,7 +588,7 @@ async fn a_login_cannot_be_removed_from_an_open_listener() {
 }
 
 #[tokio::test]
-async fn the_log_names_the_routes_that_changed() {
+async fn the_log_names_changed_routes() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let route = |name: &str, upstream: &str| {
         format!(
@@ -683,7 +683,7 @@ async fn the_log_names_the_routes_that_changed() {
 }
 
 #[tokio::test]
-async fn touches_that_change_nothing_say_nothing() {
+async fn unchanged_files_cause_no_reload() {
     // An include that matches nothing is a warning, logged once at the start.
     let table = format!("include = [\"more/*.toml\"]\n{}", saying("one"));
     let proxy = Proxy::with(
@@ -737,7 +737,7 @@ async fn touches_that_change_nothing_say_nothing() {
 }
 
 #[tokio::test]
-async fn connections_to_unchanged_upstreams_survive() {
+async fn connections_to_unchanged_upstreams_survive_a_reload() {
     let accepted = Arc::new(AtomicUsize::new(0));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -62,7 +62,7 @@ async fn answer(proxy: &Proxy, status: u16, body: &str, more: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_first_case_that_holds_is_taken() {
+async fn the_first_matching_case_is_used() {
     let upstream = obedient().await;
     let table = table(
         r#"
@@ -142,7 +142,7 @@ text = "last"
 }
 
 #[tokio::test]
-async fn values_are_taken_out_of_what_came() {
+async fn values_are_extracted_from_responses() {
     let upstream = obedient().await;
     let extract = r#"
 extract = { one = "$.a", all = { path = "$.l[*].x", all = true }, first = "$.l[*].x", none = { path = "$.no", default = "d" }, empty = { path = "$.no[*]", all = true, default = ["d"] }, last = "$.l[-1].x", some = { path = "$.l[?@.x > 1].x", all = true } }
@@ -198,7 +198,7 @@ reply = [{ when.equals = { a = 1 }, text = "{{a}}" }, { text = "{{b}}", data = {
 }
 
 #[tokio::test]
-async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise() {
+async fn bodies_are_parsed_by_content_type_unless_the_route_overrides_it() {
     let upstream = obedient().await;
     for (format, kind, body, expected) in [
         ("", "application/json; charset=utf-8", "{\"a\": 1}", json!({"data": {"b": {"a": 1}}})),
@@ -223,7 +223,7 @@ async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise()
 }
 
 #[tokio::test]
-async fn a_reply_is_made_from_texts_files_and_trees() {
+async fn replies_are_built_from_texts_files_and_objects() {
     let upstream = obedient().await;
     let table = table(
         r#"
@@ -291,7 +291,7 @@ data = { exact = "{{temp}}", rounded = "{{round temp 1}}", text = "{{temp}} C", 
 }
 
 #[tokio::test]
-async fn a_route_without_a_request_answers_by_itself() {
+async fn a_route_without_a_request_returns_its_reply() {
     let table = r#"
 [platforms.http]
 [platforms.swaig]
@@ -343,7 +343,7 @@ swaig.action = [{ say = "Hold on." }, { hold = "{{args.hold}}" }]
 }
 
 #[tokio::test]
-async fn what_is_compressed_is_read_up_to_its_cap() {
+async fn compressed_bodies_are_decoded_up_to_the_size_limit() {
     for (body, encoding, expected) in [
         (SMALL.to_vec(), "gzip", json!({"data": {"b": {"temp": 7}}})),
         (BOMB.to_vec(), "gzip", json!("bad_response")),
@@ -366,7 +366,7 @@ async fn what_is_compressed_is_read_up_to_its_cap() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_only_on_the_same_origin_and_when_asked() {
+async fn redirects_are_followed_only_to_the_same_origin_and_only_if_enabled() {
     let other = Upstream::new(|_| Reply::json(&json!({"from": "another"}))).await;
     let elsewhere = format!("http://{}/end", other.address);
     let upstream = Upstream::new(move |seen| {

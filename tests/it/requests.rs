@@ -14,7 +14,7 @@ async fn echo() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_credential_stands_over_all_headers_and_a_route_over_its_upstream() {
+async fn credentials_override_headers_and_routes_override_upstreams() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -99,7 +99,7 @@ request = { path = "/", headers = { x-api-key = "route" } }
 }
 
 #[tokio::test]
-async fn what_is_missing_is_left_out_and_a_list_repeats_its_key() {
+async fn missing_values_are_omitted_and_lists_repeat_their_key() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -221,7 +221,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_sloppy_models_write_is_converted_when_nothing_is_lost() {
+async fn arguments_are_coerced_when_nothing_is_lost() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -287,7 +287,7 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
 }
 
 #[tokio::test]
-async fn addresses_are_joined_by_one_slash_and_bodies_have_their_length() {
+async fn urls_are_joined_with_one_slash_and_bodies_have_a_content_length() {
     let upstream = echo().await;
     let mut table = "[platforms.http]\n".to_owned();
     let mut expected: Vec<(String, &str)> = Vec::new();

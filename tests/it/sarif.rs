@@ -57,7 +57,7 @@ fn form() -> jsonschema::Validator {
 }
 
 #[test]
-fn findings_are_the_same_in_sarif() {
+fn sarif_reports_the_same_findings_as_json() {
     let form = form();
     let mut related = 0;
     for (name, table) in check::fixtures() {
@@ -99,7 +99,7 @@ fn findings_are_the_same_in_sarif() {
 }
 
 #[test]
-fn an_awkward_name_of_a_file_is_a_uri_and_a_missing_file_is_a_finding() {
+fn sarif_escapes_file_names_and_reports_missing_files() {
     let folder = check::folder("sarif");
     let table = folder.join("my routes#1 ø.toml");
     let uri = "my%20routes%231%20%C3%B8.toml";
@@ -115,7 +115,7 @@ fn an_awkward_name_of_a_file_is_a_uri_and_a_missing_file_is_a_finding() {
 }
 
 #[test]
-fn warnings_are_denied_on_request_and_notes_are_not() {
+fn deny_warnings_fails_on_warnings_but_not_on_notes() {
     let folder = check::folder("denied");
     for (name, text, code) in [
         ("warning.toml", "[platforms.http]\n[routes.a]\nplatforms = [\"swaig\"]\nreply.text = \"A.\"\n", 1),

@@ -159,7 +159,7 @@ fn stable(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
+async fn saved_tests_pass_and_are_written_beside_the_others() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let table = read(&folder, "routes.toml");
@@ -214,7 +214,7 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_saved_changes_nothing_and_says_why() {
+async fn a_test_that_cannot_be_saved_changes_nothing_and_gives_the_reason() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     for (name, words, sends) in [
@@ -243,7 +243,7 @@ async fn what_cannot_be_saved_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn tests_are_added_however_others_are_written() {
+async fn tests_are_appended_in_any_existing_layout() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     folder.write("a.test.toml", "tests = [\n  { route = \"away\", name = \"x\", upstream.failure = \"timeout\", expect.failure = \"timeout\" }, # why\n]\n# the end\n");
@@ -270,7 +270,7 @@ async fn tests_are_added_however_others_are_written() {
 }
 
 #[tokio::test]
-async fn a_request_is_replayed_as_a_whole() {
+async fn a_whole_request_can_be_replayed() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let words = ["call", "--request", "requests/many.json", "--as", "voicedock"];
@@ -298,7 +298,7 @@ async fn a_request_is_replayed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_event_is_replayed_and_explained_too() {
+async fn events_can_be_replayed_and_explained() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let event = |kind: &str| {

@@ -46,7 +46,7 @@ pub(crate) fn faults(validator: &jsonschema::Validator, text: &str) -> Vec<Strin
 }
 
 #[test]
-fn the_shipped_schema_is_what_the_program_prints() {
+fn the_shipped_schema_is_up_to_date() {
     let output = Command::new(env!("CARGO_BIN_EXE_jackfield")).arg("schema").env_clear().output().unwrap();
     assert!(
         output.status.success() && String::from_utf8(output.stdout).unwrap() == shipped(),
@@ -55,7 +55,7 @@ fn the_shipped_schema_is_what_the_program_prints() {
 }
 
 #[test]
-fn every_good_table_is_good_for_an_editor() {
+fn valid_tables_match_the_schema() {
     let validator = validator();
     let table = fs::read_to_string(project().join("routes.toml")).unwrap();
     assert_eq!(table.lines().next(), Some("#:schema ./routes.schema.json"));
@@ -79,7 +79,7 @@ fn codes(table: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
+fn the_schema_rejects_wrong_keys_and_types_only() {
     // Errors that a schema can detect: `bad` always, `maybe` depending on the value or the place.
     let bad = ["unknown-key", "wrong-type", "unknown-platform", "unknown-event", "unknown-auth", "not-yet"];
     let maybe = [
@@ -120,7 +120,7 @@ fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
 }
 
 #[test]
-fn each_fault_of_keys_and_types_is_seen_where_it_stands() {
+fn the_schema_reports_wrong_keys_and_types_at_their_location() {
     let validator = validator();
     for (text, place) in [
         ("[server]\nlisten = 8080", "/server/listen"),

@@ -38,7 +38,7 @@ async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
+async fn shutdown_answers_calls_in_flight_and_does_not_wait_for_idle_connections() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let idle = TcpStream::connect(proxy.listen).await.unwrap();
     let mut kept = TcpStream::connect(proxy.listen).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
 
 /// A call runs to its end even if the platform does not wait for it.
 #[tokio::test]
-async fn a_call_whose_caller_hung_up_finishes() {
+async fn a_call_finishes_after_its_client_disconnects() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let mut caller = TcpStream::connect(proxy.listen).await.unwrap();
     caller.write_all(b"POST /http/ask HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
@@ -73,7 +73,7 @@ async fn a_call_whose_caller_hung_up_finishes() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn a_second_signal_exits_at_once() {
     for signals in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "INT"]] {
         let (mut proxy, _upstream, mut arrivals, _go) = waiting().await;
         let url = proxy.url("/http/ask");
@@ -97,7 +97,7 @@ async fn a_second_signal_ends_at_once() {
 
 /// The reader of the log may go away; calls continue.
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_no_call() {
+async fn a_closed_log_reader_fails_no_calls() {
     use std::io::{BufRead as _, BufReader};
     use std::process::Stdio;
 

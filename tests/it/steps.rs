@@ -22,7 +22,7 @@ fn paths(upstream: &Upstream) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_step_sees_what_the_earlier_ones_brought() {
+async fn steps_can_use_values_of_earlier_steps() {
     let upstream = echoing().await;
     let table = r#"
 [platforms.http]
@@ -47,7 +47,7 @@ extract = { query = "$.query" }
 }
 
 #[tokio::test]
-async fn a_group_is_asked_at_the_same_time() {
+async fn steps_of_a_group_run_concurrently() {
     // No request is answered until all three have arrived.
     let barrier = Arc::new(Barrier::new(3));
     let upstream = Upstream::with(move |seen| {
@@ -114,7 +114,7 @@ text = "{{default first.at 'nothing'}} {{default second.at 'nothing'}} {{respons
 }
 
 #[tokio::test]
-async fn a_fallback_is_asked_only_when_its_step_failed() {
+async fn a_fallback_runs_only_if_its_step_failed() {
     let failed = "when.failed = \"first\"";
     let (answer, asked) = two("/a", failed, "/b", "").await;
     assert_eq!((answer["text"].as_str(), asked), (Some("/a nothing 200"), vec!["/a".to_owned()]));
@@ -138,7 +138,7 @@ async fn a_fallback_is_asked_only_when_its_step_failed() {
 }
 
 #[tokio::test]
-async fn conditions_decide_which_steps_are_asked() {
+async fn conditions_decide_which_steps_run() {
     for (condition, asked) in [
         ("when.equals = { \"args.unit\" = \"c\" }", true),
         ("when.equals = { \"args.unit\" = \"f\" }", false),
@@ -155,7 +155,7 @@ async fn conditions_decide_which_steps_are_asked() {
 }
 
 #[tokio::test]
-async fn a_status_that_a_case_names_ends_the_asking() {
+async fn a_status_named_by_a_case_ends_the_steps() {
     let replies = "[[routes.f.reply]]\nwhen.status = 404\ntext = \"unknown: {{first.response.body.at}}\"";
     let (answer, asked) = two("/a/404", "", "/b", replies).await;
     assert_eq!(answer, json!({"text": "unknown: /a/404"}));

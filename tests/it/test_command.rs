@@ -232,7 +232,7 @@ expect.text = "For SWAIG."
 "#;
 
 #[test]
-fn what_comes_as_expected_passes() {
+fn a_test_passes_if_the_reply_is_as_expected() {
     let folder = with_tests(GOOD);
     let output = run(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
@@ -240,7 +240,7 @@ fn what_comes_as_expected_passes() {
 }
 
 #[test]
-fn what_differs_is_shown_with_its_place_and_without_secrets() {
+fn differences_are_shown_with_their_location_and_without_secrets() {
     let folder = with_tests(BAD);
     for (name, words) in [
         ("test_bad", &[][..]),
@@ -256,7 +256,7 @@ fn what_differs_is_shown_with_its_place_and_without_secrets() {
 }
 
 #[test]
-fn a_sensitive_value_that_the_test_made_up_is_shown_and_a_secret_is_not() {
+fn sensitive_values_written_in_a_test_are_shown_but_secrets_are_not() {
     let folder = with_tests(
         r#"
 [[tests]]
@@ -281,7 +281,7 @@ expect.text = "It is ***."
 }
 
 #[test]
-fn an_update_writes_what_came_and_keeps_the_rest() {
+fn update_writes_actual_results_and_keeps_the_rest() {
     let tests = r#"# Tests of the CRM.
 [[tests]]
 route = "ticket"   # the function
@@ -327,7 +327,7 @@ expect.data = {}
 }
 
 #[test]
-fn a_table_with_faults_and_one_without_tests_say_so() {
+fn invalid_tables_and_tables_without_tests_are_reported() {
     let none =
         Folder::with(&[("routes.toml", "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n")]);
     insta::assert_snapshot!("test_none", shown(&run(none.path(), &[])));
@@ -347,7 +347,7 @@ fn a_table_with_faults_and_one_without_tests_say_so() {
 }
 
 #[test]
-fn the_shipped_tests_pass_and_reach_every_route_and_every_case() {
+fn the_shipped_tests_pass_and_cover_every_route_and_case() {
     let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["--format", "json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &told["failed"]), (Some(0), &json!(0)), "{told:#}");
@@ -358,7 +358,7 @@ fn the_shipped_tests_pass_and_reach_every_route_and_every_case() {
 }
 
 #[test]
-fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
+fn tests_change_neither_the_revision_nor_the_routes() {
     let plain = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let folder = Folder::with(&[("routes.toml", plain)]);
     let table = folder.path().join("routes.toml");
@@ -448,7 +448,7 @@ retry.attempts = 1
 "#;
 
 #[tokio::test]
-async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
+async fn simulated_timeouts_match_served_timeouts() {
     let api = Upstream::with(|seen| async move {
         match seen.path() {
             "/never" => std::future::pending().await,
@@ -493,7 +493,7 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
 }
 
 #[test]
-fn what_is_late_names_no_time_that_nobody_waited() {
+fn simulated_timeouts_report_no_elapsed_time() {
     let folder = with_tests(
         "[[tests]]\nroute = \"ticket\"\nname = \"late\"\nargs = { id = \"T-1\" }\n\
          upstream.failure = \"timeout\"\nexpect.text = \"In time.\"\n",
@@ -503,7 +503,7 @@ fn what_is_late_names_no_time_that_nobody_waited() {
 }
 
 #[tokio::test]
-async fn a_broken_file_of_tests_is_no_concern_of_a_proxy() {
+async fn the_proxy_ignores_broken_test_files() {
     let table = "include = [\"*.test.toml\"]\n[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let proxy =
         Proxy::with(&[("routes.toml", table), ("a.test.toml", "[[tests]\nnothing = good")], &[]).await;
@@ -533,7 +533,7 @@ reply.text = "Hello."
 "#;
 
 #[test]
-fn events_are_tested_by_the_request_that_they_come_with() {
+fn events_are_tested_with_their_request() {
     let request = r#"{"message": {"type": "assistant-request", "call": {"id": "c-1"}, "customer": {"number": "+47 1"}}}"#;
     let tests = r#"
 [[tests]]
@@ -597,7 +597,7 @@ expect.data = {}
 }
 
 #[test]
-fn tests_that_are_named_after_another_table_are_not_of_this_one() {
+fn test_files_of_other_tables_are_ignored() {
     let hello = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let test = "[[tests]]\nroute = \"ROUTE\"\nname = \"x\"\nargs = {}\nexpect.text = \"Hello.\"\n";
     let folder = Folder::with(&[

@@ -96,7 +96,7 @@ async fn rejected(proxy: &Proxy) -> Value {
 }
 
 #[tokio::test]
-async fn tls_is_for_the_platforms_and_the_admin_listener_stays_plain() {
+async fn tls_applies_to_platforms_and_the_admin_listener_stays_plain() {
     let mut proxy = secured().await;
     let mut connection = Secured::open(proxy.listen).await;
     assert!(connection.shows(ONE));
@@ -111,7 +111,7 @@ async fn tls_is_for_the_platforms_and_the_admin_listener_stays_plain() {
 }
 
 #[tokio::test]
-async fn who_does_not_shake_hands_holds_up_nobody() {
+async fn an_unfinished_handshake_blocks_nobody() {
     let mut proxy = secured().await;
     let mut silent = Vec::new();
     for _ in 0..20 {
@@ -133,7 +133,7 @@ async fn who_does_not_shake_hands_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
+async fn new_connections_use_a_changed_certificate_and_bad_pairs_are_rejected() {
     let mut proxy = secured().await;
     let mut first = Secured::open(proxy.listen).await;
     let revision = status(&proxy).await["plan"]["revision"].clone();
@@ -161,7 +161,7 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn tls_comes_and_goes_without_a_restart() {
+async fn tls_can_be_turned_on_and_off_by_a_reload() {
     let mut proxy = secured().await;
     let mut before = Secured::open(proxy.listen).await;
     proxy.folder.write("routes.toml", &table(""));
@@ -176,7 +176,7 @@ async fn tls_comes_and_goes_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_bad_pair_keeps_the_proxy_from_starting() {
+async fn a_bad_certificate_pair_prevents_the_start() {
     for (files, code, told) in [
         (&[("door/cert.pem", ONE.0), ("door/key.pem", TWO.1)][..], "tls-pair", "does not match"),
         (&[("door/cert.pem", ONE.0)], "tls-file", "cannot be read"),
@@ -202,7 +202,7 @@ async fn a_bad_pair_keeps_the_proxy_from_starting() {
 }
 
 #[tokio::test]
-async fn the_log_knows_who_really_calls() {
+async fn the_log_shows_the_real_client_address() {
     let login = "[platforms.voicedock]\nauth.bearer = { token = \"right\" }\n";
     let trusted = table("trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.1\"]\n") + login;
     let mut proxy = Proxy::start(&trusted).await;

@@ -91,7 +91,7 @@ fn caller(flags: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
+async fn spans_are_linked_to_the_caller_and_to_upstream_requests() {
     let count = AtomicUsize::new(0);
     let upstream = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::status(503, &json!({})),
@@ -183,7 +183,7 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
 }
 
 #[tokio::test]
-async fn failures_are_told_where_they_happened() {
+async fn failures_are_recorded_on_the_span_where_they_happened() {
     let mut collector = Collector::new().await;
     let upstream = Upstream::new(|_| Reply::status(404, &json!({}))).await;
     let table = collector.table(
@@ -235,7 +235,7 @@ async fn failures_are_told_where_they_happened() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
+async fn spans_record_abandoned_and_unsent_requests() {
     let mut collector = Collector::new().await;
     let count = AtomicUsize::new(0);
     let upstream = Upstream::with(move |_| {
@@ -281,7 +281,7 @@ fn passed_on(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
+async fn without_tracing_the_trace_context_is_forwarded_unchanged() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(
         &upstream,
@@ -307,7 +307,7 @@ async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
-async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
+async fn sampling_records_a_share_of_traces_and_all_that_are_already_sampled() {
     let mut collector = Collector::new().await;
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = collector.table(
@@ -336,7 +336,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_harms_no_call() {
+async fn an_unreachable_collector_fails_no_calls() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::over(
         &upstream,
@@ -354,7 +354,7 @@ async fn a_collector_that_is_not_there_harms_no_call() {
 }
 
 #[tokio::test]
-async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_end() {
+async fn a_hanging_collector_delays_neither_calls_nor_shutdown() {
     let silent = Upstream::with(|_| pending::<Reply>()).await;
     let mut proxy = Proxy::over(
         &silent,
@@ -369,7 +369,7 @@ async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_collector_rejects_is_counted() {
+async fn rejected_spans_are_counted() {
     let (sender, mut received) = mpsc::unbounded_channel();
     let picky = Upstream::new(move |_| {
         sender.send(()).unwrap();
@@ -389,7 +389,7 @@ async fn what_a_collector_rejects_is_counted() {
 }
 
 #[tokio::test]
-async fn another_collector_is_taken_by_a_reload() {
+async fn a_reload_switches_the_collector() {
     let (mut one, mut other) = (Collector::new().await, Collector::new().await);
     let rest =
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";

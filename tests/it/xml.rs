@@ -92,7 +92,7 @@ fn answer(seen: &Seen) -> Reply {
 }
 
 #[tokio::test]
-async fn a_soap_api_is_a_tool() {
+async fn a_soap_api_can_be_called() {
     let upstream = Upstream::new(answer).await;
     let mut proxy = proxy(&upstream).await;
     for (id, expected) in [
@@ -157,7 +157,7 @@ fn pieces(xml: &[u8]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_value_ever_becomes_markup() {
+async fn values_never_become_markup() {
     let upstream = Upstream::new(|_| soap("")).await;
     let mut proxy = proxy(&upstream).await;
     let long = "x<".repeat(20_000);

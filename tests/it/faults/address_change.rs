@@ -29,7 +29,7 @@ reply = { text = "It is {{id}}." }
 "#;
 
 #[tokio::test]
-async fn a_call_at_the_old_address_ends_in_time_and_the_next_goes_to_the_new_one() {
+async fn a_call_hanging_at_the_old_address_times_out_and_the_next_uses_the_new_one() {
     join(moved(Platform::Swaig), moved(Platform::VoiceDock)).await;
 }
 

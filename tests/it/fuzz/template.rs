@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_takes_a_template() {
+    fn every_place_accepts_a_template() {
         let tables = Tables::new();
         for place in &PLACES {
             let template = match place.0 {

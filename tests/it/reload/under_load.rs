@@ -108,7 +108,7 @@ async fn calling(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_call_fails_and_none_sees_half_a_table() {
+async fn calls_during_reloads_never_fail_or_mix_tables() {
     let upstream = Upstream::new(|seen| {
         let query = seen.query().into_iter().find(|(name, _)| name == "q").map(|(_, value)| value);
         Reply::json(&json!({
