@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::faulty_upstream::{Rude, Script};
+use crate::support::faulty_upstream::{FaultyUpstream, Script};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
@@ -194,7 +194,7 @@ async fn a_detached_call_sends_reads_but_no_further_writes() {
 async fn failures_before_sending_are_not_stored() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
-    let nobody = Rude::new(Script::Refuse).await;
+    let nobody = FaultyUpstream::new(Script::Refuse).await;
     let closed = nobody.address.to_string();
     let mut proxy = Proxy::over(&api, &table("").replace("UPSTREAM", &closed)).await;
     let call = voicedock("c1", "t1", "order", "tea");

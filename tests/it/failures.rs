@@ -6,7 +6,7 @@ use jackfield::call::FailureKind;
 use jackfield::load::{load, process_environment};
 use serde_json::{Value, json};
 
-use crate::support::faulty_upstream::{Rude, Script};
+use crate::support::faulty_upstream::{FaultyUpstream, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
@@ -50,7 +50,7 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
 /// Upstreams that fail before they respond: one refuses connections, one closes after the request, one does not speak
 /// HTTP.
 struct Broken {
-    closed: Rude,
+    closed: FaultyUpstream,
     dropping: String,
     no_http: String,
 }
@@ -71,7 +71,7 @@ impl Broken {
             address.to_string()
         };
         Self {
-            closed: Rude::new(Script::Refuse).await,
+            closed: FaultyUpstream::new(Script::Refuse).await,
             dropping: after_request(b""),
             no_http: after_request(b"220 smtp ready\r\n\r\n"),
         }

@@ -23,7 +23,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::faulty_upstream::{Rude, Saw, Script};
+use crate::support::faulty_upstream::{FaultyUpstream, Observed, Script};
 use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
 
@@ -33,6 +33,16 @@ use self::row::{Row, When};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a call may take; the rest of the deadline is for the way back.
 const BUDGET: Duration = Duration::from_millis(9500);
+
+/// The latest reply that is in time to a call that began at `started`.
+///
+/// The budget leaves a margin before the deadline, half of which must remain. A busy machine may delay the proxy and then
+/// this test, each by what timers are late here; but a reply after the deadline is late however busy the machine is,
+/// except for the delay of this test itself.
+fn latest(lag: &Lag, started: Instant) -> Duration {
+    let lag = lag.since(started);
+    ((BUDGET + DEADLINE) / 2 + 2 * lag).min(DEADLINE + lag)
+}
 
 /// How many rows may use the CPU at the same time.
 const ACTIVE: usize = 6;
@@ -97,12 +107,12 @@ impl Platform {
 struct Case<'a> {
     row: &'a Row,
     platform: Platform,
-    upstream: Rude,
+    upstream: FaultyUpstream,
     function: String,
 }
 
 impl Case<'_> {
-    fn table(&self, elsewhere: &Rude) -> String {
+    fn table(&self, elsewhere: &FaultyUpstream) -> String {
         let Row { request, route, keys, scheme, .. } = self.row;
         let (name, platform, address) = (&self.function, self.platform.name(), self.upstream.address);
         let mut table = format!("[upstreams.{name}]\nbase_url = \"{scheme}://{address}\"\n{keys}");
@@ -129,8 +139,8 @@ impl Case<'_> {
             return self.call(proxy, lag).await;
         }
         let started = async {
-            if !matches!(self.row.upstream, Script::Refuse | Script::Deaf) {
-                self.upstream.until(|saw| saw.connections > 0).await;
+            if !matches!(self.row.upstream, Script::Refuse | Script::Blackhole) {
+                self.upstream.until(|observed| observed.connections > 0).await;
             }
             drop(permit);
         };
@@ -140,35 +150,36 @@ impl Case<'_> {
     /// Makes the calls of the row, one after the other.
     async fn call(&self, proxy: &Proxy, lag: &Lag) -> Vec<String> {
         let mut wrong = Vec::new();
-        for (n, hears) in self.row.hears.iter().enumerate() {
+        for (n, expected) in self.row.replies.iter().enumerate() {
             let request = self.platform.request(&self.function, n);
             let started = Instant::now();
             let answer = proxy.post(&format!("/{}", self.platform.name()), &request).await;
             let took = started.elapsed();
-            let fits = hears.fits();
-            let expected =
-                fits.iter().map(|(failed, text)| self.platform.answer(&self.function, n, *failed, text));
-            if answer.status != 200 || !expected.clone().any(|expected| answer.json() == expected) {
-                wrong.push(format!("call {n} heard {} {}, not {hears:?}", answer.status, answer.text()));
+            let accepted = expected.accepted();
+            let mut accepted =
+                accepted.iter().map(|(failed, text)| self.platform.answer(&self.function, n, *failed, text));
+            if answer.status != 200 || !accepted.any(|accepted| answer.json() == accepted) {
+                wrong.push(format!("call {n} got {} {}, not {expected:?}", answer.status, answer.text()));
             }
-            let last = n + 1 == self.row.hears.len();
-            let in_time = took < DEADLINE + lag.worst()
-                && match self.row.when {
-                    _ if !last => true,
-                    When::Early => took < BUDGET,
-                    When::After(ms) => took >= Duration::from_millis(ms) && took < BUDGET,
-                    When::AtDeadline => took >= BUDGET,
-                };
+            let is_last = n + 1 == self.row.replies.len();
+            let in_time = match self.row.when {
+                When::Early => took < BUDGET,
+                _ if !is_last => took < latest(lag, started),
+                When::After(ms) => took >= Duration::from_millis(ms) && took < BUDGET,
+                When::AtDeadline => took >= BUDGET && took < latest(lag, started),
+            };
             if !in_time {
                 wrong.push(format!("call {n} was answered after {took:?}, not {:?}", self.row.when));
             }
         }
         // A write is abandoned long after its call was answered, so this is counted now and not at the end.
-        let left = &self.row.sees.left;
-        self.upstream.until(|saw| saw.left >= *left.start()).await;
-        let seen = self.upstream.saw().left;
-        if !left.contains(&seen) {
-            wrong.push(format!("{seen} connections were closed before the upstream was done, not {left:?}"));
+        let expected = &self.row.sees.closed_early;
+        self.upstream.until(|observed| observed.closed_early >= *expected.start()).await;
+        let closed = self.upstream.observed().closed_early;
+        if !expected.contains(&closed) {
+            wrong.push(format!(
+                "{closed} connections were closed before the upstream was done, not {expected:?}"
+            ));
         }
         wrong
     }
@@ -178,21 +189,12 @@ impl Case<'_> {
         self.row.sees.connections.end() < self.row.sees.requests.end()
     }
 
-    /// Whether a request opened a new connection although an idle one was expected. A connection returns to its pool a
-    /// moment after its response was read, and the next request may be faster.
-    fn reused_too_late(&self) -> bool {
-        let Saw { connections, requests, .. } = self.upstream.saw();
-        let most = *self.row.sees.connections.end();
-        self.reuses() && (most + 1..=requests.len()).contains(&connections)
-    }
-
     /// Compares the requests and connections that the upstream saw with the expected ones.
-    fn saw(&self) -> Vec<String> {
-        let Saw { connections, requests, .. } = self.upstream.saw();
+    fn check_traffic(&self) -> Vec<String> {
+        let Observed { connections, requests, .. } = self.upstream.observed();
         let sees = &self.row.sees;
         let mut wrong = Vec::new();
-        let connected = sees.connections.contains(&connections) || self.reused_too_late();
-        if !sees.requests.contains(&requests.len()) || !connected {
+        if !sees.requests.contains(&requests.len()) || !sees.connections.contains(&connections) {
             let requests = requests.len();
             wrong.push(format!(
                 "the upstream saw {requests} requests on {connections} connections, not {sees:?}"
@@ -219,11 +221,11 @@ impl Case<'_> {
 async fn upstream_faults_are_answered_in_time_and_no_write_is_sent_twice() {
     let rows = rows();
     assert!(rows.len() >= 200, "{} rows", rows.len());
-    let elsewhere = Rude::new(Script::always(responses::ok(13))).await;
+    let elsewhere = FaultyUpstream::new(Script::always(responses::ok(13))).await;
     let mut cases = Vec::new();
     for row in &rows {
         for platform in [Platform::Swaig, Platform::VoiceDock] {
-            let upstream = Rude::new(row.upstream.clone()).await;
+            let upstream = FaultyUpstream::new(row.upstream.clone()).await;
             cases.push(Case {
                 row,
                 platform,
@@ -245,18 +247,17 @@ async fn upstream_faults_are_answered_in_time_and_no_write_is_sent_twice() {
     let proxy = Proxy::start(&table).await;
     // Hundreds of calls at once would be late on any machine.
     let (active, lag) = (Semaphore::new(ACTIVE), Lag::measure());
-    let heard = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
+    let problems = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
 
     // Requests and connections are counted last, so that none can arrive after that.
     let mut wrong = String::new();
-    for (case, heard) in cases.iter().zip(heard) {
-        for problem in heard.into_iter().chain(case.saw()) {
+    for (case, problems) in cases.iter().zip(problems) {
+        for problem in problems.into_iter().chain(case.check_traffic()) {
             let _ = writeln!(wrong, "{}: {problem}", case.function);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    let reuse = cases.iter().filter(|case| case.reuses()).count();
-    let late = cases.iter().filter(|case| case.reused_too_late()).count();
-    assert!(reuse >= 60 && late <= reuse / 5, "{late} of {reuse} rows used no old connection");
-    assert_eq!(elsewhere.saw().connections, 0);
+    let reuses = cases.iter().filter(|case| case.reuses()).count();
+    assert!(reuses >= 60, "{reuses} rows reuse a connection");
+    assert_eq!(elsewhere.observed().connections, 0);
 }

@@ -6,7 +6,7 @@ use std::process::Output;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::support::faulty_upstream::{Act, Rude, Script};
+use crate::support::faulty_upstream::{Action, FaultyUpstream, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::{jackfield, run};
 use crate::support::upstream::{Reply, Seen, Upstream};
@@ -165,9 +165,15 @@ network  = "public"
 #[tokio::test]
 async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
     let upstream = api().await;
-    let plain =
-        Rude::new(Script::greets([Act::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Act::Close])).await;
-    let (nobody, silent) = (Rude::new(Script::Refuse).await, Rude::new(Script::always([Act::Hang])).await);
+    let plain = FaultyUpstream::new(Script::on_connect([
+        Action::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        Action::Close,
+    ]))
+    .await;
+    let (nobody, silent) = (
+        FaultyUpstream::new(Script::Refuse).await,
+        FaultyUpstream::new(Script::always([Action::Hang])).await,
+    );
     let variables = [
         ("API", format!("http://{}/v1", upstream.address)),
         ("TOKENS", format!("http://{}/token", upstream.address)),

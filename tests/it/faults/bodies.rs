@@ -1,7 +1,7 @@
 //! Bodies that are too long, cut off, badly compressed, or not of the announced type.
 
 use super::responses::{CHUNKED, JSON, answer, flood, hang_after, last, ok, say, status, trickle};
-use super::row::Hears::{Id, Text};
+use super::row::ExpectedReply::{Id, Text};
 use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, row, sees};
 use crate::support::faulty_upstream::Script;

@@ -1,10 +1,10 @@
 //! Connections that cannot be made, break or hang.
 
 use super::responses::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
-use super::row::Hears::Id;
+use super::row::ExpectedReply::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{GET, KEYED, LATE, LOST, ONCE, POST, Row, SHORT, row, sees};
-use crate::support::faulty_upstream::Act::{Close, Hang, Reset};
+use crate::support::faulty_upstream::Action::{Close, Hang, Reset};
 use crate::support::faulty_upstream::Script;
 
 #[rustfmt::skip]
@@ -20,12 +20,12 @@ pub(super) fn rows() -> Vec<Row> {
         row("refused_get",           GET,  Script::Refuse, LOST, Early, sees(0, 0, 0)),
         row("refused_post",          POST, Script::Refuse, LOST, Early, sees(0, 0, 0)),
         row("refused_once",          GET,  Script::Refuse, LOST, Early, sees(0, 0, 0)).keys(ONCE),
-        row("handshake_get",         GET,  Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
-        row("handshake_post",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
-        row("handshake_once",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 1, 0)).tls().keys(ONCE),
-        row("handshake_hangs_get",   GET,  Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
-        row("handshake_hangs_post",  POST, Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
-        row("handshake_hangs_long",  POST, Script::greets([Hang]), LATE, AtDeadline, sees(0, 1, 1)).tls(),
+        row("handshake_get",         GET,  Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
+        row("handshake_post",        POST, Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
+        row("handshake_once",        POST, Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 1, 0)).tls().keys(ONCE),
+        row("handshake_hangs_get",   GET,  Script::on_connect([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_post",  POST, Script::on_connect([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_long",  POST, Script::on_connect([Hang]), LATE, AtDeadline, sees(0, 1, 1)).tls(),
 
         // The upstream hangs.
         row("hangs_get",             GET,  hangs(), LATE, AtDeadline, sees(1, 1, 1)),
@@ -51,10 +51,10 @@ pub(super) fn rows() -> Vec<Row> {
         row("drips_body_short",      GET,  Script::always([say(head), drip("{\"id\":7}", 2000)]), LATE, After(3000), sees(2, 2, 2)).keys(SHORT),
 
         // The connection breaks before a request was sent, or too early to know whether it was.
-        row("closes_at_once_get",    GET,  Script::greets([Close]), LOST, Early, sees(0, 2, 0)),
-        row("closes_at_once_post",   POST, Script::greets([Close]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
-        row("resets_at_once_get",    GET,  Script::greets([Reset]), LOST, Early, sees(0, 2, 0)),
-        row("resets_at_once_post",   POST, Script::greets([Reset]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
+        row("closes_at_once_get",    GET,  Script::on_connect([Close]), LOST, Early, sees(0, 2, 0)),
+        row("closes_at_once_post",   POST, Script::on_connect([Close]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
+        row("resets_at_once_get",    GET,  Script::on_connect([Reset]), LOST, Early, sees(0, 2, 0)),
+        row("resets_at_once_post",   POST, Script::on_connect([Reset]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
     ];
 
     // The connection breaks after the request was sent: reads are retried, writes only with an idempotency key.
@@ -87,10 +87,10 @@ pub(super) fn rows() -> Vec<Row> {
     // On Linux, connections hang if the accept queue is full; other systems refuse them.
     if cfg!(target_os = "linux") {
         rows.extend([
-            row("deaf_get",  GET,  Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_post", POST, Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_once", POST, Script::Deaf, LATE, After(1500), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
-            row("deaf_long", GET,  Script::Deaf, LATE, AtDeadline, sees(0, 0, 0)),
+            row("blackhole_get",  GET,  Script::Blackhole, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("blackhole_post", POST, Script::Blackhole, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("blackhole_once", POST, Script::Blackhole, LATE, After(1500), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
+            row("blackhole_long", GET,  Script::Blackhole, LATE, AtDeadline, sees(0, 0, 0)),
         ]);
     }
     rows

@@ -1,7 +1,7 @@
 //! Response heads that are not valid HTTP, or far too large.
 
 use super::responses::{JSON, drip, flood, good, hang_after, last, say, trickle};
-use super::row::Hears::Id;
+use super::row::ExpectedReply::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, SHORT, row, sees};
 use crate::support::faulty_upstream::Script;

@@ -1,10 +1,10 @@
 //! Upstreams that are slow or keep failing, and what limits the damage: hedging and the circuit breaker.
 
 use super::responses::{ok, say, status};
-use super::row::Hears::{Failure, Id};
+use super::row::ExpectedReply::{Failure, Id};
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{BAD, GET, LATE, LOST, POST, Row, row, sees};
-use crate::support::faulty_upstream::Act::{Close, Hang};
+use crate::support::faulty_upstream::Action::{Close, Hang};
 use crate::support::faulty_upstream::Script;
 
 const HEDGED: &str = "hedge_after = \"1500ms\"";

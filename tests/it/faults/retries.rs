@@ -3,10 +3,10 @@
 use jiff::{Timestamp, ToSpan};
 
 use super::responses::{JSON, answer, ok, status};
-use super::row::Hears::Id;
+use super::row::ExpectedReply::Id;
 use super::row::When::{After, Early};
 use super::row::{BAD, GET, KEYED, LOST, ONCE, POST, Row, row, sees};
-use crate::support::faulty_upstream::{Act, Script};
+use crate::support::faulty_upstream::{Action, Script};
 
 /// A 429 with a `retry-after` date that is one to two seconds away.
 fn until_soon() -> Vec<u8> {
@@ -28,7 +28,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("status_503_once",       GET,  once("503 Busy"), BAD, Early, sees(1, 1, 0)).keys(ONCE),
         row("status_503_twice",      GET,  Script::first(status("503 Busy", "")).then(status("502 Bad", "")).then(ok(7)), BAD, Early, sees(2, 1, 0)),
         row("status_503_thrice",     GET,  Script::first(status("503 Busy", "")).then(status("502 Bad", "")).then(ok(7)), Id(7), Early, sees(3, 1, 0)).keys("retry = { attempts = 3 }"),
-        row("closed_off",            GET,  Script::first([Act::Close]).then(ok(7)), LOST, Early, sees(1, 1, 0)).keys("retry = { on = [503] }"),
+        row("closed_off",            GET,  Script::first([Action::Close]).then(ok(7)), LOST, Early, sees(1, 1, 0)).keys("retry = { on = [503] }"),
         row("backoff",               GET,  once("503 Busy"), Id(7), Early, sees(2, 1, 0)).keys("retry = { backoff = \"1ms\" }"),
 
         // `retry-after` is honoured if there is enough time.
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("after_ages",            GET,  too_many("18446744073709551615"), BAD, Early, sees(1, 1, 0)),
         row("after_all_time",        GET,  too_many("99999999999999999999"), BAD, Early, sees(1, 1, 0)),
         row("after_nothing",         GET,  too_many("0"), Id(7), Early, sees(2, 1, 0)),
-        row("after_a_date",          GET,  Script::first([Act::SayThen(until_soon)]).then(ok(7)), Id(7), After(1000), sees(2, 1, 0)),
+        row("after_a_date",          GET,  Script::first([Action::WriteFrom(until_soon)]).then(ok(7)), Id(7), After(1000), sees(2, 1, 0)),
         row("after_a_far_date",      GET,  too_many("Thu, 31 Dec 2099 23:59:59 GMT"), BAD, Early, sees(1, 1, 0)),
         row("after_the_last_date",   GET,  too_many("Fri, 31 Dec 9999 23:59:59 GMT"), BAD, Early, sees(1, 1, 0)),
         row("after_a_past_date",     GET,  too_many("Sun, 06 Nov 1994 08:49:37 GMT"), Id(7), Early, sees(2, 1, 0)),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::responses::{JSON, answer, good, last, ok, say};
-use super::row::Hears::{Id, IdOrUnreachable, Text};
+use super::row::ExpectedReply::{Id, IdOrUnreachable, Text};
 use super::row::When::Early;
 use super::row::{BAD, GET, KEYED, LOST, POST, Row, row, sees};
-use crate::support::faulty_upstream::Act::{Close, Pause, Reset};
+use crate::support::faulty_upstream::Action::{Close, Pause, Reset};
 use crate::support::faulty_upstream::Script;
 
 const HEAD: &str = "method = \"HEAD\", path = \"/\"";

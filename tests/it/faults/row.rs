@@ -11,9 +11,9 @@ pub(super) struct Row {
     pub(super) request: &'static str,
     pub(super) upstream: Script,
     /// The expected reply to each call. The calls are made one after the other.
-    pub(super) hears: Vec<Hears>,
+    pub(super) replies: Vec<ExpectedReply>,
     pub(super) when: When,
-    pub(super) sees: Sees,
+    pub(super) sees: Traffic,
     /// More keys of the route.
     pub(super) route: String,
     /// More keys of the upstream.
@@ -23,7 +23,7 @@ pub(super) struct Row {
 
 /// The reply that the caller gets.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Hears {
+pub(super) enum ExpectedReply {
     /// The reply to a valid response with this id.
     Id(u32),
     /// Another reply.
@@ -47,11 +47,11 @@ pub(super) enum When {
 
 /// The requests and connections that the upstream sees in total.
 #[derive(Debug, Clone)]
-pub(super) struct Sees {
+pub(super) struct Traffic {
     pub(super) requests: RangeInclusive<usize>,
     pub(super) connections: RangeInclusive<usize>,
     /// How many connections the proxy closed before the upstream had finished its turn.
-    pub(super) left: RangeInclusive<usize>,
+    pub(super) closed_early: RangeInclusive<usize>,
 }
 
 /// A read and a write. Both send the number of the call.
@@ -59,9 +59,9 @@ pub(super) const GET: &str = "path = \"/\", query = { n = \"{{args.n}}\" }";
 pub(super) const POST: &str = "method = \"POST\", path = \"/\", body = { n = \"{{args.n}}\" }";
 
 /// The reply if the connection failed or was lost, if the call timed out, and if the response was invalid.
-pub(super) const LOST: Hears = Hears::Failure("unreachable");
-pub(super) const LATE: Hears = Hears::Failure("timeout");
-pub(super) const BAD: Hears = Hears::Failure("bad_response");
+pub(super) const LOST: ExpectedReply = ExpectedReply::Failure("unreachable");
+pub(super) const LATE: ExpectedReply = ExpectedReply::Failure("timeout");
+pub(super) const BAD: ExpectedReply = ExpectedReply::Failure("bad_response");
 
 /// For an upstream: no retries.
 pub(super) const ONCE: &str = "retry = { attempts = 1 }";
@@ -72,8 +72,12 @@ pub(super) const KEYED: &str = "idempotency_key = \"idempotency-key\"";
 
 /// This many requests on this many connections, and this many connections closed before the upstream had finished its
 /// turn.
-pub(super) fn sees(requests: usize, connections: usize, left: usize) -> Sees {
-    Sees { requests: requests..=requests, connections: connections..=connections, left: left..=left }
+pub(super) fn sees(requests: usize, connections: usize, closed_early: usize) -> Traffic {
+    Traffic {
+        requests: requests..=requests,
+        connections: connections..=connections,
+        closed_early: closed_early..=closed_early,
+    }
 }
 
 impl Row {
@@ -92,14 +96,14 @@ impl Row {
     }
 
     /// Also accepts these numbers, for rows that depend on a race.
-    pub(super) fn or(mut self, more: Sees) -> Self {
+    pub(super) fn or(mut self, more: Traffic) -> Self {
         let widest = |one: &RangeInclusive<usize>, other: &RangeInclusive<usize>| {
             *one.start().min(other.start())..=*one.end().max(other.end())
         };
-        self.sees = Sees {
+        self.sees = Traffic {
             requests: widest(&self.sees.requests, &more.requests),
             connections: widest(&self.sees.connections, &more.connections),
-            left: widest(&self.sees.left, &more.left),
+            closed_early: widest(&self.sees.closed_early, &more.closed_early),
         };
         self
     }
@@ -120,29 +124,29 @@ pub(super) fn row(
     name: &'static str,
     request: &'static str,
     upstream: Script,
-    hears: impl Into<Vec<Hears>>,
+    replies: impl Into<Vec<ExpectedReply>>,
     when: When,
-    sees: Sees,
+    sees: Traffic,
 ) -> Row {
     let (route, keys) = (String::new(), String::new());
-    Row { name, request, upstream, hears: hears.into(), when, sees, route, keys, scheme: "http" }
+    Row { name, request, upstream, replies: replies.into(), when, sees, route, keys, scheme: "http" }
 }
 
-impl From<Hears> for Vec<Hears> {
-    fn from(hears: Hears) -> Self {
-        vec![hears]
+impl From<ExpectedReply> for Vec<ExpectedReply> {
+    fn from(replies: ExpectedReply) -> Self {
+        vec![replies]
     }
 }
 
-impl Hears {
+impl ExpectedReply {
     /// The accepted replies: whether each is a failure, and its text.
-    pub(super) fn fits(&self) -> Vec<(bool, String)> {
+    pub(super) fn accepted(&self) -> Vec<(bool, String)> {
         match self {
             Self::Id(id) => vec![(false, format!("It is {id}."))],
             Self::Text(text) => vec![(false, (*text).to_owned())],
             Self::Failure(kind) => vec![(true, format!("It was {kind}."))],
             Self::IdOrUnreachable(id) => {
-                [Self::Id(*id), Self::Failure("unreachable")].iter().flat_map(Self::fits).collect()
+                [Self::Id(*id), Self::Failure("unreachable")].iter().flat_map(Self::accepted).collect()
             }
         }
     }

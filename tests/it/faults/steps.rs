@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::responses::{good, ok, say, status};
-use super::row::Hears::Text;
+use super::row::ExpectedReply::Text;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{LATE, LOST, ONCE, Row, SHORT, row, sees};
-use crate::support::faulty_upstream::Act::{Close, Hang, Pause};
+use crate::support::faulty_upstream::Action::{Close, Hang, Pause};
 use crate::support::faulty_upstream::Script;
 
 /// Two steps, one after the other.

@@ -15,11 +15,11 @@ use super::upstream::{Seen, read};
 
 /// One action of a faulty upstream.
 #[derive(Debug, Clone)]
-pub(crate) enum Act {
+pub(crate) enum Action {
     /// Writes these bytes.
-    Say(Vec<u8>),
+    Write(Vec<u8>),
     /// Writes the bytes that this returns when its turn comes.
-    SayThen(fn() -> Vec<u8>),
+    WriteFrom(fn() -> Vec<u8>),
     /// Writes these bytes one by one, with a pause after each.
     Drip(Vec<u8>, Duration),
     /// Writes these bytes repeatedly, with a pause after each time.
@@ -35,7 +35,7 @@ pub(crate) enum Act {
 }
 
 /// The actions for one connection or one request. Afterwards the upstream waits for the next request.
-pub(crate) type Turn = Vec<Act>;
+pub(crate) type Turn = Vec<Action>;
 
 /// The behaviour of a faulty upstream. The last turn of a list is repeated.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub(crate) enum Script {
     /// The address refuses connections.
     Refuse,
     /// Connections are never established: nobody accepts them, and the accept queue is full.
-    Deaf,
+    Blackhole,
     /// Connections are accepted.
     Serve {
         /// The turns for each connection, before anything is read.
@@ -55,25 +55,25 @@ pub(crate) enum Script {
 
 /// What a faulty upstream has seen.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Saw {
+pub(crate) struct Observed {
     /// The number of connections.
     pub(crate) connections: usize,
     /// The complete requests.
     pub(crate) requests: Vec<Seen>,
     /// The number of connections that the peer closed before the upstream had finished its turn.
-    pub(crate) left: usize,
+    pub(crate) closed_early: usize,
 }
 
-pub(crate) struct Rude {
+pub(crate) struct FaultyUpstream {
     pub(crate) address: SocketAddr,
-    saw: Arc<watch::Sender<Saw>>,
+    observed: Arc<watch::Sender<Observed>>,
     /// Kept alive so that the address keeps its behaviour.
-    _held: Held,
+    _reserved: Reserved,
     task: Option<JoinHandle<()>>,
 }
 
 /// Reserves the address.
-enum Held {
+enum Reserved {
     Nothing,
     Socket { _bound: TcpSocket },
     Queue { _listener: TcpListener, _waiting: Vec<TcpStream> },
@@ -102,14 +102,14 @@ impl Script {
     }
 
     /// The same turn for every connection, before anything is read from it.
-    pub(crate) fn greets(turn: impl Into<Turn>) -> Self {
+    pub(crate) fn on_connect(turn: impl Into<Turn>) -> Self {
         Self::Serve { connections: vec![turn.into()], requests: vec![Turn::new()] }
     }
 }
 
-impl Rude {
+impl FaultyUpstream {
     pub(crate) async fn new(script: Script) -> Self {
-        let saw = Arc::new(watch::Sender::new(Saw::default()));
+        let observed = Arc::new(watch::Sender::new(Observed::default()));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (connections, requests) = match script {
             Script::Refuse => {
@@ -117,9 +117,14 @@ impl Rude {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind(any).unwrap();
                 let address = socket.local_addr().unwrap();
-                return Self { address, saw, _held: Held::Socket { _bound: socket }, task: None };
+                return Self {
+                    address,
+                    observed,
+                    _reserved: Reserved::Socket { _bound: socket },
+                    task: None,
+                };
             }
-            Script::Deaf => {
+            Script::Blackhole => {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind(any).unwrap();
                 let listener = socket.listen(1).unwrap();
@@ -129,43 +134,43 @@ impl Rude {
                 while let Ok(stream) = tokio::time::timeout(full, TcpStream::connect(address)).await {
                     waiting.push(stream.unwrap());
                 }
-                let held = Held::Queue { _listener: listener, _waiting: waiting };
-                return Self { address, saw, _held: held, task: None };
+                let reserved = Reserved::Queue { _listener: listener, _waiting: waiting };
+                return Self { address, observed, _reserved: reserved, task: None };
             }
             Script::Serve { connections, requests } => (Arc::new(connections), Arc::new(requests)),
         };
         let listener = TcpListener::bind(any).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let noting = Arc::clone(&saw);
+        let recorder = Arc::clone(&observed);
         let task = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let turn = turn(&connections, noting.borrow().connections);
-                noting.send_modify(|saw| saw.connections += 1);
-                let (requests, saw) = (Arc::clone(&requests), Arc::clone(&noting));
+                let turn = turn(&connections, recorder.borrow().connections);
+                recorder.send_modify(|observed| observed.connections += 1);
+                let (requests, observed) = (Arc::clone(&requests), Arc::clone(&recorder));
                 tokio::spawn(async move {
-                    if converse(&mut stream, turn, &requests, &saw).await == End::Broken {
+                    if serve(&mut stream, turn, &requests, &observed).await == End::Reset {
                         stream.set_zero_linger().unwrap();
                     }
                 });
             }
         });
-        Self { address, saw, _held: Held::Nothing, task: Some(task) }
+        Self { address, observed, _reserved: Reserved::Nothing, task: Some(task) }
     }
 
     /// What it has seen until now.
-    pub(crate) fn saw(&self) -> Saw {
-        self.saw.borrow().clone()
+    pub(crate) fn observed(&self) -> Observed {
+        self.observed.borrow().clone()
     }
 
     /// Waits until it has seen enough, and returns whether it has.
-    pub(crate) async fn until(&self, enough: impl FnMut(&Saw) -> bool) -> bool {
-        let mut watching = self.saw.subscribe();
+    pub(crate) async fn until(&self, enough: impl FnMut(&Observed) -> bool) -> bool {
+        let mut watching = self.observed.subscribe();
         tokio::time::timeout(GUARD, watching.wait_for(enough)).await.is_ok()
     }
 }
 
-impl Drop for Rude {
+impl Drop for FaultyUpstream {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -181,7 +186,7 @@ enum End {
     /// The upstream closed it, or the peer closed it after all turns.
     Closed,
     /// The upstream reset it.
-    Broken,
+    Reset,
 }
 
 /// The turn with this number; the last turn for all after it.
@@ -189,21 +194,21 @@ fn turn(turns: &[Turn], number: usize) -> Turn {
     turns.get(number).or(turns.last()).cloned().unwrap_or_default()
 }
 
-async fn converse(
+async fn serve(
     stream: &mut TcpStream,
-    greeting: Turn,
+    first: Turn,
     requests: &[Turn],
-    saw: &watch::Sender<Saw>,
+    observed: &watch::Sender<Observed>,
 ) -> End {
     let (mut reader, mut writer) = stream.split();
     let mut unread = Vec::new();
-    let mut next = greeting;
+    let mut next = first;
     loop {
         let end = tokio::select! {
             biased;
             end = perform(&next, &mut writer) => end,
-            () = gone(&mut reader, &mut unread) => {
-                saw.send_modify(|saw| saw.left += 1);
+            () = peer_closed(&mut reader, &mut unread) => {
+                observed.send_modify(|observed| observed.closed_early += 1);
                 End::Closed
             }
         };
@@ -211,33 +216,33 @@ async fn converse(
             return end;
         }
         let Some(seen) = read(&mut reader, &mut unread).await else { return End::Closed };
-        next = turn(requests, saw.borrow().requests.len());
-        saw.send_modify(|saw| saw.requests.push(seen));
+        next = turn(requests, observed.borrow().requests.len());
+        observed.send_modify(|observed| observed.requests.push(seen));
     }
 }
 
-/// Performs one turn. A failed write means that the peer has gone, which [`gone`] notices.
+/// Performs one turn. A failed write means that the peer has closed, which [`peer_closed`] notices.
 async fn perform(turn: &Turn, writer: &mut WriteHalf<'_>) -> End {
     for act in turn {
         match act {
-            Act::Say(bytes) => write(writer, bytes).await,
-            Act::SayThen(bytes) => write(writer, &bytes()).await,
-            Act::Drip(bytes, pause) => {
+            Action::Write(bytes) => write(writer, bytes).await,
+            Action::WriteFrom(bytes) => write(writer, &bytes()).await,
+            Action::Drip(bytes, pause) => {
                 for byte in bytes {
                     write(writer, &[*byte]).await;
                     tokio::time::sleep(*pause).await;
                 }
             }
-            Act::Repeat(bytes, pause) => loop {
+            Action::Repeat(bytes, pause) => loop {
                 write(writer, bytes).await;
                 if !pause.is_zero() {
                     tokio::time::sleep(*pause).await;
                 }
             },
-            Act::Pause(pause) => tokio::time::sleep(*pause).await,
-            Act::Hang => std::future::pending().await,
-            Act::Close => return End::Closed,
-            Act::Reset => return End::Broken,
+            Action::Pause(pause) => tokio::time::sleep(*pause).await,
+            Action::Hang => std::future::pending().await,
+            Action::Close => return End::Closed,
+            Action::Reset => return End::Reset,
         }
     }
     End::Done
@@ -250,6 +255,6 @@ async fn write(writer: &mut WriteHalf<'_>, bytes: &[u8]) {
 }
 
 /// Returns when the peer has closed the connection. Bytes that arrive before that are kept.
-async fn gone(reader: &mut ReadHalf<'_>, unread: &mut Vec<u8>) {
+async fn peer_closed(reader: &mut ReadHalf<'_>, unread: &mut Vec<u8>) {
     while reader.read_buf(unread).await.is_ok_and(|read| read > 0) {}
 }
