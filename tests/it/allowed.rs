@@ -75,24 +75,24 @@ async fn only_values_listed_by_the_platform_are_allowed() {
         (json!({"order_id": "A-7"}), &json!(["A-7"]), Some(UNCHECKED)),
     ] {
         let reply = proxy.post("/swaig", &call(&args, global)).await.json();
-        let said = reply["response"].as_str().unwrap();
+        let text = reply["response"].as_str().unwrap();
         match refused {
             None => {
-                assert_eq!(said, "It is cancelled.", "{args} {global}");
+                assert_eq!(text, "It is cancelled.", "{args} {global}");
                 upstream.one();
             }
-            Some(told) => {
+            Some(reason) => {
                 assert!(
-                    said.starts_with("The function was not called: argument `") && said.contains(told),
-                    "{args} {global}: {said}"
+                    text.starts_with("The function was not called: argument `") && text.contains(reason),
+                    "{args} {global}: {text}"
                 );
-                assert!(!said.contains("B-12"), "{said}");
+                assert!(!text.contains("B-12"), "{text}");
                 assert!(upstream.take().is_empty(), "{args} {global}");
             }
         }
     }
-    for told in ["is missing", "is no list", "not among the allowed ones"] {
-        let line = proxy.logged(told).await;
+    for reason in ["is missing", "is no list", "not among the allowed ones"] {
+        let line = proxy.logged(reason).await;
         assert!(line.contains("invalid_args") && !line.contains("A-7"), "{line}");
     }
 }

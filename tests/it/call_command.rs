@@ -194,7 +194,7 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
         command.arg(r#"{"pin": 2, "ok": true}"#).env("TOKEN", "t");
         String::from_utf8(run(command).await.stdout).unwrap()
     };
-    let told = explain("human").await;
+    let shown = explain("human").await;
     for part in [
         "call       ra as http",
         "request    GET http://127.0.0.1:",
@@ -204,13 +204,13 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
         "\"text\": \"pin ***, not 22, for ***\"",
         "bad_response",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(shown.contains(part), "{part}: {shown}");
     }
-    let told: Value = serde_json::from_str(&explain("json").await).unwrap();
-    let call = &told["calls"][0];
+    let shown: Value = serde_json::from_str(&explain("json").await).unwrap();
+    let call = &shown["calls"][0];
     assert_eq!(call["arguments"]["values"], json!({"pin": "***", "ok": "***"}));
     assert_eq!(call["steps"][0]["reply"]["body"], json!({"text": "pin ***, not 22, for ***"}));
-    assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{told}");
+    assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{shown}");
 }
 
 #[tokio::test]

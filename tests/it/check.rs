@@ -9,8 +9,8 @@ use serde_json::Value;
 
 /// Codes that no file can trigger, each with its reason.
 const NO_FIXTURE: &[(Code, &str)] = &[
-    (Code::UpstreamUnreachable, "only an upstream can tell: see online.rs"),
-    (Code::CredentialRefused, "only an upstream can tell: see online.rs"),
+    (Code::UpstreamUnreachable, "only a response of an upstream triggers it: see online.rs"),
+    (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
 ];
 
 fn bad() -> PathBuf {
@@ -101,7 +101,7 @@ fn every_code_has_a_bad_table() {
 #[test]
 fn ten_errors_in_one_file_are_all_reported() {
     let table = ten();
-    let told: Vec<(String, u64)> = found(&table, &[])
+    let reported: Vec<(String, u64)> = found(&table, &[])
         .iter()
         .map(|fault| (fault["code"].as_str().unwrap().to_owned(), fault["line"].as_u64().unwrap()))
         .collect();
@@ -118,7 +118,7 @@ fn ten_errors_in_one_file_are_all_reported() {
         ("invalid-action", 36),
     ];
     let expected: Vec<(String, u64)> = expected.map(|(code, line)| (code.to_owned(), line)).to_vec();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
@@ -177,12 +177,12 @@ fn an_unreadable_table_exits_with_2() {
         let output = check(&folder.join(name), &[]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert_eq!(output.stdout, b"", "{name}");
-        let told = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            told.contains(&format!("error: `{name}` cannot be read: ")) && told.contains(problem),
-            "{told}"
+            stderr.contains(&format!("error: `{name}` cannot be read: ")) && stderr.contains(problem),
+            "{stderr}"
         );
-        assert!(told.contains("--config"), "{told}");
+        assert!(stderr.contains("--config"), "{stderr}");
 
         let output = check(&folder.join(name), &["--format", "json"]);
         assert_eq!(output.status.code(), Some(2), "{name}");
@@ -264,11 +264,11 @@ fn secrets_are_never_printed() {
                 .unwrap();
             let name = table.file_stem().unwrap().display().to_string();
             assert_eq!(output.status.code(), Some(1), "{name} {arguments:?}");
-            let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
             // One of them is the name of its file, which is no secret.
-            let told = told.replace("hunter2.txt", "");
+            let text = text.replace("hunter2.txt", "");
             for secret in ["hunter2", "tanager", "7431"] {
-                assert!(!told.contains(secret), "{name} {arguments:?}:\n{told}");
+                assert!(!text.contains(secret), "{name} {arguments:?}:\n{text}");
             }
         }
     }
@@ -296,8 +296,8 @@ fn an_unwritable_output_is_an_error_and_no_panic() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
         command.args(["check", "--format", format]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let output = command.stdout(full).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         let error = "error: cannot write the output: No space left on device (os error 28)\n";
-        assert_eq!((said.as_str(), output.status.code()), (error, Some(2)), "{format}");
+        assert_eq!((stderr.as_str(), output.status.code()), (error, Some(2)), "{format}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jackfield::load::{Environment, Loaded, load, process_environment};
 
 /// Loads a table beside copies of the shipped templates and returns whether it was valid.
-fn taken(folder: &Path, text: &str) -> bool {
+fn is_valid(folder: &Path, text: &str) -> bool {
     let path = folder.join("routes.toml");
     std::fs::write(&path, text).unwrap();
     let environment = Environment {
@@ -40,10 +40,10 @@ fn shipped() -> String {
 #[test]
 fn truncated_tables_load_or_report_an_error() {
     let (folder, text) = (folder("cut"), shipped());
-    assert!(taken(&folder, &text));
+    assert!(is_valid(&folder, &text));
     let mut refused = 0;
     for end in (0..text.len()).step_by(37) {
-        refused += usize::from(!taken(&folder, &text[..text.floor_char_boundary(end)]));
+        refused += usize::from(!is_valid(&folder, &text[..text.floor_char_boundary(end)]));
     }
     assert!(refused > 100, "{refused}");
 }
@@ -60,7 +60,7 @@ fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
 fn tables_missing_a_line_load_or_report_an_error() {
     let (folder, text) = (folder("shorter"), shipped());
     let refused =
-        lines(&text).filter(|(before, _, after)| !taken(&folder, &format!("{before}{after}"))).count();
+        lines(&text).filter(|(before, _, after)| !is_valid(&folder, &format!("{before}{after}"))).count();
     assert!(refused > 50, "{refused}");
 }
 
@@ -68,7 +68,7 @@ fn tables_missing_a_line_load_or_report_an_error() {
 fn tables_with_a_duplicated_line_load_or_report_an_error() {
     let (folder, text) = (folder("longer"), shipped());
     let refused = lines(&text)
-        .filter(|(before, line, after)| !taken(&folder, &format!("{before}{line}{line}{after}")))
+        .filter(|(before, line, after)| !is_valid(&folder, &format!("{before}{line}{line}{after}")))
         .count();
     assert!(refused > 100, "{refused}");
 }

@@ -111,7 +111,7 @@ async fn each_platform_gets_its_tool_definitions() {
 
 #[tokio::test]
 async fn declarations_that_cannot_be_made_are_reported() {
-    for (arguments, told) in [
+    for (arguments, problem) in [
         (
             &["swaig", "--route", "get_wether"][..],
             "unknown route `get_wether` for swaig: did you mean `get_weather`?",
@@ -123,7 +123,7 @@ async fn declarations_that_cannot_be_made_are_reported() {
         let output = declare(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(told) && output.stdout.is_empty(), "{error}");
+        assert!(error.contains(problem) && output.stdout.is_empty(), "{error}");
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::faulty_upstream::{FaultyUpstream, Script};
 use crate::support::proxy::{GUARD, Proxy};
+use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
 
 /// An upstream that sends one response per permit and numbers its responses.
@@ -70,7 +71,7 @@ fn voicedock(conversation: &str, id: &str, function: &str, what: &str) -> Value 
 }
 
 /// The single result in a VoiceDock response.
-fn said(answer: &Value) -> String {
+fn result(answer: &Value) -> String {
     answer["results"][0]["result"].to_string()
 }
 
@@ -82,17 +83,15 @@ async fn fifty_concurrent_retries_of_a_write_send_one_request() {
     let calls = join_all((0..50).map(|_| proxy.post("/voicedock", &call)));
     let open = async {
         // The first request is in flight before its duplicates finish.
-        while api.seen() == 0 {
-            tokio::task::yield_now().await;
-        }
+        api.arrived(1).await;
         gate.add_permits(50);
     };
     let (answers, ()) = tokio::join!(calls, open);
-    let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
-    assert_eq!(said, vec!["\"Order 1.\""; 50]);
+    let results: Vec<String> = answers.iter().map(|answer| result(&answer.json())).collect();
+    assert_eq!(results, vec!["\"Order 1.\""; 50]);
     assert_eq!(api.take().len(), 1);
     // A later retry gets the stored result.
-    assert_eq!(self::said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
     assert_eq!(api.take().len(), 0);
 }
 
@@ -141,8 +140,8 @@ async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
     let mut proxy = Proxy::over(&api, &text).await;
     let call = voicedock("c1", "t1", "order", "tea");
     for _ in ["the first one", "a repeat while it goes on"] {
-        let said = said(&proxy.post("/voicedock", &call).await.json());
-        assert!(said.contains("may still do it") && !said.contains("try again"), "{said}");
+        let text = result(&proxy.post("/voicedock", &call).await.json());
+        assert!(text.contains("may still do it") && !text.contains("try again"), "{text}");
     }
     let line = proxy.logged("what was sent may change something and goes on").await;
     assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
@@ -159,17 +158,17 @@ async fn a_write_continues_after_its_call_times_out_and_a_retry_gets_its_result(
         let began = Instant::now();
         let first = proxy.post("/voicedock", &call).await.json();
         assert!(began.elapsed() < GUARD, "{name}");
-        assert_eq!(said(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
+        assert_eq!(result(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("what was sent may change something and goes on").await;
         // A retry waits for the request in flight until its own deadline.
         let second = proxy.post("/voicedock", &call).await.json();
-        assert_eq!(said(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
+        assert_eq!(result(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("the same call was still under way").await;
 
         gate.add_permits(1);
         proxy.logged("after its late reply").await;
         let third = proxy.post("/voicedock", &call).await.json();
-        assert_eq!(said(&third), "\"Order 1.\"", "{name}");
+        assert_eq!(result(&third), "\"Order 1.\"", "{name}");
         assert_eq!(api.take().len(), 1, "{name}");
     }
 }
@@ -198,12 +197,12 @@ async fn failures_before_sending_are_not_stored() {
     let closed = nobody.address.to_string();
     let mut proxy = Proxy::over(&api, &table("").replace("UPSTREAM", &closed)).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    let first = said(&proxy.post("/voicedock", &call).await.json());
+    let first = result(&proxy.post("/voicedock", &call).await.json());
     assert!(first.contains("cannot be reached"), "{first}");
     let text = std::fs::read_to_string(proxy.folder.path().join("routes.toml")).unwrap();
     proxy.folder.write("routes.toml", &text.replace(&closed, &api.address.to_string()));
     proxy.logged("configuration reloaded").await;
-    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
 
 #[tokio::test]
@@ -212,7 +211,7 @@ async fn failures_after_sending_are_stored_unless_the_route_has_an_idempotency_k
     let proxy = Proxy::over(&api, &table(KEYED)).await;
     for (function, sent) in [("order", 1), ("order", 0), ("keyed", 1), ("keyed", 1)] {
         let answer = proxy.post("/voicedock", &voicedock("c1", "t1", function, "tea")).await.json();
-        assert!(said(&answer).contains("error"), "{answer}");
+        assert!(result(&answer).contains("error"), "{answer}");
         assert_eq!(api.take().len(), sent, "{function}");
     }
 }
@@ -253,12 +252,12 @@ async fn a_call_after_the_repeat_window_gets_a_new_idempotency_key() {
     let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"1ms\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
     let mut keys = Vec::new();
-    let began = Instant::now();
-    while keys.len() < 2 {
+    until("the window never ends", async || {
         proxy.post("/swaig", &call).await;
         keys.extend(api.take().iter().map(|seen| seen.header("x-key")));
-        assert!(began.elapsed() < GUARD);
-    }
+        keys.len() >= 2
+    })
+    .await;
     assert_ne!(keys[0], keys[1]);
 }
 
@@ -308,9 +307,9 @@ async fn a_write_rejected_for_its_credential_can_be_retried() {
     let auth = "\"http://UPSTREAM\"\nauth.oauth2 = { token_url = \"http://UPSTREAM/token\", client_id = \"a\", client_secret = \"b\" }";
     let proxy = Proxy::over(&api, &table("").replace("\"http://UPSTREAM\"", auth)).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    let first = said(&proxy.post("/voicedock", &call).await.json());
+    let first = result(&proxy.post("/voicedock", &call).await.json());
     assert!(first.contains("could not be sent"), "{first}");
-    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::Proxy;
+use crate::support::until;
 use crate::support::upstream::{Reply, Seen, Upstream};
 
 /// An upstream that sends these responses in order and repeats the last one.
@@ -217,20 +218,20 @@ async fn hedging_at_p95_starts_once_latencies_are_known() {
     slow.store(1, Ordering::SeqCst);
     assert_eq!(kind(&ask(&proxy).await), "ok", "the second request answers for the first, which hangs");
     assert_eq!(api.take().len(), 2);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert!(status["upstreams"]["api"]["p95_ms"].is_number(), "{status:#}");
 }
 
 #[tokio::test]
 async fn a_breaker_opens_is_reported_and_closes_again() {
-    let sick = Arc::new(AtomicUsize::new(1));
-    let is_sick = Arc::clone(&sick);
+    let failing = Arc::new(AtomicUsize::new(1));
+    let failing_now = Arc::clone(&failing);
     let api =
-        Upstream::new(move |_| if is_sick.load(Ordering::SeqCst) == 1 { failed(500) } else { ok() }).await;
+        Upstream::new(move |_| if failing_now.load(Ordering::SeqCst) == 1 { failed(500) } else { ok() })
+            .await;
     let breaker = "breaker = { min_calls = 4, open_for = \"3s\" }\nretry = { attempts = 1 }";
     let mut proxy = Proxy::over(&api, &table(breaker, "GET", "failure.refused = \"Not now.\"")).await;
-    let state =
-        async |proxy: &Proxy| proxy.ask_admin("/status", &[]).await.json()["upstreams"]["api"].clone();
+    let state = async |proxy: &Proxy| proxy.status().await["upstreams"]["api"].clone();
     assert_eq!(state(&proxy).await["breaker"], "closed");
 
     for _ in 0..4 {
@@ -245,11 +246,8 @@ async fn a_breaker_opens_is_reported_and_closes_again() {
     assert!(["open", "half_open"].contains(&state(&proxy).await["breaker"].as_str().unwrap()));
 
     // Calls are refused until the breaker is half open; the probe then closes it.
-    sick.store(0, Ordering::SeqCst);
-    let began = Instant::now();
-    while kind(&ask(&proxy).await) != "ok" {
-        assert!(began.elapsed() < GUARD);
-    }
+    failing.store(0, Ordering::SeqCst);
+    until("the circuit breaker never closes", async || kind(&ask(&proxy).await) == "ok").await;
     proxy.logged("api: circuit breaker closed").await;
     assert_eq!(state(&proxy).await["breaker"], "closed");
     assert_eq!(api.take().len(), 1);
@@ -263,7 +261,7 @@ async fn a_breaker_counts_a_detached_write_at_once() {
     assert_eq!(kind(&ask(&proxy).await), "timeout");
     assert_eq!(kind(&ask(&proxy).await), "refused");
     assert_eq!(api.take().len(), 1);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     let open_for = status["upstreams"]["api"]["open_for_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&open_for), "{status:#}");
     assert!(status["limits"]["ask"]["under_way"].is_u64(), "{status:#}");
@@ -273,10 +271,13 @@ async fn a_breaker_counts_a_detached_write_at_once() {
 async fn events_and_routes_of_the_same_name_have_separate_limits() {
     let api = queued(vec![ok()]).await;
     let entry = |name: &str| {
-        format!(
-            "[{name}]\nupstream = \"api\"\nlimit = {{ rate = \"1/h\", wait = \"0s\" }}\n\
-             request = {{ method = \"POST\", path = \"/{name}\" }}\n"
-        )
+        let entry = r#"
+[NAME]
+upstream = "api"
+limit = { rate = "1/h", wait = "0s" }
+request = { method = "POST", path = "/NAME" }
+"#;
+        entry.replace("NAME", name)
     };
     let (event, route) = (entry("events.voicedock.status_update"), entry("routes.status_update"));
     let proxy = Proxy::over(
@@ -339,9 +340,7 @@ async fn requests_that_get_no_permit_are_refused() {
     let limit = "limit = { concurrency = 1, wait = \"0s\" }";
     let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
     let (first, second) = tokio::join!(ask(&proxy), async {
-        while api.seen() == 0 {
-            tokio::task::yield_now().await;
-        }
+        api.arrived(1).await;
         let answer = ask(&proxy).await;
         gate.add_permits(1);
         answer

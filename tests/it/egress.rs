@@ -11,9 +11,8 @@ use crate::support::upstream::{Reply, Upstream};
 
 fn routes(upstreams: &[&str]) -> String {
     let route = |name: &&str| {
-        format!(
-            "[routes.{name}]\nupstream = \"{name}\"\nrequest = {{ path = \"/\" }}\nreply = {{ text = \"Came.\" }}\n"
-        )
+        "[routes.NAME]\nupstream = \"NAME\"\nrequest.path = \"/\"\nreply.text = \"Came.\"\n"
+            .replace("NAME", name)
     };
     upstreams.iter().map(route).collect()
 }
@@ -27,24 +26,23 @@ async fn names_that_resolve_to_loopback_are_refused_without_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let upstreams = format!(
-        r#"
+    let upstreams = r#"
         [server]
         listen = "127.0.0.1:0"
         [platforms.http]
         [upstreams.name]
-        base_url = "http://localhost:{port}"
+        base_url = "http://localhost:PORT"
         network = "public"
         [upstreams.secure]
-        base_url = "https://LOCALHOST:{port}"
+        base_url = "https://LOCALHOST:PORT"
         network = "public"
         redirects = "same_origin"
         [upstreams.token]
         base_url = "https://api.example.com"
         network = "public"
-        auth.oauth2 = {{ token_url = "http://127.1:{port}/token", client_id = "me", client_secret = "hunter2" }}
+        auth.oauth2 = { token_url = "http://127.1:PORT/token", client_id = "me", client_secret = "hunter2" }
         "#
-    );
+    .replace("PORT", &port.to_string());
     let names = ["name", "secure", "token"];
     let mut proxy = Proxy::start(&format!("{upstreams}{}", routes(&names))).await;
 

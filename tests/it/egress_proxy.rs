@@ -85,21 +85,21 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
 
 /// A table with an upstream behind a proxy, and a route to it.
 fn table(base_url: &str, proxy: &str) -> String {
-    format!(
-        r#"
-        [server]
-        listen = "127.0.0.1:0"
-        [platforms.http]
-        [upstreams.api]
-        base_url = "{base_url}"
-        proxy = "{proxy}"
-        [routes.ask]
-        upstream = "api"
-        request = {{ path = "/orders", query.id = "7" }}
-        extract = {{ connection = "$.connection" }}
-        reply = {{ data = "{{{{connection}}}}" }}
-        "#
-    )
+    r#"
+    [server]
+    listen = "127.0.0.1:0"
+    [platforms.http]
+    [upstreams.api]
+    base_url = "BASE_URL"
+    proxy = "PROXY"
+    [routes.ask]
+    upstream = "api"
+    request = { path = "/orders", query.id = "7" }
+    extract = { connection = "$.connection" }
+    reply = { data = "{{connection}}" }
+    "#
+    .replace("BASE_URL", base_url)
+    .replace("PROXY", proxy)
 }
 
 async fn call(proxy: &Proxy) -> Value {

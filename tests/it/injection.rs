@@ -417,15 +417,15 @@ upstream = "api"
 args.v = { type = "string" }
 request = { path = "/a", headers = { x-v = "{{args.v}}" } }
 reply = [{ text = "sent" }, { when.failure = "any", text = "No {{args.v}} ${{args.v}}", data = { v = "{{args.v}}" } }]
-[routes.told]
+[routes.hostile]
 upstream = "api"
-request = { path = "/told" }
+request = { path = "/hostile" }
 extract = { a = "$.a", o = "$.o", all = { path = "$..*", all = true } }
 [routes.told_text]
 upstream = "api"
-request = { path = "/told" }
+request = { path = "/hostile" }
 extract = { a = "$.a", o = "$.o" }
-reply = { text = "{{a}}${{o}} {{response.body}} {{response.headers.x-told}}" }
+reply = { text = "{{a}}${{o}} {{response.body}} {{response.headers.x-hostile}}" }
 "#;
 
 /// Template files. In `given`, the table's own text ends in a character that JSON escapes.
@@ -521,10 +521,10 @@ impl Form {
 
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match seen.path() {
-        "/base/told" => Reply::json(&json!({
+        "/base/hostile" => Reply::json(&json!({
             "a": "${a}$", "o": {"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"}, "{x}": 1
         }))
-        .header("x-told", "{${h}"),
+        .header("x-hostile", "{${h}"),
         _ => Reply::json(&json!({})),
     })
     .await
@@ -727,9 +727,9 @@ async fn only_the_tables_own_variables_are_expanded_in_swaig_replies() {
     }
     assert!(seen >= 60);
     // An upstream may be hostile too, and so may every name in its response.
-    let told = json!({"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"});
-    let answer = parsed(&swaig(&proxy, "told", &json!({})).await);
-    assert_eq!((&answer["a"], &answer["o"]), (&json!("$ {a}$"), &all_broken(&told)));
+    let hostile = json!({"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"});
+    let answer = parsed(&swaig(&proxy, "hostile", &json!({})).await);
+    assert_eq!((&answer["a"], &answer["o"]), (&json!("$ {a}$"), &all_broken(&hostile)));
     swaig(&proxy, "told_text", &json!({})).await;
 }
 

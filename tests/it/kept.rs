@@ -23,16 +23,16 @@ auth.bearer = { token = "${TOKEN}" }
 const SCHEMA: &str = r#"{"type": "object", "properties": {"a": {"type": "string"}}}"#;
 
 fn route(name: &str, text: &str) -> String {
-    format!(
-        r#"
-[routes.{name}]
+    r#"
+[routes.NAME]
 upstream = "api"
-args.id = {{ type = "string", pattern = "^[0-9]+$", required = true }}
-request = {{ path = "/{{{{args.id}}}}" }}
+args.id = { type = "string", pattern = "^[0-9]+$", required = true }
+request = { path = "/{{args.id}}" }
 extract.name = "$.name"
-reply.text = "{text} {{{{name}}}} {{{{vars.shop}}}}"
+reply.text = "TEXT {{name}} {{vars.shop}}"
 "#
-    )
+    .replace("NAME", name)
+    .replace("TEXT", text)
 }
 
 /// The initial files of a table.

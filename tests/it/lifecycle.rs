@@ -140,7 +140,7 @@ async fn the_admin_listener_reports_health_and_status() {
     proxy.signal("HUP");
     proxy.logged("unknown-key").await;
     let after = loop {
-        let after = proxy.ask_admin("/status", &[]).await.json();
+        let after = proxy.status().await;
         if !after["rejected"].is_null() {
             break after;
         }
@@ -168,7 +168,7 @@ async fn the_admin_listener_requires_authentication_except_for_probes() {
         let auth = auth.replace("${ADMIN}", "pw");
         let table = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.{auth}\n\
-             [platforms.http]\n[routes.say]\nreply = {{ text = \"Hello.\" }}\n"
+             [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n"
         );
         let proxy = Proxy::start(&table).await;
         for path in ["/healthz", "/readyz"] {
@@ -200,15 +200,15 @@ async fn the_admin_listener_is_off_without_an_address() {
 
 #[tokio::test]
 async fn a_failed_start_prints_the_reason() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap();
+    let in_use = TcpListener::bind("127.0.0.1:0").unwrap();
+    let in_use = in_use.local_addr().unwrap();
     let good = "[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n";
     let server =
         |listen: &str, admin: &str| format!("[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n{good}");
     let free = "127.0.0.1:0";
     for (name, table, code) in [
-        ("listen_in_use", Some(server(&taken.to_string(), free)), 2),
-        ("admin_in_use", Some(server(free, &taken.to_string())), 2),
+        ("listen_in_use", Some(server(&in_use.to_string(), free)), 2),
+        ("admin_in_use", Some(server(free, &in_use.to_string())), 2),
         ("faults", Some(format!("{good}extract = {{ a = \"$.a\" }}\n")), 1),
         ("no_table", None, 2),
         ("empty_table", Some(String::new()), 1),
@@ -220,7 +220,7 @@ async fn a_failed_start_prints_the_reason() {
         let output = run(jackfield(folder.path())).await;
         assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
         assert!(output.stdout.is_empty(), "{name}: {output:?}");
-        let said = String::from_utf8(output.stderr).unwrap().replace(&taken.to_string(), "ADDRESS");
-        insta::assert_snapshot!(format!("start_{name}"), said);
+        let stderr = String::from_utf8(output.stderr).unwrap().replace(&in_use.to_string(), "ADDRESS");
+        insta::assert_snapshot!(format!("start_{name}"), stderr);
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Barrier;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::{GUARD, LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 const ROUTES: &str = r#"
@@ -413,7 +413,7 @@ async fn endpoints_without_auth_reject_cross_site_requests() {
     assert!(upstream.take().is_empty());
     let line = proxy.logged("rejected: a web page of another site").await;
     assert!(line.contains("platform=http"), "{line}");
-    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected_requests"]["cross_site"], 16);
+    assert_eq!(proxy.status().await["rejected_requests"]["cross_site"], 16);
     for headers in [&[][..], &[("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")]] {
         let answer = proxy.send(Method::GET, "/http/weather?city=Oslo", headers, "").await;
         assert_eq!(answer.status, 200, "{headers:?}");
@@ -483,13 +483,16 @@ async fn oversized_bodies_are_rejected() {
 #[tokio::test]
 async fn missing_or_wrong_credentials_are_rejected_before_the_body_is_read() {
     let upstream = warm().await;
-    let table = format!(
-        "[platforms.swaig]\nauth.basic = {{ username = \"sw\", password = [\"new\", \"${{OLD}}\"] }}\n\
-         [platforms.http]\nauth.bearer = {{ token = [\"t-new\", \"t-old\"] }}\n\
-         [platforms.voicedock]\nauth.header = {{ name = \"x-key\", value = \"k\" }}\n{ROUTES}"
-    );
-    let table = table.replace("UPSTREAM", &upstream.address.to_string());
-    let table = format!("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{table}");
+    let platforms = r#"
+[platforms.swaig]
+auth.basic = { username = "sw", password = ["new", "${OLD}"] }
+[platforms.http]
+auth.bearer = { token = ["t-new", "t-old"] }
+[platforms.voicedock]
+auth.header = { name = "x-key", value = "k" }
+"#;
+    let routes = ROUTES.replace("UPSTREAM", &upstream.address.to_string());
+    let table = [LISTENERS, platforms, &routes].concat();
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("OLD", "old:with colon")]).await;
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     let body = swaig("weather", &json!({"city": "Oslo"})).to_string();
@@ -545,7 +548,7 @@ async fn missing_or_wrong_credentials_are_rejected_before_the_body_is_read() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let failed = proxy.logged("failed login").await;
     assert!(failed.contains("swaig"), "{failed}");
-    let counted = proxy.ask_admin("/status", &[]).await.json()["rejected_requests"].take();
+    let counted = proxy.status().await["rejected_requests"].take();
     let expected = json!({
         "not_served": 0,
         "wrong_method": 0,
@@ -573,9 +576,8 @@ fn signature(secret: &str, timestamp: &str, body: &str) -> String {
 #[tokio::test]
 async fn voicedock_signatures_are_verified() {
     let upstream = warm().await;
-    let table = format!(
-        "[platforms.voicedock]\nauth.signature = {{ secret = [\"new secret\", \"old secret\"] }}\n{ROUTES}"
-    );
+    let platform = "[platforms.voicedock]\nauth.signature = { secret = [\"new secret\", \"old secret\"] }\n";
+    let table = [platform, ROUTES].concat();
     let proxy = Proxy::over(&upstream, &table).await;
     let body = one("weather", &json!({"city": "Oslo"})).to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

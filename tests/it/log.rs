@@ -85,12 +85,21 @@ fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
 #[tokio::test]
 async fn log_lines_are_json_unless_on_a_terminal_or_configured_otherwise() {
     let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
-    let table = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
-         retry.attempts = 1\n[routes.say]\nreply.text = \"Hello.\"\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ path = \"/\" }}\nargs.unused = {{ type = \"string\" }}\n",
-        upstream.address
-    );
+    let table = r#"
+[server]
+listen = "127.0.0.1:0"
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+retry.attempts = 1
+[routes.say]
+reply.text = "Hello."
+[routes.ask]
+upstream = "api"
+request = { path = "/" }
+args.unused = { type = "string" }
+"#
+    .replace("UPSTREAM", &upstream.address.to_string());
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "")]).await;
     let call = |function: &str| json!({"function": function, "call_id": "c-1", "argument": {"parsed": [{}]}});
     for function in ["say", "ask", FORGED] {
@@ -105,8 +114,8 @@ async fn log_lines_are_json_unless_on_a_terminal_or_configured_otherwise() {
         (&json!("INFO"), &json!(message), &json!(2))
     );
     assert_eq!((&ready["tls"], &ready["admin"]), (&json!(false), &json!("off")));
-    let said = lines_of(&proxy, "say");
-    let [line] = said.as_slice() else { panic!("{said:?}") };
+    let lines = lines_of(&proxy, "say");
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
     let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         keys.join(" "),

@@ -254,7 +254,7 @@ async fn everything_is_counted() {
     let times = times.map(|name| after.get(name));
     assert!(times.is_sorted() && times[0] > before.get("start_time_seconds") - 1.0, "{times:?}");
     assert!(!after.samples.keys().any(|key| key.contains("nobody")), "a caller names a series");
-    let revision = proxy.ask_admin("/status", &[]).await.json()["plan"]["revision"].take();
+    let revision = proxy.status().await["plan"]["revision"].take();
     let revision = revision.as_str().unwrap();
     assert_eq!(after.get(&format!("plan_info{{revision=\"{revision}\"}}")), 1.0);
 }
@@ -278,31 +278,40 @@ async fn overhead_excludes_time_spent_waiting() {
         }
     })
     .await;
-    let limit = "limit = { concurrency = 1, wait = \"200ms\" }";
-    let proxy = Proxy::over(
-        &upstream,
-        &format!(
-            "[platforms.http]\n[upstreams.shaky]\nbase_url = \"http://UPSTREAM\"\n\
-             retry = {{ attempts = 2, backoff = \"400ms\", on = [\"5xx\"] }}\n\
-             [upstreams.late]\nbase_url = \"http://UPSTREAM\"\nhedge_after = \"200ms\"\n\
-             [upstreams.held]\nbase_url = \"http://UPSTREAM\"\n{limit}\n\
-             [routes.shaky]\nupstream = \"shaky\"\nrequest.path = \"/shaky\"\n\
-             [routes.late]\nupstream = \"late\"\nrequest.path = \"/late\"\n\
-             [routes.held]\nupstream = \"held\"\nrequest.path = \"/held\"\n\
-             [routes.turn]\nupstream = \"shaky\"\nrequest.path = \"/held\"\n{limit}\n"
-        ),
-    )
-    .await;
+    let table = r#"
+[platforms.http]
+[upstreams.shaky]
+base_url = "http://UPSTREAM"
+retry = { attempts = 2, backoff = "400ms", on = ["5xx"] }
+[upstreams.late]
+base_url = "http://UPSTREAM"
+hedge_after = "200ms"
+[upstreams.held]
+base_url = "http://UPSTREAM"
+limit = { concurrency = 1, wait = "200ms" }
+[routes.shaky]
+upstream = "shaky"
+request.path = "/shaky"
+[routes.late]
+upstream = "late"
+request.path = "/late"
+[routes.held]
+upstream = "held"
+request.path = "/held"
+[routes.limited]
+upstream = "shaky"
+request.path = "/held"
+limit = { concurrency = 1, wait = "200ms" }
+"#;
+    let proxy = Proxy::over(&upstream, table).await;
     let ask = async |route: &str| proxy.post(&format!("/http/{route}"), &json!({})).await.json();
     for route in ["shaky", "late"] {
         assert_eq!(ask(route).await, json!({"data": {}}), "{route}");
     }
     upstream.take();
-    tokio::join!(ask("held"), ask("turn"), async {
-        while upstream.seen() < 2 {
-            tokio::task::yield_now().await;
-        }
-        for route in ["held", "turn"] {
+    tokio::join!(ask("held"), ask("limited"), async {
+        upstream.arrived(2).await;
+        for route in ["held", "limited"] {
             assert_eq!(ask(route).await["error"]["kind"], "refused", "{route}");
         }
         gate.add_permits(2);

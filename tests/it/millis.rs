@@ -134,9 +134,9 @@ async fn forms_from_included_files_are_merged() {
         let mut command = jackfield(folder.path());
         command.args(["check", "--format", "json"]);
         let output = run(command).await;
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let told = told["diagnostics"].as_array().unwrap().iter();
-        let told: Vec<&str> = told.map(|fault| fault["code"].as_str().unwrap()).collect();
-        assert_eq!((output.status.code(), told), (code, faults), "{more}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = report["diagnostics"].as_array().unwrap().iter();
+        let report: Vec<&str> = report.map(|fault| fault["code"].as_str().unwrap()).collect();
+        assert_eq!((output.status.code(), report), (code, faults), "{more}");
     }
 }

@@ -194,8 +194,8 @@ async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
 
     let output = check(BAD, &variables, &["--format", "json"]).await;
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
-    let found: Vec<(&str, bool)> = told["upstreams"]
+    let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+    let found: Vec<(&str, bool)> = report["upstreams"]
         .as_array()
         .unwrap()
         .iter()
@@ -203,7 +203,7 @@ async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
         .collect();
     let names = ["good", "denied", "forbidden", "no_token", "nobody", "silent", "no_tls", "inside"];
     assert_eq!(found, names.map(|name| (name, name == "good")));
-    let faults: Vec<(&str, u64)> = told["diagnostics"]
+    let faults: Vec<(&str, u64)> = report["diagnostics"]
         .as_array()
         .unwrap()
         .iter()
@@ -223,8 +223,8 @@ async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
 
     let output = check(BAD, &variables, &["--format", "sarif"]).await;
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
-    assert_eq!(told["runs"][0]["results"].as_array().unwrap().len(), expected.len());
+    let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!(report["runs"][0]["results"].as_array().unwrap().len(), expected.len());
 }
 
 #[tokio::test]

@@ -274,7 +274,7 @@ async fn nothing_is_sent_without_a_token() {
     let api = friendly().await;
     let never = Upstream::with(|_| std::future::pending()).await;
     let answering = async |reply: Reply| Upstream::new(move |_| reply.clone()).await;
-    for (endpoint, kind, said) in [
+    for (endpoint, kind, problem) in [
         (answering(Reply::status(500, &json!({}))).await, "refused", "answered with status 500"),
         (
             answering(Reply::status(401, &json!({"error": "invalid_client", "x": "top/secret"}))).await,
@@ -307,12 +307,12 @@ async fn nothing_is_sent_without_a_token() {
 
         let answer = call(&proxy, "look").await;
 
-        assert_eq!(answer["error"]["kind"], kind, "{said}: {answer}");
+        assert_eq!(answer["error"]["kind"], kind, "{problem}: {answer}");
         let line = proxy.logged("outcome=").await;
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(problem), "{line}");
         assert!(!proxy.log().contains("secret"), "{}", proxy.log());
         assert!(!answer.to_string().contains("secret"), "{answer}");
-        assert!(api.take().is_empty(), "{said}");
+        assert!(api.take().is_empty(), "{problem}");
     }
 }
 

@@ -116,7 +116,7 @@ impl Secure {
         Self { address, shown, task }
     }
 
-    fn taken(&self) -> Vec<Option<CertificateDer<'static>>> {
+    fn take_certificates(&self) -> Vec<Option<CertificateDer<'static>>> {
         std::mem::take(&mut self.shown.lock().unwrap())
     }
 }
@@ -182,8 +182,8 @@ async fn a_configured_ca_replaces_the_public_ones() {
     for route in ["public", "other", "misnamed"] {
         assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
     }
-    assert_eq!(server.taken(), [None]);
-    assert!(elsewhere.taken().is_empty());
+    assert_eq!(server.take_certificates(), [None]);
+    assert!(elsewhere.take_certificates().is_empty());
 }
 
 #[tokio::test]
@@ -212,11 +212,11 @@ async fn client_certificates_are_sent_only_by_their_upstream() {
     for route in ["mtls", "mtls", "apart"] {
         assert!(call(&proxy, route).await["data"].is_number(), "{route}");
     }
-    assert_eq!(server.taken(), vec![Some(client.der()); 3]);
+    assert_eq!(server.take_certificates(), vec![Some(client.der()); 3]);
     for route in ["without", "wrong"] {
         assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
     }
-    assert!(server.taken().is_empty());
+    assert!(server.take_certificates().is_empty());
     // The TLS alert shows up in different places, depending on how far the request had got.
     let line = proxy.logged("received fatal alert: CertificateRequired").await;
     assert!(line.contains("unreachable") && line.contains("the connection was lost"), "{line}");
@@ -251,16 +251,16 @@ async fn changed_certificate_files_replace_certificates_and_connections() {
     proxy.folder.write("tls/client.pem", &second.cert);
     proxy.logged("does not belong to the certificate").await;
     assert_eq!(call(&proxy, "mtls").await["data"], 1);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert_eq!(status["rejected"]["diagnostics"][0]["code"], "tls-pair");
-    assert_eq!(server.taken(), vec![Some(first.der()); 3]);
+    assert_eq!(server.take_certificates(), vec![Some(first.der()); 3]);
 
     proxy.folder.write("tls/client.key", &second.key);
     until("the second certificate is never shown", async || {
         assert_ne!(call(&proxy, "mtls").await["data"], Value::Null);
-        server.taken().last().unwrap() == &Some(second.der())
+        server.take_certificates().last().unwrap() == &Some(second.der())
     })
     .await;
     assert_ne!(call(&proxy, "mtls").await["data"], 1);
-    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected"], Value::Null);
+    assert_eq!(proxy.status().await["rejected"], Value::Null);
 }

@@ -57,10 +57,6 @@ fn table(server: &str, upstream: SocketAddr) -> String {
     format!("{LISTENERS}{server}\n{}", ROUTES.replace("UPSTREAM", &upstream.to_string()))
 }
 
-async fn status(proxy: &Proxy) -> Value {
-    proxy.ask_admin("/status", &[]).await.json()
-}
-
 fn swaig(function: &str) -> Value {
     json!({"function": function, "argument": {"parsed": [{}]}, "call_id": "c-1"})
 }
@@ -114,16 +110,16 @@ async fn calls_over_the_limit_are_rejected_at_once_in_the_platforms_format() {
 
     let line = proxy.logged("ask: refused after").await;
     assert!(line.contains("too many calls in flight (`server.max_calls`)"), "{line}");
-    let told = status(&proxy).await;
-    assert_eq!(told["rejected_requests"]["busy_calls"], 10);
-    assert_eq!((&told["load"]["calls"], &told["load"]["max_calls"]), (&json!(2), &json!(2)));
+    let status = proxy.status().await;
+    assert_eq!(status["rejected_requests"]["busy_calls"], 10);
+    assert_eq!((&status["load"]["calls"], &status["load"]["max_calls"]), (&json!(2), &json!(2)));
     assert!(upstream.take().is_empty());
 
     release.add_permits(2);
     for call in asked {
         assert_eq!(call.await.unwrap().json(), json!({"text": "asked"}));
     }
-    assert_eq!(status(&proxy).await["load"]["calls"], 0);
+    assert_eq!(proxy.status().await["load"]["calls"], 0);
     assert_eq!(proxy.post("/swaig", &swaig("say")).await.json(), json!({"response": "Hello."}));
 }
 
@@ -180,14 +176,14 @@ async fn connections_over_the_limit_get_a_503_and_are_closed() {
     }
     // Existing connections stay open, and the admin listener stays reachable.
     assert!(ask(&mut second).await.starts_with("HTTP/1.1 200 "));
-    let told = status(&proxy).await;
-    assert_eq!(told["rejected_requests"]["busy_connections"], 6);
-    assert_eq!((&told["load"]["connections"], &told["load"]["max_connections"]), (&json!(2), &json!(2)));
+    let status = proxy.status().await;
+    assert_eq!(status["rejected_requests"]["busy_connections"], 6);
+    assert_eq!((&status["load"]["connections"], &status["load"]["max_connections"]), (&json!(2), &json!(2)));
     let line = proxy.logged("more than 2 connections are rejected").await;
     assert!(line.contains("the listener for platforms"), "{line}");
 
     drop(first);
-    until("there is no room", async || status(&proxy).await["load"]["connections"] == 1).await;
+    until("there is no room", async || proxy.status().await["load"]["connections"] == 1).await;
     let third = open(proxy.listen).await;
     assert_eq!(proxy.log().matches("are rejected").count(), 1, "{}", proxy.log());
 
@@ -208,12 +204,12 @@ async fn tls_connections_over_the_limit_are_closed() {
     let proxy = Proxy::with(&[("routes.toml", table), ("cert.pem", cert), ("key.pem", key)], &[]).await;
     // A connection counts before its handshake is finished.
     let _first = TcpStream::connect(proxy.listen).await.unwrap();
-    until("it is not accepted", async || status(&proxy).await["load"]["connections"] == 1).await;
+    until("it is not accepted", async || proxy.status().await["load"]["connections"] == 1).await;
     let mut second = TcpStream::connect(proxy.listen).await.unwrap();
     let mut received = Vec::new();
     tokio::time::timeout(GUARD, second.read_to_end(&mut received)).await.unwrap().unwrap();
     assert!(received.is_empty(), "{received:?}");
-    assert_eq!(status(&proxy).await["rejected_requests"]["busy_connections"], 1);
+    assert_eq!(proxy.status().await["rejected_requests"]["busy_connections"], 1);
 }
 
 /// When file descriptors run out, the proxy logs it once, continues with what it has, and accepts again later.
@@ -227,8 +223,8 @@ async fn running_out_of_file_descriptors_is_survived() {
     command.current_dir(folder.path()).env_clear().args(["-c", "ulimit -n 24; exec \"$0\""]);
     command.arg(binary.get_program());
     let mut proxy = Proxy::run(folder, command).await;
-    let said = proxy.logged("reduced to 8: the limit of file descriptors").await;
-    assert!(said.contains("the limit of file descriptors is 24"), "{said}");
+    let reduced = proxy.logged("reduced to 8: the limit of file descriptors").await;
+    assert!(reduced.contains("the limit of file descriptors is 24"), "{reduced}");
     let mut inside = open(proxy.listen).await;
 
     // The admin listener allows more connections than there are file descriptors.
@@ -246,7 +242,7 @@ async fn running_out_of_file_descriptors_is_survived() {
     assert_eq!(proxy.log().matches("no connection can be accepted").count(), 1, "{}", proxy.log());
 
     drop(others);
-    assert_eq!(status(&proxy).await["load"]["max_connections"], 8);
+    assert_eq!(proxy.status().await["load"]["max_connections"], 8);
     proxy.signal("HUP");
     proxy.logged("configuration reloaded").await;
     let answer = proxy.post("/http/say", &json!({})).await;
@@ -376,16 +372,16 @@ async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
 
     // The log is read again.
     let log = BufReader::new(proxy.child.stderr.take().unwrap());
-    let told = tokio::task::spawn_blocking(move || {
+    let warning = tokio::task::spawn_blocking(move || {
         let mut lines = log.lines().map_while(Result::ok);
-        let told = lines.find(|line| line.contains("log lines could not be written"));
-        (told, lines)
+        let warning = lines.find(|line| line.contains("log lines could not be written"));
+        (warning, lines)
     });
-    let (told, lines) = tokio::time::timeout(GUARD, told).await.expect("it is not told").unwrap();
-    let (told, lost) = (told.unwrap(), proxy.lost().await);
+    let (warning, lines) = tokio::time::timeout(GUARD, warning).await.expect("no warning").unwrap();
+    let (warning, lost) = (warning.unwrap(), proxy.lost().await);
     assert!(
-        told.contains(&format!("WARN {lost} log lines could not be written: nobody takes them")),
-        "{told}"
+        warning.contains(&format!("WARN {lost} log lines could not be written: nobody takes them")),
+        "{warning}"
     );
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
     proxy.end().await;

@@ -34,9 +34,9 @@ async fn tables_in_platform_pages_are_valid() {
             let mut command = jackfield(folder.path());
             command.args(["check", "--no-secrets"]);
             let output = run(command).await;
-            let told = String::from_utf8_lossy(&output.stdout);
-            let quiet = !told.contains("warning");
-            assert!(output.status.success() && quiet, "{}:\n{told}", page.display());
+            let printed = String::from_utf8_lossy(&output.stdout);
+            let quiet = !printed.contains("warning");
+            assert!(output.status.success() && quiet, "{}:\n{printed}", page.display());
         }
     }
     assert!(seen >= 3, "{seen} tables");

@@ -139,8 +139,8 @@ pub(crate) fn completed(fragment: &str) -> String {
                     uses_api = true;
                 }
                 if !route.contains_key("request") && !route.contains_key("reply") {
-                    let said = if route.contains_key("args") { "{{json args}}" } else { "Yes." };
-                    rest.push_str(&format!("reply.text = \"{said}\"\n"));
+                    let reply = if route.contains_key("args") { "{{json args}}" } else { "Yes." };
+                    rest.push_str(&format!("reply.text = \"{reply}\"\n"));
                 }
                 let heading = format!("[routes.{name}]\n");
                 if rest.is_empty() {
@@ -419,8 +419,8 @@ fn documented_table_keys_match_the_code() {
         structs += 1;
         let list = rest.split_once("later [").map_or("", |(_, list)| list.split(']').next().unwrap());
         for key in list.split('"').skip(1).step_by(2) {
-            let said = Regex::new(&format!(r"`(\w+\.)?\[?{key}\]?`")).unwrap();
-            assert!(said.is_match(not_yet), "`{key}` is not in the list of what is not built yet");
+            let item = Regex::new(&format!(r"`(\w+\.)?\[?{key}\]?`")).unwrap();
+            assert!(item.is_match(not_yet), "`{key}` is not in the list of what is not built yet");
             later += 1;
         }
     }
@@ -487,12 +487,12 @@ fn documented_template_helpers_and_names_match_the_code() {
     let names_known = read("src/lang/template/names.rs");
     let fields = names_known.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
     let call = quoted(fields, r#"\("(\w+)""#);
-    let told = listed(&reference, "names");
+    let documented = listed(&reference, "names");
     assert!(call.len() >= 10, "{call:?}");
     for field in call {
         let name = format!("call.{field}");
         let below = format!("{name}.<name>");
-        assert!(told.contains(&name) || told.contains(&below), "{name}");
+        assert!(documented.contains(&name) || documented.contains(&below), "{name}");
     }
 
     let arguments = read("src/plan/arguments.rs");

@@ -33,14 +33,14 @@ reply.text = "{{name}} in {{args.city}}, {{args.pin}}"
 upstream = "api"
 request = { path = "/large" }
 reply.text = "Done."
-[routes.sick]
+[routes.failing]
 upstream = "api"
-request = { path = "/sick" }
+request = { path = "/failing" }
 "#;
 
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match seen.path() {
-        "/sick" => Reply::status(503, &json!({})),
+        "/failing" => Reply::status(503, &json!({})),
         "/large" => Reply::json(&json!({"text": "x".repeat(100_000)})),
         _ => {
             let came = String::from_utf8_lossy(&seen.body).into_owned();
@@ -70,7 +70,7 @@ async fn call(proxy: &Proxy) {
     proxy.post("/http/say", &json!({})).await;
     let book = json!({"pin": PIN, "city": "Oslo"});
     assert_eq!(proxy.post("/http/book", &book).await.json()["text"], format!("Ada in Oslo, {PIN}"));
-    for (function, conversation) in [("sick", "c-1"), ("say", "c-2"), ("nobody", "c-2")] {
+    for (function, conversation) in [("failing", "c-1"), ("say", "c-2"), ("nobody", "c-2")] {
         let call =
             json!({"function": function, "call_id": conversation, "argument": {"parsed": [{"pin": PIN}]}});
         proxy.post("/swaig", &call).await;
@@ -102,11 +102,14 @@ async fn recent_calls_can_be_listed_and_filtered() {
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.json()["error"].as_str().unwrap().contains("`limit`"), "{query}");
     }
-    let sick = &list(&proxy, "?route=sick").await[0];
-    assert_eq!((&sick["outcome"], &sick["upstreams"]), (&json!("bad_response"), &json!("api")));
-    assert!(sick["error"].as_str().unwrap().contains("status 503"), "{sick}");
-    assert!(sick["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && sick["ms"].is_f64(), "{sick}");
-    assert_eq!((&sick["client"], &sick["function"]), (&json!("127.0.0.1"), &json!("sick")));
+    let failing = &list(&proxy, "?route=failing").await[0];
+    assert_eq!((&failing["outcome"], &failing["upstreams"]), (&json!("bad_response"), &json!("api")));
+    assert!(failing["error"].as_str().unwrap().contains("status 503"), "{failing}");
+    assert!(
+        failing["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && failing["ms"].is_f64(),
+        "{failing}"
+    );
+    assert_eq!((&failing["client"], &failing["function"]), (&json!("127.0.0.1"), &json!("failing")));
     for id in ["1", "6", "x"] {
         assert_eq!(proxy.ask_admin(&format!("/records/{id}"), &[]).await.status, 404, "{id}");
     }
@@ -154,7 +157,7 @@ async fn log_lines_records_and_traces_refer_to_each_other() {
     let mut proxy = start(&upstream, "").await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let caller = format!("00-{trace}-00f067aa0ba902b7-01");
-    for function in ["say", "sick"] {
+    for function in ["say", "failing"] {
         let (path, headers) = (format!("/http/{function}"), [("traceparent", caller.as_str())]);
         proxy.send(http::Method::POST, &path, &headers, "{}").await;
         let line = proxy.logged(&format!("{function}: ")).await;
@@ -202,12 +205,15 @@ async fn records_are_streamed_as_calls_end_until_shutdown() {
     let mut all = listen(admin, "/records/stream", "").await;
     let mut some = listen(admin, "/records?outcome=bad_response", "accept: text/event-stream\r\n").await;
     call(&proxy).await;
-    let told = read_until(&mut all, Some("id: 5\n")).await;
+    let streamed = read_until(&mut all, Some("id: 5\n")).await;
     for id in 1..=5 {
-        assert!(told.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")), "{told}");
+        assert!(
+            streamed.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")),
+            "{streamed}"
+        );
     }
-    let told = read_until(&mut some, Some("\n\n\r\n")).await;
-    assert!(told.contains("id: 3\n") && told.matches("event: ").count() == 1, "{told}");
+    let streamed = read_until(&mut some, Some("\n\n\r\n")).await;
+    assert!(streamed.contains("id: 3\n") && streamed.matches("event: ").count() == 1, "{streamed}");
     // Open streams do not delay the shutdown.
     proxy.signal("TERM");
     read_until(&mut all, None).await;

@@ -211,9 +211,8 @@ async fn bodies_are_parsed_by_content_type_unless_the_route_overrides_it() {
         ("json", "text/plain", "hello", json!("bad_response")),
         ("text", "application/json", "{\"a\"", json!({"data": {"b": "{\"a\""}})),
     ] {
-        let said =
-            if format.is_empty() { String::new() } else { format!("response.format = \"{format}\"\n") };
-        let proxy = Proxy::over(&upstream, &table(&(said + BODY))).await;
+        let key = if format.is_empty() { String::new() } else { format!("response.format = \"{format}\"\n") };
+        let proxy = Proxy::over(&upstream, &table(&(key + BODY))).await;
         assert_eq!(
             answer(&proxy, 200, body, &json!({"type": kind})).await,
             expected,

@@ -73,7 +73,7 @@ reply.text = "{{a.at}}{{b.at}}{{c.at}}{{last.at}}"
         [("a", "group = \"g\""), ("b", "group = \"g\""), ("c", "group = \"g\""), ("last", "")]
     {
         table.push_str(&format!(
-            "[[routes.f.steps]]\nname = \"{name}\"\n{group}\nrequest = {{ path = \"/{name}\" }}\nextract = {{ at = \"$.at\" }}\n"
+            "[[routes.f.steps]]\nname = \"{name}\"\n{group}\nrequest.path = \"/{name}\"\nextract.at = \"$.at\"\n"
         ));
     }
     let proxy = Proxy::over(&upstream, &table).await;

@@ -334,25 +334,25 @@ fn invalid_tables_and_tables_without_tests_are_reported() {
     insta::assert_snapshot!("test_no_table", shown(&run(none.path(), &["--config", "other.toml"])));
     let faulty = with_tests("[[tests]]\nroute = \"tickt\"\nname = \"x\"\nexpect.txt = \"\"\n");
     insta::assert_snapshot!("test_faulty", shown(&run(faulty.path(), &[])));
-    let told = run(faulty.path(), &["--format", "json"]);
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    assert_eq!(told["diagnostics"][0]["code"], "unknown-route");
+    let report = run(faulty.path(), &["--format", "json"]);
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(report["diagnostics"][0]["code"], "unknown-route");
     // Tools that show JUnit reports read nothing else, so the report holds the error too.
     insta::assert_snapshot!("test_faulty_junit", shown(&run(faulty.path(), &["--format", "junit"])));
     for words in [["--config", "other.toml"], ["--filter", "nothing"]] {
-        let told = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
-        assert!(told.contains("errors=\"1\"") && told.contains("<error message=\"error: "), "{told}");
-        assert!(told.ends_with("--- exit code 2 ---"), "{told}");
+        let report = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
+        assert!(report.contains("errors=\"1\"") && report.contains("<error message=\"error: "), "{report}");
+        assert!(report.ends_with("--- exit code 2 ---"), "{report}");
     }
 }
 
 #[test]
 fn the_shipped_tests_pass_and_cover_every_route_and_case() {
     let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["--format", "json"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((output.status.code(), &told["failed"]), (Some(0), &json!(0)), "{told:#}");
-    assert!(told["passed"].as_u64().unwrap() >= 28);
-    let coverage = &told["coverage"];
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["failed"]), (Some(0), &json!(0)), "{report:#}");
+    assert!(report["passed"].as_u64().unwrap() >= 28);
+    let coverage = &report["coverage"];
     assert_eq!(coverage["missed"], json!([]));
     assert_eq!((&coverage["routes_reached"], &coverage["routes"]), (&json!(12), &json!(12)));
 }
@@ -507,7 +507,7 @@ async fn the_proxy_ignores_broken_test_files() {
     let table = "include = [\"*.test.toml\"]\n[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let proxy =
         Proxy::with(&[("routes.toml", table), ("a.test.toml", "[[tests]\nnothing = good")], &[]).await;
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert_eq!(status["rejected"], Value::Null);
 }
 

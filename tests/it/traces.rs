@@ -72,11 +72,11 @@ fn tree(spans: &[Value], parent: &str, depth: usize) -> String {
         }
         let kind = ["", "", " server", " client"][usize::try_from(span["kind"].as_u64().unwrap()).unwrap()];
         let failed = if span["status"]["code"] == 2 { " failed" } else { "" };
-        let told = ["http.response.status_code", "http.request.resend_count", "error.type"];
-        let told: Vec<_> =
-            told.iter().map(|key| attribute(span, key)).filter(|text| !text.is_empty()).collect();
-        let told = format!("{kind}{failed} {}", told.join(" "));
-        let line = format!("{}{}{told}", "  ".repeat(depth), span["name"].as_str().unwrap());
+        let keys = ["http.response.status_code", "http.request.resend_count", "error.type"];
+        let values: Vec<_> =
+            keys.iter().map(|key| attribute(span, key)).filter(|text| !text.is_empty()).collect();
+        let values = format!("{kind}{failed} {}", values.join(" "));
+        let line = format!("{}{}{values}", "  ".repeat(depth), span["name"].as_str().unwrap());
         text += &format!("{}\n{}", line.trim_end(), tree(spans, span["spanId"].as_str().unwrap(), depth + 1));
     }
     text
@@ -100,7 +100,7 @@ async fn spans_are_linked_to_the_caller_and_to_upstream_requests() {
     .await;
     let mut collector = Collector::new().await;
     let table = collector.table(
-        "headers = { authorization = \"Bearer ${COLLECTOR_TOKEN}\" }\nservice = \"door\"\n\
+        "headers = { authorization = \"Bearer ${COLLECTOR_TOKEN}\" }\nservice = \"gateway\"\n\
          [server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n\
          [upstreams.api]\nbase_url = \"http://localhost:PORT/base\"\nauth.bearer = { token = \"${API_TOKEN}\" }\n\
          retry = { attempts = 2, backoff = \"1ms\" }\n\
@@ -160,7 +160,7 @@ async fn spans_are_linked_to_the_caller_and_to_upstream_requests() {
         assert_eq!(attribute(root, key), value, "{key}");
     }
     let resource = &seen.json()["resourceSpans"][0]["resource"];
-    assert_eq!(attribute(resource, "service.name"), "door");
+    assert_eq!(attribute(resource, "service.name"), "gateway");
     let sent: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
     assert_eq!(attribute(sent[0], "http.request.method"), "GET");
     assert_eq!(attribute(sent[0], "server.address"), "localhost");
@@ -254,7 +254,8 @@ async fn spans_record_abandoned_and_unsent_requests() {
     let mut given_up: Vec<_> = sent.iter().map(|span| attribute(span, "jackfield.cancelled")).collect();
     given_up.sort();
     assert_eq!(given_up, ["", "true"]);
-    let mut told: Vec<_> = upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
+    let mut parents: Vec<_> =
+        upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
     let mut own: Vec<_> = sent
         .iter()
         .map(|span| {
@@ -262,9 +263,9 @@ async fn spans_record_abandoned_and_unsent_requests() {
             format!("00-{}-{}-01", id("traceId"), id("spanId"))
         })
         .collect();
-    told.sort();
+    parents.sort();
     own.sort();
-    assert_eq!(told, own);
+    assert_eq!(parents, own);
 
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
     let (_, spans) = collector.next().await;

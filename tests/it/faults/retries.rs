@@ -16,10 +16,10 @@ fn until_soon() -> Vec<u8> {
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    let busy = |said: &str, after: &str| Script::first(status(said, &format!("retry-after: {after}\r\n"))).then(ok(7));
+    let busy = |line: &str, after: &str| Script::first(status(line, &format!("retry-after: {after}\r\n"))).then(ok(7));
     let too_many = |after: &str| busy("429 Too Many Requests", after);
-    let always = |said: &str| Script::always(status(said, ""));
-    let once = |said: &str| Script::first(status(said, "")).then(ok(7));
+    let always = |line: &str| Script::always(status(line, ""));
+    let once = |line: &str| Script::first(status(line, "")).then(ok(7));
     let mut rows = vec![
         row("status_500_get",        GET,  once("500 Oops"), BAD, Early, sees(1, 1, 0)),
         row("status_500_on",         GET,  once("500 Oops"), Id(7), Early, sees(2, 1, 0)).keys("retry = { on = [\"5xx\"] }"),
@@ -50,17 +50,17 @@ pub(super) fn rows() -> Vec<Row> {
         row("after_no_date",         GET,  too_many("soon"), Id(7), Early, sees(2, 1, 0)),
         row("after_less_than_none",  GET,  too_many("-1"), Id(7), Early, sees(2, 1, 0)),
     ];
-    for (gets, stays, posts, keyed, said) in [
+    for (gets, stays, posts, keyed, line) in [
         ("status_429_get", "status_429_stays", "status_429_post", "status_429_keyed", "429 Too Many Requests"),
         ("status_502_get", "status_502_stays", "status_502_post", "status_502_keyed", "502 Bad Gateway"),
         ("status_503_get", "status_503_stays", "status_503_post", "status_503_keyed", "503 Service Unavailable"),
         ("status_504_get", "status_504_stays", "status_504_post", "status_504_keyed", "504 Gateway Timeout"),
     ] {
         rows.extend([
-            row(gets,  GET,  once(said),   Id(7), Early, sees(2, 1, 0)),
-            row(stays, GET,  always(said), BAD,   Early, sees(2, 1, 0)),
-            row(posts, POST, once(said),   BAD,   Early, sees(1, 1, 0)),
-            row(keyed, POST, once(said),   Id(7), Early, sees(2, 1, 0)).route(KEYED),
+            row(gets,  GET,  once(line),   Id(7), Early, sees(2, 1, 0)),
+            row(stays, GET,  always(line), BAD,   Early, sees(2, 1, 0)),
+            row(posts, POST, once(line),   BAD,   Early, sees(1, 1, 0)),
+            row(keyed, POST, once(line),   Id(7), Early, sees(2, 1, 0)).route(KEYED),
         ]);
     }
     rows

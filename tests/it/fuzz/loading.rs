@@ -38,8 +38,8 @@ impl Tables {
     /// The plan of a valid table.
     pub(crate) fn plan(&self, text: &str) -> Plan {
         let loaded = self.load(text);
-        let told = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        loaded.plan.unwrap_or_else(|| panic!("{told}"))
+        let report = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+        loaded.plan.unwrap_or_else(|| panic!("{report}"))
     }
 }
 

@@ -118,10 +118,10 @@ fn plan(tables: &Tables, (letter, file, place): &(u8, &str, &str), template: &st
     if !file.is_empty() {
         tables.remove(&path);
     }
-    let told = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-    assert!(loaded.diagnostics.iter().all(|diagnostic| diagnostic.code.slug() != "toml-syntax"), "{told}");
-    assert!(loaded.plan.is_some() || !told.is_empty());
-    loaded.plan.ok_or(told)
+    let report = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+    assert!(loaded.diagnostics.iter().all(|diagnostic| diagnostic.code.slug() != "toml-syntax"), "{report}");
+    assert!(loaded.plan.is_some() || !report.is_empty());
+    loaded.plan.ok_or(report)
 }
 
 /// Checks that rendered text stays in its place.
@@ -160,7 +160,7 @@ mod tests {
                 b'e' => "{{args.text}}",
                 _ => "\"{{s.v}}\"",
             };
-            let plan = plan(&tables, place, template).unwrap_or_else(|told| panic!("{told}"));
+            let plan = plan(&tables, place, template).unwrap_or_else(|report| panic!("{report}"));
             let requests = call(&plan, "swaig", &json!({"text": "x"}), r#"{"v": "x"}"#).requests;
             assert_eq!(requests.len(), 2, "{}", place.2);
         }

@@ -11,14 +11,21 @@ pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
-/// Waits until `happened` returns true. On timeout the test fails with `what`, which describes the state that was not
-/// left.
-pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+/// Polls until `attempt` gives a value, and returns it. On timeout the test fails with the message `problem`.
+pub(crate) async fn poll<T>(problem: impl Fn() -> String, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
-    while !happened().await {
-        assert!(started.elapsed() < proxy::GUARD, "{what}");
+    loop {
+        if let Some(value) = attempt().await {
+            return value;
+        }
+        assert!(started.elapsed() < proxy::GUARD, "{}", problem());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Polls until `happened` returns true. On timeout the test fails with the message `problem`.
+pub(crate) async fn until(problem: &str, mut happened: impl AsyncFnMut() -> bool) {
+    poll(|| problem.to_owned(), async || happened().await.then_some(())).await;
 }
 
 /// The output of `call` without durations. Lines that appear only if something took a while are removed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::client::{Answer, Client, request};
 use super::folder::Folder;
+use super::poll;
 use super::upstream::Upstream;
 
 /// How long a test waits for anything before it fails.
@@ -89,8 +90,9 @@ impl Proxy {
             log,
             reader: Some(reader),
         };
-        let ready =
-            proxy.logged_as("listen", |line| line.contains("listen=") || line.contains("\"listen\":")).await;
+        let ready = proxy
+            .logged_as(0, "listen", |line| line.contains("listen=") || line.contains("\"listen\":"))
+            .await;
         let field = |name: &str| match serde_json::from_str::<Value>(&ready) {
             Ok(line) => line[name].as_str().unwrap().to_owned(),
             Err(_) => {
@@ -105,32 +107,47 @@ impl Proxy {
 
     /// The log until now.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log_from(0)
+    }
+
+    /// The log from line `from` on.
+    pub(crate) fn log_from(&self, from: usize) -> String {
+        self.log.lock().unwrap().get(from..).unwrap_or_default().join("\n")
+    }
+
+    /// The number of lines in the log until now.
+    pub(crate) fn log_lines(&self) -> usize {
+        self.log.lock().unwrap().len()
     }
 
     /// Waits for a log line that contains `text`, and returns the first one.
     pub(crate) async fn logged(&mut self, text: &str) -> String {
-        self.logged_as(text, |line| line.contains(text)).await
+        self.logged_from(0, text).await
+    }
+
+    /// Waits for a line with `text` at or after line `from` of the log, and returns the first one.
+    pub(crate) async fn logged_from(&mut self, from: usize, text: &str) -> String {
+        self.logged_as(from, text, |line| line.contains(text)).await
     }
 
     /// Waits for a log line that `is_wanted`, and returns the first one; `what` describes it.
-    async fn logged_as(&mut self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
-        let started = Instant::now();
-        loop {
-            if let Some(line) = self.log.lock().unwrap().iter().find(|line| is_wanted(line)) {
-                return line.clone();
+    async fn logged_as(&mut self, from: usize, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        let log = Arc::clone(&self.log);
+        let problem = || format!("never logged `{what}`:\n{}", log.lock().unwrap().join("\n"));
+        poll(&problem, async || {
+            if let Some(line) = log.lock().unwrap().iter().skip(from).find(|line| is_wanted(line)) {
+                return Some(line.clone());
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if self.child.try_wait().unwrap().is_some() {
                 // Its last lines may still be in the pipe.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().unwrap();
-                    continue;
+                match self.reader.take() {
+                    Some(reader) => reader.join().unwrap(),
+                    None => panic!("the process ended: {}", problem()),
                 }
-                panic!("ended with {status} before it logged `{what}`:\n{}", self.log());
             }
-            assert!(started.elapsed() < GUARD, "never logged `{what}`:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            None
+        })
+        .await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -167,20 +184,27 @@ impl Proxy {
         assert!(sent.unwrap().success());
     }
 
+    /// What the admin listener reports as status.
+    pub(crate) async fn status(&self) -> Value {
+        self.ask_admin("/status", &[]).await.json()
+    }
+
+    /// Waits until the status is as wanted, and returns it; `what` describes it.
+    pub(crate) async fn status_when(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let problem = || format!("the status never showed: {what}\n{}", self.log());
+        poll(problem, async || Some(self.status().await).filter(|status| is_wanted(status))).await
+    }
+
     /// Waits for the process to exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                // The log is complete only after its reader has reached the end.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().unwrap();
-                }
-                return status;
-            }
-            assert!(started.elapsed() < GUARD, "does not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let log = Arc::clone(&self.log);
+        let problem = || format!("the process does not exit:\n{}", log.lock().unwrap().join("\n"));
+        let status = poll(problem, async || self.child.try_wait().unwrap()).await;
+        // The log is complete only after its reader has reached the end.
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
         }
+        status
     }
 }
 

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::until;
+
 /// A request as it arrived. Nothing is decoded, so decoding can hide nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -137,6 +139,11 @@ impl Upstream {
     /// The number of requests since the last call of `take`.
     pub(crate) fn seen(&self) -> usize {
         self.seen.lock().unwrap().len()
+    }
+
+    /// Waits until this many requests have arrived since the last call of `take`.
+    pub(crate) async fn arrived(&self, requests: usize) {
+        until("requests are missing", async || self.seen() >= requests).await;
     }
 
     /// Returns the only request since the last call of `take`.
