@@ -312,8 +312,8 @@ async fn an_open_breaker_survives_a_reload() {
 
 #[tokio::test]
 async fn concurrency_limits_are_enforced() {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, seen) = (Arc::clone(&under_way), Arc::clone(&most));
+    let (in_flight, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&in_flight), Arc::clone(&most));
     let api = Upstream::with(move |_| {
         let (counted, seen) = (Arc::clone(&counted), Arc::clone(&seen));
         async move {

@@ -690,9 +690,9 @@ async fn only_the_tables_own_variables_are_expanded_in_swaig_replies() {
     for &value in HOSTILE {
         let args = json!({"v": value});
         let b = broken(value);
-        let said = format!("<${{own}}> {b} {}|", broken(&format!("${value}%{value}@{value}")));
+        let expected = format!("<${{own}}> {b} {}|", broken(&format!("${value}%{value}@{value}")));
         for function in ["say", "say_file"] {
-            assert_eq!(swaig(&proxy, function, &args).await, json!({"response": said}), "{value:?}");
+            assert_eq!(swaig(&proxy, function, &args).await, json!({"response": expected}), "{value:?}");
         }
         let cut = swaig(&proxy, "say_cut", &args).await;
         assert!(cut["response"].as_str().unwrap().chars().count() <= 12, "{value:?}: {cut}");

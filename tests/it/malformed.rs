@@ -99,7 +99,7 @@ pub(super) enum Expect {
     /// Rejected with this status; no call is made.
     Refused(u16),
     /// An error in the platform's own format; no call is made.
-    Told(&'static str),
+    ErrorReply(&'static str),
     /// A response in the platform's own format; a call may have been made.
     Answered(&'static str),
     /// A valid response of plain HTTP to one call: the odd part of the request does not matter.
@@ -136,10 +136,13 @@ impl Expect {
             Self::Called => {
                 return assert_eq!(answer.text(), r#"{"text":"It rains in Oslo.","data":{"city":"Oslo"}}"#);
             }
-            Self::Told(platform) | Self::Answered(platform) => platform,
+            Self::ErrorReply(platform) | Self::Answered(platform) => platform,
         };
         if answer.body.starts_with(b"event: ") {
-            assert!(self != Self::Told(platform) || answer.text().contains(r#""error":"#), "{answer:?}");
+            assert!(
+                self != Self::ErrorReply(platform) || answer.text().contains(r#""error":"#),
+                "{answer:?}"
+            );
             assert!(answer.text().ends_with("event: close\ndata: {}\n\n"), "{answer:?}");
             return;
         }
@@ -147,9 +150,9 @@ impl Expect {
         let statuses = if platform == "http" { &[200, 400, 404][..] } else { &[200] };
         assert!(statuses.contains(&answer.status), "{answer:?}");
         assert_shape(platform, &answer.body);
-        if let Self::Told(_) = self {
+        if let Self::ErrorReply(_) = self {
             let body: Value = serde_json::from_slice(&answer.body).unwrap();
-            let told = match platform {
+            let error = match platform {
                 "swaig" => body["response"].as_str(),
                 "http" => body["error"]["text"].as_str(),
                 "voicedock" => {
@@ -157,7 +160,7 @@ impl Expect {
                 }
                 _ => body["error"].as_str(),
             };
-            assert!(told.is_some_and(|text| !text.is_empty()), "{body}");
+            assert!(error.is_some_and(|text| !text.is_empty()), "{body}");
         }
     }
 }

@@ -33,7 +33,7 @@ extract   = { temp = "$.temp" }
 reply     = { text = "It is {{temp}} degrees." }
 
 [[routes.get_weather.tests]]
-name = "the weather is told"
+name = "the weather is reported"
 args = { city = "Oslo" }
 upstream.body = { temp = 21 }
 expect.text = "It is 21 degrees."

@@ -119,14 +119,14 @@ expect.text = "It is ."
 
 [[tests]]
 route = "ticket"
-name = "a failure that is said by its case"
+name = "a failure with a case"
 args = { id = "1" }
 upstream.failure = "timeout"
 expect = { failure = "timeout", text = "Too slow." }
 
 [[tests]]
 route = "ticket"
-name = "a failure that nothing else is said of"
+name = "a failure without a case"
 args = { id = "1" }
 upstream.failure = "unreachable"
 expect.failure = "unreachable"

@@ -3,7 +3,7 @@
 use super::wire::{raw, request};
 use super::{Case, Expect};
 
-use Expect::{Called, Refused, Told};
+use Expect::{Called, ErrorReply, Refused};
 
 pub(super) const GOOD: &str = "POST /http/get_weather HTTP/1.1";
 
@@ -197,7 +197,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new(
                 name.clone(),
                 request(&line, &[&format!("x-case: {name}")], b"{}"),
-                &[Told(platform)],
+                &[ErrorReply(platform)],
             ));
         }
     }
