@@ -243,7 +243,10 @@ async fn explain_shows_every_step_and_no_secrets() {
         ("as_swaig", &["balance", "--explain", "--as", "swaig", "--args", &args()]),
         ("form", &["form", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
         ("failed", &["fails", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
-        ("unfit", &["balance", "--explain", "--args", &json!({"pin": PIN, "days": "soon"}).to_string()]),
+        (
+            "invalid_args",
+            &["balance", "--explain", "--args", &json!({"pin": PIN, "days": "soon"}).to_string()],
+        ),
         ("static", &["say", "--explain"]),
         ("unknown", &["nothing", "--explain"]),
         ("steps", &["chain", "--explain"]),
@@ -267,7 +270,7 @@ async fn a_dry_run_sends_nothing() {
     for (name, words, expected) in [
         ("good", &["balance", "--dry-run", "--args", &args()][..], 0),
         ("explained", &["balance", "--dry-run", "--explain", "--args", &args()], 0),
-        ("unfit", &["balance", "--dry-run"], 1),
+        ("invalid_args", &["balance", "--dry-run"], 1),
         ("static", &["say", "--dry-run"], 0),
     ] {
         let (code, printed) = call(&upstream, words).await;
@@ -286,8 +289,8 @@ async fn errors_set_the_exit_code() {
         ("unknown_function", &["nothing"], 1),
         ("status", &["none"], 1),
         ("without_demo", &["away", "--explain"], 1),
-        ("near", &["ballance"], 1),
-        ("not_for_it", &["only_swaig", "--as", "http"], 1),
+        ("misspelled_function", &["ballance"], 1),
+        ("wrong_platform", &["only_swaig", "--as", "http"], 1),
         ("bad_json", &["say", "--args", "{city: Oslo}"], 2),
         ("no_object", &["balance", "--args", "[1]"], 2),
         ("null", &["balance", "--args", "null"], 2),

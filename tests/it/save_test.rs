@@ -167,7 +167,7 @@ async fn saved_tests_pass_and_are_written_beside_the_others() {
     for (name, words, expected) in [
         ("a read", &["ticket", "--args", r#"{"id": "a/b"}"#][..], 0),
         ("not found", &["ticket", "--args", r#"{"id": "T-404"}"#, "--as", "swaig"], 0),
-        ("unfit", &["ticket"], 1),
+        ("invalid_args", &["ticket"], 1),
         ("a write", &["close", "--args", r#"{"id": "T-1", "pin": "4711"}"#, "--as", "voicedock"], 0),
         ("steps", &["both"], 0),
         ("away", &["away", "--as", "millis"], 1),
@@ -218,20 +218,20 @@ async fn a_test_that_cannot_be_saved_changes_nothing_and_gives_the_reason() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     for (name, words, sends) in [
-        ("known", &["close", "--save-test", "the first"][..], 0),
+        ("duplicate_name", &["close", "--save-test", "the first"][..], 0),
         ("nameless", &["ticket", "--save-test", " "], 0),
         ("dry", &["ticket", "--save-test", "x", "--dry-run"], 0),
         ("unknown", &["tickets", "--save-test", "x"], 0),
         ("several", &["--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"], 0),
         (
-            "not_in_it",
+            "function_not_in_request",
             &["away", "--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"],
             0,
         ),
         ("no_platform", &["--request", "one.json"], 0),
         ("no_file", &["--request", "none.json", "--as", "swaig"], 0),
-        ("not_theirs", &["--request", "routes.toml", "--as", "swaig"], 0),
-        ("not_named", &["--request", "one.json", "--as", "http"], 0),
+        ("not_a_request", &["--request", "routes.toml", "--as", "swaig"], 0),
+        ("no_function", &["--request", "one.json", "--as", "http"], 0),
         ("bad_header", &["ticket", "--header", "x-session"], 0),
     ] {
         let (code, _, stderr) = jack(&folder, &[&["call"], words].concat()).await;
