@@ -102,7 +102,7 @@ fn digits(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// The position of the next quote, backslash or control character; the end of the text if there is none.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(word) = word_at(bytes, at) {
         let found = special_bytes(word);
         if found != 0 {
@@ -114,7 +114,6 @@ fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The same for the last few bytes of the text.
-#[cold]
 fn last_plain_end(bytes: &[u8], at: usize) -> usize {
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let rest = bytes.get(at..).unwrap_or_default();
