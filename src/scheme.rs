@@ -126,11 +126,7 @@ impl SchemeValues {
     pub(crate) fn header(&self, key: &'static str) -> Result<Option<HeaderName>, SchemeFault> {
         let Some(name) = self.get(key) else { return Ok(None) };
         HeaderName::from_bytes(name.as_bytes()).map(Some).map_err(|_| {
-            SchemeFault::new(
-                key,
-                "this is not the name of a header",
-                "header names have letters, digits and hyphens, as in `x-api-key`",
-            )
+            SchemeFault::new(key, "invalid header name", "use letters, digits and hyphens, as in `x-api-key`")
         })
     }
 

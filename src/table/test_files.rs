@@ -14,7 +14,7 @@ use super::raw::{RawTest, RawTestFile};
 use super::reader::{FromNode, Key};
 use super::text::read_text;
 
-/// The end of the name of a test file.
+/// The suffix of test files.
 const TEST_FILE: &str = ".test.toml";
 
 /// Reads the test files: those beside the main file, and those that `include` matches. A table runs without them.
@@ -25,7 +25,7 @@ pub(crate) fn read_tests(
 ) -> Vec<Located<RawTest>> {
     let folder = if table.folder == Path::new("") { Path::new(".") } else { &table.folder };
     let beside = fs::read_dir(folder).into_iter().flatten().flatten();
-    // As diagnostics name them: without the `./` of a relative path.
+    // Diagnostics show these names, so omit the `./` of a relative path.
     let beside = beside.map(|entry| table.folder.join(entry.file_name()));
     let main = &sources.get(table.main).path;
     let mut paths: Vec<PathBuf> =

@@ -1,4 +1,4 @@
-//! Advice: warnings about a table that works and is still unwise. Only `jackfield check` reports them.
+//! Advice: warnings about a table that works but is unwise. Only `jackfield check` reports them.
 
 mod exposure;
 mod routes;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::plan::Served;
 use crate::plan::route::Route;
-use crate::platform::{self, Holds, Platform};
+use crate::platform::{self, DeclareType, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
@@ -106,9 +106,9 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
                 continue;
             };
             let value = node.to_json();
-            if declared.holds.fits(&value) {
+            if declared.value_type.fits(&value) {
                 extra.insert(key.value.clone(), value);
-            } else if let (Holds::Word(words), Some(word)) = (declared.holds, node.as_str()) {
+            } else if let (DeclareType::Word(words), Some(word)) = (declared.value_type, node.as_str()) {
                 cx.report(
                     Diagnostic::new(
                         Code::UnknownValue,
@@ -118,7 +118,7 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
                     .maybe_help(suggest(word, words.iter().copied())),
                 );
             } else {
-                wrong_type::<()>(node, &declared.holds.name(), cx.diagnostics);
+                wrong_type::<()>(node, &declared.value_type.name(), cx.diagnostics);
             }
         }
         out.push((platform.name(), extra));
@@ -159,7 +159,7 @@ fn callers(limited: Option<&[&'static dyn Platform]>, served: &[Served]) -> Vec<
     }
 }
 
-/// Reports what only a stream can carry, in a route that does not stream its reply.
+/// Reports keys that only a stream can carry, in a route that does not stream its reply.
 fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     let cases = raw.reply.cases();
     let own = raw.own.iter().chain(cases.iter().flat_map(|case| &case.value.own));

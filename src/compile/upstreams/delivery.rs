@@ -23,7 +23,7 @@ use crate::compile::values;
 pub(in crate::compile) const HEDGE_P95: &str = "p95";
 /// The kinds of failure that can be retried.
 pub(in crate::compile) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
-/// The most attempts of one request: no call has the time for more.
+/// The maximum number of attempts. No call has time for more.
 const MAX_ATTEMPTS: u32 = 10;
 /// The largest concurrency, burst or count.
 const MAX_COUNT: u32 = 100_000;
@@ -126,7 +126,7 @@ fn breaker(raw: &RawBreaker, diagnostics: &mut Diagnostics) -> BreakerPolicy {
     }
 }
 
-/// A share of a whole, above 0 and at most 1.
+/// A fraction above 0 and at most 1.
 fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     let number = values::number(rate, diagnostics)?;
     if number > 0.0 && number <= 1.0 {
