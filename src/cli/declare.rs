@@ -1,4 +1,4 @@
-//! `jackfield declare`: what to paste into a platform so that it knows the table's functions.
+//! `jackfield declare`: prints the tool definitions to paste into a platform.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, ToolSpec};
 use super::shared::plan_or_exit;
 use super::{print, report};
 
-/// The form that most model APIs take; not a platform.
+/// The format that most model APIs accept. It is not a platform.
 const OPENAI: &str = "openai";
 
 /// Arguments of `declare`.
@@ -70,7 +70,7 @@ fn unknown(name: &str) -> String {
     format!("unknown platform `{name}`; known: {}", diagnostic::list(&known))
 }
 
-/// The functions that are declared: all, or the one that is asked for.
+/// The functions to declare: all, or only that of `--route`.
 fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
     let Some(name) = &command.route else { return Ok(tools) };
     let known: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
@@ -88,7 +88,7 @@ fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec
 
 fn note_addresses(plan: &Plan) {
     if plan.server.public_url.is_none() {
-        report("note: `server.public_url` is not set, so the URLs below work on this machine only");
+        report("note: `server.public_url` is not set, so the URLs below work only on this machine");
     }
 }
 
