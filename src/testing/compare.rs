@@ -45,7 +45,7 @@ impl TestResult<'_> {
                     };
                     keys.extend(part.keys());
                     let lines = match request {
-                        None => vec!["nothing was sent".to_owned()],
+                        None => vec!["no request was sent".to_owned()],
                         Some(_) => values(&part.expected(), found.as_ref()),
                     };
                     (keys, lines, found)
@@ -102,7 +102,7 @@ impl TestResult<'_> {
 
     /// Adds the mismatches, with secrets hidden, and the routes reached.
     fn take(&mut self, plan: &Plan, run: &TestRun, faults: Vec<Mismatch>) {
-        // The test's own input is readable anyway, including sensitive arguments. A secret of the table is not.
+        // Hide only secrets of the table. The test file shows the test's input anyway, including sensitive arguments.
         let secrets = run.record.masks(&plan.masks, None);
         self.error = self.error.take().map(|error| secrets.hide(&error));
         self.faults.extend(faults.into_iter().map(|mut fault| {
@@ -110,7 +110,7 @@ impl TestResult<'_> {
             let is_hidden = shown != fault.lines;
             fault.lines = shown;
             if is_hidden {
-                // The two lines may look the same with secrets hidden.
+                // With secrets hidden, the expected and the found line may look the same.
                 fault.lines.push(format!("`{HIDDEN}` stands for a secret"));
             }
             fault.instead = fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value);
@@ -224,7 +224,7 @@ fn texts(expected: &str, found: Option<&str>) -> Vec<String> {
     for (head, text) in [("expected", Some(expected)), ("found", found)] {
         match text {
             None => lines.push(format!("{head:<9} nothing")),
-            Some("") => lines.push(format!("{head:<9} an empty text")),
+            Some("") => lines.push(format!("{head:<9} an empty string")),
             Some(text) if quoted => lines.push(format!("{head:<9} {}", Value::from(text))),
             Some(text) => {
                 for (number, line) in text.lines().enumerate() {

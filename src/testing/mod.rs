@@ -1,7 +1,7 @@
 //! Runs the tests of a table: the real flow, from a platform's request to its answer, with canned responses in place of
 //! upstreams.
 //!
-//! There is no network and no clock but the test's own, and tests share no state. The command prints the results.
+//! There is no network, the test sets the time, and tests share no state. The command prints the results.
 
 pub mod capture;
 mod compare;
@@ -99,7 +99,7 @@ async fn call(
     test: &Test,
     platform: &'static dyn Platform,
 ) -> Result<TestRun, String> {
-    // A platform that names the function in the URL names the event there too.
+    // A platform with the function name in the URL also has the event name there.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
         TestInput::Args(args) => platform.sample(function, args),
