@@ -173,7 +173,7 @@ impl FailureKind {
                 "The request could not be sent. Apologise and say that this is not possible right now."
             }
             Self::InvalidArgs => {
-                "The arguments do not fit this function. Ask for what is missing and call it again."
+                "The arguments are not valid for this function. Ask for the missing information and call it again."
             }
             Self::UnknownFunction => "There is no such function. Go on without it.",
         }

@@ -136,8 +136,8 @@ impl Reloader {
                 return;
             }
         };
-        // Files that changed while they were read may not fit together: read them again once they are quiet. If they
-        // never are, use what was read.
+        // Files that changed while they were read may be inconsistent: read them again once they stop changing. If they
+        // never do, use what was read.
         if self.watcher.has_changed().await && self.postponed < MAX_POSTPONED {
             self.postponed += 1;
             return;

@@ -80,7 +80,7 @@ impl SchemeKey {
     }
 }
 
-/// The values that a scheme's keys have when the table does not give them.
+/// The default values of a scheme's keys.
 pub type SchemeDefaults = &'static [(&'static str, &'static [&'static str])];
 
 /// The values of a scheme's keys. A required key is always there, with at least one value.

@@ -120,12 +120,12 @@ impl<V: Clone> SingleFlight<V> {
     pub fn retain(&self, is_current: impl Fn(&FlightKey) -> bool) {
         let mut guard = self.state();
         let state = &mut *guard;
-        let gone = state
+        let obsolete = state
             .slots
             .iter()
             .filter(|(_, slot)| slot.kept.as_ref().is_some_and(|kept| !is_current(&kept.retention.owner)));
-        let gone: Vec<FlightKey> = gone.map(|(key, _)| *key).collect();
-        gone.iter().for_each(|key| state.forget(key));
+        let obsolete: Vec<FlightKey> = obsolete.map(|(key, _)| *key).collect();
+        obsolete.iter().for_each(|key| state.forget(key));
         let slots = &state.slots;
         state.order.retain(|(key, number)| holds(slots, key, *number));
     }

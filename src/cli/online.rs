@@ -63,9 +63,9 @@ impl ProbeReport {
     }
 }
 
-fn text(found: &ProbeResult, proves: bool) -> String {
+fn text(found: &ProbeResult, is_authenticated: bool) -> String {
     match found {
-        ProbeResult::Answer(Some(status)) if !proves => {
+        ProbeResult::Answer(Some(status)) if !is_authenticated => {
             format!("responds {status} (sent without a credential)")
         }
         ProbeResult::Answer(Some(status)) if status.is_success() => {

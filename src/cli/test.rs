@@ -131,8 +131,8 @@ impl Ready {
     }
 
     fn chosen(&self, command: &TestCommand) -> impl Iterator<Item = &Test> {
-        let wanted = |name: &str| command.filter.as_ref().is_none_or(|filter| name.contains(filter));
-        self.tests.tests.iter().filter(move |test| wanted(&format!("{}: {}", test.route, test.name)))
+        let matches = |name: &str| command.filter.as_ref().is_none_or(|filter| name.contains(filter));
+        self.tests.tests.iter().filter(move |test| matches(&format!("{}: {}", test.route, test.name)))
     }
 
     fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<TestResult<'_>>> {

@@ -135,7 +135,7 @@ pub(super) fn count(
     let found = u32::try_from(number.value).ok().filter(|number| bounds.contains(number));
     if found.is_none() {
         let (least, most) = bounds.into_inner();
-        let message = format!("must be between {least} and {most}, but is {}", number.value);
+        let message = format!("the value must be between {least} and {most}, but is {}", number.value);
         diagnostics.push(
             Diagnostic::new(Code::UnknownValue, number.span, message).help("set a number in this range"),
         );

@@ -481,12 +481,12 @@ mod tests {
     async fn started_on_a_free_port_it_answers_over_tcp() {
         let (address, serving) = start().await.unwrap();
         let serving = tokio::spawn(serving);
-        let ask = move || {
+        let get = move || {
             let mut stream = std::net::TcpStream::connect(address)?;
             stream.write_all(b"GET /contacts/c-101 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
             io::read_to_string(stream)
         };
-        let answer = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
+        let answer = tokio::task::spawn_blocking(get).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("Ingrid Solberg"), "{answer}");
         serving.abort();
     }

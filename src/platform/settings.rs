@@ -11,7 +11,7 @@ pub struct Setting {
     pub key: &'static str,
     /// What it controls, for the author of the table.
     pub about: &'static str,
-    /// The accepted values; the first is the default. Without any, the setting holds a secret.
+    /// The accepted values; the first is the default. If there are none, the setting is a secret.
     pub values: &'static [&'static str],
 }
 

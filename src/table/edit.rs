@@ -65,8 +65,8 @@ fn put(item: &mut Item, value: &Value) -> Option<()> {
     }
     if let (Some(table), Value::Object(entries)) = (item.as_table_like_mut(), value) {
         let known = table.iter().map(|(key, _)| key.to_owned());
-        let gone: Vec<String> = known.filter(|key| !entries.contains_key(key)).collect();
-        for key in gone {
+        let removed: Vec<String> = known.filter(|key| !entries.contains_key(key)).collect();
+        for key in removed {
             table.remove(&key);
         }
         for (key, value) in entries {

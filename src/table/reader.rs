@@ -1,4 +1,4 @@
-//! Reads typed values from the tree, with a diagnostic for everything that does not fit.
+//! Reads typed values from the tree, and reports every value of the wrong type.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
@@ -56,7 +56,7 @@ impl<T> Key<Named<T>> {
     }
 }
 
-/// Reads values from the tree, and reports those that do not fit.
+/// Reads typed values from the tree, and reports unknown keys and values of the wrong type.
 pub(crate) struct Reader<'a> {
     pub(crate) diagnostics: &'a mut Diagnostics,
     /// Returns the help for a key that belongs in another table.
@@ -221,7 +221,7 @@ impl FromNode for u64 {
                     Diagnostic::new(
                         Code::WrongType,
                         node.span,
-                        format!("must not be negative, but is {number}"),
+                        format!("the value must not be negative, but is {number}"),
                     )
                     .help("write a whole number, 0 or more"),
                 );

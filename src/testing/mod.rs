@@ -25,7 +25,7 @@ use crate::upstream::{Request, Response, TransportError};
 
 pub use coverage::{Coverage, Missed};
 
-/// Longer than any test takes: tests wait for nothing.
+/// The deadline of a test's call. Tests never wait, so they never reach it.
 const TIME: Duration = Duration::from_secs(60);
 
 /// The result of a test.
@@ -120,16 +120,16 @@ async fn call(
     let completed = in_process.answer(request).await.map_err(|error| error.to_string())?;
     match (&test.event, completed.event) {
         (None, None) => {}
-        (Some(wanted), Some(event)) if wanted == event => {}
+        (Some(expected), Some(event)) if expected == event => {}
         (_, Some(event)) => return Err(format!("the request is the event `{event}`, not a call")),
-        (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
+        (Some(expected), None) => return Err(format!("the request is not the event `{expected}`")),
     }
     let answered = completed.calls.iter().filter(|call| call.route.is_some());
     let reached =
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
     let mut calls = completed.calls.into_iter().map(|call| call.record);
-    let wanted = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
-    let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
+    let record = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
+    let record = record.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
     Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
 }
 

@@ -116,9 +116,8 @@ impl Watcher {
         }
     }
 
-    /// Whether something has changed since [`Watcher::changed`] last returned: files read since then may not fit
-    /// together.
-    /// `changed` will report the change as well.
+    /// Whether something has changed since [`Watcher::changed`] last returned. If so, files read since then may be
+    /// inconsistent. `changed` will report the change as well.
     pub async fn has_changed(&mut self) -> bool {
         self.look().await;
         self.shared.pending().is_some()

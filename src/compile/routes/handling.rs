@@ -85,12 +85,12 @@ impl Handling {
 /// files that it uses.
 pub(in crate::compile) fn fingerprint(
     cx: &Cx<'_>,
-    said: &WithJson<RawRoute>,
+    with_json: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
     files: &BTreeSet<FileId>,
 ) -> [u8; 32] {
-    let raw = &said.entry;
-    let mut texts = vec![&*said.json, &*cx.table.defaults_json];
+    let raw = &with_json.entry;
+    let mut texts = vec![&*with_json.json, &*cx.table.defaults_json];
     let of_steps = raw.steps.items().iter().map(|step| &step.value.upstream);
     for name in std::iter::once(&raw.upstream).chain(of_steps) {
         let upstream = name.get().and_then(|name| shared.upstreams.get(name.value.as_str()));

@@ -45,10 +45,10 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> 
 fn compile_route(
     cx: &mut Cx<'_>,
     name: &Located<String>,
-    said: &WithJson<RawRoute>,
+    with_json: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
-    let raw = &said.entry;
+    let raw = &with_json.entry;
     let limited = route_platforms(cx, raw);
     let callers = callers(limited.as_deref(), &shared.platforms);
     let is_caller = |served: &&Served| callers.iter().any(|caller| caller.name() == served.platform.name());
@@ -78,7 +78,7 @@ fn compile_route(
     if kept::is_dependent(raw, &used.files) {
         cx.dependent.insert(name.span.file);
     }
-    let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
+    let fingerprint = handling::fingerprint(cx, with_json, shared, &used.files);
     handling.complete(Route {
         description: raw.description.get().map(|description| description.value.clone()),
         platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),

@@ -57,8 +57,8 @@ fn compile_platform(
     if let Some(deadline) = deadline {
         advice::deadline(cx, platform, raw, deadline);
     }
-    let proves = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
-    let believed = platform.trusted_context() && (proves || open_address(cx).is_none());
+    let authenticates = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
+    let believed = platform.trusted_context() && (authenticates || open_address(cx).is_none());
     Some(Served { platform, settings, auth, budget: budget(deadline?), believed, headers })
 }
 

@@ -20,10 +20,10 @@ const ALPN: &[u8] = b"http/1.1";
 
 /// `server.tls`; `None` after errors, and if the files do not exist in a check without secrets.
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
-    for (key, said, file) in
+    for (key, name, file) in
         [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
     {
-        if said.is_absent() {
+        if name.is_absent() {
             cx.report(missing_key(
                 raw.span,
                 format!("`tls` needs `{key}`"),

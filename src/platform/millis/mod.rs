@@ -23,10 +23,10 @@ const SESSION_ID: &str = "session_id";
 /// The fields of a prefetch that are not the session's metadata.
 const PREFETCH_FIELDS: [&str; 4] = [SESSION_ID, "agent_id", "from", "to"];
 
-/// Before the conversation: asks for data about the caller.
+/// Sent before the conversation, to request data about the caller.
 static PREFETCH: EventKind = EventKind { name: "prefetch", deadline: None, answered: true };
 
-/// After the conversation: its transcript and cost.
+/// Sent after the conversation, with its transcript and cost.
 static SESSION_DATA: EventKind = EventKind { name: "session_data", deadline: None, answered: false };
 
 static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];

@@ -24,7 +24,7 @@ use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_v
 
 const NAME: &str = "swaig";
 
-/// The key of a reply case that holds call-control actions.
+/// The key of a reply case with call-control actions.
 const ACTION: &str = "action";
 
 /// The key of a reply case that lets the agent speak before its actions run.
