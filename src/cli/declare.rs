@@ -44,11 +44,11 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
     };
     let declaration = if command.platform == OPENAI {
         let functions = FunctionsFor::new(&plan, OPENAI);
-        openai(&chosen(command, functions.tools())?)
+        openai(&selected(command, functions.tools())?)
     } else {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
-        let tools = chosen(command, functions.tools())?;
+        let tools = selected(command, functions.tools())?;
         let declaration = platform.declare(&tools, &functions.endpoint()).with_context(|| {
             format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;
@@ -71,7 +71,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// The functions to declare: all, or only that of `--route`.
-fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
+fn selected<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
     let Some(name) = &command.route else { return Ok(tools) };
     let known: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
     match tools.iter().find(|tool| tool.name == name) {

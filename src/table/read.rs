@@ -66,7 +66,7 @@ pub(crate) fn read(
     table.kept = kept;
     for (id, parsed) in included.iter().zip(parse_all(&included, reading.sources)) {
         let file = reading.take(parsed);
-        if holds_only_routes(&file) {
+        if has_only_routes(&file) {
             table.only_routes.push(*id);
         }
         main_file_only(&file, reading.diagnostics);
@@ -103,7 +103,7 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
     }
 }
 
-fn holds_only_routes(file: &RawFile) -> bool {
+fn has_only_routes(file: &RawFile) -> bool {
     let RawFile {
         include,
         server,

@@ -28,8 +28,9 @@ pub(crate) fn read_tests(
     // Diagnostics show these names, so omit the `./` of a relative path.
     let beside = beside.map(|entry| table.folder.join(entry.file_name()));
     let main = &sources.get(table.main).path;
-    let mut paths: Vec<PathBuf> =
-        beside.filter(|path| is_test_file(path) && path != main && !is_of_another(path, sources)).collect();
+    let mut paths: Vec<PathBuf> = beside
+        .filter(|path| is_test_file(path) && path != main && !belongs_to_another_table(path, sources))
+        .collect();
     paths.sort();
     let mut seen = BTreeSet::new();
     let mut tests = Vec::new();
@@ -69,7 +70,7 @@ pub(super) fn is_test_file(path: &Path) -> bool {
 
 /// Whether a test file belongs to another table in the same folder, by its name: `first.toml` may lie beside
 /// `routes.toml` and `routes.test.toml`.
-fn is_of_another(path: &Path, sources: &Sources) -> bool {
+fn belongs_to_another_table(path: &Path, sources: &Sources) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // `routes.orders.test.toml` belongs to `routes.orders.toml` if it exists, otherwise to `routes.toml`.
     let longest = name.strip_suffix(TEST_FILE);

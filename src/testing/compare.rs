@@ -18,7 +18,7 @@ use super::{Mismatch, TestResult, TestRun};
 
 impl TestResult<'_> {
     /// Compares a call with everything that its test expects.
-    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
+    pub(super) fn compare(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let test = self.test;
         let (record, reply) = (&run.record, &run.record.outcome.reply);
         let mut faults = self.unanswered(run);
@@ -63,11 +63,11 @@ impl TestResult<'_> {
             faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
         self.take(plan, run, faults);
-        self.judge_answer(plan, platform, run);
+        self.compare_answer(plan, platform, run);
     }
 
     /// Compares the answer on a platform with the expected one.
-    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
+    pub(super) fn compare_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let mut faults = Vec::new();
         if platform.name() != self.test.platform.name() {
             faults = self.unanswered(run);

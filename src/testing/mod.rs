@@ -67,7 +67,7 @@ struct TestRun {
 pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
     let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
     match call(plan, resources, test, test.platform).await {
-        Ok(run) => ran.judge(plan, test.platform, &run),
+        Ok(run) => ran.compare(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
     // The answers on other platforms come from calls of their own.
@@ -76,7 +76,7 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Test
             && platform.name() != test.platform.name()
         {
             match call(plan, resources, test, *platform).await {
-                Ok(run) => ran.judge_answer(plan, *platform, &run),
+                Ok(run) => ran.compare_answer(plan, *platform, &run),
                 Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
         }

@@ -51,7 +51,7 @@ pub struct Watcher {
     backend: Arc<Mutex<Backend>>,
     /// Whether some folder could not be watched, so that polling has to replace events.
     blind: bool,
-    looked: Instant,
+    polled_at: Instant,
 }
 
 impl Watcher {
@@ -64,7 +64,7 @@ impl Watcher {
             shared: Arc::new(SharedState { state: Mutex::new(state), wake: Notify::new() }),
             backend: Arc::default(),
             blind: false,
-            looked: now,
+            polled_at: now,
         }
     }
 
@@ -98,16 +98,16 @@ impl Watcher {
     pub async fn changed(&mut self) {
         loop {
             let Some((changes, due)) = self.shared.pending() else {
-                let wake = timeout_at(self.looked + self.interval(), self.shared.wake.notified());
+                let wake = timeout_at(self.polled_at + self.interval(), self.shared.wake.notified());
                 if wake.await.is_err() {
-                    self.look().await;
+                    self.poll_files().await;
                 }
                 continue;
             };
             if Instant::now() < due {
                 sleep_until(due).await;
                 if self.interval() < SAFETY_INTERVAL {
-                    self.look().await;
+                    self.poll_files().await;
                 }
                 continue;
             }
@@ -119,7 +119,7 @@ impl Watcher {
     /// Whether something has changed since [`Watcher::changed`] last returned. If so, files read since then may be
     /// inconsistent. `changed` will report the change as well.
     pub async fn has_changed(&mut self) -> bool {
-        self.look().await;
+        self.poll_files().await;
         self.shared.pending().is_some()
     }
 
@@ -133,9 +133,9 @@ impl Watcher {
 
     /// Polls by comparing the current state with the last survey. Like `renew`, it runs to its end even if the future
     /// is dropped, and leaves the change pending, so that nothing is lost.
-    async fn look(&mut self) {
+    async fn poll_files(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let look = spawn_blocking(move || {
+        let poll = spawn_blocking(move || {
             let paths = Arc::clone(&shared.state().paths);
             let survey = Survey::of(&paths, SystemTime::now());
             let mut state = shared.state();
@@ -145,10 +145,10 @@ impl Watcher {
                 shared.record_change();
             }
         });
-        if let Err(error) = look.await {
-            tracing::warn!(%error, "cannot look for changed files: {error}");
+        if let Err(error) = poll.await {
+            tracing::warn!(%error, "cannot check for changed files: {error}");
         }
-        self.looked = Instant::now();
+        self.polled_at = Instant::now();
     }
 
     /// Surveys the paths again and renews the watches.
@@ -159,7 +159,7 @@ impl Watcher {
             tracing::warn!(%error, "cannot watch files: {error}");
             true
         });
-        self.looked = Instant::now();
+        self.polled_at = Instant::now();
     }
 }
 

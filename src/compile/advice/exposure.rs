@@ -58,7 +58,7 @@ pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>,
         .label("does not authenticate callers")
         .help(format!(
             "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
-            login_for(&name.value)
+            auth_example(&name.value)
         ));
         if let Some(span) = span {
             diagnostic = diagnostic.related(span, label);
@@ -136,7 +136,7 @@ pub(in crate::compile) fn in_clear(
 }
 
 /// A login for a platform, as an example for help.
-pub(in crate::compile) fn login_for(platform: &str) -> String {
+pub(in crate::compile) fn auth_example(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")

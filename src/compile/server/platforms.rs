@@ -133,7 +133,7 @@ fn shown_headers(
 /// Reports a platform without `auth` that can be called from outside.
 fn only_on_loopback(cx: &mut Cx<'_>, name: &Located<String>) {
     let Some((span, label)) = open_address(cx) else { return };
-    let auth = advice::login_for(&name.value);
+    let auth = advice::auth_example(&name.value);
     let mut diagnostic = Diagnostic::new(
         Code::AuthMissing,
         name.span,

@@ -93,7 +93,7 @@ fn named_steps(
     inputs: &Inputs<'_>,
     upstreams: &Upstreams<'_>,
 ) -> (Vec<Step>, Vec<StepNames>) {
-    no_request_beside(raw, cx.diagnostics);
+    report_keys_beside_steps(raw, cx.diagnostics);
     let list = step_list(raw, cx.diagnostics);
     let mut names: Vec<StepNames> = Vec::new();
     let mut extractions = Vec::new();
@@ -212,7 +212,7 @@ fn step_when(
 }
 
 /// Reports each key that belongs in a step when the route has `steps`.
-fn no_request_beside(raw: &RawRoute, diagnostics: &mut Diagnostics) {
+fn report_keys_beside_steps(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     let beside =
         [("request", raw.request.span()), ("extract", raw.extract.span()), ("response", raw.response.span())];
     for (key, span) in beside {
