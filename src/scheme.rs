@@ -80,7 +80,7 @@ impl SchemeKey {
     }
 }
 
-/// The values that a scheme's keys have when the table does not give them.
+/// The default values of a scheme's keys.
 pub type SchemeDefaults = &'static [(&'static str, &'static [&'static str])];
 
 /// The values of a scheme's keys. A required key is always there, with at least one value.
@@ -126,11 +126,7 @@ impl SchemeValues {
     pub(crate) fn header(&self, key: &'static str) -> Result<Option<HeaderName>, SchemeFault> {
         let Some(name) = self.get(key) else { return Ok(None) };
         HeaderName::from_bytes(name.as_bytes()).map(Some).map_err(|_| {
-            SchemeFault::new(
-                key,
-                "this is not the name of a header",
-                "header names have letters, digits and hyphens, as in `x-api-key`",
-            )
+            SchemeFault::new(key, "invalid header name", "use letters, digits and hyphens, as in `x-api-key`")
         })
     }
 

@@ -86,9 +86,9 @@ async fn every_spelling_of_a_call_is_answered_with_an_object() {
         (
             "/dailybots/get_weather",
             json!({"function_name": "get_time"}),
-            "the request names another function than the URL",
+            "the function name in the request differs from the one in the URL",
         ),
-        ("/dailybots", json!({"city": "Lyon"}), "it names no function"),
+        ("/dailybots", json!({"city": "Lyon"}), "it has no function name"),
     ] {
         let answer = proxy.post(path, &body).await;
         let error = answer.json()["error"].as_str().unwrap().to_owned();
@@ -179,7 +179,7 @@ async fn a_failure_and_an_event_that_does_not_fit_leave_the_stream_whole() {
     assert!(answer.text().contains("\"action\":\"run\""), "{}", answer.text());
     assert!(!answer.text().contains("\"action\":\"shout\""), "{}", answer.text());
     let dropped = proxy.logged("event 2 is left out").await;
-    assert!(dropped.contains("its name is not that of an action"), "{dropped}");
+    assert!(dropped.contains("unknown action name"), "{dropped}");
 
     // A bad argument is told in the stream as well, and nothing is said before it.
     upstream.take();

@@ -15,7 +15,7 @@ use crate::table::raw::{RawPlatform, RawUpstream};
 use crate::compile::cx::Cx;
 use crate::compile::server::exposure::open_address;
 
-/// The schemes that never send the secret, or only work over TLS.
+/// The schemes that never send the secret, or that work only over TLS.
 const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
 
 /// A `deadline` that is longer than the platform waits.
@@ -25,7 +25,7 @@ pub(in crate::compile) fn deadline(
     raw: &RawPlatform,
     deadline: Duration,
 ) {
-    let Some((text, waits)) = raw.deadline.get().zip(platform.waits()) else { return };
+    let Some((text, waits)) = raw.deadline.get().zip(platform.answer_timeout()) else { return };
     if deadline > waits {
         let waits = humantime::format_duration(waits);
         cx.advise(
@@ -55,10 +55,10 @@ pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>,
             auth.map_or(name.span, |choice| choice.value.name.span),
             format!("the platform `{}` accepts calls from anyone", name.value),
         )
-        .label("proves nothing")
+        .label("does not authenticate callers")
         .help(format!(
             "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
-            login_for(&name.value)
+            auth_example(&name.value)
         ));
         if let Some(span) = span {
             diagnostic = diagnostic.related(span, label);
@@ -136,7 +136,7 @@ pub(in crate::compile) fn in_clear(
 }
 
 /// A login for a platform, as an example for help.
-pub(in crate::compile) fn login_for(platform: &str) -> String {
+pub(in crate::compile) fn auth_example(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")

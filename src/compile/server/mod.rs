@@ -30,13 +30,13 @@ const DEFAULT_MAX_CALLS: usize = 4096;
 const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 const DEFAULT_RECORDS: usize = 200;
 
-/// The most calls or connections that a table may allow.
+/// The largest accepted `max_calls` and `max_connections`.
 const MAX_COUNT: u32 = 1_000_000;
 
-/// The most records that a table may ask for.
+/// The largest accepted `records`.
 const MAX_RECORDS: u32 = 100_000;
 
-/// What `server.watch` may be.
+/// The values of `server.watch`.
 pub(in crate::compile) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
 /// The schemes that the admin listener accepts.
@@ -118,7 +118,7 @@ fn public_url(cx: &mut Cx<'_>, raw: &RawServer) -> Option<Url> {
     url
 }
 
-/// `admin_auth`, which is required where the admin listener can be reached from outside.
+/// `admin_auth`, which is required if the admin listener can be reached from outside.
 fn admin_auth(cx: &mut Cx<'_>, raw: &RawServer, admin: Option<SocketAddr>) -> Option<Box<dyn InboundAuth>> {
     let open = if admin.is_some_and(is_outside) {
         Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
@@ -165,7 +165,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
             None if text.value.starts_with(':') => {
                 format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for all interfaces", text.value)
             }
-            None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 takes a free one"
+            None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 picks a free port"
                 .to_owned(),
         };
         diagnostics.push(
