@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::render::{Evaluated, is_truthy};
+use super::evaluated::{Evaluated, is_truthy};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
 
