@@ -13,7 +13,7 @@ use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawPlatform, RawUpstream};
 
 use crate::compile::cx::Cx;
-use crate::compile::server::exposure::open_address;
+use crate::compile::exposure::open_address;
 
 /// The schemes that never send the secret, or only work over TLS.
 const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
