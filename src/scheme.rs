@@ -22,6 +22,13 @@ pub struct Scheme<A: ?Sized> {
     pub build: fn(&SchemeValues) -> Result<Box<A>, SchemeFault>,
 }
 
+impl<A: ?Sized> Scheme<A> {
+    /// Whether a request carries a secret of the scheme, so that whoever reads the request can use it.
+    pub(crate) fn sends_secret(&self) -> bool {
+        self.keys.iter().any(|key| key.kind == SchemeValueKind::Secret)
+    }
+}
+
 /// A key of a scheme's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemeKey {
@@ -44,6 +51,8 @@ pub enum SchemeValueKind {
     Seconds,
     /// A text that is hidden wherever calls are shown.
     Secret,
+    /// A secret that signs requests and is never sent itself.
+    SigningKey,
     /// A secret that callers must know: never empty, and a list of two while it is rotated.
     RotatingSecret,
     /// The name of a file; the scheme gets the file's content.
@@ -65,6 +74,10 @@ impl SchemeKey {
 
     pub(crate) const fn secret(name: &'static str) -> Self {
         Self { name, kind: SchemeValueKind::Secret, required: true }
+    }
+
+    pub(crate) const fn signing_key(name: &'static str) -> Self {
+        Self { name, kind: SchemeValueKind::SigningKey, required: true }
     }
 
     pub(crate) const fn rotating_secret(name: &'static str) -> Self {

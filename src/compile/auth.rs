@@ -74,7 +74,7 @@ pub(super) fn scheme_value(
     node: &Node,
     placeholder: &mut bool,
 ) -> Vec<Secret> {
-    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret};
+    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret, SigningKey};
     let mut out = Vec::new();
     for text in scheme_texts(kind, node, cx.diagnostics) {
         if kind == File {
@@ -88,7 +88,7 @@ pub(super) fn scheme_value(
             continue;
         };
         *placeholder |= resolved.placeholder;
-        if matches!(kind, OneSecret | RotatingSecret) {
+        if matches!(kind, OneSecret | SigningKey | RotatingSecret) {
             cx.secrets.masks.add(&resolved.text);
         }
         if kind == RotatingSecret && resolved.text.is_empty() {

@@ -201,7 +201,10 @@ const OUTBOUND: &str = "How Jackfield authenticates to the upstream: one key, wh
 fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> bool) -> Map<String, Value> {
     let schemes = schemes.iter().filter(|scheme| allowed(scheme.name)).map(|scheme| {
         let value = |kind| match kind {
-            SchemeValueKind::Text | SchemeValueKind::Secret | SchemeValueKind::File => {
+            SchemeValueKind::Text
+            | SchemeValueKind::Secret
+            | SchemeValueKind::SigningKey
+            | SchemeValueKind::File => {
                 json!({"type": "string"})
             }
             SchemeValueKind::List => texts(),

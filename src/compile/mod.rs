@@ -5,6 +5,7 @@ pub(crate) mod advice;
 mod auth;
 mod cx;
 mod editor;
+mod exposure;
 mod failures;
 mod interned;
 mod kept;

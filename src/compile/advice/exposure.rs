@@ -11,12 +11,10 @@ use crate::plan::{Served, Server};
 use crate::platform::{Endpoint, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawPlatform, RawUpstream};
+use crate::upstream::auth::SCHEMES;
 
 use crate::compile::cx::Cx;
-use crate::compile::server::exposure::open_address;
-
-/// The schemes that never send the secret, or that work only over TLS.
-const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
+use crate::compile::exposure::open_address;
 
 /// A `deadline` that is longer than the platform waits.
 pub(in crate::compile) fn deadline(
@@ -104,7 +102,8 @@ pub(in crate::compile) fn in_clear(
     headers: &[HeaderTemplate],
 ) {
     let Some(text) = raw.base_url.get() else { return };
-    let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
+    let sends_secret = |name: &str| SCHEMES.iter().any(|scheme| scheme.name == name && scheme.sends_secret());
+    let auth = raw.auth.get().filter(|auth| sends_secret(&auth.value.name.value));
     let mut sent: Vec<(Span, &str)> = Vec::new();
     if base_url.scheme() == "http" && !is_loopback(base_url) {
         sent.extend(auth.map(|auth| (auth.value.name.span, "could be read on the network")));

@@ -1,6 +1,5 @@
 //! `[server]`: the listeners, and the limits of the server.
 
-pub(in crate::compile) mod exposure;
 pub(in crate::compile) mod log;
 pub(in crate::compile) mod platforms;
 pub(in crate::compile) mod tls;
@@ -20,9 +19,8 @@ use crate::table::raw::RawServer;
 use crate::table::reader::Key;
 
 use crate::compile::cx::Cx;
+use crate::compile::exposure::is_outside;
 use crate::compile::{auth, values};
-
-use exposure::is_outside;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;

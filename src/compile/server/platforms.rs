@@ -13,7 +13,7 @@ use crate::table::raw::{RawPlatform, Strings};
 use crate::table::reader::{Key, wrong_type};
 
 use crate::compile::cx::Cx;
-use crate::compile::server::exposure::open_address;
+use crate::compile::exposure::open_address;
 use crate::compile::{advice, auth, values};
 
 /// The headers that always count as credentials.
