@@ -1,6 +1,7 @@
 //! Tests from outside.
 
 mod allowed;
+mod bodies;
 mod cache;
 mod call_command;
 mod check;
