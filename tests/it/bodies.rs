@@ -128,6 +128,8 @@ reply.text = "{{response.body}}""#,
     // All of a body may be any text.
     let all = "request.path = \"/\"\nreply.text = \"{{response.body}}\"";
     assert_eq!(answer(all, || Reply::raw(200, "text/html", "<p>")).await, json!({"text": "<p>"}));
+    // The first bytes are those of zlib.
+    assert_eq!(answer(all, || Reply::raw(200, "text/plain", "x^2")).await, json!({"text": "x^2"}));
 }
 
 #[tokio::test]

@@ -66,7 +66,13 @@ pub(super) fn rows() -> Vec<Row> {
         row("gzip_bomb_post",        POST, says(packed("gzip", GZIP_BOMB)), BAD, Early, sees(1, 1, 0)).keys(CAP),
         row("brotli_bomb",           GET,  says(packed("br", BROTLI_BOMB)), BAD, Early, sees(1, 1, 0)),
         row("gzip_said_only",        GET,  says(packed("gzip", &hex::encode("{\"id\":13}"))), BAD, Early, sees(1, 1, 0)),
-        row("gzip_unsaid",           GET,  body(&hex::decode(GZIP).unwrap()), BAD, Early, sees(1, 1, 0)),
+        row("gzip_unsaid",           GET,  body(&hex::decode(GZIP).unwrap()), Id(7), Early, sees(1, 1, 0)),
+        row("gzip_unsaid_cut",       GET,  body(&hex::decode(&GZIP[..40]).unwrap()), BAD, Early, sees(1, 1, 0)),
+        row("gzip_unsaid_bomb",      GET,  body(&hex::decode(GZIP_BOMB).unwrap()), BAD, Early, sees(1, 1, 0)).keys(CAP),
+        row("deflate",               GET,  says(packed("deflate", "789cab56ca4c51b232af05000b59027b")), Id(7), Early, sees(1, 1, 0)),
+        row("deflate_in_no_frame",   GET,  says(packed("deflate", "ab56ca4c51b232af0500")), Id(7), Early, sees(1, 1, 0)),
+        row("deflate_cut",           GET,  says(packed("deflate", "789cab56ca4c51b2")), BAD, Early, sees(1, 1, 0)),
+        row("deflate_unsaid",        GET,  body(&hex::decode("789cab56ca4c51b232af05000b59027b").unwrap()), Id(7), Early, sees(1, 1, 0)),
         row("unknown_encoding",      GET,  says(packed("zstd", "28b52ffd0400")), BAD, Early, sees(1, 1, 0)),
 
         // Not what it is said to be.
