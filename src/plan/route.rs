@@ -256,6 +256,13 @@ impl Route {
         first..first + 1 + more.count()
     }
 
+    /// Whether an upstream has confirmed a change, by what the steps brought.
+    pub fn has_written(&self, brought: &[StepOutput]) -> bool {
+        let is_good = |reading: &UpstreamReply| (200..300).contains(&reading.status());
+        let mut steps = self.steps.iter().zip(brought);
+        steps.any(|(step, brought)| !step.request.is_safe() && brought.reading.as_ref().is_some_and(is_good))
+    }
+
     /// Whether a call may change something at an upstream.
     pub fn writes(&self) -> bool {
         self.steps.iter().any(|step| !step.request.is_safe())

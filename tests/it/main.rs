@@ -1,5 +1,6 @@
 //! Tests from outside.
 
+mod after_write;
 mod allowed;
 mod bodies;
 mod cache;
