@@ -77,6 +77,14 @@ impl<'a> Cx<'a> {
         Compiled { value, used: std::mem::replace(&mut self.templates.used, outside) }
     }
 
+    /// Builds a part that is used only after a failure. What it looks at in a body is not asked of a good response.
+    pub(super) fn after_failure<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.templates.used.names.bodies().len();
+        let built = build(self);
+        self.templates.used.names.forget_bodies(before);
+        built
+    }
+
     /// Builds a part of the plan and drops the warnings that its `allow` lists.
     pub(super) fn allowing<T>(&mut self, allow: &Key<Strings>, build: impl FnOnce(&mut Self) -> T) -> T {
         let (found, advised) = (self.diagnostics.len(), self.advice.len());

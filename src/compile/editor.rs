@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::call::FailureKind;
 use crate::diagnostic::Code;
-use crate::plan::LogFormat;
 use crate::plan::arguments::FORMATS;
+use crate::plan::{FailureSlot, LogFormat};
 use crate::platform::auth as inbound;
 use crate::platform::{DeclareType, PLATFORMS, Platform};
 use crate::scheme::{Scheme, SchemeValueKind};
@@ -311,7 +311,8 @@ fn retried() -> Value {
 }
 
 fn failure_texts() -> Value {
-    let texts = FailureKind::NAMED.iter().map(|kind| (kind.slug().to_owned(), json!({"type": "string"})));
+    let slugs = FailureKind::NAMED.iter().map(|kind| kind.slug()).chain([FailureSlot::AFTER_WRITE]);
+    let texts = slugs.map(|slug| (slug.to_owned(), json!({"type": "string"})));
     closed(texts.collect(), &[])
 }
 

@@ -79,8 +79,9 @@ fn compile_event(
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
     let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
-    let Compiled { value: handling, used } =
+    let Compiled { value: mut handling, used } =
         cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, shared));
+    handling.note_asked(&used.names);
     advice::unused(cx, &raw.entry, &handling.replies, &used.names);
     let fingerprint = handling::fingerprint(cx, raw, shared, &used.files);
     handling.complete(Route::new(name.value.clone(), arguments::none(cx)?, fingerprint))

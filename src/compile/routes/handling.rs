@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::diagnostic::FileId;
 use crate::fingerprint::Fingerprint;
-use crate::lang::template::StepNames;
+use crate::lang::template::{StepNames, Uses};
 use crate::plan::FailureTexts;
 use crate::plan::replies::Replies;
 use crate::plan::route::{Route, Step};
@@ -71,6 +71,11 @@ impl Handling {
             steps_are_good,
             step_names,
         }
+    }
+
+    /// Tells the steps what the route asks of the bodies of their responses; `uses` is what its templates name.
+    pub(in crate::compile) fn note_asked(&mut self, uses: &Uses) {
+        steps::asked::note(&mut self.steps, &self.replies, uses);
     }
 
     /// The route with these parts; `None` if one of its steps has an error.

@@ -60,7 +60,7 @@ fn compile_route(
         check_parameters(name, raw, arguments.schema(), &callers, cx.diagnostics);
     }
     let inputs = Inputs { globals: &shared.globals, args, event: false };
-    let Compiled { value: (handling, allowed, extensions), used } = cx.track(|cx| {
+    let Compiled { value: (mut handling, allowed, extensions), used } = cx.track(|cx| {
         let handling = Handling::compile(cx, name, raw, &inputs, shared);
         let names = inputs.names(&handling.step_names, handling.step_names.len());
         let allowed = allowed::compile(cx, raw, &names, &served);
@@ -71,6 +71,7 @@ fn compile_route(
     if !streaming {
         only_streamed(raw, cx.diagnostics);
     }
+    handling.note_asked(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
     advice::timeout(cx, raw, handling.timeout, &served);

@@ -1,5 +1,6 @@
 //! `[[routes.x.steps]]`, or the single step of a `request`: the requests of a route and their order.
 
+pub(in crate::compile) mod asked;
 pub(in crate::compile) mod body;
 pub(in crate::compile) mod extracts;
 pub(in crate::compile) mod parameters;

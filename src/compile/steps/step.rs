@@ -1,9 +1,10 @@
 //! One step of a route: its upstream, its request, and how the response is read.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::lang::body::{Asked, BodyFormat, BodyUse};
 use crate::lang::template::Names;
 use crate::plan::extraction::Extraction;
-use crate::plan::route::{BodyFormat, Step};
+use crate::plan::route::Step;
 use crate::plan::when::When;
 use crate::table::raw::{RawRequest, RawResponse};
 use crate::table::reader::{Key, missing_key};
@@ -68,7 +69,8 @@ pub(in crate::compile) fn compile(
         has_fallback: false,
         when: plan.when,
         request: request?,
-        format,
+        // What is asked is known when the whole route is.
+        body: BodyUse { format, asked: Asked::Nothing },
         extraction: plan.extraction,
     })
 }

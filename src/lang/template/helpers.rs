@@ -44,6 +44,8 @@ pub(super) struct Helper {
     pub(super) sees_missing: bool,
     /// Whether it reads all of a list or an object that it is given, however large.
     pub(super) reads_all: bool,
+    /// Whether its first value has to be a list or an object.
+    pub(super) takes_apart: bool,
     pub(super) run: Run,
 }
 
@@ -54,11 +56,11 @@ impl std::fmt::Debug for Helper {
 }
 
 const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: false, reads_all: true, run }
+    Helper { name, usage, params, named: &[], sees_missing: false, reads_all: true, takes_apart: false, run }
 }
 
 const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: true, reads_all: true, run }
+    Helper { name, usage, params, named: &[], sees_missing: true, reads_all: true, takes_apart: false, run }
 }
 
 /// Every helper.
@@ -73,14 +75,18 @@ pub(super) static HELPERS: &[Helper] = &[
     helper("lower", "lower x", (1, 1), |p, _| Ok(p[0].get().to_text().to_lowercase().into())),
     helper("trim", "trim x", (1, 1), |p, _| Ok(p[0].get().to_text().trim().into())),
     helper("truncate", "truncate x 40", (2, 2), truncate),
-    Helper { named: &["last"], ..helper("join", "join list \", \" last=\" and \"", (1, 2), join) },
+    Helper {
+        named: &["last"],
+        takes_apart: true,
+        ..helper("join", "join list \", \" last=\" and \"", (1, 2), join)
+    },
     helper("json", "json x", (1, 1), |p, _| Ok(json(p[0].get()).into())),
     Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
-    Helper { reads_all: false, ..helper("count", "count list", (1, 1), count) },
-    Helper { reads_all: false, ..helper("len", "len list", (1, 1), count) },
-    Helper { reads_all: false, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
+    Helper { reads_all: false, takes_apart: true, ..helper("count", "count list", (1, 1), count) },
+    Helper { reads_all: false, takes_apart: true, ..helper("len", "len list", (1, 1), count) },
+    Helper { reads_all: false, takes_apart: true, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
     condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(p[0].get(), p[1].get()).into())),
     condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(p[0].get(), p[1].get())).into())),
     condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
