@@ -86,9 +86,9 @@ async fn every_request_format_is_answered_with_an_object() {
         (
             "/dailybots/get_weather",
             json!({"function_name": "get_time"}),
-            "the request names another function than the URL",
+            "the function name in the request differs from the one in the URL",
         ),
-        ("/dailybots", json!({"city": "Lyon"}), "it names no function"),
+        ("/dailybots", json!({"city": "Lyon"}), "it has no function name"),
     ] {
         let answer = proxy.post(path, &body).await;
         let error = answer.json()["error"].as_str().unwrap().to_owned();
@@ -179,7 +179,7 @@ async fn failures_and_invalid_events_do_not_break_the_stream() {
     assert!(answer.text().contains("\"action\":\"run\""), "{}", answer.text());
     assert!(!answer.text().contains("\"action\":\"shout\""), "{}", answer.text());
     let dropped = proxy.logged("event 2 is left out").await;
-    assert!(dropped.contains("its name is not that of an action"), "{dropped}");
+    assert!(dropped.contains("unknown action name"), "{dropped}");
 
     // An invalid argument is reported in the stream too, with no event before it.
     upstream.take();

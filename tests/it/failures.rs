@@ -19,6 +19,7 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
     let required = "args.v = { type = \"string\", required = true }\nrequest = { path = \"/ok\" }";
     let needed = "args.v = { type = \"string\" }\nrequest = { path = \"/ok/{{args.v}}\" }";
     let extract = "extract = { id = { path = \"$.id\", required = true } }\nrequest = { path = \"/ok\" }";
+    let broken = "extract = { id = \"$.id\" }\nrequest = { path = \"/broken\" }";
     let header = "request = { path = \"/ok\", headers = { x-v = \"{{args.v}}\" } }";
     let file = "request = { method = \"POST\", path = \"/ok\", body_file = \"broken.json.hbs\" }";
     let short = "timeout = \"200ms\"\nrequest = { path = \"/never\" }";
@@ -30,7 +31,7 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
         (Unreachable, "closed", "closing", get("/ok"), json!({})),
         (BadResponse, "status", "api", get("/500"), json!({})),
         (BadResponse, "not_found", "api", get("/404"), json!({})),
-        (BadResponse, "json", "api", get("/broken"), json!({})),
+        (BadResponse, "json", "api", broken, json!({})),
         (BadResponse, "large", "api", get("/large"), json!({})),
         (BadResponse, "required", "api", extract, json!({})),
         (BadResponse, "no_http", "no_http", get("/ok"), json!({})),

@@ -119,10 +119,10 @@ async fn swaig_always_answers_200() {
         (
             "/swaig/weather",
             swaig("say", &json!({})).to_string(),
-            unreadable("the body names another function than the URL"),
+            unreadable("the function name in the body differs from the one in the URL"),
             0,
         ),
-        ("/swaig", "{}".into(), unreadable("it names no function"), 0),
+        ("/swaig", "{}".into(), unreadable("it has no function name"), 0),
         ("/swaig", "{\"function\": ".into(), unreadable("the body is not valid JSON (line 1, column 13)"), 0),
         ("/swaig", String::new(), unreadable("the body is not valid JSON (line 1, column 0)"), 0),
         ("/swaig", "[]".into(), unreadable("the body is not a JSON object"), 0),
@@ -130,7 +130,7 @@ async fn swaig_always_answers_200() {
         (
             "/swaig/%ff",
             swaig("weather", &oslo).to_string(),
-            unreadable("the body names another function than the URL"),
+            unreadable("the function name in the body differs from the one in the URL"),
             0,
         ),
     ] {
@@ -327,14 +327,14 @@ async fn http_returns_plain_json() {
             "/http",
             "{}",
             400,
-            error("bad_request", "the URL names no function: it is `/http/` and the function's name"),
+            error("bad_request", "the URL has no function name: use `/http/<function>`"),
         ),
         (
             "POST",
             "/http/",
             "{}",
             400,
-            error("bad_request", "the URL names no function: it is `/http/` and the function's name"),
+            error("bad_request", "the URL has no function name: use `/http/<function>`"),
         ),
     ] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();

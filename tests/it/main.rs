@@ -1,6 +1,8 @@
 //! Integration tests.
 
+mod after_write;
 mod allowed;
+mod bodies;
 mod cache;
 mod call_command;
 mod check;

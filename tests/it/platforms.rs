@@ -221,7 +221,7 @@ impl Case {
             assert_eq!(platform.check_parameters(tool.parameters), [], "{}", self.name);
             for (key, value) in tool.extra {
                 let known = platform.declare_keys().iter().find(|known| known.key == key).expect(key);
-                assert!(known.holds.fits(value), "{}: {key} is {}", self.name, known.holds.name());
+                assert!(known.value_type.fits(value), "{}: {key} is {}", self.name, known.value_type.name());
             }
         }
         let events: Vec<&'static str> = platform

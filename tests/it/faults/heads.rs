@@ -47,11 +47,11 @@ pub(super) fn rows() -> Vec<Row> {
         row("small_status",          GET,  ends("HTTP/1.1 099 OK\r\n\r\n"), BAD, Early, sees(1, 1, 0)),
         row("long_status",           GET,  ends("HTTP/1.1 2000 OK\r\n\r\n"), BAD, Early, sees(1, 1, 0)),
         row("great_status",          GET,  ends("HTTP/1.1 999 OK\r\n\r\n{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
-        row("header_without_colon",  GET,  headed("no colon\r\n"), BAD, Early, sees(1, 1, 0)),
-        row("header_with_space",     GET,  headed("x-a : 1\r\n"), BAD, Early, sees(1, 1, 0)),
+        row("header_without_colon",  GET,  headed("no colon\r\n"), Id(7), Early, sees(1, 1, 0)),
+        row("header_with_space",     GET,  headed("x-a : 1\r\n"), Id(7), Early, sees(1, 1, 0)),
         row("header_with_nul",       GET,  headed("x-a: a\0b\r\n"), BAD, Early, sees(1, 1, 0)),
         row("header_with_return",    GET,  headed("x-a: a\rb\r\n"), BAD, Early, sees(1, 1, 0)),
-        row("folded_header",         GET,  headed("x-a: a\r\n b\r\n"), BAD, Early, sees(1, 1, 0)),
+        row("folded_header",         GET,  headed("x-a: a\r\n b\r\n"), Id(7), Early, sees(1, 1, 0)),
         row("header_no_text",        GET,  Script::always(last([&b"HTTP/1.1 200 OK\r\nx-a: \xff\xfe\r\n"[..], JSON.as_bytes(), b"\r\n{\"id\":7}"].concat())), Id(7), Early, sees(1, 1, 0)),
 
         // Invalid lengths.
@@ -62,6 +62,9 @@ pub(super) fn rows() -> Vec<Row> {
         row("length_beyond_cap",     GET,  headed("content-length: 9999999999\r\n"), BAD, Early, sees(1, 1, 0)),
         row("lengths_differ",        GET,  headed("content-length: 8\r\ncontent-length: 9\r\n"), BAD, Early, sees(1, 1, 0)),
         row("lengths_differ_post",   POST, headed("content-length: 8\r\ncontent-length: 9\r\n"), BAD, Early, sees(1, 1, 0)),
+        row("length_folded",         GET,  headed("content-length: 8\r\n 9\r\n"), BAD, Early, sees(1, 1, 0)),
+        row("length_after_space",    GET,  headed("content-length : 8\r\n"), Id(7), Early, sees(1, 1, 0)),
+        row("length_beside_nonsense", GET, headed("a b: c\r\ncontent-length: 8\r\n"), Id(7), Early, sees(1, 1, 0)),
         row("lengths_agree",         GET,  headed("content-length: 8\r\ncontent-length: 8\r\n"), Id(7), Early, sees(1, 1, 0)),
     ]
 }
