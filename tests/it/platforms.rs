@@ -155,7 +155,7 @@ impl Case {
                         "{name}"
                     );
                 }
-                let calls: Vec<_> = calls.into_iter().map(show).collect();
+                let calls: Vec<_> = calls.into_iter().map(call_json).collect();
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
