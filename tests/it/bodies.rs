@@ -27,7 +27,7 @@ fn page() -> Reply {
 #[tokio::test]
 async fn an_html_page_is_a_bad_response_for_a_route_that_reads_the_body() {
     for route in [
-        // Each of these routes reads a value that a page does not have.
+        // From a page, each of these replies would claim something that it does not know.
         r#"
 request = { path = "/" }
 extract = { items = { path = "$.items[*].start", all = true, default = [] } }
