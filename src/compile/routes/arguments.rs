@@ -122,7 +122,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
         let given = json!({name.value.as_str(): node.to_json()});
         let refused = match alone.validate(&given.into()) {
             Ok(good) if good.converted.is_empty() => continue,
-            Ok(_) => format!("argument `{}` has another type", name.value),
+            Ok(_) => format!("argument `{}` would be converted to another value", name.value),
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
         };
         cx.report(
