@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::json::{SharedValue, bytes_of};
+use crate::json::{Kind, SharedValue, bytes_of};
 
 /// One invocation of a function by a platform.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,13 @@ pub enum GivenArguments {
     Json(SharedValue),
     /// Text that is not JSON.
     Unreadable,
+}
+
+impl GivenArguments {
+    /// Whether they are a JSON object.
+    pub(crate) fn are_an_object(&self) -> bool {
+        matches!(self, Self::Json(given) if given.get().kind() == Kind::Object)
+    }
 }
 
 impl From<Value> for GivenArguments {

@@ -184,6 +184,27 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Reports an expression in a text of another language, such as a JSONPath, that is fixed at load. Returns whether
+    /// there is none.
+    pub(super) fn no_expression(&mut self, text: &Located<String>, what: &str, help: &str) -> bool {
+        let Some(range) = values::expression_in(&text.value) else { return true };
+        let span = place_in_string(self.sources.text(text.span), text.span, range);
+        let message = format!("{what} cannot contain a template");
+        self.report(Diagnostic::new(Code::TemplatePlace, span, message).help(help));
+        false
+    }
+
+    /// Reports a template in a description, which the model would read as it is written.
+    pub(super) fn no_template_in_description(&mut self, description: &Key<String>) {
+        if let Some(text) = description.get() {
+            self.no_expression(
+                text,
+                "a description",
+                "write plain text: it is declared once, before any call",
+            );
+        }
+    }
+
     /// Reports each template in a value that must be constant.
     pub(super) fn no_templates(&mut self, node: &Node, what: &str) {
         each_string(node, &mut |text, span| {

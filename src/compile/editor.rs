@@ -121,7 +121,7 @@ impl Definitions {
             KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),
             KeyForm::ArgumentType => word(TYPES),
             KeyForm::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
-            KeyForm::Method => word(METHODS),
+            KeyForm::Method => method(),
             KeyForm::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
             KeyForm::Statuses => one_or_many(&status()),
             KeyForm::Failures => {
@@ -330,6 +330,13 @@ fn rate() -> Value {
         "pattern": "^ *[0-9]+ */ *[smh] *$",
         "examples": ["10/s", "100/m", "1000/h"],
     })
+}
+
+/// A method that Jackfield knows, or another token that is not one of them in lower case.
+fn method() -> Value {
+    let wrong = METHODS.map(str::to_lowercase);
+    let other = json!({"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": {"enum": wrong}});
+    json!({"type": "string", "anyOf": [word(METHODS), other]})
 }
 
 fn duration() -> Value {

@@ -171,6 +171,14 @@ pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut 
     !found
 }
 
+/// The first complete template expression in a text. A language in which `{{` alone means something, such as that of
+/// patterns, is asked for both pairs of braces.
+pub(super) fn expression_in(text: &str) -> Option<Range<usize>> {
+    let start = text.find("{{")?;
+    let end = text[start..].find("}}")?;
+    Some(start..start + end + 2)
+}
+
 /// A pattern that cannot be used.
 pub(super) fn invalid_pattern(bad: BadPattern, span: Span) -> Diagnostic {
     Diagnostic::new(Code::InvalidPattern, span, bad.message()).help(bad.help())

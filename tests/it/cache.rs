@@ -47,6 +47,22 @@ async fn ask(proxy: &Proxy, city: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_read_by_post_is_cached_by_its_body() {
+    let (api, _) = counting().await;
+    let table = table("cache = \"1h\"").replace(
+        "query = { city = \"{{args.city}}\" }",
+        "method = \"POST\"\nsafe = true\nbody = { city = \"{{args.city}}\" }",
+    );
+    let proxy = Proxy::over(&api, &table).await;
+    let mut answers = Vec::new();
+    for city in ["Oslo", "Oslo", "Bergen", "Oslo"] {
+        answers.push(ask(&proxy, city).await);
+    }
+    assert_eq!(answers, [1, 1, 2, 1]);
+    assert_eq!(api.take().len(), 2);
+}
+
+#[tokio::test]
 async fn identical_requests_are_answered_from_the_cache() {
     let (api, _) = counting().await;
     let proxy = Proxy::over(&api, &table("cache = \"1h\"")).await;

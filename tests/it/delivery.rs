@@ -70,6 +70,26 @@ async fn failed_requests_are_retried_if_that_is_safe() {
     const MORE: &str = "retry = { attempts = 4, backoff = \"1ms\", on = [\"5xx\"] }";
     for (name, upstream, method, route, replies, expected, sent) in [
         ("a read", "", "GET", "", vec![failed(503), ok()], "ok", 2),
+        (
+            "a read by POST",
+            "",
+            "POST\", safe = true, path = \"/ask\" } #",
+            "",
+            vec![failed(503), ok()],
+            "ok",
+            2,
+        ),
+        ("a read by its method", "", "REPORT", "", vec![failed(503), ok()], "ok", 2),
+        (
+            "a write by GET",
+            "",
+            "GET\", safe = false, path = \"/ask\" } #",
+            "",
+            vec![failed(503), ok()],
+            "bad_response",
+            1,
+        ),
+        ("a write by another method", "", "MERGE", "", vec![failed(503), ok()], "bad_response", 1),
         ("a read, once only", "", "GET", "", vec![failed(503), failed(503), ok()], "bad_response", 2),
         ("a read, never", NEVER, "GET", "", vec![failed(503), ok()], "bad_response", 1),
         ("a read, another status", "", "GET", "", vec![failed(500), ok()], "bad_response", 1),
@@ -160,6 +180,27 @@ async fn a_slow_read_is_hedged() {
     assert_eq!(api.take().len(), 2);
     proxy.logged("attempts=2").await;
     drop(gate);
+}
+
+#[tokio::test]
+async fn a_read_by_post_is_hedged_and_is_over_at_its_deadline() {
+    const SAFE: &str = "POST\", safe = true, path = \"/ask\" } #";
+    let number = AtomicUsize::new(0);
+    let api = Upstream::with(move |_| {
+        let number = number.fetch_add(1, Ordering::SeqCst);
+        async move { if number == 1 { ok() } else { std::future::pending().await } }
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"20ms\"", SAFE, "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "ok");
+    assert_eq!(api.take().len(), 2);
+
+    let mut proxy = Proxy::over(&api, &table("retry = { attempts = 1 }", SAFE, "timeout = \"50ms\"")).await;
+    let late = ask(&proxy).await;
+    assert_eq!(late["error"]["kind"], "timeout");
+    let text = late["error"]["text"].as_str().unwrap();
+    assert!(!text.contains("may"), "nothing may have been done: {text}");
+    proxy.logged("timeout").await;
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
     let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
     // PUT and DELETE are idempotent.
     let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
-        matches!(step.request.method, Method::POST | Method::PATCH)
+        !step.request.is_safe() && !matches!(step.request.method, Method::PUT | Method::DELETE)
     };
     if let Some((step, request)) = steps.iter().zip(written).find(makes) {
         let (method, platform) = (&step.request.method, served.platform.name());
@@ -99,7 +99,7 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
                 format!("this {method} may be sent twice if `{platform}` retries a call"),
             )
             .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
-            .help("add `repeat_window = \"30s\"` to the route, or `allow = [\"write-unguarded\"]` if the request changes nothing"));
+            .help("add `repeat_window = \"30s\"` to the route, or `safe = true` to the request if it changes nothing"));
     }
 }
 

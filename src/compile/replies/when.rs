@@ -153,6 +153,11 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
 
 /// A JSONPath.
 pub(in crate::compile) fn json_path(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Arc<JsonPath>> {
+    const HELP: &str = "extract the list with `all = true`, then choose from it in the reply: \
+                        `{{#each list}}{{#if (eq name args.name)}}…{{/if}}{{/each}}`";
+    if !cx.no_expression(text, "a JSONPath", HELP) {
+        return None;
+    }
     match cx.interned.path(&text.value) {
         Ok(path) => Some(path),
         Err(bad) => {

@@ -101,7 +101,7 @@ fn check_effect(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) {
             diagnostics.push(
                 Diagnostic::new(Code::NoEffect, span, format!("`{key}` has no effect: {why}"))
                     .label("has no effect")
-                    .help("remove it, or check the request's `method`"),
+                    .help("remove it, or check `method` and `safe` of the request"),
             );
         }
     }

@@ -60,6 +60,7 @@ fn compile_form(
     showing: &[&'static dyn Platform],
 ) -> Option<Route> {
     let raw = &with_json.entry;
+    cx.no_template_in_description(&raw.description);
     let field = field(cx, name, raw, showing)?;
     let always = Case {
         when: When::default(),

@@ -67,6 +67,7 @@ fn compile_route(
         let names = inputs.names(&[], 0);
         (handling, allowed, extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names))
     });
+    cx.no_template_in_description(&raw.description);
     let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
     if !streaming {
         only_streamed(raw, cx.diagnostics);

@@ -9,6 +9,7 @@ use crate::table::document::Located;
 
 use crate::compile::cx::Cx;
 use crate::compile::interned::Interned;
+use crate::compile::values::expression_in;
 
 /// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
 const KEYWORDS: [&str; 52] = [
@@ -112,11 +113,31 @@ fn parse(text: &str, file: &str, interned: &mut Interned) -> Result<(Arguments, 
         let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
         return Err(problem(format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"), &help));
     }
+    if let Some(text) = first_template(&schema) {
+        return Err(Problem {
+            code: Code::TemplatePlace,
+            message: format!("`{file}` contains the template `{text}`"),
+            help: "write fixed values and texts: a schema is read once, before any call".to_owned(),
+        });
+    }
     let fields = fields_of(&schema, &schema, 0);
     let arguments = interned
         .arguments(schema, Vec::new())
         .map_err(|error| problem(format!("invalid JSON Schema `{file}`: {error}"), "fix the schema"))?;
     Ok((arguments, fields))
+}
+
+/// The first template expression in what a schema says about values: nothing of it is rendered.
+fn first_template(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::String(text) => expression_in(text).and_then(|range| text.get(range)),
+        Value::Array(items) => items.iter().find_map(first_template),
+        Value::Object(entries) => {
+            let texts = entries.iter().filter(|(key, _)| *key != "$comment");
+            texts.map(|(_, value)| value).find_map(first_template)
+        }
+        _ => None,
+    }
 }
 
 /// Collects unknown keywords with their JSON pointers.

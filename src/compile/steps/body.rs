@@ -12,6 +12,7 @@ use crate::table::reader::{Key, missing_key};
 use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 use crate::compile::steps::parameters;
+use crate::compile::values;
 
 /// The body of a request; `None` after errors.
 pub(in crate::compile) fn compile(
@@ -88,6 +89,9 @@ fn check_xml_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) 
 /// The content type of a `body_file`: as given, or by its name.
 fn content_type_of(cx: &mut Cx<'_>, name: &Located<String>, given: &Key<String>) -> Option<HeaderValue> {
     if let Some(text) = given.get() {
+        if !values::no_template(&text.value, text.span, "`content_type`", cx.diagnostics) {
+            return None;
+        }
         let value = HeaderValue::from_str(&text.value).ok().filter(|_| text.value.contains('/'));
         if value.is_none() {
             cx.report(

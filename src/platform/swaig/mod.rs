@@ -255,6 +255,7 @@ fn event(name: &str, body: SharedValue) -> Decoded {
 
 /// Reads the arguments as the SDKs' servers do: the platform's parsed object first, then the model's raw text, then a
 /// flat object.
+/// What the platform parsed may itself be texts of JSON.
 fn arguments(body: &SharedValue) -> GivenArguments {
     let argument = body.get().get("argument");
     let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
@@ -266,6 +267,13 @@ fn arguments(body: &SharedValue) -> GivenArguments {
     });
     if let Some(object) = object {
         return GivenArguments::Json(body.keep(object));
+    }
+    let texts = parsed.into_iter().flat_map(|parsed| std::iter::once(parsed).chain(parsed.items()));
+    let read = texts
+        .filter(|text| text.kind() == Kind::String)
+        .find_map(|text| payload::arguments(body, Some(text)).filter(GivenArguments::are_an_object));
+    if let Some(read) = read {
+        return read;
     }
     argument
         .and_then(|argument| payload::arguments(body, argument.get("raw")))
@@ -382,6 +390,9 @@ mod tests {
             (json!({"argument": {"parsed": {"city": "a"}, "raw": "x"}}), object("a")),
             (json!({"argument": {"parsed": [], "raw": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": null, "raw": "{\"city\":\"a\"}"}}), object("a")),
+            (json!({"argument": {"parsed": ["{\"city\":\"a\"}"], "raw": "x"}}), object("a")),
+            (json!({"argument": {"parsed": ["x", "[1]", "{\"city\":\"a\"}"]}}), object("a")),
+            (json!({"argument": {"parsed": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), GivenArguments::from(json!([1]))),
             (json!({"argument": {"parsed": [], "raw": "the weather"}}), GivenArguments::Unreadable),
             (json!({"argument": {"parsed": [], "raw": " "}}), none()),
