@@ -153,7 +153,7 @@ impl Case {
         };
         match (kind, decoded) {
             ("calls", Ok(Decoded::Stream(call, encoder))) => {
-                assert_eq!(json!([show(*call)]), *expected, "{name}");
+                assert_eq!(json!([call_json(*call)]), *expected, "{name}");
                 self.check_stream(platform, encoder);
             }
             ("calls", Ok(Decoded::Calls(calls, encoder))) => {
@@ -166,7 +166,7 @@ impl Case {
                         "{name}"
                     );
                 }
-                let calls: Vec<_> = calls.into_iter().map(show).collect();
+                let calls: Vec<_> = calls.into_iter().map(call_json).collect();
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
@@ -179,7 +179,7 @@ impl Case {
                 assert!(platform.events().contains(event.kind), "{name}");
                 assert_eq!(event.call.context.platform, platform.name(), "{name}");
                 let payload = event.call.context.event.clone();
-                let mut shown = show(event.call);
+                let mut shown = call_json(event.call);
                 shown["payload"] = payload.to_value();
                 shown["event"] = event.kind.name.into();
                 shown["answered"] = event.kind.answered.into();
@@ -418,7 +418,7 @@ fn read(path: &Path) -> Value {
 }
 
 /// A call in the format of `calls.json`: absent fields are omitted.
-fn show(call: Call) -> Value {
+fn call_json(call: Call) -> Value {
     let context = call.context;
     let mut shown = Map::new();
     shown.insert("function".into(), context.function.into());
