@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
-use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
 use crate::live::Running;
 use crate::observe::{Ended, call_log};
 use crate::plan::Route;
@@ -82,10 +82,20 @@ pub(super) struct Task {
     pub(super) traced: Option<Traced>,
 }
 
-/// A call that leads its retries, and how long its outcome is kept for them.
+/// A call that leads its retries, as far as one way to tell them goes.
 struct Leading {
     lead: Lead<Outcome>,
-    kept: Duration,
+    identity: Identity,
+}
+
+/// What is known of a call that may be a retry.
+enum Claim {
+    /// It is none, or the first of them.
+    Leads(Lead<Outcome>),
+    /// The outcome of the call that it repeats, and whether that holds for later retries too.
+    Repeats { outcome: Outcome, how: &'static str, is_final: bool },
+    /// The call that it repeats did not end in the time of this one.
+    StillUnderWay,
 }
 
 impl Task {
@@ -103,30 +113,47 @@ impl Task {
 
     fn run(self, route: Option<Arc<Route>>, tell: Tell) -> impl Future<Output = Outcome> + Send {
         let key = CallKey::of(&self.call, route.as_deref());
-        match key.kept {
-            None => Either::Left(self.start(route, key, None, tell)),
-            Some(kept) => Either::Right(Box::pin(self.run_once(route, key, kept, tell))),
+        match key.identities().next() {
+            None => Either::Left(self.start(route, key, Vec::new(), tell)),
+            Some(_) => Either::Right(Box::pin(self.run_once(route, key, tell))),
         }
     }
 
     /// Runs a call that may change something once, however often the platform makes it.
-    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, kept: Duration, tell: Tell) -> Outcome {
-        loop {
-            match self.dispatcher.dedup.find(key.key, Instant::now()) {
-                Lookup::Leader(lead) => {
-                    return self.start(route, key, Some(Leading { lead, kept }), tell).await;
+    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, tell: Tell) -> Outcome {
+        let mut leading: Vec<Leading> = Vec::new();
+        // A call with an id is led by that first, so that no two calls wait for each other.
+        for identity in key.identities() {
+            match self.claim(identity).await {
+                Claim::Leads(lead) => leading.push(Leading { lead, identity }),
+                Claim::Repeats { outcome, how, is_final } => {
+                    leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
+                    return self.deduplicated(route.as_deref(), outcome, how);
                 }
+                Claim::StillUnderWay => return self.give_up(route.as_ref(), CallError::StillUnderWay),
+            }
+        }
+        self.start(route, key, leading, tell).await
+    }
+
+    /// Finds the outcome of the call that this one repeats, or the duty to make it.
+    async fn claim(&self, identity: Identity) -> Claim {
+        let dedup = &self.dispatcher.dedup;
+        loop {
+            match dedup.find(identity.key, Instant::now()) {
+                Lookup::Leader(lead) => return Claim::Leads(lead),
                 Lookup::Hit(outcome) => {
-                    return self.deduplicated(route.as_deref(), outcome, "has been answered");
+                    return Claim::Repeats { outcome, how: "has been answered", is_final: true };
                 }
                 Lookup::InFlight(waiting) => {
                     match timeout_at(self.deadline.into(), waiting.result()).await {
                         Ok(Some(outcome)) => {
-                            return self.deduplicated(route.as_deref(), outcome, "was in flight");
+                            let is_final = matches!(dedup.find(identity.key, Instant::now()), Lookup::Hit(_));
+                            return Claim::Repeats { outcome, how: "was in flight", is_final };
                         }
                         // The leader was dropped without an outcome: this call leads now.
                         Ok(None) => {}
-                        Err(_) => return self.give_up(route.as_ref(), CallError::StillUnderWay),
+                        Err(_) => return Claim::StillUnderWay,
                     }
                 }
             }
@@ -165,7 +192,7 @@ impl Task {
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
+        leading: Vec<Leading>,
         tell: Tell,
     ) -> impl Future<Output = Outcome> + Send {
         // A retry that is deduplicated needs no permit: to refuse it would not be true of the first call.
@@ -204,7 +231,7 @@ impl Task {
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
+        leading: Vec<Leading>,
         waiting: Arc<Waiting>,
     ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
@@ -227,11 +254,13 @@ impl Task {
             let call = Call { args: GivenArguments::Unreadable, context: waiting.named.clone() };
             Record::panicked(call, waiting.started.elapsed(), traced.as_ref())
         });
-        let is_final = record.is_final(route.as_deref());
+        let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
         let outcome =
             dispatcher.observers.note(Ended { record, plan: &running.plan, route: route.as_ref(), client });
-        if let Some(leading) = leading {
-            leading.settle(&outcome, key, is_final);
+        for leading in leading {
+            let [by_id, in_window] = finality;
+            let is_final = if leading.identity.by_id { by_id } else { in_window };
+            leading.settle(&outcome, is_final);
         }
         drop(waiting.permit.lock().take());
         outcome
@@ -261,13 +290,13 @@ where
 
 impl Leading {
     /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
-    fn settle(self, outcome: &Outcome, key: CallKey, is_final: bool) {
+    fn settle(self, outcome: &Outcome, is_final: bool) {
         if !is_final {
             return self.lead.hand_out(outcome.clone());
         }
         let kept = dedup::to_keep(outcome);
-        let retention =
-            Retention { fresh: self.kept, stale: Duration::ZERO, bytes: kept.bytes(), owner: key.key };
+        let Identity { key: owner, kept: fresh, .. } = self.identity;
+        let retention = Retention { fresh, stale: Duration::ZERO, bytes: kept.bytes(), owner };
         self.lead.keep(kept, retention, Instant::now());
     }
 }

@@ -182,11 +182,10 @@ impl Record {
     }
 
     /// Whether the outcome also answers a retry of the call: something may have been changed, and another request could
-    /// change it twice.
-    pub fn is_final(&self, route: Option<&Route>) -> bool {
+    /// change it twice. `by_id` tells whether the retry is one by its id.
+    pub fn is_final(&self, route: Option<&Route>, by_id: bool) -> bool {
         // Only a call id gives the retry the same idempotency key at the upstream.
-        let repeatable =
-            self.call.context.id.is_some() && route.is_some_and(|route| route.idempotency_key.is_some());
+        let repeatable = by_id && route.is_some_and(|route| route.idempotency_key.is_some());
         match self.error.as_deref() {
             None => self.may_have_written(),
             // Nobody knows how far it came.

@@ -79,6 +79,17 @@ fn platforms_decode_their_own_samples() {
     }
 }
 
+/// Where body and URL both name a function, no request can show one of them and call the other.
+#[test]
+fn a_url_that_names_another_function_than_the_body_is_refused() {
+    for platform in PLATFORMS {
+        let mut inbound = platform.sample("get_weather", &json!({"city": "Bergen"}));
+        let in_url = inbound.function.replace("cancel_order".to_owned()).is_some();
+        let decoded = platform.decode(&inbound, &Settings::defaults(*platform), &Routes(Map::new()));
+        assert!(in_url || decoded.is_err(), "{}: {decoded:?}", platform.name());
+    }
+}
+
 #[test]
 fn only_the_vendors_signature_is_accepted() {
     let vector =
