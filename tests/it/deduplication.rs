@@ -164,7 +164,7 @@ async fn a_new_id_while_the_first_call_is_under_way_waits_for_it() {
         gate.add_permits(4);
     };
     let (answers, ()) = tokio::join!(calls, open);
-    let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
+    let said: Vec<String> = answers.iter().map(|answer| result(&answer.json())).collect();
     assert_eq!(said, vec!["\"Order 1.\""; 4]);
     assert_eq!(api.take().len(), 1);
 }
