@@ -1,4 +1,4 @@
-//! What identifies a call, so that the same call made twice is known, here and at its upstreams.
+//! The key that identifies a call, so that retries of it are recognised by Jackfield and by its upstreams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -13,47 +13,47 @@ use crate::json::ValueRef;
 use crate::plan::Route;
 use crate::single_flight::FlightKey;
 
-/// How long the answer of a call is kept that the platform tells from others by an id.
-const KEPT_BY_ID: Duration = Duration::from_secs(5 * 60);
+/// How long the outcome of a call with an id is kept for retries.
+const RETENTION_BY_ID: Duration = Duration::from_secs(5 * 60);
 
-/// What tells a call from all others that are not the same.
+/// Identifies a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallKey {
-    /// A hash of what makes it this call, or something random where nothing does.
+    /// A hash of everything that identifies the call; random if nothing does.
     pub key: FlightKey,
-    /// How long its answer is kept for a repeat; `None`: nothing would tell a repeat from another call.
+    /// How long its outcome is kept for retries; `None` if a retry could not be told from a new call.
     pub kept: Option<Duration>,
-    /// What the keys for upstreams are made of. They remember them for longer than a window, so that only what has an
-    /// id of its own has the same one again.
+    /// The input of the idempotency keys. Upstreams remember those for longer than `repeat_window`, so only a call with
+    /// an id gets the same keys again.
     seed: FlightKey,
 }
 
 impl CallKey {
-    /// Two calls are the same by their id and what they ask for; without an id only where the route says how long such
-    /// a call counts as the same, and only within one conversation.
+    /// The key of `call`, from its platform, function, id, arguments, event, conversation, caller and called number. A
+    /// call without an id is deduplicated only within one conversation and within the route's `repeat_window`.
     pub fn of(call: &Call, route: Option<&Route>) -> Self {
         let context = &call.context;
         let window = route.and_then(|route| route.repeat_window);
         let kept = match (&context.id, &context.conversation) {
-            (Some(_), _) => Some(KEPT_BY_ID),
+            (Some(_), _) => Some(RETENTION_BY_ID),
             (None, Some(_)) => window,
             (None, None) => None,
         };
         let kept = kept.filter(|_| route.is_some_and(Route::writes));
-        let GivenArguments::Json(args) = &call.args else { return Self::unlike_any() };
+        let GivenArguments::Json(args) = &call.args else { return Self::unique() };
         if kept.is_none() && context.id.is_none() {
-            return Self::unlike_any();
+            return Self::unique();
         }
         let mut hash = Sha256::new();
-        let asked = [Some(context.platform), Some(&context.function), context.id.as_deref()];
-        // Who asks: a conversation may be no more than what a caller says.
-        let asking = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
-        for part in asked.into_iter().chain(asking) {
+        let call_parts = [Some(context.platform), Some(&context.function), context.id.as_deref()];
+        // The conversation id may be a client's own claim, so the caller is part of the key too.
+        let caller_parts = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
+        for part in call_parts.into_iter().chain(caller_parts) {
             hash.update([u8::from(part.is_some())]);
             hash.update(part.unwrap_or_default().len().to_le_bytes());
             hash.update(part.unwrap_or_default());
         }
-        // Beside an id, a header that is new with each request would only hide a repeat.
+        // With an id, headers are left out: one that changes with each request would hide a retry.
         let headers = if context.id.is_some() { ValueRef::NULL } else { context.headers.get() };
         let mut json = String::new();
         for value in [args.get(), context.event.get(), headers] {
@@ -64,22 +64,22 @@ impl CallKey {
         Self { key, kept, seed: if context.id.is_some() { key } else { random() } }
     }
 
-    /// A call of which no other can be a repeat.
-    fn unlike_any() -> Self {
+    /// The key of a call that no other call matches.
+    fn unique() -> Self {
         let key = random();
         Self { key, kept: None, seed: key }
     }
 
-    /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
-    pub fn idempotency_key(&self, part: &str) -> String {
+    /// The idempotency key of one step: 32 hexadecimal digits by which an upstream recognises duplicate requests.
+    pub fn idempotency_key(&self, step: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(self.seed);
-        hash.update(part);
+        hash.update(step);
         hex::encode(&hash.finalize()[..16])
     }
 }
 
-/// A key that no other call has: a number of this process that nobody can guess, and how many such keys there were.
+/// A unique key: a secret number of this process and a counter.
 fn random() -> FlightKey {
     static SEED: LazyLock<[u64; 3]> =
         LazyLock::new(|| [(); 3].map(|()| RandomState::new().build_hasher().finish()));

@@ -66,7 +66,7 @@ fn step_errors(record: &Record, masks: &Masks) {
         let failed = step.error.as_deref().filter(|_| record.error.is_none());
         let notes = [
             (failed, "a step failed, and its fallback answered"),
-            (step.stale_for.as_ref(), "an older response was used (`stale_if_error`)"),
+            (step.refresh_error.as_ref(), "an older response was used (`stale_if_error`)"),
         ];
         for (error, what) in notes {
             let Some(error) = error else { continue };

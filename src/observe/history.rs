@@ -177,7 +177,7 @@ mod tests {
     use crate::call::{Call, Context, GivenArguments};
     use crate::flow::StepRecord;
     use crate::json::{Document, SharedValue};
-    use crate::lang::template::{StepOutput, UpstreamReply};
+    use crate::lang::template::{ParsedResponse, StepOutput};
     use crate::observe::history::*;
     use http::HeaderMap;
     use serde_json::json;
@@ -238,9 +238,10 @@ mod tests {
         let (body, reply) = (document(large.clone()), document(large));
         let mut record = record("a", Value::Null);
         record.call.args = GivenArguments::Json(part(&body));
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)), None);
-        record.steps.push(StepRecord { reply_bytes: MAX_RECORD, ..StepRecord::default() });
-        record.outputs.push(StepOutput { reading: Some(reading), values: vec![Some(part(&reply))] });
+        let response =
+            ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)), None);
+        record.steps.push(StepRecord { response_bytes: MAX_RECORD, ..StepRecord::default() });
+        record.outputs.push(StepOutput { response: Some(response), values: vec![Some(part(&reply))] });
         let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
         drop((body, reply));
 
@@ -256,8 +257,9 @@ mod tests {
         let both = [Some(part(&small)), Some(part(&small))];
         let mut record = self::record("b", Value::Null);
         let before = record.bytes();
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)), None);
-        record.outputs.push(StepOutput { reading: Some(reading), values: both.to_vec() });
+        let response =
+            ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)), None);
+        record.outputs.push(StepOutput { response: Some(response), values: both.to_vec() });
         let added = record.bytes() - before;
         let once = SharedValue::whole(small).bytes();
         assert_eq!(added, once);

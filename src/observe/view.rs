@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Context, GivenArguments, Reply};
 use crate::json::{SharedValue, ValueRef, bytes_of};
-use crate::lang::template::{StepOutput, UpstreamReply};
+use crate::lang::template::{ParsedResponse, StepOutput};
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
@@ -53,15 +53,15 @@ impl Record {
         let context = &self.call.context;
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
-        let brought = self.outputs.iter().map(|brought| {
-            let body = brought.reading.as_ref().map(UpstreamReply::body);
+        let output = self.outputs.iter().map(|output| {
+            let body = output.response.as_ref().map(ParsedResponse::body);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
-            let values = brought.values.iter().flatten().filter(|value| !is_counted(value));
+            let values = output.values.iter().flatten().filter(|value| !is_counted(value));
             body.map_or(0, SharedValue::bytes) + values.map(SharedValue::bytes).sum::<usize>()
         });
-        let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
+        let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
-        let content = brought.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
+        let content = output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
         size_of::<Self>() + names + given + validated + content
     }
 
@@ -76,11 +76,11 @@ impl Record {
             ..Context::default()
         };
         if let Some(traced) = &mut self.traced {
-            traced.marks = PhaseTimes::default();
+            traced.phase_times = PhaseTimes::default();
             traced.link.own.state = None;
         }
-        for went in &mut self.steps {
-            went.marks = PhaseTimes::default();
+        for step_record in &mut self.steps {
+            step_record.phase_times = PhaseTimes::default();
         }
         // The given arguments are a part of the call's body, and would keep all of it. Once validated, they are not shown.
         if let GivenArguments::Json(given) = &mut self.call.args {
@@ -90,13 +90,13 @@ impl Record {
             }
         }
         // Headers are not shown, and of a reply that is not shown, there is no need to keep all.
-        for (went, brought) in self.steps.iter().zip(&mut self.outputs) {
-            if let Some(reading) = &mut brought.reading {
-                reading.forget_headers();
+        for (step_record, output) in self.steps.iter().zip(&mut self.outputs) {
+            if let Some(response) = &mut output.response {
+                response.forget_headers();
             }
-            if went.reply_bytes > MAX_SHOWN {
-                brought.reading = brought.reading.take().map(|reading| reading.without_body());
-                for value in brought.values.iter_mut().flatten() {
+            if step_record.response_bytes > MAX_SHOWN {
+                output.response = output.response.take().map(|response| response.without_body());
+                for value in output.values.iter_mut().flatten() {
                     *value = std::mem::take(value).detached();
                 }
             }
@@ -107,8 +107,8 @@ impl Record {
     pub fn forget_content(&mut self) {
         self.call.args = Value::Null.into();
         self.validated = None;
-        self.outputs.iter_mut().for_each(|brought| *brought = StepOutput::default());
-        self.steps.iter_mut().for_each(|step| step.trace.request = None);
+        self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
+        self.steps.iter_mut().for_each(|step| step.delivery.request = None);
         self.outcome.reply = Reply::default();
         self.dropped.clear();
     }
@@ -139,10 +139,10 @@ impl View<'_> {
         add("error", record.error.as_ref().map(|error| self.error(error)).into());
         add("case", record.case.map(|case| case + 1).into());
         add("ms", ms(record.time));
-        add("own_ms", ms(record.own_time(self.route)));
+        add("own_ms", ms(record.overhead(self.route)));
         add("upstream_ms", record.upstream_time().map_or(Value::Null, ms));
         add("upstreams", record.upstreams().into());
-        add("attempts", record.steps.iter().map(|step| step.trace.attempts).sum::<u32>().into());
+        add("attempts", record.steps.iter().map(|step| step.delivery.attempts).sum::<u32>().into());
         add("cache", record.cache_use().map(CacheUse::slug).into());
         add("overdue", record.was_overdue().into());
         add("trace", record.trace().into());
@@ -154,23 +154,26 @@ impl View<'_> {
         let record = self.record;
         shown.insert("arguments".to_owned(), self.arguments());
         let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        let went = record.steps.iter().zip(&record.outputs);
-        let steps = steps.iter().enumerate().zip(went).map(|((index, step), (went, brought))| {
-            let extracted = step.extraction.names().zip(&brought.values);
-            let extracted = extracted
-                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
-            let mut shown = self.step(went, brought);
-            shown["name"] = step.name.as_deref().into();
-            shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
-            shown["extracted"] = Value::Object(extracted.collect());
-            // The values that a condition looked at are shown where they stand; what the platform said is gone.
-            let why =
-                self.route.filter(|_| went.skipped).map(|route| route.why_skipped(index, went.unmet, None));
-            shown["skipped_for"] = why.into();
-            shown
-        });
+        let step_record = record.steps.iter().zip(&record.outputs);
+        let steps =
+            steps.iter().enumerate().zip(step_record).map(|((index, step), (step_record, output))| {
+                let extracted = step.extraction.names().zip(&output.values);
+                let extracted = extracted
+                    .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
+                let mut shown = self.step(step_record, output);
+                shown["name"] = step.name.as_deref().into();
+                shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
+                shown["extracted"] = Value::Object(extracted.collect());
+                // The values that a condition looked at are shown where they stand; what the platform said is gone.
+                let why = self
+                    .route
+                    .filter(|_| step_record.skipped)
+                    .map(|route| route.why_skipped(index, step_record.unmet, None));
+                shown["skipped_for"] = why.into();
+                shown
+            });
         shown.insert("steps".to_owned(), steps.collect());
-        let passed = record.passed.iter().filter_map(|passed| {
+        let passed = record.skipped_cases.iter().filter_map(|passed| {
             let why = self.route?.replies.told(*passed, None);
             Some(json!({"case": passed.case + 1, "why": cut(&self.masks.hide(&why))}))
         });
@@ -201,25 +204,25 @@ impl View<'_> {
         }
     }
 
-    fn step(&self, went: &StepRecord, brought: &StepOutput) -> Value {
+    fn step(&self, step_record: &StepRecord, output: &StepOutput) -> Value {
         json!({
             "name": null,
             "upstream": null,
-            "skipped": went.skipped,
-            "request": went.trace.request.as_deref().map(|request| self.request(request)),
-            "attempts": went.trace.attempts,
-            "hedges": went.trace.hedges,
-            "tries": went.tries().map(|one| self.one_try(one)).collect::<Vec<_>>(),
-            "waited_ms": ms(went.trace.waited),
-            "upstream_ms": went.trace.time.map(ms),
-            "cache": went.cache.map(CacheUse::slug),
-            "reply": brought.reading.as_ref().map(|reading| json!({
-                "status": reading.status(),
-                "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body().get())) },
+            "skipped": step_record.skipped,
+            "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
+            "attempts": step_record.delivery.attempts,
+            "hedges": step_record.delivery.hedges,
+            "tries": step_record.finished_attempts().map(|one| self.one_try(one)).collect::<Vec<_>>(),
+            "waited_ms": ms(step_record.delivery.waited),
+            "upstream_ms": step_record.delivery.time.map(ms),
+            "cache": step_record.cache.map(CacheUse::slug),
+            "reply": output.response.as_ref().map(|response| json!({
+                "status": response.status(),
+                "body": if step_record.response_bytes > MAX_SHOWN { left_out(step_record.response_bytes) } else { self.value(Some(response.body().get())) },
             })),
             "extracted": {},
-            "failure": went.failure().map(|kind| kind.slug()),
-            "error": went.error.as_ref().map(|error| self.error(error)),
+            "failure": step_record.failure().map(|kind| kind.slug()),
+            "error": step_record.error.as_ref().map(|error| self.error(error)),
         })
     }
 

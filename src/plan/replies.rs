@@ -74,7 +74,7 @@ pub struct Picked {
 
 /// A case that was passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
+pub struct SkippedCase {
     /// The case, counted from 0.
     pub case: usize,
     /// What of its conditions did not hold.
@@ -83,7 +83,7 @@ pub struct Passed {
 
 impl Replies {
     /// Why a case was passed over, for people; with the values that its condition looked at, if they are still there.
-    pub fn told(&self, passed: Passed, scope: Option<&Scope<'_>>) -> String {
+    pub fn told(&self, passed: SkippedCase, scope: Option<&Scope<'_>>) -> String {
         self.cases.get(passed.case).map(|case| case.when.told(passed.why, scope)).unwrap_or_default()
     }
 
@@ -125,7 +125,7 @@ impl Replies {
         extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
         guard: ExpansionFilter,
-        passed: &mut Vec<Passed>,
+        passed: &mut Vec<SkippedCase>,
     ) -> Result<Picked, PickError> {
         let is_meant = |case: &Case| case.when.failure.is_empty();
         if let Some(picked) = self.first(is_meant, scope, platform, guard, passed)? {
@@ -148,7 +148,7 @@ impl Replies {
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
-        passed: &mut Vec<Passed>,
+        passed: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
         self.first(|case| case.when.failure.contains(&kind), scope, platform, guard, passed)
     }
@@ -160,7 +160,7 @@ impl Replies {
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
-        passed: &mut Vec<Passed>,
+        passed: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
@@ -169,7 +169,7 @@ impl Replies {
                 false => Some(Unmet::Failure),
             };
             match why {
-                Some(why) => passed.push(Passed { case: index, why }),
+                Some(why) => passed.push(SkippedCase { case: index, why }),
                 None => {
                     let reply = case.render(index, scope, platform, guard)?;
                     return Ok(Some(Picked { case: Some(index), reply }));

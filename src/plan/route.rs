@@ -21,7 +21,7 @@ use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
 use crate::json::{Document, SharedValue};
-use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
+use crate::lang::template::{ParsedResponse, RenderError, Scope, StepOutput};
 use crate::lang::xml;
 
 /// How one function is answered, compiled.
@@ -124,7 +124,7 @@ pub enum BodyFormat {
 
 /// Why a reply cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ReplyError {
+pub enum ResponseError {
     /// A status outside of 200-299 that no case names.
     #[error("the upstream answered with status {0}, which no reply case names")]
     Status(u16),
@@ -165,14 +165,14 @@ pub struct Step {
 impl Step {
     /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
     /// what came.
-    pub fn read(&self, response: Response) -> UpstreamReply {
+    pub fn read(&self, response: Response) -> ParsedResponse {
         let Response { status, headers, body } = response;
         let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let (body, problem) = match read_body(&body, content_type, self.format) {
             Ok(value) => (value, None),
             Err(problem) => (SharedValue::text(&body), Some(problem)),
         };
-        UpstreamReply::new(status.as_u16(), headers, body, problem)
+        ParsedResponse::new(status.as_u16(), headers, body, problem)
     }
 
     /// Takes the values out of a reply, if it is one that the route can use.
@@ -180,19 +180,19 @@ impl Step {
     /// # Errors
     /// A status outside of 200-299, a body that cannot be read, or a required value that is not there, unless a
     /// case names the status.
-    pub fn extract(&self, reading: &UpstreamReply, replies: &Replies) -> Result<Values, ReplyError> {
-        let status = reading.status();
+    pub fn extract(&self, response: &ParsedResponse, replies: &Replies) -> Result<Values, ResponseError> {
+        let status = response.status();
         // A step with a fallback fails by its status even if a case names it: the fallback is asked first.
         let named = !self.has_fallback && replies.names_status(status);
         if !named && !(200..300).contains(&status) {
-            return Err(ReplyError::Status(status));
+            return Err(ResponseError::Status(status));
         }
-        if let Some(problem) = reading.problem().filter(|_| !named) {
-            return Err(ReplyError::Body { status, problem: problem.to_owned() });
+        if let Some(problem) = response.problem().filter(|_| !named) {
+            return Err(ResponseError::Body { status, problem: problem.to_owned() });
         }
-        let values = self.extraction.extract(reading.body());
+        let values = self.extraction.extract(response.body());
         match self.extraction.missing(&values) {
-            Some(name) if !named => Err(ReplyError::Missing(name.to_owned())),
+            Some(name) if !named => Err(ResponseError::Missing(name.to_owned())),
             _ => Ok(values),
         }
     }
@@ -237,10 +237,10 @@ impl Route {
     }
 
     /// Everything that was extracted, by name; with named steps an object for each step that brought something.
-    pub fn extracted(&self, brought: &[StepOutput]) -> Map<String, Value> {
+    pub fn extracted(&self, output: &[StepOutput]) -> Map<String, Value> {
         let mut out = Map::new();
-        for (step, brought) in self.steps.iter().zip(brought) {
-            let values = step.extraction.to_object(&brought.values);
+        for (step, output) in self.steps.iter().zip(output) {
+            let values = step.extraction.to_object(&output.values);
             match &step.name {
                 None => out.extend(values),
                 Some(name) if !values.is_empty() => {

@@ -266,7 +266,7 @@ async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
     let status = proxy.ask_admin("/status", &[]).await.json();
     let open_for = status["upstreams"]["api"]["open_for_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&open_for), "{status:#}");
-    assert!(status["limits"]["ask"]["under_way"].is_u64(), "{status:#}");
+    assert!(status["limits"]["ask"]["in_flight"].is_u64(), "{status:#}");
 }
 
 #[tokio::test]
@@ -310,9 +310,9 @@ async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
 }
 
 #[tokio::test]
-async fn no_more_requests_are_under_way_than_may_be() {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, seen) = (Arc::clone(&under_way), Arc::clone(&most));
+async fn requests_in_flight_stay_within_the_limit() {
+    let (in_flight, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&in_flight), Arc::clone(&most));
     let api = Upstream::with(move |_| {
         let (counted, seen) = (Arc::clone(&counted), Arc::clone(&seen));
         async move {

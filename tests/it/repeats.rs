@@ -143,7 +143,7 @@ async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
         let said = said(&proxy.post("/voicedock", &call).await.json());
         assert!(said.contains("may still do it") && !said.contains("try again"), "{said}");
     }
-    let line = proxy.logged("what was sent may change something and goes on").await;
+    let line = proxy.logged("the request continues and may still take effect").await;
     assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
     gate.add_permits(1);
 }
@@ -159,11 +159,11 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
         let first = proxy.post("/voicedock", &call).await.json();
         assert!(began.elapsed() < GUARD, "{name}");
         assert_eq!(said(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("what was sent may change something and goes on").await;
+        proxy.logged("the request continues and may still take effect").await;
         // A repeat while it goes on waits for it, as long as it has time.
         let second = proxy.post("/voicedock", &call).await.json();
         assert_eq!(said(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("the same call was still under way").await;
+        proxy.logged("the same call was still in flight").await;
 
         gate.add_permits(1);
         proxy.logged("after its late reply").await;

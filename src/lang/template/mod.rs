@@ -23,7 +23,7 @@ pub(crate) use compile::{Compiler, Origin, TemplateText, TemplateUsage};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub(crate) use render::Evaluated;
-pub use scope::{Scope, StepOutput, UpstreamReply};
+pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;
 
 use crate::json::ValueRef;

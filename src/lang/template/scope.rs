@@ -87,7 +87,7 @@ pub(super) enum Local {
 
 /// The upstream's reply as templates and conditions see it: `status`, `headers` and `body`.
 #[derive(Debug, Clone, Default)]
-pub struct UpstreamReply {
+pub struct ParsedResponse {
     status: u16,
     headers: HeaderMap,
     /// The headers as an object by their names, when a template asks for all of them.
@@ -97,7 +97,7 @@ pub struct UpstreamReply {
     problem: Option<String>,
 }
 
-impl UpstreamReply {
+impl ParsedResponse {
     /// A reply with its status, its headers, its body as JSON (text as a string), and what was wrong with the body, if
     /// anything.
     pub fn new(status: u16, headers: HeaderMap, body: SharedValue, problem: Option<String>) -> Self {
@@ -160,15 +160,15 @@ impl UpstreamReply {
 #[derive(Debug, Clone, Default)]
 pub struct StepOutput {
     /// The upstream's reply; `None` when the step did not run or nothing came back.
-    pub reading: Option<UpstreamReply>,
+    pub response: Option<ParsedResponse>,
     /// The extracted values, in the order of the step's extracts; a missing one is `None`.
     pub values: Vec<Option<SharedValue>>,
 }
 
 impl<'a> Scope<'a> {
     /// The reply of the last step that got one.
-    pub fn response(&self) -> Option<&'a UpstreamReply> {
-        self.steps.iter().rev().find_map(|step| step.reading.as_ref())
+    pub fn response(&self) -> Option<&'a ParsedResponse> {
+        self.steps.iter().rev().find_map(|step| step.response.as_ref())
     }
 }
 
@@ -215,7 +215,7 @@ impl PathExpr {
             Root::Extract(step, place) => scope.steps.get(*step)?.values.get(*place)?.as_ref()?.get(),
             Root::Response(None) => return scope.response()?.at(&self.below),
             Root::Response(Some(step)) => {
-                return scope.steps.get(*step)?.reading.as_ref()?.at(&self.below);
+                return scope.steps.get(*step)?.response.as_ref()?.at(&self.below);
             }
             Root::Now => ValueRef::Text(scope.now),
             Root::Event => scope.call.event.get(),

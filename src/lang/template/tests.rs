@@ -83,11 +83,11 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let call = Context { platform: "http", metadata: json!({"lang": "no"}).into(), ..Context::default() };
     let days = document(&json!([{"max": 1, "city": "x"}, {"max": 2}]));
     let values = vec![Some(json!(21.55).into()), Some(days), None];
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})), None);
+    let response = ParsedResponse::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})), None);
     run(&Scope {
         args: &args,
         call: &call,
-        steps: &[StepOutput { reading: Some(response), values }],
+        steps: &[StepOutput { response: Some(response), values }],
         now: "2026-01-02T03:04:05Z",
     })
 }
@@ -248,7 +248,7 @@ fn rendering_has_an_end() {
     let scope = Scope {
         args: &json!({}),
         call: &Context::default(),
-        steps: &[StepOutput { reading: None, values: vec![None, Some(many)] }],
+        steps: &[StepOutput { response: None, values: vec![None, Some(many)] }],
         now: "",
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
@@ -259,9 +259,9 @@ fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
     let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
     let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&body), None);
+    let response = ParsedResponse::new(200, HeaderMap::new(), document(&body), None);
     let args = json!({});
-    let steps = [StepOutput { reading: Some(response), values: vec![] }];
+    let steps = [StepOutput { response: Some(response), values: vec![] }];
     run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })
 }
 

@@ -98,7 +98,7 @@ impl Metrics {
     pub fn note(&self, record: &Record, route: Option<&Route>) {
         let context = &record.call.context;
         if let Some(platform) = self.platform(context.platform) {
-            platform.own.note(record.own_time(route));
+            platform.own.note(record.overhead(route));
             platform.with(route, !context.event.is_null(), |calls| {
                 // What the caller heard, not what came after it.
                 let failure = match &record.error {
@@ -116,9 +116,11 @@ impl Metrics {
             add(&self.refused_by_route, 1);
         }
         let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        for (step, went) in steps.iter().zip(&record.steps).filter(|(_, went)| !went.skipped) {
+        for (step, step_record) in
+            steps.iter().zip(&record.steps).filter(|(_, step_record)| !step_record.skipped)
+        {
             let name = &step.request.upstream.delivery.target.name;
-            self.upstreams.with(name, |upstream| upstream.note(went));
+            self.upstreams.with(name, |upstream| upstream.note(step_record));
         }
         for error in record.errors() {
             match error {
@@ -294,19 +296,20 @@ impl Default for UpstreamSeries {
 }
 
 impl UpstreamSeries {
-    fn note(&self, went: &StepRecord) {
-        let (attempts, hedges) = (u64::from(went.trace.attempts), u64::from(went.trace.hedges));
+    fn note(&self, step_record: &StepRecord) {
+        let (attempts, hedges) =
+            (u64::from(step_record.delivery.attempts), u64::from(step_record.delivery.hedges));
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = went.failure() {
+        if let Some(kind) = step_record.failure() {
             count(&self.failures, &FAILURES, kind);
         }
-        if let Some(used) = went.cache {
+        if let Some(used) = step_record.cache {
             count(&self.cache, &CACHE_USES, used);
         }
-        add(&self.waited_nanos, u64::try_from(went.trace.waited.as_nanos()).unwrap_or(u64::MAX));
-        if let Some(time) = went.trace.time {
+        add(&self.waited_nanos, u64::try_from(step_record.delivery.waited.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(time) = step_record.delivery.time {
             self.time.note(time);
         }
     }

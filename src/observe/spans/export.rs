@@ -183,7 +183,7 @@ impl Exporter {
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };
-        let way = DeliveryOptions {
+        let options = DeliveryOptions {
             transport: &*self.transport,
             deadline: (Instant::now() + TIMEOUT).into_std(),
             safe: false,
@@ -193,7 +193,7 @@ impl Exporter {
             resources: &self.resources,
             spans: &AttemptSpans::new(None),
         };
-        match traces.delivery.deliver(request, way, &mut delivery::DeliveryLog::default()).await {
+        match traces.delivery.deliver(request, options, &mut delivery::DeliveryLog::default()).await {
             Ok(response) if response.status.is_success() => Ok(response),
             Ok(response) => Err(format!("status {}", response.status.as_u16())),
             Err(error) => Err(error.to_string()),

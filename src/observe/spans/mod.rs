@@ -54,7 +54,7 @@ enum SpanKind {
 /// The spans of a call, its own first; none when it is not recorded.
 fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpan> {
     let Some(traced) = &record.traced else { return Vec::new() };
-    let Some((began, ended)) = traced.marks.time() else { return Vec::new() };
+    let Some((began, ended)) = traced.phase_times.time() else { return Vec::new() };
     let (id, parent) = (traced.link.own.span, traced.link.parent);
     let is_event = !record.call.context.event.is_null();
     let what = if is_event { "event" } else { "execute_tool" };
@@ -62,10 +62,10 @@ fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpa
     let (attributes, failed) = (of_call(record, is_event, client), record.error.is_some());
     let mut spans =
         vec![TraceSpan { id, parent, name, kind: SpanKind::Server, began, ended, attributes, failed }];
-    let ask = verbs(&traced.marks, id, Phase::RunSteps, &mut spans);
+    let ask = verbs(&traced.phase_times, id, Phase::RunSteps, &mut spans);
     let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
-    for (step, went) in steps.iter().zip(&record.steps) {
-        of_step(step, went, ask, &mut spans);
+    for (step, record) in steps.iter().zip(&record.steps) {
+        of_step(step, record, ask, &mut spans);
     }
     spans
 }
@@ -92,34 +92,34 @@ fn of_call(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str
 }
 
 /// A span for each verb. Gives the span of the verb that `holds` others, else the one that they are in themselves.
-fn verbs(marks: &PhaseTimes, parent: u64, holds: Phase, spans: &mut Vec<TraceSpan>) -> u64 {
+fn verbs(phase_times: &PhaseTimes, parent: u64, holds: Phase, spans: &mut Vec<TraceSpan>) -> u64 {
     let mut holder = parent;
-    for (began, mark) in marks.each() {
+    for (began, end) in phase_times.each() {
         let id = new_span();
-        if mark.verb == holds {
+        if end.phase == holds {
             holder = id;
         }
         spans.push(TraceSpan {
             id,
             parent: Some(parent),
-            name: mark.verb.name().into(),
+            name: end.phase.name().into(),
             kind: SpanKind::Internal,
             began,
-            ended: mark.ended,
+            ended: end.ended,
             attributes: Vec::new(),
-            failed: mark.failed,
+            failed: end.failed,
         });
     }
     holder
 }
 
 /// A step that has a name is a span of its own; the only one of a route has none, and is its verbs.
-fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>) {
-    let Some((began, ended)) = went.marks.time() else { return };
+fn of_step(step: &Step, record: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>) {
+    let Some((began, ended)) = record.phase_times.time() else { return };
     let mut parent = ask;
     if let Some(name) = &step.name {
         parent = new_span();
-        let error = went.failure().map(|kind| ("error.type", Value::from(kind.slug())));
+        let error = record.failure().map(|kind| ("error.type", Value::from(kind.slug())));
         spans.push(TraceSpan {
             id: parent,
             parent: Some(ask),
@@ -128,20 +128,20 @@ fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>)
             began,
             ended,
             attributes: error.into_iter().collect(),
-            failed: went.error.is_some(),
+            failed: record.error.is_some(),
         });
     }
-    let send = verbs(&went.marks, parent, Phase::Send, spans);
-    if let Some(request) = &went.trace.request {
-        let mut sendings: Vec<&AttemptRecord> = went.sendings.iter().collect();
-        sendings.sort_by_key(|sending| sending.began);
-        let sendings = (0..).zip(sendings);
-        spans.extend(sendings.filter_map(|(before, sending)| of_sending(sending, before, request, send)));
+    let send = verbs(&record.phase_times, parent, Phase::Send, spans);
+    if let Some(request) = &record.delivery.request {
+        let mut attempts: Vec<&AttemptRecord> = record.attempts.iter().collect();
+        attempts.sort_by_key(|attempt| attempt.began);
+        let attempts = (0..).zip(attempts);
+        spans.extend(attempts.filter_map(|(before, attempt)| attempt_span(attempt, before, request, send)));
     }
 }
 
 /// One sending of a request, before which it was sent so often.
-fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
+fn attempt_span(attempt: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
         ("url.scheme", request.url.scheme().into()),
@@ -151,7 +151,7 @@ fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u
     attributes.extend(request.url.port_or_known_default().map(|port| ("server.port", port.into())));
     attributes.extend((before > 0).then_some(("http.request.resend_count", before.into())));
     let mut error = None;
-    match &sending.result {
+    match &attempt.result {
         Some(Ok(status)) => {
             attributes.push(("http.response.status_code", status.as_u16().into()));
             let failed = status.is_client_error() || status.is_server_error();
@@ -167,12 +167,12 @@ fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u
     let failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Value::from(error))));
     Some(TraceSpan {
-        id: sending.span?,
+        id: attempt.span?,
         parent: Some(parent),
         name: request.method.to_string().into(),
         kind: SpanKind::Client,
-        began: sending.began,
-        ended: sending.ended,
+        began: attempt.began,
+        ended: attempt.ended,
         attributes,
         failed,
     })

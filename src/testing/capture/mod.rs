@@ -290,7 +290,7 @@ impl<'a> Drafting<'a> {
         for (step, went) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
             let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
-            let Some(request) = sent.filter(|_| went.trace.request.is_some()) else { continue };
+            let Some(request) = sent.filter(|_| went.delivery.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
                 name => vec!["requests", name],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::call::{FailureKind, Reply};
-use crate::flow::{CallError, SaidBy};
+use crate::flow::{CallError, TextSource};
 use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
@@ -45,7 +45,7 @@ impl Walk<'_> {
     fn cases(&mut self, route: &Route) {
         let record = &self.call.record;
         let mut skipped: Vec<(usize, usize, String)> = Vec::new();
-        for passed in &record.passed {
+        for passed in &record.skipped_cases {
             let why = route.replies.told(*passed, Some(&self.scope));
             match skipped.last_mut() {
                 Some((_, last, same)) if *same == why && *last + 1 == passed.case => *last = passed.case,
@@ -59,7 +59,7 @@ impl Walk<'_> {
             };
             self.head(&name, &format!("skipped: {why}"));
         }
-        match (record.case, record.said_by) {
+        match (record.case, record.text_source) {
             (Some(case), _) => {
                 let left = match route.replies.count().saturating_sub(case + 1) {
                     0 => "",
@@ -75,11 +75,13 @@ impl Walk<'_> {
             (None, Some(by)) => {
                 let kind = record.outcome.failure.map(FailureKind::slug).unwrap_or_default();
                 let (by, texts) = match by {
-                    SaidBy::Route => (format!("`failure.{kind}` of the route"), Some(&route.failure_texts)),
-                    SaidBy::Defaults => {
+                    TextSource::Route => {
+                        (format!("`failure.{kind}` of the route"), Some(&route.failure_texts))
+                    }
+                    TextSource::Defaults => {
                         (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
                     }
-                    SaidBy::BuiltIn => {
+                    TextSource::BuiltIn => {
                         ("the built-in text: no case, route or default handles this failure".to_owned(), None)
                     }
                 };
@@ -139,23 +141,23 @@ impl Walk<'_> {
                 "{} of {}, proxy overhead {}",
                 ms(record.time),
                 ms(self.call.time),
-                ms(record.own_time(route))
+                ms(record.overhead(route))
             ),
         );
-        for (index, went) in record.steps.iter().enumerate() {
+        for (index, step_record) in record.steps.iter().enumerate() {
             let step = route.and_then(|route| route.steps.get(index)?.name.as_deref());
             let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
-            let trace = &went.trace;
-            if !trace.waited.is_zero() {
-                self.line(&format!("{step}{} waiting for a permit", ms(trace.waited)));
+            let delivery = &step_record.delivery;
+            if !delivery.waited.is_zero() {
+                self.line(&format!("{step}{} waiting for a permit", ms(delivery.waited)));
             }
-            if trace.credential > Duration::from_millis(1) {
-                self.line(&format!("{step}{} for the credential", ms(trace.credential)));
+            if delivery.credential > Duration::from_millis(1) {
+                self.line(&format!("{step}{} for the credential", ms(delivery.credential)));
             }
-            let mut tries: Vec<&AttemptRecord> = went.tries().collect();
+            let mut tries: Vec<&AttemptRecord> = step_record.finished_attempts().collect();
             tries.sort_by_key(|one| one.began);
             let told = u32::try_from(tries.len()).unwrap_or(u32::MAX);
-            let upstream = went.upstream().unwrap_or_default();
+            let upstream = step_record.upstream().unwrap_or_default();
             for one in tries {
                 let at = ms(one.began.saturating_duration_since(record.began));
                 let came = match &one.result {
@@ -168,10 +170,10 @@ impl Walk<'_> {
                     ms(one.time())
                 ));
             }
-            if !trace.paused.is_zero() {
-                self.line(&format!("{step}{} between attempts", ms(trace.paused)));
+            if !delivery.paused.is_zero() {
+                self.line(&format!("{step}{} between attempts", ms(delivery.paused)));
             }
-            if trace.hedges > 0 && trace.attempts > told {
+            if delivery.hedges > 0 && delivery.attempts > told {
                 self.line(&format!("{step}hedged: sent a second request, and the first response is used"));
             }
         }
