@@ -113,7 +113,14 @@ impl<V: Clone> SingleFlight<V> {
         let number = state.last_number;
         let (sender, result) = watch::channel(None);
         slot.in_flight = Some((number, result));
-        FlightLookup::Leader(Lead { flights: Arc::clone(self), key, number, sender, is_settled: false, stale })
+        FlightLookup::Leader(Lead {
+            flights: Arc::clone(self),
+            key,
+            number,
+            sender,
+            is_settled: false,
+            stale,
+        })
     }
 
     /// Drops the results of owners that are no longer current.

@@ -28,8 +28,8 @@ use super::gate::Permit;
 use super::in_flight::{InFlight, Panicked, poll_caught};
 use super::{Dispatcher, dedup};
 
-/// How long a reply is awaited after the deadline, at most: half the margin for the way back. The call may be about to
-/// end with a better reply than a timeout.
+/// The longest wait for a reply after the deadline: half the margin for the way back. The call may be about to end with
+/// a better reply than a timeout.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Runs a call whose answer is a stream, and returns the pieces of the body as they are produced.
@@ -61,7 +61,7 @@ fn send_piece(pieces: &mpsc::UnboundedSender<Bytes>, piece: Bytes) {
     }
 }
 
-/// Where extension values go that the platform gets before the reply.
+/// The receiver of extension values that the platform gets before the reply.
 pub(super) enum AnnounceTo {
     /// Nobody: the answer is not a stream.
     Nobody,

@@ -119,7 +119,7 @@ fn take(
     }
 }
 
-/// Whether the upstream reported that the resource is not available. A stale response would then be wrong.
+/// Whether the upstream refused the request with a status that is not transient. A stale response would then be wrong.
 fn is_definitive(error: &CallError) -> bool {
     let CallError::Response(ResponseError::Status(status)) = error else { return false };
     // These statuses are transient.

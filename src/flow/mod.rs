@@ -85,12 +85,13 @@ async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Pic
 /// Validates the arguments, and checks them against the values that the platform allows.
 fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
     record.validated = Some(route.arguments.validate(&record.call.args)?);
-    route.allowed.check(&record.scope(env.now), env.plan.believes(env.platform))?;
+    route.allowed.check(&record.scope(env.now), env.plan.trusts(env.platform))?;
     record.note(Phase::Validate);
     Ok(())
 }
 
-/// Sends the platform what it gets before the reply. A value that cannot be rendered is left out; the call continues.
+/// Sends the platform the extension values that it gets before the reply. If they cannot be rendered, they are left out
+/// and the call continues.
 fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
     let platform = env.platform;
     match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {

@@ -152,11 +152,10 @@ impl Record {
     pub fn overhead(&self, route: Option<&Route>) -> Duration {
         let (mut waited, mut next) = (self.limit_wait, 0);
         while next < self.steps.len() {
-            let together = route.map_or(next..next + 1, |route| route.together(next));
-            let waits =
-                self.steps[next..together.end.min(self.steps.len())].iter().map(|step| step.wait_time);
+            let group = route.map_or(next..next + 1, |route| route.group_at(next));
+            let waits = self.steps[next..group.end.min(self.steps.len())].iter().map(|step| step.wait_time);
             waited += waits.max().unwrap_or_default();
-            next = together.end;
+            next = group.end;
         }
         self.time.saturating_sub(waited)
     }

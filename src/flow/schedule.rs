@@ -24,7 +24,7 @@ pub(super) fn next(route: &Route, ran: &[StepRecord], last_status: Option<u16>) 
         return Next::Fail(error);
     }
     if ran.len() < route.steps.len() && !is_stopped(ran, last_status) {
-        return Next::Run(route.together(ran.len()));
+        return Next::Run(route.group_at(ran.len()));
     }
     unhandled_error(route, ran).map_or(Next::Done, Next::Fail)
 }

@@ -11,7 +11,7 @@ use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
-use crate::plan::when::Unmet;
+use crate::plan::when::UnmetCondition;
 use crate::upstream::delivery::{AttemptRecord, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
 use crate::upstream::{Request, Response, TransportError};
 
@@ -31,7 +31,7 @@ pub struct StepRecord {
     /// Whether it was skipped because its conditions did not hold.
     pub skipped: bool,
     /// The condition that did not hold; `None` if the step is a fallback of a step that did not fail.
-    pub unmet: Option<Unmet>,
+    pub unmet: Option<UnmetCondition>,
     /// How the cache was used, if the route has one.
     pub cache: Option<CacheUse>,
     /// The size of the response body, in bytes.
@@ -114,7 +114,7 @@ impl StepRun<'_> {
         let mut request = self.step.request.render(&self.scope)?;
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
-            // Hexadecimal digits fit into any header.
+            // Hexadecimal digits are valid in any header value.
             if let Ok(key) = HeaderValue::try_from(self.env.key.idempotency_key(step)) {
                 request.headers.insert(name.clone(), key);
             }
@@ -142,7 +142,7 @@ impl StepRun<'_> {
             deadline: self.env.deadline,
             safe,
             repeatable: safe || self.route.idempotency_key.is_some(),
-            // The fallback is not run while the request may still succeed, so do not wait for it.
+            // A request with a fallback does not continue past the deadline.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
             resources: self.env.resources.upstream(delivery),
             spans: &spans,

@@ -1,5 +1,4 @@
-//! A record as JSON: what `call --explain` walks through, for the log and the admin listener, without what must not be
-//! shown.
+//! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
 use std::time::Duration;
 
@@ -17,16 +16,16 @@ use crate::upstream::delivery::AttemptRecord;
 use super::masking::hide_named;
 use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
 
-/// The most bytes of a value or a body that are shown; of more, only how many there are.
+/// The largest value or body that is shown, in bytes. Of a larger one, only the size is shown.
 const MAX_SHOWN: usize = 64 * 1024;
 
-/// The most characters of a name that a caller chose, and of an error.
+/// The most characters of an error, and of a name chosen by the caller.
 const MAX_TEXT: usize = 500;
 
-/// About what a request takes beside its body, in bytes.
-const REQUEST: usize = 1024;
+/// The approximate size of a request without its body, in bytes.
+const REQUEST_OVERHEAD: usize = 1024;
 
-/// A record, and what it takes to show it.
+/// A record, and what is needed to show it.
 struct View<'a> {
     record: &'a Record,
     route: Option<&'a Route>,
@@ -34,17 +33,17 @@ struct View<'a> {
 }
 
 impl Record {
-    /// The call in short: what its line in the log says.
+    /// A summary of the call, with the fields of its log line.
     pub fn summary(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
         View { record: self, route, masks: self.masks(secrets, route) }.summary()
     }
 
-    /// The whole call, every step of it.
+    /// The whole call with all its steps.
     pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
         View { record: self, route, masks: self.masks(secrets, route) }.whole()
     }
 
-    /// About what it takes in memory, in bytes.
+    /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let given = match &self.call.args {
             GivenArguments::Json(given) => given.bytes(),
@@ -60,13 +59,13 @@ impl Record {
             body.map_or(0, SharedValue::bytes) + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
-        let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
+        let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
         let content = output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
         size_of::<Self>() + names + given + validated + content
     }
 
-    /// Drops what is not shown of the call: the body that it came in, what the platform said with it, and what its spans
-    /// are made of; the id of its trace stays.
+    /// Drops what is not shown of the call: its body, most of its context, and the times of its phases. The trace id is
+    /// kept.
     pub fn forget_envelope(&mut self) {
         let context = std::mem::take(&mut self.call.context);
         self.call.context = Context {
@@ -82,14 +81,15 @@ impl Record {
         for step_record in &mut self.steps {
             step_record.phase_times = PhaseTimes::default();
         }
-        // The given arguments are a part of the call's body, and would keep all of it. Once validated, they are not shown.
+        // The given arguments are a part of the request body and keep all of it in memory. They are shown only if
+        // validation failed.
         if let GivenArguments::Json(given) = &mut self.call.args {
             let taken = std::mem::take(given);
             if self.validated.is_none() {
                 *given = taken.detached();
             }
         }
-        // Headers are not shown, and of a reply that is not shown, there is no need to keep all.
+        // Response headers are not shown, and neither are large bodies.
         for (step_record, output) in self.steps.iter().zip(&mut self.outputs) {
             if let Some(response) = &mut output.response {
                 response.forget_headers();
@@ -103,7 +103,7 @@ impl Record {
         }
     }
 
-    /// Drops what was given, sent, brought and answered; how it went stays.
+    /// Drops the arguments, requests, responses and the reply. Outcomes and times are kept.
     pub fn forget_content(&mut self) {
         self.call.args = Value::Null.into();
         self.validated = None;
@@ -113,12 +113,12 @@ impl Record {
         self.dropped.clear();
     }
 
-    /// What it came to, by name: `answered`, or the kind of the failure.
+    /// `answered`, or the kind of failure.
     pub fn outcome_slug(&self) -> &'static str {
         self.error.as_ref().map_or("answered", |error| error.kind().slug())
     }
 
-    /// The id of the trace that it is part of, if it is known.
+    /// The id of the trace, if the call is part of one.
     pub fn trace(&self) -> Option<String> {
         self.traced.as_ref().map(|traced| format!("{:032x}", traced.link.own.trace))
     }
@@ -164,7 +164,7 @@ impl View<'_> {
                 shown["name"] = step.name.as_deref().into();
                 shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
                 shown["extracted"] = Value::Object(extracted.collect());
-                // The values that a condition looked at are shown where they stand; what the platform said is gone.
+                // The record shows these values elsewhere, and the context of the call is already dropped.
                 let why = self
                     .route
                     .filter(|_| step_record.skipped)
@@ -174,7 +174,7 @@ impl View<'_> {
             });
         shown.insert("steps".to_owned(), steps.collect());
         let passed = record.skipped_cases.iter().filter_map(|passed| {
-            let why = self.route?.replies.told(*passed, None);
+            let why = self.route?.replies.why_skipped(*passed, None);
             Some(json!({"case": passed.case + 1, "why": cut(&self.masks.hide(&why))}))
         });
         shown.insert("passed_over".to_owned(), passed.collect());
@@ -189,7 +189,7 @@ impl View<'_> {
     fn arguments(&self) -> Value {
         let named = |args: ValueRef<'_>| match self.route {
             Some(route) => self.value(Some((&hide_named(args, route)).into())),
-            // Nobody knows which of them are sensitive.
+            // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
         match (&self.record.validated, &self.record.call.args) {
@@ -212,7 +212,7 @@ impl View<'_> {
             "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
             "attempts": step_record.delivery.attempts,
             "hedges": step_record.delivery.hedges,
-            "tries": step_record.finished_attempts().map(|one| self.one_try(one)).collect::<Vec<_>>(),
+            "tries": step_record.finished_attempts().map(|one| self.attempt(one)).collect::<Vec<_>>(),
             "waited_ms": ms(step_record.delivery.waited),
             "upstream_ms": step_record.delivery.time.map(ms),
             "cache": step_record.cache.map(CacheUse::slug),
@@ -226,7 +226,7 @@ impl View<'_> {
         })
     }
 
-    fn one_try(&self, one: &AttemptRecord) -> Value {
+    fn attempt(&self, one: &AttemptRecord) -> Value {
         let came = one.result.as_ref();
         json!({
             "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
@@ -267,7 +267,7 @@ impl View<'_> {
         })
     }
 
-    /// A value with what must not be shown hidden; null where there is none.
+    /// A masked value; null if there is none.
     fn value(&self, value: Option<ValueRef<'_>>) -> Value {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
@@ -284,7 +284,7 @@ fn left_out(bytes: usize) -> Value {
     json!({"left_out_bytes": bytes})
 }
 
-/// As much of a name as is kept.
+/// A name, shortened to the most that is kept.
 fn short(name: String) -> String {
     match name.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => name[..end].to_owned(),
@@ -297,7 +297,7 @@ fn cut(text: &str) -> String {
 }
 
 fn ms(time: Duration) -> Value {
-    // To the microsecond.
+    // Rounded down to microseconds.
     let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     Value::from(f64::from(micros) / 1000.0)
 }

@@ -120,7 +120,7 @@ impl Arguments {
         };
         let mut validated = Validated::default();
         let args = self.convert_object(&self.schema, given, Path::Top, &mut validated);
-        if !self.weight.bears(&args) {
+        if !self.weight.allows(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }
         if !self.validator.is_valid(&args) {

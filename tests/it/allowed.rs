@@ -91,7 +91,7 @@ async fn only_what_the_platform_lists_is_allowed() {
             }
         }
     }
-    for told in ["is missing", "is no list", "not among the allowed ones"] {
+    for told in ["is missing", "is not a list", "not among the allowed ones"] {
         let line = proxy.logged(told).await;
         assert!(line.contains("invalid_args") && !line.contains("A-7"), "{line}");
     }
@@ -107,7 +107,7 @@ async fn a_platform_that_proves_nothing_is_not_believed() {
     proxy.logged("allowed-not-believed").await;
     let reply = proxy.post("/swaig", &ask).await.json();
     assert!(reply["response"].as_str().unwrap().ends_with(UNCHECKED), "{reply}");
-    proxy.logged("does not prove who it is").await;
+    proxy.logged("does not authenticate itself").await;
     assert!(upstream.take().is_empty());
 
     let login = format!("{public}{OPEN}auth.bearer = {{ token = \"right\" }}\n");

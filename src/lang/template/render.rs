@@ -1,37 +1,37 @@
-//! Running a template: its program over the values of one call, piece by piece into a place.
+//! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
 use serde_json::Value;
 
-use super::helpers::Made;
+use super::helpers::HelperOutput;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::{Scale, child};
 
-/// What an expression came to.
+/// The value of an expression.
 #[derive(Debug, Clone)]
 pub(crate) enum Evaluated<'f> {
-    /// A value that is there already.
+    /// An existing value.
     Ref(ValueRef<'f>),
-    /// A value that a helper made.
-    Made(Value),
+    /// A value created by a helper.
+    Owned(Value),
 }
 
-/// Where a block is run: what names mean there, the block around it, and where its pieces go.
-pub(super) struct Place<'r, 'f> {
+/// Renders one block: the values that names refer to, the enclosing block, and the place to write to.
+pub(super) struct Renderer<'r, 'f> {
     pub(super) scope: &'f Scope<'f>,
     pub(super) frame: Option<&'f Frame<'f>>,
     pub(super) sink: &'r mut dyn Sink,
     pub(super) steps: &'r mut usize,
 }
 
-impl<'f> Place<'_, 'f> {
-    /// The same place inside one more block.
-    fn inside<'g>(&mut self, frame: Option<&'g Frame<'g>>) -> Place<'_, 'g>
+impl<'f> Renderer<'_, 'f> {
+    /// A renderer for the same place, inside another block.
+    fn inside<'g>(&mut self, frame: Option<&'g Frame<'g>>) -> Renderer<'_, 'g>
     where
         'f: 'g,
     {
-        Place { scope: self.scope, frame, sink: self.sink, steps: self.steps }
+        Renderer { scope: self.scope, frame, sink: self.sink, steps: self.steps }
     }
 
     fn evaluate(&mut self, expr: &'f Expr) -> Result<Option<Evaluated<'f>>, RenderError> {
@@ -42,7 +42,7 @@ impl<'f> Place<'_, 'f> {
         expr.required(self.scope, self.frame, self.steps)
     }
 
-    /// The value of a block: one that is missing is an error, unless the block says what to do then.
+    /// The value of a block. A missing value is an error unless the block has an `{{else}}`.
     fn value_of_block(&mut self, expr: &'f Expr, has_else: bool) -> Result<Evaluated<'f>, RenderError> {
         self.sink.block();
         match has_else {
@@ -101,7 +101,7 @@ impl<'f> Place<'_, 'f> {
         Ok(())
     }
 
-    /// Runs the body of a loop for each part of a list or an object.
+    /// Runs the body of a loop for each item of a list or entry of an object.
     fn each(
         &mut self,
         value: ValueRef<'_>,
@@ -121,7 +121,7 @@ impl<'f> Place<'_, 'f> {
         Ok(())
     }
 
-    /// Runs a partial's body inside of `inner`, with one more frame for each value that it was given by name.
+    /// Runs the body of a partial inside `inner`, with a frame for each named value.
     fn partial(
         &mut self,
         bindings: &[(String, Expr)],
@@ -131,7 +131,7 @@ impl<'f> Place<'_, 'f> {
         let Some(((name, expr), rest)) = bindings.split_first() else {
             return self.inside(inner).run(body);
         };
-        // A value that is missing stays missing inside the partial, where `{{#if}}` can ask for it.
+        // A missing value stays missing inside the partial, where `{{#if}}` can test for it.
         let value = expr.evaluate(self.scope, self.frame, self.steps)?;
         let kind = FrameKind::Binding { name, value: value.as_ref().map(Evaluated::get) };
         self.partial(rest, body, Some(&Frame { parent: inner, kind }))
@@ -143,31 +143,31 @@ impl Evaluated<'_> {
     pub(crate) fn get(&self) -> ValueRef<'_> {
         match self {
             Self::Ref(value) => *value,
-            Self::Made(value) => value.into(),
+            Self::Owned(value) => value.into(),
         }
     }
 
-    /// The value as a tree of its own.
+    /// The value as an owned tree.
     pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Ref(value) => value.to_value(),
-            Self::Made(value) => value,
+            Self::Owned(value) => value,
         }
     }
 
-    /// The part under a name or an index; null when there is none.
+    /// The member or item called `name`; null if there is none.
     fn part(self, name: &str) -> Self {
         match self {
             Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
-            Self::Made(value) => {
-                Self::Made(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
+            Self::Owned(value) => {
+                Self::Owned(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
             }
         }
     }
 }
 
 impl Expr {
-    /// The value; `None` when it is missing.
+    /// The value; `None` if it is missing.
     pub(super) fn evaluate<'f>(
         &'f self,
         scope: &'f Scope<'_>,
@@ -184,7 +184,7 @@ impl Expr {
             match expr.evaluate(scope, frame, steps)? {
                 Some(value) => values.push(value),
                 None if helper.sees_missing => values.push(Evaluated::Ref(ValueRef::NULL)),
-                // What is made of a missing value is missing too.
+                // The result is missing if a parameter is.
                 None => return Ok(None),
             }
         }
@@ -200,12 +200,12 @@ impl Expr {
         let made = (helper.run)(&values, &by_name)
             .map_err(|problem| RenderError::Helper { helper: helper.name, problem })?;
         Ok(Some(match made {
-            Made::Value(value) => {
+            HelperOutput::Value(value) => {
                 weigh((&value).into(), steps)?;
-                Evaluated::Made(value)
+                Evaluated::Owned(value)
             }
-            Made::Param(index) => values.swap_remove(index),
-            Made::Part(name) => values.swap_remove(0).part(&name),
+            HelperOutput::Param(index) => values.swap_remove(index),
+            HelperOutput::Part(name) => values.swap_remove(0).part(&name),
         }))
     }
 
@@ -219,7 +219,7 @@ impl Expr {
     }
 }
 
-/// Takes the weight of a value for steps: what a helper does with a large one is as much work as a long loop.
+/// Counts the weight of a value as steps: a helper that processes a large value does as much work as a long loop.
 fn weigh(value: ValueRef<'_>, steps: &mut usize) -> Result<(), RenderError> {
     let mut left = MAX_STEPS.saturating_sub(*steps) * WEIGHT_PER_STEP;
     let before = left;
@@ -228,7 +228,7 @@ fn weigh(value: ValueRef<'_>, steps: &mut usize) -> Result<(), RenderError> {
     Ok(())
 }
 
-/// What `{{#if}}` takes for true: everything but null, false, 0, and what is empty.
+/// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
 pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
     match value.kind() {
         Kind::Null => false,

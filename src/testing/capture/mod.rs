@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Reply};
 use crate::dispatch::in_process::CompletedCall;
 use crate::load::can_be_written;
-use crate::plan::testing::{CallChanges, Canned, Test, TestInput, Testable};
+use crate::plan::testing::{CallChanges, Canned, Test, TestInput, TestableRoute};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
@@ -111,7 +111,7 @@ pub enum NoDraft {
 pub async fn draft(
     plan: &Plan,
     resources: &Resources,
-    route: &Testable,
+    route: &TestableRoute,
     name: &str,
     captured: CapturedCall<'_>,
 ) -> Result<Draft, NoDraft> {
@@ -152,8 +152,8 @@ impl<'a> Drafting<'a> {
         Ok(Self { plan, captured, route, masks, notes: Vec::new() })
     }
 
-    fn test(&mut self, name: &str, route: &Testable) -> Result<Test, NoDraft> {
-        let (asked, call) = match self.captured.input {
+    fn test(&mut self, name: &str, route: &TestableRoute) -> Result<Test, NoDraft> {
+        let (input, call) = match self.captured.input {
             // The file has only the body, so the headers come from the call.
             CapturedInput::Request { body, .. } => {
                 let headers = self.captured.call.record.call.context.headers.clone();
@@ -174,7 +174,7 @@ impl<'a> Drafting<'a> {
             in_route: false,
             index: 0,
             platform: self.captured.platform,
-            asked,
+            input,
             call,
             now: self.captured.now.to_owned(),
             canned: self.canned(|_| HeaderMap::new())?,
@@ -244,7 +244,7 @@ impl<'a> Drafting<'a> {
         if self.captured.platform.name() != "http" {
             put(&["platform"], self.captured.platform.name().into());
         }
-        if let TestInput::Args(Value::Object(args)) = &test.asked
+        if let TestInput::Args(Value::Object(args)) = &test.input
             && !args.is_empty()
         {
             put(&["args"], Value::Object(without_nulls(args)));

@@ -1,5 +1,4 @@
-//! One call as text, step by step: each request with its templates, each response with its duration, the reply case and
-//! why no earlier case matched, and the time spent.
+//! A call as text, step by step: each request with its templates, and each response with its duration.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,12 +21,12 @@ use crate::upstream::delivery::AttemptRecord;
 
 use super::shown::Shown;
 
-/// The most lines of a body that are shown, and characters of a value on one line.
+/// The most lines of a body, and the most characters of a value on one line.
 const MAX_LINES: usize = 100;
 const MAX_VALUE: usize = 300;
 
-/// The response headers that help to explain a response.
-const TELLING: [&str; 6] =
+/// The response headers that are shown.
+const SHOWN_HEADERS: [&str; 6] =
     ["content-type", "location", "retry-after", "www-authenticate", "x-request-id", "warning"];
 
 /// A call as lines of text.
@@ -55,8 +54,8 @@ impl<'a> Walk<'a> {
         if route.steps.is_empty() && call.record.validated.is_some() {
             walk.head("request", "none: the route replies without an upstream");
         }
-        let step_record = call.record.steps.iter().zip(&call.record.outputs);
-        for (index, (step, (step_record, output))) in route.steps.iter().zip(step_record).enumerate() {
+        let ran = call.record.steps.iter().zip(&call.record.outputs);
+        for (index, (step, (step_record, output))) in route.steps.iter().zip(ran).enumerate() {
             walk.step(route, index, step, step_record, output);
         }
         walk
@@ -104,14 +103,14 @@ impl<'a> Walk<'a> {
             Some(event) => format!("the event {event} of {platform}"),
             None => format!("{} as {platform}", call.function),
         };
-        self.head("call", &format!("{what}, with {time} to be answered in"));
-        let said = [
+        self.head("call", &format!("{what}, deadline in {time}"));
+        let context = [
             ("id", &call.id),
             ("conversation", &call.conversation),
             ("caller", &call.caller),
             ("called", &call.called),
         ];
-        for (key, text) in said {
+        for (key, text) in context {
             if let Some(text) = text {
                 self.line(&format!("call.{key} = {}", Value::from(text.as_str())));
             }
@@ -168,10 +167,10 @@ impl<'a> Walk<'a> {
         output: &StepOutput,
     ) {
         if let Some(name) = &step.name {
-            let beside = route.steps[..index]
+            let earlier = route.steps[..index]
                 .iter()
                 .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
-            let how = match (step_record.skipped, beside.and_then(|earlier| earlier.name.as_ref())) {
+            let how = match (step_record.skipped, earlier.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
                     format!(
                         ": skipped, because {}",
@@ -200,7 +199,7 @@ impl<'a> Walk<'a> {
             }
         }
         if !self.shown.dry_run {
-            self.reply(step_record, output);
+            self.response(step_record, output);
         }
         self.extracted(step, output);
         // The error of the call itself comes at the end.
@@ -252,7 +251,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reply(&mut self, step_record: &StepRecord, output: &StepOutput) {
+    fn response(&mut self, step_record: &StepRecord, output: &StepOutput) {
         let took = step_record.delivery.time.map(ms).unwrap_or_default();
         match (&output.response, step_record.finished_attempts().next_back()) {
             (Some(response), last) => {
@@ -262,11 +261,11 @@ impl<'a> Walk<'a> {
                     }
                     _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
                 };
-                self.head("reply", &format!("status {}, {from}", response.status()));
-                self.response(response);
+                self.head("response", &format!("status {}, {from}", response.status()));
+                self.response_parts(response);
             }
             (None, Some(last @ AttemptRecord { result: Some(Err(error)), .. })) => {
-                self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
+                self.head("response", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
         }
@@ -275,8 +274,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn response(&mut self, response: &ParsedResponse) {
-        for name in TELLING {
+    fn response_parts(&mut self, response: &ParsedResponse) {
+        for name in SHOWN_HEADERS {
             if let Some(value) = response.header(name) {
                 self.line(&format!("{name}: {value}"));
             }
@@ -301,7 +300,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A template on one line, or as many as it has.
+/// The source of a template, on one line or several.
 pub(super) fn template_text(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),
