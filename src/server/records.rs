@@ -113,7 +113,7 @@ pub(super) async fn live(
 }
 
 fn follow(app: &App, wanted: Wanted) -> Response {
-    let Some(listener) = app.dispatcher.observers.history.listen() else {
+    let Some(listener) = app.dispatcher.observers.history.subscribe() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
     };
     // A first line at once, so that whoever listens knows that it is heard.
