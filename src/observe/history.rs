@@ -79,11 +79,11 @@ impl History {
         let mut state = self.state();
         state.bytes += entry.bytes;
         state.entries.push_back(Arc::clone(&entry));
-        let gone = state.trim(most);
+        let removed = state.trim(most);
         let live = state.live.clone().filter(|live| live.receiver_count() > 0);
         drop(state);
         // Freeing a large record takes time, so do it after the lock is released.
-        drop(gone);
+        drop(removed);
         if let Some(live) = live {
             // The subscriber may have gone.
             let _ = live.send(entry);
@@ -93,10 +93,10 @@ impl History {
     /// The last calls, newest first, at most `most`.
     pub fn newest(&self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut state = self.state();
-        let gone = state.trim(most);
+        let removed = state.trim(most);
         let newest = state.entries.iter().rev().cloned().collect();
         drop(state);
-        drop(gone);
+        drop(removed);
         newest
     }
 
@@ -118,13 +118,13 @@ impl History {
 impl HistoryState {
     /// Removes and returns the oldest entries beyond the limits.
     fn trim(&mut self, most: usize) -> Vec<Arc<HistoryEntry>> {
-        let mut gone = Vec::new();
+        let mut removed = Vec::new();
         while self.entries.len() > most || self.bytes > MAX_BYTES {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.bytes -= oldest.bytes;
-            gone.push(oldest);
+            removed.push(oldest);
         }
-        gone
+        removed
     }
 }
 

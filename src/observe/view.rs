@@ -212,7 +212,7 @@ impl View<'_> {
             "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
             "attempts": step_record.delivery.attempts,
             "hedges": step_record.delivery.hedges,
-            "tries": step_record.finished_attempts().map(|one| self.attempt(one)).collect::<Vec<_>>(),
+            "tries": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
             "waited_ms": ms(step_record.delivery.waited),
             "upstream_ms": step_record.delivery.time.map(ms),
             "cache": step_record.cache.map(CacheUse::slug),
@@ -226,13 +226,13 @@ impl View<'_> {
         })
     }
 
-    fn attempt(&self, one: &AttemptRecord) -> Value {
-        let came = one.result.as_ref();
+    fn attempt(&self, attempt: &AttemptRecord) -> Value {
+        let result = attempt.result.as_ref();
         json!({
-            "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
-            "ms": ms(one.time()),
-            "status": came.and_then(|came| Some(came.as_ref().ok()?.as_u16())),
-            "error": came.and_then(|came| Some(cut(&self.masks.hide(&came.as_ref().err()?.to_string())))),
+            "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
+            "ms": ms(attempt.time()),
+            "status": result.and_then(|result| Some(result.as_ref().ok()?.as_u16())),
+            "error": result.and_then(|result| Some(cut(&self.masks.hide(&result.as_ref().err()?.to_string())))),
         })
     }
 

@@ -101,7 +101,7 @@ impl Condition {
                 "put the pattern in quotes: `[?search(@.name, 'text')]`",
             ));
         };
-        let pattern = Pattern::parse(&translated(written, whole)).map_err(|bad| match bad {
+        let pattern = Pattern::parse(&to_pattern(written, whole)).map_err(|bad| match bad {
             BadPattern::Syntax => BadPath::syntax(
                 format!("`{written}` is not a regular expression"),
                 "patterns have no look-around and no back-references",
@@ -284,15 +284,16 @@ impl Operand {
     }
 }
 
-/// Whether a pattern is for a whole text.
+/// Whether a pattern must match the whole text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whole {
     Yes,
     No,
 }
 
-/// The pattern of `match` or `search` (RFC 9485) as one of ours: its `.` takes no line break of either kind.
-fn translated(pattern: &str, whole: Whole) -> String {
+/// Converts a pattern of `match` or `search` (RFC 9485) to the syntax of [`Pattern`]. There, `.` must not match CR or
+/// LF.
+fn to_pattern(pattern: &str, whole: Whole) -> String {
     let (mut out, mut in_class, mut escaped) = (String::with_capacity(pattern.len() + 8), false, false);
     for character in pattern.chars() {
         match character {
