@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 2 * 1024 * 1024;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long the writer thread waits for more lines after the first, so that it wakes up once for many lines.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(10);
 
 /// The most bytes of a write with several lines. A pipe takes this much whole or not at all, so output of other
 /// processes cannot split a line.

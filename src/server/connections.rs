@@ -40,9 +40,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of a request's head, its address included. Longer ones are answered with 431.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The most headers of a request. More are answered with 431.
-const MAX_HEADERS: usize = 100;
-
 /// What a connection is told for which there is no room.
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\
@@ -134,7 +131,10 @@ fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // Without a timer a half-sent head would hold its connection for ever.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    // Hyper answers 431 to more than 100 headers. Saying so here would make it clear a list of them for each request.
+    builder.max_buf_size(MAX_HEAD);
+    // Answers are small: it is cheaper to write head and body from one buffer than to list them for the system.
+    builder.writev(false);
     builder
 }
 
@@ -295,11 +295,8 @@ mod tests {
         let headers = |count: usize| "a: b\r\n".repeat(count);
         let long = "x".repeat(MAX_HEAD);
         for (head, status) in [
-            (format!("GET / HTTP/1.1\r\n{}connection: close\r\n\r\n", headers(MAX_HEADERS - 1)), "200 OK"),
-            (
-                format!("GET / HTTP/1.1\r\n{}\r\n", headers(MAX_HEADERS + 1)),
-                "431 Request Header Fields Too Large",
-            ),
+            (format!("GET / HTTP/1.1\r\n{}connection: close\r\n\r\n", headers(99)), "200 OK"),
+            (format!("GET / HTTP/1.1\r\n{}\r\n", headers(101)), "431 Request Header Fields Too Large"),
             (format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), "431 Request Header Fields Too Large"),
             (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431 Request Header Fields Too Large"),
             ("\u{1}\u{2}\r\n\r\n".to_owned(), "400 Bad Request"),

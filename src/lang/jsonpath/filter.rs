@@ -13,7 +13,7 @@ use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
 
 use super::relation::Relation;
-use super::{BadPath, ChildKey, PathSegment, step, walk};
+use super::{BadPath, ChildKey, PathSegment, all_from, step};
 
 /// A condition on one value.
 #[derive(Debug, Clone)]
@@ -173,7 +173,7 @@ impl FilterPath {
 
     fn found<'v>(&self, candidate: Candidate<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
         let from = if self.from_root { candidate.root } else { candidate.item };
-        walk(&self.segments, Candidate { item: from, ..candidate }, visits)
+        all_from(&self.segments, Candidate { item: from, ..candidate }, visits)
     }
 }
 

@@ -8,8 +8,10 @@
 
 mod filter;
 mod relation;
+mod walk;
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
@@ -18,6 +20,7 @@ use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 
 use filter::{Candidate, Condition};
+use walk::{Stop, Walk};
 
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -144,9 +147,20 @@ impl JsonPath {
         value: impl Into<ValueRef<'v>>,
         visits: &mut usize,
     ) -> Option<ValueRef<'v>> {
+        let value = value.into();
         match &self.path {
-            PathKind::Singular(steps) => steps.iter().try_fold(value.into(), step),
-            PathKind::General(_) => self.all(value, visits).into_iter().next(),
+            PathKind::Singular(steps) => steps.iter().try_fold(value, step),
+            PathKind::General(segments) => {
+                let mut walk = Walk { visits, take: |found| ControlFlow::Break(Stop::At(found)) };
+                match walk.follow(segments, Candidate { root: value, item: value }) {
+                    ControlFlow::Break(Stop::At(found)) => Some(found),
+                    ControlFlow::Continue(()) => None,
+                    ControlFlow::Break(Stop::Exhausted) => {
+                        *visits = 0;
+                        None
+                    }
+                }
+            }
         }
     }
 
@@ -155,13 +169,11 @@ impl JsonPath {
         let value = value.into();
         match &self.path {
             PathKind::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
-            PathKind::General(segments) => {
-                let found = walk(segments, Candidate { root: value, item: value }, visits);
-                found.unwrap_or_else(|| {
+            PathKind::General(segments) => all_from(segments, Candidate { root: value, item: value }, visits)
+                .unwrap_or_else(|| {
                     *visits = 0;
                     Vec::new()
-                })
-            }
+                }),
         }
     }
 }
@@ -184,40 +196,6 @@ impl PathSegment {
                 Self { descends: false, selectors }
             }
         })
-    }
-
-    /// Adds the selected children of a value to `out`; `None` if `visits` are used up.
-    fn take<'v>(
-        &self,
-        candidate: Candidate<'v>,
-        out: &mut Vec<ValueRef<'v>>,
-        visits: &mut usize,
-    ) -> Option<()> {
-        *visits = visits.checked_sub(1)?;
-        let before = out.len();
-        let value = candidate.item;
-        for selector in &self.selectors {
-            match selector {
-                ChildSelector::ChildKey(wanted) => out.extend(step(value, wanted)),
-                ChildSelector::Wildcard => out.extend(value.parts()),
-                ChildSelector::Slice { start, end, step } => {
-                    let items: Vec<_> = value.items().collect();
-                    out.extend(slice(&items, *start, *end, *step));
-                }
-                ChildSelector::Filter(condition) => {
-                    for item in value.parts() {
-                        if condition.holds(Candidate { item, ..candidate }, visits)? {
-                            out.push(item);
-                        }
-                    }
-                }
-            }
-        }
-        *visits = visits.checked_sub(out.len() - before)?;
-        if self.descends {
-            value.parts().try_for_each(|item| self.take(Candidate { item, ..candidate }, out, visits))?;
-        }
-        Some(())
     }
 }
 
@@ -244,47 +222,19 @@ impl ChildKey {
     }
 }
 
-/// The matches of `segments` below a value; `None` if `visits` are used up.
-fn walk<'v>(
+/// All matches of `segments` below a value; `None` if `visits` are used up.
+fn all_from<'v>(
     segments: &[PathSegment],
     candidate: Candidate<'v>,
     visits: &mut usize,
 ) -> Option<Vec<ValueRef<'v>>> {
-    let Some((first, rest)) = segments.split_first() else { return Some(vec![candidate.item]) };
     let mut found = Vec::new();
-    first.take(candidate, &mut found, visits)?;
-    for segment in rest {
-        let mut next = Vec::new();
-        found
-            .into_iter()
-            .try_for_each(|item| segment.take(Candidate { item, ..candidate }, &mut next, visits))?;
-        found = next;
-    }
-    Some(found)
-}
-
-/// The items from `start` up to, but not including, `end`; in reverse if `step` is negative. Negative indexes count
-/// from the end.
-fn slice<'v>(
-    items: &[ValueRef<'v>],
-    start: Option<i64>,
-    end: Option<i64>,
-    step: i64,
-) -> impl Iterator<Item = ValueRef<'v>> {
-    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let place = |at: i64| if at < 0 { length.saturating_add(at) } else { at };
-    let (first, until) = if step >= 0 {
-        (start.map_or(0, place).clamp(0, length), end.map_or(length, place).clamp(0, length))
-    } else {
-        (start.map_or(length - 1, place).clamp(-1, length - 1), end.map_or(-1, place).clamp(-1, length - 1))
+    let take = |value| {
+        found.push(value);
+        ControlFlow::Continue(())
     };
-    let mut at = first;
-    std::iter::from_fn(move || {
-        let here = at;
-        let inside = if step > 0 { here < until } else { step < 0 && here > until };
-        at = at.saturating_add(step);
-        inside.then(|| items.get(usize::try_from(here).ok()?).copied()).flatten()
-    })
+    let end = Walk { visits, take }.follow(segments, candidate);
+    end.is_continue().then_some(found)
 }
 
 fn step<'v>(value: ValueRef<'v>, step: &ChildKey) -> Option<ValueRef<'v>> {
