@@ -35,11 +35,11 @@ pub struct NotAllowed {
 #[error("argument `{name}` is refused: {why}")]
 struct Disallowed {
     name: String,
-    why: Refusal,
+    why: DisallowedReason,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-enum Refusal {
+enum DisallowedReason {
     #[error("its value is not among the allowed ones")]
     NotListed,
     #[error("the list of allowed values is missing")]
@@ -55,7 +55,7 @@ enum Refusal {
 impl NotAllowed {
     /// The text for the model. It says what the model can fix, but does not reveal the allowed values.
     pub fn model_text(&self) -> String {
-        let unchecked = self.refused.iter().find(|refused| refused.why != Refusal::NotListed);
+        let unchecked = self.refused.iter().find(|refused| refused.why != DisallowedReason::NotListed);
         if let Some(Disallowed { name, .. }) = unchecked {
             return format!(
                 "The function was not called: argument `{name}` cannot be checked for this caller. Do not call it again."
@@ -88,24 +88,24 @@ impl Allowed {
 }
 
 impl AllowedArgument {
-    fn check(&self, value: &Value, scope: &Scope<'_>, believed: bool) -> Option<Refusal> {
+    fn check(&self, value: &Value, scope: &Scope<'_>, believed: bool) -> Option<DisallowedReason> {
         if !believed {
-            return Some(Refusal::Untrusted);
+            return Some(DisallowedReason::Untrusted);
         }
         let list = match self.list.evaluate(scope) {
             Ok(list) => list,
-            Err(error) => return Some(Refusal::Render(error)),
+            Err(error) => return Some(DisallowedReason::Render(error)),
         };
         let list = match list.as_ref().map(Evaluated::get) {
             Some(list) if list.kind() == Kind::Array => list,
-            Some(value) if !value.is_null() => return Some(Refusal::NotAList),
-            _ => return Some(Refusal::Missing),
+            Some(value) if !value.is_null() => return Some(DisallowedReason::NotAList),
+            _ => return Some(DisallowedReason::Missing),
         };
         let is_listed = |value| list.items().any(|allowed| equal(value, allowed));
         let is_allowed = match value {
             Value::Array(items) if self.each => items.iter().all(is_listed),
             value => is_listed(value),
         };
-        (!is_allowed).then_some(Refusal::NotListed)
+        (!is_allowed).then_some(DisallowedReason::NotListed)
     }
 }
