@@ -4,12 +4,12 @@ use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
 use crate::lang::template::Scope;
-use crate::plan::Route;
 use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::InvalidArguments;
 use crate::plan::replies::{PickError, SkippedCase};
 use crate::plan::request::RequestError;
 use crate::plan::route::ResponseError;
+use crate::plan::{FailureSlot, Route};
 use crate::upstream::TransportError;
 use crate::upstream::auth::CredentialError;
 use crate::upstream::delivery::DeliveryError;
@@ -50,6 +50,9 @@ pub enum CallError {
     /// A non-idempotent request timed out and is abandoned. It may have had an effect.
     #[error("{0}; the request may have taken effect")]
     Unconfirmed(TransportError),
+    /// A non-idempotent request failed without a usable response. It may have had an effect.
+    #[error("{0}; the request may have taken effect")]
+    Unanswered(TransportError),
     /// The same call is already in flight and did not end before the deadline of this one.
     #[error("the same call was still in flight at the deadline of this one")]
     StillInFlight,
@@ -75,15 +78,9 @@ impl CallError {
                 DeliveryError::Credential(_)
                 | DeliveryError::Breaker { .. }
                 | DeliveryError::Limit { .. } => FailureKind::Refused,
-                DeliveryError::Transport(error) => match error {
-                    TransportError::Timeout { .. } => FailureKind::Timeout,
-                    TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
-                    TransportError::Invalid { .. } | TransportError::TooLarge { .. } => {
-                        FailureKind::BadResponse
-                    }
-                    TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
-                },
+                DeliveryError::Transport(error) => kind_of(error),
             },
+            Self::Unanswered(error) => kind_of(error),
             Self::Response(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
     }
@@ -101,10 +98,29 @@ impl CallError {
             },
             Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => UNCONFIRMED.to_owned(),
+            Self::Unanswered(_) => UNANSWERED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }
+
+    /// The built-in text after an upstream has confirmed a change. It must not suggest to call again.
+    fn model_text_after_write(&self) -> String {
+        let text = match self {
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::Unanswered(_) => UNCONFIRMED,
+            Self::Pick(_) | Self::Response(ResponseError::Body { .. } | ResponseError::Missing(_)) => DONE,
+            _ => PARTLY_DONE,
+        };
+        text.to_owned()
+    }
 }
+
+/// For a confirmed change whose response cannot be used.
+const DONE: &str =
+    "It was done, but the details could not be read. Say that it was done. Do not do it again.";
+
+/// For a confirmed change after which something else failed.
+const PARTLY_DONE: &str =
+    "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 
@@ -112,13 +128,26 @@ const BUSY: &str = "The system is busy right now. Apologise and offer to try aga
 const UNCONFIRMED: &str = "The system has not confirmed in time, and may still do it. Apologise and say so. \
                            Do not start it again unless the caller asks for that.";
 
+/// For requests that may have succeeded and whose result will not become known.
+const UNANSWERED: &str = "The system has not confirmed whether it was done. Apologise and say so. \
+                          Do not start it again unless the caller asks for that.";
+
+fn kind_of(error: &TransportError) -> FailureKind {
+    match error {
+        TransportError::Timeout { .. } => FailureKind::Timeout,
+        TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
+        TransportError::Invalid { .. } | TransportError::TooLarge { .. } => FailureKind::BadResponse,
+        TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
+    }
+}
+
 /// The source of the text for a failure that no reply case matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextSource {
     /// The route's `failure`.
-    Route,
+    Route(FailureSlot),
     /// `[defaults] failure`.
-    Defaults,
+    Defaults(FailureSlot),
     /// The built-in text.
     BuiltIn,
 }
@@ -142,10 +171,12 @@ impl FailureReply {
     pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
         let kind = error.kind();
         let guard = env.platform.guard();
+        let has_written = route.is_some_and(|route| route.has_written(scope.steps));
+        let slot = if has_written { FailureSlot::AfterWrite } else { FailureSlot::Kind(kind) };
         let (mut failure_error, mut skipped_cases) = (None, Vec::new());
         let case = route.and_then(|route| {
-            let picked =
-                route.replies.pick_failure(kind, scope, env.platform.name(), guard, &mut skipped_cases);
+            let platform = (env.platform.name(), guard);
+            let picked = route.replies.pick_failure(slot, kind, scope, platform, &mut skipped_cases);
             picked.unwrap_or_else(|error| {
                 failure_error = Some(error);
                 None
@@ -153,19 +184,20 @@ impl FailureReply {
         });
         let text = || {
             let texts = [
-                (TextSource::Route, route.map(|route| &route.failure_texts)),
-                (TextSource::Defaults, Some(&env.plan.failure_texts)),
+                (TextSource::Route(slot), route.map(|route| &route.failure_texts)),
+                (TextSource::Defaults(slot), Some(&env.plan.failure_texts)),
             ];
             // A text that needs a missing value is skipped.
             texts
                 .into_iter()
-                .find_map(|(source, texts)| Some((source, texts?.model_text(kind, scope, guard)?)))
+                .find_map(|(source, texts)| Some((source, texts?.model_text(slot, scope, guard)?)))
         };
         let (case, reply, source) = match case {
             Some(picked) => (picked.case, picked.reply, None),
             None => {
-                let (source, text) =
-                    text().unwrap_or_else(|| (TextSource::BuiltIn, guard.text(&error.model_text())));
+                let built_in =
+                    || if has_written { error.model_text_after_write() } else { error.model_text() };
+                let (source, text) = text().unwrap_or_else(|| (TextSource::BuiltIn, guard.text(&built_in())));
                 (None, Reply::text(text), Some(source))
             }
         };

@@ -103,6 +103,11 @@ impl StepRun<'_> {
                     {
                         CallError::Unconfirmed(error)
                     }
+                    DeliveryError::Transport(
+                        error @ (TransportError::Lost { .. }
+                        | TransportError::Invalid { .. }
+                        | TransportError::TooLarge { .. }),
+                    ) if record.may_have_written => CallError::Unanswered(error),
                     error => error.into(),
                 })?;
                 self.take(response, record, output)

@@ -1,6 +1,8 @@
 //! The languages used in a table: templates, JSONPath, XML and patterns. They know nothing of routes, the table or the
 //! clock.
 
+pub(crate) mod body;
+mod charset;
 pub mod jsonpath;
 pub(crate) mod pattern;
 pub mod template;

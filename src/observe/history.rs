@@ -238,8 +238,7 @@ mod tests {
         let (body, reply) = (document(large.clone()), document(large));
         let mut record = record("a", Value::Null);
         record.call.args = GivenArguments::Json(part(&body));
-        let response =
-            ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)), None);
+        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)));
         record.steps.push(StepRecord { response_bytes: MAX_RECORD, ..StepRecord::default() });
         record.outputs.push(StepOutput { response: Some(response), values: vec![Some(part(&reply))] });
         let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
@@ -257,8 +256,7 @@ mod tests {
         let both = [Some(part(&small)), Some(part(&small))];
         let mut record = self::record("b", Value::Null);
         let before = record.bytes();
-        let response =
-            ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)), None);
+        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)));
         record.outputs.push(StepOutput { response: Some(response), values: both.to_vec() });
         let added = record.bytes() - before;
         let once = SharedValue::whole(small).bytes();

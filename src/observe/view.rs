@@ -53,10 +53,11 @@ impl Record {
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
         let output = self.outputs.iter().map(|output| {
-            let body = output.response.as_ref().map(ParsedResponse::body);
+            let body = output.response.as_ref().and_then(ParsedResponse::body_if_read);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
             let values = output.values.iter().flatten().filter(|value| !is_counted(value));
-            body.map_or(0, SharedValue::bytes) + values.map(SharedValue::bytes).sum::<usize>()
+            output.response.as_ref().map_or(0, ParsedResponse::body_bytes)
+                + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));

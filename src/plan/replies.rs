@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Reply};
 use crate::guard::ExpansionFilter;
 
+use super::FailureSlot;
 use super::when::{UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
@@ -142,19 +143,24 @@ impl Replies {
     }
 
     /// Picks the first case for a failure of this kind, if there is one. Cases that do not match are added to
-    /// `skipped`.
+    /// `skipped`. After a confirmed change, only cases with a status qualify: other texts, such as a suggestion to try
+    /// again, would be wrong.
     ///
     /// # Errors
     /// The matching case cannot be rendered.
     pub fn pick_failure(
         &self,
+        slot: FailureSlot,
         kind: FailureKind,
         scope: &Scope<'_>,
-        platform: &str,
-        guard: ExpansionFilter,
+        platform: (&str, ExpansionFilter),
         skipped: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
-        self.pick_first(|case| case.when.failure.contains(&kind), scope, platform, guard, skipped)
+        let is_candidate = |case: &Case| {
+            case.when.failure.contains(&kind)
+                && (slot != FailureSlot::AfterWrite || !case.when.status.is_empty())
+        };
+        self.pick_first(is_candidate, scope, platform.0, platform.1, skipped)
     }
 
     /// Renders the first matching case among the candidates.

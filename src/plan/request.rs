@@ -79,6 +79,8 @@ pub struct RequestTemplate {
     /// The name of the step; empty for the only request of a route.
     pub(crate) step: Arc<str>,
     pub(crate) method: Method,
+    /// Whether the request is safe (RFC 9110, section 9.2.1): by its method, or because the table says so.
+    pub(crate) safe: bool,
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, Parameter)>,
     /// The shared headers of `[defaults]` and the upstream; later ones take precedence.
@@ -135,9 +137,9 @@ impl RequestError {
 }
 
 impl RequestTemplate {
-    /// Whether the request is safe: it changes nothing (RFC 9110, section 9.2.1).
+    /// Whether the request is safe: it changes nothing at the upstream.
     pub fn is_safe(&self) -> bool {
-        self.method.is_safe()
+        self.safe
     }
 
     /// Whether the table sets this header.

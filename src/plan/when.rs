@@ -44,6 +44,8 @@ pub enum UnmetCondition {
     Found,
     /// The path in `missing` has a match.
     Missing,
+    /// The path in `missing` may have a match: the body could not be parsed.
+    Unreadable,
     /// The value at this index of `equals` differs.
     Equals(usize),
     /// The value at this index of `matches` does not match.
@@ -75,6 +77,13 @@ impl When {
         }
         if self.missing.as_ref().is_some_and(|path| finds(path, visits)) {
             return Some(UnmetCondition::Missing);
+        }
+        // A case that names the status may handle such a response on purpose.
+        if self.missing.is_some()
+            && self.status.is_empty()
+            && response.is_some_and(|response| response.problem().is_some())
+        {
+            return Some(UnmetCondition::Unreadable);
         }
         let differs = self.equals.iter().position(|(name, values)| {
             let value = name.evaluate(scope).ok().flatten();
@@ -114,6 +123,12 @@ impl When {
             }
             UnmetCondition::Found => format!("the response has no `{}`", path(&self.found)),
             UnmetCondition::Missing => format!("the response has `{}`", path(&self.missing)),
+            UnmetCondition::Unreadable => {
+                format!(
+                    "it is unknown whether the response has `{}`: its body could not be parsed",
+                    path(&self.missing)
+                )
+            }
             UnmetCondition::Equals(index) => {
                 self.equals.get(index).map_or_else(String::new, |(name, values)| {
                     describe_value(name, scope, &format!("not {}", either(values, Value::to_string)))

@@ -123,9 +123,7 @@ impl JsonPath {
             ));
         }
         let query = parse_json_path(text).map_err(|_| {
-            let help = if text.contains("{{") {
-                "a JSONPath is fixed at load and holds no template".to_owned()
-            } else if text.contains("=~") {
+            let help = if text.contains("=~") {
                 "write `search(@.name, 'text')` for a regular expression".to_owned()
             } else {
                 example.to_owned()

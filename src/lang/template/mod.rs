@@ -5,6 +5,7 @@
 //! separately, so a place always knows which characters come from a value.
 
 mod compile;
+mod evaluated;
 mod helpers;
 pub(crate) mod json;
 mod names;
@@ -19,9 +20,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
+pub(crate) use evaluated::Evaluated;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
-pub(crate) use render::Evaluated;
 pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;
 

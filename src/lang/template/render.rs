@@ -1,21 +1,11 @@
 //! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
-use serde_json::Value;
-
+use super::evaluated::{Evaluated, is_truthy};
 use super::helpers::HelperOutput;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};
-use crate::lang::value::{Scale, child};
-
-/// The value of an expression.
-#[derive(Debug, Clone)]
-pub(crate) enum Evaluated<'f> {
-    /// An existing value.
-    Ref(ValueRef<'f>),
-    /// A value created by a helper.
-    Owned(Value),
-}
+use crate::lang::value::Scale;
 
 /// Renders one block: the values that names refer to, the enclosing block, and the place to write to.
 pub(super) struct Renderer<'r, 'f> {
@@ -138,34 +128,6 @@ impl<'f> Renderer<'_, 'f> {
     }
 }
 
-impl Evaluated<'_> {
-    /// The value.
-    pub(crate) fn get(&self) -> ValueRef<'_> {
-        match self {
-            Self::Ref(value) => *value,
-            Self::Owned(value) => value.into(),
-        }
-    }
-
-    /// The value as an owned tree.
-    pub(crate) fn into_value(self) -> Value {
-        match self {
-            Self::Ref(value) => value.to_value(),
-            Self::Owned(value) => value,
-        }
-    }
-
-    /// The member or item called `name`; null if there is none.
-    fn part(self, name: &str) -> Self {
-        match self {
-            Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
-            Self::Owned(value) => {
-                Self::Owned(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
-            }
-        }
-    }
-}
-
 impl Expr {
     /// The value; `None` if it is missing.
     pub(super) fn evaluate<'f>(
@@ -226,15 +188,4 @@ fn weigh(value: ValueRef<'_>, steps: &mut usize) -> Result<(), RenderError> {
     Scale::WORK.take(value, &mut left).ok_or(RenderError::TooLarge)?;
     *steps += (before - left) / WEIGHT_PER_STEP;
     Ok(())
-}
-
-/// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
-pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
-    match value.kind() {
-        Kind::Null => false,
-        Kind::Bool => value.as_bool() == Some(true),
-        Kind::Number => value.as_f64() != Some(0.0),
-        Kind::String => !value.is_empty_text(),
-        Kind::Array | Kind::Object => !value.is_empty(),
-    }
 }

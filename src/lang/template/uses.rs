@@ -2,9 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use super::Expr;
 use super::scope::{CallField, PathExpr, Root};
+use crate::lang::body::Asked;
 
-/// The arguments and extracts that templates use.
+/// A use of a response body in a template.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyRef {
+    /// The step; `None` for the last one that got a response.
+    pub(crate) step: Option<usize>,
+    /// The number of steps that run before this template is rendered.
+    pub(crate) before: usize,
+    pub(crate) asked: Asked,
+}
+
+/// The arguments, extracts and response bodies that templates use.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     /// Whether all arguments are used, because a template uses them as a whole.
@@ -12,11 +24,12 @@ pub(crate) struct Uses {
     arguments: BTreeSet<String>,
     /// The indices of the step and of the extract.
     extracts: BTreeSet<(usize, usize)>,
+    bodies: Vec<BodyRef>,
 }
 
 impl Uses {
-    /// Records a name.
-    pub(super) fn add(&mut self, path: &PathExpr) {
+    /// Records a name in a template that is rendered after `before` steps.
+    pub(super) fn add(&mut self, path: &PathExpr, before: usize) {
         match (&path.root, path.below.first()) {
             (Root::Args, Some(name)) => {
                 self.arguments.insert(name.clone());
@@ -26,8 +39,33 @@ impl Uses {
             (Root::Extract(step, place), _) => {
                 self.extracts.insert((*step, *place));
             }
+            (Root::Response(step), Some(field)) if field == "body" => {
+                let asked = if path.below.len() > 1 { Asked::Parts } else { Asked::Whole };
+                self.bodies.push(BodyRef { step: *step, before, asked });
+            }
             _ => {}
         }
+    }
+
+    /// Records an expression whose value must be a list or an object.
+    pub(super) fn add_parts(&mut self, expr: &Expr, before: usize) {
+        match expr {
+            Expr::Path(PathExpr { root: Root::Response(step), below, .. }) if below.len() == 1 => {
+                self.bodies.push(BodyRef { step: *step, before, asked: Asked::Parts });
+            }
+            Expr::Helper { params, .. } => params.iter().for_each(|param| self.add_parts(param, before)),
+            Expr::Path(_) | Expr::Literal(_) => {}
+        }
+    }
+
+    /// The uses of response bodies.
+    pub(crate) fn bodies(&self) -> &[BodyRef] {
+        &self.bodies
+    }
+
+    /// Drops all uses of response bodies after the first `after`.
+    pub(crate) fn forget_bodies(&mut self, after: usize) {
+        self.bodies.truncate(after);
     }
 
     /// Whether a template uses this argument, or all arguments.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::call::{FailureKind, Reply};
+use crate::call::Reply;
 use crate::flow::{CallError, TextSource};
 use crate::lang::template::Written;
 use crate::plan::Route;
@@ -74,19 +74,18 @@ impl Walk<'_> {
                 );
             }
             (None, Some(source)) => {
-                let kind = record.outcome.failure.map(FailureKind::slug).unwrap_or_default();
-                let (source, texts) = match source {
-                    TextSource::Route => {
-                        (format!("`failure.{kind}` of the route"), Some(&route.failure_texts))
+                let (source, written) = match source {
+                    TextSource::Route(slot) => {
+                        (format!("`failure.{}` of the route", slot.slug()), route.failure_texts.written(slot))
                     }
-                    TextSource::Defaults => {
-                        (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
-                    }
+                    TextSource::Defaults(slot) => (
+                        format!("`failure.{}` of `[defaults]`", slot.slug()),
+                        self.shown.plan.failure_texts.written(slot),
+                    ),
                     TextSource::BuiltIn => {
                         ("the built-in text: no case, route or default handles this failure".to_owned(), None)
                     }
                 };
-                let written = record.outcome.failure.and_then(|kind| texts?.written(kind));
                 self.head("reply", &source);
                 let written: Vec<_> =
                     written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();

@@ -1,0 +1,54 @@
+//! The value of an expression, before it is written to its place.
+
+use serde_json::Value;
+
+use crate::json::{Kind, ValueRef};
+use crate::lang::value::child;
+
+/// The value of an expression.
+#[derive(Debug, Clone)]
+pub(crate) enum Evaluated<'f> {
+    /// An existing value.
+    Ref(ValueRef<'f>),
+    /// A value created by a helper.
+    Owned(Value),
+}
+
+impl Evaluated<'_> {
+    /// The value.
+    pub(crate) fn get(&self) -> ValueRef<'_> {
+        match self {
+            Self::Ref(value) => *value,
+            Self::Owned(value) => value.into(),
+        }
+    }
+
+    /// The value as an owned tree.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::Ref(value) => value.to_value(),
+            Self::Owned(value) => value,
+        }
+    }
+
+    /// The member or item called `name`; null if there is none.
+    pub(super) fn part(self, name: &str) -> Self {
+        match self {
+            Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
+            Self::Owned(value) => {
+                Self::Owned(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
+pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => false,
+        Kind::Bool => value.as_bool() == Some(true),
+        Kind::Number => value.as_f64() != Some(0.0),
+        Kind::String => !value.is_empty_text(),
+        Kind::Array | Kind::Object => !value.is_empty(),
+    }
+}
