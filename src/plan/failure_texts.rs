@@ -8,11 +8,11 @@ use crate::lang::template::{Scope, Template, TextSink};
 #[derive(Debug, Clone, Default)]
 pub struct FailureTexts {
     pub(crate) by_kind: Vec<(FailureKind, Template)>,
-    /// What is said instead of all of them once something has been changed.
+    /// The text for calls that fail after a confirmed change. It replaces all others.
     pub(crate) after_write: Option<Template>,
 }
 
-/// What a text is for.
+/// The failure that a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureSlot {
     /// A kind of failure.
