@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
-use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
 use crate::live::Running;
 use crate::observe::{Ended, call_log};
 use crate::plan::Route;
@@ -82,10 +82,20 @@ pub(super) struct Task {
     pub(super) traced: Option<Traced>,
 }
 
-/// The lead of a call over its retries, and how long its outcome is kept for them.
+/// The lead of a call over its retries, for one way to recognise them.
 struct Leading {
     lead: Lead<Outcome>,
-    kept: Duration,
+    identity: Identity,
+}
+
+/// The state of a call that may be a retry.
+enum Claim {
+    /// It is not a retry: it runs.
+    Leads(Lead<Outcome>),
+    /// It is a retry: the outcome of the first call, and whether later retries get it too.
+    Repeats { outcome: Outcome, how: &'static str, is_final: bool },
+    /// It is a retry, and the first call did not end before the deadline of this one.
+    StillInFlight,
 }
 
 impl Task {
@@ -103,36 +113,50 @@ impl Task {
 
     fn run(self, route: Option<Arc<Route>>, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
         let key = CallKey::of(&self.call, route.as_deref());
-        match key.kept {
-            None => Either::Left(self.start(route, key, None, announce_to)),
-            Some(kept) => Either::Right(Box::pin(self.run_once(route, key, kept, announce_to))),
+        match key.identities().next() {
+            None => Either::Left(self.start(route, key, Vec::new(), announce_to)),
+            Some(_) => Either::Right(Box::pin(self.run_once(route, key, announce_to))),
         }
     }
 
     /// Runs a call that may change something. However often the platform retries it, it runs once.
-    async fn run_once(
-        self,
-        route: Option<Arc<Route>>,
-        key: CallKey,
-        kept: Duration,
-        announce_to: AnnounceTo,
-    ) -> Outcome {
-        loop {
-            match self.dispatcher.dedup.find(key.key, Instant::now()) {
-                FlightLookup::Leader(lead) => {
-                    return self.start(route, key, Some(Leading { lead, kept }), announce_to).await;
+    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, announce_to: AnnounceTo) -> Outcome {
+        let mut leading: Vec<Leading> = Vec::new();
+        // The identity by id comes first in all calls, so that no two calls wait for each other.
+        for identity in key.identities() {
+            match self.claim(identity).await {
+                Claim::Leads(lead) => leading.push(Leading { lead, identity }),
+                Claim::Repeats { outcome, how, is_final } => {
+                    leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
+                    return self.deduplicated(route.as_deref(), outcome, how);
                 }
+                Claim::StillInFlight => {
+                    return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
+                }
+            }
+        }
+        self.start(route, key, leading, announce_to).await
+    }
+
+    /// Finds the outcome of the first call, or takes the lead.
+    async fn claim(&self, identity: Identity) -> Claim {
+        let dedup = &self.dispatcher.dedup;
+        loop {
+            match dedup.find(identity.key, Instant::now()) {
+                FlightLookup::Leader(lead) => return Claim::Leads(lead),
                 FlightLookup::Hit(outcome) => {
-                    return self.deduplicated(route.as_deref(), outcome, "has been answered");
+                    return Claim::Repeats { outcome, how: "has been answered", is_final: true };
                 }
                 FlightLookup::InFlight(follower) => {
                     match timeout_at(self.deadline.into(), follower.result()).await {
                         Ok(Some(outcome)) => {
-                            return self.deduplicated(route.as_deref(), outcome, "was in flight");
+                            let is_final =
+                                matches!(dedup.find(identity.key, Instant::now()), FlightLookup::Hit(_));
+                            return Claim::Repeats { outcome, how: "was in flight", is_final };
                         }
                         // The leader ended without an outcome, so this call may lead now.
                         Ok(None) => {}
-                        Err(_) => return self.fail_without_running(route.as_ref(), CallError::StillInFlight),
+                        Err(_) => return Claim::StillInFlight,
                     }
                 }
             }
@@ -171,7 +195,7 @@ impl Task {
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
+        leading: Vec<Leading>,
         announce_to: AnnounceTo,
     ) -> impl Future<Output = Outcome> + Send {
         // A deduplicated retry needs no permit: a refusal would contradict the first call.
@@ -210,7 +234,7 @@ impl Task {
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
+        leading: Vec<Leading>,
         pending: Arc<PendingReply>,
     ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
@@ -233,11 +257,13 @@ impl Task {
             let call = Call { args: GivenArguments::Unreadable, context: pending.log_context.clone() };
             Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
-        let is_final = record.is_final(route.as_deref());
+        let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
         let outcome =
             dispatcher.observers.note(Ended { record, plan: &running.plan, route: route.as_ref(), client });
-        if let Some(leading) = leading {
-            leading.settle(&outcome, key, is_final);
+        for leading in leading {
+            let [by_id, in_window] = finality;
+            let is_final = if leading.identity.by_id { by_id } else { in_window };
+            leading.settle(&outcome, is_final);
         }
         drop(pending.permit.lock().take());
         outcome
@@ -266,14 +292,14 @@ where
 }
 
 impl Leading {
-    /// Passes the outcome to the retries that wait for it. If it is final, keeps it for later retries.
-    fn settle(self, outcome: &Outcome, key: CallKey, is_final: bool) {
+    /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
+    fn settle(self, outcome: &Outcome, is_final: bool) {
         if !is_final {
             return self.lead.hand_out(outcome.clone());
         }
         let kept = dedup::to_keep(outcome);
-        let retention =
-            Retention { fresh: self.kept, stale: Duration::ZERO, bytes: kept.bytes(), owner: key.key };
+        let Identity { key: owner, kept: fresh, .. } = self.identity;
+        let retention = Retention { fresh, stale: Duration::ZERO, bytes: kept.bytes(), owner };
         self.lead.keep(kept, retention, Instant::now());
     }
 }

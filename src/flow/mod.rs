@@ -30,7 +30,7 @@ use crate::upstream::delivery::limit::LimitPermit;
 
 pub use blocking::run_blocking_if_large;
 pub use cache::{Cache, CacheUse};
-pub use call_key::CallKey;
+pub use call_key::{CallKey, Identity};
 pub use env::{CallEnv, Caller, LateReply, NoCaller};
 pub use failure::{CallError, TextSource};
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
