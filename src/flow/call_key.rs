@@ -1,4 +1,4 @@
-//! What identifies a call, so that the same call made twice is known, here and at its upstreams.
+//! The key that identifies a call, so that retries of it are recognised by Jackfield and by its upstreams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -13,43 +13,43 @@ use crate::json::{Kind, ValueRef, push_string};
 use crate::plan::Route;
 use crate::single_flight::FlightKey;
 
-/// How long the answer of a call is kept that the platform tells from others by an id.
-const KEPT_BY_ID: Duration = Duration::from_secs(5 * 60);
+/// How long the outcome of a call with an id is kept for retries.
+const RETENTION_BY_ID: Duration = Duration::from_secs(5 * 60);
 
-/// What tells a call from all others that are not the same.
+/// Identifies a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallKey {
-    /// By its id, where the platform gives it one.
+    /// Its identity by call id, if the platform sends one.
     pub by_id: Option<Identity>,
-    /// By what it asks for in its conversation, where the route has a window for that.
+    /// Its identity by content within the conversation, if the route has a `repeat_window`.
     pub in_window: Option<Identity>,
-    /// What the keys for upstreams are made of. They remember them for longer than a window, so that only what has an
-    /// id of its own has the same one again.
+    /// The input of the idempotency keys. Upstreams remember those for longer than `repeat_window`, so only a call with
+    /// an id gets the same keys again.
     seed: FlightKey,
 }
 
-/// One way to tell that two calls are the same.
+/// A way to recognise retries of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// A hash of what makes it this call.
+    /// A hash of everything that identifies the call.
     pub key: FlightKey,
-    /// How long its answer is kept for a repeat.
+    /// How long its outcome is kept for retries.
     pub kept: Duration,
-    /// Whether the platform itself says by an id that it is the same.
+    /// Whether it includes the call id.
     pub by_id: bool,
 }
 
 impl CallKey {
-    /// Two calls are the same by their id and what they ask for, and where the route says for how long, also by what
-    /// they ask for in one conversation alone: a model that asks again gets a new id for it. Values count, not their
-    /// spelling.
+    /// The key of `call`. With an id, two calls are the same if id and content are equal. If the route has a
+    /// `repeat_window`, calls with equal content in one conversation are the same too, since a model that calls again
+    /// gets a new id. Content is compared by value, not by spelling.
     pub fn of(call: &Call, route: Option<&Route>) -> Self {
         let context = &call.context;
-        let Some(route) = route.filter(|route| route.writes()) else { return Self::unlike_any() };
+        let Some(route) = route.filter(|route| route.writes()) else { return Self::unique() };
         let window = route.repeat_window.filter(|_| context.conversation.is_some());
-        let GivenArguments::Json(given) = &call.args else { return Self::unlike_any() };
+        let GivenArguments::Json(given) = &call.args else { return Self::unique() };
         if window.is_none() && context.id.is_none() {
-            return Self::unlike_any();
+            return Self::unique();
         }
         let mut json = String::new();
         match route.arguments.validate(&call.args) {
@@ -59,11 +59,12 @@ impl CallKey {
         write_canonical(context.event.get(), &mut json);
         let by_id = context.id.as_deref().map(|id| Identity {
             key: hash(context, Some(id), &[&json]),
-            kept: KEPT_BY_ID,
+            kept: RETENTION_BY_ID,
             by_id: true,
         });
         let in_window = window.map(|kept| {
-            // Beside an id, a header that is new with each request would only hide a repeat.
+            // Headers are part of this identity only: with an id, a header that changes with each request would hide a
+            // retry.
             let mut headers = String::new();
             write_canonical(context.headers.get(), &mut headers);
             Identity { key: hash(context, None, &[&json, &headers]), kept, by_id: false }
@@ -71,44 +72,44 @@ impl CallKey {
         Self { by_id, in_window, seed: by_id.map_or_else(random, |identity| identity.key) }
     }
 
-    /// A call of which no other can be a repeat.
-    fn unlike_any() -> Self {
+    /// The key of a call that no other call matches.
+    fn unique() -> Self {
         Self { by_id: None, in_window: None, seed: random() }
     }
 
-    /// The ways to tell a repeat of it.
+    /// The ways to recognise a retry of it.
     pub fn identities(self) -> impl Iterator<Item = Identity> {
         self.by_id.into_iter().chain(self.in_window)
     }
 
-    /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
-    pub fn idempotency_key(&self, part: &str) -> String {
+    /// The idempotency key of one step: 32 hexadecimal digits by which an upstream recognises duplicate requests.
+    pub fn idempotency_key(&self, step: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(self.seed);
-        hash.update(part);
+        hash.update(step);
         hex::encode(&hash.finalize()[..16])
     }
 }
 
-/// A hash of who asks, and for what.
-fn hash(context: &Context, id: Option<&str>, asked: &[&str]) -> FlightKey {
+/// A hash of the caller and the content of a call.
+fn hash(context: &Context, id: Option<&str>, content: &[&str]) -> FlightKey {
     let mut hash = Sha256::new();
-    let call = [Some(context.platform), Some(&context.function), id];
-    // Who asks: a conversation may be no more than what a caller says.
-    let asking = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
-    for part in call.into_iter().chain(asking) {
+    let call_parts = [Some(context.platform), Some(&context.function), id];
+    // The conversation id may be a client's own claim, so the caller is part of the hash too.
+    let caller_parts = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
+    for part in call_parts.into_iter().chain(caller_parts) {
         hash.update([u8::from(part.is_some())]);
         hash.update(part.unwrap_or_default().len().to_le_bytes());
         hash.update(part.unwrap_or_default());
     }
-    for part in asked {
+    for part in content {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }
     hash.finalize().into()
 }
 
-/// Writes a value as JSON in the one way that all spellings of it have in common: keys sorted, and 1.0 as 1.
+/// Writes a value in a canonical form, with sorted keys and 1.0 as 1. The result is not JSON.
 fn write_canonical(value: ValueRef<'_>, out: &mut String) {
     match value.kind() {
         Kind::Object => {
@@ -160,7 +161,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn spellings_of_a_value_are_one() {
+    fn equal_values_have_the_same_canonical_form() {
         let canonical = |text: &str| {
             let mut out = String::new();
             write_canonical((&serde_json::from_str::<Value>(text).unwrap()).into(), &mut out);

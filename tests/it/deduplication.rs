@@ -208,7 +208,7 @@ async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
         let text = result(&proxy.post("/voicedock", &call).await.json());
         assert!(text.contains("may still do it") && !text.contains("try again"), "{text}");
     }
-    let line = proxy.logged("what was sent may change something and goes on").await;
+    let line = proxy.logged("the request continues and may still take effect").await;
     assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
     gate.add_permits(1);
 }
@@ -224,11 +224,11 @@ async fn a_write_continues_after_its_call_times_out_and_a_retry_gets_its_result(
         let first = proxy.post("/voicedock", &call).await.json();
         assert!(began.elapsed() < GUARD, "{name}");
         assert_eq!(result(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("what was sent may change something and goes on").await;
+        proxy.logged("the request continues and may still take effect").await;
         // A retry waits for the request in flight until its own deadline.
         let second = proxy.post("/voicedock", &call).await.json();
         assert_eq!(result(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("the same call was still under way").await;
+        proxy.logged("the same call was still in flight").await;
 
         gate.add_permits(1);
         proxy.logged("after its late reply").await;

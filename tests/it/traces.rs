@@ -347,8 +347,8 @@ async fn an_unreachable_collector_fails_no_calls() {
     )
     .await;
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
-    let line = proxy.logged("the collector of `[traces]` does not take them: cannot connect").await;
-    assert!(line.contains("WARN 10 spans are lost"), "{line}");
+    let line = proxy.logged("the collector of `[traces]` does not accept them: cannot connect").await;
+    assert!(line.contains("WARN 10 spans lost"), "{line}");
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (10.0, 0.0));
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
@@ -384,7 +384,7 @@ async fn rejected_spans_are_counted() {
     .await;
     call(&proxy, "say", &json!({}), &[]).await;
     received.recv().await.unwrap();
-    proxy.logged("2 spans are lost, the collector of `[traces]` does not take them: it rejects them").await;
+    proxy.logged("2 spans lost: the collector of `[traces]` does not accept them: they were rejected").await;
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (2.0, 3.0));
 }
