@@ -118,6 +118,11 @@ impl<'a> Cx<'a> {
     pub(super) fn try_template(
         &mut self,
         text: TemplateText<'_>,
+    /// Gives the templates that are compiled from now on the zone of the table.
+    pub(super) fn set_zone(&mut self, zone: &Template) {
+        self.templates.set_zone(zone);
+    }
+
         names: &Names<'_>,
     ) -> (Option<Template>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();

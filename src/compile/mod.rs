@@ -18,6 +18,7 @@ mod steps;
 pub(crate) mod testing;
 mod upstreams;
 mod values;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ pub(crate) fn compile(
     let platforms = platforms::compile(&mut cx);
     let headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
     let globals = Globals { headers, vars };
+    let zone = zone::compile(&mut cx, &globals.inputs().names(&[], 0));
     let Compiled { value: (failure_texts, upstreams), used } = cx.track(|cx| {
         let texts = failures::texts(cx, &table.defaults.failure, &globals.inputs().names(&[], 0));
         (texts, upstreams::compile(cx, &globals))
@@ -109,6 +111,7 @@ pub(crate) fn compile(
         deliveries: upstreams.map(|upstream| upstream.delivery.clone()).collect(),
         platforms: shared.platforms,
         failure_texts,
+        zone,
         masks: cx.secrets.masks.clone(),
         identity: cx.secrets.identity(&revision),
         revision,

@@ -22,6 +22,7 @@ use crate::call::{Call, Outcome};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
+use crate::plan::arguments::{InvalidArguments, Validated};
 use crate::plan::replies::Picked;
 use crate::platform::Platform;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
@@ -63,7 +64,7 @@ pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Reco
 /// The record of a call that is not run, for a reason that lies outside of it.
 pub fn given_up(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
     let mut record = Record::new(call, env.traced);
-    record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
+    record.validated = route.and_then(|route| validated(route, env, &record).ok());
     record.fail(Arc::new(error), route, env);
     record.filter_extensions(env.platform);
     record.note(Phase::Reply);
@@ -81,9 +82,15 @@ async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Pic
     pick(route, env, record)
 }
 
+/// The arguments as the route declares them.
+fn validated(route: &Route, env: CallEnv<'_>, record: &Record) -> Result<Validated, InvalidArguments> {
+    let zone = || env.plan.zone.of(&record.scope(env.now));
+    route.arguments.validate_in(&record.call.args, &zone)
+}
+
 /// Checks the arguments, and what the platform allows of them.
 fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
-    record.validated = Some(route.arguments.validate(&record.call.args)?);
+    record.validated = Some(validated(route, env, record)?);
     route.allowed.check(&record.scope(env.now), env.plan.believes(env.platform))?;
     record.note(Phase::Validate);
     Ok(())

@@ -6,6 +6,7 @@
 //! place ever has to guess which of its characters somebody else chose.
 
 mod compile;
+mod date;
 mod helpers;
 pub(crate) mod json;
 mod names;

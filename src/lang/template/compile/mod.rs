@@ -15,7 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, pl
 use super::names::{Block, Names};
 use super::syntax::{Piece, in_our_words, offset, plain_names, too_large};
 use super::uses::Uses;
-use super::{Op, Template};
+use super::{Expr, Op, Template};
 
 /// A template as it is written, and where.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,8 @@ pub(crate) struct Compiler<'a> {
     /// What the templates that were compiled so far use.
     pub(crate) used: TemplateUsage,
     included: Included,
+    /// The zone of the table, for the helpers that tell times.
+    zone: Option<Expr>,
 }
 
 /// What templates use: for fingerprints, and to find what is declared and never used.
@@ -96,7 +98,15 @@ struct CompileTask<'a, 'c, 't> {
 
 impl<'a> Compiler<'a> {
     pub(crate) fn new(sources: &'a Sources, files: &'a BTreeMap<String, FileId>) -> Self {
-        Self { sources, files, used: TemplateUsage::default(), included: Included::default() }
+        Self { sources, files, used: TemplateUsage::default(), included: Included::default(), zone: None }
+    }
+
+    /// Gives the templates that are compiled from now on the zone of the table: a name, or an expression.
+    pub(crate) fn set_zone(&mut self, zone: &Template) {
+        self.zone = match zone.ops.as_slice() {
+            [Op::Print(expr)] => Some(expr.clone()),
+            _ => zone.as_literal().map(|name| Expr::Literal(name.into())),
+        };
     }
 
     /// The program of a template; `None` after faults, which have been pushed.
