@@ -33,7 +33,7 @@ use crate::table::Table;
 
 pub use editor::schema;
 pub use kept::Kept;
-pub use secrets::{BoundAddresses, Environment};
+pub use secrets::{BoundAddresses, Environment, ListenerOptions};
 pub use upstreams::{DEMO, UpstreamProbe};
 
 use cx::{Compiled, Cx, allowed_codes};

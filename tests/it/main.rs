@@ -11,6 +11,7 @@ mod declare;
 mod delivery;
 mod egress;
 mod egress_proxy;
+mod environment;
 mod events;
 mod failures;
 mod faults;
