@@ -1,4 +1,4 @@
-//! `jackfield serve`: the proxy itself.
+//! `jackfield serve`: runs the proxy.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -50,8 +50,8 @@ impl Serve {
 
 pub(super) fn run(path: PathBuf, demo: bool, command: Serve) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    // One thread per core. Work that may block a thread for long, such as a huge response, moves its other tasks away
-    // first.
+    // One thread per core. Work that may block a thread for long, such as parsing a huge response, first moves the
+    // thread's other tasks to another one.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, command, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
@@ -97,7 +97,7 @@ async fn serve(path: PathBuf, demo: bool, command: Serve, log: &LogWriter) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the first load gives.
+/// The results of the first load.
 struct Started {
     live: Arc<Live>,
     dependencies: Dependencies,

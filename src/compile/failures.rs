@@ -3,7 +3,7 @@
 use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
 use crate::lang::template::Names;
-use crate::plan::FailureTexts;
+use crate::plan::{FailureSlot, FailureTexts};
 use crate::table::reader::{Key, Named};
 
 use crate::compile::cx::Cx;
@@ -12,9 +12,19 @@ use crate::compile::cx::Cx;
 pub(super) fn texts(cx: &mut Cx<'_>, texts: &Key<Named<String>>, names: &Names<'_>) -> FailureTexts {
     let mut out = FailureTexts::default();
     for (kind, text) in texts.entries() {
-        let Some(known) = kind_of(&kind.value, kind.span, cx.diagnostics) else { continue };
+        let known = match kind.value.as_str() {
+            FailureSlot::AFTER_WRITE => None,
+            slug => match kind_of(slug, kind.span, cx.diagnostics) {
+                None => continue,
+                known => known,
+            },
+        };
         let Some(text) = text.get() else { continue };
         let template = cx.template(text, names);
+        let Some(known) = known else {
+            out.after_write = template;
+            continue;
+        };
         if known == FailureKind::InvalidArgs {
             cx.report(
                 Diagnostic::new(Code::UnusedText, kind.span, "this text is never used")
@@ -23,7 +33,7 @@ pub(super) fn texts(cx: &mut Cx<'_>, texts: &Key<Named<String>>, names: &Names<'
             );
             continue;
         }
-        out.0.extend(template.map(|template| (known, template)));
+        out.by_kind.extend(template.map(|template| (known, template)));
     }
     out
 }

@@ -4,12 +4,12 @@ use thiserror::Error;
 
 use crate::call::{FailureKind, Reply};
 use crate::lang::template::Scope;
-use crate::plan::Route;
 use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::InvalidArguments;
 use crate::plan::replies::{Passed, PickError};
 use crate::plan::request::RequestError;
 use crate::plan::route::ReplyError;
+use crate::plan::{FailureSlot, Route};
 use crate::upstream::TransportError;
 use crate::upstream::auth::CredentialError;
 use crate::upstream::delivery::DeliveryError;
@@ -50,6 +50,9 @@ pub enum CallError {
     /// A request that may have changed something was not answered, and is not waited for any more.
     #[error("{0}; what was sent may have changed something")]
     Unconfirmed(TransportError),
+    /// The connection failed, or what came could not be taken, after a request that may have changed something.
+    #[error("{0}; what was sent may have changed something")]
+    Unanswered(TransportError),
     /// The same call is under way already, and did not end in the time of this one.
     #[error("the same call was still under way when the time of this one was over")]
     StillUnderWay,
@@ -75,15 +78,9 @@ impl CallError {
                 DeliveryError::Credential(_)
                 | DeliveryError::Breaker { .. }
                 | DeliveryError::Limit { .. } => FailureKind::Refused,
-                DeliveryError::Transport(error) => match error {
-                    TransportError::Timeout { .. } => FailureKind::Timeout,
-                    TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
-                    TransportError::Invalid { .. } | TransportError::TooLarge { .. } => {
-                        FailureKind::BadResponse
-                    }
-                    TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
-                },
+                DeliveryError::Transport(error) => kind_of(error),
             },
+            Self::Unanswered(error) => kind_of(error),
             Self::Reply(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
     }
@@ -101,10 +98,29 @@ impl CallError {
             },
             Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillUnderWay => UNCONFIRMED.to_owned(),
+            Self::Unanswered(_) => UNANSWERED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }
+
+    /// The same when an upstream has confirmed a change: nothing may sound like an invitation to make it again.
+    fn model_text_after_write(&self) -> String {
+        let text = match self {
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::Unanswered(_) => UNCONFIRMED,
+            Self::Pick(_) | Self::Reply(ReplyError::Body { .. } | ReplyError::Missing(_)) => DONE,
+            _ => PARTLY_DONE,
+        };
+        text.to_owned()
+    }
 }
+
+/// For a change that an upstream has confirmed with a response of which nothing more can be said.
+const DONE: &str =
+    "It was done, but the details could not be read. Say that it was done. Do not do it again.";
+
+/// For a change that was confirmed before something else failed.
+const PARTLY_DONE: &str =
+    "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 
@@ -112,13 +128,26 @@ const BUSY: &str = "The system is busy right now. Apologise and offer to try aga
 const UNCONFIRMED: &str = "The system has not confirmed in time, and may still do it. Apologise and say so. \
                            Do not start it again unless the caller asks for that.";
 
+/// For what may have been done, when nothing more will be heard of it.
+const UNANSWERED: &str = "The system has not confirmed whether it was done. Apologise and say so. \
+                          Do not start it again unless the caller asks for that.";
+
+fn kind_of(error: &TransportError) -> FailureKind {
+    match error {
+        TransportError::Timeout { .. } => FailureKind::Timeout,
+        TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
+        TransportError::Invalid { .. } | TransportError::TooLarge { .. } => FailureKind::BadResponse,
+        TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
+    }
+}
+
 /// Where the text for a failure comes from, when no case is for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaidBy {
     /// `failure` of the route.
-    Route,
+    Route(FailureSlot),
     /// `[defaults] failure`.
-    Defaults,
+    Defaults(FailureSlot),
     /// The table says nothing.
     BuiltIn,
 }
@@ -142,9 +171,12 @@ impl FailureReply {
     pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
         let kind = error.kind();
         let guard = env.platform.guard();
+        let has_written = route.is_some_and(|route| route.has_written(scope.steps));
+        let slot = if has_written { FailureSlot::AfterWrite } else { FailureSlot::Kind(kind) };
         let (mut failure_error, mut passed) = (None, Vec::new());
         let case = route.and_then(|route| {
-            let picked = route.replies.pick_failure(kind, scope, env.platform.name(), guard, &mut passed);
+            let platform = (env.platform.name(), guard);
+            let picked = route.replies.pick_failure(slot, kind, scope, platform, &mut passed);
             picked.unwrap_or_else(|error| {
                 failure_error = Some(error);
                 None
@@ -152,16 +184,18 @@ impl FailureReply {
         });
         let text = || {
             let texts = [
-                (SaidBy::Route, route.map(|route| &route.failure_texts)),
-                (SaidBy::Defaults, Some(&env.plan.failure_texts)),
+                (SaidBy::Route(slot), route.map(|route| &route.failure_texts)),
+                (SaidBy::Defaults(slot), Some(&env.plan.failure_texts)),
             ];
             // A text that needs a value which is not there says nothing; the next one speaks for it.
-            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.model_text(kind, scope, guard)?)))
+            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.model_text(slot, scope, guard)?)))
         };
         let (case, reply, by) = match case {
             Some(picked) => (picked.case, picked.reply, None),
             None => {
-                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&error.model_text())));
+                let built_in =
+                    || if has_written { error.model_text_after_write() } else { error.model_text() };
+                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&built_in())));
                 (None, Reply::text(text), Some(by))
             }
         };

@@ -82,7 +82,10 @@ impl Phase {
             CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Validate,
             CallError::Limit(_) => Self::Wait,
             CallError::Request(_) => Self::Render,
-            CallError::Delivery(_) | CallError::Overdue(_) | CallError::Unconfirmed(_) => Self::Send,
+            CallError::Delivery(_)
+            | CallError::Overdue(_)
+            | CallError::Unconfirmed(_)
+            | CallError::Unanswered(_) => Self::Send,
             CallError::Reply(_) => Self::Extract,
             CallError::Pick(_) | CallError::Panicked => Self::Reply,
         }

@@ -102,6 +102,11 @@ impl StepRun<'_> {
                     {
                         CallError::Unconfirmed(error)
                     }
+                    DeliveryError::Transport(
+                        error @ (TransportError::Lost { .. }
+                        | TransportError::Invalid { .. }
+                        | TransportError::TooLarge { .. }),
+                    ) if went.may_have_written => CallError::Unanswered(error),
                     error => error.into(),
                 })?;
                 self.take(response, went, brought)

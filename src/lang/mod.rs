@@ -1,5 +1,7 @@
 //! The languages that a table is written in: templates, JSONPath, XML, patterns. They know no route, table or clock.
 
+pub(crate) mod body;
+mod charset;
 pub mod jsonpath;
 pub(crate) mod pattern;
 pub mod template;

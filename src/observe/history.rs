@@ -238,7 +238,7 @@ mod tests {
         let (body, reply) = (document(large.clone()), document(large));
         let mut record = record("a", Value::Null);
         record.call.args = GivenArguments::Json(part(&body));
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)), None);
+        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)));
         record.steps.push(StepRecord { reply_bytes: MAX_RECORD, ..StepRecord::default() });
         record.outputs.push(StepOutput { reading: Some(reading), values: vec![Some(part(&reply))] });
         let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
@@ -256,7 +256,7 @@ mod tests {
         let both = [Some(part(&small)), Some(part(&small))];
         let mut record = self::record("b", Value::Null);
         let before = record.bytes();
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)), None);
+        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)));
         record.outputs.push(StepOutput { reading: Some(reading), values: both.to_vec() });
         let added = record.bytes() - before;
         let once = SharedValue::whole(small).bytes();

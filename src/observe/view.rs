@@ -54,10 +54,11 @@ impl Record {
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
         let brought = self.outputs.iter().map(|brought| {
-            let body = brought.reading.as_ref().map(UpstreamReply::body);
+            let body = brought.reading.as_ref().and_then(UpstreamReply::body_if_read);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
             let values = brought.values.iter().flatten().filter(|value| !is_counted(value));
-            body.map_or(0, SharedValue::bytes) + values.map(SharedValue::bytes).sum::<usize>()
+            brought.reading.as_ref().map_or(0, UpstreamReply::body_bytes)
+                + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
         let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));

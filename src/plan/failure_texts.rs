@@ -6,17 +6,52 @@ use crate::lang::template::{Scope, Template, TextSink};
 
 /// What is said on each kind of failure.
 #[derive(Debug, Clone, Default)]
-pub struct FailureTexts(pub(crate) Vec<(FailureKind, Template)>);
+pub struct FailureTexts {
+    pub(crate) by_kind: Vec<(FailureKind, Template)>,
+    /// What is said instead of all of them once something has been changed.
+    pub(crate) after_write: Option<Template>,
+}
+
+/// What a text is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureSlot {
+    /// A kind of failure.
+    Kind(FailureKind),
+    /// A call that failed although an upstream has confirmed a change.
+    AfterWrite,
+}
+
+impl FailureSlot {
+    /// The key of the text for calls that failed after a change.
+    pub const AFTER_WRITE: &str = "after_write";
+
+    /// The key in the table.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Kind(kind) => kind.slug(),
+            Self::AfterWrite => Self::AFTER_WRITE,
+        }
+    }
+}
 
 impl FailureTexts {
-    /// What stands in the table for a kind.
-    pub fn written(&self, kind: FailureKind) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == kind).map(|(_, template)| template.written())
+    fn template(&self, slot: FailureSlot) -> Option<&Template> {
+        match slot {
+            FailureSlot::Kind(kind) => {
+                self.by_kind.iter().find(|(known, _)| *known == kind).map(|(_, template)| template)
+            }
+            FailureSlot::AfterWrite => self.after_write.as_ref(),
+        }
     }
 
-    /// The text for a kind; `None` when there is none, or when it needs a value that is not there.
-    pub fn model_text(&self, kind: FailureKind, scope: &Scope<'_>, guard: ExpansionFilter) -> Option<String> {
-        let (_, template) = self.0.iter().find(|(known, _)| *known == kind)?;
+    /// What stands in the table for a failure.
+    pub fn written(&self, slot: FailureSlot) -> Option<&str> {
+        self.template(slot).map(Template::written)
+    }
+
+    /// The text for a failure; `None` when there is none, or when it needs a value that is not there.
+    pub fn model_text(&self, slot: FailureSlot, scope: &Scope<'_>, guard: ExpansionFilter) -> Option<String> {
+        let template = self.template(slot)?;
         let mut text = TextSink::new(guard);
         template.render(scope, &mut text).ok()?;
         Some(text.into_text())

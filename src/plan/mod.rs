@@ -29,7 +29,7 @@ use crate::upstream::delivery::Delivery;
 use crate::upstream::resources::LimitSpec;
 
 pub use changes::Changes;
-pub use failure_texts::FailureTexts;
+pub use failure_texts::{FailureSlot, FailureTexts};
 pub use route::{Route, RouteLimit};
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};

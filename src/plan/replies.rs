@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Reply};
 use crate::guard::ExpansionFilter;
 
+use super::FailureSlot;
 use super::when::{Unmet, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
@@ -139,18 +140,24 @@ impl Replies {
     }
 
     /// The reply of the first case for a failure of this kind, if there is one. The cases before it go to `passed`.
+    /// Once something has been changed, only a case that names a status is for that: what others say of a failure, such
+    /// as to try again, would not be true.
     ///
     /// # Errors
     /// The case that holds cannot be rendered.
     pub fn pick_failure(
         &self,
+        slot: FailureSlot,
         kind: FailureKind,
         scope: &Scope<'_>,
-        platform: &str,
-        guard: ExpansionFilter,
+        platform: (&str, ExpansionFilter),
         passed: &mut Vec<Passed>,
     ) -> Result<Option<Picked>, PickError> {
-        self.first(|case| case.when.failure.contains(&kind), scope, platform, guard, passed)
+        let is_meant = |case: &Case| {
+            case.when.failure.contains(&kind)
+                && (slot != FailureSlot::AfterWrite || !case.when.status.is_empty())
+        };
+        self.first(is_meant, scope, platform.0, platform.1, passed)
     }
 
     /// The reply of the first case that holds among those that are meant.

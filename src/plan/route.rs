@@ -1,9 +1,8 @@
 //! A route: how one function is answered.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderName;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -20,9 +19,8 @@ use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
 use super::when::{Unmet, When};
-use crate::json::{Document, SharedValue};
+use crate::lang::body::BodyUse;
 use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
-use crate::lang::xml;
 
 /// How one function is answered, compiled.
 #[derive(Debug)]
@@ -111,17 +109,6 @@ pub struct CachePolicy {
     pub stale: Duration,
 }
 
-/// How a reply's body is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFormat {
-    /// As JSON.
-    Json,
-    /// As text.
-    Text,
-    /// As XML, which becomes a tree of JSON.
-    Xml,
-}
-
 /// Why a reply cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReplyError {
@@ -156,8 +143,8 @@ pub struct Step {
     pub(crate) when: When,
     /// What is sent.
     pub request: RequestTemplate,
-    /// How the reply's body is read, whatever its content type says.
-    pub format: Option<BodyFormat>,
+    /// How the reply's body is read.
+    pub(crate) body: BodyUse,
     /// What is taken out of the reply.
     pub extraction: Extraction,
 }
@@ -167,12 +154,7 @@ impl Step {
     /// what came.
     pub fn read(&self, response: Response) -> UpstreamReply {
         let Response { status, headers, body } = response;
-        let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let (body, problem) = match read_body(&body, content_type, self.format) {
-            Ok(value) => (value, None),
-            Err(problem) => (SharedValue::text(&body), Some(problem)),
-        };
-        UpstreamReply::new(status.as_u16(), headers, body, problem)
+        UpstreamReply::read(status.as_u16(), headers, body, self.body)
     }
 
     /// Takes the values out of a reply, if it is one that the route can use.
@@ -187,7 +169,8 @@ impl Step {
         if !named && !(200..300).contains(&status) {
             return Err(ReplyError::Status(status));
         }
-        if let Some(problem) = reading.problem().filter(|_| !named) {
+        // With a status that is no success, what came may well be a page for people.
+        if let Some(problem) = reading.problem().filter(|_| !named || (200..300).contains(&status)) {
             return Err(ReplyError::Body { status, problem: problem.to_owned() });
         }
         let values = self.extraction.extract(reading.body());
@@ -273,6 +256,13 @@ impl Route {
         first..first + 1 + more.count()
     }
 
+    /// Whether an upstream has confirmed a change, by what the steps brought.
+    pub fn has_written(&self, brought: &[StepOutput]) -> bool {
+        let is_good = |reading: &UpstreamReply| (200..300).contains(&reading.status());
+        let mut steps = self.steps.iter().zip(brought);
+        steps.any(|(step, brought)| !step.request.is_safe() && brought.reading.as_ref().is_some_and(is_good))
+    }
+
     /// Whether a call may change something at an upstream.
     pub fn writes(&self) -> bool {
         self.steps.iter().any(|step| !step.request.is_safe())
@@ -281,89 +271,5 @@ impl Route {
     /// Whether `platform` may call it.
     pub fn serves(&self, platform: &str) -> bool {
         self.platforms.as_ref().is_none_or(|platforms| platforms.contains(&platform))
-    }
-}
-
-/// A body as JSON, as XML or as text, by its content type unless the table says otherwise.
-fn read_body(
-    body: &Bytes,
-    content_type: Option<&str>,
-    format: Option<BodyFormat>,
-) -> Result<SharedValue, String> {
-    let kind =
-        content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let text = || SharedValue::text(body);
-    let json = || {
-        // Some servers put a byte order mark first, which is no part of JSON but may be passed over (RFC 8259, 8.1).
-        let mark = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        let document = Document::parse(body.slice(mark..));
-        document.map(|document| SharedValue::whole(Arc::new(document))).map_err(|error| {
-            format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
-        })
-    };
-    let is_json = kind.ends_with("/json") || kind.ends_with("+json");
-    let xml = || {
-        let decoded = xml::decode(body, content_type).map_err(|problem| format!("the body {problem}"))?;
-        let tree = xml::parse(&decoded);
-        tree.map(SharedValue::from).map_err(|error| format!("the body is not well-formed XML: {error}"))
-    };
-    let is_xml = kind.ends_with("/xml") || kind.ends_with("+xml");
-    match format {
-        Some(BodyFormat::Text) => Ok(text()),
-        // Many APIs answer 201 or 204 with nothing at all.
-        _ if body.is_empty() => Ok(SharedValue::default()),
-        Some(BodyFormat::Json) => json(),
-        Some(BodyFormat::Xml) => xml(),
-        None if is_json => json(),
-        None if is_xml => xml(),
-        // Without a content type, what can be read as JSON is JSON.
-        None if kind.is_empty() => Ok(json().unwrap_or_else(|_| text())),
-        None => Ok(text()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn bodies_are_read_by_content_type_unless_the_table_says_otherwise() {
-        for (body, content_type, format, expected) in [
-            ("{\"a\":1}", Some("application/json; charset=utf-8"), None, Ok(json!({"a": 1}))),
-            ("{\"a\":1}", Some("application/problem+json"), None, Ok(json!({"a": 1}))),
-            ("{\"a\":1}", Some("text/plain"), None, Ok(json!("{\"a\":1}"))),
-            ("{\"a\":1}", Some("text/plain"), Some(BodyFormat::Json), Ok(json!({"a": 1}))),
-            ("{\"a\":1}", None, None, Ok(json!({"a": 1}))),
-            ("\u{feff}{\"a\":1}", Some("application/json"), None, Ok(json!({"a": 1}))),
-            ("hello", None, None, Ok(json!("hello"))),
-            ("1", Some("application/json"), Some(BodyFormat::Text), Ok(json!("1"))),
-            ("", Some("application/json"), None, Ok(json!(null))),
-            ("", None, None, Ok(json!(null))),
-            ("<a>1</a>", Some("text/xml; charset=utf-8"), None, Ok(json!({"a": "1"}))),
-            ("<a>1</a>", Some("application/soap+xml"), None, Ok(json!({"a": "1"}))),
-            ("<a>1</a>", Some("text/html"), Some(BodyFormat::Xml), Ok(json!({"a": "1"}))),
-            ("<a>1</a>", Some("text/xml"), Some(BodyFormat::Text), Ok(json!("<a>1</a>"))),
-            ("<a>1</a>", None, None, Ok(json!("<a>1</a>"))),
-            ("", Some("text/xml"), None, Ok(json!(null))),
-            (
-                "<a>",
-                Some("text/xml"),
-                None,
-                Err("the body is not well-formed XML: an element is not closed (line 1, column 4)".to_owned()),
-            ),
-            (
-                "<html>",
-                Some("application/json"),
-                None,
-                Err("the body is not valid JSON (line 1, column 1)".to_owned()),
-            ),
-        ] {
-            let read = read_body(&Bytes::from_static(body.as_bytes()), content_type, format);
-            let read = read.map(|value| value.to_value());
-            assert_eq!(read, expected, "{body} {content_type:?}");
-        }
-        let deep = "[".repeat(100_000);
-        assert!(read_body(&Bytes::from(deep), Some("application/json"), None).is_err());
     }
 }

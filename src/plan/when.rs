@@ -44,6 +44,8 @@ pub enum Unmet {
     Found,
     /// What is to be missing is not.
     Missing,
+    /// What is to be missing may be there: the body could not be read.
+    Unreadable,
     /// The value so far down in `equals`.
     Equals(usize),
     /// The value so far down in `matches`.
@@ -75,6 +77,13 @@ impl When {
         }
         if self.missing.as_ref().is_some_and(|path| finds(path, visits)) {
             return Some(Unmet::Missing);
+        }
+        // A case that names the status may be meant for a page for people, too.
+        if self.missing.is_some()
+            && self.status.is_empty()
+            && reply.is_some_and(|reply| reply.problem().is_some())
+        {
+            return Some(Unmet::Unreadable);
         }
         let differs = self.equals.iter().position(|(name, values)| {
             let value = name.evaluate(scope).ok().flatten();
@@ -113,6 +122,12 @@ impl When {
             }
             Unmet::Found => format!("the reply has no `{}`", path(&self.found)),
             Unmet::Missing => format!("the reply has `{}`", path(&self.missing)),
+            Unmet::Unreadable => {
+                format!(
+                    "whether the reply has `{}` cannot be told: its body is not readable",
+                    path(&self.missing)
+                )
+            }
             Unmet::Equals(index) => self.equals.get(index).map_or_else(String::new, |(name, values)| {
                 told_value(name, scope, &format!("not {}", either(values, Value::to_string)))
             }),

@@ -34,7 +34,10 @@ pub(in crate::compile) fn compile(
         ));
     }
     for raw in raw.cases() {
-        let Some(case) = compile_case(cx, raw, names, has_request) else { continue };
+        let is_for_failure = raw.value.when.get().is_some_and(|when| !when.value.failure.is_absent());
+        let compile = |cx: &mut Cx<'_>| compile_case(cx, raw, names, has_request);
+        let case = if is_for_failure { cx.after_failure(compile) } else { compile(cx) };
+        let Some(case) = case else { continue };
         let place = raw.value.when.span().unwrap_or(raw.span);
         if let Some(earlier) = earlier.shadow(&case.when) {
             cx.report(
@@ -49,7 +52,7 @@ pub(in crate::compile) fn compile(
     Replies { cases }
 }
 
-/// The cases that match always, or on each failure of a kind: no later case for the same is reached.
+/// The cases that always match, or match every failure of a kind. A later case for the same is unreachable.
 #[derive(Default)]
 struct Unconditional {
     success: Option<Span>,

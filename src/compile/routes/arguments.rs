@@ -82,7 +82,7 @@ pub(in crate::compile) fn compile(
     }
 }
 
-/// No arguments, for what a model does not call.
+/// No arguments, for entries that a model does not call.
 pub(in crate::compile) fn none(cx: &mut Cx<'_>) -> Option<Arguments> {
     cx.interned.arguments(json!({"type": "object", "properties": {}}), Vec::new()).ok()
 }
@@ -108,8 +108,8 @@ fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
     if values.is_empty() {
         return;
     }
-    // Each argument is checked alone, so that an error in one does not hide errors in another.
-    // Whatever else is wrong with it has been reported.
+    // Each argument is checked alone, so that an error in one does not hide errors in another. Its other errors have
+    // been reported already.
     let reported = std::mem::take(cx.diagnostics);
     let (mut schema, _) = argument(arg, name, 0, cx);
     *cx.diagnostics = reported;
@@ -195,7 +195,7 @@ fn argument(raw: &RawArgument, name: &Located<String>, depth: usize, cx: &mut Cx
                 name.span,
                 format!("arguments nested more than {MAX_DEPTH} levels deep"),
             )
-            .help("use a flatter shape; models fill in deep ones badly"),
+            .help("use a flatter structure; models are unreliable with deeply nested arguments"),
         );
         return (Value::Object(schema), below);
     }

@@ -87,7 +87,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (O
     }
 }
 
-/// What is wrong with a schema file as a whole.
+/// An error of a schema file as a whole.
 struct Problem {
     code: Code,
     message: String,
@@ -140,7 +140,7 @@ fn first_template(schema: &Value) -> Option<&str> {
     }
 }
 
-/// Collects keywords that JSON Schema does not have, with their places.
+/// Collects unknown keywords with their JSON pointers.
 fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, String)>) {
     let Value::Object(entries) = schema else { return };
     for (key, value) in entries {

@@ -81,7 +81,7 @@ fn check_xml_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) 
     cx.report(
         Diagnostic::new(Code::TemplateXml, name.span, error.to_string())
             .label(format!("`{}` cannot render to XML", name.value))
-            .help("use expressions only in text and in quoted attributes, such as `id=\"{{args.id}}\"`; each was tried with a short text"),
+            .help("use expressions only in text and in quoted attributes, such as `id=\"{{args.id}}\"`"),
     );
     false
 }

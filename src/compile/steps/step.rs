@@ -1,9 +1,10 @@
 //! One step of a route: its upstream, its request, and how the response is read.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
+use crate::lang::body::{Asked, BodyFormat, BodyUse};
 use crate::lang::template::Names;
 use crate::plan::extraction::Extraction;
-use crate::plan::route::{BodyFormat, Step};
+use crate::plan::route::Step;
 use crate::plan::when::When;
 use crate::table::raw::{RawRequest, RawResponse};
 use crate::table::reader::{Key, missing_key};
@@ -13,11 +14,11 @@ use crate::compile::steps::request;
 use crate::compile::upstreams::{CompiledUpstream, Upstreams};
 use crate::compile::values;
 
-/// What `response.format` may be.
+/// The values of `response.format`.
 pub(in crate::compile) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
     [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
-/// A step of the table, with the parts of it that are compiled already.
+/// A step of the table, with the parts that have already been compiled.
 pub(in crate::compile) struct StepPlan<'r> {
     /// How diagnostics refer to it.
     pub(in crate::compile) owner: String,
@@ -68,7 +69,8 @@ pub(in crate::compile) fn compile(
         has_fallback: false,
         when: plan.when,
         request: request?,
-        format,
+        // What is asked is known when the whole route is.
+        body: BodyUse { format, asked: Asked::Nothing },
         extraction: plan.extraction,
     })
 }

@@ -7,8 +7,10 @@
 
 mod filter;
 mod relation;
+mod walk;
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
@@ -17,6 +19,7 @@ use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 
 use filter::{Condition, Seen};
+use walk::{Stop, Walk};
 
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -136,9 +139,20 @@ impl JsonPath {
         value: impl Into<ValueRef<'v>>,
         visits: &mut usize,
     ) -> Option<ValueRef<'v>> {
+        let value = value.into();
         match &self.path {
-            Path::Singular(steps) => steps.iter().try_fold(value.into(), step),
-            Path::Walk(_) => self.all(value, visits).into_iter().next(),
+            Path::Singular(steps) => steps.iter().try_fold(value, step),
+            Path::Walk(stages) => {
+                let mut walk = Walk { visits, take: |found| ControlFlow::Break(Stop::At(found)) };
+                match walk.follow(stages, Seen { root: value, item: value }) {
+                    ControlFlow::Break(Stop::At(found)) => Some(found),
+                    ControlFlow::Continue(()) => None,
+                    ControlFlow::Break(Stop::Exhausted) => {
+                        *visits = 0;
+                        None
+                    }
+                }
+            }
         }
     }
 
@@ -148,8 +162,7 @@ impl JsonPath {
         match &self.path {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             Path::Walk(stages) => {
-                let found = walk(stages, Seen { root: value, item: value }, visits);
-                found.unwrap_or_else(|| {
+                all_from(stages, Seen { root: value, item: value }, visits).unwrap_or_else(|| {
                     *visits = 0;
                     Vec::new()
                 })
@@ -177,35 +190,6 @@ impl Stage {
             }
         })
     }
-
-    /// Adds what this takes of a value; `None` when `visits` are used up.
-    fn take<'v>(&self, seen: Seen<'v>, out: &mut Vec<ValueRef<'v>>, visits: &mut usize) -> Option<()> {
-        *visits = visits.checked_sub(1)?;
-        let before = out.len();
-        let value = seen.item;
-        for choice in &self.choices {
-            match choice {
-                ChildSelector::ChildKey(wanted) => out.extend(step(value, wanted)),
-                ChildSelector::Each => out.extend(value.parts()),
-                ChildSelector::Slice { start, end, step } => {
-                    let items: Vec<_> = value.items().collect();
-                    out.extend(slice(&items, *start, *end, *step));
-                }
-                ChildSelector::Filter(condition) => {
-                    for item in value.parts() {
-                        if condition.holds(Seen { item, ..seen }, visits)? {
-                            out.push(item);
-                        }
-                    }
-                }
-            }
-        }
-        *visits = visits.checked_sub(out.len() - before)?;
-        if self.descends {
-            value.parts().try_for_each(|item| self.take(Seen { item, ..seen }, out, visits))?;
-        }
-        Some(())
-    }
 }
 
 impl ChildSelector {
@@ -231,40 +215,15 @@ impl ChildKey {
     }
 }
 
-/// What is found from the item on; `None` when that is too much to look at.
-fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
-    let Some((first, rest)) = stages.split_first() else { return Some(vec![seen.item]) };
+/// Every match from the item on; `None` when `visits` are used up.
+fn all_from<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
     let mut found = Vec::new();
-    first.take(seen, &mut found, visits)?;
-    for stage in rest {
-        let mut next = Vec::new();
-        found.into_iter().try_for_each(|item| stage.take(Seen { item, ..seen }, &mut next, visits))?;
-        found = next;
-    }
-    Some(found)
-}
-
-/// The items from `start` until before `end`, backwards where `step` is negative; a negative place counts from behind.
-fn slice<'v>(
-    items: &[ValueRef<'v>],
-    start: Option<i64>,
-    end: Option<i64>,
-    step: i64,
-) -> impl Iterator<Item = ValueRef<'v>> {
-    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let place = |at: i64| if at < 0 { length.saturating_add(at) } else { at };
-    let (first, until) = if step >= 0 {
-        (start.map_or(0, place).clamp(0, length), end.map_or(length, place).clamp(0, length))
-    } else {
-        (start.map_or(length - 1, place).clamp(-1, length - 1), end.map_or(-1, place).clamp(-1, length - 1))
+    let take = |value| {
+        found.push(value);
+        ControlFlow::Continue(())
     };
-    let mut at = first;
-    std::iter::from_fn(move || {
-        let here = at;
-        let inside = if step > 0 { here < until } else { step < 0 && here > until };
-        at = at.saturating_add(step);
-        inside.then(|| items.get(usize::try_from(here).ok()?).copied()).flatten()
-    })
+    let end = Walk { visits, take }.follow(stages, seen);
+    end.is_continue().then_some(found)
 }
 
 fn step<'v>(value: ValueRef<'v>, step: &ChildKey) -> Option<ValueRef<'v>> {

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::{Number, Value};
 
 use super::date::date;
-use super::render::{Evaluated, is_truthy};
+use super::evaluated::{Evaluated, is_truthy};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
 
@@ -46,6 +46,8 @@ pub(super) struct Helper {
     pub(super) sees_missing: bool,
     /// Whether it reads all of a list or an object that it is given, however large.
     pub(super) reads_all: bool,
+    /// Whether its first value has to be a list or an object.
+    pub(super) takes_apart: bool,
     pub(super) run: Run,
 }
 
@@ -56,11 +58,31 @@ impl std::fmt::Debug for Helper {
 }
 
 const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], in_zone: false, sees_missing: false, reads_all: true, run }
+    Helper {
+        name,
+        usage,
+        params,
+        named: &[],
+        in_zone: false,
+        sees_missing: false,
+        reads_all: true,
+        takes_apart: false,
+        run,
+    }
 }
 
 const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
-    Helper { name, usage, params, named: &[], in_zone: false, sees_missing: true, reads_all: true, run }
+    Helper {
+        name,
+        usage,
+        params,
+        named: &[],
+        in_zone: false,
+        sees_missing: true,
+        reads_all: true,
+        takes_apart: false,
+        run,
+    }
 }
 
 /// The name of the value that holds the zone of the table. No template can write it.
@@ -78,7 +100,11 @@ pub(super) static HELPERS: &[Helper] = &[
     helper("lower", "lower x", (1, 1), |p, _| Ok(p[0].get().to_text().to_lowercase().into())),
     helper("trim", "trim x", (1, 1), |p, _| Ok(p[0].get().to_text().trim().into())),
     helper("truncate", "truncate x 40", (2, 2), truncate),
-    Helper { named: &["last"], ..helper("join", "join list \", \" last=\" and \"", (1, 2), join) },
+    Helper {
+        named: &["last"],
+        takes_apart: true,
+        ..helper("join", "join list \", \" last=\" and \"", (1, 2), join)
+    },
     helper("json", "json x", (1, 1), |p, _| Ok(json(p[0].get()).into())),
     Helper {
         named: &["tz"],
@@ -87,9 +113,9 @@ pub(super) static HELPERS: &[Helper] = &[
     },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
-    Helper { reads_all: false, ..helper("count", "count list", (1, 1), count) },
-    Helper { reads_all: false, ..helper("len", "len list", (1, 1), count) },
-    Helper { reads_all: false, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
+    Helper { reads_all: false, takes_apart: true, ..helper("count", "count list", (1, 1), count) },
+    Helper { reads_all: false, takes_apart: true, ..helper("len", "len list", (1, 1), count) },
+    Helper { reads_all: false, takes_apart: true, ..helper("lookup", "lookup x \"name\"", (2, 2), lookup) },
     condition("eq", "eq a b", (2, 2), |p, _| Ok(equal(p[0].get(), p[1].get()).into())),
     condition("ne", "ne a b", (2, 2), |p, _| Ok((!equal(p[0].get(), p[1].get())).into())),
     condition("gt", "gt a b", (2, 2), |p, _| compare(p, Ordering::is_gt)),
@@ -258,6 +284,8 @@ mod tests {
 
     #[test]
     fn helpers_give_what_they_promise() {
+        // `date` has a test of its own.
+        let mut tested = vec!["date"];
         for (name, params, by_name, expected) in [
             ("default", vec![json!(null), json!("x")], vec![], json!("x")),
             ("default", vec![json!(0), json!("x")], vec![], json!(0)),
@@ -271,6 +299,7 @@ mod tests {
             ("round", vec![json!(22.999), json!(2)], vec![], json!(23)),
             ("round", vec![json!(-0.001), json!(2)], vec![], json!(0)),
             ("upper", vec![json!("øl")], vec![], json!("ØL")),
+            ("lower", vec![json!("ØL")], vec![], json!("øl")),
             ("trim", vec![json!(" a ")], vec![], json!("a")),
             ("truncate", vec![json!("øre"), json!(2)], vec![], json!("ør")),
             (
@@ -286,15 +315,25 @@ mod tests {
             ("digits", vec![json!("+47 12")], vec![], json!("+ 4 7 1 2")),
             ("digits", vec![json!(4711)], vec![], json!("4 7 1 1")),
             ("count", vec![json!([1, 2])], vec![], json!(2)),
+            ("count", vec![json!("øre")], vec![], json!(3)),
+            ("len", vec![json!({"a": 1})], vec![], json!(1)),
             ("lookup", vec![json!({"a": 1}), json!("a")], vec![], json!(1)),
             ("eq", vec![json!(5), json!(5.0)], vec![], json!(true)),
             ("eq", vec![json!("5"), json!(5)], vec![], json!(false)),
+            ("ne", vec![json!("5"), json!(5)], vec![], json!(true)),
             ("gt", vec![json!("10"), json!("9")], vec![], json!(true)),
+            ("gte", vec![json!(9), json!("9")], vec![], json!(true)),
+            ("lte", vec![json!(10), json!(9)], vec![], json!(false)),
             ("lt", vec![json!(null), json!(9)], vec![], json!(false)),
             ("and", vec![json!(1), json!("")], vec![], json!(false)),
+            ("or", vec![json!(0), json!("x")], vec![], json!(true)),
             ("not", vec![json!([])], vec![], json!(true)),
         ] {
             assert_eq!(call(name, &params, &by_name), Ok(expected), "{name} {params:?}");
+            tested.push(name);
+        }
+        for helper in HELPERS {
+            assert!(tested.contains(&helper.name), "add a row for `{}`", helper.name);
         }
     }
 }

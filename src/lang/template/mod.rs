@@ -7,6 +7,7 @@
 
 mod compile;
 mod date;
+mod evaluated;
 mod helpers;
 pub(crate) mod json;
 mod names;
@@ -21,9 +22,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, Origin, TemplateText, TemplateUsage};
+pub(crate) use evaluated::Evaluated;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
-pub(crate) use render::Evaluated;
 pub use scope::{Scope, StepOutput, UpstreamReply};
 pub(crate) use uses::Uses;
 

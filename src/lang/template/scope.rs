@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
 use crate::call::Context;
 use crate::json::{SharedValue, ValueRef};
+use crate::lang::body::{BodyUse, Declared};
 use crate::lang::value::child;
 
 /// A name in a template, resolved at load.
@@ -92,21 +95,50 @@ pub struct UpstreamReply {
     headers: HeaderMap,
     /// The headers as an object by their names, when a template asks for all of them.
     all_headers: OnceLock<Value>,
-    body: SharedValue,
+    body: OnceLock<SharedValue>,
+    /// The body as it came, when the route asks nothing of it: it is read when somebody looks all the same.
+    unread: Option<(Bytes, Declared)>,
     /// Why the body is text although it should have been something else.
     problem: Option<String>,
 }
 
 impl UpstreamReply {
-    /// A reply with its status, its headers, its body as JSON (text as a string), and what was wrong with the body, if
-    /// anything.
-    pub fn new(status: u16, headers: HeaderMap, body: SharedValue, problem: Option<String>) -> Self {
-        Self { status, headers, all_headers: OnceLock::new(), body, problem }
+    /// A reply with its status, its headers and its body as JSON (text as a string).
+    pub fn new(status: u16, headers: HeaderMap, body: SharedValue) -> Self {
+        Self { status, headers, body: body.into(), ..Self::default() }
+    }
+
+    /// A reply with its body read as it is used.
+    pub(crate) fn read(status: u16, headers: HeaderMap, body: Bytes, used: BodyUse) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !used.is_read() {
+            let unread = Some((body, Declared::of(content_type)));
+            return Self { status, headers, unread, ..Self::default() };
+        }
+        let (value, problem) = match used.read(&body, content_type) {
+            Ok(value) => (value, None),
+            Err(problem) => (Declared::of(content_type).text(&body), Some(problem)),
+        };
+        Self { problem, ..Self::new(status, headers, value) }
     }
 
     /// The body.
     pub fn body(&self) -> &SharedValue {
-        &self.body
+        self.body.get_or_init(|| match &self.unread {
+            Some((body, declared)) => declared.read_leniently(body),
+            None => SharedValue::default(),
+        })
+    }
+
+    /// The body, if it has been read.
+    pub fn body_if_read(&self) -> Option<&SharedValue> {
+        self.body.get()
+    }
+
+    /// About what the body takes in memory, in bytes.
+    pub fn body_bytes(&self) -> usize {
+        let unread = self.unread.as_ref().map_or(0, |(body, _)| body.len());
+        unread + self.body_if_read().map_or(0, SharedValue::bytes)
     }
 
     /// A header, by its name in lower case; of several with one name, the first.
@@ -141,7 +173,7 @@ impl UpstreamReply {
         let start = match first.as_str() {
             "status" => ValueRef::Count(self.status.into()),
             "headers" => self.all_headers.get_or_init(|| self.headers_as_object()).into(),
-            _ => self.body.get(),
+            _ => self.body().get(),
         };
         below.iter().try_fold(start, |value, name| child(value, name))
     }

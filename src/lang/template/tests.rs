@@ -83,7 +83,7 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let call = Context { platform: "http", metadata: json!({"lang": "no"}).into(), ..Context::default() };
     let days = document(&json!([{"max": 1, "city": "x"}, {"max": 2}]));
     let values = vec![Some(json!(21.55).into()), Some(days), None];
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})), None);
+    let response = UpstreamReply::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})));
     run(&Scope {
         args: &args,
         call: &call,
@@ -259,7 +259,7 @@ fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
     let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
     let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&body), None);
+    let response = UpstreamReply::new(200, HeaderMap::new(), document(&body));
     let args = json!({});
     let steps = [StepOutput { reading: Some(response), values: vec![] }];
     run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })

@@ -56,7 +56,7 @@ toml_table! {
         allow: Strings as KeyForm::Warnings,
     }
     later ["delivery", "remember"]
-    rest own as Rest::RouteSeries
+    rest own as Rest::RouteKeys
 }
 
 toml_table! {

@@ -30,6 +30,12 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // Bodies are small: it is cheaper to write head and body from one buffer than to list them for the system.
         builder.writev(false);
+        // What devices and protection services write into heads, curl and browsers take: a header that cannot be read
+        // is passed over. Lengths and transfer encodings that are read and make no sense are still refused.
+        builder
+            .ignore_invalid_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         Ok(Self { sender, driver: Driver(Some(connection)) })
     }

@@ -1,8 +1,8 @@
-//! Reads bodies: gzip and brotli become plain, and no more than the limit is kept.
+//! Reads bodies: gzip, deflate and brotli become plain, and no more than the limit is kept.
 
 use bytes::{Bytes, BytesMut};
 use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
-use compression_codecs::{BrotliDecoder, DecodeV2, GzipDecoder};
+use compression_codecs::{BrotliDecoder, DecodeV2, DeflateDecoder, GzipDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use hyper::body::{Body as _, Incoming};
@@ -20,6 +20,8 @@ pub(super) struct BodyBuffer {
     plain: BytesMut,
     limit: usize,
     codec: Option<Codec>,
+    /// Whether it is said to be deflated, which some servers do with the frame of zlib and some without.
+    is_deflated: bool,
 }
 
 struct Codec {
@@ -50,11 +52,11 @@ impl BodyBuffer {
     ) -> Result<Self, TransportError> {
         let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
         let decoder: Option<Box<dyn DecodeV2 + Send>> = match coding {
-            Some(b"gzip") => Some(Box::new(GzipDecoder::new())),
+            Some(b"gzip" | b"x-gzip") => Some(Box::new(GzipDecoder::new())),
             Some(b"br") => Some(Box::new(BrotliDecoder::new())),
             _ => None,
         };
-        let holds_back = coding == Some(b"br");
+        let (holds_back, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
         let codec = decoder.map(|decoder| Codec { decoder, holds_back, phase: DecodePhase::Start });
         // The length of a compressed body says nothing about the plain one, which the limit is about.
         let declared = if codec.is_none() { body.size_hint().exact().unwrap_or(0) } else { 0 };
@@ -62,16 +64,16 @@ impl BodyBuffer {
         if declared > limit {
             return Err(TransportError::TooLarge { limit });
         }
-        if codec.is_some() {
+        if codec.is_some() || is_deflated {
             headers.remove(CONTENT_ENCODING);
             headers.remove(CONTENT_LENGTH);
         }
-        Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec })
+        Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec, is_deflated })
     }
 
     /// Adds a piece of the body as it came.
     pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
-        let Self { plain, limit, codec } = self;
+        let Self { plain, limit, codec, .. } = self;
         match codec {
             None => keep(plain, *limit, chunk),
             Some(codec) => codec.decode(chunk, |bytes| keep(plain, *limit, bytes)),
@@ -80,11 +82,38 @@ impl BodyBuffer {
 
     /// The whole body.
     pub(super) fn finish(self) -> Result<Bytes, TransportError> {
-        if self.codec.is_some_and(|codec| codec.phase == DecodePhase::Within) {
-            return Err(TransportError::Invalid { detail: "unexpected end of file".to_owned() });
+        let Self { plain, limit, codec, is_deflated } = self;
+        let body = plain.freeze();
+        if let Some(codec) = codec {
+            return codec.end().map(|()| body);
         }
-        Ok(self.plain.freeze())
+        if is_deflated && !body.is_empty() {
+            let unpacked = unpack(Box::new(ZlibDecoder::new()), &body, limit);
+            return match unpacked {
+                Err(TransportError::Invalid { .. }) => unpack(Box::new(DeflateDecoder::new()), &body, limit),
+                unpacked => unpacked,
+            };
+        }
+        let decoder: Box<dyn DecodeV2 + Send> = match *body {
+            [0x1f, 0x8b, 8, ..] => Box::new(GzipDecoder::new()),
+            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Box::new(ZlibDecoder::new()),
+            _ => return Ok(body),
+        };
+        // Nobody said so, and what cannot be unpacked is something else.
+        match unpack(decoder, &body, limit) {
+            Err(TransportError::Invalid { .. }) => Ok(body),
+            unpacked => unpacked,
+        }
     }
+}
+
+/// What a whole body becomes.
+fn unpack(decoder: Box<dyn DecodeV2 + Send>, body: &[u8], limit: usize) -> Result<Bytes, TransportError> {
+    let mut plain = BytesMut::new();
+    let mut codec = Codec { decoder, holds_back: true, phase: DecodePhase::Start };
+    codec.decode(body, |bytes| keep(&mut plain, limit, bytes))?;
+    codec.end()?;
+    Ok(plain.freeze())
 }
 
 fn keep(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), TransportError> {
@@ -96,6 +125,16 @@ fn keep(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), Transpor
 }
 
 impl Codec {
+    /// Whether the compressed data has come to its end.
+    fn end(&self) -> Result<(), TransportError> {
+        match self.phase {
+            DecodePhase::Within => {
+                Err(TransportError::Invalid { detail: "unexpected end of file".to_owned() })
+            }
+            DecodePhase::Start | DecodePhase::End => Ok(()),
+        }
+    }
+
     /// Gives what comes out of `chunk` to `keep`, piece by piece.
     fn decode(
         &mut self,

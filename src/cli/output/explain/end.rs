@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::call::{FailureKind, Reply};
+use crate::call::Reply;
 use crate::flow::{CallError, SaidBy};
 use crate::lang::template::Written;
 use crate::plan::Route;
@@ -73,17 +73,18 @@ impl Walk<'_> {
                 );
             }
             (None, Some(by)) => {
-                let kind = record.outcome.failure.map(FailureKind::slug).unwrap_or_default();
-                let (by, texts) = match by {
-                    SaidBy::Route => (format!("`failure.{kind}` of the route"), Some(&route.failure_texts)),
-                    SaidBy::Defaults => {
-                        (format!("`failure.{kind}` of `[defaults]`"), Some(&self.shown.plan.failure_texts))
+                let (by, written) = match by {
+                    SaidBy::Route(slot) => {
+                        (format!("`failure.{}` of the route", slot.slug()), route.failure_texts.written(slot))
                     }
+                    SaidBy::Defaults(slot) => (
+                        format!("`failure.{}` of `[defaults]`", slot.slug()),
+                        self.shown.plan.failure_texts.written(slot),
+                    ),
                     SaidBy::BuiltIn => {
                         ("the built-in text: no case, route or default handles this failure".to_owned(), None)
                     }
                 };
-                let written = record.outcome.failure.and_then(|kind| texts?.written(kind));
                 self.head("said", &by);
                 let written: Vec<_> =
                     written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();

@@ -40,6 +40,9 @@ impl<'c> CompileTask<'_, 'c, '_> {
             Some(_) => Vec::new(),
         };
         let has_this = matches!(kind, "each" | "with");
+        if let (true, Some(subject)) = (has_this, &subject) {
+            self.compiler.used.names.add_parts(subject, self.names.before);
+        }
         if has_this {
             self.blocks.push(Block { params: params.clone(), has_this });
         }
@@ -131,7 +134,11 @@ impl<'c> CompileTask<'_, 'c, '_> {
         }
         let context = match partial.params.first() {
             None => None,
-            Some(param) => Some(self.parameter(param, range)?),
+            Some(param) => {
+                let context = self.parameter(param, range)?;
+                self.compiler.used.names.add_parts(&context, self.names.before);
+                Some(context)
+            }
         };
         let mut hash: Vec<_> = partial.hash.iter().collect();
         hash.sort_by_key(|(name, _)| name.as_str());

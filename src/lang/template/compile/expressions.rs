@@ -66,6 +66,9 @@ impl CompileTask<'_, '_, '_> {
         for param in params {
             compiled.push(self.parameter(param, range));
         }
+        if let (true, Some(Some(list))) = (helper.takes_apart, compiled.first()) {
+            self.compiler.used.names.add_parts(list, self.names.before);
+        }
         let mut by_name = Vec::new();
         let mut sorted: Vec<_> = hash.iter().collect();
         sorted.sort_by_key(|(name, _)| name.as_str());
@@ -149,7 +152,7 @@ impl CompileTask<'_, '_, '_> {
         match self.names.resolve(raw, &self.blocks) {
             Ok(Resolved::Constant(value)) => Some(Expr::Literal(value)),
             Ok(Resolved::Path(path)) => {
-                self.compiler.used.names.add(&path);
+                self.compiler.used.names.add(&path, self.names.before);
                 Some(Expr::Path(path))
             }
             Err(bad) => {

@@ -1,0 +1,111 @@
+//! Text in the encoding that a body declares; UTF-8 where it declares none.
+
+use std::borrow::Cow;
+
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
+
+/// What a body says of its encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charset {
+    /// Nothing, or UTF-8, or ASCII, which is part of it.
+    Utf8,
+    /// An encoding that is known by this name.
+    Known(&'static Encoding),
+    /// A name that nobody knows.
+    Unknown,
+}
+
+impl Charset {
+    /// The `charset` of a content type.
+    pub(crate) fn of_content_type(content_type: &str) -> Option<Self> {
+        let (_, parameters) = content_type.split_once(';')?;
+        parameters.split(';').find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            let is_charset = name.trim().eq_ignore_ascii_case("charset");
+            is_charset.then(|| Self::named(value.trim().trim_matches(['"', '\''])))
+        })
+    }
+
+    /// The encoding of this name.
+    pub(crate) fn named(name: &str) -> Self {
+        if name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii") {
+            return Self::Utf8;
+        }
+        match Encoding::for_label(name.as_bytes()) {
+            Some(encoding) if encoding == UTF_8 => Self::Utf8,
+            Some(encoding) => Self::Known(encoding),
+            None => Self::Unknown,
+        }
+    }
+
+    /// Whether what is valid UTF-8 is UTF-8, whatever is declared. A server's default charset often contradicts what an
+    /// application sends; the letters of one byte that happen to form valid UTF-8 make no words of any language.
+    pub(crate) fn yields_to_utf8(self) -> bool {
+        match self {
+            Self::Utf8 | Self::Unknown => true,
+            Self::Known(encoding) => encoding.is_single_byte(),
+        }
+    }
+}
+
+/// The text of some bytes: by their byte order mark, else by the encoding that they declare.
+///
+/// # Errors
+/// The encoding is not known, or the bytes are not of it.
+pub(crate) fn decode(bytes: &[u8], declared: Charset) -> Result<Cow<'_, str>, String> {
+    let bad = || "holds bytes that are not of its encoding".to_owned();
+    let (encoding, bytes) = match (Encoding::for_bom(bytes), declared) {
+        (Some((encoding, mark)), _) => (encoding, &bytes[mark..]),
+        (None, Charset::Utf8) => (UTF_8, bytes),
+        (None, _) if declared.yields_to_utf8() && std::str::from_utf8(bytes).is_ok() => (UTF_8, bytes),
+        // Without a mark the larger byte comes first (RFC 2781), unless every other byte says otherwise.
+        (None, Charset::Known(encoding)) if encoding == UTF_16LE => match bytes {
+            [_, 0, ..] => (UTF_16LE, bytes),
+            _ => (UTF_16BE, bytes),
+        },
+        (None, Charset::Known(encoding)) => (encoding, bytes),
+        (None, Charset::Unknown) => return Err("is in an encoding that is not known".to_owned()),
+    };
+    encoding.decode_without_bom_handling_and_without_replacement(bytes).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charset_is_found_in_a_content_type() {
+        for (content_type, expected) in [
+            ("text/html", None),
+            ("text/html; charset=utf-8", Some(Charset::Utf8)),
+            ("text/html;boundary=x; Charset=\"UTF8\"", Some(Charset::Utf8)),
+            ("text/html; charset=latin1", Some(Charset::Known(encoding_rs::WINDOWS_1252))),
+            ("text/html; charset=ebcdic", Some(Charset::Unknown)),
+        ] {
+            assert_eq!(Charset::of_content_type(content_type), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_in_their_encoding() {
+        let utf_16: Vec<u8> = "Malmö".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (bytes, name, expected) in [
+            ("Malmö".as_bytes(), "utf-8", Some("Malmö")),
+            (b"\xef\xbb\xbfx", "iso-8859-1", Some("x")),
+            (b"Malm\xf6", "iso-8859-1", Some("Malmö")),
+            (b"\x80 5", "windows-1252", Some("€ 5")),
+            (b"\xa4 5", "iso-8859-15", Some("€ 5")),
+            (b"\xcf\xf0\xe8", "windows-1251", Some("При")),
+            (b"\x93\x8c", "shift_jis", Some("東")),
+            (&utf_16, "utf-16le", Some("Malmö")),
+            (&utf_16, "utf-16", Some("Malmö")),
+            // A server's default that the application does not keep to.
+            ("Malmö".as_bytes(), "iso-8859-1", Some("Malmö")),
+            (b"x", "ebcdic", Some("x")),
+            (b"\xf6", "ebcdic", None),
+            (b"\xf6", "utf-8", None),
+        ] {
+            assert_eq!(decode(bytes, Charset::named(name)).ok().as_deref(), expected, "{name} {bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A call that fails although its write went well: nothing that the model is told sounds like an invitation to do it
+//! again.
+
+use serde_json::{Value, json};
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::{Reply, Upstream};
+
+/// Writes are confirmed with a page; reads fail.
+async fn upstream() -> Upstream {
+    Upstream::new(|seen| match (seen.method.as_str(), seen.path()) {
+        ("POST", "/refused") => Reply::status(500, &json!({})),
+        ("POST", "/json") => Reply::status(201, &json!({"id": null})),
+        ("POST", _) => Reply::raw(201, "text/html", "<p>Thanks"),
+        _ => Reply::status(503, &json!({})),
+    })
+    .await
+}
+
+async fn said(route: &str) -> Value {
+    let table = format!(
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+         [defaults]\nfailure.bad_response = \"Try again later.\"\n\
+         [routes.f]\nupstream = \"api\"\nargs.v = {{ type = \"string\" }}\n{route}"
+    );
+    let upstream = upstream().await;
+    Proxy::over(&upstream, &table).await.post("/http/f", &json!({})).await.json()["error"].clone()
+}
+
+const UNREADABLE: &str =
+    "It was done, but the details could not be read. Say that it was done. Do not do it again.";
+const PARTLY: &str = "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
+
+#[tokio::test]
+async fn after_a_write_that_went_well_nothing_says_to_try_again() {
+    for (route, kind, text) in [
+        // A body that is not what the route needs, a missing extract, and a reply that cannot be rendered.
+        ("request = { method = \"POST\", path = \"/\" }\nextract.id = \"$.id\"", "bad_response", UNREADABLE),
+        (
+            "request = { method = \"POST\", path = \"/json\" }\nextract.id = { path = \"$.id\", required = true }",
+            "bad_response",
+            UNREADABLE,
+        ),
+        (
+            "request = { method = \"POST\", path = \"/json\" }\nreply.text = \"{{response.body.number}}\"",
+            "bad_response",
+            UNREADABLE,
+        ),
+        (
+            "request = { method = \"POST\", path = \"/\" }\nreply = [{ when.status = 204, text = \"Done.\" }]",
+            "bad_response",
+            UNREADABLE,
+        ),
+        // A later step.
+        (
+            "steps = [{ name = \"a\", request = { method = \"POST\", path = \"/\" } }, { name = \"b\", request.path = \"/\" }]",
+            "bad_response",
+            PARTLY,
+        ),
+        (
+            "steps = [{ name = \"a\", request = { method = \"POST\", path = \"/\" } }, { name = \"b\", request.path = \"/{{args.v}}\" }]",
+            "invalid_args",
+            PARTLY,
+        ),
+        // The table's own words for other failures are not said, nor is a case that does not know of the write.
+        (
+            r#"
+request = { method = "POST", path = "/json" }
+failure.bad_response = "Try again."
+[[routes.f.reply]]
+when.failure = "any"
+text = "Try again."
+[[routes.f.reply]]
+text = "{{response.body.number}}""#,
+            "bad_response",
+            UNREADABLE,
+        ),
+        (
+            r#"
+request = { method = "POST", path = "/json" }
+failure = { bad_response = "Try again.", after_write = "Booked, by letter." }
+reply.text = "{{response.body.number}}""#,
+            "bad_response",
+            "Booked, by letter.",
+        ),
+        (
+            r#"
+request = { method = "POST", path = "/json" }
+[[routes.f.reply]]
+when = { failure = "bad_response", status = "2xx" }
+text = "Booked, without a number."
+[[routes.f.reply]]
+text = "{{response.body.number}}""#,
+            "bad_response",
+            "Booked, without a number.",
+        ),
+        // What the upstream refused was not done.
+        ("request = { method = \"POST\", path = \"/refused\" }", "bad_response", "Try again later."),
+        (
+            "steps = [{ name = \"a\", request = { method = \"POST\", path = \"/refused\" } }, { name = \"b\", request.path = \"/\" }]",
+            "bad_response",
+            "Try again later.",
+        ),
+    ] {
+        assert_eq!(said(route).await, json!({"kind": kind, "text": text}), "{route}");
+    }
+}
