@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
 
-pub use crate::compile::{BoundAddresses, DEMO, Environment, Kept, UpstreamProbe, schema};
+pub use crate::compile::{BoundAddresses, DEMO, Environment, Kept, ListenerOptions, UpstreamProbe, schema};
 pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
@@ -127,6 +127,7 @@ pub fn process_environment<'a>() -> Environment<'a> {
         file: &|path| table::read_text(path),
         without_secrets: false,
         demo: None,
+        options: ListenerOptions::default(),
         addresses: BoundAddresses::default(),
     }
 }

@@ -13,7 +13,8 @@ use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
 use crate::flow::Cache;
 use crate::live::Live;
 use crate::load::{
-    BoundAddresses, Dependencies, Environment, Kept, Loaded, Unreadable, load_changed, process_environment,
+    BoundAddresses, Dependencies, Environment, Kept, ListenerOptions, Loaded, Unreadable, load_changed,
+    process_environment,
 };
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
@@ -26,6 +27,8 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// The address that `[upstreams.demo]` gets with `--demo`.
     pub demo: Option<url::Url>,
+    /// The addresses that the command line gives instead of the table's.
+    pub options: ListenerOptions,
 }
 
 impl ConfigSource {
@@ -39,7 +42,8 @@ impl ConfigSource {
 
     fn load_behind(&self, addresses: BoundAddresses, kept: &Kept) -> Result<Loaded, Unreadable> {
         let demo = self.demo.clone();
-        load_changed(&self.path, &Environment { demo, addresses, ..process_environment() }, kept)
+        let options = self.options;
+        load_changed(&self.path, &Environment { demo, options, addresses, ..process_environment() }, kept)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::diagnostic;
 use crate::dispatch::in_process::{Completed, CompletedCall, InProcess, InProcessError};
 use crate::flow::{CallError, Record, StepRecord};
 use crate::live;
-use crate::load::DEMO;
+use crate::load::{DEMO, ListenerOptions};
 use crate::plan::Plan;
 use crate::plan::route::ResponseError;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
@@ -111,7 +111,7 @@ pub(super) fn run(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::R
 async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let args = arguments(command)?;
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let source = ConfigSource { path, demo };
+    let source = ConfigSource { path, demo, options: ListenerOptions::default() };
     let plan = match plan_or_exit(&source.path, source.load()) {
         Ok(plan) => plan,
         Err(code) => return Ok(code),

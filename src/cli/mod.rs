@@ -31,6 +31,8 @@ struct Cli {
     /// Start a small sample API and point `[upstreams.demo]` at it; for `serve`, `call` and `check`.
     #[arg(long, global = true)]
     demo: bool,
+    #[command(flatten)]
+    serve: serve::Serve,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -58,7 +60,7 @@ Exits with 1 if the table has errors, and with 2 if the table cannot be read or 
 enum Command {
     /// Serve the platforms of the table and reload the table when it changes (the default command).
     #[command(after_help = LOG)]
-    Serve,
+    Serve(serve::Serve),
     /// Validate the configuration and print every error and warning with a suggested fix (exits 1 on errors).
     Check(check::Check),
     /// Explain an error or warning code with a bad and a good example; without a code, list all codes.
@@ -83,7 +85,11 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None | Some(Command::Serve) => serve::run(cli.config, cli.demo),
+        None => serve::run(cli.config, cli.demo, cli.serve),
+        Some(Command::Serve(command)) => serve::run(cli.config, cli.demo, command.or(cli.serve)),
+        Some(_) if cli.serve.is_given() => {
+            Err(anyhow::anyhow!("`--listen` and `--admin` are for `serve` only"))
+        }
         Some(Command::Check(command)) => check::run(&command, &cli.config, cli.demo),
         Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),

@@ -1,11 +1,13 @@
 //! `jackfield serve`: runs the proxy.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +16,7 @@ use tracing::Level;
 use crate::diagnostic::{self, JsonDiagnostic};
 use crate::flow::{self, Cache};
 use crate::live::Live;
-use crate::load::{Dependencies, Kept, Loaded};
+use crate::load::{Dependencies, Kept, ListenerOptions, Loaded};
 use crate::observe::log::{self, LogWriter};
 use crate::plan::Plan;
 use crate::reload::{ConfigSource, Reloadable, Reloader};
@@ -23,21 +25,45 @@ use crate::upstream::http::HttpTransport;
 
 use super::shared::{start_demo, summary, unreadable};
 
-pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
+/// The options of `serve`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Serve {
+    /// The address of the listener for platforms, instead of `server.listen`: an IP address and a port.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The address of the admin listener, instead of `server.admin`.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+impl Serve {
+    /// Whether one of the options is given.
+    pub(super) fn is_given(self) -> bool {
+        self.listen.is_some() || self.admin.is_some()
+    }
+
+    /// These options, and those of `other` that are not given here.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { listen: self.listen.or(other.listen), admin: self.admin.or(other.admin) }
+    }
+}
+
+pub(super) fn run(path: PathBuf, demo: bool, command: Serve) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
     // One thread per core. Work that may block a thread for long, such as parsing a huge response, first moves the
     // thread's other tasks to another one.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(path, demo, &log));
+    let code = runtime.block_on(serve(path, demo, command, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
     code
 }
 
-async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<ExitCode> {
+async fn serve(path: PathBuf, demo: bool, command: Serve, log: &LogWriter) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
-    let source = ConfigSource { path, demo };
+    let options = ListenerOptions { listen: command.listen, admin: command.admin };
+    let source = ConfigSource { path, demo, options };
     let Started { live, dependencies, found, kept } = match start(&source, log) {
         Ok(started) => started,
         Err(code) => return Ok(code),

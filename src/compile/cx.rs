@@ -13,6 +13,7 @@ use crate::table::reader::Key;
 
 use crate::compile::interned::Interned;
 use crate::compile::secrets::{Environment, ResolvedText, Secrets};
+use crate::compile::server::settings::ListenerTexts;
 use crate::compile::values;
 
 /// How diagnostics refer to `traces.service`.
@@ -30,6 +31,8 @@ pub(super) struct Cx<'a> {
     pub(super) interned: Interned,
     /// The files with routes that depend on other files or on each other.
     pub(super) dependent: BTreeSet<FileId>,
+    /// The texts of `[server]` that say where the listeners are.
+    pub(super) listeners: ListenerTexts,
     templates: Compiler<'a>,
 }
 
@@ -56,6 +59,7 @@ impl<'a> Cx<'a> {
             advice: Diagnostics::default(),
             interned: Interned::default(),
             dependent: BTreeSet::new(),
+            listeners: ListenerTexts::default(),
             templates: Compiler::new(sources, &table.templates),
         }
     }
@@ -125,6 +129,11 @@ impl<'a> Cx<'a> {
         self.templates.compile(text, names, self.diagnostics)
     }
 
+    /// Gives the templates that are compiled from now on the zone of the table.
+    pub(super) fn set_zone(&mut self, zone: &Template) {
+        self.templates.set_zone(zone);
+    }
+
     /// Compiles a template without reporting its errors, because the caller has a more specific message.
     pub(super) fn try_template(
         &mut self,
@@ -156,6 +165,13 @@ impl<'a> Cx<'a> {
         self.secrets.resolve(text, span, self.sources, self.diagnostics)
     }
 
+    /// The text of a setting with its references to the environment resolved; `None` after an error, and if a variable is
+    /// not set while secrets may be missing.
+    pub(super) fn resolve_setting(&mut self, text: &Located<String>) -> Option<Located<String>> {
+        let resolved = self.secrets.resolve_setting(text, self.sources, self.diagnostics)?;
+        (!resolved.placeholder).then_some(Located { value: resolved.text, span: text.span })
+    }
+
     /// The content of the PEM file that a key names; `None` after errors. If secrets may be missing and the file does
     /// not exist, returns `None` without an error and sets `placeholder`.
     pub(super) fn file(&mut self, name: &Located<String>, placeholder: &mut bool) -> Option<String> {
@@ -178,8 +194,10 @@ impl<'a> Cx<'a> {
             self.report(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
                     .label("would be sent as it is")
-                    .help(if ["[server]", SERVICE].contains(&place) {
+                    .help(if place == SERVICE {
                         "write the value itself; secrets belong in `auth`, and in the `base_url` and `headers` of an upstream"
+                    } else if place == "[server]" {
+                        "write the value itself; in [server] `${NAME}` works in `listen`, `admin`, `public_url` and `admin_auth`"
                     } else {
                         "put the secret in the upstream's `auth` or `headers`; put constants in [vars] and write `{{vars.name}}`"
                     }),

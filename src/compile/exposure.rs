@@ -12,14 +12,17 @@ use crate::compile::cx::Cx;
 /// Why the listener for platforms can be reached from outside, with the place that causes it; `None` on loopback.
 pub(super) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> {
     const OPEN: &str = "this address can be reached from outside";
-    // Read the raw table, because other errors of `[server]` must not hide this one. Values that cannot be parsed are
+    // Read from the texts, since other errors of `[server]` must not hide this one. Values that cannot be parsed are
     // reported where `[server]` is compiled.
-    let (listen, public_url) = (cx.table.server.listen.get(), cx.table.server.public_url.get());
+    let (listen, public_url) = (cx.listeners.listen.as_ref(), cx.listeners.public_url.as_ref());
     let address = listen.and_then(|text| text.value.parse::<SocketAddr>().ok());
-    let url =
-        public_url.filter(|text| !text.value.contains("${")).and_then(|text| Url::parse(&text.value).ok());
+    let url = public_url.and_then(|text| Url::parse(&text.value).ok());
     if address.is_some_and(is_outside) {
-        Some((listen.map(|text| text.span), OPEN))
+        let by_option = cx.environment.options.listen.is_some();
+        Some((
+            listen.map(|text| text.span),
+            if by_option { "`--listen` gives an address that can be reached from outside" } else { OPEN },
+        ))
     } else if cx.environment.addresses.listen.is_some_and(is_outside) {
         Some((
             listen.map(|text| text.span),

@@ -19,6 +19,7 @@ mod steps;
 pub(crate) mod testing;
 mod upstreams;
 mod values;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ use crate::table::Table;
 
 pub use editor::schema;
 pub use kept::Kept;
-pub use secrets::{BoundAddresses, Environment};
+pub use secrets::{BoundAddresses, Environment, ListenerOptions};
 pub use upstreams::{DEMO, UpstreamProbe};
 
 use cx::{Compiled, Cx, allowed_codes};
@@ -74,6 +75,7 @@ pub(crate) fn compile(
     let platforms = platforms::compile(&mut cx);
     let headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
     let globals = Globals { headers, vars };
+    let zone = zone::compile(&mut cx, &globals.inputs().names(&[], 0));
     let Compiled { value: (failure_texts, upstreams), used } = cx.track(|cx| {
         let texts = failures::texts(cx, &table.defaults.failure, &globals.inputs().names(&[], 0));
         (texts, upstreams::compile(cx, &globals))
@@ -110,6 +112,7 @@ pub(crate) fn compile(
         deliveries: upstreams.map(|upstream| upstream.delivery.clone()).collect(),
         platforms: shared.platforms,
         failure_texts,
+        zone,
         masks: cx.secrets.masks.clone(),
         identity: cx.secrets.identity(&revision),
         revision,

@@ -20,8 +20,19 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// The URL that replaces the `base_url` of `[upstreams.demo]`.
     pub demo: Option<url::Url>,
+    /// The addresses that replace those of the table, from the command line.
+    pub options: ListenerOptions,
     /// The addresses of the open listeners during a reload; empty at start.
     pub addresses: BoundAddresses,
+}
+
+/// The addresses of the listeners as the command line gives them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListenerOptions {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--admin`
+    pub admin: Option<SocketAddr>,
 }
 
 /// The addresses of open listeners. A reload does not change them.
@@ -62,6 +73,22 @@ pub(super) struct Secrets<'a> {
     contents: Fingerprint,
 }
 
+/// What a resolved reference is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A secret, to be masked wherever calls are shown.
+    Secret,
+    /// A setting such as an address, which is shown.
+    Setting,
+}
+
+/// The value of a reference.
+struct Value {
+    text: String,
+    /// Whether the table itself gives it, behind `:-`.
+    is_default: bool,
+}
+
 /// The placeholder for a secret that is not set, under `--no-secrets`.
 const PLACEHOLDER: &str = "secret-not-set";
 
@@ -93,6 +120,28 @@ impl<'a> Secrets<'a> {
         sources: &Sources,
         diagnostics: &mut Diagnostics,
     ) -> Option<ResolvedText> {
+        let text = Located { value: text.to_owned(), span: token };
+        self.resolve_for(Purpose::Secret, &text, sources, diagnostics)
+    }
+
+    /// A setting with its references resolved: its values are no secrets.
+    pub(super) fn resolve_setting(
+        &mut self,
+        text: &Located<String>,
+        sources: &Sources,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<ResolvedText> {
+        self.resolve_for(Purpose::Setting, text, sources, diagnostics)
+    }
+
+    fn resolve_for(
+        &mut self,
+        purpose: Purpose,
+        text: &Located<String>,
+        sources: &Sources,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<ResolvedText> {
+        let (text, token) = (text.value.as_str(), text.span);
         let mut out = ResolvedText { text: String::new(), secret: false, placeholder: false };
         let mut good = true;
         let mut rest = 0;
@@ -116,11 +165,13 @@ impl<'a> Secrets<'a> {
             };
             rest = end;
             let name = &text[at + 2..end - 1];
-            match self.value(name, span) {
-                Ok(Some(value)) => {
-                    self.masks.add(&value);
-                    self.resolved.insert(name.to_owned(), Secret::new(&*value));
-                    out.text.push_str(&value);
+            match self.value(name, span, purpose) {
+                Ok(Some(Value { text, is_default })) => {
+                    if purpose == Purpose::Secret && !is_default {
+                        self.masks.add(&text);
+                    }
+                    self.resolved.insert(name.to_owned(), Secret::new(&*text));
+                    out.text.push_str(&text);
                     out.secret = true;
                 }
                 Ok(None) => {
@@ -178,11 +229,16 @@ impl<'a> Secrets<'a> {
         }
     }
 
-    fn value(&mut self, name: &str, span: Span) -> Result<Option<String>, Box<Diagnostic>> {
+    fn value(
+        &mut self,
+        reference: &str,
+        span: Span,
+        purpose: Purpose,
+    ) -> Result<Option<Value>, Box<Diagnostic>> {
         let problem = |code, message: String, help: String| {
             Err(Box::new(Diagnostic::new(code, span, message).help(help)))
         };
-        if let Some(path) = name.strip_prefix("file:") {
+        if let Some(path) = reference.strip_prefix("file:") {
             let path = self.folder.join(path.trim());
             self.files.insert(path.clone());
             let help = format!(
@@ -196,7 +252,8 @@ impl<'a> Secrets<'a> {
                     if text.is_empty() && !self.environment.without_secrets {
                         return problem(Code::SecretFile, "the secret file is empty".to_owned(), help);
                     }
-                    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+                    let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+                    Ok(text.map(|text| Value { text, is_default: false }))
                 }
                 Err(_) if self.environment.without_secrets => Ok(None),
                 Err(error) => {
@@ -204,6 +261,10 @@ impl<'a> Secrets<'a> {
                 }
             };
         }
+        let (name, default) = match reference.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (reference, None),
+        };
         let is_name = name.chars().enumerate().all(|(index, character)| {
             character == '_' || character.is_ascii_alphabetic() || index > 0 && character.is_ascii_digit()
         });
@@ -211,21 +272,28 @@ impl<'a> Secrets<'a> {
             return problem(
                 Code::SecretSyntax,
                 "invalid secret name".to_owned(),
-                "write `${NAME}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
+                "write `${NAME}` or `${NAME:-default}` with letters, digits and `_`, or `${file:path}`; `$${` stands for `${`"
                     .to_owned(),
             );
         }
         let value = (self.environment.variable)(name);
         let state = if value.is_some() { "empty" } else { "not set" };
-        match value.filter(|value| !value.is_empty()) {
-            Some(value) => Ok(Some(value)),
-            None if self.environment.without_secrets => Ok(None),
-            None => problem(
+        let what = if purpose == Purpose::Secret { "secret" } else { "variable" };
+        match (value.filter(|value| !value.is_empty()), default) {
+            (Some(text), _) => Ok(Some(Value { text, is_default: false })),
+            (None, Some(default)) => Ok(Some(Value { text: default.to_owned(), is_default: true })),
+            (None, None) if self.environment.without_secrets => Ok(None),
+            (None, None) => problem(
                 Code::SecretUnset,
-                format!("the secret `{name}` is {state}"),
-                format!(
-                    "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
-                ),
+                format!("the {what} `{name}` is {state}"),
+                match purpose {
+                    Purpose::Secret => format!(
+                        "set the environment variable `{name}` before you start Jackfield; `check --no-secrets` checks without it"
+                    ),
+                    Purpose::Setting => format!(
+                        "set the environment variable `{name}` before you start Jackfield, or give it a default: `${{{name}:-default}}`"
+                    ),
+                },
             ),
         }
     }

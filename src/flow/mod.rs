@@ -23,6 +23,7 @@ use crate::call::{Call, Outcome};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
+use crate::plan::arguments::{InvalidArguments, Validated};
 use crate::plan::replies::Picked;
 use crate::platform::Platform;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
@@ -64,7 +65,7 @@ pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Reco
 /// The record of a call that fails without running.
 pub fn not_run(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
     let mut record = Record::new(call, env.traced);
-    record.validated = route.and_then(|route| route.arguments.validate(&record.call.args).ok());
+    record.validated = route.and_then(|route| validated(route, env, &record).ok());
     record.fail(Arc::new(error), route, env);
     record.filter_extensions(env.platform);
     record.note(Phase::Reply);
@@ -82,9 +83,15 @@ async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Pic
     pick(route, env, record)
 }
 
-/// Validates the arguments, and checks them against the values that the platform allows.
+/// The arguments as the route declares them.
+fn validated(route: &Route, env: CallEnv<'_>, record: &Record) -> Result<Validated, InvalidArguments> {
+    let zone = || env.plan.zone.of(&record.scope(env.now));
+    route.arguments.validate_in(&record.call.args, &zone)
+}
+
+/// Checks the arguments, and what the platform allows of them.
 fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
-    record.validated = Some(route.arguments.validate(&record.call.args)?);
+    record.validated = Some(validated(route, env, record)?);
     route.allowed.check(&record.scope(env.now), env.plan.trusts(env.platform))?;
     record.note(Phase::Validate);
     Ok(())

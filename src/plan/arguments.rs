@@ -116,14 +116,14 @@ impl Arguments {
     /// # Errors
     /// The problems at once, so that the model can fix all of them in its next call.
     pub fn validate(&self, given: &GivenArguments) -> Result<Validated, InvalidArguments> {
-        self.validate_in(given, &|| TimeZone::UTC)
+        self.validate_in(given, &|| Some(TimeZone::UTC))
     }
 
-    /// The same; times without an offset are in `zone`.
+    /// The same; times without an offset are in `zone`, and invalid if there is none.
     pub(crate) fn validate_in(
         &self,
         given: &GivenArguments,
-        zone: &dyn Fn() -> TimeZone,
+        zone: &dyn Fn() -> Option<TimeZone>,
     ) -> Result<Validated, InvalidArguments> {
         let given = match given {
             GivenArguments::Json(given) if matches!(given.get().kind(), Kind::Object | Kind::Null) => {

@@ -16,6 +16,7 @@ mod served;
 mod server;
 pub mod testing;
 pub mod when;
+mod zone;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use route::{Route, RouteLimit};
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};
 pub use server::{LogConfig, LogFormat, Server, ServerTls, Traces, Watch};
+pub use zone::Zone;
 
 /// The compiled table.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Plan {
     pub platforms: Vec<Served>,
     /// The texts of `[defaults]` for failures that a route does not handle.
     pub failure_texts: FailureTexts,
+    /// The time zone of times without an offset.
+    pub zone: Zone,
     /// How requests to each upstream are sent, ordered by slot.
     pub deliveries: Vec<Delivery>,
     /// The secrets of the table, to be masked wherever calls are shown.

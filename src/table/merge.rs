@@ -106,6 +106,7 @@ pub(super) fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
     refuse(file.traces.span(), "`[traces]`", "move it to the main file");
     if let Some(defaults) = file.defaults.get() {
         refuse(defaults.value.entry.headers.span(), "`defaults.headers`", "move it to the main file");
+        refuse(defaults.value.entry.tz.span(), "`defaults.tz`", "move it to the main file");
         refuse(defaults.value.entry.allow.span(), "`defaults.allow`", "move it to the main file");
     }
 }

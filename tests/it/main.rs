@@ -14,6 +14,7 @@ mod deduplication;
 mod delivery;
 mod egress;
 mod egress_proxy;
+mod environment;
 mod events;
 mod failures;
 mod faults;

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
-use jackfield::load::{self, BoundAddresses, Environment};
+use jackfield::load::{self, BoundAddresses, Environment, ListenerOptions};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
@@ -167,7 +167,8 @@ fn jackfield(folder: &Folder) -> Command {
 #[test]
 fn tables_in_the_docs_load_or_fail_as_marked() {
     let environment = Environment {
-        variable: &|name| Some(format!("value-of-{name}")),
+        variable: &|name| (!["PORT", "PUBLIC_URL"].contains(&name)).then(|| format!("value-of-{name}")),
+        options: ListenerOptions::default(),
         file: &|path| {
             let text = match path.file_name().and_then(|name| name.to_str()) {
                 Some("cert.pem") => include_str!("tls/one.pem"),

@@ -338,3 +338,40 @@ async fn urls_are_joined_with_one_slash_and_bodies_have_a_content_length() {
     }
     let _: Value = proxy.post("/http/r0", &json!({})).await.json();
 }
+
+#[tokio::test]
+async fn local_times_are_taken_in_the_zone_of_the_table_or_of_the_call() {
+    let upstream = echo().await;
+    let table = r#"
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[defaults]
+tz = ZONE
+[routes.f]
+upstream = "api"
+args.start = { type = "string", format = "date-time", required = true }
+args.time = { type = "string", format = "time" }
+request = { method = "POST", path = "/", body = { start = "{{args.start}}", time = "{{args.time}}", utc = '{{date args.start "%FT%TZ" tz="UTC"}}', told = '{{date args.start "%H:%M"}}', z = '{{date "2026-07-04T13:00:00Z" "%H:%M"}}' } }
+reply.text = "Booked."
+"#;
+    let args = json!({"start": "2026-07-04T15:00:00", "time": "15:00"});
+    let body = json!({"function": "f", "argument": {"parsed": [args]}, "meta_data": {"tz": "Asia/Tokyo"}});
+    for (zone, start, utc, z) in [
+        ("\"Europe/Oslo\"", "2026-07-04T15:00:00+02:00", "2026-07-04T13:00:00Z", "15:00"),
+        ("\"UTC\"", "2026-07-04T15:00:00Z", "2026-07-04T15:00:00Z", "13:00"),
+        ("\"{{call.metadata.tz}}\"", "2026-07-04T15:00:00+09:00", "2026-07-04T06:00:00Z", "22:00"),
+    ] {
+        let proxy = Proxy::over(&upstream, &table.replace("ZONE", zone)).await;
+        assert_eq!(proxy.post("/swaig", &body).await.json()["response"], "Booked.", "{zone}");
+        let sent = upstream.one().json();
+        let expected = json!({"start": start, "time": "15:00", "utc": utc, "told": "15:00", "z": z});
+        assert_eq!(sent, expected, "{zone}");
+    }
+    // Without a zone nobody knows which time is meant.
+    let proxy = Proxy::over(&upstream, &table.replace("ZONE", "\"{{call.metadata.zone}}\"")).await;
+    let answer = proxy.post("/swaig", &body).await.json();
+    let text = answer["response"].as_str().unwrap();
+    assert!(text.contains("argument `start` must be a date and time such as 2026-09-21T14:30:00Z"), "{text}");
+    assert!(upstream.take().is_empty());
+}

@@ -2,6 +2,7 @@
 
 pub(in crate::compile) mod log;
 pub(in crate::compile) mod platforms;
+pub(in crate::compile) mod settings;
 pub(in crate::compile) mod tls;
 pub(in crate::compile) mod traces;
 pub(in crate::compile) mod trusted_proxies;
@@ -44,16 +45,23 @@ pub(in crate::compile) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let raw = &cx.table.server;
     let before = cx.diagnostics.len();
-    for text in [&raw.listen, &raw.admin, &raw.watch, &raw.public_url, &raw.max_body] {
+    for text in [&raw.watch, &raw.max_body] {
         if let Some(text) = text.get() {
             cx.no_secret_in(&text.value, text.span, "[server]");
         }
     }
-    let (listen, admin) = listeners(cx, raw);
+    cx.listeners = settings::resolve(cx);
+    let (listen, admin) = listeners(cx);
     let help = "use \"events\", or \"poll\" for file systems without events";
-    let watch = raw.watch.get().and_then(|text| values::one_of(&WATCH, "watch", text, help, cx.diagnostics));
-    let public_url = public_url(cx, raw);
-    let max_body = match raw.max_body.get() {
+    // What is a secret there has been reported.
+    let is_written = |text: &&Located<String>| !text.value.contains("${");
+    let watch = raw
+        .watch
+        .get()
+        .filter(is_written)
+        .and_then(|text| values::one_of(&WATCH, "watch", text, help, cx.diagnostics));
+    let public_url = public_url(cx);
+    let max_body = match raw.max_body.get().filter(is_written) {
         Some(text) => values::size(text, cx.diagnostics),
         None => Some(DEFAULT_MAX_BODY),
     };
@@ -82,33 +90,34 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
 }
 
 /// The addresses of the listener for platforms and of the admin listener.
-fn listeners(cx: &mut Cx<'_>, raw: &RawServer) -> (Option<SocketAddr>, Option<SocketAddr>) {
-    let listen = match &raw.listen {
-        Key::Is(text) => address(text, cx.diagnostics),
-        _ => Some(DEFAULT_LISTEN),
+fn listeners(cx: &mut Cx<'_>) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let listen = match &cx.listeners.listen {
+        Some(text) => address(text, cx.diagnostics),
+        None => Some(DEFAULT_LISTEN),
     };
-    let admin = raw.admin.get().and_then(|text| address(text, cx.diagnostics));
-    if let (Some(listen), Some(admin), Some(text)) = (listen, admin, raw.admin.get())
+    let admin = cx.listeners.admin.as_ref().and_then(|text| address(text, cx.diagnostics));
+    if let (Some(listen), Some(admin), Some(text)) = (listen, admin, &cx.listeners.admin)
         && listen == admin
         && listen.port() != 0
     {
+        let span = text.span;
         cx.report(
-            Diagnostic::new(Code::InvalidAddress, text.span, "both listeners have the same address")
+            Diagnostic::new(Code::InvalidAddress, span, "both listeners have the same address")
                 .help("set a different port for the admin listener"),
         );
     }
     (listen, admin)
 }
 
-fn public_url(cx: &mut Cx<'_>, raw: &RawServer) -> Option<Url> {
-    // A secret in it has been reported already.
-    let text = raw.public_url.get().filter(|text| !text.value.contains("${"))?;
+fn public_url(cx: &mut Cx<'_>) -> Option<Url> {
+    let text = cx.listeners.public_url.as_ref()?;
     let url = Url::parse(&text.value)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && values::has_host(&text.value));
     if url.is_none() {
+        let span = text.span;
         cx.report(
-            Diagnostic::new(Code::InvalidUrl, text.span, "invalid URL").help(
+            Diagnostic::new(Code::InvalidUrl, span, "invalid URL").help(
                 "set the URL at which platforms reach Jackfield, such as \"https://tools.example.com\"",
             ),
         );

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
+use super::date::date;
 use super::evaluated::{Evaluated, is_truthy};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
 
-type Params<'a> = [Evaluated<'a>];
-type NamedParams<'a> = [(&'static str, Evaluated<'a>)];
+pub(super) type Params<'a> = [Evaluated<'a>];
+pub(super) type NamedParams<'a> = [(&'static str, Evaluated<'a>)];
 type HelperFn = fn(&Params<'_>, &NamedParams<'_>) -> Result<HelperOutput, String>;
 
 /// The result of a helper. Parameters are referred to, not copied.
@@ -40,6 +40,8 @@ pub(super) struct Helper {
     pub(super) params: (usize, usize),
     /// The names of its named parameters.
     pub(super) named: &'static [&'static str],
+    /// Whether it also gets the time zone of the table, under [`TABLE_ZONE`].
+    pub(super) in_zone: bool,
     /// Whether it is called with null for a missing value. Otherwise its result is missing.
     pub(super) sees_missing: bool,
     /// Whether it reads whole lists and objects, however large.
@@ -56,12 +58,35 @@ impl std::fmt::Debug for Helper {
 }
 
 const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: false, reads_all: true, takes_apart: false, run }
+    Helper {
+        name,
+        usage,
+        params,
+        named: &[],
+        in_zone: false,
+        sees_missing: false,
+        reads_all: true,
+        takes_apart: false,
+        run,
+    }
 }
 
 const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
-    Helper { name, usage, params, named: &[], sees_missing: true, reads_all: true, takes_apart: false, run }
+    Helper {
+        name,
+        usage,
+        params,
+        named: &[],
+        in_zone: false,
+        sees_missing: true,
+        reads_all: true,
+        takes_apart: false,
+        run,
+    }
 }
+
+/// The name of the value that holds the zone of the table. No template can write it.
+pub(super) const TABLE_ZONE: &str = "[defaults] tz";
 
 /// Every helper.
 pub(super) static HELPERS: &[Helper] = &[
@@ -81,7 +106,11 @@ pub(super) static HELPERS: &[Helper] = &[
         ..helper("join", "join list \", \" last=\" and \"", (1, 2), join)
     },
     helper("json", "json x", (1, 1), |p, _| Ok(json(p[0].get()).into())),
-    Helper { named: &["tz"], ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date) },
+    Helper {
+        named: &["tz"],
+        in_zone: true,
+        ..helper("date", "date x \"%H:%M\" tz=\"Europe/Oslo\"", (2, 2), date)
+    },
     helper("plural", "plural n \"day\" \"days\"", (3, 3), plural),
     helper("digits", "digits x", (1, 1), digits),
     Helper { reads_all: false, takes_apart: true, ..helper("count", "count list", (1, 1), count) },
@@ -112,7 +141,7 @@ pub(super) fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)
 }
 
-fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<ValueRef<'a>> {
+pub(super) fn named<'a>(params: &'a NamedParams<'_>, name: &str) -> Option<ValueRef<'a>> {
     params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
 }
 
@@ -235,42 +264,6 @@ fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<HelperOut
     Ok(ordering.is_some_and(holds).into())
 }
 
-fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput, String> {
-    let zone = match named(by_name, "tz") {
-        None => TimeZone::UTC,
-        Some(name) => TimeZone::get(&name.to_text())
-            .map_err(|_| "needs a time zone such as `Europe/Oslo`".to_owned())?,
-    };
-    let time = point_in_time(params[0].get(), zone).ok_or("needs RFC 3339, Unix seconds or a date")?;
-    let format = params[1].get().to_text();
-    let mut out = String::new();
-    jiff::fmt::strtime::BrokenDownTime::from(&time)
-        .format(&*format, &mut out)
-        .map_err(|_| format!("has a format that cannot be used: `{format}`"))?;
-    Ok(out.into())
-}
-
-fn point_in_time(value: ValueRef<'_>, zone: TimeZone) -> Option<Zoned> {
-    if let Some(seconds) = value.as_f64() {
-        if seconds.abs() >= 3e11 {
-            return None;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
-        return Timestamp::from_millisecond((seconds * 1000.0) as i64).ok().map(|time| time.to_zoned(zone));
-    }
-    let text = value.as_str()?;
-    let text = text.trim();
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time.to_zoned(zone));
-    }
-    if let Ok(time) = text.parse::<civil::DateTime>() {
-        // A time without an offset is local to the requested zone.
-        return time.to_zoned(zone).ok();
-    }
-    let seconds = text.parse::<i64>().ok()?;
-    Timestamp::from_second(seconds).ok().map(|time| time.to_zoned(zone))
-}
-
 #[cfg(test)]
 mod tests {
     use crate::lang::template::helpers::*;
@@ -341,21 +334,5 @@ mod tests {
         for helper in HELPERS {
             assert!(tested.contains(&helper.name), "add a row for `{}`", helper.name);
         }
-    }
-
-    #[test]
-    fn dates_are_parsed_and_formatted_in_a_time_zone() {
-        for (value, format, zone, expected) in [
-            (json!("2026-09-21T14:13:20Z"), "%H:%M", "Europe/Oslo", "16:13"),
-            (json!(1790000000), "%Y-%m-%d %H:%M", "UTC", "2026-09-21 14:13"),
-            (json!("1790000000"), "%d.%m.", "UTC", "21.09."),
-            (json!("2026-09-21"), "%A", "America/New_York", "Monday"),
-            (json!("2026-09-21T08:00:00"), "%-I %p", "America/New_York", "8 AM"),
-        ] {
-            assert_eq!(call("date", &[value, json!(format)], &[("tz", json!(zone))]), Ok(json!(expected)));
-        }
-        assert!(call("date", &[json!("soon"), json!("%H")], &[]).is_err());
-        assert!(call("date", &[json!(0), json!("%")], &[]).is_err());
-        assert!(call("date", &[json!(0), json!("%H")], &[("tz", json!("Mars/Base"))]).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! separately, so a place always knows which characters come from a value.
 
 mod compile;
+mod date;
 mod evaluated;
 mod helpers;
 pub(crate) mod json;

@@ -20,12 +20,12 @@ pub(super) fn converted(wanted: Wanted, value: ValueRef<'_>) -> Option<Value> {
 }
 
 /// A date and time without an offset, with the offset of its zone; `None` if it has one.
-pub(super) fn with_offset(text: &str, zone: &dyn Fn() -> TimeZone) -> Option<Value> {
+pub(super) fn with_offset(text: &str, zone: &dyn Fn() -> Option<TimeZone>) -> Option<Value> {
     let has_time = text.get(10..).is_some_and(|rest| rest.starts_with(['T', 't', ' ']));
     if !has_time || text.contains('[') || text.parse::<Timestamp>().is_ok() {
         return None;
     }
-    let time = text.parse::<civil::DateTime>().ok()?.to_zoned(zone()).ok()?;
+    let time = text.parse::<civil::DateTime>().ok()?.to_zoned(zone()?).ok()?;
     let utc = time.offset().is_zero() && time.time_zone() == &TimeZone::UTC;
     Some(time.strftime(if utc { "%FT%T%.fZ" } else { "%FT%T%.f%:z" }).to_string().into())
 }

@@ -45,6 +45,8 @@ toml_table! {
         failure: Named<String> as KeyForm::FailureTexts,
         /// Headers for every request.
         headers: Named<String>,
+        /// The time zone of times that say none: `"Europe/Oslo"`, or one expression over `call`. Default: UTC.
+        tz: String,
         /// The codes of warnings to suppress in the whole table.
         allow: Strings as KeyForm::Warnings,
     }

@@ -86,6 +86,11 @@ impl CompileTask<'_, '_, '_> {
                 }
             }
         }
+        if helper.in_zone
+            && let Some(zone) = &self.compiler.zone
+        {
+            by_name.push((helpers::TABLE_ZONE, zone.clone()));
+        }
         let call =
             Expr::Helper { helper, params: compiled.into_iter().collect::<Option<_>>()?, named: by_name };
         self.try_constants(&call, range, usage);
@@ -108,9 +113,14 @@ impl CompileTask<'_, '_, '_> {
             }
         }
         let rest: Option<Vec<Evaluated<'_>>> = params[1..].iter().map(constant).collect();
-        let by_name: Option<Vec<(&'static str, Evaluated<'_>)>> =
-            named.iter().map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
-        let (Some(rest), Some(by_name)) = (rest, by_name) else { return };
+        // A zone is tried whatever the format is, and a format whatever the zone is.
+        let rest = match rest {
+            Some(rest) => rest,
+            None if helper.in_zone => vec![Evaluated::Owned(Value::from("%Y"))],
+            None => return,
+        };
+        let by_name: Vec<(&'static str, Evaluated<'_>)> =
+            named.iter().filter_map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
         let values: Vec<_> = std::iter::once(Evaluated::Owned(sample)).chain(rest).collect();
         if let Err(problem) = (helper.run)(&values, &by_name) {
             let place = self.find(helper.name, range);

@@ -15,7 +15,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, pl
 use super::names::{Block, Names};
 use super::syntax::{Piece, describe_syntax_error, offset, plain_names, too_large};
 use super::uses::Uses;
-use super::{Op, Template};
+use super::{Expr, Op, Template};
 
 /// The source of a template, and its place.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,8 @@ pub(crate) struct Compiler<'a> {
     /// What the templates compiled so far use.
     pub(crate) used: TemplateUsage,
     included: Included,
+    /// The zone of the table, for the helpers that tell times.
+    zone: Option<Expr>,
 }
 
 /// The files and names that templates use: for fingerprints, and to find unused declarations.
@@ -95,7 +97,15 @@ struct CompileTask<'a, 'c, 't> {
 
 impl<'a> Compiler<'a> {
     pub(crate) fn new(sources: &'a Sources, files: &'a BTreeMap<String, FileId>) -> Self {
-        Self { sources, files, used: TemplateUsage::default(), included: Included::default() }
+        Self { sources, files, used: TemplateUsage::default(), included: Included::default(), zone: None }
+    }
+
+    /// Gives the templates that are compiled from now on the zone of the table: a name, or an expression.
+    pub(crate) fn set_zone(&mut self, zone: &Template) {
+        self.zone = match zone.ops.as_slice() {
+            [Op::Print(expr)] => Some(expr.clone()),
+            _ => zone.as_literal().map(|name| Expr::Literal(name.into())),
+        };
     }
 
     /// Compiles a template; `None` if there are errors, which are then in `diagnostics`.
