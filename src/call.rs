@@ -1,29 +1,36 @@
-//! The words that every layer shares: a call as a platform asked it, and the outcome it gets back.
+//! The types that every layer shares: a call from a platform, and the outcome that goes back.
 //!
-//! Nothing here knows a platform's JSON, an upstream, a clock or a file.
+//! This module does not know the platforms' JSON, upstreams, clocks or files.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::json::{SharedValue, bytes_of};
+use crate::json::{Kind, SharedValue, bytes_of};
 
-/// One invocation of a function, as a platform's webhook asked for it.
+/// One invocation of a function by a platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// What the model gave as arguments, as far as it could be read.
+    /// The arguments that the model wrote, before validation.
     pub args: GivenArguments,
-    /// The envelope around the call: what templates see as `call.*`.
+    /// The envelope of the call. Templates see it as `call.*`.
     pub context: Context,
 }
 
 /// The arguments of a call before they are validated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GivenArguments {
-    /// JSON that arrived; anything but an object is refused by validation.
+    /// Any JSON value. Validation rejects everything but an object.
     Json(SharedValue),
-    /// Text that the model wrote in place of JSON.
+    /// Text that is not JSON.
     Unreadable,
+}
+
+impl GivenArguments {
+    /// Whether they are a JSON object.
+    pub(crate) fn are_an_object(&self) -> bool {
+        matches!(self, Self::Json(given) if given.get().kind() == Kind::Object)
+    }
 }
 
 impl From<Value> for GivenArguments {
@@ -32,9 +39,9 @@ impl From<Value> for GivenArguments {
     }
 }
 
-/// The platform's envelope of a call: what templates see as `call.*`.
+/// The platform's envelope of a call. Templates see it as `call.*`.
 ///
-/// A field that the platform does not have is `None` or null; both read as missing.
+/// A field that the platform does not send is `None` or null. Templates treat both as missing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Context {
     /// The platform's name, as in `[platforms.<name>]`.
@@ -45,7 +52,7 @@ pub struct Context {
     pub id: Option<String>,
     /// The id of the conversation (the phone call or chat) that the call belongs to.
     pub conversation: Option<String>,
-    /// Who speaks to the assistant, usually a phone number.
+    /// The person who talks to the assistant, usually as a phone number.
     pub caller: Option<String>,
     /// The number or address that was called.
     pub called: Option<String>,
@@ -55,26 +62,26 @@ pub struct Context {
     pub global: SharedValue,
     /// The inbound headers that `[platforms.x] headers` names, by lower-case name.
     pub headers: SharedValue,
-    /// The payload of an event, which templates see as `event.*`; null for a call.
+    /// The payload of an event; null for a call. Templates see it as `event.*`.
     pub event: SharedValue,
-    /// The whole body as it came; shared by all calls of one request.
+    /// The whole body as received; shared by all calls of one request.
     pub raw: SharedValue,
 }
 
-/// What a call came to: always something that the assistant can say.
+/// The result of a call. Even a failed call has a reply that the assistant can say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// What goes back to the model.
     pub reply: Reply,
-    /// Why this is not the answer that was asked for, if it is not.
+    /// The kind of failure, if the call failed.
     pub failure: Option<FailureKind>,
 }
 
-/// About what is around an outcome that is kept, in bytes.
+/// The approximate overhead of storing an outcome, in bytes.
 const OVERHEAD: usize = 512;
 
 impl Outcome {
-    /// About what it takes in memory, in bytes.
+    /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
         let extensions = self.reply.extensions.iter().map(|(key, value)| key.len() + bytes_of(value));
@@ -93,17 +100,17 @@ pub struct Reply {
     pub text: Option<String>,
     /// JSON for the model.
     pub data: Option<Value>,
-    /// What only the calling platform understands, by key (`action` of SWAIG, for example).
+    /// The values that only the calling platform understands, by extension key (such as `action` of SWAIG).
     pub extensions: Map<String, Value>,
 }
 
 impl Reply {
-    /// A reply that only says something.
+    /// A reply with only a text.
     pub fn text(text: impl Into<String>) -> Self {
         Self { text: Some(text.into()), ..Self::default() }
     }
 
-    /// The text, else the data as compact JSON, else nothing: for platforms that carry only text.
+    /// The text, or else the data as compact JSON, or else an empty string. For platforms that accept only text.
     pub fn into_text(self) -> String {
         match (self.text, self.data) {
             (Some(text), _) => text,
@@ -113,7 +120,7 @@ impl Reply {
         }
     }
 
-    /// The data, else the text as a JSON string, else null: for platforms that carry any JSON.
+    /// The data, or else the text as a JSON string, or else null. For platforms that accept any JSON.
     pub fn into_json(self) -> Value {
         self.data.or_else(|| self.text.map(Value::String)).unwrap_or(Value::Null)
     }
@@ -124,16 +131,16 @@ impl Reply {
 pub enum FailureKind {
     /// The upstream did not answer in time.
     Timeout,
-    /// No connection to the upstream, or it was lost.
+    /// There was no connection to the upstream, or the connection was lost.
     Unreachable,
-    /// The upstream answered, but not with something that the route can use.
+    /// The upstream responded, but the route cannot use the response.
     BadResponse,
-    /// The request was not sent: it would have left its place, a value does not fit where it stands, or there was no
-    /// room for the call.
+    /// The request was not sent: its URL would have left the `base_url`, a value is not allowed in its place, there is
+    /// no credential, a limit is reached, or the circuit breaker is open.
     Refused,
-    /// A bad or missing argument.
+    /// An argument is invalid or missing.
     InvalidArgs,
-    /// No route answers this function for this platform. Not a kind that a table can name.
+    /// No route answers this function for this platform. A table cannot name this kind.
     UnknownFunction,
 }
 
@@ -154,12 +161,12 @@ impl FailureKind {
         }
     }
 
-    /// The kind that a table means by `slug`.
+    /// The kind with this slug, if a table can name it.
     pub fn from_slug(slug: &str) -> Option<Self> {
         Self::NAMED.into_iter().find(|kind| kind.slug() == slug)
     }
 
-    /// What the assistant hears when neither the route nor the defaults say anything.
+    /// The text for the model if neither the route nor the defaults set one.
     pub fn built_in_text(self) -> &'static str {
         match self {
             Self::Timeout => "The system did not answer in time. Apologise and offer to try again.",
@@ -173,7 +180,7 @@ impl FailureKind {
                 "The request could not be sent. Apologise and say that this is not possible right now."
             }
             Self::InvalidArgs => {
-                "The arguments do not fit this function. Ask for what is missing and call it again."
+                "The arguments are not valid for this function. Ask for the missing information and call it again."
             }
             Self::UnknownFunction => "There is no such function. Go on without it.",
         }
@@ -191,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slugs_are_read_back() {
+    fn every_named_kind_is_found_by_its_slug() {
         for kind in FailureKind::NAMED {
             assert_eq!(FailureKind::from_slug(kind.slug()), Some(kind));
         }

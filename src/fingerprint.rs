@@ -16,7 +16,7 @@ impl Fingerprint {
         self.bytes(text.as_bytes())
     }
 
-    /// Adds bytes. The length always takes eight bytes, so that every instance gets the same fingerprint.
+    /// Adds bytes. The length is always encoded in eight bytes, so that the fingerprint is the same on every machine.
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -34,7 +34,7 @@ mod tests {
     use super::Fingerprint;
 
     #[test]
-    fn the_boundaries_of_parts_count() {
+    fn part_boundaries_change_the_fingerprint() {
         let of =
             |parts: &[&str]| parts.iter().fold(Fingerprint::new(), |hash, part| hash.text(part)).finish();
         assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));

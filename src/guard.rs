@@ -1,16 +1,16 @@
-//! Character pairs that a platform would expand, broken up in values.
+//! Breaks up character pairs that a platform would expand in values.
 
 use serde_json::Value;
 
 use crate::json::{ValueRef, push_value};
 
-/// Character pairs that a platform would expand in what it receives, so that no value may carry them.
+/// The character pairs that a platform expands in the text that it receives. A value must never contain one.
 ///
-/// Each pair is a first character followed by `{`. A pair survives only where both of its characters stand
-/// together in the table's own literal text.
+/// Each pair is a first character followed by `{`. A pair is kept only if both of its characters are in the same
+/// literal text of the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpansionFilter {
-    /// The first characters of the pairs; empty means that nothing is broken up.
+    /// The first characters of the pairs. If there are none, nothing is broken up.
     pub sigils: &'static [char],
 }
 
@@ -20,7 +20,8 @@ impl ExpansionFilter {
         second == '{' && self.sigils.contains(&first)
     }
 
-    /// Appends `text` to `out` with every pair broken up by a space, also one that arises with what stands there.
+    /// Appends `text` to `out` with every pair broken up by a space, including a pair that begins with the end of
+    /// `out`.
     pub fn push_value(self, out: &mut String, text: &str) {
         if self.sigils.is_empty() || !text.contains('{') {
             out.push_str(text);
@@ -36,7 +37,7 @@ impl ExpansionFilter {
         }
     }
 
-    /// Appends literal text of the table: only a pair that arises at the joint is broken up.
+    /// Appends literal text of the table. Only a pair that begins with the end of `out` is broken up.
     pub fn push_literal(self, out: &mut String, text: &str) {
         if let (Some(first), Some(second)) = (out.chars().next_back(), text.chars().next())
             && self.is_pair(first, second)
@@ -64,7 +65,7 @@ impl ExpansionFilter {
 
     /// `value` with every pair in its strings and keys broken up.
     pub fn value(self, value: Value) -> Value {
-        if self.sigils.is_empty() || !may_hold_pair(&value) {
+        if self.sigils.is_empty() || !may_contain_pair(&value) {
             return value;
         }
         match value {
@@ -78,13 +79,13 @@ impl ExpansionFilter {
     }
 }
 
-/// Whether some text or key in a value has the second character of a pair.
-fn may_hold_pair(value: &Value) -> bool {
+/// Whether a string or a key in the value contains the second character of a pair.
+fn may_contain_pair(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('{'),
-        Value::Array(items) => items.iter().any(may_hold_pair),
+        Value::Array(items) => items.iter().any(may_contain_pair),
         Value::Object(entries) => {
-            entries.iter().any(|(key, value)| key.contains('{') || may_hold_pair(value))
+            entries.iter().any(|(key, value)| key.contains('{') || may_contain_pair(value))
         }
         _ => false,
     }
@@ -98,7 +99,7 @@ mod tests {
     const SWAIG: ExpansionFilter = ExpansionFilter { sigils: &['$', '%', '@'] };
 
     #[test]
-    fn pairs_in_values_and_at_joints_are_broken_up() {
+    fn pairs_in_values_and_across_pieces_are_broken_up() {
         for (pieces, expected) in [
             (&["${x}"][..], "$ {x}"),
             (&["$", "{x}"], "$ {x}"),

@@ -28,7 +28,7 @@
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
-//! | [`guard`] | disarms what a platform would expand in a value |
+//! | [`guard`] | breaks up character pairs that a platform would expand in a value |
 //! | [`call`] | calls, contexts, outcomes and replies |
 //! | [`json`] | JSON documents over their bytes, and values that may be part of one |
 //! | [`demo`] | the sample API of `serve --demo` |

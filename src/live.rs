@@ -1,4 +1,4 @@
-//! The plan that runs now and its resources, swapped whole, and what became of the last attempt to replace it.
+//! The running plan and its resources, swapped as one, and the result of the last reload.
 
 use std::sync::Arc;
 
@@ -9,61 +9,61 @@ use crate::diagnostic::JsonDiagnostic;
 use crate::plan::Plan;
 use crate::upstream::resources::Resources;
 
-/// The running plan and the last rejection, in one place: nobody sees a new one of the one beside an old one of
-/// the other.
+/// The running plan and the last rejection. Both are swapped at once, so that no reader sees them out of step.
 #[derive(Debug)]
 pub struct Live(ArcSwap<LiveState>);
 
-/// What runs, and whether the files say something else.
+/// The running plan, and whether it matches the files.
 #[derive(Debug, Clone)]
 pub struct LiveState {
-    /// The plan in force.
+    /// The running plan and its resources.
     pub running: Arc<Running>,
-    /// The last rejection; `None` when the files as they are now are what runs.
+    /// The last rejection; `None` if the running plan matches the files.
     pub rejected: Option<Arc<Rejection>>,
-    /// What became of the changed tables since the start.
+    /// The reloads since the start.
     pub reloads: Reloads,
 }
 
-/// What became of changed tables.
+/// Counts of reloads, by result.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reloads {
-    /// How many were put in force.
-    pub taken: u64,
-    /// How many were not.
+    /// The number of applied reloads.
+    pub applied: u64,
+    /// The number of rejected reloads.
     pub rejected: u64,
-    /// When one was not for the last time.
+    /// The time of the last rejection.
     pub last_rejected_at: Option<Timestamp>,
 }
 
-/// A plan in force, with its resources.
+/// A running plan and its resources.
 #[derive(Debug)]
 pub struct Running {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Its live state.
     pub resources: Resources,
-    /// Since when.
+    /// When the plan was loaded.
     pub loaded_at: Timestamp,
 }
 
-/// A table that was not taken.
+/// A rejected configuration.
 #[derive(Debug)]
 pub struct Rejection {
-    /// When it was found.
+    /// When it was rejected.
     pub at: Timestamp,
     /// What is wrong with it.
     pub diagnostics: Vec<JsonDiagnostic>,
 }
 
 impl Live {
-    /// Begins with `plan`.
+    /// Starts with `plan`.
     pub fn new(plan: Plan) -> Self {
         let running = Running::new(plan, &Resources::default());
         Self(ArcSwap::from_pointee(LiveState { running, rejected: None, reloads: Reloads::default() }))
     }
 
-    /// What one call runs with: taken once, so that the whole call sees one table.
+    /// The plan and resources for a call. A call gets them once and keeps them to its end, so that it sees one
+    /// configuration.
     pub fn running(&self) -> Arc<Running> {
         Arc::clone(&self.0.load().running)
     }
@@ -78,20 +78,21 @@ impl Live {
         self.0.load_full()
     }
 
-    /// Puts a new plan in force, with the resources that it shares with the one before. Calls in flight finish on theirs.
+    /// Replaces the running plan. Resources whose policy is equal are kept. Calls in flight finish on the plan that
+    /// they started with.
     pub fn swap(&self, plan: Plan) {
         let before = self.0.load();
-        let reloads = Reloads { taken: before.reloads.taken + 1, ..before.reloads };
+        let reloads = Reloads { applied: before.reloads.applied + 1, ..before.reloads };
         let running = Running::new(plan, &before.running.resources);
         self.0.store(Arc::new(LiveState { running, rejected: None, reloads }));
     }
 
-    /// Notes that the files as they are now are what runs.
+    /// Clears the rejection: the running plan matches the files.
     pub fn confirm(&self) {
         self.0.store(Arc::new(LiveState { rejected: None, ..LiveState::clone(&self.0.load()) }));
     }
 
-    /// Notes that the files as they are now are not what runs.
+    /// Records a rejection: the running plan stays although the files have changed.
     pub fn reject(&self, diagnostics: Vec<JsonDiagnostic>) {
         let (before, at) = (LiveState::clone(&self.0.load()), Timestamp::now());
         let rejected = before.reloads.rejected + 1;
@@ -111,7 +112,7 @@ impl Running {
     }
 }
 
-/// The resources of a plan; those of `before` are kept where their policy is equal.
+/// Creates the resources of a plan. Those of `before` are kept if their policy is equal.
 pub fn prepare(plan: &Plan, before: &Resources) -> Resources {
     Resources::prepare(&plan.deliveries, &plan.limits(), before)
 }

@@ -1,4 +1,4 @@
-//! The one way from a file to a plan: read, then compile.
+//! Loads a plan from its files: read, then compile.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub struct Loaded {
     pub sources: Sources,
     /// The files and folders that the table depends on, even if it has errors.
     pub dependencies: Dependencies,
-    /// What the next load may keep of this one.
+    /// The compiled routes that the next load may reuse.
     pub kept: Kept,
 }
 
@@ -36,7 +36,7 @@ pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Unread
     load_changed(path, environment, &Kept::default())
 }
 
-/// Reads and compiles the table at `path` again. The routes of files that did not change are taken from `kept`.
+/// Reads and compiles the table at `path` again. The routes of unchanged files are reused from `kept`.
 ///
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
@@ -44,8 +44,8 @@ pub fn load_changed(path: &Path, environment: &Environment<'_>, kept: &Kept) -> 
     Ok(Loading::begin(path, environment, kept)?.end())
 }
 
-/// Reads and compiles the table at `path` and its tests. An error in a test is an error of the table here, and nowhere
-/// else: a table runs without its tests.
+/// Reads and compiles the table at `path` and its tests. An error in a test is an error of the table only here, because
+/// a table runs without its tests.
 ///
 /// # Errors
 /// The main file cannot be read; every other problem is a diagnostic.
@@ -94,7 +94,7 @@ impl Loading {
             kept.has(path, text)
         })?;
         let Some(compiled) = compile(&table, &sources, environment, kept, &mut diagnostics) else {
-            // Something changed that kept routes depend on. Without any, every table can be compiled.
+            // Something that the kept routes depend on has changed, so compile all routes.
             return Self::begin(path, environment, &Kept::default());
         };
         let CompiledTable { plan, advice, probes, secret_files, kept } = compiled;
@@ -120,7 +120,7 @@ impl Loading {
     }
 }
 
-/// The environment of this process: its variables, its files.
+/// The environment of this process: its environment variables and its file system.
 pub fn process_environment<'a>() -> Environment<'a> {
     Environment {
         variable: &|name| std::env::var(name).ok(),

@@ -1,5 +1,5 @@
 //! Reload: when the files of the table change, Jackfield reads and compiles them again. The new plan replaces the
-//! running one only if it has no errors. Otherwise the running plan stays, and the log says why.
+//! running one only if it has no errors. Otherwise the running plan stays, and the log has the reason.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -136,8 +136,8 @@ impl Reloader {
                 return;
             }
         };
-        // Files that changed while they were read may not fit together: read them again once they are quiet. If they
-        // never are, use what was read.
+        // Files that changed while they were read may be inconsistent: read them again once they stop changing. If they
+        // never do, use what was read.
         if self.watcher.has_changed().await && self.postponed < MAX_POSTPONED {
             self.postponed += 1;
             return;
@@ -183,8 +183,8 @@ impl Reloader {
     /// Rejects the configuration. `log` runs unless the same rejection was logged before.
     fn reject(&mut self, found: Vec<JsonDiagnostic>, log: impl FnOnce()) {
         let is_known = found == self.last && self.running.live.state().rejected.is_some();
-        // The time of a rejection is the time when its errors first appeared. Whoever reads of it in the log finds it
-        // in the status.
+        // The time of a rejection is the time when its errors first appeared. Record it before logging it, so that the
+        // status already has it when the log line appears.
         if !is_known {
             self.running.live.reject(found.clone());
         }

@@ -22,6 +22,13 @@ pub struct Scheme<A: ?Sized> {
     pub build: fn(&SchemeValues) -> Result<Box<A>, SchemeFault>,
 }
 
+impl<A: ?Sized> Scheme<A> {
+    /// Whether a request carries a secret of the scheme, so that whoever reads the request can use it.
+    pub(crate) fn sends_secret(&self) -> bool {
+        self.keys.iter().any(|key| key.kind == SchemeValueKind::Secret)
+    }
+}
+
 /// A key of a scheme's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemeKey {
@@ -44,6 +51,8 @@ pub enum SchemeValueKind {
     Seconds,
     /// A text that is hidden wherever calls are shown.
     Secret,
+    /// A secret that signs requests and is never sent itself.
+    SigningKey,
     /// A secret that callers must know: never empty, and a list of two while it is rotated.
     RotatingSecret,
     /// The name of a file; the scheme gets the file's content.
@@ -67,6 +76,10 @@ impl SchemeKey {
         Self { name, kind: SchemeValueKind::Secret, required: true }
     }
 
+    pub(crate) const fn signing_key(name: &'static str) -> Self {
+        Self { name, kind: SchemeValueKind::SigningKey, required: true }
+    }
+
     pub(crate) const fn rotating_secret(name: &'static str) -> Self {
         Self { name, kind: SchemeValueKind::RotatingSecret, required: true }
     }
@@ -80,7 +93,7 @@ impl SchemeKey {
     }
 }
 
-/// The values that a scheme's keys have when the table does not give them.
+/// The default values of a scheme's keys.
 pub type SchemeDefaults = &'static [(&'static str, &'static [&'static str])];
 
 /// The values of a scheme's keys. A required key is always there, with at least one value.
@@ -126,11 +139,7 @@ impl SchemeValues {
     pub(crate) fn header(&self, key: &'static str) -> Result<Option<HeaderName>, SchemeFault> {
         let Some(name) = self.get(key) else { return Ok(None) };
         HeaderName::from_bytes(name.as_bytes()).map(Some).map_err(|_| {
-            SchemeFault::new(
-                key,
-                "this is not the name of a header",
-                "header names have letters, digits and hyphens, as in `x-api-key`",
-            )
+            SchemeFault::new(key, "invalid header name", "use letters, digits and hyphens, as in `x-api-key`")
         })
     }
 

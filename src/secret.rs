@@ -60,12 +60,12 @@ pub struct Masks(Arc<Vec<Mask>>);
 #[derive(Clone)]
 struct Mask {
     text: String,
-    /// Whether the text, as it was added, is a short one.
+    /// Whether the text was shorter than [`LONG`] before it was encoded.
     is_short: bool,
 }
 
 impl Masks {
-    /// Adds a text to hide, as it is and as it looks in a URL, inside a JSON string and in XML.
+    /// Adds a text to hide: as it is, and as it is encoded in URLs, JSON strings and XML.
     pub fn add(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -91,7 +91,7 @@ impl Masks {
         self.put(forms.map(|form| Mask { text: form.to_owned(), is_short }));
     }
 
-    /// All texts of `other` too.
+    /// Adds all texts of `other`.
     pub fn extend(&mut self, other: &Self) {
         self.put(other.0.iter().cloned());
     }
@@ -104,16 +104,16 @@ impl Masks {
                 None => masks.push(mask),
             }
         }
-        // Longer texts first, so that a mask never leaves the rest of a longer one standing.
+        // Hide longer texts first. Otherwise a mask could replace a part of a longer text and leave the rest visible.
         masks.sort_by_key(|mask| std::cmp::Reverse(mask.text.len()));
     }
 
-    /// `text` with everything that must not be shown replaced by [`HIDDEN`].
+    /// `text` with every text to hide replaced by [`HIDDEN`].
     pub fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |shown, mask| mask.hide(shown))
     }
 
-    /// The key of an object: a short text is hidden only if it is the whole record.
+    /// Hides texts in the key of an object. A short text is hidden only if it is the whole key.
     fn hide_key(&self, key: &str) -> String {
         self.0.iter().fold(key.to_owned(), |shown, mask| match mask.is_short {
             true if mask.text == shown => HIDDEN.to_owned(),
@@ -122,7 +122,7 @@ impl Masks {
         })
     }
 
-    /// `value` with everything that must not be shown replaced, what is no text included.
+    /// `value` with every text to hide replaced, including numbers and other scalars that equal one.
     pub fn hide_value(&self, value: &serde_json::Value) -> serde_json::Value {
         use serde_json::Value;
         match value {
@@ -152,8 +152,8 @@ impl Mask {
         let (mut hidden, mut done, mut from) = (String::new(), 0, 0);
         while let Some(found) = shown[from..].find(&self.text) {
             let (at, end) = (from + found, from + found + self.text.len());
-            if ends_in_word(&shown[..at]) || shown[end..].starts_with(is_of_word) {
-                // The next one may begin inside of this one.
+            if ends_in_word(&shown[..at]) || shown[end..].starts_with(is_word_character) {
+                // The next match may overlap this one.
                 from = at + shown[at..].chars().next().map_or(1, char::len_utf8);
             } else {
                 hidden.push_str(&shown[done..at]);
@@ -165,16 +165,16 @@ impl Mask {
     }
 }
 
-fn is_of_word(character: char) -> bool {
+fn is_word_character(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// Whether a word goes on after `before`. The letters of an escape, of a URL or of JSON, are none of the text's own.
+/// Whether `before` ends inside a word. The letters of a URL or JSON escape are not part of a word.
 fn ends_in_word(before: &str) -> bool {
     match before.as_bytes() {
         [.., b'%', one, other] if one.is_ascii_hexdigit() && other.is_ascii_hexdigit() => false,
         [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] => false,
-        _ => before.ends_with(is_of_word),
+        _ => before.ends_with(is_word_character),
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_secret_never_prints_itself() {
+    fn a_secret_is_never_printed() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert!(secret.matches(b"hunter2"));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_hide_a_text_in_each_of_its_spellings() {
+    fn masks_hide_every_spelling_of_a_text() {
         let mut masks = Masks::default();
         masks.add("a b\"c");
         assert_eq!(masks.hide("a b\"c a%20b%22c a+b%22c a b\\\"c"), "*** *** *** ***");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_text_is_hidden_only_as_a_word_of_its_own() {
+    fn a_short_text_is_hidden_only_as_a_whole_word() {
         let mut masks = Masks::default();
         masks.add("t");
         masks.add("2");
@@ -234,14 +234,15 @@ mod tests {
         );
         masks.add("a-a");
         assert_eq!(masks.hide("xa-a-a a-a"), "xa-*** ***");
-        // All of its spellings are short, and one of them may be a longer text by itself.
+        // All spellings of a short text count as short, even one that has become long. The same spelling may also be a
+        // long text of its own.
         masks.add("é");
         assert_eq!(masks.hide("caf%C3%A9 %C3%A9"), "caf%C3%A9 ***");
         let mut longer = Masks::default();
         longer.add("%C3%A9");
         longer.extend(&masks);
         assert_eq!(longer.hide("caf%C3%A9 t"), "caf*** ***");
-        // A longer one is hidden wherever it is, also in a key.
+        // A longer text is hidden everywhere, including in keys.
         longer.add("abcd");
         assert_eq!(longer.hide_value(&json!({"xabcdx": "1abcd"})), json!({"x***x": "1***"}));
     }

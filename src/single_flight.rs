@@ -75,7 +75,7 @@ pub struct Follower<V> {
     pub stale: Option<V>,
 }
 
-/// The duty to produce a result. If it is dropped without one, the next caller becomes the leader.
+/// The obligation to produce a result. If it is dropped without one, the next caller becomes the leader.
 #[derive(Debug)]
 pub struct Lead<V> {
     flights: Arc<SingleFlight<V>>,
@@ -120,12 +120,12 @@ impl<V: Clone> SingleFlight<V> {
     pub fn retain(&self, is_current: impl Fn(&FlightKey) -> bool) {
         let mut guard = self.state();
         let state = &mut *guard;
-        let gone = state
+        let obsolete = state
             .slots
             .iter()
             .filter(|(_, slot)| slot.kept.as_ref().is_some_and(|kept| !is_current(&kept.retention.owner)));
-        let gone: Vec<FlightKey> = gone.map(|(key, _)| *key).collect();
-        gone.iter().for_each(|key| state.forget(key));
+        let obsolete: Vec<FlightKey> = obsolete.map(|(key, _)| *key).collect();
+        obsolete.iter().for_each(|key| state.forget(key));
         let slots = &state.slots;
         state.order.retain(|(key, number)| holds(slots, key, *number));
     }
@@ -202,7 +202,7 @@ impl<V> Lead<V> {
         let _ = self.sender.send(Some(value));
     }
 
-    /// Hands the result to the followers without retention it.
+    /// Hands the result to the followers without keeping it.
     pub fn hand_out(mut self, value: V) {
         self.settle(None, Instant::now());
         let _ = self.sender.send(Some(value));
@@ -258,7 +258,7 @@ mod tests {
         Retention { fresh: MINUTE, stale: MINUTE, bytes, owner: [0; 32] }
     }
 
-    fn mine(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Lead<&'static str> {
+    fn lead(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Lead<&'static str> {
         match flights.find([key; 32], now) {
             Lookup::Leader(claim) => claim,
             other => panic!("{other:?}"),
@@ -273,9 +273,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_makes_it_the_others_wait_and_later_ones_find_it() {
+    async fn one_caller_leads_others_wait_and_later_ones_get_a_hit() {
         let (flights, now) = (flights(100), Instant::now());
-        let claim = mine(&flights, 1, now);
+        let claim = lead(&flights, 1, now);
         let waiting = [flights.find([1; 32], now), flights.find([1; 32], now)];
         claim.keep("made", retention(1), now);
         for found in waiting {
@@ -287,10 +287,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_handed_out_is_not_kept_and_what_is_given_up_falls_to_the_next() {
+    async fn handed_out_results_are_not_kept_and_a_dropped_lead_passes_to_the_next_caller() {
         let (flights, now) = (flights(100), Instant::now());
         for gives_up in [false, true] {
-            let claim = mine(&flights, 1, now);
+            let claim = lead(&flights, 1, now);
             let Lookup::InFlight(waiting) = flights.find([1; 32], now) else { panic!() };
             let result = if gives_up {
                 drop(claim);
@@ -301,59 +301,59 @@ mod tests {
             };
             assert_eq!(waiting.result().await, result);
         }
-        drop(mine(&flights, 1, now));
+        drop(lead(&flights, 1, now));
         assert!(flights.state().slots.is_empty(), "nothing is left behind");
     }
 
     #[test]
-    fn what_is_stale_is_there_for_the_next_claim_and_for_those_that_wait() {
+    fn leaders_and_followers_get_the_stale_result() {
         let (flights, now) = (flights(100), Instant::now());
-        mine(&flights, 1, now).keep("old", retention(1), now);
+        lead(&flights, 1, now).keep("old", retention(1), now);
         let later = now + MINUTE;
-        let claim = mine(&flights, 1, later);
+        let claim = lead(&flights, 1, later);
         assert_eq!(claim.stale, Some("old"));
         let Lookup::InFlight(waiting) = flights.find([1; 32], later) else { panic!() };
         assert_eq!(waiting.stale, Some("old"));
-        // A failure takes nothing away from what was kept.
+        // A failure does not remove the kept result.
         claim.hand_out("failed");
         assert!(waiting.result().now_or_never().is_some());
-        assert_eq!(mine(&flights, 1, later).stale, Some("old"));
-        assert_eq!(mine(&flights, 1, now + 2 * MINUTE).stale, None);
+        assert_eq!(lead(&flights, 1, later).stale, Some("old"));
+        assert_eq!(lead(&flights, 1, now + 2 * MINUTE).stale, None);
     }
 
     #[test]
-    fn the_oldest_make_room_and_what_is_over_goes_first() {
+    fn expired_results_are_evicted_first_then_the_oldest() {
         let (flights, now) = (flights(10), Instant::now());
         for key in 1..=3 {
-            mine(&flights, key, now).keep("value", retention(4), now);
+            lead(&flights, key, now).keep("value", retention(4), now);
         }
         assert_eq!([1, 2, 3].map(|key| kept(&flights, key, now).is_some()), [false, true, true]);
         assert_eq!(flights.bytes(), 8);
-        mine(&flights, 4, now).keep("too large", retention(11), now);
+        lead(&flights, 4, now).keep("too large", retention(11), now);
         assert_eq!([2, 3, 4].map(|key| kept(&flights, key, now).is_some()), [true, true, false]);
         let later = now + 2 * MINUTE;
-        mine(&flights, 5, later).keep("new", retention(1), later);
+        lead(&flights, 5, later).keep("new", retention(1), later);
         assert_eq!(flights.bytes(), 1);
         assert_eq!(flights.state().order.len(), 1);
     }
 
     #[test]
-    fn a_value_that_is_replaced_is_counted_once() {
+    fn a_replaced_result_is_counted_once() {
         let (flights, now) = (flights(10), Instant::now());
-        mine(&flights, 1, now).keep("one", retention(4), now);
+        lead(&flights, 1, now).keep("one", retention(4), now);
         let later = now + MINUTE;
-        mine(&flights, 1, later).keep("two", retention(5), later);
+        lead(&flights, 1, later).keep("two", retention(5), later);
         assert_eq!((flights.bytes(), kept(&flights, 1, later)), (5, Some("two")));
-        // Its first entry in the order is skipped when room is made.
-        mine(&flights, 2, later).keep("three", retention(5), later);
+        // The obsolete first entry in `order` is skipped during eviction.
+        lead(&flights, 2, later).keep("three", retention(5), later);
         assert_eq!((flights.bytes(), kept(&flights, 1, later)), (10, Some("two")));
     }
 
     #[test]
-    fn what_belongs_to_something_gone_is_dropped() {
+    fn results_of_removed_owners_are_dropped() {
         let (flights, now) = (flights(10), Instant::now());
         for key in 1..=2 {
-            mine(&flights, key, now).keep("value", Retention { owner: [key; 32], ..retention(4) }, now);
+            lead(&flights, key, now).keep("value", Retention { owner: [key; 32], ..retention(4) }, now);
         }
         flights.retain(|owner| owner[0] == 2);
         assert_eq!([1, 2].map(|key| kept(&flights, key, now).is_some()), [false, true]);

@@ -1,6 +1,6 @@
-//! Which trace a call is part of, as programs tell it to each other: the headers of W3C Trace Context.
+//! Trace context: the W3C headers `traceparent` and `tracestate`, which link a call and its requests into a trace.
 //!
-//! What comes in is hostile input: what is not valid is as if it were not there, and no call is refused for it.
+//! Inbound headers are hostile input. Invalid headers are ignored and never fail a call.
 
 use std::collections::HashSet;
 
@@ -9,15 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The flags that are known: sampled, and that the trace's id is random.
+/// The flags that this version knows: sampled, and random trace id.
 const KNOWN_FLAGS: u8 = 0b11;
 const SAMPLED: u8 = 0b01;
 
-/// The most that is handed on of `tracestate`: its entries, and its bytes.
-const MAX_STATES: usize = 32;
-const MAX_STATE: usize = 512;
+/// The limits of a `tracestate` that is passed on: the number of entries, and the bytes in total.
+const MAX_STATE_ENTRIES: usize = 32;
+const MAX_STATE_BYTES: usize = 512;
 
-/// A span of a trace, as it is told to those who are called from within it.
+/// A span of a trace, as it is propagated to the services that it calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {
     /// The id of the trace, not 0.
@@ -25,12 +25,12 @@ pub struct TraceParent {
     /// The id of the span, not 0.
     pub span: u64,
     flags: u8,
-    /// What tracing systems tell each other beside it.
+    /// The vendor-specific values of `tracestate`.
     pub state: Option<HeaderValue>,
 }
 
 impl TraceParent {
-    /// The span from within which a request was sent; `None` when it does not say, or not as it should.
+    /// Reads the caller's span from the headers of a request; `None` if it is missing or invalid.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let mut given = headers.get_all(TRACEPARENT).iter();
         let (Some(only), None) = (given.next(), given.next()) else { return None };
@@ -42,7 +42,7 @@ impl TraceParent {
         let mut parts = text.split('-');
         let mut part = |length| parts.next().filter(|part| is_hex(part, length));
         let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
-        // A version to come may say more behind these four.
+        // A future version may append more parts.
         if version == "ff" || version == "00" && parts.next().is_some() {
             return None;
         }
@@ -52,13 +52,13 @@ impl TraceParent {
         Some(Self { trace, span, flags, state: None })
     }
 
-    /// Tells a request from within which span it is sent. What its table says goes before.
-    pub fn put_on(&self, headers: &mut HeaderMap) {
+    /// Adds the span to the headers of a request. Headers that the table sets take precedence.
+    pub fn inject(&self, headers: &mut HeaderMap) {
         if headers.contains_key(TRACEPARENT) {
             return;
         }
         let Self { trace, span, flags, state } = self;
-        // Hexadecimal digits fit into any header.
+        // Never fails: hexadecimal digits are valid in a header.
         if let Ok(value) = HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}")) {
             headers.insert(TRACEPARENT, value);
         }
@@ -76,20 +76,21 @@ fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// `tracestate`, its lines put together; `None` when a part of it is not valid, or there is too much.
+/// `tracestate`, joined from its header lines; `None` if a part is invalid or a limit is exceeded.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines: Vec<&str> =
         headers.get_all(TRACESTATE).iter().map(|line| line.to_str().ok()).collect::<Option<_>>()?;
     let entries = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
     let whole = entries.join(",");
-    let is_short = !entries.is_empty() && entries.len() <= MAX_STATES && whole.len() <= MAX_STATE;
+    let is_short =
+        !entries.is_empty() && entries.len() <= MAX_STATE_ENTRIES && whole.len() <= MAX_STATE_BYTES;
     let mut keys = HashSet::new();
     let is_good = is_short && entries.into_iter().all(|entry| is_state(entry, &mut keys));
     HeaderValue::try_from(whole).ok().filter(|_| is_good)
 }
 
-/// Whether it is an entry of `tracestate` whose key none of those before it has.
+/// Whether `entry` is a valid entry of `tracestate` and its key is not in `keys` yet.
 fn is_state<'a>(entry: &'a str, keys: &mut HashSet<&'a str>) -> bool {
     let Some((key, value)) = entry.split_once('=') else { return false };
     if !keys.insert(key) {
@@ -103,17 +104,17 @@ fn is_state<'a>(entry: &'a str, keys: &mut HashSet<&'a str>) -> bool {
 /// How a call is linked into a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// The span of the call itself; where no spans are made, that from within which the call was made.
+    /// The span of the call itself. For an unrecorded call, the caller's span, if there is one.
     pub own: TraceParent,
-    /// The span from within which the call was made.
+    /// The id of the caller's span.
     pub parent: Option<u64>,
-    /// Whether spans of it are made.
+    /// Whether spans are recorded for the call.
     pub is_recorded: bool,
 }
 
 impl Link {
-    /// The link of a call that was made from within the span `caller`, if that is known. `share` of the traces that begin
-    /// here are recorded; `None`: nothing is recorded here, and what came is passed on as it came.
+    /// Links a call into the trace of `caller`, or into a new trace. `share` is the share of new traces that are
+    /// recorded, from 0 to 1. If it is `None`, nothing is recorded, and the caller's trace is passed on unchanged.
     pub fn of(caller: Option<TraceParent>, share: Option<f64>) -> Option<Self> {
         let Some(share) = share else { return caller.map(Self::passed_on) };
         Some(match caller {
@@ -124,7 +125,7 @@ impl Link {
             Some(caller) => Self::passed_on(caller),
             None => {
                 let trace = fastrand::u128(1..);
-                let is_recorded = is_among(trace, share);
+                let is_recorded = is_sampled_id(trace, share);
                 let flags = if is_recorded { SAMPLED } else { 0 };
                 let own = TraceParent { trace, span: new_span(), flags, state: None };
                 Self { own, parent: None, is_recorded }
@@ -136,25 +137,25 @@ impl Link {
         Self { own: caller, parent: None, is_recorded: false }
     }
 
-    /// The span of a request that is sent for the call: one of its own, if spans are made.
+    /// The span of a request to an upstream: a new span if the call is recorded, and otherwise the call's own.
     pub fn request(&self) -> TraceParent {
         let span = if self.is_recorded { new_span() } else { self.own.span };
         TraceParent { span, ..self.own.clone() }
     }
 }
 
-/// The id of a span that is new.
+/// A random span id.
 pub fn new_span() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Whether a trace is among this share of all: decided by its id as the SDKs of OpenTelemetry do, so that others who
-/// record the same share record the same traces.
-fn is_among(trace: u128, share: f64) -> bool {
+/// Whether a trace belongs to the recorded share. The trace id decides, as in the OpenTelemetry SDKs, so that services
+/// with the same share record the same traces.
+fn is_sampled_id(trace: u128, share: f64) -> bool {
     const BITS: u32 = 63;
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    #[expect(clippy::cast_possible_truncation, reason = "only the lower half is used")]
     let lower = trace as u64 >> (u64::BITS - BITS);
-    #[expect(clippy::cast_precision_loss, reason = "a share is not that exact")]
+    #[expect(clippy::cast_precision_loss, reason = "a share does not need this precision")]
     let part = lower as f64 / (1_u64 << BITS) as f64;
     part < share || share >= 1.0
 }
@@ -177,28 +178,28 @@ mod tests {
         TraceParent::read(&headers(&[("traceparent", traceparent)]))
     }
 
-    fn told(parent: &TraceParent) -> String {
+    fn written(parent: &TraceParent) -> String {
         let mut headers = HeaderMap::new();
-        parent.put_on(&mut headers);
+        parent.inject(&mut headers);
         headers["traceparent"].to_str().unwrap().to_owned()
     }
 
     #[test]
-    fn a_span_is_read_and_told_again() {
+    fn a_span_is_read_and_written() {
         for (given, again) in [
             (format!("00-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-{SPAN}-01")),
             (format!("00-{TRACE}-{SPAN}-00"), format!("00-{TRACE}-{SPAN}-00")),
-            // Flags that nobody knows yet mean nothing.
+            // Unknown flags are dropped.
             (format!("00-{TRACE}-{SPAN}-ff"), format!("00-{TRACE}-{SPAN}-03")),
             (format!("cc-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-{SPAN}-01")),
             (format!("cc-{TRACE}-{SPAN}-01-what-the.future-brings"), format!("00-{TRACE}-{SPAN}-01")),
         ] {
-            assert_eq!(read(&given).map(|parent| told(&parent)), Some(again), "{given}");
+            assert_eq!(read(&given).map(|parent| written(&parent)), Some(again), "{given}");
         }
     }
 
     #[test]
-    fn what_is_not_valid_is_as_if_it_were_not_there() {
+    fn invalid_headers_are_ignored() {
         let zeros = "0".repeat(32);
         for bad in [
             String::new(),
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_goes_with_it_if_it_is_valid() {
+    fn a_valid_state_is_kept() {
         let good = format!("00-{TRACE}-{SPAN}-01");
         let state = |lines: &[&str]| {
             let mut given = vec![("traceparent", good.as_str())];
@@ -236,27 +237,27 @@ mod tests {
         };
         assert_eq!(state(&[]), None);
         assert_eq!(state(&["a=1, b@c=x y ,", "0d=2"]).as_deref(), Some("a=1,b@c=x y,0d=2"));
-        let long = format!("a={}", "x".repeat(MAX_STATE));
-        let many = (0..=MAX_STATES).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
+        let long = format!("a={}", "x".repeat(MAX_STATE_BYTES));
+        let many = (0..=MAX_STATE_ENTRIES).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
         for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", "a=1,b=2,a=3", &long, &many] {
             assert_eq!(state(&[bad]), None, "{bad}");
         }
     }
 
     #[test]
-    fn what_the_table_says_goes_before() {
+    fn headers_of_the_table_take_precedence() {
         let parent = read(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let parent = TraceParent { state: Some(HeaderValue::from_static("a=1")), ..parent };
         let mut own = headers(&[("traceparent", "mine")]);
-        parent.put_on(&mut own);
+        parent.inject(&mut own);
         assert_eq!(own, headers(&[("traceparent", "mine")]));
         let mut other = headers(&[("tracestate", "b=2")]);
-        parent.put_on(&mut other);
+        parent.inject(&mut other);
         assert_eq!((&other["tracestate"], other.len()), (&HeaderValue::from_static("b=2"), 2));
     }
 
     #[test]
-    fn who_calls_decides_whether_a_trace_is_recorded_and_else_its_share() {
+    fn the_callers_flag_or_else_the_share_decides_whether_a_call_is_recorded() {
         let sampled = read(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let not_sampled = read(&format!("00-{TRACE}-{SPAN}-00")).unwrap();
 
@@ -266,7 +267,7 @@ mod tests {
         let (one, other) = (link.request(), link.request());
         assert!(one.span != other.span && one.span != link.own.span && one.is_sampled());
 
-        // Whoever is not recorded is not between the two.
+        // An unrecorded call passes the caller's span on unchanged.
         for (caller, share) in [(&not_sampled, Some(1.0)), (&not_sampled, None), (&sampled, None)] {
             let link = Link::of(Some(caller.clone()), share).unwrap();
             assert!(!link.is_recorded && link.request() == *caller, "{share:?}");
@@ -279,9 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_decided_by_the_lower_half_of_the_id() {
+    fn the_lower_half_of_the_id_decides_the_share() {
         let quarter = u128::from(u64::MAX / 4);
-        assert!(is_among(quarter - 1_000_000, 0.25) && !is_among(quarter + 1_000_000, 0.25));
-        assert!(is_among(7 << 64, 0.000_001) && is_among(u128::MAX, 1.0) && !is_among(1, 0.0));
+        assert!(is_sampled_id(quarter - 1_000_000, 0.25) && !is_sampled_id(quarter + 1_000_000, 0.25));
+        assert!(is_sampled_id(7 << 64, 0.000_001) && is_sampled_id(u128::MAX, 1.0) && !is_sampled_id(1, 0.0));
     }
 }

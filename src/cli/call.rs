@@ -1,4 +1,4 @@
-//! `jackfield call`: calls one function as a platform would, and can show every step.
+//! `jackfield call`: calls one function as a platform would. It can show every step and save the call as a test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         time: None,
         change: &|_| {},
     };
-    let request = in_process.read(&inbound).map_err(|error| unread(&error, command, platform))?;
+    let request = in_process.read(&inbound).map_err(|error| decode_error(&error, command, platform))?;
     let selected = selected(command, &request.functions())?;
     let saving = match &command.save_test {
         None => None,
@@ -210,7 +210,7 @@ fn arguments(command: &CallCommand) -> anyhow::Result<Value> {
     Ok(args)
 }
 
-/// The platform's request: from the file, or else a sample.
+/// The platform's request: from the file, or a sample request without one.
 fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyhow::Result<Inbound> {
     let mut inbound = platform.sample(command.function.as_deref().unwrap_or_default(), args);
     if let Some(file) = &command.request {
@@ -223,7 +223,7 @@ fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyh
 }
 
 /// The error for a request that cannot be decoded.
-fn unread(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
+fn decode_error(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
     let Some(file) = &command.request else { return anyhow!("cannot decode the sample request: {error}") };
     let (file, name) = (file.display(), platform.name());
     // The URL names the function, so the body alone is not enough.
@@ -244,7 +244,7 @@ fn selected(command: &CallCommand, called: &[&str]) -> anyhow::Result<Option<Str
             bail!("the request does not call `{function}`, but {known}")
         }
         (None, [_, _, ..]) if command.save_test.is_some() => {
-            bail!("the request has several calls, but a test holds one: name the call to save, {known}")
+            bail!("the request has several calls, but a test has only one: name the call to save, {known}")
         }
         (_, []) if command.save_test.is_some() => {
             bail!(
@@ -262,8 +262,8 @@ fn selected(command: &CallCommand, called: &[&str]) -> anyhow::Result<Option<Str
 fn report_problems(command: &CallCommand, record: &Record, plan: &Plan, source: &ConfigSource) {
     if record.was_overdue() {
         report(
-            "note: the call exceeded the upstream's `timeout` or the platform's deadline: the platform is told that \
-             the call timed out, and gets this result if it retries the call",
+            "note: the call exceeded the upstream's `timeout` or the platform's deadline: the platform gets a timeout \
+             failure, and this result if it retries the call",
         );
     }
     if let (Some(error), false) = (&record.error, command.explain) {
@@ -280,7 +280,7 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
         return platform::find(name)
             .with_context(|| format!("unknown platform `{name}`; known: {}", diagnostic::list(&known)));
     }
-    // The plain format shows the most; a route that does not serve it is called as a platform that it serves.
+    // The `http` format shows the most. If the route does not serve it, use the first platform that it serves.
     let limited = command
         .function
         .as_ref()
@@ -290,7 +290,7 @@ fn platform_for(command: &CallCommand, plan: &Plan) -> anyhow::Result<&'static d
         Some(platforms) if !platforms.contains(&"http") => platforms.first().copied().unwrap_or("http"),
         _ => "http",
     };
-    platform::find(name).with_context(|| format!("there is no platform `{name}`"))
+    platform::find(name).with_context(|| format!("unknown platform `{name}`"))
 }
 
 /// Suggests a fix for a failed call.

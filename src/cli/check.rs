@@ -44,7 +44,7 @@ enum CheckFormat {
 pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(check(command, path, demo));
-    // A DNS lookup may hang in a system call; do not wait for it.
+    // Do not wait for a DNS lookup that hangs in a system call.
     runtime.shutdown_background();
     code
 }
@@ -52,7 +52,7 @@ pub(super) fn run(command: &Check, path: &Path, demo: bool) -> anyhow::Result<Ex
 async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitCode> {
     let demo = if demo { Some(start_demo().await?) } else { None };
     let environment = Environment { without_secrets: command.no_secrets, demo, ..process_environment() };
-    let (loaded, asked) = match load::check(path, &environment) {
+    let (loaded, probes) = match load::check(path, &environment) {
         Ok(checked) => checked,
         Err(error) => {
             match command.format {
@@ -69,7 +69,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
     let Loaded { plan, mut diagnostics, sources, .. } = loaded;
     let mut reports = Vec::new();
     if let (Some(plan), true) = (&plan, command.online) {
-        reports = online::ask(&asked, &plan.masks).await?;
+        reports = online::probe(&probes, &plan.masks).await?;
         diagnostics.extend(reports.iter().filter_map(|report| report.fault.clone()));
     }
     let has = |severity| diagnostics.iter().any(|found| found.code.severity() == severity);

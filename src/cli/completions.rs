@@ -1,4 +1,4 @@
-//! `jackfield completions`: commands and options for the shell to complete.
+//! `jackfield completions`: prints a shell completion script.
 
 use std::process::ExitCode;
 

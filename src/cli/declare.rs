@@ -1,4 +1,4 @@
-//! `jackfield declare`: what to paste into a platform so that it knows the table's functions.
+//! `jackfield declare`: prints the tool definitions to paste into a platform.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, ToolSpec};
 use super::shared::plan_or_exit;
 use super::{print, report};
 
-/// The form that most model APIs take; not a platform.
+/// The format that most model APIs accept. It is not a platform.
 const OPENAI: &str = "openai";
 
 /// Arguments of `declare`.
@@ -44,11 +44,11 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
     };
     let declaration = if command.platform == OPENAI {
         let functions = FunctionsFor::new(&plan, OPENAI);
-        openai(&chosen(command, functions.tools())?)
+        openai(&selected(command, functions.tools())?)
     } else {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
-        let tools = chosen(command, functions.tools())?;
+        let tools = selected(command, functions.tools())?;
         let declaration = platform.declare(&tools, &functions.endpoint()).with_context(|| {
             format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;
@@ -70,8 +70,8 @@ fn unknown(name: &str) -> String {
     format!("unknown platform `{name}`; known: {}", diagnostic::list(&known))
 }
 
-/// The functions that are declared: all, or the one that is asked for.
-fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
+/// The functions to declare: all, or only that of `--route`.
+fn selected<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec<ToolSpec<'a>>> {
     let Some(name) = &command.route else { return Ok(tools) };
     let known: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
     match tools.iter().find(|tool| tool.name == name) {
@@ -88,7 +88,7 @@ fn chosen<'a>(command: &Declare, tools: Vec<ToolSpec<'a>>) -> anyhow::Result<Vec
 
 fn note_addresses(plan: &Plan) {
     if plan.server.public_url.is_none() {
-        report("note: `server.public_url` is not set, so the URLs below work on this machine only");
+        report("note: `server.public_url` is not set, so the URLs below work only on this machine");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `jackfield explain`: what a diagnostic code means, and how to fix it.
+//! `jackfield explain`: explains a diagnostic code and how to fix it.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
     match &command.code {
         None => print(&list())?,
         Some(name) => {
-            // As `check` prints it, with its weight before the brackets.
+            // Also accept what `check` prints, such as `error[unknown-key]`.
             let (_, slug) = name.split_once('[').unwrap_or(("", name));
             let slug = slug.trim_end_matches([']', ':']).to_lowercase();
             match Code::from_slug(&slug) {
@@ -33,7 +33,7 @@ pub(super) fn run(command: &Explain) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What may have been meant.
+/// Suggests a code, or the list of all codes.
 fn help(slug: &str) -> String {
     match nearest(slug, Code::ALL.iter().map(|code| code.slug())) {
         Some(near) => format!("did you mean `{near}`?"),

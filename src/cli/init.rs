@@ -1,4 +1,4 @@
-//! `jackfield init`: a first table to change, and the schema by which an editor helps with it.
+//! `jackfield init`: creates a starter table, and its JSON Schema for editors.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
@@ -11,7 +11,7 @@ use super::{print, schema};
 
 const TABLE: &str = include_str!("init.toml");
 
-/// The name that the first line of [`TABLE`] has.
+/// The file of the schema. The first line of [`TABLE`] refers to it.
 const SCHEMA: &str = "routes.schema.json";
 
 pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
@@ -49,7 +49,7 @@ Next:
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that is not there; `false` when it is.
+/// Creates a file. Returns `false` if it already exists.
 fn write_new(path: &Path, text: &str) -> io::Result<bool> {
     match File::create_new(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).map(|()| true),

@@ -1,4 +1,4 @@
-//! The command line: one file per command. Nothing else prints.
+//! The command line: one file per command. No other module prints.
 
 mod call;
 mod check;

@@ -22,16 +22,16 @@ pub(super) struct ProbeReport {
 }
 
 /// Probes all upstreams concurrently.
-pub(super) async fn ask(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<ProbeReport>> {
+pub(super) async fn probe(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow::Result<Vec<ProbeReport>> {
     let transport = HttpTransport::new()?;
-    let asking = upstreams.iter().map(|asked| async {
-        let probed = asked.probe.run(&transport).await;
-        let name = asked.probe.request.target.name.clone();
-        let text = masks.hide(&text(&probed.found, asked.probe.is_authenticated));
-        let fault = fault(asked, &name, &probed.found, &text);
+    let probing = upstreams.iter().map(|upstream| async {
+        let probed = upstream.probe.run(&transport).await;
+        let name = upstream.probe.request.target.name.clone();
+        let text = masks.hide(&text(&probed.found, upstream.probe.is_authenticated));
+        let fault = fault(upstream, &name, &probed.found, &text);
         ProbeReport { name, probed, text, fault }
     });
-    Ok(join_all(asking).await)
+    Ok(join_all(probing).await)
 }
 
 /// One line per upstream.
@@ -44,7 +44,7 @@ pub(super) fn human(reports: &[ProbeReport]) -> String {
     out
 }
 
-/// The same for machines.
+/// The reports as JSON.
 pub(super) fn to_json(reports: &[ProbeReport]) -> Value {
     let one = |report: &ProbeReport| {
         json!({
@@ -63,9 +63,9 @@ impl ProbeReport {
     }
 }
 
-fn text(found: &ProbeResult, proves: bool) -> String {
+fn text(found: &ProbeResult, is_authenticated: bool) -> String {
     match found {
-        ProbeResult::Answer(Some(status)) if !proves => {
+        ProbeResult::Answer(Some(status)) if !is_authenticated => {
             format!("responds {status} (sent without a credential)")
         }
         ProbeResult::Answer(Some(status)) if status.is_success() => {
@@ -81,24 +81,24 @@ fn text(found: &ProbeResult, proves: bool) -> String {
     }
 }
 
-fn fault(asked: &UpstreamProbe, name: &str, found: &ProbeResult, text: &str) -> Option<Diagnostic> {
+fn fault(upstream: &UpstreamProbe, name: &str, found: &ProbeResult, text: &str) -> Option<Diagnostic> {
     let fault = match found {
         ProbeResult::Answer(_) => return None,
         ProbeResult::Refused(_) => Diagnostic::new(
             Code::CredentialRefused,
-            asked.credential,
+            upstream.credential,
             format!("the upstream `{name}` {text}"),
         )
         .help("check that the secret is correct and has not expired; if only the path is forbidden, set another one: `health = \"/…\"`"),
         ProbeResult::NoCredential(_) => Diagnostic::new(
             Code::CredentialRefused,
-            asked.credential,
+            upstream.credential,
             format!("no request was sent to the upstream `{name}`: {text}"),
         )
         .help("check the keys of the credential, and that the server that issues it is reachable from here"),
         ProbeResult::Unreachable(_) => Diagnostic::new(
             Code::UpstreamUnreachable,
-            asked.place,
+            upstream.place,
             format!("the upstream `{name}` does not respond: {text}"),
         )
         .help("check that the address is correct and reachable from here"),

@@ -72,11 +72,11 @@ impl<'a> Saving<'a> {
         let mut draft = draft(&self.ready.plan, &self.ready.resources, route, self.name, captured)
             .await
             .with_context(|| format!("test of `{function}` not saved"))?;
-        let home = self.home(function)?;
-        if !home.in_route {
+        let target = self.target(function)?;
+        if !target.in_route {
             draft.entries.insert(0, (vec!["route".to_owned()], function.as_str().into()));
         }
-        self.write(&home, function, &draft.entries).await?;
+        self.write(&target, function, &draft.entries).await?;
         for note in &draft.notes {
             report(&format!("note: {note}"));
         }
@@ -98,8 +98,8 @@ impl<'a> Saving<'a> {
         }
     }
 
-    /// The file with the tests of `function`, or else the file with other tests.
-    fn home(&self, function: &str) -> anyhow::Result<SaveTarget> {
+    /// The file that already has tests of `function`; otherwise the one for separate tests.
+    fn target(&self, function: &str) -> anyhow::Result<SaveTarget> {
         let tests = &self.ready.tests.tests;
         let own = self.main.with_extension("test.toml");
         let path_of = |test: &crate::plan::testing::Test| &self.ready.sources.get(test.place.file).path;
@@ -120,13 +120,13 @@ impl<'a> Saving<'a> {
         Ok(SaveTarget { path, text, in_route })
     }
 
-    async fn write(&self, home: &SaveTarget, function: &str, entries: &[NewEntry]) -> anyhow::Result<()> {
-        let shown = home.path.display();
-        let text = with_test(&home.text, home.in_route.then_some(function), entries);
+    async fn write(&self, target: &SaveTarget, function: &str, entries: &[NewEntry]) -> anyhow::Result<()> {
+        let shown = target.path.display();
+        let text = with_test(&target.text, target.in_route.then_some(function), entries);
         let text = text.with_context(|| {
             format!("test not saved: cannot add a test to `{shown}`; write its tests as `[[tests]]`")
         })?;
-        fs::write(&home.path, text).with_context(|| format!("cannot write `{shown}`"))?;
+        fs::write(&target.path, text).with_context(|| format!("cannot write `{shown}`"))?;
         let Err(problem) = self.passes(function).await else {
             report(&format!(
                 "{shown}: added test `{}` of `{function}`; review it before you commit",
@@ -135,9 +135,9 @@ impl<'a> Saving<'a> {
             return Ok(());
         };
         // Do not leave a failing test behind.
-        let undone = match home.text.is_empty() {
-            true => fs::remove_file(&home.path),
-            false => fs::write(&home.path, &home.text),
+        let undone = match target.text.is_empty() {
+            true => fs::remove_file(&target.path),
+            false => fs::write(&target.path, &target.text),
         };
         undone.with_context(|| format!("cannot write `{shown}`"))?;
         Err(problem.context(format!("test not saved, because it would fail; `{shown}` was not changed")))

@@ -1,4 +1,4 @@
-//! `jackfield schema`: what an editor needs to complete and explain the keys of the table.
+//! `jackfield schema`: prints the JSON Schema of the table, for completion and documentation in editors.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The schema as it is written to a file, but for the newline at its end.
+/// The text of the schema, without the final newline.
 pub(super) fn text() -> String {
     format!("{:#}", schema())
 }

@@ -1,4 +1,4 @@
-//! `jackfield serve`: the proxy itself.
+//! `jackfield serve`: runs the proxy.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ use super::shared::{start_demo, summary, unreadable};
 
 pub(super) fn run(path: PathBuf, demo: bool) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
-    // One thread per core. Work that may block a thread for long, such as a huge response, moves its other tasks away
-    // first.
+    // One thread per core. Work that may block a thread for long, such as parsing a huge response, first moves the
+    // thread's other tasks to another one.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(path, demo, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
@@ -71,7 +71,7 @@ async fn serve(path: PathBuf, demo: bool, log: &LogWriter) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the first load gives.
+/// The results of the first load.
 struct Started {
     live: Arc<Live>,
     dependencies: Dependencies,

@@ -1,4 +1,4 @@
-//! What several commands do: load a table or report its errors, print a body, start the sample API.
+//! Shared by several commands: loads a table or reports its errors, formats bodies, starts the sample API.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
 }
 
-/// The last line: the counts of diagnostics, and the number of routes if the table is valid.
+/// The last line of output: the counts of diagnostics, and the number of routes if the table is valid.
 pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
     let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
     let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
@@ -57,7 +57,7 @@ pub(super) fn pretty(body: &[u8]) -> String {
     }
 }
 
-/// Starts the sample API and gives its address.
+/// Starts the sample API and returns its address.
 pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
     let (address, api) = demo::start().await.context("cannot start the sample API")?;
     tokio::spawn(async move {

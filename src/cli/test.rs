@@ -80,7 +80,7 @@ fn ready(command: &TestCommand, path: &Path) -> anyhow::Result<Result<Ready, Exi
         Ok(ready) => ready,
         Err(code) => return Ok(Err(code)),
     };
-    if let (Some(filter), None) = (&command.filter, ready.chosen(command).next()) {
+    if let (Some(filter), None) = (&command.filter, ready.selected(command).next()) {
         report_unrun(&format!("error: no test matches `{filter}`"), path, command.format)?;
         return Ok(Err(ExitCode::from(2)));
     }
@@ -130,16 +130,16 @@ impl Ready {
         Ok(Ok(Self { plan, resources, tests, sources }))
     }
 
-    fn chosen(&self, command: &TestCommand) -> impl Iterator<Item = &Test> {
-        let wanted = |name: &str| command.filter.as_ref().is_none_or(|filter| name.contains(filter));
-        self.tests.tests.iter().filter(move |test| wanted(&format!("{}: {}", test.route, test.name)))
+    fn selected(&self, command: &TestCommand) -> impl Iterator<Item = &Test> {
+        let matches = |name: &str| command.filter.as_ref().is_none_or(|filter| name.contains(filter));
+        self.tests.tests.iter().filter(move |test| matches(&format!("{}: {}", test.route, test.name)))
     }
 
     fn run(&self, command: &TestCommand) -> anyhow::Result<Vec<TestResult<'_>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(async {
             let mut ran = Vec::new();
-            for test in self.chosen(command) {
+            for test in self.selected(command) {
                 ran.push(testing::run(&self.plan, &self.resources, test).await);
             }
             ran

@@ -11,7 +11,8 @@ use crate::table::reader::{Choice, FromNode as _, missing_key, table};
 use crate::compile::cx::Cx;
 use crate::compile::values;
 
-/// Builds the chosen one of `schemes`, and returns the values that it was built from; `None` after errors.
+/// Builds the scheme that the table selects from `schemes`. Also returns the values that it was built from. `None`
+/// after errors.
 pub(super) fn compile<A: ?Sized>(
     cx: &mut Cx<'_>,
     choice: &Choice,
@@ -51,7 +52,7 @@ pub(super) fn compile<A: ?Sized>(
     values.add_defaults(defaults);
     match (scheme.build)(&values) {
         Ok(auth) => Some((auth, values)),
-        // A placeholder is not the real value, so an error about its form means nothing.
+        // An error about the form of a placeholder says nothing about the real value.
         Err(_) if placeholder => None,
         Err(problem) => {
             let node = node(problem.key);
@@ -73,7 +74,7 @@ pub(super) fn scheme_value(
     node: &Node,
     placeholder: &mut bool,
 ) -> Vec<Secret> {
-    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret};
+    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret, SigningKey};
     let mut out = Vec::new();
     for text in scheme_texts(kind, node, cx.diagnostics) {
         if kind == File {
@@ -87,13 +88,13 @@ pub(super) fn scheme_value(
             continue;
         };
         *placeholder |= resolved.placeholder;
-        if matches!(kind, OneSecret | RotatingSecret) {
+        if matches!(kind, OneSecret | SigningKey | RotatingSecret) {
             cx.secrets.masks.add(&resolved.text);
         }
         if kind == RotatingSecret && resolved.text.is_empty() {
             cx.report(
                 Diagnostic::new(Code::SecretUnset, text.span, "this secret is empty")
-                    .help("an empty secret would let anyone in"),
+                    .help("set a value: an empty secret would let anyone in"),
             );
         }
         out.push(resolved.text);
@@ -101,7 +102,7 @@ pub(super) fn scheme_value(
     out.into_iter().map(Secret::new).collect()
 }
 
-/// The texts of a key, as the table writes them.
+/// The strings of a key, before secrets are resolved.
 fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostics) -> Strings {
     let one = |diagnostics: &mut Diagnostics| reader(diagnostics).read::<String>(node).get().cloned();
     match (kind, &node.value) {
@@ -112,8 +113,12 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
         }
         (SchemeValueKind::RotatingSecret, Kind::List(items)) if !(1..=2).contains(&items.len()) => {
             diagnostics.push(
-                Diagnostic::new(Code::WrongType, node.span, "a secret is one string, or a list of two")
-                    .help("list the new and the old secret while you rotate them"),
+                Diagnostic::new(
+                    Code::WrongType,
+                    node.span,
+                    "a secret must be a string, or a list of two strings",
+                )
+                .help("list the new and the old secret while you rotate it"),
             );
             Vec::new()
         }
@@ -133,7 +138,7 @@ fn example<A: ?Sized>(scheme: &Scheme<A>) -> String {
 
 pub(super) fn unknown(name: &Located<String>, known: &[&str], diagnostics: &mut Diagnostics) {
     diagnostics.push(
-        Diagnostic::new(Code::UnknownAuth, name.span, format!("there is no scheme `{}` here", name.value))
+        Diagnostic::new(Code::UnknownAuth, name.span, format!("unknown scheme `{}`", name.value))
             .maybe_help(suggest(&name.value, known.iter().copied())),
     );
 }

@@ -1,4 +1,4 @@
-//! The context of a compilation: what every part of the table is compiled with, and where it reports.
+//! The context of a compilation: its inputs, its shared state, and the collected diagnostics.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::compile::values;
 /// How diagnostics refer to `traces.service`.
 pub(super) const SERVICE: &str = "`service`";
 
-/// What every part of the table is compiled with, and where it reports what is wrong.
+/// The inputs and shared state of a compilation, and the collected diagnostics.
 pub(super) struct Cx<'a> {
     pub(super) table: &'a Table,
     pub(super) sources: &'a Sources,
@@ -33,7 +33,7 @@ pub(super) struct Cx<'a> {
     templates: Compiler<'a>,
 }
 
-/// A part of the plan, and what its templates use.
+/// A part of the plan, and the files and names that its templates use.
 #[derive(Debug)]
 pub(super) struct Compiled<T> {
     pub(super) value: T,
@@ -60,17 +60,17 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Reports what is wrong with the table.
+    /// Reports a problem with the table.
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Reports what is unwise in the table, to `jackfield check` only.
+    /// Adds a warning that only `jackfield check` reports.
     pub(super) fn advise(&mut self, diagnostic: Diagnostic) {
         self.advice.push(diagnostic);
     }
 
-    /// Builds a part of the plan, and tells which files and names the templates in it use.
+    /// Builds a part of the plan. Also returns the files and names that its templates use.
     pub(super) fn track<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> Compiled<T> {
         let outside = std::mem::take(&mut self.templates.used);
         let value = build(self);
@@ -85,7 +85,7 @@ impl<'a> Cx<'a> {
         built
     }
 
-    /// Builds a part of the table without the warnings that its `allow` names.
+    /// Builds a part of the plan and drops the warnings that its `allow` lists.
     pub(super) fn allowing<T>(&mut self, allow: &Key<Strings>, build: impl FnOnce(&mut Self) -> T) -> T {
         let (found, advised) = (self.diagnostics.len(), self.advice.len());
         let built = build(self);
@@ -96,7 +96,7 @@ impl<'a> Cx<'a> {
         built
     }
 
-    /// Reports what an `allow` names that is not a warning.
+    /// Reports each entry of an `allow` that is not a warning.
     pub(super) fn check_allow(&mut self, allow: &Key<Strings>) {
         for slug in allow.get().into_iter().flat_map(|slugs| &slugs.value) {
             let message = match Code::from_slug(&slug.value) {
@@ -117,12 +117,12 @@ impl<'a> Cx<'a> {
         self.template_text(TemplateText { text: &text.value, origin: Origin::String(text.span) }, names)
     }
 
-    /// Compiles a template that may not be a string of the table.
+    /// Compiles a template, which may come from a string of the table or from elsewhere.
     pub(super) fn template_text(&mut self, text: TemplateText<'_>, names: &Names<'_>) -> Option<Template> {
         self.templates.compile(text, names, self.diagnostics)
     }
 
-    /// Compiles a template without reporting what is wrong with it: the caller has better words for that.
+    /// Compiles a template without reporting its errors, because the caller has a more specific message.
     pub(super) fn try_template(
         &mut self,
         text: TemplateText<'_>,
@@ -153,8 +153,8 @@ impl<'a> Cx<'a> {
         self.secrets.resolve(text, span, self.sources, self.diagnostics)
     }
 
-    /// The content of the PEM file that a key names. `None` also for a file that does not exist while secrets may be
-    /// missing; `placeholder` says so.
+    /// The content of the PEM file that a key names; `None` after errors. If secrets may be missing and the file does
+    /// not exist, returns `None` without an error and sets `placeholder`.
     pub(super) fn file(&mut self, name: &Located<String>, placeholder: &mut bool) -> Option<String> {
         if !values::no_template(&name.value, name.span, "the name of a file", self.diagnostics) {
             return None;
@@ -162,12 +162,12 @@ impl<'a> Cx<'a> {
         self.secrets.file(name, placeholder, self.sources, self.diagnostics)
     }
 
-    /// Reports each secret in a value in which secrets are not resolved.
+    /// Reports each secret in a value where secrets are not resolved.
     pub(super) fn no_secret(&mut self, node: &Node, place: &str) {
         each_string(node, &mut |text, span| self.no_secret_in(text, span, place));
     }
 
-    /// Reports each secret in a text in which secrets are not resolved.
+    /// Reports each secret in a text where secrets are not resolved.
     pub(super) fn no_secret_in(&mut self, text: &str, token: Span, place: &str) {
         for (at, _) in text.match_indices("${") {
             let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
@@ -184,7 +184,28 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Reports each template in a value that is fixed at load.
+    /// Reports an expression in a text of another language, such as a JSONPath, that is fixed at load. Returns whether
+    /// there is none.
+    pub(super) fn no_expression(&mut self, text: &Located<String>, what: &str, help: &str) -> bool {
+        let Some(range) = values::expression_in(&text.value) else { return true };
+        let span = place_in_string(self.sources.text(text.span), text.span, range);
+        let message = format!("{what} cannot contain a template");
+        self.report(Diagnostic::new(Code::TemplatePlace, span, message).help(help));
+        false
+    }
+
+    /// Reports a template in a description, which the model would read as it is written.
+    pub(super) fn no_template_in_description(&mut self, description: &Key<String>) {
+        if let Some(text) = description.get() {
+            self.no_expression(
+                text,
+                "a description",
+                "write plain text: it is declared once, before any call",
+            );
+        }
+    }
+
+    /// Reports each template in a value that must be constant.
     pub(super) fn no_templates(&mut self, node: &Node, what: &str) {
         each_string(node, &mut |text, span| {
             values::no_template(text, span, what, self.diagnostics);
@@ -201,7 +222,7 @@ fn each_string(node: &Node, visit: &mut dyn FnMut(&str, Span)) {
     }
 }
 
-/// The warnings that `allow` names.
+/// The codes of the warnings that `allow` lists.
 pub(crate) fn allowed_codes(allow: &Key<Strings>) -> Vec<Code> {
     let slugs = allow.get().into_iter().flat_map(|slugs| &slugs.value);
     let codes = slugs.filter_map(|slug| Code::from_slug(&slug.value));

@@ -1,5 +1,5 @@
-//! The JSON Schema of `routes.toml`, for editors. It is made from the shapes of the raw tables and from the compiler's
-//! lists of words.
+//! The JSON Schema of `routes.toml`, for editors. It is built from the shapes of the raw tables and the compiler's
+//! lists of values.
 //!
 //! It is draft 7, which TOML editors support best. It accepts every table that the compiler accepts, and some that the
 //! compiler rejects.
@@ -11,7 +11,7 @@ use crate::diagnostic::Code;
 use crate::plan::arguments::FORMATS;
 use crate::plan::{FailureSlot, LogFormat};
 use crate::platform::auth as inbound;
-use crate::platform::{Holds, PLATFORMS, Platform};
+use crate::platform::{DeclareType, PLATFORMS, Platform};
 use crate::scheme::{Scheme, SchemeValueKind};
 use crate::table::raw::{RawFile, RawPlatform, RawRoute};
 use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
@@ -42,15 +42,15 @@ pub fn schema() -> Value {
     Value::Object(schema)
 }
 
-/// The tables that others refer to, by name.
+/// The definitions that other parts of the schema refer to, by name.
 #[derive(Default)]
 struct Definitions(Map<String, Value>);
 
 impl Definitions {
-    /// A reference to a definition, which is made at the first reference.
+    /// A reference to a definition, which is added at the first reference.
     fn refer(&mut self, name: &str, make: impl FnOnce(&mut Self) -> Map<String, Value>) -> Value {
         if !self.0.contains_key(name) {
-            // A placeholder while it is made: a table may contain itself.
+            // Insert a placeholder first, because a table may contain itself.
             self.0.insert(name.to_owned(), Value::Null);
             let made = make(self);
             self.0.insert(name.to_owned(), Value::Object(made));
@@ -58,7 +58,8 @@ impl Definitions {
         json!({"$ref": format!("#/definitions/{name}")})
     }
 
-    /// A table with these keys, and no other than its rest.
+    /// The schema of a table with these keys, and with the platforms' keys if the shape has a rest. No other keys are
+    /// allowed.
     fn object(&mut self, shape: &Shape, keys: &[KeyShape]) -> Map<String, Value> {
         let mut properties = Map::new();
         for key in keys {
@@ -66,15 +67,15 @@ impl Definitions {
             properties.insert(key.name.to_owned(), described(&paragraph(key.doc), value));
         }
         let own: fn(&dyn Platform) -> &'static [&'static str] = match shape.rest {
-            Some(Rest::RouteSeries) => |platform| platform.route_keys(),
-            Some(Rest::OfReply) => |platform| platform.extension_keys(),
-            // A platform's settings are known with the platform.
+            Some(Rest::RouteKeys) => |platform| platform.route_keys(),
+            Some(Rest::ReplyKeys) => |platform| platform.extension_keys(),
+            // The settings are added with each platform.
             Some(Rest::Settings) | None => |_| &[],
         };
         for platform in PLATFORMS {
             let keys = own(*platform);
             if !keys.is_empty() {
-                let about = format!("What only the platform `{}` understands.", platform.name());
+                let about = format!("Keys that only the platform `{}` understands.", platform.name());
                 let keys = keys.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
                 properties.insert(platform.name().to_owned(), described(&about, closed(keys, &[])));
             }
@@ -120,7 +121,7 @@ impl Definitions {
             KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),
             KeyForm::ArgumentType => word(TYPES),
             KeyForm::ArgumentFormat => word(FORMATS.iter().map(|(word, _)| *word)),
-            KeyForm::Method => word(METHODS),
+            KeyForm::Method => method(),
             KeyForm::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
             KeyForm::Statuses => one_or_many(&status()),
             KeyForm::Failures => {
@@ -161,14 +162,14 @@ impl Definitions {
             }
             served.insert(
                 "description".to_owned(),
-                json!(format!("Present means served, at `/{}`.", platform.name())),
+                json!(format!("If this section exists, the platform is served at `/{}`.", platform.name())),
             );
             platforms.insert(platform.name().to_owned(), Value::Object(served));
         }
         closed(platforms, &[])
     }
 
-    /// `[events]`: a route without the keys that an event does not have.
+    /// `[events]`: the keys of a route, except those that events cannot have.
     fn events(&mut self) -> Value {
         let mut platforms = Map::new();
         for platform in PLATFORMS.iter().filter(|platform| !platform.events().is_empty()) {
@@ -190,16 +191,20 @@ impl Definitions {
     }
 }
 
-const EVENT: &[&str] = &["How a webhook that is no function call is answered; its payload is `event.*`."];
+const EVENT: &[&str] =
+    &["How a webhook that is not a function call is answered. Its payload is `event.*` in templates."];
 
-const INBOUND: &str = "How a caller proves who it is: one key, which names the scheme.";
-const OUTBOUND: &str = "How we prove to an upstream who we are: one key, which names the scheme.";
+const INBOUND: &str = "How callers authenticate: one key, which selects the scheme.";
+const OUTBOUND: &str = "How Jackfield authenticates to the upstream: one key, which selects the scheme.";
 
 /// `auth`: one of the schemes whose name is allowed.
 fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> bool) -> Map<String, Value> {
     let schemes = schemes.iter().filter(|scheme| allowed(scheme.name)).map(|scheme| {
         let value = |kind| match kind {
-            SchemeValueKind::Text | SchemeValueKind::Secret | SchemeValueKind::File => {
+            SchemeValueKind::Text
+            | SchemeValueKind::Secret
+            | SchemeValueKind::SigningKey
+            | SchemeValueKind::File => {
                 json!({"type": "string"})
             }
             SchemeValueKind::List => texts(),
@@ -213,29 +218,30 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
     choice(about, schemes.collect())
 }
 
-/// `declare`: what can be declared to each platform.
+/// `declare`: the extra keys of the declaration to each platform.
 fn declare() -> Value {
     let platforms = PLATFORMS.iter().map(|platform| {
         let value = |holds| match holds {
-            Holds::Text => json!({"type": "string"}),
-            Holds::Flag => json!({"type": "boolean"}),
-            Holds::Number => json!({"type": "integer"}),
-            Holds::Word(words) => word(words.iter().copied()),
-            Holds::Texts => texts(),
-            Holds::Object => json!({"type": "object"}),
+            DeclareType::Text => json!({"type": "string"}),
+            DeclareType::Flag => json!({"type": "boolean"}),
+            DeclareType::Number => json!({"type": "integer"}),
+            DeclareType::Word(words) => word(words.iter().copied()),
+            DeclareType::Texts => texts(),
+            DeclareType::Object => json!({"type": "object"}),
         };
-        let keys = platform.declare_keys().iter().map(|key| (key.key.to_owned(), value(key.holds))).collect();
+        let keys =
+            platform.declare_keys().iter().map(|key| (key.key.to_owned(), value(key.value_type))).collect();
         (platform.name().to_owned(), closed(keys, &[]))
     });
     closed(platforms.collect(), &[])
 }
 
-/// The lines of a doc comment as one text.
+/// Joins the lines of a doc comment.
 fn paragraph(doc: &[&str]) -> String {
     doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
-/// A value with a description. Draft 7 ignores everything beside a `$ref`, so a reference moves into an `allOf`.
+/// A value with a description. Draft 7 ignores all keywords beside a `$ref`, so a reference is wrapped in an `allOf`.
 fn described(about: &str, value: Value) -> Value {
     let mut described = Map::new();
     described.insert("description".to_owned(), json!(about));
@@ -249,7 +255,7 @@ fn described(about: &str, value: Value) -> Value {
     Value::Object(described)
 }
 
-/// A table with these keys and no other.
+/// The schema of a table with these keys and no others.
 fn closed(properties: Map<String, Value>, needed: &[&str]) -> Value {
     let mut object = json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !needed.is_empty() {
@@ -258,7 +264,7 @@ fn closed(properties: Map<String, Value>, needed: &[&str]) -> Value {
     object
 }
 
-/// A table with exactly one of these keys.
+/// The schema of a table with exactly one of these keys.
 fn choice(about: &str, properties: Map<String, Value>) -> Map<String, Value> {
     let mut object = closed(properties, &[]);
     object["minProperties"] = json!(1);
@@ -285,7 +291,7 @@ fn texts() -> Value {
     list(&json!({"type": "string"}))
 }
 
-/// A secret, or two while it is rotated.
+/// A secret, or a list of two during a rotation.
 fn secret() -> Value {
     json!({"anyOf": [
         {"type": "string"},
@@ -293,7 +299,7 @@ fn secret() -> Value {
     ]})
 }
 
-/// The parameters of a query or a form: a value, or a list of values, each.
+/// The parameters of a query or a form. Each is a value or a list of values.
 fn parameters() -> Value {
     let one = json!({"type": ["string", "number", "boolean"]});
     json!({"type": "object", "additionalProperties": one_or_many(&one)})
@@ -324,6 +330,13 @@ fn rate() -> Value {
         "pattern": "^ *[0-9]+ */ *[smh] *$",
         "examples": ["10/s", "100/m", "1000/h"],
     })
+}
+
+/// A method that Jackfield knows, or another token that is not one of them in lower case.
+fn method() -> Value {
+    let wrong = METHODS.map(str::to_lowercase);
+    let other = json!({"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": {"enum": wrong}});
+    json!({"type": "string", "anyOf": [word(METHODS), other]})
 }
 
 fn duration() -> Value {

@@ -1,6 +1,6 @@
-//! Parts that many entries of a table write alike: each is compiled once and then shared.
+//! Interned parts: equal patterns, paths and schemas of a table are compiled once and shared.
 //!
-//! A pattern, a path or a schema depends on its text alone, so equal texts have one compiled value.
+//! The compiled value of each depends only on its text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::plan::arguments::Arguments;
 pub(super) struct Interned {
     paths: HashMap<String, Arc<JsonPath>>,
     patterns: HashMap<String, Pattern>,
-    /// By the schema as JSON, which keeps the order of the arguments.
+    /// Keyed by the schema as JSON, which keeps the order of the arguments.
     arguments: HashMap<String, Arguments>,
 }
 

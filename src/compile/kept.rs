@@ -1,7 +1,7 @@
-//! What a reload may keep of the table before: the routes of included files that did not change.
+//! The compiled routes that a reload may reuse: those of included files that did not change.
 //!
-//! A file is kept whole or not at all, so that it need not even be parsed. It is kept if it holds nothing but routes,
-//! if none of them has a diagnostic or depends on a file of its own, and if everything that routes share is as before.
+//! A file is kept as a whole or not at all, so a kept file is not even parsed. It is kept if it contains only routes,
+//! none of them has a diagnostic or depends on other files, and everything that routes share is unchanged.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ struct KeptFile {
 }
 
 impl Kept {
-    /// Whether the routes of a file are known and it has not changed since.
+    /// Whether the routes of a file are known and the file is unchanged.
     pub(crate) fn has(&self, path: &Path, text: &str) -> bool {
         self.files.get(path).is_some_and(|file| file.text == hash(text))
     }
@@ -51,7 +51,7 @@ impl Kept {
         (cx.table.kept.is_empty() || self.base == base && routes.iter().all(is_free)).then_some(routes)
     }
 
-    /// What the next load may keep of this one.
+    /// The routes of this load that the next one may reuse.
     pub(super) fn next(&self, cx: &Cx<'_>, base: [u8; 32], routes: &HashMap<String, Arc<Route>>) -> Self {
         let reported = cx.diagnostics.iter().flat_map(|diagnostic| {
             let related = diagnostic.related.as_ref().map(|(span, _)| span.file);
@@ -89,8 +89,8 @@ pub(super) fn is_dependent(raw: &RawRoute, files: &BTreeSet<FileId>) -> bool {
     !(files.is_empty() && raw.args_schema.is_absent() && raw.limit.is_absent())
 }
 
-/// A hash of everything that all routes depend on: each file that holds more than routes, the secrets, and which
-/// platforms are believed. The open addresses decide the last.
+/// A hash of everything that all routes depend on: each file that contains more than routes, the secrets, and which
+/// platforms are trusted. The last depends on the bound addresses.
 pub(super) fn base(cx: &Cx<'_>, shared: &SharedParts<'_>) -> [u8; 32] {
     let schemas = cx.table.schemas.values().filter_map(|read| read.as_ref().ok());
     let own = cx.table.kept.iter().chain(&cx.table.only_routes).chain(schemas);

@@ -5,6 +5,7 @@ pub(crate) mod advice;
 mod auth;
 mod cx;
 mod editor;
+mod exposure;
 mod failures;
 mod interned;
 mod kept;
@@ -52,7 +53,7 @@ pub(crate) struct CompiledTable {
     pub(crate) probes: Vec<UpstreamProbe>,
     /// The files that secrets and certificates were read from, or looked for in.
     pub(crate) secret_files: BTreeSet<PathBuf>,
-    /// What the next load may keep.
+    /// The routes that the next load may reuse.
     pub(crate) kept: Kept,
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn compile(
     let mut routes = routes::compile(&mut cx, &shared);
     routes.extend(forms::compile(&mut cx, &shared));
     let mut events = events::compile(&mut cx, &shared);
-    give_slots(&mut routes, &mut events);
+    assign_slots(&mut routes, &mut events);
     check_presence(&mut cx, kept_routes.is_empty());
     cx.check_allow(&table.defaults.allow);
     cx.diagnostics.silence(0, &allowed_codes(&table.defaults.allow));
@@ -157,8 +158,8 @@ fn check_presence(cx: &mut Cx<'_>, nothing_is_kept: bool) {
     }
 }
 
-/// Gives each limit its slot among the resources of the plan.
-fn give_slots(routes: &mut [Route], events: &mut [(&'static str, &'static str, Arc<Route>)]) {
+/// Assigns each limit its slot among the plan's resources.
+fn assign_slots(routes: &mut [Route], events: &mut [(&'static str, &'static str, Arc<Route>)]) {
     let events = events.iter_mut().filter_map(|(_, _, entry)| Arc::get_mut(entry));
     let limits = routes.iter_mut().chain(events).filter_map(|route| route.limit.as_mut());
     for (slot, limit) in limits.enumerate() {
@@ -173,7 +174,7 @@ fn revision(table: &Table, sources: &Sources) -> String {
         .iter()
         .enumerate()
         .map(|(index, source)| {
-            // The main file may have any name, and the table may lie in any folder.
+            // The revision must not depend on the name of the main file or on the folder of the table.
             let relative = source.path.strip_prefix(&table.folder).unwrap_or(&source.path);
             let name = if index == 0 { String::new() } else { relative.display().to_string() };
             (name, source.text.as_str())

@@ -1,4 +1,4 @@
-//! The names that templates can use, by where they stand.
+//! The names that templates can use in each place.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use crate::lang::template::{Fields, Names, StepNames};
 
 /// The names that every template can use.
 pub(super) struct Globals {
-    /// The inbound headers that some platform passes on.
+    /// The inbound headers that at least one platform passes on.
     pub(super) headers: Vec<String>,
     /// The constants.
     pub(super) vars: Map<String, Value>,
@@ -21,7 +21,7 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Globals {
-    /// The names of templates that know no call: those of defaults and upstreams.
+    /// The names for templates outside of routes: in defaults and upstreams.
     pub(super) fn inputs(&self) -> Inputs<'_> {
         Inputs { globals: self, args: Fields::Leaf, event: false }
     }

@@ -10,7 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
 
-/// The source of secrets. It is passed in, so that compiling touches no environment and no file by itself.
+/// The source of secrets. It is passed in, so that compiling never reads the environment or the file system itself.
 pub struct Environment<'a> {
     /// The value of an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
@@ -20,11 +20,11 @@ pub struct Environment<'a> {
     pub without_secrets: bool,
     /// The URL that replaces the `base_url` of `[upstreams.demo]`.
     pub demo: Option<url::Url>,
-    /// The listeners that are open while a table is loaded; none at start.
+    /// The addresses of the open listeners during a reload; empty at start.
     pub addresses: BoundAddresses,
 }
 
-/// The addresses of listeners that are open already. They stay open whatever the table says.
+/// The addresses of open listeners. A reload does not change them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoundAddresses {
     /// The listener for platforms.
@@ -49,7 +49,7 @@ pub(super) struct ResolvedText {
     pub(super) placeholder: bool,
 }
 
-/// Resolves secrets, and collects what must be masked and watched.
+/// Resolves secrets. Collects the texts to mask and the files to watch.
 pub(super) struct Secrets<'a> {
     environment: &'a Environment<'a>,
     folder: &'a Path,
@@ -77,8 +77,8 @@ impl<'a> Secrets<'a> {
         }
     }
 
-    /// A hash of the table's `revision`, of every secret by its name, and of the files that were read besides. The
-    /// names are part of it: which secret is used where matters, not only which secrets there are.
+    /// A hash of the table's `revision`, of every secret with its name, and of the other files that were read. The
+    /// names are included because it matters which secret is used where.
     pub(super) fn identity(&self, revision: &str) -> [u8; 32] {
         let contents = hex::encode(self.contents.clone().finish());
         let hash = Fingerprint::new().text(&format!("{revision}{contents}"));
@@ -137,8 +137,8 @@ impl<'a> Secrets<'a> {
         good.then_some(out)
     }
 
-    /// The content of the PEM file that a key names. `None` also for a file that does not exist while secrets may be
-    /// missing; `placeholder` says so.
+    /// The content of the PEM file that a key names; `None` after errors. If secrets may be missing and the file does
+    /// not exist, returns `None` without an error and sets `placeholder`.
     pub(super) fn file(
         &mut self,
         name: &Located<String>,

@@ -13,6 +13,6 @@ pub(super) struct SharedParts<'a> {
     pub(super) platforms: Vec<Served>,
     pub(super) upstreams: Upstreams<'a>,
     pub(super) globals: Globals,
-    /// The template files that `[defaults]` and `[upstreams]` use: they are part of every route.
+    /// The template files that `[defaults]` and `[upstreams]` use. Every route depends on them.
     pub(super) files: BTreeSet<FileId>,
 }

@@ -53,7 +53,7 @@ pub(super) fn size(text: &Located<String>, diagnostics: &mut Diagnostics) -> Opt
         Some(bytes) if (1..=1 << 30).contains(&bytes) => Some(bytes),
         other => {
             let message = match other {
-                Some(_) => "a size lies between 1 byte and 1 GiB".to_owned(),
+                Some(_) => "a size must be between 1 byte and 1 GiB".to_owned(),
                 None => format!("invalid size `{}`", text.value),
             };
             diagnostics.push(
@@ -100,17 +100,17 @@ pub(super) fn header_name(name: &Located<String>, diagnostics: &mut Diagnostics)
     Some(header)
 }
 
-/// Whether templates can write a name.
+/// Whether a name can be written in a template.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "./[]{}\"'`@".contains(c))
 }
 
-/// The meaning of a word, if it is one of these.
+/// The value of a word, if it is one of `words`.
 pub(super) fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
 }
 
-/// The meaning of the value of `key`, if it is one of these words.
+/// The value of `key`, if its text is one of these words.
 pub(super) fn one_of<T: Copy>(
     words: &[(&str, T)],
     key: &str,
@@ -135,7 +135,7 @@ pub(super) fn count(
     let found = u32::try_from(number.value).ok().filter(|number| bounds.contains(number));
     if found.is_none() {
         let (least, most) = bounds.into_inner();
-        let message = format!("must be between {least} and {most}, but is {}", number.value);
+        let message = format!("the value must be between {least} and {most}, but is {}", number.value);
         diagnostics.push(
             Diagnostic::new(Code::UnknownValue, number.span, message).help("set a number in this range"),
         );
@@ -147,28 +147,36 @@ pub(super) fn count(
 pub(super) fn number(number: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     match number.value {
         Kind::Float(number) => Some(number),
-        #[expect(clippy::cast_precision_loss, reason = "no key is that exact")]
+        #[expect(clippy::cast_precision_loss, reason = "no key needs this precision")]
         Kind::Integer(number) => Some(number as f64),
         _ => wrong_type(number, "a number", diagnostics),
     }
 }
 
-/// Whether a URL names its host. The parser would read `http:///v1` as the host `v1`.
+/// Whether a URL has a host. The parser would read `http:///v1` as the host `v1`.
 pub(super) fn has_host(url: &str) -> bool {
     url.split_once("://")
         .is_some_and(|(_, rest)| !rest.starts_with(['/', '\\', '?', '#']) && !rest.is_empty())
 }
 
-/// Reports a template in a text that is fixed at load.
+/// Reports a template in a text that must be constant.
 pub(super) fn no_template(text: &str, span: Span, what: &str, diagnostics: &mut Diagnostics) -> bool {
     let found = text.contains("{{");
     if found {
         diagnostics.push(
             Diagnostic::new(Code::TemplatePlace, span, format!("{what} cannot contain a template"))
-                .help("use expressions in paths, queries, headers, bodies and replies only"),
+                .help("use expressions only in paths, queries, headers, bodies and replies"),
         );
     }
     !found
+}
+
+/// The first complete template expression in a text. A language in which `{{` alone means something, such as that of
+/// patterns, is asked for both pairs of braces.
+pub(super) fn expression_in(text: &str) -> Option<Range<usize>> {
+    let start = text.find("{{")?;
+    let end = text[start..].find("}}")?;
+    Some(start..start + end + 2)
 }
 
 /// A pattern that cannot be used.

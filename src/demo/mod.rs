@@ -54,16 +54,16 @@ pub fn router() -> Router {
 }
 
 /// The result of a handler.
-type DemoResponse = Result<Json<Value>, DemoRefusal>;
+type DemoResponse = Result<Json<Value>, DemoError>;
 
 /// An error of the API: a status and `{"error": {"code", "message", …}}`.
 #[derive(Debug)]
-struct DemoRefusal {
+struct DemoError {
     status: StatusCode,
     error: Value,
 }
 
-impl DemoRefusal {
+impl DemoError {
     fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self { status, error: json!({ "code": code, "message": message.into() }) }
     }
@@ -82,7 +82,7 @@ impl DemoRefusal {
     }
 }
 
-impl IntoResponse for DemoRefusal {
+impl IntoResponse for DemoError {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": self.error }));
         match self.status {
@@ -94,13 +94,13 @@ impl IntoResponse for DemoRefusal {
     }
 }
 
-impl From<QueryRejection> for DemoRefusal {
+impl From<QueryRejection> for DemoError {
     fn from(rejection: QueryRejection) -> Self {
         Self::new(rejection.status(), "bad_query", rejection.body_text())
     }
 }
 
-impl From<JsonRejection> for DemoRefusal {
+impl From<JsonRejection> for DemoError {
     fn from(rejection: JsonRejection) -> Self {
         Self::new(rejection.status(), "bad_body", rejection.body_text())
     }
@@ -128,10 +128,10 @@ async fn weather(
     let Query(query) = query?;
     let days = query.days.unwrap_or(3);
     if !(1..=7).contains(&days) {
-        return Err(DemoRefusal::new(StatusCode::BAD_REQUEST, "bad_query", "days must be from 1 to 7"));
+        return Err(DemoError::new(StatusCode::BAD_REQUEST, "bad_query", "days must be from 1 to 7"));
     }
     let city = City::named(&name)
-        .ok_or_else(|| DemoRefusal::not_found("unknown_city", format!("no city is called {name:?}")))?;
+        .ok_or_else(|| DemoError::not_found("unknown_city", format!("no city is called {name:?}")))?;
     Ok(Json(city.weather(query.unit == Unit::Fahrenheit, days)))
 }
 
@@ -144,7 +144,7 @@ async fn contacts(query: Result<Query<ContactsQuery>, QueryRejection>) -> DemoRe
     let Query(ContactsQuery { query }) = query?;
     let query = query.trim();
     if query.is_empty() {
-        return Err(DemoRefusal::new(StatusCode::BAD_REQUEST, "bad_query", "query must not be empty"));
+        return Err(DemoError::new(StatusCode::BAD_REQUEST, "bad_query", "query must not be empty"));
     }
     let found: Vec<&Contact> = CONTACTS.iter().filter(|contact| contact.matches(query)).collect();
     Ok(Json(json!({ "query": query, "count": found.len(), "contacts": found })))
@@ -153,15 +153,15 @@ async fn contacts(query: Result<Query<ContactsQuery>, QueryRejection>) -> DemoRe
 async fn contact(Path(id): Path<String>) -> DemoResponse {
     match CONTACTS.iter().find(|contact| contact.id == id) {
         Some(contact) => Ok(Json(json!({ "contact": contact }))),
-        None => Err(DemoRefusal::not_found("unknown_contact", format!("no contact has the id {id:?}"))),
+        None => Err(DemoError::not_found("unknown_contact", format!("no contact has the id {id:?}"))),
     }
 }
 
-fn find_order(id: &str) -> Result<&'static Order, DemoRefusal> {
+fn find_order(id: &str) -> Result<&'static Order, DemoError> {
     ORDERS
         .iter()
         .find(|order| order.id.eq_ignore_ascii_case(id))
-        .ok_or_else(|| DemoRefusal::not_found("unknown_order", format!("no order has the id {id:?}")))
+        .ok_or_else(|| DemoError::not_found("unknown_order", format!("no order has the id {id:?}")))
 }
 
 async fn order(Path(id): Path<String>) -> DemoResponse {
@@ -179,7 +179,7 @@ async fn cancel_order(
 ) -> DemoResponse {
     let reason = body?.and_then(|Json(request)| request.reason);
     let order = find_order(&id)?;
-    let conflict = |code, message| DemoRefusal::new(StatusCode::CONFLICT, code, message);
+    let conflict = |code, message| DemoError::new(StatusCode::CONFLICT, code, message);
     match order.status {
         Status::Processing => Ok(Json(json!({
             "order": { "id": order.id, "status": Status::Cancelled, "reason": reason },
@@ -188,7 +188,7 @@ async fn cancel_order(
         Status::Shipped | Status::Delivered => {
             Err(conflict("already_shipped", "the order has left the warehouse"))
         }
-        Status::Cancelled => Err(conflict("already_cancelled", "the order was cancelled before")),
+        Status::Cancelled => Err(conflict("already_cancelled", "the order is already cancelled")),
     }
 }
 
@@ -203,9 +203,9 @@ struct BookingRequest {
 
 async fn book(
     body: Result<Json<BookingRequest>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), DemoRefusal> {
+) -> Result<(StatusCode, Json<Value>), DemoError> {
     let Json(request) = body?;
-    let invalid = |message| DemoRefusal::unprocessable("invalid_booking", message);
+    let invalid = |message| DemoError::unprocessable("invalid_booking", message);
     let date = jiff::civil::Date::strptime("%Y-%m-%d", &request.date)
         .map_err(|_| invalid("date must be a day such as 2026-06-19"))?;
     let time = jiff::civil::Time::strptime("%H:%M", &request.time)
@@ -217,7 +217,7 @@ async fn book(
         return Err(invalid("name must not be empty"));
     }
     if time == jiff::civil::time(20, 0, 0, 0) {
-        return Err(DemoRefusal::new(StatusCode::CONFLICT, "slot_full", "every table is taken at 20:00")
+        return Err(DemoError::new(StatusCode::CONFLICT, "slot_full", "every table is taken at 20:00")
             .with("alternatives", json!(["18:30", "21:15"])));
     }
     let booking = json!({
@@ -231,20 +231,17 @@ async fn book(
     Ok((StatusCode::CREATED, Json(json!({ "booking": booking }))))
 }
 
-async fn leave_message(headers: HeaderMap, body: String) -> Result<(StatusCode, Json<Value>), DemoRefusal> {
+async fn leave_message(headers: HeaderMap, body: String) -> Result<(StatusCode, Json<Value>), DemoError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !content_type.starts_with("application/x-www-form-urlencoded") {
         let message = "send application/x-www-form-urlencoded";
-        return Err(DemoRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", message));
+        return Err(DemoError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", message));
     }
     let mut fields: Map<String, Value> =
         url::form_urlencoded::parse(body.as_bytes()).map(|(key, value)| (key.into(), json!(value))).collect();
     for required in ["name", "text"] {
         if fields.get(required).and_then(Value::as_str).is_none_or(|value| value.trim().is_empty()) {
-            return Err(DemoRefusal::unprocessable(
-                "invalid_message",
-                format!("{required} must not be empty"),
-            ));
+            return Err(DemoError::unprocessable("invalid_message", format!("{required} must not be empty")));
         }
     }
     let sum: u32 = body.bytes().map(u32::from).sum();
@@ -264,15 +261,19 @@ struct AccountQuery {
 async fn account(headers: HeaderMap, query: Result<Query<AccountQuery>, QueryRejection>) -> DemoResponse {
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != "Bearer demo-token") {
         let message = "send Authorization: Bearer demo-token";
-        return Err(DemoRefusal::new(StatusCode::UNAUTHORIZED, "login_needed", message));
+        return Err(DemoError::new(StatusCode::UNAUTHORIZED, "login_needed", message));
     }
     let Query(AccountQuery { customer_number }) = query?;
     let account = ACCOUNTS
         .iter()
         .find(|account| account.customer_number == customer_number)
-        .ok_or_else(|| DemoRefusal::not_found("unknown_account", "no account has that customer number"))?;
+        .ok_or_else(|| DemoError::not_found("unknown_account", "no account has that customer number"))?;
     if headers.get("x-pin").is_none_or(|pin| pin != account.pin) {
-        return Err(DemoRefusal::new(StatusCode::FORBIDDEN, "wrong_pin", "the header x-pin does not fit"));
+        return Err(DemoError::new(
+            StatusCode::FORBIDDEN,
+            "wrong_pin",
+            "the PIN in the header x-pin is wrong",
+        ));
     }
     Ok(Json(json!({ "account": account })))
 }
@@ -291,7 +292,7 @@ async fn slow(query: Result<Query<SlowQuery>, QueryRejection>) -> DemoResponse {
 
 async fn flaky(State(requests): State<Arc<AtomicU64>>) -> DemoResponse {
     if requests.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
-        return Err(DemoRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "try again"));
+        return Err(DemoError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "try again"));
     }
     Ok(Json(json!({ "stock": { "open_orders": 12, "low": ["wool rug", "desk lamp"] } })))
 }
@@ -314,12 +315,12 @@ async fn echo(method: Method, uri: Uri, headers: HeaderMap, body: String) -> Jso
     }))
 }
 
-async fn nothing_here(uri: Uri) -> DemoRefusal {
-    DemoRefusal::not_found("unknown_path", format!("nothing is at {}", uri.path()))
+async fn nothing_here(uri: Uri) -> DemoError {
+    DemoError::not_found("unknown_path", format!("nothing is at {}", uri.path()))
 }
 
-async fn wrong_method(method: Method) -> DemoRefusal {
-    DemoRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("{method} is not served here"))
+async fn wrong_method(method: Method) -> DemoError {
+    DemoError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("{method} is not served here"))
 }
 
 #[cfg(test)]
@@ -338,7 +339,7 @@ mod tests {
         TowerToHyperService::new(router())
     }
 
-    /// Sends `METHOD path`, one line per header, then perhaps an empty line and a body.
+    /// Sends a request that is written as `METHOD path`, one line per header, and optionally an empty line and a body.
     async fn send(api: &Api, text: &str) -> (u16, Value) {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut lines = head.lines();
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn echo_gives_back_all_but_the_login() {
+    async fn echo_returns_everything_but_credentials() {
         let request = "PUT /echo/a%2Fb?x=1&x=2\nauthorization: Basic eDp5\nx-a: 1\nx-a: 2\n\n{\"n\":[1]}";
         let (status, body) = send(&api(), request).await;
         assert_eq!(status, 200);
@@ -480,12 +481,12 @@ mod tests {
     async fn started_on_a_free_port_it_answers_over_tcp() {
         let (address, serving) = start().await.unwrap();
         let serving = tokio::spawn(serving);
-        let ask = move || {
+        let get = move || {
             let mut stream = std::net::TcpStream::connect(address)?;
             stream.write_all(b"GET /contacts/c-101 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
             io::read_to_string(stream)
         };
-        let answer = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
+        let answer = tokio::task::spawn_blocking(get).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("Ingrid Solberg"), "{answer}");
         serving.abort();
     }

@@ -1,4 +1,4 @@
-//! The codes of diagnostics. A slug is a promise: scripts and people search for it, so it never changes.
+//! The codes of diagnostics. A slug never changes, because people and scripts search for it.
 
 use super::Severity;
 

@@ -1,4 +1,4 @@
-//! From the content of a string back to its place in the file.
+//! Maps a range in the content of a string back to its place in the file.
 
 use std::ops::Range;
 

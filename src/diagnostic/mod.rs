@@ -1,7 +1,7 @@
-//! Errors and warnings in the table: what is wrong, where, and what to write instead.
+//! Errors and warnings in the table: what is wrong, where, and how to fix it.
 //!
-//! A [`Diagnostic`] is found while the table is loaded and always has a place in a file. A problem during a call is an
-//! error type beside the code that meets it.
+//! A [`Diagnostic`] is found while the table is loaded and always has a place in a file. Problems during a call have
+//! error types of their own, beside the code that can fail.
 
 mod code;
 mod inside;
@@ -13,7 +13,7 @@ pub use code::Code;
 pub(crate) use inside::place_in_string;
 pub use render::{JsonDiagnostic, Place, to_json, to_text, unreadable_help};
 
-/// Which of the [`Sources`] a [`Span`] lies in.
+/// Identifies the file of a [`Span`] among the [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(usize);
 
@@ -29,12 +29,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// The empty range at the start of `file`, for diagnostics about a file as a whole.
+    /// An empty span at the start of `file`, for diagnostics about the file as a whole.
     pub fn start_of(file: FileId) -> Self {
         Self { file, start: 0, end: 0 }
     }
 
-    /// The part of this span between two offsets from its start, kept inside it.
+    /// The part of this span between two offsets from its start, limited to the span.
     pub fn part(self, from: usize, to: usize) -> Self {
         let start = (self.start + from).min(self.end);
         Self { file: self.file, start, end: (self.start + to).clamp(start, self.end) }
@@ -72,11 +72,11 @@ pub struct Diagnostic {
     pub message: String,
     /// The place.
     pub span: Span,
-    /// A few words at the place.
+    /// A short label at the place.
     pub label: String,
-    /// Another place that belongs to it, with a label.
+    /// A related place, with a label.
     pub related: Option<(Span, String)>,
-    /// What to write instead.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -86,28 +86,28 @@ impl Diagnostic {
         Self { code, message: message.into(), span, label: String::new(), related: None, help: None }
     }
 
-    /// Adds a few words at the place.
+    /// Adds a short label at the place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// Adds what to write instead.
+    /// Adds how to fix it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Adds what to write instead, if there is any help.
+    /// Adds how to fix it, if there is any help.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help.or(self.help);
         self
     }
 
-    /// Adds a second place.
+    /// Adds a related place.
     #[must_use]
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related = Some((span, label.into()));
@@ -115,7 +115,7 @@ impl Diagnostic {
     }
 }
 
-/// A collection of diagnostics; nothing stops at the first.
+/// The collected diagnostics. Loading never stops at the first.
 #[derive(Debug, Default)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
@@ -130,7 +130,7 @@ impl Diagnostics {
         self.0.extend(others.0);
     }
 
-    /// Removes those with one of `codes` that were added after the first `from`.
+    /// Removes diagnostics with one of `codes`, except for the first `from` diagnostics.
     pub fn silence(&mut self, from: usize, codes: &[Code]) {
         let mut index = 0;
         self.0.retain(|diagnostic| {
@@ -159,8 +159,8 @@ impl Diagnostics {
         self.0.len()
     }
 
-    /// All of them in the order of files and places, each once: an error in a partial is one error, no matter how many
-    /// templates include it.
+    /// All diagnostics in the order of files and places, without duplicates: an error in a partial is reported once, no
+    /// matter how many templates include it.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.0.sort_by_key(|diagnostic| {
             (diagnostic.span.file.0, diagnostic.span.start, diagnostic.span.end, diagnostic.code.slug())
@@ -208,7 +208,7 @@ impl Sources {
     }
 }
 
-/// The name among `known` that is closest to `name`, if it is close enough to be meant.
+/// The name among `known` that is closest to `name`, if it is close enough for a suggestion.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match name.chars().count() {
         0..=2 => 1,

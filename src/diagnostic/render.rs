@@ -1,4 +1,4 @@
-//! Diagnostics drawn with source snippets for people, and as JSON for machines.
+//! Renders diagnostics as text with source snippets, and as JSON.
 
 use std::io;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Code, Diagnostic, Severity, Source, Sources, Span};
 
-/// The place where a span begins, as people count: from 1, columns in characters.
+/// The start of a span as a line and column, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The line.
@@ -29,10 +29,10 @@ impl Place {
     }
 }
 
-/// All diagnostics for people, each with a snippet, and a count at the end; `color` adds terminal colours.
+/// Renders all diagnostics as text, each with a snippet. `color` adds terminal colours.
 pub fn to_text(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     if diagnostics.is_empty() {
-        // Hiding the secrets of every file would take longer than checking a small table.
+        // Return early: hiding the secrets of every file would take longer than checking a small table.
         return String::new();
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -103,7 +103,7 @@ pub struct JsonDiagnostic {
 }
 
 impl JsonDiagnostic {
-    /// An unreadable main file.
+    /// The error about an unreadable main file.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self {
             severity: Code::UnreadableFile.severity().name(),
@@ -117,17 +117,17 @@ impl JsonDiagnostic {
     }
 }
 
-/// What to do about a main file that cannot be read.
+/// The help for a main file that cannot be read.
 pub fn unreadable_help(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "name the table with `--config FILE`, or let `jackfield init` write a first one"
+            "choose the table with `--config FILE`, or create a starter table with `jackfield init`"
         }
-        _ => "name another table with `--config FILE`, or make this one readable: a file of UTF-8 text",
+        _ => "choose another table with `--config FILE`, or make this file readable; it must be UTF-8 text",
     }
 }
 
-/// All diagnostics for machines: places from 1, columns in characters.
+/// Converts all diagnostics to JSON. Lines and columns count from 1, columns in characters.
 pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Vec<JsonDiagnostic> {
     diagnostics
         .iter()
@@ -147,11 +147,11 @@ pub fn to_json(diagnostics: &[Diagnostic], sources: &Sources) -> Vec<JsonDiagnos
         .collect()
 }
 
-/// The source with what looks like a literal secret overwritten byte by byte, so that places stay true.
+/// The source with everything that looks like a literal secret overwritten byte by byte, so that places stay correct.
 ///
-/// A snippet shows whole lines, and a line with an error may contain a literal password. This function reads the text
-/// and not the TOML, because it must also work on a file that is not valid TOML. When in doubt it hides too much.
-/// References to secrets and template expressions stay readable.
+/// A snippet shows whole lines, and a line with an error may contain a literal password. This function works on the
+/// text, because the file may not be valid TOML. When in doubt, it hides too much. References to secrets and template
+/// expressions stay readable.
 fn hide_secrets(source: &Source) -> String {
     static SECRETS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         let quoted = concat!(
@@ -166,7 +166,7 @@ fn hide_secrets(source: &Source) -> String {
             r"[\w-]*(?:passw|secret|token|credential|authorization|api[-_]?key|apikey)[\w-]*|pass|[\w-]+-key";
         [
             format!(r#"(?i)(?:^|[^\w-])["']?(?:{names})["']?{value}"#),
-            // Every value of a login except the user name: a misspelt key may hold a secret too.
+            // Every value in `auth` except the user name, because a misspelled key may have a secret as well.
             format!(r#"(?i)\bauth["']?{value}"#),
             format!(r#"(?i)\bauth\b[\s.="'{{]*(?:basic|bearer|header|signature|query|hmac|oauth2|mtls)["']?{value}"#),
             r"://[^/\s:@]*:(?P<quoted>[^\s/@]*)@".to_owned(),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn places_count_from_one_in_characters() {
+    fn places_are_counted_from_one_in_characters() {
         assert_eq!(Place::of("a\nøb", 0), Place { line: 1, column: 1 });
         assert_eq!(Place::of("a\nøb", 4), Place { line: 2, column: 2 });
         assert_eq!(Place::of("a", 99), Place { line: 1, column: 2 });
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diagnostic_is_drawn_with_its_snippet() {
+    fn a_diagnostic_is_rendered_with_its_snippet() {
         let sources = source("[server]\nlisten = \"nowhere\"\n");
         let diagnostic = Diagnostic::new(
             Code::InvalidAddress,

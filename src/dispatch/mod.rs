@@ -25,7 +25,7 @@ use crate::observe::spans::Spans;
 use crate::plan::{Plan, Served};
 use crate::platform::EncodeStream;
 use crate::traceparent::{Link, TraceParent};
-use crate::upstream::http::HttpTransport;
+use crate::upstream::Transport;
 
 pub use handle::{Handled, Runner, Streamed, handle};
 pub use in_flight::{Panicked, poll_caught};
@@ -39,7 +39,7 @@ pub struct Dispatcher {
     /// The running plan.
     pub live: Arc<Live>,
     /// How upstreams are reached.
-    pub transport: Arc<HttpTransport>,
+    pub transport: Arc<dyn Transport>,
     /// Upstream responses that are kept for other calls.
     pub cache: Arc<Cache>,
     /// What is observed of calls.
@@ -76,7 +76,7 @@ impl Dispatcher {
     /// A dispatcher without calls. The receiver ends when it and the last call are gone.
     pub fn new(
         live: Arc<Live>,
-        transport: Arc<HttpTransport>,
+        transport: Arc<dyn Transport>,
         cache: Arc<Cache>,
         spans: Spans,
     ) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
@@ -160,6 +160,7 @@ impl Dispatcher {
     pub(crate) fn over(table: &str, change: impl FnOnce(&mut Plan)) -> Arc<Self> {
         use crate::flow;
         use crate::load::{load, process_environment};
+        use crate::upstream::http::HttpTransport;
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routes.toml");

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::scan;
+
 /// How deep lists and objects may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 127;
 
-/// A number no longer than this, without an exponent, is in the range of a double.
-const SAFE_DIGITS: usize = 300;
+/// A compact text has about one entry for so many bytes.
+const BYTES_PER_ENTRY: usize = 6;
 
 /// What an entry of the index is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +35,35 @@ pub(super) struct Entry {
     pub(super) tag: Tag,
 }
 
-/// The index of a JSON text; `None` when it is not one.
-pub(super) fn build(bytes: &[u8]) -> Option<Vec<Entry>> {
+/// The index of a JSON text; `None` if the syntax is wrong.
+pub(super) fn build(text: &str) -> Option<Vec<Entry>> {
+    let bytes = text.as_bytes();
     u32::try_from(bytes.len()).ok()?;
-    // All text at once is checked faster than each string alone.
-    std::str::from_utf8(bytes).ok()?;
-    let index = Vec::with_capacity(bytes.len() / 12 + 8);
-    let mut builder = Builder { bytes, at: 0, index, open: Vec::new() };
-    builder.document()?;
-    Some(builder.index)
+    let index = Vec::with_capacity(bytes.len() / BYTES_PER_ENTRY + 8);
+    let mut builder = Builder { bytes, index, open: Vec::with_capacity(8) };
+    let mut at = 0;
+    loop {
+        let (end, is_complete) = builder.value(at)?;
+        at = end;
+        if is_complete {
+            match builder.after_value(at)? {
+                Next::Value(start) => at = start,
+                Next::End => return Some(builder.index),
+            }
+        }
+    }
+}
+
+/// What follows a complete value.
+enum Next {
+    /// Another value, which starts here or after white space.
+    Value(usize),
+    /// The end of the text.
+    End,
 }
 
 pub(super) struct Builder<'b> {
     pub(super) bytes: &'b [u8],
-    at: usize,
     pub(super) index: Vec<Entry>,
     /// The lists and objects that have not ended yet, outermost first.
     pub(super) open: Vec<Open>,
@@ -57,256 +74,122 @@ pub(super) struct Open {
     /// Its entry.
     pub(super) entry: usize,
     is_object: bool,
-    /// What keys there have been: a bit for each, which different keys may share.
-    pub(super) keys: u128,
-    /// How many there have been.
+    /// The keys so far: one bit for each, which different keys may share.
+    pub(super) keys: u64,
+    /// The number of keys so far.
     pub(super) count: usize,
-    /// Whether one of them may be there twice.
+    /// Whether one of the keys may be repeated.
     pub(super) may_repeat: bool,
 }
 
 impl Builder<'_> {
-    fn document(&mut self) -> Option<()> {
-        loop {
-            if self.value()? && !self.after_value()? {
-                return (self.at == self.bytes.len()).then_some(());
+    /// Reads a value, or the start of a list or object up to its first value. Returns where that ends, and whether the
+    /// value is complete.
+    #[inline]
+    fn value(&mut self, at: usize) -> Option<(usize, bool)> {
+        let (start, first) = scan::next(self.bytes, at)?;
+        let end = match first {
+            b'"' => {
+                let (end, has_escapes) = scan::string(self.bytes, start)?;
+                self.push(start, end, if has_escapes { Tag::Escaped } else { Tag::Plain });
+                end
             }
-        }
-    }
-
-    /// Reads a value, or the start of a list or object up to its first value. Says whether the value is complete.
-    fn value(&mut self) -> Option<bool> {
-        match self.next()? {
-            b'"' => self.string()?,
             b'{' => {
-                self.begin(Tag::Object)?;
-                if self.next()? != b'}' {
-                    self.key()?;
-                    return Some(false);
+                self.begin(start, Tag::Object)?;
+                match scan::next(self.bytes, start + 1)? {
+                    (at, b'}') => self.end(at + 1)?,
+                    (at, b'"') => return Some((self.key(at)?, false)),
+                    _ => return None,
                 }
-                self.end()?;
             }
             b'[' => {
-                self.begin(Tag::List)?;
-                if self.next()? != b']' {
-                    return Some(false);
+                self.begin(start, Tag::List)?;
+                match scan::next(self.bytes, start + 1)? {
+                    (at, b']') => self.end(at + 1)?,
+                    (at, _) => return Some((at, false)),
                 }
-                self.end()?;
             }
-            b't' => self.word(b"true", Tag::True)?,
-            b'f' => self.word(b"false", Tag::False)?,
-            b'n' => self.word(b"null", Tag::Null)?,
-            _ => self.number()?,
-        }
-        Some(true)
+            b't' => self.word(start, b"true", Tag::True)?,
+            b'f' => self.word(start, b"false", Tag::False)?,
+            b'n' => self.word(start, b"null", Tag::Null)?,
+            _ => {
+                let end = scan::number(self.bytes, start)?;
+                self.push(start, end, Tag::Number);
+                end
+            }
+        };
+        Some((end, true))
     }
 
-    /// Reads what follows a complete value. Says whether another value is expected.
-    fn after_value(&mut self) -> Option<bool> {
+    /// Reads what follows a complete value: a comma, and in an object the next key; or the ends of lists and objects.
+    #[inline]
+    fn after_value(&mut self, mut at: usize) -> Option<Next> {
         while let Some(open) = self.open.last() {
-            match (open.is_object, self.next()?) {
-                (false, b',') => {
-                    self.at += 1;
-                    return Some(true);
-                }
-                (true, b',') => {
-                    self.at += 1;
-                    self.next()?;
-                    self.key()?;
-                    return Some(true);
-                }
-                (false, b']') | (true, b'}') => self.end()?,
+            match (open.is_object, scan::next(self.bytes, at)?) {
+                (false, (comma, b',')) => return Some(Next::Value(comma + 1)),
+                (true, (comma, b',')) => match scan::next(self.bytes, comma + 1)? {
+                    (quote, b'"') => return self.key(quote).map(Next::Value),
+                    _ => return None,
+                },
+                (false, (last, b']')) | (true, (last, b'}')) => at = self.end(last + 1)?,
                 _ => return None,
             }
         }
-        self.next();
-        Some(false)
+        scan::next(self.bytes, at).is_none().then_some(Next::End)
     }
 
-    /// The next byte that is no white space, which is not taken yet.
-    fn next(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.at)?;
-        if byte > b' ' { Some(byte) } else { self.after_space() }
-    }
-
-    fn after_space(&mut self) -> Option<u8> {
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-        None
-    }
-
-    fn begin(&mut self, tag: Tag) -> Option<()> {
+    fn begin(&mut self, start: usize, tag: Tag) -> Option<()> {
         if self.open.len() == MAX_DEPTH {
             return None;
         }
         let is_object = tag == Tag::Object;
         self.open.push(Open { entry: self.index.len(), is_object, keys: 0, count: 0, may_repeat: false });
-        let start = self.at;
-        self.at += 1;
-        self.push(start, tag);
+        self.push(start, start, tag);
         Some(())
     }
 
-    fn end(&mut self) -> Option<()> {
+    /// Ends the innermost list or object at `at`, which it returns.
+    fn end(&mut self, at: usize) -> Option<usize> {
         let Open { entry: open, may_repeat, .. } = self.open.pop()?;
-        self.at += 1;
         if may_repeat {
             self.drop_repeated_keys(open);
         }
-        let (end, size) = (place(self.at), place(self.index.len() - open));
+        let size = position(self.index.len() - open);
         let entry = self.index.get_mut(open)?;
-        entry.end = end;
+        entry.end = position(at);
         entry.size = size;
-        Some(())
+        Some(at)
     }
 
-    /// Adds an entry for what was read since `start`.
-    fn push(&mut self, start: usize, tag: Tag) {
-        self.index.push(Entry { start: place(start), end: place(self.at), size: 1, tag });
+    /// Adds an entry without parts.
+    #[inline]
+    fn push(&mut self, start: usize, end: usize, tag: Tag) {
+        self.index.push(Entry { start: position(start), end: position(end), size: 1, tag });
     }
 
-    fn key(&mut self) -> Option<()> {
-        if self.bytes.get(self.at) != Some(&b'"') {
-            return None;
-        }
-        self.string()?;
-        self.note_key();
-        if self.next()? != b':' {
-            return None;
-        }
-        self.at += 1;
-        Some(())
-    }
-
-    fn word(&mut self, word: &[u8], tag: Tag) -> Option<()> {
-        let start = self.at;
-        self.at += word.len();
-        (self.bytes.get(start..self.at)? == word).then(|| self.push(start, tag))
-    }
-
-    fn string(&mut self) -> Option<()> {
-        let start = self.at;
-        self.at += 1 + plain_length(self.bytes.get(start + 1..)?);
-        if self.bytes.get(self.at) == Some(&b'"') {
-            self.at += 1;
-            self.push(start, Tag::Plain);
-            return Some(());
-        }
-        self.escaped(start)
-    }
-
-    /// Reads the rest of a string that began at `start` and has an escape here, or something that no string has.
-    fn escaped(&mut self, start: usize) -> Option<()> {
-        loop {
-            match self.bytes.get(self.at)? {
-                b'"' => {
-                    self.at += 1;
-                    self.push(start, Tag::Escaped);
-                    return Some(());
-                }
-                b'\\' => self.escape()?,
-                _ => return None,
-            }
-            self.at += plain_length(self.bytes.get(self.at..)?);
-        }
-    }
-
-    /// Reads one escape; the two halves of a surrogate pair are one.
-    fn escape(&mut self) -> Option<()> {
-        let kind = *self.bytes.get(self.at + 1)?;
-        self.at += 2;
-        match kind {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
-            b'u' => match self.four_digits()? {
-                0xDC00..=0xDFFF => None,
-                0xD800..=0xDBFF => {
-                    (self.bytes.get(self.at..self.at + 2)? == b"\\u").then_some(())?;
-                    self.at += 2;
-                    matches!(self.four_digits()?, 0xDC00..=0xDFFF).then_some(())
-                }
-                _ => Some(()),
-            },
+    /// Reads the key whose opening quote is at `start`, and the colon after it. Returns where the value starts.
+    #[inline]
+    fn key(&mut self, start: usize) -> Option<usize> {
+        let (end, has_escapes) = scan::string(self.bytes, start)?;
+        self.push(start, end, if has_escapes { Tag::Escaped } else { Tag::Plain });
+        self.note_key(start + 1, end - 1, has_escapes);
+        match scan::next(self.bytes, end)? {
+            (colon, b':') => Some(colon + 1),
             _ => None,
         }
     }
 
-    fn four_digits(&mut self) -> Option<u32> {
-        let digits = self.bytes.get(self.at..self.at + 4)?;
-        self.at += 4;
-        digits.iter().try_fold(0, |code, digit| Some(code * 16 + char::from(*digit).to_digit(16)?))
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let start = self.at;
-        let mut has_exponent = false;
-        self.take_if(b"-");
-        if !self.take_if(b"0") {
-            self.digits()?;
-        }
-        if self.take_if(b".") {
-            self.digits()?;
-        }
-        if self.take_if(b"eE") {
-            has_exponent = true;
-            self.take_if(b"+-");
-            self.digits()?;
-        }
-        if has_exponent || self.at - start > SAFE_DIGITS {
-            let text = std::str::from_utf8(self.bytes.get(start..self.at)?).ok()?;
-            text.parse::<f64>().ok().filter(|number| number.is_finite())?;
-        }
-        self.push(start, Tag::Number);
-        Some(())
-    }
-
-    fn take_if(&mut self, any: &[u8]) -> bool {
-        let is_there = self.bytes.get(self.at).is_some_and(|byte| any.contains(byte));
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    /// Reads at least one digit.
-    fn digits(&mut self) -> Option<()> {
-        let start = self.at;
-        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
-        }
-        (self.at > start).then_some(())
+    fn word(&mut self, start: usize, word: &[u8], tag: Tag) -> Option<usize> {
+        let end = start + word.len();
+        (self.bytes.get(start..end)? == word).then(|| self.push(start, end, tag))?;
+        Some(end)
     }
 }
 
-/// A place in a text that is short enough to be indexed.
+/// A position in a text that is short enough to be indexed.
 #[expect(clippy::cast_possible_truncation, reason = "a text of more than 4 GiB is not indexed")]
-fn place(at: usize) -> u32 {
+fn position(at: usize) -> u32 {
     at as u32
-}
-
-/// How many bytes there are before the next quote, backslash or control character; all if there is none.
-fn plain_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let found = special_bytes(u64::from_le_bytes(*word));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    at + rest.iter().position(is_special).unwrap_or(rest.len())
-}
-
-/// The high bit of each of eight bytes that is a quote, a backslash or a control character. Above the first of them a
-/// carry may set others: only the first one counts.
-fn special_bytes(word: u64) -> u64 {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
-    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
-    let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
-    (below(word, 0x20) | equal(b'"') | equal(b'\\')) & (EACH << 7)
 }
 
 /// The value of a text, as bytes of UTF-8.
@@ -319,6 +202,7 @@ pub(super) fn text_of(bytes: &[u8], entry: Entry) -> Cow<'_, [u8]> {
 }
 
 /// Whether a text is this one.
+#[inline]
 pub(super) fn is_text(bytes: &[u8], entry: Entry, text: &str) -> bool {
     match entry.tag {
         Tag::Plain => {

@@ -3,30 +3,38 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::index::{Builder, Tag, text_of};
+use super::index::{Builder, Entry, Tag, text_of};
+use super::scan::word_at;
 
 /// Up to so many keys are compared with a new one that may be a repeat; of more, all are looked at when the object ends.
 const FEW_KEYS: usize = 32;
 
 impl Builder<'_> {
-    /// Notes the key that was just read among those of its object.
-    pub(super) fn note_key(&mut self) {
-        let (Some(open), Some(&key)) = (self.open.last_mut(), self.index.last()) else { return };
-        let quoted = self.bytes.get(key.start as usize..key.end as usize).unwrap_or_default();
-        let bit = 1 << (mixed(quoted) % 128);
+    /// Notes the key that was just read, whose text is between `start` and `end`, among those of its object.
+    #[inline]
+    pub(super) fn note_key(&mut self, start: usize, end: usize, has_escapes: bool) {
+        let bit = 1 << key_bit(self.bytes, start, end);
+        let Some(open) = self.open.last_mut() else { return };
         let is_shared = open.keys & bit != 0;
-        // How it is written says little of a key with escapes.
-        open.may_repeat |= key.tag == Tag::Escaped || is_shared && open.count > FEW_KEYS;
         open.keys |= bit;
         open.count += 1;
-        // Different keys may share a bit: of a few, those before it tell.
-        if is_shared && !open.may_repeat {
-            let entry = open.entry;
-            // The key itself has no value yet, and is not among them.
-            let repeats = self.keys(entry).any(|known| self.key_text(known) == text_of(self.bytes, key));
-            if let Some(open) = self.open.last_mut() {
-                open.may_repeat = repeats;
-            }
+        // A key with escapes may be another spelling of an earlier one.
+        open.may_repeat |= has_escapes;
+        if is_shared {
+            self.compare_key();
+        }
+    }
+
+    /// Compares the last key, which shares its bit with an earlier one, with those before it. In an object of many
+    /// keys, all are compared when it ends.
+    fn compare_key(&mut self) {
+        let (Some(open), Some(&key)) = (self.open.last(), self.index.last()) else { return };
+        let (entry, is_many) = (open.entry, open.count > FEW_KEYS);
+        // The key itself has no value yet, and is not among them.
+        let repeats =
+            is_many || self.keys(entry).any(|known| is_same_text(self.bytes, self.index[known], key));
+        if let Some(open) = self.open.last_mut() {
+            open.may_repeat |= repeats;
         }
     }
 
@@ -73,9 +81,28 @@ impl Builder<'_> {
     }
 }
 
-/// A number that differs for most keys, which are given with their quotes.
-fn mixed(quoted: &[u8]) -> usize {
-    let at = |place: usize| usize::from(quoted.get(place).copied().unwrap_or_default());
-    let length = quoted.len();
-    length * 37 + at(1) * 101 + at(length / 2) * 11 + at(length.saturating_sub(2)) * 3
+fn is_same_text(bytes: &[u8], one: Entry, other: Entry) -> bool {
+    let length = |entry: Entry| entry.end - entry.start;
+    let may_be = one.tag == Tag::Escaped || other.tag == Tag::Escaped || length(one) == length(other);
+    may_be && text_of(bytes, one) == text_of(bytes, other)
+}
+
+/// A number below 64 that depends on a key's text alone and differs for most keys.
+#[inline]
+fn key_bit(bytes: &[u8], start: usize, end: usize) -> u64 {
+    let length = end - start;
+    let last = match length {
+        8.. => word_at(bytes, end - 8),
+        // The bytes after a short key are shifted out.
+        1..8 => word_at(bytes, start).map(|word| word << (64 - 8 * length)),
+        _ => None,
+    };
+    let last = last.unwrap_or_else(|| last_word(bytes.get(start..end).unwrap_or_default()));
+    (last ^ length as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58
+}
+
+/// The last eight bytes of a text, the last one highest, below a short one zeros.
+#[cold]
+fn last_word(text: &[u8]) -> u64 {
+    text.iter().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56)
 }

@@ -8,6 +8,7 @@ mod index;
 mod keys;
 mod lookup;
 mod node;
+mod scan;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod write;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
@@ -29,7 +31,7 @@ use self::lookup::Lookup;
 /// A JSON text and where its values are. Cloning copies the index: share a document by reference count.
 #[derive(Debug, Clone)]
 pub struct Document {
-    bytes: Bytes,
+    text: ByteString,
     /// The values in the order of the text, each followed by what is in it. Never empty, and at most one entry
     /// of 16 bytes for two bytes of text, and one more.
     index: Vec<Entry>,
@@ -44,8 +46,10 @@ impl Document {
     /// The error of `serde_json`, when the text is not JSON, nests deeper than 127 levels, or has a number beyond
     /// the range of a double.
     pub fn parse(bytes: Bytes) -> Result<Self, serde_json::Error> {
-        match index::build(&bytes) {
-            Some(index) => Ok(Self { bytes, index, lookup: OnceLock::new() }),
+        // All text at once is checked faster than each string alone.
+        let Ok(text) = ByteString::try_from(bytes.clone()) else { return Err(explain(&bytes)) };
+        match index::build(&text) {
+            Some(index) => Ok(Self { text, index, lookup: OnceLock::new() }),
             None => Err(explain(&bytes)),
         }
     }
@@ -57,11 +61,11 @@ impl Document {
 
     /// The text that was parsed.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.text.as_bytes()
     }
 
     fn lookup(&self) -> &Lookup {
-        self.lookup.get_or_init(|| Lookup::of(&self.bytes, &self.index))
+        self.lookup.get_or_init(|| Lookup::of(self.text.as_ref(), &self.index))
     }
 
     /// How many bytes of memory the index takes, beside the text.

@@ -69,15 +69,17 @@ impl<'d> Node<'d> {
 
     /// The value as the text has it, with its white space, escapes and repeated keys.
     pub fn raw(self) -> &'d str {
-        std::str::from_utf8(self.source()).unwrap_or_default()
+        let entry = self.entry();
+        self.document.text.get(entry.start as usize..entry.end as usize).unwrap_or_default()
     }
 
     /// The text of a string; borrowed unless it has escapes.
     pub fn as_str(self) -> Option<Cow<'d, str>> {
-        match self.entry().tag {
+        let entry = self.entry();
+        match entry.tag {
             Tag::Plain => {
-                let quoted = self.raw();
-                Some(Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()))
+                let text = self.document.text.get(entry.start as usize + 1..entry.end as usize - 1);
+                Some(Cow::Borrowed(text.unwrap_or_default()))
             }
             Tag::Escaped => Some(Cow::Owned(decode(self.source()))),
             _ => None,
@@ -106,7 +108,7 @@ impl<'d> Node<'d> {
 
     /// The value of an object under a key.
     pub fn get(self, name: &str) -> Option<Self> {
-        let Document { bytes, index, .. } = self.document;
+        let (bytes, index) = (self.document.text.as_ref(), &self.document.index);
         for (passed, (key, value)) in self.entries().enumerate() {
             if passed == FEW {
                 let key = self.document.lookup().key(bytes, index, self.at, name)?;
@@ -205,8 +207,7 @@ impl<'d> Node<'d> {
     }
 
     fn source(self) -> &'d [u8] {
-        let entry = self.entry();
-        self.document.bytes.get(entry.start as usize..entry.end as usize).unwrap_or_default()
+        self.raw().as_bytes()
     }
 
     fn inside(self, tag: Tag) -> Inside<'d> {

@@ -283,3 +283,14 @@ fn repeated_keys_cost_no_more_than_their_text() {
     assert_eq!(document.root().len(), 2);
     assert_eq!(document.index.len(), 8);
 }
+
+#[test]
+fn a_repeated_key_is_noticed_wherever_it_is_in_the_text() {
+    for length in 0..20 {
+        let key = "k".repeat(length);
+        // The last one ends within the last eight bytes.
+        agree(format!("{{\"{key}\":0,\"{key}\":1}}").as_bytes());
+        agree(format!("{{\"{key}\":0,\"{key}x\":1,\"{key}\":2}} {:20}", "").as_bytes());
+        agree(format!("{{\"{key}\":0,\"\\u006b{key}\":1,\"k{key}\":2}}").as_bytes());
+    }
+}

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::scan::plain_end;
+
 /// Appends `value` as compact JSON.
 pub fn push_value(out: &mut String, value: &Value) {
     match value {
@@ -80,11 +82,12 @@ pub fn push_string(out: &mut String, text: &str) {
 /// Appends `text` as what stands between the quotes of a JSON string.
 pub fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+    loop {
         // What is escaped is ASCII, so that it is never inside of a character.
-        let (before, from) = rest.split_at(at);
+        let (before, from) = rest.split_at(plain_end(rest.as_bytes(), 0));
         out.push_str(before);
-        match from.as_bytes()[0] {
+        let Some(special) = from.bytes().next() else { return };
+        match special {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
             b'\n' => out.push_str("\\n"),
@@ -98,7 +101,6 @@ pub fn push_escaped(out: &mut String, text: &str) {
         }
         rest = &from[1..];
     }
-    out.push_str(rest);
 }
 
 #[cfg(test)]

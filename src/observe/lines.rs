@@ -2,18 +2,18 @@
 //! say.
 
 use std::fmt::{self, Write as _};
-use std::str::from_utf8;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::json::{push_escaped, push_string};
 use crate::live::Live;
 use crate::plan::LogFormat;
 
@@ -63,7 +63,7 @@ impl Lines {
         let message = format!("{lost} log lines could not be written: {why}");
         if self.is_json() {
             let mut line = JsonLine::saying(&message);
-            line.add("lost", &lost);
+            line.add("lost", lost);
             return line.text(Level::WARN);
         }
         format!("{:.6}  WARN {message} lost={lost}\n", Timestamp::now())
@@ -97,28 +97,31 @@ where
         if !self.lines.is_json() {
             return self.human.format_event(context, out, event);
         }
-        let mut line = JsonLine::default();
+        let mut line = JsonLine::new();
         event.record(&mut line);
         line.write(*event.metadata().level(), &mut out)
     }
 }
 
 /// A line that is one object: the fields of an event, written as they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct JsonLine {
     message: String,
     /// The other fields, each behind a comma.
-    fields: Vec<u8>,
-    /// The text of the field that is being written.
-    text: String,
-    /// The addresses of the listeners, if it says them.
+    fields: String,
+    /// The addresses of the listeners, if the line has them.
     listen: Option<String>,
     admin: Option<String>,
 }
 
 impl JsonLine {
+    fn new() -> Self {
+        let (message, fields) = (String::with_capacity(128), String::with_capacity(384));
+        Self { message, fields, listen: None, admin: None }
+    }
+
     fn saying(message: &str) -> Self {
-        Self { message: message.to_owned(), ..Self::default() }
+        Self { message: message.to_owned(), ..Self::new() }
     }
 
     fn text(&self, level: Level) -> String {
@@ -130,106 +133,122 @@ impl JsonLine {
 
     fn write(&self, level: Level, out: &mut impl fmt::Write) -> fmt::Result {
         write!(out, r#"{{"timestamp":"{:.6}","level":"{level}","message":"#, Timestamp::now())?;
-        let message = match (&self.listen, &self.admin) {
+        let mut message = String::with_capacity(self.message.len() + 16);
+        match (&self.listen, &self.admin) {
             // Whoever started the proxy finds `listen=` and `admin=` in its output, however the lines are written.
-            (Some(listen), Some(admin)) => json(&format!("listen={listen} admin={admin} {}", self.message)),
-            _ => json(&self.message),
-        };
-        for part in [message.as_slice(), &self.fields, b"}\n"] {
-            out.write_str(from_utf8(part).map_err(|_| fmt::Error)?)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, name: &str, value: &impl Serialize) {
-        // Those of the libraries tell where in their code it was.
-        if !name.starts_with("log.") {
-            self.begin(name);
-            put_json(value, &mut self.fields);
-        }
-    }
-
-    fn begin(&mut self, name: &str) {
-        self.fields.push(b',');
-        put_json(name, &mut self.fields);
-        self.fields.push(b':');
-    }
-
-    fn add_text(&mut self, name: &str, text: &str) {
-        match name {
-            "message" => text.clone_into(&mut self.message),
-            RECORD if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
-                self.begin(name);
-                self.fields.extend_from_slice(text.as_bytes());
+            (Some(listen), Some(admin)) => {
+                push_string(&mut message, &format!("listen={listen} admin={admin} {}", self.message));
             }
-            _ => self.add(name, &text),
+            _ => push_string(&mut message, &self.message),
+        }
+        [&message, &self.fields, "}\n"].into_iter().try_for_each(|part| out.write_str(part))
+    }
+
+    /// Adds a field whose value is written as JSON.
+    fn add(&mut self, name: &str, json: impl fmt::Display) {
+        if self.begin(name) {
+            // Writing to a string does not fail.
+            let _ = write!(self.fields, "{json}");
+        }
+    }
+
+    /// Begins a field, unless it is one of the `log.` fields of other libraries, which say where in their code the line
+    /// comes from.
+    fn begin(&mut self, name: &str) -> bool {
+        if name.starts_with("log.") {
+            return false;
+        }
+        self.fields.push(',');
+        push_string(&mut self.fields, name);
+        self.fields.push(':');
+        true
+    }
+
+    /// Adds a text, which is written as it is formatted.
+    fn add_text(&mut self, name: &str, text: fmt::Arguments<'_>) {
+        match name {
+            "message" => {
+                // Writing to a string does not fail.
+                let _ = self.message.write_fmt(text);
+            }
+            RECORD => {
+                let text = text.to_string();
+                match serde_json::from_str::<IgnoredAny>(&text) {
+                    Ok(_) => self.add(name, text),
+                    Err(_) => self.add_quoted(name, format_args!("{text}")),
+                }
+            }
+            _ => self.add_quoted(name, text),
         }
         match name {
-            "listen" => self.listen = Some(text.to_owned()),
-            "admin" => self.admin = Some(text.to_owned()),
+            "listen" => self.listen = Some(text.to_string()),
+            "admin" => self.admin = Some(text.to_string()),
             _ => {}
         }
     }
+
+    fn add_quoted(&mut self, name: &str, text: fmt::Arguments<'_>) {
+        if self.begin(name) {
+            self.fields.push('"');
+            // Writing to a string does not fail.
+            let _ = Escaping(&mut self.fields).write_fmt(text);
+            self.fields.push('"');
+        }
+    }
 }
 
-fn json(text: &str) -> Vec<u8> {
-    let mut json = Vec::with_capacity(text.len() + 16);
-    put_json(text, &mut json);
-    json
-}
+/// Escapes what is written for a JSON string.
+struct Escaping<'o>(&'o mut String);
 
-fn put_json(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
-    // Neither the values of fields nor writing to memory fail.
-    let _ = serde_json::to_writer(json, value);
+impl fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        push_escaped(self.0, text);
+        Ok(())
+    }
 }
 
 impl Visit for JsonLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{value:?}");
-        self.add_text(field.name(), &text);
-        self.text = text;
+        self.add_text(field.name(), format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add_text(field.name(), value);
+        self.add_text(field.name(), format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field.name(), &value);
+        self.add(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field.name(), &value);
+        self.add(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field.name(), &value);
+        self.add(field.name(), value);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.add(field.name(), &u64::try_from(value).unwrap_or(u64::MAX));
+        self.add(field.name(), u64::try_from(value).unwrap_or(u64::MAX));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field.name(), &value);
+        self.add(field.name(), Value::from(value));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn a_line_is_one_object_whatever_its_texts_hold() {
         let mut line = JsonLine::saying("two\nlines, \"quoted\"");
-        line.add_text("function", "a\\b\u{1}\u{e9}");
-        line.add_text(RECORD, r#"{"id":1}"#);
-        line.add("ms", &12);
-        line.add("log.file", &"src/lib.rs");
+        line.add_text("function", format_args!("{}", "a\\b\u{1}\u{e9}"));
+        line.add_text(RECORD, format_args!("{}", r#"{"id":1}"#));
+        line.add("ms", 12);
+        line.add_text("log.file", format_args!("src/lib.rs"));
         let text = line.text(Level::WARN);
         assert_eq!(text.lines().count(), 1, "{text}");
         let mut value: Value = serde_json::from_str(&text).unwrap();
@@ -244,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_record_that_is_no_json_is_a_text() {
-        let mut line = JsonLine::default();
-        line.add_text(RECORD, "not json");
+        let mut line = JsonLine::new();
+        line.add_text(RECORD, format_args!("not json"));
         assert!(line.text(Level::INFO).ends_with(",\"record\":\"not json\"}\n"));
     }
 }

@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 2 * 1024 * 1024;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long the thread that writes waits for further lines after the first: it wakes once for many of them.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(10);
 
 /// The most bytes that are written at once, if they are more than one line: so much a pipe takes whole or not at all, and
 /// no line is cut by what others write to it.

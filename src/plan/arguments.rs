@@ -2,19 +2,23 @@
 //! tell the model what to mend.
 
 mod conversion;
+mod problems;
+mod shape;
 mod weight;
 
-use std::fmt;
 use std::sync::Arc;
 
-use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jiff::tz::TimeZone;
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use crate::call::GivenArguments;
-use crate::json::{Kind, ValueRef};
+use crate::json::Kind;
 use crate::lang::pattern::MAX_COMPILED;
-use conversion::converted;
+use conversion::is_time;
+use problems::problems;
+use shape::{Converter, Path, Shape};
 use weight::Weight;
 
 /// The most problems that are told at once: a list may be wrong in each of its items.
@@ -25,6 +29,7 @@ const MAX_PROBLEMS: usize = 10;
 pub struct Arguments {
     schema: Arc<Value>,
     validator: Arc<Validator>,
+    shape: Arc<Shape>,
     weight: Weight,
     /// The names of the arguments whose values are hidden wherever calls are shown.
     sensitive: Vec<String>,
@@ -68,9 +73,11 @@ impl Arguments {
             .offline()
             .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED))
             .should_validate_formats(true)
+            .with_format("time", is_time)
             .build(&schema)
             .map_err(|error| schema_problem(&error))?;
-        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), weight, sensitive })
+        let shape = Arc::new(Shape::of_arguments(&schema));
+        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), shape, weight, sensitive })
     }
 
     /// Arguments of the same schema, of which others are hidden.
@@ -103,11 +110,21 @@ impl Arguments {
         self.sensitive.iter().filter_map(|name| args.get(name))
     }
 
-    /// Converts what loses nothing, drops what is not declared, fills defaults in, and checks the rest.
+    /// Converts what loses nothing, drops what is not declared, fills defaults in, and checks the rest. Times without an
+    /// offset are in UTC.
     ///
     /// # Errors
-    /// The problems at once, so that the model can mend all of them in its next call.
+    /// The problems at once, so that the model can fix all of them in its next call.
     pub fn validate(&self, given: &GivenArguments) -> Result<Validated, InvalidArguments> {
+        self.validate_in(given, &|| TimeZone::UTC)
+    }
+
+    /// The same; times without an offset are in `zone`.
+    pub(crate) fn validate_in(
+        &self,
+        given: &GivenArguments,
+        zone: &dyn Fn() -> TimeZone,
+    ) -> Result<Validated, InvalidArguments> {
         let given = match given {
             GivenArguments::Json(given) if matches!(given.get().kind(), Kind::Object | Kind::Null) => {
                 given.get()
@@ -119,7 +136,8 @@ impl Arguments {
             }
         };
         let mut validated = Validated::default();
-        let args = self.convert_object(&self.schema, given, Path::Top, &mut validated);
+        let mut converter = Converter { validated: &mut validated, zone };
+        let args = converter.object(&self.shape, given, Path::Top);
         if !self.weight.bears(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }
@@ -132,7 +150,7 @@ impl Arguments {
 
     /// What is wrong with arguments that do not fit, up to a few problems.
     fn all_problems(&self, args: &Value) -> Vec<String> {
-        let errors = self.validator.iter_errors(args).flat_map(|error| self.problems(&error));
+        let errors = self.validator.iter_errors(args).flat_map(|error| problems(&error, &self.schema));
         let mut problems: Vec<String> = errors.take(MAX_PROBLEMS + 1).collect();
         if problems.len() > MAX_PROBLEMS {
             problems.truncate(MAX_PROBLEMS);
@@ -140,221 +158,12 @@ impl Arguments {
         }
         problems
     }
-
-    fn convert_object(
-        &self,
-        schema: &Value,
-        given: ValueRef<'_>,
-        path: Path<'_>,
-        validated: &mut Validated,
-    ) -> Value {
-        let schema = self.resolved(schema);
-        let properties = schema.get("properties").and_then(Value::as_object);
-        // A schema that says what else may stand there declares it.
-        let open = schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false))
-            || schema.get("patternProperties").is_some()
-            || properties.is_none() && !matches!(path, Path::Top);
-        let mut out = Map::with_capacity(given.len() + properties.map_or(0, Map::len));
-        for (name, value) in given.entries() {
-            let here = Path::Key(&path, &name);
-            match properties.and_then(|properties| properties.get(&*name)) {
-                _ if value.is_null() && !self.takes_null(properties, &name) => {}
-                Some(property) => {
-                    let value = self.convert(property, value, here, validated);
-                    out.insert(name.into_owned(), value);
-                }
-                None if open => {
-                    out.insert(name.into_owned(), value.to_value());
-                }
-                None => validated.dropped.push(here.to_string()),
-            }
-        }
-        for (name, property) in properties.into_iter().flatten() {
-            if let Some(default) = self.resolved(property).get("default")
-                && !out.contains_key(name)
-            {
-                out.insert(name.clone(), default.clone());
-            }
-        }
-        Value::Object(out)
-    }
-
-    fn takes_null(&self, properties: Option<&Map<String, Value>>, name: &str) -> bool {
-        let Some(property) = properties.and_then(|properties| properties.get(name)) else { return false };
-        match self.resolved(property).get("type") {
-            Some(Value::String(name)) => name == "null",
-            Some(Value::Array(types)) => types.iter().any(|name| name == "null"),
-            _ => false,
-        }
-    }
-
-    fn convert(
-        &self,
-        schema: &Value,
-        value: ValueRef<'_>,
-        path: Path<'_>,
-        validated: &mut Validated,
-    ) -> Value {
-        let schema = self.resolved(schema);
-        let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-        match (wanted, value.kind()) {
-            ("array", Kind::Array) => match schema.get("items") {
-                Some(item) => value
-                    .items()
-                    .enumerate()
-                    .map(|(index, value)| self.convert(item, value, Path::Item(&path, index), validated))
-                    .collect(),
-                None => value.to_value(),
-            },
-            ("object", Kind::Object) => self.convert_object(schema, value, path, validated),
-            _ => match converted(wanted, value) {
-                Some(converted) => {
-                    validated.converted.push(path.to_string());
-                    converted
-                }
-                None => value.to_value(),
-            },
-        }
-    }
-
-    /// Follows `$ref`s inside the schema, a bounded number of them.
-    fn resolved<'s>(&'s self, mut schema: &'s Value) -> &'s Value {
-        for _ in 0..8 {
-            let target =
-                schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
-            match target.and_then(|target| self.schema.pointer(target)) {
-                Some(target) => schema = target,
-                None => break,
-            }
-        }
-        schema
-    }
-
-    fn problems(&self, error: &ValidationError<'_>) -> Vec<String> {
-        let subject = subject(error.instance_path().as_str());
-        let must = |what: String| vec![format!("{subject} must {what}")];
-        match error.kind() {
-            ValidationErrorKind::Required { property } => {
-                let name = property.as_str().unwrap_or_default();
-                let path = error.instance_path().as_str();
-                let whole = if path.is_empty() { format!("/{name}") } else { format!("{path}/{name}") };
-                let about = match self.schema.pointer(&format!("/properties/{name}/description")) {
-                    Some(Value::String(about)) if path.is_empty() => {
-                        format!(" ({})", about.trim_end_matches('.'))
-                    }
-                    _ => String::new(),
-                };
-                vec![format!("{} is required{about}", self::subject(&whole))]
-            }
-            ValidationErrorKind::Type { kind } => must(format!("be {}", type_words(kind))),
-            ValidationErrorKind::Enum { options } => {
-                let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-                must(format!("be one of {}", options.iter().map(plain).collect::<Vec<_>>().join(", ")))
-            }
-            ValidationErrorKind::Constant { expected_value } => must(format!("be {}", plain(expected_value))),
-            ValidationErrorKind::Minimum { limit } => must(format!("be at least {limit}")),
-            ValidationErrorKind::Maximum { limit } => must(format!("be at most {limit}")),
-            ValidationErrorKind::ExclusiveMinimum { limit } => must(format!("be more than {limit}")),
-            ValidationErrorKind::ExclusiveMaximum { limit } => must(format!("be less than {limit}")),
-            ValidationErrorKind::MultipleOf { multiple_of } => {
-                must(format!("be a multiple of {multiple_of}"))
-            }
-            ValidationErrorKind::MinLength { limit } => {
-                must(format!("have at least {}", counted(*limit, "character")))
-            }
-            ValidationErrorKind::MaxLength { limit } => {
-                must(format!("have at most {}", counted(*limit, "character")))
-            }
-            ValidationErrorKind::MinItems { limit } => {
-                must(format!("have at least {}", counted(*limit, "item")))
-            }
-            ValidationErrorKind::MaxItems { limit } => {
-                must(format!("have at most {}", counted(*limit, "item")))
-            }
-            ValidationErrorKind::UniqueItems => must("not have the same item twice".to_owned()),
-            ValidationErrorKind::Pattern { pattern } => must(format!("match the pattern {pattern}")),
-            ValidationErrorKind::Format { format } => must(format!("be {}", format_words(format))),
-            ValidationErrorKind::AdditionalProperties { .. }
-            | ValidationErrorKind::UnevaluatedProperties { .. } => {
-                must("have no other keys than those declared".to_owned())
-            }
-            // What only a whole JSON Schema can ask for; its keyword is the best word there is.
-            other => vec![format!("{subject} does not fit the `{}` of its schema", other.keyword())],
-        }
-    }
-}
-
-/// Where a value stands in the arguments; written as `address.city` or `tags[1]`.
-#[derive(Clone, Copy)]
-enum Path<'p> {
-    Top,
-    Key(&'p Self, &'p str),
-    Item(&'p Self, usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Top => Ok(()),
-            Self::Key(Self::Top, name) => f.write_str(name),
-            Self::Key(parent, name) => write!(f, "{parent}.{name}"),
-            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
-        }
-    }
-}
-
-/// How a place in the arguments is called: "argument `address.city`", "item 2 of argument `tags`".
-fn subject(pointer: &str) -> String {
-    let parts: Vec<String> =
-        pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
-    let Some((name, below)) = parts.split_first() else { return "the arguments".to_owned() };
-    let mut path = name.clone();
-    let mut items = Vec::new();
-    for part in below {
-        match part.parse::<usize>() {
-            Ok(index) => items.push(index + 1),
-            Err(_) => {
-                path.push('.');
-                path.push_str(part);
-            }
-        }
-    }
-    items.iter().rev().fold(format!("argument `{path}`"), |subject, item| format!("item {item} of {subject}"))
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-fn type_words(kind: &TypeKind) -> String {
-    match kind {
-        TypeKind::Single(kind) => type_word(&kind.to_string()).to_owned(),
-        TypeKind::Multiple(kinds) => {
-            kinds.iter().map(|kind| type_word(&kind.to_string())).collect::<Vec<_>>().join(" or ")
-        }
-    }
-}
-
-fn type_word(kind: &str) -> &'static str {
-    match kind {
-        "string" => "a string",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "an object",
-        _ => "null",
-    }
 }
 
 /// The forms that `format` knows, each with the words for what must be given.
 pub(crate) const FORMATS: &[(&str, &str)] = &[
     ("date", "a date such as 2026-09-21"),
-    ("time", "a time with its offset such as 14:30:00Z"),
+    ("time", "a time such as 14:30"),
     ("date-time", "a date and time such as 2026-09-21T14:30:00Z"),
     ("duration", "a duration such as PT30M"),
     ("email", "an e-mail address"),
@@ -364,13 +173,6 @@ pub(crate) const FORMATS: &[(&str, &str)] = &[
     ("uri", "a URL"),
     ("uuid", "a UUID"),
 ];
-
-fn format_words(format: &str) -> String {
-    match FORMATS.iter().find(|(name, _)| *name == format) {
-        Some((_, words)) => (*words).to_owned(),
-        None => format!("a valid {format}"),
-    }
-}
 
 /// Why a schema cannot be compiled, without quoting values of it.
 fn schema_problem(error: &ValidationError<'_>) -> String {
@@ -439,7 +241,13 @@ mod tests {
             ("price", json!(7), json!(7)),
             ("loud", json!("true"), json!(true)),
             ("loud", json!("False"), json!(false)),
+            ("loud", json!("Yes"), json!(true)),
+            ("loud", json!("no"), json!(false)),
+            ("unit", json!("C"), json!("c")),
             ("city", json!(1234), json!("1234")),
+            ("tags", json!("[\"1\", 2]"), json!([1, 2])),
+            ("tags", json!(" []"), json!([])),
+            ("who", json!("{\"age\": \"41\", \"x\": 1}"), json!({"age": 41})),
             ("tags", json!(["1", 2.0]), json!([1, 2])),
             ("who", json!({"age": "41", "x": 1}), json!({"age": 41})),
         ] {
@@ -467,13 +275,18 @@ mod tests {
             ("days", json!(8), "argument `days` must be at most 7"),
             ("days", json!("0"), "argument `days` must be at least 1"),
             ("price", json!("1.2345678901234567"), "argument `price` must be a number"),
-            ("loud", json!("yes"), "argument `loud` must be true or false"),
+            ("loud", json!("maybe"), "argument `loud` must be true or false"),
             ("loud", json!(1), "argument `loud` must be true or false"),
-            ("city", json!(true), "argument `city` must be a string"),
+            ("city", json!(true), "argument `city` must be a string (City name)"),
             ("city", json!("Bergen"), "argument `city` must have at most 5 characters"),
             ("unit", json!("k"), "argument `unit` must be one of c, f"),
             ("tags", json!([1, "x"]), "item 2 of argument `tags` must be a whole number"),
             ("tags", json!([1, 2, 3, 4]), "argument `tags` must have at most 3 items"),
+            ("tags", json!("1, 2"), "argument `tags` must be a list"),
+            ("tags", json!("{\"a\": 1}"), "argument `tags` must be a list"),
+            ("tags", json!("[1, \"x\"]"), "item 2 of argument `tags` must be a whole number"),
+            ("tags", json!("[1"), "argument `tags` must be a list"),
+            ("who", json!("[]"), "argument `who` must be an object"),
             ("who", json!({}), "argument `who.age` is required"),
             ("day", json!("tomorrow"), "argument `day` must be a date such as 2026-09-21"),
             ("code", json!("B-1"), "argument `code` must match the pattern ^A-[0-9]+$"),

@@ -78,6 +78,8 @@ pub struct RequestTemplate {
     /// The step that it is sent for; empty for a route's only one.
     pub(crate) step: Arc<str>,
     pub(crate) method: Method,
+    /// Whether it changes nothing at the upstream (RFC 9110, section 9.2.1), by its method or by the table's word.
+    pub(crate) safe: bool,
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, Parameter)>,
     /// The headers of the table, weakest first: defaults, upstream, route.
@@ -134,9 +136,9 @@ impl RequestError {
 }
 
 impl RequestTemplate {
-    /// Whether it changes nothing at the upstream (RFC 9110, section 9.2.1).
+    /// Whether it changes nothing at the upstream.
     pub fn is_safe(&self) -> bool {
-        self.method.is_safe()
+        self.safe
     }
 
     /// Whether the table gives it this header.

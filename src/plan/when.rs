@@ -65,7 +65,7 @@ impl When {
         let reply = scope.response();
         let status = reply.map(|reply| reply.status());
         let finds = |path: &JsonPath, visits: &mut usize| {
-            reply.is_some_and(|reply| path.first(reply.body().get(), visits).is_some())
+            reply.is_some_and(|reply| path.finds(reply.body().get(), visits))
         };
         if !self.status.is_empty()
             && !status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))

@@ -52,12 +52,12 @@ pub struct DeclareKey {
     /// The key.
     pub key: &'static str,
     /// Its type.
-    pub holds: Holds,
+    pub value_type: DeclareType,
 }
 
 /// The type of a key of `[routes.x.declare.<platform>]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
+pub enum DeclareType {
     /// A string.
     Text,
     /// True or false.
@@ -72,7 +72,7 @@ pub enum Holds {
     Object,
 }
 
-impl Holds {
+impl DeclareType {
     /// Whether `value` has this type.
     pub fn fits(self, value: &Value) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Values of extension keys as far as the table fixes them, and faults in them.
+//! Values of extension keys as far as they are known at load, and the faults in them.
 
 use crate::diagnostic::Code;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 /// A value as far as it is known before a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StaticValue {
-    /// A single expression, which may give any value.
+    /// A single expression, which may evaluate to any value.
     Any,
     /// A text with expressions.
     Text,
@@ -33,7 +33,7 @@ impl From<&Value> for StaticValue {
 /// An error or note about the value of an extension key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionFault {
-    /// The code. Its severity says whether the platform would reject the value.
+    /// The code. If its severity is an error, the platform would reject the value.
     pub code: Code,
     /// The path in the value.
     pub path: Vec<PathStep>,

@@ -1,8 +1,8 @@
 //! The platforms that call Jackfield: a folder per platform, one trait, one list.
 //!
 //! A platform decodes an inbound request into calls and encodes their outcomes as an answer. It also knows the keys of
-//! a route that only it understands. It knows no plan, file, clock or socket. No JSON key of a platform appears
-//! elsewhere.
+//! a route that only it understands. It does not know plans, files, clocks or sockets. A platform's JSON keys appear in
+//! no other module.
 //!
 //! To add a platform, add its folder, its `mod` line, its line in [`PLATFORMS`] and a folder of fixtures.
 
@@ -28,7 +28,7 @@ use serde_json::Value;
 use crate::guard::ExpansionFilter;
 use crate::scheme::SchemeDefaults;
 
-pub use declare::{DeclareKey, Endpoint, Functions, Holds, ToolSpec};
+pub use declare::{DeclareKey, DeclareType, Endpoint, Functions, ToolSpec};
 pub use extension::{ExtensionFault, PathStep, StaticValue};
 pub use settings::{Setting, Settings};
 pub use wire::{Answer, BadRequest, Decoded, Encode, EncodeStream, Event, EventKind, Inbound};
@@ -53,13 +53,13 @@ pub trait Platform: fmt::Debug + Send + Sync {
     }
 
     /// The platform's own timeout for an answer, if it is documented.
-    fn waits(&self) -> Option<Duration> {
+    fn answer_timeout(&self) -> Option<Duration> {
         None
     }
 
     /// The default deadline of a call.
     fn deadline(&self) -> Duration {
-        self.waits().unwrap_or(Duration::from_secs(10))
+        self.answer_timeout().unwrap_or(Duration::from_secs(10))
     }
 
     /// Whether each call has an id, so that retries can be recognised.
@@ -116,7 +116,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Filters the rendered value of an extension key: removes invalid parts and returns a message about each.
+    /// Filters the rendered value of an extension key: removes invalid parts and returns a message about each of them.
     fn filter_extension(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         let _ = key;
         (Some(value), Vec::new())
@@ -143,7 +143,7 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// The declaration of these functions, to be pasted into the platform; `None` if the platform takes none.
+    /// The declaration of these functions, ready to paste into the platform; `None` if the platform has no such format.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let _ = (tools, endpoint);
         None

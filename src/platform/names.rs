@@ -1,4 +1,4 @@
-//! Which names a platform accepts for functions.
+//! The platforms' rules for function names.
 
 /// The rule of a platform for function names, which consist of ASCII letters, digits and some punctuation.
 #[derive(Debug)]
@@ -7,7 +7,7 @@ pub(super) struct NameRule {
     pub(super) punctuation: &'static str,
     /// Whether a character may come first.
     pub(super) first: fn(char) -> bool,
-    /// The most characters in a name.
+    /// The maximum length, in characters.
     pub(super) max_length: usize,
     /// The rule in words, for the author of the table.
     pub(super) rule: &'static str,
@@ -24,7 +24,7 @@ impl NameRule {
     }
 }
 
-/// For platforms that accept a letter or an underscore first.
+/// Accepts a letter or an underscore as the first character.
 pub(super) fn letter_or_underscore(first: char) -> bool {
     first.is_ascii_alphabetic() || first == '_'
 }

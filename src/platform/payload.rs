@@ -36,7 +36,7 @@ pub(super) fn function_name<'v>(body: ValueRef<'v>, key: &str) -> Result<Option<
     let Some(name) = body.get(key).filter(|name| !name.is_null()) else { return Ok(None) };
     match name.as_str() {
         Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
-        None => Err(BadRequest::new(format!("`{key}` is not text"))),
+        None => Err(BadRequest::new(format!("`{key}` is not a string"))),
     }
 }
 
@@ -56,13 +56,13 @@ pub(super) fn fields(fields: &[(String, String)]) -> SharedValue {
     Value::Object(object).into()
 }
 
-/// The text at a path of keys. Platforms send an empty text for unknown values, so it counts as absent.
+/// The string at a path of keys. Platforms send an empty string for an unknown value, so it counts as absent.
 pub(super) fn text_at<'v>(value: impl Into<ValueRef<'v>>, path: &[&str]) -> Option<String> {
     value.into().at(path)?.as_str().filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
-/// Reads arguments, which are JSON or a text of JSON that a model wrote; `None` if there are none. `value` is a part of
-/// `within`.
+/// Reads arguments, which are JSON or a string of JSON that a model wrote; `None` if there are none. `value` is a part
+/// of `within`.
 pub(super) fn arguments(within: &SharedValue, value: Option<ValueRef<'_>>) -> Option<GivenArguments> {
     let value = value.filter(|value| !value.is_null())?;
     let Some(text) = value.as_str() else { return Some(GivenArguments::Json(within.keep(value))) };
@@ -101,7 +101,7 @@ impl Encode for ResultObject {
     }
 }
 
-/// A POST with a JSON body, for [`super::Platform::sample`]. It never arrived, so its time is 0.
+/// A POST with a JSON body, for [`super::Platform::sample`]. It never arrived, so `received_at` is 0.
 pub(super) fn post(body: &Value) -> Inbound {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_json_or_a_text_of_json() {
+    fn arguments_are_json_or_a_string_of_json() {
         for (value, expected) in [
             (json!(null), None),
             (json!(""), None),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_is_absent() {
+    fn an_empty_string_is_absent() {
         let value = json!({"a": {"b": "x", "empty": "", "null": null, "number": 1}});
         assert_eq!(text_at(&value, &["a", "b"]).as_deref(), Some("x"));
         for path in

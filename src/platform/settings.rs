@@ -11,7 +11,7 @@ pub struct Setting {
     pub key: &'static str,
     /// What it controls, for the author of the table.
     pub about: &'static str,
-    /// The accepted values; the first is the default. Without any, the setting holds a secret.
+    /// The accepted values; the first is the default. If there are none, the setting is a secret.
     pub values: &'static [&'static str],
 }
 
@@ -29,7 +29,7 @@ impl Settings {
         Self { words: platform.settings().iter().filter_map(word).collect(), secrets: Vec::new() }
     }
 
-    /// Sets a key to one of its accepted values. Ignores other values.
+    /// Sets a key to one of its accepted values. Other values are ignored.
     pub fn set(&mut self, setting: &Setting, value: &str) {
         if let Some(value) = setting.values.iter().find(|known| **known == value)
             && let Some(entry) = self.words.iter_mut().find(|(key, _)| *key == setting.key)

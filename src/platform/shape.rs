@@ -30,11 +30,11 @@ pub(super) enum ActionShape {
     True,
     /// `true` or `false`.
     Bool,
-    /// Any text.
+    /// Any string.
     Text,
-    /// This text.
+    /// This string.
     Word(&'static str),
-    /// A text such as `5m` or `1:30`.
+    /// A string such as `5m` or `1:30`.
     Time,
     /// A whole number in this range, both ends included.
     Whole(i64, i64),
@@ -98,7 +98,7 @@ impl ActionFault {
         self
     }
 
-    /// Whether the platform accepts the value nonetheless.
+    /// Whether the platform accepts the value anyway.
     pub(super) fn is_note(&self) -> bool {
         self.fault.code.severity() != Severity::Error
     }
@@ -121,17 +121,17 @@ pub(super) fn check_all(items: &StaticValue, check_one: CheckOne) -> Vec<Extensi
 }
 
 /// Removes the items that the platform would reject. Returns the others as a list, and a message about each removed
-/// item, which calls it by `noun` and its number. The messages quote nothing that an upstream or a caller may have
-/// written.
-pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Option<Value>, Vec<String>) {
+/// item, which identifies it by `noun` and its position. The messages quote nothing that an upstream or a caller may
+/// have written.
+pub(super) fn filter_all(items: Value, noun: &str, check_one: CheckOne) -> (Option<Value>, Vec<String>) {
     let items = match items {
         Value::Array(items) => items,
         single => vec![single],
     };
-    let mut admitted = Vec::new();
+    let mut accepted = Vec::new();
     let mut messages = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
-        // An expression without a value omits its item.
+        // An item is null if its expression has no value. It is omitted without a message.
         if item.is_null() {
             continue;
         }
@@ -140,10 +140,10 @@ pub(super) fn admit_all(items: Value, noun: &str, check_one: CheckOne) -> (Optio
                 let reason = fault.unquoted.unwrap_or(fault.fault.message);
                 messages.push(format!("{noun} {} is left out: {reason}", index + 1));
             }
-            None => admitted.push(item),
+            None => accepted.push(item),
         }
     }
-    ((!admitted.is_empty()).then_some(Value::Array(admitted)), messages)
+    ((!accepted.is_empty()).then_some(Value::Array(accepted)), messages)
 }
 
 /// Compares a value with its forms and returns the faults of the form that fits best. `what` names the value in
@@ -194,9 +194,9 @@ fn sdk_only(sdk: &str, forms: &[ActionForm], what: &str, path: &[PathStep]) -> A
     ActionFault::new(
         Code::SdkOnlyAction,
         path,
-        format!("{subject} is known from {sdk}, but not from its published schema"),
+        format!("{subject} is in {sdk}, but not in the published schema"),
     )
-    .help(Some("it is sent as it is; try it on a test call first".into()))
+    .help(Some("try it in a test call first; it is sent unchanged".into()))
 }
 
 /// The faults inside a value; `None` if the value does not have this shape at all.
@@ -233,7 +233,7 @@ fn fits(shape: ActionShape, value: &Value) -> bool {
     }
 }
 
-/// Whether a text can be a time. The engine's exact syntax is not published.
+/// Whether a string can be a time. The engine's exact syntax is not published.
 fn is_time(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
         && text.chars().all(|character| character.is_ascii_alphanumeric() || ": .".contains(character))
@@ -263,8 +263,8 @@ fn check_fields(
         match fields.iter().find(|field| field.key == key) {
             Some(field) => faults.extend(check(field.forms, value, &format!("`{key}` in {what}"), &path)),
             None => faults.push(
-                ActionFault::new(Code::InvalidAction, &path, format!("`{key}` is not a key of {what}"))
-                    .unquoted(format!("{what} has a key that it does not take"))
+                ActionFault::new(Code::InvalidAction, &path, format!("unknown key `{key}` in {what}"))
+                    .unquoted(format!("{what} has an unknown key"))
                     .help(suggest(key, fields.iter().map(|field| field.key))),
             ),
         }
@@ -281,7 +281,7 @@ fn check_fields(
     faults
 }
 
-/// Describes the forms: "text or an object with `dest`".
+/// Describes the forms, as in "a string or an object with `dest`".
 fn describe(forms: &[ActionForm]) -> String {
     let mut words: Vec<String> = forms.iter().map(|form| form.shape.describe()).collect();
     words.dedup();
@@ -297,7 +297,7 @@ impl ActionShape {
         match self {
             Self::True => "`true`".into(),
             Self::Bool => "true or false".into(),
-            Self::Text => "text".into(),
+            Self::Text => "a string".into(),
             Self::Word(word) => format!("`\"{word}\"`"),
             Self::Time => "a time such as `\"5m\"`".into(),
             Self::Whole(i64::MIN, i64::MAX) => "a whole number".into(),
@@ -320,15 +320,16 @@ impl ActionShape {
     }
 }
 
-/// Suggests a fix for a text where no text is accepted.
+/// Suggests a fix for a string where no string is accepted.
 fn suggest_fix(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
     match value {
         StaticValue::Text => Some(
-            "a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`".into(),
+            "make one expression the whole string, as in `\"{{args.x}}\"`, to keep the type of its value"
+                .into(),
         ),
         StaticValue::Known(Value::String(text)) => {
             let plain: Value = serde_json::from_str(text).ok()?;
-            forms.iter().any(|form| fits(form.shape, &plain)).then(|| "write it without the quotes".into())
+            forms.iter().any(|form| fits(form.shape, &plain)).then(|| "remove the quotes".into())
         }
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Requests of platforms, and the answers to them.
+//! Requests from platforms, and the responses to them.
 
 use crate::call::{Call, Outcome};
 use crate::json::{Document, push_value};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::auth;
 
-/// A request of a platform, not yet decoded.
+/// A request from a platform, not yet decoded.
 #[derive(Debug, Clone)]
 pub struct Inbound {
     /// The method.

@@ -1,4 +1,5 @@
-//! The admin listener: health, reload status, metrics and the last calls. Never on the listener for platforms.
+//! The admin listener: health, reload status, metrics and the last calls. None of this is served on the listener for
+//! platforms.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -44,7 +45,7 @@ impl Endpoint for Admin {
     }
 }
 
-/// The paths of the admin listener; all but the two for probes need the login.
+/// The routes of the admin listener. All but the two health probes require the login.
 fn router(app: App) -> Router {
     let last_calls = Router::new()
         .route("/records", get(records::list))
@@ -59,7 +60,8 @@ fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), log_in));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        // There is always a plan in force: without one the listeners do not open, and a rejection never takes it away.
+        // A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is
+        // always ready.
         .route("/readyz", get(|| async { "ok\n" }))
         .merge(guarded)
         .with_state(app)
@@ -138,7 +140,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
     }))
 }
 
-/// How an upstream fares, by its name.
+/// The name of an upstream and its current state.
 fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
     let Snapshot { breaker, under_way, p95 } = resources.upstream(delivery).state.snapshot();
     let open_for = match breaker {

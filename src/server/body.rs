@@ -1,4 +1,4 @@
-//! The bodies of answers to platforms: whole, or a stream of pieces.
+//! The bodies of responses to platforms: complete, or a stream of pieces.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::dispatch::Streamed;
 use crate::platform::Answer;
 
-/// The body of an answer to a platform.
+/// The body of a response to a platform.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
-    /// Its pieces, as they come.
+    /// A stream of pieces, sent as they are produced.
     Pieces(UnboundedReceiver<Bytes>),
 }
 
@@ -52,7 +52,7 @@ impl Body for AnswerBody {
     }
 }
 
-/// A whole answer.
+/// A response with a complete body.
 pub(super) fn whole(answer: Answer) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(Full::new(answer.body)));
     *response.status_mut() = answer.status;
@@ -60,7 +60,7 @@ pub(super) fn whole(answer: Answer) -> Response<AnswerBody> {
     response
 }
 
-/// An answer whose body is the pieces, as they come.
+/// A response whose body is a stream.
 pub(super) fn stream(content_type: &'static str, streamed: Streamed) -> Response<AnswerBody> {
     let body = match streamed {
         Streamed::Whole(body) => AnswerBody::Whole(Full::new(body)),

@@ -30,13 +30,13 @@ use super::connections::Endpoint;
 use super::origin::is_foreign;
 use super::refusal::Refusal;
 
-/// How long a body may take to arrive.
+/// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes beyond the cap that are read and thrown away before a body is refused.
+/// How many bytes of a rejected body are read and discarded at most.
 const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
-/// The endpoints of all platforms; the running plan says which of them are served.
+/// The endpoints of all platforms. The running plan decides which of them are served.
 #[derive(Debug, Clone)]
 pub(super) struct Platforms(pub(super) App);
 
@@ -52,7 +52,7 @@ async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> R
     let Some((name, function)) = names(request.uri().path()) else {
         return Refusal::NotServed.into_response();
     };
-    // Such a name that is not UTF-8 is a platform that is not served, or a function that no route answers.
+    // A name that is not UTF-8 decodes to one that no platform or route has.
     let name = percent_decode_str(name).decode_utf8_lossy();
     let function = function.map(|function| percent_decode_str(function).decode_utf8_lossy().into_owned());
     let (name, method) = (name.into_owned(), request.method().clone());
@@ -60,7 +60,7 @@ async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> R
     let client = client(peer.0.ip(), request.headers(), &running.plan.server.trusted_proxies);
     let received =
         Received { dispatcher: &app.dispatcher, running: &running, client, arrived: Instant::now() };
-    // A panic over one request would otherwise leave its connection without an answer.
+    // Without this, a panic would close the connection without a response.
     let mut answering = pin!(received.answer(&name, function, request));
     let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
@@ -73,7 +73,7 @@ async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> R
     }
 }
 
-/// The platform and the function that a path names, still percent-encoded; `None` where it is no path of an endpoint.
+/// The platform and the function in a path, still percent-encoded; `None` if the path is not that of an endpoint.
 fn names(path: &str) -> Option<(&str, Option<&str>)> {
     let path = path.strip_prefix('/')?;
     let (name, function) = match path.split_once('/') {
@@ -89,7 +89,7 @@ trait InboundBody: Body<Data = Bytes> + Send + Unpin + 'static {}
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> InboundBody for B {}
 
-/// A request that has been received, and what it is answered with.
+/// The context in which one request is answered.
 struct Received<'a> {
     dispatcher: &'a Arc<Dispatcher>,
     running: &'a Arc<Running>,
@@ -98,7 +98,7 @@ struct Received<'a> {
 }
 
 impl Received<'_> {
-    /// One request from its head to its answer.
+    /// Authenticates, reads and decodes a request, and dispatches its calls.
     async fn answer(
         &self,
         name: &str,
@@ -134,7 +134,7 @@ impl Received<'_> {
         }
     }
 
-    /// Reads the request of a platform that proves who it is.
+    /// Authenticates a request and reads its body.
     async fn authenticated(
         &self,
         served: &Served,
@@ -149,7 +149,7 @@ impl Received<'_> {
         }
         let received_at = seconds(SystemTime::now());
         let (head, body) = request.into_parts();
-        // A login that needs no body is checked before one is read.
+        // If the login does not cover the body, check it before reading the body.
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, &head, &[], received_at)?;
         }
@@ -170,7 +170,7 @@ fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Resul
         .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 
-/// Reads a body up to its cap, in the time that a body may take.
+/// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`].
 async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -194,7 +194,7 @@ async fn collect(body: &mut impl InboundBody, most: usize) -> Result<Bytes, Refu
         if first.len() + rest.len() + data.len() > most {
             return Err(Refusal::TooLarge(most));
         }
-        // Most bodies are one frame, which need not be copied.
+        // Most bodies are a single frame, which is not copied.
         if first.is_empty() {
             first = data;
         } else {
@@ -204,8 +204,8 @@ async fn collect(body: &mut impl InboundBody, most: usize) -> Result<Bytes, Refu
     Ok(if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() })
 }
 
-/// Reads on for a while after a refusal and throws away what comes: many a client reads the answer only when it has
-/// sent its whole body, and would else see a broken connection.
+/// Discards the rest of a rejected body, up to [`MAX_DRAINED`] bytes. Many clients read the response only after they
+/// have sent the whole body. If the connection closed earlier, they would see a connection error.
 async fn drain(mut body: impl InboundBody) {
     let mut drained = 0;
     while let Some(Ok(frame)) = body.frame().await {
@@ -234,9 +234,9 @@ mod tests {
         std::net::SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_refused_in_time() {
+    async fn an_endless_body_is_rejected_in_time() {
         let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
-        // Every byte comes soon after the one before it.
+        // The bytes arrive steadily, but the body never ends.
         let drops = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b" "))), ()))
@@ -253,7 +253,7 @@ mod tests {
         assert!(app.rejected.by_reason().contains(&("body_timeout", 1)));
     }
     #[tokio::test]
-    async fn a_panic_over_a_request_is_answered() {
+    async fn a_panic_during_a_request_is_answered() {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
             plan.platforms[0].platform = &Panicking;
         });
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_names_a_platform_and_maybe_a_function() {
+    fn a_path_has_a_platform_and_optionally_a_function() {
         for (path, expected) in [
             ("/swaig", Some(("swaig", None))),
             ("/swaig/", Some(("swaig", None))),

@@ -1,19 +1,19 @@
-//! Who really calls: the other end of the connection, unless that is a proxy that is believed when it says for whom
-//! it calls.
+//! The client's address: the peer of the connection, or the address that trusted proxies report in `X-Forwarded-For` or
+//! `Forwarded`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, header::FORWARDED};
 use ipnet::IpNet;
 
-/// The other end of a connection, beside each request that comes over it.
+/// The peer address of the connection that a request arrived on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// The address of the client: what the nearest proxies say, one by one, as long as each of them is trusted.
+/// The address of the client. Follows the hops from the nearest proxy outwards, as long as each hop is trusted.
 ///
-/// A proxy sets one of the two headers and may hand on the other as the client wrote it. So where both are there and
-/// do not agree, neither is believed.
+/// A proxy sets one of the two headers and may forward the other as the client wrote it. So if the headers disagree,
+/// both are ignored.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let follow = |hops: Vec<Option<IpAddr>>| {
@@ -34,7 +34,7 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     }
 }
 
-/// The hops of `X-Forwarded-For`, the farthest first; one that says nothing usable is `None`.
+/// The hops of `X-Forwarded-For`, farthest first. A hop that is not an address is `None`.
 fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let mut hops = Vec::new();
     for value in headers.get_all("x-forwarded-for") {
@@ -46,7 +46,7 @@ fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     hops
 }
 
-/// The hops of `Forwarded` (RFC 7239), the farthest first.
+/// The hops of `Forwarded` (RFC 7239), farthest first. A hop that is not an address is `None`.
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let mut hops = Vec::new();
     for value in headers.get_all(FORWARDED) {
@@ -65,7 +65,7 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     hops
 }
 
-/// `text` parted at a character, except where it stands between quotes.
+/// Splits `text` at a character, except between quotes.
 fn outside_quotes(text: &str, at: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|character| {
@@ -80,7 +80,7 @@ fn outside_quotes(text: &str, at: char) -> Vec<&str> {
     .collect()
 }
 
-/// An address as proxies write it: perhaps with a port, IPv6 perhaps in brackets.
+/// Parses an address as proxies write it: with or without a port, and with or without brackets around IPv6.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
@@ -102,17 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_say_for_whom_they_call() {
+    fn only_trusted_proxies_can_report_the_client() {
         const LIST: &str = "x-forwarded-for";
         for (peer, headers, expected) in [
             ("203.0.113.9", &[][..], "203.0.113.9"),
             ("127.0.0.1", &[], "127.0.0.1"),
-            // A stranger may write what it likes.
+            // An untrusted peer can send anything.
             ("203.0.113.9", &[(LIST, "198.51.100.1")], "203.0.113.9"),
             ("203.0.113.9", &[("forwarded", "for=198.51.100.1")], "203.0.113.9"),
             ("127.0.0.1", &[(LIST, "198.51.100.1")], "198.51.100.1"),
             ("::ffff:127.0.0.1", &[(LIST, "198.51.100.1")], "198.51.100.1"),
-            // What the client wrote stands to the left of what the proxies added.
+            // The client's own entries are to the left of those that the proxies added.
             ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1, 10.0.0.7")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "1.2.3.4, 198.51.100.1"), (LIST, "10.0.0.7")], "198.51.100.1"),
@@ -121,7 +121,7 @@ mod tests {
             ("127.0.0.1", &[(LIST, "198.51.100.1:4711")], "198.51.100.1"),
             ("127.0.0.1", &[(LIST, "[2001:db9::1]:4711")], "2001:db9::1"),
             ("127.0.0.1", &[(LIST, "2001:db9::1")], "2001:db9::1"),
-            // Beyond what nobody can read, nothing is believed.
+            // Hops beyond an unreadable one are not trusted.
             ("127.0.0.1", &[(LIST, "198.51.100.1, unknown")], "127.0.0.1"),
             ("127.0.0.1", &[(LIST, "198.51.100.1, unknown, 10.0.0.7")], "10.0.0.7"),
             ("127.0.0.1", &[(LIST, "")], "127.0.0.1"),
@@ -137,7 +137,7 @@ mod tests {
             ("10.1.1.1", &[("forwarded", "for=_hidden")], "10.1.1.1"),
             ("10.1.1.1", &[("forwarded", "proto=https")], "10.1.1.1"),
             ("2001:db8::7", &[("forwarded", "for=198.51.100.1")], "198.51.100.1"),
-            // One of the two is the client's own.
+            // One of the two headers comes from the client.
             ("10.1.1.1", &[("forwarded", "for=1.2.3.4"), (LIST, "198.51.100.1")], "10.1.1.1"),
             ("10.1.1.1", &[("forwarded", "for=198.51.100.1"), (LIST, "198.51.100.1")], "198.51.100.1"),
         ] {

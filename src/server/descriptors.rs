@@ -1,23 +1,24 @@
-//! File descriptors: as many as the system allows, and callers get no more of them than leaves some for upstreams.
+//! File descriptors: raises the limit of the process, and derives a limit of connections that leaves descriptors for
+//! upstreams.
 
 use std::io;
 
-/// What everything but connections from platforms and to upstreams may need: files, the admin listener, callers that are
-/// just being turned away.
+/// Descriptors reserved for everything but connections from platforms and to upstreams: files, the admin listener, and
+/// connections that are being rejected.
 const RESERVE: u64 = 96;
 
-/// The fewest connections that are accepted, whatever the limit.
+/// The minimum number of accepted connections, even if the limit is low.
 const FEWEST: usize = 8;
 
-/// Raises the limit of the process as far as it goes, and gives it.
+/// Raises the soft limit of file descriptors as far as possible and returns it.
 ///
 /// # Errors
-/// The system does not let the limit be read or raised.
+/// The limit cannot be read or raised.
 pub fn raise_limit() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
-/// How many connections from platforms a limit has room for: a call needs one to an upstream as well.
+/// How many connections from platforms fit into a limit of descriptors. Each call needs a second one, to an upstream.
 pub fn most_connections(limit: u64) -> usize {
     usize::try_from(limit.saturating_sub(RESERVE) / 2).unwrap_or(usize::MAX).max(FEWEST)
 }

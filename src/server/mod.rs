@@ -1,5 +1,5 @@
-//! HTTP in: the listener for platforms and the admin listener, over HTTP/1.1, until they are told to shut down. The
-//! listener for platforms may be secured by TLS; the admin listener is plain.
+//! HTTP in: the listener for platforms and the admin listener, over HTTP/1.1. The listener for platforms may use TLS;
+//! the admin listener does not.
 
 mod admin;
 mod body;
@@ -37,28 +37,28 @@ use calls::Platforms;
 use connections::{Accepting, accept};
 use refusal::RejectedRequests;
 
-/// The most connections to the admin listener, which has a limit of its own: operators must be able to look while the
-/// listener for platforms is full.
+/// The maximum number of connections to the admin listener. It has its own limit, so that operators can reach it while
+/// the listener for platforms is full.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
 
-/// How long the end waits for the last spans to be sent.
+/// How long the shutdown waits for the last spans to be exported.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
-/// The listeners, bound.
+/// The bound listeners.
 #[derive(Debug)]
 pub struct Listeners {
-    /// The one for platforms.
+    /// The listener for platforms.
     pub platforms: TcpListener,
-    /// The one for the admin API, if there is one.
+    /// The admin listener, if `server.admin` is set.
     pub admin: Option<TcpListener>,
 }
 
-/// What the process has, and what became of its log.
+/// Facts about the process.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// The limit of file descriptors.
     pub descriptors: u64,
-    /// How many lines of the log were never written, as it counts on.
+    /// How many log lines have been dropped so far.
     pub lost_lines: Arc<AtomicU64>,
 }
 
@@ -68,7 +68,7 @@ pub struct App(Arc<Shared>);
 
 /// What both listeners share.
 pub struct Shared {
-    /// What runs the calls.
+    /// Runs the calls.
     pub dispatcher: Arc<Dispatcher>,
     /// The plan that opened the listeners.
     pub opened: Arc<Plan>,
@@ -111,7 +111,7 @@ impl Shared {
         self.rejected.by_reason().into_iter().chain(no_room)
     }
 
-    /// How many connections to the listener for platforms there may be: as many as the running plan and the system allow.
+    /// The limit of connections to the listener for platforms: the lower of the plan's limit and the system's.
     fn most_connections(&self) -> usize {
         let most = self.dispatcher.live.plan().server.max_connections;
         most.min(descriptors::most_connections(self.process.descriptors))
@@ -135,7 +135,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
-    // It ends when all spans are sent, after the last call has ended.
+    // The exporter ends after the last call has ended and all spans are sent.
     let exporting = tokio::spawn(exporter.run());
     let (dispatcher, mut ended) = Dispatcher::new(Arc::clone(&live), transport, cache, spans);
     let app = App::new(dispatcher, process);
@@ -152,9 +152,9 @@ pub async fn serve(
         "shutting down: draining {in_flight} calls in flight (up to {seconds} s)"
     );
     let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
-    // The deadline of a call that began just now, and a little for its reply.
+    // The deadline of a call that has just started, plus some time to send its reply.
     let replied = timeout_at(in_time, graceful.shutdown()).await;
-    // Ends with the last call: a write may outlive the deadline of its call.
+    // Ends with the last call. A detached call may outlive its deadline.
     let ended = timeout_at(in_time + DETACHED_TIMEOUT, ended.recv()).await;
     if replied.is_err() || ended.is_err() {
         tracing::warn!("shut down with calls still in flight");
@@ -170,7 +170,7 @@ async fn accept_until(
     app: &App,
     graceful: &GracefulShutdown,
 ) {
-    // Asked anew for each connection, so that a reload holds for the next one.
+    // Read for each connection, so that a reload applies to the next one.
     let tls = || app.dispatcher.live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
     let most = || app.most_connections();
     let platforms = accept(
@@ -205,12 +205,12 @@ async fn accept_until(
 
 #[cfg(test)]
 impl App {
-    /// What a listener over this table needs.
+    /// A server over this table.
     fn over(table: &str) -> Self {
         Self::over_changed(table, |_| {})
     }
 
-    /// The same, over a plan that no table says.
+    /// A server over the table's plan after `change`.
     fn over_changed(table: &str, change: impl FnOnce(&mut Plan)) -> Self {
         let process = Process { descriptors: u64::MAX, lost_lines: Arc::default() };
         Self::new(Dispatcher::over(table, change), process)

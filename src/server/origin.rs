@@ -1,12 +1,12 @@
-//! Whether a browser was tricked into a request. A listener that asks for no login is open to this machine only, but a
-//! page from anywhere can have the browser of this machine call it.
+//! Detects cross-site requests from browsers. A listener without a login is open only to this machine, but any web page
+//! can make a browser on this machine send requests to it.
 
 use http::{HeaderMap, header};
 use url::Url;
 
 use crate::plan::network::is_loopback;
 
-/// Whether a page that is not of this machine made the browser send this.
+/// Whether a web page from another machine made the browser send this request.
 pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
     let is_local = |origin: &http::HeaderValue| {
         let url = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok());

@@ -1,4 +1,4 @@
-//! The last calls on the admin listener: `GET /records`, one of them, and those that end from now on.
+//! The last calls on the admin listener: the list, a single record, and a live stream.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use super::origin::is_foreign;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// How many calls are listed unless more are asked for.
+/// The default `limit` of a list.
 const DEFAULT_LIMIT: usize = 50;
 
-/// How often a listener is told that nothing happened, so that it knows that the connection stands.
+/// How often an idle stream sends a comment, so that the client and proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Which calls are asked for.
+/// The query of a request: the calls to return.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Wanted {
@@ -56,8 +56,9 @@ impl Wanted {
     }
 }
 
-/// Without a login only this machine can ask, but a page from anywhere can have its browser do so, also under a name
-/// of the page's own that leads here.
+/// Rejects requests that a web page may have caused, if there is no login. Such a listener is open only to this
+/// machine, but any page can make a browser here send a request, even under a host name of its own that resolves to
+/// this machine (DNS rebinding).
 pub(super) async fn not_for_pages(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if app.dispatcher.live.plan().server.admin_auth.is_none()
@@ -71,14 +72,14 @@ pub(super) async fn not_for_pages(State(app): State<App>, request: Request, next
     next.run(request).await
 }
 
-/// Whether the request was made to a name of this machine.
+/// Whether the `Host` header names this machine.
 fn is_for_here(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let url = host.and_then(|host| Url::parse(&format!("http://{host}")).ok());
     url.is_some_and(|url| is_loopback(&url))
 }
 
-/// `GET /records`: the newest first; as they come where a stream of events is asked for.
+/// `GET /records`: the newest first, or a live stream if the client accepts `text/event-stream`.
 pub(super) async fn list(
     State(app): State<App>,
     headers: HeaderMap,
@@ -94,7 +95,7 @@ pub(super) async fn list(
     Json(json!({"records": records.map(|entry| entry.summary()).collect::<Value>()})).into_response()
 }
 
-/// `GET /records/{id}`: one call, every step of it.
+/// `GET /records/{id}`: one call with all its steps.
 pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Response {
     let newest = app.dispatcher.observers.history.newest(app.dispatcher.live.plan().server.records);
     match newest.iter().find(|entry| entry.id.to_string() == id) {
@@ -103,7 +104,7 @@ pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Respo
     }
 }
 
-/// `GET /records/stream`: the calls that end from now on.
+/// `GET /records/stream`: a live stream of calls as they end.
 pub(super) async fn live(
     State(app): State<App>,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
@@ -116,7 +117,7 @@ fn follow(app: &App, wanted: Wanted) -> Response {
     let Some(listener) = app.dispatcher.observers.history.listen() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
     };
-    // A first line at once, so that whoever listens knows that it is heard.
+    // Send a comment at once, so that the client sees that the stream is open.
     let begin = (listener, Some(": the calls that end from now on\n\n".to_owned()), wanted);
     let events = stream::unfold(begin, |(mut listener, first, wanted)| async move {
         let event = match first {
@@ -131,7 +132,7 @@ fn follow(app: &App, wanted: Wanted) -> Response {
     response
 }
 
-/// The next event; `None` when the proxy closes.
+/// The next event; `None` when the proxy shuts down.
 async fn next(listener: &mut Receiver<Arc<HistoryEntry>>, wanted: &Wanted) -> Option<String> {
     loop {
         match timeout(KEEP_ALIVE, listener.recv()).await {

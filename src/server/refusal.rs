@@ -1,4 +1,4 @@
-//! Why a request is turned away before a platform has made calls of it: what the caller is told, and how often it happened.
+//! Requests that are rejected before dispatch: the reasons, the responses, and the counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use crate::platform::auth::BadLogin;
 
 use super::body::{AnswerBody, whole};
 
-/// Why a request was turned away. `Display` is for the log.
+/// Why a request was rejected. `Display` is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the table serves no platform at this path")]
@@ -32,7 +32,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What the caller gets.
+    /// The response to the caller.
     pub(super) fn into_response(self) -> Response<AnswerBody> {
         let status = match &self {
             Self::NotServed => StatusCode::NOT_FOUND,
@@ -45,7 +45,8 @@ impl Refusal {
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let text = match &self {
-            // A caller is told what it did, not how the table is written or what would have let it in.
+            // The response describes what the caller did. It reveals neither the table nor what would have been
+            // accepted.
             Self::NotServed => "nothing is served here".to_owned(),
             Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
             Self::CrossSite => "web pages of other sites may not call this listener".to_owned(),
@@ -60,7 +61,7 @@ impl Refusal {
             Self::BadLogin { challenge: Some(challenge), .. } => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
-            // What was not read of the body stands between this request and the next one.
+            // The rest of the body is unread, so the connection cannot be used for another request.
             Self::TooLarge(_) | Self::BodyTimeout | Self::Fault => {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -70,7 +71,7 @@ impl Refusal {
     }
 }
 
-/// How many requests were turned away since the start, by the reason.
+/// The number of rejected requests since the start, by reason.
 #[derive(Debug, Default)]
 pub(super) struct RejectedRequests {
     not_served: AtomicU64,

@@ -1,4 +1,4 @@
-//! `GET /metrics` of the admin listener: what Prometheus reads.
+//! `GET /metrics` of the admin listener, in the Prometheus format.
 
 use std::sync::atomic::Ordering;
 
@@ -48,12 +48,12 @@ fn exposition(app: &App) -> String {
     text.family("jackfield_build_info", MetricKind::Gauge, "The program, by its version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.family("jackfield_reloads_total", MetricKind::Counter, "Reloads of a changed table, by result.")
-        .sample(&[("result", "applied")], state.reloads.taken)
+        .sample(&[("result", "applied")], state.reloads.applied)
         .sample(&[("result", "rejected")], state.reloads.rejected);
     text.into_text()
 }
 
-/// The listener for platforms, the log and the spans.
+/// The metrics of the listener for platforms, the log and the spans.
 fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
     for (name, help, value) in [
         ("jackfield_calls_in_flight", "Calls and events in flight.", app.dispatcher.calls.held()),
@@ -84,7 +84,7 @@ fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
         .sample(&[], app.dispatcher.observers.spans.dropped());
 }
 
-/// The state of the running plan's upstreams.
+/// The metrics of the running plan's upstreams.
 fn upstreams(running: &Running, text: &mut Exposition) {
     let help = "Whether the upstream's circuit breaker is in this state.";
     let mut states = text.family("jackfield_upstream_breaker_state", MetricKind::Gauge, help);

@@ -1,18 +1,18 @@
-//! Log lines about trouble that lasts: one when it begins, not one each time that it is seen.
+//! Throttles log lines about a lasting problem: it is logged when it begins, not each time it occurs.
 
 use std::time::{Duration, Instant};
 
-/// How long trouble must stay away before it is logged again.
+/// How long a problem must be absent before it is logged again.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Trouble that is logged when it begins.
+/// A problem that is logged when it begins.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle {
     seen: Option<Instant>,
 }
 
 impl LogThrottle {
-    /// Whether the trouble seen at `now` is to be logged.
+    /// Records the problem at `now` and returns whether to log it.
     pub(super) fn begins(&mut self, now: Instant) -> bool {
         let before = self.seen.replace(now);
         before.is_none_or(|before| now.duration_since(before) > QUIET)
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trouble_is_new_after_a_quiet_while() {
+    fn a_problem_is_logged_again_after_a_quiet_period() {
         let (mut bout, start) = (LogThrottle::default(), Instant::now());
         let begins = [0, 9, 18, 28, 39].map(|second| bout.begins(start + Duration::from_secs(second)));
         assert_eq!(begins, [true, false, false, false, true]);

@@ -1,4 +1,4 @@
-//! Adds a test to the text of a table or of a test file, and keeps everything else.
+//! Adds a test to the text of a table or of a test file. Everything else stays as it is.
 
 use serde_json::{Map, Value};
 use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, Item, Table, TableLike, Value as Written};
@@ -8,8 +8,8 @@ use super::edit::written;
 /// A key of a test, as a path, with its value.
 pub type NewEntry = (Vec<String>, Value);
 
-/// The text with one more test after the existing ones: in `route`, or in a test file. `None`: there is no place for
-/// it, or TOML cannot hold one of its values.
+/// Returns the text with a test added after the existing ones, in `route` or in a test file. `None` if there is no
+/// place for it, or TOML cannot represent one of its values.
 pub fn with_test(text: &str, route: Option<&str>, entries: &[NewEntry]) -> Option<String> {
     let mut document = text.parse::<DocumentMut>().ok()?;
     let (holder, is_inline): (&mut dyn TableLike, bool) = match route {
@@ -38,7 +38,7 @@ pub fn with_test(text: &str, route: Option<&str>, entries: &[NewEntry]) -> Optio
     Some(document.to_string())
 }
 
-/// The text of a test file with one more test at its end, after any comments.
+/// The text of a test file with a test added at its end, after any comments.
 fn appended(text: &str, entries: &[NewEntry]) -> Option<String> {
     let mut tests = ArrayOfTables::new();
     tests.push(table(entries)?);
@@ -85,7 +85,7 @@ fn inline(entries: &[NewEntry]) -> Option<Written> {
     written(&Value::Object(all))
 }
 
-/// The time of a call, for which TOML has a type.
+/// The time of a call as a TOML date-time.
 fn moment(key: &str, value: &Value) -> Option<Written> {
     let time: Datetime = value.as_str().filter(|_| key == "now")?.parse().ok()?;
     Some(time.into())

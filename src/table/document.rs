@@ -1,4 +1,4 @@
-//! TOML text as a tree that knows the place of each key and value.
+//! Parses TOML into a tree with the place of each key and value.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
 use super::syntax::{self, ParserError};
 
-/// Something read, with its place.
+/// A value with its place in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Located<T> {
     pub(crate) value: T,
@@ -18,7 +18,7 @@ pub(crate) struct Located<T> {
 /// A TOML value with its place.
 pub(crate) type Node = Located<Kind>;
 
-/// What a TOML value is.
+/// The type and content of a TOML value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     String(String),
@@ -121,7 +121,7 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
             _ => {
                 diagnostics.push(
                     Diagnostic::new(Code::WrongType, span, "unsupported number")
-                        .help("use a finite number: JSON has no inf and no nan"),
+                        .help("use a finite number: JSON has neither inf nor nan"),
                 );
                 Kind::Float(0.0)
             }

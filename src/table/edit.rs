@@ -1,4 +1,4 @@
-//! Writes expected values into the tests of a table, and keeps everything else: comments, order and spelling.
+//! Writes expected values into the tests of a table. Everything else stays as it is: comments, order and formatting.
 
 use serde_json::{Map, Value};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value as Written};
@@ -6,23 +6,23 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value as Writt
 /// A new expected value of a test.
 #[derive(Debug)]
 pub struct Edit {
-    /// The route that contains the test; `None`: it is in a test file.
+    /// The route that contains the test; `None` if it is in a test file.
     pub route: Option<String>,
-    /// Which of its tests, counted from 0.
+    /// The index of the test there, from 0.
     pub index: usize,
-    /// The keys that lead to the value, from `expect` on.
+    /// The path of keys to the value, starting with `expect`.
     pub keys: Vec<String>,
     /// The value.
     pub value: Value,
 }
 
-/// The text with these values in their places, and the number of those left out: their place does not exist, or TOML
-/// cannot hold the value.
+/// Returns the text with these values, and how many of them were skipped because their place does not exist or TOML
+/// cannot represent the value.
 pub fn edited(text: &str, edits: &[Edit]) -> (String, usize) {
     let Ok(mut document) = text.parse::<DocumentMut>() else { return (text.to_owned(), edits.len()) };
     let mut left = 0;
     for edit in edits {
-        // Checked first, so that nothing is half written.
+        // Check first, so that no edit is applied only in part.
         let put = written(&edit.value).is_some()
             && place(&mut document, edit).and_then(|item| put(item, &edit.value)).is_some();
         left += usize::from(!put);
@@ -51,7 +51,7 @@ fn place<'d>(document: &'d mut DocumentMut, edit: &Edit) -> Option<&'d mut Item>
     Some(item)
 }
 
-/// Replaces a value; the parts that are equal keep their spelling.
+/// Replaces a value. Parts that are equal keep their formatting.
 fn put(item: &mut Item, value: &Value) -> Option<()> {
     if item.as_value().is_some_and(|written| json(written) == *value) {
         return Some(());
@@ -60,13 +60,13 @@ fn put(item: &mut Item, value: &Value) -> Option<()> {
         && entries.keys().any(|key| !table.contains_key(key))
         && let Some((_, last)) = table.iter_mut().last()
     {
-        // Drops the space before the brace: a comma follows now.
+        // Remove the space before the closing brace, because a comma now follows.
         last.decor_mut().set_suffix("");
     }
     if let (Some(table), Value::Object(entries)) = (item.as_table_like_mut(), value) {
         let known = table.iter().map(|(key, _)| key.to_owned());
-        let gone: Vec<String> = known.filter(|key| !entries.contains_key(key)).collect();
-        for key in gone {
+        let removed: Vec<String> = known.filter(|key| !entries.contains_key(key)).collect();
+        for key in removed {
             table.remove(&key);
         }
         for (key, value) in entries {
@@ -101,12 +101,12 @@ fn json(value: &Written) -> Value {
     }
 }
 
-/// Whether TOML can hold a value.
+/// Whether TOML can represent a value.
 pub fn can_be_written(value: &Value) -> bool {
     written(value).is_some()
 }
 
-/// A value in TOML, which has no null and no number beyond 64 bits.
+/// A value in TOML; `None` if it contains null or an integer beyond 64 bits.
 pub(super) fn written(value: &Value) -> Option<Written> {
     Some(match value {
         Value::Null => return None,

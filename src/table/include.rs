@@ -26,7 +26,7 @@ pub(super) fn matching(
                     pattern.span,
                     format!("invalid pattern `{}`: {}", pattern.value, error.msg),
                 )
-                .help("use `*` for part of a name, `?` for one character, `**` for any folders"),
+                .help("use `*` for part of a name, `?` for one character, `**` for any number of folders"),
             );
             return Vec::new();
         }
@@ -50,7 +50,7 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Notes where a file could appear that the pattern matches.
+/// Adds the folders in which a matching file could appear to the dependencies.
 fn note_place(pattern: &Located<String>, full: &str, dependencies: &mut Dependencies) {
     if !is_pattern(&pattern.value) {
         dependencies.files.insert(PathBuf::from(full));
@@ -58,7 +58,7 @@ fn note_place(pattern: &Located<String>, full: &str, dependencies: &mut Dependen
     }
     let parts = Path::new(full).components();
     let fixed: PathBuf = parts.take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy())).collect();
-    // The working folder has no name of its own in a relative path.
+    // In a relative path, the working directory is the empty path.
     let fixed = if fixed == Path::new("") { PathBuf::from(".") } else { fixed };
     dependencies.folders.extend(folders_of(full, &fixed));
     dependencies.folders.insert(fixed);
@@ -107,14 +107,14 @@ fn existing(
     found
 }
 
-/// A pattern or a name that matches no file.
+/// The error about a pattern or a name that matches no file.
 fn no_match(pattern: &Located<String>, full: &Path) -> Diagnostic {
     let name = &pattern.value;
     let (code, message, help) = if is_pattern(name) {
         (
             Code::EmptyInclude,
             format!("no file matches `{name}`"),
-            "check the pattern; a file that appears later is loaded then".to_owned(),
+            "check the pattern; files that appear later are loaded automatically".to_owned(),
         )
     } else if full.is_dir() {
         (

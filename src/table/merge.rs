@@ -54,20 +54,21 @@ fn add_event(
 ) {
     let same = |(other, known, _): &&EventEntry| other.value == platform.value && known.value == name.value;
     match table.events.iter().find(same) {
-        Some((_, first, _)) => diagnostics.push(twice("event", &name, first.span)),
+        Some((_, first, _)) => diagnostics.push(duplicate_name("event", &name, first.span)),
         None => table.events.push((platform.clone(), name, entry)),
     }
 }
 
-/// A name that is defined twice, in one file or in two.
-fn twice(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
+/// The error about a name that is defined twice, in one file or in two.
+fn duplicate_name(what: &str, name: &Located<String>, first: Span) -> Diagnostic {
     Diagnostic::new(Code::DuplicateName, name.span, format!("duplicate {what} `{}`", name.value))
         .label("defined again here")
         .related(first, "first defined here")
         .help("rename or remove one of them")
 }
 
-/// The place of each name that is defined so far, by the kind of its entry: a table may have thousands.
+/// The place of each name that is defined so far, by the kind of entry. A map, because a table may have thousands of
+/// names.
 pub(super) type Defined = HashMap<(&'static str, String), Span>;
 
 fn add<T>(
@@ -80,7 +81,7 @@ fn add<T>(
     let Key::Is(theirs) = theirs else { return };
     for (name, value) in theirs.value.0 {
         match defined.entry((what, name.value.clone())) {
-            Occupied(first) => diagnostics.push(twice(what, &name, *first.get())),
+            Occupied(first) => diagnostics.push(duplicate_name(what, &name, *first.get())),
             Vacant(free) => {
                 free.insert(name.span);
                 ours.push((name, value));

@@ -6,7 +6,7 @@ use super::document::Located;
 use super::raw::{RawDefaults, RawPlatform, RawRoute, RawServer, RawUpstream};
 use super::reader::Reader;
 
-/// The tables that have most of the keys, as they are written.
+/// The tables with most of the keys: how each is written, and its keys.
 const HOMES: [(&str, &[&str]); 5] = [
     ("`[server]`", RawServer::KEYS),
     ("`[platforms.<name>]`", RawPlatform::KEYS),
@@ -15,7 +15,7 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("`[routes.<name>]`", RawRoute::KEYS),
 ];
 
-/// A reader that knows the tables of misplaced keys.
+/// A reader whose help names the tables of misplaced keys.
 pub(crate) fn reader(diagnostics: &mut Diagnostics) -> Reader<'_> {
     Reader::new(diagnostics, help)
 }

@@ -1,6 +1,6 @@
-//! The table as it is written: the main file, the files it includes and the templates beside it, with places.
+//! The table as written: the main file, its included files and its templates, with the place of every key and value.
 //!
-//! What the table means is up to the compiler.
+//! The compiler decides what the table means.
 
 pub(crate) mod add;
 pub(crate) mod document;
@@ -39,7 +39,7 @@ pub(crate) struct Table {
     pub(crate) platforms: Entry<RawPlatform>,
     pub(crate) upstreams: Entry<WithJson<RawUpstream>>,
     pub(crate) defaults: RawDefaults,
-    /// The content of all `[defaults]` as JSON, to tell whether they changed.
+    /// The content of all `[defaults]` as JSON, to detect changes.
     pub(crate) defaults_json: String,
     pub(crate) vars: Entry<document::Kind>,
     pub(crate) routes: Entry<WithJson<RawRoute>>,
@@ -48,15 +48,15 @@ pub(crate) struct Table {
     pub(crate) events: Vec<EventEntry>,
     /// The template files by their path under `templates/`.
     pub(crate) templates: BTreeMap<String, FileId>,
-    /// The JSON Schema files that routes name, by the name they use.
+    /// The JSON Schema files that routes refer to, by their name there.
     pub(crate) schemas: BTreeMap<String, Result<FileId, String>>,
-    /// The files that were not parsed, because what they hold is known.
+    /// The files that were not parsed, because their routes are kept from the last load.
     pub(crate) kept: Vec<FileId>,
-    /// The included files that were parsed and hold nothing but routes.
+    /// The included files that were parsed and contain only routes.
     pub(crate) only_routes: Vec<FileId>,
     /// The test files among those that `include` matches. They are not part of the table.
     test_files: Vec<PathBuf>,
-    /// The folder of the main file, which relative paths start from.
+    /// The folder of the main file. Relative paths are relative to it.
     pub(crate) folder: PathBuf,
     /// The main file.
     pub(crate) main: FileId,
@@ -67,7 +67,7 @@ pub(crate) struct Table {
 /// Named entries of one kind, from all files.
 pub(crate) type Entry<T> = Vec<(Located<String>, Key<T>)>;
 
-/// The entry of an event: its platform, its name, what it says.
+/// An event: its platform, its name and its entry.
 pub(crate) type EventEntry = (Located<String>, Located<String>, Key<WithJson<RawRoute>>);
 
 /// The files and folders that the table depends on, for the watcher.
@@ -80,7 +80,7 @@ pub struct Dependencies {
 }
 
 impl Dependencies {
-    /// All of them.
+    /// All files and folders.
     pub fn into_paths(self) -> impl Iterator<Item = PathBuf> {
         self.files.into_iter().chain(self.folders)
     }
@@ -114,7 +114,8 @@ impl Table {
         hidden(diagnostic.span) || diagnostic.code == Code::UnknownName && hides_names()
     }
 
-    /// Whether syntax errors may hide entries whose headers start like this. Then their absence means nothing.
+    /// Whether syntax errors may hide entries whose headers start with `header`. If so, a missing entry is not an
+    /// error.
     pub(crate) fn hides(&self, header: &str, sources: &Sources) -> bool {
         self.lost.iter().any(|lost| lost.start == 0 || sources.text(*lost).contains(header))
     }
@@ -127,7 +128,7 @@ impl Table {
             return format!("did you mean `{near}`? names are relative to the templates folder");
         }
         if known.is_empty() {
-            return "put the file into the folder `templates` beside the main file".to_owned();
+            return "put the file in the folder `templates` beside the main file".to_owned();
         }
         format!("in the templates folder: {}", list(&known[..known.len().min(30)]))
     }

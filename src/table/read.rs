@@ -20,16 +20,16 @@ use super::test_files::is_test_file;
 use super::text::read_text;
 use super::{Dependencies, Table, Unreadable};
 
-/// The most that the main file and those it includes may have together.
+/// The maximum total size of the main file and its included files, in bytes.
 const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The most template files that are read.
+/// The maximum number of template files.
 const MAX_TEMPLATES: usize = 10_000;
 
 /// The folder of template files, beside the main file.
 const TEMPLATES: &str = "templates";
 
-/// Where everything that is read goes.
+/// The state of reading: where files, dependencies and diagnostics are collected.
 struct Reading<'a> {
     sources: &'a mut Sources,
     dependencies: &'a mut Dependencies,
@@ -38,8 +38,8 @@ struct Reading<'a> {
     lost: Vec<Span>,
 }
 
-/// Reads the main file and everything that it names. Errors are collected; files and folders are noted.
-/// Included files whose content `is_known` are not parsed.
+/// Reads the main file and everything that it refers to. Collects errors, and the files and folders that the table
+/// depends on. Included files whose content `is_known` are not parsed.
 pub(crate) fn read(
     path: &Path,
     sources: &mut Sources,
@@ -66,7 +66,7 @@ pub(crate) fn read(
     table.kept = kept;
     for (id, parsed) in included.iter().zip(parse_all(&included, reading.sources)) {
         let file = reading.take(parsed);
-        if holds_only_routes(&file) {
+        if has_only_routes(&file) {
             table.only_routes.push(*id);
         }
         main_file_only(&file, reading.diagnostics);
@@ -78,7 +78,7 @@ pub(crate) fn read(
     Ok(table)
 }
 
-/// A table with the parts that only the main file has.
+/// A table with only the parts that belong to the main file.
 fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
     Table {
         server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
@@ -103,7 +103,7 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
     }
 }
 
-fn holds_only_routes(file: &RawFile) -> bool {
+fn has_only_routes(file: &RawFile) -> bool {
     let RawFile {
         include,
         server,
@@ -131,7 +131,7 @@ fn holds_only_routes(file: &RawFile) -> bool {
         && !later
 }
 
-/// A file by itself, and what is wrong with it.
+/// A parsed file and its diagnostics.
 struct Parsed {
     file: RawFile,
     lost: Vec<Span>,
@@ -191,7 +191,7 @@ impl Reading<'_> {
         let mut taken = BTreeSet::new();
         for pattern in include.items() {
             for path in matching(pattern, main, self.dependencies, self.diagnostics) {
-                // Patterns may overlap; a file is included once.
+                // Patterns may overlap, but each file is included once.
                 if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
                     continue;
                 }
@@ -225,7 +225,7 @@ impl Reading<'_> {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for path in entries.flatten().map(|entry| entry.path()) {
                 let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-                // Kubernetes keeps the real files of a mounted folder in hidden ones.
+                // Skip hidden folders: Kubernetes keeps the real files of a mounted volume in one.
                 if hidden || paths.len() >= MAX_TEMPLATES {
                     continue;
                 }
@@ -235,7 +235,8 @@ impl Reading<'_> {
         paths.sort();
         for path in paths {
             let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str) else { continue };
-            // A file that is not text may lie here unused. One that is used and missing is reported where it is used.
+            // Ignore files that are not text, because they may be unused. If something refers to one, it is reported
+            // there as missing.
             if let Ok(text) = read_text(&path) {
                 let name = name.replace('\\', "/");
                 self.dependencies.files.insert(path.clone());

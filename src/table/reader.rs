@@ -1,4 +1,4 @@
-//! Reads typed values from the tree, with a diagnostic for everything that does not fit.
+//! Reads typed values from the tree, and reports every value of the wrong type.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, list, suggest};
 
@@ -13,7 +13,7 @@ pub(crate) enum Key<T> {
     #[default]
     Absent,
     Faulty,
-    /// In a box of its own, since most keys of most tables are absent.
+    /// Boxed, because most keys of most tables are absent.
     Is(Box<Located<T>>),
 }
 
@@ -56,10 +56,10 @@ impl<T> Key<Named<T>> {
     }
 }
 
-/// Reads values from the tree, and reports those that do not fit.
+/// Reads typed values from the tree, and reports unknown keys and values of the wrong type.
 pub(crate) struct Reader<'a> {
     pub(crate) diagnostics: &'a mut Diagnostics,
-    /// The help for a key that belongs in another table.
+    /// Returns the help for a key that belongs in another table.
     misplaced: fn(&str) -> Option<String>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) trait FromNode: Sized {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 }
 
-/// A table whose keys are names that the user chose.
+/// A table whose keys are chosen by the author.
 #[derive(Debug, Clone)]
 pub(crate) struct Named<T>(pub(crate) Vec<(Located<String>, Key<T>)>);
 
@@ -124,7 +124,7 @@ impl<T> Default for Named<T> {
     }
 }
 
-/// An entry together with its content as JSON, without places. It tells whether an entry has changed.
+/// An entry together with its content as JSON without places. The JSON is compared to detect changes.
 #[derive(Debug, Clone)]
 pub(crate) struct WithJson<T> {
     pub(crate) entry: T,
@@ -143,7 +143,7 @@ impl<T: FromNode> FromNode for WithJson<T> {
     }
 }
 
-/// A choice: a table with exactly one key that names it.
+/// A choice: a table with exactly one key, the selected option.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) name: Located<String>,
@@ -160,7 +160,7 @@ pub(crate) fn wrong_type<T>(node: &Node, expected: &str, diagnostics: &mut Diagn
         .label(format!("expected {expected}"))
         .maybe_help(match (&node.value, expected) {
             (Kind::Integer(_) | Kind::Float(_), "a string") => {
-                Some("put it in quotes; a time or a size has a unit (\"3s\", \"1MiB\"), an address a host (\"127.0.0.1:8080\")".to_owned())
+                Some("put it in quotes; times and sizes need a unit (\"3s\", \"1MiB\"), addresses need a host (\"127.0.0.1:8080\")".to_owned())
             }
             (Kind::Boolean(_), "a string") => Some("put it in quotes".to_owned()),
             (_, "true or false") => Some("write `true` or `false`, without quotes".to_owned()),
@@ -183,7 +183,7 @@ pub(crate) fn table<'a>(node: &'a Node, diagnostics: &mut Diagnostics) -> Option
     }
 }
 
-/// A key that must be there.
+/// The error about a missing required key.
 pub(crate) fn missing_key(span: Span, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
     Diagnostic::new(Code::MissingKey, span, message).help(help)
 }
@@ -221,7 +221,7 @@ impl FromNode for u64 {
                     Diagnostic::new(
                         Code::WrongType,
                         node.span,
-                        format!("must not be negative, but is {number}"),
+                        format!("the value must not be negative, but is {number}"),
                     )
                     .help("write a whole number, 0 or more"),
                 );
@@ -235,7 +235,7 @@ impl FromNode for u64 {
 impl<T: FromNode> FromNode for Vec<Located<T>> {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Kind::List(items) = &node.value else { return wrong_type(node, "a list", reader.diagnostics) };
-        // Every item is read, so that one bad item does not hide another.
+        // Read every item, so that one bad item does not hide another.
         let read: Vec<Option<Located<T>>> = items
             .iter()
             .map(|item| T::from_node(item, reader).map(|value| Located { value, span: item.span }))
@@ -265,8 +265,8 @@ impl FromNode for Choice {
             [] => {
                 reader.diagnostics.push(missing_key(
                     node.span,
-                    "no scheme is named",
-                    "add one key that names it, such as `auth.bearer = { token = \"${TOKEN}\" }`",
+                    "no scheme is selected",
+                    "add the scheme as a key, such as `auth.bearer = { token = \"${TOKEN}\" }`",
                 ));
                 None
             }

@@ -1,4 +1,4 @@
-//! The shape of each table of `routes.toml`: its keys and their forms. The JSON Schema is made from it.
+//! The shape of each table of `routes.toml`: its keys and their forms. The JSON Schema is built from it.
 
 use super::document::{Kind, Located};
 use super::reader::{Named, WithJson};
@@ -8,7 +8,7 @@ use super::reader::{Named, WithJson};
 pub(crate) struct Shape {
     /// The name of its struct.
     pub(crate) name: &'static str,
-    /// The lines of its documentation.
+    /// The lines of its doc comment.
     pub(crate) doc: &'static [&'static str],
     /// Its keys.
     pub(crate) keys: &'static [KeyShape],
@@ -21,24 +21,24 @@ pub(crate) struct Shape {
 pub(crate) struct KeyShape {
     /// The key.
     pub(crate) name: &'static str,
-    /// The lines of its documentation.
+    /// The lines of its doc comment.
     pub(crate) doc: &'static [&'static str],
     /// How its value is written.
     pub(crate) form: fn() -> KeyForm,
 }
 
-/// The keys that only a platform can judge.
+/// The kinds of keys that only a platform can check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// The settings of one platform.
     Settings,
-    /// A table for each platform, with its keys of a route.
-    RouteSeries,
-    /// A table for each platform, with its keys of a reply case.
-    OfReply,
+    /// A table for each platform, with its route keys.
+    RouteKeys,
+    /// A table for each platform, with its extension keys of a reply case.
+    ReplyKeys,
 }
 
-/// How a value is written. Forms that are more than a type belong to one key; the compiler knows their words.
+/// The form of a value. A form that is more than a type belongs to one key, and the compiler has its allowed values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum KeyForm {
     /// Any value.
@@ -53,7 +53,7 @@ pub(crate) enum KeyForm {
     Number,
     /// A list.
     List(fn() -> Self),
-    /// A table whose keys are names that the user chose.
+    /// A table whose keys are chosen by the author.
     Named(fn() -> Self),
     /// A table with keys of its own.
     Table(&'static Shape),
@@ -65,29 +65,29 @@ pub(crate) enum KeyForm {
     Hedge,
     /// A number of bytes such as `"1MiB"`.
     Size,
-    /// A number in a time, such as `"10/s"`.
+    /// A number per time, such as `"10/s"`.
     Rate,
-    /// A share, above 0 and at most 1.
+    /// A fraction above 0 and at most 1.
     Share,
-    /// A share that may be nothing: from 0 to 1.
+    /// A fraction from 0 to 1.
     Fraction,
-    /// How changed files are noticed.
+    /// How changed files are detected.
     Watch,
-    /// How the lines of the log are written.
+    /// The format of log lines.
     LogFormat,
     /// Which redirects are followed.
     Redirects,
-    /// Where an upstream may be.
+    /// The addresses that an upstream may have.
     Network,
     /// The codes of warnings.
     Warnings,
     /// The type of an argument.
     ArgumentType,
-    /// A named form of an argument.
+    /// A named format of an argument.
     ArgumentFormat,
-    /// A request's method.
+    /// The method of a request.
     Method,
-    /// How a reply's body is read.
+    /// The format of a response body.
     ResponseFormat,
     /// A status, a class of them, or a list.
     Statuses,
@@ -95,11 +95,11 @@ pub(crate) enum KeyForm {
     Failures,
     /// The kinds of failure and the statuses that are retried.
     Retried,
-    /// A text for each kind of failure.
+    /// The texts for kinds of failure.
     FailureTexts,
-    /// Names with a value, or several, each.
+    /// Names, each with a value or a list of values.
     Equals,
-    /// Names with a regular expression each.
+    /// Names, each with a regular expression.
     Matches,
     /// The parameters of a query or form.
     Parameters,
@@ -119,9 +119,9 @@ pub(crate) enum KeyForm {
     Events,
 }
 
-/// A type that knows how its values are written.
+/// A type with a known form of its values.
 pub(crate) trait Described {
-    /// How a value of this type is written.
+    /// The form of a value of this type.
     fn form() -> KeyForm;
 }
 

@@ -18,7 +18,7 @@ use rules::RULES;
 
 pub(super) use mistake::ParserError;
 
-/// One mistake as it is reported.
+/// A mistake, ready to be reported.
 struct Finding {
     code: Code,
     range: Range<usize>,
@@ -30,7 +30,7 @@ struct Finding {
     open: bool,
 }
 
-/// Reports the errors, and returns the parts of the file that no other check may judge.
+/// Reports the errors, and returns the parts of the file that other checks must ignore.
 pub(super) fn report(
     mut errors: Vec<ParserError>,
     text: &str,
@@ -66,7 +66,7 @@ pub(super) fn report(
             repeated_header = Some(from);
         }
         let stop = finding.open;
-        // A second error on the line of an unclosed bracket is that mistake again.
+        // A second error on the line of an unclosed bracket is part of the same mistake.
         if !reported.contains(&place) && !follows {
             diagnostics.push(finding.diagnostic(span));
             reported.push(place);
@@ -89,11 +89,11 @@ impl Finding {
     }
 }
 
-/// Reports a mistake by the first rule that fits, or in the parser's own words: these are constants and never quote
-/// the file, which may hold secrets.
+/// Describes a mistake by the first rule that matches, or else with the parser's message. Those messages are constants,
+/// so they never quote the file, which may contain secrets.
 fn finding(errors: &[ParserError], text: &str, more_follow: bool) -> Option<Finding> {
-    if let Some(duplicate) = errors.iter().find(|error| error.message.starts_with("duplicate key")) {
-        return Some(twice(duplicate, text));
+    if let Some(error) = errors.iter().find(|error| error.message.starts_with("duplicate key")) {
+        return Some(describe_duplicate(error, text));
     }
     let mistake = Mistake::new(errors, text)?;
     let in_bracket = !mistake.open.brackets.is_empty();
@@ -119,8 +119,8 @@ fn finding(errors: &[ParserError], text: &str, more_follow: bool) -> Option<Find
     })
 }
 
-/// Reports a duplicate key or header, with the place of the first one if it can be found.
-fn twice(error: &ParserError, text: &str) -> Finding {
+/// Describes a duplicate key or header, with the place of the first one if it can be found.
+fn describe_duplicate(error: &ParserError, text: &str) -> Finding {
     let place = line(text, error.range.start);
     let written = text[place.clone()].trim();
     let key = text.get(error.range.clone()).unwrap_or("").trim();

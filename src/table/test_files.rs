@@ -14,7 +14,7 @@ use super::raw::{RawTest, RawTestFile};
 use super::reader::{FromNode, Key};
 use super::text::read_text;
 
-/// The end of the name of a test file.
+/// The suffix of test files.
 const TEST_FILE: &str = ".test.toml";
 
 /// Reads the test files: those beside the main file, and those that `include` matches. A table runs without them.
@@ -25,11 +25,12 @@ pub(crate) fn read_tests(
 ) -> Vec<Located<RawTest>> {
     let folder = if table.folder == Path::new("") { Path::new(".") } else { &table.folder };
     let beside = fs::read_dir(folder).into_iter().flatten().flatten();
-    // As diagnostics name them: without the `./` of a relative path.
+    // Diagnostics show these names, so omit the `./` of a relative path.
     let beside = beside.map(|entry| table.folder.join(entry.file_name()));
     let main = &sources.get(table.main).path;
-    let mut paths: Vec<PathBuf> =
-        beside.filter(|path| is_test_file(path) && path != main && !is_of_another(path, sources)).collect();
+    let mut paths: Vec<PathBuf> = beside
+        .filter(|path| is_test_file(path) && path != main && !belongs_to_another_table(path, sources))
+        .collect();
     paths.sort();
     let mut seen = BTreeSet::new();
     let mut tests = Vec::new();
@@ -69,7 +70,7 @@ pub(super) fn is_test_file(path: &Path) -> bool {
 
 /// Whether a test file belongs to another table in the same folder, by its name: `first.toml` may lie beside
 /// `routes.toml` and `routes.test.toml`.
-fn is_of_another(path: &Path, sources: &Sources) -> bool {
+fn belongs_to_another_table(path: &Path, sources: &Sources) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // `routes.orders.test.toml` belongs to `routes.orders.toml` if it exists, otherwise to `routes.toml`.
     let longest = name.strip_suffix(TEST_FILE);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The largest file that is read; a table or template beyond it is a mistake.
+/// The maximum size of a file. A larger table or template is a mistake.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Reads a text file. A file that is far too large or not UTF-8 is an error.
@@ -22,6 +22,6 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         io::Error::other(format!("it is not UTF-8 (byte {})", error.utf8_error().valid_up_to()))
     })?;
-    // Editors on Windows write a byte order mark, which TOML does not know.
+    // Some editors on Windows write a byte order mark, which TOML does not allow.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

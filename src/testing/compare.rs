@@ -18,7 +18,7 @@ use super::{Mismatch, TestResult, TestRun};
 
 impl TestResult<'_> {
     /// Compares a call with everything that its test expects.
-    pub(super) fn judge(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
+    pub(super) fn compare(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let test = self.test;
         let (record, reply) = (&run.record, &run.record.outcome.reply);
         let mut faults = self.unanswered(run);
@@ -45,7 +45,7 @@ impl TestResult<'_> {
                     };
                     keys.extend(part.keys());
                     let lines = match request {
-                        None => vec!["nothing was sent".to_owned()],
+                        None => vec!["no request was sent".to_owned()],
                         Some(_) => values(&part.expected(), found.as_ref()),
                     };
                     (keys, lines, found)
@@ -63,11 +63,11 @@ impl TestResult<'_> {
             faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
         self.take(plan, run, faults);
-        self.judge_answer(plan, platform, run);
+        self.compare_answer(plan, platform, run);
     }
 
     /// Compares the answer on a platform with the expected one.
-    pub(super) fn judge_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
+    pub(super) fn compare_answer(&mut self, plan: &Plan, platform: &'static dyn Platform, run: &TestRun) {
         let mut faults = Vec::new();
         if platform.name() != self.test.platform.name() {
             faults = self.unanswered(run);
@@ -102,7 +102,7 @@ impl TestResult<'_> {
 
     /// Adds the mismatches, with secrets hidden, and the routes reached.
     fn take(&mut self, plan: &Plan, run: &TestRun, faults: Vec<Mismatch>) {
-        // The test's own input is readable anyway, including sensitive arguments. A secret of the table is not.
+        // Hide only secrets of the table. The test file shows the test's input anyway, including sensitive arguments.
         let secrets = run.record.masks(&plan.masks, None);
         self.error = self.error.take().map(|error| secrets.hide(&error));
         self.faults.extend(faults.into_iter().map(|mut fault| {
@@ -110,7 +110,7 @@ impl TestResult<'_> {
             let is_hidden = shown != fault.lines;
             fault.lines = shown;
             if is_hidden {
-                // The two lines may look the same with secrets hidden.
+                // With secrets hidden, the expected and the found line may look the same.
                 fault.lines.push(format!("`{HIDDEN}` stands for a secret"));
             }
             fault.instead = fault.instead.filter(|(_, value)| secrets.hide_value(value) == *value);
@@ -224,7 +224,7 @@ fn texts(expected: &str, found: Option<&str>) -> Vec<String> {
     for (head, text) in [("expected", Some(expected)), ("found", found)] {
         match text {
             None => lines.push(format!("{head:<9} nothing")),
-            Some("") => lines.push(format!("{head:<9} an empty text")),
+            Some("") => lines.push(format!("{head:<9} an empty string")),
             Some(text) if quoted => lines.push(format!("{head:<9} {}", Value::from(text))),
             Some(text) => {
                 for (number, line) in text.lines().enumerate() {

@@ -1,7 +1,7 @@
 //! Runs the tests of a table: the real flow, from a platform's request to its answer, with canned responses in place of
 //! upstreams.
 //!
-//! There is no network and no clock but the test's own, and tests share no state. The command prints the results.
+//! There is no network, the test sets the time, and tests share no state. The command prints the results.
 
 pub mod capture;
 mod compare;
@@ -25,7 +25,7 @@ use crate::upstream::{Request, Response, TransportError};
 
 pub use coverage::{Coverage, Missed};
 
-/// Longer than any test takes: tests wait for nothing.
+/// The deadline of a test's call. Tests never wait, so they never reach it.
 const TIME: Duration = Duration::from_secs(60);
 
 /// The result of a test.
@@ -67,7 +67,7 @@ struct TestRun {
 pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
     let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
     match call(plan, resources, test, test.platform).await {
-        Ok(run) => ran.judge(plan, test.platform, &run),
+        Ok(run) => ran.compare(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
     }
     // The answers on other platforms come from calls of their own.
@@ -76,7 +76,7 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Test
             && platform.name() != test.platform.name()
         {
             match call(plan, resources, test, *platform).await {
-                Ok(run) => ran.judge_answer(plan, *platform, &run),
+                Ok(run) => ran.compare_answer(plan, *platform, &run),
                 Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
             }
         }
@@ -99,7 +99,7 @@ async fn call(
     test: &Test,
     platform: &'static dyn Platform,
 ) -> Result<TestRun, String> {
-    // A platform that names the function in the URL names the event there too.
+    // A platform with the function name in the URL also has the event name there.
     let function = test.event.as_ref().unwrap_or(&test.route);
     let inbound = match &test.asked {
         TestInput::Args(args) => platform.sample(function, args),
@@ -120,16 +120,16 @@ async fn call(
     let completed = in_process.answer(request).await.map_err(|error| error.to_string())?;
     match (&test.event, completed.event) {
         (None, None) => {}
-        (Some(wanted), Some(event)) if wanted == event => {}
+        (Some(expected), Some(event)) if expected == event => {}
         (_, Some(event)) => return Err(format!("the request is the event `{event}`, not a call")),
-        (Some(wanted), None) => return Err(format!("the request is not the event `{wanted}`")),
+        (Some(expected), None) => return Err(format!("the request is not the event `{expected}`")),
     }
     let answered = completed.calls.iter().filter(|call| call.route.is_some());
     let reached =
         answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
     let mut calls = completed.calls.into_iter().map(|call| call.record);
-    let wanted = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
-    let record = wanted.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
+    let record = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
+    let record = record.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
     Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
 }
 

@@ -47,11 +47,11 @@ pub enum Mode {
 /// ```
 pub struct Watcher {
     shared: Arc<SharedState>,
-    /// Apart from `shared`, which notify's thread holds: dropping the watcher must drop this.
+    /// Not part of `shared`: notify's thread holds that, and dropping the watcher must drop the backend.
     backend: Arc<Mutex<Backend>>,
     /// Whether some folder could not be watched, so that polling has to replace events.
     blind: bool,
-    looked: Instant,
+    polled_at: Instant,
 }
 
 impl Watcher {
@@ -64,7 +64,7 @@ impl Watcher {
             shared: Arc::new(SharedState { state: Mutex::new(state), wake: Notify::new() }),
             backend: Arc::default(),
             blind: false,
-            looked: now,
+            polled_at: now,
         }
     }
 
@@ -98,16 +98,16 @@ impl Watcher {
     pub async fn changed(&mut self) {
         loop {
             let Some((changes, due)) = self.shared.pending() else {
-                let wake = timeout_at(self.looked + self.interval(), self.shared.wake.notified());
+                let wake = timeout_at(self.polled_at + self.interval(), self.shared.wake.notified());
                 if wake.await.is_err() {
-                    self.look().await;
+                    self.poll_files().await;
                 }
                 continue;
             };
             if Instant::now() < due {
                 sleep_until(due).await;
                 if self.interval() < SAFETY_INTERVAL {
-                    self.look().await;
+                    self.poll_files().await;
                 }
                 continue;
             }
@@ -116,11 +116,10 @@ impl Watcher {
         }
     }
 
-    /// Whether something has changed since [`Watcher::changed`] last returned: files read since then may not fit
-    /// together.
-    /// `changed` will report the change as well.
+    /// Whether something has changed since [`Watcher::changed`] last returned. If so, files read since then may be
+    /// inconsistent. `changed` will report the change as well.
     pub async fn has_changed(&mut self) -> bool {
-        self.look().await;
+        self.poll_files().await;
         self.shared.pending().is_some()
     }
 
@@ -132,11 +131,11 @@ impl Watcher {
         }
     }
 
-    /// Polls: compares the current state with the last survey. Like `renew`, it runs to its end even if the future is
-    /// dropped, and leaves the change pending, so that nothing is lost.
-    async fn look(&mut self) {
+    /// Polls by comparing the current state with the last survey. Like `renew`, it runs to its end even if the future
+    /// is dropped, and leaves the change pending, so that nothing is lost.
+    async fn poll_files(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let look = spawn_blocking(move || {
+        let poll = spawn_blocking(move || {
             let paths = Arc::clone(&shared.state().paths);
             let survey = Survey::of(&paths, SystemTime::now());
             let mut state = shared.state();
@@ -146,10 +145,10 @@ impl Watcher {
                 shared.record_change();
             }
         });
-        if let Err(error) = look.await {
-            tracing::warn!(%error, "cannot look for changed files: {error}");
+        if let Err(error) = poll.await {
+            tracing::warn!(%error, "cannot check for changed files: {error}");
         }
-        self.looked = Instant::now();
+        self.polled_at = Instant::now();
     }
 
     /// Surveys the paths again and renews the watches.
@@ -160,7 +159,7 @@ impl Watcher {
             tracing::warn!(%error, "cannot watch files: {error}");
             true
         });
-        self.looked = Instant::now();
+        self.polled_at = Instant::now();
     }
 }
 
@@ -306,7 +305,7 @@ mod tests {
     const GUARD: Duration = Duration::from_secs(10);
     const MODES: [Mode; 2] = [Mode::Events, Mode::Poll(Duration::from_millis(20))];
 
-    /// A folder of its own for each test, removed afterwards.
+    /// A temporary folder for one test.
     pub(super) struct Scratch(TempDir);
 
     impl Scratch {
@@ -318,7 +317,7 @@ mod tests {
             self.0.path()
         }
 
-        /// Writes a file, not young any more.
+        /// Writes a file and sets its modification time to the past.
         pub(super) fn file(&self, name: &str) -> PathBuf {
             let path = self.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -349,19 +348,21 @@ mod tests {
 
     async fn changed(watcher: &mut Watcher, what: &str) {
         let mode = watcher.shared.state().mode;
-        timeout(GUARD, watcher.changed()).await.unwrap_or_else(|_| panic!("{mode:?}: {what} went unnoticed"));
+        timeout(GUARD, watcher.changed())
+            .await
+            .unwrap_or_else(|_| panic!("{mode:?}: {what} was not detected"));
     }
 
     async fn in_both_modes(test: impl AsyncFn(Mode)) {
         tokio::join!(test(MODES[0]), test(MODES[1]));
     }
 
-    fn noted(watcher: &Watcher) -> u64 {
+    fn change_count(watcher: &Watcher) -> u64 {
         watcher.shared.state().changes
     }
 
     #[tokio::test]
-    async fn every_way_of_saving_is_noticed() {
+    async fn every_way_of_saving_is_detected() {
         type Save = fn(&Path);
         let ways: [(&str, Save); 9] = [
             ("write in place", |file| fs::write(file, "new!").unwrap()),
@@ -400,7 +401,7 @@ mod tests {
             let mut watcher = settled(mode, [&file]).await;
             save(&file);
             changed(&mut watcher, name).await;
-            // What took the file's place is watched as well.
+            // The file that replaced it is watched as well.
             fs::write(&file, "newer").unwrap();
             changed(&mut watcher, &format!("a write after {name}")).await;
         }))
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_written_under_another_name_is_noticed() {
+    async fn a_write_under_another_name_is_detected() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("inside/routes.toml");
@@ -421,7 +422,7 @@ mod tests {
         .await;
     }
 
-    /// As kubelet does it: a folder of the version, a link beside, renamed over `..data`.
+    /// Updates a mounted volume as kubelet does: a folder for the version, and a new link that is renamed to `..data`.
     fn mount(volume: &Path, version: &str) {
         let data = volume.join(version);
         fs::create_dir(&data).unwrap();
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_swapped_config_map_is_noticed() {
+    async fn a_swapped_config_map_is_detected() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             mount(scratch.path(), "..2026_01_01");
@@ -455,7 +456,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_swapped_on_the_way_is_noticed() {
+    async fn a_swapped_parent_folder_is_detected() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             for release in ["1", "2", "3"] {
@@ -478,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_of_a_folder_are_noticed() {
+    async fn changed_entries_of_a_folder_are_detected() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("routes.toml");
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn folders_may_come_later_and_go_and_come_again() {
+    async fn folders_may_be_created_removed_and_created_again() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let folder = scratch.path().join("etc/jackfield");
@@ -518,13 +519,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_between_two_calls_is_kept() {
+    async fn a_change_between_two_calls_stays_pending() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let (file, other) = (scratch.file("routes.toml"), scratch.file("other/more.toml"));
             let watcher = settled(mode, [&file]).await;
             fs::write(&file, "new!").unwrap();
-            // The thread that hears of it is another one, and so is the one that calls next.
+            // Events arrive on another thread, and the next call may come from yet another.
             let mut watcher = thread::spawn(move || watcher).join().unwrap();
             changed(&mut watcher, "a change between two calls").await;
             assert_eq!(watcher.shared.pending(), None);
@@ -536,14 +537,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reading_and_files_beside_are_no_change() {
+    async fn reads_and_unrelated_files_do_not_count_as_changes() {
         in_both_modes(async |mode| {
             let scratch = Scratch::new();
             let file = scratch.file("conf/routes.toml");
             let template = scratch.file("conf/templates/a.txt");
             let folder = template.parent().unwrap();
             let mut watcher = settled(mode, [&file, folder]).await;
-            let before = noted(&watcher);
+            let before = change_count(&watcher);
             for round in 0..50 {
                 fs::read(&file).unwrap();
                 fs::read(&template).unwrap();
@@ -552,10 +553,10 @@ mod tests {
                 fs::write(scratch.path().join("conf/jackfield.log"), format!("{round}")).unwrap();
                 fs::write(scratch.path().join("beside.txt"), format!("{round}")).unwrap();
             }
-            // Events come in order: when this one is heard, all those before it have been.
+            // Events arrive in order. When this one has arrived, so have all earlier ones.
             symlink("nowhere", folder.join("sentinel")).unwrap();
             changed(&mut watcher, "the sentinel").await;
-            assert_eq!(noted(&watcher) - before, 1, "{mode:?}");
+            assert_eq!(change_count(&watcher) - before, 1, "{mode:?}");
         })
         .await;
     }
@@ -606,7 +607,7 @@ mod tests {
             watcher.shared.record_change();
             let (_, due) = watcher.shared.pending().unwrap();
             sleep_until(due).await;
-            // Polled once, and dropped while the watches are being renewed.
+            // The future is polled once and then dropped while the watches are being renewed.
             if watcher.changed().now_or_never().is_none() {
                 assert!(watcher.shared.pending().is_some(), "{mode:?}");
             }
@@ -629,7 +630,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn polling_makes_up_for_events_refused() {
+    async fn polling_replaces_unavailable_events() {
         let scratch = Scratch::new();
         let file = scratch.file("routes.toml");
         let mut watcher = settled(Mode::Events, [&file]).await;
@@ -640,22 +641,22 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_lost_events_count_and_many_are_one() {
-        let hear = |event| {
+    fn errors_and_lost_events_count_as_changes_and_are_merged() {
+        let handle = |event| {
             let watcher = Watcher::new(Mode::Events);
             watcher.shared.handle(event);
             watcher
         };
         use notify::event::{AccessKind, Event, EventKind, Flag};
-        assert_eq!(hear(Ok(Event::new(EventKind::Access(AccessKind::Any)))).shared.pending(), None);
-        assert!(hear(Err(notify::Error::generic("broken"))).shared.pending().is_some());
-        let watcher = hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert_eq!(handle(Ok(Event::new(EventKind::Access(AccessKind::Any)))).shared.pending(), None);
+        assert!(handle(Err(notify::Error::generic("broken"))).shared.pending().is_some());
+        let watcher = handle(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
         let (first, _) = watcher.shared.pending().unwrap();
         for _ in 0..1000 {
             watcher.shared.record_change();
         }
         watcher.shared.mark_reported(first);
-        let (all, _) = watcher.shared.pending().expect("what comes while answering is kept");
+        let (all, _) = watcher.shared.pending().expect("changes during a report stay pending");
         watcher.shared.mark_reported(all);
         assert_eq!(watcher.shared.pending(), None);
     }
@@ -669,7 +670,7 @@ mod tests {
         let beside = [scratch.path().join("a"), scratch.path().join("b")];
         let mut watcher = settled(Mode::Events, [&file]).await;
         {
-            // Holds up notify's thread, with events that would not count.
+            // Block notify's thread while irrelevant events fill its queue.
             let _state = watcher.shared.state.lock();
             for _ in 0..limit.trim().parse::<u32>().unwrap().min(1 << 20) {
                 beside.iter().for_each(|path| fs::write(path, "x").unwrap());
@@ -690,6 +691,6 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(GUARD, ended).await.expect("notify's thread goes on");
+        timeout(GUARD, ended).await.expect("notify's thread is still running");
     }
 }

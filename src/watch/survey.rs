@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_ends_where_nothing_is() {
+    fn a_walk_ends_at_a_missing_entry() {
         let scratch = Scratch::new();
         let root = fs::canonicalize(scratch.path()).unwrap();
         let missing = survey(root.join("conf/a.toml"));
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(after(0), after(1));
         assert_ne!(after(1), after(2));
         assert_eq!(after(2), after(1000));
-        // A clock that is ahead of ours.
+        // A file from a machine whose clock is ahead.
         assert_eq!(Print::of(&file, now - Duration::from_secs(1000)), after(0));
     }
 }

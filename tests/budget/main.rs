@@ -1,6 +1,6 @@
-//! What a call may allocate: exact figures, which no busy machine changes.
+//! How much a call may allocate: exact numbers, which do not depend on the load of the machine.
 //!
-//! A binary of its own, since it counts what its allocator is asked for.
+//! A separate binary, because it counts the allocations of its global allocator.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,15 +23,16 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
-/// The most allocations, and the most bytes of them, that a call may take from the body of its request to the body of its
-/// answer, without the connections at either end. Raise them only with a reason.
+/// The most allocations, and the most allocated bytes, for one call, from the body of its request to the body of its
+/// response, without the connections at either end. Raise them only with a reason.
 const BUDGETS: [(&str, usize, usize); 2] = [("swaig", 135, 31_000), ("voicedock", 128, 29_500)];
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A call of the benchmarks' route, which has all that a usual one has, answered by a stub; gives what it allocated.
+/// A call of the benchmarks' route, which has everything a usual route has, answered by a stub. Returns what it
+/// allocated.
 fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &Resources) -> Stats {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -87,7 +88,7 @@ fn a_call_allocates_no_more_than_its_budget() {
     for (name, allocations, bytes) in BUDGETS {
         let platform = platform::find(name).unwrap();
         let body = Bytes::from(fs::read(project(&format!("benches/payloads/{name}.json"))).unwrap());
-        // The first call makes what is made once: lazy tables, thread-local scratch.
+        // The first call also allocates what is created once: lazy tables, thread-local buffers.
         call(platform, &body, &plan, &resources);
         let used = call(platform, &body, &plan, &resources);
         let made = used.allocations + used.reallocations;

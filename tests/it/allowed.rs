@@ -1,4 +1,4 @@
-//! Values that only the platform may allow.
+//! Arguments whose allowed values come from the platform.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ const LISTED: &str = "must be one of the values of this caller. Fix the";
 const UNCHECKED: &str = "cannot be checked for this caller. Do not call it again.";
 
 #[tokio::test]
-async fn only_what_the_platform_lists_is_allowed() {
+async fn only_values_listed_by_the_platform_are_allowed() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::start(&table(&upstream, OPEN)).await;
     let ids = json!({"order_ids": ["A-7", "B-12", 5], "numbers": [5, 7.0, "9"]});
@@ -50,7 +50,7 @@ async fn only_what_the_platform_lists_is_allowed() {
         (json!({"number": "5"}), &ids, None),
         (json!({"ids": ["B-12", "A-7"]}), &ids, None),
         (json!({"ids": []}), &ids, None),
-        // What is not given is not looked at.
+        // A missing argument is not checked.
         (json!({}), &json!({}), None),
         (json!({"order_id": null}), &json!({}), None),
         (json!({"order_id": "A-8"}), &ids, Some(LISTED)),
@@ -62,7 +62,7 @@ async fn only_what_the_platform_lists_is_allowed() {
         (json!({"ids": ["A-7", "A-8"]}), &ids, Some(LISTED)),
         (json!({"order_id": "A-7", "number": 6}), &ids, Some(LISTED)),
         (json!({"order_id": "A-7"}), &json!({"order_ids": []}), Some(LISTED)),
-        // The model cannot bring the list along.
+        // The model cannot supply the list itself.
         (
             json!({"order_id": "A-7", "order_ids": ["A-7"], "global": {"order_ids": ["A-7"]}}),
             &json!({}),
@@ -75,30 +75,30 @@ async fn only_what_the_platform_lists_is_allowed() {
         (json!({"order_id": "A-7"}), &json!(["A-7"]), Some(UNCHECKED)),
     ] {
         let reply = proxy.post("/swaig", &call(&args, global)).await.json();
-        let said = reply["response"].as_str().unwrap();
+        let text = reply["response"].as_str().unwrap();
         match refused {
             None => {
-                assert_eq!(said, "It is cancelled.", "{args} {global}");
+                assert_eq!(text, "It is cancelled.", "{args} {global}");
                 upstream.one();
             }
-            Some(told) => {
+            Some(reason) => {
                 assert!(
-                    said.starts_with("The function was not called: argument `") && said.contains(told),
-                    "{args} {global}: {said}"
+                    text.starts_with("The function was not called: argument `") && text.contains(reason),
+                    "{args} {global}: {text}"
                 );
-                assert!(!said.contains("B-12"), "{said}");
+                assert!(!text.contains("B-12"), "{text}");
                 assert!(upstream.take().is_empty(), "{args} {global}");
             }
         }
     }
-    for told in ["is missing", "is no list", "not among the allowed ones"] {
-        let line = proxy.logged(told).await;
+    for reason in ["is missing", "is no list", "not among the allowed ones"] {
+        let line = proxy.logged(reason).await;
         assert!(line.contains("invalid_args") && !line.contains("A-7"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn a_platform_that_proves_nothing_is_not_believed() {
+async fn values_from_an_unauthenticated_platform_are_not_trusted() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let ask = call(&json!({"order_id": "A-7"}), &json!({"order_ids": ["A-7"]}));
     let public = "public_url = \"https://tools.example.com\"\n";
@@ -120,10 +120,10 @@ async fn a_platform_that_proves_nothing_is_not_believed() {
 }
 
 #[tokio::test]
-async fn where_the_model_writes_beside_the_platform_nothing_is_allowed() {
+async fn platforms_that_mix_model_and_platform_data_are_not_trusted() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = table(&upstream, "[platforms.millis]\nauth.bearer = { token = \"right\" }\n");
-    // It takes neither whole numbers nor lists.
+    // Millis has neither integers nor lists.
     let lines =
         table.lines().filter(|line| !line.starts_with("args.number") && !line.starts_with("args.ids"));
     let table = lines.collect::<Vec<_>>().join("\n").replace("call.global", "call.metadata");

@@ -1,4 +1,4 @@
-//! `jackfield call` from outside: what it prints, what it hides, what it sends and how it ends.
+//! `jackfield call` from outside: its output, its masking, its requests and its exit code.
 
 use std::process::Output;
 
@@ -132,7 +132,7 @@ text = "Slow."
 text = "There: {{a}}"
 "#;
 
-/// Awkward on purpose: each of its spellings in URL, form and JSON is another.
+/// Awkward on purpose: its encodings in URL, form and JSON all differ.
 const PIN: &str = "p-1 n\"2&ø.~_";
 
 async fn bank() -> Upstream {
@@ -149,7 +149,7 @@ async fn bank() -> Upstream {
     .await
 }
 
-/// Calls with these words of the command line, and an answer without what differs from run to run.
+/// Calls with these arguments on the command line, and removes everything that differs from run to run.
 async fn call(upstream: &Upstream, words: &[&str]) -> (i32, String) {
     let folder = Folder::with(&[("routes.toml", &TABLE.replace("UPSTREAM", &upstream.address.to_string()))]);
     let mut command = jackfield(folder.path());
@@ -172,7 +172,7 @@ fn args() -> String {
 }
 
 #[tokio::test]
-async fn what_is_hidden_leaves_the_words_around_it_readable() {
+async fn masking_leaves_the_surrounding_text_readable() {
     let upstream = Upstream::new(|_| Reply::status(500, &json!({"text": "pin 2, not 22, for t"}))).await;
     let table = r#"
 [platforms.http]
@@ -194,7 +194,7 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
         command.arg(r#"{"pin": 2, "ok": true}"#).env("TOKEN", "t");
         String::from_utf8(run(command).await.stdout).unwrap()
     };
-    let told = explain("human").await;
+    let shown = explain("human").await;
     for part in [
         "call       ra as http",
         "request    GET http://127.0.0.1:",
@@ -204,17 +204,17 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
         "\"text\": \"pin ***, not 22, for ***\"",
         "bad_response",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(shown.contains(part), "{part}: {shown}");
     }
-    let told: Value = serde_json::from_str(&explain("json").await).unwrap();
-    let call = &told["calls"][0];
+    let shown: Value = serde_json::from_str(&explain("json").await).unwrap();
+    let call = &shown["calls"][0];
     assert_eq!(call["arguments"]["values"], json!({"pin": "***", "ok": "***"}));
     assert_eq!(call["steps"][0]["reply"]["body"], json!({"text": "pin ***, not 22, for ***"}));
-    assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{told}");
+    assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{shown}");
 }
 
 #[tokio::test]
-async fn the_answer_is_printed_as_the_platform_would_get_it() {
+async fn the_answer_is_printed_in_the_platforms_format() {
     let upstream = bank().await;
     for (words, expected) in [
         (&["say"][..], json!({"text": "Hello."})),
@@ -224,7 +224,7 @@ async fn the_answer_is_printed_as_the_platform_would_get_it() {
             &["say", "--as", "voicedock"],
             json!({"results": [{"tool_call_id": "tool_example", "result": "Hello."}]}),
         ),
-        // Without a wish, a route that is not for everyone is called as one that it is for.
+        // Without `--as`, a route that is limited to some platforms is called as one of them.
         (&["only_swaig"], json!({"response": "For SWAIG."})),
         (&["balance", "--as", "voicedock", "--args", &args()], json!({"balance": 7})),
     ] {
@@ -236,14 +236,17 @@ async fn the_answer_is_printed_as_the_platform_would_get_it() {
 }
 
 #[tokio::test]
-async fn every_step_is_explained_and_nothing_secret_is_shown() {
+async fn explain_shows_every_step_and_no_secrets() {
     let upstream = bank().await;
     for (name, words) in [
         ("good", &["balance", "--explain", "--args", &args()][..]),
         ("as_swaig", &["balance", "--explain", "--as", "swaig", "--args", &args()]),
         ("form", &["form", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
         ("failed", &["fails", "--explain", "--args", &json!({"pin": PIN}).to_string()]),
-        ("unfit", &["balance", "--explain", "--args", &json!({"pin": PIN, "days": "soon"}).to_string()]),
+        (
+            "invalid_args",
+            &["balance", "--explain", "--args", &json!({"pin": PIN, "days": "soon"}).to_string()],
+        ),
         ("static", &["say", "--explain"]),
         ("unknown", &["nothing", "--explain"]),
         ("steps", &["chain", "--explain"]),
@@ -254,7 +257,7 @@ async fn every_step_is_explained_and_nothing_secret_is_shown() {
     }
 }
 
-/// No secret and no part of the sensitive argument stands there in any of its spellings.
+/// Fails if the output contains a secret, or any encoding of the sensitive argument.
 fn assert_hidden(printed: &str, about: &str) {
     for secret in ["secret", "p-1", "p%2D1", "n\"2", "n\\\"2", "%22", "ø", "%C3%B8"] {
         assert!(!printed.contains(secret), "{about}: `{secret}` in\n{printed}");
@@ -267,7 +270,7 @@ async fn a_dry_run_sends_nothing() {
     for (name, words, expected) in [
         ("good", &["balance", "--dry-run", "--args", &args()][..], 0),
         ("explained", &["balance", "--dry-run", "--explain", "--args", &args()], 0),
-        ("unfit", &["balance", "--dry-run"], 1),
+        ("invalid_args", &["balance", "--dry-run"], 1),
         ("static", &["say", "--dry-run"], 0),
     ] {
         let (code, printed) = call(&upstream, words).await;
@@ -279,15 +282,15 @@ async fn a_dry_run_sends_nothing() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_shows_in_the_exit_code() {
+async fn errors_set_the_exit_code() {
     let upstream = bank().await;
     for (name, words, expected) in [
         ("failed", &["fails", "--args", "{\"pin\": \"1\"}"][..], 1),
         ("unknown_function", &["nothing"], 1),
         ("status", &["none"], 1),
         ("without_demo", &["away", "--explain"], 1),
-        ("near", &["ballance"], 1),
-        ("not_for_it", &["only_swaig", "--as", "http"], 1),
+        ("misspelled_function", &["ballance"], 1),
+        ("wrong_platform", &["only_swaig", "--as", "http"], 1),
         ("bad_json", &["say", "--args", "{city: Oslo}"], 2),
         ("no_object", &["balance", "--args", "[1]"], 2),
         ("null", &["balance", "--args", "null"], 2),

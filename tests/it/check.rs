@@ -1,4 +1,4 @@
-//! `jackfield check` as a person and as a machine meet it: every kind of fault, and what is printed for it.
+//! `jackfield check` for people and for programs: every kind of error, and what is printed for it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use std::process::{Command, Output};
 use jackfield::diagnostic::{Code, Severity};
 use serde_json::Value;
 
-/// Codes that no file can be written for, and why.
+/// Codes that no file can trigger, each with its reason.
 const NO_FIXTURE: &[(Code, &str)] = &[
-    (Code::UpstreamUnreachable, "only an upstream can tell: see online.rs"),
-    (Code::CredentialRefused, "only an upstream can tell: see online.rs"),
+    (Code::UpstreamUnreachable, "only a response of an upstream triggers it: see online.rs"),
+    (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
 ];
 
 fn bad() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad")
 }
 
-/// The table with ten faults.
+/// The table with ten errors.
 fn ten() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/ten_faults.toml")
 }
 
-/// `jackfield check` on a table, in the table's folder.
+/// Runs `jackfield check` on a table, in the table's folder.
 pub(crate) fn check(table: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_jackfield"))
         .arg("check")
@@ -43,14 +43,14 @@ pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The diagnostics of a table, as machines get them.
+/// The diagnostics of a table in the JSON format.
 pub(crate) fn found(table: &Path, arguments: &[&str]) -> Vec<Value> {
     let output = check(table, &[&["--format", "json"], arguments].concat());
     let answer: Value = serde_json::from_str(&printed(&output)).unwrap();
     answer["diagnostics"].as_array().unwrap().clone()
 }
 
-/// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`; a case's name may follow after a dot.
+/// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`. The name of a case may follow after a dot.
 pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
     let mut fixtures: Vec<(String, PathBuf)> = std::fs::read_dir(bad())
         .unwrap()
@@ -66,7 +66,7 @@ pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
 }
 
 #[test]
-fn every_kind_of_fault_is_told_with_its_place() {
+fn every_bad_table_reports_its_errors_with_their_location() {
     let fixtures = fixtures();
     assert!(fixtures.len() >= Code::ALL.len() - NO_FIXTURE.len());
     for (name, table) in fixtures {
@@ -99,9 +99,9 @@ fn every_code_has_a_bad_table() {
 }
 
 #[test]
-fn ten_faults_in_one_file_are_all_told_and_a_faulty_route_hides_no_other() {
+fn ten_errors_in_one_file_are_all_reported() {
     let table = ten();
-    let told: Vec<(String, u64)> = found(&table, &[])
+    let reported: Vec<(String, u64)> = found(&table, &[])
         .iter()
         .map(|fault| (fault["code"].as_str().unwrap().to_owned(), fault["line"].as_u64().unwrap()))
         .collect();
@@ -118,11 +118,11 @@ fn ten_faults_in_one_file_are_all_told_and_a_faulty_route_hides_no_other() {
         ("invalid-action", 36),
     ];
     let expected: Vec<(String, u64)> = expected.map(|(code, line)| (code.to_owned(), line)).to_vec();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[test]
-fn machines_get_the_same_as_json() {
+fn json_output_holds_the_same_diagnostics() {
     let table = ten();
     let output = check(&table, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -135,7 +135,7 @@ fn machines_get_the_same_as_json() {
         assert_eq!(fault["file"], "ten_faults.toml");
         assert!(fault["help"].is_null() || fault["help"].is_string());
     }
-    // Line 32 has text in other scripts before the name; its column is the 32nd character, not the 40th byte.
+    // Line 32 has text in other scripts before the name. The column counts characters, not bytes.
     let name = answer["diagnostics"].as_array().unwrap().iter().find(|fault| fault["line"] == 32).unwrap();
     let line = std::fs::read_to_string(&table).unwrap().lines().nth(31).unwrap().to_owned();
     let byte = line.find("nmae").unwrap();
@@ -156,14 +156,14 @@ fn shipped() -> PathBuf {
 }
 
 #[test]
-fn the_shipped_table_is_clean() {
+fn the_shipped_table_has_no_warnings() {
     let output = check(&shipped(), &[]);
     assert_eq!(printed(&output), "routes.toml: ok, 12 routes (0 errors)\n");
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
-fn a_table_that_cannot_be_read_exits_with_2() {
+fn an_unreadable_table_exits_with_2() {
     let folder = folder("unreadable");
     std::fs::write(folder.join("binary.toml"), [0xff, 0xfe, 0x00]).unwrap();
     std::fs::create_dir_all(folder.join("folder.toml")).unwrap();
@@ -177,12 +177,12 @@ fn a_table_that_cannot_be_read_exits_with_2() {
         let output = check(&folder.join(name), &[]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert_eq!(output.stdout, b"", "{name}");
-        let told = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            told.contains(&format!("error: `{name}` cannot be read: ")) && told.contains(problem),
-            "{told}"
+            stderr.contains(&format!("error: `{name}` cannot be read: ")) && stderr.contains(problem),
+            "{stderr}"
         );
-        assert!(told.contains("--config"), "{told}");
+        assert!(stderr.contains("--config"), "{stderr}");
 
         let output = check(&folder.join(name), &["--format", "json"]);
         assert_eq!(output.status.code(), Some(2), "{name}");
@@ -190,7 +190,7 @@ fn a_table_that_cannot_be_read_exits_with_2() {
         assert_eq!(answer["diagnostics"][0]["code"], "unreadable-file", "{name}");
         assert_eq!(answer["diagnostics"][0]["file"], *name, "{name}");
     }
-    // An included file is part of the table: what is wrong with it is a fault, and the rest is still checked.
+    // An included file is part of the table: its errors are reported, and the rest is still checked.
     let table = folder.join("including.toml");
     std::fs::write(
         &table,
@@ -202,7 +202,7 @@ fn a_table_that_cannot_be_read_exits_with_2() {
     assert_eq!(codes, ["unreadable-file", "unknown-name"]);
 }
 
-/// An empty folder of that name, for a table that a test writes.
+/// An empty folder with this name, for a table that a test writes.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check").join(name);
     let _ = std::fs::remove_dir_all(&folder);
@@ -211,7 +211,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_file_is_included_once_however_many_patterns_name_it() {
+fn files_matched_by_several_patterns_are_included_once() {
     let folder = folder("overlap");
     std::fs::create_dir_all(folder.join("routes.d")).unwrap();
     std::fs::write(
@@ -227,19 +227,19 @@ fn a_file_is_included_once_however_many_patterns_name_it() {
 }
 
 #[test]
-fn without_its_secrets_a_table_can_be_checked_for_all_else() {
+fn a_table_can_be_checked_without_its_secrets() {
     let table = bad().join("secret-unset.toml");
     let codes = |arguments: &[&str]| -> Vec<Value> {
         found(&table, arguments).iter().map(|fault| fault["code"].clone()).collect()
     };
     assert_eq!(codes(&[]), vec!["secret-unset"; 6]);
-    // What is written out empty is a fault all the same.
+    // A value that is written as empty is still an error.
     assert_eq!(codes(&["--no-secrets"]), ["secret-unset"]);
     assert_eq!(found(&bad().join("secret-file/routes.toml"), &["--no-secrets"]), Vec::<Value>::new());
 }
 
 #[test]
-fn no_secret_is_ever_printed() {
+fn secrets_are_never_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/secrets");
     let mut seen = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -264,11 +264,11 @@ fn no_secret_is_ever_printed() {
                 .unwrap();
             let name = table.file_stem().unwrap().display().to_string();
             assert_eq!(output.status.code(), Some(1), "{name} {arguments:?}");
-            let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-            // The file of one of them is named so; its name is no secret.
-            let told = told.replace("hunter2.txt", "");
+            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+            // One of them is the name of its file, which is no secret.
+            let text = text.replace("hunter2.txt", "");
             for secret in ["hunter2", "tanager", "7431"] {
-                assert!(!told.contains(secret), "{name} {arguments:?}:\n{told}");
+                assert!(!text.contains(secret), "{name} {arguments:?}:\n{text}");
             }
         }
     }
@@ -276,7 +276,7 @@ fn no_secret_is_ever_printed() {
 }
 
 #[test]
-fn whoever_reads_may_stop_reading() {
+fn a_closed_pipe_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(env!("CARGO_BIN_EXE_jackfield"))
@@ -290,14 +290,14 @@ fn whoever_reads_may_stop_reading() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_an_error_and_no_panic() {
+fn an_unwritable_output_is_an_error_and_no_panic() {
     for format in ["human", "json"] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
         command.args(["check", "--format", format]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let output = command.stdout(full).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         let error = "error: cannot write the output: No space left on device (os error 28)\n";
-        assert_eq!((said.as_str(), output.status.code()), (error, Some(2)), "{format}");
+        assert_eq!((stderr.as_str(), output.status.code()), (error, Some(2)), "{format}");
     }
 }

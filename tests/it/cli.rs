@@ -1,4 +1,4 @@
-//! What the command line tells of itself.
+//! The command line: version and shell completion.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ fn printed(words: &[&str]) -> String {
 }
 
 #[test]
-fn the_version_tells_what_was_built() {
+fn the_version_includes_build_details() {
     let version = printed(&["--version"]);
     let form = r"^jackfield \d+\.\d+\.\d+ \(([0-9A-Za-z.-]+, )?[0-9a-z_]+(-[0-9a-z_]+)+\)\n$";
     assert!(Regex::new(form).unwrap().is_match(&version), "{version}");
@@ -22,7 +22,7 @@ fn the_version_tells_what_was_built() {
 }
 
 #[test]
-fn every_command_is_completed_in_every_shell() {
+fn completions_cover_every_command_in_every_shell() {
     let help = printed(&["--help"]);
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let commands: Vec<&str> = commands
@@ -40,9 +40,9 @@ fn every_command_is_completed_in_every_shell() {
     }
 }
 
-/// The script is what bash itself asks, as it does when someone presses Tab.
+/// Runs the completion script in bash, as pressing Tab does.
 #[test]
-fn bash_completes_a_command() {
+fn the_bash_completion_script_works() {
     let ask = format!(
         "{}\nCOMP_WORDS=(jackfield che); COMP_CWORD=1; _jackfield jackfield che jackfield; echo \"${{COMPREPLY[@]}}\"",
         printed(&["completions", "bash"])

@@ -1,4 +1,4 @@
-//! Daily Bots from outside: a bot's webhook, the running binary, a recording upstream.
+//! Daily Bots from outside: a bot's webhooks, the running binary, a recording upstream.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ dailybots.events = [
 "#;
 
 #[tokio::test]
-async fn every_spelling_of_a_call_is_answered_with_an_object() {
+async fn every_request_format_is_answered_with_an_object() {
     let upstream = Upstream::new(|_| Reply::json(&json!({"temp": 17.5}))).await;
     let proxy = Proxy::over(&upstream, TABLE).await;
     let call = |arguments: &str| {
@@ -86,9 +86,9 @@ async fn every_spelling_of_a_call_is_answered_with_an_object() {
         (
             "/dailybots/get_weather",
             json!({"function_name": "get_time"}),
-            "the request names another function than the URL",
+            "the function name in the request differs from the one in the URL",
         ),
-        ("/dailybots", json!({"city": "Lyon"}), "it names no function"),
+        ("/dailybots", json!({"city": "Lyon"}), "it has no function name"),
     ] {
         let answer = proxy.post(path, &body).await;
         let error = answer.json()["error"].as_str().unwrap().to_owned();
@@ -98,7 +98,7 @@ async fn every_spelling_of_a_call_is_answered_with_an_object() {
     assert!(upstream.take().is_empty());
 }
 
-/// The result that a stream carries, and the names of its events.
+/// The result in a stream, and the names of its events.
 fn result_of(stream: &str) -> (Value, Vec<&str>) {
     let names = stream.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     let result = stream
@@ -110,7 +110,7 @@ fn result_of(stream: &str) -> (Value, Vec<&str>) {
 }
 
 #[tokio::test]
-async fn a_stream_begins_while_the_upstream_is_still_at_work() {
+async fn a_stream_starts_before_the_upstream_responds() {
     let (release, held) = watch::channel(false);
     let upstream = Upstream::with(move |_| {
         let mut held = held.clone();
@@ -161,12 +161,12 @@ async fn a_stream_begins_while_the_upstream_is_still_at_work() {
                   {\"name\":\"language\",\"value\":\"fr\\r\\n\\r\\nevent: close\"}]}],\"interrupt\":false}\n\n";
     assert!(text.contains(config), "{text}");
     assert!(text.contains("event: close\ndata: {}\n\n"), "{text}");
-    // The optional argument was not there, so an event lacked what it needs.
+    // Without the optional argument, an event lacked a required value.
     proxy.logged("event 2 is left out").await;
 }
 
 #[tokio::test]
-async fn a_failure_and_an_event_that_does_not_fit_leave_the_stream_whole() {
+async fn failures_and_invalid_events_do_not_break_the_stream() {
     let upstream = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     let call = |arguments: Value| json!({"function_name": "change_language", "arguments": arguments});
@@ -179,9 +179,9 @@ async fn a_failure_and_an_event_that_does_not_fit_leave_the_stream_whole() {
     assert!(answer.text().contains("\"action\":\"run\""), "{}", answer.text());
     assert!(!answer.text().contains("\"action\":\"shout\""), "{}", answer.text());
     let dropped = proxy.logged("event 2 is left out").await;
-    assert!(dropped.contains("its name is not that of an action"), "{dropped}");
+    assert!(dropped.contains("unknown action name"), "{dropped}");
 
-    // A bad argument is told in the stream as well, and nothing is said before it.
+    // An invalid argument is reported in the stream too, with no event before it.
     upstream.take();
     let answer = proxy.post("/dailybots", &call(json!({}))).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");

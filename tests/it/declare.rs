@@ -1,4 +1,4 @@
-//! `jackfield declare` from outside, and SWAIG's own way of asking for the same: the handshake.
+//! `jackfield declare` from outside, and the SWAIG handshake, which asks for the same tool definitions.
 
 use std::process::Output;
 
@@ -52,7 +52,7 @@ async fn declare(arguments: &[&str]) -> Output {
     run(command).await
 }
 
-/// What is declared, and the names of the functions, at `place` under `key`.
+/// The declaration at `place`, and its function names under `key`.
 async fn declared(arguments: &[&str], place: &str, key: &str) -> (Value, Vec<String>) {
     let output = declare(arguments).await;
     assert!(output.status.success(), "{output:?}");
@@ -62,9 +62,10 @@ async fn declared(arguments: &[&str], place: &str, key: &str) -> (Value, Vec<Str
     (declared, names)
 }
 
-/// The names are those that the platform may call, and the arguments those that validation uses; no secret is needed.
+/// The declared functions are those that the platform may call, and the arguments those that are validated. No secret
+/// is needed.
 #[tokio::test]
-async fn each_platform_is_told_what_it_may_call() {
+async fn each_platform_gets_its_tool_definitions() {
     let arguments = json!({
         "type": "object",
         "properties": {
@@ -109,8 +110,8 @@ async fn each_platform_is_told_what_it_may_call() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_declared_is_told() {
-    for (arguments, told) in [
+async fn declarations_that_cannot_be_made_are_reported() {
+    for (arguments, problem) in [
         (
             &["swaig", "--route", "get_wether"][..],
             "unknown route `get_wether` for swaig: did you mean `get_weather`?",
@@ -122,12 +123,12 @@ async fn what_cannot_be_declared_is_told() {
         let output = declare(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(told) && output.stdout.is_empty(), "{error}");
+        assert!(error.contains(problem) && output.stdout.is_empty(), "{error}");
     }
 }
 
 #[tokio::test]
-async fn swaig_asks_for_the_functions_that_ask_to_be_seen() {
+async fn the_swaig_handshake_returns_the_requested_functions() {
     let table = table().replace("[platforms.voicedock]", "signing_key = \"${KEY}\"\n[platforms.voicedock]");
     let proxy = Proxy::with(&[("routes.toml", &table)], &[("UNSET", "pw"), ("KEY", "psk")]).await;
     let body = json!({"action": "get_signature", "functions": [], "version": "2.0"}).to_string();
@@ -137,7 +138,7 @@ async fn swaig_asks_for_the_functions_that_ask_to_be_seen() {
         mac.update(body.as_bytes());
         hex::encode(mac.finalize().into_bytes())
     };
-    // Of "sw:pw".
+    // The encoding of "sw:pw".
     let login = ("authorization", "Basic c3c6cHc=");
     for (signature, status) in [(None, 401), (Some(signed(b"other")), 401), (Some(signed(b"psk")), 200)] {
         let mut headers = vec![login];
@@ -154,7 +155,7 @@ async fn swaig_asks_for_the_functions_that_ask_to_be_seen() {
             assert!(definition["meta_data_token"].is_string());
         }
     }
-    // SignalWire signs no calls.
+    // SignalWire does not sign its calls.
     let call = json!({"function": "book"}).to_string();
     assert_eq!(
         proxy.send(Method::POST, "/swaig", &[login], call).await.json(),

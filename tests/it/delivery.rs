@@ -1,4 +1,4 @@
-//! How often a request is sent: attempts, hedges, breakers, limits, and the time that all of it shares.
+//! How often a request is sent: retries, hedging, circuit breakers, limits, and the deadline that they share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,10 +8,11 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::Proxy;
+use crate::support::until;
 use crate::support::upstream::{Reply, Seen, Upstream};
 
-/// An upstream that gives one answer after the other, and the last one from then on.
+/// An upstream that sends these responses in order and repeats the last one.
 async fn queued(replies: Vec<Reply>) -> Upstream {
     let next = AtomicUsize::new(0);
     Upstream::new(move |_| {
@@ -29,7 +30,7 @@ fn failed(status: u16) -> Reply {
     Reply::status(status, &json!({}))
 }
 
-/// A table with these keys of its one upstream, and these of its route `ask`, which sends by `method`.
+/// A table with these keys in its one upstream and in its route `ask`, which uses `method`.
 fn table(upstream: &str, method: &str, route: &str) -> String {
     r#"
 [platforms.http]
@@ -63,12 +64,32 @@ fn keys(seen: &[Seen]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_failed_request_is_tried_again_where_that_changes_nothing() {
+async fn failed_requests_are_retried_if_that_is_safe() {
     const KEY: &str = "idempotency_key = \"Idempotency-Key\"";
     const NEVER: &str = "retry = { attempts = 1 }";
     const MORE: &str = "retry = { attempts = 4, backoff = \"1ms\", on = [\"5xx\"] }";
     for (name, upstream, method, route, replies, expected, sent) in [
         ("a read", "", "GET", "", vec![failed(503), ok()], "ok", 2),
+        (
+            "a read by POST",
+            "",
+            "POST\", safe = true, path = \"/ask\" } #",
+            "",
+            vec![failed(503), ok()],
+            "ok",
+            2,
+        ),
+        ("a read by its method", "", "REPORT", "", vec![failed(503), ok()], "ok", 2),
+        (
+            "a write by GET",
+            "",
+            "GET\", safe = false, path = \"/ask\" } #",
+            "",
+            vec![failed(503), ok()],
+            "bad_response",
+            1,
+        ),
+        ("a write by another method", "", "MERGE", "", vec![failed(503), ok()], "bad_response", 1),
         ("a read, once only", "", "GET", "", vec![failed(503), failed(503), ok()], "bad_response", 2),
         ("a read, never", NEVER, "GET", "", vec![failed(503), ok()], "bad_response", 1),
         ("a read, another status", "", "GET", "", vec![failed(500), ok()], "bad_response", 1),
@@ -89,32 +110,32 @@ async fn a_failed_request_is_tried_again_where_that_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_upstream_asks_to_wait_is_waited_if_there_is_time() {
+async fn retry_after_is_honoured_within_the_deadline() {
     for (wait, expected, sent) in [("1", "ok", 2), ("60", "bad_response", 1)] {
         let api = queued(vec![failed(429).header("retry-after", wait), ok()]).await;
         let proxy = Proxy::over(&api, &table("", "GET", "")).await;
         let began = Instant::now();
         assert_eq!(kind(&ask(&proxy).await), expected);
         assert_eq!(api.take().len(), sent);
-        // It was not asked again before the second was over.
+        // It was not retried before the second was over.
         assert!(sent == 1 || began.elapsed() >= Duration::from_secs(1));
     }
 }
 
 #[tokio::test]
-async fn further_attempts_are_a_share_of_the_calls() {
+async fn the_retry_budget_limits_extra_attempts() {
     let api = queued(vec![failed(503)]).await;
     let proxy = Proxy::over(&api, &table("retry = { backoff = \"1ms\" }", "GET", "")).await;
     let calls = 100;
     let answers = futures_util::future::join_all((0..calls).map(|_| ask(&proxy))).await;
     assert!(answers.iter().all(|answer| kind(answer) == "bad_response"));
     let sent = api.take().len();
-    // Ten that were saved up, at most a fifth of the calls, and one for each second that this may have taken.
+    // Ten saved retries, at most a fifth of the calls, and one for each second that this may have taken.
     assert!((calls + 10..=calls + 60).contains(&sent), "{sent}");
 }
 
 #[tokio::test]
-async fn two_calls_have_different_keys_and_a_repeat_has_the_same() {
+async fn a_retried_call_has_the_same_idempotency_key_and_other_calls_do_not() {
     let api = queued(vec![failed(400)]).await;
     let route = "idempotency_key = \"idempotency-key\"\nargs.n = { type = \"integer\" }";
     let proxy = Proxy::over(&api, &table("", "POST", route)).await;
@@ -140,13 +161,13 @@ async fn two_calls_have_different_keys_and_a_repeat_has_the_same() {
 }
 
 #[tokio::test]
-async fn a_late_read_has_a_second_request_beside_it() {
+async fn a_slow_read_is_hedged() {
     let (first, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let (count, opened) = (Arc::clone(&first), Arc::clone(&gate));
     let api = Upstream::with(move |_| {
         let (number, gate) = (count.fetch_add(1, Ordering::SeqCst), Arc::clone(&opened));
         async move {
-            // Only the first one hangs.
+            // Only the first request hangs.
             if number == 0 {
                 let _ = gate.acquire().await;
             }
@@ -162,7 +183,28 @@ async fn a_late_read_has_a_second_request_beside_it() {
 }
 
 #[tokio::test]
-async fn a_late_write_has_none() {
+async fn a_read_by_post_is_hedged_and_is_over_at_its_deadline() {
+    const SAFE: &str = "POST\", safe = true, path = \"/ask\" } #";
+    let number = AtomicUsize::new(0);
+    let api = Upstream::with(move |_| {
+        let number = number.fetch_add(1, Ordering::SeqCst);
+        async move { if number == 1 { ok() } else { std::future::pending().await } }
+    })
+    .await;
+    let proxy = Proxy::over(&api, &table("hedge_after = \"20ms\"", SAFE, "")).await;
+    assert_eq!(kind(&ask(&proxy).await), "ok");
+    assert_eq!(api.take().len(), 2);
+
+    let mut proxy = Proxy::over(&api, &table("retry = { attempts = 1 }", SAFE, "timeout = \"50ms\"")).await;
+    let late = ask(&proxy).await;
+    assert_eq!(late["error"]["kind"], "timeout");
+    let text = late["error"]["text"].as_str().unwrap();
+    assert!(!text.contains("may"), "nothing may have been done: {text}");
+    proxy.logged("timeout").await;
+}
+
+#[tokio::test]
+async fn a_slow_write_is_not_hedged() {
     let api = Upstream::with(|_| async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         ok()
@@ -174,12 +216,12 @@ async fn a_late_write_has_none() {
 }
 
 #[tokio::test]
-async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
+async fn a_failed_hedge_does_not_replace_a_good_response() {
     let (number, gate) = (AtomicUsize::new(0), Arc::new(Semaphore::new(0)));
     let api = Upstream::with(move |_| {
         let (number, gate) = (number.fetch_add(1, Ordering::SeqCst), Arc::clone(&gate));
         async move {
-            // The first one is answered after the second.
+            // The first request is answered after the second.
             if number == 0 {
                 gate.acquire().await.unwrap().forget();
                 ok()
@@ -196,7 +238,7 @@ async fn the_second_request_does_not_take_the_place_of_a_good_first_one() {
 }
 
 #[tokio::test]
-async fn p95_is_learned_before_it_hedges() {
+async fn hedging_at_p95_starts_once_latencies_are_known() {
     let slow = Arc::new(AtomicUsize::new(0));
     let is_slow = Arc::clone(&slow);
     let api = Upstream::with(move |_| {
@@ -217,20 +259,20 @@ async fn p95_is_learned_before_it_hedges() {
     slow.store(1, Ordering::SeqCst);
     assert_eq!(kind(&ask(&proxy).await), "ok", "the second request answers for the first, which hangs");
     assert_eq!(api.take().len(), 2);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert!(status["upstreams"]["api"]["p95_ms"].is_number(), "{status:#}");
 }
 
 #[tokio::test]
-async fn a_breaker_opens_tells_and_closes_again() {
-    let sick = Arc::new(AtomicUsize::new(1));
-    let is_sick = Arc::clone(&sick);
+async fn a_breaker_opens_is_reported_and_closes_again() {
+    let failing = Arc::new(AtomicUsize::new(1));
+    let failing_now = Arc::clone(&failing);
     let api =
-        Upstream::new(move |_| if is_sick.load(Ordering::SeqCst) == 1 { failed(500) } else { ok() }).await;
+        Upstream::new(move |_| if failing_now.load(Ordering::SeqCst) == 1 { failed(500) } else { ok() })
+            .await;
     let breaker = "breaker = { min_calls = 4, open_for = \"3s\" }\nretry = { attempts = 1 }";
     let mut proxy = Proxy::over(&api, &table(breaker, "GET", "failure.refused = \"Not now.\"")).await;
-    let state =
-        async |proxy: &Proxy| proxy.ask_admin("/status", &[]).await.json()["upstreams"]["api"].clone();
+    let state = async |proxy: &Proxy| proxy.status().await["upstreams"]["api"].clone();
     assert_eq!(state(&proxy).await["breaker"], "closed");
 
     for _ in 0..4 {
@@ -244,39 +286,39 @@ async fn a_breaker_opens_tells_and_closes_again() {
     assert!(refused.contains("not sent to `api`: its circuit breaker is open for another"), "{refused}");
     assert!(["open", "half_open"].contains(&state(&proxy).await["breaker"].as_str().unwrap()));
 
-    // Until it is half open calls are refused; the probe then closes it.
-    sick.store(0, Ordering::SeqCst);
-    let began = Instant::now();
-    while kind(&ask(&proxy).await) != "ok" {
-        assert!(began.elapsed() < GUARD);
-    }
+    // Calls are refused until the breaker is half open; the probe then closes it.
+    failing.store(0, Ordering::SeqCst);
+    until("the circuit breaker never closes", async || kind(&ask(&proxy).await) == "ok").await;
     proxy.logged("api: circuit breaker closed").await;
     assert_eq!(state(&proxy).await["breaker"], "closed");
     assert_eq!(api.take().len(), 1);
 }
 
 #[tokio::test]
-async fn a_breaker_does_not_wait_for_the_end_of_a_write_that_goes_on() {
+async fn a_breaker_counts_a_detached_write_at_once() {
     let api = Upstream::with(|_| std::future::pending::<Reply>()).await;
     let keys = "timeout = \"1s\"\nbreaker = { min_calls = 1, open_for = \"1m\" }";
     let proxy = Proxy::over(&api, &table(keys, "POST", "limit = { concurrency = 7 }")).await;
     assert_eq!(kind(&ask(&proxy).await), "timeout");
     assert_eq!(kind(&ask(&proxy).await), "refused");
     assert_eq!(api.take().len(), 1);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     let open_for = status["upstreams"]["api"]["open_for_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&open_for), "{status:#}");
     assert!(status["limits"]["ask"]["under_way"].is_u64(), "{status:#}");
 }
 
 #[tokio::test]
-async fn an_event_and_a_route_of_the_same_name_do_not_share_a_limit() {
+async fn events_and_routes_of_the_same_name_have_separate_limits() {
     let api = queued(vec![ok()]).await;
     let entry = |name: &str| {
-        format!(
-            "[{name}]\nupstream = \"api\"\nlimit = {{ rate = \"1/h\", wait = \"0s\" }}\n\
-             request = {{ method = \"POST\", path = \"/{name}\" }}\n"
-        )
+        let entry = r#"
+[NAME]
+upstream = "api"
+limit = { rate = "1/h", wait = "0s" }
+request = { method = "POST", path = "/NAME" }
+"#;
+        entry.replace("NAME", name)
     };
     let (event, route) = (entry("events.voicedock.status_update"), entry("routes.status_update"));
     let proxy = Proxy::over(
@@ -291,7 +333,7 @@ async fn an_event_and_a_route_of_the_same_name_do_not_share_a_limit() {
 }
 
 #[tokio::test]
-async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
+async fn an_open_breaker_survives_a_reload() {
     let api = queued(vec![failed(500)]).await;
     let breaker = "breaker = { min_calls = 2, open_for = \"1m\" }\nretry = { attempts = 1 }";
     let mut proxy = Proxy::over(&api, &table(breaker, "GET", "")).await;
@@ -303,16 +345,16 @@ async fn a_sick_upstream_stays_known_as_such_over_a_reload() {
     proxy.folder.write("routes.toml", &format!("{text}\n[routes.more]\nreply.text = \"More.\"\n"));
     proxy.logged("added=more").await;
     assert_eq!(kind(&ask(&proxy).await), "refused");
-    // Another breaker begins anew.
+    // A breaker with another policy starts closed.
     proxy.folder.write("routes.toml", &text.replace("min_calls = 2", "min_calls = 3"));
     proxy.logged("removed=more").await;
     assert_eq!(kind(&ask(&proxy).await), "bad_response");
 }
 
 #[tokio::test]
-async fn no_more_requests_are_under_way_than_may_be() {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, seen) = (Arc::clone(&under_way), Arc::clone(&most));
+async fn concurrency_limits_are_enforced() {
+    let (in_flight, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, seen) = (Arc::clone(&in_flight), Arc::clone(&most));
     let api = Upstream::with(move |_| {
         let (counted, seen) = (Arc::clone(&counted), Arc::clone(&seen));
         async move {
@@ -334,14 +376,12 @@ async fn no_more_requests_are_under_way_than_may_be() {
 }
 
 #[tokio::test]
-async fn what_has_no_turn_is_refused() {
+async fn requests_that_get_no_permit_are_refused() {
     let (api, gate) = Upstream::gated(|_| ok()).await;
     let limit = "limit = { concurrency = 1, wait = \"0s\" }";
     let proxy = Proxy::over(&api, &table(limit, "GET", "")).await;
     let (first, second) = tokio::join!(ask(&proxy), async {
-        while api.seen() == 0 {
-            tokio::task::yield_now().await;
-        }
+        api.arrived(1).await;
         let answer = ask(&proxy).await;
         gate.add_permits(1);
         answer
@@ -365,7 +405,7 @@ async fn what_has_no_turn_is_refused() {
 }
 
 #[tokio::test]
-async fn steps_attempts_pauses_and_turns_share_one_deadline() {
+async fn steps_attempts_backoff_and_permits_share_one_deadline() {
     let api = Upstream::with(|seen: Seen| async move {
         if seen.target == "/hangs" {
             std::future::pending::<()>().await;
@@ -383,7 +423,7 @@ async fn steps_attempts_pauses_and_turns_share_one_deadline() {
     let answers =
         futures_util::future::join_all((0..8).map(|_| proxy.send(Method::POST, "/http/ask", &[], "{}")))
             .await;
-    // One wait for a permit alone could take longer than this.
+    // A single wait for a permit could take longer than this.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     for answer in answers {
         let kind = answer.json()["error"]["kind"].clone();

@@ -1,5 +1,5 @@
-//! Upstreams that must be public: what is refused although the name in the table looks harmless, and that not even a
-//! connection is made then.
+//! Upstreams with `network = "public"`: private addresses are refused even if the name looks public, and without
+//! opening a connection.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -11,9 +11,8 @@ use crate::support::upstream::{Reply, Upstream};
 
 fn routes(upstreams: &[&str]) -> String {
     let route = |name: &&str| {
-        format!(
-            "[routes.{name}]\nupstream = \"{name}\"\nrequest = {{ path = \"/\" }}\nreply = {{ text = \"Came.\" }}\n"
-        )
+        "[routes.NAME]\nupstream = \"NAME\"\nrequest.path = \"/\"\nreply.text = \"Came.\"\n"
+            .replace("NAME", name)
     };
     upstreams.iter().map(route).collect()
 }
@@ -23,28 +22,27 @@ async fn call(proxy: &Proxy, route: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
+async fn names_that_resolve_to_loopback_are_refused_without_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let upstreams = format!(
-        r#"
+    let upstreams = r#"
         [server]
         listen = "127.0.0.1:0"
         [platforms.http]
         [upstreams.name]
-        base_url = "http://localhost:{port}"
+        base_url = "http://localhost:PORT"
         network = "public"
         [upstreams.secure]
-        base_url = "https://LOCALHOST:{port}"
+        base_url = "https://LOCALHOST:PORT"
         network = "public"
         redirects = "same_origin"
         [upstreams.token]
         base_url = "https://api.example.com"
         network = "public"
-        auth.oauth2 = {{ token_url = "http://127.1:{port}/token", client_id = "me", client_secret = "hunter2" }}
+        auth.oauth2 = { token_url = "http://127.1:PORT/token", client_id = "me", client_secret = "hunter2" }
         "#
-    );
+    .replace("PORT", &port.to_string());
     let names = ["name", "secure", "token"];
     let mut proxy = Proxy::start(&format!("{upstreams}{}", routes(&names))).await;
 
@@ -53,12 +51,12 @@ async fn a_name_that_leads_to_this_machine_is_refused_without_a_connection() {
         let line = proxy.logged(&format!("function={name}")).await;
         assert!(line.contains("is loopback, and `network"), "{line}");
     }
-    // What had been tried would wait here to be accepted.
+    // A connection attempt would be waiting in the accept queue.
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[tokio::test]
-async fn upstreams_of_one_name_before_and_after_a_reload_share_no_connection_that_only_one_may_have() {
+async fn a_reload_to_a_stricter_network_reuses_no_connection() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = |network: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! Upstreams behind an HTTP proxy: what it is asked, and what is said when it refuses.
+//! Upstreams behind an HTTP proxy: the requests that the proxy gets, and the errors if it refuses them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::outbound_tls::{Authority, Secure};
 use crate::support::proxy::Proxy;
 
-/// A forward proxy for loopback: it makes tunnels, and gives `answer` to everything that it would have to forward.
+/// A forward proxy on loopback. It opens tunnels, and returns `answer` to every plain request.
 struct Forward {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -19,7 +19,7 @@ struct Forward {
 }
 
 impl Forward {
-    /// `refusal`: what is said in place of making a tunnel.
+    /// `refusal`: the response to `CONNECT` instead of a tunnel.
     async fn new(answer: &'static str, refusal: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,7 +63,7 @@ async fn serve(
             }
             (Some(_), Some(refusal)) => {
                 stream.write_all(refusal.as_bytes()).await.unwrap();
-                // A refused tunnel does not end the connection: the client must not wait for that.
+                // A refused tunnel leaves the connection open: the client must not wait for it to close.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
@@ -72,7 +72,7 @@ async fn serve(
     }
 }
 
-/// A request without a body; none when the connection has ended.
+/// A request without a body; `None` at the end of the connection.
 async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -83,23 +83,23 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8(head).unwrap())
 }
 
-/// A table with an upstream behind a proxy, and a route for it.
+/// A table with an upstream behind a proxy, and a route to it.
 fn table(base_url: &str, proxy: &str) -> String {
-    format!(
-        r#"
-        [server]
-        listen = "127.0.0.1:0"
-        [platforms.http]
-        [upstreams.api]
-        base_url = "{base_url}"
-        proxy = "{proxy}"
-        [routes.ask]
-        upstream = "api"
-        request = {{ path = "/orders", query.id = "7" }}
-        extract = {{ connection = "$.connection" }}
-        reply = {{ data = "{{{{connection}}}}" }}
-        "#
-    )
+    r#"
+    [server]
+    listen = "127.0.0.1:0"
+    [platforms.http]
+    [upstreams.api]
+    base_url = "BASE_URL"
+    proxy = "PROXY"
+    [routes.ask]
+    upstream = "api"
+    request = { path = "/orders", query.id = "7" }
+    extract = { connection = "$.connection" }
+    reply = { data = "{{connection}}" }
+    "#
+    .replace("BASE_URL", base_url)
+    .replace("PROXY", proxy)
 }
 
 async fn call(proxy: &Proxy) -> Value {
@@ -115,7 +115,7 @@ const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 9\r\n\r\n
 const CREDENTIAL: &str = "proxy-authorization: Basic dXNlcjpwQHNz\r\n";
 
 #[tokio::test]
-async fn plain_requests_are_forwarded_with_their_whole_url() {
+async fn plain_requests_are_forwarded_with_an_absolute_url() {
     let forward = Forward::new(OK, None).await;
     let login = format!("http://user:p%40ss@{}", forward.address);
     let proxy = Proxy::start(&table("http://api.internal.test:8080/v1", &login)).await;
@@ -133,7 +133,7 @@ async fn plain_requests_are_forwarded_with_their_whole_url() {
 }
 
 #[tokio::test]
-async fn requests_over_tls_go_through_a_tunnel_that_alone_has_the_login() {
+async fn tls_requests_use_a_tunnel_and_only_connect_carries_the_proxy_credentials() {
     let authority = Authority::new();
     let server = Secure::new(&authority.issue("localhost"), None).await;
     let forward = Forward::new(OK, None).await;
@@ -151,7 +151,7 @@ async fn requests_over_tls_go_through_a_tunnel_that_alone_has_the_login() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_proxy_names_the_proxy_and_not_its_password() {
+async fn proxy_errors_name_the_proxy_but_not_its_password() {
     for (base_url, refusal, status) in [
         ("https://api.internal.test", NO_LOGIN, "407 Proxy Authentication Required"),
         ("https://api.internal.test", BAD_GATEWAY, "502 Bad Gateway"),
@@ -171,7 +171,7 @@ async fn a_refusal_of_the_proxy_names_the_proxy_and_not_its_password() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_none_is_named() {
+async fn an_address_that_is_no_proxy_is_named_in_the_error() {
     let says = "220 mail.internal.test ESMTP\r\n\r\n";
     let forward = Forward::new(OK, Some(says)).await;
     let mut proxy =

@@ -1,4 +1,5 @@
-//! Webhooks that are no function calls: answered by their entry, else, and when it fails, by nothing.
+//! Webhooks that are no function calls: answered by their entry, and with a neutral response if there is none or it
+//! fails.
 
 use serde_json::{Value, json};
 
@@ -40,7 +41,7 @@ fn message(kind: &str) -> Value {
 }
 
 #[tokio::test]
-async fn voicedock_is_told_who_answers_and_its_reports_are_sent_on() {
+async fn voicedock_assistant_requests_are_answered_and_reports_forwarded() {
     let upstream = Upstream::new(|_| Reply::json(&json!({"name": "Ada"}))).await;
     let proxy = Proxy::over(&upstream, TABLE).await;
     let answer = proxy.post("/voicedock", &message("assistant-request")).await.json();
@@ -51,13 +52,13 @@ async fn voicedock_is_told_who_answers_and_its_reports_are_sent_on() {
     let report = message("end-of-call-report");
     assert_eq!(proxy.post("/voicedock", &report).await.json(), json!({}));
     assert_eq!(upstream.one().json(), report["message"]);
-    // No entry: nothing is asked.
+    // Without an entry, no request is sent.
     assert_eq!(proxy.post("/voicedock", &message("status-update")).await.json(), json!({}));
     assert_eq!(upstream.take().len(), 0);
 }
 
 #[tokio::test]
-async fn an_entry_that_fails_or_is_late_gives_the_neutral_answer() {
+async fn failed_and_late_events_get_the_neutral_response() {
     for hangs in [false, true] {
         let upstream = Upstream::with(move |_| async move {
             if hangs {
@@ -73,7 +74,7 @@ async fn an_entry_that_fails_or_is_late_gives_the_neutral_answer() {
 }
 
 #[tokio::test]
-async fn swaigs_reports_and_hooks_are_events() {
+async fn swaig_reports_and_hooks_are_events() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(&upstream, TABLE).await;
     for (path, body, expected) in [

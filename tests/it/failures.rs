@@ -1,21 +1,19 @@
-//! What is said when a call fails: each kind from a real cause, and who has the word.
-
-use std::net::TcpListener;
+//! Failed calls: each kind of failure with real causes, and which text is used.
 
 use jackfield::call::FailureKind;
 use jackfield::load::{load, process_environment};
 use serde_json::{Value, json};
 
+use crate::support::faulty_upstream::{Action, FaultyUpstream, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
-use crate::support::rude::{Rude, Script};
 use crate::support::upstream::{Reply, Upstream};
 
-/// Real causes of each kind: a name, the upstream, what of the route makes it fail, the arguments.
+/// Real causes of each kind of failure: a name, the upstream, the keys of the route that make it fail, the arguments.
 fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value)> {
     use FailureKind::{BadResponse, InvalidArgs, Refused, Timeout, Unreachable};
-    let get = |path: &str| format!("request = {{ path = \"{path}\" }}").leak() as &str;
-    let with_v = |request: &str| format!("args.v = {{ type = \"string\" }}\n{request}").leak() as &str;
+    let get = |path: &str| format!("request.path = \"{path}\"").leak() as &str;
+    let with_v = |request: &str| format!("args.v.type = \"string\"\n{request}").leak() as &str;
     let object =
         "args.v = { type = \"object\" }\nrequest = { path = \"/ok\", query = { v = \"{{args.v}}\" } }";
     let required = "args.v = { type = \"string\", required = true }\nrequest = { path = \"/ok\" }";
@@ -29,8 +27,8 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
         (Timeout, "route", "api", short, json!({})),
         (Timeout, "upstream", "slow", get("/never"), json!({})),
         (Timeout, "body", "slow", get("/half"), json!({})),
-        (Unreachable, "closed", "closed", get("/ok"), json!({})),
-        (Unreachable, "dropped", "dropping", get("/ok"), json!({})),
+        (Unreachable, "refused", "refusing", get("/ok"), json!({})),
+        (Unreachable, "closed", "closing", get("/ok"), json!({})),
         (BadResponse, "status", "api", get("/500"), json!({})),
         (BadResponse, "not_found", "api", get("/404"), json!({})),
         (BadResponse, "json", "api", broken, json!({})),
@@ -48,33 +46,20 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
     ]
 }
 
-/// Upstreams that fail before they answer: one refuses connections, one closes after the request, one does not speak
-/// HTTP.
-struct Broken {
-    closed: Rude,
-    dropping: String,
-    no_http: String,
+/// Upstreams that fail before they respond.
+struct Faulty {
+    refusing: FaultyUpstream,
+    closing: FaultyUpstream,
+    no_http: FaultyUpstream,
 }
 
-impl Broken {
+impl Faulty {
     async fn new() -> Self {
-        let after_request = |answer: &'static [u8]| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            std::thread::spawn(move || {
-                use std::io::{Read, Write};
-                while let Ok((mut stream, _)) = listener.accept() {
-                    let mut buffer = [0; 4096];
-                    let _ = stream.read(&mut buffer);
-                    let _ = stream.write_all(answer);
-                }
-            });
-            address.to_string()
-        };
+        let no_http = [Action::Write(b"220 smtp ready\r\n\r\n".to_vec()), Action::Close];
         Self {
-            closed: Rude::new(Script::Refuse).await,
-            dropping: after_request(b""),
-            no_http: after_request(b"220 smtp ready\r\n\r\n"),
+            refusing: FaultyUpstream::new(Script::Refuse).await,
+            closing: FaultyUpstream::new(Script::always([Action::Close])).await,
+            no_http: FaultyUpstream::new(Script::always(no_http)).await,
         }
     }
 }
@@ -87,7 +72,7 @@ async fn upstream() -> Upstream {
             "/404" => Reply::status(404, &json!({})),
             "/broken" => Reply::raw(200, "application/json", "{\"id\": "),
             "/large" => Reply::raw(200, "application/json", format!("\"{}\"", "x".repeat(2000))),
-            // Announces more than it sends, and then says nothing.
+            // Announces more than it sends, then hangs.
             "/half" => Reply::raw(200, "application/json", "{").header("content-length", "10"),
             _ => Reply::json(&json!({})),
         }
@@ -95,9 +80,8 @@ async fn upstream() -> Upstream {
     .await
 }
 
-fn table(broken: &Broken, routes: &str) -> String {
-    format!(
-        r#"
+fn table(faulty: &Faulty, routes: &str) -> String {
+    const UPSTREAMS: &str = r#"
 [platforms.http]
 [platforms.swaig]
 [upstreams.api]
@@ -106,36 +90,38 @@ max_body = "1KiB"
 [upstreams.slow]
 base_url = "http://UPSTREAM"
 timeout = "150ms"
-[upstreams.closed]
-base_url = "http://{}"
-[upstreams.dropping]
-base_url = "http://{}"
+[upstreams.refusing]
+base_url = "http://REFUSING"
+[upstreams.closing]
+base_url = "http://CLOSING"
 [upstreams.no_http]
-base_url = "http://{}"
-{routes}
-"#,
-        broken.closed.address, broken.dropping, broken.no_http
-    )
+base_url = "http://NO_HTTP"
+"#;
+    let upstreams = UPSTREAMS
+        .replace("REFUSING", &faulty.refusing.address.to_string())
+        .replace("CLOSING", &faulty.closing.address.to_string())
+        .replace("NO_HTTP", &faulty.no_http.address.to_string());
+    upstreams + routes
 }
 
 async fn start(upstream: &Upstream, table: &str) -> Proxy {
     let table = table.replace("UPSTREAM", &upstream.address.to_string());
     let table = format!("[server]\nlisten = \"127.0.0.1:0\"\n{table}");
-    // Rendered with the value, this is no JSON any more.
+    // With the value rendered into it, this is invalid JSON.
     let broken = "{\"a\": 1{{#if args.v}}, \"b\"{{/if}}}";
     Proxy::with(&[("routes.toml", &table), ("templates/broken.json.hbs", broken)], &[]).await
 }
 
 #[tokio::test]
-async fn each_kind_of_failure_is_told_by_the_nearest_text() {
+async fn the_most_specific_failure_text_is_used() {
     let upstream = upstream().await;
-    let broken = Broken::new().await;
+    let faulty = Faulty::new().await;
     let mut routes = String::new();
     for (kind, name, to, fails, _) in causes() {
         let slug = kind.slug();
-        for (level, said) in [
+        for (level, keys) in [
             ("plain", String::new()),
-            ("route", format!("failure.{slug} = \"route {slug}\"\nreply = {{ text = \"never\" }}\n")),
+            ("route", format!("failure.{slug} = \"route {slug}\"\nreply.text = \"never\"\n")),
             (
                 "case",
                 format!(
@@ -145,15 +131,15 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
                 ),
             ),
         ] {
-            routes.push_str(&format!("[routes.{name}_{level}]\nupstream = \"{to}\"\n{fails}\n{said}"));
+            routes.push_str(&format!("[routes.{name}_{level}]\nupstream = \"{to}\"\n{fails}\n{keys}"));
         }
     }
     let defaults: String =
         FailureKind::NAMED.iter().map(|kind| format!("failure.{kind} = \"default {kind}\"\n")).collect();
-    let without = start(&upstream, &table(&broken, &routes)).await;
-    let with = start(&upstream, &table(&broken, &format!("[defaults]\n{defaults}{routes}"))).await;
+    let without = start(&upstream, &table(&faulty, &routes)).await;
+    let with = start(&upstream, &table(&faulty, &format!("[defaults]\n{defaults}{routes}"))).await;
     for (kind, name, _, _, args) in causes() {
-        // What the model can mend is explained to it, unless a case says otherwise.
+        // Errors that the model can fix are explained to it, unless a case says otherwise.
         let explained = kind == FailureKind::InvalidArgs;
         let own = match name {
             "missing" | "needed" => {
@@ -196,10 +182,14 @@ async fn each_kind_of_failure_is_told_by_the_nearest_text() {
 }
 
 #[tokio::test]
-async fn cases_for_failures_name_kinds_lists_and_any() {
+async fn failure_cases_match_a_kind_a_list_or_any() {
     let upstream = upstream().await;
-    let broken = Broken::new().await;
+    let faulty = Faulty::new().await;
     let cases = r#"
+[routes.NAME]
+upstream = "TO"
+args.who = { type = "string", max_length = 5 }
+request.path = "PATH"
 [[routes.NAME.reply]]
 when = { failure = "any", equals = { "args.who" = "vip" } }
 text = "Sorry, {{args.who}}."
@@ -221,16 +211,13 @@ text = "Fine."
     for (name, to, path) in [
         ("good", "api", "/ok"),
         ("late", "slow", "/never"),
-        ("gone", "closed", "/ok"),
+        ("gone", "refusing", "/ok"),
         ("five", "api", "/500"),
         ("four", "api", "/404"),
     ] {
-        routes.push_str(&format!(
-            "[routes.{name}]\nupstream = \"{to}\"\nargs.who = {{ type = \"string\", max_length = 5 }}\nrequest = {{ path = \"{path}\" }}\n{}",
-            cases.replace("NAME", name)
-        ));
+        routes.push_str(&cases.replace("NAME", name).replace("TO", to).replace("PATH", path));
     }
-    let proxy = start(&upstream, &table(&broken, &routes)).await;
+    let proxy = start(&upstream, &table(&faulty, &routes)).await;
     let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
     for (name, args, expected) in [
         ("good", json!({"who": "vip"}), json!({"text": "Fine."})),
@@ -249,9 +236,9 @@ text = "Fine."
 }
 
 #[tokio::test]
-async fn what_goes_wrong_while_a_reply_is_made_is_a_failure_too() {
+async fn errors_while_building_a_reply_are_failures() {
     let upstream = upstream().await;
-    let broken = Broken::new().await;
+    let faulty = Faulty::new().await;
     let routes = r#"
 [defaults]
 failure.bad_response = "Default."
@@ -276,12 +263,12 @@ request = { path = "/500" }
 failure.bad_response = "Also without {{args.v}}"
 reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
 "#;
-    let mut proxy = start(&upstream, &table(&broken, routes)).await;
+    let mut proxy = start(&upstream, &table(&faulty, routes)).await;
     for (name, args, text) in [
         ("missing", json!({}), "Default."),
         ("helper", json!({"v": "soon"}), "Default."),
         ("none", json!({}), "Default."),
-        // A text that needs what is not there leaves the word to the next.
+        // If a text needs a missing value, the next text is used.
         ("worse", json!({}), "Default."),
         ("worse", json!({"v": "x"}), "Without x"),
     ] {
@@ -293,11 +280,11 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
     }
 }
 
-/// The log says for each call what happened, once, and nothing of what was in it.
+/// Each call is logged once, without any of its values.
 #[tokio::test]
-async fn the_log_tells_of_each_call_once_and_holds_no_values() {
+async fn each_call_is_logged_once_and_without_values() {
     let upstream = upstream().await;
-    let broken = Broken::new().await;
+    let faulty = Faulty::new().await;
     let routes = r#"
 [routes.ok]
 upstream = "api"
@@ -309,7 +296,7 @@ upstream = "slow"
 args.v = { type = "string" }
 request = { path = "/never", query = { v = "{{args.v}}" } }
 "#;
-    let mut proxy = start(&upstream, &table(&broken, routes)).await;
+    let mut proxy = start(&upstream, &table(&faulty, routes)).await;
     for (path, args) in [
         ("/http/ok", json!({"v": "private"})),
         ("/http/ok", json!({"v": "private\n"})),
@@ -332,9 +319,9 @@ request = { path = "/never", query = { v = "{{args.v}}" } }
     assert!(!log.contains("private") && !log.contains('\u{1b}'), "{log}");
 }
 
-/// Half a second or a quarter of the deadline, whichever is less, is kept for the way back.
+/// The call keeps half a second or a quarter of the deadline, whichever is less, for the way back.
 #[test]
-fn calls_end_before_the_platform_gives_up() {
+fn the_call_budget_ends_before_the_platforms_deadline() {
     let folder = Folder::with(&[]);
     for (deadline, budget_ms) in [
         ("", 9500),
@@ -343,7 +330,7 @@ fn calls_end_before_the_platform_gives_up() {
         ("deadline = \"2s\"", 1500),
         ("deadline = \"30s\"", 29_500),
     ] {
-        let table = format!("[platforms.http]\n{deadline}\n[routes.say]\nreply = {{ text = \"Hi.\" }}\n");
+        let table = format!("[platforms.http]\n{deadline}\n[routes.say]\nreply.text = \"Hi.\"\n");
         folder.write("routes.toml", &table);
         let loaded = load(&folder.path().join("routes.toml"), &process_environment()).unwrap();
         let plan = loaded.plan.unwrap();
@@ -351,9 +338,9 @@ fn calls_end_before_the_platform_gives_up() {
     }
 }
 
-/// The upstream never answers, the platform would not wait for ever: the model is told before that.
+/// The upstream never responds and the platform waits only until its deadline, so the model gets a reply before that.
 #[tokio::test]
-async fn the_deadline_of_the_platform_ends_each_call() {
+async fn the_platforms_deadline_ends_each_call() {
     let upstream = upstream().await;
     let table = r#"
 [platforms.voicedock]

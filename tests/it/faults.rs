@@ -1,16 +1,16 @@
-//! Never dead air: whatever an upstream does, the caller hears something true in time, and no write is done twice.
+//! Upstream faults: whatever an upstream does, the caller gets a true reply in time, and no write is sent twice.
 //!
-//! Each row of the tables in `faults/` is one fault: what the upstream does, what is asked of it, what the caller hears
-//! and when, and what the upstream saw. All rows run at the same time through one proxy, each on SWAIG and on
-//! VoiceDock with an upstream of its own.
+//! Each row of the tables in `faults/` is one fault: the upstream's behaviour, the request, the caller's reply and its
+//! time, and what the upstream saw. All rows run concurrently through one proxy, on SWAIG and on VoiceDock, each with
+//! its own upstream.
 
-mod answers;
+mod address_change;
 mod bodies;
 mod connections;
-mod guards;
 mod heads;
-mod moved;
+mod hedging_and_breaker;
 mod redirects;
+mod responses;
 mod retries;
 mod reuse;
 mod row;
@@ -23,21 +23,29 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::faulty_upstream::{FaultyUpstream, Observed, Script};
 use crate::support::lag::Lag;
 use crate::support::proxy::Proxy;
-use crate::support::rude::{Rude, Saw, Script};
 
 use self::row::{Row, When};
 
-/// How long the platforms wait. Long against every timeout of the tables, so that a busy machine has time to spare.
+/// How long the platforms wait. Long compared to every timeout in the tables, so that a busy machine has time to spare.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a call may take: the rest is for the way back.
+/// How long a call may take; the rest of the deadline is for the way back.
 const BUDGET: Duration = Duration::from_millis(9500);
 
-/// How many rows may keep the processor busy at the same time.
+/// The latest reply that is in time to a call that began at `started`.
+///
+/// The budget leaves a margin before the deadline, half of which must remain. A busy machine may delay the proxy, and then
+/// this test, each by as much as timers were late here during the call.
+fn latest(lag: &Lag, started: Instant) -> Duration {
+    (BUDGET + DEADLINE) / 2 + 2 * lag.since(started)
+}
+
+/// How many rows may use the CPU at the same time.
 const ACTIVE: usize = 6;
 
-/// All tables, one under the other.
+/// The rows of all tables.
 fn rows() -> Vec<Row> {
     [
         connections::rows(),
@@ -47,14 +55,14 @@ fn rows() -> Vec<Row> {
         retries::rows(),
         redirects::rows(),
         steps::rows(),
-        guards::rows(),
+        hedging_and_breaker::rows(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// A platform: how it calls, and how it is told.
+/// A platform: the format of its calls and replies.
 #[derive(Debug, Clone, Copy)]
 enum Platform {
     Swaig,
@@ -93,16 +101,16 @@ impl Platform {
     }
 }
 
-/// A row on one platform, with the upstream that it has there.
+/// A row on one platform, with its own upstream.
 struct Case<'a> {
     row: &'a Row,
     platform: Platform,
-    upstream: Rude,
+    upstream: FaultyUpstream,
     function: String,
 }
 
 impl Case<'_> {
-    fn table(&self, elsewhere: &Rude) -> String {
+    fn table(&self, elsewhere: &FaultyUpstream) -> String {
         let Row { request, route, keys, scheme, .. } = self.row;
         let (name, platform, address) = (&self.function, self.platform.name(), self.upstream.address);
         let mut table = format!("[upstreams.{name}]\nbase_url = \"{scheme}://{address}\"\n{keys}");
@@ -120,17 +128,17 @@ impl Case<'_> {
         table.replace("ELSEWHERE", &elsewhere.address.to_string()).replace("ROUTE", name)
     }
 
-    /// Runs the row among the others, and tells what was not as it should be.
+    /// Runs the row beside the others, and returns what was wrong.
     ///
-    /// A row that only waits lets the next one start as soon as its upstream has a connection. Others finish first.
+    /// A row that only waits lets the next one start once its upstream has a connection. The others finish first.
     async fn run(&self, proxy: &Proxy, active: &Semaphore, lag: &Lag) -> Vec<String> {
         let permit = active.acquire().await.unwrap();
         if self.row.when == When::Early {
             return self.call(proxy, lag).await;
         }
         let started = async {
-            if !matches!(self.row.upstream, Script::Refuse | Script::Deaf) {
-                self.upstream.until(|saw| saw.connections > 0).await;
+            if !matches!(self.row.upstream, Script::Refuse | Script::Blackhole) {
+                self.upstream.until(|observed| observed.connections > 0).await;
             }
             drop(permit);
         };
@@ -140,59 +148,54 @@ impl Case<'_> {
     /// Makes the calls of the row, one after the other.
     async fn call(&self, proxy: &Proxy, lag: &Lag) -> Vec<String> {
         let mut wrong = Vec::new();
-        for (n, hears) in self.row.hears.iter().enumerate() {
+        for (n, expected) in self.row.replies.iter().enumerate() {
             let request = self.platform.request(&self.function, n);
             let started = Instant::now();
             let answer = proxy.post(&format!("/{}", self.platform.name()), &request).await;
             let took = started.elapsed();
-            let fits = hears.fits();
-            let expected =
-                fits.iter().map(|(failed, text)| self.platform.answer(&self.function, n, *failed, text));
-            if answer.status != 200 || !expected.clone().any(|expected| answer.json() == expected) {
-                wrong.push(format!("call {n} heard {} {}, not {hears:?}", answer.status, answer.text()));
+            let accepted = expected.accepted();
+            let mut accepted =
+                accepted.iter().map(|(failed, text)| self.platform.answer(&self.function, n, *failed, text));
+            if answer.status != 200 || !accepted.any(|accepted| answer.json() == accepted) {
+                wrong.push(format!("call {n} got {} {}, not {expected:?}", answer.status, answer.text()));
             }
-            let last = n + 1 == self.row.hears.len();
-            let in_time = took < DEADLINE + lag.worst()
-                && match self.row.when {
-                    _ if !last => true,
-                    When::Early => took < BUDGET,
-                    When::After(ms) => took >= Duration::from_millis(ms) && took < BUDGET,
-                    When::AtDeadline => took >= BUDGET,
-                };
+            let is_last = n + 1 == self.row.replies.len();
+            let in_time = match self.row.when {
+                When::Early => took < BUDGET,
+                _ if !is_last => took < latest(lag, started),
+                When::After(ms) => took >= Duration::from_millis(ms) && took < BUDGET,
+                When::AtDeadline => took >= BUDGET && took < latest(lag, started),
+            };
             if !in_time {
-                wrong.push(format!("call {n} was answered after {took:?}, not {:?}", self.row.when));
+                let (when, lag) = (self.row.when, lag.since(started));
+                wrong.push(format!(
+                    "call {n} was answered after {took:?}, not {when:?} (timers: {lag:?} late)"
+                ));
             }
         }
-        // A write is given up long after its call was answered, so this is counted now and not at the end.
-        let left = &self.row.sees.left;
-        self.upstream.until(|saw| saw.left >= *left.start()).await;
-        let seen = self.upstream.saw().left;
-        if !left.contains(&seen) {
-            wrong.push(format!("{seen} connections were closed before the upstream was done, not {left:?}"));
+        // A write is abandoned long after its call was answered, so this is counted now and not at the end.
+        let expected = &self.row.sees.closed_early;
+        self.upstream.until(|observed| observed.closed_early >= *expected.start()).await;
+        let closed = self.upstream.observed().closed_early;
+        if !expected.contains(&closed) {
+            wrong.push(format!(
+                "{closed} connections were closed before the upstream was done, not {expected:?}"
+            ));
         }
         wrong
     }
 
-    /// Whether some connection is to be used again.
+    /// Whether a connection is expected to be reused.
     fn reuses(&self) -> bool {
         self.row.sees.connections.end() < self.row.sees.requests.end()
     }
 
-    /// Whether a request opened a connection that could have used an old one. A connection goes back to its pool a moment
-    /// after its answer was read; a request right behind that answer may be there first.
-    fn reused_too_late(&self) -> bool {
-        let Saw { connections, requests, .. } = self.upstream.saw();
-        let most = *self.row.sees.connections.end();
-        self.reuses() && (most + 1..=requests.len()).contains(&connections)
-    }
-
-    /// Tells what the upstream saw that it should not have, or did not see.
-    fn saw(&self) -> Vec<String> {
-        let Saw { connections, requests, .. } = self.upstream.saw();
+    /// Compares the requests and connections that the upstream saw with the expected ones.
+    fn check_traffic(&self) -> Vec<String> {
+        let Observed { connections, requests, .. } = self.upstream.observed();
         let sees = &self.row.sees;
         let mut wrong = Vec::new();
-        let connected = sees.connections.contains(&connections) || self.reused_too_late();
-        if !sees.requests.contains(&requests.len()) || !connected {
+        if !sees.requests.contains(&requests.len()) || !sees.connections.contains(&connections) {
             let requests = requests.len();
             wrong.push(format!(
                 "the upstream saw {requests} requests on {connections} connections, not {sees:?}"
@@ -216,14 +219,14 @@ impl Case<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
+async fn upstream_faults_are_answered_in_time_and_no_write_is_sent_twice() {
     let rows = rows();
     assert!(rows.len() >= 200, "{} rows", rows.len());
-    let elsewhere = Rude::new(Script::always(answers::ok(13))).await;
+    let elsewhere = FaultyUpstream::new(Script::always(responses::ok(13))).await;
     let mut cases = Vec::new();
     for row in &rows {
         for platform in [Platform::Swaig, Platform::VoiceDock] {
-            let upstream = Rude::new(row.upstream.clone()).await;
+            let upstream = FaultyUpstream::new(row.upstream.clone()).await;
             cases.push(Case {
                 row,
                 platform,
@@ -243,20 +246,19 @@ async fn every_fault_is_answered_in_time_and_no_write_is_done_twice() {
     table.extend(cases.iter().map(|case| case.table(&elsewhere)));
 
     let proxy = Proxy::start(&table).await;
-    // All at once, hundreds of calls would be late for want of a processor.
+    // Hundreds of calls at once would be late on any machine.
     let (active, lag) = (Semaphore::new(ACTIVE), Lag::measure());
-    let heard = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
+    let problems = join_all(cases.iter().map(|case| case.run(&proxy, &active, &lag))).await;
 
-    // Requests and connections are counted last, so that none can have come after it.
+    // Requests and connections are counted last, so that none can arrive after that.
     let mut wrong = String::new();
-    for (case, heard) in cases.iter().zip(heard) {
-        for problem in heard.into_iter().chain(case.saw()) {
+    for (case, problems) in cases.iter().zip(problems) {
+        for problem in problems.into_iter().chain(case.check_traffic()) {
             let _ = writeln!(wrong, "{}: {problem}", case.function);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    let reuse = cases.iter().filter(|case| case.reuses()).count();
-    let late = cases.iter().filter(|case| case.reused_too_late()).count();
-    assert!(reuse >= 60 && late <= reuse / 5, "{late} of {reuse} rows used no old connection");
-    assert_eq!(elsewhere.saw().connections, 0);
+    let reuses = cases.iter().filter(|case| case.reuses()).count();
+    assert!(reuses >= 60, "{reuses} rows reuse a connection");
+    assert_eq!(elsewhere.observed().connections, 0);
 }

@@ -1,5 +1,5 @@
-//! A short replay of what the fuzz targets have seen, and of inputs made from it. `fuzz/README.md` says how to look for
-//! more.
+//! Replays the corpora of the fuzz targets, and inputs mutated from them. `fuzz/README.md` explains how to fuzz for
+//! longer.
 
 mod calling;
 mod decode;
@@ -28,7 +28,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     }
     assert!(corpus.len() >= 20, "{target}: {} inputs", corpus.len());
 
-    // In an order that is the same everywhere: a seed names the inputs.
+    // Sorted, because a seed refers to inputs by their index.
     corpus.sort();
     let mut random = Rng::with_seed(number("JACKFIELD_FUZZ_SEED"));
     for round in 0..number("JACKFIELD_FUZZ_ROUNDS") {
@@ -43,12 +43,12 @@ fn replay(target: &str, run: fn(&[u8])) {
     }
 }
 
-/// A number from the environment; 0 where it is not set.
+/// A number from an environment variable; 0 if it is not set.
 fn number(variable: &str) -> u64 {
     std::env::var(variable).map_or(0, |number| number.parse().unwrap())
 }
 
-/// An input of the corpus with a few pieces left out, repeated, changed, or replaced by pieces of another input.
+/// A corpus input with a few parts removed, repeated, changed or replaced by parts of another input.
 fn mutated<T>(corpus: &[(T, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
     let any = |random: &mut Rng| corpus[random.usize(0..corpus.len())].1.clone();
     let mut input = any(random);
@@ -71,21 +71,21 @@ fn mutated<T>(corpus: &[(T, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn decoding_takes_any_request() {
+fn decoding_accepts_any_request() {
     replay("decode", decode::run);
 }
 
 #[test]
-fn loading_takes_any_text() {
+fn loading_accepts_any_text() {
     replay("table", table::run);
 }
 
 #[test]
-fn rendering_takes_any_template_and_any_values() {
+fn rendering_accepts_any_template_and_values() {
     replay("template", template::run);
 }
 
 #[test]
-fn urls_keep_their_place_whatever_the_values() {
+fn values_cannot_move_a_url_off_its_base() {
     replay("url", url::run);
 }

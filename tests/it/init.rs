@@ -1,4 +1,4 @@
-//! `jackfield init`: from an empty folder to the first answer.
+//! `jackfield init`: from an empty folder to the first reply.
 
 use std::process::Output;
 
@@ -20,7 +20,7 @@ fn file(folder: &Folder, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_first_table_is_written_with_its_schema_and_is_clean() {
+async fn init_writes_a_valid_table_and_its_schema() {
     let folder = Folder::with(&[]);
     let output = init(&folder, &[]).await;
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
@@ -38,7 +38,7 @@ async fn a_first_table_is_written_with_its_schema_and_is_clean() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_stays_as_it_is() {
+async fn init_does_not_overwrite_files() {
     let folder = Folder::with(&[("routes.toml", "mine"), ("routes.schema.json", "mine too")]);
     let output = init(&folder, &[]).await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
@@ -56,24 +56,27 @@ async fn a_file_that_is_there_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_commands_that_it_names_work() {
+async fn the_suggested_commands_work() {
     let folder = Folder::with(&[]);
-    let told = text(&init(&folder, &[]).await.stdout);
+    let printed = text(&init(&folder, &[]).await.stdout);
     let call = "jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo";
-    assert!(told.contains(call), "{told}");
+    assert!(printed.contains(call), "{printed}");
     let mut command = jackfield(folder.path());
     command.args(["call", "get_weather", "--args", "{\"city\": \"Oslo\"}", "--explain", "--demo"]);
     let output = run(command).await;
-    let said = "It is 14 degrees celsius in Oslo, cloudy.";
-    assert!(output.status.success() && text(&output.stdout).contains(said), "{output:?}");
+    let reply = "It is 14 degrees celsius in Oslo, cloudy.";
+    assert!(output.status.success() && text(&output.stdout).contains(reply), "{output:?}");
 
     let url = "localhost:8080/http/get_weather?city=Oslo";
-    assert!(told.contains("jackfield serve --demo\n") && told.contains(&format!("curl '{url}'")), "{told}");
+    assert!(
+        printed.contains("jackfield serve --demo\n") && printed.contains(&format!("curl '{url}'")),
+        "{printed}"
+    );
     let table = file(&folder, "routes.toml");
     folder.write("routes.toml", &format!("{table}\n[server]\nlisten = \"127.0.0.1:0\"\n"));
     let mut command = jackfield(folder.path());
     command.args(["serve", "--demo"]);
     let proxy = Proxy::run(folder, command).await;
     let answer = proxy.send(http::Method::GET, "/http/get_weather?city=Oslo", &[], "").await;
-    assert_eq!((answer.status.as_u16(), answer.json()["text"].as_str()), (200, Some(said)));
+    assert_eq!((answer.status.as_u16(), answer.json()["text"].as_str()), (200, Some(reply)));
 }

@@ -1,7 +1,7 @@
-//! Hostile argument values through every place of a request and a reply, at an upstream that records each byte.
+//! Hostile argument values in every place of a request and a reply, with an upstream that records each byte.
 //!
-//! A value arrives as data, exactly, or the call is refused and nothing is sent. What is expected of each value in
-//! each place is worked out here on its own, from the rules and not from the code.
+//! A value arrives exactly, as data, or the call is refused and nothing is sent. The expected results are worked out
+//! here from the rules, independently of the code.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use url::Url;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Seen, Upstream};
 
-/// What a model, or whoever speaks to it, might put into a text.
+/// Values that a model, or a person talking to it, might supply.
 const HOSTILE: &[&str] = &[
     "",
     " ",
@@ -149,7 +149,7 @@ const HOSTILE: &[&str] = &[
     "NaN",
 ];
 
-/// JSON that is not a text, where a text is asked for, and what becomes of it.
+/// JSON values that are not strings, given where a string is expected, and their results.
 const NO_TEXT: &[(&str, Outcome)] = &[
     ("7", Outcome::Becomes("7")),
     ("-7.5", Outcome::Becomes("-7.5")),
@@ -160,7 +160,7 @@ const NO_TEXT: &[(&str, Outcome)] = &[
     ("[\"a\", \"b\"]", Outcome::Unfit),
     ("{}", Outcome::Unfit),
     ("{\"toString\": \"x\"}", Outcome::Unfit),
-    // Not JSON that can be read: half of a pair of surrogates, or a number that is no number any more.
+    // Invalid JSON: half of a surrogate pair, or a number that is out of range.
     ("\"\\ud800\"", Outcome::Unreadable),
     ("\"\\udc00\\ud800\"", Outcome::Unreadable),
     ("\"a\\ud83d\"", Outcome::Unreadable),
@@ -175,32 +175,32 @@ const NO_TEXT: &[(&str, Outcome)] = &[
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
-    /// A text all the same.
+    /// Converted to text.
     Becomes(&'static str),
-    /// Like an argument that was not given.
+    /// Treated like a missing argument.
     Absent,
-    /// The model is told that it does not fit.
+    /// The model is told that the value is invalid.
     Unfit,
-    /// The whole request is refused.
+    /// The whole request is rejected.
     Unreadable,
 }
 
-/// A place of a request that takes a value.
+/// A place of a request that holds a value.
 struct Place {
     function: &'static str,
     /// Whether nothing may be sent for this value.
     refused: fn(&str) -> bool,
-    /// Takes the value out of what arrived.
+    /// Extracts the value from the request that arrived.
     value: fn(&Seen) -> Vec<u8>,
-    /// What stands around the value.
+    /// The text around the value.
     around: (&'static str, &'static str),
-    /// Whether the place takes a call without the value.
+    /// Whether a request may omit the value.
     optional: bool,
 }
 
 const NEVER: fn(&str) -> bool = |_| false;
 
-/// Control characters would end the header, or be refused by whoever reads it.
+/// Control characters would end the header, or be rejected by the receiver.
 const IN_HEADER: fn(&str) -> bool =
     |value| value.chars().any(|c| c != '\t' && (c.is_ascii_control() || c == '\u{7f}'));
 
@@ -228,7 +228,7 @@ const PLACES: &[Place] = &[
     },
     Place {
         function: "path_dots",
-        // A dot or an escaped dot of the table before it must not become two with the value's.
+        // A dot or an escaped dot in the table must not combine with the value into two dots.
         refused: |value| ["", "."].contains(&value),
         value: |seen| segment(seen, 3),
         around: (".", ""),
@@ -417,18 +417,18 @@ upstream = "api"
 args.v = { type = "string" }
 request = { path = "/a", headers = { x-v = "{{args.v}}" } }
 reply = [{ text = "sent" }, { when.failure = "any", text = "No {{args.v}} ${{args.v}}", data = { v = "{{args.v}}" } }]
-[routes.told]
+[routes.hostile]
 upstream = "api"
-request = { path = "/told" }
+request = { path = "/hostile" }
 extract = { a = "$.a", o = "$.o", all = { path = "$..*", all = true } }
 [routes.told_text]
 upstream = "api"
-request = { path = "/told" }
+request = { path = "/hostile" }
 extract = { a = "$.a", o = "$.o" }
-reply = { text = "{{a}}${{o}} {{response.body}} {{response.headers.x-told}}" }
+reply = { text = "{{a}}${{o}} {{response.body}} {{response.headers.x-hostile}}" }
 "#;
 
-/// Files of templates; in `given` the table's text ends in a character that JSON spells as an escape.
+/// Template files. In `given`, the table's own text ends in a character that JSON escapes.
 const FILES: &[(&str, &str)] = &[
     ("templates/inside.json.hbs", "{\"v\": \"a {{args.v}} b\", \"fixed\": 1}"),
     ("templates/outside.json.hbs", "{\"v\": {{args.v}}, \"fixed\": 1}"),
@@ -473,7 +473,7 @@ fn in_body(seen: &Seen) -> Vec<u8> {
     seen.json().get("v").map_or_else(Vec::new, |value| value.as_str().unwrap().as_bytes().to_vec())
 }
 
-/// Everything of a request but the value itself, which no value may change.
+/// Everything in a request except the value. No value may change it.
 #[derive(Debug, PartialEq)]
 struct Form {
     method: String,
@@ -521,17 +521,17 @@ impl Form {
 
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match seen.path() {
-        "/base/told" => Reply::json(&json!({
+        "/base/hostile" => Reply::json(&json!({
             "a": "${a}$", "o": {"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"}, "{x}": 1
         }))
-        .header("x-told", "{${h}"),
+        .header("x-hostile", "{${h}"),
         _ => Reply::json(&json!({})),
     })
     .await
 }
 
 #[tokio::test]
-async fn a_hostile_value_arrives_as_data_or_not_at_all() {
+async fn hostile_values_arrive_as_data_or_are_rejected() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     let long = "../%2e".repeat(17_000);
@@ -550,7 +550,7 @@ async fn a_hostile_value_arrives_as_data_or_not_at_all() {
             assert_eq!(answer.status, 200, "{} {shown:?}", place.function);
             let answer = answer.json();
             let arrived = upstream.take();
-            // A URL or header of a hundred thousand characters may be too much for the client.
+            // A URL or header of a hundred thousand characters may be too long for the client.
             let too_long = value.len() > 60_000 && arrived.is_empty();
             if (place.refused)(value) || too_long {
                 assert_eq!(answer["error"]["kind"], "refused", "{} {shown:?}: {answer}", place.function);
@@ -567,13 +567,13 @@ async fn a_hostile_value_arrives_as_data_or_not_at_all() {
     }
 }
 
-/// A value that arrived: it is there as it was given, and nothing else is different.
+/// Checks that a value arrived unchanged, and that nothing else in the request differs.
 fn check(place: &Place, value: &str, seen: &Seen, usual: &Form, upstream: &Upstream) {
     let shown = &value[..value.floor_char_boundary(60)];
     let expected = format!("{}{value}{}", place.around.0, place.around.1);
     let arrived = (place.value)(seen);
     if place.function.starts_with("header") {
-        // Blanks around a header's value belong to nobody.
+        // White space around a header value is not part of it.
         let trimmed = expected.trim_matches([' ', '\t']);
         assert_eq!(arrived.trim_ascii(), trimmed.as_bytes(), "{} {shown:?}", place.function);
     } else {
@@ -581,7 +581,7 @@ fn check(place: &Place, value: &str, seen: &Seen, usual: &Form, upstream: &Upstr
     }
     assert_eq!(Form::of(seen), *usual, "{} {shown:?}", place.function);
     assert_eq!(seen.header("host"), [upstream.address.to_string()]);
-    // Whoever normalises the address on the way comes to the same address.
+    // Normalizing the URL gives the same URL.
     let url = Url::parse(&format!("http://upstream{}", seen.target)).unwrap();
     let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     assert_eq!(target, seen.target, "{} {shown:?}", place.function);
@@ -589,7 +589,7 @@ fn check(place: &Place, value: &str, seen: &Seen, usual: &Form, upstream: &Upstr
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_converted_left_out_or_refused() {
+async fn non_text_values_are_converted_omitted_or_rejected() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     for place in PLACES {
@@ -614,7 +614,7 @@ async fn what_is_no_text_is_converted_left_out_or_refused() {
                 }
                 Outcome::Unreadable => {
                     assert_eq!((answer.status.as_u16(), arrived.len()), (400, 0), "{about}");
-                    // The problem is told without the value.
+                    // The error does not contain the value.
                     assert!(answer.json()["error"]["text"].as_str().unwrap().contains("not valid JSON"));
                 }
             }
@@ -622,14 +622,14 @@ async fn what_is_no_text_is_converted_left_out_or_refused() {
     }
 }
 
-/// The pairs that SWAIG would expand, broken up.
+/// Breaks up the pairs that SWAIG would expand.
 fn broken(text: &str) -> String {
     ["$", "%", "@"]
         .iter()
         .fold(text.to_owned(), |text, sigil| text.replace(&format!("{sigil}{{"), &format!("{sigil} {{")))
 }
 
-/// A value with the pairs in all of its texts and keys broken up.
+/// Breaks up the pairs in all strings and keys of a value.
 fn all_broken(value: &Value) -> Value {
     match value {
         Value::String(text) => broken(text).into(),
@@ -641,7 +641,7 @@ fn all_broken(value: &Value) -> Value {
     }
 }
 
-/// No pair but the table's own stands in the answer, as it is sent and as it is read.
+/// Fails if the response contains a pair other than the table's own, as sent or as parsed.
 fn assert_no_pair(body: &str, about: &str) {
     fn texts(value: &Value, out: &mut Vec<String>) {
         match value {
@@ -657,7 +657,7 @@ fn assert_no_pair(body: &str, about: &str) {
     let mut all = vec![body.to_owned()];
     let value: Value = serde_json::from_str(body).unwrap();
     texts(&value, &mut all);
-    // Data is a text with JSON in it, which may be read once more.
+    // `data` is a string of JSON, which the platform may parse once more.
     if let Some(Ok(data)) = value["response"].as_str().map(serde_json::from_str::<Value>) {
         texts(&data, &mut all);
     }
@@ -683,16 +683,16 @@ fn parsed(answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_in_a_swaig_reply_is_expanded_but_what_the_table_says() {
+async fn only_the_tables_own_variables_are_expanded_in_swaig_replies() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     let mut seen = 0;
     for &value in HOSTILE {
         let args = json!({"v": value});
         let b = broken(value);
-        let said = format!("<${{own}}> {b} {}|", broken(&format!("${value}%{value}@{value}")));
+        let expected = format!("<${{own}}> {b} {}|", broken(&format!("${value}%{value}@{value}")));
         for function in ["say", "say_file"] {
-            assert_eq!(swaig(&proxy, function, &args).await, json!({"response": said}), "{value:?}");
+            assert_eq!(swaig(&proxy, function, &args).await, json!({"response": expected}), "{value:?}");
         }
         let cut = swaig(&proxy, "say_cut", &args).await;
         assert!(cut["response"].as_str().unwrap().chars().count() <= 12, "{value:?}: {cut}");
@@ -718,7 +718,7 @@ async fn nothing_in_a_swaig_reply_is_expanded_but_what_the_table_says() {
         let answer = swaig(&proxy, "fail_case", &args).await["response"].clone();
         assert_eq!(answer, if IN_HEADER(value) { json!(no) } else { json!("sent") }, "{value:?}");
 
-        // The same in keys and values of objects, however deep.
+        // The same for keys and values of objects at any depth.
         let nested = json!({value: value, "l": [{"x": {value: [value, 1, null]}}], "$": {"{": "{"}});
         let answer = swaig(&proxy, "nested", &json!({"o": nested})).await;
         assert_eq!(parsed(&answer)["o"], all_broken(&nested), "{value:?}");
@@ -726,16 +726,16 @@ async fn nothing_in_a_swaig_reply_is_expanded_but_what_the_table_says() {
         seen += 1;
     }
     assert!(seen >= 60);
-    // An API may be hostile as well, and so may every name in what it answers.
-    let told = json!({"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"});
-    let answer = parsed(&swaig(&proxy, "told", &json!({})).await);
-    assert_eq!((&answer["a"], &answer["o"]), (&json!("$ {a}$"), &all_broken(&told)));
+    // An upstream may be hostile too, and so may every name in its response.
+    let hostile = json!({"%{k}": "@{v}", "n": ["${x}", {"$": "{"}], "${k": "}"});
+    let answer = parsed(&swaig(&proxy, "hostile", &json!({})).await);
+    assert_eq!((&answer["a"], &answer["o"]), (&json!("$ {a}$"), &all_broken(&hostile)));
     swaig(&proxy, "told_text", &json!({})).await;
 }
 
-/// Where nothing is expanded, nothing is changed either.
+/// Platforms that expand nothing get values unchanged.
 #[tokio::test]
-async fn replies_to_other_platforms_hold_values_as_they_are() {
+async fn replies_to_other_platforms_hold_values_unchanged() {
     let upstream = upstream().await;
     let proxy = start(&upstream).await;
     for &value in HOSTILE {
@@ -746,7 +746,7 @@ async fn replies_to_other_platforms_hold_values_as_they_are() {
         let list = json!([value, value, {"own": "${own}"}]);
         let data = json!({"v": value, "w": format!("a${value}"), "x": format!("${value}"), "l": list});
         assert_eq!(answer, json!({"data": data}));
-        // What another platform understands is not for this one.
+        // Keys of another platform are not sent to this one.
         assert_eq!(proxy.post("/http/act", &args).await.json(), json!({"text": "Done."}));
     }
 }

@@ -1,4 +1,4 @@
-//! A reload keeps the routes of unchanged files, and says and does what a load of everything would.
+//! A reload reuses the routes of unchanged files, with the same result as a full load.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,19 +23,19 @@ auth.bearer = { token = "${TOKEN}" }
 const SCHEMA: &str = r#"{"type": "object", "properties": {"a": {"type": "string"}}}"#;
 
 fn route(name: &str, text: &str) -> String {
-    format!(
-        r#"
-[routes.{name}]
+    r#"
+[routes.NAME]
 upstream = "api"
-args.id = {{ type = "string", pattern = "^[0-9]+$", required = true }}
-request = {{ path = "/{{{{args.id}}}}" }}
+args.id = { type = "string", pattern = "^[0-9]+$", required = true }
+request = { path = "/{{args.id}}" }
 extract.name = "$.name"
-reply.text = "{text} {{{{name}}}} {{{{vars.shop}}}}"
+reply.text = "TEXT {{name}} {{vars.shop}}"
 "#
-    )
+    .replace("NAME", name)
+    .replace("TEXT", text)
 }
 
-/// The files that a table begins with.
+/// The initial files of a table.
 fn files() -> Vec<(&'static str, String)> {
     vec![
         ("routes.toml", MAIN.to_owned()),
@@ -52,7 +52,7 @@ fn write(folder: &Path, file: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A table in a folder that is loaded again and again.
+/// A table in a folder that is loaded repeatedly.
 struct Reloaded {
     folder: tempfile::TempDir,
     token: Cell<&'static str>,
@@ -80,8 +80,8 @@ impl Reloaded {
         }
     }
 
-    /// Loads the table once more, and gives the names of the routes that were kept. Whatever was kept, the result is
-    /// that of a load of everything.
+    /// Loads the table again and returns the names of the routes that were reused. The result must equal that of a full
+    /// load.
     fn kept(&mut self) -> Vec<String> {
         let folder = self.folder.path();
         let fresh = Self::load(folder, self.token.get(), None);
@@ -99,7 +99,7 @@ impl Reloaded {
     }
 }
 
-/// What can be told of a loaded table.
+/// Everything observable about a loaded table.
 fn facts(loaded: &Loaded) -> (String, Option<String>, BTreeMap<String, String>) {
     let found = serde_json::to_string(&to_json(&loaded.diagnostics, &loaded.sources)).unwrap();
     let routes = loaded.plan.iter().flat_map(|plan| &plan.routes);
@@ -108,12 +108,12 @@ fn facts(loaded: &Loaded) -> (String, Option<String>, BTreeMap<String, String>) 
 }
 
 #[test]
-fn routes_of_unchanged_files_are_kept() {
+fn routes_of_unchanged_files_are_reused() {
     let mut table = Reloaded::begin(&[]);
     assert_eq!(table.kept(), ["a", "a2", "b"]);
     write(table.folder.path(), "routes/b.toml", &route("b", "Changed"));
     assert_eq!(table.kept(), ["a", "a2"]);
-    // What was kept once is kept again, and a change that is taken back is a change.
+    // A reused route can be reused again, and reverting a change is a change too.
     write(table.folder.path(), "routes/b.toml", &route("b", "Three"));
     assert_eq!(table.kept(), ["a", "a2"]);
     write(table.folder.path(), "routes/c.toml", &route("c", "Four"));
@@ -123,7 +123,7 @@ fn routes_of_unchanged_files_are_kept() {
 }
 
 #[test]
-fn what_routes_share_makes_them_anew() {
+fn a_change_to_shared_settings_recompiles_all_routes() {
     for (file, text) in [
         ("routes.toml", MAIN.replace("Oslo", "Bergen")),
         ("routes.toml", MAIN.replace("127.0.0.1:1", "127.0.0.1:2")),
@@ -137,7 +137,7 @@ fn what_routes_share_makes_them_anew() {
         let mut table = Reloaded::begin(&[]);
         write(table.folder.path(), file, &text);
         assert_eq!(table.kept(), [""; 0], "{file}: {text}");
-        // From then on they are kept again.
+        // From then on, routes are reused again.
         assert!(table.kept().contains(&"a".to_owned()), "{file}: {text}");
     }
     let mut table = Reloaded::begin(&[]);
@@ -146,13 +146,13 @@ fn what_routes_share_makes_them_anew() {
 }
 
 #[test]
-fn routes_that_depend_on_more_than_their_file_are_never_kept() {
+fn routes_that_depend_on_more_than_their_file_are_never_reused() {
     for text in [
         "[routes.b]\nreply.text = \"fixed\"\nlimit.rate = \"5/s\"\n",
         "[routes.b]\nreply.text = \"fixed\"\nargs_schema = \"schema.json\"\n",
         "[routes.b]\nreply.text_file = \"part.hbs\"\n",
         "[routes.b]\nreply.text = \"{{> part}}\"\n",
-        // Every load warns of the platform that is not served.
+        // Every load warns about the platform that is not served.
         "[routes.b]\nreply.text = \"fixed\"\nplatforms = [\"swaig\", \"millis\"]\n",
     ] {
         let mut table = Reloaded::begin(&[("routes/b.toml", text.to_owned())]);
@@ -161,9 +161,9 @@ fn routes_that_depend_on_more_than_their_file_are_never_kept() {
 }
 
 #[test]
-fn errors_are_those_of_a_load_of_everything() {
+fn errors_match_those_of_a_full_load() {
     for (file, text) in [
-        // A name that a kept file defines as well.
+        // A name that a reused file defines as well.
         ("routes/b.toml", route("a2", "Again")),
         ("routes/b.toml", "[forms.a]\nargs.mail = { type = \"string\" }\n".to_owned()),
         ("routes/b.toml", route("b", "Three").replace("{{name}}", "{{nmae}}")),

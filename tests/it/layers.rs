@@ -1,9 +1,10 @@
-//! The layers, kept: who may use whom is the map in `src/lib.rs`, and what else may stand where is [`RULES`].
+//! Tests the layers: `src/lib.rs` has the map of which module may use which, and [`RULES`] lists what else is forbidden
+//! where.
 
 use std::fs;
 use std::path::Path;
 
-/// What must not stand where. Paths are under `src/`; one that ends in `/` is everything in that folder.
+/// A set of forbidden words. Paths are relative to `src/`; a path that ends in `/` covers everything in that folder.
 struct Rule {
     within: &'static [&'static str],
     but_not: &'static [&'static str],
@@ -75,11 +76,11 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Words that a rule forbids and that are meant so, each with its reason.
+/// Exceptions from the rules, each with its reason.
 const ALLOWED: &[(&str, &str, &str)] =
     &[("lang/template/scope.rs", "platform", "a field of a call's envelope")];
 
-/// A source file: its path under `src/`, and its code without comments, texts and tests.
+/// A source file: its path relative to `src/`, and its code without comments, strings and tests.
 struct Source {
     path: String,
     code: String,
@@ -104,7 +105,8 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// What a file does: no comments, no contents of strings, and nothing from `#[cfg(test)]` on, which ends each file.
+/// The code of a file: without comments, without the contents of strings, and without everything from `#[cfg(test)]`
+/// on, because tests come last in each file.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]").next().unwrap();
     let (mut code, mut chars) = (String::new(), text.chars().peekable());
@@ -136,7 +138,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// The lines in which `word` stands as a word.
+/// The lines that contain `word` as a whole word.
 fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let has = |line: &&str| {
@@ -146,7 +148,7 @@ fn lines_with<'a>(code: &'a str, word: &str) -> Vec<&'a str> {
     code.lines().filter(has).map(str::trim).collect()
 }
 
-/// The modules in the order of the map: each may use those below it.
+/// The modules in the order of the map. Each may use those below it.
 fn map() -> Vec<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("//! | "));
@@ -161,7 +163,7 @@ fn map() -> Vec<String> {
     map
 }
 
-/// The modules of the crate that code names: `crate::flow::…`, `crate::{flow::…, live}`.
+/// The modules of this crate that the code names: `crate::flow::…`, `crate::{flow::…, live}`.
 fn used(code: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut used = Vec::new();
@@ -189,13 +191,13 @@ fn used(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn arrows_point_downwards() {
+fn modules_use_only_modules_below_them() {
     let map = map();
     let mut arrows = 0;
     let mut wrong = Vec::new();
     for Source { path, code } in sources() {
         let module = path.split(['/', '.']).next().unwrap();
-        // The binary stands above all, and the crate's root is the map itself.
+        // The binary is above all modules, and `lib.rs` is the map itself.
         let Some(from) = map.iter().position(|known| known == module) else {
             assert!(["main", "lib"].contains(&module), "{path}");
             continue;
@@ -214,7 +216,7 @@ fn arrows_point_downwards() {
 }
 
 #[test]
-fn each_layer_keeps_to_its_words() {
+fn layers_use_no_forbidden_words() {
     let sources = sources();
     let mut wrong = Vec::new();
     let mut allowed = Vec::new();
@@ -248,9 +250,9 @@ fn each_layer_keeps_to_its_words() {
     assert_eq!(allowed.len(), ALLOWED.len(), "an exception that nobody needs");
 }
 
-/// Each platform is a folder, and each auth scheme a file, with a line in the list of the `mod.rs` above it.
+/// Each platform is a folder and each auth scheme a file, listed in the `mod.rs` above it.
 #[test]
-fn every_platform_and_every_scheme_is_in_its_list() {
+fn every_platform_and_scheme_is_registered() {
     for (folder, list, mark) in [
         ("platform/", "PLATFORMS", " Platform for "),
         ("platform/auth/", "SCHEMES", "static SCHEME: Scheme"),
@@ -277,7 +279,7 @@ fn every_platform_and_every_scheme_is_in_its_list() {
 }
 
 #[test]
-fn what_is_read_of_a_file_is_its_code() {
+fn comments_strings_and_tests_are_ignored() {
     let text = "use crate::{flow::{self, CallEnv}, live}; // crate::cli\nlet x = \"tokio\"; r#\"a\"tokio\"# '\"' tokio::x\n#[cfg(test)]\nfs";
     let code = code(text);
     assert_eq!(used(&code), ["flow", "live"]);

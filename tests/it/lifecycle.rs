@@ -1,4 +1,4 @@
-//! The process from outside: how it starts, how it ends, and what its admin listener says.
+//! The process from outside: how it starts, how it ends, and what its admin listener reports.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ reply = { text = "Hello." }
 "#;
 
 #[tokio::test]
-async fn a_call_in_flight_is_answered_before_the_process_ends() {
+async fn calls_in_flight_are_answered_before_the_process_exits() {
     for signal in ["TERM", "INT"] {
         let release = Arc::new(Notify::new());
         let held = Arc::clone(&release);
@@ -42,7 +42,7 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
         })
         .await;
         let mut proxy = Proxy::over(&upstream, TABLE).await;
-        // A connection that is open and idle, and one whose head is never finished, hold nobody.
+        // Neither an idle connection nor one with an unfinished request head delays the exit.
         assert_eq!(proxy.post("/http/say", &json!({})).await.status, 200);
         let _half = TcpStream::connect(proxy.listen).unwrap();
         let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
@@ -65,9 +65,9 @@ async fn a_call_in_flight_is_answered_before_the_process_ends() {
     }
 }
 
-/// Whoever asked has gone, and what was asked is done all the same.
+/// The client has disconnected, but the call still runs to its end.
 #[tokio::test]
-async fn a_call_whose_caller_hung_up_is_finished_too() {
+async fn calls_whose_client_disconnected_finish_before_the_process_exits() {
     let release = Arc::new(Notify::new());
     let held = Arc::clone(&release);
     let upstream = Upstream::with(move |_| {
@@ -92,9 +92,9 @@ async fn a_call_whose_caller_hung_up_is_finished_too() {
     assert!(proxy.log().contains("ask: answered in"), "{}", proxy.log());
 }
 
-/// An upstream that never answers holds the process no longer than the deadline.
+/// An upstream that never responds delays the exit no longer than the deadline.
 #[tokio::test]
-async fn the_process_ends_when_the_last_deadline_has_passed() {
+async fn the_process_exits_when_the_last_deadline_has_passed() {
     let upstream = Upstream::with(|_| std::future::pending()).await;
     let table = TABLE.replace("[platforms.http]", "[platforms.http]\ndeadline = \"1s\"");
     let mut proxy = Proxy::over(&upstream, &table).await;
@@ -108,7 +108,7 @@ async fn the_process_ends_when_the_last_deadline_has_passed() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_tells_how_it_is() {
+async fn the_admin_listener_reports_health_and_status() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     for path in ["/healthz", "/readyz"] {
@@ -135,12 +135,12 @@ async fn the_admin_listener_tells_how_it_is() {
         assert!(answer.json()["error"].is_string(), "{path}");
     }
 
-    // A table that cannot be used is shown with its faults and changes neither health nor the answers.
+    // A rejected table is shown with its errors, and changes neither health nor replies.
     proxy.folder.write("routes.toml", "[platforms.http]\n[routes.say]\nreply = { txet = \"Hi.\" }\n");
     proxy.signal("HUP");
     proxy.logged("unknown-key").await;
     let after = loop {
-        let after = proxy.ask_admin("/status", &[]).await.json();
+        let after = proxy.status().await;
         if !after["rejected"].is_null() {
             break after;
         }
@@ -159,7 +159,7 @@ async fn the_admin_listener_tells_how_it_is() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_needs_a_login_but_for_the_probes() {
+async fn the_admin_listener_requires_authentication_except_for_probes() {
     let basic = format!("Basic {}", STANDARD.encode("ops:pw"));
     for (auth, login, challenge) in [
         ("bearer = { token = \"${ADMIN}\" }", "Bearer pw", "Bearer"),
@@ -168,7 +168,7 @@ async fn the_admin_listener_needs_a_login_but_for_the_probes() {
         let auth = auth.replace("${ADMIN}", "pw");
         let table = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.{auth}\n\
-             [platforms.http]\n[routes.say]\nreply = {{ text = \"Hello.\" }}\n"
+             [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n"
         );
         let proxy = Proxy::start(&table).await;
         for path in ["/healthz", "/readyz"] {
@@ -188,7 +188,7 @@ async fn the_admin_listener_needs_a_login_but_for_the_probes() {
 }
 
 #[tokio::test]
-async fn without_an_admin_address_there_is_no_admin_listener() {
+async fn the_admin_listener_is_off_without_an_address() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n",
     )
@@ -199,16 +199,16 @@ async fn without_an_admin_address_there_is_no_admin_listener() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_says_why() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap();
+async fn a_failed_start_prints_the_reason() {
+    let in_use = TcpListener::bind("127.0.0.1:0").unwrap();
+    let in_use = in_use.local_addr().unwrap();
     let good = "[platforms.http]\n[routes.say]\nreply = { text = \"Hello.\" }\n";
     let server =
         |listen: &str, admin: &str| format!("[server]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\n{good}");
     let free = "127.0.0.1:0";
     for (name, table, code) in [
-        ("listen_in_use", Some(server(&taken.to_string(), free)), 2),
-        ("admin_in_use", Some(server(free, &taken.to_string())), 2),
+        ("listen_in_use", Some(server(&in_use.to_string(), free)), 2),
+        ("admin_in_use", Some(server(free, &in_use.to_string())), 2),
         ("faults", Some(format!("{good}extract = {{ a = \"$.a\" }}\n")), 1),
         ("no_table", None, 2),
         ("empty_table", Some(String::new()), 1),
@@ -220,7 +220,7 @@ async fn a_start_that_fails_says_why() {
         let output = run(jackfield(folder.path())).await;
         assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
         assert!(output.stdout.is_empty(), "{name}: {output:?}");
-        let said = String::from_utf8(output.stderr).unwrap().replace(&taken.to_string(), "ADDRESS");
-        insta::assert_snapshot!(format!("start_{name}"), said);
+        let stderr = String::from_utf8(output.stderr).unwrap().replace(&in_use.to_string(), "ADDRESS");
+        insta::assert_snapshot!(format!("start_{name}"), stderr);
     }
 }

@@ -1,4 +1,5 @@
-//! The listener for platforms from outside: what each platform may send and what it is answered, against the running binary.
+//! The listener for platforms: the requests that each platform may send and the responses it gets, against the running
+//! binary.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::Barrier;
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::{GUARD, LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 const ROUTES: &str = r#"
@@ -69,7 +70,7 @@ fn swaig(function: &str, args: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn swaig_answers_200_whatever_happens() {
+async fn swaig_always_answers_200() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let oslo = json!({"city": "Oslo"});
@@ -83,7 +84,7 @@ async fn swaig_answers_200_whatever_happens() {
         ("/swaig", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
         ("/swaig/", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
         ("/swaig/weather", swaig("weather", &oslo).to_string(), json!({"response": "7.5 degrees"}), 1),
-        // The URL names the function; the body need not.
+        // The URL names the function; the body may omit it.
         (
             "/swaig/weather",
             json!({"argument": {"parsed": [oslo]}}).to_string(),
@@ -118,10 +119,10 @@ async fn swaig_answers_200_whatever_happens() {
         (
             "/swaig/weather",
             swaig("say", &json!({})).to_string(),
-            unreadable("the body names another function than the URL"),
+            unreadable("the function name in the body differs from the one in the URL"),
             0,
         ),
-        ("/swaig", "{}".into(), unreadable("it names no function"), 0),
+        ("/swaig", "{}".into(), unreadable("it has no function name"), 0),
         ("/swaig", "{\"function\": ".into(), unreadable("the body is not valid JSON (line 1, column 13)"), 0),
         ("/swaig", String::new(), unreadable("the body is not valid JSON (line 1, column 0)"), 0),
         ("/swaig", "[]".into(), unreadable("the body is not a JSON object"), 0),
@@ -129,7 +130,7 @@ async fn swaig_answers_200_whatever_happens() {
         (
             "/swaig/%ff",
             swaig("weather", &oslo).to_string(),
-            unreadable("the body names another function than the URL"),
+            unreadable("the function name in the body differs from the one in the URL"),
             0,
         ),
     ] {
@@ -140,7 +141,7 @@ async fn swaig_answers_200_whatever_happens() {
         assert_eq!(answer.json(), expected, "{path} {shown}");
         assert_eq!(upstream.take().len(), sent, "{path} {shown}");
     }
-    // What the upstream said about its failure is for nobody outside.
+    // The details of an upstream's error are not shown to the caller.
     assert!(!proxy.log().contains("secret detail"));
 }
 
@@ -156,7 +157,7 @@ fn voicedock(calls: &[(&str, &str, &Value)]) -> Value {
 }
 
 #[tokio::test]
-async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
+async fn voicedock_uses_the_configured_response_format() {
     let upstream = warm().await;
     let results = |result: Value| json!({"results": [{"tool_call_id": "tool_1", "result": result}]});
     let error = |text: &str| results(json!({"error": text}));
@@ -174,7 +175,8 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
             (one("weather", &oslo), short(json!({"temp": 7.5}))),
             (one("give", &json!({"d": {"a": {"b": null}}})), short(json!({"a": {"b": null}}))),
             (one("hang_up", &nothing), short(json!({"left": true}))),
-            // What is no object, or could be read as another form, or is a failure, takes the long form.
+            // Results that are no object, that could be mistaken for another format, or that are failures use the long
+            // format.
             (one("say", &nothing), results(json!("Hello."))),
             (one("list", &nothing), results(json!([1, "two"]))),
             (one("nothing", &nothing), results(json!(null))),
@@ -194,7 +196,7 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
                     "The function was not called: the arguments must be a JSON object. Fix the argument and call the function again.",
                 ),
             ),
-            // Arguments in a text are read too.
+            // Arguments encoded as a JSON string are accepted too.
             (one("weather", &json!("{\"city\": \"Oslo\"}")), short(json!({"temp": 7.5}))),
             (
                 voicedock(&[
@@ -226,7 +228,7 @@ async fn voicedock_answers_in_the_form_that_the_table_asks_for() {
 }
 
 #[tokio::test]
-async fn each_generation_of_voicedock_is_answered_in_kind() {
+async fn voicedock_answers_each_request_generation_in_its_own_format() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let camel = json!({"message": {"type": "tool-calls", "toolCallList": [
@@ -245,9 +247,9 @@ async fn each_generation_of_voicedock_is_answered_in_kind() {
     }
 }
 
-/// The upstream answers nobody before everybody has come: calls one after the other would wait for ever.
+/// The upstream answers only after all requests have arrived, so sequential calls would never finish.
 #[tokio::test]
-async fn calls_of_one_request_run_at_the_same_time() {
+async fn calls_of_one_request_run_concurrently() {
     let barrier = Arc::new(Barrier::new(3));
     let upstream = Upstream::with(move |seen| {
         let barrier = Arc::clone(&barrier);
@@ -270,7 +272,7 @@ async fn calls_of_one_request_run_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn http_answers_plainly() {
+async fn http_returns_plain_json() {
     let upstream = warm().await;
     let proxy = open(&upstream).await;
     let error = |kind: &str, text: &str| json!({"error": {"kind": kind, "text": text}});
@@ -294,7 +296,7 @@ async fn http_answers_plainly() {
             ),
         ),
         ("GET", "/http/weather", "", 200, error("invalid_args", required)),
-        // A body is the arguments; what the URL says beside it counts for nothing.
+        // If there is a body, it holds the arguments, and the query is ignored.
         ("POST", "/http/weather?city=Oslo", "{}", 200, error("invalid_args", required)),
         ("POST", "/http/say", "", 200, json!({"text": "Hello."})),
         ("POST", "/http/list", "{}", 200, json!({"data": [1, "two"]})),
@@ -325,14 +327,14 @@ async fn http_answers_plainly() {
             "/http",
             "{}",
             400,
-            error("bad_request", "the URL names no function: it is `/http/` and the function's name"),
+            error("bad_request", "the URL has no function name: use `/http/<function>`"),
         ),
         (
             "POST",
             "/http/",
             "{}",
             400,
-            error("bad_request", "the URL names no function: it is `/http/` and the function's name"),
+            error("bad_request", "the URL has no function name: use `/http/<function>`"),
         ),
     ] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -344,7 +346,7 @@ async fn http_answers_plainly() {
 }
 
 #[tokio::test]
-async fn other_requests_are_rejected_and_logged() {
+async fn unknown_paths_and_methods_are_rejected_and_logged() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let mut proxy = Proxy::over(&upstream, &table).await;
@@ -352,7 +354,7 @@ async fn other_requests_are_rejected_and_logged() {
         (Method::GET, "/swaig", 405, "POST"),
         (Method::PUT, "/swaig/weather", 405, "POST"),
         (Method::DELETE, "/swaig", 405, "POST"),
-        // A platform that the table does not serve, one that is not built, none at all.
+        // Platforms that the table does not serve, and paths of no platform.
         (Method::POST, "/voicedock", 404, ""),
         (Method::POST, "/dailybots/say", 404, ""),
         (Method::POST, "/", 404, ""),
@@ -372,9 +374,10 @@ async fn other_requests_are_rejected_and_logged() {
     assert!(upstream.take().is_empty());
 }
 
-/// Only this machine can call an endpoint without a login; a browser on it does what any page says.
+/// An endpoint without auth accepts calls from this machine only, but any web page can make a browser on it send
+/// requests.
 #[tokio::test]
-async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
+async fn endpoints_without_auth_reject_cross_site_requests() {
     let upstream = warm().await;
     let open = format!("[platforms.swaig]\n[platforms.http]\n{ROUTES}");
     let meant = open.replace("[platforms.http]", "[platforms.http]\nauth.none = {}");
@@ -390,7 +393,7 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
         for (method, path) in [
             (Method::GET, "/http/weather?city=Oslo"),
             (Method::POST, "/http/weather?city=Oslo"),
-            // What a browser asks first is no call either.
+            // A preflight request is no call either.
             (Method::OPTIONS, "/http/weather?city=Oslo"),
             (Method::POST, "/swaig"),
         ] {
@@ -410,7 +413,7 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
     assert!(upstream.take().is_empty());
     let line = proxy.logged("rejected: a web page of another site").await;
     assert!(line.contains("platform=http"), "{line}");
-    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected_requests"]["cross_site"], 16);
+    assert_eq!(proxy.status().await["rejected_requests"]["cross_site"], 16);
     for headers in [&[][..], &[("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")]] {
         let answer = proxy.send(Method::GET, "/http/weather?city=Oslo", headers, "").await;
         assert_eq!(answer.status, 200, "{headers:?}");
@@ -426,14 +429,14 @@ async fn an_endpoint_without_a_login_rejects_pages_of_other_sites() {
     }
 }
 
-/// Writes a request by hand and gives all that comes back until the connection is closed.
+/// Writes a raw request and returns everything received until the connection is closed.
 async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
     let address = proxy.listen;
     tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(GUARD)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
-        // The proxy may have answered and closed before it has everything.
+        // The proxy may respond and close the connection before it has read everything.
         let _ = stream.write_all(&body);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -444,32 +447,32 @@ async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused() {
+async fn oversized_bodies_are_rejected() {
     let upstream = warm().await;
     let table = format!("[platforms.swaig]\n{ROUTES}").replace("UPSTREAM", &upstream.address.to_string());
     let head = "[server]\nlisten = \"127.0.0.1:0\"\nmax_body = \"2KiB\"\n";
     let mut proxy = Proxy::start(&format!("{head}{table}")).await;
 
-    // By its announced length: before a byte of it is read.
+    // Rejected by its `content-length`, before any of the body is read.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 2049\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     assert!(answer.ends_with("{\"error\":\"a body may have 2048 bytes\"}"), "{answer}");
 
-    // In chunks, which announce nothing.
+    // A chunked body, which announces no length.
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, chunk.repeat(3).into_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
-    // A client that sends everything first still reads the answer.
+    // A client that sends the whole body first can still read the response.
     for length in [3000, 3_000_000] {
         let answer = proxy.send(Method::POST, "/swaig", &[], "x".repeat(length)).await;
         assert_eq!(answer.status, 413);
     }
 
-    // The largest that is allowed.
+    // The largest body that is allowed.
     let mut body = swaig("say", &json!({})).to_string();
     body.push_str(&" ".repeat(2048 - body.len()));
     let answer = proxy.send(Method::POST, "/swaig", &[], body).await;
@@ -478,15 +481,18 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
+async fn missing_or_wrong_credentials_are_rejected_before_the_body_is_read() {
     let upstream = warm().await;
-    let table = format!(
-        "[platforms.swaig]\nauth.basic = {{ username = \"sw\", password = [\"new\", \"${{OLD}}\"] }}\n\
-         [platforms.http]\nauth.bearer = {{ token = [\"t-new\", \"t-old\"] }}\n\
-         [platforms.voicedock]\nauth.header = {{ name = \"x-key\", value = \"k\" }}\n{ROUTES}"
-    );
-    let table = table.replace("UPSTREAM", &upstream.address.to_string());
-    let table = format!("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{table}");
+    let platforms = r#"
+[platforms.swaig]
+auth.basic = { username = "sw", password = ["new", "${OLD}"] }
+[platforms.http]
+auth.bearer = { token = ["t-new", "t-old"] }
+[platforms.voicedock]
+auth.header = { name = "x-key", value = "k" }
+"#;
+    let routes = ROUTES.replace("UPSTREAM", &upstream.address.to_string());
+    let table = [LISTENERS, platforms, &routes].concat();
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("OLD", "old:with colon")]).await;
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     let body = swaig("weather", &json!({"city": "Oslo"})).to_string();
@@ -504,7 +510,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
         (Some("Basic".into()), 401),
         (Some("Bearer new".into()), 401),
         (Some(String::new()), 401),
-        // What the environment is called is not what it holds.
+        // The name of an environment variable is not its value.
         (Some(basic("sw:${OLD}")), 401),
     ] {
         let headers: Vec<_> = login.as_deref().map(|login| ("authorization", login)).into_iter().collect();
@@ -516,7 +522,7 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
             assert_eq!(answer.json(), json!({"error": "the login is missing or wrong"}), "{login:?}");
             assert!(seen.is_empty(), "{login:?}");
         } else {
-            // What the platform proves to us with is not handed on.
+            // The platform's credential is not forwarded to the upstream.
             assert!(seen[0].header("authorization").is_empty(), "{seen:?}");
         }
     }
@@ -536,13 +542,13 @@ async fn a_login_that_is_missing_or_wrong_is_refused_before_anything_happens() {
             proxy.send(Method::POST, "/voicedock", &headers, one("say", &json!({})).to_string()).await;
         assert_eq!(answer.status, status, "{login:?}");
     }
-    // Before the body is read: one that is too large and never sent does not matter.
+    // Rejected before the body is read, so a huge body that is never sent does not matter.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nconnection: close\r\n\r\n".to_owned();
     let answer = by_hand(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let failed = proxy.logged("failed login").await;
     assert!(failed.contains("swaig"), "{failed}");
-    let counted = proxy.ask_admin("/status", &[]).await.json()["rejected_requests"].take();
+    let counted = proxy.status().await["rejected_requests"].take();
     let expected = json!({
         "not_served": 0,
         "wrong_method": 0,
@@ -568,11 +574,10 @@ fn signature(secret: &str, timestamp: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn voicedock_signs_what_it_sends() {
+async fn voicedock_signatures_are_verified() {
     let upstream = warm().await;
-    let table = format!(
-        "[platforms.voicedock]\nauth.signature = {{ secret = [\"new secret\", \"old secret\"] }}\n{ROUTES}"
-    );
+    let platform = "[platforms.voicedock]\nauth.signature = { secret = [\"new secret\", \"old secret\"] }\n";
+    let table = [platform, ROUTES].concat();
     let proxy = Proxy::over(&upstream, &table).await;
     let body = one("weather", &json!({"city": "Oslo"})).to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -606,13 +611,13 @@ async fn voicedock_signs_what_it_sends() {
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
         assert_eq!(upstream.take().len(), usize::from(status == 200), "{what}");
     }
-    // Whoever is not let in does not learn either what can be read.
+    // An unauthenticated caller does not learn whether its body is valid.
     let answer = proxy.send(Method::POST, "/voicedock", &[], "{").await;
     assert_eq!(answer.status, 401);
 }
 
 #[tokio::test]
-async fn templates_see_the_envelope_of_each_platform() {
+async fn templates_can_use_each_platforms_envelope() {
     let upstream = warm().await;
     let table = r#"
 [platforms.swaig]
@@ -633,7 +638,7 @@ reply.data = { platform = "{{call.platform}}", function = "{{call.function}}", i
         ("authorization", "Bearer x"),
     ];
 
-    // SWAIG: the numbers under three names, the first that says something.
+    // SWAIG sends the phone numbers under three names; the first one with a value is used.
     for (fields, caller) in [
         (json!({"caller_id_num": "+1", "caller_id": "+2", "caller_id_number": "+3"}), json!("+1")),
         (json!({"caller_id_num": "", "caller_id": "+2", "caller_id_number": "+3"}), json!("+2")),

@@ -1,4 +1,4 @@
-//! What stands in the log is ours: nobody whose words are in it can write a line of his own.
+//! The log cannot be forged: no text from a caller or an upstream can add a line of its own.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m";
 const BAD_FORMAT: &str = "%!\n2026-01-01T00:00:00Z  INFO forged";
 
 #[tokio::test]
-async fn nobody_forges_a_line() {
+async fn callers_cannot_forge_log_lines() {
     let upstream =
         Upstream::new(|_| Reply::json(&json!({"action": {FORGED: {}}, "format": BAD_FORMAT}))).await;
     let mut proxy = Proxy::start(
@@ -41,7 +41,7 @@ text = "{{date now response.body.format}}"
         assert_eq!(proxy.post("/swaig", &body).await.status, 200);
     }
     assert_eq!(proxy.post(&format!("/{}", "x".repeat(5000)), &json!({})).await.status, 404);
-    // An answer may arrive before the lines that tell of it.
+    // A response may arrive before its log lines.
     for part in ["is left out", "could not be rendered", "unknown_function", "rejected"] {
         proxy.logged(part).await;
     }
@@ -51,7 +51,7 @@ text = "{{date now response.body.format}}"
 }
 
 #[tokio::test]
-async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
+async fn a_failed_step_names_its_upstream_even_if_a_fallback_succeeds() {
     let upstream =
         Upstream::new(|seen| Reply::status(if seen.path() == "/b" { 200 } else { 503 }, &json!({}))).await;
     let mut proxy = Proxy::over(
@@ -73,7 +73,7 @@ async fn a_failure_names_its_upstream_also_when_a_fallback_made_it_good() {
     assert!(line.contains("upstream=\"main\"") && line.contains("status 503"), "{line}");
 }
 
-/// The lines of the log that are about `function`, as JSON.
+/// The log lines about `function`, as JSON.
 fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
     let log = proxy.log();
     let lines = log
@@ -83,14 +83,23 @@ fn lines_of(proxy: &Proxy, function: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_otherwise() {
+async fn log_lines_are_json_unless_on_a_terminal_or_configured_otherwise() {
     let upstream = Upstream::new(|_| Reply::status(503, &json!({}))).await;
-    let table = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.swaig]\n[upstreams.api]\nbase_url = \"http://{}\"\n\
-         retry.attempts = 1\n[routes.say]\nreply.text = \"Hello.\"\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ path = \"/\" }}\nargs.unused = {{ type = \"string\" }}\n",
-        upstream.address
-    );
+    let table = r#"
+[server]
+listen = "127.0.0.1:0"
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+retry.attempts = 1
+[routes.say]
+reply.text = "Hello."
+[routes.ask]
+upstream = "api"
+request = { path = "/" }
+args.unused = { type = "string" }
+"#
+    .replace("UPSTREAM", &upstream.address.to_string());
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "")]).await;
     let call = |function: &str| json!({"function": function, "call_id": "c-1", "argument": {"parsed": [{}]}});
     for function in ["say", "ask", FORGED] {
@@ -105,8 +114,8 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
         (&json!("INFO"), &json!(message), &json!(2))
     );
     assert_eq!((&ready["tls"], &ready["admin"]), (&json!(false), &json!("off")));
-    let said = lines_of(&proxy, "say");
-    let [line] = said.as_slice() else { panic!("{said:?}") };
+    let lines = lines_of(&proxy, "say");
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
     let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         keys.join(" "),
@@ -119,7 +128,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
     let asked = lines_of(&proxy, "ask");
     assert_eq!((&asked[0]["level"], &asked[0]["upstream"]), (&json!("WARN"), &json!("api")));
     assert_eq!(lines_of(&proxy, &FORGED.escape_debug().to_string()).len(), 1, "{}", proxy.log());
-    // The table may say otherwise, also by a reload.
+    // The table can choose the format, and a reload can change it.
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"human\"\n{table}"));
     proxy.logged(" INFO configuration reloaded").await;
     proxy.folder.write("routes.toml", &format!("[log]\nformat = \"json\"\n{table}"));
@@ -127,7 +136,7 @@ async fn elsewhere_than_on_a_terminal_a_line_is_an_object_unless_the_table_says_
 }
 
 #[tokio::test]
-async fn the_environment_goes_before_the_table() {
+async fn environment_variables_override_the_table() {
     let good =
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
     let table = format!("[log]\nformat = \"json\"\n{good}");
@@ -136,7 +145,7 @@ async fn the_environment_goes_before_the_table() {
     let mut proxy = Proxy::with(&[("routes.toml", &table)], &[("JACKFIELD_LOG", "jsno")]).await;
     proxy.logged("`JACKFIELD_LOG` is `jsno` and is ignored: set it to").await;
     proxy.logged("admin=off ready\",\"listen\":\"127.0.0.1:").await;
-    // The faults of a table are one line too.
+    // The errors of a table are one line too.
     let folder = Folder::with(&[("routes.toml", &format!("{good}more = 1\n"))]);
     let mut command = jackfield(folder.path());
     command.env("JACKFIELD_LOG", "json");
@@ -147,12 +156,12 @@ async fn the_environment_goes_before_the_table() {
     assert!(line["message"].as_str().unwrap().contains("unknown-key"), "{line}");
 }
 
-/// What is kept secret, and is sent and comes back in several ways.
+/// A secret that is sent, and comes back, in several encodings.
 const SECRET: &str = "s3cret\"key";
 const PIN: &str = "9 4\"1";
 
 #[tokio::test]
-async fn bodies_are_logged_only_if_the_table_says_so_and_without_what_is_hidden() {
+async fn bodies_are_logged_only_if_enabled_and_are_masked() {
     let upstream = Upstream::new(|seen| {
         let came = String::from_utf8_lossy(&seen.body).into_owned();
         let key = seen.header("authorization").pop();

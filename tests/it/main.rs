@@ -1,4 +1,4 @@
-//! Tests from outside.
+//! Integration tests.
 
 mod after_write;
 mod allowed;
@@ -7,9 +7,10 @@ mod cache;
 mod call_command;
 mod check;
 mod cli;
-mod closing;
 mod dailybots;
+mod damaged_tables;
 mod declare;
+mod deduplication;
 mod delivery;
 mod egress;
 mod egress_proxy;
@@ -39,13 +40,12 @@ mod platforms;
 mod readme;
 mod records;
 mod reload;
-mod repeats;
 mod replies;
 mod requests;
-mod robust;
 mod sarif;
 mod save_test;
 mod schema;
+mod shutdown;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

@@ -1,6 +1,6 @@
-//! Bad input: hundreds of malformed requests, byte for byte over TCP at one running proxy. Each is answered
-//! in time as its sender can read it, or the connection is closed; none that was refused reaches an upstream, and the
-//! proxy goes on as if nothing had been.
+//! Bad input: hundreds of malformed requests, byte for byte over TCP to one running proxy. Each gets a timely response
+//! in its sender's format, or the connection is closed. No rejected request reaches an upstream, and the proxy keeps
+//! working.
 
 mod bodies;
 mod fields;
@@ -20,10 +20,10 @@ use crate::support::upstream::{Reply, Upstream};
 
 use wire::{Answer, exchange};
 
-/// How many are sent at the same time.
+/// How many are sent concurrently.
 const TOGETHER: usize = 32;
 
-/// Where bodies end for this proxy: small, so that too large ones are quick to send.
+/// The proxy's limit for bodies: small, so that oversized ones are quick to send.
 const MAX_BODY: usize = 64 * 1024;
 
 const TABLE: &str = r#"
@@ -82,27 +82,27 @@ reply.text = "Done."
 reply.data = { first_message = "Hello {{event.customer.number}}." }
 "#;
 
-/// A malformed request, or one that goes wrong after a good one.
+/// A malformed request, or a valid one followed by garbage.
 pub(super) struct Case {
-    /// Tells it from all others; it travels in the header `x-case`, where the head is whole enough to carry it.
+    /// A unique name. It is sent in the header `x-case` if the head can carry it.
     name: String,
     bytes: Vec<u8>,
     /// Whether the sender closes its side after the last byte.
     cut_off: bool,
-    /// What comes back, one after the other, before the connection is closed.
+    /// The expected responses, in order, before the connection is closed.
     answers: Vec<Expect>,
 }
 
-/// What comes back for one request.
+/// The expected response to one request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Expect {
-    /// It is turned away with this status, and nothing is called.
+    /// Rejected with this status; no call is made.
     Refused(u16),
-    /// The platform is told what is wrong, in its own shape, and nothing is called.
-    Told(&'static str),
-    /// The platform is answered in its own shape; a call may have been made.
+    /// An error in the platform's own format; no call is made.
+    ErrorReply(&'static str),
+    /// A response in the platform's own format; a call may have been made.
     Answered(&'static str),
-    /// A good answer of plain HTTP to one call: what is odd about the request does not matter.
+    /// A valid response of plain HTTP to one call: the odd part of the request does not matter.
     Called,
 }
 
@@ -123,33 +123,36 @@ impl Case {
             count(|answer| *answer == Expect::Called),
             count(|answer| matches!(answer, Expect::Answered(_))),
         );
-        // No fixture of several calls has more than two.
+        // No fixture with several calls has more than two.
         called..=called + 2 * answered
     }
 }
 
 impl Expect {
-    /// Fails unless `answer` is that.
+    /// Fails unless `answer` is as expected.
     fn check(self, answer: &Answer) {
         let platform = match self {
             Self::Refused(status) => return assert_eq!(answer.status, status, "{answer:?}"),
             Self::Called => {
                 return assert_eq!(answer.text(), r#"{"text":"It rains in Oslo.","data":{"city":"Oslo"}}"#);
             }
-            Self::Told(platform) | Self::Answered(platform) => platform,
+            Self::ErrorReply(platform) | Self::Answered(platform) => platform,
         };
         if answer.body.starts_with(b"event: ") {
-            assert!(self != Self::Told(platform) || answer.text().contains(r#""error":"#), "{answer:?}");
+            assert!(
+                self != Self::ErrorReply(platform) || answer.text().contains(r#""error":"#),
+                "{answer:?}"
+            );
             assert!(answer.text().ends_with("event: close\ndata: {}\n\n"), "{answer:?}");
             return;
         }
-        // Whoever speaks plain HTTP is told by the status as well.
+        // Plain HTTP also reports the error in the status.
         let statuses = if platform == "http" { &[200, 400, 404][..] } else { &[200] };
         assert!(statuses.contains(&answer.status), "{answer:?}");
         assert_shape(platform, &answer.body);
-        if let Self::Told(_) = self {
+        if let Self::ErrorReply(_) = self {
             let body: Value = serde_json::from_slice(&answer.body).unwrap();
-            let told = match platform {
+            let error = match platform {
                 "swaig" => body["response"].as_str(),
                 "http" => body["error"]["text"].as_str(),
                 "voicedock" => {
@@ -157,12 +160,12 @@ impl Expect {
                 }
                 _ => body["error"].as_str(),
             };
-            assert!(told.is_some_and(|text| !text.is_empty()), "{body}");
+            assert!(error.is_some_and(|text| !text.is_empty()), "{body}");
         }
     }
 }
 
-/// A good call of each platform, at the end: its name, where it goes, its body, and what must come back.
+/// A valid call of each platform, sent at the end: its name, path, body, and expected response.
 fn good_calls() -> [(&'static str, &'static str, Value, Value); 5] {
     let weather = json!({"city": "Oslo"});
     let text = json!("It rains in Oslo.");
@@ -188,7 +191,7 @@ fn good_calls() -> [(&'static str, &'static str, Value, Value); 5] {
 }
 
 #[tokio::test]
-async fn no_malformed_request_does_harm() {
+async fn malformed_requests_do_no_harm() {
     let upstream = Upstream::new(|_| Reply::json(&json!({"temp": 9}))).await;
     let mut proxy = Proxy::start(&TABLE.replace("UPSTREAM", &upstream.address.to_string())).await;
     let cases: Vec<Case> =
@@ -230,7 +233,7 @@ async fn no_malformed_request_does_harm() {
             wrong.push(format!("{}: {calls} calls reached the upstream", case.name));
         }
     }
-    // What carried no name was refused.
+    // Requests without a name were rejected.
     wrong.extend(seen.into_keys().map(|name| format!("`{name}` reached the upstream")));
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 

@@ -1,4 +1,5 @@
-//! `GET /metrics`: what the running binary counts, in the format that Prometheus reads, and nothing that a caller chose.
+//! `GET /metrics`: everything that the running binary counts, in the Prometheus format, without labels that a caller
+//! can choose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::support::upstream::{Reply, Upstream};
 #[derive(Debug)]
 pub(crate) struct Scrape {
     samples: BTreeMap<String, f64>,
-    /// The kind of each family.
+    /// The type of each metric family.
     families: BTreeMap<String, String>,
 }
 
@@ -67,7 +68,7 @@ impl Scrape {
         let mut buckets = 0;
         for (key, value) in order {
             let Some((series, bound)) = key.split_once("le=\"") else {
-                // The count is that of the bucket without a bound, which stands before the sum.
+                // The count equals that of the `+Inf` bucket, which comes before the sum.
                 if key.contains("_seconds_count{") {
                     assert_eq!(before.take().map(|(_, count)| count), Some(value), "{key}");
                 }
@@ -87,7 +88,7 @@ impl Scrape {
         Self { samples, families }
     }
 
-    /// The names of the families.
+    /// The names of the metric families.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         self.families.keys().map(String::as_str).collect()
     }
@@ -140,7 +141,7 @@ upstream = "sick"
 request = { path = "/bad" }
 "#;
 
-/// The first request to `/shaky` fails, the first one to `/late` is never answered.
+/// The first request to `/shaky` fails, and the first one to `/late` is never answered.
 pub(crate) async fn upstream() -> Upstream {
     let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     Upstream::with(move |seen| {
@@ -157,7 +158,7 @@ pub(crate) async fn upstream() -> Upstream {
     .await
 }
 
-/// Calls every route of [`TABLE`], and comes back with a table that has a fault and one that has none.
+/// Calls every route of [`TABLE`], then reloads a table with an error and a valid one.
 pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
     for function in ["say", "say", "once", "once", "kept", "kept", "shaky", "late"] {
         proxy.post(&format!("/http/{function}"), &json!({})).await;
@@ -179,7 +180,7 @@ pub(crate) async fn use_all(proxy: &mut Proxy, upstream: &Upstream) {
 }
 
 #[tokio::test]
-async fn everything_that_happens_is_counted() {
+async fn everything_is_counted() {
     let upstream = upstream().await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     let before = Scrape::of(&proxy).await;
@@ -253,13 +254,13 @@ async fn everything_that_happens_is_counted() {
     let times = times.map(|name| after.get(name));
     assert!(times.is_sorted() && times[0] > before.get("start_time_seconds") - 1.0, "{times:?}");
     assert!(!after.samples.keys().any(|key| key.contains("nobody")), "a caller names a series");
-    let revision = proxy.ask_admin("/status", &[]).await.json()["plan"]["revision"].take();
+    let revision = proxy.status().await["plan"]["revision"].take();
     let revision = revision.as_str().unwrap();
     assert_eq!(after.get(&format!("plan_info{{revision=\"{revision}\"}}")), 1.0);
 }
 
 #[tokio::test]
-async fn what_is_waited_for_is_not_our_own_time() {
+async fn overhead_excludes_time_spent_waiting() {
     let gate = Arc::new(Semaphore::new(0));
     let (opened, counts) = (Arc::clone(&gate), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
     let upstream = Upstream::with(move |seen| {
@@ -277,31 +278,40 @@ async fn what_is_waited_for_is_not_our_own_time() {
         }
     })
     .await;
-    let limit = "limit = { concurrency = 1, wait = \"200ms\" }";
-    let proxy = Proxy::over(
-        &upstream,
-        &format!(
-            "[platforms.http]\n[upstreams.shaky]\nbase_url = \"http://UPSTREAM\"\n\
-             retry = {{ attempts = 2, backoff = \"400ms\", on = [\"5xx\"] }}\n\
-             [upstreams.late]\nbase_url = \"http://UPSTREAM\"\nhedge_after = \"200ms\"\n\
-             [upstreams.held]\nbase_url = \"http://UPSTREAM\"\n{limit}\n\
-             [routes.shaky]\nupstream = \"shaky\"\nrequest.path = \"/shaky\"\n\
-             [routes.late]\nupstream = \"late\"\nrequest.path = \"/late\"\n\
-             [routes.held]\nupstream = \"held\"\nrequest.path = \"/held\"\n\
-             [routes.turn]\nupstream = \"shaky\"\nrequest.path = \"/held\"\n{limit}\n"
-        ),
-    )
-    .await;
+    let table = r#"
+[platforms.http]
+[upstreams.shaky]
+base_url = "http://UPSTREAM"
+retry = { attempts = 2, backoff = "400ms", on = ["5xx"] }
+[upstreams.late]
+base_url = "http://UPSTREAM"
+hedge_after = "200ms"
+[upstreams.held]
+base_url = "http://UPSTREAM"
+limit = { concurrency = 1, wait = "200ms" }
+[routes.shaky]
+upstream = "shaky"
+request.path = "/shaky"
+[routes.late]
+upstream = "late"
+request.path = "/late"
+[routes.held]
+upstream = "held"
+request.path = "/held"
+[routes.limited]
+upstream = "shaky"
+request.path = "/held"
+limit = { concurrency = 1, wait = "200ms" }
+"#;
+    let proxy = Proxy::over(&upstream, table).await;
     let ask = async |route: &str| proxy.post(&format!("/http/{route}"), &json!({})).await.json();
     for route in ["shaky", "late"] {
         assert_eq!(ask(route).await, json!({"data": {}}), "{route}");
     }
     upstream.take();
-    tokio::join!(ask("held"), ask("turn"), async {
-        while upstream.seen() < 2 {
-            tokio::task::yield_now().await;
-        }
-        for route in ["held", "turn"] {
+    tokio::join!(ask("held"), ask("limited"), async {
+        upstream.arrived(2).await;
+        for route in ["held", "limited"] {
             assert_eq!(ask(route).await["error"]["kind"], "refused", "{route}");
         }
         gate.add_permits(2);
@@ -309,7 +319,7 @@ async fn what_is_waited_for_is_not_our_own_time() {
     let records = proxy.ask_admin("/records", &[]).await.json()["records"].take();
     let records = records.as_array().unwrap();
     assert_eq!(records.len(), 6);
-    // The pauses are of half the backoff at least.
+    // The backoff pauses are at least half of the configured backoff.
     for record in records {
         let elsewhere = record["ms"].as_f64().unwrap() - record["own_ms"].as_f64().unwrap();
         assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");
@@ -320,7 +330,7 @@ async fn what_is_waited_for_is_not_our_own_time() {
 }
 
 #[tokio::test]
-async fn an_event_is_counted_apart_from_a_function_of_its_name() {
+async fn events_and_functions_of_the_same_name_are_counted_separately() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.voicedock]\n\
          [routes.assistant_request]\nreply.text = \"Hello.\"\n\
@@ -339,7 +349,7 @@ async fn an_event_is_counted_apart_from_a_function_of_its_name() {
 }
 
 #[tokio::test]
-async fn the_metrics_are_behind_the_login_of_the_admin_listener() {
+async fn metrics_require_the_admin_listeners_authentication() {
     let proxy = Proxy::start(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nadmin_auth.bearer = { token = \"pw\" }\n\
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n",

@@ -52,7 +52,7 @@ async fn crm() -> Upstream {
 }
 
 #[tokio::test]
-async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
+async fn declared_parameters_become_arguments_and_the_rest_metadata() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     let path = "/millis/getUserInfo";
@@ -72,7 +72,7 @@ async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
         let expected = json!({"email": "a@example.com", "visits": 2, "session": "s1", "tier": "gold"});
         assert_eq!(crm.one().json(), expected);
     }
-    // Without metadata and without an id of the session there is nothing to send of them.
+    // Without metadata and a session id, neither can be sent.
     proxy.post(path, &json!({"email": "a@example.com"})).await;
     assert_eq!(crm.one().json(), json!({"email": "a@example.com"}));
     let proxy = &proxy;
@@ -85,7 +85,7 @@ async fn declared_parameters_are_arguments_and_the_rest_is_metadata() {
 }
 
 #[tokio::test]
-async fn the_webhooks_around_a_conversation_are_events() {
+async fn conversation_webhooks_are_events() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     let prefetch = "/millis/prefetch?session_id=s1&agent_id=a1&from=%2B15550100042&to=%2B15550100001";
@@ -99,7 +99,7 @@ async fn the_webhooks_around_a_conversation_are_events() {
     assert_eq!(proxy.post("/millis/session_data", &end).await.status, 200);
     let seen = crm.one();
     assert_eq!((seen.path(), seen.json()), ("/sessions/s1", json!({"status": "user-ended", "tier": "gold"})));
-    // The second endpoint of the event is taken by a route here.
+    // Here a route has the second endpoint of the event.
     assert_eq!(proxy.post("/millis/end", &end).await.json(), json!({"result": "Goodbye."}));
     assert!(crm.take().is_empty());
 
@@ -111,7 +111,7 @@ async fn the_webhooks_around_a_conversation_are_events() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_called_all_the_same_is_answered() {
+async fn a_call_to_a_form_is_answered() {
     let crm = crm().await;
     let proxy = Proxy::over(&crm, TABLE).await;
     for body in [json!({}), json!({"email": "a@example.com", "session_id": "s1"})] {
@@ -123,7 +123,7 @@ async fn a_form_that_is_called_all_the_same_is_answered() {
 }
 
 #[tokio::test]
-async fn forms_are_merged_from_included_files_as_routes_are() {
+async fn forms_from_included_files_are_merged() {
     let main = "include = [\"more.toml\"]\n[platforms.millis]\n[defaults]\nallow = [\"route-untested\"]\n[routes.a]\nreply.text = \"A.\"\n[forms.mail]\nargs.mail = { type = \"string\" }\n";
     for (more, code, faults) in [
         ("[forms.phone]\nargs.phone = { type = \"string\" }\n", Some(0), vec![]),
@@ -134,9 +134,9 @@ async fn forms_are_merged_from_included_files_as_routes_are() {
         let mut command = jackfield(folder.path());
         command.args(["check", "--format", "json"]);
         let output = run(command).await;
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let told = told["diagnostics"].as_array().unwrap().iter();
-        let told: Vec<&str> = told.map(|fault| fault["code"].as_str().unwrap()).collect();
-        assert_eq!((output.status.code(), told), (code, faults), "{more}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = report["diagnostics"].as_array().unwrap().iter();
+        let report: Vec<&str> = report.map(|fault| fault["code"].as_str().unwrap()).collect();
+        assert_eq!((output.status.code(), report), (code, faults), "{more}");
     }
 }

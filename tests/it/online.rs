@@ -1,18 +1,19 @@
-//! `jackfield check --online`: what each upstream says of the table, by one GET that changes nothing.
+//! `jackfield check --online`: sends one GET to each upstream and reports whether it is reachable and accepts the
+//! credential.
 
 use std::process::Output;
 
 use regex::Regex;
 use serde_json::{Value, json};
 
+use crate::support::faulty_upstream::{Action, FaultyUpstream, Script};
 use crate::support::folder::Folder;
 use crate::support::proxy::{jackfield, run};
-use crate::support::rude::{Act, Rude, Script};
 use crate::support::upstream::{Reply, Seen, Upstream};
 
 const SECRET: &str = "tanager-7431";
 
-/// Takes the token as a bearer's, knows no other, gives no token, and has a path that it shows to nobody.
+/// An upstream that accepts the bearer token and no other credential, issues no tokens, and has one forbidden path.
 async fn api() -> Upstream {
     Upstream::new(|seen: &Seen| {
         let known = seen.header("authorization") == [format!("Bearer {SECRET}")];
@@ -82,7 +83,7 @@ max_body = "1KB"
 "#;
 
 #[tokio::test]
-async fn each_upstream_is_asked_once_and_any_answer_will_do() {
+async fn each_upstream_is_probed_once_and_any_response_passes() {
     let upstream = api().await;
     let api = format!("http://{}/v1", upstream.address);
     let tokens = format!("http://{}/given", upstream.address);
@@ -95,7 +96,7 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     seen.sort_by(|one, other| one.target.cmp(&other.target));
     let asked: Vec<(&str, &str)> =
         seen.iter().map(|seen| (seen.method.as_str(), seen.target.as_str())).collect();
-    // Only the token is asked for by a POST, as it has to be.
+    // Only tokens are requested with POST.
     let expected = [
         ("POST", "/given"),
         ("GET", "/v1"),
@@ -106,13 +107,13 @@ async fn each_upstream_is_asked_once_and_any_answer_will_do() {
     ];
     assert_eq!(asked, expected);
     for seen in seen.iter().filter(|seen| seen.path() != "/given") {
-        // The upstream's own goes before the one of all, and what only a call knows is left out.
+        // The upstream's own headers override the shared ones, and values that only a call knows are omitted.
         let accepted = if seen.path() == "/v1/me" { "application/json" } else { "text/plain" };
         assert_eq!(seen.header("accept"), [accepted], "{}", seen.target);
         assert_eq!(seen.header("x-conversation"), [""; 0]);
     }
 
-    // Nothing is asked where nobody says so, and nothing with secrets that are none.
+    // Without `--online`, or without real secrets, no request is sent.
     let folder = Folder::with(&[("routes.toml", GOOD)]);
     let mut command = jackfield(folder.path());
     command.arg("check").env("TOKEN", SECRET).envs(variables);
@@ -162,11 +163,17 @@ network  = "public"
 "#;
 
 #[tokio::test]
-async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
+async fn unreachable_upstreams_and_rejected_credentials_are_errors() {
     let upstream = api().await;
-    let plain =
-        Rude::new(Script::greets([Act::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), Act::Close])).await;
-    let (nobody, silent) = (Rude::new(Script::Refuse).await, Rude::new(Script::always([Act::Hang])).await);
+    let plain = FaultyUpstream::new(Script::on_connect([
+        Action::Write(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        Action::Close,
+    ]))
+    .await;
+    let (nobody, silent) = (
+        FaultyUpstream::new(Script::Refuse).await,
+        FaultyUpstream::new(Script::always([Action::Hang])).await,
+    );
     let variables = [
         ("API", format!("http://{}/v1", upstream.address)),
         ("TOKENS", format!("http://{}/token", upstream.address)),
@@ -187,8 +194,8 @@ async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
 
     let output = check(BAD, &variables, &["--format", "json"]).await;
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
-    let found: Vec<(&str, bool)> = told["upstreams"]
+    let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+    let found: Vec<(&str, bool)> = report["upstreams"]
         .as_array()
         .unwrap()
         .iter()
@@ -196,7 +203,7 @@ async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
         .collect();
     let names = ["good", "denied", "forbidden", "no_token", "nobody", "silent", "no_tls", "inside"];
     assert_eq!(found, names.map(|name| (name, name == "good")));
-    let faults: Vec<(&str, u64)> = told["diagnostics"]
+    let faults: Vec<(&str, u64)> = report["diagnostics"]
         .as_array()
         .unwrap()
         .iter()
@@ -216,12 +223,12 @@ async fn what_gives_no_answer_or_refuses_the_credential_is_a_fault() {
 
     let output = check(BAD, &variables, &["--format", "sarif"]).await;
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_str(&printed(&output)).unwrap();
-    assert_eq!(told["runs"][0]["results"].as_array().unwrap().len(), expected.len());
+    let report: Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!(report["runs"][0]["results"].as_array().unwrap().len(), expected.len());
 }
 
 #[tokio::test]
-async fn the_starter_is_good_with_the_sample_api() {
+async fn the_starter_table_passes_with_the_sample_api() {
     let folder = Folder::with(&[]);
     let mut command = jackfield(folder.path());
     command.arg("init");

@@ -1,4 +1,4 @@
-//! `docs/operations.md` and the dashboard speak of metrics that there are.
+//! `docs/operations.md` and the dashboard use only metrics that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The names of metrics in a text, without what a histogram puts after them.
+/// The metric names in a text, without the suffixes of histograms.
 fn named(text: &str) -> BTreeSet<String> {
     let name = Regex::new(r"\bjackfield_[a-z_]+").unwrap();
     let ends = ["_bucket", "_sum", "_count"];
@@ -22,7 +22,7 @@ fn named(text: &str) -> BTreeSet<String> {
     name.find_iter(text).map(|name| base(name.as_str())).collect()
 }
 
-/// Every expression of a dashboard, wherever it stands.
+/// Every expression of a dashboard, at any depth.
 fn expressions(value: &Value, out: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| expressions(item, out)),
@@ -35,7 +35,7 @@ fn expressions(value: &Value, out: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_metric_is_explained_and_every_named_one_is_there() {
+async fn documented_metrics_match_the_code() {
     let upstream = upstream().await;
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     use_all(&mut proxy, &upstream).await;

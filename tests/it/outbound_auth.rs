@@ -1,5 +1,4 @@
-//! Credentials on their way to upstreams, as upstreams see them: what goes out, what is asked of a token endpoint and
-//! how often, and what is never shown.
+//! Credentials as upstreams see them: what is sent, how often a token endpoint is asked, and what is never shown.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use crate::support::{timeless, until};
 
 const LOGIN: &str = "Basic bWU6dG9wJTJGc2VjcmV0";
 
-/// A table with one upstream whose credential is `auth`, and routes that ask it.
+/// A table with one upstream whose credential is `auth`, and routes to it.
 fn table(api: &Upstream, auth: &str) -> String {
     r#"
         [server]
@@ -60,7 +59,7 @@ fn oauth2(endpoint: &Upstream) -> String {
     )
 }
 
-/// An upstream that lets everyone in.
+/// An upstream that accepts everyone.
 async fn friendly() -> Upstream {
     Upstream::new(|_| Reply::json(&json!({"ok": true}))).await
 }
@@ -70,7 +69,7 @@ fn token(number: usize, expires_in: u64) -> Reply {
     Reply::json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in}))
 }
 
-/// A token endpoint that counts: each answer is another token.
+/// A token endpoint that issues a new token each time.
 async fn issuing(expires_in: u64) -> Upstream {
     let count = AtomicUsize::new(0);
     Upstream::new(move |_| token(count.fetch_add(1, Ordering::SeqCst) + 1, expires_in)).await
@@ -84,7 +83,7 @@ async fn call(proxy: &Proxy, function: &str) -> Value {
     proxy.post(&format!("/http/{function}"), &json!({})).await.json()
 }
 
-/// A plan in this process, for what must happen in a certain order.
+/// A plan in this process, for tests that need a fixed order.
 struct Inside {
     plan: Plan,
     resources: Resources,
@@ -126,13 +125,13 @@ impl Inside {
 }
 
 #[tokio::test]
-async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
+async fn concurrent_calls_share_one_token_request() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
-    // Polled after the calls: by then each of them waits for the token.
+    // Polled after the calls, when each of them waits for the token.
     let (records, ()) = join(calls, async { gate.add_permits(200) }).await;
 
     assert_eq!(records.len(), 200);
@@ -150,7 +149,7 @@ async fn one_token_is_asked_for_however_many_calls_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
+async fn waiting_calls_share_a_failed_token_request() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| Reply::status(503, &json!({}))).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
@@ -166,14 +165,14 @@ async fn a_token_endpoint_that_fails_is_not_asked_by_each_call_that_waits() {
 }
 
 #[tokio::test]
-async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
+async fn a_cancelled_call_does_not_cancel_the_token_request_of_others() {
     let api = friendly().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
     let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
 
     let gives_up = async {
         let record = inside.call("look", Duration::from_millis(100)).await;
-        // One permit for the question that nobody waits for any more, one for the next.
+        // One permit for the abandoned token request, one for the next.
         gate.add_permits(2);
         record
     };
@@ -185,7 +184,7 @@ async fn a_call_that_gives_up_leaves_the_token_to_those_that_still_wait() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_again_when_it_has_ended() {
+async fn expired_tokens_are_requested_again() {
     let api = friendly().await;
     for (expires_in, expected) in
         [(3600, ["token-1", "token-1", "token-1"]), (0, ["token-1", "token-2", "token-3"])]
@@ -201,7 +200,7 @@ async fn a_token_is_asked_for_again_when_it_has_ended() {
 }
 
 #[tokio::test]
-async fn a_call_whose_token_is_refused_is_sent_once_more_with_another() {
+async fn a_rejected_token_is_replaced_and_the_request_is_sent_again() {
     let endpoint = issuing(3600).await;
     let api = Upstream::new(|seen| {
         let good = seen.header("authorization") == ["Bearer token-2"];
@@ -225,7 +224,7 @@ async fn a_call_whose_token_is_refused_is_sent_once_more_with_another() {
 }
 
 #[tokio::test]
-async fn a_second_refusal_is_the_reply() {
+async fn a_second_401_is_the_response() {
     let endpoint = issuing(3600).await;
     let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
     let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
@@ -235,9 +234,9 @@ async fn a_second_refusal_is_the_reply() {
     assert_eq!(endpoint.take().len(), 2);
 }
 
-/// A credential that cannot be had anew makes no second attempt.
+/// A static credential cannot be renewed, so there is no second attempt.
 #[tokio::test]
-async fn a_fixed_credential_that_is_refused_is_sent_once() {
+async fn a_rejected_static_credential_is_not_retried() {
     let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
     let proxy = Proxy::start(&table(&api, r#"bearer = { token = "t" }"#)).await;
 
@@ -246,7 +245,7 @@ async fn a_fixed_credential_that_is_refused_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
+async fn tokens_survive_a_reload_that_does_not_concern_them() {
     let (api, endpoint) = (friendly().await, issuing(3600).await);
     let first = table(&api, &oauth2(&endpoint));
     let mut proxy = Proxy::start(&first).await;
@@ -271,11 +270,11 @@ async fn a_token_survives_a_reload_that_changes_nothing_about_it() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_sent() {
+async fn nothing_is_sent_without_a_token() {
     let api = friendly().await;
     let never = Upstream::with(|_| std::future::pending()).await;
     let answering = async |reply: Reply| Upstream::new(move |_| reply.clone()).await;
-    for (endpoint, kind, said) in [
+    for (endpoint, kind, problem) in [
         (answering(Reply::status(500, &json!({}))).await, "refused", "answered with status 500"),
         (
             answering(Reply::status(401, &json!({"error": "invalid_client", "x": "top/secret"}))).await,
@@ -300,7 +299,7 @@ async fn without_a_token_nothing_is_sent() {
         ),
         (never, "timeout", "did not come in time"),
     ] {
-        // Long enough for an answer, short enough to wait for one that never comes.
+        // Long enough for a response, short enough to wait for one that never comes.
         let timeout = if kind == "timeout" { "300ms" } else { "5s" };
         let table = table(&api, &oauth2(&endpoint))
             .replace("[routes.look]", &format!("[routes.look]\ntimeout = \"{timeout}\""));
@@ -308,17 +307,17 @@ async fn without_a_token_nothing_is_sent() {
 
         let answer = call(&proxy, "look").await;
 
-        assert_eq!(answer["error"]["kind"], kind, "{said}: {answer}");
+        assert_eq!(answer["error"]["kind"], kind, "{problem}: {answer}");
         let line = proxy.logged("outcome=").await;
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(problem), "{line}");
         assert!(!proxy.log().contains("secret"), "{}", proxy.log());
         assert!(!answer.to_string().contains("secret"), "{answer}");
-        assert!(api.take().is_empty(), "{said}");
+        assert!(api.take().is_empty(), "{problem}");
     }
 }
 
 #[tokio::test]
-async fn a_query_credential_comes_last_and_over_the_routes_own() {
+async fn query_credentials_come_last_and_override_the_routes_own() {
     let api = friendly().await;
     let table = table(&api, r#"query = { name = "key", value = "k-1 &=%" }"#);
     let proxy = Proxy::start(&table.replace(r#"a = "1""#, r#"key = "mine", a = "1""#)).await;
@@ -329,7 +328,7 @@ async fn a_query_credential_comes_last_and_over_the_routes_own() {
 }
 
 #[tokio::test]
-async fn a_signature_is_over_what_is_sent() {
+async fn signatures_cover_the_request_as_sent() {
     let api = friendly().await;
     let auth = r#"hmac = { secret = "sign me", header = "x-sig", timestamp_header = "x-time", prefix = "v1=",
         signed = ["timestamp", "\n", "method", " ", "target", "\n", "body"] }"#
@@ -352,7 +351,7 @@ async fn a_signature_is_over_what_is_sent() {
 }
 
 #[tokio::test]
-async fn the_callers_own_login_never_travels_on() {
+async fn inbound_credentials_are_never_forwarded() {
     let api = friendly().await;
     for auth in ["", r#"auth.query = { name = "key", value = "k" }"#] {
         let table = table(&api, "bearer = { token = \"ours\" }")
@@ -378,7 +377,7 @@ async fn the_callers_own_login_never_travels_on() {
     }
 }
 
-/// What `call` prints of a call that goes to an upstream which repeats everything it gets.
+/// The output of `call` for an upstream that echoes everything it gets.
 async fn explained(auth: &str, options: &[&str]) -> String {
     let api = Upstream::new(|seen| {
         let headers: Vec<_> = seen.headers.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
@@ -395,7 +394,7 @@ async fn explained(auth: &str, options: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn credentials_are_not_explained() {
+async fn explain_shows_no_credentials() {
     let endpoint = issuing(3600).await;
     let mut texts = Vec::new();
     for (auth, secret) in [
@@ -413,16 +412,16 @@ async fn credentials_are_not_explained() {
 }
 
 #[tokio::test]
-async fn a_dry_run_asks_for_no_token() {
+async fn a_dry_run_requests_no_token() {
     let endpoint = issuing(3600).await;
     let text = explained(&oauth2(&endpoint), &["--dry-run"]).await;
     assert!(endpoint.take().is_empty());
     insta::assert_snapshot!("dry_run_without_token", text);
 }
 
-/// The tables are fixtures of `check.rs` too, which takes the same snapshots.
+/// These tables are also fixtures of `check.rs`, which uses the same snapshots.
 #[tokio::test]
-async fn faults_of_credentials_are_told_at_their_places() {
+async fn credential_errors_are_reported_at_their_location() {
     let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad");
     for (name, folder, file) in [
         ("unknown-value.credential", bad.clone(), "unknown-value.credential.toml"),

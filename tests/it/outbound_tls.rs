@@ -1,4 +1,5 @@
-//! Certificates on the way to upstreams: whose are believed, which one is shown, and that both follow their files.
+//! TLS to upstreams: which certificate authorities are trusted, which client certificate is sent, and how both follow
+//! their files.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::proxy::Proxy;
 use crate::support::until;
 
-/// A certificate authority and what it vouches for.
+/// A certificate authority and the certificates that it issues.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
@@ -51,8 +52,7 @@ impl Issued {
     }
 }
 
-/// An upstream under TLS that answers how many connections it had and notes the certificate that was shown with
-/// each request.
+/// A TLS upstream that returns its number of connections and records the client certificate of each request.
 pub(crate) struct Secure {
     pub(crate) address: SocketAddr,
     shown: Arc<Mutex<Vec<Option<CertificateDer<'static>>>>>,
@@ -60,7 +60,7 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// `clients`: whose certificates are demanded; `None`: no certificate is.
+    /// `clients`: the authority whose client certificates are required; `None` requires no certificate.
     pub(crate) async fn new(own: &Issued, clients: Option<&Authority>) -> Self {
         let provider = Arc::new(ring::default_provider());
         let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
@@ -89,7 +89,7 @@ impl Secure {
                 tokio::spawn(async move {
                     let mut stream = match acceptor.accept(stream).into_fallible().await {
                         Ok(stream) => stream,
-                        // Read to its end, for a connection that is closed early can take back what it said.
+                        // Read to the end: closing a connection with unread data can discard what was written.
                         Err((_, mut stream)) => {
                             let _ = stream.read_to_end(&mut Vec::new()).await;
                             return;
@@ -98,7 +98,7 @@ impl Secure {
                     let certificates = stream.get_ref().1.peer_certificates();
                     let shown = certificates.and_then(<[_]>::first).cloned().map(CertificateDer::into_owned);
                     let mut buffer = Vec::new();
-                    // Requests without bodies: each ends with an empty line.
+                    // Requests have no bodies, so each ends with an empty line.
                     while stream.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
                         if buffer.ends_with(b"\r\n\r\n") {
                             buffer.clear();
@@ -116,7 +116,7 @@ impl Secure {
         Self { address, shown, task }
     }
 
-    fn taken(&self) -> Vec<Option<CertificateDer<'static>>> {
+    fn take_certificates(&self) -> Vec<Option<CertificateDer<'static>>> {
         std::mem::take(&mut self.shown.lock().unwrap())
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Secure {
     }
 }
 
-/// A table with an upstream for each of `upstreams`, which differ in what is said of TLS, and a route for each.
+/// A table with an upstream for each of `upstreams`, which differ in their TLS keys, and a route for each.
 fn table(address: SocketAddr, upstreams: &[(&str, &str)]) -> String {
     let mut table =
         String::from("[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n");
@@ -160,7 +160,7 @@ async fn call(proxy: &Proxy, route: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_upstreams_own_authority_is_believed_in_place_of_the_public_ones() {
+async fn a_configured_ca_replaces_the_public_ones() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = Secure::new(&authority.issue("localhost"), None).await;
     let elsewhere = Secure::new(&authority.issue("elsewhere.test"), None).await;
@@ -182,12 +182,12 @@ async fn an_upstreams_own_authority_is_believed_in_place_of_the_public_ones() {
     for route in ["public", "other", "misnamed"] {
         assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
     }
-    assert_eq!(server.taken(), [None]);
-    assert!(elsewhere.taken().is_empty());
+    assert_eq!(server.take_certificates(), [None]);
+    assert!(elsewhere.take_certificates().is_empty());
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_by_the_upstream_that_has_it_and_no_other() {
+async fn client_certificates_are_sent_only_by_their_upstream() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (client, strange) = (authority.issue("client"), stranger.issue("client"));
     let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
@@ -212,19 +212,19 @@ async fn a_client_certificate_is_shown_by_the_upstream_that_has_it_and_no_other(
     for route in ["mtls", "mtls", "apart"] {
         assert!(call(&proxy, route).await["data"].is_number(), "{route}");
     }
-    assert_eq!(server.taken(), vec![Some(client.der()); 3]);
+    assert_eq!(server.take_certificates(), vec![Some(client.der()); 3]);
     for route in ["without", "wrong"] {
         assert_eq!(call(&proxy, route).await["error"]["kind"], "unreachable", "{route}");
     }
-    assert!(server.taken().is_empty());
-    // Where the alert is met depends on how far the request had got.
+    assert!(server.take_certificates().is_empty());
+    // The TLS alert shows up in different places, depending on how far the request had got.
     let line = proxy.logged("received fatal alert: CertificateRequired").await;
     assert!(line.contains("unreachable") && line.contains("the connection was lost"), "{line}");
     assert!(!proxy.log().contains("PRIVATE KEY"));
 }
 
 #[tokio::test]
-async fn certificates_follow_their_files_and_connections_those() {
+async fn changed_certificate_files_replace_certificates_and_connections() {
     let authority = Authority::new();
     let (first, second) = (authority.issue("first"), authority.issue("second"));
     let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
@@ -241,26 +241,26 @@ async fn certificates_follow_their_files_and_connections_those() {
     .await;
     assert_eq!(call(&proxy, "mtls").await["data"], 1);
 
-    // A reload that leaves the files as they are leaves the connection as it is.
+    // A reload that leaves the files unchanged keeps the connection.
     let more = format!("{written}\n[routes.more]\nreply.text = \"More.\"\n");
     proxy.folder.write("routes.toml", &more);
     proxy.logged("added=more").await;
     assert_eq!(call(&proxy, "mtls").await["data"], 1);
 
-    // The certificate without its key is refused, and what runs goes on.
+    // A certificate without its key is rejected, and the running configuration stays.
     proxy.folder.write("tls/client.pem", &second.cert);
     proxy.logged("does not belong to the certificate").await;
     assert_eq!(call(&proxy, "mtls").await["data"], 1);
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert_eq!(status["rejected"]["diagnostics"][0]["code"], "tls-pair");
-    assert_eq!(server.taken(), vec![Some(first.der()); 3]);
+    assert_eq!(server.take_certificates(), vec![Some(first.der()); 3]);
 
     proxy.folder.write("tls/client.key", &second.key);
     until("the second certificate is never shown", async || {
         assert_ne!(call(&proxy, "mtls").await["data"], Value::Null);
-        server.taken().last().unwrap() == &Some(second.der())
+        server.take_certificates().last().unwrap() == &Some(second.der())
     })
     .await;
     assert_ne!(call(&proxy, "mtls").await["data"], 1);
-    assert_eq!(proxy.ask_admin("/status", &[]).await.json()["rejected"], Value::Null);
+    assert_eq!(proxy.status().await["rejected"], Value::Null);
 }

@@ -1,4 +1,4 @@
-//! What commands print, good and bad, word for word: those whose own tests do not hold it already.
+//! What commands print, word for word, for those without a test file of their own.
 
 use std::process::Output;
 
@@ -33,7 +33,7 @@ extract   = { temp = "$.temp" }
 reply     = { text = "It is {{temp}} degrees." }
 
 [[routes.get_weather.tests]]
-name = "the weather is told"
+name = "the weather is reported"
 args = { city = "Oslo" }
 upstream.body = { temp = 21 }
 expect.text = "It is 21 degrees."
@@ -42,7 +42,7 @@ expect.text = "It is 21 degrees."
 const SECRETS: [(&str, &str); 3] =
     [("SWAIG_PASSWORD", "tanager-1"), ("VOICEDOCK_SECRET", "tanager-2"), ("MILLIS_TOKEN", "tanager-3")];
 
-/// What a command wrote, on which stream, and how it ended.
+/// The output of a command on each stream, and its exit code.
 fn shown(output: &Output) -> String {
     let mut text = format!("exit code {}\n", output.status.code().unwrap());
     for (stream, bytes) in [("output", &output.stdout), ("error", &output.stderr)] {
@@ -55,7 +55,7 @@ fn shown(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn each_command_says_what_it_did_or_why_it_did_not() {
+async fn each_command_reports_its_result_or_the_reason_for_its_failure() {
     let faulty = TABLE.replace("{{args.city}}", "{{args.town}}");
     let folder = Folder::with(&[("routes.toml", TABLE), ("faulty.toml", &faulty)]);
     let cases: &[(&str, &[&str])] = &[
@@ -70,14 +70,14 @@ async fn each_command_says_what_it_did_or_why_it_did_not() {
         ("check_no_table_json", &["check", "--format", "json", "--config", "none.toml"]),
         ("check_contradiction", &["check", "--online", "--no-secrets"]),
         ("explain_unknown", &["explain", "unknown-kye"]),
-        ("schema_too_much", &["schema", "routes.toml"]),
+        ("schema_extra_argument", &["schema", "routes.toml"]),
         ("completions_unknown", &["completions", "tcsh"]),
         ("declare_swaig", &["declare", "swaig"]),
         ("declare_voicedock", &["declare", "voicedock"]),
         ("declare_millis", &["declare", "millis"]),
         ("declare_openai", &["declare", "openai", "--route", "get_weather"]),
         ("declare_unserved", &["declare", "dailybots"]),
-        ("declare_nothing_to_tell", &["declare", "http"]),
+        ("declare_no_definitions", &["declare", "http"]),
         ("declare_unknown_platform", &["declare", "swag"]),
         ("declare_unknown_route", &["declare", "swaig", "--route", "get_wheather"]),
         ("declare_bad", &["declare", "swaig", "--config", "faulty.toml"]),
@@ -94,14 +94,14 @@ async fn each_command_says_what_it_did_or_why_it_did_not() {
 }
 
 #[tokio::test]
-async fn the_version_and_the_line_that_says_ready_have_one_form() {
+async fn the_version_and_the_ready_line_keep_their_format() {
     let folder = Folder::with(&[]);
     let mut command = jackfield(folder.path());
     command.arg("--version");
     let built = Regex::new(r"\d+\.\d+\.\d+ \(.*\)").unwrap();
     insta::assert_snapshot!("version", built.replace(&shown(&run(command).await), "VERSION (BUILD)"));
 
-    // What `check` only advises is none of its business.
+    // `serve` does not print the warnings of `check`.
     let untested = TABLE.split("[[routes.get_weather.tests]]").next().unwrap();
     let proxy = Proxy::with(&[("routes.toml", untested)], &SECRETS).await;
     let log = proxy.log();

@@ -1,5 +1,5 @@
-//! More than there is room for: calls, connections, descriptors, log lines. What is too much is told so at once, and
-//! the rest goes on.
+//! Overload: too many calls, connections, file descriptors or log lines. The excess is rejected at once, and everything
+//! else continues.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener as Listener};
@@ -48,7 +48,7 @@ upstream = "api"
 request = { path = "/" }
 "#;
 
-/// An upstream that answers when it is let.
+/// An upstream that responds when the test lets it.
 async fn held() -> (Upstream, Arc<Semaphore>) {
     Upstream::gated(|_| Reply::json(&json!({}))).await
 }
@@ -57,16 +57,12 @@ fn table(server: &str, upstream: SocketAddr) -> String {
     format!("{LISTENERS}{server}\n{}", ROUTES.replace("UPSTREAM", &upstream.to_string()))
 }
 
-async fn status(proxy: &Proxy) -> Value {
-    proxy.ask_admin("/status", &[]).await.json()
-}
-
 fn swaig(function: &str) -> Value {
     json!({"function": function, "argument": {"parsed": [{}]}, "call_id": "c-1"})
 }
 
 #[tokio::test]
-async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
+async fn calls_over_the_limit_are_rejected_at_once_in_the_platforms_format() {
     let (upstream, release) = held().await;
     let mut proxy = Proxy::start(&table("max_calls = 2", upstream.address)).await;
     let asked: Vec<_> = (0..2)
@@ -90,7 +86,7 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     let result = |id: &str, text: &str| json!({"tool_call_id": id, "result": {"error": text}});
     for (path, body, expected) in [
         ("/swaig", swaig("ask"), json!({"response": BUSY})),
-        // Also those that ask no upstream: an answer costs something, whatever it is.
+        // Calls that need no upstream count too, because every reply costs something.
         ("/swaig", swaig("say"), json!({"response": BUSY})),
         ("/swaig", swaig("own"), json!({"response": "Everyone is on the line."})),
         (
@@ -109,26 +105,26 @@ async fn a_call_too_many_is_told_so_at_once_in_its_platforms_own_format() {
     let answer = proxy.post("/dailybots/stream", &json!({})).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
     assert!(answer.text().contains(BUSY) && answer.text().contains("close"), "{}", answer.text());
-    // What is no call needs no room.
+    // Requests that are no calls do not count against the limit.
     assert_eq!(proxy.post("/swaig", &json!({"action": "get_signature"})).await.json(), json!([]));
 
     let line = proxy.logged("ask: refused after").await;
     assert!(line.contains("too many calls in flight (`server.max_calls`)"), "{line}");
-    let told = status(&proxy).await;
-    assert_eq!(told["rejected_requests"]["busy_calls"], 10);
-    assert_eq!((&told["load"]["calls"], &told["load"]["max_calls"]), (&json!(2), &json!(2)));
+    let status = proxy.status().await;
+    assert_eq!(status["rejected_requests"]["busy_calls"], 10);
+    assert_eq!((&status["load"]["calls"], &status["load"]["max_calls"]), (&json!(2), &json!(2)));
     assert!(upstream.take().is_empty());
 
     release.add_permits(2);
     for call in asked {
         assert_eq!(call.await.unwrap().json(), json!({"text": "asked"}));
     }
-    assert_eq!(status(&proxy).await["load"]["calls"], 0);
+    assert_eq!(proxy.status().await["load"]["calls"], 0);
     assert_eq!(proxy.post("/swaig", &swaig("say")).await.json(), json!({"response": "Hello."}));
 }
 
 #[tokio::test]
-async fn what_the_defaults_say_is_said_to_a_call_too_many() {
+async fn calls_over_the_limit_get_the_configured_text() {
     let (upstream, _release) = held().await;
     let table = table("max_calls = 1", upstream.address);
     let proxy = Proxy::start(&format!("{table}[defaults]\nfailure.refused = \"One at a time.\"\n")).await;
@@ -140,7 +136,7 @@ async fn what_the_defaults_say_is_said_to_a_call_too_many() {
     asked.abort();
 }
 
-/// A connection that has been answered once, and stays open.
+/// An idle connection that has already carried one response.
 async fn open(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let answer = ask(&mut stream).await;
@@ -148,7 +144,7 @@ async fn open(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One call over a connection; empty when it comes to nothing.
+/// One call over a connection; empty if there is no response.
 async fn ask(stream: &mut TcpStream) -> String {
     let sent = stream.write_all(b"POST /http/say HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
     let mut answer = [0; 2048];
@@ -160,12 +156,12 @@ async fn ask(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so_and_closed() {
+async fn connections_over_the_limit_get_a_503_and_are_closed() {
     let (upstream, _release) = held().await;
     let mut proxy = Proxy::start(&table("max_connections = 2", upstream.address)).await;
     let (first, mut second) = (open(proxy.listen).await, open(proxy.listen).await);
     for _ in 0..3 {
-        // Whoever says nothing is told as well.
+        // A client that sends nothing gets the response too.
         let mut stream = TcpStream::connect(proxy.listen).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(GUARD, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -174,24 +170,24 @@ async fn a_connection_too_many_is_told_so_and_closed() {
         assert!(head.ends_with("\r\nconnection: close"), "{head}");
         let body: Value = serde_json::from_str(body).unwrap();
         assert_eq!(body, json!({"error": "too many connections for now"}));
-        // A client reads it as an answer to its request, though it sends a large one first.
+        // A client reads the rejection as the response to its request, even if it sends a large body first.
         let answer = proxy.send(Method::POST, "/http/say", &[], "x".repeat(500_000)).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (503, body));
     }
-    // Those that are in stay in, and whoever runs the proxy can look.
+    // Existing connections stay open, and the admin listener stays reachable.
     assert!(ask(&mut second).await.starts_with("HTTP/1.1 200 "));
-    let told = status(&proxy).await;
-    assert_eq!(told["rejected_requests"]["busy_connections"], 6);
-    assert_eq!((&told["load"]["connections"], &told["load"]["max_connections"]), (&json!(2), &json!(2)));
+    let status = proxy.status().await;
+    assert_eq!(status["rejected_requests"]["busy_connections"], 6);
+    assert_eq!((&status["load"]["connections"], &status["load"]["max_connections"]), (&json!(2), &json!(2)));
     let line = proxy.logged("more than 2 connections are rejected").await;
     assert!(line.contains("the listener for platforms"), "{line}");
 
     drop(first);
-    until("there is no room", async || status(&proxy).await["load"]["connections"] == 1).await;
+    until("there is no room", async || proxy.status().await["load"]["connections"] == 1).await;
     let third = open(proxy.listen).await;
     assert_eq!(proxy.log().matches("are rejected").count(), 1, "{}", proxy.log());
 
-    // A reload makes more room at once.
+    // A reload raises the limit at once.
     let larger = table("max_connections = 3", upstream.address);
     proxy.folder.write("routes.toml", &larger);
     proxy.logged("configuration reloaded").await;
@@ -200,25 +196,25 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn under_tls_a_connection_too_many_is_closed() {
+async fn tls_connections_over_the_limit_are_closed() {
     let table = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nmax_connections = 1\n\
          tls = { cert = \"cert.pem\", key = \"key.pem\" }\n\
          [platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";
     let (cert, key) = (include_str!("tls/one.pem"), include_str!("tls/one.key.pem"));
     let proxy = Proxy::with(&[("routes.toml", table), ("cert.pem", cert), ("key.pem", key)], &[]).await;
-    // It has its place before its handshake.
+    // A connection counts before its handshake is finished.
     let _first = TcpStream::connect(proxy.listen).await.unwrap();
-    until("it is not accepted", async || status(&proxy).await["load"]["connections"] == 1).await;
+    until("it is not accepted", async || proxy.status().await["load"]["connections"] == 1).await;
     let mut second = TcpStream::connect(proxy.listen).await.unwrap();
     let mut received = Vec::new();
     tokio::time::timeout(GUARD, second.read_to_end(&mut received)).await.unwrap().unwrap();
     assert!(received.is_empty(), "{received:?}");
-    assert_eq!(status(&proxy).await["rejected_requests"]["busy_connections"], 1);
+    assert_eq!(proxy.status().await["rejected_requests"]["busy_connections"], 1);
 }
 
-/// The descriptors of a process may end; it says so once, goes on with what it has, and accepts again.
+/// When file descriptors run out, the proxy logs it once, continues with what it has, and accepts again later.
 #[tokio::test]
-async fn without_descriptors_it_goes_on_and_comes_back() {
+async fn running_out_of_file_descriptors_is_survived() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = table("", upstream.address);
     let folder = Folder::with(&[("routes.toml", &table)]);
@@ -227,18 +223,18 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     command.current_dir(folder.path()).env_clear().args(["-c", "ulimit -n 24; exec \"$0\""]);
     command.arg(binary.get_program());
     let mut proxy = Proxy::run(folder, command).await;
-    let said = proxy.logged("reduced to 8: the limit of file descriptors").await;
-    assert!(said.contains("the limit of file descriptors is 24"), "{said}");
+    let reduced = proxy.logged("reduced to 8: the limit of file descriptors").await;
+    assert!(reduced.contains("the limit of file descriptors is 24"), "{reduced}");
     let mut inside = open(proxy.listen).await;
 
-    // The admin listener has room for more than there are descriptors.
+    // The admin listener allows more connections than there are file descriptors.
     let mut others = Vec::new();
     until("the descriptors do not end", async || {
         others.push(TcpStream::connect(proxy.admin.unwrap()).await.unwrap());
         proxy.log().contains("the admin listener: no connection can be accepted")
     })
     .await;
-    // A reload finds nothing that it could read, and changes nothing.
+    // A reload cannot open any file, and changes nothing.
     proxy.folder.write("routes.toml", &table.replace("Hello.", "Good day."));
     proxy.signal("HUP");
     proxy.logged("configuration rejected, keeping revision").await;
@@ -246,14 +242,14 @@ async fn without_descriptors_it_goes_on_and_comes_back() {
     assert_eq!(proxy.log().matches("no connection can be accepted").count(), 1, "{}", proxy.log());
 
     drop(others);
-    assert_eq!(status(&proxy).await["load"]["max_connections"], 8);
+    assert_eq!(proxy.status().await["load"]["max_connections"], 8);
     proxy.signal("HUP");
     proxy.logged("configuration reloaded").await;
     let answer = proxy.post("/http/say", &json!({})).await;
     assert_eq!(answer.json(), json!({"text": "Good day."}));
 }
 
-/// A proxy whose log cannot tell where it listens: on an address that is this test's alone.
+/// A proxy whose log cannot report its address, so it listens on an address that only this test uses.
 struct Mute {
     child: Child,
     listen: SocketAddr,
@@ -297,7 +293,7 @@ impl Mute {
         status["lost_log_lines"].as_u64().unwrap()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends the signal to shut down and waits for the exit.
     async fn end(mut self) {
         let sent =
             Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &self.child.id().to_string()]).status();
@@ -315,7 +311,7 @@ impl Drop for Mute {
 }
 
 #[tokio::test]
-async fn a_log_on_a_full_disk_costs_lines_and_no_call() {
+async fn a_full_log_disk_loses_lines_but_no_calls() {
     let proxy = Mute::start(65, |folder| {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = jackfield(folder);
@@ -332,7 +328,7 @@ async fn a_log_on_a_full_disk_costs_lines_and_no_call() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_closed_costs_no_call() {
+async fn a_closed_log_loses_no_calls() {
     let proxy = Mute::start(66, |folder| {
         let binary = jackfield(folder);
         let mut command = Command::new("/bin/sh");
@@ -347,7 +343,7 @@ async fn a_log_that_is_closed_costs_no_call() {
     proxy.end().await;
 }
 
-/// Calls with names so long that their log lines soon fill what waits for a reader.
+/// Makes calls with names so long that their log lines soon fill the pipe and the queue.
 async fn fill(proxy: &Mute) {
     let name = "\u{1f4de}".repeat(200);
     let calls: Vec<_> = (0..50)
@@ -364,7 +360,7 @@ async fn fill(proxy: &Mute) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
+async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
     let mut proxy = Mute::start(67, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());
@@ -374,18 +370,18 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
     fill(&proxy).await;
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
 
-    // Somebody reads again.
+    // The log is read again.
     let log = BufReader::new(proxy.child.stderr.take().unwrap());
-    let told = tokio::task::spawn_blocking(move || {
+    let warning = tokio::task::spawn_blocking(move || {
         let mut lines = log.lines().map_while(Result::ok);
-        let told = lines.find(|line| line.contains("log lines could not be written"));
-        (told, lines)
+        let warning = lines.find(|line| line.contains("log lines could not be written"));
+        (warning, lines)
     });
-    let (told, lines) = tokio::time::timeout(GUARD, told).await.expect("it is not told").unwrap();
-    let (told, lost) = (told.unwrap(), proxy.lost().await);
+    let (warning, lines) = tokio::time::timeout(GUARD, warning).await.expect("no warning").unwrap();
+    let (warning, lost) = (warning.unwrap(), proxy.lost().await);
     assert!(
-        told.contains(&format!("WARN {lost} log lines could not be written: nobody takes them")),
-        "{told}"
+        warning.contains(&format!("WARN {lost} log lines could not be written: nobody takes them")),
+        "{warning}"
     );
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
     proxy.end().await;
@@ -395,7 +391,7 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_tells_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+async fn an_unread_log_does_not_delay_shutdown() {
     let mut proxy = Mute::start(68, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! `jackfield explain`: each code has its page, and each page's examples are what they are said to be.
+//! `jackfield explain`: each code has its page, and the examples on each page are as marked.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,17 +10,17 @@ use jackfield::load::{self, Environment, process_environment};
 use crate::readme::{Block, blocks, completed};
 use crate::support::folder::Folder;
 
-/// The codes that only an upstream can tell.
+/// The codes that only an upstream's response can trigger.
 pub(crate) const ONLINE: [Code; 2] = [Code::UpstreamUnreachable, Code::CredentialRefused];
 
-/// The secrets that are set for the examples.
+/// The secrets for the examples.
 const SET: [&str; 2] = ["CRM_TOKEN", "SWAIG_PASSWORD"];
 
 fn document(code: Code) -> String {
     format!("src/diagnostic/pages/{}.md", code.slug())
 }
 
-/// The codes that are found in the example of `code`'s page which is marked with `word`. Few examples have tests.
+/// The codes found in the example of `code`'s page that is marked with `word`. Few examples have tests.
 fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
     let mut table = None;
     let folder = Folder::with(&[
@@ -45,7 +45,7 @@ fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn every_code_has_its_page_and_no_page_is_left_over() {
+fn every_code_has_a_page_and_every_page_a_code() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnostic/pages");
     let files: BTreeSet<String> = std::fs::read_dir(folder)
         .unwrap()
@@ -67,7 +67,7 @@ fn every_code_has_its_page_and_no_page_is_left_over() {
 }
 
 #[test]
-fn every_bad_example_has_its_fault_and_every_good_one_has_none() {
+fn bad_examples_report_their_code_and_good_examples_nothing() {
     let mut wrong = Vec::new();
     for code in Code::ALL {
         let blocks = blocks(&document(*code));
@@ -97,7 +97,7 @@ fn explain(words: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_page_is_printed_for_a_terminal() {
+fn explain_prints_pages_for_a_terminal() {
     for (name, words) in [("one", &["unknown-key"][..]), ("files", &["template-json"]), ("list", &[])] {
         let (code, page, errors) = explain(words);
         assert_eq!((code, errors.as_str()), (Some(0), ""), "{name}");

@@ -1,13 +1,13 @@
-//! Every platform against its folder of fixtures, `platforms/<name>/<case>.<part>.json`. A new platform adds files.
+//! Each platform against its fixtures, `platforms/<name>/<case>.<part>.json`. A new platform adds files only.
 //!
-//! What arrives: `request` (the body), `inbound` (`method`, `function`, `query`, `headers`), `settings`, `functions`
-//! (those that routes answer, with their arguments, in an object with `streaming` or the declared `tool` where that is
-//! so). What it is: `calls`, `event`, `answer` (nothing is called) or `refusal`. What goes back: `announced` (what is
-//! told at once) and `outcomes`, and for them `response` or `stream`, and `faults` (of their own keys). `status` is of
-//! the answer, 200 if it is not there. What is declared: `tools` and the `declaration` that they come to. Where the
-//! vendor has `documented` another form than ours, that form stands beside it and must fit the same schema.
+//! Input: `request` (the body), `inbound` (`method`, `function`, `query`, `headers`), `settings`, `functions` (the
+//! functions that routes answer, with their arguments; an object if there is `streaming` or a declared `tool`).
+//! Decoded: `calls`, `event`, `answer` (no call is made) or `refusal`. Encoded: `announced` (sent at once) and
+//! `outcomes`, for these `response` or `stream`, and `faults` (in their extension keys). `status` is that of the
+//! response, 200 by default. Declared: `tools` and the resulting `declaration`. If the vendor has `documented` another
+//! format than ours, the file beside it must match the same schema.
 //!
-//! `reply.schema.json`, `stream.schema.json` and `declaration.schema.json` say what the platform takes.
+//! `reply.schema.json`, `stream.schema.json` and `declaration.schema.json` describe what the platform accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,7 +47,7 @@ const PARTS: [&str; 17] = [
 ];
 
 #[test]
-fn platforms_read_and_answer_their_fixtures() {
+fn platforms_decode_and_encode_their_fixtures() {
     let mut parts = BTreeSet::new();
     for platform in PLATFORMS {
         let cases = cases(platform.name());
@@ -64,7 +64,7 @@ fn platforms_read_and_answer_their_fixtures() {
 }
 
 #[test]
-fn platforms_read_their_own_samples() {
+fn platforms_decode_their_own_samples() {
     for platform in PLATFORMS {
         let args = json!({"city": "Bergen", "days": 2});
         let sample = platform.sample("get_weather", &args);
@@ -80,7 +80,7 @@ fn platforms_read_their_own_samples() {
 }
 
 #[test]
-fn the_vendors_signature_is_accepted_and_no_other() {
+fn only_the_vendors_signature_is_accepted() {
     let vector =
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vectors/voicedock-signature.json"));
     let text = |key: &str| vector[key].as_str().unwrap().to_owned();
@@ -115,7 +115,7 @@ fn the_vendors_signature_is_accepted_and_no_other() {
 /// The parts of one case, by name.
 struct Case {
     name: String,
-    /// Of the whole folder.
+    /// Shared by the whole folder.
     schemas: BTreeMap<String, Value>,
     parts: BTreeMap<String, Value>,
 }
@@ -173,7 +173,7 @@ impl Case {
                 shown["event"] = event.kind.name.into();
                 shown["answered"] = event.kind.answered.into();
                 assert_eq!(shown, *expected, "{name}");
-                // What an entry's `data` makes of it is the whole answer.
+                // The rendered `data` of the entry is the whole response.
                 self.check_answer(&event.neutral, &json!({}));
                 if let Some(response) = self.part("response") {
                     self.check_answer(&Answer::json(response), response);
@@ -185,7 +185,7 @@ impl Case {
         }
     }
 
-    /// What leaves at once and what follows, as one text of server-sent events.
+    /// The events that are sent at once and those that follow, as one stream of server-sent events.
     fn check_stream(&self, platform: &dyn Platform, mut encoder: Box<dyn EncodeStream>) {
         let name = &self.name;
         let expected = self.part("stream").expect(name);
@@ -221,7 +221,7 @@ impl Case {
             assert_eq!(platform.check_parameters(tool.parameters), [], "{}", self.name);
             for (key, value) in tool.extra {
                 let known = platform.declare_keys().iter().find(|known| known.key == key).expect(key);
-                assert!(known.holds.fits(value), "{}: {key} is {}", self.name, known.holds.name());
+                assert!(known.value_type.fits(value), "{}: {key} is {}", self.name, known.value_type.name());
             }
         }
         let events: Vec<&'static str> = platform
@@ -238,7 +238,7 @@ impl Case {
         }
     }
 
-    /// The outcomes' own keys are what a table may write, with no faults but those listed, and are admitted whole.
+    /// The extension keys of the outcomes are valid in a table, except for the listed errors, and are all accepted.
     fn check_extension<'o>(
         &self,
         known: &[&str],
@@ -316,7 +316,7 @@ impl Case {
     }
 }
 
-/// The functions of a case: name to a list of arguments.
+/// The functions of a case, by name, with their arguments.
 struct Routes(Map<String, Value>);
 
 impl Functions for Routes {
@@ -340,7 +340,7 @@ impl Functions for Routes {
     }
 }
 
-/// A function as it is declared, from its fixture.
+/// The declaration of a function, from its fixture.
 fn spec<'a>(name: &'a str, tool: &'a Value) -> ToolSpec<'a> {
     static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
     ToolSpec {
@@ -378,7 +378,7 @@ fn cases(platform: &str) -> BTreeMap<String, Case> {
     cases
 }
 
-/// Server-sent events, read as a browser reads them: one that never says `data` is dropped.
+/// Parses server-sent events as a browser does: an event without `data` is dropped.
 fn events(text: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(text).unwrap();
     let mut events = Vec::new();
@@ -406,7 +406,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A call as `calls.json` writes it: absent fields left out.
+/// A call in the format of `calls.json`: absent fields are omitted.
 fn show(call: Call) -> Value {
     let context = call.context;
     let mut shown = Map::new();

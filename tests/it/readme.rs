@@ -1,9 +1,9 @@
-//! What README.md and docs/ say, held against the program: every table is loaded, every command that is shown with
-//! its output is run, and every word of the language is explained.
+//! README.md and docs/ against the program: every table is loaded, every command with a shown output is run, and every
+//! key, helper, code and status field is documented.
 //!
-//! Code blocks say what they are after the language: `toml` is a whole table, `toml fragment` a part of one that is
-//! completed here, `toml bad=<code>` has that fault, `text check` after it is what `check` prints. `file=<name>` names
-//! a file that later blocks and commands use. In a `console` block each `$ ` line is followed by its output.
+//! The language of a code block says what it is: `toml` is a whole table, `toml fragment` a part that is completed
+//! here, `toml bad=<code>` has that error, `text check` after it is the output of `check`. `file=<name>` names a file
+//! that later blocks and commands use. In a `console` block, each `$ ` line is followed by its output.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ use regex::Regex;
 use crate::support::folder::Folder;
 use crate::support::proxy::GUARD;
 
-/// The project's own file.
+/// A file of the repository.
 fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -88,7 +88,7 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// What the documents' commands find in their folder.
+/// The files that a document's commands use.
 trait Files {
     fn write_sample(&self);
     fn write_named(&self, blocks: &[Block]);
@@ -108,7 +108,7 @@ impl Files for Folder {
         }
     }
 
-    /// The files that a document's blocks name.
+    /// The files that the document's blocks name.
     fn write_named(&self, blocks: &[Block]) {
         for block in blocks {
             if let Some(name) = block.value("file") {
@@ -118,9 +118,8 @@ impl Files for Folder {
     }
 }
 
-/// The rest that makes a table of a fragment: a platform, an upstream, a route, and in each route a request where
-/// something needs one and else a reply. What can be is put at the end, so that the fragment's lines stay where
-/// they are.
+/// Completes a fragment to a table: adds a platform, an upstream, a route, and in each route a request if something
+/// needs one and otherwise a reply. Additions go to the end where possible, so that line numbers stay the same.
 pub(crate) fn completed(fragment: &str) -> String {
     let table: toml::Table = fragment.parse().unwrap_or_else(|error| panic!("{error}\n{fragment}"));
     let mut text = fragment.to_owned();
@@ -140,8 +139,8 @@ pub(crate) fn completed(fragment: &str) -> String {
                     uses_api = true;
                 }
                 if !route.contains_key("request") && !route.contains_key("reply") {
-                    let said = if route.contains_key("args") { "{{json args}}" } else { "Yes." };
-                    rest.push_str(&format!("reply.text = \"{said}\"\n"));
+                    let reply = if route.contains_key("args") { "{{json args}}" } else { "Yes." };
+                    rest.push_str(&format!("reply.text = \"{reply}\"\n"));
                 }
                 let heading = format!("[routes.{name}]\n");
                 if rest.is_empty() {
@@ -166,7 +165,7 @@ fn jackfield(folder: &Folder) -> Command {
 }
 
 #[test]
-fn every_table_in_the_documents_is_as_it_is_said_to_be() {
+fn tables_in_the_docs_load_or_fail_as_marked() {
     let environment = Environment {
         variable: &|name| Some(format!("value-of-{name}")),
         file: &|path| {
@@ -193,7 +192,7 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
             let (loaded, _) = load::check(&folder.path().join("routes.toml"), &environment).unwrap();
-            // Few examples have tests, and of a fragment it is not said who calls.
+            // Few examples have tests, and a fragment does not say which platform calls.
             let counts = |code| code != Code::RouteUntested && !(partial && code == Code::WriteUnguarded);
             let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
             let found: Vec<_> = found.map(|found| (found.code.slug(), &found.message)).collect();
@@ -219,16 +218,16 @@ fn every_table_in_the_documents_is_as_it_is_said_to_be() {
 }
 
 #[test]
-fn the_shipped_table_has_no_fault() {
+fn the_shipped_table_loads_without_errors() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let (loaded, _) = load::check(&folder.path().join("routes.toml"), &load::process_environment()).unwrap();
     let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
-    // Its tests stand in a file of their own, which is not here.
+    // Its tests are in a file of their own, which is not copied.
     assert_eq!(codes, ["route-untested"]);
 }
 
-/// `serve --demo`, ended with the test.
+/// `serve --demo`, stopped at the end of the test.
 struct Proxy {
     child: Child,
     listen: String,
@@ -248,7 +247,7 @@ impl Proxy {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.by_ref().map(Result::unwrap).find(|line| line.contains("ready"));
         let ready = ready.expect("the log ended before it was ready");
-        // The log goes on being read, or a full pipe would stop the proxy.
+        // Keep reading the log, because a full pipe would block the proxy.
         std::thread::spawn(move || lines.for_each(drop));
         let field = |name: &str| {
             let rest = ready.split(&format!("{name}=")).nth(1).unwrap();
@@ -257,7 +256,7 @@ impl Proxy {
         Self { listen: field("listen"), admin: field("admin"), child }
     }
 
-    /// What a `curl` command prints.
+    /// The output of a `curl` command.
     fn curl(&self, words: &[String], place: &str) -> String {
         let (mut url, mut body) = (None, None);
         let mut words = words.iter();
@@ -302,7 +301,7 @@ impl Drop for Proxy {
 }
 
 #[test]
-fn the_status_has_the_keys_that_are_explained() {
+fn documented_status_keys_match_the_response() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let proxy = Proxy::start(&folder);
@@ -317,7 +316,7 @@ fn the_status_has_the_keys_that_are_explained() {
     }
 }
 
-/// A command line as a shell would split it: single quotes only.
+/// Splits a command line as a shell would; single quotes only.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (index, part) in line.split('\'').enumerate() {
@@ -331,7 +330,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn commands_print_what_the_documents_show() {
+fn documented_commands_print_the_shown_output() {
     let (mut requests, mut commands) = (0, 0);
     for document in documents() {
         let blocks = blocks(&document);
@@ -371,13 +370,13 @@ fn commands_print_what_the_documents_show() {
     assert!(requests >= 5 && commands >= 3, "{requests} {commands}");
 }
 
-/// The names in backquotes that begin the items of the list after a marker such as `<!-- keys: RawServer -->`.
+/// The backquoted names at the start of the list items after a marker such as `<!-- keys: RawServer -->`.
 fn listed(reference: &str, marker: &str) -> BTreeSet<String> {
     let marker = format!("<!-- {marker} -->\n");
     let list = reference.split(&marker).nth(1).unwrap_or_else(|| panic!("the reference has no {marker}"));
     let items = list.lines().take_while(|line| line.starts_with("- ") || line.starts_with("  "));
     let heads = items.filter(|line| line.starts_with("- "));
-    // The names stand before the first colon outside of quotes.
+    // The names are before the first colon outside of quotes.
     let names = Regex::new(r"`([^`]+)`(?:, |:|$)").unwrap();
     let mut found = BTreeSet::new();
     for head in heads {
@@ -399,7 +398,7 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_key_of_the_table_is_explained_and_no_other() {
+fn documented_table_keys_match_the_code() {
     let files = ["file", "reply", "route", "server", "testing", "upstream"];
     let raw = files.map(|file| read(&format!("src/table/raw/{file}.rs"))).concat();
     let (reference, readme) = (read("docs/reference.md"), read("README.md"));
@@ -420,8 +419,8 @@ fn every_key_of_the_table_is_explained_and_no_other() {
         structs += 1;
         let list = rest.split_once("later [").map_or("", |(_, list)| list.split(']').next().unwrap());
         for key in list.split('"').skip(1).step_by(2) {
-            let said = Regex::new(&format!(r"`(\w+\.)?\[?{key}\]?`")).unwrap();
-            assert!(said.is_match(not_yet), "`{key}` is not in the list of what is not built yet");
+            let item = Regex::new(&format!(r"`(\w+\.)?\[?{key}\]?`")).unwrap();
+            assert!(item.is_match(not_yet), "`{key}` is not in the list of what is not built yet");
             later += 1;
         }
     }
@@ -429,7 +428,7 @@ fn every_key_of_the_table_is_explained_and_no_other() {
 }
 
 #[test]
-fn platforms_schemes_failures_and_codes_are_explained() {
+fn documented_platforms_schemes_failures_and_codes_match_the_code() {
     let reference = read("docs/reference.md");
     for platform in PLATFORMS {
         assert!(reference.contains(&format!("| `{}` | ", platform.name())), "{}", platform.name());
@@ -469,7 +468,7 @@ fn platforms_schemes_failures_and_codes_are_explained() {
 }
 
 #[test]
-fn every_helper_and_name_of_the_templates_is_explained() {
+fn documented_template_helpers_and_names_match_the_code() {
     let reference = read("docs/reference.md");
     let quoted = |text: &str, pattern: &str| -> BTreeSet<String> {
         let found = Regex::new(pattern).unwrap();
@@ -488,12 +487,12 @@ fn every_helper_and_name_of_the_templates_is_explained() {
     let names_known = read("src/lang/template/names.rs");
     let fields = names_known.split("const CALL:").nth(1).unwrap().split("];").next().unwrap();
     let call = quoted(fields, r#"\("(\w+)""#);
-    let told = listed(&reference, "names");
+    let documented = listed(&reference, "names");
     assert!(call.len() >= 10, "{call:?}");
     for field in call {
         let name = format!("call.{field}");
         let below = format!("{name}.<name>");
-        assert!(told.contains(&name) || told.contains(&below), "{name}");
+        assert!(documented.contains(&name) || documented.contains(&below), "{name}");
     }
 
     let arguments = read("src/plan/arguments.rs");
@@ -504,7 +503,7 @@ fn every_helper_and_name_of_the_templates_is_explained() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_resolve() {
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     let mut seen = 0;
     let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"].map(str::to_owned);
@@ -533,9 +532,9 @@ fn links_lead_somewhere() {
     assert!(seen > 20, "{seen}");
 }
 
-/// The documents for contributors name files of the source; each of them exists.
+/// The documents for contributors name source files; each of them must exist.
 #[test]
-fn files_named_for_contributors_exist() {
+fn files_named_in_contributor_docs_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = Regex::new(r"`((?:[a-z_]+/)*[a-z_]+\.(?:rs|json)|(?:[a-z_]+/)+)`").unwrap();
     for document in ["CONTRIBUTING.md", "docs/architecture.md"] {
@@ -543,16 +542,16 @@ fn files_named_for_contributors_exist() {
         let paths: Vec<&str> = named.captures_iter(&text).map(|path| path.get(1).unwrap().as_str()).collect();
         assert!(paths.len() > 10, "{document}: {paths:?}");
         for path in paths {
-            // The folders of a family are named without the one above them.
+            // Members of a family of folders are named without their parent.
             let homes = ["", "src", "src/compile"].map(|folder| root.join(folder).join(path));
             assert!(homes.iter().any(|home| home.exists()), "{document}: {path}");
         }
     }
 }
 
-/// The documents use the field's terms; these words were ours alone.
+/// The docs use standard terms; these words are home-made.
 #[test]
-fn documents_use_the_terms_of_the_field() {
+fn the_docs_use_standard_terms() {
     let quaint = [
         "door",
         "doors",

@@ -1,4 +1,4 @@
-//! The last calls on the admin listener: listed, one by one, as they come, and without what must not be shown.
+//! Records of recent calls on the admin listener: as a list, one at a time and as a stream, all masked.
 
 use std::net::SocketAddr;
 
@@ -33,14 +33,14 @@ reply.text = "{{name}} in {{args.city}}, {{args.pin}}"
 upstream = "api"
 request = { path = "/large" }
 reply.text = "Done."
-[routes.sick]
+[routes.failing]
 upstream = "api"
-request = { path = "/sick" }
+request = { path = "/failing" }
 "#;
 
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match seen.path() {
-        "/sick" => Reply::status(503, &json!({})),
+        "/failing" => Reply::status(503, &json!({})),
         "/large" => Reply::json(&json!({"text": "x".repeat(100_000)})),
         _ => {
             let came = String::from_utf8_lossy(&seen.body).into_owned();
@@ -70,7 +70,7 @@ async fn call(proxy: &Proxy) {
     proxy.post("/http/say", &json!({})).await;
     let book = json!({"pin": PIN, "city": "Oslo"});
     assert_eq!(proxy.post("/http/book", &book).await.json()["text"], format!("Ada in Oslo, {PIN}"));
-    for (function, conversation) in [("sick", "c-1"), ("say", "c-2"), ("nobody", "c-2")] {
+    for (function, conversation) in [("failing", "c-1"), ("say", "c-2"), ("nobody", "c-2")] {
         let call =
             json!({"function": function, "call_id": conversation, "argument": {"parsed": [{"pin": PIN}]}});
         proxy.post("/swaig", &call).await;
@@ -78,7 +78,7 @@ async fn call(proxy: &Proxy) {
 }
 
 #[tokio::test]
-async fn the_last_calls_are_listed_and_chosen_among() {
+async fn recent_calls_can_be_listed_and_filtered() {
     let upstream = upstream().await;
     let proxy = start(&upstream, "records = 4\n").await;
     assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
@@ -102,18 +102,21 @@ async fn the_last_calls_are_listed_and_chosen_among() {
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.json()["error"].as_str().unwrap().contains("`limit`"), "{query}");
     }
-    let sick = &list(&proxy, "?route=sick").await[0];
-    assert_eq!((&sick["outcome"], &sick["upstreams"]), (&json!("bad_response"), &json!("api")));
-    assert!(sick["error"].as_str().unwrap().contains("status 503"), "{sick}");
-    assert!(sick["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && sick["ms"].is_f64(), "{sick}");
-    assert_eq!((&sick["client"], &sick["function"]), (&json!("127.0.0.1"), &json!("sick")));
+    let failing = &list(&proxy, "?route=failing").await[0];
+    assert_eq!((&failing["outcome"], &failing["upstreams"]), (&json!("bad_response"), &json!("api")));
+    assert!(failing["error"].as_str().unwrap().contains("status 503"), "{failing}");
+    assert!(
+        failing["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && failing["ms"].is_f64(),
+        "{failing}"
+    );
+    assert_eq!((&failing["client"], &failing["function"]), (&json!("127.0.0.1"), &json!("failing")));
     for id in ["1", "6", "x"] {
         assert_eq!(proxy.ask_admin(&format!("/records/{id}"), &[]).await.status, 404, "{id}");
     }
 }
 
 #[tokio::test]
-async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
+async fn records_show_every_step_and_no_masked_values() {
     let upstream = upstream().await;
     let proxy = start(&upstream, "").await;
     call(&proxy).await;
@@ -133,7 +136,7 @@ async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
     assert_eq!((&step["extracted"]["name"], &step["extracted"]["none"]), (&json!("Ada"), &json!(1)));
     assert!(step["upstream_ms"].is_f64(), "{step}");
     assert_eq!((&book["case"], &book["reply"]["text"]), (&json!(1), &json!("Ada in Oslo, ***")));
-    // Nobody knows what is sensitive in what no route takes.
+    // Arguments that no route declares may be sensitive, so they are all masked.
     assert_eq!(one(5).await.json()["arguments"]["values"], "***");
     assert_eq!(one(6).await.json()["steps"][0]["reply"]["body"], json!({"left_out_bytes": 100_011}));
     let mut all = proxy.ask_admin("/records", &[]).await.text().to_owned();
@@ -149,12 +152,12 @@ async fn a_record_shows_every_step_and_nothing_that_is_hidden() {
 }
 
 #[tokio::test]
-async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
+async fn log_lines_records_and_traces_refer_to_each_other() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "").await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let caller = format!("00-{trace}-00f067aa0ba902b7-01");
-    for function in ["say", "sick"] {
+    for function in ["say", "failing"] {
         let (path, headers) = (format!("/http/{function}"), [("traceparent", caller.as_str())]);
         proxy.send(http::Method::POST, &path, &headers, "{}").await;
         let line = proxy.logged(&format!("{function}: ")).await;
@@ -168,7 +171,7 @@ async fn the_line_of_a_call_leads_to_its_record_and_both_to_its_trace() {
     assert_eq!(list(&proxy, "?limit=1").await[0]["trace"], Value::Null);
 }
 
-/// Reads from the admin listener until `text` came, or the end.
+/// Reads from the admin listener until `text` or the end of the stream.
 async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
     let mut read = Vec::new();
     let mut piece = [0; 4096];
@@ -195,20 +198,23 @@ async fn listen(admin: SocketAddr, path: &str, headers: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
+async fn records_are_streamed_as_calls_end_until_shutdown() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "").await;
     let admin = proxy.admin.unwrap();
     let mut all = listen(admin, "/records/stream", "").await;
     let mut some = listen(admin, "/records?outcome=bad_response", "accept: text/event-stream\r\n").await;
     call(&proxy).await;
-    let told = read_until(&mut all, Some("id: 5\n")).await;
+    let streamed = read_until(&mut all, Some("id: 5\n")).await;
     for id in 1..=5 {
-        assert!(told.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")), "{told}");
+        assert!(
+            streamed.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")),
+            "{streamed}"
+        );
     }
-    let told = read_until(&mut some, Some("\n\n\r\n")).await;
-    assert!(told.contains("id: 3\n") && told.matches("event: ").count() == 1, "{told}");
-    // They hold up nobody who closes the proxy.
+    let streamed = read_until(&mut some, Some("\n\n\r\n")).await;
+    assert!(streamed.contains("id: 3\n") && streamed.matches("event: ").count() == 1, "{streamed}");
+    // Open streams do not delay the shutdown.
     proxy.signal("TERM");
     read_until(&mut all, None).await;
     assert_eq!(proxy.ended().await.code(), Some(0));
@@ -216,7 +222,7 @@ async fn calls_are_told_of_as_they_end_until_the_proxy_closes() {
 }
 
 #[tokio::test]
-async fn records_can_be_turned_off_also_by_a_reload() {
+async fn records_can_be_turned_off_by_a_reload() {
     let upstream = upstream().await;
     let mut proxy = start(&upstream, "records = 0\n").await;
     call(&proxy).await;
@@ -233,7 +239,7 @@ async fn records_can_be_turned_off_also_by_a_reload() {
 }
 
 #[tokio::test]
-async fn records_are_for_those_who_may_see_them() {
+async fn records_require_authentication() {
     let upstream = upstream().await;
     let open = start(&upstream, "").await;
     let locked = start(&upstream, "admin_auth.bearer = { token = \"pw\" }\n").await;

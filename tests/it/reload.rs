@@ -1,4 +1,4 @@
-//! Reload, design §7: the running binary, its files changed in every way, and what it says of it.
+//! Reload: the running binary, its files changed in every way, and what it reports.
 
 mod under_load;
 
@@ -9,19 +9,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use axum::serve::ListenerExt as _;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::Proxy;
+use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
 
-/// The head of every table here: both listeners on free ports, one platform.
+/// The start of every table here: both listeners on free ports, one platform.
 const HEAD: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n";
 
-/// A table in which `say` says `text`.
+/// A table in which the reply of `say` is `text`.
 fn saying(text: &str) -> String {
     format!("{HEAD}[routes.say]\nreply.text = \"{text}\"\n")
 }
@@ -30,65 +31,26 @@ fn polling(table: &str) -> String {
     table.replace("[server]\n", "[server]\nwatch = \"poll\"\n")
 }
 
-async fn status(proxy: &Proxy) -> Value {
-    proxy.ask_admin("/status", &[]).await.json()
-}
-
-/// The status, once it is as wanted.
-async fn status_when(proxy: &Proxy, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let started = Instant::now();
-    loop {
-        let status = status(proxy).await;
-        if wanted(&status) {
-            return status;
-        }
-        assert!(started.elapsed() < GUARD, "{what}: {status:#}\n{}", proxy.log());
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-}
-
-/// Changes files and waits until what they say is in force.
-async fn taken(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
-    let before = status(proxy).await;
+/// Changes files and waits until the change is in force.
+async fn reloaded(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
+    let before = proxy.status().await;
     change(proxy.folder.path());
-    status_when(proxy, what, |status| {
-        status["plan"]["loaded_at"] != before["plan"]["loaded_at"] && status["rejected"].is_null()
-    })
-    .await
+    proxy
+        .status_when(what, |status| {
+            status["plan"]["loaded_at"] != before["plan"]["loaded_at"] && status["rejected"].is_null()
+        })
+        .await
 }
 
-/// Changes files and waits until what they say is rejected.
+/// Changes files and waits until the change is rejected.
 async fn rejected(proxy: &Proxy, what: &str, change: impl FnOnce(&Path)) -> Value {
-    let before = status(proxy).await;
+    let before = proxy.status().await;
     change(proxy.folder.path());
-    let after = status_when(proxy, what, |status| {
-        !status["rejected"].is_null() && status["rejected"] != before["rejected"]
-    })
-    .await;
+    let after = proxy
+        .status_when(what, |status| !status["rejected"].is_null() && status["rejected"] != before["rejected"])
+        .await;
     assert_eq!(after["plan"], before["plan"], "{what}");
     after
-}
-
-/// The lines of the log from `from` on.
-fn log_from(proxy: &Proxy, from: usize) -> String {
-    proxy.log().lines().skip(from).collect::<Vec<_>>().join("\n")
-}
-
-fn lines(proxy: &Proxy) -> usize {
-    proxy.log().lines().count()
-}
-
-/// The first line with `text` among those from `from` on, once it is there.
-async fn logged(proxy: &Proxy, from: usize, text: &str) -> String {
-    let started = Instant::now();
-    loop {
-        let log = log_from(proxy, from);
-        if let Some(line) = log.lines().find(|line| line.contains(text)) {
-            return line.to_owned();
-        }
-        assert!(started.elapsed() < GUARD, "`{text}` is not logged:\n{}", proxy.log());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 async fn call(proxy: &Proxy, function: &str, args: Value) -> Value {
@@ -97,7 +59,7 @@ async fn call(proxy: &Proxy, function: &str, args: Value) -> Value {
     answer.json()
 }
 
-async fn said(proxy: &Proxy) -> String {
+async fn reply_of_say(proxy: &Proxy) -> String {
     call(proxy, "say", json!({})).await["text"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -107,8 +69,8 @@ fn rename_over(path: &Path, text: &str) {
     fs::rename(&beside, path).unwrap();
 }
 
-/// Puts these files into a folder as kubelet mounts a ConfigMap: a hidden folder of the version, `..data` linked to
-/// it, and a link through `..data` for each file.
+/// Writes these files as kubelet mounts a ConfigMap: a hidden folder per version, a link `..data` to it, and a link
+/// through `..data` for each file.
 fn mount(folder: &Path, files: &[(&str, &str)]) {
     let old = fs::read_link(folder.join("..data")).ok();
     let number = old.as_ref().map_or(0, |old| old.to_str().unwrap()[3..].parse::<u32>().unwrap()) + 1;
@@ -131,7 +93,7 @@ fn mount(folder: &Path, files: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn every_form_of_saving_replaces_the_table() {
+async fn every_way_of_saving_triggers_a_reload() {
     type Save = fn(&Path, &str);
     let forms: [(&str, Save); 9] = [
         ("write in place", |table, text| fs::write(table, text).unwrap()),
@@ -167,18 +129,18 @@ async fn every_form_of_saving_replaces_the_table() {
     ];
     let each = async |watch: fn(&str) -> String| {
         let proxy = Proxy::start(&watch(&saying("nothing yet"))).await;
-        // The last one again: the first swap replaces links that were just made, the next one those of a swap.
+        // The last form twice: the first swap replaces links that were just created, the second one those of a swap.
         for (number, (name, save)) in forms.iter().chain(&forms[8..]).enumerate() {
             let text = format!("{name} {number}");
-            taken(&proxy, name, |folder| save(&folder.join("routes.toml"), &watch(&saying(&text)))).await;
-            assert_eq!(said(&proxy).await, text);
+            reloaded(&proxy, name, |folder| save(&folder.join("routes.toml"), &watch(&saying(&text)))).await;
+            assert_eq!(reply_of_say(&proxy).await, text);
         }
     };
     tokio::join!(each(str::to_owned), each(polling));
 }
 
 #[tokio::test]
-async fn every_file_that_a_table_names_is_watched() {
+async fn every_file_named_in_the_table_is_watched() {
     const TABLE: &str = r#"
         include = ["routes.d/*.toml", "teams/*/routes.toml", "deep/**/*.toml"]
         [server]
@@ -202,47 +164,47 @@ async fn every_file_that_a_table_names_is_watched() {
         ];
         let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let proxy = Proxy::with(&files, &[]).await;
-        assert_eq!(said(&proxy).await, "one");
+        assert_eq!(reply_of_say(&proxy).await, "one");
         let routes = |status: Value| status["plan"]["routes"].clone();
 
-        taken(&proxy, "a template", |folder| {
+        reloaded(&proxy, "a template", |folder| {
             fs::write(folder.join("templates/texts/say.hbs"), "two").unwrap();
         })
         .await;
-        assert_eq!(said(&proxy).await, "two");
+        assert_eq!(reply_of_say(&proxy).await, "two");
 
-        taken(&proxy, "a template in a mounted ConfigMap", |folder| {
+        reloaded(&proxy, "a template in a mounted ConfigMap", |folder| {
             mount(&folder.join("templates/texts"), &[("say.hbs", "three")]);
         })
         .await;
-        assert_eq!(said(&proxy).await, "three");
-        taken(&proxy, "the ConfigMap of a template swapped", |folder| {
+        assert_eq!(reply_of_say(&proxy).await, "three");
+        reloaded(&proxy, "the ConfigMap of a template swapped", |folder| {
             mount(&folder.join("templates/texts"), &[("say.hbs", "four")]);
         })
         .await;
-        assert_eq!(said(&proxy).await, "four");
+        assert_eq!(reply_of_say(&proxy).await, "four");
 
-        taken(&proxy, "an included file", |folder| {
+        reloaded(&proxy, "an included file", |folder| {
             rename_over(&folder.join("routes.d/a.toml"), &route("a", "two"));
         })
         .await;
         assert_eq!(call(&proxy, "a", json!({})).await, json!({"text": "two"}));
 
-        let status = taken(&proxy, "a new match", |folder| {
+        let status = reloaded(&proxy, "a new match", |folder| {
             fs::write(folder.join("routes.d/b.toml"), route("b", "one")).unwrap();
         })
         .await;
         assert_eq!(routes(status), json!(["a", "b", "say"]));
         assert_eq!(call(&proxy, "b", json!({})).await, json!({"text": "one"}));
 
-        let status = taken(&proxy, "an included file removed", |folder| {
+        let status = reloaded(&proxy, "an included file removed", |folder| {
             fs::remove_file(folder.join("routes.d/a.toml")).unwrap();
         })
         .await;
         assert_eq!(routes(status), json!(["b", "say"]));
         assert_eq!(proxy.post("/http/a", &json!({})).await.status, StatusCode::NOT_FOUND);
 
-        let status = taken(&proxy, "the first match of a pattern in folders", |folder| {
+        let status = reloaded(&proxy, "the first match of a pattern in folders", |folder| {
             fs::create_dir_all(folder.join("teams/red")).unwrap();
             fs::write(folder.join("teams/red/routes.toml"), route("c", "one")).unwrap();
         })
@@ -250,7 +212,7 @@ async fn every_file_that_a_table_names_is_watched() {
         assert_eq!(routes(status), json!(["b", "c", "say"]));
 
         assert_eq!(call(&proxy, "say", json!({"n": 5})).await["error"]["kind"], "invalid_args");
-        taken(&proxy, "a schema", |folder| {
+        reloaded(&proxy, "a schema", |folder| {
             fs::write(folder.join("schemas/say.json"), schema(7)).unwrap();
         })
         .await;
@@ -259,36 +221,46 @@ async fn every_file_that_a_table_names_is_watched() {
     tokio::join!(each(str::to_owned), each(polling));
 }
 
-/// A folder may be made long before the file in it that matches, and nothing but the folder tells of that file.
+/// A folder may exist long before a matching file in it, and only events of that folder announce the file.
 #[tokio::test]
-async fn a_match_in_a_folder_that_was_empty_is_noticed() {
+async fn a_new_file_in_an_empty_folder_is_noticed() {
     let main = format!(
         "include = [\"teams/*/on/*.toml\", \"deep/**/r.toml\", \"beside-*.toml\"]\n{}",
         saying("one")
     );
     let files = [("routes.toml", &*main), ("teams/red/on/readme", ""), ("deep/a/b/readme", "")];
-    let proxy = Proxy::with(&files, &[("RUST_LOG", "jackfield=debug")]).await;
+    let mut proxy = Proxy::with(&files, &[("RUST_LOG", "jackfield=debug")]).await;
     let names = ["teams/red/on/x.toml", "deep/a/b/r.toml", "beside-x.toml"];
     let mut from = 0;
     for (number, name) in names.iter().enumerate() {
-        // What was new to the table is read once more. After that nothing is pending that could bring a reload.
-        logged(&proxy, from, "files changed, configuration unchanged").await;
-        from = lines(&proxy);
+        // After a change, new files are read once more. Then nothing is pending that could cause a reload.
+        proxy.logged_from(from, "files changed, configuration unchanged").await;
+        from = proxy.log_lines();
         let route = format!("[routes.r{number}]\nreply.text = \"here\"\n");
-        taken(&proxy, name, |root| fs::write(root.join(name), &route).unwrap()).await;
+        reloaded(&proxy, name, |root| fs::write(root.join(name), &route).unwrap()).await;
         assert_eq!(call(&proxy, &format!("r{number}"), json!({})).await, json!({"text": "here"}));
     }
 }
 
-/// A table in which `ask` asks `upstream`, with the secret in `token` as its credential.
+/// A table in which `ask` sends a request to `upstream` with the secret in `token` as its credential.
 fn asking(upstream: &Upstream) -> String {
-    let address = upstream.address;
-    format!(
-        "{HEAD}[upstreams.api]\nbase_url = \"http://{address}\"\nauth.bearer = {{ token = \"${{file:token}}\" }}\n\
-         [upstreams.spare]\nbase_url = \"http://{address}\"\nauth.bearer = {{ token = \"${{file:spare}}\" }}\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"GET\", path = \"/\" }}\nreply.text = \"asked\"\n\
-         [routes.spare]\nupstream = \"spare\"\nrequest = {{ method = \"GET\", path = \"/\" }}\nreply.text = \"asked\"\n"
-    )
+    let rest = r#"
+[upstreams.api]
+base_url = "http://UPSTREAM"
+auth.bearer = { token = "${file:token}" }
+[upstreams.spare]
+base_url = "http://UPSTREAM"
+auth.bearer = { token = "${file:spare}" }
+[routes.ask]
+upstream = "api"
+request = { method = "GET", path = "/" }
+reply.text = "asked"
+[routes.spare]
+upstream = "spare"
+request = { method = "GET", path = "/" }
+reply.text = "asked"
+"#;
+    HEAD.to_owned() + &rest.replace("UPSTREAM", &upstream.address.to_string())
 }
 
 async fn credential(proxy: &Proxy, upstream: &Upstream, function: &str) -> String {
@@ -297,24 +269,24 @@ async fn credential(proxy: &Proxy, upstream: &Upstream, function: &str) -> Strin
 }
 
 #[tokio::test]
-async fn a_secret_that_rotates_reaches_the_upstream() {
+async fn a_rotated_secret_reaches_the_upstream() {
     let each = async |watch: fn(&str) -> String| {
         let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
         let main = watch(&asking(&upstream));
         let proxy =
             Proxy::with(&[("routes.toml", &main), ("token", "first-one\n"), ("spare", "s")], &[]).await;
         assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer first-one");
-        let before = status(&proxy).await;
+        let before = proxy.status().await;
 
-        let after = taken(&proxy, "a secret", |folder| {
+        let after = reloaded(&proxy, "a secret", |folder| {
             rename_over(&folder.join("token"), "second\n");
         })
         .await;
         assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer second");
         assert_eq!(after["plan"]["revision"], before["plan"]["revision"]);
 
-        // The same two secrets, and yet another table.
-        taken(&proxy, "two secrets exchanged", |folder| {
+        // The same two secrets, exchanged: a different configuration.
+        reloaded(&proxy, "two secrets exchanged", |folder| {
             fs::write(folder.join("token"), "s").unwrap();
             fs::write(folder.join("spare"), "second").unwrap();
         })
@@ -322,7 +294,7 @@ async fn a_secret_that_rotates_reaches_the_upstream() {
         assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer s");
         assert_eq!(credential(&proxy, &upstream, "spare").await, "Bearer second");
 
-        // A secret that is gone or empty is a fault, and never a credential.
+        // A missing or empty secret is an error, and never used as a credential.
         let status =
             rejected(&proxy, "an empty secret", |folder| fs::write(folder.join("token"), "\n").unwrap());
         assert_eq!(status.await["rejected"]["diagnostics"][0]["code"], "secret-file");
@@ -335,22 +307,22 @@ async fn a_secret_that_rotates_reaches_the_upstream() {
 }
 
 #[tokio::test]
-async fn the_watch_mode_changes_with_the_table() {
+async fn a_reload_can_change_the_watch_mode() {
     let proxy = Proxy::start(&saying("one")).await;
     for (number, watch) in ["poll", "events", "poll", "events"].iter().enumerate() {
         let head = format!("[server]\nwatch = \"{watch}\"\n");
         for text in [format!("{watch} {number}"), format!("{watch} {number} again")] {
             let table = saying(&text).replace("[server]\n", &head);
-            taken(&proxy, &text, |folder| rename_over(&folder.join("routes.toml"), &table)).await;
-            assert_eq!(said(&proxy).await, text);
+            reloaded(&proxy, &text, |folder| rename_over(&folder.join("routes.toml"), &table)).await;
+            assert_eq!(reply_of_say(&proxy).await, text);
         }
     }
 }
 
-/// What a process calls itself changes without any event, and long before anyone would look by himself.
+/// The name of a process changes without a file event, and long before a fallback scan would notice.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn sighup_reloads_what_no_event_tells_of() {
+async fn sighup_reloads_changes_without_file_events() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut renamed = Command::new("sh")
         .args(["-c", "echo ready; read line; exec sleep 60"])
@@ -361,39 +333,35 @@ async fn sighup_reloads_what_no_event_tells_of() {
     BufReader::new(renamed.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     let name = format!("/proc/{}/comm", renamed.id());
     let main = asking(&upstream).replace("${file:token}", &format!("${{file:{name}}}"));
-    let proxy = Proxy::with(&[("routes.toml", &main), ("spare", "s")], &[]).await;
+    let mut proxy = Proxy::with(&[("routes.toml", &main), ("spare", "s")], &[]).await;
     assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer sh");
-    // The reload that follows the start has been: nothing else is pending.
-    taken(&proxy, "a first change", |folder| {
+    // The reload after the start is over: nothing else is pending.
+    reloaded(&proxy, "a first change", |folder| {
         fs::write(folder.join("routes.toml"), format!("{main}[routes.more]\nreply.text = \"more\"\n"))
             .unwrap();
     })
     .await;
 
     renamed.stdin.take().unwrap().write_all(b"\n").unwrap();
-    let started = Instant::now();
-    while fs::read_to_string(&name).unwrap() != "sleep\n" {
-        assert!(started.elapsed() < GUARD);
-        tokio::task::yield_now().await;
-    }
-    taken(&proxy, "SIGHUP", |_| proxy.signal("HUP")).await;
+    until("the process keeps its name", async || fs::read_to_string(&name).unwrap() == "sleep\n").await;
+    reloaded(&proxy, "SIGHUP", |_| proxy.signal("HUP")).await;
     assert_eq!(credential(&proxy, &upstream, "ask").await, "Bearer sleep");
-    logged(&proxy, 0, "SIGHUP").await;
+    proxy.logged("SIGHUP").await;
 
-    // Whoever asks hears what came of it, also when it is nothing.
-    let from = lines(&proxy);
+    // A reload by signal always reports its result, even if nothing changed.
+    let from = proxy.log_lines();
     proxy.signal("HUP");
-    logged(&proxy, from, "configuration unchanged").await;
+    proxy.logged_from(from, "configuration unchanged").await;
     renamed.kill().unwrap();
     renamed.wait().unwrap();
 }
 
-/// What stood in the way of a table may end without any event: here a secret that is no host until its process takes
-/// another name.
+/// The reason for a rejection may go away without a file event. Here a secret is no valid host until its process
+/// changes its name.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_rejected_table_is_tried_again() {
-    let proxy = Proxy::start(&saying("one")).await;
+async fn a_rejected_reload_is_retried() {
+    let mut proxy = Proxy::start(&saying("one")).await;
     let folder = proxy.folder.path();
     for name in ["no host", "localhost"] {
         symlink("/bin/sh", folder.join(name)).unwrap();
@@ -411,23 +379,23 @@ async fn a_rejected_table_is_tried_again() {
     let status = rejected(&proxy, "no host", |folder| fs::write(folder.join("routes.toml"), table).unwrap());
     assert_eq!(status.await["rejected"]["diagnostics"][0]["code"], "invalid-url");
     renamed.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    status_when(&proxy, "tried again", |status| status["rejected"].is_null()).await;
-    assert_eq!(said(&proxy).await, "two");
-    logged(&proxy, 0, "ERROR").await;
+    proxy.status_when("tried again", |status| status["rejected"].is_null()).await;
+    assert_eq!(reply_of_say(&proxy).await, "two");
+    proxy.logged("ERROR").await;
     assert_eq!(proxy.log().matches("ERROR").count(), 1, "{}", proxy.log());
     renamed.kill().unwrap();
     renamed.wait().unwrap();
 }
 
 #[tokio::test]
-async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
+async fn a_broken_table_is_rejected_and_the_running_one_stays() {
     let good = saying("good");
-    let proxy = Proxy::start(&good).await;
-    let before = status(&proxy).await;
+    let mut proxy = Proxy::start(&good).await;
+    let before = proxy.status().await;
     assert_eq!(before["rejected"], json!(null));
     assert_eq!(before["restart_needed"], json!([]));
 
-    let from = lines(&proxy);
+    let from = proxy.log_lines();
     let broken =
         good.replace("reply.text = \"good\"", "reply.text = \"{{args.nme}}\"\nargs.name.type = \"string\"");
     let status = rejected(&proxy, "an unknown name", |folder| {
@@ -452,7 +420,7 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         })
     );
     assert!(diagnostic["message"].as_str().unwrap().contains("nme"), "{diagnostic}");
-    assert_eq!(said(&proxy).await, "good");
+    assert_eq!(reply_of_say(&proxy).await, "good");
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(proxy.ask_admin(probe, &[]).await.status, StatusCode::OK, "{probe}");
     }
@@ -463,10 +431,10 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         "reply.text = \"{{args.nme}}\"",
         "help: did you mean",
     ] {
-        logged(&proxy, from, part).await;
+        proxy.logged_from(from, part).await;
     }
 
-    // Another fault takes the place of the first.
+    // Another error replaces the first.
     let syntax = rejected(&proxy, "half a file", |folder| {
         fs::write(folder.join("routes.toml"), &good[..good.len() - 3]).unwrap();
     })
@@ -482,22 +450,22 @@ async fn a_broken_table_is_rejected_and_the_old_one_goes_on() {
         (&diagnostic["code"], &diagnostic["file"]),
         (&json!("unreadable-file"), &json!("routes.toml"))
     );
-    logged(&proxy, 0, ": it cannot be read").await;
-    assert_eq!(said(&proxy).await, "good");
+    proxy.logged(": it cannot be read").await;
+    assert_eq!(reply_of_say(&proxy).await, "good");
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(proxy.ask_admin(probe, &[]).await.status, StatusCode::OK, "{probe}");
     }
 
-    // Exactly the old content: it is what runs, and has been all the time.
+    // Exactly the old content, which has been running all the time.
     fs::write(proxy.folder.path().join("routes.toml"), &good).unwrap();
-    let after = status_when(&proxy, "repaired", |status| status["rejected"].is_null()).await;
+    let after = proxy.status_when("repaired", |status| status["rejected"].is_null()).await;
     assert_eq!(after["plan"], before["plan"]);
-    logged(&proxy, from, "configuration valid again").await;
-    assert_eq!(said(&proxy).await, "good");
+    proxy.logged_from(from, "configuration valid again").await;
+    assert_eq!(reply_of_say(&proxy).await, "good");
 }
 
 #[tokio::test]
-async fn a_fault_in_any_file_is_rejected_with_its_place() {
+async fn errors_in_any_file_are_rejected_with_their_location() {
     let main =
         format!("include = [\"routes.d/*.toml\"]\n{HEAD}[routes.say]\nreply.text_file = \"say.hbs\"\n");
     let good = [
@@ -506,7 +474,7 @@ async fn a_fault_in_any_file_is_rejected_with_its_place() {
         ("templates/say.hbs", "good"),
     ];
     let proxy = Proxy::with(&good, &[]).await;
-    let running = status(&proxy).await;
+    let running = proxy.status().await;
     for (name, bad, line, column) in [
         ("routes.d/a.toml", "[routes.a]\n\nreply.txt = \"a\"\n", 3, 7),
         ("templates/say.hbs", "good\n{{nobody}}", 2, 3),
@@ -520,46 +488,49 @@ async fn a_fault_in_any_file_is_rejected_with_its_place() {
             (&json!(line), &json!(column)),
             "{status:#}"
         );
-        assert_eq!(said(&proxy).await, "good");
+        assert_eq!(reply_of_say(&proxy).await, "good");
         let text = good.iter().find(|(known, _)| *known == name).unwrap().1;
         fs::write(proxy.folder.path().join(name), text).unwrap();
-        let status = status_when(&proxy, "repaired", |status| status["rejected"].is_null()).await;
+        let status = proxy.status_when("repaired", |status| status["rejected"].is_null()).await;
         assert_eq!(status["plan"], running["plan"]);
     }
 }
 
 #[tokio::test]
-async fn what_takes_effect_at_a_start_only_is_said() {
-    let proxy = Proxy::start(&saying("one")).await;
+async fn settings_that_need_a_restart_are_reported() {
+    let mut proxy = Proxy::start(&saying("one")).await;
     let (listen, admin) = (proxy.listen, proxy.admin);
     let elsewhere = saying("two").replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:9\"");
-    let from = lines(&proxy);
-    let status =
-        taken(&proxy, "another address", |folder| fs::write(folder.join("routes.toml"), &elsewhere).unwrap())
-            .await;
+    let from = proxy.log_lines();
+    let status = reloaded(&proxy, "another address", |folder| {
+        fs::write(folder.join("routes.toml"), &elsewhere).unwrap()
+    })
+    .await;
     assert_eq!(status["restart_needed"], json!(["server.listen"]));
-    let warning = logged(&proxy, from, "next start").await;
+    let warning = proxy.logged_from(from, "next start").await;
     assert!(warning.contains("WARN") && warning.contains("server.listen"), "{warning}");
-    assert_eq!(said(&proxy).await, "two", "the rest is in force at the old address");
+    assert_eq!(reply_of_say(&proxy).await, "two", "the rest is in force at the old address");
     assert_eq!((proxy.listen, proxy.admin), (listen, admin));
 
     let both = elsewhere.replace("admin = \"127.0.0.1:0\"", "admin = \"127.0.0.1:10\"");
     let status =
-        taken(&proxy, "both listeners", |folder| fs::write(folder.join("routes.toml"), &both).unwrap()).await;
+        reloaded(&proxy, "both listeners", |folder| fs::write(folder.join("routes.toml"), &both).unwrap())
+            .await;
     assert_eq!(status["restart_needed"], json!(["server.listen", "server.admin"]));
 
-    // As it was opened: nothing is left to do, and nothing is said.
-    logged(&proxy, 0, "restart required: changes to server.listen, server.admin").await;
-    let from = lines(&proxy);
+    // Back to the addresses that are open: no restart is needed, and nothing is logged.
+    proxy.logged("restart required: changes to server.listen, server.admin").await;
+    let from = proxy.log_lines();
     let status =
-        taken(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap()).await;
+        reloaded(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap())
+            .await;
     assert_eq!(status["restart_needed"], json!([]));
-    assert!(!log_from(&proxy, from).contains("next start"), "{}", log_from(&proxy, from));
+    assert!(!proxy.log_from(from).contains("next start"), "{}", proxy.log_from(from));
 }
 
-/// The listener that is open counts, not the one that the changed table names.
+/// The address that is open counts, not the one in the changed table.
 #[tokio::test]
-async fn a_login_cannot_be_removed_from_an_open_listener() {
+async fn authentication_cannot_be_removed_from_a_public_listener() {
     const OPEN: &str = r#"
         [server]
         listen = "0.0.0.0:0"
@@ -570,31 +541,35 @@ async fn a_login_cannot_be_removed_from_an_open_listener() {
         [routes.say]
         reply.text = "one"
     "#;
-    let proxy = Proxy::start(OPEN).await;
+    let mut proxy = Proxy::start(OPEN).await;
     let closed = OPEN.replace("0.0.0.0", "127.0.0.1");
     for (login, fault) in [
         ("\n        auth.bearer = { token = \"t\" }", "the platform `http` accepts calls from anyone"),
         ("admin_auth.bearer = { token = \"t\" }", "the admin listener would accept anyone"),
     ] {
         assert!(closed.contains(login));
-        let from = lines(&proxy);
+        let from = proxy.log_lines();
         fs::write(proxy.folder.path().join("routes.toml"), closed.replace(login, "")).unwrap();
-        logged(&proxy, from, "configuration rejected").await;
-        logged(&proxy, from, fault).await;
-        logged(&proxy, from, "takes effect at the next start").await;
+        proxy.logged_from(from, "configuration rejected").await;
+        proxy.logged_from(from, fault).await;
+        proxy.logged_from(from, "takes effect at the next start").await;
     }
     assert_eq!(proxy.post("/http/say", &json!({})).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(proxy.ask_admin("/status", &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn the_log_names_the_routes_that_changed() {
+async fn the_log_names_changed_routes() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let route = |name: &str, upstream: &str| {
-        format!(
-            "[routes.{name}]\nupstream = \"{upstream}\"\nrequest = {{ method = \"GET\", path = \"/{name}\" }}\n\
-             reply.text_file = \"{name}.hbs\"\n"
-        )
+        r#"
+[routes.NAME]
+upstream = "UPSTREAM"
+request = { method = "GET", path = "/NAME" }
+reply.text_file = "NAME.hbs"
+"#
+        .replace("NAME", name)
+        .replace("UPSTREAM", upstream)
     };
     let files = [
         "include = [\"more/*.toml\"]\n".to_owned() + HEAD,
@@ -608,7 +583,7 @@ async fn the_log_names_the_routes_that_changed() {
         route("c", "two"),
     ];
     let main = files.concat();
-    let proxy = Proxy::with(
+    let mut proxy = Proxy::with(
         &[
             ("routes.toml", &main),
             ("templates/a.hbs", "a"),
@@ -674,27 +649,27 @@ async fn the_log_names_the_routes_that_changed() {
         ),
     ];
     for (what, change, [added, removed, changed]) in steps {
-        let from = lines(&proxy);
-        taken(&proxy, what, |folder| change(folder)).await;
-        let line = logged(&proxy, from, "configuration reloaded").await;
+        let from = proxy.log_lines();
+        reloaded(&proxy, what, |folder| change(folder)).await;
+        let line = proxy.logged_from(from, "configuration reloaded").await;
         let wanted = format!("added={added} removed={removed} changed={changed}");
         assert!(line.contains(&wanted), "{what}: {line}\nwanted {wanted}");
     }
 }
 
 #[tokio::test]
-async fn touches_that_change_nothing_say_nothing() {
-    // An include that matches nothing is a warning: said once, at the start.
+async fn unchanged_files_cause_no_reload() {
+    // An include that matches nothing is a warning, logged once at the start.
     let table = format!("include = [\"more/*.toml\"]\n{}", saying("one"));
-    let proxy = Proxy::with(
+    let mut proxy = Proxy::with(
         &[("routes.toml", &table), ("templates/unused.hbs", "unused")],
         &[("RUST_LOG", "jackfield=debug")],
     )
     .await;
-    logged(&proxy, 0, "files changed, configuration unchanged").await;
+    proxy.logged("files changed, configuration unchanged").await;
     let log = proxy.log();
     assert_eq!(log.matches("no file matches").count(), 1, "{log}");
-    let before = status(&proxy).await;
+    let before = proxy.status().await;
     type Touch<'a> = &'a dyn Fn(&Path);
     let touches: [(&str, Touch<'_>); 4] = [
         ("the same again", &|path| fs::write(path, &table).unwrap()),
@@ -708,36 +683,36 @@ async fn touches_that_change_nothing_say_nothing() {
         }),
     ];
     for (what, touch) in touches {
-        let from = lines(&proxy);
+        let from = proxy.log_lines();
         touch(&proxy.folder.path().join("routes.toml"));
-        logged(&proxy, from, "files changed, configuration unchanged").await;
-        let said = log_from(&proxy, from);
-        assert!(said.lines().all(|line| line.contains("DEBUG")), "{what}:\n{said}");
-        assert_eq!(status(&proxy).await, before, "{what}");
+        proxy.logged_from(from, "files changed, configuration unchanged").await;
+        let new = proxy.log_from(from);
+        assert!(new.lines().all(|line| line.contains("DEBUG")), "{what}:\n{new}");
+        assert_eq!(proxy.status().await, before, "{what}");
     }
 
-    // A fault is said once, however often the file is saved with it; its time is when it was first seen.
-    let from = lines(&proxy);
+    // An error is logged once, however often the file is saved with it. Its time is when it was first seen.
+    let from = proxy.log_lines();
     let broken = format!("{table}\nnonsense = 1\n");
     let status_broken =
         rejected(&proxy, "broken", |folder| fs::write(folder.join("routes.toml"), &broken).unwrap()).await;
-    let again = lines(&proxy);
+    let again = proxy.log_lines();
     rename_over(&proxy.folder.path().join("routes.toml"), &broken);
-    logged(&proxy, again, "the configuration still has its errors").await;
-    assert_eq!(status(&proxy).await, status_broken);
-    logged(&proxy, from, "ERROR").await;
-    assert_eq!(log_from(&proxy, from).matches("ERROR").count(), 1, "{}", proxy.log());
+    proxy.logged_from(again, "the configuration still has its errors").await;
+    assert_eq!(proxy.status().await, status_broken);
+    proxy.logged_from(from, "ERROR").await;
+    assert_eq!(proxy.log_from(from).matches("ERROR").count(), 1, "{}", proxy.log());
 
     let gone = rejected(&proxy, "gone", |folder| fs::remove_file(folder.join("routes.toml")).unwrap()).await;
-    let again = lines(&proxy);
+    let again = proxy.log_lines();
     fs::create_dir(proxy.folder.path().join("routes.toml.new")).unwrap();
     fs::remove_file(proxy.folder.path().join("templates/unused.hbs")).unwrap();
-    logged(&proxy, again, "the configuration still has its errors").await;
-    assert_eq!(status(&proxy).await, gone);
+    proxy.logged_from(again, "the configuration still has its errors").await;
+    assert_eq!(proxy.status().await, gone);
 }
 
 #[tokio::test]
-async fn connections_to_unchanged_upstreams_survive() {
+async fn connections_to_unchanged_upstreams_survive_a_reload() {
     let accepted = Arc::new(AtomicUsize::new(0));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -746,16 +721,23 @@ async fn connections_to_unchanged_upstreams_survive() {
     let router = axum::Router::new().fallback(|| async { "{}" });
     tokio::spawn(async move { axum::serve(listener, router).await });
     let table = |text: &str| {
-        format!(
-            "{HEAD}[upstreams.api]\nbase_url = \"http://{address}\"\n[upstreams.{text}]\nbase_url = \"http://{address}/{text}\"\n\
-             [routes.say]\nupstream = \"api\"\nrequest = {{ method = \"GET\", path = \"/\" }}\nreply.text = \"{text}\"\n"
-        )
+        let rest = r#"
+[upstreams.api]
+base_url = "http://ADDRESS"
+[upstreams.TEXT]
+base_url = "http://ADDRESS/TEXT"
+[routes.say]
+upstream = "api"
+request = { method = "GET", path = "/" }
+reply.text = "TEXT"
+"#;
+        HEAD.to_owned() + &rest.replace("ADDRESS", &address.to_string()).replace("TEXT", text)
     };
     let proxy = Proxy::start(&table("none")).await;
-    assert_eq!(said(&proxy).await, "none");
+    assert_eq!(reply_of_say(&proxy).await, "none");
     for text in ["one", "two", "three"] {
-        taken(&proxy, text, |folder| fs::write(folder.join("routes.toml"), table(text)).unwrap()).await;
-        assert_eq!(said(&proxy).await, text);
+        reloaded(&proxy, text, |folder| fs::write(folder.join("routes.toml"), table(text)).unwrap()).await;
+        assert_eq!(reply_of_say(&proxy).await, text);
     }
     assert_eq!(accepted.load(Ordering::SeqCst), 1, "each reload made a new connection");
 }

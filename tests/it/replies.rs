@@ -1,4 +1,4 @@
-//! What goes back: cases and their conditions, extraction, files, and how an upstream's answer is read.
+//! Replies: cases and their conditions, extraction, template files, and how an upstream's response is parsed.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,13 +12,13 @@ const SMALL: &[u8] = &[
     0, 0, 0,
 ];
 
-/// A JSON text of 20,000 letters, compressed to a few bytes.
+/// A JSON string of 20,000 letters, compressed to a few bytes.
 const BOMB: &[u8] = &[
     31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 237, 193, 177, 0, 0, 0, 0, 2, 48, 151, 204, 242, 151, 72, 163, 99, 91,
     10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 133, 12, 157, 37, 222, 107, 34, 78, 0, 0,
 ];
 
-/// An upstream that answers as the query says: `status`, `body`, `type`.
+/// An upstream that responds as the query says: `status`, `body`, `type`.
 async fn obedient() -> Upstream {
     Upstream::new(|seen| {
         let query = seen.query();
@@ -31,10 +31,10 @@ async fn obedient() -> Upstream {
     .await
 }
 
-/// A reply that hands on the body.
+/// A reply that returns the body.
 const BODY: &str = "reply.data = { b = \"{{response.body}}\" }";
 
-/// A table with one route `f` that lets the test say what the upstream answers.
+/// A table with one route `f`, for which the test chooses the upstream's response.
 fn table(route: &str) -> String {
     r#"
 [platforms.http]
@@ -50,7 +50,7 @@ ROUTE
 "#.replace("ROUTE", route)
 }
 
-/// Calls `f` with an upstream that answers `status` and `body`.
+/// Calls `f` with an upstream that responds with `status` and `body`.
 async fn answer(proxy: &Proxy, status: u16, body: &str, more: &Value) -> Value {
     let mut args = json!({"status": status, "body": body});
     args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -62,7 +62,7 @@ async fn answer(proxy: &Proxy, status: u16, body: &str, more: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_first_case_that_holds_is_taken() {
+async fn the_first_matching_case_is_used() {
     let upstream = obedient().await;
     let table = table(
         r#"
@@ -111,14 +111,15 @@ text = "last"
     for (status, body, more, expected) in [
         (404, r#"{"hint": 1}"#, json!({}), text("404 with hint")),
         (404, "{}", json!({}), text("404")),
-        // A case names the status, so a body that cannot be read is text, and nothing is missing.
+        // A case names the status, so a body that cannot be parsed is kept as text and is no failure.
         (404, "<html>", json!({}), text("404")),
         (410, "", json!({}), text("one of a list")),
         (503, "{}", json!({}), text("one of a list")),
         (418, "nonsense", json!({}), text("4xx 418")),
         (301, "{}", json!({}), bad()),
         (200, r#"{"error": false}"#, json!({}), text("found")),
-        (200, r#"{"error": null}"#, json!({}), text("found")),
+        (200, r#"{"error": null}"#, json!({}), text("missing")),
+        (200, r#"{"error": null, "state": null}"#, json!({}), text("missing")),
         (200, "{}", json!({}), text("missing")),
         (200, "", json!({}), text("missing")),
         (200, "<html>", json!({}), bad()),
@@ -131,10 +132,10 @@ text = "last"
         (200, r#"{"state": "x", "deep": [{"x": 2}]}"#, json!({}), text("deep")),
         (200, r#"{"state": "off"}"#, json!({"unit": "xbx"}), text("matches")),
         (200, r#"{"state": "offer"}"#, json!({"unit": "xbx"}), bad()),
-        // What is missing equals nothing and matches nothing.
+        // A missing value equals nothing and matches nothing.
         (200, r#"{"state": "off"}"#, json!({}), bad()),
         (200, r#"{"state": "last"}"#, json!({}), text("last")),
-        // There are cases, and none holds.
+        // There are cases, but none matches.
         (200, r#"{"state": "other"}"#, json!({}), bad()),
     ] {
         assert_eq!(answer(&proxy, status, body, &more).await, expected, "{status} {body} {more}");
@@ -142,12 +143,12 @@ text = "last"
 }
 
 #[tokio::test]
-async fn values_are_taken_out_of_what_came() {
+async fn values_are_extracted_from_responses() {
     let upstream = obedient().await;
     let extract = r#"
 extract = { one = "$.a", all = { path = "$.l[*].x", all = true }, first = "$.l[*].x", none = { path = "$.no", default = "d" }, empty = { path = "$.no[*]", all = true, default = ["d"] }, last = "$.l[-1].x", some = { path = "$.l[?@.x > 1].x", all = true } }
 "#;
-    // Without any case, every extracted value is the data.
+    // Without cases, the data of the reply holds every extracted value.
     let proxy = Proxy::over(&upstream, &table(extract)).await;
     for (body, expected) in [
         (
@@ -181,7 +182,7 @@ reply = [{ when.status = 404, text = "no {{default id 'id'}}" }, { text = "{{id}
         assert_eq!(answer(&proxy, status, body, &json!({})).await, expected, "{status} {body}");
     }
 
-    // A value that is missing is a fault only where it is used.
+    // A missing value is an error only where it is used.
     let used = r#"
 extract = { a = "$.a", b = "$.b" }
 reply = [{ when.equals = { a = 1 }, text = "{{a}}" }, { text = "{{b}}", data = { a = "{{a}}", b = "{{b}}", l = ["{{b}}"] } }]
@@ -198,7 +199,7 @@ reply = [{ when.equals = { a = 1 }, text = "{{a}}" }, { text = "{{b}}", data = {
 }
 
 #[tokio::test]
-async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise() {
+async fn bodies_are_parsed_by_content_type_unless_the_route_overrides_it() {
     let upstream = obedient().await;
     for (format, kind, body, expected) in [
         ("", "application/json; charset=utf-8", "{\"a\": 1}", json!({"data": {"b": {"a": 1}}})),
@@ -211,9 +212,8 @@ async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise()
         ("json", "text/plain", "hello", json!("bad_response")),
         ("text", "application/json", "{\"a\"", json!({"data": {"b": "{\"a\""}})),
     ] {
-        let said =
-            if format.is_empty() { String::new() } else { format!("response.format = \"{format}\"\n") };
-        let proxy = Proxy::over(&upstream, &table(&(said + BODY))).await;
+        let key = if format.is_empty() { String::new() } else { format!("response.format = \"{format}\"\n") };
+        let proxy = Proxy::over(&upstream, &table(&(key + BODY))).await;
         assert_eq!(
             answer(&proxy, 200, body, &json!({"type": kind})).await,
             expected,
@@ -223,7 +223,7 @@ async fn bodies_are_read_by_their_content_type_unless_the_table_says_otherwise()
 }
 
 #[tokio::test]
-async fn a_reply_is_made_from_texts_files_and_trees() {
+async fn replies_are_built_from_texts_files_and_objects() {
     let upstream = obedient().await;
     let table = table(
         r#"
@@ -291,7 +291,7 @@ data = { exact = "{{temp}}", rounded = "{{round temp 1}}", text = "{{temp}} C", 
 }
 
 #[tokio::test]
-async fn a_route_without_a_request_answers_by_itself() {
+async fn a_route_without_a_request_returns_its_reply() {
     let table = r#"
 [platforms.http]
 [platforms.swaig]
@@ -327,7 +327,8 @@ swaig.action = [{ say = "Hold on." }, { hold = "{{args.hold}}" }]
     let failed = json!({"error": {"kind": "invalid_args", "text": "Sales or support?"}});
     assert_eq!(proxy.post("/http/route", &http("garden")).await.json(), failed);
 
-    // An action whose value the call decides is checked then; what does not fit is dropped, and the rest goes.
+    // An action whose value depends on the call is checked during the call. An invalid action is dropped, and the rest
+    // of the reply is sent.
     for (hold, action) in [
         (json!(60), json!([{"say": "Hold on."}, {"hold": 60}])),
         (json!(901), json!([{"say": "Hold on."}])),
@@ -342,7 +343,7 @@ swaig.action = [{ say = "Hold on." }, { hold = "{{args.hold}}" }]
 }
 
 #[tokio::test]
-async fn what_is_compressed_is_read_up_to_its_cap() {
+async fn compressed_bodies_are_decoded_up_to_the_size_limit() {
     for (body, encoding, expected) in [
         (SMALL.to_vec(), "gzip", json!({"data": {"b": {"temp": 7}}})),
         (BOMB.to_vec(), "gzip", json!("bad_response")),
@@ -365,7 +366,7 @@ async fn what_is_compressed_is_read_up_to_its_cap() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_only_on_the_same_origin_and_when_asked() {
+async fn redirects_are_followed_only_to_the_same_origin_and_only_if_enabled() {
     let other = Upstream::new(|_| Reply::json(&json!({"from": "another"}))).await;
     let elsewhere = format!("http://{}/end", other.address);
     let upstream = Upstream::new(move |seen| {

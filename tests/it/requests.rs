@@ -1,4 +1,5 @@
-//! What is sent: headers and their order, credentials, optional parts, types, and what of a caller never goes on.
+//! The requests that are sent: headers and their precedence, credentials, optional parts, types, and the parts of a
+//! call that are never forwarded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +14,7 @@ async fn echo() -> Upstream {
 }
 
 #[tokio::test]
-async fn a_credential_stands_over_all_headers_and_a_route_over_its_upstream() {
+async fn credentials_override_headers_and_routes_override_upstreams() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -71,7 +72,7 @@ request = { path = "/", headers = { x-api-key = "route" } }
             [("x-a", "defaults"), ("x-api-key", "key"), ("authorization", "defaults"), ("x-c", "defaults")],
         ),
     ] {
-        // What came with the call is for us, all of it.
+        // Inbound headers are for the proxy and are never forwarded.
         let inbound = [
             ("authorization", "Bearer inbound"),
             ("cookie", "session=1"),
@@ -98,7 +99,7 @@ request = { path = "/", headers = { x-api-key = "route" } }
 }
 
 #[tokio::test]
-async fn what_is_missing_is_left_out_and_a_list_repeats_its_key() {
+async fn missing_values_are_omitted_and_lists_repeat_their_key() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -220,7 +221,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_sloppy_models_write_is_converted_when_nothing_is_lost() {
+async fn arguments_are_coerced_when_nothing_is_lost() {
     let upstream = echo().await;
     let table = r#"
 [platforms.http]
@@ -244,10 +245,13 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
         (json!({"n": "5.25"}), json!({"n": 5.25})),
         (json!({"b": "true"}), json!({"b": true})),
         (json!({"b": "False"}), json!({"b": false})),
+        (json!({"b": "Yes"}), json!({"b": true})),
         (json!({"s": 7}), json!({"s": "7"})),
         (json!({"s": 7.5}), json!({"s": "7.5"})),
         (json!({"s": "007"}), json!({"s": "007"})),
         (json!({"l": ["1", 2.0]}), json!({"l": [1, 2]})),
+        (json!({"l": "[1, \"2\"]"}), json!({"l": [1, 2]})),
+        (json!({"o": "{\"i\": \"3\"}"}), json!({"o": {"i": 3}})),
         (json!({"o": {"i": "3", "more": 1}}), json!({"o": {"i": 3}})),
         (json!({"s": null, "i": null}), json!({})),
         (json!({"unknown": {"deep": []}}), json!({})),
@@ -263,7 +267,7 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
         (json!({"i": ""}), "i", "a whole number"),
         (json!({"i": true}), "i", "a whole number"),
         (json!({"i": "101"}), "i", "at most 100"),
-        (json!({"b": "yes"}), "b", "true or false"),
+        (json!({"b": "maybe"}), "b", "true or false"),
         (json!({"b": 1}), "b", "true or false"),
         (json!({"n": "1,5"}), "n", "a number"),
         (json!({"s": true}), "s", "a string"),
@@ -276,7 +280,7 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
         let text = answer["error"]["text"].as_str().unwrap();
         assert!(text.contains(&format!("argument `{name}` must be {what}")), "{given}: {text}");
     }
-    // A number that JSON readers round is not the number that was meant: an account's, for example.
+    // Numbers that JSON parsers would round are not converted: they may be account numbers, for example.
     for digits in ["123456789012345678901", "9007199254740993.0", "1e23"] {
         let body = format!("{{\"s\": {digits}}}");
         let answer = proxy.send(Method::POST, "/http/f", &[], body).await.json();
@@ -286,7 +290,7 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
 }
 
 #[tokio::test]
-async fn addresses_are_joined_by_one_slash_and_bodies_have_their_length() {
+async fn urls_are_joined_with_one_slash_and_bodies_have_a_content_length() {
     let upstream = echo().await;
     let mut table = "[platforms.http]\n".to_owned();
     let mut expected: Vec<(String, &str)> = Vec::new();
@@ -309,14 +313,13 @@ async fn addresses_are_joined_by_one_slash_and_bodies_have_their_length() {
     {
         table.push_str(&format!(
             "[upstreams.u{index}]\nbase_url = \"http://UPSTREAM{base}\"\n\
-             [routes.r{index}]\nupstream = \"u{index}\"\nrequest = {{ path = \"{path}\" }}\n"
+             [routes.r{index}]\nupstream = \"u{index}\"\nrequest.path = \"{path}\"\n"
         ));
         expected.push((format!("/http/r{index}"), target));
     }
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
-        table.push_str(&format!(
-            "[routes.{method}]\nupstream = \"u0\"\nrequest = {{ method = \"{method}\", path = \"/m\" }}\n"
-        ));
+        let route = "[routes.METHOD]\nupstream = \"u0\"\nrequest = { method = \"METHOD\", path = \"/m\" }\n";
+        table.push_str(&route.replace("METHOD", method));
     }
     let proxy = Proxy::over(&upstream, &table).await;
     for (function, target) in expected {

@@ -1,11 +1,11 @@
-//! `check --format sarif`, held against the parts of SARIF 2.1.0 that it uses, and against what `--format json` says;
+//! `check --format sarif`, validated against the parts of SARIF 2.1.0 that it uses and compared with `--format json`;
 //! and `check --deny-warnings`.
 
 use serde_json::{Value, json};
 
 use crate::check;
 
-/// What SARIF 2.1.0 asks of the objects that are used here, closed so that nothing else is written.
+/// The objects of SARIF 2.1.0 that are used here. The schema is closed, so that unknown properties fail.
 fn form() -> jsonschema::Validator {
     let text = json!({"type": "object", "required": ["text"], "additionalProperties": false, "properties": {
         "text": {"type": "string", "minLength": 1}, "markdown": {"type": "string", "minLength": 1},
@@ -57,7 +57,7 @@ fn form() -> jsonschema::Validator {
 }
 
 #[test]
-fn findings_are_the_same_in_sarif() {
+fn sarif_reports_the_same_findings_as_json() {
     let form = form();
     let mut related = 0;
     for (name, table) in check::fixtures() {
@@ -99,7 +99,7 @@ fn findings_are_the_same_in_sarif() {
 }
 
 #[test]
-fn an_awkward_name_of_a_file_is_a_uri_and_a_missing_file_is_a_finding() {
+fn sarif_escapes_file_names_and_reports_missing_files() {
     let folder = check::folder("sarif");
     let table = folder.join("my routes#1 ø.toml");
     let uri = "my%20routes%231%20%C3%B8.toml";
@@ -115,7 +115,7 @@ fn an_awkward_name_of_a_file_is_a_uri_and_a_missing_file_is_a_finding() {
 }
 
 #[test]
-fn warnings_are_denied_on_request_and_notes_are_not() {
+fn deny_warnings_fails_on_warnings_but_not_on_notes() {
     let folder = check::folder("denied");
     for (name, text, code) in [
         ("warning.toml", "[platforms.http]\n[routes.a]\nplatforms = [\"swaig\"]\nreply.text = \"A.\"\n", 1),

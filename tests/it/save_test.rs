@@ -1,4 +1,4 @@
-//! `jackfield call --save-test` and `--request` from outside: what is saved passes, and holds no secret.
+//! `jackfield call --save-test` and `--request` from outside: saved tests pass and hold no secrets.
 
 use std::fs;
 
@@ -139,7 +139,7 @@ fn folder(upstream: &Upstream) -> Folder {
     ])
 }
 
-/// Runs a command with these words, and gives its exit code and what it printed on both ways.
+/// Runs a command with these arguments and returns its exit code and what it printed to both streams.
 async fn jack(folder: &Folder, words: &[&str]) -> (i32, String, String) {
     let mut command = jackfield(folder.path());
     command.args(words).env("TOKEN", TOKEN);
@@ -152,14 +152,14 @@ fn read(folder: &Folder, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).unwrap()
 }
 
-/// Without what differs from run to run.
+/// Removes everything that differs from run to run.
 fn stable(text: &str) -> String {
     let time = regex::Regex::new(r"20\d\d-\d\d-\d\dT\d\d(:|%3A)\d\d(:|%3A)\d\dZ").unwrap();
     timeless(&time.replace_all(text, "NOW"))
 }
 
 #[tokio::test]
-async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
+async fn saved_tests_pass_and_are_written_beside_the_others() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let table = read(&folder, "routes.toml");
@@ -167,7 +167,7 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
     for (name, words, expected) in [
         ("a read", &["ticket", "--args", r#"{"id": "a/b"}"#][..], 0),
         ("not found", &["ticket", "--args", r#"{"id": "T-404"}"#, "--as", "swaig"], 0),
-        ("unfit", &["ticket"], 1),
+        ("invalid_args", &["ticket"], 1),
         ("a write", &["close", "--args", r#"{"id": "T-1", "pin": "4711"}"#, "--as", "voicedock"], 0),
         ("steps", &["both"], 0),
         ("away", &["away", "--as", "millis"], 1),
@@ -194,7 +194,7 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
         assert_eq!(code, expected, "{name}: {stdout}{stderr}");
         notes.push_str(&format!("--- {name} ---\n{stderr}"));
     }
-    // Nothing that happens to an upstream changes what its test comes to.
+    // A saved test no longer depends on its upstream.
     drop(upstream);
     let (code, stdout, stderr) = jack(&folder, &["test"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
@@ -214,24 +214,24 @@ async fn what_is_saved_passes_and_is_written_where_the_tests_are() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_saved_changes_nothing_and_says_why() {
+async fn a_test_that_cannot_be_saved_changes_nothing_and_gives_the_reason() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     for (name, words, sends) in [
-        ("known", &["close", "--save-test", "the first"][..], 0),
+        ("duplicate_name", &["close", "--save-test", "the first"][..], 0),
         ("nameless", &["ticket", "--save-test", " "], 0),
         ("dry", &["ticket", "--save-test", "x", "--dry-run"], 0),
         ("unknown", &["tickets", "--save-test", "x"], 0),
         ("several", &["--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"], 0),
         (
-            "not_in_it",
+            "function_not_in_request",
             &["away", "--request", "requests/many.json", "--as", "voicedock", "--save-test", "x"],
             0,
         ),
         ("no_platform", &["--request", "one.json"], 0),
         ("no_file", &["--request", "none.json", "--as", "swaig"], 0),
-        ("not_theirs", &["--request", "routes.toml", "--as", "swaig"], 0),
-        ("not_named", &["--request", "one.json", "--as", "http"], 0),
+        ("not_a_request", &["--request", "routes.toml", "--as", "swaig"], 0),
+        ("no_function", &["--request", "one.json", "--as", "http"], 0),
         ("bad_header", &["ticket", "--header", "x-session"], 0),
     ] {
         let (code, _, stderr) = jack(&folder, &[&["call"], words].concat()).await;
@@ -243,7 +243,7 @@ async fn what_cannot_be_saved_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn tests_are_added_however_others_are_written() {
+async fn tests_are_appended_in_any_existing_layout() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     folder.write("a.test.toml", "tests = [\n  { route = \"away\", name = \"x\", upstream.failure = \"timeout\", expect.failure = \"timeout\" }, # why\n]\n# the end\n");
@@ -252,7 +252,8 @@ async fn tests_are_added_however_others_are_written() {
     let listed = read(&folder, "a.test.toml");
     assert!(listed.contains("# why") && listed.ends_with("# the end\n"), "{listed}");
     assert!(listed.contains("name = \"y\""), "{listed}");
-    // Where a file is there by the name of the table, it is that, and what stands at its end goes on to.
+    // If there is a test file named after the table, the test is appended to it, and an open table at its end is
+    // continued.
     folder.write(
         "routes.test.toml",
         "# Ours.\n\n[[tests]]\nroute = \"language\"\nname = \"x\"\nexpect.text = \"Done.\"\n# the end",
@@ -269,7 +270,7 @@ async fn tests_are_added_however_others_are_written() {
 }
 
 #[tokio::test]
-async fn a_request_is_replayed_as_a_whole() {
+async fn a_whole_request_can_be_replayed() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let words = ["call", "--request", "requests/many.json", "--as", "voicedock"];
@@ -297,7 +298,7 @@ async fn a_request_is_replayed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_event_is_replayed_and_explained_too() {
+async fn events_can_be_replayed_and_explained() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let event = |kind: &str| {

@@ -1,5 +1,5 @@
-//! `routes.schema.json`, held against the program and against every table that there is: what the program takes, the
-//! schema takes too; what has a key or a type that does not exist, it does not.
+//! `routes.schema.json` against the program and every table in the repository: the schema accepts every table that the
+//! program accepts, and rejects unknown keys and wrong types.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub(crate) fn faults(validator: &jsonschema::Validator, text: &str) -> Vec<Strin
 }
 
 #[test]
-fn the_shipped_schema_is_what_the_program_prints() {
+fn the_shipped_schema_is_up_to_date() {
     let output = Command::new(env!("CARGO_BIN_EXE_jackfield")).arg("schema").env_clear().output().unwrap();
     assert!(
         output.status.success() && String::from_utf8(output.stdout).unwrap() == shipped(),
@@ -55,7 +55,7 @@ fn the_shipped_schema_is_what_the_program_prints() {
 }
 
 #[test]
-fn every_good_table_is_good_for_an_editor() {
+fn valid_tables_match_the_schema() {
     let validator = validator();
     let table = fs::read_to_string(project().join("routes.toml")).unwrap();
     assert_eq!(table.lines().next(), Some("#:schema ./routes.schema.json"));
@@ -72,15 +72,15 @@ fn every_good_table_is_good_for_an_editor() {
     assert!(seen > 20, "{seen}");
 }
 
-/// What `check` says of a bad table: the codes.
+/// The codes that `check` reports for a bad table.
 fn codes(table: &Path) -> Vec<String> {
     let found = check::found(table, &[]);
     found.iter().map(|fault| fault["code"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
-    // What a schema can see, be it not always: `bad` where it must, `maybe` where the words or the place decide.
+fn the_schema_rejects_wrong_keys_and_types_only() {
+    // Errors that a schema can detect: `bad` always, `maybe` depending on the value or the place.
     let bad = ["unknown-key", "wrong-type", "unknown-platform", "unknown-event", "unknown-auth", "not-yet"];
     let maybe = [
         "missing-key",
@@ -104,7 +104,7 @@ fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
         let codes = codes(&table);
         let seen = faults(&validator, &text);
         let slug = name.split('.').next().unwrap();
-        // A form whose platform is not served: nothing that one key alone could tell. Who calls in a test is any text.
+        // A form whose platform is not served: not detectable from one key. The caller in a test may be any text.
         if ["unknown-platform.form", "unknown-platform.tests"].contains(&name.as_str()) {
             continue;
         }
@@ -120,7 +120,7 @@ fn a_schema_sees_keys_and_types_and_nothing_behind_them() {
 }
 
 #[test]
-fn each_fault_of_keys_and_types_is_seen_where_it_stands() {
+fn the_schema_reports_wrong_keys_and_types_at_their_location() {
     let validator = validator();
     for (text, place) in [
         ("[server]\nlisten = 8080", "/server/listen"),

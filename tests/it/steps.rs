@@ -1,4 +1,4 @@
-//! Routes that ask several times: order, groups, conditions, fall-backs, and what the reply sees of them.
+//! Routes with several steps: order, groups, conditions, fallbacks, and the values that the reply can use.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
 
-/// An upstream that answers `/a/<status>` with that status and the path it was asked for.
+/// An upstream that responds to `/a/<status>` with that status and the requested path.
 async fn echoing() -> Upstream {
     Upstream::new(|seen| {
         let status = seen.path().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(200);
@@ -22,7 +22,7 @@ fn paths(upstream: &Upstream) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_step_sees_what_the_earlier_ones_brought() {
+async fn steps_can_use_values_of_earlier_steps() {
     let upstream = echoing().await;
     let table = r#"
 [platforms.http]
@@ -47,8 +47,8 @@ extract = { query = "$.query" }
 }
 
 #[tokio::test]
-async fn a_group_is_asked_at_the_same_time() {
-    // Nobody is answered before all three are there.
+async fn steps_of_a_group_run_concurrently() {
+    // No request is answered until all three have arrived.
     let barrier = Arc::new(Barrier::new(3));
     let upstream = Upstream::with(move |seen| {
         let barrier = Arc::clone(&barrier);
@@ -73,7 +73,7 @@ reply.text = "{{a.at}}{{b.at}}{{c.at}}{{last.at}}"
         [("a", "group = \"g\""), ("b", "group = \"g\""), ("c", "group = \"g\""), ("last", "")]
     {
         table.push_str(&format!(
-            "[[routes.f.steps]]\nname = \"{name}\"\n{group}\nrequest = {{ path = \"/{name}\" }}\nextract = {{ at = \"$.at\" }}\n"
+            "[[routes.f.steps]]\nname = \"{name}\"\n{group}\nrequest.path = \"/{name}\"\nextract.at = \"$.at\"\n"
         ));
     }
     let proxy = Proxy::over(&upstream, &table).await;
@@ -81,7 +81,7 @@ reply.text = "{{a.at}}{{b.at}}{{c.at}}{{last.at}}"
     assert_eq!(paths(&upstream).last().map(String::as_str), Some("/last"));
 }
 
-/// Asks `first`, and `second` under a condition; the reply says what came.
+/// Runs `first`, and `second` under a condition; the reply shows their results.
 async fn two(first: &str, condition: &str, second: &str, replies: &str) -> (Value, Vec<String>) {
     let upstream = echoing().await;
     let table = r#"
@@ -114,7 +114,7 @@ text = "{{default first.at 'nothing'}} {{default second.at 'nothing'}} {{respons
 }
 
 #[tokio::test]
-async fn a_fallback_is_asked_only_when_its_step_failed() {
+async fn a_fallback_runs_only_if_its_step_failed() {
     let failed = "when.failed = \"first\"";
     let (answer, asked) = two("/a", failed, "/b", "").await;
     assert_eq!((answer["text"].as_str(), asked), (Some("/a nothing 200"), vec!["/a".to_owned()]));
@@ -123,14 +123,14 @@ async fn a_fallback_is_asked_only_when_its_step_failed() {
     assert_eq!(answer["text"], "nothing /b 200");
     assert_eq!(asked, ["/a/500", "/b"]);
 
-    // A fallback that fails too leaves a failure, and a failure without a fallback ends the asking.
+    // If the fallback fails too, the call fails. A failure without a fallback ends the steps.
     let (answer, _) = two("/a/500", failed, "/b/503", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
     let (answer, asked) = two("/a/500", "", "/b", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
     assert_eq!(asked, ["/a/500"]);
 
-    // A fallback that is not wanted by its other conditions does not make the failure good.
+    // A fallback that is skipped because of its other conditions leaves the failure as it is.
     let unwanted = "when = { failed = \"first\", equals = { \"args.unit\" = \"f\" } }";
     let (answer, asked) = two("/a/500", unwanted, "/b", "").await;
     assert_eq!(answer["error"]["kind"], "bad_response");
@@ -138,7 +138,7 @@ async fn a_fallback_is_asked_only_when_its_step_failed() {
 }
 
 #[tokio::test]
-async fn conditions_decide_which_steps_are_asked() {
+async fn conditions_decide_which_steps_run() {
     for (condition, asked) in [
         ("when.equals = { \"args.unit\" = \"c\" }", true),
         ("when.equals = { \"args.unit\" = \"f\" }", false),
@@ -155,12 +155,12 @@ async fn conditions_decide_which_steps_are_asked() {
 }
 
 #[tokio::test]
-async fn a_status_that_a_case_names_ends_the_asking() {
+async fn a_status_named_by_a_case_ends_the_steps() {
     let replies = "[[routes.f.reply]]\nwhen.status = 404\ntext = \"unknown: {{first.response.body.at}}\"";
     let (answer, asked) = two("/a/404", "", "/b", replies).await;
     assert_eq!(answer, json!({"text": "unknown: /a/404"}));
     assert_eq!(asked, ["/a/404"]);
-    // With a fallback for the step, the fallback is asked first.
+    // If the step has a fallback, that runs first.
     let (answer, asked) = two("/a/404", "when.failed = \"first\"", "/b", replies).await;
     assert_eq!(answer["text"], "nothing /b 200");
     assert_eq!(asked, ["/a/404", "/b"]);

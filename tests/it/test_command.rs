@@ -1,5 +1,5 @@
-//! `jackfield test` from outside: what passes, what fails and how that is shown; and that a table runs the same
-//! whatever its tests say.
+//! `jackfield test` from outside: which tests pass, which fail and how that is shown; and that tests never change how a
+//! table runs.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -70,7 +70,7 @@ fn run(folder: &Path, words: &[&str]) -> Output {
     command.arg("test").args(words).current_dir(folder).env_clear().output().unwrap()
 }
 
-/// What a run prints, and how it ends.
+/// The output of a run, and its exit code.
 fn shown(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -119,14 +119,14 @@ expect.text = "It is ."
 
 [[tests]]
 route = "ticket"
-name = "a failure that is said by its case"
+name = "a failure with a case"
 args = { id = "1" }
 upstream.failure = "timeout"
 expect = { failure = "timeout", text = "Too slow." }
 
 [[tests]]
 route = "ticket"
-name = "a failure that nothing else is said of"
+name = "a failure without a case"
 args = { id = "1" }
 upstream.failure = "unreachable"
 expect.failure = "unreachable"
@@ -232,7 +232,7 @@ expect.text = "For SWAIG."
 "#;
 
 #[test]
-fn what_comes_as_expected_passes() {
+fn a_test_passes_if_the_reply_is_as_expected() {
     let folder = with_tests(GOOD);
     let output = run(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
@@ -240,7 +240,7 @@ fn what_comes_as_expected_passes() {
 }
 
 #[test]
-fn what_differs_is_shown_with_its_place_and_without_secrets() {
+fn differences_are_shown_with_their_location_and_without_secrets() {
     let folder = with_tests(BAD);
     for (name, words) in [
         ("test_bad", &[][..]),
@@ -256,7 +256,7 @@ fn what_differs_is_shown_with_its_place_and_without_secrets() {
 }
 
 #[test]
-fn a_sensitive_value_that_the_test_made_up_is_shown_and_a_secret_is_not() {
+fn sensitive_values_written_in_a_test_are_shown_but_secrets_are_not() {
     let folder = with_tests(
         r#"
 [[tests]]
@@ -281,7 +281,7 @@ expect.text = "It is ***."
 }
 
 #[test]
-fn an_update_writes_what_came_and_keeps_the_rest() {
+fn update_writes_actual_results_and_keeps_the_rest() {
     let tests = r#"# Tests of the CRM.
 [[tests]]
 route = "ticket"   # the function
@@ -314,7 +314,7 @@ expect.data = {}
     assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), written);
 
-    // What passes is not touched.
+    // Passing tests are left unchanged.
     let folder = with_tests(GOOD);
     assert_eq!(run(folder.path(), &["--update"]).status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(folder.path().join("crm.test.toml")).unwrap(), GOOD);
@@ -327,38 +327,38 @@ expect.data = {}
 }
 
 #[test]
-fn a_table_with_faults_and_one_without_tests_say_so() {
+fn invalid_tables_and_tables_without_tests_are_reported() {
     let none =
         Folder::with(&[("routes.toml", "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n")]);
     insta::assert_snapshot!("test_none", shown(&run(none.path(), &[])));
     insta::assert_snapshot!("test_no_table", shown(&run(none.path(), &["--config", "other.toml"])));
     let faulty = with_tests("[[tests]]\nroute = \"tickt\"\nname = \"x\"\nexpect.txt = \"\"\n");
     insta::assert_snapshot!("test_faulty", shown(&run(faulty.path(), &[])));
-    let told = run(faulty.path(), &["--format", "json"]);
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    assert_eq!(told["diagnostics"][0]["code"], "unknown-route");
-    // What shows tests reads nothing else.
+    let report = run(faulty.path(), &["--format", "json"]);
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(report["diagnostics"][0]["code"], "unknown-route");
+    // Tools that show JUnit reports read nothing else, so the report holds the error too.
     insta::assert_snapshot!("test_faulty_junit", shown(&run(faulty.path(), &["--format", "junit"])));
     for words in [["--config", "other.toml"], ["--filter", "nothing"]] {
-        let told = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
-        assert!(told.contains("errors=\"1\"") && told.contains("<error message=\"error: "), "{told}");
-        assert!(told.ends_with("--- exit code 2 ---"), "{told}");
+        let report = shown(&run(none.path(), &[&words[..], &["--format", "junit"]].concat()));
+        assert!(report.contains("errors=\"1\"") && report.contains("<error message=\"error: "), "{report}");
+        assert!(report.ends_with("--- exit code 2 ---"), "{report}");
     }
 }
 
 #[test]
-fn the_shipped_tests_pass_and_reach_every_route_and_every_case() {
+fn the_shipped_tests_pass_and_cover_every_route_and_case() {
     let output = run(Path::new(env!("CARGO_MANIFEST_DIR")), &["--format", "json"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((output.status.code(), &told["failed"]), (Some(0), &json!(0)), "{told:#}");
-    assert!(told["passed"].as_u64().unwrap() >= 28);
-    let coverage = &told["coverage"];
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["failed"]), (Some(0), &json!(0)), "{report:#}");
+    assert!(report["passed"].as_u64().unwrap() >= 28);
+    let coverage = &report["coverage"];
     assert_eq!(coverage["missed"], json!([]));
     assert_eq!((&coverage["routes_reached"], &coverage["routes"]), (&json!(12), &json!(12)));
 }
 
 #[test]
-fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
+fn tests_change_neither_the_revision_nor_the_routes() {
     let plain = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let folder = Folder::with(&[("routes.toml", plain)]);
     let table = folder.path().join("routes.toml");
@@ -371,7 +371,7 @@ fn tests_change_neither_the_revision_nor_a_route_and_their_files_no_plan() {
     assert_eq!(beside.plan.unwrap().revision, before.revision);
     assert!(load_with_tests(&table, &process_environment()).unwrap().0.plan.is_none());
 
-    // In the table, a test that names what is not there is told by `check`; the table runs all the same.
+    // A test in the table that names something unknown is reported by `check`, but the table still runs.
     folder.write(
         "routes.toml",
         &format!("{plain}tests = [{{ name = \"x\", expect.text = \"\", upstream = {{}} }}]\n"),
@@ -448,7 +448,7 @@ retry.attempts = 1
 "#;
 
 #[tokio::test]
-async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
+async fn simulated_timeouts_match_served_timeouts() {
     let api = Upstream::with(|seen| async move {
         match seen.path() {
             "/never" => std::future::pending().await,
@@ -493,7 +493,7 @@ async fn what_is_late_comes_to_the_same_as_when_it_is_served() {
 }
 
 #[test]
-fn what_is_late_names_no_time_that_nobody_waited() {
+fn simulated_timeouts_report_no_elapsed_time() {
     let folder = with_tests(
         "[[tests]]\nroute = \"ticket\"\nname = \"late\"\nargs = { id = \"T-1\" }\n\
          upstream.failure = \"timeout\"\nexpect.text = \"In time.\"\n",
@@ -503,11 +503,11 @@ fn what_is_late_names_no_time_that_nobody_waited() {
 }
 
 #[tokio::test]
-async fn a_broken_file_of_tests_is_no_concern_of_a_proxy() {
+async fn the_proxy_ignores_broken_test_files() {
     let table = "include = [\"*.test.toml\"]\n[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let proxy =
         Proxy::with(&[("routes.toml", table), ("a.test.toml", "[[tests]\nnothing = good")], &[]).await;
-    let status = proxy.ask_admin("/status", &[]).await.json();
+    let status = proxy.status().await;
     assert_eq!(status["rejected"], Value::Null);
 }
 
@@ -533,7 +533,7 @@ reply.text = "Hello."
 "#;
 
 #[test]
-fn events_are_tested_by_the_request_that_they_come_with() {
+fn events_are_tested_with_their_request() {
     let request = r#"{"message": {"type": "assistant-request", "call": {"id": "c-1"}, "customer": {"number": "+47 1"}}}"#;
     let tests = r#"
 [[tests]]
@@ -570,7 +570,7 @@ expect.data = { from = "+47" }
     let good = run(files(tests).path(), &[]);
     assert_eq!(good.status.code(), Some(0), "{}", shown(&good));
     insta::assert_snapshot!("test_events", shown(&good));
-    // Another request than that of the event, and one that is none.
+    // A request for another event, and an invalid one.
     let bad = tests.replacen("asked.json", "prefetch.json", 1).replace("from = \"+47\"", "from = \"+48\"");
     insta::assert_snapshot!("test_events_bad", shown(&run(files(&bad).path(), &[])));
     let faulty = r#"
@@ -597,7 +597,7 @@ expect.data = {}
 }
 
 #[test]
-fn tests_that_are_named_after_another_table_are_not_of_this_one() {
+fn test_files_of_other_tables_are_ignored() {
     let hello = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
     let test = "[[tests]]\nroute = \"ROUTE\"\nname = \"x\"\nargs = {}\nexpect.text = \"Hello.\"\n";
     let folder = Folder::with(&[

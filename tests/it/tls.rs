@@ -1,10 +1,10 @@
-//! The listener for platforms behind TLS, and who really calls.
+//! TLS on the listener for platforms, and the real address of the client.
 //!
-//! The certificates in `tls/` are made for `localhost` by a CA of their own, whose key is gone; they end in 2126.
+//! The certificates in `tls/` are for `localhost`. They are issued by their own CA, whose key was deleted, and expire
+//! in 2126.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -26,7 +26,7 @@ const ONE: (&str, &str) = (include_str!("tls/one.pem"), include_str!("tls/one.ke
 const TWO: (&str, &str) = (include_str!("tls/two.pem"), include_str!("tls/two.key.pem"));
 
 const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
-const TLS: &str = "tls = { cert = \"door/cert.pem\", key = \"door/key.pem\" }\n";
+const TLS: &str = "tls = { cert = \"tls/cert.pem\", key = \"tls/key.pem\" }\n";
 const ROUTES: &str = "[platforms.http]\n[routes.greet]\nreply.text = \"Good morning.\"\n";
 
 fn table(with: &str) -> String {
@@ -34,11 +34,11 @@ fn table(with: &str) -> String {
 }
 
 async fn secured() -> Proxy {
-    let files = [("routes.toml", &*table(TLS)), ("door/cert.pem", ONE.0), ("door/key.pem", ONE.1)];
+    let files = [("routes.toml", &*table(TLS)), ("tls/cert.pem", ONE.0), ("tls/key.pem", ONE.1)];
     Proxy::with(&files, &[]).await
 }
 
-/// One connection over TLS, kept open from request to request.
+/// One TLS connection, kept open between requests.
 struct Secured {
     sender: SendRequest<Full<Bytes>>,
     certificate: CertificateDer<'static>,
@@ -78,39 +78,28 @@ fn greeting() -> Value {
     json!({"text": "Good morning."})
 }
 
-async fn status(proxy: &Proxy) -> Value {
-    proxy.ask_admin("/status", &[]).await.json()
-}
-
-/// What is rejected, waited for.
+/// Waits for a rejected reload.
 async fn rejected(proxy: &Proxy) -> Value {
-    let started = Instant::now();
-    loop {
-        match status(proxy).await["rejected"].take() {
-            Value::Null => assert!(started.elapsed() < GUARD, "nothing is rejected:\n{}", proxy.log()),
-            rejected => return rejected,
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    proxy.status_when("a rejected reload", |status| !status["rejected"].is_null()).await["rejected"].take()
 }
 
 #[tokio::test]
-async fn tls_is_for_the_platforms_and_the_admin_listener_stays_plain() {
+async fn tls_applies_to_platforms_and_the_admin_listener_stays_plain() {
     let mut proxy = secured().await;
     let mut connection = Secured::open(proxy.listen).await;
     assert!(connection.shows(ONE));
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(proxy.ask_admin("/healthz", &[]).await.status, 200);
-    // A private key is never shown, whatever is shown of the table.
-    let shown = format!("{}{}", proxy.log(), status(&proxy).await);
+    // A private key is never shown, not even in a diagnostic about the table.
+    let shown = format!("{}{}", proxy.log(), proxy.status().await);
     assert!(!shown.contains("PRIVATE"), "{shown}");
     proxy.signal("TERM");
     assert!(proxy.ended().await.success());
 }
 
 #[tokio::test]
-async fn who_does_not_shake_hands_holds_up_nobody() {
+async fn an_unfinished_handshake_blocks_nobody() {
     let mut proxy = secured().await;
     let mut silent = Vec::new();
     for _ in 0..20 {
@@ -124,7 +113,7 @@ async fn who_does_not_shake_hands_holds_up_nobody() {
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(GUARD, plain.read_to_end(&mut answer)).await.unwrap();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    // Nor does it hold up the end.
+    // It does not delay the shutdown either.
     proxy.signal("TERM");
     assert!(proxy.ended().await.success());
     assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
@@ -132,12 +121,12 @@ async fn who_does_not_shake_hands_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
+async fn new_connections_use_a_changed_certificate_and_bad_pairs_are_rejected() {
     let mut proxy = secured().await;
     let mut first = Secured::open(proxy.listen).await;
-    let revision = status(&proxy).await["plan"]["revision"].clone();
+    let revision = proxy.status().await["plan"]["revision"].clone();
 
-    proxy.folder.write("door/key.pem", TWO.1);
+    proxy.folder.write("tls/key.pem", TWO.1);
     let rejected = rejected(&proxy).await;
     proxy.logged("tls-pair").await;
     assert_eq!(rejected["diagnostics"][0]["code"], "tls-pair");
@@ -146,21 +135,21 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_changes_nothing() {
     let mut second = Secured::open(proxy.listen).await;
     assert!(second.shows(ONE));
 
-    proxy.folder.write("door/cert.pem", TWO.0);
+    proxy.folder.write("tls/cert.pem", TWO.0);
     proxy.logged("TLS certificate replaced").await;
     let mut third = Secured::open(proxy.listen).await;
     assert!(third.shows(TWO));
     for connection in [&mut first, &mut second, &mut third] {
         assert_eq!(connection.greet().await, greeting());
     }
-    let status = status(&proxy).await;
+    let status = proxy.status().await;
     assert_eq!((&status["rejected"], &status["restart_needed"]), (&Value::Null, &json!([])));
     // The same table runs, with another certificate.
     assert_eq!(status["plan"]["revision"], revision);
 }
 
 #[tokio::test]
-async fn tls_comes_and_goes_without_a_restart() {
+async fn tls_can_be_turned_on_and_off_by_a_reload() {
     let mut proxy = secured().await;
     let mut before = Secured::open(proxy.listen).await;
     proxy.folder.write("routes.toml", &table(""));
@@ -168,31 +157,31 @@ async fn tls_comes_and_goes_without_a_restart() {
     let plain = proxy.post("/http/greet", &json!({})).await;
     assert_eq!(plain.json(), greeting());
     assert_eq!(before.greet().await, greeting());
-    assert_eq!(status(&proxy).await["restart_needed"], json!([]));
+    assert_eq!(proxy.status().await["restart_needed"], json!([]));
     proxy.folder.write("routes.toml", &table(TLS));
     proxy.logged("TLS enabled").await;
     assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
 }
 
 #[tokio::test]
-async fn a_bad_pair_keeps_the_proxy_from_starting() {
-    for (files, code, told) in [
-        (&[("door/cert.pem", ONE.0), ("door/key.pem", TWO.1)][..], "tls-pair", "does not match"),
-        (&[("door/cert.pem", ONE.0)], "tls-file", "cannot be read"),
-        (&[("door/cert.pem", "no PEM\n"), ("door/key.pem", ONE.1)], "tls-file", "no readable certificate"),
-        (&[("door/cert.pem", ONE.0), ("door/key.pem", ONE.0)], "tls-file", "no readable private key"),
-        (&[("door/cert.pem", &ONE.0[..300]), ("door/key.pem", ONE.1)], "tls-file", "no readable certificate"),
+async fn a_bad_certificate_pair_prevents_the_start() {
+    for (files, code, problem) in [
+        (&[("tls/cert.pem", ONE.0), ("tls/key.pem", TWO.1)][..], "tls-pair", "does not match"),
+        (&[("tls/cert.pem", ONE.0)], "tls-file", "cannot be read"),
+        (&[("tls/cert.pem", "no PEM\n"), ("tls/key.pem", ONE.1)], "tls-file", "no readable certificate"),
+        (&[("tls/cert.pem", ONE.0), ("tls/key.pem", ONE.0)], "tls-file", "no readable private key"),
+        (&[("tls/cert.pem", &ONE.0[..300]), ("tls/key.pem", ONE.1)], "tls-file", "no readable certificate"),
     ] {
         let table = table(TLS);
         let folder = crate::support::folder::Folder::with(&[files, &[("routes.toml", &table)]].concat());
         let output = run(jackfield(folder.path())).await;
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(code) && said.contains(told), "{code} {told}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(code) && stderr.contains(problem), "{code} {problem}: {stderr}");
         let secret = ONE.1.lines().nth(1).unwrap();
-        assert!(!said.contains(secret), "{said}");
+        assert!(!stderr.contains(secret), "{stderr}");
     }
-    // In CI neither the certificate nor its key need be there.
+    // In CI, neither the certificate nor its key need exist.
     let folder = crate::support::folder::Folder::with(&[("routes.toml", &table(TLS))]);
     let mut check = jackfield(folder.path());
     check.args(["check", "--no-secrets"]);
@@ -201,7 +190,7 @@ async fn a_bad_pair_keeps_the_proxy_from_starting() {
 }
 
 #[tokio::test]
-async fn the_log_knows_who_really_calls() {
+async fn the_log_shows_the_real_client_address() {
     let login = "[platforms.voicedock]\nauth.bearer = { token = \"right\" }\n";
     let trusted = table("trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.1\"]\n") + login;
     let mut proxy = Proxy::start(&trusted).await;
@@ -221,7 +210,7 @@ async fn the_log_knows_who_really_calls() {
         assert!(line.contains(client), "{line}");
     }
 
-    // Nobody is believed who is not named.
+    // An address that is not in `trusted_proxies` is not trusted.
     let mut proxy = Proxy::start(&table("")).await;
     let headers = [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")];
     assert_eq!(proxy.send(Method::POST, "/http/greet", &headers, "{}").await.status, 200);

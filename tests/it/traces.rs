@@ -1,5 +1,5 @@
-//! `[traces]`: a collector gets the spans of each call, upstreams are told which of them is theirs, and no call waits for
-//! a collector or fails with it.
+//! `[traces]`: a collector gets the spans of each call, upstreams get the trace context, and a collector never delays
+//! or fails a call.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::support::upstream::{Reply, Seen, Upstream};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Takes spans.
+/// A trace collector.
 struct Collector {
     upstream: Upstream,
     received: mpsc::UnboundedReceiver<Seen>,
@@ -31,7 +31,7 @@ impl Collector {
         Self { upstream: upstream.await, received }
     }
 
-    /// What comes next, and the spans in it.
+    /// The next export, and its spans.
     async fn next(&mut self) -> (Seen, Vec<Value>) {
         let seen = self.received.recv().await.unwrap();
         let spans = seen.json()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
@@ -43,7 +43,7 @@ impl Collector {
     }
 }
 
-/// The value of an attribute as text; empty where there is none.
+/// An attribute as text; empty if it is absent.
 fn attribute(span: &Value, key: &str) -> String {
     let attributes = span["attributes"].as_array().unwrap();
     let value = attributes.iter().find(|attribute| attribute["key"] == key);
@@ -57,7 +57,7 @@ fn nanos(span: &Value, key: &str) -> u64 {
     span[key].as_str().unwrap().parse().unwrap()
 }
 
-/// A span in one line and those within it below, in the order in which they began.
+/// A span on one line, followed by its children in the order in which they started.
 fn tree(spans: &[Value], parent: &str, depth: usize) -> String {
     let mut text = String::new();
     let mut children: Vec<&Value> =
@@ -72,11 +72,11 @@ fn tree(spans: &[Value], parent: &str, depth: usize) -> String {
         }
         let kind = ["", "", " server", " client"][usize::try_from(span["kind"].as_u64().unwrap()).unwrap()];
         let failed = if span["status"]["code"] == 2 { " failed" } else { "" };
-        let told = ["http.response.status_code", "http.request.resend_count", "error.type"];
-        let told: Vec<_> =
-            told.iter().map(|key| attribute(span, key)).filter(|text| !text.is_empty()).collect();
-        let told = format!("{kind}{failed} {}", told.join(" "));
-        let line = format!("{}{}{told}", "  ".repeat(depth), span["name"].as_str().unwrap());
+        let keys = ["http.response.status_code", "http.request.resend_count", "error.type"];
+        let values: Vec<_> =
+            keys.iter().map(|key| attribute(span, key)).filter(|text| !text.is_empty()).collect();
+        let values = format!("{kind}{failed} {}", values.join(" "));
+        let line = format!("{}{}{values}", "  ".repeat(depth), span["name"].as_str().unwrap());
         text += &format!("{}\n{}", line.trim_end(), tree(spans, span["spanId"].as_str().unwrap(), depth + 1));
     }
     text
@@ -91,7 +91,7 @@ fn caller(flags: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
+async fn spans_are_linked_to_the_caller_and_to_upstream_requests() {
     let count = AtomicUsize::new(0);
     let upstream = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::status(503, &json!({})),
@@ -100,7 +100,7 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
     .await;
     let mut collector = Collector::new().await;
     let table = collector.table(
-        "headers = { authorization = \"Bearer ${COLLECTOR_TOKEN}\" }\nservice = \"door\"\n\
+        "headers = { authorization = \"Bearer ${COLLECTOR_TOKEN}\" }\nservice = \"gateway\"\n\
          [server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n\
          [upstreams.api]\nbase_url = \"http://localhost:PORT/base\"\nauth.bearer = { token = \"${API_TOKEN}\" }\n\
          retry = { attempts = 2, backoff = \"1ms\" }\n\
@@ -160,13 +160,13 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
         assert_eq!(attribute(root, key), value, "{key}");
     }
     let resource = &seen.json()["resourceSpans"][0]["resource"];
-    assert_eq!(attribute(resource, "service.name"), "door");
+    assert_eq!(attribute(resource, "service.name"), "gateway");
     let sent: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
     assert_eq!(attribute(sent[0], "http.request.method"), "GET");
     assert_eq!(attribute(sent[0], "server.address"), "localhost");
     assert_eq!(attribute(sent[0], "server.port"), upstream.address.port().to_string());
     assert_eq!(attribute(sent[0], "peer.service"), "api");
-    // Each request says which span it was sent from.
+    // Each request carries the id of its own span.
     let requests = upstream.take();
     assert_eq!(requests.len(), 3);
     for (span, request) in sent.iter().zip(&requests) {
@@ -183,7 +183,7 @@ async fn the_spans_of_a_call_are_linked_to_its_caller_and_its_requests() {
 }
 
 #[tokio::test]
-async fn failures_are_told_where_they_happened() {
+async fn failures_are_recorded_on_the_span_where_they_happened() {
     let mut collector = Collector::new().await;
     let upstream = Upstream::new(|_| Reply::status(404, &json!({}))).await;
     let table = collector.table(
@@ -235,7 +235,7 @@ async fn failures_are_told_where_they_happened() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
+async fn spans_record_abandoned_and_unsent_requests() {
     let mut collector = Collector::new().await;
     let count = AtomicUsize::new(0);
     let upstream = Upstream::with(move |_| {
@@ -254,7 +254,8 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
     let mut given_up: Vec<_> = sent.iter().map(|span| attribute(span, "jackfield.cancelled")).collect();
     given_up.sort();
     assert_eq!(given_up, ["", "true"]);
-    let mut told: Vec<_> = upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
+    let mut parents: Vec<_> =
+        upstream.take().iter().map(|seen| seen.header("traceparent")[0].clone()).collect();
     let mut own: Vec<_> = sent
         .iter()
         .map(|span| {
@@ -262,9 +263,9 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
             format!("00-{}-{}-01", id("traceId"), id("spanId"))
         })
         .collect();
-    told.sort();
+    parents.sort();
     own.sort();
-    assert_eq!(told, own);
+    assert_eq!(parents, own);
 
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"text": "Good."}));
     let (_, spans) = collector.next().await;
@@ -274,14 +275,14 @@ async fn what_was_given_up_and_what_was_not_sent_at_all_is_told() {
     assert_eq!(upstream.seen(), 0);
 }
 
-/// The headers about traces of the one request that came.
+/// The tracing headers of the only request that arrived.
 fn passed_on(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
     let seen = upstream.one();
     (seen.header("traceparent"), seen.header("tracestate"))
 }
 
 #[tokio::test]
-async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
+async fn without_tracing_the_trace_context_is_forwarded_unchanged() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(
         &upstream,
@@ -300,14 +301,14 @@ async fn without_traces_a_caller_that_is_traced_is_passed_on_as_it_came() {
         call(&proxy, "own", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
         assert_eq!(passed_on(&upstream), (vec!["mine".to_owned()], vec![]));
     }
-    // What is not valid is nobody's trouble.
+    // Invalid trace headers are dropped.
     let answer =
         call(&proxy, "ask", &json!({}), &[("traceparent", "00-0-0-01"), ("tracestate", "a=1")]).await;
     assert_eq!((answer, passed_on(&upstream)), (json!({"data": {}}), nothing()));
 }
 
 #[tokio::test]
-async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
+async fn sampling_records_a_share_of_traces_and_all_that_are_already_sampled() {
     let mut collector = Collector::new().await;
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let table = collector.table(
@@ -317,7 +318,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
     let mut proxy = Proxy::over(&upstream, &table).await;
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("00"))]).await;
     assert_eq!(passed_on(&upstream).0, [caller("00")]);
-    // A trace begins here, and upstreams are told that nobody records it.
+    // A new trace starts here, and upstreams are told that it is not sampled.
     call(&proxy, "ask", &json!({}), &[("traceparent", "what")]).await;
     let (begun, _) = passed_on(&upstream);
     assert!(
@@ -327,7 +328,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("01"))]).await;
     let (recorded, _) = passed_on(&upstream);
     assert!(recorded[0].contains(TRACE) && recorded[0].ends_with("-01") && recorded[0] != caller("01"));
-    // The end sends what waits, so there is no more to come.
+    // The shutdown flushes the queue, so nothing follows.
     proxy.signal("TERM");
     assert!(proxy.ended().await.success(), "{}", proxy.log());
     let (_, spans) = collector.next().await;
@@ -336,7 +337,7 @@ async fn only_a_share_is_recorded_but_whoever_is_sampled_already() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_harms_no_call() {
+async fn an_unreachable_collector_fails_no_calls() {
     let upstream = Upstream::new(|_| Reply::json(&json!({}))).await;
     let mut proxy = Proxy::over(
         &upstream,
@@ -354,7 +355,7 @@ async fn a_collector_that_is_not_there_harms_no_call() {
 }
 
 #[tokio::test]
-async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_end() {
+async fn a_hanging_collector_delays_neither_calls_nor_shutdown() {
     let silent = Upstream::with(|_| pending::<Reply>()).await;
     let mut proxy = Proxy::over(
         &silent,
@@ -369,7 +370,7 @@ async fn a_collector_that_says_nothing_holds_up_neither_calls_nor_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_collector_rejects_is_counted() {
+async fn rejected_spans_are_counted() {
     let (sender, mut received) = mpsc::unbounded_channel();
     let picky = Upstream::new(move |_| {
         sender.send(()).unwrap();
@@ -389,7 +390,7 @@ async fn what_a_collector_rejects_is_counted() {
 }
 
 #[tokio::test]
-async fn another_collector_is_taken_by_a_reload() {
+async fn a_reload_switches_the_collector() {
     let (mut one, mut other) = (Collector::new().await, Collector::new().await);
     let rest =
         "[server]\nlisten = \"127.0.0.1:0\"\n[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n";

@@ -1,4 +1,4 @@
-//! APIs that speak XML: what is read from them, and that no value ever becomes markup on the way to them.
+//! XML APIs: reading their responses, and escaping every value sent to them.
 
 use quick_xml::events::Event;
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ fn answer(seen: &Seen) -> Reply {
 }
 
 #[tokio::test]
-async fn a_soap_api_is_a_tool() {
+async fn a_soap_api_can_be_called() {
     let upstream = Upstream::new(answer).await;
     let mut proxy = proxy(&upstream).await;
     for (id, expected) in [
@@ -117,8 +117,8 @@ async fn a_soap_api_is_a_tool() {
     assert_eq!(reply, json!({"data": {"title": "Øl & brød"}}));
 }
 
-/// What a document consists of, as somebody else reads it: each element with its attributes, each text; white space
-/// between elements left out.
+/// The contents of a document as another XML parser reads it: each element with its attributes, and each text. White
+/// space between elements is dropped.
 fn pieces(xml: &[u8]) -> Vec<String> {
     let xml = std::str::from_utf8(xml).unwrap();
     let mut reader = quick_xml::Reader::from_str(xml);
@@ -157,7 +157,7 @@ fn pieces(xml: &[u8]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_value_ever_becomes_markup() {
+async fn values_never_become_markup() {
     let upstream = Upstream::new(|_| soap("")).await;
     let mut proxy = proxy(&upstream).await;
     let long = "x<".repeat(20_000);

@@ -10,7 +10,7 @@ use super::results::{failed, faults, file_and_line};
 
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// The results of the tests.
+/// Formats the results of the tests.
 pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sources) -> String {
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
@@ -39,7 +39,7 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
     out
 }
 
-/// A single failed test that says why no test ran.
+/// Formats an error instead of results: a single test with the reason why no test ran.
 pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
     let (name, text) = (xml(&path.display().to_string()), xml(why));
     let message = xml(why.lines().next().unwrap_or_default());
@@ -54,7 +54,7 @@ pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
     )
 }
 
-/// A text as XML can hold it.
+/// Escapes text for XML.
 fn xml(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     quick_xml::escape::escape(text.as_str()).into_owned()

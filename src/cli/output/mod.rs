@@ -1,4 +1,4 @@
-//! How results are printed: for people, as JSON, as JUnit's XML, as SARIF.
+//! The output formats: text for people, JSON, JUnit XML and SARIF.
 
 pub(super) mod explain;
 pub(super) mod junit;

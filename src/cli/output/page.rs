@@ -18,7 +18,7 @@ pub(in crate::cli) fn list() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A page as a terminal shows it: what is fenced in Markdown stands indented below a word for what it is.
+/// Formats a page for a terminal. A fenced block of the Markdown becomes an indented block with a title.
 pub(in crate::cli) fn page(code: Code) -> String {
     let mut out = String::new();
     let mut is_example = false;
@@ -39,7 +39,7 @@ pub(in crate::cli) fn page(code: Code) -> String {
             (None, None) if is_example && !line.is_empty() => writeln!(out, "    {line}"),
             (None, None) => writeln!(out, "{line}"),
         };
-        // A text takes whatever is written to it.
+        // Writing to a string never fails.
         let _ = written;
     }
     out

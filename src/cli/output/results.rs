@@ -52,7 +52,7 @@ pub(in crate::cli) fn human(
             coverage.cases_reached(),
             coverage.cases
         );
-        for missed in not_implied(coverage) {
+        for missed in missed_entries(coverage) {
             let case = missed.case.map(|case| format!(", case {}", case + 1)).unwrap_or_default();
             let _ = write!(
                 out,
@@ -65,14 +65,14 @@ pub(in crate::cli) fn human(
     out
 }
 
-/// What no test reaches, without the cases of routes that no test reaches.
-fn not_implied(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
+/// The routes and cases that no test reaches. The cases of an unreached route are omitted.
+fn missed_entries(coverage: &Coverage) -> impl Iterator<Item = &Missed> {
     let whole =
         |route: &str| coverage.missed.iter().any(|missed| missed.case.is_none() && missed.route == route);
     coverage.missed.iter().filter(move |missed| missed.case.is_none() || !whole(&missed.route))
 }
 
-/// The mismatches, line by line.
+/// Formats the mismatches, line by line.
 pub(in crate::cli) fn faults(ran: &TestResult<'_>, sources: &Sources) -> Vec<String> {
     let mut lines = Vec::new();
     for fault in &ran.faults {

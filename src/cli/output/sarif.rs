@@ -1,4 +1,4 @@
-//! Diagnostics as SARIF 2.1.0, the form in which code hosts and editors take the findings of many tools.
+//! Diagnostics as SARIF 2.1.0, a standard format that code hosts and editors import.
 
 use std::io;
 use std::path::Path;
@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Place, Sources, Span, unreadable_help};
 
-/// All diagnostics of a table.
+/// Formats all diagnostics of a table.
 pub(in crate::cli) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> Value {
     let results = diagnostics.iter().map(|diagnostic| {
         let place = |span: Span| location(&sources.get(span.file).name, &sources.get(span.file).text, span);
@@ -24,7 +24,7 @@ pub(in crate::cli) fn report(diagnostics: &[Diagnostic], sources: &Sources) -> V
     run(results.collect())
 }
 
-/// The main file itself cannot be read.
+/// Formats the error that the main file cannot be read.
 pub(in crate::cli) fn unreadable(path: &Path, error: &io::Error) -> Value {
     let name = path.display().to_string();
     let help = unreadable_help(error);
@@ -68,7 +68,7 @@ fn result(code: Code, message: &str, help: Option<&str>) -> Value {
     })
 }
 
-/// Where a span lies, counted from 1 in characters; its end is the character after it.
+/// The location of a span. Lines and columns count from 1, columns in characters; the end is exclusive.
 fn location(name: &str, text: &str, span: Span) -> Value {
     let (start, end) = (Place::of(text, span.start), Place::of(text, span.end.max(span.start)));
     json!({"physicalLocation": {
@@ -82,9 +82,9 @@ fn location(name: &str, text: &str, span: Span) -> Value {
     }})
 }
 
-/// The name of a file as a URI: relative as it is written, so that it is found from the folder of the run.
+/// The name of a file as a URI. A relative name stays relative, so that it resolves from the folder of the run.
 fn uri(name: &str) -> String {
-    // A file's name may hold what means something in a URI, and a URL knows how to write it.
+    // File names may contain characters that are special in URIs. Let `Url` escape them.
     let absolute = Url::from_file_path(Path::new("/").join(name)).map(String::from).unwrap_or_default();
     if Path::new(name).is_absolute() {
         return absolute;

@@ -11,12 +11,10 @@ use crate::plan::{Served, Server};
 use crate::platform::{Endpoint, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawPlatform, RawUpstream};
+use crate::upstream::auth::SCHEMES;
 
 use crate::compile::cx::Cx;
-use crate::compile::server::exposure::open_address;
-
-/// The schemes that never send the secret, or only work over TLS.
-const KEEP_THE_SECRET: [&str; 2] = ["hmac", "mtls"];
+use crate::compile::exposure::open_address;
 
 /// A `deadline` that is longer than the platform waits.
 pub(in crate::compile) fn deadline(
@@ -25,7 +23,7 @@ pub(in crate::compile) fn deadline(
     raw: &RawPlatform,
     deadline: Duration,
 ) {
-    let Some((text, waits)) = raw.deadline.get().zip(platform.waits()) else { return };
+    let Some((text, waits)) = raw.deadline.get().zip(platform.answer_timeout()) else { return };
     if deadline > waits {
         let waits = humantime::format_duration(waits);
         cx.advise(
@@ -55,10 +53,10 @@ pub(in crate::compile) fn open_platform(cx: &mut Cx<'_>, name: &Located<String>,
             auth.map_or(name.span, |choice| choice.value.name.span),
             format!("the platform `{}` accepts calls from anyone", name.value),
         )
-        .label("proves nothing")
+        .label("does not authenticate callers")
         .help(format!(
             "set `{}`, or add `allow = [\"platform-open\"]` if it is meant to be open",
-            login_for(&name.value)
+            auth_example(&name.value)
         ));
         if let Some(span) = span {
             diagnostic = diagnostic.related(span, label);
@@ -104,7 +102,8 @@ pub(in crate::compile) fn in_clear(
     headers: &[HeaderTemplate],
 ) {
     let Some(text) = raw.base_url.get() else { return };
-    let auth = raw.auth.get().filter(|auth| !KEEP_THE_SECRET.contains(&auth.value.name.value.as_str()));
+    let sends_secret = |name: &str| SCHEMES.iter().any(|scheme| scheme.name == name && scheme.sends_secret());
+    let auth = raw.auth.get().filter(|auth| sends_secret(&auth.value.name.value));
     let mut sent: Vec<(Span, &str)> = Vec::new();
     if base_url.scheme() == "http" && !is_loopback(base_url) {
         sent.extend(auth.map(|auth| (auth.value.name.span, "could be read on the network")));
@@ -136,7 +135,7 @@ pub(in crate::compile) fn in_clear(
 }
 
 /// A login for a platform, as an example for help.
-pub(in crate::compile) fn login_for(platform: &str) -> String {
+pub(in crate::compile) fn auth_example(platform: &str) -> String {
     let variable = platform.to_uppercase();
     if crate::platform::find(platform).is_some_and(|known| !known.signature().is_empty()) {
         format!("auth.signature = {{ secret = \"${{{variable}_SECRET}}\" }}")

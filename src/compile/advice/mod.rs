@@ -1,4 +1,4 @@
-//! Advice: warnings about a table that works and is still unwise. Only `jackfield check` reports them.
+//! Advice: warnings about a table that works but is unwise. Only `jackfield check` reports them.
 
 mod exposure;
 mod routes;
@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::table::document::Located;
 
 pub(crate) use super::cx::allowed_codes;
-pub(super) use exposure::{deadline, in_clear, login_for, open_platform, public_url};
+pub(super) use exposure::{auth_example, deadline, in_clear, open_platform, public_url};
 pub(super) use routes::{timeout, unguarded, unused};
 
 /// The routes that no test calls. A table without any test gets one warning.

@@ -1,4 +1,4 @@
-//! Advice about routes and events: what they declare and never use, and what they might do twice.
+//! Advice about routes and events: unused arguments and extracts, and requests that might be sent twice.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::table::reader::{Key, Named};
 
 use crate::compile::cx::Cx;
 
-/// Arguments and extracts that nothing uses. An argument with `allowed`, or with a single allowed value, is a check
-/// by itself.
+/// Arguments and extracts that nothing uses. An argument with `allowed`, or with a single allowed value, counts as used
+/// because it validates the call.
 pub(in crate::compile) fn unused(cx: &mut Cx<'_>, raw: &RawRoute, replies: &Replies, uses: &Uses) {
     for (name, argument) in raw.args.entries() {
         let guards = argument.get().is_some_and(|argument| {
@@ -79,7 +79,7 @@ fn unused_extracts(
 pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[Step], callers: &[&Served]) {
     let repeats = callers.iter().find(|served| !served.platform.identifies_calls());
     let Some(served) = repeats else { return };
-    // An `idempotency_key` is derived from the call id. Without a call id, each retry has another key.
+    // An `idempotency_key` is derived from the call id. Without a call id, each retry has a different key.
     if !raw.repeat_window.is_absent() {
         return;
     }
@@ -88,7 +88,7 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
     let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
     // PUT and DELETE are idempotent.
     let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
-        matches!(step.request.method, Method::POST | Method::PATCH)
+        !step.request.is_safe() && !matches!(step.request.method, Method::PUT | Method::DELETE)
     };
     if let Some((step, request)) = steps.iter().zip(written).find(makes) {
         let (method, platform) = (&step.request.method, served.platform.name());
@@ -99,7 +99,7 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
                 format!("this {method} may be sent twice if `{platform}` retries a call"),
             )
             .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
-            .help("add `repeat_window = \"30s\"` to the route, or `allow = [\"write-unguarded\"]` if the request changes nothing"));
+            .help("add `repeat_window = \"30s\"` to the route, or `safe = true` to the request if it changes nothing"));
     }
 }
 
@@ -120,7 +120,7 @@ pub(in crate::compile) fn timeout(
                 format!("no platform waits that long: a call from `{}` ends earlier", served.platform.name()),
             )
             .label("has no effect")
-            .help("set a shorter time or remove it; the platform's `deadline` is how long it waits"),
+            .help("set a time below the platform's `deadline`, or remove the key"),
         );
     }
 }

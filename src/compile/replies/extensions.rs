@@ -12,7 +12,7 @@ use crate::table::reader::table;
 use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 
-/// What the keys of a platform are part of.
+/// The table that contains the keys of a platform.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::compile) enum ExtensionOwner {
     /// A reply case.
@@ -68,7 +68,7 @@ pub(in crate::compile) fn compile(
 }
 
 fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
-    for problem in platform.check_extension(key, &sketch(node)) {
+    for problem in platform.check_extension(key, &static_value(node)) {
         let about_key =
             matches!(problem.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
         let span = place(node, &problem.path, about_key);
@@ -76,27 +76,27 @@ fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
     }
 }
 
-/// The parts of a value that the table fixes.
-fn sketch(node: &Node) -> StaticValue {
+/// The value as far as it is known at load.
+fn static_value(node: &Node) -> StaticValue {
     match &node.value {
         Kind::String(text) if text.contains("{{") => {
             let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
-            // A single expression can be any value; anything else with an expression is a text.
+            // A single expression may evaluate to any value. Any other string with an expression is a text.
             if inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("}}")) {
                 StaticValue::Any
             } else {
                 StaticValue::Text
             }
         }
-        Kind::List(items) => StaticValue::List(items.iter().map(sketch).collect()),
-        Kind::Table(entries) => {
-            StaticValue::Object(entries.iter().map(|(key, node)| (key.value.clone(), sketch(node))).collect())
-        }
+        Kind::List(items) => StaticValue::List(items.iter().map(static_value).collect()),
+        Kind::Table(entries) => StaticValue::Object(
+            entries.iter().map(|(key, node)| (key.value.clone(), static_value(node))).collect(),
+        ),
         _ => StaticValue::Known(node.to_json()),
     }
 }
 
-/// The place of a part of a value: of its key, or of the part itself.
+/// The place of a part of a value: that of its key if `about_key` is set, otherwise that of the part itself.
 fn place(node: &Node, path: &[PathStep], about_key: bool) -> Span {
     let Some((step, rest)) = path.split_first() else { return node.span };
     match (step, &node.value) {

@@ -52,7 +52,7 @@ pub(in crate::compile) fn compile(
     Replies { cases }
 }
 
-/// The cases that match always, or on each failure of a kind: no later case for the same is reached.
+/// The cases that always match, or match every failure of a kind. A later case for the same is unreachable.
 #[derive(Default)]
 struct Unconditional {
     success: Option<Span>,

@@ -52,7 +52,7 @@ pub(in crate::compile) fn compile(
     }
 }
 
-/// `equals`: names, and the values that each may have.
+/// `equals`: names, each with its accepted values.
 fn equals(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Vec<(Template, Vec<Value>)> {
     cx.no_templates(node, "a value in `equals`");
     let mut equals = Vec::new();
@@ -70,7 +70,7 @@ fn equals(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Vec<(Template, Vec
     equals
 }
 
-/// `matches`: names, and the pattern that must be found in each.
+/// `matches`: names, each with a pattern that must match somewhere in its value.
 fn matches(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Vec<(Template, Pattern)> {
     let mut matches = Vec::new();
     for (name, span, value) in conditions(node, cx.diagnostics) {
@@ -111,7 +111,7 @@ fn empty_list(code: Code, span: Span) -> Diagnostic {
         .help("list the accepted values, or remove the condition")
 }
 
-/// The names and values of `equals` or `matches`: `"args.unit" = "x"` and the nested spelling mean the same.
+/// The names and values of `equals` or `matches`. `"args.unit" = "x"` and the nested spelling are equivalent.
 fn conditions<'n>(node: &'n Node, diagnostics: &mut Diagnostics) -> Vec<(String, Span, &'n Node)> {
     fn flatten<'n>(prefix: &str, entries: &'n Entries, out: &mut Vec<(String, Span, &'n Node)>) {
         for (key, node) in entries {
@@ -153,6 +153,11 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
 
 /// A JSONPath.
 pub(in crate::compile) fn json_path(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Arc<JsonPath>> {
+    const HELP: &str = "extract the list with `all = true`, then choose from it in the reply: \
+                        `{{#each list}}{{#if (eq name args.name)}}…{{/if}}{{/each}}`";
+    if !cx.no_expression(text, "a JSONPath", HELP) {
+        return None;
+    }
     match cx.interned.path(&text.value) {
         Ok(path) => Some(path),
         Err(bad) => {

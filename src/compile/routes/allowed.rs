@@ -27,7 +27,7 @@ pub(in crate::compile) fn compile(
     }
     if let Some(span) = first {
         for served in callers.iter().filter(|served| !served.believed) {
-            cx.report(not_believed(served, span));
+            cx.report(not_trusted(served, span));
         }
     }
     Allowed(allowed)
@@ -67,8 +67,8 @@ fn compile_argument(
     if let Some(untrusted) = template.untrusted() {
         let who = match untrusted.trim_start_matches("@root.").split('.').next() {
             Some("args") => "the model writes the arguments",
-            Some("call") => "`call.raw` holds the words of the model too",
-            _ => "an API wrote it, after the arguments have been checked",
+            Some("call") => "`call.raw` also contains values from the model",
+            _ => "it comes from an API, after the arguments have been validated",
         };
         cx.report(
             Diagnostic::new(
@@ -84,7 +84,7 @@ fn compile_argument(
     Some(AllowedArgument { name: name.value.clone(), list: template, each })
 }
 
-fn not_believed(served: &Served, span: Span) -> Diagnostic {
+fn not_trusted(served: &Served, span: Span) -> Diagnostic {
     let name = served.platform.name();
     let (why, help) = if served.platform.trusted_context() {
         (

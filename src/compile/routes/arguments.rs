@@ -82,7 +82,7 @@ pub(in crate::compile) fn compile(
     }
 }
 
-/// No arguments, for what a model does not call.
+/// No arguments, for entries that a model does not call.
 pub(in crate::compile) fn none(cx: &mut Cx<'_>) -> Option<Arguments> {
     cx.interned.arguments(json!({"type": "object", "properties": {}}), Vec::new()).ok()
 }
@@ -108,8 +108,8 @@ fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
     if values.is_empty() {
         return;
     }
-    // Each argument is checked alone, so that an error in one does not hide errors in another.
-    // Whatever else is wrong with it has been reported.
+    // Each argument is checked alone, so that an error in one does not hide errors in another. Its other errors have
+    // been reported already.
     let reported = std::mem::take(cx.diagnostics);
     let (mut schema, _) = argument(arg, name, 0, cx);
     *cx.diagnostics = reported;
@@ -122,7 +122,7 @@ fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
         let given = json!({name.value.as_str(): node.to_json()});
         let refused = match alone.validate(&given.into()) {
             Ok(good) if good.converted.is_empty() => continue,
-            Ok(_) => format!("argument `{}` has another type", name.value),
+            Ok(_) => format!("argument `{}` would be converted to another value", name.value),
             Err(bad) => bad.problems.into_iter().next().unwrap_or_default(),
         };
         cx.report(
@@ -178,6 +178,7 @@ fn argument(raw: &RawArgument, name: &Located<String>, depth: usize, cx: &mut Cx
     let Some(kind) = argument_type(raw, name, cx) else { return (Value::Null, Fields::Open) };
     let mut schema = Map::new();
     schema.insert("type".to_owned(), Value::from(kind));
+    cx.no_template_in_description(&raw.description);
     if let Some(description) = raw.description.get() {
         schema.insert("description".to_owned(), Value::from(description.value.as_str()));
     }
@@ -194,7 +195,7 @@ fn argument(raw: &RawArgument, name: &Located<String>, depth: usize, cx: &mut Cx
                 name.span,
                 format!("arguments nested more than {MAX_DEPTH} levels deep"),
             )
-            .help("use a flatter shape; models fill in deep ones badly"),
+            .help("use a flatter structure; models are unreliable with deeply nested arguments"),
         );
         return (Value::Object(schema), below);
     }
@@ -299,7 +300,9 @@ fn add_lengths(raw: &RawArgument, kind: &str, schema: &mut Map<String, Value>, c
 
 /// `pattern` and `format`.
 fn add_text_rules(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_>) {
-    if let Some(pattern) = raw.pattern.get() {
+    if let Some(pattern) = raw.pattern.get()
+        && cx.no_expression(pattern, "a pattern", "list the permitted values in `allowed` or `enum`")
+    {
         match cx.interned.pattern(&pattern.value) {
             Ok(_) => {
                 schema.insert("pattern".to_owned(), Value::from(pattern.value.as_str()));
@@ -332,10 +335,14 @@ fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_
                     .help("list the allowed values, or remove `enum`"),
             );
         }
+        for value in &list.value {
+            cx.no_templates(value, "a value in `enum`");
+        }
         let values: Vec<Value> = list.value.iter().map(Located::<Kind>::to_json).collect();
         schema.insert("enum".to_owned(), Value::Array(values));
     }
     if let Some(default) = raw.default.get() {
+        cx.no_templates(default, "a default");
         schema.insert("default".to_owned(), default.to_json());
     }
 }

@@ -1,4 +1,4 @@
-//! How often a route may be called, and which of its calls and requests are not repeated.
+//! Rate limits, deduplication, caching and idempotency keys of routes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::table::reader::missing_key;
 use crate::compile::upstreams::delivery;
 use crate::compile::values;
 
-/// How often a route may be called, and which of its calls and requests are not repeated.
+/// The limit, deduplication, caching and idempotency key of one route.
 #[derive(Debug, Default)]
 pub(in crate::compile) struct CallLimits {
     limit: Option<RouteLimit>,
@@ -29,7 +29,7 @@ impl CallLimits {
         let policy = raw.limit.get().and_then(|raw| delivery::limit(&raw.value, raw.span, diagnostics));
         let repeat_window = raw.repeat_window.get();
         let limits = Self {
-            // All limits get their slots once all routes and events are compiled.
+            // Slots are assigned after all routes and events are compiled.
             limit: policy.map(|policy| RouteLimit { policy, slot: 0 }),
             idempotency_key: idempotency_key(raw, steps, diagnostics),
             repeat_window: repeat_window.and_then(|text| values::long_duration(text, diagnostics)),
@@ -37,14 +37,14 @@ impl CallLimits {
         };
         let written =
             raw.steps.get().map_or(usize::from(!raw.request.is_absent()), |steps| steps.value.len());
-        // A step with errors might have made the keys effective.
+        // A step with errors could be the one that gives these keys an effect.
         if steps.len() == written {
             check_effect(raw, steps, diagnostics);
         }
         limits
     }
 
-    /// The route with these limits.
+    /// Adds these limits to a route.
     pub(in crate::compile) fn apply(self, route: Route) -> Route {
         let Self { limit, idempotency_key, repeat_window, cache } = self;
         Route { limit, idempotency_key, repeat_window, cache, ..route }
@@ -57,7 +57,7 @@ fn idempotency_key(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics
     if key == AUTHORIZATION || key == PROXY_AUTHORIZATION {
         diagnostics.push(
             Diagnostic::new(Code::ForbiddenHeader, text.span, "this header carries a login")
-                .help("name the header by which the API recognizes a retry, such as \"idempotency-key\""),
+                .help("set the header by which the API recognizes a retry, such as \"idempotency-key\""),
         );
     }
     if steps.iter().any(|step| !step.request.is_safe() && step.request.sets_header(&key)) {
@@ -87,7 +87,7 @@ fn cache(raw: &RawRoute, diagnostics: &mut Diagnostics) -> Option<CachePolicy> {
     fresh.map(|fresh| CachePolicy { fresh, stale: stale.unwrap_or_default() })
 }
 
-/// Reports each key that changes nothing for these steps.
+/// Reports each key that has no effect on these steps.
 fn check_effect(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) {
     let writes = steps.iter().any(|step| !step.request.is_safe());
     let reads = steps.iter().any(|step| step.request.is_safe());
@@ -101,7 +101,7 @@ fn check_effect(raw: &RawRoute, steps: &[Step], diagnostics: &mut Diagnostics) {
             diagnostics.push(
                 Diagnostic::new(Code::NoEffect, span, format!("`{key}` has no effect: {why}"))
                     .label("has no effect")
-                    .help("remove it, or check the request's `method`"),
+                    .help("remove it, or check `method` and `safe` of the request"),
             );
         }
     }

@@ -19,7 +19,7 @@ use crate::compile::routes::handling::{self, Handling};
 use crate::compile::server::platforms;
 use crate::compile::shared::SharedParts;
 
-/// The keys of a route that an event has too.
+/// The keys of a route that an event can have, too.
 pub(in crate::compile) const KEYS: [&str; 14] = [
     "upstream",
     "request",
@@ -60,11 +60,11 @@ pub(in crate::compile) fn compile(
             );
         }
         let Some(entry) = entry.get() else { continue };
-        let said = &entry.value;
-        let route = cx.allowing(&said.entry.allow, |cx| {
-            check_keys(&said.entry, cx.diagnostics);
-            check_texts(&said.entry, kind.answered, cx.diagnostics);
-            compile_event(cx, name, said, shared)
+        let raw = &entry.value;
+        let route = cx.allowing(&raw.entry.allow, |cx| {
+            check_keys(&raw.entry, cx.diagnostics);
+            check_texts(&raw.entry, kind.answered, cx.diagnostics);
+            compile_event(cx, name, raw, shared)
         });
         let of_platform = |route| Route { platforms: Some(vec![platform.name()]), ..route };
         out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(of_platform(route)))));
@@ -75,15 +75,15 @@ pub(in crate::compile) fn compile(
 fn compile_event(
     cx: &mut Cx<'_>,
     name: &Located<String>,
-    said: &WithJson<RawRoute>,
+    raw: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
     let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
     let Compiled { value: mut handling, used } =
-        cx.track(|cx| Handling::compile(cx, name, &said.entry, &inputs, shared));
+        cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, shared));
     handling.note_asked(&used.names);
-    advice::unused(cx, &said.entry, &handling.replies, &used.names);
-    let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
+    advice::unused(cx, &raw.entry, &handling.replies, &used.names);
+    let fingerprint = handling::fingerprint(cx, raw, shared, &used.files);
     handling.complete(Route::new(name.value.clone(), arguments::none(cx)?, fingerprint))
 }
 
@@ -120,8 +120,7 @@ fn check_keys(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Reports each text for the model, which an event does not have. `answered` tells whether the platform reads the
-/// response.
+/// Reports each text for the model, because an event has none. `answered` is whether the platform reads the response.
 fn check_texts(raw: &RawRoute, answered: bool, diagnostics: &mut Diagnostics) {
     for case in raw.reply.cases() {
         if let Some(span) = case.value.text.span().or(case.value.text_file.span()) {

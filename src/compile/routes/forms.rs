@@ -56,10 +56,11 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> 
 fn compile_form(
     cx: &mut Cx<'_>,
     name: &Located<String>,
-    said: &WithJson<RawForm>,
+    with_json: &WithJson<RawForm>,
     showing: &[&'static dyn Platform],
 ) -> Option<Route> {
-    let raw = &said.entry;
+    let raw = &with_json.entry;
+    cx.no_template_in_description(&raw.description);
     let field = field(cx, name, raw, showing)?;
     let always = Case {
         when: When::default(),
@@ -68,7 +69,7 @@ fn compile_form(
         max_chars: None,
         extensions: Vec::new(),
     };
-    let fingerprint = Fingerprint::new().text(&said.json).finish();
+    let fingerprint = Fingerprint::new().text(&with_json.json).finish();
     Some(Route {
         description: raw.description.get().map(|description| description.value.clone()),
         platforms: Some(showing.iter().map(|platform| platform.name()).collect()),

@@ -1,4 +1,4 @@
-//! What platforms accept as the name and the arguments of a function.
+//! Checks the names and arguments of functions against the rules of the platforms.
 
 use serde_json::Value;
 

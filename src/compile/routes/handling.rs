@@ -47,7 +47,7 @@ impl Handling {
         let (steps, step_names) = steps::compile(cx, name, raw, inputs, &shared.upstreams);
         let steps_are_good = cx.diagnostics.len() == before;
         let names = inputs.names(&step_names, step_names.len());
-        // If the request itself is forgotten, the conditions of replies are not in doubt as well.
+        // If the request itself is missing, do not report the conditions of replies as well.
         let has_request =
             !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
         if !has_request && raw.reply.is_absent() {
@@ -86,16 +86,16 @@ impl Handling {
     }
 }
 
-/// A hash of everything that decides how a route or an event behaves, without secrets. `files` are the template files
-/// that it uses.
+/// A hash of everything that determines how a route or an event behaves, without secrets. `files` are the template
+/// files that it uses.
 pub(in crate::compile) fn fingerprint(
     cx: &Cx<'_>,
-    said: &WithJson<RawRoute>,
+    with_json: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
     files: &BTreeSet<FileId>,
 ) -> [u8; 32] {
-    let raw = &said.entry;
-    let mut texts = vec![&*said.json, &*cx.table.defaults_json];
+    let raw = &with_json.entry;
+    let mut texts = vec![&*with_json.json, &*cx.table.defaults_json];
     let of_steps = raw.steps.items().iter().map(|step| &step.value.upstream);
     for name in std::iter::once(&raw.upstream).chain(of_steps) {
         let upstream = name.get().and_then(|name| shared.upstreams.get(name.value.as_str()));

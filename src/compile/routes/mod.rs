@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::plan::Served;
 use crate::plan::route::Route;
-use crate::platform::{self, Holds, Platform};
+use crate::platform::{self, DeclareType, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
@@ -45,10 +45,10 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> 
 fn compile_route(
     cx: &mut Cx<'_>,
     name: &Located<String>,
-    said: &WithJson<RawRoute>,
+    with_json: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
-    let raw = &said.entry;
+    let raw = &with_json.entry;
     let limited = route_platforms(cx, raw);
     let callers = callers(limited.as_deref(), &shared.platforms);
     let is_caller = |served: &&Served| callers.iter().any(|caller| caller.name() == served.platform.name());
@@ -67,6 +67,7 @@ fn compile_route(
         let names = inputs.names(&[], 0);
         (handling, allowed, extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names))
     });
+    cx.no_template_in_description(&raw.description);
     let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
     if !streaming {
         only_streamed(raw, cx.diagnostics);
@@ -79,7 +80,7 @@ fn compile_route(
     if kept::is_dependent(raw, &used.files) {
         cx.dependent.insert(name.span.file);
     }
-    let fingerprint = handling::fingerprint(cx, said, shared, &used.files);
+    let fingerprint = handling::fingerprint(cx, with_json, shared, &used.files);
     handling.complete(Route {
         description: raw.description.get().map(|description| description.value.clone()),
         platforms: limited.map(|platforms| platforms.iter().map(|platform| platform.name()).collect()),
@@ -107,9 +108,9 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
                 continue;
             };
             let value = node.to_json();
-            if declared.holds.fits(&value) {
+            if declared.value_type.fits(&value) {
                 extra.insert(key.value.clone(), value);
-            } else if let (Holds::Word(words), Some(word)) = (declared.holds, node.as_str()) {
+            } else if let (DeclareType::Word(words), Some(word)) = (declared.value_type, node.as_str()) {
                 cx.report(
                     Diagnostic::new(
                         Code::UnknownValue,
@@ -119,7 +120,7 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
                     .maybe_help(suggest(word, words.iter().copied())),
                 );
             } else {
-                wrong_type::<()>(node, &declared.holds.name(), cx.diagnostics);
+                wrong_type::<()>(node, &declared.value_type.name(), cx.diagnostics);
             }
         }
         out.push((platform.name(), extra));
@@ -160,7 +161,7 @@ fn callers(limited: Option<&[&'static dyn Platform]>, served: &[Served]) -> Vec<
     }
 }
 
-/// Reports what only a stream can carry, in a route that does not stream its reply.
+/// Reports keys that only a stream can carry, in a route that does not stream its reply.
 fn only_streamed(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     let cases = raw.reply.cases();
     let own = raw.own.iter().chain(cases.iter().flat_map(|case| &case.value.own));

@@ -9,6 +9,7 @@ use crate::table::document::Located;
 
 use crate::compile::cx::Cx;
 use crate::compile::interned::Interned;
+use crate::compile::values::expression_in;
 
 /// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
 const KEYWORDS: [&str; 52] = [
@@ -86,7 +87,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, file: &Located<String>) -> (O
     }
 }
 
-/// What is wrong with a schema file as a whole.
+/// An error of a schema file as a whole.
 struct Problem {
     code: Code,
     message: String,
@@ -112,6 +113,13 @@ fn parse(text: &str, file: &str, interned: &mut Interned) -> Result<(Arguments, 
         let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
         return Err(problem(format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"), &help));
     }
+    if let Some(text) = first_template(&schema) {
+        return Err(Problem {
+            code: Code::TemplatePlace,
+            message: format!("`{file}` contains the template `{text}`"),
+            help: "write fixed values and texts: a schema is read once, before any call".to_owned(),
+        });
+    }
     let fields = fields_of(&schema, &schema, 0);
     let arguments = interned
         .arguments(schema, Vec::new())
@@ -119,7 +127,20 @@ fn parse(text: &str, file: &str, interned: &mut Interned) -> Result<(Arguments, 
     Ok((arguments, fields))
 }
 
-/// Collects keywords that JSON Schema does not have, with their places.
+/// The first template expression in what a schema says about values: nothing of it is rendered.
+fn first_template(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::String(text) => expression_in(text).and_then(|range| text.get(range)),
+        Value::Array(items) => items.iter().find_map(first_template),
+        Value::Object(entries) => {
+            let texts = entries.iter().filter(|(key, _)| *key != "$comment");
+            texts.map(|(_, value)| value).find_map(first_template)
+        }
+        _ => None,
+    }
+}
+
+/// Collects unknown keywords with their JSON pointers.
 fn unknown_keywords(schema: &Value, pointer: &str, unknown: &mut Vec<(String, String)>) {
     let Value::Object(entries) = schema else { return };
     for (key, value) in entries {

@@ -5,7 +5,7 @@ use crate::plan::{LogConfig, LogFormat};
 
 use crate::compile::cx::Cx;
 
-/// `[log]`; a value with an error counts as not given.
+/// `[log]`. A value with an error is replaced by the default.
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> LogConfig {
     let raw = &cx.table.log;
     let format = raw.format.get().and_then(|text| {

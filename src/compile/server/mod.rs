@@ -1,6 +1,5 @@
 //! `[server]`: the listeners, and the limits of the server.
 
-pub(in crate::compile) mod exposure;
 pub(in crate::compile) mod log;
 pub(in crate::compile) mod platforms;
 pub(in crate::compile) mod tls;
@@ -20,9 +19,8 @@ use crate::table::raw::RawServer;
 use crate::table::reader::Key;
 
 use crate::compile::cx::Cx;
+use crate::compile::exposure::is_outside;
 use crate::compile::{auth, values};
-
-use exposure::is_outside;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_MAX_BODY: usize = 1024 * 1024;
@@ -30,13 +28,13 @@ const DEFAULT_MAX_CALLS: usize = 4096;
 const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 const DEFAULT_RECORDS: usize = 200;
 
-/// The most calls or connections that a table may allow.
+/// The largest accepted `max_calls` and `max_connections`.
 const MAX_COUNT: u32 = 1_000_000;
 
-/// The most records that a table may ask for.
+/// The largest accepted `records`.
 const MAX_RECORDS: u32 = 100_000;
 
-/// What `server.watch` may be.
+/// The values of `server.watch`.
 pub(in crate::compile) const WATCH: [(&str, Watch); 2] = [("events", Watch::Events), ("poll", Watch::Poll)];
 
 /// The schemes that the admin listener accepts.
@@ -118,7 +116,7 @@ fn public_url(cx: &mut Cx<'_>, raw: &RawServer) -> Option<Url> {
     url
 }
 
-/// `admin_auth`, which is required where the admin listener can be reached from outside.
+/// `admin_auth`, which is required if the admin listener can be reached from outside.
 fn admin_auth(cx: &mut Cx<'_>, raw: &RawServer, admin: Option<SocketAddr>) -> Option<Box<dyn InboundAuth>> {
     let open = if admin.is_some_and(is_outside) {
         Some(("not on loopback", "listen on 127.0.0.1, or set `admin_auth.bearer = { token = \"…\" }`"))
@@ -165,7 +163,7 @@ fn address(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Sock
             None if text.value.starts_with(':') => {
                 format!("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for all interfaces", text.value)
             }
-            None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 takes a free one"
+            None => "write an IP address and a port, such as \"127.0.0.1:8080\"; port 0 picks a free port"
                 .to_owned(),
         };
         diagnostics.push(

@@ -1,4 +1,4 @@
-//! `[platforms]`: who may call.
+//! `[platforms]`: the platforms that may call, and how they authenticate.
 
 use http::HeaderName;
 
@@ -13,10 +13,10 @@ use crate::table::raw::{RawPlatform, Strings};
 use crate::table::reader::{Key, wrong_type};
 
 use crate::compile::cx::Cx;
-use crate::compile::server::exposure::open_address;
+use crate::compile::exposure::open_address;
 use crate::compile::{advice, auth, values};
 
-/// The headers that carry a login, whatever the table says.
+/// The headers that always count as credentials.
 const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION];
 
 /// `[platforms]`, without those that have errors.
@@ -57,8 +57,8 @@ fn compile_platform(
     if let Some(deadline) = deadline {
         advice::deadline(cx, platform, raw, deadline);
     }
-    let proves = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
-    let believed = platform.trusted_context() && (proves || open_address(cx).is_none());
+    let authenticates = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
+    let believed = platform.trusted_context() && (authenticates || open_address(cx).is_none());
     Some(Served { platform, settings, auth, budget: budget(deadline?), believed, headers })
 }
 
@@ -113,7 +113,7 @@ fn shown_headers(
             );
             continue;
         };
-        // Templates, and with them upstreams and records, must not see how the caller proves who it is.
+        // Templates must not see the caller's credential, because upstreams and records would see it too.
         if LOGIN_HEADERS.contains(&name) || Some(&name) == secret {
             diagnostics.push(
                 Diagnostic::new(
@@ -124,7 +124,7 @@ fn shown_headers(
                 .help("remove it, and put credentials for an upstream in the upstream's `auth`"),
             );
         }
-        // A forbidden header is known all the same: its use in a template is not a second error.
+        // A forbidden header still counts as known, so that its use in a template is not a second error.
         headers.push(name.as_str().to_owned());
     }
     headers
@@ -133,7 +133,7 @@ fn shown_headers(
 /// Reports a platform without `auth` that can be called from outside.
 fn only_on_loopback(cx: &mut Cx<'_>, name: &Located<String>) {
     let Some((span, label)) = open_address(cx) else { return };
-    let auth = advice::login_for(&name.value);
+    let auth = advice::auth_example(&name.value);
     let mut diagnostic = Diagnostic::new(
         Code::AuthMissing,
         name.span,

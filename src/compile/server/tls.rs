@@ -20,14 +20,14 @@ const ALPN: &[u8] = b"http/1.1";
 
 /// `server.tls`; `None` after errors, and if the files do not exist in a check without secrets.
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
-    for (key, said, file) in
+    for (key, name, file) in
         [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
     {
-        if said.is_absent() {
+        if name.is_absent() {
             cx.report(missing_key(
                 raw.span,
                 format!("`tls` needs `{key}`"),
-                format!("name a PEM file: `{key} = {file}`"),
+                format!("set a PEM file: `{key} = {file}`"),
             ));
         }
     }
@@ -118,7 +118,7 @@ fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>
         rustls::Error::InconsistentKeys(_) => {
             Diagnostic::new(Code::TlsPair, key.span, "the key does not match the certificate")
                 .related(cert.span, "the certificate")
-                .help("name the key of this certificate; if you are replacing both files, Jackfield waits for the second one")
+                .help("set the key of this certificate; if you are replacing both files, Jackfield waits for the second one")
         }
         rustls::Error::InvalidCertificate(_) => Diagnostic::new(
             Code::TlsFile,
@@ -126,7 +126,7 @@ fn bad_pair(error: &rustls::Error, cert: &Located<String>, key: &Located<String>
             format!("no usable certificate in `{}`", cert.value),
         )
         .help("put the server certificate first, an X.509 certificate of version 3"),
-        // The library's message names the kind of key, but nothing of the key itself.
+        // The library's message describes the type of the key and never contains the key.
         other => Diagnostic::new(
             Code::TlsFile,
             key.span,

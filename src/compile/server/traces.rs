@@ -74,7 +74,7 @@ fn endpoint(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Url> {
     let url = Url::parse(&resolved.text).ok().filter(is_good);
     if url.is_none() {
         cx.report(
-            // The message must not quote the URL: it may hold a secret.
+            // The message must not quote the URL, because it may contain a secret.
             Diagnostic::new(Code::InvalidUrl, text.span, "invalid collector URL").help(
                 "write a scheme, a host and a path: \"http://127.0.0.1:4318/v1/traces\"; put a login in `headers`",
             ),
@@ -103,7 +103,7 @@ fn headers(cx: &mut Cx<'_>, raw: &RawTraces) -> HeaderMap {
     headers
 }
 
-/// A share, from 0 to 1.
+/// A fraction from 0 to 1.
 fn fraction(share: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     let number = values::number(share, diagnostics)?;
     if (0.0..=1.0).contains(&number) {

@@ -9,7 +9,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::table::raw::Strings;
 use crate::table::reader::Key;
 
-/// The networks, without texts that are not one.
+/// The networks, without those that have errors.
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Key<Strings>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for text in raw.items() {
@@ -36,10 +36,10 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Key<Strings>) -> Vec<Ip
     networks
 }
 
-/// The reason that a text is not a network.
+/// Why a text is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BadNetwork {
-    /// It is not an address, or its prefix is longer than one.
+    /// It is not an address, or its prefix is too long.
     Syntax,
     /// The address has bits after the prefix; this is the network without them.
     HostBits(IpNet),

@@ -12,6 +12,7 @@ use crate::table::reader::{Key, missing_key};
 use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 use crate::compile::steps::parameters;
+use crate::compile::values;
 
 /// The body of a request; `None` after errors.
 pub(in crate::compile) fn compile(
@@ -80,7 +81,7 @@ fn check_xml_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) 
     cx.report(
         Diagnostic::new(Code::TemplateXml, name.span, error.to_string())
             .label(format!("`{}` cannot render to XML", name.value))
-            .help("use expressions only in text and in quoted attributes, such as `id=\"{{args.id}}\"`; each was tried with a short text"),
+            .help("use expressions only in text and in quoted attributes, such as `id=\"{{args.id}}\"`"),
     );
     false
 }
@@ -88,6 +89,9 @@ fn check_xml_file(cx: &mut Cx<'_>, name: &Located<String>, template: &Template) 
 /// The content type of a `body_file`: as given, or by its name.
 fn content_type_of(cx: &mut Cx<'_>, name: &Located<String>, given: &Key<String>) -> Option<HeaderValue> {
     if let Some(text) = given.get() {
+        if !values::no_template(&text.value, text.span, "`content_type`", cx.diagnostics) {
+            return None;
+        }
         let value = HeaderValue::from_str(&text.value).ok().filter(|_| text.value.contains('/'));
         if value.is_none() {
             cx.report(

@@ -11,8 +11,8 @@ use crate::compile::cx::Cx;
 use crate::compile::replies::when::json_path;
 use crate::compile::values;
 
-/// The extracts of a response, and their names. An extract with an invalid path has a name too: its use in a template
-/// is not a second error.
+/// The extracts of a response, and their names. An extract with an invalid path still defines its name, so that its use
+/// in a template is not a second error.
 pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Key<Named<RawExtract>>,
@@ -82,7 +82,7 @@ fn check_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
     true
 }
 
-/// A name that templates cannot use, because the language keeps it for itself.
+/// The error about a name that the template language reserves.
 pub(in crate::compile) fn reserved(name: &Located<String>, what: &str) -> Diagnostic {
     Diagnostic::new(Code::ReservedName, name.span, format!("`{}` is a reserved name", name.value))
         .help(format!("rename the {what}"))

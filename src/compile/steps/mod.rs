@@ -23,7 +23,7 @@ use crate::compile::upstreams::Upstreams;
 
 use step::StepPlan;
 
-/// The most steps of a route; more could not finish within a call's deadline.
+/// The maximum number of steps in a route. More could not finish within a call's deadline.
 const MAX_STEPS: usize = 32;
 
 /// The steps of a route without errors, and the names that they define.
@@ -41,7 +41,7 @@ pub(in crate::compile) fn compile(
     let names = vec![StepNames { name: None, extracts }];
     if raw.request.is_absent() {
         no_request(cx, raw);
-        // The names exist all the same: a missing request is one error, not one for each use of a name.
+        // Define the names even if the request is missing, so that this is one error instead of one per use of a name.
         let meant = !raw.upstream.is_absent() || !raw.extract.is_absent() || raw.later;
         return (Vec::new(), if meant { names } else { Vec::new() });
     }
@@ -73,13 +73,13 @@ fn no_request(cx: &mut Cx<'_>, raw: &RawRoute) {
         );
     }
     for (span, what) in [(raw.extract.span(), "`extract`"), (raw.response.span(), "`response`")] {
-        // A forgotten request has been reported already.
+        // If there is an upstream, the missing request has been reported already.
         if let Some(span) = span.filter(|_| raw.upstream.is_absent()) {
             cx.report(
                 Diagnostic::new(
                     Code::NeedsRequest,
                     span,
-                    format!("{what} needs a reply, but this route sends no request"),
+                    format!("{what} needs a response, but this route sends no request"),
                 )
                 .help("add a `request`, or remove this key"),
             );
@@ -94,7 +94,7 @@ fn named_steps(
     inputs: &Inputs<'_>,
     upstreams: &Upstreams<'_>,
 ) -> (Vec<Step>, Vec<StepNames>) {
-    no_request_beside(raw, cx.diagnostics);
+    report_keys_beside_steps(raw, cx.diagnostics);
     let list = step_list(raw, cx.diagnostics);
     let mut names: Vec<StepNames> = Vec::new();
     let mut extractions = Vec::new();
@@ -106,7 +106,7 @@ fn named_steps(
     }
     let mut steps: Vec<Step> = Vec::new();
     for (index, (step, extraction)) in list.iter().zip(extractions).enumerate() {
-        // The steps of a group run concurrently, so each sees only what came before the group.
+        // The steps of a group run concurrently, so each sees only the results from before the group.
         let before = group_start(list, index);
         let (when, after_failure_of) = step_when(cx, step, &names, before, inputs);
         let name = names[index].name.clone();
@@ -182,7 +182,7 @@ fn step_when(
                 failure.span,
                 "`failure` names a kind of failure and belongs in the `when` of a reply case",
             )
-            .help("to run this step when another one has failed, name that step: `when.failed = \"lookup\"`"),
+            .help("write `when.failed = \"lookup\"` to run this step after the step `lookup` has failed"),
         );
     }
     let known = inputs.names(names, before);
@@ -213,7 +213,7 @@ fn step_when(
 }
 
 /// Reports each key that belongs in a step when the route has `steps`.
-fn no_request_beside(raw: &RawRoute, diagnostics: &mut Diagnostics) {
+fn report_keys_beside_steps(raw: &RawRoute, diagnostics: &mut Diagnostics) {
     let beside =
         [("request", raw.request.span()), ("extract", raw.extract.span()), ("response", raw.response.span())];
     for (key, span) in beside {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, place_in_string, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, place_in_string};
 use crate::lang::template::{Names, Template};
 use crate::plan::request::{RequestTemplate, Upstream};
 use crate::table::document::Located;
@@ -17,8 +17,13 @@ use crate::compile::upstreams::CompiledUpstream;
 use crate::compile::upstreams::headers::{self, HeaderOwner};
 use crate::compile::values;
 
-pub(in crate::compile) const METHODS: [&str; 7] =
-    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+/// The methods that Jackfield knows. Any other token is a method too, and may change something.
+pub(in crate::compile) const METHODS: [&str; 11] =
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "PROPFIND", "QUERY", "REPORT", "SEARCH"];
+
+/// The methods that change nothing by their definition, beside those that [`Method::is_safe`] knows: RFC 4918, RFC 3253,
+/// RFC 5323, and the QUERY method.
+const SAFE_METHODS: [&str; 4] = ["PROPFIND", "QUERY", "REPORT", "SEARCH"];
 
 /// A request; `None` after errors.
 pub(in crate::compile) fn compile(
@@ -28,7 +33,7 @@ pub(in crate::compile) fn compile(
     names: &Names<'_>,
 ) -> Option<RequestTemplate> {
     let before = cx.diagnostics.len();
-    let RawRequest { method, path, query, headers, body, form, body_file, .. } = &raw.value;
+    let RawRequest { method, safe, path, query, headers, body, form, body_file, .. } = &raw.value;
     let has_body = !(body.is_absent() && form.is_absent() && body_file.is_absent());
     let method = match method.get() {
         Some(text) => parse_method(text, cx.diagnostics),
@@ -52,12 +57,15 @@ pub(in crate::compile) fn compile(
     if cx.diagnostics.len() > before {
         return None;
     }
+    let method = method?;
+    let safe = is_safe(&method, safe.get(), cx.diagnostics);
     let known = known?;
     let upstream: Arc<Upstream> = Arc::clone(known.upstream.as_ref()?);
     Some(RequestTemplate {
         upstream,
         step: Arc::default(),
-        method: method?,
+        method,
+        safe,
         path: path?,
         query,
         headers: Arc::clone(&known.headers),
@@ -71,14 +79,39 @@ pub(in crate::compile) fn parse_method(
     text: &Located<String>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Method> {
-    if METHODS.contains(&text.value.as_str()) {
-        return Method::from_bytes(text.value.as_bytes()).ok();
-    }
-    diagnostics.push(
-        Diagnostic::new(Code::InvalidMethod, text.span, format!("unknown request method `{}`", text.value))
-            .maybe_help(suggest(&text.value, METHODS)),
-    );
+    let written = text.value.as_str();
+    let meant = METHODS.into_iter().find(|known| written != *known && written.eq_ignore_ascii_case(known));
+    let (message, help) = match (meant, Method::from_bytes(written.as_bytes())) {
+        (Some(known), _) => {
+            (format!("unknown request method `{written}`"), format!("write it in upper case: `{known}`"))
+        }
+        // It would ask for a tunnel.
+        (None, Ok(Method::CONNECT)) => (
+            "`CONNECT` is not a request of a route".to_owned(),
+            "set the upstream's `proxy` instead".to_owned(),
+        ),
+        (None, Ok(method)) => return Some(method),
+        (None, Err(_)) => (
+            format!("invalid request method `{written}`"),
+            "write one word, such as `GET`, `POST` or `REPORT`".to_owned(),
+        ),
+    };
+    diagnostics.push(Diagnostic::new(Code::InvalidMethod, text.span, message).help(help));
     None
+}
+
+/// Whether a request changes nothing: by `safe`, or by its method.
+fn is_safe(method: &Method, safe: Option<&Located<bool>>, diagnostics: &mut Diagnostics) -> bool {
+    let by_method = method.is_safe() || SAFE_METHODS.contains(&method.as_str());
+    if let Some(safe) = safe.filter(|safe| safe.value == by_method) {
+        let what = if by_method { "is always safe" } else { "is a write by itself" };
+        diagnostics.push(
+            Diagnostic::new(Code::NoEffect, safe.span, format!("`safe` has no effect: {method} {what}"))
+                .label("has no effect")
+                .help("remove it"),
+        );
+    }
+    safe.map_or(by_method, |safe| safe.value)
 }
 
 fn compile_path(cx: &mut Cx<'_>, text: &Located<String>, names: &Names<'_>) -> Option<Template> {

@@ -14,11 +14,11 @@ use crate::compile::steps::request;
 use crate::compile::upstreams::{CompiledUpstream, Upstreams};
 use crate::compile::values;
 
-/// What `response.format` may be.
+/// The values of `response.format`.
 pub(in crate::compile) const RESPONSE_FORMATS: [(&str, BodyFormat); 3] =
     [("json", BodyFormat::Json), ("text", BodyFormat::Text), ("xml", BodyFormat::Xml)];
 
-/// A step of the table, with the parts of it that are compiled already.
+/// A step of the table, with the parts that have already been compiled.
 pub(in crate::compile) struct StepPlan<'r> {
     /// How diagnostics refer to it.
     pub(in crate::compile) owner: String,

@@ -106,7 +106,7 @@ fn header_values(raw: &Key<Named<String>>, diagnostics: &mut Diagnostics) -> Vec
         let Some(value) = value.get() else { continue };
         match (HeaderName::from_bytes(name.value.as_bytes()), HeaderValue::from_str(&value.value)) {
             (Ok(name), Ok(value)) => out.push((name, value)),
-            (Err(_), _) => diagnostics.push(no_header(name)),
+            (Err(_), _) => diagnostics.push(invalid_header_name(name)),
             (_, Err(_)) => diagnostics.push(
                 Diagnostic::new(Code::InvalidHeader, value.span, "invalid header value")
                     .help("write the value as one line"),
@@ -116,8 +116,8 @@ fn header_values(raw: &Key<Named<String>>, diagnostics: &mut Diagnostics) -> Vec
     out
 }
 
-/// A name that no header can have.
-pub(super) fn no_header(name: &Located<String>) -> Diagnostic {
+/// The error about an invalid header name.
+pub(super) fn invalid_header_name(name: &Located<String>) -> Diagnostic {
     Diagnostic::new(Code::InvalidHeader, name.span, format!("invalid header name `{}`", name.value))
         .help("use letters, digits and hyphens, as in `x-api-key`")
 }

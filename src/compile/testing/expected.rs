@@ -11,7 +11,7 @@ use crate::table::document::Located;
 use crate::table::raw::{RawExpect, RawExpectedRequest};
 use crate::table::reader::{Key, missing_key};
 
-use super::canned::no_header;
+use super::canned::invalid_header_name;
 use super::per_step::PerStep;
 use super::subject::Subject;
 
@@ -22,7 +22,7 @@ pub(super) fn compile(
     subject: &Subject<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Expected> {
-    // A misspelled key is an error already, and the test does expect something.
+    // A misspelled key has been reported already, so do not report a missing expectation as well.
     let misspelled = |raw: Span| {
         let inside = |span: Span| span.file == raw.file && (raw.start..raw.end).contains(&span.start);
         diagnostics.iter().any(|known| known.code == Code::UnknownKey && inside(known.span))
@@ -30,7 +30,7 @@ pub(super) fn compile(
     if raw.get().map_or(raw.is_absent(), |raw| is_empty(&raw.value) && !misspelled(raw.span)) {
         diagnostics.push(missing_key(
             raw.span().unwrap_or(test),
-            "this test expects nothing",
+            "this test has no expectations",
             "add the expected result, such as `expect.text = \"…\"` or `expect.failure = \"timeout\"`",
         ));
     }
@@ -82,7 +82,7 @@ fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, 
         let Some(value) = value.get() else { continue };
         match HeaderName::from_bytes(name.value.as_bytes()) {
             Ok(header) => out.push((value.span, Part::Header(header, value.value.clone()))),
-            Err(_) => diagnostics.push(no_header(name)),
+            Err(_) => diagnostics.push(invalid_header_name(name)),
         }
     }
     out.extend(raw.body.get().map(|body| (body.span, Part::Body(body.to_json()))));

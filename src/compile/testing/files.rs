@@ -1,4 +1,4 @@
-//! The files that tests name.
+//! The files that tests refer to.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::compile::cx::Cx;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::table::document::Located;
 
-/// The content of a file that a test names.
+/// The content of a file that a test refers to.
 pub(super) fn read_file(cx: &mut Cx<'_>, name: &Located<String>) -> Option<Bytes> {
     match (cx.environment.file)(&cx.table.folder.join(&name.value)) {
         Ok(text) => Some(Bytes::from(text)),

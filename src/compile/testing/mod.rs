@@ -19,14 +19,14 @@ use subject::Subject;
 
 /// A test of the table: its place, its content, and its subject.
 struct Found<'a> {
-    home: TestHome,
+    place: TestPlace,
     test: &'a Located<RawTest>,
     subject: Subject<'a>,
 }
 
 /// The place of a test: in a route or in a test file, and its position there.
 #[derive(Clone, Copy)]
-struct TestHome {
+struct TestPlace {
     in_route: bool,
     index: usize,
 }
@@ -51,9 +51,9 @@ pub(crate) fn compile(
     }
     for (position, test) in written.iter().enumerate() {
         let before = written[..position].iter().filter(|other| other.span.file == test.span.file);
-        let home = TestHome { in_route: false, index: before.count() };
+        let place = TestPlace { in_route: false, index: before.count() };
         let subject = Subject::named_by(table, test, cx.diagnostics);
-        found.extend(subject.map(|subject| Found { home, test, subject }));
+        found.extend(subject.map(|subject| Found { place, test, subject }));
     }
     check_names(&found, cx.diagnostics);
     out.tests.extend(found.iter().filter_map(|found| test::compile(&mut cx, found)));
@@ -76,8 +76,8 @@ fn in_route<'a>(name: &str, raw: &'a RawRoute, diagnostics: &mut Diagnostics) ->
                 );
             }
         }
-        let home = TestHome { in_route: true, index };
-        found.push(Found { home, test, subject: Subject::route(name, raw) });
+        let place = TestPlace { in_route: true, index };
+        found.push(Found { place, test, subject: Subject::route(name, raw) });
     }
     found
 }

@@ -24,7 +24,7 @@ impl<'r, T> PerStep<'r, T> {
         let mut out = Vec::new();
         let none = |span| {
             Diagnostic::new(Code::NeedsRequest, span, format!("{subject} sends no request"))
-                .help("remove this: it replies without a request")
+                .help("remove this key")
         };
         if let Some(one) = one.get() {
             match steps.as_slice() {
@@ -34,7 +34,7 @@ impl<'r, T> PerStep<'r, T> {
                     Diagnostic::new(
                         Code::ConflictingKeys,
                         one.span,
-                        format!("{subject} has steps, but this names none of them"),
+                        format!("{subject} has steps, but this key has no step name"),
                     )
                     .help(format!("name the step: `{many_key}.{first} = {{ … }}`")),
                 ),

@@ -42,7 +42,7 @@ impl<'a> Subject<'a> {
             if test.value.route.is_absent() && test.value.event.is_absent() {
                 diagnostics.push(missing_key(
                     test.span,
-                    "this test names no route",
+                    "this test has no `route`",
                     "add `route = \"…\"` with the tested function, or `event = \"voicedock.status_update\"`",
                 ));
             }
@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
             diagnostics.push(missing_key(
                 test.span,
                 "a test of an event needs a `request_file`",
-                "add `request_file = \"…\"`: a file with the whole body that the platform posts",
+                "add `request_file = \"…\"`, a file with the whole body that the platform posts",
             ));
         }
         let full = |platform: &str, name: &str| format!("{platform}.{name}");

@@ -17,12 +17,12 @@ use super::per_step::PerStep;
 use super::subject::Subject;
 use super::{Found, canned, expected};
 
-/// The time of a call if the test gives none.
+/// The time of a call if the test does not set one.
 const NOW: &str = "2026-01-01T12:00:00Z";
 
 /// Compiles a test; `None` after errors.
 pub(super) fn compile(cx: &mut Cx<'_>, found: &Found<'_>) -> Option<Test> {
-    let Found { home, test, subject } = found;
+    let Found { place, test, subject } = found;
     let before = cx.diagnostics.len();
     let raw = &test.value;
     if raw.name.is_absent() {
@@ -44,8 +44,8 @@ pub(super) fn compile(cx: &mut Cx<'_>, found: &Found<'_>) -> Option<Test> {
         route: subject.name.clone(),
         event: subject.event.map(|(_, name)| name.to_owned()),
         place: test.span,
-        in_route: home.in_route,
-        index: home.index,
+        in_route: place.in_route,
+        index: place.index,
         platform: platform?,
         asked: input,
         call: call.unwrap_or_default(),
@@ -120,12 +120,12 @@ fn check_answers(platform: &dyn Platform, expected: &[Expected], diagnostics: &m
                     Code::ConflictingKeys,
                     expected.place,
                     format!(
-                        "the request comes from {}, so {} gives no answer",
+                        "the request comes from {}, so there is no answer from {}",
                         platform.name(),
                         other.name()
                     ),
                 )
-                .help("use `args` instead of the file: they work for every platform"),
+                .help("use `args` instead of the file, which works for every platform"),
             );
         }
     }

@@ -23,7 +23,7 @@ use crate::compile::values;
 pub(in crate::compile) const HEDGE_P95: &str = "p95";
 /// The kinds of failure that can be retried.
 pub(in crate::compile) const RETRIED: [FailureKind; 2] = [FailureKind::Unreachable, FailureKind::Timeout];
-/// The most attempts of one request: no call has the time for more.
+/// The maximum number of attempts. No call has time for more.
 const MAX_ATTEMPTS: u32 = 10;
 /// The largest concurrency, burst or count.
 const MAX_COUNT: u32 = 100_000;
@@ -112,7 +112,7 @@ pub(in crate::compile) fn hedge(text: &Key<String>, diagnostics: &mut Diagnostic
 
 fn breaker(raw: &RawBreaker, diagnostics: &mut Diagnostics) -> BreakerPolicy {
     let default = BreakerPolicy::default();
-    let failure_rate = raw.failure_rate.get().and_then(|rate| share(rate, diagnostics));
+    let failure_rate = raw.failure_rate.get().and_then(|rate| failure_rate(rate, diagnostics));
     let window = raw.window.get().and_then(|text| values::duration(text, diagnostics));
     let min_calls = raw.min_calls.get().and_then(|number| values::count(number, 1..=MAX_COUNT, diagnostics));
     let open_for = raw.open_for.get().and_then(|text| values::duration(text, diagnostics));
@@ -126,14 +126,14 @@ fn breaker(raw: &RawBreaker, diagnostics: &mut Diagnostics) -> BreakerPolicy {
     }
 }
 
-/// A share of a whole, above 0 and at most 1.
-fn share(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
+/// The failure rate: a fraction above 0 and at most 1.
+fn failure_rate(rate: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
     let number = values::number(rate, diagnostics)?;
     if number > 0.0 && number <= 1.0 {
         return Some(number);
     }
     diagnostics.push(
-        Diagnostic::new(Code::UnknownValue, rate.span, "must be above 0 and at most 1")
+        Diagnostic::new(Code::UnknownValue, rate.span, "`failure_rate` must be above 0 and at most 1")
             .help("set 0.5 for half of the requests"),
     );
     None

@@ -26,7 +26,7 @@ impl HeaderOwner {
     }
 }
 
-/// Headers. Secrets are resolved in those of an upstream only.
+/// Compiles headers. Secrets are resolved only in those of an upstream.
 pub(in crate::compile) fn templates(
     cx: &mut Cx<'_>,
     headers: &Key<Named<String>>,
@@ -40,8 +40,8 @@ pub(in crate::compile) fn templates(
         let mut template = cx.template(text, names);
         let mut sensitive = false;
         if owner == HeaderOwner::Upstream {
-            // Resolved once as a whole to report errors, then piece by piece in the parsed template: the value of a
-            // secret must never be read as an expression.
+            // Resolve the text once as a whole to report errors, and then each piece of the parsed template. The value
+            // of a secret must never be parsed as an expression.
             if cx.resolve(&text.value, text.span).is_none() {
                 continue;
             }

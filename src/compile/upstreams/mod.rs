@@ -31,11 +31,11 @@ const DEFAULT_MAX_BODY: usize = 4 * 1024 * 1024;
 /// The upstream that `serve --demo` points at the sample API.
 pub const DEMO: &str = "demo";
 
-/// What `redirects` may be.
+/// The values of `redirects`.
 pub(in crate::compile) const REDIRECTS: [(&str, Redirects); 2] =
     [("none", Redirects::None), ("same_origin", Redirects::SameOrigin)];
 
-/// What `network` may be.
+/// The values of `network`.
 pub(in crate::compile) const NETWORKS: [(&str, EgressPolicy); 2] =
     [("any", EgressPolicy::Any), ("public", EgressPolicy::Public)];
 
@@ -54,9 +54,9 @@ pub(in crate::compile) struct CompiledUpstream<'a> {
 pub struct UpstreamProbe {
     /// The request.
     pub probe: Probe,
-    /// Where its address stands.
+    /// The place of its address.
     pub place: Span,
-    /// Where its credential stands, if it has one.
+    /// The place of its credential or headers; that of its address without either.
     pub credential: Span,
 }
 
@@ -90,7 +90,7 @@ pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Ups
 
 /// The requests by which `check --online` tests the upstreams.
 pub(in crate::compile) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<UpstreamProbe> {
-    let asked = cx.table.upstreams.iter().filter_map(|(name, raw)| {
+    let probes = cx.table.upstreams.iter().filter_map(|(name, raw)| {
         let (raw, known) = (&raw.get()?.value.entry, upstreams.get(name.value.as_str())?);
         let health = raw.health.get().map_or("", |path| path.value.as_str());
         let place = raw.base_url.span().unwrap_or(name.span);
@@ -101,7 +101,7 @@ pub(in crate::compile) fn probes(cx: &Cx<'_>, upstreams: &Upstreams<'_>) -> Vec<
             credential: auth.or(raw.headers.span()).unwrap_or(place),
         })
     });
-    asked.collect()
+    probes.collect()
 }
 
 /// `health`: a path below the base URL, without templates.
@@ -159,7 +159,7 @@ fn upstream(
     Some(Upstream { base_url: base_url?, delivery })
 }
 
-/// What a transport needs to know about an upstream.
+/// The part of an upstream that the transport needs.
 fn target(
     cx: &mut Cx<'_>,
     name: &Located<String>,
@@ -233,7 +233,7 @@ fn base_url(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Url> {
         return None;
     }
     let resolved = cx.resolve(&text.value, text.span)?;
-    // The message must not quote the URL: it may hold a secret.
+    // The message must not quote the URL, because it may contain a secret.
     let problem =
         |message: &str, help: &str| Some(Diagnostic::new(Code::InvalidUrl, text.span, message).help(help));
     let parsed = Url::parse(&resolved.text);
@@ -287,10 +287,10 @@ fn network(raw: &RawUpstream, base_url: Option<&Url>, diagnostics: &mut Diagnost
     };
     if let (Some(Err(refused)), Some(span)) = (base_url.map(|url| network.admit(url)), raw.base_url.span()) {
         diagnostics.push(
-            // The message must not quote the address: it may come from a secret.
+            // The message must not quote the address, because it may come from a secret.
             Diagnostic::new(Code::ConflictingKeys, span, "this address is never allowed")
                 .label(format!("is {}", refused.class))
-                .related(text.span, "allows public addresses only")
+                .related(text.span, "allows only public addresses")
                 .help("use a public host, or set `network = \"any\"`"),
         );
     }

@@ -21,14 +21,14 @@ pub(super) fn compile(cx: &mut Cx<'_>, raw: &RawUpstream, network: EgressPolicy)
                 text.span,
                 "a proxy resolves the host itself, so Jackfield cannot check that it is public",
             )
-            .related(related, "allows public addresses only")
+            .related(related, "allows only public addresses")
             .help("remove `proxy`, or set `network = \"any\"`"),
         );
     }
     let proxy = Proxy::parse(&resolved.text);
     if proxy.is_none() && !resolved.placeholder {
         cx.report(
-            // The message must not quote the text: it may hold a secret.
+            // The message must not quote the text, because it may contain a secret.
             Diagnostic::new(Code::InvalidUrl, text.span, "this is not the address of an HTTP proxy")
                 .help("write \"http://proxy.internal:3128\", with a login as in \"http://${PROXY_LOGIN}@proxy.internal:3128\""),
         );

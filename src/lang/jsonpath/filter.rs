@@ -13,7 +13,7 @@ use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
 
 use super::relation::Relation;
-use super::{BadPath, ChildKey, Stage, step, walk};
+use super::{BadPath, ChildKey, Stage, all_from, step};
 
 /// A condition on one value.
 #[derive(Debug, Clone)]
@@ -173,7 +173,7 @@ impl Inner {
 
     fn found<'v>(&self, seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
         let from = if self.from_root { seen.root } else { seen.item };
-        walk(&self.stages, Seen { item: from, ..seen }, visits)
+        all_from(&self.stages, Seen { item: from, ..seen }, visits)
     }
 }
 

@@ -7,8 +7,10 @@
 
 mod filter;
 mod relation;
+mod walk;
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
@@ -17,6 +19,7 @@ use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 
 use filter::{Condition, Seen};
+use walk::{Stop, Walk};
 
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -116,9 +119,7 @@ impl JsonPath {
             ));
         }
         let query = parse_json_path(text).map_err(|_| {
-            let help = if text.contains("{{") {
-                "a JSONPath is fixed at load and holds no template".to_owned()
-            } else if text.contains("=~") {
+            let help = if text.contains("=~") {
                 "write `search(@.name, 'text')` for a regular expression".to_owned()
             } else {
                 example.to_owned()
@@ -138,9 +139,32 @@ impl JsonPath {
         value: impl Into<ValueRef<'v>>,
         visits: &mut usize,
     ) -> Option<ValueRef<'v>> {
+        let value = value.into();
         match &self.path {
-            Path::Singular(steps) => steps.iter().try_fold(value.into(), step),
-            Path::Walk(_) => self.all(value, visits).into_iter().next(),
+            Path::Singular(steps) => steps.iter().try_fold(value, step),
+            Path::Walk(stages) => {
+                let mut walk = Walk { visits, take: |found| ControlFlow::Break(Stop::At(found)) };
+                match walk.follow(stages, Seen { root: value, item: value }) {
+                    ControlFlow::Break(Stop::At(found)) => Some(found),
+                    ControlFlow::Continue(()) => None,
+                    ControlFlow::Break(Stop::Exhausted) => {
+                        *visits = 0;
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether something is there. Null is nothing, unless the path itself asks for it with a filter at its end.
+    pub(crate) fn finds<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> bool {
+        match &self.path {
+            Path::Singular(_) => self.first(value, visits).is_some_and(|found| !found.is_null()),
+            Path::Walk(stages) => {
+                let is_filter = |choice: &ChildSelector| matches!(choice, ChildSelector::Filter(_));
+                let asks_for_null = stages.last().is_some_and(|stage| stage.choices.iter().all(is_filter));
+                self.all(value, visits).iter().any(|found| asks_for_null || !found.is_null())
+            }
         }
     }
 
@@ -150,8 +174,7 @@ impl JsonPath {
         match &self.path {
             Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
             Path::Walk(stages) => {
-                let found = walk(stages, Seen { root: value, item: value }, visits);
-                found.unwrap_or_else(|| {
+                all_from(stages, Seen { root: value, item: value }, visits).unwrap_or_else(|| {
                     *visits = 0;
                     Vec::new()
                 })
@@ -179,35 +202,6 @@ impl Stage {
             }
         })
     }
-
-    /// Adds what this takes of a value; `None` when `visits` are used up.
-    fn take<'v>(&self, seen: Seen<'v>, out: &mut Vec<ValueRef<'v>>, visits: &mut usize) -> Option<()> {
-        *visits = visits.checked_sub(1)?;
-        let before = out.len();
-        let value = seen.item;
-        for choice in &self.choices {
-            match choice {
-                ChildSelector::ChildKey(wanted) => out.extend(step(value, wanted)),
-                ChildSelector::Each => out.extend(value.parts()),
-                ChildSelector::Slice { start, end, step } => {
-                    let items: Vec<_> = value.items().collect();
-                    out.extend(slice(&items, *start, *end, *step));
-                }
-                ChildSelector::Filter(condition) => {
-                    for item in value.parts() {
-                        if condition.holds(Seen { item, ..seen }, visits)? {
-                            out.push(item);
-                        }
-                    }
-                }
-            }
-        }
-        *visits = visits.checked_sub(out.len() - before)?;
-        if self.descends {
-            value.parts().try_for_each(|item| self.take(Seen { item, ..seen }, out, visits))?;
-        }
-        Some(())
-    }
 }
 
 impl ChildSelector {
@@ -233,40 +227,15 @@ impl ChildKey {
     }
 }
 
-/// What is found from the item on; `None` when that is too much to look at.
-fn walk<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
-    let Some((first, rest)) = stages.split_first() else { return Some(vec![seen.item]) };
+/// Every match from the item on; `None` when `visits` are used up.
+fn all_from<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
     let mut found = Vec::new();
-    first.take(seen, &mut found, visits)?;
-    for stage in rest {
-        let mut next = Vec::new();
-        found.into_iter().try_for_each(|item| stage.take(Seen { item, ..seen }, &mut next, visits))?;
-        found = next;
-    }
-    Some(found)
-}
-
-/// The items from `start` until before `end`, backwards where `step` is negative; a negative place counts from behind.
-fn slice<'v>(
-    items: &[ValueRef<'v>],
-    start: Option<i64>,
-    end: Option<i64>,
-    step: i64,
-) -> impl Iterator<Item = ValueRef<'v>> {
-    let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let place = |at: i64| if at < 0 { length.saturating_add(at) } else { at };
-    let (first, until) = if step >= 0 {
-        (start.map_or(0, place).clamp(0, length), end.map_or(length, place).clamp(0, length))
-    } else {
-        (start.map_or(length - 1, place).clamp(-1, length - 1), end.map_or(-1, place).clamp(-1, length - 1))
+    let take = |value| {
+        found.push(value);
+        ControlFlow::Continue(())
     };
-    let mut at = first;
-    std::iter::from_fn(move || {
-        let here = at;
-        let inside = if step > 0 { here < until } else { step < 0 && here > until };
-        at = at.saturating_add(step);
-        inside.then(|| items.get(usize::try_from(here).ok()?).copied()).flatten()
-    })
+    let end = Walk { visits, take }.follow(stages, seen);
+    end.is_continue().then_some(found)
 }
 
 fn step<'v>(value: ValueRef<'v>, step: &ChildKey) -> Option<ValueRef<'v>> {
@@ -332,6 +301,22 @@ mod tests {
         let first = path.first(document.get(), &mut { MAX_VISITS }).map(ValueRef::to_value);
         assert!(*visits == 0 || first.as_ref() == found.first(), "{path}");
         found
+    }
+
+    #[test]
+    fn null_is_nothing_unless_a_filter_asks_for_it() {
+        let body = json!({"a": null, "b": [null, 1], "c": [null], "d": 0});
+        for (path, expected) in [
+            ("$.a", false),
+            ("$.gone", false),
+            ("$.d", true),
+            ("$.b[*]", true),
+            ("$.c[*]", false),
+            ("$.c[?@ == null]", true),
+            ("$.c", true),
+        ] {
+            assert_eq!(JsonPath::parse(path).unwrap().finds(&body, &mut { MAX_VISITS }), expected, "{path}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::render::{Evaluated, is_truthy};
+use super::evaluated::{Evaluated, is_truthy};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
 
@@ -211,12 +211,11 @@ fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
 }
 
 fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+    let name = params[1].get().to_text();
     Ok(match params[0].get().kind() {
-        Kind::Object => Made::Part(params[1].get().to_text().into_owned()),
-        Kind::Array => {
-            whole(params[1].get()).map_or(Made::Value(Value::Null), |index| Made::Part(index.to_string()))
-        }
-        _ => Made::Value(Value::Null),
+        // An index may have become text on its way.
+        Kind::Array => Made::Part(name.trim().to_owned()),
+        _ => Made::Part(name.into_owned()),
     })
 }
 
@@ -291,6 +290,8 @@ mod tests {
 
     #[test]
     fn helpers_give_what_they_promise() {
+        // `date` has a test of its own.
+        let mut tested = vec!["date"];
         for (name, params, by_name, expected) in [
             ("default", vec![json!(null), json!("x")], vec![], json!("x")),
             ("default", vec![json!(0), json!("x")], vec![], json!(0)),
@@ -304,6 +305,7 @@ mod tests {
             ("round", vec![json!(22.999), json!(2)], vec![], json!(23)),
             ("round", vec![json!(-0.001), json!(2)], vec![], json!(0)),
             ("upper", vec![json!("øl")], vec![], json!("ØL")),
+            ("lower", vec![json!("ØL")], vec![], json!("øl")),
             ("trim", vec![json!(" a ")], vec![], json!("a")),
             ("truncate", vec![json!("øre"), json!(2)], vec![], json!("ør")),
             (
@@ -319,15 +321,25 @@ mod tests {
             ("digits", vec![json!("+47 12")], vec![], json!("+ 4 7 1 2")),
             ("digits", vec![json!(4711)], vec![], json!("4 7 1 1")),
             ("count", vec![json!([1, 2])], vec![], json!(2)),
+            ("count", vec![json!("øre")], vec![], json!(3)),
+            ("len", vec![json!({"a": 1})], vec![], json!(1)),
             ("lookup", vec![json!({"a": 1}), json!("a")], vec![], json!(1)),
             ("eq", vec![json!(5), json!(5.0)], vec![], json!(true)),
             ("eq", vec![json!("5"), json!(5)], vec![], json!(false)),
+            ("ne", vec![json!("5"), json!(5)], vec![], json!(true)),
             ("gt", vec![json!("10"), json!("9")], vec![], json!(true)),
+            ("gte", vec![json!(9), json!("9")], vec![], json!(true)),
+            ("lte", vec![json!(10), json!(9)], vec![], json!(false)),
             ("lt", vec![json!(null), json!(9)], vec![], json!(false)),
             ("and", vec![json!(1), json!("")], vec![], json!(false)),
+            ("or", vec![json!(0), json!("x")], vec![], json!(true)),
             ("not", vec![json!([])], vec![], json!(true)),
         ] {
             assert_eq!(call(name, &params, &by_name), Ok(expected), "{name} {params:?}");
+            tested.push(name);
+        }
+        for helper in HELPERS {
+            assert!(tested.contains(&helper.name), "add a row for `{}`", helper.name);
         }
     }
 

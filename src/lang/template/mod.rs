@@ -6,6 +6,7 @@
 //! place ever has to guess which of its characters somebody else chose.
 
 mod compile;
+mod evaluated;
 mod helpers;
 pub(crate) mod json;
 mod names;
@@ -20,9 +21,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, Origin, TemplateText, TemplateUsage};
+pub(crate) use evaluated::Evaluated;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
-pub(crate) use render::Evaluated;
 pub use scope::{Scope, StepOutput, UpstreamReply};
 pub(crate) use uses::Uses;
 
@@ -256,6 +257,10 @@ impl Expr {
         match self {
             Self::Literal(value) => value.to_string(),
             Self::Path(path) => path.name.clone(),
+            Self::Helper { helper, params, .. } if helper.name == "lookup" => {
+                let params: Vec<String> = params.iter().map(Self::name).collect();
+                format!("lookup {}", params.join(" "))
+            }
             Self::Helper { helper, params, .. } => {
                 params.first().map_or_else(|| helper.name.to_owned(), Self::name)
             }

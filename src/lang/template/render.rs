@@ -1,21 +1,11 @@
 //! Running a template: its program over the values of one call, piece by piece into a place.
 
-use serde_json::Value;
-
+use super::evaluated::{Evaluated, is_truthy};
 use super::helpers::Made;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};
-use crate::lang::value::{Scale, child};
-
-/// What an expression came to.
-#[derive(Debug, Clone)]
-pub(crate) enum Evaluated<'f> {
-    /// A value that is there already.
-    Ref(ValueRef<'f>),
-    /// A value that a helper made.
-    Made(Value),
-}
+use crate::lang::value::Scale;
 
 /// Where a block is run: what names mean there, the block around it, and where its pieces go.
 pub(super) struct Place<'r, 'f> {
@@ -138,34 +128,6 @@ impl<'f> Place<'_, 'f> {
     }
 }
 
-impl Evaluated<'_> {
-    /// The value.
-    pub(crate) fn get(&self) -> ValueRef<'_> {
-        match self {
-            Self::Ref(value) => *value,
-            Self::Made(value) => value.into(),
-        }
-    }
-
-    /// The value as a tree of its own.
-    pub(crate) fn into_value(self) -> Value {
-        match self {
-            Self::Ref(value) => value.to_value(),
-            Self::Made(value) => value,
-        }
-    }
-
-    /// The part under a name or an index; null when there is none.
-    fn part(self, name: &str) -> Self {
-        match self {
-            Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
-            Self::Made(value) => {
-                Self::Made(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
-            }
-        }
-    }
-}
-
 impl Expr {
     /// The value; `None` when it is missing.
     pub(super) fn evaluate<'f>(
@@ -205,7 +167,10 @@ impl Expr {
                 Evaluated::Made(value)
             }
             Made::Param(index) => values.swap_remove(index),
-            Made::Part(name) => values.swap_remove(0).part(&name),
+            Made::Part(name) => match values.swap_remove(0).part(&name) {
+                Some(part) => part,
+                None => return Ok(None),
+            },
         }))
     }
 
@@ -226,15 +191,4 @@ fn weigh(value: ValueRef<'_>, steps: &mut usize) -> Result<(), RenderError> {
     Scale::WORK.take(value, &mut left).ok_or(RenderError::TooLarge)?;
     *steps += (before - left) / WEIGHT_PER_STEP;
     Ok(())
-}
-
-/// What `{{#if}}` takes for true: everything but null, false, 0, and what is empty.
-pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
-    match value.kind() {
-        Kind::Null => false,
-        Kind::Bool => value.as_bool() == Some(true),
-        Kind::Number => value.as_f64() != Some(0.0),
-        Kind::String => !value.is_empty_text(),
-        Kind::Array | Kind::Object => !value.is_empty(),
-    }
 }

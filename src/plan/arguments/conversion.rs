@@ -1,20 +1,56 @@
-//! Lossless conversion of what sloppy models write: `"3"` for 3, `5.0` for 5.
+//! Lossless conversion of what sloppy models write: `"3"` for 3, `5.0` for 5, `"yes"` for true.
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use serde_json::{Number, Value};
 
+use super::shape::{Wanted, truth_of};
 use crate::json::ValueRef;
 
 /// A text or a number as the type that is wanted, where that loses nothing.
-pub(super) fn converted(wanted: &str, value: ValueRef<'_>) -> Option<Value> {
+pub(super) fn converted(wanted: Wanted, value: ValueRef<'_>) -> Option<Value> {
     match (wanted, value.as_str(), value.as_number()) {
-        ("integer", Some(text), _) => integer(&text),
-        ("integer", _, Some(number)) => whole(&number),
-        ("number", Some(text), _) => decimal(&text),
-        ("boolean", Some(text), _) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
-        ("boolean", Some(text), _) if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
-        ("string", _, Some(number)) => written(&number).map(Value::from),
+        (Wanted::Integer, Some(text), _) => integer(&text),
+        (Wanted::Integer, _, Some(number)) => whole(&number),
+        (Wanted::Number, Some(text), _) => decimal(&text),
+        (Wanted::Boolean, Some(text), _) => truth_of(&text.to_ascii_lowercase()).map(Value::Bool),
+        (Wanted::Text, _, Some(number)) => written(&number).map(Value::from),
         _ => None,
     }
+}
+
+/// A date and time without an offset, with the offset of its zone; `None` if it has one.
+pub(super) fn with_offset(text: &str, zone: &dyn Fn() -> TimeZone) -> Option<Value> {
+    let has_time = text.get(10..).is_some_and(|rest| rest.starts_with(['T', 't', ' ']));
+    if !has_time || text.contains('[') || text.parse::<Timestamp>().is_ok() {
+        return None;
+    }
+    let time = text.parse::<civil::DateTime>().ok()?.to_zoned(zone()).ok()?;
+    let utc = time.offset().is_zero() && time.time_zone() == &TimeZone::UTC;
+    Some(time.strftime(if utc { "%FT%T%.fZ" } else { "%FT%T%.f%:z" }).to_string().into())
+}
+
+/// A time of day, with seconds and an offset or without them.
+pub(super) fn is_time(text: &str) -> bool {
+    let (time, offset) = text.find(['Z', 'z', '+', '-']).map_or((text, "Z"), |at| text.split_at(at));
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let parts: Vec<&str> = time.split(':').collect();
+    let is_below = |part: &str, limit: u8| {
+        part.len() == 2
+            && part.bytes().all(|byte| byte.is_ascii_digit())
+            && part.parse::<u8>().is_ok_and(|number| number < limit)
+    };
+    let is_clock = match parts[..] {
+        [hour, minute] => is_below(hour, 24) && is_below(minute, 60),
+        [hour, minute, second] => is_below(hour, 24) && is_below(minute, 60) && is_below(second, 61),
+        _ => false,
+    };
+    let is_offset = match offset.strip_prefix(['+', '-']).map(|offset| offset.split_once(':')) {
+        None => offset.eq_ignore_ascii_case("z"),
+        Some(None) => false,
+        Some(Some((hour, minute))) => is_below(hour, 24) && is_below(minute, 60),
+    };
+    is_clock && is_offset && !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A text that is a whole number written in the one way in which JSON would write it, or with zeros behind a point.

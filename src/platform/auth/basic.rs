@@ -23,7 +23,7 @@ fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
         return Err(SchemeFault::new(
             "username",
             "a user name cannot contain a colon",
-            "everything after the first colon is the password; write a name without one",
+            "remove the colon: in HTTP Basic, everything after the first colon is the password",
         ));
     }
     Ok(Box::new(Basic { username: Secret::new(username), passwords: values.secrets("password") }))
@@ -59,7 +59,7 @@ mod tests {
     use crate::platform::auth::tests::{build, verdict};
 
     #[test]
-    fn the_name_and_a_password_of_the_list_let_in() {
+    fn the_user_name_and_any_listed_password_are_accepted() {
         let auth =
             build(&SCHEME, &[("username", &["signalwire"]), ("password", &["new:pass", "ålesund"])]).unwrap();
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_name_with_a_colon_could_never_log_in() {
+    fn a_user_name_with_a_colon_is_rejected() {
         let fault = build(&SCHEME, &[("username", &["a:b"]), ("password", &["p"])]).unwrap_err();
         assert_eq!(fault.key, "username");
     }

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "bearer",
-    about: "A bearer token, in the header `authorization`.",
+    about: "A bearer token in the `Authorization` header.",
     keys: &[SchemeKey::rotating_secret("token")],
     build: |values| Ok(Box::new(Bearer { tokens: values.secrets("token") })),
 };
@@ -35,7 +35,7 @@ mod tests {
     use crate::platform::auth::tests::{build, verdict};
 
     #[test]
-    fn a_token_of_the_list_lets_in() {
+    fn any_listed_token_is_accepted() {
         let auth = build(&SCHEME, &[("token", &["new-token", "old-token"])]).unwrap();
         for (header, expected) in [
             (Some("Bearer new-token"), Ok(())),

@@ -1,4 +1,4 @@
-//! A secret in a header of the caller's choice.
+//! A secret in a header that the table names.
 
 use http::HeaderName;
 
@@ -14,7 +14,7 @@ pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
 
 fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     let name = values.header("name")?.ok_or_else(|| {
-        SchemeFault::new("name", "this names no header", "write the name of a header, as in `x-api-key`")
+        SchemeFault::new("name", "the header name is missing", "write a header name such as `x-api-key`")
     })?;
     Ok(Box::new(Header { name, values: values.secrets("value") }))
 }
@@ -42,7 +42,7 @@ mod tests {
     use crate::platform::auth::tests::{build, verdict};
 
     #[test]
-    fn a_value_of_the_list_lets_in() {
+    fn any_listed_value_is_accepted() {
         let auth = build(&SCHEME, &[("name", &["X-Api-Key"]), ("value", &["new", "old"])]).unwrap();
         for (header, expected) in [
             (Some("new"), Ok(())),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_must_be_one_of_a_header() {
+    fn invalid_header_names_are_rejected() {
         for name in ["", "x key", "x:key", "kéy"] {
             let fault = build(&SCHEME, &[("name", &[name]), ("value", &["v"])]).unwrap_err();
             assert_eq!(fault.key, "name", "{name}");

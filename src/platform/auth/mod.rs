@@ -14,13 +14,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::scheme::{Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::secret::Secret;
 
-/// Every inbound scheme, by its name in `auth.<name>`.
+/// All inbound schemes. The table selects one by its name, as in `auth.bearer`.
 pub static SCHEMES: &[&Scheme<dyn InboundAuth>] =
     &[&basic::SCHEME, &bearer::SCHEME, &header::SCHEME, &signature::SCHEME, &none::SCHEME];
 
 /// Checks the login of an inbound request. All comparisons of secrets take constant time.
 pub trait InboundAuth: fmt::Debug + Send + Sync {
-    /// Whether the check covers the body. If not, a bad login is refused before the body is read.
+    /// Whether the check covers the body. If not, a bad login is rejected before the body is read.
     fn needs_body(&self) -> bool {
         false
     }
@@ -31,12 +31,12 @@ pub trait InboundAuth: fmt::Debug + Send + Sync {
     /// The login is missing or wrong. The error never reveals the expected value.
     fn verify(&self, login: &Login<'_>) -> Result<(), BadLogin>;
 
-    /// The header whose value is the secret itself, for schemes where the table names it.
+    /// The header that carries the secret itself, for schemes where the table names this header.
     fn secret_header(&self) -> Option<&HeaderName> {
         None
     }
 
-    /// The `WWW-Authenticate` header of a refusal, for HTTP's own schemes.
+    /// The `WWW-Authenticate` header of a rejection, for the schemes that HTTP defines.
     fn challenge(&self) -> Option<HeaderValue> {
         None
     }
@@ -57,25 +57,25 @@ pub struct Login<'a> {
     pub received_at: i64,
 }
 
-/// Why a login was refused. It goes to the log, never to the caller, and contains no secret.
+/// Why a login was rejected. It goes to the log, never to the caller, and contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLogin {
     /// There is no credential.
     #[error("no `{0}` header")]
     Missing(HeaderName),
     /// The credential is malformed.
-    #[error("the `{0}` header cannot be read")]
+    #[error("the `{0}` header is malformed")]
     Malformed(HeaderName),
     /// The credential is wrong.
     #[error("the credential is wrong")]
     Wrong,
     /// The signature is older or newer than allowed.
-    #[error("the signed timestamp is more than {0} s away")]
+    #[error("the signed timestamp differs from the current time by more than {0} s")]
     Stale(i64),
 }
 
-/// The value of `Authorization` after the scheme's name, which is case-insensitive (RFC 9110, 11.1). `None` for another
-/// scheme.
+/// The value of `Authorization` after the name of the scheme; `None` for another scheme. The name is case-insensitive
+/// (RFC 9110, 11.1).
 fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u8]>, BadLogin> {
     let value = headers.get(AUTHORIZATION).ok_or(BadLogin::Missing(AUTHORIZATION))?.as_bytes();
     let (name, rest) = value.split_at_checked(scheme.len()).unwrap_or((value, b""));
@@ -83,7 +83,8 @@ fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h [u
     Ok(rest.map(<[u8]>::trim_ascii))
 }
 
-/// Whether the candidate is one of the secrets. Compares all of them, so that the timing does not reveal which one.
+/// Whether the candidate is one of the secrets. Compares with all of them, so that the timing does not reveal which one
+/// matches.
 fn any_matches(secrets: &[Secret], candidate: &[u8]) -> bool {
     secrets.iter().fold(false, |found, secret| found | secret.matches(candidate))
 }

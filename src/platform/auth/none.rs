@@ -4,7 +4,7 @@ use super::{BadLogin, InboundAuth, Login, Scheme};
 
 pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "none",
-    about: "Anyone may call: for a listener that is meant to be open.",
+    about: "No authentication: anyone who reaches the listener may call.",
     keys: &[],
     build: |_| Ok(Box::new(None)),
 };
@@ -25,7 +25,7 @@ mod tests {
     use crate::scheme::SchemeValues;
 
     #[test]
-    fn everyone_is_let_in() {
+    fn every_request_is_accepted() {
         let auth = (SCHEME.build)(&SchemeValues::default()).unwrap();
         assert_eq!(auth.verify(&login(&http::HeaderMap::new())), Ok(()));
         assert_eq!(auth.challenge(), Option::None);

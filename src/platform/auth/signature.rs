@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 pub(super) static SCHEME: Scheme<dyn InboundAuth> = Scheme {
     name: "signature",
-    about: "An HMAC-SHA256 of the request; VoiceDock's is known, for another caller say how it signs.",
+    about: "An HMAC-SHA256 signature of the request. VoiceDock's format is built in; for other callers, set `header` and `signed`.",
     keys: &[
         SchemeKey::rotating_secret("secret"),
         SchemeKey::text("header").optional(),
@@ -29,11 +29,11 @@ const NO_FORMAT: SchemeFault = SchemeFault {
     code: Code::UnknownAuth,
     key: "header",
     item: None,
-    message: "this platform has no signature of its own",
-    help: "say how its requests are signed: `header = \"x-signature\", signed = [\"body\"]`",
+    message: "this platform has no built-in signature format",
+    help: "describe how requests are signed, as in `header = \"x-signature\", signed = [\"body\"]`",
 };
 
-/// The largest accepted difference between the time of signing and ours, in seconds.
+/// The default for the largest accepted difference between the signed timestamp and the time of arrival, in seconds.
 const WINDOW_S: i64 = 300;
 
 /// The encoding of a signature.
@@ -58,7 +58,7 @@ enum SignedPart {
     Literal(String),
 }
 
-/// The format from the table; the platform's own is the default.
+/// Builds the scheme from the format in the table. The values of the platform's own format are the defaults.
 fn build(values: &SchemeValues) -> Result<Box<dyn InboundAuth>, SchemeFault> {
     Ok(Box::new(Signature {
         header: values.header("header")?.ok_or(NO_FORMAT)?,
@@ -75,9 +75,7 @@ fn encoding(values: &SchemeValues) -> Result<SignatureEncoding, SchemeFault> {
     match values.get("encoding") {
         None | Some("hex") => Ok(SignatureEncoding::Hex),
         Some("base64") => Ok(SignatureEncoding::Base64),
-        Some(_) => {
-            Err(SchemeFault::new("encoding", "there is no such encoding", "write \"hex\" or \"base64\""))
-        }
+        Some(_) => Err(SchemeFault::new("encoding", "unknown encoding", "write \"hex\" or \"base64\"")),
     }
 }
 
@@ -96,15 +94,15 @@ fn signed(values: &SchemeValues) -> Result<Vec<SignedPart>, SchemeFault> {
     if signed.contains(&SignedPart::Timestamp) != values.get("timestamp_header").is_some() {
         return Err(SchemeFault::new(
             "signed",
-            "the time of signing must be told and signed, or neither",
-            "name its header in `timestamp_header` and put \"timestamp\" into `signed`",
+            "`timestamp_header` and \"timestamp\" in `signed` must be used together",
+            "set `timestamp_header` and add \"timestamp\" to `signed`, or remove both",
         ));
     }
     if !signed.contains(&SignedPart::Body) {
         return Err(SchemeFault::new(
             "signed",
             "the body is not signed",
-            "put \"body\" into `signed`: anyone could change it",
+            "add \"body\" to `signed`; otherwise anyone could change the body",
         ));
     }
     Ok(signed)
@@ -118,7 +116,7 @@ struct Signature {
     /// An optional prefix of the signature.
     prefix: String,
     encoding: SignatureEncoding,
-    /// The header with the time of signing, in seconds since 1970. Without it a request never expires.
+    /// The header with the signed timestamp, in seconds since 1970. Without it, a signature never expires.
     timestamp: Option<HeaderName>,
     window_s: i64,
     /// The signed parts, in order.
@@ -162,7 +160,7 @@ fn get<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue,
     headers.get(name).ok_or_else(|| BadLogin::Missing(name.clone()))
 }
 
-/// Whether `secret` gives this signature; `verify_slice` compares in constant time.
+/// Whether the parts, signed with `secret`, have this signature. `verify_slice` compares in constant time.
 fn matches(
     secret: &Secret,
     parts: &[SignedPart],
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_good_for_five_minutes_either_way() {
+    fn a_timestamp_may_differ_by_five_minutes_in_either_direction() {
         for (signed_at, fresh) in [
             (1_790_000_000 - 300, true),
             (1_790_000_000 + 300, true),
@@ -310,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_may_say_how_requests_are_signed() {
+    fn the_table_can_define_the_signature_format() {
         let auth = general(&[
             ("secret", &["s"]),
             ("header", &["X-Sig"]),
@@ -334,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_check_too_little_is_a_fault() {
+    fn formats_that_check_too_little_are_rejected() {
         for (values, key) in [
             (&[("secret", &["s"][..])][..], "header"),
             (&[("secret", &["s"]), ("header", &["x-sig"])], "header"),

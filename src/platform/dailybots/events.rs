@@ -44,7 +44,7 @@ static ACTIONS: &[RtviAction] = &[
     action("llm:run", &[strict(ActionShape::Fields(&[optional("interrupt", BOOL)]))]),
 ];
 
-/// The action that carries the result; every stream ends with one of its own.
+/// The action that carries the result. Every stream ends with one, so the table must not send another.
 const FUNCTION_RESULT: &str = "llm:function_result";
 
 /// The services of every bot. Others may exist, but the bot silently ignores events for an unknown service.
@@ -55,18 +55,19 @@ const ARGUMENTS: &str = "arguments";
 const UPDATE_CONFIG: &str = "update_config";
 const INTERRUPT: &str = "interrupt";
 
-const SUCH_AS: &str = "such as `{ action = \"tts:say\", arguments = { text = \"One moment.\" } }`";
-const SUCH_AS_CONFIG: &str = "such as `{ update_config = { tts = { language = \"fr\" } } }`";
+const EXAMPLE_ACTION: &str =
+    "write an event such as `{ action = \"tts:say\", arguments = { text = \"One moment.\" } }`";
+const EXAMPLE_CONFIG: &str = "write an event such as `{ update_config = { tts = { language = \"fr\" } } }`";
 
 /// Checks a list of events, or a single event.
 pub(super) fn check_all(events: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(events, check_one)
 }
 
-/// The events that can be sent, as a list, and one line for each that cannot. Nothing is quoted that an upstream or
-/// a caller may have written.
-pub(super) fn admit(events: Value) -> (Option<Value>, Vec<String>) {
-    shape::admit_all(events, "event", check_one)
+/// Removes the events that cannot be sent. Returns the others as a list, and a message about each removed event. The
+/// messages quote nothing that an upstream or a caller may have written.
+pub(super) fn filter(events: Value) -> (Option<Value>, Vec<String>) {
+    shape::filter_all(events, "event", check_one)
 }
 
 fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
@@ -76,7 +77,7 @@ fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
         _ => {
             return vec![
                 ActionFault::new(Code::InvalidAction, path, "an event must be an object")
-                    .help(Some(SUCH_AS.into())),
+                    .help(Some(EXAMPLE_ACTION.into())),
             ];
         }
     };
@@ -86,17 +87,18 @@ fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
             ActionFault::new(
                 Code::InvalidAction,
                 &below(path, PathStep::Key(UPDATE_CONFIG.into())),
-                "`action` and `update_config` stand in one event",
+                "an event cannot have both `action` and `update_config`",
             )
-            .help(Some("give each an object of its own in the list".into())),
+            .help(Some("put each in its own object in the list".into())),
         ],
         (Some(name), None) => {
-            let mut faults = unknown_keys(entries, &[ACTION, ARGUMENTS], "an action", path);
+            let mut faults = unknown_keys(entries, &[ACTION, ARGUMENTS], "an event with `action`", path);
             faults.extend(check_action(name, value(ARGUMENTS), path));
             faults
         }
         (None, Some(config)) => {
-            let mut faults = unknown_keys(entries, &[UPDATE_CONFIG, INTERRUPT], "`update_config`", path);
+            let mut faults =
+                unknown_keys(entries, &[UPDATE_CONFIG, INTERRUPT], "an event with `update_config`", path);
             faults.extend(check_config(config, &below(path, PathStep::Key(UPDATE_CONFIG.into()))));
             if let Some(interrupt) = value(INTERRUPT) {
                 let path = below(path, PathStep::Key(INTERRUPT.into()));
@@ -116,7 +118,7 @@ fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
                     path,
                     "an event must have an `action` or an `update_config`",
                 )
-                .help(Some(SUCH_AS.into())),
+                .help(Some(EXAMPLE_ACTION.into())),
             ]
         }
     }
@@ -135,9 +137,9 @@ fn unknown_keys(
             ActionFault::new(
                 Code::InvalidAction,
                 &below(path, PathStep::Key(key.clone())),
-                format!("`{key}` stands beside {what}, which has no such key"),
+                format!("unknown key `{key}` in {what}"),
             )
-            .unquoted(format!("{what} has a key beside it that it does not take"))
+            .unquoted(format!("{what} has an unknown key"))
             .help(suggest(key, known.iter().copied()))
         })
         .collect()
@@ -148,7 +150,7 @@ fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[Pat
     let at_arguments = below(path, PathStep::Key(ARGUMENTS.into()));
     let name = match name {
         StaticValue::Known(Value::String(name)) => name,
-        // Which action it is shows when a call runs.
+        // The name of the action is known only during a call.
         StaticValue::Any | StaticValue::Text => {
             return match arguments {
                 Some(arguments) => check(OBJECT, arguments, "`arguments`", &at_arguments),
@@ -159,19 +161,21 @@ fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[Pat
     };
     if name == FUNCTION_RESULT {
         return vec![
-            ActionFault::new(Code::InvalidAction, &at_name, format!("`{FUNCTION_RESULT}` is sent by itself"))
-                .help(Some("take it out: the result is the reply's `data`, or else its `text`".into())),
+            ActionFault::new(
+                Code::InvalidAction,
+                &at_name,
+                format!("`{FUNCTION_RESULT}` is sent automatically"),
+            )
+            .help(Some(
+                "remove it: the result is the reply's `data`, or its `text` if there is no `data`".into(),
+            )),
         ];
     }
     let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
         return vec![
-            ActionFault::new(
-                Code::UnknownAction,
-                &at_name,
-                format!("`{name}` is not an action of Daily Bots"),
-            )
-            .unquoted("its name is not that of an action")
-            .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
+            ActionFault::new(Code::UnknownAction, &at_name, format!("unknown Daily Bots action `{name}`"))
+                .unquoted("unknown action name")
+                .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
         ];
     };
     let what = format!("`arguments` of `{}`", known.name);
@@ -183,15 +187,15 @@ fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[Pat
 
 fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let fault = |path: &[PathStep], message: String| {
-        ActionFault::new(Code::InvalidAction, path, message).help(Some(SUCH_AS_CONFIG.into()))
+        ActionFault::new(Code::InvalidAction, path, message).help(Some(EXAMPLE_CONFIG.into()))
     };
     let services = match config {
         StaticValue::Any => return Vec::new(),
         StaticValue::Object(services) => services,
-        _ => return vec![fault(path, "`update_config` must be an object of services".into())],
+        _ => return vec![fault(path, "`update_config` must be an object with a service as each key".into())],
     };
     if services.is_empty() {
-        return vec![fault(path, "`update_config` must name a service".into())];
+        return vec![fault(path, "`update_config` must have at least one service".into())];
     }
     let mut faults = Vec::new();
     for (service, options) in services {
@@ -201,11 +205,13 @@ fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
                 ActionFault::new(
                     Code::UnknownService,
                     &path,
-                    format!("`{service}` is not a service that every bot has"),
+                    format!("not every bot has the service `{service}`"),
                 )
                 .help(Some(match suggest(service, SERVICES) {
-                    Some(help) => format!("it is sent as it is, and a bot without it ignores it; {help}"),
-                    None => "it is sent as it is, and a bot without it ignores it".into(),
+                    Some(help) => {
+                        format!("it is sent unchanged, and a bot without this service ignores it; {help}")
+                    }
+                    None => "it is sent unchanged, and a bot without this service ignores it".into(),
                 })),
             );
         }
@@ -221,7 +227,7 @@ fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     faults
 }
 
-/// Appends events as the table writes them.
+/// Appends events that have the table's form.
 pub(super) fn push_all(out: &mut String, events: Option<Value>) {
     let items = match events {
         Some(Value::Array(items)) => items,
@@ -258,7 +264,7 @@ fn push_one(out: &mut String, mut event: Map<String, Value>) {
     }
 }
 
-/// Appends the action that carries the result. `id` is left out when the request had none.
+/// Appends the action that carries the result. `id` is omitted if the request had none.
 pub(super) fn push_result(
     out: &mut String,
     function: &str,
@@ -275,12 +281,12 @@ pub(super) fn push_result(
     push(out, ACTION, &json!({"service": "llm", "action": "function_result", "arguments": arguments}));
 }
 
-/// Appends the last event. A reader of server-sent events drops one without data, so it has some.
+/// Appends the closing event. Clients ignore a server-sent event without data, so it has an empty object.
 pub(super) fn push_close(out: &mut String) {
     push(out, "close", &json!({}));
 }
 
-/// An object as the list of names and values that RTVI has in its place.
+/// Converts an object to RTVI's form, a list of names and values.
 fn named_values(object: Value) -> Vec<Value> {
     match object {
         Value::Object(entries) => {
@@ -290,7 +296,7 @@ fn named_values(object: Value) -> Vec<Value> {
     }
 }
 
-/// Appends one server-sent event. JSON writes every line break inside of a text as an escape, so data is one line.
+/// Appends one server-sent event. JSON escapes line breaks in strings, so the data is one line.
 fn push(out: &mut String, event: &str, data: &Value) {
     out.push_str(&format!("event: {event}\ndata: {data}\n\n"));
 }
@@ -323,13 +329,13 @@ mod tests {
         ] {
             assert_eq!(faults(&event), [], "{event}");
             assert_eq!(faults(&json!([event])), [], "{event}");
-            let (admitted, messages) = admit(event.clone());
+            let (admitted, messages) = filter(event.clone());
             assert_eq!((admitted, messages), (Some(json!([event])), vec![]));
         }
     }
 
     #[test]
-    fn what_a_call_decides_passes_at_load() {
+    fn values_known_only_during_a_call_pass_at_load() {
         let object = |entries: &[(&str, StaticValue)]| {
             StaticValue::Object(
                 entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
@@ -354,43 +360,49 @@ mod tests {
     fn invalid_events_are_reported_at_their_path() {
         let services = "`tts`, `llm`, `stt`, `vad`";
         for (event, path, code, message, help) in [
-            (json!("say"), vec![], Code::InvalidAction, "an event must be an object", Some(SUCH_AS)),
+            (json!("say"), vec![], Code::InvalidAction, "an event must be an object", Some(EXAMPLE_ACTION)),
             (
                 json!([{}]),
                 vec![PathStep::Index(0)],
                 Code::InvalidAction,
                 "an event must have an `action` or an `update_config`",
-                Some(SUCH_AS),
+                Some(EXAMPLE_ACTION),
             ),
             (
                 json!({"acton": "tts:say"}),
                 vec![key("acton")],
                 Code::InvalidAction,
-                "`acton` stands beside an event, which has no such key",
+                "unknown key `acton` in an event",
                 Some("did you mean `action`?"),
             ),
             (
                 json!({"action": "tts:say", "update_config": {"tts": {"a": 1}}}),
                 vec![key("update_config")],
                 Code::InvalidAction,
-                "`action` and `update_config` stand in one event",
-                Some("give each an object of its own in the list"),
+                "an event cannot have both `action` and `update_config`",
+                Some("put each in its own object in the list"),
             ),
             (
                 json!({"action": "tts:sya", "arguments": {}}),
                 vec![key("action")],
                 Code::UnknownAction,
-                "`tts:sya` is not an action of Daily Bots",
+                "unknown Daily Bots action `tts:sya`",
                 Some("did you mean `tts:say`?"),
             ),
             (
                 json!({"action": "llm:function_result", "arguments": {}}),
                 vec![key("action")],
                 Code::InvalidAction,
-                "`llm:function_result` is sent by itself",
-                Some("take it out: the result is the reply's `data`, or else its `text`"),
+                "`llm:function_result` is sent automatically",
+                Some("remove it: the result is the reply's `data`, or its `text` if there is no `data`"),
             ),
-            (json!({"action": 1}), vec![key("action")], Code::InvalidAction, "`action` must be text", None),
+            (
+                json!({"action": 1}),
+                vec![key("action")],
+                Code::InvalidAction,
+                "`action` must be a string",
+                None,
+            ),
             (
                 json!([{"action": "tts:say"}]),
                 vec![PathStep::Index(0)],
@@ -402,21 +414,21 @@ mod tests {
                 json!({"action": "tts:say", "arguments": {"text": "x", "intrrupt": true}}),
                 vec![key("arguments"), key("intrrupt")],
                 Code::InvalidAction,
-                "`intrrupt` is not a key of `arguments` of `tts:say`",
+                "unknown key `intrrupt` in `arguments` of `tts:say`",
                 Some("did you mean `interrupt`?"),
             ),
             (
                 json!({"action": "tts:say", "arguments": {"text": 5}}),
                 vec![key("arguments"), key("text")],
                 Code::InvalidAction,
-                "`text` in `arguments` of `tts:say` must be text",
+                "`text` in `arguments` of `tts:say` must be a string",
                 None,
             ),
             (
                 json!({"action": "llm:run", "interrupt": true}),
                 vec![key("interrupt")],
                 Code::InvalidAction,
-                "`interrupt` stands beside an action, which has no such key",
+                "unknown key `interrupt` in an event with `action`",
                 Some("known here: `action`, `arguments`"),
             ),
             (
@@ -430,30 +442,30 @@ mod tests {
                 json!({"update_config": {}}),
                 vec![key("update_config")],
                 Code::InvalidAction,
-                "`update_config` must name a service",
-                Some(SUCH_AS_CONFIG),
+                "`update_config` must have at least one service",
+                Some(EXAMPLE_CONFIG),
             ),
             (
                 json!({"update_config": [{"service": "tts"}]}),
                 vec![key("update_config")],
                 Code::InvalidAction,
-                "`update_config` must be an object of services",
-                Some(SUCH_AS_CONFIG),
+                "`update_config` must be an object with a service as each key",
+                Some(EXAMPLE_CONFIG),
             ),
             (
                 json!({"update_config": {"tts": "fr"}}),
                 vec![key("update_config"), key("tts")],
                 Code::InvalidAction,
                 "`tts` in `update_config` must be an object of options",
-                Some(SUCH_AS_CONFIG),
+                Some(EXAMPLE_CONFIG),
             ),
             (
                 json!({"update_config": {"vision": {"a": 1}}}),
                 vec![key("update_config"), key("vision")],
                 Code::UnknownService,
-                "`vision` is not a service that every bot has",
+                "not every bot has the service `vision`",
                 Some(&*format!(
-                    "it is sent as it is, and a bot without it ignores it; known here: {services}"
+                    "it is sent unchanged, and a bot without this service ignores it; known here: {services}"
                 )),
             ),
         ] {
@@ -478,23 +490,23 @@ mod tests {
             {"update_config": {"mine": {"a": "x"}}},
             "the secret",
         ]);
-        let (value, messages) = admit(hostile);
+        let (value, messages) = filter(hostile);
         assert_eq!(value, Some(json!([{"update_config": {"mine": {"a": "x"}}}])));
         assert_eq!(
             messages,
             [
-                "event 2 is left out: its name is not that of an action",
-                "event 3 is left out: `arguments` of `tts:say` has a key that it does not take",
-                "event 4 is left out: an action has a key beside it that it does not take",
+                "event 2 is left out: unknown action name",
+                "event 3 is left out: `arguments` of `tts:say` has an unknown key",
+                "event 4 is left out: an event with `action` has an unknown key",
                 "event 5 is left out: a service in `update_config` must be an object of options",
                 "event 7 is left out: an event must be an object",
             ]
         );
-        assert_eq!(admit(Value::Null), (None, vec![]));
+        assert_eq!(filter(Value::Null), (None, vec![]));
     }
 
     #[test]
-    fn a_value_cannot_begin_an_event_of_its_own() {
+    fn a_value_cannot_start_another_event() {
         let mut out = String::new();
         let hostile = "a\r\n\r\nevent: close\rdata: {}\n\n\u{2028}";
         push_all(&mut out, Some(json!({"update_config": {hostile: {hostile: hostile}}})));

@@ -1,7 +1,7 @@
 //! Daily Bots (RTVI): one function per request; the answer is a JSON object, or a stream that also steers the bot.
 //!
-//! Wire facts are from docs.dailybots.ai (guides/webhooks, api-reference/webhooks), the names of a request's fields
-//! from applications that ran against it. The hosted service has ended; the format is frozen.
+//! Wire facts are from docs.dailybots.ai (guides/webhooks, api-reference/webhooks). The field names of requests are
+//! from applications that used the service. It has been shut down, so the format no longer changes.
 
 mod events;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::NameRule;
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions, Holds,
+    Answer, BadRequest, DeclareKey, DeclareType, Decoded, EncodeStream, Endpoint, ExtensionFault, Functions,
     Inbound, Platform, Settings, StaticValue, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
@@ -24,19 +24,19 @@ const BEFORE: &str = "before";
 /// The key of a reply case for events that are sent with the result.
 const EVENTS: &str = "events";
 
-/// The fields of a request that has an envelope; the last is the spelling of the messages inside a browser.
+/// The fields of a request with an envelope. `args` is the spelling of in-browser messages.
 const FUNCTION_NAME: &str = "function_name";
 const TOOL_CALL_ID: &str = "tool_call_id";
 const ARGUMENTS: [&str; 2] = ["arguments", "args"];
 
 const METHOD: &str = "method";
 
-/// The rule of all providers of language models: Daily Bots passes the declaration on to them.
+/// The rule of the providers of language models. Daily Bots forwards the declaration to them.
 const FUNCTION_NAMES: NameRule = NameRule {
     punctuation: "_-",
     first: |_| true,
     max_length: 64,
-    rule: "the models behind Daily Bots take up to 64 letters, digits, underscores and hyphens",
+    rule: "the models behind Daily Bots accept up to 64 letters, digits, underscores and hyphens",
 };
 
 /// Daily's hosted bots.
@@ -77,14 +77,18 @@ impl Platform for DailyBots {
     }
 
     fn filter_extension(&self, _: &str, value: Value) -> (Option<Value>, Vec<String>) {
-        events::admit(value)
+        events::filter(value)
     }
 
     fn declare_keys(&self) -> &'static [DeclareKey] {
-        &[DeclareKey { key: METHOD, holds: Holds::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]) }]
+        &[DeclareKey {
+            key: METHOD,
+            value_type: DeclareType::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]),
+        }]
     }
 
-    /// A part of the body of `POST /v1/bots/start`. The headers that log the bot in are not known here.
+    /// A part of the body of `POST /v1/bots/start`. It lacks the headers that authenticate the bot, because platforms
+    /// do not know the table's secrets.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let webhooks: Map<String, Value> = tools
             .iter()
@@ -144,7 +148,8 @@ impl Platform for DailyBots {
         Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
     }
 
-    /// The effect of a status other than 200 is not documented. The model can react to an error in the result.
+    /// The effect of a status other than 200 is not documented, so the error is in the result, where the model can
+    /// react to it.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
     }
@@ -163,12 +168,12 @@ impl Platform for DailyBots {
 struct DailyBotsRequest {
     function: String,
     id: Option<SharedValue>,
-    /// As the model gave them.
+    /// The arguments as the model wrote them.
     arguments: SharedValue,
 }
 
 impl DailyBotsRequest {
-    /// Reads the fields of a body or a query: an envelope with a name in it, or else the bare arguments of the
+    /// Reads the fields of a body or a query. They are an envelope with a function name, or the bare arguments of the
     /// function that the URL names.
     fn read(in_url: Option<&str>, fields: SharedValue) -> Result<Self, BadRequest> {
         let body = fields.get();
@@ -176,12 +181,14 @@ impl DailyBotsRequest {
         let in_fields = payload::function_name(body, FUNCTION_NAME)?;
         let function = match (in_url.filter(|name| !name.is_empty()), in_fields.as_deref()) {
             (Some(in_url), Some(in_fields)) if in_url != in_fields => {
-                return Err(BadRequest::new("the request names another function than the URL"));
+                return Err(BadRequest::new(
+                    "the function name in the request differs from the one in the URL",
+                ));
             }
             (Some(name), _) | (None, Some(name)) => name.to_owned(),
-            (None, None) => return Err(BadRequest::new("it names no function")),
+            (None, None) => return Err(BadRequest::new("it has no function name")),
         };
-        // Bare arguments may use one of these names. With an id as well, it is an envelope.
+        // Bare arguments may contain one of these keys. Only together do the id and the arguments indicate an envelope.
         let is_there = |key: &str| body.get(key).is_some();
         let envelope = in_fields.is_some() || (is_there(TOOL_CALL_ID) && ARGUMENTS.into_iter().any(is_there));
         if !envelope {
@@ -268,11 +275,11 @@ mod tests {
             (
                 Some("f"),
                 json!({"function_name": "g"}),
-                Err("the request names another function than the URL"),
+                Err("the function name in the request differs from the one in the URL"),
             ),
-            (Some("f"), json!({"function_name": 1}), Err("`function_name` is not text")),
-            (None, json!({"city": "Lyon"}), Err("it names no function")),
-            (Some(""), json!({"function_name": ""}), Err("it names no function")),
+            (Some("f"), json!({"function_name": 1}), Err("`function_name` is not a string")),
+            (None, json!({"city": "Lyon"}), Err("it has no function name")),
+            (Some(""), json!({"function_name": ""}), Err("it has no function name")),
         ] {
             let read = DailyBotsRequest::read(url, fields.clone().into()).map_err(|bad| bad.problem);
             assert_eq!(read, expected.map_err(ToOwned::to_owned), "{url:?} {fields}");

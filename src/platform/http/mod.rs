@@ -1,4 +1,4 @@
-//! Plain HTTP: arguments in, text and data out. For `curl`, tests and callers that have no platform here.
+//! Plain HTTP: arguments in, text and data out. For `curl`, tests, and callers whose platform Jackfield does not know.
 
 use ::http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
 
 const NAME: &str = "http";
 
-/// The header that says which conversation a call belongs to.
+/// The header with the id of the conversation that the call is part of.
 const CONVERSATION: &str = "x-conversation-id";
 
 /// Any HTTP client.
@@ -26,7 +26,7 @@ impl Platform for Http {
 
     fn decode(&self, inbound: &Inbound, _: &Settings, _: &dyn Functions) -> Result<Decoded, BadRequest> {
         let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
-            return Err(BadRequest::new("the URL names no function: it is `/http/` and the function's name"));
+            return Err(BadRequest::new("the URL has no function name: use `/http/<function>`"));
         };
         let (args, raw) = payload::body_or_query(inbound)?;
         let conversation = inbound.headers.get(CONVERSATION).and_then(|value| value.to_str().ok());
@@ -56,7 +56,7 @@ fn error(kind: &str, text: &str) -> Value {
     json!({"error": {"kind": kind, "text": text}})
 }
 
-/// The form of every answer.
+/// Encodes the outcome of the request's one call.
 #[derive(Debug)]
 struct Plain;
 

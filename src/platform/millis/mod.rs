@@ -9,8 +9,8 @@ use url::form_urlencoded;
 
 use super::names::NameRule;
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Endpoint, Event, EventKind, Functions, Holds, Inbound, Platform,
-    Settings, ToolSpec, payload,
+    Answer, BadRequest, DeclareKey, DeclareType, Decoded, Endpoint, Event, EventKind, Functions, Inbound,
+    Platform, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context};
 use crate::json::{SharedValue, to_map};
@@ -23,10 +23,10 @@ const SESSION_ID: &str = "session_id";
 /// The fields of a prefetch that are not the session's metadata.
 const PREFETCH_FIELDS: [&str; 4] = [SESSION_ID, "agent_id", "from", "to"];
 
-/// Before the conversation: asks for data about the caller.
+/// Sent before the conversation, to request data about the caller.
 static PREFETCH: EventKind = EventKind { name: "prefetch", deadline: None, answered: true };
 
-/// After the conversation: its transcript and cost.
+/// Sent after the conversation, with its transcript and cost.
 static SESSION_DATA: EventKind = EventKind { name: "session_data", deadline: None, answered: false };
 
 static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];
@@ -35,15 +35,15 @@ static EVENTS: [EventKind; 2] = [PREFETCH, SESSION_DATA];
 static EVENT_ENDPOINTS: [(&str, &EventKind); 3] =
     [(PREFETCH.name, &PREFETCH), (SESSION_DATA.name, &SESSION_DATA), ("end", &SESSION_DATA)];
 
-/// The keys of a tool that only the table's author can know.
+/// The keys of a tool that cannot be derived from the route.
 const TOOL_KEYS: &[DeclareKey] = &[
-    DeclareKey { key: "method", holds: Holds::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]) },
-    DeclareKey { key: "timeout", holds: Holds::Number },
-    DeclareKey { key: "messages", holds: Holds::Texts },
-    DeclareKey { key: "response_mode", holds: Holds::Word(&["strict", "flexible"]) },
-    DeclareKey { key: "run_after_call", holds: Holds::Flag },
-    DeclareKey { key: "execute_after_message", holds: Holds::Flag },
-    DeclareKey { key: "exclude_session_id", holds: Holds::Flag },
+    DeclareKey { key: "method", value_type: DeclareType::Word(&["POST", "GET", "PUT", "PATCH", "DELETE"]) },
+    DeclareKey { key: "timeout", value_type: DeclareType::Number },
+    DeclareKey { key: "messages", value_type: DeclareType::Texts },
+    DeclareKey { key: "response_mode", value_type: DeclareType::Word(&["strict", "flexible"]) },
+    DeclareKey { key: "run_after_call", value_type: DeclareType::Flag },
+    DeclareKey { key: "execute_after_message", value_type: DeclareType::Flag },
+    DeclareKey { key: "exclude_session_id", value_type: DeclareType::Flag },
 ];
 
 /// From the configuration of an agent's tools.
@@ -51,7 +51,7 @@ const FUNCTION_NAMES: NameRule = NameRule {
     punctuation: "_",
     first: |first| first.is_ascii_alphabetic(),
     max_length: usize::MAX,
-    rule: "Millis takes letters, digits and underscores, and a letter first",
+    rule: "Millis accepts letters, digits and underscores; the first character must be a letter",
 };
 
 /// Millis agents.
@@ -74,11 +74,11 @@ impl Platform for Millis {
     fn check_parameters(&self, schema: &Value) -> Vec<(String, String)> {
         properties(schema)
             .filter(|(_, parameter)| parameter_type(parameter).is_none())
-            .map(|(name, _)| (name.clone(), "Millis takes strings, numbers and booleans only".to_owned()))
+            .map(|(name, _)| (name.clone(), "Millis accepts only strings, numbers and booleans".to_owned()))
             .collect()
     }
 
-    /// The model's parameters and the platform's own values stand side by side, under names that either may use.
+    /// The model's parameters and the platform's own values share one object, and their names can collide.
     fn trusted_context(&self) -> bool {
         false
     }
@@ -95,7 +95,8 @@ impl Platform for Millis {
         TOOL_KEYS
     }
 
-    /// A part of an agent's configuration. The headers that log the agent in are not known here.
+    /// A part of an agent's configuration. It lacks the headers that authenticate the agent, because platforms do not
+    /// know the table's secrets.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let mut declared = Map::new();
         let (forms, functions): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| tool.form);
@@ -118,9 +119,7 @@ impl Platform for Millis {
         functions: &dyn Functions,
     ) -> Result<Decoded, BadRequest> {
         let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
-            return Err(BadRequest::new(
-                "the URL names no function: it is `/millis/` and the function's name",
-            ));
+            return Err(BadRequest::new("the URL has no function name: use `/millis/<function>`"));
         };
         let (fields, raw) = fields(inbound)?;
         let declared = functions.arguments(&function);
@@ -146,7 +145,7 @@ impl Platform for Millis {
         Ok(Decoded::Calls(vec![call], Box::new(payload::ResultObject)))
     }
 
-    /// No form of an error is documented. The model can react to an error in the result.
+    /// No error format is documented, so the error is in the result, where the model can react to it.
     fn refuse(&self, bad: &BadRequest) -> Answer {
         Answer::json(&json!({"error": format!("The function call could not be read: {bad}.")}))
     }
@@ -217,7 +216,7 @@ fn form(tool: &ToolSpec<'_>) -> Value {
     })
 }
 
-/// The arguments as Millis lists them. The description says what Millis has no key for.
+/// The arguments as Millis declares them. A constraint without a key in Millis becomes part of the description.
 fn parameters(schema: &Value) -> Vec<Value> {
     let required = |name: &str| {
         schema
@@ -255,7 +254,7 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 fn parameter_type(parameter: &Value) -> Option<&'static str> {
     let mut types = match parameter.get("type")? {
         Value::String(only) => vec![only.as_str()],
-        // Null counts as absent, so it is no type of its own.
+        // A null argument counts as absent, so null does not count as a type.
         Value::Array(types) => {
             types.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect()
         }

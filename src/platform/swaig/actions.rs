@@ -1,8 +1,8 @@
-//! The actions of SWAIG: which exist, what their values look like, and what SignalWire would refuse.
+//! The actions of SWAIG and the shapes of their values.
 //!
-//! The strict forms are those of the published schema (`SWMLObject.json`, `$defs/Action` in signalwire/docs); the
-//! loose ones stand only in the SDK's source (`swaig_actions_generated.py` in signalwire/signalwire-python). The
-//! published schema rejects the loose ones while the engine is said to take them, so they are noted, not refused.
+//! The strict forms are in the published schema (`SWMLObject.json`, `$defs/Action` in signalwire/docs). The loose forms
+//! are only in the SDK's source (`swaig_actions_generated.py` in signalwire/signalwire-python). The schema rejects
+//! loose forms, but the engine reportedly accepts them, so they get a note instead of an error.
 
 use serde_json::Value;
 
@@ -37,14 +37,14 @@ const SDK_TEXT: &[ActionForm] = &[loose(ActionShape::Text)];
 const SDK_OBJECT: &[ActionForm] = &[loose(ActionShape::Object)];
 const SDK_MILLISECONDS: &[ActionForm] = &[loose(ActionShape::Whole(1, i64::MAX))];
 
-/// The published schema has a key or an object, the SDK a list of keys too.
+/// The published schema accepts a key or an object. The SDK also accepts a list of keys.
 const UNSET: &[ActionForm] =
     &[strict(ActionShape::Text), strict(ActionShape::Object), loose(ActionShape::List(TEXT))];
 
-/// Outside 0-900 the engine falls back to 300 seconds, which nobody means.
+/// For a number outside 0 to 900, the engine silently uses 300 seconds.
 const HOLD_SECONDS: ActionShape = ActionShape::Whole(0, 900);
 
-/// The key beside `SWML`: `true` leaves the AI for good. The SDK writes it as a text.
+/// The flag `transfer` beside `SWML`: `true` leaves the AI permanently. The SDK writes it as a string.
 const SWML_TRANSFER: &[ActionForm] =
     &[strict(ActionShape::Bool), loose(ActionShape::Word("true")), loose(ActionShape::Word("false"))];
 
@@ -69,7 +69,7 @@ static ACTIONS: &[SwaigAction] = &[
         "toggle_functions",
         &[strict(ActionShape::List(&[strict(ActionShape::Fields(&[
             required("function", &[strict(ActionShape::Text), strict(ActionShape::List(TEXT))]),
-            // -1 toggles, 0 is off, more is a number of uses.
+            // -1 toggles, 0 disables, and a positive number is the number of uses.
             required("active", &[strict(ActionShape::Bool), loose(ActionShape::Whole(-1, i64::MAX))]),
         ]))]))],
     ),
@@ -97,7 +97,7 @@ static ACTIONS: &[SwaigAction] = &[
                 optional("user_pom", SDK_OBJECT),
                 optional("full_reset", SDK_BOOL),
             ])),
-            // The prompt as an object model in place of a text.
+            // The prompt as an object model instead of a string.
             loose(ActionShape::Fields(&[
                 required("system_pom", OBJECT),
                 optional("user_prompt", TEXT),
@@ -159,18 +159,19 @@ static ACTIONS: &[SwaigAction] = &[
     action("user_event", SDK_OBJECT),
 ];
 
-/// What SignalWire would refuse in a list of actions, or in a single one, and what only its SDK knows.
+/// Checks a list of actions, or a single action. Returns an error for each part that SignalWire would reject, and a
+/// note for each form that only its SDK has.
 pub(super) fn check_all(actions: &StaticValue) -> Vec<ExtensionFault> {
     shape::check_all(actions, check_one)
 }
 
-/// The actions that SignalWire takes, as a list, and one line for each that it would not. Nothing is quoted that
-/// an upstream or a caller may have written.
-pub(super) fn admit(actions: Value) -> (Option<Value>, Vec<String>) {
-    shape::admit_all(actions, "action", check_one)
+/// Removes the actions that SignalWire would reject. Returns the others as a list, and a message about each removed
+/// action. The messages quote nothing that an upstream or a caller may have written.
+pub(super) fn filter(actions: Value) -> (Option<Value>, Vec<String>) {
+    shape::filter_all(actions, "action", check_one)
 }
 
-/// Checks one action: an object with one name, except that `transfer` may stand beside `SWML`.
+/// Checks one action. It is an object with one key, except that `SWML` may have `transfer` beside it.
 fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let entries = match action {
         StaticValue::Any => return Vec::new(),
@@ -178,14 +179,14 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
         _ => {
             return vec![
                 ActionFault::new(Code::InvalidAction, path, "an action must be an object")
-                    .help(Some("such as `{ say = \"One moment.\" }`".into())),
+                    .help(Some("write an action such as `{ say = \"One moment.\" }`".into())),
             ];
         }
     };
     if entries.is_empty() {
         return vec![
-            ActionFault::new(Code::InvalidAction, path, "an action must name what to do")
-                .help(Some("such as `{ say = \"One moment.\" }`".into())),
+            ActionFault::new(Code::InvalidAction, path, "an action must not be empty")
+                .help(Some("write an action such as `{ say = \"One moment.\" }`".into())),
         ];
     }
     let has_swml = entries.iter().any(|(name, _)| name == "SWML");
@@ -199,8 +200,8 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
         }
         let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
             faults.push(
-                ActionFault::new(Code::UnknownAction, &path, format!("`{name}` is not an action of SWAIG"))
-                    .unquoted("its name is not that of an action")
+                ActionFault::new(Code::UnknownAction, &path, format!("unknown SWAIG action `{name}`"))
+                    .unquoted("unknown action name")
                     .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
             );
             continue;
@@ -211,9 +212,9 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
                 ActionFault::new(
                     Code::InvalidAction,
                     &path,
-                    format!("`{name}` and `{first}` stand in one action"),
+                    format!("an action cannot have both `{first}` and `{name}`"),
                 )
-                .help(Some("give each action an object of its own in the list".into())),
+                .help(Some("put each in its own object in the list".into())),
             ),
         }
         faults.extend(check_action(known, value, &path));
@@ -223,10 +224,10 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
 
 fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let mut faults = check(action.forms, value, &format!("`{}`", action.name), path);
-    // SWML's flag taken for the action of the same name.
+    // The author probably means the flag of `SWML`, not the action `transfer`.
     if action.name == "transfer" && matches!(value, StaticValue::Known(Value::Bool(_))) {
         for fault in &mut faults {
-            fault.fault.help = Some("as a flag, `transfer` stands in the same object as `SWML`".into());
+            fault.fault.help = Some("put the flag `transfer` into the same object as `SWML`".into());
         }
     }
     faults
@@ -241,21 +242,22 @@ mod tests {
         PathStep::Key(name.into())
     }
 
-    /// A sketch of JSON in which `"{{}}"` is one expression, and other texts with `{{` have one in them.
-    fn sketch(value: &Value) -> StaticValue {
+    /// JSON as a [`StaticValue`]: `"{{}}"` is a single expression, and any other string with `{{` is a text with
+    /// expressions.
+    fn static_value(value: &Value) -> StaticValue {
         match value {
             Value::String(text) if text == "{{}}" => StaticValue::Any,
             Value::String(text) if text.contains("{{") => StaticValue::Text,
-            Value::Array(items) => StaticValue::List(items.iter().map(sketch).collect()),
-            Value::Object(entries) => {
-                StaticValue::Object(entries.iter().map(|(key, value)| (key.clone(), sketch(value))).collect())
-            }
+            Value::Array(items) => StaticValue::List(items.iter().map(static_value).collect()),
+            Value::Object(entries) => StaticValue::Object(
+                entries.iter().map(|(key, value)| (key.clone(), static_value(value))).collect(),
+            ),
             other => StaticValue::Known(other.clone()),
         }
     }
 
     fn faults(value: &Value) -> Vec<ExtensionFault> {
-        check_all(&sketch(value))
+        check_all(&static_value(value))
     }
 
     #[test]
@@ -381,8 +383,7 @@ mod tests {
             (json!({"clear_dynamic_hints": {}}), vec![key("clear_dynamic_hints")], "`clear_dynamic_hints`"),
             (json!({"user_event": {"a": 1}}), vec![key("user_event")], "`user_event`"),
         ] {
-            let message =
-                format!("{subject} is known from SignalWire's SDK, but not from its published schema");
+            let message = format!("{subject} is in SignalWire\'s SDK, but not in the published schema");
             let [note] = &faults(&action)[..] else { panic!("{action}: {:?}", faults(&action)) };
             assert_eq!(
                 (note.code, &note.path, &note.message),
@@ -408,46 +409,48 @@ mod tests {
                 json!("say"),
                 vec![],
                 "an action must be an object",
-                Some("such as `{ say = \"One moment.\" }`"),
+                Some("write an action such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!("{{x}} y"),
                 vec![],
                 "an action must be an object",
-                Some("such as `{ say = \"One moment.\" }`"),
+                Some("write an action such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!([true]),
                 vec![PathStep::Index(0)],
                 "an action must be an object",
-                Some("such as `{ say = \"One moment.\" }`"),
+                Some("write an action such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!([{}]),
                 vec![PathStep::Index(0)],
-                "an action must name what to do",
-                Some("such as `{ say = \"One moment.\" }`"),
+                "an action must not be empty",
+                Some("write an action such as `{ say = \"One moment.\" }`"),
             ),
             (
                 json!([{"say": "x"}, {"say": "x", "hangup": true}]),
                 vec![PathStep::Index(1), key("hangup")],
-                "`hangup` and `say` stand in one action",
-                Some("give each action an object of its own in the list"),
+                "an action cannot have both `say` and `hangup`",
+                Some("put each in its own object in the list"),
             ),
             (json!({"hangup": false}), vec![key("hangup")], "`hangup` must be `true`", None),
             (
                 json!({"hangup": "true"}),
                 vec![key("hangup")],
                 "`hangup` must be `true`",
-                Some("write it without the quotes"),
+                Some("remove the quotes"),
             ),
             (
                 json!({"stop": "{{x}}!"}),
                 vec![key("stop")],
                 "`stop` must be `true`",
-                Some("a value keeps its type when one expression is the whole text, as in `\"{{args.x}}\"`"),
+                Some(
+                    "make one expression the whole string, as in `\"{{args.x}}\"`, to keep the type of its value",
+                ),
             ),
-            (json!({"say": 5}), vec![key("say")], "`say` must be text", None),
+            (json!({"say": 5}), vec![key("say")], "`say` must be a string", None),
             (
                 json!({"hold": 901}),
                 vec![key("hold")],
@@ -464,7 +467,7 @@ mod tests {
             (
                 json!({"playback_bg": {"file": "x", "wiat": true}}),
                 vec![key("playback_bg"), key("wiat")],
-                "`wiat` is not a key of `playback_bg`",
+                "unknown key `wiat` in `playback_bg`",
                 Some("did you mean `wait`?"),
             ),
             (
@@ -506,20 +509,20 @@ mod tests {
             (
                 json!({"settings": {"temprature": 1}}),
                 vec![key("settings"), key("temprature")],
-                "`temprature` is not a key of `settings`",
+                "unknown key `temprature` in `settings`",
                 Some("did you mean `temperature`?"),
             ),
             (
                 json!({"clear_dynamic_hints": {"a": 1}}),
                 vec![key("clear_dynamic_hints"), key("a")],
-                "`a` is not a key of `clear_dynamic_hints`",
+                "unknown key `a` in `clear_dynamic_hints`",
                 None,
             ),
             (
                 json!({"transfer": true}),
                 vec![key("transfer")],
-                "`transfer` must be text or an object with `dest`",
-                Some("as a flag, `transfer` stands in the same object as `SWML`"),
+                "`transfer` must be a string or an object with `dest`",
+                Some("put the flag `transfer` into the same object as `SWML`"),
             ),
             (
                 json!({"SWML": {}, "transfer": "yes"}),
@@ -539,22 +542,22 @@ mod tests {
         let code = one(
             json!([{"sya": "x"}]),
             vec![PathStep::Index(0), key("sya")],
-            "`sya` is not an action of SWAIG",
+            "unknown SWAIG action `sya`",
             Some("did you mean `say`?"),
         );
         assert_eq!(code, Code::UnknownAction);
-        // Of an unknown name beside a known one, only the unknown one is told.
+        // An unknown action beside a known one is reported once.
         assert_eq!(faults(&json!({"SWML": {}, "transfr": true})).len(), 1);
     }
 
     #[test]
     fn invalid_items_are_removed_and_reported_during_a_call() {
         let good = json!([{"say": "x"}, {"hold": "5m"}]);
-        assert_eq!(admit(good.clone()), (Some(good), vec![]));
-        assert_eq!(admit(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));
-        assert_eq!(admit(Value::Null), (None, vec![]));
-        assert_eq!(admit(json!([])), (None, vec![]));
-        assert_eq!(admit(json!([null, {"say": "x"}, null])), (Some(json!([{"say": "x"}])), vec![]));
+        assert_eq!(filter(good.clone()), (Some(good), vec![]));
+        assert_eq!(filter(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));
+        assert_eq!(filter(Value::Null), (None, vec![]));
+        assert_eq!(filter(json!([])), (None, vec![]));
+        assert_eq!(filter(json!([null, {"say": "x"}, null])), (Some(json!([{"say": "x"}])), vec![]));
 
         let hostile = json!([
             {"say": "a"},
@@ -565,15 +568,15 @@ mod tests {
             "the secret",
             {"hangup": true},
         ]);
-        let (value, messages) = admit(hostile);
+        let (value, messages) = filter(hostile);
         assert_eq!(value, Some(json!([{"say": "a"}, {"hangup": true}])));
         assert_eq!(
             messages,
             [
-                "action 2 is left out: its name is not that of an action",
-                "action 3 is left out: `say` must be text",
-                "action 4 is left out: `playback_bg` has a key that it does not take",
-                "action 5 is left out: `hangup` and `say` stand in one action",
+                "action 2 is left out: unknown action name",
+                "action 3 is left out: `say` must be a string",
+                "action 4 is left out: `playback_bg` has an unknown key",
+                "action 5 is left out: an action cannot have both `say` and `hangup`",
                 "action 6 is left out: an action must be an object",
             ]
         );

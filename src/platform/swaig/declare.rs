@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::platform::{Answer, DeclareKey, Endpoint, Functions, Holds, ToolSpec};
+use crate::platform::{Answer, DeclareKey, DeclareType, Endpoint, Functions, ToolSpec};
 
 /// The keys of a function's definition that the table may add, from the reference of `SWAIG.functions`.
 pub(super) const DECLARE_KEYS: &[DeclareKey] = &[
-    DeclareKey { key: "active", holds: Holds::Flag },
-    DeclareKey { key: "fillers", holds: Holds::Object },
-    DeclareKey { key: "meta_data", holds: Holds::Object },
-    DeclareKey { key: "meta_data_token", holds: Holds::Text },
-    DeclareKey { key: "skip_fillers", holds: Holds::Flag },
-    DeclareKey { key: "wait_file", holds: Holds::Text },
-    DeclareKey { key: "wait_file_loops", holds: Holds::Number },
-    DeclareKey { key: "wait_for_fillers", holds: Holds::Flag },
+    DeclareKey { key: "active", value_type: DeclareType::Flag },
+    DeclareKey { key: "fillers", value_type: DeclareType::Object },
+    DeclareKey { key: "meta_data", value_type: DeclareType::Object },
+    DeclareKey { key: "meta_data_token", value_type: DeclareType::Text },
+    DeclareKey { key: "skip_fillers", value_type: DeclareType::Flag },
+    DeclareKey { key: "wait_file", value_type: DeclareType::Text },
+    DeclareKey { key: "wait_file_loops", value_type: DeclareType::Number },
+    DeclareKey { key: "wait_for_fillers", value_type: DeclareType::Flag },
 ];
 
 /// The `SWAIG` object of an agent's SWML.
@@ -24,7 +24,8 @@ pub(super) fn declare(tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Value 
 
 /// The answer to the `SWAIG.includes` handshake, in its array form.
 ///
-/// SignalWire registers every function in it, requested or not, so it holds only the functions whose route asks for it.
+/// SignalWire registers every function in it, requested or not, so it contains only the functions whose route has a
+/// `declare.swaig` section.
 pub(super) fn handshake(functions: &dyn Functions) -> Answer {
     let definitions = functions.tools().into_iter().filter(|tool| tool.declared).map(|tool| {
         let mut definition = definition(&tool);
@@ -36,7 +37,7 @@ pub(super) fn handshake(functions: &dyn Functions) -> Answer {
 
 /// A function as `SWAIG.functions` and the handshake define it.
 ///
-/// The platform silently drops a definition without a description, so there always is one.
+/// The platform silently drops a definition without a description, so every definition has one.
 fn definition(tool: &ToolSpec<'_>) -> Map<String, Value> {
     let description = if tool.description.is_empty() { tool.name } else { tool.description };
     let mut definition = Map::new();
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_handshake_defines_the_functions_that_ask_for_it() {
+    fn the_handshake_contains_only_declared_functions() {
         struct Declared(Value, Map<String, Value>);
         impl Functions for Declared {
             fn arguments(&self, _: &str) -> Option<Vec<&str>> {

@@ -24,7 +24,7 @@ use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_v
 
 const NAME: &str = "swaig";
 
-/// The key of a reply case that holds call-control actions.
+/// The key of a reply case with call-control actions.
 const ACTION: &str = "action";
 
 /// The key of a reply case that lets the agent speak before its actions run.
@@ -57,7 +57,7 @@ const FUNCTION_NAMES: NameRule = NameRule {
     punctuation: "_",
     first: letter_or_underscore,
     max_length: usize::MAX,
-    rule: "SWAIG takes letters, digits and underscores, and no digit first",
+    rule: "SWAIG accepts letters, digits and underscores; the first character cannot be a digit",
 };
 
 /// SignalWire AI agents.
@@ -98,14 +98,14 @@ impl Platform for Swaig {
             (PROMPT, StaticValue::Any | StaticValue::Text | StaticValue::Known(Value::String(_))) => {
                 Vec::new()
             }
-            (PROMPT, _) => wrong("a text", "write `swaig.prompt = \"Say it in one sentence.\"`"),
+            (PROMPT, _) => wrong("a string", "write `swaig.prompt = \"Say it in one sentence.\"`"),
             _ => Vec::new(),
         }
     }
 
     fn filter_extension(&self, key: &str, value: Value) -> (Option<Value>, Vec<String>) {
         match (key, value) {
-            (ACTION, value) => actions::admit(value),
+            (ACTION, value) => actions::filter(value),
             (POST_PROCESS, value @ Value::Bool(_)) | (PROMPT, value @ Value::String(_)) => {
                 (Some(value), Vec::new())
             }
@@ -150,7 +150,7 @@ impl Platform for Swaig {
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
         }
-        // Bedrock and sidecar agents send another content type, and accept only a text as `response`.
+        // Bedrock and sidecar agents send another content type and accept only a string as `response`.
         let takes_prompt =
             body.get().get("content_type").and_then(ValueRef::as_str).as_deref() == Some("text/swaig");
         let args = arguments(&body);
@@ -208,7 +208,7 @@ enum SwaigRequest {
 fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, BadRequest> {
     match (&inbound.function, payload::function_name(body, "function")?) {
         (Some(in_url), Some(in_body)) if in_url != in_body.as_ref() => {
-            Err(BadRequest::new("the body names another function than the URL"))
+            Err(BadRequest::new("the function name in the body differs from the one in the URL"))
         }
         (_, Some(name)) => Ok(SwaigRequest::Function(name.into_owned())),
         (in_url, None) => {
@@ -218,7 +218,7 @@ fn request_kind(inbound: &Inbound, body: ValueRef<'_>) -> Result<SwaigRequest, B
                 (Some(GET_SIGNATURE), _) => Ok(SwaigRequest::Signature),
                 (Some(action), _) if POST_PROMPT.contains(&action) => Ok(SwaigRequest::PostPrompt),
                 (_, Some(name)) => Ok(SwaigRequest::Function(name.clone())),
-                (_, None) => Err(BadRequest::new("it names no function")),
+                (_, None) => Err(BadRequest::new("it has no function name")),
             }
         }
     }
@@ -253,18 +253,27 @@ fn event(name: &str, body: SharedValue) -> Decoded {
     }
 }
 
-/// The arguments, read as the SDKs' servers do: those that the platform parsed, or the model's text, or a flat object.
+/// Reads the arguments as the SDKs' servers do: the platform's parsed object first, then the model's raw text, then a
+/// flat object.
+/// What the platform parsed may itself be texts of JSON.
 fn arguments(body: &SharedValue) -> GivenArguments {
     let argument = body.get().get("argument");
     let is_object = |value: &ValueRef<'_>| value.kind() == Kind::Object;
     let parsed = argument.and_then(|argument| argument.get("parsed"));
     let object = parsed.and_then(|parsed| match parsed.kind() {
         Kind::Array => parsed.items().find(is_object),
-        // An object, according to the table of the oldest documentation but not its samples.
+        // The oldest documentation describes an object, but its samples do not show one.
         _ => Some(parsed).filter(is_object),
     });
     if let Some(object) = object {
         return GivenArguments::Json(body.keep(object));
+    }
+    let texts = parsed.into_iter().flat_map(|parsed| std::iter::once(parsed).chain(parsed.items()));
+    let read = texts
+        .filter(|text| text.kind() == Kind::String)
+        .find_map(|text| payload::arguments(body, Some(text)).filter(GivenArguments::are_an_object));
+    if let Some(read) = read {
+        return read;
     }
     argument
         .and_then(|argument| payload::arguments(body, argument.get("raw")))
@@ -350,11 +359,15 @@ mod tests {
             (Some("a"), json!({"function": ""}), Ok("a")),
             (Some("a"), json!({"function": null, "argument": {}, "action": "fetch_conversation"}), Ok("a")),
             (None, json!({"function": "a", "action": "get_signature"}), Ok("a")),
-            (Some("a"), json!({"function": "b"}), Err("the body names another function than the URL")),
-            (None, json!({"function": 1}), Err("`function` is not text")),
-            (None, json!({}), Err("it names no function")),
-            (None, json!({"function": ""}), Err("it names no function")),
-            (None, json!({"action": "something"}), Err("it names no function")),
+            (
+                Some("a"),
+                json!({"function": "b"}),
+                Err("the function name in the body differs from the one in the URL"),
+            ),
+            (None, json!({"function": 1}), Err("`function` is not a string")),
+            (None, json!({}), Err("it has no function name")),
+            (None, json!({"function": ""}), Err("it has no function name")),
+            (None, json!({"action": "something"}), Err("it has no function name")),
             (None, json!([]), Err("the body is not a JSON object")),
         ] {
             match (decode(url, &body, &[]), expected) {
@@ -377,6 +390,9 @@ mod tests {
             (json!({"argument": {"parsed": {"city": "a"}, "raw": "x"}}), object("a")),
             (json!({"argument": {"parsed": [], "raw": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": null, "raw": "{\"city\":\"a\"}"}}), object("a")),
+            (json!({"argument": {"parsed": ["{\"city\":\"a\"}"], "raw": "x"}}), object("a")),
+            (json!({"argument": {"parsed": ["x", "[1]", "{\"city\":\"a\"}"]}}), object("a")),
+            (json!({"argument": {"parsed": "{\"city\":\"a\"}"}}), object("a")),
             (json!({"argument": {"parsed": ["x"], "raw": "[1]"}}), GivenArguments::from(json!([1]))),
             (json!({"argument": {"parsed": [], "raw": "the weather"}}), GivenArguments::Unreadable),
             (json!({"argument": {"parsed": [], "raw": " "}}), none()),
@@ -464,10 +480,10 @@ mod tests {
 
     #[test]
     fn an_unreadable_request_is_reported_to_the_model() {
-        let answer = Swaig.refuse(&BadRequest::new("it names no function"));
+        let answer = Swaig.refuse(&BadRequest::new("it has no function name"));
         assert_eq!(answer.status, 200);
         let text =
-            "The function call could not be read: it names no function. Apologise and go on without it.";
+            "The function call could not be read: it has no function name. Apologise and go on without it.";
         assert_eq!(answer.body, json!({"response": text}).to_string());
     }
 

@@ -1,7 +1,7 @@
-//! The signature of the handshake, the one request that SignalWire signs.
+//! The signature of the handshake, the only request that SignalWire signs.
 //!
-//! From the vendor's webhook security guide: HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without a
-//! login in it) and the raw body.
+//! From the vendor's webhook security guide: HMAC-SHA1, or HMAC-SHA256 in its own header, over the URL (without
+//! credentials) and the raw body.
 
 use ::http::HeaderName;
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,14 +12,14 @@ use crate::platform::auth::BadLogin;
 use crate::platform::{Inbound, Setting};
 use crate::secret::Secret;
 
-/// The project's signing key, for the one request that SignalWire signs.
+/// The project's signing key, for the only request that SignalWire signs.
 pub(super) const SIGNING_KEY: Setting = Setting {
     key: "signing_key",
-    about: "The project's signing key: where it is set, `get_signature` must carry its signature.",
+    about: "The project's signing key. If it is set, `get_signature` requests must be signed with it.",
     values: &[],
 };
 
-/// The headers with its signature over URL and raw body, in hexadecimal; the second is by SHA-256.
+/// The headers that carry the signature in hexadecimal: HMAC-SHA1 and HMAC-SHA256.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signalwire-signature");
 const SIGNATURE_SHA256: HeaderName = HeaderName::from_static("x-signalwire-sha256-signature");
 
@@ -64,7 +64,7 @@ mod tests {
     use crate::platform::payload;
 
     #[test]
-    fn every_signing_key_is_accepted_and_no_other_signature() {
+    fn only_signatures_with_a_configured_key_are_accepted() {
         let body = json!({"action": "get_signature"});
         let url = "https://tools.example.com/swaig";
         let sign = |key: &[u8], url: &str| {

@@ -1,8 +1,8 @@
-//! VoiceDock (before: HMS Sovereign, Flireo): several calls per request, and events, on one URL.
+//! VoiceDock (formerly HMS Sovereign and Flireo): several calls per request, and events, on one URL.
 //!
 //! Wire facts are from doc.voicedock.ai, doc.hmsovereign.com and reference.flireo.com (webhooks, security, custom
-//! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use;
-//! each is answered in its own.
+//! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use.
+//! Each request is answered in its own generation.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::names::{NameRule, letter_or_underscore};
 use super::{
-    Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, Functions, Holds, Inbound,
-    Platform, Setting, Settings, ToolSpec, payload,
+    Answer, BadRequest, DeclareKey, DeclareType, Decoded, Encode, Endpoint, Event, EventKind, Functions,
+    Inbound, Platform, Setting, Settings, ToolSpec, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
@@ -23,7 +23,7 @@ const NAME: &str = "voicedock";
 /// The `message.type` of requests that carry calls; all others are events.
 const TOOL_CALLS: &str = "tool-calls";
 
-/// The most calls in one request. A model makes fewer in one turn.
+/// The maximum number of calls in one request. A model makes fewer in one turn.
 const MAX_CALLS: usize = 64;
 
 /// The form of an answer to a single call.
@@ -50,9 +50,9 @@ static EVENTS: [EventKind; 3] = [
 /// The keys of a tool that the table may add, from "Declaration" of the custom tools guide. The text of an
 /// `async` tool is `async_response` in older documentation and `message` in newer.
 const DECLARE_KEYS: &[DeclareKey] = &[
-    DeclareKey { key: "async", holds: Holds::Flag },
-    DeclareKey { key: "async_response", holds: Holds::Text },
-    DeclareKey { key: "message", holds: Holds::Text },
+    DeclareKey { key: "async", value_type: DeclareType::Flag },
+    DeclareKey { key: "async_response", value_type: DeclareType::Text },
+    DeclareKey { key: "message", value_type: DeclareType::Text },
 ];
 
 /// From "Declaration" of the custom tools guide.
@@ -60,7 +60,7 @@ const FUNCTION_NAMES: NameRule = NameRule {
     punctuation: "_-",
     first: letter_or_underscore,
     max_length: 64,
-    rule: "VoiceDock takes up to 64 letters, digits, underscores and hyphens, a letter or underscore first",
+    rule: "VoiceDock accepts up to 64 letters, digits, underscores and hyphens; the first must be a letter or underscore",
 };
 
 /// VoiceDock assistants.
@@ -72,7 +72,7 @@ impl Platform for VoiceDock {
         NAME
     }
 
-    fn waits(&self) -> Option<Duration> {
+    fn answer_timeout(&self) -> Option<Duration> {
         Some(Duration::from_secs(10))
     }
 
@@ -100,7 +100,7 @@ impl Platform for VoiceDock {
         DECLARE_KEYS
     }
 
-    /// The settings of an assistant that a `PATCH` of it takes.
+    /// The settings of an assistant, for a `PATCH` request.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let tools: Vec<Value> = tools
             .iter()
@@ -130,7 +130,7 @@ impl Platform for VoiceDock {
     ) -> Result<Decoded, BadRequest> {
         if inbound.function.is_some() {
             return Err(BadRequest::new(
-                "the URL names a function, but this platform has one URL for all of them",
+                "the URL has a function name, but this platform has one URL for all functions",
             ));
         }
         let body = payload::object(&inbound.body)?;
@@ -138,7 +138,7 @@ impl Platform for VoiceDock {
             return Ok(event(&body));
         };
         if entries.len() > MAX_CALLS {
-            return Err(BadRequest::new(format!("it carries more than {MAX_CALLS} calls")));
+            return Err(BadRequest::new(format!("it has more than {MAX_CALLS} calls")));
         }
         let ids = entries
             .items()
@@ -150,7 +150,8 @@ impl Platform for VoiceDock {
             .map(|entry| Call {
                 args: generation.arguments(&body, entry),
                 context: Context {
-                    // An entry without a name calls the function without a name, which no route can answer.
+                    // An entry without a name becomes a call with an empty function name, so that it still gets a
+                    // result.
                     function: payload::text_at(entry, generation.function).unwrap_or_default(),
                     id: payload::text_at(entry, &[generation.id]),
                     raw: body.clone(),
@@ -216,7 +217,7 @@ fn entries(body: ValueRef<'_>) -> Result<Option<(&'static Generation, ValueRef<'
         };
     };
     let Some(event) = message.get("type").and_then(ValueRef::as_str) else {
-        return Err(BadRequest::new("`message.type` is not text"));
+        return Err(BadRequest::new("`message.type` is not a string"));
     };
     if event != TOOL_CALLS {
         return Ok(None);
@@ -299,7 +300,7 @@ impl Generation {
         }
     }
 
-    /// An object by the documentation; a text with one in it is read too.
+    /// The arguments of an entry. According to the documentation they are an object; a string of JSON is accepted too.
     fn arguments(&self, body: &SharedValue, entry: ValueRef<'_>) -> GivenArguments {
         payload::arguments(body, entry.at(self.arguments)).unwrap_or_else(payload::no_arguments)
     }
@@ -330,7 +331,7 @@ impl ReplyForm {
 #[derive(Debug)]
 struct Results {
     id_key: &'static str,
-    /// The ids as they came, in the order of the calls; an entry without one is answered without one.
+    /// The ids as received, in the order of the calls. An entry without an id gets a result without an id.
     ids: Vec<Option<Value>>,
     form: ReplyForm,
 }
@@ -365,7 +366,7 @@ impl Encode for Results {
     }
 }
 
-/// No key for the error of one entry is documented, so a failure is part of the result.
+/// No key for the error of an entry is documented, so a failure becomes part of the result.
 fn result(outcome: Outcome) -> Value {
     if outcome.failure.is_some() {
         json!({"error": outcome.reply.into_text()})
@@ -374,7 +375,7 @@ fn result(outcome: Outcome) -> Value {
     }
 }
 
-/// Takes the data that can stand without its entry: an object that could not be read as another form.
+/// Takes the data if a short form can carry it: an object without keys that would mean another form.
 fn unambiguous(outcome: &mut Outcome) -> Option<Value> {
     let data = outcome.reply.data.as_ref()?.as_object()?;
     let ambiguous = ["results", "result", "error"].iter().any(|key| data.contains_key(*key));
@@ -405,7 +406,7 @@ mod tests {
         Outcome { reply: Reply::text(text), failure: Some(FailureKind::Timeout) }
     }
 
-    /// A copy for each call would make one large request many times as large in memory.
+    /// A copy per call would multiply the memory that a large request needs.
     #[test]
     fn calls_of_one_request_share_its_envelope() {
         let mut body = with_list(&json!([{"id": "a"}, {"id": "b"}]));
@@ -456,20 +457,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_calls_nor_an_event_is_refused() {
+    fn invalid_requests_are_refused() {
         let many: Vec<_> = (0..=MAX_CALLS).map(|id| json!({"id": id, "function": {"name": "f"}})).collect();
         for (body, problem) in [
             (json!([]), "the body is not a JSON object"),
             (json!({}), "it has neither `message` nor `tasksInitiated`"),
             (json!({"eventType": "tool-calls"}), "it has neither `message` nor `tasksInitiated`"),
-            (json!({"message": "hello"}), "`message.type` is not text"),
+            (json!({"message": "hello"}), "`message.type` is not a string"),
             (
                 json!({"message": {"type": "tool-calls"}}),
                 "`message` has neither `tool_call_list` nor `toolCallList`",
             ),
             (with_list(&json!({})), "`tool_call_list` is not a list"),
             (json!({"tasksInitiated": 1}), "`tasksInitiated` is not a list"),
-            (with_list(&json!(many)), "it carries more than 64 calls"),
+            (with_list(&json!(many)), "it has more than 64 calls"),
         ] {
             assert_eq!(decode(&body, "results").unwrap_err().problem, problem, "{body}");
         }
@@ -512,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn no_calls_have_no_results() {
+    fn an_empty_list_of_calls_gives_an_empty_list_of_results() {
         let (calls, encoder) = calls(decode(&with_list(&json!([])), "direct"));
         assert!(calls.is_empty());
         assert_eq!(encoder.encode(Vec::new()), Answer::json(&json!({"results": []})));

@@ -1,6 +1,6 @@
-//! What `routes.toml` may say: one struct per table, one field per key. No logic.
+//! The raw structure of `routes.toml`: one struct per table, one field per key. No logic.
 //!
-//! Keys that the design names and this version does not have yet are listed after `later`.
+//! Planned keys that this version does not support yet are listed after `later`.
 
 mod file;
 mod reply;

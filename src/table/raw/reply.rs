@@ -1,4 +1,4 @@
-//! `reply` and `when`: what is answered, and under which conditions.
+//! `reply` and `when`: replies and their conditions.
 
 use crate::table::document::{Kind, Located, Node};
 use crate::table::reader::{FromNode, Key, Reader, wrong_type};
@@ -52,7 +52,7 @@ toml_table! {
         /// The maximum number of characters of the text, which is cut at a word.
         max_chars: u64,
     }
-    rest own as Rest::OfReply
+    rest own as Rest::ReplyKeys
 }
 
 toml_table! {

@@ -56,7 +56,7 @@ toml_table! {
         allow: Strings as KeyForm::Warnings,
     }
     later ["delivery", "remember"]
-    rest own as Rest::RouteSeries
+    rest own as Rest::RouteKeys
 }
 
 toml_table! {
@@ -110,6 +110,8 @@ toml_table! {
     RawRequest {
         /// The HTTP method.
         method: String as KeyForm::Method,
+        /// Whether the request changes nothing at the upstream. Default: whether its method says so.
+        safe: bool,
         /// The path, appended to the upstream's `base_url`.
         path: String,
         /// The query parameters, by name.

@@ -15,7 +15,7 @@ toml_table! {
         admin: String,
         /// The login for the admin listener; required unless it is on loopback.
         admin_auth: Choice as KeyForm::AdminAuth,
-        /// How Jackfield notices changed files: `"events"` (default) or `"poll"`.
+        /// How Jackfield detects changed files: `"events"` (default) or `"poll"`.
         watch: String as KeyForm::Watch,
         /// The URL at which platforms reach this proxy.
         public_url: String,
@@ -27,7 +27,7 @@ toml_table! {
         max_connections: u64,
         /// The number of recent calls that the admin API keeps; 0 keeps none. Default: 200.
         records: u64,
-        /// The certificate and key of the listener for platforms. Without them it speaks plain HTTP.
+        /// The certificate and key of the listener for platforms. Without them the listener uses plain HTTP.
         tls: RawTls,
         /// The addresses or networks of proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
         trusted_proxies: Strings,
@@ -61,7 +61,7 @@ toml_table! {
         endpoint: String,
         /// Headers for the collector, such as a login.
         headers: Named<String>,
-        /// The share of traces to record, of those that start here. Default: 1, all of them.
+        /// The fraction of new traces to record, from 0 to 1. Default: 1, all of them.
         sample: Kind as KeyForm::Fraction,
         /// The service name in traces. Default: `"jackfield"`.
         service: String,

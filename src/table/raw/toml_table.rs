@@ -2,7 +2,7 @@
 
 /// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
 ///
-/// `as` gives the form of a key if its type does not say enough. `later` lists the keys that this version does not
+/// `as` sets the form of a key if its type does not determine it. `later` lists the keys that this version does not
 /// support yet. `rest` keeps every other key unread, for tables whose keys depend on the platforms.
 macro_rules! toml_table {
     (
@@ -22,7 +22,7 @@ macro_rules! toml_table {
                 pub(crate) later: bool,
             )?
             $(
-                /// The keys that only a platform can judge.
+                /// The keys that only a platform can check.
                 pub(crate) $rest: $crate::table::document::Entries,
             )?
         }
@@ -31,7 +31,7 @@ macro_rules! toml_table {
             /// The keys of this table.
             pub(crate) const KEYS: &[&str] = &[$(toml_table!(@key $field)),*];
 
-            /// How this table is written.
+            /// The shape of this table.
             pub(crate) const SHAPE: &$crate::table::shape::Shape = &$crate::table::shape::Shape {
                 name: stringify!($name),
                 doc: &[$($about),*],
@@ -71,7 +71,7 @@ macro_rules! toml_table {
                         this.$rest.push((key.clone(), value.clone()));
                         continue;
                     )?
-                    #[allow(unreachable_code, reason = "tables with a rest take every key")]
+                    #[allow(unreachable_code, reason = "tables with a rest accept every key")]
                     reader.unknown_key(key, Self::KEYS);
                 }
                 Some(this)

@@ -1,4 +1,4 @@
-//! A mistake in TOML: the errors of the parser on one line, and the text around them.
+//! A mistake in TOML: the parser's errors on one line, and the text around them.
 
 use std::ops::Range;
 
@@ -10,21 +10,21 @@ pub(in crate::table) struct ParserError {
     pub(in crate::table) range: Range<usize>,
 }
 
-/// The errors of one line, taken as one mistake, with the text around the first of them.
+/// The errors of one line as one mistake, with the text around the first error.
 pub(super) struct Mistake<'t> {
     pub(super) errors: &'t [ParserError],
     pub(super) text: &'t str,
-    /// Where the first error is.
+    /// The position of the first error.
     pub(super) at: usize,
-    /// What the first error covers.
+    /// The range of the first error.
     pub(super) here: Range<usize>,
-    /// The content of its line, without the space around it.
+    /// The content of its line, without surrounding whitespace.
     pub(super) content: Range<usize>,
     /// The line up to the error.
     pub(super) before: &'t str,
     /// The line from the error on.
     pub(super) rest: &'t str,
-    /// What is open at the error.
+    /// The open brackets or string at the error.
     pub(super) open: Open,
 }
 
@@ -35,7 +35,7 @@ impl<'t> Mistake<'t> {
         let around = line(text, at);
         let (before, rest) = (&text[around.start..at], &text[at..around.end]);
         let start = around.start + (before.len() - before.trim_start().len());
-        // A line of non-breaking spaces only has an empty content.
+        // A line with only non-breaking spaces has empty content.
         let content = start..start.max(around.start + text[around.clone()].trim_end().len());
         let here = at..first.range.end.max(at).min(text.len());
         Some(Self { errors, text, at, here, content, before, rest, open: Open::until(text, at) })

@@ -1,4 +1,4 @@
-//! Which brackets and strings are open at a place of a file.
+//! Finds the brackets and strings that are open at a place in a file.
 
 /// The brackets or the string that are open at a place, each by the place where it was opened.
 #[derive(Default)]
@@ -8,7 +8,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Reads `text` up to `end`; headers open nothing.
+    /// Scans `text` up to `end`. The brackets of headers do not count.
     pub(super) fn until(text: &str, end: usize) -> Self {
         let mut open = Self::default();
         let mut start = 0;

@@ -1,4 +1,4 @@
-//! The mistakes that newcomers make in TOML, each with its own message. All others get the parser's message.
+//! Specific messages for the TOML mistakes that newcomers make. All other mistakes get the parser's message.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::open::Open;
 /// Another place that the report of a mistake points at, with its label.
 type Related = Option<(Range<usize>, &'static str)>;
 
-/// How one kind of mistake is recognised and reported. The first rule that fits wins.
+/// How one kind of mistake is recognised and reported. The first rule that matches wins.
 pub(super) struct Rule {
     pub(super) when: fn(&Mistake<'_>) -> bool,
     pub(super) place: fn(&Mistake<'_>) -> Range<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Rule {
     pub(super) leaves_open: fn(in_bracket: bool, more_follow: bool) -> bool,
 }
 
-/// A rule that fits nothing, for the fields that most rules share.
+/// A rule that never matches, with defaults for the fields that most rules share.
 const BASE: Rule = Rule {
     when: |_| false,
     place: |mistake| mistake.here.clone(),
@@ -36,7 +36,7 @@ const BASE: Rule = Rule {
 const NO_ASSIGNMENT: [&str; 4] =
     ["key with no value", "missing assignment", "invalid unquoted key", "missing value for key"];
 
-/// The errors of a value that is missing or not in quotes.
+/// The errors of a missing or unquoted value.
 const NO_VALUE: [&str; 3] = ["string values must be quoted", "missing value", "invalid value"];
 
 pub(super) const RULES: [Rule; 20] = [
@@ -131,7 +131,7 @@ pub(super) const RULES: [Rule; 20] = [
         when: |mistake| mistake.first_is(&NO_ASSIGNMENT) && foreign_space(mistake).is_some(),
         place: |mistake| foreign_space(mistake).unwrap_or_else(|| mistake.here.clone()),
         message: "invalid whitespace character",
-        help: "replace it with an ordinary space; pasted text often brings such characters",
+        help: "replace it with an ordinary space; pasted text often contains such characters",
         ..BASE
     },
     Rule {
@@ -165,7 +165,7 @@ pub(super) const RULES: [Rule; 20] = [
     Rule {
         when: |mistake| mistake.first_is(&NO_VALUE),
         message: "string without quotes",
-        help: "put text in quotes: \"…\"; only numbers, true, false, [lists] and { tables } have none",
+        help: "put text in quotes: \"…\"; only numbers, true, false, [lists] and { tables } have no quotes",
         ..BASE
     },
     Rule {
@@ -180,13 +180,13 @@ pub(super) const RULES: [Rule; 20] = [
                 || mistake.first_is(&["too few unicode", "invalid unicode"])
         },
         message: "invalid escape sequence",
-        help: "write \\\\ for a backslash, or use single quotes, in which nothing is escaped: '\\d+'",
+        help: "write \\\\ for a backslash, or use single quotes, which have no escapes: '\\d+'",
         ..BASE
     },
     Rule {
         when: |mistake| mistake.first_is(&["unexpected leading zero"]),
         message: "number with a leading zero",
-        help: "remove the zero, or put the value in quotes if the zero counts: \"007\"",
+        help: "remove the zero, or put the value in quotes if the zero matters: \"007\"",
         ..BASE
     },
     Rule {
@@ -208,7 +208,7 @@ const UNCLOSED: Rule = Rule {
     ..BASE
 };
 
-/// A quote in the middle of a text, which ends the string.
+/// An unescaped quote inside a text, which ends the string early.
 const QUOTE_INSIDE: Rule = Rule {
     place: |mistake| mistake.at - 1..mistake.at,
     message: "unescaped quote inside a string",
@@ -221,7 +221,7 @@ fn is_string_error(mistake: &Mistake<'_>) -> bool {
     mistake.any_is(&["invalid basic string", "invalid literal string", "invalid multi-line"])
 }
 
-/// Where the innermost open bracket is, if the error is that it is still open.
+/// The position of the innermost open bracket, if the error is that it is unclosed.
 fn unclosed_bracket(mistake: &Mistake<'_>) -> Option<usize> {
     let starts_line = mistake.before.trim().is_empty() || mistake.at == mistake.text.len();
     let in_bracket =
@@ -237,7 +237,7 @@ fn opening_bracket(mistake: &Mistake<'_>) -> Range<usize> {
     at..at + 1
 }
 
-/// Where a string that is never closed begins, and whether it is a multi-line string.
+/// The start of an unclosed string, and whether it is a multi-line string.
 fn unclosed_string(mistake: &Mistake<'_>) -> Option<(usize, bool)> {
     if !is_string_error(mistake) {
         return None;

@@ -10,10 +10,10 @@ use crate::plan::testing::Canned;
 use crate::upstream::recorder::Exchange;
 use crate::upstream::{Request, Response, TransportError};
 
-use super::{Drafting, NoDraft};
+use super::{DraftError, Drafting};
 
 /// Response headers that no route uses, or that must not be written to files.
-const LEFT_OUT: [HeaderName; 8] = [
+const OMITTED: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONNECTION,
@@ -31,16 +31,16 @@ impl Drafting<'_> {
     pub(super) fn canned(
         &self,
         headers: fn(&Response) -> HeaderMap,
-    ) -> Result<Vec<(String, Canned)>, NoDraft> {
+    ) -> Result<Vec<(String, Canned)>, DraftError> {
         let mut canned = Vec::new();
-        for (step, went) in self.route.steps.iter().zip(&self.captured.call.record.steps) {
-            // Without a request, the route itself decided to send nothing, and decides the same in a test.
-            let Some(sent) = &went.trace.request else { continue };
+        for (step, step_record) in self.route.steps.iter().zip(&self.captured.call.record.steps) {
+            // Without a request, the route itself decided to send nothing. It will decide the same in a test.
+            let Some(sent) = &step_record.trace.request else { continue };
             let is_it = |exchange: &&Exchange| is_same_request(&exchange.request, sent);
             let ended = self.captured.exchanges.iter().rev().find(is_it).map(|exchange| &exchange.result);
             let of = step.name.as_deref().map(|step| format!("the step `{step}`: ")).unwrap_or_default();
-            let problem = |problem: String| NoDraft::Upstream { step: of, problem };
-            let made_up = match ended {
+            let problem = |problem: String| DraftError::Upstream { step: of, problem };
+            let canned_reply = match ended {
                 Some(Ok(response)) => Canned::Reply {
                     status: response.status,
                     headers: self.headers_of(response, headers),
@@ -52,12 +52,12 @@ impl Drafting<'_> {
                 }
                 Some(Err(error)) => return Err(problem(format!("a test cannot reproduce this: {error}"))),
                 None => {
-                    let why = went.error.as_ref().or(self.captured.call.record.error.as_ref());
+                    let why = step_record.error.as_ref().or(self.captured.call.record.error.as_ref());
                     let why = why.map(ToString::to_string).unwrap_or_default();
                     return Err(problem(format!("a test cannot reproduce this: {why}")));
                 }
             };
-            canned.push((step.name.clone().unwrap_or_default(), made_up));
+            canned.push((step.name.clone().unwrap_or_default(), canned_reply));
         }
         Ok(canned)
     }
@@ -94,13 +94,13 @@ fn is_same_request(one: &Request, other: &Request) -> bool {
 /// The headers of a response that a route may use.
 pub(super) fn reply_headers(response: &Response) -> HeaderMap {
     let mut headers = response.headers.clone();
-    for name in LEFT_OUT {
+    for name in OMITTED {
         headers.remove(name);
     }
     headers
 }
 
-/// A canned reply as the table writes it.
+/// A canned response in the table's form.
 pub(super) fn canned_value(canned: &Canned) -> Map<String, Value> {
     let mut value = Map::new();
     let Canned::Reply { status, headers, body } = canned else {

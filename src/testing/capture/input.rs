@@ -1,4 +1,4 @@
-//! The input of a captured call, as a test can have it.
+//! The input of a captured call, in the form that a test can have.
 
 use serde_json::{Map, Value, json};
 
@@ -8,18 +8,18 @@ use crate::plan::FunctionsFor;
 use crate::plan::testing::CallChanges;
 use crate::platform::{Decoded, Settings};
 
-use super::{Drafting, NoDraft};
+use super::{DraftError, Drafting};
 
 impl Drafting<'_> {
     /// The arguments as given, with made-up values for sensitive ones.
-    pub(super) fn stand_ins(&mut self) -> Result<Value, NoDraft> {
+    pub(super) fn args_without_sensitive_values(&mut self) -> Result<Value, DraftError> {
         let GivenArguments::Json(given) = &self.captured.call.record.call.args else {
-            return Err(NoDraft::Arguments);
+            return Err(DraftError::Arguments);
         };
         let mut args = match given.to_value() {
             Value::Object(args) => args,
             Value::Null => Map::new(),
-            _ => return Err(NoDraft::Arguments),
+            _ => return Err(DraftError::Arguments),
         };
         let fits = |args: &Map<String, Value>| {
             self.route.arguments.validate(&Value::Object(args.clone()).into()).is_ok()
@@ -28,12 +28,12 @@ impl Drafting<'_> {
         let mut replaced = Vec::new();
         for (name, value) in &mut args {
             if self.route.arguments.is_sensitive(name) {
-                *value = stand_in(value);
+                *value = made_up_value(value);
                 replaced.push(name.clone());
             }
         }
         if let Some(name) = replaced.first().filter(|_| fitted && !fits(&args)) {
-            return Err(NoDraft::Sensitive(name.clone()));
+            return Err(DraftError::Sensitive(name.clone()));
         }
         for name in replaced {
             self.notes.push(format!("`{name}` is sensitive: the test uses a made-up value instead"));
@@ -76,8 +76,8 @@ impl Drafting<'_> {
     }
 }
 
-/// A made-up value of the same form, so that it passes most validation rules.
-fn stand_in(value: &Value) -> Value {
+/// A made-up value with the same structure, so that it passes most validation rules.
+fn made_up_value(value: &Value) -> Value {
     let like = |c: char| match c {
         c if c.is_ascii_digit() => '1',
         c if c.is_uppercase() => 'X',
@@ -91,9 +91,9 @@ fn stand_in(value: &Value) -> Value {
                 number.to_string().chars().map(|c| if c == 'e' { c } else { like(c) }).collect();
             serde_json::from_str(&alike).unwrap_or_else(|_| json!(1))
         }
-        Value::Array(items) => items.iter().map(stand_in).collect(),
+        Value::Array(items) => items.iter().map(made_up_value).collect(),
         Value::Object(entries) => {
-            Value::Object(entries.iter().map(|(key, value)| (key.clone(), stand_in(value))).collect())
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), made_up_value(value))).collect())
         }
         other => other.clone(),
     }

@@ -63,13 +63,13 @@ pub enum CapturedInput<'a> {
 pub struct Draft {
     /// Its keys as paths, with their values.
     pub entries: Vec<(Vec<String>, Value)>,
-    /// What was changed or left out, and why.
+    /// Notes about what was changed or omitted, and why.
     pub notes: Vec<String>,
 }
 
 /// Why a call cannot be saved as a test.
 #[derive(Debug, Error)]
-pub enum NoDraft {
+pub enum DraftError {
     /// There is no such function.
     #[error("unknown function `{0}`")]
     NoRoute(String),
@@ -99,7 +99,7 @@ pub enum NoDraft {
         call: String,
     },
     /// No expectation is left.
-    #[error("every value to expect contains a secret, or cannot be written in TOML")]
+    #[error("every expected value contains a secret or cannot be written in TOML")]
     Nothing,
 }
 
@@ -114,11 +114,11 @@ pub async fn draft(
     route: &Testable,
     name: &str,
     captured: CapturedCall<'_>,
-) -> Result<Draft, NoDraft> {
+) -> Result<Draft, DraftError> {
     let mut drafting = Drafting::begin(plan, captured)?;
     let mut test = drafting.test(name, route)?;
-    let mut run = call(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
-    if !drafting.is_the_same(&run) {
+    let mut run = call(plan, resources, &test, captured.platform).await.map_err(DraftError::Run)?;
+    if !drafting.has_same_result(&run) {
         // The route may use a response header.
         let with_headers = drafting.canned(reply_headers)?;
         if with_headers
@@ -126,7 +126,7 @@ pub async fn draft(
             .any(|(_, canned)| matches!(canned, Canned::Reply { headers, .. } if headers.len() > 1))
         {
             test.canned = with_headers;
-            run = call(plan, resources, &test, captured.platform).await.map_err(NoDraft::Run)?;
+            run = call(plan, resources, &test, captured.platform).await.map_err(DraftError::Run)?;
         }
     }
     drafting.draft(&test, &run)
@@ -136,23 +136,23 @@ struct Drafting<'a> {
     plan: &'a Plan,
     captured: CapturedCall<'a>,
     route: &'a Route,
-    /// What must not be written to the file.
+    /// Masks for everything that must not be written to the file.
     masks: Masks,
     notes: Vec<String>,
 }
 
 impl<'a> Drafting<'a> {
-    fn begin(plan: &'a Plan, captured: CapturedCall<'a>) -> Result<Self, NoDraft> {
+    fn begin(plan: &'a Plan, captured: CapturedCall<'a>) -> Result<Self, DraftError> {
         let (record, real) = (&captured.call.record, captured.call.route.as_deref());
         let function = &record.call.context.function;
         let route = plan.route(function, captured.platform.name());
-        let route = route.ok_or_else(|| NoDraft::NoRoute(function.clone()))?;
+        let route = route.ok_or_else(|| DraftError::NoRoute(function.clone()))?;
         let mut masks = record.masks(&captured.plan.masks, real);
         masks.extend(&plan.masks);
         Ok(Self { plan, captured, route, masks, notes: Vec::new() })
     }
 
-    fn test(&mut self, name: &str, route: &Testable) -> Result<Test, NoDraft> {
+    fn test(&mut self, name: &str, route: &Testable) -> Result<Test, DraftError> {
         let (asked, call) = match self.captured.input {
             // The file has only the body, so the headers come from the call.
             CapturedInput::Request { body, .. } => {
@@ -161,7 +161,7 @@ impl<'a> Drafting<'a> {
                 (TestInput::Body(body.clone()), CallChanges { headers, ..CallChanges::default() })
             }
             CapturedInput::Args => {
-                let args = self.stand_ins()?;
+                let args = self.args_without_sensitive_values()?;
                 let changes = self.changes(&args);
                 (TestInput::Args(args), changes)
             }
@@ -192,7 +192,7 @@ impl<'a> Drafting<'a> {
     }
 
     /// Whether the test and the call have the same result.
-    fn is_the_same(&self, run: &TestRun) -> bool {
+    fn has_same_result(&self, run: &TestRun) -> bool {
         let (record, test) = (&self.captured.call.record, &run.record);
         let hidden = |reply: &Reply| {
             let text = reply.text.as_deref().map(|text| self.masks.hide(text));
@@ -203,7 +203,7 @@ impl<'a> Drafting<'a> {
             && hidden(&record.outcome.reply) == hidden(&test.outcome.reply)
     }
 
-    fn draft(mut self, test: &Test, run: &TestRun) -> Result<Draft, NoDraft> {
+    fn draft(mut self, test: &Test, run: &TestRun) -> Result<Draft, DraftError> {
         let record = &self.captured.call.record;
         if (record.case, record.outcome.failure) != (run.record.case, run.record.outcome.failure) {
             let result = |case: Option<usize>, failure: Option<FailureKind>| match (case, failure) {
@@ -211,29 +211,30 @@ impl<'a> Drafting<'a> {
                 (None, Some(kind)) => format!("the failure `{kind}`"),
                 (None, None) => "no case".to_owned(),
             };
-            return Err(NoDraft::Other {
+            return Err(DraftError::Other {
                 test: result(run.record.case, run.record.outcome.failure),
                 call: result(record.case, record.outcome.failure),
             });
         }
-        if !self.is_the_same(run) && self.notes.is_empty() {
+        if !self.has_same_result(run) && self.notes.is_empty() {
             self.notes.push(
-                "the reply of the test differs from the reply of the call: review what it expects".to_owned(),
+                "the reply of the test differs from the reply of the call: review the expected values"
+                    .to_owned(),
             );
         }
         let mut draft = Draft::default();
-        self.made_up(test, &mut draft);
+        self.add_input(test, &mut draft);
         let before = draft.entries.len();
-        self.expected(run, &mut draft);
+        self.add_expectations(run, &mut draft);
         if draft.entries.len() == before {
-            return Err(NoDraft::Nothing);
+            return Err(DraftError::Nothing);
         }
         draft.notes.splice(0..0, self.notes);
         Ok(draft)
     }
 
     /// Adds the input of the test.
-    fn made_up(&self, test: &Test, draft: &mut Draft) {
+    fn add_input(&self, test: &Test, draft: &mut Draft) {
         let mut put = |keys: &[&str], value: Value| {
             draft.entries.push((keys.iter().map(|key| (*key).to_owned()).collect(), value));
         };
@@ -286,11 +287,11 @@ impl<'a> Drafting<'a> {
     }
 
     /// Adds the expectations: the whole result, without secrets.
-    fn expected(&self, run: &TestRun, draft: &mut Draft) {
-        for (step, went) in self.route.steps.iter().zip(&run.record.steps) {
+    fn add_expectations(&self, run: &TestRun, draft: &mut Draft) {
+        for (step, step_record) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
             let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
-            let Some(request) = sent.filter(|_| went.trace.request.is_some()) else { continue };
+            let Some(request) = sent.filter(|_| step_record.trace.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
                 name => vec!["requests", name],
@@ -335,7 +336,7 @@ impl<'a> Drafting<'a> {
             None
         };
         match reason {
-            Some(reason) => draft.notes.push(format!("`{}` was left out: {reason}", path())),
+            Some(reason) => draft.notes.push(format!("`{}` was omitted: {reason}", path())),
             None => {
                 let keys = std::iter::once("expect").chain(keys.iter().copied());
                 draft.entries.push((keys.map(str::to_owned).collect(), value));

@@ -30,7 +30,7 @@ pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "hmac",
     about: "A signature, HMAC-SHA256, of the finished request.",
     keys: &[
-        SchemeKey::secret("secret"),
+        SchemeKey::signing_key("secret"),
         SchemeKey::text("header").optional(),
         SchemeKey::text("timestamp_header").optional(),
         SchemeKey::text("prefix").optional(),

@@ -202,4 +202,47 @@ mod tests {
         files.sort_unstable();
         assert_eq!(names, files);
     }
+
+    /// Applies a scheme's credential to a request, and returns the header or the URL that carries it.
+    fn applied(scheme: &Scheme<dyn OutboundAuth>, given: &[(&'static str, &[&str])]) -> String {
+        let auth = build(scheme, given).unwrap();
+        let mut request = request("https://api/x");
+        apply(&*auth, &mut request).unwrap();
+        assert!(request.headers.values().all(http::HeaderValue::is_sensitive), "{}", scheme.name);
+        match request.headers.iter().next() {
+            Some((name, value)) => format!("{name}: {}", value.to_str().unwrap()),
+            None => request.url.to_string(),
+        }
+    }
+
+    #[test]
+    fn each_scheme_applies_its_credential() {
+        type Row<'a> = (&'static str, &'a [(&'static str, &'a [&'a str])], &'static str);
+        let rows: [Row<'_>; 4] = [
+            (
+                "basic",
+                &[("username", &["me"]), ("password", &["top:secret"])],
+                "authorization: Basic bWU6dG9wOnNlY3JldA==",
+            ),
+            ("bearer", &[("token", &["t-1"])], "authorization: Bearer t-1"),
+            ("header", &[("name", &["X-Api-Key"]), ("value", &["k-1"])], "x-api-key: k-1"),
+            ("query", &[("name", &["key"]), ("value", &["k-1"])], "https://api/x?key=k-1"),
+        ];
+        // What these send depends on the time, on a token or on the connection. The first two are tested in their
+        // files, the last in `tests/it/outbound_tls.rs`.
+        let elsewhere = ["hmac", "oauth2", "mtls"];
+        for scheme in SCHEMES {
+            match rows.iter().find(|(name, ..)| *name == scheme.name) {
+                Some((name, given, expected)) => assert_eq!(applied(scheme, given), *expected, "{name}"),
+                None => assert!(elsewhere.contains(&scheme.name), "add a row for `{}`", scheme.name),
+            }
+        }
+    }
+
+    /// `check` warns if a secret is sent over plain HTTP.
+    #[test]
+    fn schemes_that_sign_send_no_secret() {
+        let silent = SCHEMES.iter().filter(|scheme| !scheme.sends_secret()).map(|scheme| scheme.name);
+        assert_eq!(silent.collect::<Vec<_>>(), ["hmac", "mtls"]);
+    }
 }

@@ -123,7 +123,7 @@ impl Attempt<'_> {
         }
         let mut finished = Request::clone(self.request);
         if let Some(span) = span {
-            span.put_on(&mut finished.headers);
+            span.inject(&mut finished.headers);
         }
         if let Some(auth) = auth {
             let began = Instant::now();

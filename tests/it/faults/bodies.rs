@@ -1,10 +1,10 @@
-//! Bodies that are too long, broken, packed badly, or not what they are said to be.
+//! Bodies that are too long, cut off, badly compressed, or not of the announced type.
 
-use super::answers::{CHUNKED, JSON, answer, flood, hang_after, last, ok, say, status, trickle};
-use super::row::Hears::{Id, Text};
+use super::responses::{CHUNKED, JSON, answer, flood, hang_after, last, ok, say, status, trickle};
+use super::row::ExpectedReply::{Id, Text};
 use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, row, sees};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
 const CAP: &str = "max_body = \"16KiB\"";
 /// `{"id":7}`
@@ -15,10 +15,10 @@ const GZIP_BOMB: &str = "1f8b0800000000000203edc101010000008090feafee080a0000000
 /// 64 MiB of zeros in 53 bytes.
 const BROTLI_BOMB: &str = "cfffff7ff82700e2b14020f7fe9ffffffff04f00c4610180eefd3fffffffe19f0088c32200ddfbff\
      fcffffc73f0110870500baf7ff";
-/// What an upstream says that has an error for an answer.
+/// A response body that reports an error.
 const ERROR: &str = "{\"ok\":false,\"error\":{\"code\":\"E7\"}}";
 
-/// An answer in this encoding.
+/// A response with this content encoding.
 fn packed(encoding: &str, hex: &str) -> Vec<u8> {
     answer("200 OK", &format!("{JSON}content-encoding: {encoding}\r\n"), hex::decode(hex).unwrap())
 }
@@ -33,13 +33,13 @@ pub(super) fn rows() -> Vec<Row> {
     let length = |length: usize| format!("HTTP/1.1 200 OK\r\n{JSON}content-length: {length}\r\n\r\n");
     let until_close = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n");
     vec![
-        // Longer or shorter than said.
+        // Longer or shorter than announced.
         row("length_too_long",       GET,  Script::always(hang_after(format!("{}{{\"id\":13}}", length(20)))), LATE, AtDeadline, sees(1, 1, 1)),
         row("length_cut_then_good",  GET,  Script::first(last(format!("{}{{\"id\":13}}", length(20)))).then(ok(7)), Id(7), Early, sees(2, 2, 0)),
         row("ends_with_connection",  GET,  Script::always(last(format!("{until_close}{{\"id\":7}}"))), Id(7), Early, sees(1, 1, 0)),
         row("ends_too_early",        GET,  Script::always(last(format!("{until_close}{{\"id\":"))), BAD, Early, sees(1, 1, 0)),
 
-        // Without an end.
+        // Endless bodies.
         row("endless",               GET,  Script::always([say(until_close.clone()), flood(vec![b' '; 4096])]), BAD, Early, sees(1, 1, 1)).keys(CAP),
         row("endless_post",          POST, Script::always([say(until_close.clone()), flood(vec![b' '; 4096])]), BAD, Early, sees(1, 1, 1)).keys(CAP),
         row("endless_whole_cap",     GET,  Script::always([say(until_close.clone()), flood(vec![b' '; 65536])]), BAD, Early, sees(1, 1, 1)),
@@ -50,7 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("endless_trailers",      GET,  Script::always([say(format!("{CHUNKED}8\r\n{{\"id\":7}}\r\n0\r\n")), flood("x-more: 1\r\n".repeat(1000))]), BAD, Early, sees(1, 1, 1)),
         row("endless_extension",     GET,  Script::always([say(format!("{CHUNKED}8;")), flood("x".repeat(4096))]), BAD, Early, sees(1, 1, 1)),
 
-        // Chunks that are none.
+        // Invalid chunks.
         row("chunks",                GET,  Script::always([say(format!("{CHUNKED}4;x=y\r\n{{\"id\r\n004\r\n\":7}}\r\n0\r\nx-trailer: 1\r\n\r\n"))]), vec![Id(7), Id(7)], Early, sees(2, 1, 0)),
         row("chunk_no_size",         GET,  chunks("zz\r\n{\"id\":7}\r\n0\r\n\r\n"), BAD, Early, sees(1, 1, 1)),
         row("chunk_no_size_post",    POST, chunks("zz\r\n{\"id\":7}\r\n0\r\n\r\n"), BAD, Early, sees(1, 1, 1)),
@@ -58,7 +58,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("chunk_beyond_numbers",  GET,  chunks("fffffffffffffffff1\r\n{\"id\":7}\r\n0\r\n\r\n"), BAD, Early, sees(1, 1, 1)),
         row("chunk_too_short",       GET,  chunks("3\r\n{\"id\":7}\r\n0\r\n\r\n"), BAD, Early, sees(1, 1, 1)),
 
-        // Packed, or said to be.
+        // Compressed, or labelled as such.
         row("gzip",                  GET,  says(packed("gzip", GZIP)), Id(7), Early, sees(1, 1, 0)),
         row("gzip_cut",              GET,  says(packed("gzip", &GZIP[..40])), BAD, Early, sees(1, 1, 0)),
         row("gzip_wrong_sum",        GET,  says(packed("gzip", &GZIP.replace("435f0712", "00000000"))), BAD, Early, sees(1, 1, 0)),
@@ -75,7 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("deflate_unsaid",        GET,  body(&hex::decode("789cab56ca4c51b232af05000b59027b").unwrap()), Id(7), Early, sees(1, 1, 0)),
         row("unknown_encoding",      GET,  says(packed("zstd", "28b52ffd0400")), BAD, Early, sees(1, 1, 0)),
 
-        // Not what it is said to be.
+        // Not of the announced type.
         row("html_said_json",        GET,  body(b"<html><body>Sign in</body></html>"), BAD, Early, sees(1, 1, 0)),
         row("html_said_json_post",   POST, body(b"<html><body>Sign in</body></html>"), BAD, Early, sees(1, 1, 0)),
         row("html",                  GET,  typed("text/html", "<html><body>Sign in</body></html>"), BAD, Early, sees(1, 1, 0)),
@@ -98,7 +98,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("no_body",               GET,  body(b""), BAD, Early, sees(1, 1, 0)),
         row("null",                  GET,  body(b"null"), BAD, Early, sees(1, 1, 0)),
 
-        // Good HTTP with bad news in it.
+        // Valid HTTP that reports an error.
         row("error_found",           GET,  body(ERROR.as_bytes()), Text("Code E7."), Early, sees(1, 1, 0))
             .route("extract.code = \"$.error.code\"\nreply = [{ when.found = \"$.error\", text = \"Code {{code}}.\" }, { text = \"It is {{id}}.\" }]"),
         row("error_equals",          POST, body(ERROR.as_bytes()), Text("It said no."), Early, sees(1, 1, 0))

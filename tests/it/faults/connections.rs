@@ -1,11 +1,11 @@
-//! Connections that are not made, break, or say nothing.
+//! Connections that cannot be made, break or hang.
 
-use super::answers::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
-use super::row::Hears::Id;
+use super::responses::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
+use super::row::ExpectedReply::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{GET, KEYED, LATE, LOST, ONCE, POST, Row, SHORT, row, sees};
-use crate::support::rude::Act::{Close, Hang, Reset};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Action::{Close, Hang, Reset};
+use crate::support::faulty_upstream::Script;
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
@@ -16,18 +16,18 @@ pub(super) fn rows() -> Vec<Row> {
     let half = format!("{head}{{\"id");
     let half_chunk = format!("{CHUNKED}8\r\n{{\"id");
     let mut rows = vec![
-        // Nothing was sent: any method is tried twice.
+        // Nothing was sent: every method is retried once.
         row("refused_get",           GET,  Script::Refuse, LOST, Early, sees(0, 0, 0)),
         row("refused_post",          POST, Script::Refuse, LOST, Early, sees(0, 0, 0)),
         row("refused_once",          GET,  Script::Refuse, LOST, Early, sees(0, 0, 0)).keys(ONCE),
-        row("handshake_get",         GET,  Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
-        row("handshake_post",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
-        row("handshake_once",        POST, Script::greets(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 1, 0)).tls().keys(ONCE),
-        row("handshake_hangs_get",   GET,  Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
-        row("handshake_hangs_post",  POST, Script::greets([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
-        row("handshake_hangs_long",  POST, Script::greets([Hang]), LATE, AtDeadline, sees(0, 1, 1)).tls(),
+        row("handshake_get",         GET,  Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
+        row("handshake_post",        POST, Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 2, 0)).tls(),
+        row("handshake_once",        POST, Script::on_connect(last("HTTP/1.1 400 Bad\r\n\r\n")), LOST, Early, sees(0, 1, 0)).tls().keys(ONCE),
+        row("handshake_hangs_get",   GET,  Script::on_connect([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_post",  POST, Script::on_connect([Hang]), LATE, After(3000), sees(0, 2, 2)).tls().keys(SHORT),
+        row("handshake_hangs_long",  POST, Script::on_connect([Hang]), LATE, AtDeadline, sees(0, 1, 1)).tls(),
 
-        // It says nothing.
+        // The upstream hangs.
         row("hangs_get",             GET,  hangs(), LATE, AtDeadline, sees(1, 1, 1)),
         row("hangs_post",            POST, hangs(), LATE, AtDeadline, sees(1, 1, 0)),
         row("hangs_short_get",       GET,  hangs(), LATE, After(3000), sees(2, 2, 2)).keys(SHORT),
@@ -43,21 +43,21 @@ pub(super) fn rows() -> Vec<Row> {
         row("hangs_in_body_post",    POST, Script::always(hang_after(half.clone())), LATE, AtDeadline, sees(1, 1, 0)),
         row("hangs_in_chunk",        GET,  Script::always(hang_after(half_chunk.clone())), LATE, AtDeadline, sees(1, 1, 1)),
 
-        // It answers byte by byte.
+        // The upstream sends its response byte by byte.
         row("drips",                 GET,  Script::always([drip(good(7), 3)]), Id(7), Early, sees(1, 1, 0)),
         row("drips_head",            GET,  Script::always([drip(good(7), 1000)]), LATE, AtDeadline, sees(1, 1, 1)),
         row("drips_body_get",        GET,  Script::always([say(head.clone()), drip("{\"id\":7}", 2000)]), LATE, AtDeadline, sees(1, 1, 1)),
         row("drips_body_post",       POST, Script::always([say(head.clone()), drip("{\"id\":7}", 2000)]), LATE, AtDeadline, sees(1, 1, 0)),
         row("drips_body_short",      GET,  Script::always([say(head), drip("{\"id\":7}", 2000)]), LATE, After(3000), sees(2, 2, 2)).keys(SHORT),
 
-        // It breaks off before anything was asked, or too early to tell whether it was.
-        row("closes_at_once_get",    GET,  Script::greets([Close]), LOST, Early, sees(0, 2, 0)),
-        row("closes_at_once_post",   POST, Script::greets([Close]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
-        row("resets_at_once_get",    GET,  Script::greets([Reset]), LOST, Early, sees(0, 2, 0)),
-        row("resets_at_once_post",   POST, Script::greets([Reset]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
+        // The connection breaks before a request was sent, or too early to know whether it was.
+        row("closes_at_once_get",    GET,  Script::on_connect([Close]), LOST, Early, sees(0, 2, 0)),
+        row("closes_at_once_post",   POST, Script::on_connect([Close]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
+        row("resets_at_once_get",    GET,  Script::on_connect([Reset]), LOST, Early, sees(0, 2, 0)),
+        row("resets_at_once_post",   POST, Script::on_connect([Reset]), LOST, Early, sees(0, 1, 0)).or(sees(0, 2, 0)),
     ];
 
-    // It breaks off after it was asked: reads are tried twice, writes only with a key.
+    // The connection breaks after the request was sent: reads are retried, writes only with an idempotency key.
     for (gets, gets_once, posts, keyed, recovers, stays, recovers_keyed, script) in [
         ("closes_get", "closes_once", "closes_post", "closes_keyed",
          "closes_then_good_get", "closes_then_good_post", "closes_then_good_keyed", closes()),
@@ -84,13 +84,13 @@ pub(super) fn rows() -> Vec<Row> {
             row(recovers_keyed, POST, once(),         Id(7), Early, sees(2, 2, 0)).route(KEYED),
         ]);
     }
-    // Linux lets connections hang when nobody accepts them; other systems refuse them.
+    // On Linux, connections hang if the accept queue is full; other systems refuse them.
     if cfg!(target_os = "linux") {
         rows.extend([
-            row("deaf_get",  GET,  Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_post", POST, Script::Deaf, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
-            row("deaf_once", POST, Script::Deaf, LATE, After(1500), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
-            row("deaf_long", GET,  Script::Deaf, LATE, AtDeadline, sees(0, 0, 0)),
+            row("blackhole_get",  GET,  Script::Blackhole, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("blackhole_post", POST, Script::Blackhole, LATE, After(3000), sees(0, 0, 0)).keys(SHORT),
+            row("blackhole_once", POST, Script::Blackhole, LATE, After(1500), sees(0, 0, 0)).keys(SHORT).keys(ONCE),
+            row("blackhole_long", GET,  Script::Blackhole, LATE, AtDeadline, sees(0, 0, 0)),
         ]);
     }
     rows

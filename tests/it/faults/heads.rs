@@ -1,10 +1,10 @@
-//! Heads that are no heads of HTTP, or far too much of one.
+//! Response heads that are not valid HTTP, or far too large.
 
-use super::answers::{JSON, drip, flood, good, hang_after, last, say, trickle};
-use super::row::Hears::Id;
+use super::responses::{JSON, drip, flood, good, hang_after, last, say, trickle};
+use super::row::ExpectedReply::Id;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, SHORT, row, sees};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
@@ -14,8 +14,8 @@ pub(super) fn rows() -> Vec<Row> {
     let many = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
     let informed = [&b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(50)[..], &good(7)].concat();
     vec![
-        // Information ahead of an answer, or in place of it. Not as fast as can be: the HTTP client reads megabytes of it
-        // in one go before it lets anybody else have the processor.
+        // Informational responses before the final one, or instead of it. They are paced, because the HTTP client would
+        // otherwise read megabytes of them in one go without yielding to other tasks.
         row("information",           GET,  Script::always([say(informed)]), Id(7), Early, sees(1, 1, 0)),
         row("information_only",      GET,  Script::always(hang_after("HTTP/1.1 100 Continue\r\n\r\n")), LATE, AtDeadline, sees(1, 1, 1)),
         row("information_trickles",  GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n", 20)]), LATE, AtDeadline, sees(1, 1, 1)),
@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("information_flood_post", POST, Script::always([trickle("HTTP/1.1 100 Continue\r\n\r\n".repeat(20), 20)]), LATE, After(1500), sees(1, 1, 0)).route(SHORT),
         row("switches_protocols",    GET,  ends("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
 
-        // Too much of a head, or one without an end.
+        // Response heads that are too large or never end.
         row("long_header",           GET,  headed(&format!("x-long: {long}\r\n")), Id(7), Early, sees(1, 1, 0)),
         row("many_headers",          GET,  headed(&many), BAD, Early, sees(1, 1, 0)),
         row("endless_header",        GET,  Script::always([say("HTTP/1.1 200 OK\r\nx-long: "), flood(long.clone())]), BAD, Early, sees(1, 1, 1)),
@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("headers_trickle",       GET,  Script::always([say("HTTP/1.1 200 OK\r\n"), trickle("x-more: 1\r\n", 100)]), LATE, AtDeadline, sees(1, 1, 1)),
         row("header_without_end",    GET,  Script::always([say("HTTP/1.1 200 OK\r\n"), drip("x-long: 123456789", 1000)]), LATE, AtDeadline, sees(1, 1, 1)),
 
-        // No HTTP, or hardly.
+        // Not HTTP, or barely.
         row("no_head",               GET,  ends("{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
         row("no_head_post",          POST, ends("{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
         row("mail_server",           GET,  ends("220 mail ready\r\n\r\n"), BAD, Early, sees(1, 1, 0)),
@@ -54,7 +54,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("folded_header",         GET,  headed("x-a: a\r\n b\r\n"), Id(7), Early, sees(1, 1, 0)),
         row("header_no_text",        GET,  Script::always(last([&b"HTTP/1.1 200 OK\r\nx-a: \xff\xfe\r\n"[..], JSON.as_bytes(), b"\r\n{\"id\":7}"].concat())), Id(7), Early, sees(1, 1, 0)),
 
-        // Lengths that are none.
+        // Invalid lengths.
         row("length_negative",       GET,  headed("content-length: -8\r\n"), BAD, Early, sees(1, 1, 0)),
         row("length_with_plus",      GET,  headed("content-length: +8\r\n"), BAD, Early, sees(1, 1, 0)),
         row("length_no_number",      GET,  headed("content-length: 0x8\r\n"), BAD, Early, sees(1, 1, 0)),

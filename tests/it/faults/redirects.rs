@@ -1,17 +1,17 @@
-//! Redirects: to elsewhere, where nobody may be asked, and round in circles.
+//! Redirects: to other origins, which must not be contacted, and in loops.
 
 use std::time::Duration;
 
-use super::answers::{ok, say};
-use super::row::Hears::{Id, Text};
+use super::responses::{ok, say};
+use super::row::ExpectedReply::{Id, Text};
 use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, row, sees};
-use crate::support::rude::Act::Pause;
-use crate::support::rude::{Act, Script};
+use crate::support::faulty_upstream::Action::Pause;
+use crate::support::faulty_upstream::{Action, Script};
 
 const FOLLOW: &str = "redirects = \"same_origin\"";
 
-fn to(status: &str, place: &str) -> Vec<Act> {
+fn to(status: &str, place: &str) -> Vec<Action> {
     vec![say(format!("HTTP/1.1 {status}\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n"))]
 }
 

@@ -1,20 +1,19 @@
-//! Connections that are used again: closed under the next request, or with something left in them that is not its
-//! answer.
+//! Reused connections: closed while the next request is sent, or with leftover bytes that belong to no response.
 
 use std::time::Duration;
 
-use super::answers::{JSON, answer, good, last, ok, say};
-use super::row::Hears::{Id, IdOrUnreachable, Text};
+use super::responses::{JSON, answer, good, last, ok, say};
+use super::row::ExpectedReply::{Id, IdOrUnreachable, Text};
 use super::row::When::Early;
 use super::row::{BAD, GET, KEYED, LOST, POST, Row, row, sees};
-use crate::support::rude::Act::{Close, Pause, Reset};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Action::{Close, Pause, Reset};
+use crate::support::faulty_upstream::Script;
 
 const HEAD: &str = "method = \"HEAD\", path = \"/\"";
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    // A good answer with more behind it than belongs to it, then another good answer.
+    // A valid response with extra bytes after it, then another valid response.
     let followed = |by: &[u8]| Script::first([say([&good(7)[..], by].concat())]).then(ok(8));
     let closing = || Script::always(last(good(7)));
     let both = || vec![Id(7), Id(8)];
@@ -25,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("kept_get",              GET,  Script::first(ok(7)).then(ok(8)), both(), Early, sees(2, 1, 0)),
         row("kept_post",             POST, Script::first(ok(7)).then(ok(8)), both(), Early, sees(2, 1, 0)),
 
-        // Closed just as it is used again: before the next request is there, or when it has come.
+        // The connection is closed just as it is reused: before the next request arrives, or after.
         row("race_get",              GET,  closing(), vec![Id(7); 8], Early, sees(8, 8, 0)),
         row("race_post",             POST, closing(), vec![IdOrUnreachable(7); 8], Early, sees(1, 1, 0)).or(sees(8, 8, 0)),
         row("race_keyed",            POST, closing(), vec![Id(7); 8], Early, sees(8, 8, 0)).route(KEYED),
@@ -37,7 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("reused_resets_post",    POST, Script::first(ok(7)).then([Reset]).then(ok(8)), vec![Id(7), LOST, Id(8)], Early, sees(3, 2, 0)),
         row("says_close",            GET,  Script::always([say(answer("200 OK", &format!("{JSON}connection: close\r\n"), "{\"id\":7}"))]), vec![Id(7); 3], Early, sees(3, 3, 0)),
 
-        // What was said too much is nobody's answer.
+        // Extra bytes after a response are never read as another response.
         row("two_answers",           GET,  followed(&good(13)), both(), Early, sees(2, 2, 0)),
         row("two_answers_post",      POST, followed(&good(13)), both(), Early, sees(2, 2, 0)),
         row("half_an_answer",        GET,  followed(&good(13)[..40]), both(), Early, sees(2, 2, 0)),

@@ -1,19 +1,19 @@
-//! A line of a table: one fault and what comes of it.
+//! A row of a fault table: one fault and its expected result.
 
 use std::ops::RangeInclusive;
 
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Script;
 
-/// One fault and what comes of it.
+/// One fault and its expected result.
 pub(super) struct Row {
     pub(super) name: &'static str,
-    /// The keys of the route's `request`; none for a route with steps.
+    /// The keys of the route's `request`; empty for a route with steps.
     pub(super) request: &'static str,
     pub(super) upstream: Script,
-    /// One for each call, which are made one after the other.
-    pub(super) hears: Vec<Hears>,
+    /// The expected reply to each call. The calls are made one after the other.
+    pub(super) replies: Vec<ExpectedReply>,
     pub(super) when: When,
-    pub(super) sees: Sees,
+    pub(super) sees: Traffic,
     /// More keys of the route.
     pub(super) route: String,
     /// More keys of the upstream.
@@ -21,63 +21,67 @@ pub(super) struct Row {
     pub(super) scheme: &'static str,
 }
 
-/// What the caller hears.
+/// The reply that the caller gets.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Hears {
-    /// The reply of a good answer that has this in it.
+pub(super) enum ExpectedReply {
+    /// The reply to a valid response with this id.
     Id(u32),
     /// Another reply.
     Text(&'static str),
-    /// The text of a kind of failure.
+    /// The text for this kind of failure.
     Failure(&'static str),
-    /// That a write's connection was lost, or the reply of a good answer: which is a matter of who was first.
+    /// Either of two replies, depending on a race: the connection of a write was lost, or the response was valid.
     IdOrUnreachable(u32),
 }
 
-/// When the last answer comes. Whatever is said here, it comes before the platform's deadline.
+/// When the last reply arrives. In every case it arrives before the platform's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    /// Before the budget of the call is spent.
+    /// Before the call's budget has passed.
     Early,
-    /// As early, but not before this many milliseconds.
+    /// Before the call's budget has passed, but not before this many milliseconds.
     After(u64),
-    /// When the budget of the call is spent.
+    /// After the call's budget has passed.
     AtDeadline,
 }
 
-/// What the upstream sees in all.
+/// The requests and connections that the upstream sees in total.
 #[derive(Debug, Clone)]
-pub(super) struct Sees {
+pub(super) struct Traffic {
     pub(super) requests: RangeInclusive<usize>,
     pub(super) connections: RangeInclusive<usize>,
-    /// How many of the connections were closed before the upstream was done.
-    pub(super) left: RangeInclusive<usize>,
+    /// How many connections the proxy closed before the upstream had finished its turn.
+    pub(super) closed_early: RangeInclusive<usize>,
 }
 
-/// A read and a write, each with the number of the call in it.
+/// A read and a write. Both send the number of the call.
 pub(super) const GET: &str = "path = \"/\", query = { n = \"{{args.n}}\" }";
 pub(super) const POST: &str = "method = \"POST\", path = \"/\", body = { n = \"{{args.n}}\" }";
 
-/// What is heard when the connection was not made or lost, the time was over, or the answer was none.
-pub(super) const LOST: Hears = Hears::Failure("unreachable");
-pub(super) const LATE: Hears = Hears::Failure("timeout");
-pub(super) const BAD: Hears = Hears::Failure("bad_response");
+/// The reply if the connection failed or was lost, if the call timed out, and if the response was invalid.
+pub(super) const LOST: ExpectedReply = ExpectedReply::Failure("unreachable");
+pub(super) const LATE: ExpectedReply = ExpectedReply::Failure("timeout");
+pub(super) const BAD: ExpectedReply = ExpectedReply::Failure("bad_response");
 
-/// Of an upstream: nothing is tried again.
+/// For an upstream: no retries.
 pub(super) const ONCE: &str = "retry = { attempts = 1 }";
-/// Of an upstream or a route. Long enough to connect and send on a busy machine.
+/// For an upstream or a route: long enough to connect and send on a busy machine.
 pub(super) const SHORT: &str = "timeout = \"1500ms\"";
-/// Of a route: a write may be sent again.
+/// For a route: a write may be sent again.
 pub(super) const KEYED: &str = "idempotency_key = \"idempotency-key\"";
 
-/// So many requests on so many connections; with the third number, so many connections closed before the upstream was
-/// done.
-pub(super) fn sees(requests: usize, connections: usize, left: usize) -> Sees {
-    Sees { requests: requests..=requests, connections: connections..=connections, left: left..=left }
+/// This many requests on this many connections, and this many connections closed before the upstream had finished its
+/// turn.
+pub(super) fn sees(requests: usize, connections: usize, closed_early: usize) -> Traffic {
+    Traffic {
+        requests: requests..=requests,
+        connections: connections..=connections,
+        closed_early: closed_early..=closed_early,
+    }
 }
 
 impl Row {
-    /// Adds keys to the route, the reply among them.
+    /// Adds keys to the route; they may include the reply.
     pub(super) fn route(mut self, keys: &str) -> Self {
         self.route.push_str(keys);
         self.route.push('\n');
@@ -91,20 +95,20 @@ impl Row {
         self
     }
 
-    /// Allows for what only the moment decides.
-    pub(super) fn or(mut self, more: Sees) -> Self {
+    /// Also accepts these numbers, for rows that depend on a race.
+    pub(super) fn or(mut self, more: Traffic) -> Self {
         let widest = |one: &RangeInclusive<usize>, other: &RangeInclusive<usize>| {
             *one.start().min(other.start())..=*one.end().max(other.end())
         };
-        self.sees = Sees {
+        self.sees = Traffic {
             requests: widest(&self.sees.requests, &more.requests),
             connections: widest(&self.sees.connections, &more.connections),
-            left: widest(&self.sees.left, &more.left),
+            closed_early: widest(&self.sees.closed_early, &more.closed_early),
         };
         self
     }
 
-    /// The upstream is spoken to under TLS.
+    /// Connects to the upstream with TLS.
     pub(super) fn tls(mut self) -> Self {
         self.scheme = "https";
         self
@@ -115,34 +119,34 @@ impl Row {
     }
 }
 
-/// One line of a table.
+/// One row of a table.
 pub(super) fn row(
     name: &'static str,
     request: &'static str,
     upstream: Script,
-    hears: impl Into<Vec<Hears>>,
+    replies: impl Into<Vec<ExpectedReply>>,
     when: When,
-    sees: Sees,
+    sees: Traffic,
 ) -> Row {
     let (route, keys) = (String::new(), String::new());
-    Row { name, request, upstream, hears: hears.into(), when, sees, route, keys, scheme: "http" }
+    Row { name, request, upstream, replies: replies.into(), when, sees, route, keys, scheme: "http" }
 }
 
-impl From<Hears> for Vec<Hears> {
-    fn from(hears: Hears) -> Self {
-        vec![hears]
+impl From<ExpectedReply> for Vec<ExpectedReply> {
+    fn from(replies: ExpectedReply) -> Self {
+        vec![replies]
     }
 }
 
-impl Hears {
-    /// The answers that fit: whether they tell of a failure, and their text.
-    pub(super) fn fits(&self) -> Vec<(bool, String)> {
+impl ExpectedReply {
+    /// The accepted replies: whether each is a failure, and its text.
+    pub(super) fn accepted(&self) -> Vec<(bool, String)> {
         match self {
             Self::Id(id) => vec![(false, format!("It is {id}."))],
             Self::Text(text) => vec![(false, (*text).to_owned())],
             Self::Failure(kind) => vec![(true, format!("It was {kind}."))],
             Self::IdOrUnreachable(id) => {
-                [Self::Id(*id), Self::Failure("unreachable")].iter().flat_map(Self::fits).collect()
+                [Self::Id(*id), Self::Failure("unreachable")].iter().flat_map(Self::accepted).collect()
             }
         }
     }

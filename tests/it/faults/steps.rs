@@ -1,15 +1,15 @@
-//! Routes that ask several times: all their steps share the time of one call, and a fall-back still answers in it.
+//! Routes with several steps: all steps share the deadline of the call, and a fallback still runs within it.
 
 use std::time::Duration;
 
-use super::answers::{good, ok, say, status};
-use super::row::Hears::Text;
+use super::responses::{good, ok, say, status};
+use super::row::ExpectedReply::Text;
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{LATE, LOST, ONCE, Row, SHORT, row, sees};
-use crate::support::rude::Act::{Close, Hang, Pause};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Action::{Close, Hang, Pause};
+use crate::support::faulty_upstream::Script;
 
-/// A step after another.
+/// Two steps, one after the other.
 const TWO: &str = "
 [[routes.ROUTE.steps]]
 name = \"one\"
@@ -33,7 +33,7 @@ request = { method = \"POST\", path = \"/two\" }
 [[routes.ROUTE.reply]]
 text = \"Never.\"
 ";
-/// Two steps at the same time.
+/// Two steps that run concurrently.
 const TOGETHER: &str = "
 [[routes.ROUTE.steps]]
 name = \"one\"
@@ -46,7 +46,7 @@ request = { path = \"/two\" }
 [[routes.ROUTE.reply]]
 text = \"Never.\"
 ";
-/// A step for the failure of another.
+/// A step that runs if another one fails.
 const FALLBACK: &str = "
 [[routes.ROUTE.steps]]
 name = \"one\"
@@ -60,7 +60,7 @@ extract = { id = \"$.id\" }
 [[routes.ROUTE.reply]]
 text = \"Else {{two.id}}.\"
 ";
-/// A write, and a step for its failure.
+/// A write, and a step that runs if it fails.
 const WRITE_FALLBACK: &str = "
 [[routes.ROUTE.steps]]
 name = \"one\"

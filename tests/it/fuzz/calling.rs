@@ -1,4 +1,4 @@
-//! One whole call against canned replies, for the fuzz targets that look at what is sent.
+//! Runs one whole call against canned responses, for the fuzz targets that check what is sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().unwrap();
 }
 
-/// What a call came to.
+/// The result of a call.
 pub(crate) struct Called {
     pub(crate) record: Record,
-    /// What goes back to the platform.
+    /// The reply to the platform.
     pub(crate) answer: Bytes,
-    /// What was sent to the upstream.
+    /// The requests to the upstream.
     pub(crate) requests: Vec<Request>,
 }
 
-/// A call of the function `try`, whose two steps are both answered with this body.
+/// Calls the function `try`. Both of its steps get this response body.
 pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Called {
     let platform = find(platform).unwrap();
     let settings = &plan.served(platform.name()).unwrap().settings;
@@ -55,7 +55,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         caller: &NoCaller,
     };
     let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, route, env)));
-    // A panic of a task is caught on its way.
+    // The runtime would catch a panic of the task, so rethrow it.
     assert!(!matches!(record.error.as_deref(), Some(CallError::Panicked)), "{record:?}");
     let answer = encoder.encode(vec![record.outcome.clone()]).body;
     Called { record, answer, requests: transport.requests() }

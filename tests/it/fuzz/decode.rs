@@ -1,7 +1,7 @@
-//! Decoding, and encoding of made-up outcomes: any request to the endpoint of each platform.
+//! Decoding of any request to each platform's endpoint, and encoding of made-up outcomes.
 //!
-//! An input is written like a request: `swaig get_weather?x=1`, headers, an empty line, the body. A platform that is
-//! none is taken for the plain one; lines that are no headers are passed over.
+//! An input is written like a request: `swaig get_weather?x=1`, headers, an empty line, the body. An unknown platform
+//! stands for `http`; invalid header lines are ignored.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -99,7 +99,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
         body: &inbound.body,
         received_at: inbound.received_at,
     });
-    // No input can know a signature, unless it was made with the secret.
+    // No input can contain a valid signature unless it was computed with the secret.
     assert!(!auth.needs_body() || login.is_err(), "{login:?}");
     let functions = FunctionsFor::new(plan, name);
     let settings = &served.settings;
@@ -114,7 +114,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
             let only = calls.len() == 1;
             let answer = encoder.encode(outcomes);
             let body: Value = serde_json::from_slice(&answer.body).unwrap();
-            // The plain form of one answer is the data itself, which may be anything.
+            // The plain format of a single reply is the data itself, which may be any JSON.
             if !(name == "voicedock" && only) {
                 assert_shape(name, &answer.body);
             }
@@ -145,7 +145,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
     }
 }
 
-/// The outcome of a call, made of what came; another kind with each number.
+/// An outcome made from the input; each number gives another kind.
 fn outcome(number: usize, raw: &Value) -> Outcome {
     let text = || Reply::text(raw.to_string());
     let data = || Reply { data: Some(raw.clone()), ..Reply::default() };

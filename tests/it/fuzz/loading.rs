@@ -1,4 +1,4 @@
-//! A folder for the tables of a fuzz target, loaded in an environment that holds nothing real.
+//! A folder for the tables of a fuzz target, loaded with a fake environment.
 
 use std::fs;
 use std::io;
@@ -35,15 +35,15 @@ impl Tables {
         load(&self.0.path().join("routes.toml"), &environment).unwrap()
     }
 
-    /// The plan of a table that has no faults.
+    /// The plan of a valid table.
     pub(crate) fn plan(&self, text: &str) -> Plan {
         let loaded = self.load(text);
-        let told = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-        loaded.plan.unwrap_or_else(|| panic!("{told}"))
+        let report = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+        loaded.plan.unwrap_or_else(|| panic!("{report}"))
     }
 }
 
-/// What stands in the files of secrets and certificates.
+/// The contents of secret and certificate files.
 fn file(path: &Path) -> io::Result<String> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {

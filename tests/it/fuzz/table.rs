@@ -1,4 +1,4 @@
-//! Loading: any text as the main file. It is taken or told what is wrong with it.
+//! Loading: any text as the main file either gives a plan or is reported as invalid.
 
 use jackfield::diagnostic::{Severity, to_json, to_text};
 use jackfield::load::Loaded;
@@ -35,14 +35,14 @@ pub(crate) fn run(data: &[u8]) {
     for served in &plan.platforms {
         let functions = FunctionsFor::new(&plan, served.platform.name());
         served.platform.declare(&functions.tools(), &functions.endpoint());
-        // What is offered is what is answered.
+        // Every function in the tool definitions is a route.
         for tool in functions.tools() {
             assert!(functions.arguments(tool.name).is_some(), "{}", tool.name);
         }
     }
 }
 
-/// Whether the table names files outside its folder: those are read, and a pattern may stand for a whole disk.
+/// Whether the table names files outside its folder. Those would be read, and a pattern could match a whole disk.
 fn reaches_out(text: &str) -> bool {
     ["include", "args_schema"].iter().any(|key| text.contains(key))
         && ["..", "\"/", "'/", "\\"].iter().any(|path| text.contains(path))

@@ -1,7 +1,7 @@
-//! Rendering: any template, in each place that a table has for one, with any values.
+//! Rendering of any template, in each place where the table accepts one, with any values.
 //!
-//! An input is one letter for the place and the template; then, each after a line `---`, the body that the upstream
-//! replies with and the text that the model gives as argument.
+//! An input is one letter for the place, then the template. The upstream's response body and the model's argument
+//! follow, each after a line `---`.
 
 use http::header;
 use jackfield::plan::Plan;
@@ -12,7 +12,7 @@ use super::calling::{Called, call};
 use super::loading::Tables;
 use super::shape::assert_shape;
 
-/// The table around the place. Step `s` brings the values, step `second` has the places of a request.
+/// The table around the place. Step `s` provides the values, step `second` has the places of a request.
 const TABLE: &str = r#"
 [server]
 listen = "127.0.0.1:0"
@@ -37,8 +37,8 @@ extract = { all = "$", v = "$.v", list = { path = "$.list[*]", all = true }, non
 name = "second"
 "#;
 
-/// The places: their letter, the file that the template goes into, and what the table says of them, with the template
-/// for `TEMPLATE` unless it is in a file.
+/// The places: a letter, the file for the template, and the TOML for the table, in which `TEMPLATE` stands for the
+/// template unless it is in a file.
 const PLACES: [(u8, &str, &str); 15] = [
     (b't', "", "request.path = '/'\n[routes.try.reply]\ntext = TEMPLATE"),
     (b'd', "", "request.path = '/'\n[routes.try.reply]\ndata = { a = TEMPLATE, b = [TEMPLATE] }"),
@@ -92,7 +92,7 @@ pub(crate) fn run(data: &[u8]) {
     assert_shape("swaig", &answer);
     assert!(requests.len() <= 2, "{requests:?}");
     requests.iter().for_each(check_request);
-    // A pair that SWAIG would expand leaves only where the template itself writes it.
+    // A pair that SWAIG would expand appears only if the template itself contains it.
     let pairs = ["${", "%{", "@{"];
     if b"tl".contains(&place.0) && record.error.is_none() && !template.contains('\\') {
         let text = record.outcome.reply.text.as_deref().unwrap_or_default();
@@ -102,13 +102,13 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-/// The plan of a table with the template in this place, or what is told when it is refused.
+/// The plan of a table with the template in this place, or the diagnostics if it is rejected.
 fn plan(tables: &Tables, (letter, file, place): &(u8, &str, &str), template: &str) -> Result<Plan, String> {
     let path = format!("templates/{file}");
     if !file.is_empty() {
         tables.write(&path, template);
     }
-    // A string of JSON is one of TOML too, but for one character.
+    // A JSON string is also a valid TOML string, with one exception.
     let quoted = |text: &str| Value::from(text).to_string().replace('\u{7f}', "\\u007f");
     let place = match letter {
         b's' => place.replace("TEMPLATE", &quoted(&format!("/a/{template}/b"))),
@@ -118,13 +118,13 @@ fn plan(tables: &Tables, (letter, file, place): &(u8, &str, &str), template: &st
     if !file.is_empty() {
         tables.remove(&path);
     }
-    let told = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
-    assert!(loaded.diagnostics.iter().all(|diagnostic| diagnostic.code.slug() != "toml-syntax"), "{told}");
-    assert!(loaded.plan.is_some() || !told.is_empty());
-    loaded.plan.ok_or(told)
+    let report = jackfield::diagnostic::to_text(&loaded.diagnostics, &loaded.sources, false);
+    assert!(loaded.diagnostics.iter().all(|diagnostic| diagnostic.code.slug() != "toml-syntax"), "{report}");
+    assert!(loaded.plan.is_some() || !report.is_empty());
+    loaded.plan.ok_or(report)
 }
 
-/// Whatever was rendered stays in its place.
+/// Checks that rendered text stays in its place.
 fn check_request(request: &Request) {
     let url = &request.url;
     assert_eq!(url.origin().ascii_serialization(), "https://api.example.com", "{url}");
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_takes_a_template() {
+    fn every_place_accepts_a_template() {
         let tables = Tables::new();
         for place in &PLACES {
             let template = match place.0 {
@@ -160,7 +160,7 @@ mod tests {
                 b'e' => "{{args.text}}",
                 _ => "\"{{s.v}}\"",
             };
-            let plan = plan(&tables, place, template).unwrap_or_else(|told| panic!("{told}"));
+            let plan = plan(&tables, place, template).unwrap_or_else(|report| panic!("{report}"));
             let requests = call(&plan, "swaig", &json!({"text": "x"}), r#"{"v": "x"}"#).requests;
             assert_eq!(requests.len(), 2, "{}", place.2);
         }

@@ -1,6 +1,6 @@
-//! Assembly of URLs: whatever the values are, the URL keeps its base and its segments, or nothing is sent.
+//! URL assembly: whatever the values are, the URL keeps its base and its segments, or nothing is sent.
 //!
-//! An input is one line for the model's argument, and then the upstream's value, as JSON if it is that.
+//! An input is one line for the model's argument, then the upstream's value, parsed as JSON if possible.
 
 use http::Uri;
 use jackfield::plan::Plan;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::calling::{Called, call};
 use super::loading::Tables;
 
-/// The longest URL of the HTTP client, in bytes.
+/// The longest URL that the HTTP client accepts, in bytes.
 const MAX_URI: usize = 65_534;
 
 const TABLE: &str = r#"
@@ -68,7 +68,7 @@ fn assemble(plan: &Plan, a: &str, v: &Value) {
     assert_eq!(segments, expected, "{url}");
     let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     assert_eq!(query, [("a&=".to_owned(), a.to_owned()), ("b".to_owned(), format!("-{v}-"))], "{url}");
-    // What the HTTP client makes of it is the same; what is too long for it, it refuses.
+    // The HTTP client parses it to the same URL, and rejects one that is too long.
     if url.as_str().len() <= MAX_URI {
         let uri: Uri = url.as_str().parse().unwrap();
         assert_eq!((uri.path(), uri.query()), (url.path(), url.query()));

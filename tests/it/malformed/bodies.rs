@@ -1,11 +1,11 @@
-//! Well-framed requests whose body is not what the platform sends.
+//! Well-framed requests with a body that the platform would not send.
 
 use super::wire::request;
 use super::{Case, Expect, MAX_BODY};
 
-use Expect::{Answered, Called, Refused, Told};
+use Expect::{Answered, Called, ErrorReply, Refused};
 
-/// The endpoints that take a body, with what each of them is.
+/// The endpoints that accept a body, each with its kind.
 const ENDPOINTS: [(&str, &str); 6] = [
     ("swaig", "/swaig"),
     ("voicedock", "/voicedock"),
@@ -15,7 +15,7 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("http", "/http/get_weather"),
 ];
 
-/// What is no JSON object with a call in it, whoever reads it.
+/// Bodies that are no JSON object with a call, for any platform.
 fn unreadable() -> Vec<(String, Vec<u8>)> {
     let utf_16 = |bytes: fn(u16) -> [u8; 2]| "{\"city\":\"Oslo\"}".encode_utf16().flat_map(bytes).collect();
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
@@ -81,10 +81,10 @@ fn unreadable() -> Vec<(String, Vec<u8>)> {
     bodies
 }
 
-/// An endpoint, a name, the body, and what comes of it.
+/// An endpoint, a name, the body, and the expected result.
 type Odd = (&'static str, &'static str, String, fn(&'static str) -> Expect);
 
-/// What is JSON as a platform sends it, but odd.
+/// Valid JSON for the platform, but odd.
 fn odd() -> Vec<Odd> {
     let swaig = |args: &str| format!("{{\"function\":\"get_weather\",\"argument\":{{\"parsed\":[{args}]}}}}");
     let voicedock =
@@ -95,55 +95,65 @@ fn odd() -> Vec<Odd> {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let city = r#"{"city":"Oslo"}"#;
     let mut odd: Vec<Odd> = vec![
-        ("/swaig", "no function", "{}".to_owned(), Told),
-        ("/swaig", "an empty function", r#"{"function":""}"#.to_owned(), Told),
-        ("/swaig", "an unknown function", r#"{"function":"nope"}"#.to_owned(), Told),
-        ("/swaig", "a function in other letters", r#"{"function":"GET_WEATHER"}"#.to_owned(), Told),
+        ("/swaig", "no function", "{}".to_owned(), ErrorReply),
+        ("/swaig", "an empty function", r#"{"function":""}"#.to_owned(), ErrorReply),
+        ("/swaig", "an unknown function", r#"{"function":"nope"}"#.to_owned(), ErrorReply),
+        ("/swaig", "a function in other letters", r#"{"function":"GET_WEATHER"}"#.to_owned(), ErrorReply),
         (
             "/swaig",
             "a function of control characters",
             r#"{"function":"\u0000\r\n\u001b[31m"}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
-        ("/swaig", "a long function", format!("{{\"function\":\"{}\"}}", "x".repeat(60_000)), Told),
-        ("/swaig", "the function twice", r#"{"function":"nope","function":"nope"}"#.to_owned(), Told),
-        ("/swaig/get_weather", "another function in the URL", r#"{"function":"nope"}"#.to_owned(), Told),
+        ("/swaig", "a long function", format!("{{\"function\":\"{}\"}}", "x".repeat(60_000)), ErrorReply),
+        ("/swaig", "the function twice", r#"{"function":"nope","function":"nope"}"#.to_owned(), ErrorReply),
+        (
+            "/swaig/get_weather",
+            "another function in the URL",
+            r#"{"function":"nope"}"#.to_owned(),
+            ErrorReply,
+        ),
         (
             "/swaig",
             "arguments that cannot be read",
             r#"{"function":"get_weather","argument":{"raw":"{"}}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
         (
             "/swaig",
             "arguments of a text in a text",
             r#"{"function":"get_weather","argument":{"raw":"\"{}\""}}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
         (
             "/swaig",
             "arguments of a text that is too deep",
             format!("{{\"function\":\"get_weather\",\"argument\":{{\"raw\":\"{}\"}}}}", "[".repeat(60_000)),
-            Told,
+            ErrorReply,
         ),
-        ("/swaig", "no arguments", r#"{"function":"get_weather"}"#.to_owned(), Told),
+        ("/swaig", "no arguments", r#"{"function":"get_weather"}"#.to_owned(), ErrorReply),
         ("/swaig", "an argument twice", swaig(r#"{"city":"Oslo","city":1e300}"#), Answered),
-        ("/swaig", "an argument of 20 digits", swaig(r#"{"city":"Oslo","days":12345678901234567890}"#), Told),
-        ("/swaig", "an argument of minus zero", swaig(r#"{"city":"Oslo","days":-0}"#), Told),
+        (
+            "/swaig",
+            "an argument of 20 digits",
+            swaig(r#"{"city":"Oslo","days":12345678901234567890}"#),
+            ErrorReply,
+        ),
+        ("/swaig", "an argument of minus zero", swaig(r#"{"city":"Oslo","days":-0}"#), ErrorReply),
         ("/swaig", "an argument with an exponent", swaig(r#"{"city":"Oslo","days":2e0}"#), Answered),
         (
             "/swaig",
             "an argument that is too deep for its type",
             swaig(&format!(r#"{{"city":"Oslo","list":{}}}"#, deep(100))),
-            Told,
+            ErrorReply,
         ),
         (
             "/swaig",
             "an argument that is too deep to be read",
             swaig(&format!(r#"{{"city":"Oslo","list":{}}}"#, deep(130))),
-            Told,
+            ErrorReply,
         ),
-        ("/swaig", "an argument with dots", swaig(r#"{"city":".."}"#), Told),
+        ("/swaig", "an argument with dots", swaig(r#"{"city":".."}"#), ErrorReply),
         (
             "/swaig",
             "an argument that is not declared",
@@ -165,45 +175,45 @@ fn odd() -> Vec<Odd> {
             r#"{"action":"get_signature","functions":{"x":[null]}}"#.to_owned(),
             Answered,
         ),
-        ("/swaig", "an action of the wrong type", r#"{"action":["get_signature"]}"#.to_owned(), Told),
-        ("/voicedock", "no message", "{}".to_owned(), Told),
-        ("/voicedock", "a message that is a list", r#"{"message":[]}"#.to_owned(), Told),
-        ("/voicedock", "a message without a type", r#"{"message":{}}"#.to_owned(), Told),
+        ("/swaig", "an action of the wrong type", r#"{"action":["get_signature"]}"#.to_owned(), ErrorReply),
+        ("/voicedock", "no message", "{}".to_owned(), ErrorReply),
+        ("/voicedock", "a message that is a list", r#"{"message":[]}"#.to_owned(), ErrorReply),
+        ("/voicedock", "a message without a type", r#"{"message":{}}"#.to_owned(), ErrorReply),
         ("/voicedock", "an unknown type", r#"{"message":{"type":"\u0000"}}"#.to_owned(), Answered),
-        ("/voicedock", "no list", r#"{"message":{"type":"tool-calls"}}"#.to_owned(), Told),
-        ("/voicedock", "a list that is an object", voicedock("{}"), Told),
+        ("/voicedock", "no list", r#"{"message":{"type":"tool-calls"}}"#.to_owned(), ErrorReply),
+        ("/voicedock", "a list that is an object", voicedock("{}"), ErrorReply),
         ("/voicedock", "a list without calls", voicedock("[]"), Answered),
-        ("/voicedock", "a list of nothing", voicedock("[null,1,\"x\",[],{}]"), Told),
-        ("/voicedock", "too many calls", voicedock(&format!("[{}1]", "1,".repeat(64))), Told),
-        ("/voicedock", "arguments that cannot be read", voicedock(&entry("\"{\"")), Told),
-        ("/voicedock", "arguments that are a list", voicedock(&entry("[]")), Told),
-        ("/voicedock", "arguments that are too deep", voicedock(&entry(&deep(123))), Told),
+        ("/voicedock", "a list of nothing", voicedock("[null,1,\"x\",[],{}]"), ErrorReply),
+        ("/voicedock", "too many calls", voicedock(&format!("[{}1]", "1,".repeat(64))), ErrorReply),
+        ("/voicedock", "arguments that cannot be read", voicedock(&entry("\"{\"")), ErrorReply),
+        ("/voicedock", "arguments that are a list", voicedock(&entry("[]")), ErrorReply),
+        ("/voicedock", "arguments that are too deep", voicedock(&entry(&deep(123))), ErrorReply),
         (
             "/voicedock",
             "a message twice",
             r#"{"message":{"type":"tool-calls"},"message":7}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
         (
             "/voicedock",
             "both generations",
             format!("{{\"tasksInitiated\":{{}},{}", &voicedock(&entry(city))[1..]),
-            Told,
+            ErrorReply,
         ),
-        ("/voicedock/get_weather", "a function in the URL", voicedock(&entry(city)), Told),
-        ("/dailybots", "no function", city.to_owned(), Told),
-        ("/dailybots", "a function that is a list", r#"{"function_name":[]}"#.to_owned(), Told),
+        ("/voicedock/get_weather", "a function in the URL", voicedock(&entry(city)), ErrorReply),
+        ("/dailybots", "no function", city.to_owned(), ErrorReply),
+        ("/dailybots", "a function that is a list", r#"{"function_name":[]}"#.to_owned(), ErrorReply),
         (
             "/dailybots/get_weather",
             "another function in the URL",
             r#"{"function_name":"nope"}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
         (
             "/dailybots",
             "arguments that cannot be read",
             r#"{"function_name":"get_weather","arguments":"{"}"#.to_owned(),
-            Told,
+            ErrorReply,
         ),
         (
             "/dailybots",
@@ -211,36 +221,41 @@ fn odd() -> Vec<Odd> {
             format!(r#"{{"function_name":"get_weather","tool_call_id":{{}},"arguments":{city}}}"#),
             Answered,
         ),
-        ("/millis", "no function", "{}".to_owned(), Told),
-        ("/millis/getUserInfo", "a form that is none", "email=%&email=%ff&=&&&".to_owned(), Told),
+        ("/millis", "no function", "{}".to_owned(), ErrorReply),
+        ("/millis/getUserInfo", "a form that is none", "email=%&email=%ff&=&&&".to_owned(), ErrorReply),
         (
             "/millis/getUserInfo",
             "a session that is a list",
             r#"{"session_id":[],"email":"a"}"#.to_owned(),
             Answered,
         ),
-        ("/millis/prefetch", "an event that is a list", "[]".to_owned(), Told),
+        ("/millis/prefetch", "an event that is a list", "[]".to_owned(), ErrorReply),
         (
             "/millis/end",
             "an event of the wrong types",
             r#"{"session_id":1,"metadata":"x"}"#.to_owned(),
             Answered,
         ),
-        ("/http", "no function", city.to_owned(), Told),
-        ("/http/", "no function, but a slash", city.to_owned(), Told),
-        ("/http/nope", "an unknown function", city.to_owned(), Told),
-        ("/http/get_weather", "an argument that cannot stand in a path", r#"{"city":""}"#.to_owned(), Told),
+        ("/http", "no function", city.to_owned(), ErrorReply),
+        ("/http/", "no function, but a slash", city.to_owned(), ErrorReply),
+        ("/http/nope", "an unknown function", city.to_owned(), ErrorReply),
+        (
+            "/http/get_weather",
+            "an argument that cannot stand in a path",
+            r#"{"city":""}"#.to_owned(),
+            ErrorReply,
+        ),
         (
             "/http/get_weather",
             "an argument too long for a URL",
             format!(r#"{{"city":"{}"}}"#, "é".repeat(20_000)),
-            Told,
+            ErrorReply,
         ),
-        ("/http/get_weather", "an empty body", String::new(), Told),
-        ("/http/get_weather", "a body of spaces", " \r\n\t ".to_owned(), Told),
-        ("/http/get_weather?city", "a parameter without a value", String::new(), Told),
+        ("/http/get_weather", "an empty body", String::new(), ErrorReply),
+        ("/http/get_weather", "a body of spaces", " \r\n\t ".to_owned(), ErrorReply),
+        ("/http/get_weather?city", "a parameter without a value", String::new(), ErrorReply),
         ("/http/get_weather?city=%ff%fe", "a parameter that is not UTF-8", String::new(), Answered),
-        ("/http/get_weather?city=a&city=b", "a parameter twice", String::new(), Told),
+        ("/http/get_weather?city=a&city=b", "a parameter twice", String::new(), ErrorReply),
         ("/http/get_weather?=&&&%&city=%", "a query that is none", String::new(), Answered),
         ("/http/get_weather?city=%00", "a NUL in a parameter", String::new(), Answered),
     ];
@@ -259,7 +274,7 @@ pub(super) fn cases() -> Vec<Case> {
     };
     for (platform, path) in ENDPOINTS {
         for (name, body) in unreadable() {
-            add(format!("{path}: {name}"), path, &[], &body, Told(platform));
+            add(format!("{path}: {name}"), path, &[], &body, ErrorReply(platform));
         }
         let large = vec![b' '; MAX_BODY + 1];
         add(format!("{path}: one byte too many"), path, &[], &large, Refused(413));
@@ -270,7 +285,7 @@ pub(super) fn cases() -> Vec<Case> {
             ENDPOINTS.iter().map(|(platform, _)| *platform).find(|platform| path[1..].starts_with(platform));
         add(format!("{path}: {name}"), path, &[], body.as_bytes(), answer(platform.unwrap()));
     }
-    // The body itself says what it is; only an encoding that is not undone hides that.
+    // The content type is ignored: bodies are recognized by their content unless they are compressed.
     let body = br#"{"city":"Oslo"}"#;
     for kind in [
         "",
@@ -291,7 +306,7 @@ pub(super) fn cases() -> Vec<Case> {
         let header = format!("content-encoding: {encoding}");
         let zipped = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabVJ\xce,\xa9T\xb2R\xf2/\xce\xc9W\xaa\x05\0";
         let name = format!("encoding `{encoding}`");
-        add(format!("{name}, zipped"), "/http/get_weather", &[&header], zipped, Told("http"));
+        add(format!("{name}, zipped"), "/http/get_weather", &[&header], zipped, ErrorReply("http"));
         add(format!("{name}, plain"), "/http/get_weather", &[&header], body, Called);
     }
     cases

@@ -1,11 +1,11 @@
-//! Good requests of each platform with one field that is of the wrong type, or is not there.
+//! Valid requests of each platform with one field missing or of the wrong type.
 
 use serde_json::{Map, Value, json};
 
 use super::wire::request;
 use super::{Case, Expect};
 
-/// Where a request goes, and which fixture it is.
+/// The endpoint of a request, and its fixture.
 const FIXTURES: [(&str, &str, &str); 10] = [
     ("swaig", "", "get_weather"),
     ("swaig", "/get_weather", "get_weather.legacy"),
@@ -46,7 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let body = changed(&good, &pointer, other).to_string();
                 let line = format!("POST /{platform}{endpoint} HTTP/1.1");
                 let bytes = request(&line, &[&format!("x-case: {name}")], body.as_bytes());
-                // Many a field may be anything.
+                // Some fields may be of any type.
                 cases.push(Case::new(name, bytes, &[Expect::Answered(platform)]));
             }
         }
@@ -54,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The place of every field and item.
+/// The path of every field and item.
 fn pointers(value: &Value) -> Vec<String> {
     let below = |key: &str, value| {
         let inner =
@@ -68,7 +68,7 @@ fn pointers(value: &Value) -> Vec<String> {
     }
 }
 
-/// `value` with something else, or nothing, in one place.
+/// `value` with one place replaced or removed.
 fn changed(value: &Value, pointer: &str, other: Option<Value>) -> Value {
     let mut value = value.clone();
     let (parent, key) = pointer.rsplit_once('/').unwrap();

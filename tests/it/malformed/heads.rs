@@ -1,18 +1,18 @@
-//! Requests whose head is not HTTP as it should be, or asks for what is not there.
+//! Requests with an invalid head, or for something that does not exist.
 
 use super::wire::{raw, request};
 use super::{Case, Expect};
 
-use Expect::{Called, Refused, Told};
+use Expect::{Called, ErrorReply, Refused};
 
 pub(super) const GOOD: &str = "POST /http/get_weather HTTP/1.1";
 
-/// A body that would be a call, were it let in.
+/// A body that would be a valid call if it were accepted.
 pub(super) const BODY: &[u8] = br#"{"city":"Oslo"}"#;
 
 pub(super) const LENGTH: &str = "content-length: 15";
 
-/// What HTTP itself refuses.
+/// Rejected by HTTP itself.
 pub(super) const BAD: Expect = Refused(400);
 
 fn lines() -> Vec<(String, Expect)> {
@@ -100,7 +100,7 @@ fn lines() -> Vec<(String, Expect)> {
     lines
 }
 
-/// Names of functions in a URL, encoded, that no route has.
+/// Encoded function names in a URL that no route has.
 const FUNCTIONS: [&str; 16] = [
     "%00",
     "%0d%0ax-evil:%201",
@@ -120,7 +120,7 @@ const FUNCTIONS: [&str; 16] = [
     "%e2%80%ae",
 ];
 
-/// A name, lines beside those of a good head, and what comes of it.
+/// A name, extra lines in an otherwise valid head, and the expected result.
 fn headers() -> Vec<(&'static str, String, Expect)> {
     let plain = |(name, line, expected): (&'static str, &str, Expect)| (name, line.to_owned(), expected);
     let mut headers: Vec<(&'static str, String, Expect)> = [
@@ -197,7 +197,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new(
                 name.clone(),
                 request(&line, &[&format!("x-case: {name}")], b"{}"),
-                &[Told(platform)],
+                &[ErrorReply(platform)],
             ));
         }
     }

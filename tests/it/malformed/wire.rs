@@ -1,4 +1,4 @@
-//! Bytes out, answers in: HTTP/1.1 by hand, for what no client would send.
+//! Raw HTTP/1.1 over TCP, for requests that no client would send.
 
 use std::net::SocketAddr;
 
@@ -36,12 +36,12 @@ pub(super) fn raw(line: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     [format!("{line}\r\n{head}\r\n").as_bytes(), body].concat()
 }
 
-/// Sends a case and gives everything that comes back until the connection is closed. Our side is closed when the
-/// answers that are expected have come, so that what comes beside them is seen too.
+/// Sends a case and returns everything received until the connection is closed. The sender closes its side after the
+/// expected responses have arrived, so that extra ones are noticed too.
 pub(super) async fn exchange(listen: SocketAddr, case: &Case) -> Vec<Answer> {
     let (mut reader, mut writer) = TcpStream::connect(listen).await.unwrap().into_split();
     let write = async {
-        // A proxy that has refused need not read the rest.
+        // A proxy that has rejected the request need not read the rest.
         let _ = writer.write_all(&case.bytes).await;
         if case.cut_off {
             let _ = writer.shutdown().await;
@@ -67,12 +67,12 @@ pub(super) async fn exchange(listen: SocketAddr, case: &Case) -> Vec<Answer> {
     answers(&received, head)
 }
 
-/// The whole answers in what was received.
+/// The complete responses among the received bytes.
 fn answers(mut received: &[u8], head: bool) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some((answer, rest)) = first(received, head) {
         received = rest;
-        // An answer on the way to the answer.
+        // An informational response.
         if answer.status >= 200 {
             answers.push(answer);
         }

@@ -1,4 +1,4 @@
-//! Calls without pause while the table is replaced again and again, some of the times by a broken one.
+//! Constant calls while the table is replaced repeatedly, sometimes by a broken one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{lines, logged, rename_over, status_when};
+use super::rename_over;
 use crate::support::client::{Client, request};
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
@@ -19,8 +19,33 @@ use crate::support::upstream::{Reply, Upstream};
 const TABLES: usize = 200;
 const CALLERS: usize = 4;
 
-/// A set of three files that belong together, and in the first of them a table's number, in as many places as a call
-/// goes through.
+/// The main file: `TABLE` is the number of the table, `SET` that of the set of files.
+const MAIN: &str = r#"
+include = ["more.toml"]
+[server]
+listen = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+[platforms.http]
+[platforms.swaig]
+[upstreams.api]
+base_url = "http://UPSTREAM/baseTABLE"
+headers = { x-table = "TABLE" }
+[vars]
+table = "TABLE"
+[routes.number]
+upstream = "api"
+args.table = { type = "string", default = "TABLE" }
+request = { method = "POST", path = "/pathTABLE", query = { q = "{{vars.table}}" }, body = { b = "TABLE" } }
+extract = { path = "$.path", query = "$.query", header = "$.header", body = "$.body.b" }
+[routes.number.reply]
+text = "TABLE {{args.table}} {{path}} {{query}} {{header}} {{body}}"
+data = { table = TABLE, main = SET, include = "{{vars.include}}", template = "{{> set}}" }
+[routes.table_TABLE]
+reply.text = "it runs"
+"#;
+
+/// A set of three files that belong together. The main file has the number of its table in every place that a call goes
+/// through.
 struct Files<'a> {
     upstream: &'a Upstream,
     set: usize,
@@ -28,33 +53,9 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn main(&self, table: usize) -> String {
-        format!(
-            r#"
-            include = ["more.toml"]
-            [server]
-            listen = "127.0.0.1:0"
-            admin = "127.0.0.1:0"
-            [platforms.http]
-            [platforms.swaig]
-            [upstreams.api]
-            base_url = "http://{upstream}/base{table}"
-            headers = {{ x-table = "{table}" }}
-            [vars]
-            table = "{table}"
-            [routes.number]
-            upstream = "api"
-            args.table = {{ type = "string", default = "{table}" }}
-            request = {{ method = "POST", path = "/path{table}", query = {{ q = "{{{{vars.table}}}}" }}, body = {{ b = "{table}" }} }}
-            extract = {{ path = "$.path", query = "$.query", header = "$.header", body = "$.body.b" }}
-            [routes.number.reply]
-            text = "{table} {{{{args.table}}}} {{{{path}}}} {{{{query}}}} {{{{header}}}} {{{{body}}}}"
-            data = {{ table = {table}, main = {set}, include = "{{{{vars.include}}}}", template = "{{{{> set}}}}" }}
-            [routes.table_{table}]
-            reply.text = "it runs"
-            "#,
-            upstream = self.upstream.address,
-            set = self.set,
-        )
+        MAIN.replace("UPSTREAM", &self.upstream.address.to_string())
+            .replace("TABLE", &table.to_string())
+            .replace("SET", &self.set.to_string())
     }
 
     fn write(&self, folder: &Path, table: usize) {
@@ -65,14 +66,14 @@ impl Files<'_> {
     }
 }
 
-/// Puts a new set into a folder of its own and links `current` to it, as a deployment does.
+/// Puts a new set into its own folder and points the link `current` to it, as a deployment does.
 fn release(root: &Path, files: &Files<'_>, table: usize) {
     files.write(&root.join(format!("release-{}", files.set)), table);
     symlink(format!("release-{}", files.set), root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
 }
 
-/// Calls until it is told to stop; gives the tables that answered, and how often.
+/// Calls until it is told to stop. Returns the tables that answered, and the number of calls.
 async fn calling(
     listen: std::net::SocketAddr,
     swaig: bool,
@@ -108,7 +109,7 @@ async fn calling(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_call_fails_and_none_sees_half_a_table() {
+async fn calls_during_reloads_never_fail_or_mix_tables() {
     let upstream = Upstream::new(|seen| {
         let query = seen.query().into_iter().find(|(name, _)| name == "q").map(|(_, value)| value);
         Reply::json(&json!({
@@ -117,8 +118,8 @@ async fn no_call_fails_and_none_sees_half_a_table() {
     })
     .await;
     let mut files = Files { upstream: &upstream, set: 0 };
-    // The main file is a link into the release that is current; a template and an included file lie there too.
-    let proxy = Proxy::with(
+    // The main file becomes a link into the current release, and so do a template and an included file.
+    let mut proxy = Proxy::with(
         &[
             ("routes.toml", &files.main(0)),
             ("more.toml", "[vars]\ninclude = \"0\"\n"),
@@ -137,7 +138,7 @@ async fn no_call_fails_and_none_sees_half_a_table() {
         status["plan"]["routes"].as_array().unwrap().contains(&name)
     };
 
-    // From here on everything is reached through `current`.
+    // From here on, all files are reached through `current`.
     release(&root, &files, 0);
     for name in ["routes.toml", "more.toml", "templates"] {
         let _ = fs::remove_dir_all(root.join(name));
@@ -157,11 +158,11 @@ async fn no_call_fails_and_none_sees_half_a_table() {
             };
             assert_ne!(text, main);
             broken.insert(table);
-            let from = lines(&proxy);
+            let from = proxy.log_lines();
             fs::write(&path, text).unwrap();
             if table % 20 == 0 {
-                logged(&proxy, from, "configuration rejected").await;
-                status_when(&proxy, "rejected", |status| !status["rejected"].is_null()).await;
+                proxy.logged_from(from, "configuration rejected").await;
+                proxy.status_when("rejected", |status| !status["rejected"].is_null()).await;
             }
             continue;
         }
@@ -182,14 +183,14 @@ async fn no_call_fails_and_none_sees_half_a_table() {
             }
         }
         match table % 5 {
-            // Waiting for one of five makes sure that many are taken; the others come faster than it is quiet.
-            4 => _ = status_when(&proxy, "taken", |status| runs(status, table)).await,
+            // Waiting for one in five ensures that many are loaded; the others change faster than the debounce.
+            4 => _ = proxy.status_when("reloaded", |status| runs(status, table)).await,
             _ => tokio::time::sleep(Duration::from_millis((table as u64 * 7) % 40)).await,
         }
     }
     files.set += 1;
     release(&root, &files, TABLES + 1);
-    let last = status_when(&proxy, "the last one", |status| runs(status, TABLES + 1)).await;
+    let last = proxy.status_when("the last one", |status| runs(status, TABLES + 1)).await;
     assert_eq!(last["rejected"], json!(null));
 
     stop.store(true, Ordering::Relaxed);

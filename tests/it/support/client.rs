@@ -1,4 +1,4 @@
-//! A small HTTP client: one request, its whole answer, nothing decoded and nothing followed.
+//! A small HTTP client: sends one request and reads the whole response, without decoding or following redirects.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -37,7 +37,7 @@ impl Client {
         Self(Pooled::builder(TokioExecutor::new()).build_http())
     }
 
-    /// Sends a request; the error tells that the connection failed or broke.
+    /// Sends a request. An error means that the connection failed or broke.
     pub(crate) async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let response = self.0.request(request).await.map_err(|error| format!("{error:?}"))?;
         let (head, body) = response.into_parts();

@@ -1,4 +1,4 @@
-//! A folder for one test, gone when it ends.
+//! A temporary folder for one test.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    /// A new folder with these files; their folders are made too.
+    /// A new folder with these files. Parent folders are created.
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for (name, text) in files {

@@ -1,36 +1,48 @@
-//! How late this machine is with a timer of its own. A test that holds an answer to a deadline allows for that much.
+//! Measures how late timers fire on this machine. Tests that hold a reply to a deadline allow for that much.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-/// Measures the delay in the background until it is dropped.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Measures in the background until it is dropped.
 pub(crate) struct Lag {
-    worst_ms: Arc<AtomicU64>,
+    ticks: Arc<Mutex<Ticks>>,
     task: JoinHandle<()>,
+}
+
+struct Ticks {
+    /// When each past tick fired, and how late.
+    fired: Vec<(Instant, Duration)>,
+    /// When the next tick is due.
+    due: Instant,
 }
 
 impl Lag {
     pub(crate) fn measure() -> Self {
-        let worst_ms = Arc::new(AtomicU64::new(0));
-        let noted = Arc::clone(&worst_ms);
+        let ticks = Arc::new(Mutex::new(Ticks { fired: Vec::new(), due: Instant::now() + TICK }));
+        let noted = Arc::clone(&ticks);
         let task = tokio::spawn(async move {
-            const TICK: Duration = Duration::from_millis(20);
             loop {
-                let due = Instant::now() + TICK;
                 tokio::time::sleep(TICK).await;
-                let late = u64::try_from(due.elapsed().as_millis()).unwrap();
-                noted.fetch_max(late, Ordering::Relaxed);
+                let now = Instant::now();
+                let mut ticks = noted.lock();
+                let late = now.saturating_duration_since(ticks.due);
+                ticks.fired.push((now, late));
+                ticks.due = now + TICK;
             }
         });
-        Self { worst_ms, task }
+        Self { ticks, task }
     }
 
-    /// The worst delay since the measurement began.
-    pub(crate) fn worst(&self) -> Duration {
-        Duration::from_millis(self.worst_ms.load(Ordering::Relaxed))
+    /// The worst delay of a timer that fired since `start`, or that is overdue now.
+    pub(crate) fn since(&self, start: Instant) -> Duration {
+        let ticks = self.ticks.lock();
+        let fired = ticks.fired.iter().rev().take_while(|(at, _)| *at >= start).map(|(_, late)| *late);
+        fired.chain([ticks.due.elapsed()]).max().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The built binary: as a running proxy on ports of its own, and as a command that ends.
+//! The built binary: as a running proxy on its own ports, and as a command that ends.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -14,15 +14,16 @@ use serde_json::Value;
 
 use super::client::{Answer, Client, request};
 use super::folder::Folder;
+use super::poll;
 use super::upstream::Upstream;
 
-/// How long anything is waited for before a test gives up. Only a test that fails waits this long.
+/// How long a test waits for anything before it fails.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
-/// The head of a table: both listeners on free ports.
+/// The start of a table: both listeners on free ports.
 pub(crate) const LISTENERS: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
 
-/// The binary in a folder with an environment of its own. Its log is for people, whose words the tests look for.
+/// The binary in a folder with its own environment. It logs in the human format, which the tests search.
 pub(crate) fn jackfield(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
     command.current_dir(folder).env_clear().env("JACKFIELD_LOG", "human");
@@ -34,7 +35,7 @@ pub(crate) async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// A running proxy. It ends with the test.
+/// A running proxy. It is killed at the end of the test.
 pub(crate) struct Proxy {
     pub(crate) folder: Folder,
     pub(crate) listen: SocketAddr,
@@ -53,13 +54,13 @@ impl Proxy {
         Self::with(&[("routes.toml", table)], &[]).await
     }
 
-    /// Serves a table without `[server]`, on free ports, with the address of `upstream` for each `UPSTREAM` in it.
+    /// Serves a table without `[server]` on free ports. Each `UPSTREAM` in it is replaced by the address of `upstream`.
     pub(crate) async fn over(upstream: &Upstream, table: &str) -> Self {
         let table = table.replace("UPSTREAM", &upstream.address.to_string());
         Self::start(&format!("{LISTENERS}{table}")).await
     }
 
-    /// Serves `routes.toml` among these files, with these environment variables.
+    /// Serves `routes.toml` from these files, with these environment variables.
     pub(crate) async fn with(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = Folder::with(files);
         let mut command = jackfield(folder.path());
@@ -67,7 +68,7 @@ impl Proxy {
         Self::run(folder, command).await
     }
 
-    /// Serves what is in the folder by this command.
+    /// Serves the files of the folder with this command.
     pub(crate) async fn run(folder: Folder, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -89,8 +90,9 @@ impl Proxy {
             log,
             reader: Some(reader),
         };
-        let ready =
-            proxy.logged_as("listen", |line| line.contains("listen=") || line.contains("\"listen\":")).await;
+        let ready = proxy
+            .logged_as(0, "listen", |line| line.contains("listen=") || line.contains("\"listen\":"))
+            .await;
         let field = |name: &str| match serde_json::from_str::<Value>(&ready) {
             Ok(line) => line[name].as_str().unwrap().to_owned(),
             Err(_) => {
@@ -103,34 +105,49 @@ impl Proxy {
         proxy
     }
 
-    /// Everything that was logged until now.
+    /// The log until now.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log_from(0)
     }
 
-    /// The first line of the log that holds `text`, waited for.
+    /// The log from line `from` on.
+    pub(crate) fn log_from(&self, from: usize) -> String {
+        self.log.lock().unwrap().get(from..).unwrap_or_default().join("\n")
+    }
+
+    /// The number of lines in the log until now.
+    pub(crate) fn log_lines(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Waits for a log line that contains `text`, and returns the first one.
     pub(crate) async fn logged(&mut self, text: &str) -> String {
-        self.logged_as(text, |line| line.contains(text)).await
+        self.logged_from(0, text).await
     }
 
-    /// The first line of the log that is as wanted, waited for; `what` tells what it is.
-    async fn logged_as(&mut self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
-        let started = Instant::now();
-        loop {
-            if let Some(line) = self.log.lock().unwrap().iter().find(|line| is_wanted(line)) {
-                return line.clone();
+    /// Waits for a line with `text` at or after line `from` of the log, and returns the first one.
+    pub(crate) async fn logged_from(&mut self, from: usize, text: &str) -> String {
+        self.logged_as(from, text, |line| line.contains(text)).await
+    }
+
+    /// Waits for a log line that `is_wanted`, and returns the first one; `what` describes it.
+    async fn logged_as(&mut self, from: usize, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        let log = Arc::clone(&self.log);
+        let problem = || format!("never logged `{what}`:\n{}", log.lock().unwrap().join("\n"));
+        poll(&problem, async || {
+            if let Some(line) = log.lock().unwrap().iter().skip(from).find(|line| is_wanted(line)) {
+                return Some(line.clone());
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
-                // Its last lines may still be on their way.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().unwrap();
-                    continue;
+            if self.child.try_wait().unwrap().is_some() {
+                // Its last lines may still be in the pipe.
+                match self.reader.take() {
+                    Some(reader) => reader.join().unwrap(),
+                    None => panic!("the process ended: {}", problem()),
                 }
-                panic!("ended with {status} before it logged `{what}`:\n{}", self.log());
             }
-            assert!(started.elapsed() < GUARD, "never logged `{what}`:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            None
+        })
+        .await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -153,7 +170,7 @@ impl Proxy {
         self.client.send(request(method, &self.url(path), headers, body)).await
     }
 
-    /// Asks the admin listener.
+    /// Sends a GET request to the admin listener.
     pub(crate) async fn ask_admin(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let url = format!("http://{}{path}", self.admin.expect("the table has no admin listener"));
         self.client.send(request(Method::GET, &url, headers, Bytes::new())).await
@@ -167,20 +184,27 @@ impl Proxy {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for the process to end by itself.
+    /// What the admin listener reports as status.
+    pub(crate) async fn status(&self) -> Value {
+        self.ask_admin("/status", &[]).await.json()
+    }
+
+    /// Waits until the status is as wanted, and returns it; `what` describes it.
+    pub(crate) async fn status_when(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let problem = || format!("the status never showed: {what}\n{}", self.log());
+        poll(problem, async || Some(self.status().await).filter(|status| is_wanted(status))).await
+    }
+
+    /// Waits for the process to exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                // The log is whole only when its reader has seen the end.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().unwrap();
-                }
-                return status;
-            }
-            assert!(started.elapsed() < GUARD, "does not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let log = Arc::clone(&self.log);
+        let problem = || format!("the process does not exit:\n{}", log.lock().unwrap().join("\n"));
+        let status = poll(problem, async || self.child.try_wait().unwrap()).await;
+        // The log is complete only after its reader has reached the end.
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
         }
+        status
     }
 }
 

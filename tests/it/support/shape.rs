@@ -1,12 +1,12 @@
-//! The shape that each platform takes an answer in.
+//! The response format of each platform.
 
 use serde_json::Value;
 
-/// Fails unless `answer`, of status 200, is one that the platform takes.
+/// Fails unless `answer`, with status 200, is valid for the platform.
 pub(crate) fn assert_shape(platform: &str, answer: &[u8]) {
     let body: Value = serde_json::from_slice(answer)
         .unwrap_or_else(|error| panic!("{platform}: {error}: {}", String::from_utf8_lossy(answer)));
-    // The one answer that is a list is the definitions of SWAIG's handshake.
+    // The only response that is a list: the tool definitions of SWAIG's handshake.
     let Some(object) = body.as_object() else {
         assert!(platform == "swaig" && body.is_array(), "{platform}: {body}");
         return;
@@ -32,7 +32,7 @@ pub(crate) fn assert_shape(platform: &str, answer: &[u8]) {
             "error" => value["kind"].is_string() && value["text"].is_string(),
             key => key == "data",
         }),
-        // What the model is told, whatever it is.
+        // The result for the model, which may be any JSON.
         _ => true,
     };
     assert!(fits, "{platform}: {body}");

@@ -1,4 +1,4 @@
-//! An upstream that records what arrives, byte for byte, and answers what a closure says.
+//! An upstream that records requests byte for byte and responds with the result of a closure.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,18 +10,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A request as it arrived. Nothing is decoded, so that nothing can be hidden by decoding.
+use super::until;
+
+/// A request as it arrived. Nothing is decoded, so decoding can hide nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) method: String,
-    /// The request target, as it stands on the request line.
+    /// The request target, as on the request line.
     pub(crate) target: String,
     /// The headers in order, names in lower case.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// What an upstream answers.
+/// The response of an upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -83,7 +85,7 @@ impl Reply {
 }
 
 impl Upstream {
-    /// An upstream that answers at once.
+    /// An upstream that responds at once.
     pub(crate) async fn new(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(move |seen| {
             let reply = answer(&seen);
@@ -92,7 +94,7 @@ impl Upstream {
         .await
     }
 
-    /// An upstream that answers when it is ready.
+    /// An upstream that responds when the future is ready.
     pub(crate) async fn with<F, R>(answer: F) -> Self
     where
         F: Fn(Seen) -> R + Send + Sync + 'static,
@@ -113,7 +115,7 @@ impl Upstream {
         Self { address, seen, task }
     }
 
-    /// An upstream that answers one request for each permit of the semaphore.
+    /// An upstream that responds to one request for each permit of the semaphore.
     pub(crate) async fn gated(
         answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> (Self, Arc<Semaphore>) {
@@ -129,17 +131,22 @@ impl Upstream {
         (upstream.await, gate)
     }
 
-    /// What has arrived since the last time.
+    /// Returns the requests since the last call of `take`.
     pub(crate) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
-    /// How many requests have arrived since the last time.
+    /// The number of requests since the last call of `take`.
     pub(crate) fn seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    /// The one request that has arrived since the last time.
+    /// Waits until this many requests have arrived since the last call of `take`.
+    pub(crate) async fn arrived(&self, requests: usize) {
+        until("requests are missing", async || self.seen() >= requests).await;
+    }
+
+    /// Returns the only request since the last call of `take`.
     pub(crate) fn one(&self) -> Seen {
         let mut seen = self.take();
         assert_eq!(seen.len(), 1, "{seen:?}");
@@ -167,7 +174,7 @@ async fn serve(
         for (name, value) in headers {
             out.push_str(&format!("{name}: {value}\r\n"));
         }
-        // A reply may lie about its length.
+        // A response may announce a wrong length.
         if !out.contains("\r\ncontent-length: ") {
             out.push_str(&format!("content-length: {}\r\n", body.len()));
         }
@@ -182,7 +189,7 @@ async fn serve(
     }
 }
 
-/// One request; what follows it stays in `buffer`. `None` at the end of the connection.
+/// Reads one request; the bytes after it stay in `buffer`. `None` at the end of the connection.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {

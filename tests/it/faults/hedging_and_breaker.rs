@@ -1,12 +1,11 @@
-//! Upstreams that are late or sick, and what keeps that from costing more: a second request beside a late one, and a
-//! breaker that asks no more.
+//! Upstreams that are slow or keep failing, and what limits the damage: hedging and the circuit breaker.
 
-use super::answers::{ok, say, status};
-use super::row::Hears::{Failure, Id};
+use super::responses::{ok, say, status};
+use super::row::ExpectedReply::{Failure, Id};
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{BAD, GET, LATE, LOST, POST, Row, row, sees};
-use crate::support::rude::Act::{Close, Hang};
-use crate::support::rude::Script;
+use crate::support::faulty_upstream::Action::{Close, Hang};
+use crate::support::faulty_upstream::Script;
 
 const HEDGED: &str = "hedge_after = \"1500ms\"";
 const BROKEN: &str = "retry = { attempts = 1 }\nbreaker = { min_calls = 2, open_for = \"60s\" }";

@@ -1,4 +1,4 @@
-//! Calls that a platform makes twice: a write reaches the upstream once, also when it outlived its call.
+//! Calls that a platform retries: a write reaches the upstream once, even if it outlives its call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,17 +9,19 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::support::faulty_upstream::{FaultyUpstream, Script};
 use crate::support::proxy::{GUARD, Proxy};
-use crate::support::rude::{Rude, Script};
+use crate::support::until;
 use crate::support::upstream::{Reply, Upstream};
 
-/// An upstream that answers once for each permit, with how many it has answered.
+/// An upstream that sends one response per permit and numbers its responses.
 async fn gated() -> (Upstream, Arc<Semaphore>) {
     let count = AtomicUsize::new(0);
     Upstream::gated(move |_| Reply::json(&json!({"id": count.fetch_add(1, Ordering::SeqCst) + 1}))).await
 }
 
-/// Two routes that write. A repeated call of the first is known by its id only, one of the second by its time too.
+/// Two routes that write. Duplicates of the first are detected by call id only, those of the second also within a time
+/// window.
 const TABLE: &str = r#"
 [platforms.http]
 deadline = "4s"
@@ -47,7 +49,7 @@ failure.timeout = "Still working on {{args.what}}."
 reply.text = "Order {{response.body.id}}."
 "#;
 
-/// A route whose upstream can tell a repeated request by its key.
+/// A route with an idempotency key, so that the upstream can detect duplicates.
 const KEYED: &str = r#"
 [routes.keyed]
 upstream = "api"
@@ -68,35 +70,33 @@ fn voicedock(conversation: &str, id: &str, function: &str, what: &str) -> Value 
     }})
 }
 
-/// What the one entry of a VoiceDock answer says.
-fn said(answer: &Value) -> String {
+/// The single result in a VoiceDock response.
+fn result(answer: &Value) -> String {
     answer["results"][0]["result"].to_string()
 }
 
 #[tokio::test]
-async fn a_write_that_is_repeated_fifty_times_at_once_is_sent_once() {
+async fn fifty_concurrent_retries_of_a_write_send_one_request() {
     let (api, gate) = gated().await;
     let proxy = Proxy::over(&api, &table("")).await;
     let call = voicedock("c1", "t1", "order", "tea");
     let calls = join_all((0..50).map(|_| proxy.post("/voicedock", &call)));
     let open = async {
-        // Until all of them are there, the first one is under way.
-        while api.seen() == 0 {
-            tokio::task::yield_now().await;
-        }
+        // The first request is in flight before its duplicates finish.
+        api.arrived(1).await;
         gate.add_permits(50);
     };
     let (answers, ()) = tokio::join!(calls, open);
-    let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
-    assert_eq!(said, vec!["\"Order 1.\""; 50]);
+    let results: Vec<String> = answers.iter().map(|answer| result(&answer.json())).collect();
+    assert_eq!(results, vec!["\"Order 1.\""; 50]);
     assert_eq!(api.take().len(), 1);
-    // A later repeat gets what is kept.
-    assert_eq!(self::said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    // A later retry gets the stored result.
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
     assert_eq!(api.take().len(), 0);
 }
 
 #[tokio::test]
-async fn another_id_conversation_function_or_argument_is_another_call() {
+async fn calls_that_differ_in_any_part_of_their_key_are_not_duplicates() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let proxy = Proxy::over(&api, &table("")).await;
@@ -113,7 +113,7 @@ async fn another_id_conversation_function_or_argument_is_another_call() {
 }
 
 #[tokio::test]
-async fn without_an_id_the_window_of_the_route_tells_a_repeat_within_its_conversation() {
+async fn without_a_call_id_the_repeat_window_detects_duplicates_within_a_conversation() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let proxy = Proxy::over(&api, &table("")).await;
@@ -164,7 +164,7 @@ async fn a_new_id_while_the_first_call_is_under_way_waits_for_it() {
         gate.add_permits(4);
     };
     let (answers, ()) = tokio::join!(calls, open);
-    let said: Vec<String> = answers.iter().map(|answer| said(&answer.json())).collect();
+    let said: Vec<String> = answers.iter().map(|answer| result(&answer.json())).collect();
     assert_eq!(said, vec!["\"Order 1.\""; 4]);
     assert_eq!(api.take().len(), 1);
 }
@@ -199,14 +199,14 @@ request = { method = "POST", path = "/orders", body = { a = "{{args.a}}", n = "{
 }
 
 #[tokio::test]
-async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
+async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
     let (api, gate) = gated().await;
     let text = table("").replace("failure.timeout", "failure.refused");
     let mut proxy = Proxy::over(&api, &text).await;
     let call = voicedock("c1", "t1", "order", "tea");
     for _ in ["the first one", "a repeat while it goes on"] {
-        let said = said(&proxy.post("/voicedock", &call).await.json());
-        assert!(said.contains("may still do it") && !said.contains("try again"), "{said}");
+        let text = result(&proxy.post("/voicedock", &call).await.json());
+        assert!(text.contains("may still do it") && !text.contains("try again"), "{text}");
     }
     let line = proxy.logged("what was sent may change something and goes on").await;
     assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
@@ -214,7 +214,7 @@ async fn a_write_that_outlives_its_call_is_not_said_to_be_worth_another_try() {
 }
 
 #[tokio::test]
-async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_repeat() {
+async fn a_write_continues_after_its_call_times_out_and_a_retry_gets_its_result() {
     for (name, timeout) in [("the deadline", ""), ("the upstream's timeout", "timeout = \"1s\"")] {
         let (api, gate) = gated().await;
         let text = TABLE.replace("[routes.order]", &format!("{timeout}\n[routes.order]"));
@@ -223,23 +223,23 @@ async fn a_write_that_outlives_its_call_goes_on_and_its_answer_is_kept_for_the_r
         let began = Instant::now();
         let first = proxy.post("/voicedock", &call).await.json();
         assert!(began.elapsed() < GUARD, "{name}");
-        assert_eq!(said(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
+        assert_eq!(result(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("what was sent may change something and goes on").await;
-        // A repeat while it goes on waits for it, as long as it has time.
+        // A retry waits for the request in flight until its own deadline.
         let second = proxy.post("/voicedock", &call).await.json();
-        assert_eq!(said(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
+        assert_eq!(result(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
         proxy.logged("the same call was still under way").await;
 
         gate.add_permits(1);
         proxy.logged("after its late reply").await;
         let third = proxy.post("/voicedock", &call).await.json();
-        assert_eq!(said(&third), "\"Order 1.\"", "{name}");
+        assert_eq!(result(&third), "\"Order 1.\"", "{name}");
         assert_eq!(api.take().len(), 1, "{name}");
     }
 }
 
 #[tokio::test]
-async fn after_its_call_was_answered_only_reads_follow_a_write() {
+async fn a_detached_call_sends_reads_but_no_further_writes() {
     let (api, gate) = gated().await;
     let steps = "[routes.chain]\nupstream = \"api\"\n\
         [[routes.chain.steps]]\nname = \"write\"\nrequest = { method = \"POST\", path = \"/write\" }\n\
@@ -255,34 +255,34 @@ async fn after_its_call_was_answered_only_reads_follow_a_write() {
 }
 
 #[tokio::test]
-async fn a_failure_before_anything_was_sent_is_not_kept() {
+async fn failures_before_sending_are_not_stored() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
-    let nobody = Rude::new(Script::Refuse).await;
+    let nobody = FaultyUpstream::new(Script::Refuse).await;
     let closed = nobody.address.to_string();
     let mut proxy = Proxy::over(&api, &table("").replace("UPSTREAM", &closed)).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    let first = said(&proxy.post("/voicedock", &call).await.json());
+    let first = result(&proxy.post("/voicedock", &call).await.json());
     assert!(first.contains("cannot be reached"), "{first}");
     let text = std::fs::read_to_string(proxy.folder.path().join("routes.toml")).unwrap();
     proxy.folder.write("routes.toml", &text.replace(&closed, &api.address.to_string()));
     proxy.logged("configuration reloaded").await;
-    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
 
 #[tokio::test]
-async fn a_failure_after_it_was_sent_is_kept_unless_the_upstream_can_tell_repeats() {
+async fn failures_after_sending_are_stored_unless_the_route_has_an_idempotency_key() {
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let proxy = Proxy::over(&api, &table(KEYED)).await;
     for (function, sent) in [("order", 1), ("order", 0), ("keyed", 1), ("keyed", 1)] {
         let answer = proxy.post("/voicedock", &voicedock("c1", "t1", function, "tea")).await.json();
-        assert!(said(&answer).contains("error"), "{answer}");
+        assert!(result(&answer).contains("error"), "{answer}");
         assert_eq!(api.take().len(), sent, "{function}");
     }
 }
 
 #[tokio::test]
-async fn a_repeat_on_a_stream_gets_the_same_result() {
+async fn a_retry_on_a_stream_gets_the_same_result() {
     let (api, gate) = gated().await;
     gate.add_permits(10);
     let streamed = "[routes.streamed]\nupstream = \"api\"\nstreaming = true\n\
@@ -297,7 +297,7 @@ async fn a_repeat_on_a_stream_gets_the_same_result() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_a_write_that_outlived_its_call() {
+async fn shutdown_waits_for_a_detached_write() {
     let (api, gate) = gated().await;
     let mut proxy = Proxy::over(&api, &table("")).await;
     let answer = proxy.post("/http/order", &json!({"what": "tea"})).await.json();
@@ -312,22 +312,22 @@ async fn closing_waits_for_a_write_that_outlived_its_call() {
 }
 
 #[tokio::test]
-async fn a_call_after_the_window_is_a_new_one_for_the_upstream_too() {
+async fn a_call_after_the_repeat_window_gets_a_new_idempotency_key() {
     let api = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"1ms\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
     let mut keys = Vec::new();
-    let began = Instant::now();
-    while keys.len() < 2 {
+    until("the window never ends", async || {
         proxy.post("/swaig", &call).await;
         keys.extend(api.take().iter().map(|seen| seen.header("x-key")));
-        assert!(began.elapsed() < GUARD);
-    }
+        keys.len() >= 2
+    })
+    .await;
     assert_ne!(keys[0], keys[1]);
 }
 
 #[tokio::test]
-async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
+async fn a_failed_write_keeps_its_idempotency_key_within_the_repeat_window() {
     let api = Upstream::new(|_| Reply::status(500, &json!({}))).await;
     let proxy = Proxy::over(&api, &table(&format!("{KEYED}repeat_window = \"30s\"\n"))).await;
     let call = json!({"function": "keyed", "call_id": "c1", "argument": {"parsed": [{}]}});
@@ -339,7 +339,7 @@ async fn within_the_window_a_failed_write_is_not_sent_with_another_key() {
 }
 
 #[tokio::test]
-async fn a_caller_never_gets_the_answer_of_another_one() {
+async fn results_are_never_shared_between_callers() {
     let (api, gate) = gated().await;
     gate.add_permits(100);
     let text = table("").replace("[platforms.http]", "[platforms.http]\nheaders = [\"x-tenant\"]");
@@ -358,11 +358,11 @@ async fn a_caller_never_gets_the_answer_of_another_one() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
+async fn a_write_rejected_for_its_credential_can_be_retried() {
     let count = AtomicUsize::new(0);
     let token = || Reply::json(&json!({"access_token": "t", "token_type": "bearer"}));
     let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        // A token, a refusal, no other token; then all is well.
+        // A token, a 401, a failed token request; after that everything succeeds.
         0 | 3 => token(),
         1 => Reply::status(401, &json!({})),
         2 => Reply::status(500, &json!({})),
@@ -372,13 +372,13 @@ async fn a_write_that_was_refused_for_its_credential_may_be_made_again() {
     let auth = "\"http://UPSTREAM\"\nauth.oauth2 = { token_url = \"http://UPSTREAM/token\", client_id = \"a\", client_secret = \"b\" }";
     let proxy = Proxy::over(&api, &table("").replace("\"http://UPSTREAM\"", auth)).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    let first = said(&proxy.post("/voicedock", &call).await.json());
+    let first = result(&proxy.post("/voicedock", &call).await.json());
     assert!(first.contains("could not be sent"), "{first}");
-    assert_eq!(said(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
+    assert_eq!(result(&proxy.post("/voicedock", &call).await.json()), "\"Order 1.\"");
 }
 
 #[tokio::test]
-async fn a_write_that_outlived_its_call_leaves_room_for_others() {
+async fn a_detached_write_does_not_count_against_max_calls() {
     let (api, gate) = gated().await;
     let table = format!("max_calls = 1\n{}", table("[routes.say]\nreply.text = \"Hello.\"\n"));
     let proxy = Proxy::over(&api, &table).await;

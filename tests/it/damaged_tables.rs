@@ -1,11 +1,11 @@
-//! No table, however broken, makes loading panic, and a table is either taken or told what is wrong with it.
+//! Loading never panics on a damaged table: it returns a plan or reports errors.
 
 use std::path::Path;
 
 use jackfield::load::{Environment, Loaded, load, process_environment};
 
-/// Loads a table beside copies of the shipped templates; gives whether it was taken.
-fn taken(folder: &Path, text: &str) -> bool {
+/// Loads a table beside copies of the shipped templates and returns whether it was valid.
+fn is_valid(folder: &Path, text: &str) -> bool {
     let path = folder.join("routes.toml");
     std::fs::write(&path, text).unwrap();
     let environment = Environment {
@@ -15,7 +15,7 @@ fn taken(folder: &Path, text: &str) -> bool {
     };
     let Loaded { plan, diagnostics, sources, .. } = load(&path, &environment).unwrap();
     assert!(plan.is_some() || !diagnostics.is_empty(), "refused without a word:\n{text}");
-    // What is told can be drawn, wherever its place is.
+    // Every diagnostic can be rendered, wherever its location is.
     jackfield::diagnostic::to_text(&diagnostics, &sources, false);
     jackfield::diagnostic::to_json(&diagnostics, &sources);
     plan.is_some()
@@ -38,17 +38,17 @@ fn shipped() -> String {
 }
 
 #[test]
-fn a_table_cut_off_anywhere_is_taken_or_told() {
+fn truncated_tables_load_or_report_an_error() {
     let (folder, text) = (folder("cut"), shipped());
-    assert!(taken(&folder, &text));
+    assert!(is_valid(&folder, &text));
     let mut refused = 0;
     for end in (0..text.len()).step_by(37) {
-        refused += usize::from(!taken(&folder, &text[..text.floor_char_boundary(end)]));
+        refused += usize::from(!is_valid(&folder, &text[..text.floor_char_boundary(end)]));
     }
     assert!(refused > 100, "{refused}");
 }
 
-/// The lines that say something, each with what stands before and after it.
+/// Every line that is neither empty nor a comment, with the text before and after it.
 fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     (0..lines.len())
@@ -57,18 +57,18 @@ fn lines(text: &str) -> impl Iterator<Item = (String, &str, String)> {
 }
 
 #[test]
-fn a_table_without_one_of_its_lines_is_taken_or_told() {
+fn tables_missing_a_line_load_or_report_an_error() {
     let (folder, text) = (folder("shorter"), shipped());
     let refused =
-        lines(&text).filter(|(before, _, after)| !taken(&folder, &format!("{before}{after}"))).count();
+        lines(&text).filter(|(before, _, after)| !is_valid(&folder, &format!("{before}{after}"))).count();
     assert!(refused > 50, "{refused}");
 }
 
 #[test]
-fn a_table_with_one_of_its_lines_twice_is_taken_or_told() {
+fn tables_with_a_duplicated_line_load_or_report_an_error() {
     let (folder, text) = (folder("longer"), shipped());
     let refused = lines(&text)
-        .filter(|(before, line, after)| !taken(&folder, &format!("{before}{line}{line}{after}")))
+        .filter(|(before, line, after)| !is_valid(&folder, &format!("{before}{line}{line}{after}")))
         .count();
     assert!(refused > 100, "{refused}");
 }

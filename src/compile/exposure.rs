@@ -9,10 +9,10 @@ use crate::plan::network::is_loopback;
 
 use crate::compile::cx::Cx;
 
-/// Why the listener for platforms can be reached from outside, and the place that says so; `None` on loopback.
-pub(in crate::compile) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> {
+/// Why the listener for platforms can be reached from outside, with the place that causes it; `None` on loopback.
+pub(super) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'static str)> {
     const OPEN: &str = "this address can be reached from outside";
-    // Read from the table, since other errors of `[server]` must not hide this one. Texts that cannot be parsed are
+    // Read the raw table, because other errors of `[server]` must not hide this one. Values that cannot be parsed are
     // reported where `[server]` is compiled.
     let (listen, public_url) = (cx.table.server.listen.get(), cx.table.server.public_url.get());
     let address = listen.and_then(|text| text.value.parse::<SocketAddr>().ok());
@@ -33,6 +33,6 @@ pub(in crate::compile) fn open_address(cx: &Cx<'_>) -> Option<(Option<Span>, &'s
 }
 
 /// Whether a listener at this address can be reached from another machine.
-pub(in crate::compile) fn is_outside(address: SocketAddr) -> bool {
+pub(super) fn is_outside(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
 }

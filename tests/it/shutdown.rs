@@ -1,6 +1,4 @@
-//! Closing: what is in flight may finish, and nothing else holds the process.
-
-use std::time::Duration;
+//! Shutdown: calls in flight may finish, and nothing else delays the end.
 
 use http::Method;
 use serde_json::json;
@@ -12,8 +10,8 @@ use crate::support::client::{Client, request};
 use crate::support::proxy::{GUARD, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
-/// A proxy whose one route asks an upstream that answers when it is let, within a minute. The first channel hears of
-/// each request.
+/// A proxy with one route to an upstream that responds when the test lets it, within a minute. The first channel
+/// reports each request.
 async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (arrived, arrivals) = mpsc::channel(10);
     let (go, let_go) = mpsc::channel(10);
@@ -27,18 +25,22 @@ async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
         }
     })
     .await;
-    let proxy = Proxy::start(&format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\ndeadline = \"60s\"\n\
-         [upstreams.api]\nbase_url = \"http://{}\"\n\
-         [routes.ask]\nupstream = \"api\"\nrequest = {{ method = \"POST\", path = \"/\" }}\nreply.text = \"asked\"\n",
-        upstream.address
-    ))
-    .await;
+    let table = r#"
+[platforms.http]
+deadline = "60s"
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.ask]
+upstream = "api"
+request = { method = "POST", path = "/" }
+reply.text = "asked"
+"#;
+    let proxy = Proxy::over(&upstream, table).await;
     (proxy, upstream, arrivals, go)
 }
 
 #[tokio::test]
-async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
+async fn shutdown_answers_calls_in_flight_and_does_not_wait_for_idle_connections() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let idle = TcpStream::connect(proxy.listen).await.unwrap();
     let mut kept = TcpStream::connect(proxy.listen).await.unwrap();
@@ -57,9 +59,9 @@ async fn a_call_in_flight_is_answered_and_idle_connections_do_not_hold() {
     drop((idle, kept));
 }
 
-/// What a platform asked for happens, also when it does not wait for it.
+/// A call runs to its end even if the platform does not wait for it.
 #[tokio::test]
-async fn a_call_whose_caller_hung_up_finishes() {
+async fn a_call_finishes_after_its_client_disconnects() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let mut caller = TcpStream::connect(proxy.listen).await.unwrap();
     caller.write_all(b"POST /http/ask HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
@@ -73,7 +75,7 @@ async fn a_call_whose_caller_hung_up_finishes() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn a_second_signal_exits_at_once() {
     for signals in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "INT"]] {
         let (mut proxy, _upstream, mut arrivals, _go) = waiting().await;
         let url = proxy.url("/http/ask");
@@ -84,20 +86,14 @@ async fn a_second_signal_ends_at_once() {
         proxy.logged("shutting down").await;
         proxy.signal(signals[1]);
         assert!(proxy.ended().await.success());
-        // The last line may be read a moment after the process has ended.
-        let read = async {
-            while !proxy.log().contains("exiting with calls in flight") {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(GUARD, read).await.unwrap_or_else(|_| panic!("{}", proxy.log()));
+        proxy.logged("exiting with calls in flight").await;
         caller.await.unwrap().unwrap_err();
     }
 }
 
-/// Whoever reads the log may go away; the calls go on.
+/// The reader of the log may go away; calls continue.
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_no_call() {
+async fn a_closed_log_reader_fails_no_calls() {
     use std::io::{BufRead as _, BufReader};
     use std::process::Stdio;
 

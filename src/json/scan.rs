@@ -1,0 +1,137 @@
+//! Finds where the strings and numbers of a JSON text end, and checks their syntax.
+
+/// A number no longer than this, without an exponent, is in the range of a double.
+const SAFE_DIGITS: usize = 300;
+
+/// The position of the next byte that is not white space, and that byte.
+#[inline]
+pub(super) fn next(bytes: &[u8], at: usize) -> Option<(usize, u8)> {
+    let byte = *bytes.get(at)?;
+    if byte > b' ' { Some((at, byte)) } else { after_space(bytes, at) }
+}
+
+#[cold]
+fn after_space(bytes: &[u8], mut at: usize) -> Option<(usize, u8)> {
+    loop {
+        let byte = *bytes.get(at)?;
+        if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+            return Some((at, byte));
+        }
+        at += 1;
+    }
+}
+
+/// The end of the string whose opening quote is at `start`, and whether it has escapes.
+#[inline]
+pub(super) fn string(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
+    let end = plain_end(bytes, start + 1);
+    match bytes.get(end)? {
+        b'"' => Some((end + 1, false)),
+        _ => Some((escaped(bytes, end)?, true)),
+    }
+}
+
+/// The end of a string from its first escape on.
+#[cold]
+fn escaped(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at = plain_end(bytes, escape(bytes, at)?),
+            _ => return None,
+        }
+    }
+}
+
+/// The end of one escape. The two halves of a surrogate pair are one.
+fn escape(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
+        b'u' => match four_digits(bytes, at + 2)? {
+            0xDC00..=0xDFFF => None,
+            0xD800..=0xDBFF => {
+                (bytes.get(at + 6..at + 8)? == b"\\u").then_some(())?;
+                matches!(four_digits(bytes, at + 8)?, 0xDC00..=0xDFFF).then_some(at + 12)
+            }
+            _ => Some(at + 6),
+        },
+        _ => None,
+    }
+}
+
+fn four_digits(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..at + 4)?;
+    digits.iter().try_fold(0, |code, digit| Some(code * 16 + char::from(*digit).to_digit(16)?))
+}
+
+/// The end of the number that starts at `start`.
+pub(super) fn number(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = after(bytes, start, b"-");
+    at = match bytes.get(at)? {
+        b'0' => at + 1,
+        _ => digits(bytes, at)?,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
+    }
+    let has_exponent = matches!(bytes.get(at), Some(b'e' | b'E'));
+    if has_exponent {
+        at = digits(bytes, after(bytes, at + 1, b"+-"))?;
+    }
+    if has_exponent || at - start > SAFE_DIGITS {
+        let text = std::str::from_utf8(bytes.get(start..at)?).ok()?;
+        text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    }
+    Some(at)
+}
+
+/// The position after one of these bytes, if one is there.
+fn after(bytes: &[u8], at: usize, any: &[u8]) -> usize {
+    at + usize::from(bytes.get(at).is_some_and(|byte| any.contains(byte)))
+}
+
+/// The end of at least one digit.
+#[inline]
+fn digits(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while bytes.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    (at > start).then_some(at)
+}
+
+/// The position of the next quote, backslash or control character; the end of the text if there is none.
+#[inline]
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(word) = word_at(bytes, at) {
+        let found = special_bytes(word);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    last_plain_end(bytes, at)
+}
+
+/// The same for the last few bytes of the text.
+fn last_plain_end(bytes: &[u8], at: usize) -> usize {
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.iter().position(is_special).map_or(bytes.len(), |found| at + found)
+}
+
+/// The eight bytes from `at` on, the first one lowest; `None` near the end of the text.
+#[inline]
+pub(super) fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// The high bit of each of eight bytes that is a quote, a backslash or a control character. Above the first of them a
+/// carry may set others: only the first one counts.
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word;
+    let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    (below(word, 0x20) | equal(b'"') | equal(b'\\')) & (EACH << 7)
+}
