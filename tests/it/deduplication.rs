@@ -204,7 +204,7 @@ async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
     let text = table("").replace("failure.timeout", "failure.refused");
     let mut proxy = Proxy::over(&api, &text).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    for _ in ["the first one", "a repeat while it goes on"] {
+    for _ in ["the first call", "a retry while it is in flight"] {
         let text = result(&proxy.post("/voicedock", &call).await.json());
         assert!(text.contains("may still do it") && !text.contains("try again"), "{text}");
     }

@@ -522,7 +522,7 @@ mod tests {
             (".a.b", "write `$.a.b`"),
             ("a/b", "write `$.a.b`"),
             ("$.a[", "begins with `$`"),
-            ("$.a{{b}}", "no template"),
+            ("$.a{{b}}", "begins with `$`"),
             ("", "begins with `$`"),
             ("$[?search(@.a, '(')]", "no look-around"),
         ] {
