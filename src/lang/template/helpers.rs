@@ -240,11 +240,11 @@ fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, Strin
 }
 
 fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
+    let name = params[1].get().to_text();
     Ok(match params[0].get().kind() {
-        Kind::Object => HelperOutput::Part(params[1].get().to_text().into_owned()),
-        Kind::Array => whole(params[1].get())
-            .map_or(HelperOutput::Value(Value::Null), |index| HelperOutput::Part(index.to_string())),
-        _ => HelperOutput::Value(Value::Null),
+        // An index may have become text on its way.
+        Kind::Array => HelperOutput::Part(name.trim().to_owned()),
+        _ => HelperOutput::Part(name.into_owned()),
     })
 }
 
