@@ -239,27 +239,7 @@ impl<'a> Secrets<'a> {
             Err(Box::new(Diagnostic::new(code, span, message).help(help)))
         };
         if let Some(path) = reference.strip_prefix("file:") {
-            let path = self.folder.join(path.trim());
-            self.files.insert(path.clone());
-            let help = format!(
-                "put the secret in `{}`; paths are relative to the main file's folder",
-                path.display()
-            );
-            return match (self.environment.file)(&path) {
-                Ok(text) => {
-                    let text = text.strip_suffix('\n').unwrap_or(&text);
-                    let text = text.strip_suffix('\r').unwrap_or(text);
-                    if text.is_empty() && !self.environment.without_secrets {
-                        return problem(Code::SecretFile, "the secret file is empty".to_owned(), help);
-                    }
-                    let text = Some(text.to_owned()).filter(|text| !text.is_empty());
-                    Ok(text.map(|text| Value { text, is_default: false }))
-                }
-                Err(_) if self.environment.without_secrets => Ok(None),
-                Err(error) => {
-                    problem(Code::SecretFile, format!("the secret file cannot be read: {error}"), help)
-                }
-            };
+            return self.file_value(path.trim(), span);
         }
         let (name, default) = match reference.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
@@ -295,6 +275,32 @@ impl<'a> Secrets<'a> {
                     ),
                 },
             ),
+        }
+    }
+
+    /// The value in a file, without its line end.
+    fn file_value(&mut self, path: &str, span: Span) -> Result<Option<Value>, Box<Diagnostic>> {
+        let path = self.folder.join(path);
+        self.files.insert(path.clone());
+        let problem = |message: String| {
+            let help = format!(
+                "put the secret in `{}`; paths are relative to the main file's folder",
+                path.display()
+            );
+            Err(Box::new(Diagnostic::new(Code::SecretFile, span, message).help(help)))
+        };
+        match (self.environment.file)(&path) {
+            Ok(text) => {
+                let text = text.strip_suffix('\n').unwrap_or(&text);
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                if text.is_empty() && !self.environment.without_secrets {
+                    return problem("the secret file is empty".to_owned());
+                }
+                let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+                Ok(text.map(|text| Value { text, is_default: false }))
+            }
+            Err(_) if self.environment.without_secrets => Ok(None),
+            Err(error) => problem(format!("the secret file cannot be read: {error}")),
         }
     }
 }

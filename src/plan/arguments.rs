@@ -1,5 +1,5 @@
 //! Arguments: a JSON Schema compiled at load, lossless conversion of what sloppy models write, and answers that
-//! tell the model what to mend.
+//! tell the model what to fix.
 
 mod conversion;
 mod problems;

@@ -180,7 +180,7 @@ fn damaged(part: PemPart) -> PemFault {
         code: Code::TlsFile,
         part,
         message: "this file is damaged",
-        help: "copy it anew, from its first line `-----BEGIN …-----` to its last line `-----END …-----`",
+        help: "replace it with a complete copy, from its first line `-----BEGIN …-----` to its last line `-----END …-----`",
     }
 }
 
