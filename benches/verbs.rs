@@ -106,7 +106,7 @@ fn verbs(criterion: &mut Criterion) {
     });
     let values = step.extract(&reading, &route.replies).expect("the values are there");
 
-    let steps = [StepOutput { reading: Some(reading), values }];
+    let steps = [StepOutput { response: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };
     let extracted = || route.extracted(&steps);
     let pick =

@@ -58,7 +58,7 @@ pub struct Retention {
 
 /// The state of a result.
 #[derive(Debug)]
-pub enum Lookup<V> {
+pub enum FlightLookup<V> {
     /// It is available.
     Hit(V),
     /// Another caller is producing it.
@@ -95,25 +95,32 @@ impl<V: Clone> SingleFlight<V> {
     }
 
     /// Looks up a result at `now`.
-    pub fn find(self: &Arc<Self>, key: FlightKey, now: Instant) -> Lookup<V> {
+    pub fn find(self: &Arc<Self>, key: FlightKey, now: Instant) -> FlightLookup<V> {
         let mut guard = self.state();
         let state = &mut *guard;
         let slot = state.slots.entry(key).or_insert(Slot { kept: None, in_flight: None });
         let stale = match &slot.kept {
             Some(kept) if now < kept.kept_at + kept.retention.fresh => {
-                return Lookup::Hit(kept.value.clone());
+                return FlightLookup::Hit(kept.value.clone());
             }
             Some(kept) => (now < kept.ends()).then(|| kept.value.clone()),
             None => None,
         };
         if let Some((_, result)) = &slot.in_flight {
-            return Lookup::InFlight(Follower { result: result.clone(), stale });
+            return FlightLookup::InFlight(Follower { result: result.clone(), stale });
         }
         state.last_number += 1;
         let number = state.last_number;
         let (sender, result) = watch::channel(None);
         slot.in_flight = Some((number, result));
-        Lookup::Leader(Lead { flights: Arc::clone(self), key, number, sender, is_settled: false, stale })
+        FlightLookup::Leader(Lead {
+            flights: Arc::clone(self),
+            key,
+            number,
+            sender,
+            is_settled: false,
+            stale,
+        })
     }
 
     /// Drops the results of owners that are no longer current.
@@ -260,14 +267,14 @@ mod tests {
 
     fn lead(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Lead<&'static str> {
         match flights.find([key; 32], now) {
-            Lookup::Leader(claim) => claim,
+            FlightLookup::Leader(claim) => claim,
             other => panic!("{other:?}"),
         }
     }
 
     fn kept(flights: &Arc<SingleFlight<&'static str>>, key: u8, now: Instant) -> Option<&'static str> {
         match flights.find([key; 32], now) {
-            Lookup::Hit(value) => Some(value),
+            FlightLookup::Hit(value) => Some(value),
             _ => None,
         }
     }
@@ -279,7 +286,7 @@ mod tests {
         let waiting = [flights.find([1; 32], now), flights.find([1; 32], now)];
         claim.keep("made", retention(1), now);
         for found in waiting {
-            let Lookup::InFlight(waiting) = found else { panic!("{found:?}") };
+            let FlightLookup::InFlight(waiting) = found else { panic!("{found:?}") };
             assert_eq!(waiting.result().await, Some("made"));
         }
         assert_eq!(kept(&flights, 1, now + MINUTE / 2), Some("made"));
@@ -291,7 +298,7 @@ mod tests {
         let (flights, now) = (flights(100), Instant::now());
         for gives_up in [false, true] {
             let claim = lead(&flights, 1, now);
-            let Lookup::InFlight(waiting) = flights.find([1; 32], now) else { panic!() };
+            let FlightLookup::InFlight(waiting) = flights.find([1; 32], now) else { panic!() };
             let result = if gives_up {
                 drop(claim);
                 None
@@ -312,7 +319,7 @@ mod tests {
         let later = now + MINUTE;
         let claim = lead(&flights, 1, later);
         assert_eq!(claim.stale, Some("old"));
-        let Lookup::InFlight(waiting) = flights.find([1; 32], later) else { panic!() };
+        let FlightLookup::InFlight(waiting) = flights.find([1; 32], later) else { panic!() };
         assert_eq!(waiting.stale, Some("old"));
         // A failure does not remove the kept result.
         claim.hand_out("failed");

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::call::FailureKind;
 use crate::diagnostic;
-use crate::dispatch::in_process::{Completed, CompletedCall, InProcess, Untried};
+use crate::dispatch::in_process::{Completed, CompletedCall, InProcess, InProcessError};
 use crate::flow::{CallError, Record, StepRecord};
 use crate::live;
 use crate::load::{DEMO, ListenerOptions};
 use crate::plan::Plan;
-use crate::plan::route::ReplyError;
+use crate::plan::route::ResponseError;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::ConfigSource;
 use crate::testing::capture::{CapturedCall, CapturedInput};
@@ -223,7 +223,7 @@ fn inbound(command: &CallCommand, platform: &dyn Platform, args: &Value) -> anyh
 }
 
 /// The error for a request that cannot be decoded.
-fn decode_error(error: &Untried, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
+fn decode_error(error: &InProcessError, command: &CallCommand, platform: &dyn Platform) -> anyhow::Error {
     let Some(file) = &command.request else { return anyhow!("cannot decode the sample request: {error}") };
     let (file, name) = (file.display(), platform.name());
     // The URL names the function, so the body alone is not enough.
@@ -298,7 +298,7 @@ fn help_for(record: &Record, plan: &Plan, source: &ConfigSource) -> Option<Strin
     let sent_to = record.steps.iter().rev().find_map(StepRecord::upstream);
     match record.error.as_deref()? {
         CallError::UnknownFunction => Some(known_function(&record.call.context.function, plan)),
-        CallError::Reply(ReplyError::Status(status @ 400..500)) => {
+        CallError::Response(ResponseError::Status(status @ 400..500)) => {
             Some(format!("add a reply case with `when.status = {status}`"))
         }
         error if error.kind() == FailureKind::Unreachable => (sent_to == Some(DEMO) && source.demo.is_none())

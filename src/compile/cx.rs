@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{
     Code, Diagnostic, Diagnostics, FileId, Severity, Sources, Span, place_in_string, suggest,
 };
-use crate::lang::template::{Compiler, Names, Origin, Template, TemplateText, TemplateUsage};
+use crate::lang::template::{Compiler, Names, Template, TemplateOrigin, TemplateText, TemplateUsage};
 use crate::table::Table;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::raw::Strings;
@@ -118,7 +118,10 @@ impl<'a> Cx<'a> {
 
     /// Compiles a string of the table as a template.
     pub(super) fn template(&mut self, text: &Located<String>, names: &Names<'_>) -> Option<Template> {
-        self.template_text(TemplateText { text: &text.value, origin: Origin::String(text.span) }, names)
+        self.template_text(
+            TemplateText { text: &text.value, origin: TemplateOrigin::String(text.span) },
+            names,
+        )
     }
 
     /// Compiles a template, which may come from a string of the table or from elsewhere.

@@ -6,17 +6,17 @@ use crate::single_flight::SingleFlight;
 /// The outcomes of calls that may have changed something, by the key of the call.
 pub type DedupLedger = SingleFlight<Outcome>;
 
-/// The most that is kept of them, in bytes.
+/// The size limit of the ledger, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The largest outcome that is kept as it is, in bytes: a few huge ones would leave no room for those that keep others
-/// from running twice.
+/// The largest outcome that is kept unchanged, in bytes. A few huge outcomes would evict the others, and those calls
+/// could run twice.
 const MAX_KEPT: usize = 256 * 1024;
 
-/// What a retry is told of a call whose outcome is too large to be kept.
+/// The reply to a retry of a call whose outcome is too large to keep.
 const DONE: &str = "This has been done already. Do not do it again.";
 
-/// What a retry of a call with this outcome gets: the same, unless that is huge.
+/// The outcome to keep for retries: `outcome` itself, or only its text if it is too large.
 pub fn to_keep(outcome: &Outcome) -> Outcome {
     if outcome.bytes() <= MAX_KEPT {
         return outcome.clone();
@@ -32,7 +32,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_huge_answer_is_kept_as_what_can_be_said_of_it() {
+    fn of_a_huge_outcome_only_the_text_is_kept() {
         let data = |bytes| Some(json!("x".repeat(bytes)));
         for (text, bytes, kept) in [
             (Some("Done."), 10, Some("Done.")),
@@ -42,10 +42,10 @@ mod tests {
         ] {
             let reply = Reply { text: text.map(str::to_owned), data: data(bytes), ..Reply::default() };
             let outcome = Outcome { reply, failure: None };
-            let repeated = to_keep(&outcome);
-            assert_eq!(repeated.reply.text.as_deref(), kept, "{bytes}");
-            assert!(repeated.bytes() <= MAX_KEPT);
-            assert_eq!(repeated == outcome, bytes == 10);
+            let to_keep = to_keep(&outcome);
+            assert_eq!(to_keep.reply.text.as_deref(), kept, "{bytes}");
+            assert!(to_keep.bytes() <= MAX_KEPT);
+            assert_eq!(to_keep == outcome, bytes == 10);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A limit on how many of something there are at once: calls in flight, open connections.
+//! A limit on concurrent calls or open connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How many permits are held, and how often one was refused.
+/// Counts the permits that are held, and the refusals.
 #[derive(Debug, Default)]
 pub struct Gate {
     held: AtomicUsize,
@@ -15,7 +15,7 @@ pub struct Gate {
 pub struct Permit(Arc<Gate>);
 
 impl Gate {
-    /// A permit, if fewer than `most` are held; else the refusal is counted.
+    /// Acquires a permit if fewer than `most` are held. Otherwise the refusal is counted.
     pub fn enter(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let count = |held| (held < most).then_some(held + 1);
         if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok() {
@@ -25,12 +25,12 @@ impl Gate {
         None
     }
 
-    /// How many permits are held.
+    /// The number of permits that are held.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// How often a permit was refused since the start.
+    /// The number of refusals since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gate_gives_out_as_many_permits_as_it_may() {
+    fn a_gate_grants_permits_up_to_the_limit() {
         let gate = Arc::new(Gate::default());
         let permits: Vec<_> = (0..5).map(|_| gate.enter(3)).collect();
         assert_eq!(permits.iter().flatten().count(), 3);

@@ -1,4 +1,4 @@
-//! From a decoded request to its answer: the one place that tells calls, streams, events and known answers apart.
+//! Answers a decoded request. This is the only place that distinguishes calls, streams, events and ready-made answers.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,40 +12,39 @@ use crate::plan::{Plan, budget};
 use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, Decoded, EncodeStream, Event, Platform};
 
-/// What goes back for one request.
+/// The answer to one request.
 #[derive(Debug)]
 pub enum Handled {
-    /// The whole answer.
+    /// A complete answer.
     Answer(Answer),
-    /// An answer that is a stream.
+    /// A stream: its content type and its body.
     Stream(&'static str, Streamed),
 }
 
-/// The body of an answer that is a stream.
+/// The body of a stream.
 #[derive(Debug)]
 pub enum Streamed {
-    /// Its pieces, as they come.
+    /// Its pieces, as they are produced.
     Pieces(UnboundedReceiver<Bytes>),
-    /// All of it.
+    /// The complete body.
     Whole(Bytes),
 }
 
 /// Runs the calls of one request: for a listener, or in process.
 pub trait Runner: Sync {
-    /// The plan that all calls of the request see.
+    /// The plan for all calls of the request.
     fn plan(&self) -> &Plan;
 
-    /// Who calls.
+    /// The platform that sent the request.
     fn platform(&self) -> &'static dyn Platform;
 
-    /// How long a call may take.
+    /// The time that a call may take.
     fn budget(&self) -> Duration;
 
     /// Runs one call.
     fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send;
 
-    /// Runs the calls of one request, concurrently unless the runner says otherwise; outcomes come in the order of the
-    /// calls.
+    /// Runs the calls of one request, by default concurrently. The outcomes are in the order of the calls.
     fn calls(&self, calls: Vec<Call>) -> impl Future<Output = Vec<Outcome>> + Send {
         async move {
             match <[Call; 1]>::try_from(calls) {
@@ -55,7 +54,7 @@ pub trait Runner: Sync {
         }
     }
 
-    /// Runs an event by its entry of that name; `None` when the table has no entry for it.
+    /// Runs an event by its entry `name`; `None` if the table has no such entry.
     fn event(
         &self,
         call: Call,
@@ -70,7 +69,7 @@ pub trait Runner: Sync {
 /// Answers a decoded request.
 ///
 /// # Errors
-/// The request does not prove what the platform's requests prove.
+/// The request fails the authentication that the platform decodes.
 pub async fn handle(decoded: Decoded, runner: &impl Runner) -> Result<Handled, BadLogin> {
     let answer = match decoded {
         Decoded::Calls(calls, encoder) => {
@@ -88,11 +87,12 @@ pub async fn handle(decoded: Decoded, runner: &impl Runner) -> Result<Handled, B
     Ok(Handled::Answer(answer))
 }
 
-/// The reply's data as the whole body; the platform's neutral answer when there is no entry, or the entry fails.
+/// The reply's data is the whole body. Without an entry, or if the entry fails, the answer is the platform's neutral
+/// one.
 async fn answer_event(event: Event, runner: &impl Runner) -> Answer {
-    let most = runner.budget();
-    let most = event.kind.deadline.map_or(most, |deadline| most.min(budget(deadline)));
-    let outcome = runner.event(event.call, event.kind.name, most).await;
+    let call_budget = runner.budget();
+    let budget = event.kind.deadline.map_or(call_budget, |deadline| call_budget.min(budget(deadline)));
+    let outcome = runner.event(event.call, event.kind.name, budget).await;
     let data = outcome.filter(|outcome| outcome.failure.is_none()).and_then(|outcome| outcome.reply.data);
     data.map_or(event.neutral, |data| Answer::json(&data))
 }

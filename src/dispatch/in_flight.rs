@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// The future panicked. The panic's own words were logged where it happened.
+/// The future panicked. The panic hook has logged the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Panicked;
 
-/// A future that somebody waits for and that ends even when nobody does: dropped before its end, it goes on as a task of
-/// its own. So a call whose client stays costs no task, and one whose client leaves is not stopped half-way.
+/// A future that completes even if it is dropped: the rest of it then runs as a task of its own. So a call whose client
+/// stays connected needs no task, and a call whose client disconnects is not stopped half-way.
 #[derive(Debug)]
 pub(super) struct InFlight<F>(Option<Pin<Box<F>>>)
 where
@@ -24,7 +24,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    /// Boxed by the caller: each function that a large future passes through by value may copy it.
+    /// Takes a boxed future, since each function that takes a large future by value may copy it.
     pub(super) fn new(future: Pin<Box<F>>) -> Self {
         Self(Some(future))
     }
@@ -53,14 +53,14 @@ where
     F::Output: Send,
 {
     fn drop(&mut self) {
-        // Without a runtime the process ends, and the call with it.
+        // Without a runtime, the process is ending, and the call ends with it.
         if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             runtime.spawn(future);
         }
     }
 }
 
-/// Polls a future that may panic; one that did must not be polled again.
+/// Polls a future that may panic. After a panic, it must not be polled again.
 pub fn poll_caught<F: Future>(
     future: Pin<&mut F>,
     context: &mut Context<'_>,
@@ -78,7 +78,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn a_future_that_nobody_waits_for_goes_on() {
+    async fn a_dropped_future_continues() {
         let (go, gone) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let mut in_flight = InFlight::new(Box::pin(async move {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_future_that_ended_or_panicked_is_not_polled_again() {
+    async fn a_future_is_not_polled_again_after_its_end_or_a_panic() {
         let mut ending = InFlight::new(Box::pin(async { 7 }));
         assert_eq!((&mut ending).await, Ok(7));
         let mut panicking = InFlight::new(Box::pin(async { panic!("on purpose") }));

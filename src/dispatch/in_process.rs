@@ -1,5 +1,6 @@
-//! A platform's request, answered in process: decoded, its calls run one after the other, and the answer encoded. For the
-//! `call` command and for the tests of a table. Nothing is deduplicated, cached, limited or observed.
+//! Answers a platform's request in process: decodes it, runs its calls one after the other, and encodes the answer.
+//! Used by the `call` command and by the tests of a table. Nothing is deduplicated, cached across calls, limited or
+//! observed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,59 +23,59 @@ use crate::upstream::resources::Resources;
 
 use super::{Handled, Runner, Streamed, handle};
 
-/// With what a request is answered in process.
+/// The environment of a request that is answered in process.
 #[derive(Clone, Copy)]
 pub struct InProcess<'a> {
-    /// The plan that all its calls see.
+    /// The plan for all its calls.
     pub plan: &'a Plan,
-    /// The live state beside it.
+    /// The live state of that plan.
     pub resources: &'a Resources,
-    /// Who asks; need not be served.
+    /// The platform that sends the request. The table need not serve it.
     pub platform: &'static dyn Platform,
-    /// How upstreams are reached.
+    /// Sends requests to upstreams.
     pub transport: &'a dyn Transport,
-    /// The time of the calls, RFC 3339.
+    /// The time of the calls, in RFC 3339.
     pub now: &'a str,
-    /// How long each call may take; `None`: as long as the listener allows.
+    /// The time that each call may take; `None` for the platform's own budget.
     pub time: Option<Duration>,
-    /// Changes what the request says about a call.
+    /// Changes the context of each call.
     pub change: &'a (dyn Fn(&mut Context) + Sync),
 }
 
-/// What came of a request.
+/// A request and its answer.
 #[derive(Debug)]
 pub struct Completed {
-    /// Its calls, or its event, in the order in which it asked.
+    /// Its calls, or its event, in the order of the request.
     pub calls: Vec<CompletedCall>,
     /// The whole answer.
     pub answer: Answer,
-    /// The name of the event that it was, if it was none of calls.
+    /// The name of the event, if the request was one.
     pub event: Option<&'static str>,
 }
 
-/// One call of it, or its event.
+/// A call or event that has ended.
 #[derive(Debug)]
 pub struct CompletedCall {
-    /// What answered it, if there is such a route or entry.
+    /// The route or event entry that answered it, if there is one.
     pub route: Option<Arc<Route>>,
-    /// How long it might have taken.
+    /// The time that it could have taken.
     pub time: Duration,
-    /// What every step saw.
+    /// The record of the call.
     pub record: Record,
 }
 
-/// Why nothing came of a request.
+/// Why a request was not answered.
 #[derive(Debug, Error)]
-pub enum Untried {
-    /// It is none of the platform's.
+pub enum InProcessError {
+    /// It is not a request of this platform.
     #[error("the request cannot be read: {0}")]
     Unreadable(BadRequest),
-    /// It does not prove what the platform's requests prove.
+    /// Its authentication fails.
     #[error("the request was refused: {0}")]
     Denied(BadLogin),
 }
 
-/// A request that has been decoded.
+/// A decoded request.
 #[derive(Debug)]
 pub struct DecodedRequest {
     decoded: Decoded,
@@ -82,20 +83,20 @@ pub struct DecodedRequest {
     headers: SharedValue,
 }
 
-/// The calls of one request, as they are run in process.
-struct Run<'a> {
-    with: InProcess<'a>,
+/// Runs the calls of one request in process.
+struct InProcessRunner<'a> {
+    environment: InProcess<'a>,
     headers: SharedValue,
     completed: Mutex<Vec<CompletedCall>>,
     announced: Announced,
 }
 
-/// What the platform is told before the reply.
+/// The extension values that the platform gets before the reply.
 #[derive(Default)]
 struct Announced(Mutex<Vec<Map<String, Value>>>);
 
 impl DecodedRequest {
-    /// The functions that it calls, in its order.
+    /// The functions that it calls, in the order of the request.
     pub fn functions(&self) -> Vec<&str> {
         match &self.decoded {
             Decoded::Calls(calls, _) => calls.iter().map(|call| call.context.function.as_str()).collect(),
@@ -106,19 +107,19 @@ impl DecodedRequest {
 }
 
 impl InProcess<'_> {
-    /// Decodes `inbound`.
+    /// Decodes a request.
     ///
     /// # Errors
-    /// It is not a request of the platform.
-    pub fn read(self, inbound: &Inbound) -> Result<DecodedRequest, Untried> {
+    /// It is not a request of the platform, or its authentication fails.
+    pub fn read(self, inbound: &Inbound) -> Result<DecodedRequest, InProcessError> {
         let served = self.plan.served(self.platform.name());
         let settings =
             served.map_or_else(|| Settings::defaults(self.platform), |served| served.settings.clone());
         let headers =
             served.map_or_else(SharedValue::default, |served| served.shown_headers(&inbound.headers));
         let functions = FunctionsFor::new(self.plan, self.platform.name());
-        match self.platform.decode(inbound, &settings, &functions).map_err(Untried::Unreadable)? {
-            Decoded::Denied(bad) => Err(Untried::Denied(bad)),
+        match self.platform.decode(inbound, &settings, &functions).map_err(InProcessError::Unreadable)? {
+            Decoded::Denied(bad) => Err(InProcessError::Denied(bad)),
             decoded => Ok(DecodedRequest { decoded, headers }),
         }
     }
@@ -126,19 +127,19 @@ impl InProcess<'_> {
     /// Answers a decoded request.
     ///
     /// # Errors
-    /// It does not prove what the platform's requests prove.
-    pub async fn answer(self, request: DecodedRequest) -> Result<Completed, Untried> {
+    /// Its authentication fails.
+    pub async fn answer(self, request: DecodedRequest) -> Result<Completed, InProcessError> {
         let event = match &request.decoded {
             Decoded::Event(event) => Some(event.kind.name),
             _ => None,
         };
-        let run = Run {
-            with: self,
+        let run = InProcessRunner {
+            environment: self,
             headers: request.headers,
             completed: Mutex::default(),
             announced: Announced::default(),
         };
-        let answer = match handle(request.decoded, &run).await.map_err(Untried::Denied)? {
+        let answer = match handle(request.decoded, &run).await.map_err(InProcessError::Denied)? {
             Handled::Answer(answer) => answer,
             Handled::Stream(content_type, streamed) => {
                 let body = match streamed {
@@ -159,18 +160,18 @@ impl InProcess<'_> {
     }
 }
 
-impl Run<'_> {
-    async fn run(&self, mut call: Call, route: Option<Arc<Route>>, most: Duration) -> Outcome {
+impl InProcessRunner<'_> {
+    async fn run(&self, mut call: Call, route: Option<Arc<Route>>, budget: Duration) -> Outcome {
         call.context.headers = self.headers.clone();
-        (self.with.change)(&mut call.context);
-        let time = self.with.time.unwrap_or(most);
+        (self.environment.change)(&mut call.context);
+        let time = self.environment.time.unwrap_or(budget);
         let env = CallEnv {
-            plan: self.with.plan,
-            resources: self.with.resources,
-            platform: self.with.platform,
-            transport: self.with.transport,
+            plan: self.environment.plan,
+            resources: self.environment.resources,
+            platform: self.environment.platform,
+            transport: self.environment.transport,
             deadline: Instant::now() + time,
-            now: self.with.now,
+            now: self.environment.now,
             key: CallKey::of(&call, route.as_deref()),
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
@@ -189,17 +190,17 @@ impl Caller for Announced {
         self.0.lock().push(extensions);
     }
 
-    /// Here the end is worth waiting for.
+    /// In process, the call is awaited to its end instead.
     fn reply_late(&self, _: LateReply) {}
 }
 
-impl Runner for Run<'_> {
+impl Runner for InProcessRunner<'_> {
     fn plan(&self) -> &Plan {
-        self.with.plan
+        self.environment.plan
     }
 
     fn platform(&self) -> &'static dyn Platform {
-        self.with.platform
+        self.environment.platform
     }
 
     fn budget(&self) -> Duration {
@@ -212,7 +213,7 @@ impl Runner for Run<'_> {
         self.run(call, route, self.budget()).await
     }
 
-    /// One after the other, so that tests come out the same each time.
+    /// Runs the calls one after the other, so that the order of requests is the same each time.
     async fn calls(&self, calls: Vec<Call>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for call in calls {
@@ -229,7 +230,8 @@ impl Runner for Run<'_> {
     async fn stream(&self, call: Call, mut encoder: Box<dyn EncodeStream>) -> Streamed {
         let outcome = self.call(call).await;
         let announced = std::mem::take(&mut *self.announced.0.lock());
-        let mut body: Vec<u8> = announced.into_iter().flat_map(|own| encoder.begin(own)).collect();
+        let mut body: Vec<u8> =
+            announced.into_iter().flat_map(|extensions| encoder.begin(extensions)).collect();
         body.extend(encoder.end(outcome));
         Streamed::Whole(Bytes::from(body))
     }

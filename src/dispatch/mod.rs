@@ -1,5 +1,5 @@
-//! The execution of calls: each call's deadline, deduplication, limits on calls in flight, and what is observed
-//! of it. No HTTP: the server calls it, and so does everything later that has a call to run.
+//! The execution of calls: deadlines, deduplication, limits on calls in flight, and observation. It knows no HTTP; the
+//! server uses it, as can any other source of calls.
 
 pub mod dedup;
 pub mod gate;
@@ -32,48 +32,48 @@ pub use in_flight::{Panicked, poll_caught};
 
 use dedup::DedupLedger;
 use gate::Gate;
-use task::{Task, Tell};
+use task::{AnnounceTo, Task};
 
-/// What all calls share.
+/// The state that all calls share.
 pub struct Dispatcher {
-    /// The running plan.
+    /// The running plan and its resources.
     pub live: Arc<Live>,
-    /// How upstreams are reached.
+    /// Sends requests to upstreams.
     pub transport: Arc<dyn Transport>,
-    /// Upstream responses that are kept for other calls.
+    /// The response cache.
     pub cache: Arc<Cache>,
-    /// What is observed of calls.
+    /// Metrics, spans and history.
     pub observers: Observers,
-    /// The calls in flight.
+    /// Counts the calls in flight.
     pub calls: Arc<Gate>,
-    /// The calls that have had their reply while a request of theirs is still in flight.
+    /// Counts the detached calls.
     detached: Arc<Gate>,
     dedup: Arc<DedupLedger>,
-    /// Its receiver ends when the last call has ended: each call in flight holds the dispatcher.
+    /// The receiver ends when the last call has ended, since each call in flight holds the dispatcher.
     _in_flight: mpsc::Sender<Infallible>,
 }
 
-/// The calls of one request, and with what they are run.
+/// Runs the calls of one request to a listener.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    /// What all calls share.
+    /// The state that all calls share.
     pub dispatcher: &'a Arc<Dispatcher>,
-    /// The plan that all calls of the request see, and its resources.
+    /// The plan for all calls of the request, and its resources.
     pub running: &'a Arc<Running>,
-    /// Who calls.
+    /// The platform that sent the request.
     pub served: &'a Served,
     /// The address of the client.
     pub client: IpAddr,
     /// The inbound headers that templates see.
     pub headers: SharedValue,
-    /// The trace that the request is part of.
+    /// The trace context of the request, if it has one.
     pub parent: Option<TraceParent>,
     /// When the request arrived.
     pub arrived: Instant,
 }
 
 impl Dispatcher {
-    /// A dispatcher without calls. The receiver ends when it and the last call are gone.
+    /// Creates a dispatcher, and a receiver that ends when the dispatcher and the last call are gone.
     pub fn new(
         live: Arc<Live>,
         transport: Arc<dyn Transport>,
@@ -94,7 +94,7 @@ impl Dispatcher {
         (Arc::new(dispatcher), ended)
     }
 
-    /// How many calls have not ended, those included that have had a late reply.
+    /// The number of calls that have not ended, detached calls included.
     pub fn in_flight(&self) -> usize {
         self.calls.held() + self.detached.held()
     }
@@ -137,7 +137,7 @@ impl Runner for Batch<'_> {
     }
 
     fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send {
-        self.task(call, self.served.budget).answer(Tell::Nobody)
+        self.task(call, self.served.budget).answer(AnnounceTo::Nobody)
     }
 
     fn event(
@@ -156,7 +156,7 @@ impl Runner for Batch<'_> {
 
 #[cfg(test)]
 impl Dispatcher {
-    /// A dispatcher over this table, and over what `change` makes of its plan.
+    /// A dispatcher for `table`, whose plan `change` may modify.
     pub(crate) fn over(table: &str, change: impl FnOnce(&mut Plan)) -> Arc<Self> {
         use crate::flow;
         use crate::load::{load, process_environment};

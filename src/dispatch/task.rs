@@ -1,5 +1,5 @@
-//! One call from its route to its reply, run by the task that waits for it: a client that disconnects does not stop a
-//! write half-way, and a panic ends this call only.
+//! One call, from its route to its reply. It is run by the task that waits for the reply. If the client disconnects, a
+//! non-idempotent request is not stopped half-way, and a panic ends only this call.
 
 use std::future::{Future, poll_fn, ready};
 use std::net::IpAddr;
@@ -17,59 +17,59 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
-use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
 use crate::live::Running;
 use crate::observe::{Ended, call_log};
 use crate::plan::Route;
 use crate::platform::{EncodeStream, Platform};
-use crate::single_flight::{Lead, Lookup, Retention};
+use crate::single_flight::{FlightLookup, Lead, Retention};
 
 use super::gate::Permit;
 use super::in_flight::{InFlight, Panicked, poll_caught};
 use super::{Dispatcher, dedup};
 
-/// How long after its deadline a call is still waited for at most, half the margin for the way back: it may be about to
-/// say something better than that its deadline has passed.
+/// The longest wait for a reply after the deadline: half the margin for the way back. The call may be about to end with
+/// a better reply than a timeout.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Runs a call whose answer is a stream; gives the pieces of the body as they come.
+/// Runs a call whose answer is a stream, and returns the pieces of the body as they are produced.
 pub(super) fn stream(task: Task, mut encoder: Box<dyn EncodeStream>) -> mpsc::UnboundedReceiver<Bytes> {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut announced) = mpsc::unbounded_channel();
     let (pieces, received) = mpsc::unbounded_channel::<Bytes>();
     tokio::spawn(async move {
-        let answered = task.answer(Tell::Channel(tell));
+        let answered = task.answer(AnnounceTo::Channel(sender));
         tokio::pin!(answered);
         let outcome = loop {
             tokio::select! {
                 biased;
-                Some(own) = told.recv() => send_piece(&pieces, encoder.begin(own)),
+                Some(extensions) = announced.recv() => send_piece(&pieces, encoder.begin(extensions)),
                 outcome = &mut answered => break outcome,
             }
         };
-        while let Ok(own) = told.try_recv() {
-            send_piece(&pieces, encoder.begin(own));
+        while let Ok(extensions) = announced.try_recv() {
+            send_piece(&pieces, encoder.begin(extensions));
         }
         send_piece(&pieces, encoder.end(outcome));
     });
     received
 }
 
-/// The client may have gone; the call goes on all the same.
+/// Sends a piece. If the client has disconnected, the call continues anyway.
 fn send_piece(pieces: &mpsc::UnboundedSender<Bytes>, piece: Bytes) {
     if !piece.is_empty() {
         let _ = pieces.send(piece);
     }
 }
 
-/// Who gets what a platform is told before the reply.
-pub(super) enum Tell {
-    /// Nobody: the answer comes as a whole.
+/// The receiver of extension values that the platform gets before the reply.
+pub(super) enum AnnounceTo {
+    /// Nobody: the answer is not a stream.
     Nobody,
-    /// The writer of a stream.
+    /// To the writer of a stream.
     Channel(mpsc::UnboundedSender<Map<String, Value>>),
 }
 
-/// One call, with all that it needs to run.
+/// A call, with everything needed to run it.
 pub(super) struct Task {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) running: Arc<Running>,
@@ -78,62 +78,92 @@ pub(super) struct Task {
     pub(super) client: IpAddr,
     pub(super) call: Call,
     pub(super) deadline: Instant,
-    /// The trace that it is part of.
+    /// The trace of the call, if it has one.
     pub(super) traced: Option<Traced>,
 }
 
-/// A call that leads its retries, and how long its outcome is kept for them.
+/// The lead of a call over its retries, for one way to recognise them.
 struct Leading {
     lead: Lead<Outcome>,
-    kept: Duration,
+    identity: Identity,
+}
+
+/// The state of a call that may be a retry.
+enum Claim {
+    /// It is not a retry: it runs.
+    Leads(Lead<Outcome>),
+    /// It is a retry: the outcome of the first call, and whether later retries get it too.
+    Repeats { outcome: Outcome, how: &'static str, is_final: bool },
+    /// It is a retry, and the first call did not end before the deadline of this one.
+    StillInFlight,
 }
 
 impl Task {
     /// Answers a call by its function's route.
-    pub(super) fn answer(self, tell: Tell) -> impl Future<Output = Outcome> + Send {
+    pub(super) fn answer(self, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
         let route = self.running.plan.route(&self.call.context.function, self.platform.name()).cloned();
-        self.run(route, tell)
+        self.run(route, announce_to)
     }
 
-    /// Answers an event by its entry of that name; `None` when the table has none.
+    /// Answers an event by its entry `name`; `None` if the table has no such entry.
     pub(super) fn answer_event(self, name: &str) -> impl Future<Output = Option<Outcome>> + Send {
         let entry = self.running.plan.event(self.platform.name(), name).cloned();
-        OptionFuture::from(entry.map(|entry| self.run(Some(entry), Tell::Nobody)))
+        OptionFuture::from(entry.map(|entry| self.run(Some(entry), AnnounceTo::Nobody)))
     }
 
-    fn run(self, route: Option<Arc<Route>>, tell: Tell) -> impl Future<Output = Outcome> + Send {
+    fn run(self, route: Option<Arc<Route>>, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
         let key = CallKey::of(&self.call, route.as_deref());
-        match key.kept {
-            None => Either::Left(self.start(route, key, None, tell)),
-            Some(kept) => Either::Right(Box::pin(self.run_once(route, key, kept, tell))),
+        match key.identities().next() {
+            None => Either::Left(self.start(route, key, Vec::new(), announce_to)),
+            Some(_) => Either::Right(Box::pin(self.run_once(route, key, announce_to))),
         }
     }
 
-    /// Runs a call that may change something once, however often the platform makes it.
-    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, kept: Duration, tell: Tell) -> Outcome {
+    /// Runs a call that may change something. However often the platform retries it, it runs once.
+    async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, announce_to: AnnounceTo) -> Outcome {
+        let mut leading: Vec<Leading> = Vec::new();
+        // The identity by id comes first in all calls, so that no two calls wait for each other.
+        for identity in key.identities() {
+            match self.claim(identity).await {
+                Claim::Leads(lead) => leading.push(Leading { lead, identity }),
+                Claim::Repeats { outcome, how, is_final } => {
+                    leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
+                    return self.deduplicated(route.as_deref(), outcome, how);
+                }
+                Claim::StillInFlight => {
+                    return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
+                }
+            }
+        }
+        self.start(route, key, leading, announce_to).await
+    }
+
+    /// Finds the outcome of the first call, or takes the lead.
+    async fn claim(&self, identity: Identity) -> Claim {
+        let dedup = &self.dispatcher.dedup;
         loop {
-            match self.dispatcher.dedup.find(key.key, Instant::now()) {
-                Lookup::Leader(lead) => {
-                    return self.start(route, key, Some(Leading { lead, kept }), tell).await;
+            match dedup.find(identity.key, Instant::now()) {
+                FlightLookup::Leader(lead) => return Claim::Leads(lead),
+                FlightLookup::Hit(outcome) => {
+                    return Claim::Repeats { outcome, how: "has been answered", is_final: true };
                 }
-                Lookup::Hit(outcome) => {
-                    return self.deduplicated(route.as_deref(), outcome, "has been answered");
-                }
-                Lookup::InFlight(waiting) => {
-                    match timeout_at(self.deadline.into(), waiting.result()).await {
+                FlightLookup::InFlight(follower) => {
+                    match timeout_at(self.deadline.into(), follower.result()).await {
                         Ok(Some(outcome)) => {
-                            return self.deduplicated(route.as_deref(), outcome, "was in flight");
+                            let is_final =
+                                matches!(dedup.find(identity.key, Instant::now()), FlightLookup::Hit(_));
+                            return Claim::Repeats { outcome, how: "was in flight", is_final };
                         }
-                        // The leader was dropped without an outcome: this call leads now.
+                        // The leader ended without an outcome, so this call may lead now.
                         Ok(None) => {}
-                        Err(_) => return self.give_up(route.as_ref(), CallError::StillUnderWay),
+                        Err(_) => return Claim::StillInFlight,
                     }
                 }
             }
         }
     }
 
-    /// Answers a retry with the outcome of the call that it repeats.
+    /// Answers a retry with the outcome of the first call. `how` describes the state of that call, for the log.
     fn deduplicated(&self, route: Option<&Route>, outcome: Outcome, how: &str) -> Outcome {
         let is_event = !self.call.context.event.is_null();
         self.dispatcher.observers.metrics.note_deduplicated(self.platform.name(), route, is_event);
@@ -141,8 +171,8 @@ impl Task {
         outcome
     }
 
-    /// Answers a call that is not run.
-    fn give_up(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
+    /// Answers a call that fails without running.
+    fn fail_without_running(self, route: Option<&Arc<Route>>, error: CallError) -> Outcome {
         let now = now();
         let env = CallEnv {
             plan: &self.running.plan,
@@ -156,56 +186,56 @@ impl Task {
             traced: self.traced.as_ref(),
             caller: &NoCaller,
         };
-        let record = flow::given_up(self.call, route.map(AsRef::as_ref), env, error);
+        let record = flow::not_run(self.call, route.map(AsRef::as_ref), env, error);
         self.dispatcher.observers.note(Ended { record, plan: &self.running.plan, route, client: self.client })
     }
 
-    /// Starts the call, and waits for its reply. It is boxed at once: a future is copied with all that it may ever hold.
+    /// Starts the call and waits for its reply. The work is boxed immediately, because moving a large future copies it.
     fn start(
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
-        tell: Tell,
+        leading: Vec<Leading>,
+        announce_to: AnnounceTo,
     ) -> impl Future<Output = Outcome> + Send {
-        // A retry that is deduplicated needs no permit: to refuse it would not be true of the first call.
+        // A deduplicated retry needs no permit: a refusal would contradict the first call.
         let Some(permit) = self.dispatcher.calls.enter(self.running.plan.server.max_calls) else {
-            return Either::Left(ready(self.give_up(route.as_ref(), CallError::Busy)));
+            return Either::Left(ready(self.fail_without_running(route.as_ref(), CallError::Busy)));
         };
-        // The margin is at least a third of the time.
+        // With a short deadline, the margin is a third of the budget. A sixth is then half the margin.
         let time = self.deadline.saturating_duration_since(Instant::now());
         let latest = self.deadline + GRACE.min(time / 6);
-        let waiting = Arc::new(self.waiting(tell, permit));
-        let work = Box::pin(self.work(route, key, leading, Arc::clone(&waiting)));
-        Either::Right(attend(InFlight::new(work), waiting, latest))
+        let pending = Arc::new(self.pending_reply(announce_to, permit));
+        let work = Box::pin(self.work(route, key, leading, Arc::clone(&pending)));
+        Either::Right(attend(InFlight::new(work), pending, latest))
     }
 
-    fn waiting(&self, tell: Tell, permit: Permit) -> Waiting {
+    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit) -> PendingReply {
         let context = &self.call.context;
-        Waiting {
+        PendingReply {
             dispatcher: Arc::clone(&self.dispatcher),
             running: Arc::clone(&self.running),
             client: self.client,
-            named: Context {
+            log_context: Context {
                 platform: context.platform,
                 function: context.function.clone(),
                 conversation: context.conversation.clone(),
                 ..Context::default()
             },
             started: Instant::now(),
-            tell,
+            announce_to,
             late: Mutex::default(),
             permit: Mutex::new(Some(permit)),
         }
     }
 
-    /// The call itself, from its route to its line in the log.
+    /// The call itself, up to its line in the log.
     async fn work(
         self,
         route: Option<Arc<Route>>,
         key: CallKey,
-        leading: Option<Leading>,
-        waiting: Arc<Waiting>,
+        leading: Vec<Leading>,
+        pending: Arc<PendingReply>,
     ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
         let now = now();
@@ -219,40 +249,42 @@ impl Task {
             key,
             cache: &dispatcher.cache,
             traced: traced.as_ref(),
-            caller: &*waiting,
+            caller: &*pending,
         };
         let mut answering = pin!(flow::answer(call, route.as_deref(), env));
         let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
         let record = answered.unwrap_or_else(|Panicked| {
-            let call = Call { args: GivenArguments::Unreadable, context: waiting.named.clone() };
-            Record::panicked(call, waiting.started.elapsed(), traced.as_ref())
+            let call = Call { args: GivenArguments::Unreadable, context: pending.log_context.clone() };
+            Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
-        let is_final = record.is_final(route.as_deref());
+        let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
         let outcome =
             dispatcher.observers.note(Ended { record, plan: &running.plan, route: route.as_ref(), client });
-        if let Some(leading) = leading {
-            leading.settle(&outcome, key, is_final);
+        for leading in leading {
+            let [by_id, in_window] = finality;
+            let is_final = if leading.identity.by_id { by_id } else { in_window };
+            leading.settle(&outcome, is_final);
         }
-        drop(waiting.permit.lock().take());
+        drop(pending.permit.lock().take());
         outcome
     }
 }
 
-/// Runs a call until its reply is known. What is left of it then goes on as a task of its own, as does all of it when
-/// whoever waits for the reply leaves.
-async fn attend<F>(in_flight: InFlight<F>, waiting: Arc<Waiting>, latest: Instant) -> Outcome
+/// Waits until the reply of a call is known. The rest of the call then continues as a task of its own. If the client
+/// disconnects before that, the whole call does.
+async fn attend<F>(in_flight: InFlight<F>, pending: Arc<PendingReply>, latest: Instant) -> Outcome
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let mut ending = pin!(timeout_at(latest.into(), in_flight));
     poll_fn(|context| {
         let ended = ending.as_mut().poll(context);
-        // The late reply is said while the call is polled, so looking after each poll misses none.
-        match (waiting.late.lock().take(), ended) {
+        // A late reply is stored only while the call is polled, so checking after each poll misses none.
+        match (pending.late.lock().take(), ended) {
             (Some(late), _) => Poll::Ready(late),
             (None, Poll::Ready(Ok(Ok(outcome)))) => Poll::Ready(outcome),
-            (None, Poll::Ready(Ok(Err(Panicked)))) => Poll::Ready(plain(FailureKind::BadResponse)),
-            (None, Poll::Ready(Err(_))) => Poll::Ready(plain(FailureKind::Timeout)),
+            (None, Poll::Ready(Ok(Err(Panicked)))) => Poll::Ready(built_in_outcome(FailureKind::BadResponse)),
+            (None, Poll::Ready(Err(_))) => Poll::Ready(built_in_outcome(FailureKind::Timeout)),
             (None, Poll::Pending) => Poll::Pending,
         }
     })
@@ -261,52 +293,58 @@ where
 
 impl Leading {
     /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
-    fn settle(self, outcome: &Outcome, key: CallKey, is_final: bool) {
+    fn settle(self, outcome: &Outcome, is_final: bool) {
         if !is_final {
             return self.lead.hand_out(outcome.clone());
         }
         let kept = dedup::to_keep(outcome);
-        let retention =
-            Retention { fresh: self.kept, stale: Duration::ZERO, bytes: kept.bytes(), owner: key.key };
+        let Identity { key: owner, kept: fresh, .. } = self.identity;
+        let retention = Retention { fresh, stale: Duration::ZERO, bytes: kept.bytes(), owner };
         self.lead.keep(kept, retention, Instant::now());
     }
 }
 
-/// What a call in flight and whoever waits for its reply share.
-struct Waiting {
+/// The state that a call shares with the task that waits for its reply.
+struct PendingReply {
     dispatcher: Arc<Dispatcher>,
     running: Arc<Running>,
     client: IpAddr,
-    /// What the log says of the call.
-    named: Context,
+    /// The context that the log shows.
+    log_context: Context,
     started: Instant,
-    tell: Tell,
-    /// The reply, when the deadline passes first.
+    announce_to: AnnounceTo,
+    /// The late reply, if the deadline passes first.
     late: Mutex<Option<Outcome>>,
-    /// `None` when the call has ended.
+    /// `None` after the end of the call.
     permit: Mutex<Option<Permit>>,
 }
 
-impl Caller for Waiting {
+impl Caller for PendingReply {
     fn announce(&self, extensions: Map<String, Value>) {
-        if let Tell::Channel(tell) = &self.tell {
-            let _ = tell.send(extensions);
+        if let AnnounceTo::Channel(sender) = &self.announce_to {
+            let _ = sender.send(extensions);
         }
     }
 
     fn reply_late(&self, late: LateReply) {
-        call_log::late(&self.named, self.client, self.started.elapsed(), &late, &self.running.plan.masks);
-        // One silent upstream would otherwise leave no room for the calls of others.
+        call_log::late(
+            &self.log_context,
+            self.client,
+            self.started.elapsed(),
+            &late,
+            &self.running.plan.masks,
+        );
+        // Otherwise, one unresponsive upstream could use up the limit of calls in flight.
         if let Some(detached) = self.dispatcher.detached.enter(self.running.plan.server.max_calls) {
             *self.permit.lock() = Some(detached);
         }
-        // Of steps that run concurrently, the first that is late says it.
+        // If several concurrent steps are late, the first one sets the reply.
         self.late.lock().get_or_insert(late.outcome);
     }
 }
 
-/// An outcome that nothing of the table went into.
-fn plain(kind: FailureKind) -> Outcome {
+/// An outcome with the built-in text.
+fn built_in_outcome(kind: FailureKind) -> Outcome {
     Outcome { reply: Reply::text(kind.built_in_text()), failure: Some(kind) }
 }
 
@@ -320,7 +358,7 @@ pub(crate) mod tests {
     use crate::guard::ExpansionFilter;
     use crate::platform::{Answer, BadRequest, Decoded, Functions, Inbound, Settings};
 
-    /// A platform that panics, over a request and in the middle of a call.
+    /// A platform that panics while it decodes a request, and during a call.
     #[derive(Debug)]
     pub(crate) struct Panicking;
 
@@ -347,7 +385,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_the_failure_of_its_call_and_its_line_says_whose() {
+    async fn a_panic_fails_only_its_call_and_the_log_names_the_call() {
         let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
         let kept = Arc::clone(&lines);
         let log = tracing_subscriber::fmt()
@@ -372,7 +410,7 @@ pub(crate) mod tests {
             deadline: Instant::now() + Duration::from_secs(60),
             traced: None,
         };
-        let outcome = task(&Panicking).answer(Tell::Nobody).await;
+        let outcome = task(&Panicking).answer(AnnounceTo::Nobody).await;
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
         assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
@@ -389,7 +427,7 @@ pub(crate) mod tests {
         }
         // The next call is answered.
         let http = crate::platform::find("http").unwrap();
-        assert_eq!(task(http).answer(Tell::Nobody).await.reply.text.as_deref(), Some("Hello."));
+        assert_eq!(task(http).answer(AnnounceTo::Nobody).await.reply.text.as_deref(), Some("Hello."));
     }
 
     struct CapturedLog(Arc<Mutex<Vec<u8>>>);

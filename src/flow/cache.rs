@@ -1,4 +1,4 @@
-//! The cache of replies: what an upstream answered to the same request lately stands for asking it again.
+//! The response cache: a recent response to the same request is reused instead of sending it again.
 
 use std::time::Instant;
 
@@ -6,33 +6,33 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
 use crate::lang::template::StepOutput;
-use crate::plan::route::{CachePolicy, ReplyError};
-use crate::single_flight::{FlightKey, Lookup, Retention, SingleFlight};
+use crate::plan::route::{CachePolicy, ResponseError};
+use crate::single_flight::{FlightKey, FlightLookup, Retention, SingleFlight};
 use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};
 
 use super::step::{StepRecord, StepRun};
 use super::{CallError, Phase};
 
-/// Responses by the request that they answer. Only good ones are kept; others are handed to those that wait for them.
+/// Responses by request. Only usable ones are stored; a failure is passed only to the calls that wait for it.
 pub type Cache = SingleFlight<Result<Response, DeliveryError>>;
 
-/// The most that is kept of them, in bytes.
+/// The size limit of the cache, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// About what an entry takes beside its headers and body, in bytes.
+/// The approximate size of an entry without its headers and body, in bytes.
 const OVERHEAD: usize = 512;
 
-/// How the cache answered for an upstream.
+/// How the cache was used for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheUse {
-    /// A reply was there.
+    /// A fresh response was cached.
     Hit,
-    /// Another call had just asked for the same.
+    /// The response came from another call's identical request, which was in flight.
     Shared,
-    /// The upstream failed, and an older reply was there.
+    /// The upstream failed, and a stale response was used.
     Stale,
-    /// It did not: the upstream was asked.
+    /// The request was sent to the upstream.
     Miss,
 }
 
@@ -48,94 +48,94 @@ impl CacheUse {
     }
 }
 
-/// Answers a request that changes nothing: from the cache, else by its upstream.
-pub(super) async fn ask(
-    asked: &StepRun<'_>,
+/// Gets the response to a safe request: from the cache, or else from the upstream.
+pub(super) async fn fetch(
+    run: &StepRun<'_>,
     policy: CachePolicy,
     request: Request,
-    went: &mut StepRecord,
-    brought: &mut StepOutput,
+    record: &mut StepRecord,
+    output: &mut StepOutput,
 ) -> Result<(), CallError> {
-    let (used, stale) = match asked.env.cache.find(key(&request, asked), Instant::now()) {
-        Lookup::Hit(known) => {
-            went.cache = Some(CacheUse::Hit);
-            went.marks.note(Phase::Cache);
-            (take(asked, &known, went, brought), None)
+    let (taken, stale) = match run.env.cache.find(key(&request, run), Instant::now()) {
+        FlightLookup::Hit(result) => {
+            record.cache = Some(CacheUse::Hit);
+            record.phase_times.note(Phase::Cache);
+            (take(run, &result, record, output), None)
         }
-        Lookup::InFlight(waiting) => {
-            let stale = waiting.stale.clone();
+        FlightLookup::InFlight(follower) => {
+            let stale = follower.stale.clone();
             let began = Instant::now();
-            let found = timeout_at(asked.env.deadline.into(), waiting.result()).await;
-            went.awaited += began.elapsed();
-            went.marks.note(Phase::Cache);
-            let ended = match found {
-                Ok(Some(ended)) if !is_timeout(&ended) => {
-                    went.cache = Some(CacheUse::Shared);
-                    ended
+            let shared = timeout_at(run.env.deadline.into(), follower.result()).await;
+            record.wait_time += began.elapsed();
+            record.phase_times.note(Phase::Cache);
+            let result = match shared {
+                Ok(Some(result)) if !is_timeout(&result) => {
+                    record.cache = Some(CacheUse::Shared);
+                    result
                 }
-                // Whoever was asking gave up, or ran out of time, which says nothing about a call that has some left.
+                // The other call gave up or timed out. This call may have time left, so it sends its own request.
                 _ => {
-                    went.cache = Some(CacheUse::Miss);
-                    asked.deliver(request, went).await
+                    record.cache = Some(CacheUse::Miss);
+                    run.deliver(request, record).await
                 }
             };
-            (take(asked, &ended, went, brought), stale)
+            (take(run, &result, record, output), stale)
         }
-        Lookup::Leader(claim) => {
-            went.cache = Some(CacheUse::Miss);
-            let stale = claim.stale.clone();
-            let ended = asked.deliver(request, went).await;
-            let used = take(asked, &ended, went, brought);
-            match &ended {
-                Ok(response) if used.is_ok() && response.status.is_success() => {
-                    let (bytes, owner) = (size(response), asked.route.fingerprint);
-                    let keeping = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };
-                    claim.keep(ended, keeping, Instant::now());
+        FlightLookup::Leader(lead) => {
+            record.cache = Some(CacheUse::Miss);
+            let stale = lead.stale.clone();
+            let result = run.deliver(request, record).await;
+            let taken = take(run, &result, record, output);
+            match &result {
+                Ok(response) if taken.is_ok() && response.status.is_success() => {
+                    let (bytes, owner) = (size(response), run.route.fingerprint);
+                    let retention = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };
+                    lead.keep(result, retention, Instant::now());
                 }
-                _ => claim.hand_out(ended),
+                _ => lead.hand_out(result),
             }
-            (used, stale)
+            (taken, stale)
         }
     };
-    match (used, stale) {
-        (Err(error), Some(stale)) if !is_an_answer(&error) => {
-            went.cache = Some(CacheUse::Stale);
-            went.stale_for = Some(error);
-            take(asked, &stale, went, brought)
+    match (taken, stale) {
+        (Err(error), Some(stale)) if !is_definitive(&error) => {
+            record.cache = Some(CacheUse::Stale);
+            record.refresh_error = Some(error);
+            take(run, &stale, record, output)
         }
-        (used, _) => used,
+        (taken, _) => taken,
     }
 }
 
 fn take(
-    asked: &StepRun<'_>,
-    ended: &Result<Response, DeliveryError>,
-    went: &mut StepRecord,
-    brought: &mut StepOutput,
+    run: &StepRun<'_>,
+    result: &Result<Response, DeliveryError>,
+    record: &mut StepRecord,
+    output: &mut StepOutput,
 ) -> Result<(), CallError> {
-    match ended {
-        Ok(response) => asked.take(response.clone(), went, brought),
+    match result {
+        Ok(response) => run.take(response.clone(), record, output),
         Err(error) => Err(error.clone().into()),
     }
 }
 
-/// Whether the upstream said that what is asked for is not to be had: an older reply would not be true any more.
-fn is_an_answer(error: &CallError) -> bool {
-    let CallError::Reply(ReplyError::Status(status)) = error else { return false };
-    // Too slow, too early and too often speak of the moment only.
+/// Whether the upstream refused the request with a status that is not transient. A stale response would then be wrong.
+fn is_definitive(error: &CallError) -> bool {
+    let CallError::Response(ResponseError::Status(status)) = error else { return false };
+    // These statuses are transient.
     (400..500).contains(status) && ![408, 425, 429].contains(status)
 }
 
-fn is_timeout(ended: &Result<Response, DeliveryError>) -> bool {
-    matches!(ended, Err(DeliveryError::Transport(TransportError::Timeout { .. })))
+fn is_timeout(result: &Result<Response, DeliveryError>) -> bool {
+    matches!(result, Err(DeliveryError::Transport(TransportError::Timeout { .. })))
 }
 
-/// A hash of all that decides what is answered: the request, the route as it is, and the credential, which is not on
-/// the request yet.
-fn key(request: &Request, asked: &StepRun<'_>) -> FlightKey {
-    let delivery = &asked.step.request.upstream.delivery;
+/// The cache key: a hash of the request, the route's fingerprint, and the credential, which is not yet part of the
+/// request.
+fn key(request: &Request, run: &StepRun<'_>) -> FlightKey {
+    let delivery = &run.step.request.upstream.delivery;
     let mut hash = Sha256::new();
-    hash.update(asked.route.fingerprint);
+    hash.update(run.route.fingerprint);
     hash.update(delivery.credential);
     let mut add = |part: &[u8]| {
         hash.update(part.len().to_le_bytes());
@@ -152,7 +152,7 @@ fn key(request: &Request, asked: &StepRun<'_>) -> FlightKey {
     hash.finalize().into()
 }
 
-/// About what a response takes in memory, in bytes.
+/// The approximate size of a response in memory, in bytes.
 fn size(response: &Response) -> usize {
     let headers = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
     headers.sum::<usize>() + response.body.len() + OVERHEAD

@@ -1,4 +1,4 @@
-//! What identifies a call, so that the same call made twice is known, here and at its upstreams.
+//! The key that identifies a call, so that retries of it are recognised by Jackfield and by its upstreams.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -8,74 +8,137 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::call::{Call, GivenArguments};
-use crate::json::ValueRef;
+use crate::call::{Call, Context, GivenArguments};
+use crate::json::{Kind, ValueRef, push_string};
 use crate::plan::Route;
 use crate::single_flight::FlightKey;
 
-/// How long the answer of a call is kept that the platform tells from others by an id.
-const KEPT_BY_ID: Duration = Duration::from_secs(5 * 60);
+/// How long the outcome of a call with an id is kept for retries.
+const RETENTION_BY_ID: Duration = Duration::from_secs(5 * 60);
 
-/// What tells a call from all others that are not the same.
+/// Identifies a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallKey {
-    /// A hash of what makes it this call, or something random where nothing does.
-    pub key: FlightKey,
-    /// How long its answer is kept for a repeat; `None`: nothing would tell a repeat from another call.
-    pub kept: Option<Duration>,
-    /// What the keys for upstreams are made of. They remember them for longer than a window, so that only what has an
-    /// id of its own has the same one again.
+    /// Its identity by call id, if the platform sends one.
+    pub by_id: Option<Identity>,
+    /// Its identity by content within the conversation, if the route has a `repeat_window`.
+    pub in_window: Option<Identity>,
+    /// The input of the idempotency keys. Upstreams remember those for longer than `repeat_window`, so only a call with
+    /// an id gets the same keys again.
     seed: FlightKey,
 }
 
+/// A way to recognise retries of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// A hash of everything that identifies the call.
+    pub key: FlightKey,
+    /// How long its outcome is kept for retries.
+    pub kept: Duration,
+    /// Whether it includes the call id.
+    pub by_id: bool,
+}
+
 impl CallKey {
-    /// Two calls are the same by their id and what they ask for; without an id only where the route says how long such
-    /// a call counts as the same, and only within one conversation.
+    /// The key of `call`. With an id, two calls are the same if id and content are equal. If the route has a
+    /// `repeat_window`, calls with equal content in one conversation are the same too, since a model that calls again
+    /// gets a new id. Content is compared by value, not by spelling.
     pub fn of(call: &Call, route: Option<&Route>) -> Self {
         let context = &call.context;
-        let window = route.and_then(|route| route.repeat_window);
-        let kept = match (&context.id, &context.conversation) {
-            (Some(_), _) => Some(KEPT_BY_ID),
-            (None, Some(_)) => window,
-            (None, None) => None,
-        };
-        let kept = kept.filter(|_| route.is_some_and(Route::writes));
-        let GivenArguments::Json(args) = &call.args else { return Self::unlike_any() };
-        if kept.is_none() && context.id.is_none() {
-            return Self::unlike_any();
+        let Some(route) = route.filter(|route| route.writes()) else { return Self::unique() };
+        let window = route.repeat_window.filter(|_| context.conversation.is_some());
+        let GivenArguments::Json(given) = &call.args else { return Self::unique() };
+        if window.is_none() && context.id.is_none() {
+            return Self::unique();
         }
-        let mut hash = Sha256::new();
-        let asked = [Some(context.platform), Some(&context.function), context.id.as_deref()];
-        // Who asks: a conversation may be no more than what a caller says.
-        let asking = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
-        for part in asked.into_iter().chain(asking) {
-            hash.update([u8::from(part.is_some())]);
-            hash.update(part.unwrap_or_default().len().to_le_bytes());
-            hash.update(part.unwrap_or_default());
-        }
-        // Beside an id, a header that is new with each request would only hide a repeat.
-        let headers = if context.id.is_some() { ValueRef::NULL } else { context.headers.get() };
         let mut json = String::new();
-        for value in [args.get(), context.event.get(), headers] {
-            value.write_json(&mut json);
+        match route.arguments.validate(&call.args) {
+            Ok(validated) => write_canonical((&validated.args).into(), &mut json),
+            Err(_) => write_canonical(given.get(), &mut json),
         }
-        hash.update(json);
-        let key = hash.finalize().into();
-        Self { key, kept, seed: if context.id.is_some() { key } else { random() } }
+        write_canonical(context.event.get(), &mut json);
+        let by_id = context.id.as_deref().map(|id| Identity {
+            key: hash(context, Some(id), &[&json]),
+            kept: RETENTION_BY_ID,
+            by_id: true,
+        });
+        let in_window = window.map(|kept| {
+            // Headers are part of this identity only: with an id, a header that changes with each request would hide a
+            // retry.
+            let mut headers = String::new();
+            write_canonical(context.headers.get(), &mut headers);
+            Identity { key: hash(context, None, &[&json, &headers]), kept, by_id: false }
+        });
+        Self { by_id, in_window, seed: by_id.map_or_else(random, |identity| identity.key) }
     }
 
-    /// A call of which no other can be a repeat.
-    fn unlike_any() -> Self {
-        let key = random();
-        Self { key, kept: None, seed: key }
+    /// The key of a call that no other call matches.
+    fn unique() -> Self {
+        Self { by_id: None, in_window: None, seed: random() }
     }
 
-    /// A key for one part of the call, for an upstream that can tell by it that two requests are the same.
-    pub fn idempotency_key(&self, part: &str) -> String {
+    /// The ways to recognise a retry of it.
+    pub fn identities(self) -> impl Iterator<Item = Identity> {
+        self.by_id.into_iter().chain(self.in_window)
+    }
+
+    /// The idempotency key of one step: 32 hexadecimal digits by which an upstream recognises duplicate requests.
+    pub fn idempotency_key(&self, step: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(self.seed);
-        hash.update(part);
+        hash.update(step);
         hex::encode(&hash.finalize()[..16])
+    }
+}
+
+/// A hash of the caller and the content of a call.
+fn hash(context: &Context, id: Option<&str>, content: &[&str]) -> FlightKey {
+    let mut hash = Sha256::new();
+    let call_parts = [Some(context.platform), Some(&context.function), id];
+    // The conversation id may be a client's own claim, so the caller is part of the hash too.
+    let caller_parts = [&context.conversation, &context.caller, &context.called].map(Option::as_deref);
+    for part in call_parts.into_iter().chain(caller_parts) {
+        hash.update([u8::from(part.is_some())]);
+        hash.update(part.unwrap_or_default().len().to_le_bytes());
+        hash.update(part.unwrap_or_default());
+    }
+    for part in content {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Writes a value in a canonical form, with sorted keys and 1.0 as 1. The result is not JSON.
+fn write_canonical(value: ValueRef<'_>, out: &mut String) {
+    match value.kind() {
+        Kind::Object => {
+            let mut entries: Vec<_> = value.entries().collect();
+            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            for (key, value) in entries {
+                out.push('{');
+                push_string(out, &key);
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Kind::Array => {
+            for item in value.items() {
+                out.push('[');
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Kind::Number => {
+            let mut text = String::new();
+            value.write_json(&mut text);
+            match text.split_once('.') {
+                Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => out.push_str(whole),
+                _ => out.push_str(&text),
+            }
+            out.push(',');
+        }
+        _ => value.write_json(out),
     }
 }
 
@@ -90,4 +153,29 @@ fn random() -> FlightKey {
         place.copy_from_slice(&part.to_le_bytes());
     }
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn equal_values_have_the_same_canonical_form() {
+        let canonical = |text: &str| {
+            let mut out = String::new();
+            write_canonical((&serde_json::from_str::<Value>(text).unwrap()).into(), &mut out);
+            out
+        };
+        for (one, other) in
+            [(r#"{"a": [1.0, {"b": 1, "c": "x"}]}"#, r#"{"a": [1, {"c": "\u0078", "b": 1}]}"#), ("{}", "{ }")]
+        {
+            assert_eq!(canonical(one), canonical(other));
+        }
+        let different =
+            ["[1, 2]", "[12]", "[[1], 2]", "[[1, 2]]", "[]", "[[]]", "{}", r#"{"a": {}}"#, r#"{"a": 1}"#];
+        for (at, one) in different.iter().enumerate() {
+            assert!(different[..at].iter().all(|other| canonical(one) != canonical(other)), "{one}");
+        }
+    }
 }

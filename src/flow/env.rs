@@ -1,4 +1,4 @@
-//! What a call is answered with.
+//! The environment of a call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,49 +14,49 @@ use crate::upstream::resources::Resources;
 
 use super::{Cache, CallError, CallKey, Traced};
 
-/// Everything that one call needs from outside.
+/// Everything that a call needs besides its route.
 #[derive(Clone, Copy)]
 pub struct CallEnv<'a> {
-    /// The plan that the whole call sees.
+    /// The plan for the whole call.
     pub plan: &'a Plan,
-    /// The live state beside it.
+    /// The live state of that plan.
     pub resources: &'a Resources,
-    /// Who calls.
+    /// The platform that makes the call.
     pub platform: &'static dyn Platform,
-    /// How upstreams are reached.
+    /// Sends requests to upstreams.
     pub transport: &'a dyn Transport,
-    /// When the reply must be on its way.
+    /// The deadline: when the reply must be on its way.
     pub deadline: Instant,
-    /// The time of the call, RFC 3339.
+    /// The time of the call, in RFC 3339.
     pub now: &'a str,
-    /// What identifies the call.
+    /// Identifies the call.
     pub key: CallKey,
-    /// Upstream responses that are kept for other calls.
+    /// The response cache.
     pub cache: &'a Arc<Cache>,
-    /// The trace that the call is part of.
+    /// The trace of the call, if it has one.
     pub traced: Option<&'a Traced>,
-    /// Who waits for the reply.
+    /// Receives what is sent before the reply.
     pub caller: &'a dyn Caller,
 }
 
-/// Who waits for the reply of a call.
+/// The side that waits for the reply of a call.
 pub trait Caller: Sync {
-    /// Takes what the platform is told before the reply: the values of the route's extension keys.
+    /// Takes the values of the route's extension keys, which the platform gets before the reply.
     fn announce(&self, extensions: Map<String, Value>);
 
-    /// Takes the reply of a call whose deadline has passed while a request that may change something is still in flight.
-    /// The call goes on with that request; its own outcome is for the record and for a retry.
+    /// Takes the reply to a call whose deadline has passed while a non-idempotent request is still in flight. The call
+    /// continues with that request; its outcome is for the record and for a retry.
     fn reply_late(&self, late: LateReply);
 }
 
-/// What is replied when the deadline of a call passes before its request has ended.
+/// The reply when the deadline of a call passes before its request ends.
 #[derive(Debug)]
 pub struct LateReply {
-    /// What the platform gets.
+    /// The outcome that the platform gets.
     pub outcome: Outcome,
-    /// What is still waited for.
+    /// The error: which request is still in flight.
     pub error: CallError,
-    /// The name of the upstream.
+    /// The name of the request's upstream.
     pub upstream: String,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Debug for CallEnv<'_> {
     }
 }
 
-/// Nobody waits: what comes before the reply is discarded.
+/// A caller that discards everything.
 #[derive(Debug)]
 pub struct NoCaller;
 

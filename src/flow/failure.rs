@@ -1,4 +1,4 @@
-//! Why a call failed, and what is said then.
+//! Errors of calls, and the replies to them.
 
 use thiserror::Error;
 
@@ -6,9 +6,9 @@ use crate::call::{FailureKind, Reply};
 use crate::lang::template::Scope;
 use crate::plan::allowed::NotAllowed;
 use crate::plan::arguments::InvalidArguments;
-use crate::plan::replies::{Passed, PickError};
+use crate::plan::replies::{PickError, SkippedCase};
 use crate::plan::request::RequestError;
-use crate::plan::route::ReplyError;
+use crate::plan::route::ResponseError;
 use crate::plan::{FailureSlot, Route};
 use crate::upstream::TransportError;
 use crate::upstream::auth::CredentialError;
@@ -17,61 +17,61 @@ use crate::upstream::delivery::limit::LimitError;
 
 use super::CallEnv;
 
-/// Why a call failed: one variant per verb. `Display` is for operators, [`CallError::model_text`] for the assistant.
+/// Why a call failed; one variant per phase. `Display` is for operators, [`CallError::model_text`] for the model.
 #[derive(Debug, Error)]
 pub enum CallError {
-    /// No route answers this function for this platform.
+    /// The platform has no route for this function.
     #[error("no route answers this function")]
     UnknownFunction,
-    /// The arguments do not fit.
+    /// The arguments are invalid.
     #[error(transparent)]
     Arguments(#[from] InvalidArguments),
-    /// A value is not one of those that the platform allows.
+    /// The platform does not allow the value of an argument.
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
     /// The request could not be rendered.
     #[error("the request was not sent: {0}")]
     Request(#[from] RequestError),
-    /// The route is called too often.
+    /// The route's own limit gave no permit.
     #[error("the route is called too often: {0}")]
     Limit(#[from] LimitError),
-    /// No reply came back.
+    /// There is no response.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// The reply cannot be used.
+    /// The response cannot be used.
     #[error(transparent)]
-    Reply(#[from] ReplyError),
-    /// No reply could be made.
+    Response(#[from] ResponseError),
+    /// No reply case matches, or it cannot be rendered.
     #[error(transparent)]
     Pick(#[from] PickError),
-    /// The time of the call is over, and a request that may have changed something goes on.
-    #[error("{0}; what was sent may change something and goes on")]
+    /// The deadline has passed, and a non-idempotent request is still in flight.
+    #[error("{0}; the request continues and may still take effect")]
     Overdue(TransportError),
-    /// A request that may have changed something was not answered, and is not waited for any more.
-    #[error("{0}; what was sent may have changed something")]
+    /// A non-idempotent request timed out and is abandoned. It may have had an effect.
+    #[error("{0}; the request may have taken effect")]
     Unconfirmed(TransportError),
-    /// The connection failed, or what came could not be taken, after a request that may have changed something.
-    #[error("{0}; what was sent may have changed something")]
+    /// A non-idempotent request failed without a usable response. It may have had an effect.
+    #[error("{0}; the request may have taken effect")]
     Unanswered(TransportError),
-    /// The same call is under way already, and did not end in the time of this one.
-    #[error("the same call was still under way when the time of this one was over")]
-    StillUnderWay,
-    /// There are more calls in flight than there may be.
+    /// The same call is already in flight and did not end before the deadline of this one.
+    #[error("the same call was still in flight at the deadline of this one")]
+    StillInFlight,
+    /// The limit of calls in flight is reached.
     #[error("there are too many calls in flight (`server.max_calls`)")]
     Busy,
-    /// The call ended in a fault of our own.
-    #[error("the call ended in internal error")]
+    /// The call panicked.
+    #[error("the call ended in an internal error")]
     Panicked,
 }
 
 impl CallError {
-    /// The kind, as the table and the log name it.
+    /// The kind of failure, as named in the table and the log.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::UnknownFunction => FailureKind::UnknownFunction,
             Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
-            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillUnderWay => FailureKind::Timeout,
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
                 DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
@@ -81,11 +81,11 @@ impl CallError {
                 DeliveryError::Transport(error) => kind_of(error),
             },
             Self::Unanswered(error) => kind_of(error),
-            Self::Reply(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
+            Self::Response(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
     }
 
-    /// What the assistant hears when the table says nothing else: no detail, except what the model can mend.
+    /// The built-in text for the model. It contains no details, except what the model can fix itself.
     pub fn model_text(&self) -> String {
         match self {
             Self::Arguments(invalid) => invalid.model_text(),
@@ -97,38 +97,38 @@ impl CallError {
                 None => self.kind().built_in_text().to_owned(),
             },
             Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
-            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillUnderWay => UNCONFIRMED.to_owned(),
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => UNCONFIRMED.to_owned(),
             Self::Unanswered(_) => UNANSWERED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }
 
-    /// The same when an upstream has confirmed a change: nothing may sound like an invitation to make it again.
+    /// The built-in text after an upstream has confirmed a change. It must not suggest to call again.
     fn model_text_after_write(&self) -> String {
         let text = match self {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::Unanswered(_) => UNCONFIRMED,
-            Self::Pick(_) | Self::Reply(ReplyError::Body { .. } | ReplyError::Missing(_)) => DONE,
+            Self::Pick(_) | Self::Response(ResponseError::Body { .. } | ResponseError::Missing(_)) => DONE,
             _ => PARTLY_DONE,
         };
         text.to_owned()
     }
 }
 
-/// For a change that an upstream has confirmed with a response of which nothing more can be said.
+/// For a confirmed change whose response cannot be used.
 const DONE: &str =
     "It was done, but the details could not be read. Say that it was done. Do not do it again.";
 
-/// For a change that was confirmed before something else failed.
+/// For a confirmed change after which something else failed.
 const PARTLY_DONE: &str =
     "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 
-/// For what may yet be done, or is done already: to make the same call anew could do it twice.
+/// For requests that may have succeeded or may still succeed: calling again could repeat the effect.
 const UNCONFIRMED: &str = "The system has not confirmed in time, and may still do it. Apologise and say so. \
                            Do not start it again unless the caller asks for that.";
 
-/// For what may have been done, when nothing more will be heard of it.
+/// For requests that may have succeeded and whose result will not become known.
 const UNANSWERED: &str = "The system has not confirmed whether it was done. Apologise and say so. \
                           Do not start it again unless the caller asks for that.";
 
@@ -141,42 +141,42 @@ fn kind_of(error: &TransportError) -> FailureKind {
     }
 }
 
-/// Where the text for a failure comes from, when no case is for it.
+/// The source of the text for a failure that no reply case matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SaidBy {
-    /// `failure` of the route.
+pub enum TextSource {
+    /// The route's `failure`.
     Route(FailureSlot),
     /// `[defaults] failure`.
     Defaults(FailureSlot),
-    /// The table says nothing.
+    /// The built-in text.
     BuiltIn,
 }
 
-/// What is said on a failure.
+/// The reply to a failure.
 pub(super) struct FailureReply {
-    /// The case for it, counted from 0.
+    /// The index of the matching reply case, from 0.
     pub(super) case: Option<usize>,
-    /// What the platform gets.
+    /// The reply itself.
     pub(super) reply: Reply,
-    /// Why the case for it could not be rendered.
+    /// Why the matching case could not be rendered.
     pub(super) error: Option<PickError>,
-    /// The cases that were passed over.
-    pub(super) passed: Vec<Passed>,
-    /// Where its text comes from, without a case.
-    pub(super) by: Option<SaidBy>,
+    /// The cases before it, with the reasons why they did not match.
+    pub(super) skipped_cases: Vec<SkippedCase>,
+    /// The source of the text; `None` if a case matched.
+    pub(super) source: Option<TextSource>,
 }
 
 impl FailureReply {
-    /// The route's case for it, else its text, else the defaults', else our own.
+    /// The first of: the matching reply case, the route's text, the text of `[defaults]`, the built-in text.
     pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
         let kind = error.kind();
         let guard = env.platform.guard();
         let has_written = route.is_some_and(|route| route.has_written(scope.steps));
         let slot = if has_written { FailureSlot::AfterWrite } else { FailureSlot::Kind(kind) };
-        let (mut failure_error, mut passed) = (None, Vec::new());
+        let (mut failure_error, mut skipped_cases) = (None, Vec::new());
         let case = route.and_then(|route| {
             let platform = (env.platform.name(), guard);
-            let picked = route.replies.pick_failure(slot, kind, scope, platform, &mut passed);
+            let picked = route.replies.pick_failure(slot, kind, scope, platform, &mut skipped_cases);
             picked.unwrap_or_else(|error| {
                 failure_error = Some(error);
                 None
@@ -184,21 +184,23 @@ impl FailureReply {
         });
         let text = || {
             let texts = [
-                (SaidBy::Route(slot), route.map(|route| &route.failure_texts)),
-                (SaidBy::Defaults(slot), Some(&env.plan.failure_texts)),
+                (TextSource::Route(slot), route.map(|route| &route.failure_texts)),
+                (TextSource::Defaults(slot), Some(&env.plan.failure_texts)),
             ];
-            // A text that needs a value which is not there says nothing; the next one speaks for it.
-            texts.into_iter().find_map(|(by, texts)| Some((by, texts?.model_text(slot, scope, guard)?)))
+            // A text that needs a missing value is skipped.
+            texts
+                .into_iter()
+                .find_map(|(source, texts)| Some((source, texts?.model_text(slot, scope, guard)?)))
         };
-        let (case, reply, by) = match case {
+        let (case, reply, source) = match case {
             Some(picked) => (picked.case, picked.reply, None),
             None => {
                 let built_in =
                     || if has_written { error.model_text_after_write() } else { error.model_text() };
-                let (by, text) = text().unwrap_or_else(|| (SaidBy::BuiltIn, guard.text(&built_in())));
-                (None, Reply::text(text), Some(by))
+                let (source, text) = text().unwrap_or_else(|| (TextSource::BuiltIn, guard.text(&built_in())));
+                (None, Reply::text(text), Some(source))
             }
         };
-        Self { case, reply, error: failure_error, passed, by }
+        Self { case, reply, error: failure_error, skipped_cases, source }
     }
 }

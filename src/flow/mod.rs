@@ -1,6 +1,7 @@
-//! One call is one sentence: [`answer`]. Each verb takes what the one before it gave, and the [`Record`] sees it all.
+//! The flow of one call: [`answer`]. Each phase takes the output of the previous one, and the [`Record`] collects
+//! everything.
 //!
-//! The two ends of the sentence, decode and encode, belong to whoever runs the call.
+//! Decoding and encoding are not part of it: they belong to the dispatcher.
 
 mod blocking;
 pub mod cache;
@@ -30,9 +31,9 @@ use crate::upstream::delivery::limit::LimitPermit;
 
 pub use blocking::run_blocking_if_large;
 pub use cache::{Cache, CacheUse};
-pub use call_key::CallKey;
+pub use call_key::{CallKey, Identity};
 pub use env::{CallEnv, Caller, LateReply, NoCaller};
-pub use failure::{CallError, SaidBy};
+pub use failure::{CallError, TextSource};
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use record::Record;
 pub use step::StepRecord;
@@ -40,7 +41,7 @@ pub use step::StepRecord;
 use schedule::{Next, next};
 use step::StepRun;
 
-/// Answers one call, or one event, by its route. Whatever happens, the record's outcome is something that can be said.
+/// Answers one call or event by its route. The record always has an outcome with a usable reply.
 pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Record {
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
@@ -61,8 +62,8 @@ pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Reco
     record
 }
 
-/// The record of a call that is not run, for a reason that lies outside of it.
-pub fn given_up(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
+/// The record of a call that fails without running.
+pub fn not_run(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
     let mut record = Record::new(call, env.traced);
     record.validated = route.and_then(|route| validated(route, env, &record).ok());
     record.fail(Arc::new(error), route, env);
@@ -71,7 +72,7 @@ pub fn given_up(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: Call
     record
 }
 
-/// The sentence.
+/// Runs the phases of a call.
 async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
     validate(route, env, record)?;
     announce(route, env, record);
@@ -88,15 +89,16 @@ fn validated(route: &Route, env: CallEnv<'_>, record: &Record) -> Result<Validat
     route.arguments.validate_in(&record.call.args, &zone)
 }
 
-/// Checks the arguments, and what the platform allows of them.
+/// Validates the arguments, and checks them against the values that the platform allows.
 fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
     record.validated = Some(validated(route, env, record)?);
-    route.allowed.check(&record.scope(env.now), env.plan.believes(env.platform))?;
+    route.allowed.check(&record.scope(env.now), env.plan.trusts(env.platform))?;
     record.note(Phase::Validate);
     Ok(())
 }
 
-/// Tells the platform what it is to know before the reply. A value that cannot be rendered is left out; the call goes on.
+/// Sends the platform the extension values that it gets before the reply. If they cannot be rendered, they are left out
+/// and the call continues.
 fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
     let platform = env.platform;
     match route.announcement(&record.scope(env.now), platform.name(), platform.guard()) {
@@ -106,13 +108,13 @@ fn announce(route: &Route, env: CallEnv<'_>, record: &mut Record) {
     }
 }
 
-/// The same with the route's own timeout, if that ends before the deadline.
+/// `env` with the deadline shortened to the route's own timeout.
 fn within_timeout<'a>(route: &Route, env: CallEnv<'a>) -> CallEnv<'a> {
     let deadline = route.timeout.map_or(env.deadline, |timeout| env.deadline.min(Instant::now() + timeout));
     CallEnv { deadline, ..env }
 }
 
-/// Waits for a permit of the route's own limit, where it has one.
+/// Waits for a permit of the route's own limit, if it has one.
 async fn acquire_permit(
     route: &Route,
     env: CallEnv<'_>,
@@ -167,29 +169,29 @@ async fn run_step(
     if !is_wanted || unmet.is_some() {
         return (StepRecord { skipped: true, unmet, ..StepRecord::default() }, StepOutput::default());
     }
-    // After a late reply nobody would hear of a further change: only safe requests are still sent.
+    // After a late reply, only safe requests are sent: the caller would not learn of another change.
     let deadline = match record.was_overdue() {
         true if step.request.is_safe() => env.deadline + DETACHED_TIMEOUT,
         true => Instant::now(),
         false => env.deadline,
     };
-    StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }.send().await
+    StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }.execute().await
 }
 
 /// Picks the reply case and renders it.
 fn pick(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
-    let mut passed = Vec::new();
-    let bytes = record.steps.iter().map(|step| step.reply_bytes).sum();
+    let mut skipped_cases = Vec::new();
+    let bytes = record.steps.iter().map(|step| step.response_bytes).sum();
     let picked = run_blocking_if_large(bytes, || {
         let extracted = || route.extracted(&record.outputs);
         let (platform, guard) = (env.platform.name(), env.platform.guard());
-        route.replies.pick(&record.scope(env.now), extracted, platform, guard, &mut passed)
+        route.replies.pick(&record.scope(env.now), extracted, platform, guard, &mut skipped_cases)
     });
-    record.passed = passed;
+    record.skipped_cases = skipped_cases;
     picked.map_err(|error| Arc::new(error.into()))
 }
 
-/// Lets the platform check the values of its extension keys; a value that it would refuse is dropped.
+/// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
 fn filter_extensions(
     platform: &dyn Platform,
     extensions: Map<String, Value>,
@@ -198,9 +200,9 @@ fn filter_extensions(
     extensions
         .into_iter()
         .filter_map(|(key, value)| {
-            let (admitted, complaints) = platform.filter_extension(&key, value);
-            dropped.extend(complaints);
-            admitted.map(|value| (key, value))
+            let (accepted, problems) = platform.filter_extension(&key, value);
+            dropped.extend(problems);
+            accepted.map(|value| (key, value))
         })
         .collect()
 }

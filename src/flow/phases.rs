@@ -1,4 +1,4 @@
-//! When each verb of a call ended, for the spans of the call. Where none are made, nothing is noted.
+//! The times at which the phases of a call ended, for its spans. Nothing is recorded for a call without spans.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::traceparent::Link;
 
 use super::CallError;
 
-/// What is done for a call, in the order of the sentence.
+/// A phase of a call, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The request is read.
@@ -15,34 +15,34 @@ pub enum Phase {
     FindRoute,
     /// The arguments are checked.
     Validate,
-    /// A turn of the route's limit is waited for.
+    /// The call waits for a permit of the route's limit.
     Wait,
-    /// The steps are asked.
+    /// The steps run.
     RunSteps,
-    /// A step's request is made.
+    /// A step's request is rendered.
     Render,
-    /// The cache is looked into.
+    /// The cache is searched.
     Cache,
     /// The request is delivered.
     Send,
-    /// The reply is read, and the values are taken out.
+    /// The response is read, and values are extracted.
     Extract,
-    /// The reply is made.
+    /// The reply is rendered.
     Reply,
 }
 
-/// When each verb of a call or a step ended. One begins when the one before it has ended.
+/// When each phase of a call or a step ended. A phase begins when the previous one ends.
 #[derive(Debug, Clone, Default)]
 pub struct PhaseTimes {
     began: Option<Instant>,
-    marks: Vec<PhaseEnd>,
+    ends: Vec<PhaseEnd>,
 }
 
-/// The end of a verb.
+/// The end of a phase.
 #[derive(Debug, Clone, Copy)]
 pub struct PhaseEnd {
-    /// The verb.
-    pub verb: Phase,
+    /// The phase.
+    pub phase: Phase,
     /// When it ended.
     pub ended: Instant,
     /// Whether it failed.
@@ -52,14 +52,14 @@ pub struct PhaseEnd {
 /// A call that is part of a trace.
 #[derive(Debug, Clone)]
 pub struct Traced {
-    /// How it is linked into it.
+    /// The trace context.
     pub link: Link,
-    /// When its verbs ended, if spans are made.
-    pub marks: PhaseTimes,
+    /// When its phases ended; empty without spans.
+    pub phase_times: PhaseTimes,
 }
 
 impl Phase {
-    /// The name of its span.
+    /// The name of the phase's span.
     pub fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
@@ -75,10 +75,10 @@ impl Phase {
         }
     }
 
-    /// The verb that failed.
+    /// The phase in which this error occurs.
     pub(super) fn of(error: &CallError) -> Self {
         match error {
-            CallError::UnknownFunction | CallError::Busy | CallError::StillUnderWay => Self::FindRoute,
+            CallError::UnknownFunction | CallError::Busy | CallError::StillInFlight => Self::FindRoute,
             CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Validate,
             CallError::Limit(_) => Self::Wait,
             CallError::Request(_) => Self::Render,
@@ -86,63 +86,63 @@ impl Phase {
             | CallError::Overdue(_)
             | CallError::Unconfirmed(_)
             | CallError::Unanswered(_) => Self::Send,
-            CallError::Reply(_) => Self::Extract,
+            CallError::Response(_) => Self::Extract,
             CallError::Pick(_) | CallError::Panicked => Self::Reply,
         }
     }
 
-    /// The verb of a call that a verb of a step is part of; itself where it is no step's.
+    /// The phase of the call that contains this phase; the phase itself if it is not part of a step.
     pub(super) fn of_call(self) -> Self {
         match self {
             Self::Render | Self::Cache | Self::Send | Self::Extract => Self::RunSteps,
-            verb => verb,
+            phase => phase,
         }
     }
 }
 
 impl PhaseTimes {
-    /// Notes from now on, if spans are made.
+    /// Starts recording, if the call has spans.
     pub(super) fn begin(traced: Option<&Traced>) -> Self {
         let began = traced.filter(|traced| traced.link.is_recorded).map(|_| Instant::now());
-        Self { began, marks: Vec::new() }
+        Self { began, ends: Vec::new() }
     }
 
-    /// When the first verb began, and the last one ended; `None` where no spans are made.
+    /// When the first phase began and the last one ended; `None` without spans.
     pub fn time(&self) -> Option<(Instant, Instant)> {
         let began = self.began?;
-        Some((began, self.marks.last().map_or(began, |mark| mark.ended)))
+        Some((began, self.ends.last().map_or(began, |end| end.ended)))
     }
 
-    /// The verbs in their order, each with when it began.
+    /// The phases in order, each with its start.
     pub fn each(&self) -> impl Iterator<Item = (Instant, PhaseEnd)> {
-        let ends = self.marks.iter().map(|mark| mark.ended);
-        self.began.into_iter().chain(ends).zip(self.marks.iter().copied())
+        let ends = self.ends.iter().map(|end| end.ended);
+        self.began.into_iter().chain(ends).zip(self.ends.iter().copied())
     }
 
-    pub(super) fn note(&mut self, verb: Phase) {
+    pub(super) fn note(&mut self, phase: Phase) {
         if self.began.is_some() {
-            self.marks.push(PhaseEnd { verb, ended: Instant::now(), failed: false });
+            self.ends.push(PhaseEnd { phase, ended: Instant::now(), failed: false });
         }
     }
 
-    /// Notes that `verb` failed, which may just have ended.
-    pub(super) fn note_failed(&mut self, verb: Phase) {
-        if self.marks.last().is_none_or(|last| last.verb != verb) {
-            self.note(verb);
+    /// Records that `phase` failed. Its end may already be recorded.
+    pub(super) fn note_failed(&mut self, phase: Phase) {
+        if self.ends.last().is_none_or(|last| last.phase != phase) {
+            self.note(phase);
         }
-        if let Some(last) = self.marks.last_mut() {
+        if let Some(last) = self.ends.last_mut() {
             last.failed = true;
         }
     }
 }
 
 impl Traced {
-    /// A call whose request came at `arrived` and has just been read.
+    /// A call whose request arrived at `arrived` and has just been decoded.
     pub fn decoded(link: Link, arrived: Instant) -> Self {
         let began = link.is_recorded.then_some(arrived);
-        let mut marks = PhaseTimes { began, marks: Vec::new() };
-        marks.note(Phase::Decode);
-        Self { link, marks }
+        let mut phase_times = PhaseTimes { began, ends: Vec::new() };
+        phase_times.note(Phase::Decode);
+        Self { link, phase_times }
     }
 }
 
@@ -150,38 +150,44 @@ impl Traced {
 mod tests {
     use crate::flow::phases::*;
 
-    fn told(marks: &PhaseTimes) -> String {
-        let each = marks
+    fn names(phase_times: &PhaseTimes) -> String {
+        let each = phase_times
             .each()
-            .map(|(_, mark)| format!("{}{}", mark.verb.name(), if mark.failed { "!" } else { "" }));
+            .map(|(_, end)| format!("{}{}", end.phase.name(), if end.failed { "!" } else { "" }));
         each.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn a_verb_begins_when_the_one_before_it_has_ended() {
+    fn a_phase_begins_when_the_previous_one_ends() {
         let arrived = Instant::now();
         let link = Link::of(None, Some(1.0)).unwrap();
-        let mut marks = Traced::decoded(link, arrived).marks;
-        marks.note(Phase::FindRoute);
-        marks.note_failed(Phase::Validate);
-        marks.note(Phase::Reply);
-        assert_eq!(told(&marks), "decode find_route validate! reply");
-        let times: Vec<_> = marks.each().map(|(began, mark)| (began, mark.ended)).collect();
+        let mut phase_times = Traced::decoded(link, arrived).phase_times;
+        phase_times.note(Phase::FindRoute);
+        phase_times.note_failed(Phase::Validate);
+        phase_times.note(Phase::Reply);
+        assert_eq!(names(&phase_times), "decode find_route validate! reply");
+        let times: Vec<_> = phase_times.each().map(|(began, end)| (began, end.ended)).collect();
         assert!(times.windows(2).all(|pair| pair[0].1 == pair[1].0));
-        assert_eq!(marks.time(), Some((arrived, times[3].1)));
-        // What has just ended is what failed.
-        marks.note_failed(Phase::Reply);
-        assert_eq!(told(&marks), "decode find_route validate! reply!");
+        assert_eq!(phase_times.time(), Some((arrived, times[3].1)));
+        // A phase whose end is already recorded is marked as failed.
+        phase_times.note_failed(Phase::Reply);
+        assert_eq!(names(&phase_times), "decode find_route validate! reply!");
     }
 
     #[test]
-    fn where_no_spans_are_made_nothing_is_noted_and_no_clock_is_read() {
+    fn without_spans_nothing_is_recorded_and_no_clock_is_read() {
         let not_recorded = Link::of(None, Some(0.0)).unwrap();
         let traced = Traced::decoded(not_recorded, Instant::now());
-        for mut marks in [traced.marks.clone(), PhaseTimes::begin(Some(&traced)), PhaseTimes::begin(None)] {
-            marks.note(Phase::Render);
-            marks.note_failed(Phase::Send);
-            assert!(marks.began.is_none() && marks.marks.capacity() == 0 && marks.time().is_none());
+        for mut phase_times in
+            [traced.phase_times.clone(), PhaseTimes::begin(Some(&traced)), PhaseTimes::begin(None)]
+        {
+            phase_times.note(Phase::Render);
+            phase_times.note_failed(Phase::Send);
+            assert!(
+                phase_times.began.is_none()
+                    && phase_times.ends.capacity() == 0
+                    && phase_times.time().is_none()
+            );
         }
     }
 }

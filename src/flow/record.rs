@@ -1,4 +1,4 @@
-//! What every step of one call saw.
+//! Everything observed during one call. The log line, `call --explain` and the admin API show this and nothing else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use crate::call::{Call, Outcome, Reply};
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::arguments::Validated;
-use crate::plan::replies::{Passed, PickError};
+use crate::plan::replies::{PickError, SkippedCase};
 use crate::platform::Platform;
 
 use super::failure::FailureReply;
-use super::{CacheUse, CallEnv, CallError, Phase, SaidBy, StepRecord, Traced, filter_extensions};
+use super::{CacheUse, CallEnv, CallError, Phase, StepRecord, TextSource, Traced, filter_extensions};
 
 /// What every step of one call saw. The log line, `call --explain` and the admin API show this and nothing else.
 #[derive(Debug)]
@@ -20,16 +20,16 @@ pub struct Record {
     pub call: Call,
     /// The arguments after validation.
     pub validated: Option<Validated>,
-    /// What each step that ran put out, in the order of the route's steps.
+    /// The output of each step that ran, in the order of the route's steps.
     pub outputs: Vec<StepOutput>,
-    /// How the steps went, in the same order.
+    /// The records of the steps, in the same order.
     pub steps: Vec<StepRecord>,
     /// The index of the reply case that was picked, from 0.
     pub case: Option<usize>,
-    /// The cases before it, and why each was not picked.
-    pub passed: Vec<Passed>,
-    /// Where the text for a failure comes from, when no reply case matched it.
-    pub said_by: Option<SaidBy>,
+    /// The cases before it, with the reasons why they did not match.
+    pub skipped_cases: Vec<SkippedCase>,
+    /// The source of the text for a failure that no reply case matched.
+    pub text_source: Option<TextSource>,
     /// Why values of the platform's extension keys were left out of the reply.
     pub dropped: Vec<String>,
     /// Why the call failed, if it did. An error of a step is also in that step's record.
@@ -38,13 +38,13 @@ pub struct Record {
     pub failure_error: Option<PickError>,
     /// What goes back to the platform.
     pub outcome: Outcome,
-    /// How long the call waited for a permit of the route's own limit.
+    /// The time spent waiting for a permit of the route's own limit.
     pub limit_wait: Duration,
     /// When it began.
     pub began: Instant,
-    /// How long the whole call took.
+    /// The duration of the whole call.
     pub time: Duration,
-    /// The trace that it is part of, if any, and when its phases ended.
+    /// The trace of the call, if it has one, and when its phases ended.
     pub traced: Option<Traced>,
 }
 
@@ -56,8 +56,8 @@ impl Record {
             outputs: Vec::new(),
             steps: Vec::new(),
             case: None,
-            passed: Vec::new(),
-            said_by: None,
+            skipped_cases: Vec::new(),
+            text_source: None,
             dropped: Vec::new(),
             error: None,
             failure_error: None,
@@ -79,52 +79,54 @@ impl Record {
         record
     }
 
-    /// Notes the end of a phase, if spans are made.
+    /// Records the end of a phase, if the call has spans.
     pub(super) fn note(&mut self, phase: Phase) {
         if let Some(traced) = &mut self.traced {
-            traced.marks.note(phase);
+            traced.phase_times.note(phase);
         }
     }
 
     fn note_failed(&mut self, error: &CallError) {
         if let Some(traced) = &mut self.traced {
-            traced.marks.note_failed(Phase::of(error).of_call());
+            traced.phase_times.note_failed(Phase::of(error).of_call());
         }
     }
 
     /// Ends the call with a failure: picks the reply for it.
     pub(super) fn fail(&mut self, error: Arc<CallError>, route: Option<&Route>, env: CallEnv<'_>) {
         self.note_failed(&error);
-        let said = FailureReply::on(&error, route, &self.scope(env.now), env);
-        self.case = said.case;
-        // A case that was passed over before the failure keeps its first reason.
-        let is_new = |passed: &Passed| self.passed.iter().all(|known| known.case != passed.case);
-        let new: Vec<Passed> = said.passed.into_iter().filter(is_new).collect();
-        self.passed.extend(new);
-        self.said_by = said.by;
-        self.failure_error = said.error;
-        self.outcome = Outcome { reply: said.reply, failure: Some(error.kind()) };
+        let failure = FailureReply::on(&error, route, &self.scope(env.now), env);
+        self.case = failure.case;
+        // A case that was already skipped keeps its first reason.
+        let is_new = |skipped_cases: &SkippedCase| {
+            self.skipped_cases.iter().all(|known| known.case != skipped_cases.case)
+        };
+        let new: Vec<SkippedCase> = failure.skipped_cases.into_iter().filter(is_new).collect();
+        self.skipped_cases.extend(new);
+        self.text_source = failure.source;
+        self.failure_error = failure.error;
+        self.outcome = Outcome { reply: failure.reply, failure: Some(error.kind()) };
         self.error = Some(error);
     }
 
-    /// Lets the platform check the values of its extension keys; a value that it would refuse is dropped.
+    /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
     pub(super) fn filter_extensions(&mut self, platform: &dyn Platform) {
         let extensions = std::mem::take(&mut self.outcome.reply.extensions);
         self.outcome.reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
     }
 
-    /// What templates saw when the call ended.
+    /// The values that templates could use when the call ended.
     pub fn scope<'a>(&'a self, now: &'a str) -> Scope<'a> {
-        static NOTHING: serde_json::Value = serde_json::Value::Null;
+        static NULL: serde_json::Value = serde_json::Value::Null;
         Scope {
-            args: self.validated.as_ref().map_or(&NOTHING, |validated| &validated.args),
+            args: self.validated.as_ref().map_or(&NULL, |validated| &validated.args),
             call: &self.call.context,
             steps: &self.outputs,
             now,
         }
     }
 
-    /// The errors of all steps, and the call's own where no step had it.
+    /// The errors of all steps, and the error of the call if it is not one of them.
     pub fn errors(&self) -> impl Iterator<Item = &CallError> {
         let steps = self.steps.iter().filter_map(|step| step.error.as_deref());
         let own = self.error.as_ref().filter(|error| !self.is_of_step(error));
@@ -135,41 +137,41 @@ impl Record {
         self.steps.iter().filter_map(|step| step.error.as_ref()).any(|known| Arc::ptr_eq(known, error))
     }
 
-    /// Whether some request was rendered, whether or not it arrived.
+    /// Whether a request was rendered, even if it was not sent.
     pub fn was_rendered(&self) -> bool {
-        self.steps.iter().any(|step| step.trace.request.is_some())
+        self.steps.iter().any(|step| step.delivery.request.is_some())
     }
 
-    /// How long upstreams took, all steps added up; `None` when no request was sent.
+    /// The time that upstreams took, added up over all steps; `None` if no request was sent.
     pub fn upstream_time(&self) -> Option<Duration> {
-        self.steps.iter().filter_map(|step| step.trace.time).reduce(|sum, time| sum + time)
+        self.steps.iter().filter_map(|step| step.delivery.time).reduce(|sum, time| sum + time)
     }
 
-    /// How long the proxy itself took: without waiting for upstreams, permits, pauses between attempts, or another
-    /// call's response. Of steps that run concurrently, the longest wait counts.
-    pub fn own_time(&self, route: Option<&Route>) -> Duration {
-        let (mut elsewhere, mut next) = (self.limit_wait, 0);
+    /// The time spent in the proxy itself: without upstreams, permits, pauses between attempts, or another call's
+    /// response. Of steps that run concurrently, the longest wait counts.
+    pub fn overhead(&self, route: Option<&Route>) -> Duration {
+        let (mut waited, mut next) = (self.limit_wait, 0);
         while next < self.steps.len() {
-            let together = route.map_or(next..next + 1, |route| route.together(next));
-            let waits = self.steps[next..together.end.min(self.steps.len())].iter().map(|step| step.awaited);
-            elsewhere += waits.max().unwrap_or_default();
-            next = together.end;
+            let group = route.map_or(next..next + 1, |route| route.group_at(next));
+            let waits = self.steps[next..group.end.min(self.steps.len())].iter().map(|step| step.wait_time);
+            waited += waits.max().unwrap_or_default();
+            next = group.end;
         }
-        self.time.saturating_sub(elsewhere)
+        self.time.saturating_sub(waited)
     }
 
-    /// The first use of the cache, if some response came from it.
+    /// The first use of the cache other than a miss.
     pub fn cache_use(&self) -> Option<CacheUse> {
         self.steps.iter().filter_map(|step| step.cache).find(|used| *used != CacheUse::Miss)
     }
 
-    /// The number of attempts of all requests, when one of them took more than one.
+    /// The number of attempts of all steps, if one step took more than one.
     pub fn attempts(&self) -> Option<u32> {
-        let attempts = self.steps.iter().map(|step| step.trace.attempts);
+        let attempts = self.steps.iter().map(|step| step.delivery.attempts);
         attempts.clone().any(|attempts| attempts > 1).then(|| attempts.sum())
     }
 
-    /// The upstreams that requests went to, as one text; `None` if there were none.
+    /// The names of the upstreams that requests were rendered for, separated by commas; `None` if there are none.
     pub fn upstreams(&self) -> Option<String> {
         let mut names: Vec<&str> = self.steps.iter().filter_map(StepRecord::upstream).collect();
         names.dedup();
@@ -181,21 +183,20 @@ impl Record {
         self.steps.iter().any(|step| step.may_have_written)
     }
 
-    /// Whether the outcome also answers a retry of the call: something may have been changed, and another request could
-    /// change it twice.
-    pub fn is_final(&self, route: Option<&Route>) -> bool {
-        // Only a call id gives the retry the same idempotency key at the upstream.
-        let repeatable =
-            self.call.context.id.is_some() && route.is_some_and(|route| route.idempotency_key.is_some());
+    /// Whether a retry of the call gets the same outcome: the call may have changed something, and running it again
+    /// could change it twice. `by_id` says whether the retry is recognised by its call id.
+    pub fn is_final(&self, route: Option<&Route>, by_id: bool) -> bool {
+        // The retry gets the same idempotency key only if it has the same call id.
+        let repeatable = by_id && route.is_some_and(|route| route.idempotency_key.is_some());
         match self.error.as_deref() {
             None => self.may_have_written(),
-            // Nobody knows how far it came.
+            // It is unknown how far the call got.
             Some(CallError::Panicked) => true,
             Some(_) => self.may_have_written() && !repeatable,
         }
     }
 
-    /// Whether its reply went out before it had ended.
+    /// Whether the reply was sent before the call ended.
     pub fn was_overdue(&self) -> bool {
         self.steps.iter().any(|step| step.overdue)
     }

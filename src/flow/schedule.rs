@@ -1,4 +1,4 @@
-//! Which steps of a route run next: a pure function of the route and of the steps that ran.
+//! Decides which steps of a route run next: a pure function of the route and of the steps that ran.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::plan::Route;
 
 use super::{CallError, StepRecord};
 
-/// What happens next in a call.
+/// The next action of a call.
 #[derive(Debug, Clone)]
 pub(super) enum Next {
     /// These steps run, concurrently.
@@ -18,19 +18,19 @@ pub(super) enum Next {
     Done,
 }
 
-/// What happens after the steps that ran; `last_status` is the status of the last response, if there was one.
+/// The action after the steps that ran. `last_status` is the status of the last response, if there is one.
 pub(super) fn next(route: &Route, ran: &[StepRecord], last_status: Option<u16>) -> Next {
     if let Some(error) = ends_call(route, ran) {
         return Next::Fail(error);
     }
     if ran.len() < route.steps.len() && !is_stopped(ran, last_status) {
-        return Next::Run(route.together(ran.len()));
+        return Next::Run(route.group_at(ran.len()));
     }
-    standing(route, ran).map_or(Next::Done, Next::Fail)
+    unhandled_error(route, ran).map_or(Next::Done, Next::Fail)
 }
 
-/// The error that ends the call at once: some step failed that has no fallback. An unconfirmed write is reported before
-/// others, even if a fallback was meant to make up for it, since it may still succeed.
+/// The error that ends the call immediately: that of a failed step without a fallback. An unconfirmed write is reported
+/// before other errors, even if it has a fallback, because it may still succeed.
 fn ends_call(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
     let failed = || {
         let steps = route.steps.iter().zip(ran);
@@ -44,22 +44,22 @@ fn ends_call(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
     reported.map(|(_, error)| Arc::clone(error))
 }
 
-/// Whether the last step got a status outside 200-299 that a reply case names: that case answers, and no further step
-/// runs.
+/// Whether the last response has a status outside 200-299 that a reply case names. That case is then the reply, and no
+/// further step runs.
 fn is_stopped(ran: &[StepRecord], last_status: Option<u16>) -> bool {
     last_status.is_some_and(|status| !(200..300).contains(&status))
         && ran.last().is_some_and(|last| last.error.is_none() && !last.skipped)
 }
 
 /// The error of a step whose fallback did not run, or failed too.
-fn standing(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
-    let made_good = |failed: usize| {
+fn unhandled_error(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
+    let is_recovered = |failed: usize| {
         route.steps.iter().zip(ran).any(|(step, record)| {
             step.after_failure_of == Some(failed) && !record.skipped && record.error.is_none()
         })
     };
     let errors = ran.iter().enumerate().filter_map(|(index, record)| Some((index, record.error.as_ref()?)));
-    errors.filter(|(index, _)| !made_good(*index)).map(|(_, error)| Arc::clone(error)).next()
+    errors.filter(|(index, _)| !is_recovered(*index)).map(|(_, error)| Arc::clone(error)).next()
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         Arc::clone(plan.route("f", "http").unwrap())
     }
 
-    /// How a step ended: `.` well, `s` skipped, `x` failed, `u` as a write that nobody confirmed.
+    /// Step records by letter: `.` succeeded, `s` skipped, `x` failed, `u` unconfirmed write.
     fn ran(steps: &str) -> Vec<StepRecord> {
         let timeout = || TransportError::Timeout { after_ms: 1, phase: "connecting" };
         let error = |error| StepRecord { error: Some(Arc::new(error)), ..StepRecord::default() };
@@ -105,7 +105,7 @@ mod tests {
         steps.chars().map(ended).collect()
     }
 
-    fn told(next: &Next) -> String {
+    fn describe(next: &Next) -> String {
         match next {
             Next::Run(steps) => format!("{steps:?}"),
             Next::Fail(error) if matches!(**error, CallError::Unconfirmed(_)) => "unconfirmed".to_owned(),
@@ -122,23 +122,27 @@ mod tests {
             (".", Some(200), "1..3"),
             ("...", Some(200), "3..4"),
             ("...s", Some(200), "done"),
-            // A step without a fallback ends the call, and so does one beside it.
+            // A failed step without a fallback ends the call, also beside a successful one.
             ("x", None, "fail"),
             (".x.", Some(200), "fail"),
-            // One with a fallback does not, until the fallback has failed too or did not run.
+            // A failed step with a fallback ends the call only if the fallback fails or does not run.
             ("..x", Some(200), "3..4"),
             ("..x.", Some(200), "done"),
             ("..xx", Some(200), "fail"),
             ("..xs", Some(200), "fail"),
-            // What may have been done is said before other failures.
+            // An unconfirmed write is reported before other failures.
             (".xu", None, "unconfirmed"),
             ("..uu", None, "unconfirmed"),
-            // A status that a reply case names ends the steps, unless the step that got it failed or was skipped.
+            // A status that a reply case names ends the steps, unless its step failed or was skipped.
             (".", Some(404), "done"),
             ("..x", Some(404), "3..4"),
             ("s", Some(404), "1..3"),
         ] {
-            assert_eq!(told(&next(&route, &ran(steps), last_status)), expected, "{steps} {last_status:?}");
+            assert_eq!(
+                describe(&next(&route, &ran(steps), last_status)),
+                expected,
+                "{steps} {last_status:?}"
+            );
         }
     }
 }

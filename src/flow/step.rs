@@ -11,7 +11,7 @@ use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::request::RequestError;
 use crate::plan::route::Step;
-use crate::plan::when::Unmet;
+use crate::plan::when::UnmetCondition;
 use crate::upstream::delivery::{AttemptRecord, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
 use crate::upstream::{Request, Response, TransportError};
 
@@ -20,54 +20,54 @@ use super::{
     CacheUse, CallEnv, LateReply, Phase, PhaseTimes, cache, filter_extensions, run_blocking_if_large,
 };
 
-/// How one step went.
+/// The record of one step.
 #[derive(Debug, Default)]
 pub struct StepRecord {
-    /// How its request was delivered; without a request when it could not be rendered.
-    pub trace: DeliveryLog,
-    /// How long its reply was waited for, from end to end: turns, tries and the pauses between them, and another call
-    /// that was asking for the same.
-    pub awaited: Duration,
-    /// Whether its conditions did not hold.
+    /// The delivery of its request; without a request if it could not be rendered.
+    pub delivery: DeliveryLog,
+    /// The time spent waiting for the response: permits, attempts, pauses between them, and another call's identical
+    /// request.
+    pub wait_time: Duration,
+    /// Whether it was skipped because its conditions did not hold.
     pub skipped: bool,
-    /// Which of them did not; `None` when it is the one on an earlier step's failure.
-    pub unmet: Option<Unmet>,
-    /// How the cache answered, where the route has one.
+    /// The condition that did not hold; `None` if the step is a fallback of a step that did not fail.
+    pub unmet: Option<UnmetCondition>,
+    /// How the cache was used, if the route has one.
     pub cache: Option<CacheUse>,
-    /// How many bytes the body of its reply has.
-    pub reply_bytes: usize,
+    /// The size of the response body, in bytes.
+    pub response_bytes: usize,
     /// Whether it may have changed something at the upstream.
     pub may_have_written: bool,
-    /// Whether it was still under way when its call had to be answered.
+    /// Whether it was still in flight when the call got its late reply.
     pub overdue: bool,
     /// Why it failed, if it did.
     pub error: Option<Arc<CallError>>,
-    /// Why a new reply could not be had, where an older one was used.
-    pub stale_for: Option<CallError>,
-    /// When its verbs ended, if spans are made.
-    pub marks: PhaseTimes,
-    /// Each time that its request was sent, in the order in which they ended.
-    pub sendings: Vec<AttemptRecord>,
+    /// Why there was no new response, if a stale one was used.
+    pub refresh_error: Option<CallError>,
+    /// When its phases ended; empty without spans.
+    pub phase_times: PhaseTimes,
+    /// The attempts to send its request, in the order in which they ended.
+    pub attempts: Vec<AttemptRecord>,
 }
 
 impl StepRecord {
-    /// The kind of its failure, if it failed.
+    /// The kind of failure, if it failed.
     pub fn failure(&self) -> Option<FailureKind> {
         self.error.as_ref().map(|error| error.kind())
     }
 
-    /// The name of the upstream that its request is for, if it was rendered.
+    /// The name of the upstream, if a request was rendered.
     pub fn upstream(&self) -> Option<&str> {
-        self.trace.request.as_ref().map(|request| request.target.name.as_str())
+        self.delivery.request.as_ref().map(|request| request.target.name.as_str())
     }
 
-    /// Those of its sendings of which something came: none that was given up.
-    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
-        self.sendings.iter().filter(|sending| sending.result.is_some())
+    /// The attempts that were not cancelled.
+    pub fn finished_attempts(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+        self.attempts.iter().filter(|attempt| attempt.result.is_some())
     }
 }
 
-/// A step as it is asked.
+/// A step and everything needed to run it.
 #[derive(Clone, Copy)]
 pub(super) struct StepRun<'a> {
     pub(super) step: &'a Step,
@@ -77,28 +77,29 @@ pub(super) struct StepRun<'a> {
 }
 
 impl StepRun<'_> {
-    /// Asks it, and takes out of the reply what the table wants.
-    pub(super) async fn send(self) -> (StepRecord, StepOutput) {
-        let marks = PhaseTimes::begin(self.env.traced);
-        let (mut went, mut brought) = (StepRecord { marks, ..StepRecord::default() }, StepOutput::default());
-        went.error = self.run(&mut went, &mut brought).await.err().map(Arc::new);
-        if let Some(error) = &went.error {
-            went.marks.note_failed(Phase::of(error));
+    /// Runs the step: renders and delivers its request, and extracts values from the response.
+    pub(super) async fn execute(self) -> (StepRecord, StepOutput) {
+        let phase_times = PhaseTimes::begin(self.env.traced);
+        let (mut record, mut output) =
+            (StepRecord { phase_times, ..StepRecord::default() }, StepOutput::default());
+        record.error = self.run(&mut record, &mut output).await.err().map(Arc::new);
+        if let Some(error) = &record.error {
+            record.phase_times.note_failed(Phase::of(error));
         }
-        (went, brought)
+        (record, output)
     }
 
-    async fn run(&self, went: &mut StepRecord, brought: &mut StepOutput) -> Result<(), CallError> {
+    async fn run(&self, record: &mut StepRecord, output: &mut StepOutput) -> Result<(), CallError> {
         let request = self.render()?;
-        went.marks.note(Phase::Render);
+        record.phase_times.note(Phase::Render);
         match self.route.cache.filter(|_| self.step.request.is_safe()) {
-            // On the heap, so that calls without a cache do not carry it along.
-            Some(policy) => Box::pin(cache::ask(self, policy, request, went, brought)).await,
+            // On the heap, to keep the future of calls without a cache small.
+            Some(policy) => Box::pin(cache::fetch(self, policy, request, record, output)).await,
             None => {
-                let response = self.deliver(request, went).await.map_err(|error| match error {
-                    // That nobody waits for it any more does not undo it.
+                let response = self.deliver(request, record).await.map_err(|error| match error {
+                    // The request may have taken effect although it timed out.
                     DeliveryError::Transport(error @ TransportError::Timeout { .. })
-                        if went.may_have_written =>
+                        if record.may_have_written =>
                     {
                         CallError::Unconfirmed(error)
                     }
@@ -106,10 +107,10 @@ impl StepRun<'_> {
                         error @ (TransportError::Lost { .. }
                         | TransportError::Invalid { .. }
                         | TransportError::TooLarge { .. }),
-                    ) if went.may_have_written => CallError::Unanswered(error),
+                    ) if record.may_have_written => CallError::Unanswered(error),
                     error => error.into(),
                 })?;
-                self.take(response, went, brought)
+                self.take(response, record, output)
             }
         }
     }
@@ -118,7 +119,7 @@ impl StepRun<'_> {
         let mut request = self.step.request.render(&self.scope)?;
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
-            // Hexadecimal digits fit into any header.
+            // Hexadecimal digits are valid in any header value.
             if let Ok(key) = HeaderValue::try_from(self.env.key.idempotency_key(step)) {
                 request.headers.insert(name.clone(), key);
             }
@@ -126,11 +127,12 @@ impl StepRun<'_> {
         Ok(request)
     }
 
-    /// Delivers the request. One that may have changed something is not given up when the time is over.
+    /// Delivers the request. At the deadline, a request that changes something is not cancelled, unless the step has a
+    /// fallback.
     pub(super) async fn deliver(
         &self,
         request: Request,
-        went: &mut StepRecord,
+        record: &mut StepRecord,
     ) -> Result<Response, DeliveryError> {
         let safe = self.step.request.is_safe();
         let delivery = &self.step.request.upstream.delivery;
@@ -139,49 +141,49 @@ impl StepRun<'_> {
             is_overdue.store(true, Ordering::Relaxed);
             self.env.caller.reply_late(self.late_reply(error));
         };
-        let sendings = AttemptSpans::new(self.env.traced.map(|traced| &traced.link));
-        let way = DeliveryOptions {
+        let spans = AttemptSpans::new(self.env.traced.map(|traced| &traced.link));
+        let options = DeliveryOptions {
             transport: self.env.transport,
             deadline: self.env.deadline,
             safe,
             repeatable: safe || self.route.idempotency_key.is_some(),
-            // What a later step makes good is not waited for.
+            // A request with a fallback does not continue past the deadline.
             overdue: if self.step.has_fallback { None } else { Some(&overdue) },
             resources: self.env.resources.upstream(delivery),
-            spans: &sendings,
+            spans: &spans,
         };
         let began = Instant::now();
-        // On the heap: all attempts of a request are too large to be moved along with each future around them.
-        let delivered = Box::pin(delivery.deliver(request, way, &mut went.trace)).await;
-        went.awaited += began.elapsed();
-        went.may_have_written = !safe && went.trace.may_have_arrived;
-        went.overdue = is_overdue.into_inner();
-        went.sendings = sendings.into_records();
-        went.marks.note(Phase::Send);
+        // On the heap: the future holds all attempts and would be copied into each future around it.
+        let delivered = Box::pin(delivery.deliver(request, options, &mut record.delivery)).await;
+        record.wait_time += began.elapsed();
+        record.may_have_written = !safe && record.delivery.may_have_arrived;
+        record.overdue = is_overdue.into_inner();
+        record.attempts = spans.into_records();
+        record.phase_times.note(Phase::Send);
         delivered
     }
 
-    /// What is answered while the request goes on.
+    /// The reply while the request is still in flight.
     fn late_reply(&self, error: TransportError) -> LateReply {
         let error = CallError::Overdue(error);
-        let said = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
-        let extensions = filter_extensions(self.env.platform, said.reply.extensions, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { extensions, ..said.reply }, failure: Some(error.kind()) };
+        let failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
+        let extensions = filter_extensions(self.env.platform, failure.reply.extensions, &mut Vec::new());
+        let outcome = Outcome { reply: Reply { extensions, ..failure.reply }, failure: Some(error.kind()) };
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 
-    /// Reads a response and takes the values out of it.
+    /// Reads a response and extracts the values.
     pub(super) fn take(
         &self,
         response: Response,
-        went: &mut StepRecord,
-        brought: &mut StepOutput,
+        record: &mut StepRecord,
+        output: &mut StepOutput,
     ) -> Result<(), CallError> {
-        went.reply_bytes = response.body.len();
-        run_blocking_if_large(went.reply_bytes, || {
-            let reading = brought.reading.insert(self.step.read(response));
-            brought.values = self.step.extract(reading, &self.route.replies)?;
-            went.marks.note(Phase::Extract);
+        record.response_bytes = response.body.len();
+        run_blocking_if_large(record.response_bytes, || {
+            let response = output.response.insert(self.step.read(response));
+            output.values = self.step.extract(response, &self.route.replies)?;
+            record.phase_times.note(Phase::Extract);
             Ok(())
         })
     }

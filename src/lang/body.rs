@@ -1,5 +1,5 @@
-//! An upstream's body as a value. What is asked of it decides how it is read; what it says of itself is heeded where
-//! nothing in particular is asked.
+//! Parses the body of a response. How it is parsed depends on what the route uses of it, and otherwise on its content
+//! type.
 
 use std::sync::Arc;
 
@@ -9,45 +9,45 @@ use super::charset::{self, Charset};
 use super::xml;
 use crate::json::{Document, SharedValue};
 
-/// The most of a content type that is told.
+/// The most characters of a content type in a message.
 const MAX_TOLD: usize = 80;
 
-/// The line before JSON that keeps browsers from running it as a script.
+/// The prefix of JSON that keeps browsers from running it as a script.
 const GUARD: &str = ")]}'";
 
-/// How a body is read, whatever its content type says.
+/// How a body is parsed, regardless of its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFormat {
     /// As JSON.
     Json,
     /// As text.
     Text,
-    /// As XML, which becomes a tree of JSON.
+    /// As XML, which becomes a JSON tree.
     Xml,
 }
 
-/// What a route asks of a body.
+/// What a route uses of a body.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asked {
-    /// Nothing: it may be whatever it likes, and is not read.
+    /// Nothing: the body is not parsed.
     #[default]
     Nothing,
-    /// All of it, as it comes: JSON or text.
+    /// The whole body: JSON or text.
     Whole,
-    /// Something inside of it, which only JSON and XML have.
+    /// Parts of it, so it must be JSON or XML.
     Parts,
 }
 
-/// How a step reads the body of a response.
+/// How a step parses the body of a response.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BodyUse {
-    /// What the table says that it is.
+    /// The format set in the table.
     pub(crate) format: Option<BodyFormat>,
-    /// What the route asks of it.
+    /// What the route uses of it.
     pub(crate) asked: Asked,
 }
 
-/// What a body says of itself.
+/// The format and charset that the content type declares.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Declared {
     media: Media,
@@ -59,13 +59,13 @@ enum Media {
     /// There is no content type.
     None,
     Json,
-    /// HTML that is well-formed is none: it is for people.
+    /// XML, except XHTML, which is for people.
     Xml,
     Other,
 }
 
 impl Declared {
-    /// What a content type says.
+    /// Reads a content type.
     pub(crate) fn of(content_type: Option<&str>) -> Self {
         let content_type = content_type.unwrap_or_default();
         let media = kind(content_type);
@@ -85,7 +85,7 @@ impl Declared {
         Self { media, charset: Charset::of_content_type(content_type).unwrap_or(Charset::Utf8) }
     }
 
-    /// The body as far as it can be read: for whoever looks although the route asks nothing of it.
+    /// Parses the body as far as possible, for a reader other than the route.
     pub(crate) fn read_leniently(self, body: &Bytes) -> SharedValue {
         let value = match self.media {
             Media::Json | Media::None => self.json(body),
@@ -95,7 +95,7 @@ impl Declared {
         value.unwrap_or_else(|_| self.text(body))
     }
 
-    /// The body as text; what of it is not of its encoding becomes U+FFFD.
+    /// The body as text. Bytes that are not valid in its encoding become U+FFFD.
     pub(crate) fn text(self, body: &[u8]) -> SharedValue {
         match charset::decode(body, self.charset) {
             Ok(text) => SharedValue::text(text.as_bytes()),
@@ -104,7 +104,7 @@ impl Declared {
     }
 
     fn json(self, body: &Bytes) -> Result<SharedValue, String> {
-        // What nearly every body is: the text itself is the document.
+        // The usual case: the body itself is the document.
         let plain = self.charset.yields_to_utf8().then(|| Document::parse(body.clone()));
         let error = match plain {
             Some(Ok(document)) => return Ok(SharedValue::whole(Arc::new(document))),
@@ -112,7 +112,7 @@ impl Declared {
             None => None,
         };
         let charset = match (&**body, self.charset) {
-            // No JSON has this byte but in an encoding of two bytes.
+            // In JSON, a zero byte occurs only in UTF-16.
             ([0, _, ..], Charset::Utf8) => Charset::named("utf-16be"),
             ([_, 0, ..], Charset::Utf8) => Charset::named("utf-16le"),
             (_, charset) => charset,
@@ -145,15 +145,15 @@ impl Declared {
 }
 
 impl BodyUse {
-    /// Whether anything looks into the body of a response that the route takes for a good one.
+    /// Whether the route uses the body of a successful response.
     pub(crate) fn is_read(self) -> bool {
         self.asked != Asked::Nothing || matches!(self.format, Some(BodyFormat::Json | BodyFormat::Xml))
     }
 
-    /// The body as it is asked for. Many APIs answer 201 or 204 with nothing at all, or with a line break: that is null.
+    /// Parses the body. Many APIs respond with 201 or 204 and an empty body or a line break; that is null.
     ///
     /// # Errors
-    /// What is asked for is not there.
+    /// The body does not have the format that the route needs.
     pub(crate) fn read(self, body: &Bytes, content_type: Option<&str>) -> Result<SharedValue, String> {
         let declared = Declared::of(content_type);
         let is_json = || declared.media == Media::Xml && body.trim_ascii_start().starts_with(b"{");
@@ -172,7 +172,7 @@ impl BodyUse {
                     }
                 })
             }
-            // Without a content type, what can be read as JSON is JSON.
+            // Without a content type, a body that is valid JSON is JSON.
             (None, Media::None, _) => Ok(declared.read_leniently(body)),
             _ if is_blank(body) => Ok(SharedValue::default()),
             (None, Media::Other, _) => Ok(declared.text(body)),
@@ -189,7 +189,7 @@ fn is_blank(body: &[u8]) -> bool {
     body.trim_ascii().is_empty()
 }
 
-/// JSON without the line that guards it; some servers end the line with a comma.
+/// JSON without the guard prefix. Some servers end the prefix with a comma.
 fn unguarded(text: &str) -> &str {
     match text.trim_start().strip_prefix(GUARD) {
         Some(rest) => rest.strip_prefix(',').unwrap_or(rest),

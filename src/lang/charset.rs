@@ -1,17 +1,17 @@
-//! Text in the encoding that a body declares; UTF-8 where it declares none.
+//! Decodes text by its declared encoding, UTF-8 by default.
 
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-/// What a body says of its encoding.
+/// The declared encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Charset {
-    /// Nothing, or UTF-8, or ASCII, which is part of it.
+    /// UTF-8, which includes ASCII; also if nothing is declared.
     Utf8,
-    /// An encoding that is known by this name.
+    /// Another known encoding.
     Known(&'static Encoding),
-    /// A name that nobody knows.
+    /// An unknown encoding.
     Unknown,
 }
 
@@ -26,7 +26,7 @@ impl Charset {
         })
     }
 
-    /// The encoding of this name.
+    /// The encoding called `name`.
     pub(crate) fn named(name: &str) -> Self {
         if name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii") {
             return Self::Utf8;
@@ -38,8 +38,9 @@ impl Charset {
         }
     }
 
-    /// Whether what is valid UTF-8 is UTF-8, whatever is declared. A server's default charset often contradicts what an
-    /// application sends; the letters of one byte that happen to form valid UTF-8 make no words of any language.
+    /// Whether bytes that are valid UTF-8 are decoded as UTF-8 despite the declaration. A server's default charset
+    /// often contradicts what the application sends, and real text in a single-byte encoding is hardly ever valid
+    /// UTF-8.
     pub(crate) fn yields_to_utf8(self) -> bool {
         match self {
             Self::Utf8 | Self::Unknown => true,
@@ -48,17 +49,17 @@ impl Charset {
     }
 }
 
-/// The text of some bytes: by their byte order mark, else by the encoding that they declare.
+/// Decodes bytes by their byte order mark, or else by the declared encoding.
 ///
 /// # Errors
-/// The encoding is not known, or the bytes are not of it.
+/// The encoding is unknown, or the bytes are not valid in it.
 pub(crate) fn decode(bytes: &[u8], declared: Charset) -> Result<Cow<'_, str>, String> {
     let bad = || "holds bytes that are not of its encoding".to_owned();
     let (encoding, bytes) = match (Encoding::for_bom(bytes), declared) {
         (Some((encoding, mark)), _) => (encoding, &bytes[mark..]),
         (None, Charset::Utf8) => (UTF_8, bytes),
         (None, _) if declared.yields_to_utf8() && std::str::from_utf8(bytes).is_ok() => (UTF_8, bytes),
-        // Without a mark the larger byte comes first (RFC 2781), unless every other byte says otherwise.
+        // Without a mark, UTF-16 is big-endian (RFC 2781), unless the bytes look like little-endian.
         (None, Charset::Known(encoding)) if encoding == UTF_16LE => match bytes {
             [_, 0, ..] => (UTF_16LE, bytes),
             _ => (UTF_16BE, bytes),
@@ -99,7 +100,7 @@ mod tests {
             (b"\x93\x8c", "shift_jis", Some("東")),
             (&utf_16, "utf-16le", Some("Malmö")),
             (&utf_16, "utf-16", Some("Malmö")),
-            // A server's default that the application does not keep to.
+            // The server declares its default charset, but the application sends UTF-8.
             ("Malmö".as_bytes(), "iso-8859-1", Some("Malmö")),
             (b"x", "ebcdic", Some("x")),
             (b"\xf6", "ebcdic", None),

@@ -1,4 +1,5 @@
-//! The languages that a table is written in: templates, JSONPath, XML, patterns. They know no route, table or clock.
+//! The languages used in a table: templates, JSONPath, XML and patterns. They know nothing of routes, the table or the
+//! clock.
 
 pub(crate) mod body;
 mod charset;

@@ -1,8 +1,7 @@
-//! Patterns: regular expressions whose cost is bounded before they run.
+//! Patterns: regular expressions with a cost that is bounded before they run.
 //!
-//! The engine is linear in the text, but a text of megabytes times a pattern with thousands of places is still a core
-//! taken for minutes. So both are counted: a pattern has places, one for each character or class that it could be
-//! waiting for, a repetition's as often as it may repeat.
+//! The engine runs in linear time, but megabytes of text times thousands of positions still take minutes. So both are
+//! limited. The positions of a pattern are its characters and classes, each counted as often as it can repeat.
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
@@ -11,39 +10,39 @@ use regex_syntax::hir::{Hir, HirKind};
 /// The longest pattern, in bytes.
 pub(crate) const MAX_BYTES: usize = 1024;
 
-/// The most places of a pattern.
-pub(crate) const MAX_PLACES: usize = 1000;
+/// The most positions of a pattern.
+pub(crate) const MAX_POSITIONS: usize = 1000;
 
 /// The deepest nesting of groups.
 const MAX_DEPTH: u32 = 32;
 
-/// The most memory that a compiled pattern may take. Large classes of Unicode, repeated, take most.
+/// The most memory of a compiled pattern, in bytes. Repeated Unicode classes need the most.
 pub(crate) const MAX_COMPILED: usize = 4 * 1024 * 1024;
 
-/// The most that one look into a text may cost, in bytes of text times places: some 50 ms at the worst.
+/// The most that one match may cost: bytes of text times positions. That takes 50 ms in the worst case.
 const MAX_COST: usize = 5_000_000;
 
-/// How many bytes of text times places cost as much as a visit of a JSONPath to a value.
+/// The matching cost, in bytes of text times positions, that equals one visit of a JSONPath.
 const COST_PER_VISIT: usize = 4;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     regex: Regex,
-    places: usize,
+    positions: usize,
 }
 
-/// Why a text is not a usable pattern.
+/// Why a pattern cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadPattern {
-    /// It is no regular expression.
+    /// It is not a regular expression.
     Syntax,
-    /// It is longer, deeper or repeats more than patterns may.
+    /// It is too long, too deeply nested, or repeats too much.
     TooLarge,
 }
 
 impl BadPattern {
-    /// What is wrong, as it is said of the pattern.
+    /// The message for a diagnostic.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Syntax => "this regular expression cannot be compiled",
@@ -51,7 +50,7 @@ impl BadPattern {
         }
     }
 
-    /// What to write.
+    /// The help for a diagnostic.
     pub(crate) fn help(self) -> &'static str {
         match self {
             Self::Syntax => {
@@ -65,23 +64,23 @@ impl BadPattern {
 }
 
 impl Pattern {
-    /// Compiles a pattern, which may be found anywhere in a text.
+    /// Compiles a pattern. It may match anywhere in a text.
     pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
-        let places = places(text)?;
+        let positions = positions(text)?;
         let compiled = RegexBuilder::new(text).size_limit(MAX_COMPILED).build();
-        // What the parser took is refused for its size alone.
-        compiled.map(|regex| Self { regex, places }).map_err(|_| BadPattern::TooLarge)
+        // The parser accepted it, so only its size can be refused.
+        compiled.map(|regex| Self { regex, positions }).map_err(|_| BadPattern::TooLarge)
     }
 
-    /// The pattern as it is written.
+    /// The pattern as written.
     pub(crate) fn as_str(&self) -> &str {
         self.regex.as_str()
     }
 
-    /// Whether it is found in `text`; never in one that is too long to look into. What that costs is taken from
-    /// `visits`; `None` when they are used up.
-    pub(crate) fn is_found_in(&self, text: &str, visits: &mut usize) -> Option<bool> {
-        let cost = text.len().saturating_mul(self.places);
+    /// Whether the pattern matches in `text`; false if the text is too long. The cost is subtracted from `visits`;
+    /// `None` if they are used up.
+    pub(crate) fn is_match(&self, text: &str, visits: &mut usize) -> Option<bool> {
+        let cost = text.len().saturating_mul(self.positions);
         if cost > MAX_COST {
             return Some(false);
         }
@@ -90,8 +89,8 @@ impl Pattern {
     }
 }
 
-/// The places of a pattern, at least 1.
-pub(crate) fn places(text: &str) -> Result<usize, BadPattern> {
+/// The number of positions of a pattern, at least 1.
+pub(crate) fn positions(text: &str) -> Result<usize, BadPattern> {
     if text.len() > MAX_BYTES {
         return Err(BadPattern::TooLarge);
     }
@@ -104,8 +103,8 @@ pub(crate) fn places(text: &str) -> Result<usize, BadPattern> {
             }
             _ => BadPattern::Syntax,
         })?;
-    let places = count(&parsed).max(1);
-    if places > MAX_PLACES { Err(BadPattern::TooLarge) } else { Ok(places) }
+    let positions = count(&parsed).max(1);
+    if positions > MAX_POSITIONS { Err(BadPattern::TooLarge) } else { Ok(positions) }
 }
 
 fn count(part: &Hir) -> usize {
@@ -119,7 +118,7 @@ fn count(part: &Hir) -> usize {
         }
         HirKind::Repetition(repeated) => {
             let times = repeated.max.unwrap_or_else(|| repeated.min.saturating_add(1)).max(1);
-            // What is empty is compiled as often as it is repeated too.
+            // Even an empty part is compiled once per repetition.
             count(&repeated.sub).max(1).saturating_mul(usize::try_from(times).unwrap_or(usize::MAX))
         }
     }
@@ -130,7 +129,7 @@ mod tests {
     use crate::lang::pattern::*;
 
     #[test]
-    fn ordinary_patterns_are_found_anywhere() {
+    fn ordinary_patterns_match_anywhere() {
         for (pattern, text, found) in [
             ("b+", "abbc", true),
             (r"^[\p{L} '\-]{1,80}$", "Ærø d'Ør", true),
@@ -141,7 +140,7 @@ mod tests {
             ("", "x", true),
         ] {
             assert_eq!(
-                Pattern::parse(pattern).unwrap().is_found_in(text, &mut 10_000),
+                Pattern::parse(pattern).unwrap().is_match(text, &mut 10_000),
                 Some(found),
                 "{pattern}"
             );
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_told_from_what_is_no_pattern() {
+    fn too_large_patterns_and_syntax_errors_are_distinguished() {
         let long = "a".repeat(MAX_BYTES + 1);
         let deep = format!("{}a{}", "(".repeat(100), ")".repeat(100));
         for pattern in [&*long, &deep, "a{1001}", "(a{100}){11}", "((((a{0,9}){0,9}){0,9}){0,9})", r"\w{900}"]
@@ -162,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_not_looked_into() {
+    fn a_text_that_is_too_long_is_not_matched() {
         let pattern = Pattern::parse("[ab]*a[ab]{900}c?").unwrap();
-        assert_eq!(pattern.is_found_in(&"a".repeat(5_000), &mut 2_000_000), Some(true));
-        assert_eq!(pattern.is_found_in(&"a".repeat(6_000), &mut 2_000_000), Some(false));
-        assert_eq!(pattern.is_found_in(&"a".repeat(5_000), &mut 1_000_000), None);
+        assert_eq!(pattern.is_match(&"a".repeat(5_000), &mut 2_000_000), Some(true));
+        assert_eq!(pattern.is_match(&"a".repeat(6_000), &mut 2_000_000), Some(false));
+        assert_eq!(pattern.is_match(&"a".repeat(5_000), &mut 1_000_000), None);
     }
 }

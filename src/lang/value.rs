@@ -1,11 +1,11 @@
-//! JSON values as templates, conditions and extractions use them: equality, parts and weight.
+//! Operations on JSON values for templates, conditions and extraction: equality, access to parts, and weight.
 
 use crate::json::{Kind, ValueRef, to_map};
 
-/// Of objects with more entries than this, the keys are looked up in a map and not one by one.
+/// Objects with more entries than this are compared through a map, not by linear search.
 const FEW_ENTRIES: usize = 32;
 
-/// Equality as people mean it: 5 and 5.0 are one number; a text is never a number.
+/// Loose equality: 5 and 5.0 are equal, but a string never equals a number.
 pub(crate) fn equal<'v>(a: impl Into<ValueRef<'v>>, b: impl Into<ValueRef<'v>>) -> bool {
     are_equal(a.into(), b.into())
 }
@@ -33,7 +33,7 @@ fn are_equal(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
     }
 }
 
-/// The part of a value under a name or an index; `None` when there is none.
+/// The member of an object or the item of an array; `None` if there is none.
 pub(crate) fn child<'v>(value: ValueRef<'v>, name: &str) -> Option<ValueRef<'v>> {
     match value.kind() {
         Kind::Object => value.get(name),
@@ -42,20 +42,21 @@ pub(crate) fn child<'v>(value: ValueRef<'v>, name: &str) -> Option<ValueRef<'v>>
     }
 }
 
-/// How much a value weighs, for limits on work and memory: each value counts 1, and a byte of text a share of that.
+/// How the weight of a value is computed, for limits on work and memory. Each value counts 1, plus a share for its
+/// text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
-    /// How many bytes of text weigh as much as one value.
+    /// The number of bytes of text that count as one value.
     pub(crate) bytes_per_value: usize,
 }
 
 impl Scale {
-    /// For work: every byte is read.
+    /// For work: every byte counts, because it is read.
     pub(crate) const WORK: Self = Self { bytes_per_value: 1 };
-    /// For memory: 32 bytes of text take as much room as one value.
+    /// For memory: 32 bytes of text take about as much room as one value.
     pub(crate) const MEMORY: Self = Self { bytes_per_value: 32 };
 
-    /// Takes the weight of a value off what is `left`; `None` when that is not enough.
+    /// Subtracts the weight of a value from `left`; `None` if `left` is too small.
     pub(crate) fn take<'v>(self, value: impl Into<ValueRef<'v>>, left: &mut usize) -> Option<()> {
         self.take_value(value.into(), left)
     }

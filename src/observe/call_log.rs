@@ -1,4 +1,4 @@
-//! The lines of the log about calls: one when a call ends, and one for each thing that somebody should look into.
+//! The log lines about calls: one when a call ends, and one for each problem that an operator should look into.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -12,15 +12,15 @@ use crate::flow::{CacheUse, LateReply, Record};
 use crate::plan::{Plan, Route};
 use crate::secret::Masks;
 
-/// The most characters of a text in the log, and of a name that a caller gave.
+/// The most characters of an error, and of a name chosen by the caller.
 const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
 
-/// Logs a call that has ended. Its record has the number `id`, if it is kept.
+/// Logs a call that has ended; `id` is the number of its record, if that is kept.
 pub fn ended(record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr, id: Option<u64>) {
     outcome(record, plan, client, id);
     step_errors(record, &plan.masks);
-    complaints(record, &plan.masks);
+    reply_problems(record, &plan.masks);
     if plan.log.bodies {
         let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
         let conversation = shown_conversation(&record.call.context);
@@ -59,14 +59,14 @@ fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
     }
 }
 
-/// Errors of steps that a fallback, or an older response, made up for.
+/// Logs errors of steps if a fallback or a stale response replaced the result.
 fn step_errors(record: &Record, masks: &Masks) {
     let platform = record.call.context.platform;
     for step in &record.steps {
         let failed = step.error.as_deref().filter(|_| record.error.is_none());
         let notes = [
             (failed, "a step failed, and its fallback answered"),
-            (step.stale_for.as_ref(), "an older response was used (`stale_if_error`)"),
+            (step.refresh_error.as_ref(), "an older response was used (`stale_if_error`)"),
         ];
         for (error, what) in notes {
             let Some(error) = error else { continue };
@@ -78,8 +78,8 @@ fn step_errors(record: &Record, masks: &Masks) {
     }
 }
 
-/// What of the reply could not be rendered, or was dropped.
-fn complaints(record: &Record, masks: &Masks) {
+/// Logs parts of the reply that could not be rendered or were dropped.
+fn reply_problems(record: &Record, masks: &Masks) {
     let platform = record.call.context.platform;
     let failure = record.failure_error.as_ref();
     let failure =
@@ -90,7 +90,7 @@ fn complaints(record: &Record, masks: &Masks) {
     }
 }
 
-/// Logs the reply to a call whose deadline passed while a request of it is still in flight.
+/// Logs the late reply to a call whose request is still in flight.
 pub fn late(context: &Context, client: IpAddr, after: Duration, late: &LateReply, masks: &Masks) {
     let (platform, function) = (context.platform, shown_name(&context.function));
     let conversation = shown_conversation(context);
@@ -102,7 +102,7 @@ pub fn late(context: &Context, client: IpAddr, after: Duration, late: &LateReply
     );
 }
 
-/// Logs a retry that got the outcome of an earlier call.
+/// Logs a retry that got the outcome of an earlier call; `how` describes the state of that call.
 pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
     let (platform, function) = (context.platform, shown_name(&context.function));
     let conversation = shown_conversation(context);
@@ -112,12 +112,12 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
     );
 }
 
-/// A text for the log: one line without secrets, and not a long one, for it may hold what others wrote.
+/// A text that may contain foreign input, for the log: one line, masked and shortened.
 fn shown(text: &str, masks: &Masks) -> String {
     masks.hide(text).chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A name for the log, which a caller chose.
+/// A name chosen by the caller, for the log: escaped and shortened.
 pub fn shown_name(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+/".contains(&byte);
     if text.len() <= MAX_NAME_SHOWN && text.bytes().all(is_plain) {
@@ -126,7 +126,7 @@ pub fn shown_name(text: &str) -> Cow<'_, str> {
     text.escape_debug().take(MAX_NAME_SHOWN).collect()
 }
 
-/// The conversation for the log, whose lines do not have the field without one.
+/// The conversation id for the log. Without one, the line does not have the field.
 fn shown_conversation(context: &Context) -> Option<DisplayValue<Cow<'_, str>>> {
     context.conversation.as_deref().map(|conversation| display(shown_name(conversation)))
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_in_a_line_not_even_where_it_is_cut() {
+    fn secrets_are_masked_before_a_text_is_shortened() {
         let mut masks = Masks::default();
         masks.add("s3cr3t-name.example");
         let long = format!("{}s3cr3t-name.example", "x".repeat(MAX_SHOWN - 7));

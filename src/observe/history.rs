@@ -1,6 +1,6 @@
-//! The last calls, for the admin listener: their records as they ended, shown only when somebody asks.
+//! The records of the last calls, for the admin API.
 //!
-//! What is kept is bounded in number and in bytes. Nothing is rendered here while calls run.
+//! Number and memory are limited. Records are rendered only when somebody requests them, never during a call.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,29 +16,29 @@ use crate::flow::Record;
 use crate::plan::Route;
 use crate::secret::Masks;
 
-/// The most that is kept, in bytes.
+/// The size limit of the history, in bytes.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most that one record may take, in bytes. Of a larger one only what its line in the log says is kept.
+/// The largest record that is kept completely, in bytes. Of a larger one, only the summary is kept.
 const MAX_RECORD: usize = 256 * 1024;
 
-/// How many calls a listener may be behind before it misses some.
+/// How many calls a subscriber may lag behind before it misses some.
 const MAX_BEHIND: usize = 256;
 
-/// One call that has ended.
+/// A call that has ended.
 #[derive(Debug)]
 pub struct HistoryEntry {
-    /// Its number, counted from 1 since the start.
+    /// Its number since the start, from 1.
     pub id: u64,
     /// When it ended.
     pub at: Timestamp,
-    /// The address of who called.
+    /// The address of the client.
     pub client: IpAddr,
-    /// What every step saw.
+    /// The record of the call.
     pub record: Record,
-    /// What answered it, if there was such a route or event.
+    /// The route or event entry that answered it, if there was one.
     pub route: Option<Arc<Route>>,
-    /// The secrets of its table.
+    /// The secrets of the table, to mask.
     pub secrets: Masks,
     bytes: usize,
 }
@@ -52,10 +52,10 @@ pub struct History {
 
 #[derive(Debug)]
 struct HistoryState {
-    /// The oldest first.
+    /// Oldest first.
     entries: VecDeque<Arc<HistoryEntry>>,
     bytes: usize,
-    /// `None` as soon as the proxy closes.
+    /// `None` during shutdown.
     live: Option<broadcast::Sender<Arc<HistoryEntry>>>,
 }
 
@@ -68,44 +68,44 @@ impl Default for History {
 }
 
 impl History {
-    /// The number of the next call, which its line in the log says before it is kept.
-    pub fn number(&self) -> u64 {
+    /// Takes the number of the next call, which the log line needs before the call is added.
+    pub fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Keeps a call, and as many before it as may be kept.
+    /// Adds a call, and drops the oldest ones beyond `most` or the size limit.
     pub fn keep(&self, entry: HistoryEntry, most: usize) {
         let entry = Arc::new(entry);
         let mut state = self.state();
         state.bytes += entry.bytes;
         state.entries.push_back(Arc::clone(&entry));
-        let gone = state.trim(most);
+        let removed = state.trim(most);
         let live = state.live.clone().filter(|live| live.receiver_count() > 0);
         drop(state);
-        // To free a large record takes a while.
-        drop(gone);
+        // Freeing a large record takes time, so do it after the lock is released.
+        drop(removed);
         if let Some(live) = live {
-            // Whoever listened may have gone.
+            // The subscriber may have gone.
             let _ = live.send(entry);
         }
     }
 
-    /// The calls that are kept, the newest first, and no more than `most`.
+    /// The last calls, newest first, at most `most`.
     pub fn newest(&self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut state = self.state();
-        let gone = state.trim(most);
+        let removed = state.trim(most);
         let newest = state.entries.iter().rev().cloned().collect();
         drop(state);
-        drop(gone);
+        drop(removed);
         newest
     }
 
-    /// Hears of every call from now on; `None` when the proxy closes.
-    pub fn listen(&self) -> Option<broadcast::Receiver<Arc<HistoryEntry>>> {
+    /// Subscribes to calls that end from now on; `None` during shutdown.
+    pub fn subscribe(&self) -> Option<broadcast::Receiver<Arc<HistoryEntry>>> {
         self.state().live.as_ref().map(broadcast::Sender::subscribe)
     }
 
-    /// Lets those that listen go.
+    /// Ends all subscriptions, for shutdown.
     pub fn close(&self) {
         self.state().live = None;
     }
@@ -116,20 +116,20 @@ impl History {
 }
 
 impl HistoryState {
-    /// Takes out what is too much.
+    /// Removes and returns the oldest entries beyond the limits.
     fn trim(&mut self, most: usize) -> Vec<Arc<HistoryEntry>> {
-        let mut gone = Vec::new();
+        let mut removed = Vec::new();
         while self.entries.len() > most || self.bytes > MAX_BYTES {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.bytes -= oldest.bytes;
-            gone.push(oldest);
+            removed.push(oldest);
         }
-        gone
+        removed
     }
 }
 
 impl HistoryEntry {
-    /// The entry of a call that has just ended, under its number; what is not shown of the call is dropped.
+    /// Creates the entry of a call that has just ended. Parts that are not shown are dropped.
     pub fn new(
         id: u64,
         mut record: Record,
@@ -146,17 +146,17 @@ impl HistoryEntry {
         Self { id, at: Timestamp::now(), client, record, route, secrets, bytes }
     }
 
-    /// The name of what answered it.
+    /// The name of the route or event entry that answered it.
     pub fn route(&self) -> Option<&str> {
         self.route.as_ref().map(|route| route.name.as_str())
     }
 
-    /// The call in short.
+    /// The summary of the call, as JSON.
     pub fn summary(&self) -> Value {
         self.shown(self.record.summary(&self.secrets, self.route.as_deref()))
     }
 
-    /// The whole call.
+    /// The whole call, as JSON.
     pub fn view(&self) -> Value {
         self.shown(self.record.view(&self.secrets, self.route.as_deref()))
     }
@@ -177,7 +177,7 @@ mod tests {
     use crate::call::{Call, Context, GivenArguments};
     use crate::flow::StepRecord;
     use crate::json::{Document, SharedValue};
-    use crate::lang::template::{StepOutput, UpstreamReply};
+    use crate::lang::template::{ParsedResponse, StepOutput};
     use crate::observe::history::*;
     use http::HeaderMap;
     use serde_json::json;
@@ -190,7 +190,7 @@ mod tests {
 
     fn keep(history: &History, most: usize, record: Record) {
         let client = [127, 0, 0, 1].into();
-        let entry = HistoryEntry::new(history.number(), record, None, Masks::default(), client);
+        let entry = HistoryEntry::new(history.next_id(), record, None, Masks::default(), client);
         history.keep(entry, most);
     }
 
@@ -200,20 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn the_last_are_kept() {
+    fn the_last_calls_are_kept() {
         let history = History::default();
         for function in ["a", "b", "c"] {
             keep(&history, 2, record(function, Value::Null));
         }
         assert_eq!(functions(&history, 2), ["3 c", "2 b"]);
         assert_eq!(functions(&history, 1), ["3 c"]);
-        // A reload may turn it off.
+        // A reload may turn the history off.
         assert!(functions(&history, 0).is_empty());
         assert_eq!(history.state().bytes, 0);
     }
 
     #[test]
-    fn memory_is_bounded_by_bytes_too() {
+    fn memory_is_limited() {
         let history = History::default();
         for _ in 0..1000 {
             keep(&history, 100_000, record("a", json!("x".repeat(MAX_RECORD / 2))));
@@ -222,7 +222,7 @@ mod tests {
         assert!(state.bytes <= MAX_BYTES && state.bytes > MAX_BYTES / 2, "{}", state.bytes);
         assert_eq!(state.bytes, state.entries.iter().map(|entry| entry.bytes).sum::<usize>());
         drop(state);
-        // What is too large by itself leaves its name behind, and what a caller names it is cut.
+        // A record that is too large keeps only its summary, and names chosen by the caller are shortened.
         keep(&history, 100_000, record(&"n".repeat(100_000), json!("x".repeat(MAX_RECORD * 2))));
         let newest = &history.newest(100_000)[0];
         assert!(newest.bytes < 10_000, "{}", newest.bytes);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_keeps_no_body_for_the_sake_of_a_part_of_it() {
+    fn a_record_does_not_keep_a_whole_body_for_a_part_of_it() {
         let document = |text: Value| Arc::new(Document::parse(text.to_string().into()).unwrap());
         let part =
             |document: &Arc<Document>| SharedValue::part(document, document.root().get("part").unwrap());
@@ -238,9 +238,9 @@ mod tests {
         let (body, reply) = (document(large.clone()), document(large));
         let mut record = record("a", Value::Null);
         record.call.args = GivenArguments::Json(part(&body));
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)));
-        record.steps.push(StepRecord { reply_bytes: MAX_RECORD, ..StepRecord::default() });
-        record.outputs.push(StepOutput { reading: Some(reading), values: vec![Some(part(&reply))] });
+        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&reply)));
+        record.steps.push(StepRecord { response_bytes: MAX_RECORD, ..StepRecord::default() });
+        record.outputs.push(StepOutput { response: Some(response), values: vec![Some(part(&reply))] });
         let (held_body, held_reply) = (Arc::downgrade(&body), Arc::downgrade(&reply));
         drop((body, reply));
 
@@ -251,27 +251,27 @@ mod tests {
         assert_eq!(entry.record.call.args, GivenArguments::from(json!({"a": 1})));
         assert_eq!(entry.record.outputs[0].values, [Some(json!({"a": 1}).into())]);
 
-        // What a kept part does keep is counted, and once.
+        // A document that is kept alive counts once.
         let small = document(json!({"part": {"a": 1}, "rest": "x".repeat(1000)}));
         let both = [Some(part(&small)), Some(part(&small))];
         let mut record = self::record("b", Value::Null);
         let before = record.bytes();
-        let reading = UpstreamReply::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)));
-        record.outputs.push(StepOutput { reading: Some(reading), values: both.to_vec() });
+        let response = ParsedResponse::new(200, HeaderMap::new(), SharedValue::whole(Arc::clone(&small)));
+        record.outputs.push(StepOutput { response: Some(response), values: both.to_vec() });
         let added = record.bytes() - before;
         let once = SharedValue::whole(small).bytes();
         assert_eq!(added, once);
     }
 
     #[test]
-    fn listeners_hear_of_new_calls_and_of_the_end() {
+    fn subscribers_get_new_calls_and_the_shutdown() {
         let history = History::default();
         keep(&history, 2, record("a", Value::Null));
-        let mut listener = history.listen().unwrap();
+        let mut subscriber = history.subscribe().unwrap();
         keep(&history, 2, record("b", Value::Null));
-        assert_eq!(listener.try_recv().unwrap().record.call.context.function, "b");
+        assert_eq!(subscriber.try_recv().unwrap().record.call.context.function, "b");
         history.close();
-        assert!(matches!(listener.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
-        assert!(history.listen().is_none());
+        assert!(matches!(subscriber.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert!(history.subscribe().is_none());
     }
 }

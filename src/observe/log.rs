@@ -1,7 +1,7 @@
-//! The log of `serve`: lines for standard error that never hold up a call, nor end the proxy.
+//! The log of `serve`, on standard error. It never blocks a call and never ends the process.
 //!
-//! Standard error may be a full disk, or a pipe that nobody reads. So a thread of its own writes the lines; what it
-//! cannot take or write is dropped, counted, and said as soon as lines can be written again.
+//! Standard error may be a full disk, or a pipe that nobody reads. So a separate thread writes the lines. Lines that it
+//! cannot accept or write are dropped, counted, and reported as soon as writing works again.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
@@ -20,75 +20,75 @@ use crate::plan::LogFormat;
 
 use super::lines::{Events, Lines};
 
-/// The environment's word on how lines are written, which goes before the table's.
+/// The environment variable for the format of lines. It takes precedence over the table.
 const FORMAT: &str = "JACKFIELD_LOG";
 
-/// The most bytes that wait to be written: some thousand lines.
+/// The most bytes waiting to be written: some thousand lines.
 const MAX_WAITING: usize = 2 * 1024 * 1024;
 
-/// How long the end of the process waits for the last lines to be written.
+/// How long the process waits at its end for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long the thread that writes waits for further lines after the first: it wakes once for many of them.
+/// How long the writer thread waits for more lines after the first, so that it wakes up once for many lines.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// The most bytes that are written at once, if they are more than one line: so much a pipe takes whole or not at all, and
-/// no line is cut by what others write to it.
+/// The most bytes of a write with several lines. A pipe takes this much whole or not at all, so output of other
+/// processes cannot split a line.
 const MAX_WRITE: usize = 4096;
 
-/// The most bytes of memory that are kept for the next lines when those before them are written.
+/// The buffer capacity that is kept for later lines, in bytes.
 const MAX_KEPT: usize = 64 * 1024;
 
-/// How long is waited for a standard error that another program has made non-blocking.
+/// How long to wait before another write if another program has made standard error non-blocking.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// The most characters of a panic's message.
+/// The most characters of a panic message.
 const MAX_MESSAGE: usize = 500;
 
-/// Takes lines and has them written.
+/// Queues log lines for the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct LogWriter {
     lines: Arc<Lines>,
     waiting: Mutex<PendingLines>,
-    /// Told when lines come, if the thread that writes waits for them.
-    came: Condvar,
-    /// Told when the last line is written.
-    written: Condvar,
-    /// How many lines were never written.
+    /// Notified when lines arrive while the writer thread is idle.
+    lines_ready: Condvar,
+    /// Notified when the last line is written.
+    idle: Condvar,
+    /// The number of lines that were lost.
     lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct PendingLines {
     lines: LogLines,
-    /// The bytes of the lines that wait and of those that are on their way to standard error.
+    /// The bytes of the lines that are waiting or being written.
     bytes: usize,
-    /// Whether the thread that writes waits for lines.
+    /// Whether the writer thread is waiting for lines.
     is_idle: bool,
-    /// Whether lines are on their way.
+    /// Whether lines are being written.
     is_writing: bool,
-    /// Whether somebody waits for the last line.
-    is_hurried: bool,
-    /// Why lines were lost.
-    why: Option<String>,
+    /// Whether a caller is waiting for the last line.
+    is_flushing: bool,
+    /// Why the last lines were lost.
+    loss_reason: Option<String>,
 }
 
-/// Whole lines, one behind the other.
+/// Complete lines, concatenated.
 #[derive(Debug, Default)]
 struct LogLines {
     text: Vec<u8>,
-    /// Where each line ends.
+    /// The end of each line.
     ends: Vec<usize>,
 }
 
-/// Logs to standard error: this crate from `info`, or what `RUST_LOG` says. Panics are lines of the log too.
+/// Starts logging to standard error: this crate from `info`, or as `RUST_LOG` says. Panics are logged too.
 ///
 /// # Errors
-/// The thread that writes cannot be started.
+/// The writer thread cannot be started.
 pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
     let filter = filter.unwrap_or_else(|| {
-        // The watcher's library reports folders that come and go, which is our daily bread.
+        // The file watcher's library warns about folders that appear and disappear, which is normal here.
         Targets::new()
             .with_default(tracing::Level::WARN)
             .with_target("jackfield", tracing::Level::INFO)
@@ -96,8 +96,8 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
     });
     let is_terminal = io::stderr().is_terminal();
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    let said = std::env::var(FORMAT).ok().filter(|said| !said.is_empty());
-    let wanted = said.as_deref().and_then(LogFormat::from_name);
+    let format = std::env::var(FORMAT).ok().filter(|format| !format.is_empty());
+    let wanted = format.as_deref().and_then(LogFormat::from_name);
     let lines = Arc::new(Lines::new(wanted, is_terminal));
     let log = LogWriter::over(io::stderr(), Arc::clone(&lines))?;
     let layer = tracing_subscriber::fmt::layer()
@@ -107,14 +107,14 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
         .log_internal_errors(false);
     tracing_subscriber::registry().with(layer).with(filter).init();
     std::panic::set_hook(Box::new(log_panic));
-    if let (Some(said), None) = (said, wanted) {
-        let said: String = said.escape_debug().take(MAX_MESSAGE).collect();
-        tracing::warn!("`{FORMAT}` is `{said}` and is ignored: set it to `auto`, `human` or `json`");
+    if let (Some(format), None) = (format, wanted) {
+        let format: String = format.escape_debug().take(MAX_MESSAGE).collect();
+        tracing::warn!("`{FORMAT}` is `{format}` and is ignored: set it to `auto`, `human` or `json`");
     }
     Ok(log)
 }
 
-/// The hook of its own would write to standard error itself, and wait for whoever reads it.
+/// The default hook would write to standard error itself, and block if nobody reads it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let message = panic.payload_as_str().unwrap_or("no message");
@@ -123,7 +123,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 impl LogWriter {
-    /// Writes to `out`.
+    /// Starts the writer thread for `out`.
     fn over(out: impl Write + Send + 'static, lines: Arc<Lines>) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self { lines, ..Self::default() });
         let taken = Arc::clone(&log);
@@ -131,36 +131,36 @@ impl LogWriter {
         Ok(log)
     }
 
-    /// How many lines were never written, as it counts on.
+    /// The counter of lost lines.
     pub(crate) fn lost(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.lost)
     }
 
-    /// From now on the running table says how lines are written.
+    /// Uses the log format of the running table from now on.
     pub(crate) fn follow(&self, live: Arc<Live>) {
         self.lines.follow(live);
     }
 
-    /// A text for a person, in its turn among the lines.
+    /// Prints a text for people, in order with the log lines.
     pub(crate) fn print(&self, level: Level, text: &str) {
         self.push(self.lines.text(level, text).as_bytes());
     }
 
-    /// Waits until every line is written, but not for long.
+    /// Waits until all lines are written, but at most [`LAST_LINES`].
     pub(crate) fn flush(&self) {
         let mut waiting = self.waiting.lock();
-        waiting.is_hurried = true;
-        self.came.notify_one();
+        waiting.is_flushing = true;
+        self.lines_ready.notify_one();
         let is_busy = |waiting: &mut PendingLines| waiting.is_writing || !waiting.lines.is_empty();
-        self.written.wait_while_for(&mut waiting, is_busy, LAST_LINES);
-        waiting.is_hurried = false;
+        self.idle.wait_while_for(&mut waiting, is_busy, LAST_LINES);
+        waiting.is_flushing = false;
     }
 
     fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.bytes + line.len() > MAX_WAITING {
             drop(waiting);
-            self.lose(1, "nobody takes them");
+            self.lose(1, "standard error is too slow");
             return;
         }
         waiting.bytes += line.len();
@@ -168,18 +168,18 @@ impl LogWriter {
         let is_idle = std::mem::take(&mut waiting.is_idle);
         drop(waiting);
         if is_idle {
-            self.came.notify_one();
+            self.lines_ready.notify_one();
         }
     }
 
     fn lose(&self, lines: u64, why: &str) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
-        self.waiting.lock().why = Some(why.to_owned());
+        self.waiting.lock().loss_reason = Some(why.to_owned());
     }
 
-    /// Writes what comes, for ever.
+    /// Writes lines as they arrive. Never returns.
     fn write_all(&self, mut out: impl Write) {
-        let (mut told, mut is_torn, mut lines) = (0, false, LogLines::default());
+        let (mut reported, mut is_torn, mut lines) = (0, false, LogLines::default());
         loop {
             lines = self.next(lines);
             let mut at = 0;
@@ -191,39 +191,39 @@ impl LogWriter {
                 }
                 at += part.ends.len();
             }
-            // Those that were lost came after those that waited.
+            // Report lost lines after the lines that were waiting, which are older.
             let lost = self.lost.load(Ordering::Relaxed);
-            if lost > told
-                && let Some(line) = self.confession(lost - told)
+            if lost > reported
+                && let Some(line) = self.lost_lines_message(lost - reported)
                 && put(&mut out, line.as_bytes(), &mut is_torn).is_ok()
             {
-                told = lost;
+                reported = lost;
             }
         }
     }
 
-    /// The next lines, waited for; `done` are those before them, which have been written.
+    /// Waits for the next lines. `done` are the previous ones, whose buffer is reused.
     fn next(&self, mut done: LogLines) -> LogLines {
         done.clear();
         let mut waiting = self.waiting.lock();
         waiting.is_writing = false;
         while waiting.lines.is_empty() {
-            self.written.notify_all();
+            self.idle.notify_all();
             waiting.is_idle = true;
-            self.came.wait(&mut waiting);
+            self.lines_ready.wait(&mut waiting);
         }
         waiting.is_idle = false;
-        if !waiting.is_hurried {
-            self.came.wait_for(&mut waiting, LINGER);
+        if !waiting.is_flushing {
+            self.lines_ready.wait_for(&mut waiting, LINGER);
         }
         waiting.is_writing = true;
         std::mem::replace(&mut waiting.lines, done)
     }
 
-    /// What is said about lost lines; `None` while others wait.
-    fn confession(&self, lost: u64) -> Option<String> {
+    /// The message about lost lines; `None` while other lines are waiting.
+    fn lost_lines_message(&self, lost: u64) -> Option<String> {
         let waiting = self.waiting.lock();
-        let why = waiting.why.as_deref().unwrap_or("no reason is known");
+        let why = waiting.loss_reason.as_deref().unwrap_or("unknown reason");
         waiting.lines.is_empty().then(|| self.lines.lost(lost, why))
     }
 }
@@ -249,7 +249,7 @@ impl LogLines {
         self.ends.is_empty()
     }
 
-    /// Empties it, and gives back what a burst took.
+    /// Clears the lines, and releases memory after a burst.
     fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
@@ -257,7 +257,7 @@ impl LogLines {
         self.ends.shrink_to(MAX_KEPT / 64);
     }
 
-    /// The line with this number and those after it that are written with it.
+    /// The line with this index, and the lines after it that are written with it.
     fn part(&self, number: usize) -> Option<LinesPart<'_>> {
         let ends = self.ends.get(number..).filter(|ends| !ends.is_empty())?;
         let begin = number.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -266,20 +266,20 @@ impl LogLines {
     }
 }
 
-/// Lines that are written at once.
+/// Lines that are written together.
 struct LinesPart<'a> {
     text: &'a [u8],
-    /// Where the text and each of the lines stand among all lines.
+    /// The start of the text, and the ends of its lines, among all lines.
     begin: usize,
     ends: &'a [usize],
 }
 
 impl LinesPart<'_> {
-    /// Writes the lines; gives how many were lost, and why the last of them was.
+    /// Writes the lines. Returns how many were lost, and the reason for the last one.
     fn put(&self, out: &mut impl Write, is_torn: &mut bool) -> Option<(u64, io::Error)> {
         let (mut rest, mut lost) = (self.text, None);
         while let Err(error) = put(out, rest, is_torn) {
-            // The line that could not be written whole is lost; the next may be written.
+            // The line that could not be written completely is lost. Continue with the next one.
             let written = self.begin + self.text.len() - error.left;
             let Some(end) = self.ends.iter().find(|end| **end > written) else { break };
             rest = &self.text[end - self.begin..];
@@ -290,14 +290,14 @@ impl LinesPart<'_> {
     }
 }
 
-/// Bytes that could not all be written.
+/// A write that did not complete.
 struct WriteError {
-    /// How many of the bytes were not.
+    /// The number of bytes that were not written.
     left: usize,
     why: io::Error,
 }
 
-/// Writes lines, on a line of their own also when the one before them was cut off.
+/// Writes lines. If the previous line was cut off, they start on a new line.
 fn put(out: &mut impl Write, lines: &[u8], is_torn: &mut bool) -> Result<(), WriteError> {
     if lines.is_empty() {
         return Ok(());
@@ -337,7 +337,7 @@ mod tests {
     use crate::observe::log::*;
     use std::sync::mpsc;
 
-    /// Takes `room` bytes more, then nothing until there is room again.
+    /// Accepts `room` more bytes, then fails until there is room again.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
 
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_lines_and_says_how_many_when_it_is_free_again() {
+    fn lines_lost_to_a_full_disk_are_reported_when_there_is_room_again() {
         let disk = Disk::default();
         disk.make_room(12);
         let log = LogWriter::over(disk.clone(), human()).unwrap();
@@ -390,15 +390,15 @@ mod tests {
         let text = disk.text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..3], ["first", "second", "fourth"]);
-        let said: Vec<_> = lines.iter().filter(|line| line.contains("could not be written")).collect();
-        assert_eq!(said.len(), 1, "{text}");
-        assert!(said[0].contains("WARN 2 log lines could not be written: no storage space"), "{text}");
+        let message: Vec<_> = lines.iter().filter(|line| line.contains("could not be written")).collect();
+        assert_eq!(message.len(), 1, "{text}");
+        assert!(message[0].contains("WARN 2 log lines could not be written: no storage space"), "{text}");
         assert!(text.contains("\nfifth\n"), "{text}");
     }
 
-    /// The hook is the whole process's, so the test runs itself once more to panic there.
+    /// The panic hook is global, so the test runs itself in a child process.
     #[test]
-    fn a_panic_is_one_line_of_the_log() {
+    fn a_panic_is_one_log_line() {
         const PANICS: &str = "JACKFIELD_TEST_PANICS";
         if std::env::var_os(PANICS).is_some() {
             let log = start().unwrap();
@@ -407,7 +407,7 @@ mod tests {
             return;
         }
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", "observe::log::tests::a_panic_is_one_line_of_the_log"]).env(PANICS, "1");
+        again.args(["--exact", "observe::log::tests::a_panic_is_one_log_line"]).env(PANICS, "1");
         let output = again.env_remove("RUST_LOG").env(FORMAT, "human").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let log = String::from_utf8(output.stderr).unwrap();
@@ -419,7 +419,7 @@ mod tests {
         );
     }
 
-    /// A pipe that nobody reads until it is let.
+    /// A pipe whose reader waits for permission.
     struct Pipe(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_holds_up_nobody() {
+    fn an_unread_pipe_does_not_block_logging() {
         let (read, reads) = mpsc::channel();
         let (write, written) = mpsc::channel();
         let log = LogWriter::over(Pipe(reads, write), human()).unwrap();
@@ -443,7 +443,7 @@ mod tests {
         for _ in 0..20 {
             log.print(Level::WARN, &line);
         }
-        // One may be on its way, and seven wait.
+        // One line may be in the process of being written, and seven are waiting.
         let lost = log.lost().load(Ordering::Relaxed);
         assert!((12..=13).contains(&lost), "{lost}");
         for _ in 0..(20 - lost) {
@@ -451,10 +451,10 @@ mod tests {
             assert_eq!(written.recv().unwrap().len(), line.len() + 1);
         }
         read.send(()).unwrap();
-        let said = String::from_utf8(written.recv().unwrap()).unwrap();
+        let message = String::from_utf8(written.recv().unwrap()).unwrap();
         assert!(
-            said.contains(&format!(" {lost} log lines could not be written: nobody takes them")),
-            "{said}"
+            message.contains(&format!(" {lost} log lines could not be written: standard error is too slow")),
+            "{message}"
         );
     }
 }

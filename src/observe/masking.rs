@@ -1,4 +1,4 @@
-//! What must not be shown of a record, wherever it is shown.
+//! Masking of secrets and sensitive values wherever records are shown.
 
 use serde_json::{Map, Value};
 
@@ -9,15 +9,15 @@ use crate::secret::{HIDDEN, Masks};
 use crate::flow::Record;
 
 impl Record {
-    /// What must not be shown: the table's secrets, the credentials that were sent, which an upstream may repeat, and
-    /// the values of sensitive arguments.
+    /// The values to mask: the table's secrets, the credentials that were sent (an upstream may echo them), and the
+    /// values of sensitive arguments.
     pub fn masks(&self, secrets: &Masks, route: Option<&Route>) -> Masks {
         let mut masks = secrets.clone();
-        let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
+        let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         for value in sent.flat_map(|request| request.headers.values()).filter(|value| value.is_sensitive()) {
             let shown = String::from_utf8_lossy(value.as_bytes());
             masks.add(&shown);
-            // A credential may come back without the name of its scheme.
+            // An upstream may echo a credential without its scheme.
             if let Some((_, credential)) = shown.split_once(' ') {
                 masks.add(credential);
             }
@@ -37,12 +37,12 @@ fn hide_all(value: &Value, masks: &mut Masks) {
         Value::Array(items) => items.iter().for_each(|item| hide_all(item, masks)),
         Value::Object(entries) => entries.values().for_each(|value| hide_all(value, masks)),
         Value::Number(number) => masks.add(&number.to_string()),
-        // Their words stand in every text; among the arguments they are hidden by their name.
+        // These words occur in any text, so only `hide_named` hides them.
         Value::Null | Value::Bool(_) => {}
     }
 }
 
-/// The arguments with the sensitive ones hidden by their name, whatever their value.
+/// The arguments, with the values of sensitive ones hidden by name.
 pub fn hide_named(args: ValueRef<'_>, route: &Route) -> Value {
     if args.kind() != Kind::Object {
         return args.to_value();

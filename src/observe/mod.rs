@@ -1,4 +1,5 @@
-//! What is observed of calls: metrics, spans, the last records, the log, and what must be hidden in all of them.
+//! Observability of calls: metrics, spans, the history of records, and the log, with everything masked that must stay
+//! hidden.
 
 pub mod call_log;
 pub mod history;
@@ -20,12 +21,12 @@ use history::{History, HistoryEntry};
 use metrics::Metrics;
 use spans::Spans;
 
-/// Everything that observes calls.
+/// The observers of calls.
 #[derive(Debug)]
 pub struct Observers {
-    /// What Prometheus reads.
+    /// The metrics, for Prometheus.
     pub metrics: Metrics,
-    /// What a trace collector gets.
+    /// The spans, for a trace collector.
     pub spans: Spans,
     /// The last records.
     pub history: History,
@@ -34,29 +35,29 @@ pub struct Observers {
 /// A call that has ended.
 #[derive(Debug)]
 pub struct Ended<'a> {
-    /// What every step saw.
+    /// The record of the call.
     pub record: Record,
-    /// The plan that it ran under.
+    /// The plan that it ran with.
     pub plan: &'a Arc<Plan>,
-    /// The route or event's entry that answered it.
+    /// The route or event entry that answered it.
     pub route: Option<&'a Arc<Route>>,
     /// The address of the client.
     pub client: IpAddr,
 }
 
 impl Observers {
-    /// Observers that have seen nothing.
+    /// Observers that have observed nothing yet.
     pub fn new(spans: Spans) -> Self {
         Self { metrics: Metrics::default(), spans, history: History::default() }
     }
 
-    /// Notes a call that has ended, once, and gives its outcome.
+    /// Passes a call that has ended to all observers, and returns its outcome.
     pub fn note(&self, ended: Ended<'_>) -> Outcome {
         let Ended { record, plan, route, client } = ended;
         self.metrics.note(&record, route.map(AsRef::as_ref));
         self.spans.take(&record, plan, route.map(AsRef::as_ref), client);
         let most = plan.server.records;
-        let id = (most > 0).then(|| self.history.number());
+        let id = (most > 0).then(|| self.history.next_id());
         call_log::ended(&record, plan, route.map(AsRef::as_ref), client, id);
         let Some(id) = id else { return record.outcome };
         let outcome = record.outcome.clone();

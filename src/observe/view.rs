@@ -1,5 +1,4 @@
-//! A record as JSON: what `call --explain` walks through, for the log and the admin listener, without what must not be
-//! shown.
+//! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Context, GivenArguments, Reply};
 use crate::json::{SharedValue, ValueRef, bytes_of};
-use crate::lang::template::{StepOutput, UpstreamReply};
+use crate::lang::template::{ParsedResponse, StepOutput};
 use crate::plan::Route;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
@@ -17,16 +16,16 @@ use crate::upstream::delivery::AttemptRecord;
 use super::masking::hide_named;
 use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
 
-/// The most bytes of a value or a body that are shown; of more, only how many there are.
+/// The largest value or body that is shown, in bytes. Of a larger one, only the size is shown.
 const MAX_SHOWN: usize = 64 * 1024;
 
-/// The most characters of a name that a caller chose, and of an error.
+/// The most characters of an error, and of a name chosen by the caller.
 const MAX_TEXT: usize = 500;
 
-/// About what a request takes beside its body, in bytes.
-const REQUEST: usize = 1024;
+/// The approximate size of a request without its body, in bytes.
+const REQUEST_OVERHEAD: usize = 1024;
 
-/// A record, and what it takes to show it.
+/// A record, and what is needed to show it.
 struct View<'a> {
     record: &'a Record,
     route: Option<&'a Route>,
@@ -34,17 +33,17 @@ struct View<'a> {
 }
 
 impl Record {
-    /// The call in short: what its line in the log says.
+    /// A summary of the call, with the fields of its log line.
     pub fn summary(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
         View { record: self, route, masks: self.masks(secrets, route) }.summary()
     }
 
-    /// The whole call, every step of it.
+    /// The whole call with all its steps.
     pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
         View { record: self, route, masks: self.masks(secrets, route) }.whole()
     }
 
-    /// About what it takes in memory, in bytes.
+    /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let given = match &self.call.args {
             GivenArguments::Json(given) => given.bytes(),
@@ -53,21 +52,21 @@ impl Record {
         let context = &self.call.context;
         let names = context.function.len() + context.conversation.as_ref().map_or(0, String::len);
         let validated = self.validated.as_ref().map_or(0, |validated| bytes_of(&validated.args));
-        let brought = self.outputs.iter().map(|brought| {
-            let body = brought.reading.as_ref().and_then(UpstreamReply::body_if_read);
+        let output = self.outputs.iter().map(|output| {
+            let body = output.response.as_ref().and_then(ParsedResponse::body_if_read);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
-            let values = brought.values.iter().flatten().filter(|value| !is_counted(value));
-            brought.reading.as_ref().map_or(0, UpstreamReply::body_bytes)
+            let values = output.values.iter().flatten().filter(|value| !is_counted(value));
+            output.response.as_ref().map_or(0, ParsedResponse::body_bytes)
                 + values.map(SharedValue::bytes).sum::<usize>()
         });
-        let sent = self.steps.iter().filter_map(|step| step.trace.request.as_ref());
-        let sent = sent.map(|request| REQUEST + request.body.as_ref().map_or(0, bytes::Bytes::len));
-        let content = brought.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
+        let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
+        let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
+        let content = output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
         size_of::<Self>() + names + given + validated + content
     }
 
-    /// Drops what is not shown of the call: the body that it came in, what the platform said with it, and what its spans
-    /// are made of; the id of its trace stays.
+    /// Drops what is not shown of the call: its body, most of its context, and the times of its phases. The trace id is
+    /// kept.
     pub fn forget_envelope(&mut self) {
         let context = std::mem::take(&mut self.call.context);
         self.call.context = Context {
@@ -77,49 +76,50 @@ impl Record {
             ..Context::default()
         };
         if let Some(traced) = &mut self.traced {
-            traced.marks = PhaseTimes::default();
+            traced.phase_times = PhaseTimes::default();
             traced.link.own.state = None;
         }
-        for went in &mut self.steps {
-            went.marks = PhaseTimes::default();
+        for step_record in &mut self.steps {
+            step_record.phase_times = PhaseTimes::default();
         }
-        // The given arguments are a part of the call's body, and would keep all of it. Once validated, they are not shown.
+        // The given arguments are a part of the request body and keep all of it in memory. They are shown only if
+        // validation failed.
         if let GivenArguments::Json(given) = &mut self.call.args {
             let taken = std::mem::take(given);
             if self.validated.is_none() {
                 *given = taken.detached();
             }
         }
-        // Headers are not shown, and of a reply that is not shown, there is no need to keep all.
-        for (went, brought) in self.steps.iter().zip(&mut self.outputs) {
-            if let Some(reading) = &mut brought.reading {
-                reading.forget_headers();
+        // Response headers are not shown, and neither are large bodies.
+        for (step_record, output) in self.steps.iter().zip(&mut self.outputs) {
+            if let Some(response) = &mut output.response {
+                response.forget_headers();
             }
-            if went.reply_bytes > MAX_SHOWN {
-                brought.reading = brought.reading.take().map(|reading| reading.without_body());
-                for value in brought.values.iter_mut().flatten() {
+            if step_record.response_bytes > MAX_SHOWN {
+                output.response = output.response.take().map(|response| response.without_body());
+                for value in output.values.iter_mut().flatten() {
                     *value = std::mem::take(value).detached();
                 }
             }
         }
     }
 
-    /// Drops what was given, sent, brought and answered; how it went stays.
+    /// Drops the arguments, requests, responses and the reply. Outcomes and times are kept.
     pub fn forget_content(&mut self) {
         self.call.args = Value::Null.into();
         self.validated = None;
-        self.outputs.iter_mut().for_each(|brought| *brought = StepOutput::default());
-        self.steps.iter_mut().for_each(|step| step.trace.request = None);
+        self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
+        self.steps.iter_mut().for_each(|step| step.delivery.request = None);
         self.outcome.reply = Reply::default();
         self.dropped.clear();
     }
 
-    /// What it came to, by name: `answered`, or the kind of the failure.
+    /// `answered`, or the kind of failure.
     pub fn outcome_slug(&self) -> &'static str {
         self.error.as_ref().map_or("answered", |error| error.kind().slug())
     }
 
-    /// The id of the trace that it is part of, if it is known.
+    /// The id of the trace, if the call is part of one.
     pub fn trace(&self) -> Option<String> {
         self.traced.as_ref().map(|traced| format!("{:032x}", traced.link.own.trace))
     }
@@ -140,10 +140,10 @@ impl View<'_> {
         add("error", record.error.as_ref().map(|error| self.error(error)).into());
         add("case", record.case.map(|case| case + 1).into());
         add("ms", ms(record.time));
-        add("own_ms", ms(record.own_time(self.route)));
+        add("own_ms", ms(record.overhead(self.route)));
         add("upstream_ms", record.upstream_time().map_or(Value::Null, ms));
         add("upstreams", record.upstreams().into());
-        add("attempts", record.steps.iter().map(|step| step.trace.attempts).sum::<u32>().into());
+        add("attempts", record.steps.iter().map(|step| step.delivery.attempts).sum::<u32>().into());
         add("cache", record.cache_use().map(CacheUse::slug).into());
         add("overdue", record.was_overdue().into());
         add("trace", record.trace().into());
@@ -155,24 +155,27 @@ impl View<'_> {
         let record = self.record;
         shown.insert("arguments".to_owned(), self.arguments());
         let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        let went = record.steps.iter().zip(&record.outputs);
-        let steps = steps.iter().enumerate().zip(went).map(|((index, step), (went, brought))| {
-            let extracted = step.extraction.names().zip(&brought.values);
-            let extracted = extracted
-                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
-            let mut shown = self.step(went, brought);
-            shown["name"] = step.name.as_deref().into();
-            shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
-            shown["extracted"] = Value::Object(extracted.collect());
-            // The values that a condition looked at are shown where they stand; what the platform said is gone.
-            let why =
-                self.route.filter(|_| went.skipped).map(|route| route.why_skipped(index, went.unmet, None));
-            shown["skipped_for"] = why.into();
-            shown
-        });
+        let step_record = record.steps.iter().zip(&record.outputs);
+        let steps =
+            steps.iter().enumerate().zip(step_record).map(|((index, step), (step_record, output))| {
+                let extracted = step.extraction.names().zip(&output.values);
+                let extracted = extracted
+                    .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
+                let mut shown = self.step(step_record, output);
+                shown["name"] = step.name.as_deref().into();
+                shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
+                shown["extracted"] = Value::Object(extracted.collect());
+                // The record shows these values elsewhere, and the context of the call is already dropped.
+                let why = self
+                    .route
+                    .filter(|_| step_record.skipped)
+                    .map(|route| route.why_skipped(index, step_record.unmet, None));
+                shown["skipped_for"] = why.into();
+                shown
+            });
         shown.insert("steps".to_owned(), steps.collect());
-        let passed = record.passed.iter().filter_map(|passed| {
-            let why = self.route?.replies.told(*passed, None);
+        let passed = record.skipped_cases.iter().filter_map(|passed| {
+            let why = self.route?.replies.why_skipped(*passed, None);
             Some(json!({"case": passed.case + 1, "why": cut(&self.masks.hide(&why))}))
         });
         shown.insert("passed_over".to_owned(), passed.collect());
@@ -187,7 +190,7 @@ impl View<'_> {
     fn arguments(&self) -> Value {
         let named = |args: ValueRef<'_>| match self.route {
             Some(route) => self.value(Some((&hide_named(args, route)).into())),
-            // Nobody knows which of them are sensitive.
+            // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
         match (&self.record.validated, &self.record.call.args) {
@@ -202,35 +205,35 @@ impl View<'_> {
         }
     }
 
-    fn step(&self, went: &StepRecord, brought: &StepOutput) -> Value {
+    fn step(&self, step_record: &StepRecord, output: &StepOutput) -> Value {
         json!({
             "name": null,
             "upstream": null,
-            "skipped": went.skipped,
-            "request": went.trace.request.as_deref().map(|request| self.request(request)),
-            "attempts": went.trace.attempts,
-            "hedges": went.trace.hedges,
-            "tries": went.tries().map(|one| self.one_try(one)).collect::<Vec<_>>(),
-            "waited_ms": ms(went.trace.waited),
-            "upstream_ms": went.trace.time.map(ms),
-            "cache": went.cache.map(CacheUse::slug),
-            "reply": brought.reading.as_ref().map(|reading| json!({
-                "status": reading.status(),
-                "body": if went.reply_bytes > MAX_SHOWN { left_out(went.reply_bytes) } else { self.value(Some(reading.body().get())) },
+            "skipped": step_record.skipped,
+            "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
+            "attempts": step_record.delivery.attempts,
+            "hedges": step_record.delivery.hedges,
+            "tries": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
+            "waited_ms": ms(step_record.delivery.waited),
+            "upstream_ms": step_record.delivery.time.map(ms),
+            "cache": step_record.cache.map(CacheUse::slug),
+            "reply": output.response.as_ref().map(|response| json!({
+                "status": response.status(),
+                "body": if step_record.response_bytes > MAX_SHOWN { left_out(step_record.response_bytes) } else { self.value(Some(response.body().get())) },
             })),
             "extracted": {},
-            "failure": went.failure().map(|kind| kind.slug()),
-            "error": went.error.as_ref().map(|error| self.error(error)),
+            "failure": step_record.failure().map(|kind| kind.slug()),
+            "error": step_record.error.as_ref().map(|error| self.error(error)),
         })
     }
 
-    fn one_try(&self, one: &AttemptRecord) -> Value {
-        let came = one.result.as_ref();
+    fn attempt(&self, attempt: &AttemptRecord) -> Value {
+        let result = attempt.result.as_ref();
         json!({
-            "at_ms": ms(one.began.saturating_duration_since(self.record.began)),
-            "ms": ms(one.time()),
-            "status": came.and_then(|came| Some(came.as_ref().ok()?.as_u16())),
-            "error": came.and_then(|came| Some(cut(&self.masks.hide(&came.as_ref().err()?.to_string())))),
+            "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
+            "ms": ms(attempt.time()),
+            "status": result.and_then(|result| Some(result.as_ref().ok()?.as_u16())),
+            "error": result.and_then(|result| Some(cut(&self.masks.hide(&result.as_ref().err()?.to_string())))),
         })
     }
 
@@ -265,7 +268,7 @@ impl View<'_> {
         })
     }
 
-    /// A value with what must not be shown hidden; null where there is none.
+    /// A masked value; null if there is none.
     fn value(&self, value: Option<ValueRef<'_>>) -> Value {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
@@ -282,7 +285,7 @@ fn left_out(bytes: usize) -> Value {
     json!({"left_out_bytes": bytes})
 }
 
-/// As much of a name as is kept.
+/// A name, shortened to the most that is kept.
 fn short(name: String) -> String {
     match name.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => name[..end].to_owned(),
@@ -295,7 +298,7 @@ fn cut(text: &str) -> String {
 }
 
 fn ms(time: Duration) -> Value {
-    // To the microsecond.
+    // Rounded down to microseconds.
     let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     Value::from(f64::from(micros) / 1000.0)
 }

@@ -1,4 +1,5 @@
-//! Allowed values: an argument that must be one of a list which the platform supplied, and not the model.
+//! Allowed values: an argument whose value must be in a list that the platform supplies, so that the model cannot
+//! choose freely.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -8,53 +9,53 @@ use crate::json::Kind;
 use crate::lang::template::{Evaluated, RenderError, Scope, Template};
 use crate::lang::value::equal;
 
-/// The arguments of a route whose values must be in a list of the platform's.
+/// The arguments of a route whose values the platform restricts.
 #[derive(Debug, Default)]
 pub struct Allowed(pub(crate) Vec<AllowedArgument>);
 
-/// One of them.
+/// A restricted argument.
 #[derive(Debug)]
 pub(crate) struct AllowedArgument {
     pub(crate) name: String,
-    /// One expression; it holds nothing that the model or an API could have written.
+    /// One expression whose value comes from the platform, never from the model or an API.
     pub(crate) list: Template,
     /// Whether the argument is a list, each item of which must be allowed.
     pub(crate) each: bool,
 }
 
-/// Values that are not allowed. No value is ever told, not even to the operator.
+/// Arguments whose values are not allowed. The error never contains a value, not even for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct NotAllowed {
     refused: Vec<Disallowed>,
 }
 
-/// An argument that is refused.
+/// An argument that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("argument `{name}` is refused: {why}")]
 struct Disallowed {
     name: String,
-    why: Why,
+    why: DisallowedReason,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-enum Why {
+enum DisallowedReason {
     #[error("its value is not among the allowed ones")]
     NotListed,
-    #[error("the list of its allowed values is missing")]
+    #[error("the list of allowed values is missing")]
     Missing,
-    #[error("what should be the list of its allowed values is no list")]
+    #[error("the source of the allowed values is not a list")]
     NotAList,
-    #[error("the list of its allowed values cannot be made: {0}")]
-    Unmade(RenderError),
-    #[error("the platform does not prove who it is, so its list of allowed values is not believed")]
-    NotBelieved,
+    #[error("the list of allowed values cannot be rendered: {0}")]
+    Render(RenderError),
+    #[error("the platform does not authenticate itself, so its list of allowed values is not trusted")]
+    Untrusted,
 }
 
 impl NotAllowed {
-    /// What the model is told: what it can mend, and nothing of what is allowed.
+    /// The text for the model. It says what the model can fix, but does not reveal the allowed values.
     pub fn model_text(&self) -> String {
-        let unchecked = self.refused.iter().find(|refused| refused.why != Why::NotListed);
+        let unchecked = self.refused.iter().find(|refused| refused.why != DisallowedReason::NotListed);
         if let Some(Disallowed { name, .. }) = unchecked {
             return format!(
                 "The function was not called: argument `{name}` cannot be checked for this caller. Do not call it again."
@@ -68,17 +69,17 @@ impl NotAllowed {
 }
 
 impl Allowed {
-    /// Looks at each argument that was given. `believed` says whether the platform has proved who it is.
+    /// Checks each restricted argument that was given. `believed` says whether the platform's context is trusted.
     ///
     /// # Errors
-    /// A value is not in its list, or there is no list to look into.
+    /// A value is not in its list, or the list is missing or cannot be used.
     pub fn check(&self, scope: &Scope<'_>, believed: bool) -> Result<(), NotAllowed> {
         let refused: Vec<Disallowed> = self
             .0
             .iter()
             .filter_map(|argument| {
                 let value = scope.args.get(&argument.name)?;
-                let why = argument.refuses(value, scope, believed)?;
+                let why = argument.check(value, scope, believed)?;
                 Some(Disallowed { name: argument.name.clone(), why })
             })
             .collect();
@@ -87,24 +88,24 @@ impl Allowed {
 }
 
 impl AllowedArgument {
-    fn refuses(&self, value: &Value, scope: &Scope<'_>, believed: bool) -> Option<Why> {
+    fn check(&self, value: &Value, scope: &Scope<'_>, believed: bool) -> Option<DisallowedReason> {
         if !believed {
-            return Some(Why::NotBelieved);
+            return Some(DisallowedReason::Untrusted);
         }
         let list = match self.list.evaluate(scope) {
             Ok(list) => list,
-            Err(error) => return Some(Why::Unmade(error)),
+            Err(error) => return Some(DisallowedReason::Render(error)),
         };
         let list = match list.as_ref().map(Evaluated::get) {
             Some(list) if list.kind() == Kind::Array => list,
-            Some(value) if !value.is_null() => return Some(Why::NotAList),
-            _ => return Some(Why::Missing),
+            Some(value) if !value.is_null() => return Some(DisallowedReason::NotAList),
+            _ => return Some(DisallowedReason::Missing),
         };
         let is_listed = |value| list.items().any(|allowed| equal(value, allowed));
-        let good = match value {
+        let is_allowed = match value {
             Value::Array(items) if self.each => items.iter().all(is_listed),
             value => is_listed(value),
         };
-        (!good).then_some(Why::NotListed)
+        (!is_allowed).then_some(DisallowedReason::NotListed)
     }
 }

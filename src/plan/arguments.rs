@@ -138,7 +138,7 @@ impl Arguments {
         let mut validated = Validated::default();
         let mut converter = Converter { validated: &mut validated, zone };
         let args = converter.object(&self.shape, given, Path::Top);
-        if !self.weight.bears(&args) {
+        if !self.weight.allows(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }
         if !self.validator.is_valid(&args) {

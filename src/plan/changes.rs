@@ -1,9 +1,9 @@
-//! What a reload changed.
+//! The routes that a reload changes.
 
 use super::Plan;
 
 impl Plan {
-    /// The names of the routes that came, went and changed since `old`, each list sorted.
+    /// Compares the routes with those of `old`. Each list of names is sorted.
     pub fn changes_since(&self, old: &Self) -> Changes {
         let mut changes = Changes::default();
         for (name, route) in &self.routes {
@@ -22,13 +22,13 @@ impl Plan {
     }
 }
 
-/// What a reload changed, by route name.
+/// The names of the routes that a reload changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Routes that were not there before.
+    /// New routes.
     pub added: Vec<String>,
-    /// Routes that are not there any more.
+    /// Removed routes.
     pub removed: Vec<String>,
-    /// Routes that say something else, or whose templates, upstream or defaults do.
+    /// Routes whose own keys, templates, upstream or defaults differ.
     pub changed: Vec<String>,
 }

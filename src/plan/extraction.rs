@@ -1,4 +1,4 @@
-//! Extraction: what matters in an upstream's reply, by name.
+//! Extraction: named values from an upstream's response.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::json::{Kind, SharedValue, ValueRef};
 use crate::lang::jsonpath::{JsonPath, MAX_VISITS};
 use crate::lang::value::Scale;
 
-/// The most that all that is taken out of one reply may weigh, in values and pieces of text. Matches may stand inside of
-/// each other, and each is a copy.
+/// The largest total weight of the values extracted from one response. Each value counts 1, and so do 32 bytes of text.
+/// Matches may be nested in each other, and each match may be copied.
 const MAX_WEIGHT: usize = 4_000_000;
 
 /// The extracts of a route, compiled.
@@ -17,7 +17,7 @@ const MAX_WEIGHT: usize = 4_000_000;
 pub struct Extraction {
     /// The names, in the order of the table.
     pub(crate) names: Vec<String>,
-    /// What each is, in the same order.
+    /// The extracts, in the same order.
     pub(crate) extracts: Vec<Extract>,
 }
 
@@ -25,11 +25,11 @@ pub struct Extraction {
 #[derive(Debug)]
 pub(crate) struct Extract {
     pub(crate) path: Arc<JsonPath>,
-    /// Whether every match is taken, as a list.
+    /// Whether all matches are extracted, as a list.
     pub(crate) all: bool,
-    /// What it is when nothing, or only null, is found.
+    /// The value if there is no match, or only null.
     pub(crate) default: Option<SharedValue>,
-    /// Whether a reply without it cannot be used.
+    /// Whether a response without this value is an error.
     pub(crate) required: bool,
 }
 
@@ -42,18 +42,18 @@ impl Extraction {
         self.names.iter().map(String::as_str)
     }
 
-    /// The paths, in the same order, as they are written.
+    /// The paths as written, in the same order.
     pub fn paths(&self) -> impl Iterator<Item = String> {
         self.extracts.iter().map(|extract| extract.path.to_string())
     }
 
-    /// Takes the values out of a reply's body. What would be too much to copy is missing.
+    /// Extracts the values from a response body. A value beyond the weight limit is missing.
     pub fn extract(&self, body: &SharedValue) -> Values {
         let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);
         self.extracts.iter().map(|extract| extract.value(body, &mut left, &mut visits)).collect()
     }
 
-    /// The first required name that has no value.
+    /// The name of the first required value that is missing.
     pub fn missing(&self, values: &Values) -> Option<&str> {
         let is_missing = |(extract, value): (&Extract, &Option<SharedValue>)| {
             let is_nothing = |value: ValueRef<'_>| {
@@ -75,7 +75,7 @@ impl Extraction {
 }
 
 impl Extract {
-    /// The value, whose weight is taken off what is `left`.
+    /// Extracts the value, and subtracts its weight from `left`.
     fn value(&self, body: &SharedValue, left: &mut usize, visits: &mut usize) -> Option<SharedValue> {
         if self.all {
             let matches = self.path.all(body.get(), visits);
@@ -109,14 +109,14 @@ mod tests {
         Extract { path: Arc::new(JsonPath::parse(path).unwrap()), all, default, required }
     }
 
-    /// A body as a tree, and as the document that JSON is read into.
+    /// The body as a tree and as a parsed document.
     fn both(body: &Value) -> [SharedValue; 2] {
         let document = Document::parse(body.to_string().into()).unwrap();
         [SharedValue::from(body.clone()), SharedValue::whole(Arc::new(document))]
     }
 
     #[test]
-    fn values_defaults_and_lists_are_taken_out() {
+    fn values_defaults_and_lists_are_extracted() {
         let body = json!({"a": 1, "n": null, "l": [{"x": 1}, {"x": 2}]});
         for (extract, expected) in [
             (extract("$.a", false, None, false), Some(json!(1))),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_inside_of_each_other_are_not_copied_without_end() {
+    fn copies_of_nested_matches_are_limited() {
         let inner = json!({"id": vec![0; 100_000]});
         let body = (0..120).fold(inner, |inner, _| json!({"id": inner}));
         for body in both(&body) {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_value_is_missing_when_nothing_or_null_is_found() {
+    fn a_required_value_is_missing_if_there_is_no_match_or_only_null() {
         for (path, all, missing) in
             [("$.a", false, false), ("$.b", false, true), ("$.n", false, true), ("$.l[*]", true, true)]
         {

@@ -1,18 +1,18 @@
-//! What is said to the model on each kind of failure.
+//! The texts for the model, by kind of failure.
 
 use crate::call::FailureKind;
 use crate::guard::ExpansionFilter;
 use crate::lang::template::{Scope, Template, TextSink};
 
-/// What is said on each kind of failure.
+/// The texts for the model, by kind of failure.
 #[derive(Debug, Clone, Default)]
 pub struct FailureTexts {
     pub(crate) by_kind: Vec<(FailureKind, Template)>,
-    /// What is said instead of all of them once something has been changed.
+    /// The text for calls that fail after a confirmed change. It replaces all others.
     pub(crate) after_write: Option<Template>,
 }
 
-/// What a text is for.
+/// The failure that a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureSlot {
     /// A kind of failure.
@@ -44,12 +44,12 @@ impl FailureTexts {
         }
     }
 
-    /// What stands in the table for a failure.
+    /// The template for a failure, as written in the table.
     pub fn written(&self, slot: FailureSlot) -> Option<&str> {
         self.template(slot).map(Template::written)
     }
 
-    /// The text for a failure; `None` when there is none, or when it needs a value that is not there.
+    /// The rendered text for a failure; `None` if there is no template, or if it needs a missing value.
     pub fn model_text(&self, slot: FailureSlot, scope: &Scope<'_>, guard: ExpansionFilter) -> Option<String> {
         let template = self.template(slot)?;
         let mut text = TextSink::new(guard);

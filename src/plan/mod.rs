@@ -1,7 +1,7 @@
-//! What the proxy runs: an immutable plan in which nothing can be wrong any more.
+//! The plan that the proxy runs. It is immutable, and everything in it has been checked.
 //!
-//! Everything is compiled here when the table is loaded; nothing is parsed while a call runs. No I/O, no clock, no
-//! async: what a call needs from outside comes in as values.
+//! The compiler builds it when the table is loaded; nothing is parsed during a call. The plan does no I/O, reads no
+//! clock and is not async. A call passes in the values that it needs.
 
 pub mod allowed;
 pub mod arguments;
@@ -39,36 +39,36 @@ pub use zone::Zone;
 /// The compiled table.
 #[derive(Debug)]
 pub struct Plan {
-    /// What `[server]` says.
+    /// `[server]`.
     pub server: Server,
-    /// What `[log]` says.
+    /// `[log]`.
     pub log: LogConfig,
-    /// What `[traces]` says; `None`: no spans are made.
+    /// `[traces]`; `None` if no spans are recorded.
     pub traces: Option<Arc<Traces>>,
     /// The routes by function name.
     pub routes: HashMap<String, Arc<Route>>,
-    /// How webhooks that are no function calls are answered: the platform, the event's name, its entry.
+    /// The entries for events: the platform, the name of the event, and the entry.
     pub events: Vec<(&'static str, &'static str, Arc<Route>)>,
     /// The platforms that are served.
     pub platforms: Vec<Served>,
-    /// What is said on a failure when the route says nothing.
+    /// The texts of `[defaults]` for failures that a route does not handle.
     pub failure_texts: FailureTexts,
     /// The zone of times without an offset.
     pub zone: Zone,
-    /// How requests to each upstream are sent, in the order of their slots.
+    /// How requests to each upstream are sent, ordered by slot.
     pub deliveries: Vec<Delivery>,
-    /// The secrets of the table, to be hidden wherever calls are shown.
+    /// The secrets of the table, to be masked wherever calls are shown.
     pub masks: Masks,
-    /// A hash of everything that was read, the same on every instance; secrets are not part of it.
+    /// A hash of everything that was read, except secrets. It is the same on every instance.
     pub revision: String,
-    /// A hash of everything that was read, secrets and certificates included: two plans with the same one are the same.
+    /// A hash of everything that was read, including secrets and certificates. Plans with the same hash are the same.
     pub(crate) identity: [u8; 32],
-    /// The files that were read, as diagnostics name them.
+    /// The files that were read, named as in diagnostics.
     pub files: Vec<PathBuf>,
 }
 
 impl Plan {
-    /// The limits of routes and events, in the order of their slots.
+    /// The limits of routes and events, ordered by slot.
     pub fn limits(&self) -> Vec<LimitSpec<'_>> {
         let routes = self.routes.values().map(|route| ("routes", route));
         let events = self.events.iter().map(|(platform, _, entry)| (*platform, entry));
@@ -88,22 +88,22 @@ impl Plan {
         self.platforms.iter().find(|served| served.platform.name() == name)
     }
 
-    /// Whether what `platform` says about a call may decide what is allowed.
-    pub fn believes(&self, platform: &dyn Platform) -> bool {
+    /// Whether the context that `platform` sends may decide what is allowed.
+    pub fn trusts(&self, platform: &dyn Platform) -> bool {
         self.served(platform.name()).map_or_else(|| platform.trusted_context(), |served| served.believed)
     }
 
-    /// Every upstream, for the transport to prepare.
+    /// All upstreams, for the transport to prepare.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.deliveries.iter().map(|delivery| &*delivery.target)
     }
 
-    /// The route that answers `function` for `platform`.
+    /// The route for `function`, if `platform` may call it.
     pub fn route(&self, function: &str, platform: &str) -> Option<&Arc<Route>> {
         self.routes.get(function).filter(|route| route.serves(platform))
     }
 
-    /// The entry for an event of `platform`.
+    /// The entry for the event `name` of `platform`.
     pub fn event(&self, platform: &str, name: &str) -> Option<&Arc<Route>> {
         self.events
             .iter()
@@ -111,13 +111,13 @@ impl Plan {
             .map(|(_, _, entry)| entry)
     }
 
-    /// A hash of each route and event, of everything that decides how it behaves.
+    /// The fingerprint of each route and event.
     pub fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
         let events = self.events.iter().map(|(_, _, entry)| entry);
         self.routes.values().chain(events).map(|route| &route.fingerprint)
     }
 
-    /// The address at which `platform` reaches this proxy, without a slash at its end.
+    /// The URL at which `platform` reaches this proxy, without a trailing slash.
     pub fn endpoint_url(&self, platform: &str) -> String {
         let scheme = if self.server.tls.is_some() { "https" } else { "http" };
         let listen = || format!("{scheme}://{}", self.server.listen);

@@ -1,8 +1,8 @@
-//! The addresses of this machine alone.
+//! Loopback addresses.
 
 use url::{Host, Url};
 
-/// Whether an address of the web is one of this machine's own, whatever a name server says.
+/// Whether the host of a URL is always this machine: a loopback address, `localhost`, or a name below it.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -1,4 +1,4 @@
-//! Replies: ordered cases, the first that holds is what the assistant gets.
+//! Replies: ordered cases, of which the first match is the reply.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -7,7 +7,7 @@ use crate::call::{FailureKind, Reply};
 use crate::guard::ExpansionFilter;
 
 use super::FailureSlot;
-use super::when::{Unmet, When};
+use super::when::{UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
@@ -18,7 +18,7 @@ pub struct Replies {
     pub(crate) cases: Vec<Case>,
 }
 
-/// One case.
+/// A reply case.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) when: When,
@@ -28,7 +28,7 @@ pub(crate) struct Case {
     pub(crate) extensions: Vec<Extension>,
 }
 
-/// A value that only one platform understands, such as `swaig.action`.
+/// The value of an extension key, such as `swaig.action`.
 #[derive(Debug)]
 pub(crate) struct Extension {
     /// The platform's name.
@@ -38,57 +38,60 @@ pub(crate) struct Extension {
     pub(crate) value: JsonTemplate,
 }
 
-/// What `data` is made from.
+/// The template of `data`.
 #[derive(Debug)]
 pub(crate) enum DataTemplate {
     Tree(JsonTemplate),
     File(Template),
 }
 
-/// Why no reply could be made.
+/// Why there is no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PickError {
-    /// None of the cases holds.
-    #[error("no reply case holds")]
+    /// No case matches.
+    #[error("no reply case matches")]
     NoCase,
-    /// The case that holds could not be rendered.
+    /// The matching case could not be rendered.
     #[error("reply case {}: {part}: {source}", case + 1)]
     Render {
-        /// The case, counted from 0.
+        /// The index of the case, from 0.
         case: usize,
         /// The part, as the table names it.
         part: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: RenderError,
     },
 }
 
-/// A reply, and where it came from.
+/// A reply and the case it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picked {
-    /// The case, counted from 0; `None`: the route has no case for this, and answers with what it extracted.
+    /// The index of the case, from 0; `None` if the route has no such cases and replies with the extracted values.
     pub case: Option<usize>,
-    /// The reply, with the values of the platform's own keys as rendered.
+    /// The reply, with extension values that the platform has not checked yet.
     pub reply: Reply,
 }
 
-/// A case that was passed over.
+/// A case that did not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
-    /// The case, counted from 0.
+pub struct SkippedCase {
+    /// The index of the case, from 0.
     pub case: usize,
-    /// What of its conditions did not hold.
-    pub why: Unmet,
+    /// The condition that does not hold.
+    pub why: UnmetCondition,
 }
 
 impl Replies {
-    /// Why a case was passed over, for people; with the values that its condition looked at, if they are still there.
-    pub fn told(&self, passed: Passed, scope: Option<&Scope<'_>>) -> String {
-        self.cases.get(passed.case).map(|case| case.when.told(passed.why, scope)).unwrap_or_default()
+    /// Why a case did not match, for people. With `scope`, the text includes the values that the condition used.
+    pub fn why_skipped(&self, skipped: SkippedCase, scope: Option<&Scope<'_>>) -> String {
+        self.cases
+            .get(skipped.case)
+            .map(|case| case.when.describe_unmet(skipped.why, scope))
+            .unwrap_or_default()
     }
 
-    /// What a case is made from, part by part: as the table names the part, and as it is written.
+    /// The parts of a case: their names in the table, and their templates as written.
     pub fn written(&self, case: usize, platform: &str) -> Vec<(String, Written<'_>)> {
         let Some(case) = self.cases.get(case) else { return Vec::new() };
         let text = case.text.iter().map(|text| ("text".to_owned(), Written::of(text)));
@@ -103,80 +106,80 @@ impl Replies {
         text.chain(data).chain(extensions).collect()
     }
 
-    /// How many cases there are.
+    /// The number of cases.
     pub fn count(&self) -> usize {
         self.cases.len()
     }
 
-    /// Whether some case is for this status, which then is no failure.
+    /// Whether a case names this status. The status is then not a failure.
     pub fn names_status(&self, status: u16) -> bool {
         self.cases.iter().any(|case| {
             case.when.failure.is_empty() && case.when.status.iter().any(|range| range.contains(status))
         })
     }
 
-    /// The reply of the first case that holds, for a call that went well. Without any case for that, the data is
-    /// everything that was `extracted`. The cases before it go to `passed`.
+    /// Picks the reply to a successful call: the first case that matches. If there are no cases for success, the data
+    /// is everything that was `extracted`. Cases that do not match are added to `skipped`.
     ///
     /// # Errors
-    /// There are cases but none holds, or the one that does cannot be rendered.
+    /// There are cases but none matches, or the match cannot be rendered.
     pub fn pick(
         &self,
         scope: &Scope<'_>,
         extracted: impl FnOnce() -> Map<String, Value>,
         platform: &str,
         guard: ExpansionFilter,
-        passed: &mut Vec<Passed>,
+        skipped: &mut Vec<SkippedCase>,
     ) -> Result<Picked, PickError> {
-        let is_meant = |case: &Case| case.when.failure.is_empty();
-        if let Some(picked) = self.first(is_meant, scope, platform, guard, passed)? {
+        let is_candidate = |case: &Case| case.when.failure.is_empty();
+        if let Some(picked) = self.pick_first(is_candidate, scope, platform, guard, skipped)? {
             return Ok(picked);
         }
-        if self.cases.iter().any(is_meant) {
+        if self.cases.iter().any(is_candidate) {
             return Err(PickError::NoCase);
         }
         let data = guard.value(Value::Object(extracted()));
         Ok(Picked { case: None, reply: Reply { data: Some(data), ..Reply::default() } })
     }
 
-    /// The reply of the first case for a failure of this kind, if there is one. The cases before it go to `passed`.
-    /// Once something has been changed, only a case that names a status is for that: what others say of a failure, such
-    /// as to try again, would not be true.
+    /// Picks the first case for a failure of this kind, if there is one. Cases that do not match are added to
+    /// `skipped`. After a confirmed change, only cases with a status qualify: other texts, such as a suggestion to try
+    /// again, would be wrong.
     ///
     /// # Errors
-    /// The case that holds cannot be rendered.
+    /// The matching case cannot be rendered.
     pub fn pick_failure(
         &self,
         slot: FailureSlot,
         kind: FailureKind,
         scope: &Scope<'_>,
         platform: (&str, ExpansionFilter),
-        passed: &mut Vec<Passed>,
+        skipped: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
-        let is_meant = |case: &Case| {
+        let is_candidate = |case: &Case| {
             case.when.failure.contains(&kind)
                 && (slot != FailureSlot::AfterWrite || !case.when.status.is_empty())
         };
-        self.first(is_meant, scope, platform.0, platform.1, passed)
+        self.pick_first(is_candidate, scope, platform.0, platform.1, skipped)
     }
 
-    /// The reply of the first case that holds among those that are meant.
-    fn first(
+    /// Renders the first matching case among the candidates.
+    fn pick_first(
         &self,
-        is_meant: impl Fn(&Case) -> bool,
+        is_candidate: impl Fn(&Case) -> bool,
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
-        passed: &mut Vec<Passed>,
+        skipped: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
-            let why = match is_meant(case) {
+            let why = match is_candidate(case) {
                 true => case.when.unmet(scope, &mut visits),
-                false => Some(Unmet::Failure),
+                false => Some(UnmetCondition::Failure),
             };
             match why {
-                Some(why) => passed.push(Passed { case: index, why }),
+                Some(why) => skipped.push(SkippedCase { case: index, why }),
                 None => {
                     let reply = case.render(index, scope, platform, guard)?;
                     return Ok(Some(Picked { case: Some(index), reply }));
@@ -233,7 +236,7 @@ impl Case {
     }
 }
 
-/// The beginning of a text, cut at a word when it is longer than `most` characters.
+/// Shortens a text to at most `most` characters, at a word boundary if possible.
 fn cut(text: &str, most: usize) -> &str {
     let Some((end, next)) = text.char_indices().nth(most) else { return text };
     let kept = &text[..end];

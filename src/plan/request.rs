@@ -1,4 +1,4 @@
-//! The request of a route: rendered from the call, and confined to the upstream's base URL.
+//! The request of a step: rendered from the call, and confined to the upstream's base URL.
 
 mod body;
 
@@ -31,7 +31,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The URL of a path below the base URL, and the path that it must have then.
+    /// The URL for a path below the base URL, and the path that this URL must have.
     fn at(&self, path: &str) -> (Url, String) {
         let mut url = self.base_url.clone();
         let mut expected = String::with_capacity(url.path().len() + path.len() + 1);
@@ -46,7 +46,8 @@ impl Upstream {
         (url, expected)
     }
 
-    /// What tells whether it is there and takes its credential. Only headers that are the same for every call go along.
+    /// The request with which `check --online` tests the upstream and its credential. It includes only headers that are
+    /// the same for every call.
     pub(crate) fn probe(&self, health: &str, headers: &[HeaderTemplate]) -> Probe {
         let mut fixed = HeaderMap::new();
         for header in headers {
@@ -70,19 +71,19 @@ impl Upstream {
     }
 }
 
-/// What is sent for a route, compiled.
+/// The request of a step, compiled.
 #[derive(Debug)]
 pub struct RequestTemplate {
-    /// Whom it goes to.
+    /// The upstream that it is sent to.
     pub upstream: Arc<Upstream>,
-    /// The step that it is sent for; empty for a route's only one.
+    /// The name of the step; empty for the only request of a route.
     pub(crate) step: Arc<str>,
     pub(crate) method: Method,
-    /// Whether it changes nothing at the upstream (RFC 9110, section 9.2.1), by its method or by the table's word.
+    /// Whether the request is safe (RFC 9110, section 9.2.1): by its method, or because the table says so.
     pub(crate) safe: bool,
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, Parameter)>,
-    /// The headers of the table, weakest first: defaults, upstream, route.
+    /// The shared headers of `[defaults]` and the upstream; later ones take precedence.
     pub(crate) headers: Arc<[HeaderTemplate]>,
     pub(crate) own_headers: Vec<HeaderTemplate>,
     pub(crate) body: BodyTemplate,
@@ -93,7 +94,7 @@ pub struct RequestTemplate {
 pub(crate) enum Parameter {
     /// One value; a list repeats the parameter.
     One(Template),
-    /// A list written out in the table.
+    /// A list written in the table.
     Many(Vec<Template>),
 }
 
@@ -102,13 +103,13 @@ pub(crate) enum Parameter {
 pub(crate) struct HeaderTemplate {
     pub(crate) name: HeaderName,
     pub(crate) value: Template,
-    /// Whether the table put a secret into it.
+    /// Whether the value contains a secret of the table.
     pub(crate) sensitive: bool,
-    /// The value, where it is the same for every call.
+    /// The value, if it is the same for every call.
     fixed: Option<HeaderValue>,
 }
 
-/// Why nothing was sent.
+/// Why a request was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
     /// A part of the request could not be rendered.
@@ -116,17 +117,17 @@ pub enum RequestError {
     Render {
         /// The part, as the table names it.
         part: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: RenderError,
     },
-    /// The URL would have left the upstream's base URL.
-    #[error("the URL would leave the upstream's base_url")]
+    /// The URL would be outside the upstream's base URL.
+    #[error("the URL would be outside the upstream's `base_url`")]
     Escaped,
 }
 
 impl RequestError {
-    /// Whether the model is to blame, who left out an argument that the request needs.
+    /// The name of the argument that the request needs and the model left out, if that is the error.
     pub fn missing_argument(&self) -> Option<&str> {
         match self {
             Self::Render { source: RenderError::Missing { name }, .. } => name.strip_prefix("args."),
@@ -136,23 +137,23 @@ impl RequestError {
 }
 
 impl RequestTemplate {
-    /// Whether it changes nothing at the upstream.
+    /// Whether the request is safe: it changes nothing at the upstream.
     pub fn is_safe(&self) -> bool {
         self.safe
     }
 
-    /// Whether the table gives it this header.
+    /// Whether the table sets this header.
     pub(crate) fn sets_header(&self, name: &HeaderName) -> bool {
         self.headers.iter().chain(&self.own_headers).any(|header| header.name == *name)
     }
 
-    /// What of the URL of such a request follows the upstream's `base_url`; all of it, should it be elsewhere.
+    /// The part of `url` after the upstream's `base_url`; all of it if it is elsewhere.
     pub fn below_base<'u>(&self, url: &'u Url) -> &'u str {
         let base = self.upstream.base_url.as_str().trim_end_matches('/');
         url.as_str().strip_prefix(base).unwrap_or(url.as_str())
     }
 
-    /// What is filled in when a call comes, part by part: as the table names the part, and as it is written.
+    /// The parts that contain expressions: their names in the table, and their templates as written.
     pub fn written(&self) -> Vec<(String, Written<'_>)> {
         let named = |part: &str, name: &str| format!("{part}.{name}");
         let mut parts = vec![("path".to_owned(), Written::of(&self.path))];
@@ -176,10 +177,10 @@ impl RequestTemplate {
         parts
     }
 
-    /// The request for one call.
+    /// Renders the request for one call.
     ///
     /// # Errors
-    /// A value that is missing or does not fit its place. Nothing is sent then.
+    /// A value is missing, or does not fit its place.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Request, RequestError> {
         let url = self.url(scope)?;
         let mut headers = HeaderMap::with_capacity(self.headers.len() + self.own_headers.len() + 2);
@@ -189,8 +190,8 @@ impl RequestTemplate {
             headers.insert(header::CONTENT_TYPE, content_type);
         }
         for template in self.headers.iter().chain(&self.own_headers) {
-            // A route may leave out what its upstream or the defaults would send, but never by a value that is
-            // missing: an optional header that is not there leaves the weaker one standing.
+            // An optional header whose value is missing does not remove a header of the same name from the upstream or
+            // the defaults.
             if let Some(value) = template.render(scope)? {
                 left = left.checked_sub(value.len()).ok_or_else(|| too_large("headers"))?;
                 headers.insert(template.name.clone(), value);
@@ -217,13 +218,13 @@ impl RequestTemplate {
             url.set_query(Some(&query));
         }
         let prefix = base.path().trim_end_matches('/');
-        // Escaping has seen to this already; the check stands on its own, whatever a value may have found.
+        // Escaping already ensures this. The check is independent of it, as a second line of defence.
         let below = url.path().strip_prefix(prefix);
-        let kept = url[..Position::BeforePath] == base[..Position::BeforePath]
+        let is_confined = url[..Position::BeforePath] == base[..Position::BeforePath]
             && url.path() == expected
             && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
             && url.fragment().is_none();
-        if kept { Ok(url) } else { Err(RequestError::Escaped) }
+        if is_confined { Ok(url) } else { Err(RequestError::Escaped) }
     }
 
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
@@ -257,7 +258,7 @@ fn in_part_named(part: &str, name: &str) -> impl FnOnce(RenderError) -> RequestE
 }
 
 impl HeaderTemplate {
-    /// The header of that name; `sensitive` says whether the table put a secret into it.
+    /// Creates a header; `sensitive` says whether its value contains a secret of the table.
     pub(crate) fn new(name: HeaderName, value: Template, sensitive: bool) -> Self {
         let fixed = value.as_literal().and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
         let fixed = fixed.map(|mut value| {
@@ -267,7 +268,7 @@ impl HeaderTemplate {
         Self { name, value, sensitive, fixed }
     }
 
-    /// The value; `None` when it is one expression whose value is missing or null.
+    /// The value; `None` if the template is one expression whose value is missing or null.
     fn render(&self, scope: &Scope<'_>) -> Result<Option<HeaderValue>, RequestError> {
         if self.fixed.is_some() {
             return Ok(self.fixed.clone());
@@ -293,7 +294,7 @@ impl HeaderTemplate {
 }
 
 impl Parameter {
-    /// As it is written.
+    /// The template as written.
     fn written(&self) -> Written<'_> {
         match self {
             Self::One(template) => Written::of(template),
@@ -303,8 +304,8 @@ impl Parameter {
         }
     }
 
-    /// Gives each of its values to `take`: none when it is one expression whose value is missing or null, several for a
-    /// list.
+    /// Passes each value to `take`: none if the template is one expression whose value is missing or null, several for
+    /// a list.
     fn each_value(
         &self,
         scope: &Scope<'_>,

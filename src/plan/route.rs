@@ -1,4 +1,4 @@
-//! A route: how one function is answered.
+//! A route: how calls of one function are answered.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,48 +18,47 @@ use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
-use super::when::{Unmet, When};
+use super::when::{UnmetCondition, When};
 use crate::lang::body::BodyUse;
-use crate::lang::template::{RenderError, Scope, StepOutput, UpstreamReply};
+use crate::lang::template::{ParsedResponse, RenderError, Scope, StepOutput};
 
-/// How one function is answered, compiled.
+/// A route, compiled.
 #[derive(Debug)]
 pub struct Route {
     /// The function's name.
     pub name: String,
-    /// What the function does, for the model.
+    /// The description of the function, for the model.
     pub description: Option<String>,
-    /// The platforms that may call it; `None`: every served one.
+    /// The platforms that may call it; `None` for all platforms that are served.
     pub platforms: Option<Vec<&'static str>>,
-    /// What it takes.
+    /// Its arguments.
     pub arguments: Arguments,
-    /// Which values the platform allows.
+    /// The arguments whose values the platform restricts.
     pub allowed: Allowed,
-    /// What is asked of upstreams, in order; none: the route answers by itself. A route with a `request` has one
+    /// The requests to upstreams, in order; empty if the route replies without one. A route with a `request` has one
     /// step without a name.
     pub steps: Vec<Step>,
-    /// What is answered.
+    /// The reply cases.
     pub replies: Replies,
-    /// What is said on a failure that no case is for.
+    /// The texts for failures that no reply case handles.
     pub failure_texts: FailureTexts,
-    /// The longest the call may take, when that is less than the platform allows.
+    /// The route's own timeout. The platform's deadline applies if it is earlier.
     pub timeout: Option<Duration>,
-    /// How often it may be called; `None`: as often as its platforms like.
+    /// The limit of calls; `None` for no limit.
     pub limit: Option<RouteLimit>,
-    /// The header by which its upstreams can tell that two requests which change something are the same.
+    /// The header with the idempotency key of requests that are not safe.
     pub idempotency_key: Option<HeaderName>,
-    /// How long a call that asks for the same in the same conversation counts as a repeat, where the platform gives no
-    /// id.
+    /// How long an identical call in the same conversation counts as a retry, if the platform sends no call id.
     pub repeat_window: Option<Duration>,
-    /// How long replies to requests that change nothing stand for new ones.
+    /// How long responses to safe requests are cached.
     pub cache: Option<CachePolicy>,
-    /// Whether the answer is a stream, on platforms that take one.
+    /// Whether the answer is a stream, on platforms that support it.
     pub streaming: bool,
-    /// The schema of the one field, when platforms show this as a form; called all the same, it takes nothing.
+    /// The schema of the form's field, if the route is a form. The function itself takes no arguments then.
     pub form: Option<Value>,
-    /// What a platform is sent as soon as the arguments are validated.
+    /// The extension values that the platform gets as soon as the arguments are validated.
     pub(crate) extensions: Vec<Extension>,
-    /// What is declared to one platform alone.
+    /// Additions to the tool definition, by platform.
     pub declare: Vec<(&'static str, Map<String, Value>)>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
@@ -68,14 +67,14 @@ pub struct Route {
 /// The limit of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteLimit {
-    /// What it allows.
+    /// The policy.
     pub policy: LimitPolicy,
-    /// Where its limiter stands among the resources of the plan.
+    /// The index of its limiter among the resources of the plan.
     pub slot: usize,
 }
 
 impl Route {
-    /// A route that sends no request and has no replies yet; its other parts are the defaults.
+    /// A route without requests and replies; the other fields have their defaults.
     pub(crate) fn new(name: String, arguments: Arguments, fingerprint: [u8; 32]) -> Self {
         Self {
             name,
@@ -100,19 +99,19 @@ impl Route {
     }
 }
 
-/// How long a reply stands for a new one.
+/// How long a response is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachePolicy {
-    /// For so long.
+    /// How long it is fresh.
     pub fresh: Duration,
-    /// For so much longer when the upstream fails.
+    /// How much longer it may be used stale, if the upstream fails.
     pub stale: Duration,
 }
 
-/// Why a reply cannot be used.
+/// Why a response cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ReplyError {
-    /// A status outside of 200-299 that no case names.
+pub enum ResponseError {
+    /// A status outside 200-299 that no reply case names.
     #[error("the upstream answered with status {0}, which no reply case names")]
     Status(u16),
     /// The body cannot be read.
@@ -123,69 +122,69 @@ pub enum ReplyError {
         /// What is wrong with the body.
         problem: String,
     },
-    /// A required value is not there.
-    #[error("the required value `{0}` is not in the upstream's reply")]
+    /// A required value is missing.
+    #[error("the required value `{0}` is missing in the upstream's response")]
     Missing(String),
 }
 
-/// One request of a route, and what is taken out of its reply.
+/// One request of a route, and the values to extract from its response.
 #[derive(Debug)]
 pub struct Step {
-    /// The name; `None`: the only request of the route.
+    /// Its name; `None` for the only request of a route.
     pub name: Option<String>,
-    /// Steps that stand side by side with the same group are asked at the same time.
+    /// Its group. Adjacent steps of the same group run concurrently.
     pub group: Option<String>,
-    /// The step whose failure this one makes good.
+    /// The index of the step that this one is a fallback for.
     pub(crate) after_failure_of: Option<usize>,
-    /// Whether some later step makes a failure of this one good.
+    /// Whether a later step is a fallback for this one.
     pub(crate) has_fallback: bool,
-    /// The conditions under which it is asked.
+    /// The conditions under which it runs.
     pub(crate) when: When,
-    /// What is sent.
+    /// The request.
     pub request: RequestTemplate,
-    /// How the reply's body is read.
+    /// How the response body is parsed.
     pub(crate) body: BodyUse,
-    /// What is taken out of the reply.
+    /// The values to extract from the response.
     pub extraction: Extraction,
 }
 
 impl Step {
-    /// The upstream's reply as templates see it. Nothing is judged here, so that a failure can be answered with
-    /// what came.
-    pub fn read(&self, response: Response) -> UpstreamReply {
+    /// Parses a response. A body that cannot be parsed is kept as text with the problem, so that a reply to the failure
+    /// can still use the response.
+    pub fn read(&self, response: Response) -> ParsedResponse {
         let Response { status, headers, body } = response;
-        UpstreamReply::read(status.as_u16(), headers, body, self.body)
+        ParsedResponse::read(status.as_u16(), headers, body, self.body)
     }
 
-    /// Takes the values out of a reply, if it is one that the route can use.
+    /// Extracts the values from a response that the route can use.
     ///
     /// # Errors
-    /// A status outside of 200-299, a body that cannot be read, or a required value that is not there, unless a
-    /// case names the status.
-    pub fn extract(&self, reading: &UpstreamReply, replies: &Replies) -> Result<Values, ReplyError> {
-        let status = reading.status();
-        // A step with a fallback fails by its status even if a case names it: the fallback is asked first.
-        let named = !self.has_fallback && replies.names_status(status);
-        if !named && !(200..300).contains(&status) {
-            return Err(ReplyError::Status(status));
+    /// The status is outside 200-299, the body cannot be parsed, or a required value is missing, and no reply case
+    /// names the status.
+    pub fn extract(&self, response: &ParsedResponse, replies: &Replies) -> Result<Values, ResponseError> {
+        let status = response.status();
+        // A step with a fallback fails on such a status even if a reply case names it, so that the fallback runs.
+        let is_named = !self.has_fallback && replies.names_status(status);
+        if !is_named && !(200..300).contains(&status) {
+            return Err(ResponseError::Status(status));
         }
-        // With a status that is no success, what came may well be a page for people.
-        if let Some(problem) = reading.problem().filter(|_| !named || (200..300).contains(&status)) {
-            return Err(ReplyError::Body { status, problem: problem.to_owned() });
+        // A response with another status may well be a page for people.
+        if let Some(problem) = response.problem().filter(|_| !is_named || (200..300).contains(&status)) {
+            return Err(ResponseError::Body { status, problem: problem.to_owned() });
         }
-        let values = self.extraction.extract(reading.body());
+        let values = self.extraction.extract(response.body());
         match self.extraction.missing(&values) {
-            Some(name) if !named => Err(ReplyError::Missing(name.to_owned())),
+            Some(name) if !is_named => Err(ResponseError::Missing(name.to_owned())),
             _ => Ok(values),
         }
     }
 }
 
 impl Route {
-    /// What `platform` is told as soon as the arguments fit.
+    /// The extension values that `platform` gets as soon as the arguments are validated.
     ///
     /// # Errors
-    /// A value that is missing or does not fit.
+    /// A value is missing, or does not fit its place.
     pub fn announcement(
         &self,
         scope: &Scope<'_>,
@@ -201,7 +200,7 @@ impl Route {
         Ok(extensions)
     }
 
-    /// The function as it is declared to `platform`.
+    /// The tool definition of the function for `platform`.
     pub fn tool(&self, platform: &str) -> ToolSpec<'_> {
         static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
         ToolSpec {
@@ -219,11 +218,11 @@ impl Route {
         }
     }
 
-    /// Everything that was extracted, by name; with named steps an object for each step that brought something.
-    pub fn extracted(&self, brought: &[StepOutput]) -> Map<String, Value> {
+    /// All extracted values by name. Those of named steps are grouped by step; a step without values is left out.
+    pub fn extracted(&self, output: &[StepOutput]) -> Map<String, Value> {
         let mut out = Map::new();
-        for (step, brought) in self.steps.iter().zip(brought) {
-            let values = step.extraction.to_object(&brought.values);
+        for (step, output) in self.steps.iter().zip(output) {
+            let values = step.extraction.to_object(&output.values);
             match &step.name {
                 None => out.extend(values),
                 Some(name) if !values.is_empty() => {
@@ -235,18 +234,24 @@ impl Route {
         out
     }
 
-    /// Why a step was not asked, for people; with the values that its condition looked at, if they are still there.
-    pub fn why_skipped(&self, step: usize, unmet: Option<Unmet>, scope: Option<&Scope<'_>>) -> String {
+    /// Why a step was skipped, for people. With `scope`, the text includes the values that the condition used.
+    pub fn why_skipped(
+        &self,
+        step: usize,
+        unmet: Option<UnmetCondition>,
+        scope: Option<&Scope<'_>>,
+    ) -> String {
         let Some(step) = self.steps.get(step) else { return String::new() };
         let earlier = step.after_failure_of.and_then(|earlier| self.steps.get(earlier)?.name.as_deref());
         match (unmet, earlier) {
-            (Some(unmet), _) => step.when.told(unmet, scope),
+            (Some(unmet), _) => step.when.describe_unmet(unmet, scope),
             (None, earlier) => format!("`{}` did not fail", earlier.unwrap_or_default()),
         }
     }
 
-    /// The steps that are asked together with the one at `first`: those of its group that follow it directly.
-    pub fn together(&self, first: usize) -> std::ops::Range<usize> {
+    /// The indices of the steps that run concurrently with the step at `first`: those of its group that follow it
+    /// directly.
+    pub fn group_at(&self, first: usize) -> std::ops::Range<usize> {
         let group = self.steps.get(first).and_then(|step| step.group.as_ref());
         let more = self
             .steps
@@ -256,14 +261,16 @@ impl Route {
         first..first + 1 + more.count()
     }
 
-    /// Whether an upstream has confirmed a change, by what the steps brought.
-    pub fn has_written(&self, brought: &[StepOutput]) -> bool {
-        let is_good = |reading: &UpstreamReply| (200..300).contains(&reading.status());
-        let mut steps = self.steps.iter().zip(brought);
-        steps.any(|(step, brought)| !step.request.is_safe() && brought.reading.as_ref().is_some_and(is_good))
+    /// Whether an upstream has confirmed a change, according to the outputs of the steps.
+    pub fn has_written(&self, outputs: &[StepOutput]) -> bool {
+        let is_successful = |response: &ParsedResponse| (200..300).contains(&response.status());
+        let mut steps = self.steps.iter().zip(outputs);
+        steps.any(|(step, output)| {
+            !step.request.is_safe() && output.response.as_ref().is_some_and(is_successful)
+        })
     }
 
-    /// Whether a call may change something at an upstream.
+    /// Whether a call may send a request that is not safe.
     pub fn writes(&self) -> bool {
         self.steps.iter().any(|step| !step.request.is_safe())
     }

@@ -1,4 +1,4 @@
-//! The platforms that are served, and the functions that each of them may call.
+//! The platforms that are served, and the functions that each may call.
 
 use super::{Plan, Route};
 use crate::json::SharedValue;
@@ -13,20 +13,20 @@ use std::time::Duration;
 pub struct Served {
     /// The platform.
     pub platform: &'static dyn Platform,
-    /// The values of its own keys.
+    /// The platform's own settings.
     pub settings: Settings,
-    /// How callers prove to be the platform; `None`: not at all, which only loopback allows.
+    /// How requests are authenticated; `None` for no authentication, which only loopback allows.
     pub auth: Option<Box<dyn InboundAuth>>,
-    /// How long a call may take, the margin for the way back already taken off.
+    /// The time that a call may take: the platform's deadline without the margin for the way back.
     pub budget: Duration,
-    /// Whether templates may trust what it says about the call: it proves who it is, or only this machine can call.
+    /// Whether the context that it sends is trusted: requests are authenticated, or only this machine can send them.
     pub believed: bool,
-    /// The inbound headers that templates see, in lower case.
+    /// The names of the inbound headers that templates can use, in lower case.
     pub headers: Vec<String>,
 }
 
 impl Served {
-    /// The inbound headers that its table names, by lower-case name; null when there are none.
+    /// The values of those headers, by lower-case name; null if there are none.
     pub fn shown_headers(&self, headers: &HeaderMap) -> SharedValue {
         let shown = self.headers.iter().filter_map(|name| {
             let value = headers.get(name)?;
@@ -37,17 +37,18 @@ impl Served {
     }
 }
 
-/// The part of a platform's deadline that a call may use: the rest is for the way back.
+/// The part of a platform's deadline that a call may use. The rest is the margin for the way back: a quarter of the
+/// deadline, at most 500 ms.
 pub(crate) fn budget(deadline: Duration) -> Duration {
     deadline - Duration::from_millis(500).min(deadline / 4)
 }
 
-/// The functions of a plan, as one platform may see them.
+/// The functions of a plan that one platform may call.
 #[derive(Debug)]
 pub struct FunctionsFor<'a> {
     plan: &'a Plan,
     platform: &'static str,
-    /// The address and the events, which hardly any request asks for.
+    /// The URL and the events. They are computed on demand, since few requests need them.
     endpoint: OnceLock<(String, Vec<&'static str>)>,
 }
 
@@ -57,7 +58,7 @@ impl<'a> FunctionsFor<'a> {
         Self { plan, platform, endpoint: OnceLock::new() }
     }
 
-    /// The functions that the platform may call, as they are declared to it, sorted by name.
+    /// The tool definitions for the platform, sorted by name.
     pub fn tools(&self) -> Vec<ToolSpec<'a>> {
         let seen = |route: &&Arc<Route>| route.serves(self.platform);
         let mut tools: Vec<ToolSpec<'a>> =

@@ -1,4 +1,4 @@
-//! What `[server]`, `[log]` and `[traces]` say, compiled.
+//! `[server]`, `[log]` and `[traces]`, compiled.
 
 use crate::platform::auth::InboundAuth;
 use crate::upstream::delivery::Delivery;
@@ -12,36 +12,36 @@ use url::Url;
 /// `[server]`, compiled.
 #[derive(Debug)]
 pub struct Server {
-    /// The listener for platforms.
+    /// The address of the listener for platforms.
     pub listen: SocketAddr,
-    /// The admin listener; `None`: not opened.
+    /// The address of the admin listener; `None` if there is none.
     pub admin: Option<SocketAddr>,
-    /// Who may open the admin listener; `None`: anyone on loopback.
+    /// How requests to the admin listener are authenticated; `None` for no authentication, which only loopback allows.
     pub admin_auth: Option<Box<dyn InboundAuth>>,
-    /// How changed files are noticed.
+    /// How file changes are detected.
     pub watch: Watch,
-    /// The address at which platforms reach this proxy.
+    /// The base URL at which platforms reach this proxy.
     pub public_url: Option<Url>,
-    /// The largest body a platform may send, in bytes.
+    /// The largest request body of a platform, in bytes.
     pub max_body: usize,
     /// The most calls in flight, events included.
     pub max_calls: usize,
     /// The most connections to the listener for platforms.
     pub max_connections: usize,
-    /// How many of the last calls the admin listener can show.
+    /// The number of calls kept in the history, for the admin listener.
     pub records: usize,
-    /// What new connections to the listener for platforms are secured with; `None`: they are plain.
+    /// TLS for new connections to the listener for platforms; `None` for plain HTTP.
     pub tls: Option<ServerTls>,
-    /// The proxies whose `X-Forwarded-For` and `Forwarded` headers name the client.
+    /// The proxies whose `X-Forwarded-For` and `Forwarded` headers are honoured.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The certificate and key of the listener for platforms.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
-    /// What a handshake needs.
+    /// The configuration for handshakes.
     pub config: Arc<ServerConfig>,
-    /// A hash of the certificate and the key, to tell whether they changed.
+    /// A hash of the certificate and the key, to detect changes.
     pub(crate) fingerprint: [u8; 32],
 }
 
@@ -51,42 +51,42 @@ impl PartialEq for ServerTls {
     }
 }
 
-/// How changed files are noticed.
+/// How file changes are detected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Watch {
-    /// By the events of the file system.
+    /// By file system events.
     #[default]
     Events,
-    /// By looking every second.
+    /// By polling once a second.
     Poll,
 }
 
 /// `[log]`, compiled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How lines are written.
+    /// The format of lines.
     pub format: LogFormat,
-    /// Whether arguments, requests and replies are logged too, without what must not be shown.
+    /// Whether the full records of calls are logged, with secrets and sensitive values masked.
     pub bodies: bool,
 }
 
-/// How the lines of the log are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people on a terminal, as JSON elsewhere.
+    /// `Human` on a terminal, otherwise `Json`.
     #[default]
     Auto,
     /// For people.
     Human,
-    /// As JSON, one object a line.
+    /// JSON, one object per line.
     Json,
 }
 
 impl LogFormat {
-    /// What the table calls them.
+    /// The formats by name.
     pub const NAMES: [(&str, Self); 3] = [("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
 
-    /// The format that a table or a person means by `name`.
+    /// The format called `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
     }
@@ -95,14 +95,14 @@ impl LogFormat {
 /// `[traces]`, compiled.
 #[derive(Debug)]
 pub struct Traces {
-    /// Where spans go.
+    /// The collector's URL.
     pub endpoint: Url,
-    /// The headers that they go with.
+    /// The headers of export requests.
     pub headers: HeaderMap,
-    /// How they are sent.
+    /// How export requests are sent.
     pub delivery: Delivery,
-    /// The share of traces that are recorded, of those that begin here.
+    /// The fraction of new traces that is recorded, from 0 to 1.
     pub sample: f64,
-    /// What the proxy is called in them.
+    /// The service name of the proxy.
     pub service: String,
 }

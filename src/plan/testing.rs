@@ -1,6 +1,6 @@
-//! Tests of a table, compiled: a call that is made up, what the upstreams answer, and what must come of it.
+//! The tests of a table, compiled: a call, the responses of upstreams, and the expected results.
 //!
-//! They are no part of the plan, which runs the same without them.
+//! They are not part of the plan.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -12,87 +12,87 @@ use crate::platform::Platform;
 
 use super::{Plan, Route};
 
-/// The tests of a table, and what there is to be tested.
+/// The tests of a table, and the routes that they can cover.
 #[derive(Debug, Default)]
 pub struct Tests {
-    /// The tests: those of the table in the order of its routes, then those of the files beside it.
+    /// The tests: first those in the table, in the order of its routes, then those of the test files.
     pub tests: Vec<Test>,
     /// The routes with their reply cases, in the order of the table.
-    pub routes: Vec<Testable>,
+    pub routes: Vec<TestableRoute>,
 }
 
-/// A route as something that tests may reach.
+/// A route that tests can cover.
 #[derive(Debug)]
-pub struct Testable {
+pub struct TestableRoute {
     /// The function's name.
     pub name: String,
-    /// Where it stands.
+    /// Its place in the table.
     pub place: Span,
-    /// Where its reply cases stand.
+    /// The places of its reply cases.
     pub cases: Vec<Span>,
 }
 
 /// One test.
 #[derive(Debug)]
 pub struct Test {
-    /// What it shows.
+    /// Its name.
     pub name: String,
-    /// The route that it is a test of, or the event, as `voicedock.status_update`.
+    /// The route or event that it tests; an event as `voicedock.status_update`.
     pub route: String,
-    /// The event's own name, if it is a test of one.
+    /// The name of the event, if it tests one.
     pub event: Option<String>,
-    /// Where it stands.
+    /// Its place in the table.
     pub place: Span,
-    /// Whether it stands in its route, and not in a file of tests.
+    /// Whether it is part of its route, not of a test file.
     pub in_route: bool,
-    /// Which of the tests there it is, counted from 0.
+    /// Its index among the tests of that route or file, from 0.
     pub index: usize,
-    /// Who calls.
+    /// The platform that makes the call.
     pub platform: &'static dyn Platform,
-    /// What the platform asks.
-    pub asked: TestInput,
-    /// What is put in the place of what the request says about the call.
+    /// The call or request.
+    pub input: TestInput,
+    /// Changes to the context of the call.
     pub call: CallChanges,
-    /// The time of the call, RFC 3339.
+    /// The time of the call, in RFC 3339.
     pub now: String,
-    /// What upstreams answer, by step; the name of a route's only one is empty.
+    /// The responses of upstreams, by step; the only request of a route has an empty name.
     pub canned: Vec<(String, Canned)>,
-    /// What must come of it.
+    /// The expected results.
     pub expected: Vec<Expected>,
 }
 
-/// What a platform asks in a test.
+/// The input of a test.
 #[derive(Debug)]
 pub enum TestInput {
-    /// A call with these arguments, as each platform would put it.
+    /// A call with these arguments, encoded as a request of the platform.
     Args(Value),
-    /// The body of one platform's request.
+    /// The body of a request of one platform.
     Body(Bytes),
 }
 
-/// What is put in the place of what a request says about its call.
+/// Changes to the context of a call.
 #[derive(Debug, Default)]
 pub struct CallChanges {
-    /// The platform's id of the call.
+    /// The id of the call.
     pub id: Option<String>,
     /// The id of the conversation.
     pub conversation: Option<String>,
-    /// Who speaks to the assistant.
+    /// Who talks to the assistant, usually a phone number.
     pub caller: Option<String>,
     /// The number that was called.
     pub called: Option<String>,
-    /// State that the platform keeps for the function.
+    /// State that the platform keeps per function.
     pub metadata: Option<Value>,
-    /// State that the platform keeps for the session.
+    /// State that the platform keeps per session.
     pub global: Option<Value>,
-    /// The headers that the platform hands on, by lower-case name.
+    /// The inbound headers, by lower-case name.
     pub headers: Option<Map<String, Value>>,
 }
 
-/// What an upstream answers in a test.
+/// The result of a request in a test.
 #[derive(Debug, Clone)]
 pub enum Canned {
-    /// A reply.
+    /// A response.
     Reply {
         /// Its status.
         status: StatusCode,
@@ -101,51 +101,51 @@ pub enum Canned {
         /// Its body.
         body: Bytes,
     },
-    /// No reply in time.
+    /// A timeout.
     Timeout,
-    /// No connection.
+    /// A connection failure.
     Unreachable,
 }
 
-/// One thing that must come of a call.
+/// An expected result.
 #[derive(Debug)]
 pub struct Expected {
-    /// Where it is written.
+    /// Its place in the table.
     pub place: Span,
-    /// What it is.
+    /// The result.
     pub what: Expectation,
 }
 
-/// What must come of a call.
+/// What is expected of a call.
 #[derive(Debug)]
 pub enum Expectation {
     /// The text for the model.
     Text(String),
     /// The JSON for the model.
     Data(Value),
-    /// The kind of failure that it ends in.
+    /// The kind of failure.
     Failure(FailureKind),
-    /// A part of the request of a step.
+    /// A part of the request of a step, by the name of the step.
     Sent(String, Part),
-    /// The whole answer on a platform.
+    /// The whole answer to a platform.
     Answer(&'static dyn Platform, Value),
 }
 
-/// A part of a request that must be sent.
+/// A part of a request.
 #[derive(Debug)]
 pub enum Part {
     /// The method.
     Method(Method),
-    /// The whole URL, or what follows the upstream's `base_url` when it begins with `/`.
+    /// The whole URL; if it begins with `/`, the part after the upstream's `base_url`.
     Url(String),
     /// A header.
     Header(HeaderName, String),
-    /// The body: a string as it is, anything else as JSON or as the fields of a form.
+    /// The body: a string as is; any other value as JSON or as form fields.
     Body(Value),
 }
 
 impl Test {
-    /// What it is a test of.
+    /// The route or event entry that it tests.
     pub fn subject<'p>(&self, plan: &'p Plan) -> Option<&'p Route> {
         let subject = match &self.event {
             Some(event) => plan.event(self.platform.name(), event),
@@ -156,7 +156,7 @@ impl Test {
 }
 
 impl CallChanges {
-    /// Puts them in their places.
+    /// Applies the changes to `context`.
     pub fn apply(&self, context: &mut Context) {
         let texts = [
             (&self.id, &mut context.id),

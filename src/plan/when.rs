@@ -1,4 +1,4 @@
-//! Conditions of a reply case or a step: whether they hold, and if not, why.
+//! Conditions of a reply case or a step.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::lang::pattern::Pattern;
 use crate::lang::template::{Evaluated, Scope, Template};
 use crate::lang::value::equal;
 
-/// The most characters of a value that are told.
-const MAX_TOLD: usize = 80;
+/// The most characters of a value in a text for people.
+const MAX_SHOWN: usize = 80;
 
-/// The conditions of a case; all must hold.
+/// Conditions, all of which must hold.
 #[derive(Debug, Default)]
 pub(crate) struct When {
     pub(crate) status: Vec<StatusRange>,
@@ -22,33 +22,33 @@ pub(crate) struct When {
     pub(crate) missing: Option<Arc<JsonPath>>,
     pub(crate) equals: Vec<(Template, Vec<Value>)>,
     pub(crate) matches: Vec<(Template, Pattern)>,
-    /// The kinds of failure that the case is for; empty: it is for none.
+    /// The kinds of failure that the case handles; empty for a case that handles success.
     pub(crate) failure: Vec<FailureKind>,
 }
 
-/// Statuses from the first to the last.
+/// A range of statuses, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StatusRange {
     pub(crate) first: u16,
     pub(crate) last: u16,
 }
 
-/// The condition that did not hold, of those that a case or a step has. To note it costs a call nothing.
+/// The condition that does not hold. It holds no values, so recording it is cheap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmet {
-    /// It is for other failures than there was, or for failures at all, or for none.
+pub enum UnmetCondition {
+    /// The case handles other failures, or none, or only failures.
     Failure,
     /// The status.
     Status,
-    /// What is to be found is not.
+    /// The path in `found` has no match.
     Found,
-    /// What is to be missing is not.
+    /// The path in `missing` has a match.
     Missing,
-    /// What is to be missing may be there: the body could not be read.
+    /// The path in `missing` may have a match: the body could not be parsed.
     Unreadable,
-    /// The value so far down in `equals`.
+    /// The value at this index of `equals` differs.
     Equals(usize),
-    /// The value so far down in `matches`.
+    /// The value at this index of `matches` does not match.
     Matches(usize),
 }
 
@@ -59,85 +59,90 @@ impl StatusRange {
 }
 
 impl When {
-    /// The first condition that does not hold. The kinds of failure are the caller's to look at.
-    /// What paths and patterns look at is taken from `visits`; past that they find nothing.
-    pub(crate) fn unmet(&self, scope: &Scope<'_>, visits: &mut usize) -> Option<Unmet> {
-        let reply = scope.response();
-        let status = reply.map(|reply| reply.status());
+    /// The first condition that does not hold. The caller checks the kinds of failure. The cost of paths and patterns
+    /// is subtracted from `visits`; once it is used up, they find nothing.
+    pub(crate) fn unmet(&self, scope: &Scope<'_>, visits: &mut usize) -> Option<UnmetCondition> {
+        let response = scope.response();
+        let status = response.map(|response| response.status());
         let finds = |path: &JsonPath, visits: &mut usize| {
-            reply.is_some_and(|reply| path.first(reply.body().get(), visits).is_some())
+            response.is_some_and(|response| path.first(response.body().get(), visits).is_some())
         };
         if !self.status.is_empty()
             && !status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))
         {
-            return Some(Unmet::Status);
+            return Some(UnmetCondition::Status);
         }
         if self.found.as_ref().is_some_and(|path| !finds(path, visits)) {
-            return Some(Unmet::Found);
+            return Some(UnmetCondition::Found);
         }
         if self.missing.as_ref().is_some_and(|path| finds(path, visits)) {
-            return Some(Unmet::Missing);
+            return Some(UnmetCondition::Missing);
         }
-        // A case that names the status may be meant for a page for people, too.
+        // A case that names the status may handle such a response on purpose.
         if self.missing.is_some()
             && self.status.is_empty()
-            && reply.is_some_and(|reply| reply.problem().is_some())
+            && response.is_some_and(|response| response.problem().is_some())
         {
-            return Some(Unmet::Unreadable);
+            return Some(UnmetCondition::Unreadable);
         }
         let differs = self.equals.iter().position(|(name, values)| {
             let value = name.evaluate(scope).ok().flatten();
             !value.is_some_and(|value| values.iter().any(|wanted| equal(value.get(), wanted)))
         });
         if let Some(index) = differs {
-            return Some(Unmet::Equals(index));
+            return Some(UnmetCondition::Equals(index));
         }
         let lacks = self.matches.iter().position(|(name, pattern)| {
             let value = name.evaluate(scope).ok().flatten();
             !value.as_ref().map(Evaluated::get).is_some_and(|value| {
-                !value.is_null() && pattern.is_found_in(&value.to_text(), visits) == Some(true)
+                !value.is_null() && pattern.is_match(&value.to_text(), visits) == Some(true)
             })
         });
-        lacks.map(Unmet::Matches)
+        lacks.map(UnmetCondition::Matches)
     }
 
-    /// A condition that did not hold, for people; with the value that it looked at, if that is still there.
-    pub(crate) fn told(&self, unmet: Unmet, scope: Option<&Scope<'_>>) -> String {
+    /// Describes a condition that does not hold, for people. With `scope`, the text includes the value that the
+    /// condition used.
+    pub(crate) fn describe_unmet(&self, unmet: UnmetCondition, scope: Option<&Scope<'_>>) -> String {
         let path = |path: &Option<Arc<JsonPath>>| path.as_ref().map(ToString::to_string).unwrap_or_default();
         match unmet {
-            Unmet::Failure if self.failure.is_empty() => "only for calls that went well".to_owned(),
-            Unmet::Failure => {
+            UnmetCondition::Failure if self.failure.is_empty() => "only for successful calls".to_owned(),
+            UnmetCondition::Failure => {
                 format!("only for the failure {}", either(&self.failure, |kind| format!("`{kind}`")))
             }
-            Unmet::Status => {
+            UnmetCondition::Status => {
                 let wanted = either(&self.status, |range| match (range.first, range.last) {
                     (first, last) if first == last => first.to_string(),
                     (first, last) => format!("{first} to {last}"),
                 });
-                match scope.map(|scope| scope.response().map(|reply| reply.status())) {
+                match scope.map(|scope| scope.response().map(|response| response.status())) {
                     None => format!("the status is not {wanted}"),
-                    Some(None) => format!("there is no status, which should be {wanted}"),
+                    Some(None) => format!("there is no response; the status must be {wanted}"),
                     Some(Some(status)) => format!("the status is {status}, not {wanted}"),
                 }
             }
-            Unmet::Found => format!("the reply has no `{}`", path(&self.found)),
-            Unmet::Missing => format!("the reply has `{}`", path(&self.missing)),
-            Unmet::Unreadable => {
+            UnmetCondition::Found => format!("the response has no `{}`", path(&self.found)),
+            UnmetCondition::Missing => format!("the response has `{}`", path(&self.missing)),
+            UnmetCondition::Unreadable => {
                 format!(
-                    "whether the reply has `{}` cannot be told: its body is not readable",
+                    "it is unknown whether the response has `{}`: its body could not be parsed",
                     path(&self.missing)
                 )
             }
-            Unmet::Equals(index) => self.equals.get(index).map_or_else(String::new, |(name, values)| {
-                told_value(name, scope, &format!("not {}", either(values, Value::to_string)))
-            }),
-            Unmet::Matches(index) => self.matches.get(index).map_or_else(String::new, |(name, pattern)| {
-                told_value(name, scope, &format!("which does not match `{}`", pattern.as_str()))
-            }),
+            UnmetCondition::Equals(index) => {
+                self.equals.get(index).map_or_else(String::new, |(name, values)| {
+                    describe_value(name, scope, &format!("not {}", either(values, Value::to_string)))
+                })
+            }
+            UnmetCondition::Matches(index) => {
+                self.matches.get(index).map_or_else(String::new, |(name, pattern)| {
+                    describe_value(name, scope, &format!("which does not match `{}`", pattern.as_str()))
+                })
+            }
         }
     }
 
-    /// Whether the case holds whatever happened, so that no later one of its sort is ever tried.
+    /// Whether the conditions always hold, so that later cases of the same kind are never reached.
     pub(crate) fn is_unconditional(&self) -> bool {
         self.status.is_empty()
             && self.found.is_none()
@@ -156,8 +161,8 @@ fn either<T>(items: &[T], shown: impl Fn(&T) -> String) -> String {
     }
 }
 
-/// What a value is, and what it should have been.
-fn told_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> String {
+/// The current value, and what the condition requires.
+fn describe_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> String {
     let shown = name.written().trim_start_matches('{').trim_end_matches('}');
     let Some(scope) = scope else { return format!("`{shown}` is {rather}") };
     match name.evaluate(scope).ok().flatten() {
@@ -166,7 +171,7 @@ fn told_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> Strin
             let mut text = String::new();
             value.get().write_json(&mut text);
             let value = text;
-            let cut: String = value.chars().take(MAX_TOLD).collect();
+            let cut: String = value.chars().take(MAX_SHOWN).collect();
             let more = if cut.len() < value.len() { "…" } else { "" };
             format!("`{shown}` is {cut}{more}, {rather}")
         }

@@ -111,7 +111,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
     let limits = plan.routes.iter().filter_map(|(name, route)| {
         Some((
             name.clone(),
-            json!({"under_way": state.running.resources.limiter(route.limit.as_ref()?.slot)?.under_way()}),
+            json!({"in_flight": state.running.resources.limiter(route.limit.as_ref()?.slot)?.in_flight()}),
         ))
     });
     let rejected_requests =
@@ -142,7 +142,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
 
 /// The name of an upstream and its current state.
 fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
-    let Snapshot { breaker, under_way, p95 } = resources.upstream(delivery).state.snapshot();
+    let Snapshot { breaker, in_flight, p95 } = resources.upstream(delivery).state.snapshot();
     let open_for = match breaker {
         Some(BreakerState::Open(left)) => Some(left),
         _ => None,
@@ -150,7 +150,7 @@ fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
     let fares = json!({
         "breaker": breaker.map(BreakerState::slug),
         "open_for_ms": open_for.map(in_ms),
-        "under_way": under_way,
+        "in_flight": in_flight,
         "p95_ms": p95.map(in_ms),
     });
     (delivery.target.name.clone(), fares)

@@ -114,7 +114,7 @@ pub(super) async fn live(
 }
 
 fn follow(app: &App, wanted: Wanted) -> Response {
-    let Some(listener) = app.dispatcher.observers.history.listen() else {
+    let Some(listener) = app.dispatcher.observers.history.subscribe() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
     };
     // Send a comment at once, so that the client sees that the stream is open.

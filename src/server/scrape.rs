@@ -96,10 +96,10 @@ fn upstreams(running: &Running, text: &mut Exposition) {
         }
     }
     let help = "Requests in flight, where a concurrency limit is set.";
-    let mut under_way = text.family("jackfield_upstream_requests_in_flight", MetricKind::Gauge, help);
+    let mut in_flight = text.family("jackfield_upstream_requests_in_flight", MetricKind::Gauge, help);
     for delivery in &running.plan.deliveries {
-        if let Some(count) = running.resources.upstream(delivery).state.snapshot().under_way {
-            under_way.sample(&[("upstream", &delivery.target.name)], count);
+        if let Some(count) = running.resources.upstream(delivery).state.snapshot().in_flight {
+            in_flight.sample(&[("upstream", &delivery.target.name)], count);
         }
     }
 }

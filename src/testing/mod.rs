@@ -101,7 +101,7 @@ async fn call(
 ) -> Result<TestRun, String> {
     // A platform with the function name in the URL also has the event name there.
     let function = test.event.as_ref().unwrap_or(&test.route);
-    let inbound = match &test.asked {
+    let inbound = match &test.input {
         TestInput::Args(args) => platform.sample(function, args),
         TestInput::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };

@@ -1,12 +1,11 @@
-//! A call that fails although its write went well: nothing that the model is told sounds like an invitation to do it
-//! again.
+//! A call that fails after a successful write: no text for the model suggests to do it again.
 
 use serde_json::{Value, json};
 
 use crate::support::proxy::Proxy;
 use crate::support::upstream::{Reply, Upstream};
 
-/// Writes are confirmed with a page; reads fail.
+/// Writes are confirmed with an HTML page; reads fail.
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match (seen.method.as_str(), seen.path()) {
         ("POST", "/refused") => Reply::status(500, &json!({})),
@@ -32,9 +31,9 @@ const UNREADABLE: &str =
 const PARTLY: &str = "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
 
 #[tokio::test]
-async fn after_a_write_that_went_well_nothing_says_to_try_again() {
+async fn replies_after_a_successful_write_never_suggest_another_try() {
     for (route, kind, text) in [
-        // A body that is not what the route needs, a missing extract, and a reply that cannot be rendered.
+        // A body that the route cannot read, a missing extract, and a reply that cannot be rendered.
         ("request = { method = \"POST\", path = \"/\" }\nextract.id = \"$.id\"", "bad_response", UNREADABLE),
         (
             "request = { method = \"POST\", path = \"/json\" }\nextract.id = { path = \"$.id\", required = true }",
@@ -62,7 +61,7 @@ async fn after_a_write_that_went_well_nothing_says_to_try_again() {
             "invalid_args",
             PARTLY,
         ),
-        // The table's own words for other failures are not said, nor is a case that does not know of the write.
+        // Neither the table's texts for other failures nor a case that ignores the write are used.
         (
             r#"
 request = { method = "POST", path = "/json" }
@@ -94,7 +93,7 @@ text = "{{response.body.number}}""#,
             "bad_response",
             "Booked, without a number.",
         ),
-        // What the upstream refused was not done.
+        // A write that the upstream rejected did not happen.
         ("request = { method = \"POST\", path = \"/refused\" }", "bad_response", "Try again later."),
         (
             "steps = [{ name = \"a\", request = { method = \"POST\", path = \"/refused\" } }, { name = \"b\", request.path = \"/\" }]",

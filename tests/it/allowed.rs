@@ -91,7 +91,7 @@ async fn only_values_listed_by_the_platform_are_allowed() {
             }
         }
     }
-    for reason in ["is missing", "is no list", "not among the allowed ones"] {
+    for reason in ["is missing", "is not a list", "not among the allowed ones"] {
         let line = proxy.logged(reason).await;
         assert!(line.contains("invalid_args") && !line.contains("A-7"), "{line}");
     }
@@ -107,7 +107,7 @@ async fn values_from_an_unauthenticated_platform_are_not_trusted() {
     proxy.logged("allowed-not-believed").await;
     let reply = proxy.post("/swaig", &ask).await.json();
     assert!(reply["response"].as_str().unwrap().ends_with(UNCHECKED), "{reply}");
-    proxy.logged("does not prove who it is").await;
+    proxy.logged("does not authenticate itself").await;
     assert!(upstream.take().is_empty());
 
     let login = format!("{public}{OPEN}auth.bearer = {{ token = \"right\" }}\n");

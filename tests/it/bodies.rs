@@ -1,4 +1,4 @@
-//! How an upstream's body is read: by what the route asks of it, whatever it says of itself.
+//! Parsing an upstream's body: it must fit what the route reads from it, whatever its content type.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::upstream::{Reply, Upstream};
 
 const PAGE: &str = "<!DOCTYPE html><html><body>Back at six.</body></html>";
 
-/// What `f` answers when the upstream answers with this reply.
+/// The reply of `f` if the upstream sends this response.
 async fn answer(route: &str, reply: fn() -> Reply) -> Value {
     let upstream = Upstream::new(move |_| reply()).await;
     let table = format!(
@@ -25,9 +25,9 @@ fn page() -> Reply {
 }
 
 #[tokio::test]
-async fn a_page_for_people_is_no_answer_to_a_route_that_looks_inside() {
+async fn an_html_page_is_a_bad_response_for_a_route_that_reads_the_body() {
     for route in [
-        // Each of these said something that nobody knew.
+        // From a page, each of these replies would claim something that it does not know.
         r#"
 request = { path = "/" }
 extract = { items = { path = "$.items[*].start", all = true, default = [] } }
@@ -62,13 +62,13 @@ text = "Closed.""#,
 request = { path = "/" }
 response.format = "json"
 reply = { text = "Done." }"#,
-        // A case that names the status says nothing of the body.
+        // A case that names the status does not read the body.
         r#"
 request = { path = "/" }
 [[routes.f.reply]]
 when = { status = 200, missing = "$.results[0]" }
 text = "There is none.""#,
-        // An earlier step, of which the last one asks something.
+        // The last step uses a value of an earlier one.
         r#"
 steps = [
     { name = "one", request.path = "/", extract = { x = { path = "$.x", default = "none" } } },
@@ -93,7 +93,7 @@ reply = { text = "{{default response.body.x \"none\"}}" }"#,
 }
 
 #[tokio::test]
-async fn what_nothing_asks_of_a_body_it_need_not_have() {
+async fn bodies_that_nothing_reads_may_be_anything() {
     let ok = || Reply::raw(201, "application/json", "OK");
     for (route, expected) in [
         (
@@ -101,7 +101,7 @@ async fn what_nothing_asks_of_a_body_it_need_not_have() {
             "You are booked.",
         ),
         ("request.path = \"/\"\nreply.text = \"{{response.status}}\"", "201"),
-        // Asked only after a failure, which this is not.
+        // Read only after a failure.
         (
             r#"
 request.path = "/"
@@ -112,7 +112,7 @@ text = "{{response.body.message}}"
 text = "Done.""#,
             "Done.",
         ),
-        // Of several steps, only the one that is asked.
+        // Only one of the steps is read.
         (
             r#"
 steps = [
@@ -125,15 +125,15 @@ reply.text = "{{response.body}}""#,
     ] {
         assert_eq!(answer(route, ok).await, json!({"text": expected}), "{route}");
     }
-    // All of a body may be any text.
+    // A template that prints the whole body accepts any text.
     let all = "request.path = \"/\"\nreply.text = \"{{response.body}}\"";
     assert_eq!(answer(all, || Reply::raw(200, "text/html", "<p>")).await, json!({"text": "<p>"}));
-    // The first bytes are those of zlib.
+    // The first bytes look like a zlib header.
     assert_eq!(answer(all, || Reply::raw(200, "text/plain", "x^2")).await, json!({"text": "x^2"}));
 }
 
 #[tokio::test]
-async fn json_is_read_whatever_it_is_called() {
+async fn json_is_parsed_whatever_its_content_type() {
     const ROUTE: &str = "request.path = \"/\"\nextract = { city = \"$.city\" }\nreply.text = \"{{city}}\"";
     const TEXT: &str = "{\"city\":\"Malmö\"}";
     let utf_16 = || {
@@ -156,7 +156,7 @@ async fn json_is_read_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn a_status_that_a_case_names_may_come_with_a_page() {
+async fn a_status_named_by_a_case_may_have_an_html_body() {
     let route = r#"
 request.path = "/"
 [[routes.f.reply]]
@@ -167,11 +167,11 @@ when = { status = 404, missing = "$.hint" }
 text = "Not found."
 [[routes.f.reply]]
 text = "Found.""#;
-    // Whether a customer is in a page cannot be told.
+    // A page does not show whether there is a customer.
     assert_eq!(answer(route, || Reply::raw(404, "text/html", PAGE)).await, json!({"text": "Not found."}));
     let none = || Reply::raw(404, "application/json", "{}");
     assert_eq!(answer(route, none).await, json!({"text": "There is no such customer."}));
-    // White space is an empty body.
+    // White space counts as an empty body.
     let blank = || Reply::raw(200, "text/html", "\r\n");
     assert_eq!(answer(route, blank).await, json!({"text": "There is no such customer."}));
 }

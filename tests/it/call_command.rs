@@ -199,7 +199,7 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
         "call       ra as http",
         "request    GET http://127.0.0.1:",
         "/x/***?ok=true\n",
-        "reply      status 500, after",
+        "response   status 500, after",
         "ok = \"***\"\n",
         "\"text\": \"pin ***, not 22, for ***\"",
         "bad_response",

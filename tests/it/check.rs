@@ -13,12 +13,12 @@ const NO_FIXTURE: &[(Code, &str)] = &[
     (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
 ];
 
-fn bad() -> PathBuf {
+fn bad_tables() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad")
 }
 
 /// The table with ten errors.
-fn ten() -> PathBuf {
+fn ten_errors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/ten_faults.toml")
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn found(table: &Path, arguments: &[&str]) -> Vec<Value> {
 
 /// The bad tables: `<code>.toml`, or a folder `<code>` with a `routes.toml`. The name of a case may follow after a dot.
 pub(crate) fn fixtures() -> Vec<(String, PathBuf)> {
-    let mut fixtures: Vec<(String, PathBuf)> = std::fs::read_dir(bad())
+    let mut fixtures: Vec<(String, PathBuf)> = std::fs::read_dir(bad_tables())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .map(|path| {
@@ -100,7 +100,7 @@ fn every_code_has_a_bad_table() {
 
 #[test]
 fn ten_errors_in_one_file_are_all_reported() {
-    let table = ten();
+    let table = ten_errors();
     let reported: Vec<(String, u64)> = found(&table, &[])
         .iter()
         .map(|fault| (fault["code"].as_str().unwrap().to_owned(), fault["line"].as_u64().unwrap()))
@@ -123,7 +123,7 @@ fn ten_errors_in_one_file_are_all_reported() {
 
 #[test]
 fn json_output_holds_the_same_diagnostics() {
-    let table = ten();
+    let table = ten_errors();
     let output = check(&table, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let answer: Value = serde_json::from_str(&printed(&output)).unwrap();
@@ -228,14 +228,14 @@ fn files_matched_by_several_patterns_are_included_once() {
 
 #[test]
 fn a_table_can_be_checked_without_its_secrets() {
-    let table = bad().join("secret-unset.toml");
+    let table = bad_tables().join("secret-unset.toml");
     let codes = |arguments: &[&str]| -> Vec<Value> {
         found(&table, arguments).iter().map(|fault| fault["code"].clone()).collect()
     };
     assert_eq!(codes(&[]), vec!["secret-unset"; 6]);
     // A value that is written as empty is still an error.
     assert_eq!(codes(&["--no-secrets"]), ["secret-unset"]);
-    assert_eq!(found(&bad().join("secret-file/routes.toml"), &["--no-secrets"]), Vec::<Value>::new());
+    assert_eq!(found(&bad_tables().join("secret-file/routes.toml"), &["--no-secrets"]), Vec::<Value>::new());
 }
 
 #[test]

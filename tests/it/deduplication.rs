@@ -134,16 +134,81 @@ async fn without_a_call_id_the_repeat_window_detects_duplicates_within_a_convers
 }
 
 #[tokio::test]
+async fn within_the_window_of_the_route_a_new_id_makes_no_new_call() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let proxy = Proxy::over(&api, &table("")).await;
+    for (conversation, id, what, sent) in [
+        ("c1", "t1", "tea", 1),
+        ("c1", "t2", "tea", 0),
+        // By its id it is the same, too.
+        ("c1", "t2", "tea", 0),
+        ("c1", "t3", "milk", 1),
+        ("c2", "t4", "tea", 1),
+    ] {
+        proxy.post("/voicedock", &voicedock(conversation, id, "window", what)).await;
+        assert_eq!(api.take().len(), sent, "{conversation} {id} {what}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_id_while_the_first_call_is_under_way_waits_for_it() {
+    let (api, gate) = gated().await;
+    let proxy = Proxy::over(&api, &table("")).await;
+    let calls = ["t1", "t2", "t1", "t3"].map(|id| voicedock("c1", id, "window", "tea"));
+    let calls = join_all(calls.iter().map(|call| proxy.post("/voicedock", call)));
+    let open = async {
+        while api.seen() == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(4);
+    };
+    let (answers, ()) = tokio::join!(calls, open);
+    let said: Vec<String> = answers.iter().map(|answer| result(&answer.json())).collect();
+    assert_eq!(said, vec!["\"Order 1.\""; 4]);
+    assert_eq!(api.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_is_the_same_by_its_values_and_not_by_their_spelling() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let route = r#"
+[routes.pair]
+upstream = "api"
+args = { a = { type = "string" }, n = { type = "number" } }
+request = { method = "POST", path = "/orders", body = { a = "{{args.a}}", n = "{{args.n}}" } }
+"#;
+    let proxy = Proxy::over(&api, &table(route)).await;
+    let call = |arguments: &str| {
+        let function = json!({"name": "pair", "arguments": "ARGUMENTS"});
+        let call = json!({"message": {"type": "tool-calls", "call": {"id": "c1"},
+            "tool_call_list": [{"id": "t1", "type": "function", "function": function}]}});
+        call.to_string().replace("\"ARGUMENTS\"", arguments)
+    };
+    for (arguments, sent) in [
+        (r#"{"a": "x", "n": 1}"#, 1),
+        (r#"{"n": 1, "a": "x"}"#, 0),
+        (r#"{"n": 1.0, "a": "\u0078"}"#, 0),
+        (r#"{"n": "1", "a": "x", "stranger": true}"#, 0),
+        (r#"{"n": 2, "a": "x"}"#, 1),
+    ] {
+        proxy.send(Method::POST, "/voicedock", &[], call(arguments)).await;
+        assert_eq!(api.take().len(), sent, "{arguments}");
+    }
+}
+
+#[tokio::test]
 async fn the_reply_to_a_detached_write_does_not_suggest_another_try() {
     let (api, gate) = gated().await;
     let text = table("").replace("failure.timeout", "failure.refused");
     let mut proxy = Proxy::over(&api, &text).await;
     let call = voicedock("c1", "t1", "order", "tea");
-    for _ in ["the first one", "a repeat while it goes on"] {
+    for _ in ["the first call", "a retry while it is in flight"] {
         let text = result(&proxy.post("/voicedock", &call).await.json());
         assert!(text.contains("may still do it") && !text.contains("try again"), "{text}");
     }
-    let line = proxy.logged("what was sent may change something and goes on").await;
+    let line = proxy.logged("the request continues and may still take effect").await;
     assert!(line.contains("order: timeout after ") && line.contains("upstream=\"api\""), "{line}");
     gate.add_permits(1);
 }
@@ -159,11 +224,11 @@ async fn a_write_continues_after_its_call_times_out_and_a_retry_gets_its_result(
         let first = proxy.post("/voicedock", &call).await.json();
         assert!(began.elapsed() < GUARD, "{name}");
         assert_eq!(result(&first), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("what was sent may change something and goes on").await;
+        proxy.logged("the request continues and may still take effect").await;
         // A retry waits for the request in flight until its own deadline.
         let second = proxy.post("/voicedock", &call).await.json();
         assert_eq!(result(&second), "{\"error\":\"Still working on tea.\"}", "{name}");
-        proxy.logged("the same call was still under way").await;
+        proxy.logged("the same call was still in flight").await;
 
         gate.add_permits(1);
         proxy.logged("after its late reply").await;

@@ -305,7 +305,7 @@ async fn a_breaker_counts_a_detached_write_at_once() {
     let status = proxy.status().await;
     let open_for = status["upstreams"]["api"]["open_for_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&open_for), "{status:#}");
-    assert!(status["limits"]["ask"]["under_way"].is_u64(), "{status:#}");
+    assert!(status["limits"]["ask"]["in_flight"].is_u64(), "{status:#}");
 }
 
 #[tokio::test]

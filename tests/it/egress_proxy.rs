@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::outbound_tls::{Authority, Secure};
+use crate::outbound_tls::{Authority, TlsUpstream};
 use crate::support::proxy::Proxy;
 
 /// A forward proxy on loopback. It opens tunnels, and returns `answer` to every plain request.
@@ -135,7 +135,7 @@ async fn plain_requests_are_forwarded_with_an_absolute_url() {
 #[tokio::test]
 async fn tls_requests_use_a_tunnel_and_only_connect_carries_the_proxy_credentials() {
     let authority = Authority::new();
-    let server = Secure::new(&authority.issue("localhost"), None).await;
+    let server = TlsUpstream::new(&authority.issue("localhost"), None).await;
     let forward = Forward::new(OK, None).await;
     let url = format!("https://localhost:{}", server.address.port());
     let written = table(&url, &format!("http://user:p%40ss@{}", forward.address));

@@ -275,7 +275,8 @@ reply = [{ when.failure = "any", text = "Without {{args.v}}" }]
         let answer = proxy.post(&format!("/http/{name}"), &args).await.json();
         assert_eq!(answer, json!({"error": {"kind": "bad_response", "text": text}}), "{name}");
     }
-    for line in ["`a` is missing", "no reply case holds", "`round` needs a number", "could not be rendered"] {
+    for line in ["`a` is missing", "no reply case matches", "`round` needs a number", "could not be rendered"]
+    {
         proxy.logged(line).await;
     }
 }

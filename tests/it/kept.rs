@@ -86,7 +86,7 @@ impl Reloaded {
         let folder = self.folder.path();
         let fresh = Self::load(folder, self.token.get(), None);
         let again = Self::load(folder, self.token.get(), Some(&self.last.kept));
-        assert_eq!(facts(&again), facts(&fresh));
+        assert_eq!(observable(&again), observable(&fresh));
         assert_eq!(again.dependencies, fresh.dependencies);
         let Some(plan) = &again.plan else { return vec!["no plan".to_owned()] };
         let before = &self.last.plan.as_ref().unwrap().routes;
@@ -100,7 +100,7 @@ impl Reloaded {
 }
 
 /// Everything observable about a loaded table.
-fn facts(loaded: &Loaded) -> (String, Option<String>, BTreeMap<String, String>) {
+fn observable(loaded: &Loaded) -> (String, Option<String>, BTreeMap<String, String>) {
     let found = serde_json::to_string(&to_json(&loaded.diagnostics, &loaded.sources)).unwrap();
     let routes = loaded.plan.iter().flat_map(|plan| &plan.routes);
     let routes = routes.map(|(name, route)| (name.clone(), format!("{route:?}"))).collect();

@@ -207,7 +207,7 @@ fn modules_use_only_modules_below_them() {
             let to = to.unwrap_or_else(|| panic!("{path}: `crate::{name}` is not in the map"));
             arrows += usize::from(to != from);
             if to < from {
-                wrong.push(format!("{path}: `{module}` uses `{name}`, which stands above it"));
+                wrong.push(format!("{path}: `{module}` uses `{name}`, which is above it"));
             }
         }
     }
@@ -247,7 +247,7 @@ fn layers_use_no_forbidden_words() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(allowed.len(), ALLOWED.len(), "an exception that nobody needs");
+    assert_eq!(allowed.len(), ALLOWED.len(), "an unused exception");
 }
 
 /// Each platform is a folder and each auth scheme a file, listed in the `mod.rs` above it.

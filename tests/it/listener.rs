@@ -430,7 +430,7 @@ async fn endpoints_without_auth_reject_cross_site_requests() {
 }
 
 /// Writes a raw request and returns everything received until the connection is closed.
-async fn by_hand(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
+async fn send_raw(proxy: &Proxy, head: String, body: Vec<u8>) -> String {
     let address = proxy.listen;
     tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -455,7 +455,7 @@ async fn oversized_bodies_are_rejected() {
 
     // Rejected by its `content-length`, before any of the body is read.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 2049\r\n\r\n".to_owned();
-    let answer = by_hand(&proxy, head, Vec::new()).await;
+    let answer = send_raw(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     assert!(answer.ends_with("{\"error\":\"a body may have 2048 bytes\"}"), "{answer}");
@@ -463,7 +463,7 @@ async fn oversized_bodies_are_rejected() {
     // A chunked body, which announces no length.
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
-    let answer = by_hand(&proxy, head, chunk.repeat(3).into_bytes()).await;
+    let answer = send_raw(&proxy, head, chunk.repeat(3).into_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
     // A client that sends the whole body first can still read the response.
@@ -544,7 +544,7 @@ auth.header = { name = "x-key", value = "k" }
     }
     // Rejected before the body is read, so a huge body that is never sent does not matter.
     let head = "POST /swaig HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nconnection: close\r\n\r\n".to_owned();
-    let answer = by_hand(&proxy, head, Vec::new()).await;
+    let answer = send_raw(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let failed = proxy.logged("failed login").await;
     assert!(failed.contains("swaig"), "{failed}");

@@ -39,6 +39,7 @@ mod pages;
 mod platform_docs;
 mod platforms;
 mod readme;
+mod recipes;
 mod records;
 mod reload;
 mod replies;

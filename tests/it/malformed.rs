@@ -21,7 +21,7 @@ use crate::support::upstream::{Reply, Upstream};
 use wire::{Answer, exchange};
 
 /// How many are sent concurrently.
-const TOGETHER: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// The proxy's limit for bodies: small, so that oversized ones are quick to send.
 const MAX_BODY: usize = 64 * 1024;
@@ -207,7 +207,7 @@ async fn malformed_requests_do_no_harm() {
         let answers = tokio::time::timeout(GUARD, exchange(listen, case)).await;
         (case, answers)
     });
-    let sent: Vec<_> = futures_util::stream::iter(sent).buffer_unordered(TOGETHER).collect().await;
+    let sent: Vec<_> = futures_util::stream::iter(sent).buffer_unordered(CONCURRENCY).collect().await;
     let mut wrong = Vec::new();
     for (case, answers) in sent {
         let Ok(answers) = answers else {

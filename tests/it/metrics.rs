@@ -55,7 +55,7 @@ impl Scrape {
                 "histogram" => ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)),
                 _ => Some(name),
             };
-            assert_eq!(base, Some(family.as_str()), "{line} stands below another family");
+            assert_eq!(base, Some(family.as_str()), "{line} is listed under another family");
             if let Some(labels) = key.strip_prefix(name).filter(|labels| !labels.is_empty()) {
                 assert!(labels.starts_with('{') && labels.ends_with("\"}"), "{line}");
             }

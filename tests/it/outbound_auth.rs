@@ -60,7 +60,7 @@ fn oauth2(endpoint: &Upstream) -> String {
 }
 
 /// An upstream that accepts everyone.
-async fn friendly() -> Upstream {
+async fn accepting() -> Upstream {
     Upstream::new(|_| Reply::json(&json!({"ok": true}))).await
 }
 
@@ -84,14 +84,14 @@ async fn call(proxy: &Proxy, function: &str) -> Value {
 }
 
 /// A plan in this process, for tests that need a fixed order.
-struct Inside {
+struct InProcess {
     plan: Plan,
     resources: Resources,
     transport: HttpTransport,
     _folder: Folder,
 }
 
-impl Inside {
+impl InProcess {
     fn new(table: &str) -> Self {
         let folder = Folder::with(&[("routes.toml", table)]);
         let loaded = load(&folder.path().join("routes.toml"), &process_environment()).unwrap();
@@ -126,9 +126,9 @@ impl Inside {
 
 #[tokio::test]
 async fn concurrent_calls_share_one_token_request() {
-    let api = friendly().await;
+    let api = accepting().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
-    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+    let inside = InProcess::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
     // Polled after the calls, when each of them waits for the token.
@@ -150,9 +150,9 @@ async fn concurrent_calls_share_one_token_request() {
 
 #[tokio::test]
 async fn waiting_calls_share_a_failed_token_request() {
-    let api = friendly().await;
+    let api = accepting().await;
     let (endpoint, gate) = Upstream::gated(|_| Reply::status(503, &json!({}))).await;
-    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+    let inside = InProcess::new(&table(&api, &oauth2(&endpoint)));
 
     let calls = unconstrained(join_all((0..200).map(|_| inside.call("look", GUARD))));
     let (records, ()) = join(calls, async { gate.add_permits(200) }).await;
@@ -166,9 +166,9 @@ async fn waiting_calls_share_a_failed_token_request() {
 
 #[tokio::test]
 async fn a_cancelled_call_does_not_cancel_the_token_request_of_others() {
-    let api = friendly().await;
+    let api = accepting().await;
     let (endpoint, gate) = Upstream::gated(|_| token(1, 3600)).await;
-    let inside = Inside::new(&table(&api, &oauth2(&endpoint)));
+    let inside = InProcess::new(&table(&api, &oauth2(&endpoint)));
 
     let gives_up = async {
         let record = inside.call("look", Duration::from_millis(100)).await;
@@ -185,7 +185,7 @@ async fn a_cancelled_call_does_not_cancel_the_token_request_of_others() {
 
 #[tokio::test]
 async fn expired_tokens_are_requested_again() {
-    let api = friendly().await;
+    let api = accepting().await;
     for (expires_in, expected) in
         [(3600, ["token-1", "token-1", "token-1"]), (0, ["token-1", "token-2", "token-3"])]
     {
@@ -246,7 +246,7 @@ async fn a_rejected_static_credential_is_not_retried() {
 
 #[tokio::test]
 async fn tokens_survive_a_reload_that_does_not_concern_them() {
-    let (api, endpoint) = (friendly().await, issuing(3600).await);
+    let (api, endpoint) = (accepting().await, issuing(3600).await);
     let first = table(&api, &oauth2(&endpoint));
     let mut proxy = Proxy::start(&first).await;
     call(&proxy, "look").await;
@@ -271,7 +271,7 @@ async fn tokens_survive_a_reload_that_does_not_concern_them() {
 
 #[tokio::test]
 async fn nothing_is_sent_without_a_token() {
-    let api = friendly().await;
+    let api = accepting().await;
     let never = Upstream::with(|_| std::future::pending()).await;
     let answering = async |reply: Reply| Upstream::new(move |_| reply.clone()).await;
     for (endpoint, kind, problem) in [
@@ -318,7 +318,7 @@ async fn nothing_is_sent_without_a_token() {
 
 #[tokio::test]
 async fn query_credentials_come_last_and_override_the_routes_own() {
-    let api = friendly().await;
+    let api = accepting().await;
     let table = table(&api, r#"query = { name = "key", value = "k-1 &=%" }"#);
     let proxy = Proxy::start(&table.replace(r#"a = "1""#, r#"key = "mine", a = "1""#)).await;
 
@@ -329,7 +329,7 @@ async fn query_credentials_come_last_and_override_the_routes_own() {
 
 #[tokio::test]
 async fn signatures_cover_the_request_as_sent() {
-    let api = friendly().await;
+    let api = accepting().await;
     let auth = r#"hmac = { secret = "sign me", header = "x-sig", timestamp_header = "x-time", prefix = "v1=",
         signed = ["timestamp", "\n", "method", " ", "target", "\n", "body"] }"#
         .replace('\n', " ");
@@ -352,7 +352,7 @@ async fn signatures_cover_the_request_as_sent() {
 
 #[tokio::test]
 async fn inbound_credentials_are_never_forwarded() {
-    let api = friendly().await;
+    let api = accepting().await;
     for auth in ["", r#"auth.query = { name = "key", value = "k" }"#] {
         let table = table(&api, "bearer = { token = \"ours\" }")
             .replace("auth.bearer = { token = \"ours\" }", auth)

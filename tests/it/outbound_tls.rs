@@ -53,13 +53,13 @@ impl Issued {
 }
 
 /// A TLS upstream that returns its number of connections and records the client certificate of each request.
-pub(crate) struct Secure {
+pub(crate) struct TlsUpstream {
     pub(crate) address: SocketAddr,
     shown: Arc<Mutex<Vec<Option<CertificateDer<'static>>>>>,
     task: JoinHandle<()>,
 }
 
-impl Secure {
+impl TlsUpstream {
     /// `clients`: the authority whose client certificates are required; `None` requires no certificate.
     pub(crate) async fn new(own: &Issued, clients: Option<&Authority>) -> Self {
         let provider = Arc::new(ring::default_provider());
@@ -121,7 +121,7 @@ impl Secure {
     }
 }
 
-impl Drop for Secure {
+impl Drop for TlsUpstream {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -162,8 +162,8 @@ async fn call(proxy: &Proxy, route: &str) -> Value {
 #[tokio::test]
 async fn a_configured_ca_replaces_the_public_ones() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let server = Secure::new(&authority.issue("localhost"), None).await;
-    let elsewhere = Secure::new(&authority.issue("elsewhere.test"), None).await;
+    let server = TlsUpstream::new(&authority.issue("localhost"), None).await;
+    let elsewhere = TlsUpstream::new(&authority.issue("elsewhere.test"), None).await;
     let own = table(server.address, &[("own", CA), ("public", ""), ("other", r#"tls.ca = "tls/other.pem""#)]);
     let misnamed = table(elsewhere.address, &[("misnamed", CA)]);
     let misnamed = misnamed.split_once("[platforms.http]").unwrap().1;
@@ -190,7 +190,7 @@ async fn a_configured_ca_replaces_the_public_ones() {
 async fn client_certificates_are_sent_only_by_their_upstream() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (client, strange) = (authority.issue("client"), stranger.issue("client"));
-    let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
+    let server = TlsUpstream::new(&authority.issue("localhost"), Some(&authority)).await;
     let wrong = MTLS.replace("client.", "strange.");
     let apart = r#"auth.mtls = { cert = "tls/client.pem", key = "tls/client.key" }
                    tls = { ca = "tls/ca.pem" }"#;
@@ -227,7 +227,7 @@ async fn client_certificates_are_sent_only_by_their_upstream() {
 async fn changed_certificate_files_replace_certificates_and_connections() {
     let authority = Authority::new();
     let (first, second) = (authority.issue("first"), authority.issue("second"));
-    let server = Secure::new(&authority.issue("localhost"), Some(&authority)).await;
+    let server = TlsUpstream::new(&authority.issue("localhost"), Some(&authority)).await;
     let written = table(server.address, &[("mtls", MTLS)]);
     let mut proxy = Proxy::with(
         &[

@@ -49,7 +49,7 @@ request = { path = "/" }
 "#;
 
 /// An upstream that responds when the test lets it.
-async fn held() -> (Upstream, Arc<Semaphore>) {
+async fn gated() -> (Upstream, Arc<Semaphore>) {
     Upstream::gated(|_| Reply::json(&json!({}))).await
 }
 
@@ -63,7 +63,7 @@ fn swaig(function: &str) -> Value {
 
 #[tokio::test]
 async fn calls_over_the_limit_are_rejected_at_once_in_the_platforms_format() {
-    let (upstream, release) = held().await;
+    let (upstream, release) = gated().await;
     let mut proxy = Proxy::start(&table("max_calls = 2", upstream.address)).await;
     let asked: Vec<_> = (0..2)
         .map(|_| {
@@ -125,7 +125,7 @@ async fn calls_over_the_limit_are_rejected_at_once_in_the_platforms_format() {
 
 #[tokio::test]
 async fn calls_over_the_limit_get_the_configured_text() {
-    let (upstream, _release) = held().await;
+    let (upstream, _release) = gated().await;
     let table = table("max_calls = 1", upstream.address);
     let proxy = Proxy::start(&format!("{table}[defaults]\nfailure.refused = \"One at a time.\"\n")).await;
     let call = request(Method::POST, &proxy.url("/http/ask"), &[], Bytes::new());
@@ -157,7 +157,7 @@ async fn ask(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn connections_over_the_limit_get_a_503_and_are_closed() {
-    let (upstream, _release) = held().await;
+    let (upstream, _release) = gated().await;
     let mut proxy = Proxy::start(&table("max_connections = 2", upstream.address)).await;
     let (first, mut second) = (open(proxy.listen).await, open(proxy.listen).await);
     for _ in 0..3 {
@@ -250,7 +250,7 @@ async fn running_out_of_file_descriptors_is_survived() {
 }
 
 /// A proxy whose log cannot report its address, so it listens on an address that only this test uses.
-struct Mute {
+struct SilentProxy {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
@@ -258,7 +258,7 @@ struct Mute {
     _folder: Folder,
 }
 
-impl Mute {
+impl SilentProxy {
     async fn start(host: u8, run: impl FnOnce(&Path) -> Command) -> Self {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let free = || {
@@ -294,7 +294,7 @@ impl Mute {
     }
 
     /// Sends the signal to shut down and waits for the exit.
-    async fn end(mut self) {
+    async fn stop(mut self) {
         let sent =
             Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
@@ -303,7 +303,7 @@ impl Mute {
     }
 }
 
-impl Drop for Mute {
+impl Drop for SilentProxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -312,7 +312,7 @@ impl Drop for Mute {
 
 #[tokio::test]
 async fn a_full_log_disk_loses_lines_but_no_calls() {
-    let proxy = Mute::start(65, |folder| {
+    let proxy = SilentProxy::start(65, |folder| {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut command = jackfield(folder);
         command.stderr(full);
@@ -324,12 +324,12 @@ async fn a_full_log_disk_loses_lines_but_no_calls() {
         assert_eq!(proxy.say().await, json!({"text": "Hello."}));
     }
     until("no line is lost", async || proxy.lost().await == before.max(1) + 3).await;
-    proxy.end().await;
+    proxy.stop().await;
 }
 
 #[tokio::test]
 async fn a_closed_log_loses_no_calls() {
-    let proxy = Mute::start(66, |folder| {
+    let proxy = SilentProxy::start(66, |folder| {
         let binary = jackfield(folder);
         let mut command = Command::new("/bin/sh");
         command.current_dir(folder).env_clear().args(["-c", "exec \"$0\" 2>&-"]).arg(binary.get_program());
@@ -340,11 +340,11 @@ async fn a_closed_log_loses_no_calls() {
         assert_eq!(proxy.say().await, json!({"text": "Hello."}));
     }
     proxy.lost().await;
-    proxy.end().await;
+    proxy.stop().await;
 }
 
-/// Makes calls with names so long that their log lines soon fill the pipe and the queue.
-async fn fill(proxy: &Mute) {
+/// Makes calls with names so long that their log lines soon fill_log the pipe and the queue.
+async fn fill_log(proxy: &SilentProxy) {
     let name = "\u{1f4de}".repeat(200);
     let calls: Vec<_> = (0..50)
         .map(|id| json!({"id": id.to_string(), "function": {"name": name, "arguments": {}}}))
@@ -361,13 +361,13 @@ async fn fill(proxy: &Mute) {
 
 #[tokio::test]
 async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
-    let mut proxy = Mute::start(67, |folder| {
+    let mut proxy = SilentProxy::start(67, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());
         command
     })
     .await;
-    fill(&proxy).await;
+    fill_log(&proxy).await;
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
 
     // The log is read again.
@@ -380,11 +380,11 @@ async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
     let (warning, lines) = tokio::time::timeout(GUARD, warning).await.expect("no warning").unwrap();
     let (warning, lost) = (warning.unwrap(), proxy.lost().await);
     assert!(
-        warning.contains(&format!("WARN {lost} log lines could not be written: nobody takes them")),
+        warning.contains(&format!("WARN {lost} log lines could not be written: standard error is too slow")),
         "{warning}"
     );
     assert_eq!(proxy.say().await, json!({"text": "Hello."}));
-    proxy.end().await;
+    proxy.stop().await;
     let rest: Vec<String> = tokio::task::spawn_blocking(|| lines.collect()).await.unwrap();
     assert!(rest.iter().any(|line| line.contains("say: answered in")), "{rest:?}");
     assert!(rest.last().is_some_and(|line| line.contains("shut down")), "{rest:?}");
@@ -392,15 +392,15 @@ async fn an_unread_log_blocks_no_calls_and_reports_dropped_lines() {
 
 #[tokio::test]
 async fn an_unread_log_does_not_delay_shutdown() {
-    let mut proxy = Mute::start(68, |folder| {
+    let mut proxy = SilentProxy::start(68, |folder| {
         let mut command = jackfield(folder);
         command.stderr(Stdio::piped());
         command
     })
     .await;
-    fill(&proxy).await;
+    fill_log(&proxy).await;
     let unread = proxy.child.stderr.take();
-    proxy.end().await;
+    proxy.stop().await;
     let mut log = String::new();
     unread.unwrap().read_to_string(&mut log).unwrap();
     assert!(log.contains("ready"), "{log}");

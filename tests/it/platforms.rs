@@ -79,6 +79,17 @@ fn platforms_decode_their_own_samples() {
     }
 }
 
+/// Where body and URL both name a function, no request can show one of them and call the other.
+#[test]
+fn a_url_that_names_another_function_than_the_body_is_refused() {
+    for platform in PLATFORMS {
+        let mut inbound = platform.sample("get_weather", &json!({"city": "Bergen"}));
+        let in_url = inbound.function.replace("cancel_order".to_owned()).is_some();
+        let decoded = platform.decode(&inbound, &Settings::defaults(*platform), &Routes(Map::new()));
+        assert!(in_url || decoded.is_err(), "{}: {decoded:?}", platform.name());
+    }
+}
+
 #[test]
 fn only_the_vendors_signature_is_accepted() {
     let vector =
@@ -142,7 +153,7 @@ impl Case {
         };
         match (kind, decoded) {
             ("calls", Ok(Decoded::Stream(call, encoder))) => {
-                assert_eq!(json!([show(*call)]), *expected, "{name}");
+                assert_eq!(json!([call_json(*call)]), *expected, "{name}");
                 self.check_stream(platform, encoder);
             }
             ("calls", Ok(Decoded::Calls(calls, encoder))) => {
@@ -155,7 +166,7 @@ impl Case {
                         "{name}"
                     );
                 }
-                let calls: Vec<_> = calls.into_iter().map(show).collect();
+                let calls: Vec<_> = calls.into_iter().map(call_json).collect();
                 assert_eq!(Value::from(calls), *expected, "{name}");
                 if let Some(outcomes) = self.part("outcomes") {
                     let outcomes: Vec<_> = outcomes.as_array().unwrap().iter().map(outcome).collect();
@@ -168,7 +179,7 @@ impl Case {
                 assert!(platform.events().contains(event.kind), "{name}");
                 assert_eq!(event.call.context.platform, platform.name(), "{name}");
                 let payload = event.call.context.event.clone();
-                let mut shown = show(event.call);
+                let mut shown = call_json(event.call);
                 shown["payload"] = payload.to_value();
                 shown["event"] = event.kind.name.into();
                 shown["answered"] = event.kind.answered.into();
@@ -407,7 +418,7 @@ fn read(path: &Path) -> Value {
 }
 
 /// A call in the format of `calls.json`: absent fields are omitted.
-fn show(call: Call) -> Value {
+fn call_json(call: Call) -> Value {
     let context = call.context;
     let mut shown = Map::new();
     shown.insert("function".into(), context.function.into());

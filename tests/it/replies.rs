@@ -19,7 +19,7 @@ const BOMB: &[u8] = &[
 ];
 
 /// An upstream that responds as the query says: `status`, `body`, `type`.
-async fn obedient() -> Upstream {
+async fn scripted() -> Upstream {
     Upstream::new(|seen| {
         let query = seen.query();
         let find =
@@ -63,7 +63,7 @@ async fn answer(proxy: &Proxy, status: u16, body: &str, more: &Value) -> Value {
 
 #[tokio::test]
 async fn the_first_matching_case_is_used() {
-    let upstream = obedient().await;
+    let upstream = scripted().await;
     let table = table(
         r#"
 extract = { state = "$.state", temp = "$.temp" }
@@ -143,7 +143,7 @@ text = "last"
 
 #[tokio::test]
 async fn values_are_extracted_from_responses() {
-    let upstream = obedient().await;
+    let upstream = scripted().await;
     let extract = r#"
 extract = { one = "$.a", all = { path = "$.l[*].x", all = true }, first = "$.l[*].x", none = { path = "$.no", default = "d" }, empty = { path = "$.no[*]", all = true, default = ["d"] }, last = "$.l[-1].x", some = { path = "$.l[?@.x > 1].x", all = true } }
 "#;
@@ -199,7 +199,7 @@ reply = [{ when.equals = { a = 1 }, text = "{{a}}" }, { text = "{{b}}", data = {
 
 #[tokio::test]
 async fn bodies_are_parsed_by_content_type_unless_the_route_overrides_it() {
-    let upstream = obedient().await;
+    let upstream = scripted().await;
     for (format, kind, body, expected) in [
         ("", "application/json; charset=utf-8", "{\"a\": 1}", json!({"data": {"b": {"a": 1}}})),
         ("", "application/problem+json", "[1]", json!({"data": {"b": [1]}})),
@@ -223,7 +223,7 @@ async fn bodies_are_parsed_by_content_type_unless_the_route_overrides_it() {
 
 #[tokio::test]
 async fn replies_are_built_from_texts_files_and_objects() {
-    let upstream = obedient().await;
+    let upstream = scripted().await;
     let table = table(
         r#"
 extract = { temp = "$.temp", days = "$.days" }

@@ -140,7 +140,7 @@ fn folder(upstream: &Upstream) -> Folder {
 }
 
 /// Runs a command with these arguments and returns its exit code and what it printed to both streams.
-async fn jack(folder: &Folder, words: &[&str]) -> (i32, String, String) {
+async fn run_jackfield(folder: &Folder, words: &[&str]) -> (i32, String, String) {
     let mut command = jackfield(folder.path());
     command.args(words).env("TOKEN", TOKEN);
     let output = run(command).await;
@@ -190,13 +190,13 @@ async fn saved_tests_pass_and_are_written_beside_the_others() {
         ("the other one", &["ticket", "--request", "requests/many.json", "--as", "voicedock"], 0),
     ] {
         let words = [&["call", "--save-test", name], words].concat();
-        let (code, stdout, stderr) = jack(&folder, &words).await;
+        let (code, stdout, stderr) = run_jackfield(&folder, &words).await;
         assert_eq!(code, expected, "{name}: {stdout}{stderr}");
         notes.push_str(&format!("--- {name} ---\n{stderr}"));
     }
     // A saved test no longer depends on its upstream.
     drop(upstream);
-    let (code, stdout, stderr) = jack(&folder, &["test"]).await;
+    let (code, stdout, stderr) = run_jackfield(&folder, &["test"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
     assert!(stdout.contains("\n16 passed, 0 failed"), "{stdout}");
 
@@ -234,7 +234,7 @@ async fn a_test_that_cannot_be_saved_changes_nothing_and_gives_the_reason() {
         ("no_function", &["--request", "one.json", "--as", "http"], 0),
         ("bad_header", &["ticket", "--header", "x-session"], 0),
     ] {
-        let (code, _, stderr) = jack(&folder, &[&["call"], words].concat()).await;
+        let (code, _, stderr) = run_jackfield(&folder, &[&["call"], words].concat()).await;
         assert_ne!(code, 0, "{name}: {stderr}");
         assert_eq!(upstream.take().len(), sends, "{name}");
         insta::assert_snapshot!(format!("unsaved_{name}"), stable(&stderr));
@@ -248,7 +248,7 @@ async fn tests_are_appended_in_any_existing_layout() {
     let folder = folder(&upstream);
     folder.write("a.test.toml", "tests = [\n  { route = \"away\", name = \"x\", upstream.failure = \"timeout\", expect.failure = \"timeout\" }, # why\n]\n# the end\n");
     let words = |name: &'static str, function: &'static str| ["call", function, "--save-test", name];
-    assert_eq!(jack(&folder, &words("y", "away")).await.0, 1);
+    assert_eq!(run_jackfield(&folder, &words("y", "away")).await.0, 1);
     let listed = read(&folder, "a.test.toml");
     assert!(listed.contains("# why") && listed.ends_with("# the end\n"), "{listed}");
     assert!(listed.contains("name = \"y\""), "{listed}");
@@ -258,14 +258,14 @@ async fn tests_are_appended_in_any_existing_layout() {
         "routes.test.toml",
         "# Ours.\n\n[[tests]]\nroute = \"language\"\nname = \"x\"\nexpect.text = \"Done.\"\n# the end",
     );
-    assert_eq!(jack(&folder, &words("y", "ticket")).await.0, 1);
+    assert_eq!(run_jackfield(&folder, &words("y", "ticket")).await.0, 1);
     let own = read(&folder, "routes.test.toml");
     assert!(
         own.starts_with("# Ours.\n\n[[tests]]\nroute = \"language\"")
             && own.contains("# the end\n\n[[tests]]\nroute = \"ticket\""),
         "{own}"
     );
-    let (code, stdout, stderr) = jack(&folder, &["test"]).await;
+    let (code, stdout, stderr) = run_jackfield(&folder, &["test"]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
@@ -274,7 +274,7 @@ async fn a_whole_request_can_be_replayed() {
     let upstream = crm().await;
     let folder = folder(&upstream);
     let words = ["call", "--request", "requests/many.json", "--as", "voicedock"];
-    let (code, stdout, stderr) = jack(&folder, &words).await;
+    let (code, stdout, stderr) = run_jackfield(&folder, &words).await;
     assert_eq!(code, 0, "{stderr}");
     let answer: Value = serde_json::from_str(&stdout).unwrap();
     let results = answer["results"].as_array().unwrap();
@@ -282,7 +282,7 @@ async fn a_whole_request_can_be_replayed() {
     assert_eq!(results[1]["tool_call_id"], "t-2");
     assert_eq!(upstream.take()[1].json(), json!({"id": "T-2", "pin": "4711", "caller": "+47123"}));
 
-    let (_, stdout, _) = jack(&folder, &[&words[..], &["--format", "json"]].concat()).await;
+    let (_, stdout, _) = run_jackfield(&folder, &[&words[..], &["--format", "json"]].concat()).await;
     let shown: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(shown["calls"].as_array().unwrap().len(), 2);
     assert_eq!(shown["calls"][1]["arguments"]["values"]["pin"], "***");
@@ -291,7 +291,8 @@ async fn a_whole_request_can_be_replayed() {
     assert!(!stdout.contains("4711") && !stdout.contains(TOKEN), "{stdout}");
 
     upstream.take();
-    let (code, stdout, _) = jack(&folder, &[&words[..], &["--format", "json", "--dry-run"]].concat()).await;
+    let (code, stdout, _) =
+        run_jackfield(&folder, &[&words[..], &["--format", "json", "--dry-run"]].concat()).await;
     let shown: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((code, &shown["answer"], upstream.seen()), (0, &Value::Null, 0));
     assert_eq!(shown["calls"][0]["steps"][0]["request"]["method"], "GET");
@@ -309,13 +310,13 @@ async fn events_can_be_replayed_and_explained() {
     let mut shown = String::new();
     for file in ["asked.json", "ended.json"] {
         let words = ["call", "--request", file, "--as", "voicedock", "--explain"];
-        let (code, stdout, stderr) = jack(&folder, &words).await;
+        let (code, stdout, stderr) = run_jackfield(&folder, &words).await;
         assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
         shown.push_str(&stdout.replace(&upstream.address.to_string(), "UPSTREAM"));
     }
     insta::assert_snapshot!("event_explained", stable(&shown));
     let words = ["call", "--request", "asked.json", "--as", "voicedock", "--save-test", "x"];
-    let (code, _, stderr) = jack(&folder, &words).await;
+    let (code, _, stderr) = run_jackfield(&folder, &words).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!("unsaved_event", stderr);
 }

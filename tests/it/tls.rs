@@ -33,18 +33,18 @@ fn table(with: &str) -> String {
     format!("{SERVER}{with}{ROUTES}")
 }
 
-async fn secured() -> Proxy {
+async fn tls_proxy() -> Proxy {
     let files = [("routes.toml", &*table(TLS)), ("tls/cert.pem", ONE.0), ("tls/key.pem", ONE.1)];
     Proxy::with(&files, &[]).await
 }
 
 /// One TLS connection, kept open between requests.
-struct Secured {
+struct TlsConnection {
     sender: SendRequest<Full<Bytes>>,
     certificate: CertificateDer<'static>,
 }
 
-impl Secured {
+impl TlsConnection {
     async fn open(address: SocketAddr) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(CA.as_bytes()).unwrap()).unwrap();
@@ -62,7 +62,7 @@ impl Secured {
         Self { sender, certificate }
     }
 
-    fn shows(&self, pair: (&str, &str)) -> bool {
+    fn presents(&self, pair: (&str, &str)) -> bool {
         self.certificate == CertificateDer::from_pem_slice(pair.0.as_bytes()).unwrap()
     }
 
@@ -85,9 +85,9 @@ async fn rejected(proxy: &Proxy) -> Value {
 
 #[tokio::test]
 async fn tls_applies_to_platforms_and_the_admin_listener_stays_plain() {
-    let mut proxy = secured().await;
-    let mut connection = Secured::open(proxy.listen).await;
-    assert!(connection.shows(ONE));
+    let mut proxy = tls_proxy().await;
+    let mut connection = TlsConnection::open(proxy.listen).await;
+    assert!(connection.presents(ONE));
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(connection.greet().await, greeting());
     assert_eq!(proxy.ask_admin("/healthz", &[]).await.status, 200);
@@ -100,14 +100,14 @@ async fn tls_applies_to_platforms_and_the_admin_listener_stays_plain() {
 
 #[tokio::test]
 async fn an_unfinished_handshake_blocks_nobody() {
-    let mut proxy = secured().await;
+    let mut proxy = tls_proxy().await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(TcpStream::connect(proxy.listen).await.unwrap());
     }
     let mut plain = TcpStream::connect(proxy.listen).await.unwrap();
     plain.write_all(b"POST /http/greet HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
+    assert_eq!(TlsConnection::open(proxy.listen).await.greet().await, greeting());
     let line = proxy.logged("TLS handshake failed").await;
     assert!(line.contains("plain HTTP") && line.contains("client=127.0.0.1"), "{line}");
     let mut answer = Vec::new();
@@ -122,8 +122,8 @@ async fn an_unfinished_handshake_blocks_nobody() {
 
 #[tokio::test]
 async fn new_connections_use_a_changed_certificate_and_bad_pairs_are_rejected() {
-    let mut proxy = secured().await;
-    let mut first = Secured::open(proxy.listen).await;
+    let mut proxy = tls_proxy().await;
+    let mut first = TlsConnection::open(proxy.listen).await;
     let revision = proxy.status().await["plan"]["revision"].clone();
 
     proxy.folder.write("tls/key.pem", TWO.1);
@@ -132,13 +132,13 @@ async fn new_connections_use_a_changed_certificate_and_bad_pairs_are_rejected() 
     assert_eq!(rejected["diagnostics"][0]["code"], "tls-pair");
     assert_eq!(rejected["diagnostics"][0]["message"], "the key does not match the certificate");
     assert_eq!(rejected["diagnostics"][0]["line"], 4);
-    let mut second = Secured::open(proxy.listen).await;
-    assert!(second.shows(ONE));
+    let mut second = TlsConnection::open(proxy.listen).await;
+    assert!(second.presents(ONE));
 
     proxy.folder.write("tls/cert.pem", TWO.0);
     proxy.logged("TLS certificate replaced").await;
-    let mut third = Secured::open(proxy.listen).await;
-    assert!(third.shows(TWO));
+    let mut third = TlsConnection::open(proxy.listen).await;
+    assert!(third.presents(TWO));
     for connection in [&mut first, &mut second, &mut third] {
         assert_eq!(connection.greet().await, greeting());
     }
@@ -150,8 +150,8 @@ async fn new_connections_use_a_changed_certificate_and_bad_pairs_are_rejected() 
 
 #[tokio::test]
 async fn tls_can_be_turned_on_and_off_by_a_reload() {
-    let mut proxy = secured().await;
-    let mut before = Secured::open(proxy.listen).await;
+    let mut proxy = tls_proxy().await;
+    let mut before = TlsConnection::open(proxy.listen).await;
     proxy.folder.write("routes.toml", &table(""));
     proxy.logged("TLS disabled").await;
     let plain = proxy.post("/http/greet", &json!({})).await;
@@ -160,7 +160,7 @@ async fn tls_can_be_turned_on_and_off_by_a_reload() {
     assert_eq!(proxy.status().await["restart_needed"], json!([]));
     proxy.folder.write("routes.toml", &table(TLS));
     proxy.logged("TLS enabled").await;
-    assert_eq!(Secured::open(proxy.listen).await.greet().await, greeting());
+    assert_eq!(TlsConnection::open(proxy.listen).await.greet().await, greeting());
 }
 
 #[tokio::test]

@@ -276,7 +276,7 @@ async fn spans_record_abandoned_and_unsent_requests() {
 }
 
 /// The tracing headers of the only request that arrived.
-fn passed_on(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
+fn trace_headers(upstream: &Upstream) -> (Vec<String>, Vec<String>) {
     let seen = upstream.one();
     (seen.header("traceparent"), seen.header("tracestate"))
 }
@@ -293,18 +293,18 @@ async fn without_tracing_the_trace_context_is_forwarded_unchanged() {
     .await;
     let nothing = || (vec![], vec![]);
     call(&proxy, "ask", &json!({}), &[]).await;
-    assert_eq!(passed_on(&upstream), nothing());
+    assert_eq!(trace_headers(&upstream), nothing());
     for flags in ["00", "01"] {
         let caller = caller(flags);
         call(&proxy, "ask", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
-        assert_eq!(passed_on(&upstream), (vec![caller.clone()], vec!["a=1".to_owned()]));
+        assert_eq!(trace_headers(&upstream), (vec![caller.clone()], vec!["a=1".to_owned()]));
         call(&proxy, "own", &json!({}), &[("traceparent", &caller), ("tracestate", "a=1")]).await;
-        assert_eq!(passed_on(&upstream), (vec!["mine".to_owned()], vec![]));
+        assert_eq!(trace_headers(&upstream), (vec!["mine".to_owned()], vec![]));
     }
     // Invalid trace headers are dropped.
     let answer =
         call(&proxy, "ask", &json!({}), &[("traceparent", "00-0-0-01"), ("tracestate", "a=1")]).await;
-    assert_eq!((answer, passed_on(&upstream)), (json!({"data": {}}), nothing()));
+    assert_eq!((answer, trace_headers(&upstream)), (json!({"data": {}}), nothing()));
 }
 
 #[tokio::test]
@@ -317,16 +317,16 @@ async fn sampling_records_a_share_of_traces_and_all_that_are_already_sampled() {
     );
     let mut proxy = Proxy::over(&upstream, &table).await;
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("00"))]).await;
-    assert_eq!(passed_on(&upstream).0, [caller("00")]);
+    assert_eq!(trace_headers(&upstream).0, [caller("00")]);
     // A new trace starts here, and upstreams are told that it is not sampled.
     call(&proxy, "ask", &json!({}), &[("traceparent", "what")]).await;
-    let (begun, _) = passed_on(&upstream);
+    let (begun, _) = trace_headers(&upstream);
     assert!(
         begun[0].starts_with("00-") && begun[0].ends_with("-00") && !begun[0].contains(TRACE),
         "{begun:?}"
     );
     call(&proxy, "ask", &json!({}), &[("traceparent", &caller("01"))]).await;
-    let (recorded, _) = passed_on(&upstream);
+    let (recorded, _) = trace_headers(&upstream);
     assert!(recorded[0].contains(TRACE) && recorded[0].ends_with("-01") && recorded[0] != caller("01"));
     // The shutdown flushes the queue, so nothing follows.
     proxy.signal("TERM");
@@ -347,8 +347,8 @@ async fn an_unreachable_collector_fails_no_calls() {
     )
     .await;
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
-    let line = proxy.logged("the collector of `[traces]` does not take them: cannot connect").await;
-    assert!(line.contains("WARN 10 spans are lost"), "{line}");
+    let line = proxy.logged("the collector of `[traces]` does not accept them: cannot connect").await;
+    assert!(line.contains("WARN 10 spans lost"), "{line}");
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (10.0, 0.0));
     assert_eq!(call(&proxy, "ask", &json!({}), &[]).await, json!({"data": {}}));
@@ -384,7 +384,7 @@ async fn rejected_spans_are_counted() {
     .await;
     call(&proxy, "say", &json!({}), &[]).await;
     received.recv().await.unwrap();
-    proxy.logged("2 spans are lost, the collector of `[traces]` does not take them: it rejects them").await;
+    proxy.logged("2 spans lost: the collector of `[traces]` does not accept them: they were rejected").await;
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("spans_dropped_total"), scrape.get("spans_exported_total")), (2.0, 3.0));
 }

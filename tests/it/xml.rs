@@ -112,7 +112,7 @@ async fn a_soap_api_can_be_called() {
         let reply = proxy.post("/http/get_order", &json!({"id": id})).await.json();
         assert_eq!(reply["error"]["kind"], "bad_response", "{id}");
     }
-    proxy.logged("but the body is not well-formed XML: an entity is none of those").await;
+    proxy.logged("but the body is not well-formed XML: an entity is not predefined in XML").await;
     let reply = proxy.post("/http/feed", &json!({})).await.json();
     assert_eq!(reply, json!({"data": {"title": "Øl & brød"}}));
 }
@@ -234,5 +234,5 @@ async fn values_never_become_markup() {
         assert_eq!(reply["error"]["kind"], "refused", "{value:?}");
         assert!(upstream.take().is_empty(), "{value:?}");
     }
-    proxy.logged("a value holds a character that XML does not allow (U+0000)").await;
+    proxy.logged("a value contains a character that XML does not allow (U+0000)").await;
 }

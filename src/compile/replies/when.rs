@@ -8,7 +8,7 @@ use crate::call::FailureKind;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
-use crate::lang::template::{Names, Origin, Template, TemplateText};
+use crate::lang::template::{Names, Template, TemplateOrigin, TemplateText};
 use crate::plan::when::{StatusRange, When};
 use crate::table::document::{Entries, Kind, Located, Node};
 use crate::table::raw::RawWhen;
@@ -132,7 +132,7 @@ fn conditions<'n>(node: &'n Node, diagnostics: &mut Diagnostics) -> Vec<(String,
 /// The name in a condition, which is written like a name in a template.
 fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) -> Option<Template> {
     let text = format!("{{{{{name}}}}}");
-    let text = TemplateText { text: &text, origin: Origin::String(span) };
+    let text = TemplateText { text: &text, origin: TemplateOrigin::String(span) };
     let (template, found) = cx.try_template(text, names);
     let template = template.filter(Template::is_sole);
     if template.is_none() {

@@ -8,7 +8,7 @@ mod subject;
 mod test;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources};
-use crate::plan::testing::{Testable, Tests};
+use crate::plan::testing::{TestableRoute, Tests};
 use crate::table::Table;
 use crate::table::document::Located;
 use crate::table::raw::{RawRoute, RawTest};
@@ -46,7 +46,7 @@ pub(crate) fn compile(
         let Some(route) = route.get() else { continue };
         let raw = &route.value.entry;
         let cases = raw.reply.cases().iter().map(|case| case.span).collect();
-        out.routes.push(Testable { name: name.value.clone(), place: name.span, cases });
+        out.routes.push(TestableRoute { name: name.value.clone(), place: name.span, cases });
         found.extend(in_route(&name.value, raw, cx.diagnostics));
     }
     for (position, test) in written.iter().enumerate() {

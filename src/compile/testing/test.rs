@@ -47,7 +47,7 @@ pub(super) fn compile(cx: &mut Cx<'_>, found: &Found<'_>) -> Option<Test> {
         in_route: place.in_route,
         index: place.index,
         platform: platform?,
-        asked: input,
+        input,
         call: call.unwrap_or_default(),
         now,
         canned,

@@ -1,6 +1,6 @@
-//! What stands behind a `?` of a JSONPath: a condition on one value, compiled at load.
+//! Filters of a JSONPath: the condition after a `?`, compiled at load.
 //!
-//! Building is checking: what is not the RFC's, or could cost a reply's weight many times over, is refused here.
+//! Expressions that the RFC does not define, or that could cost many times the size of a response, are rejected.
 
 use jsonpath_rust::parser::model::{
     Comparable, Comparison, Filter, FilterAtom, FnArg, JpQuery, Literal, Segment, Selector, SingularQuery,
@@ -13,7 +13,7 @@ use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
 
 use super::relation::Relation;
-use super::{BadPath, ChildKey, Stage, all_from, step};
+use super::{BadPath, ChildKey, PathSegment, all_from, step};
 
 /// A condition on one value.
 #[derive(Debug, Clone)]
@@ -21,16 +21,16 @@ pub(super) enum Condition {
     Any(Vec<Self>),
     All(Vec<Self>),
     Not(Box<Self>),
-    Exists(Inner),
+    Exists(FilterPath),
     Matches(Operand, Pattern),
     Compares(Operand, Relation, Operand),
 }
 
 /// A path inside a filter.
 #[derive(Debug, Clone)]
-pub(super) struct Inner {
+pub(super) struct FilterPath {
     from_root: bool,
-    stages: Vec<Stage>,
+    segments: Vec<PathSegment>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,14 +41,14 @@ pub(super) enum Operand {
         steps: Vec<ChildKey>,
     },
     Length(Box<Self>),
-    Count(Inner),
-    /// The value of a path that matches once.
-    Value(Inner),
+    Count(FilterPath),
+    /// The value of a path, if it matches exactly once.
+    Value(FilterPath),
 }
 
-/// What a condition looks at.
+/// A value that a condition tests, and the root of its document.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'v> {
+pub(super) struct Candidate<'v> {
     pub(super) root: ValueRef<'v>,
     pub(super) item: ValueRef<'v>,
 }
@@ -84,13 +84,13 @@ impl Condition {
                 TestFunction::Search(text, pattern) => Self::matches(text, pattern, Whole::No),
                 TestFunction::Length(_) | TestFunction::Count(_) | TestFunction::Value(_) => {
                     Err(BadPath::unsupported(
-                        "`length`, `count` and `value` give no truth by themselves",
+                        "`length`, `count` and `value` do not return true or false",
                         "compare them: `length(@.items) > 0`",
                     ))
                 }
                 TestFunction::Custom(name, _) => Err(unknown_function(name)),
             },
-            test => Inner::new(test).map(Self::Exists),
+            test => FilterPath::new(test).map(Self::Exists),
         }
     }
 
@@ -101,7 +101,7 @@ impl Condition {
                 "put the pattern in quotes: `[?search(@.name, 'text')]`",
             ));
         };
-        let pattern = Pattern::parse(&translated(written, whole)).map_err(|bad| match bad {
+        let pattern = Pattern::parse(&to_pattern(written, whole)).map_err(|bad| match bad {
             BadPattern::Syntax => BadPath::syntax(
                 format!("`{written}` is not a regular expression"),
                 "patterns have no look-around and no back-references",
@@ -113,13 +113,13 @@ impl Condition {
         Ok(Self::Matches(Operand::argument(text, "`match` and `search` take")?, pattern))
     }
 
-    /// Whether it holds; `None` when `visits` are used up.
-    pub(super) fn holds(&self, seen: Seen<'_>, visits: &mut usize) -> Option<bool> {
+    /// Whether the condition holds; `None` if `visits` are used up.
+    pub(super) fn holds(&self, candidate: Candidate<'_>, visits: &mut usize) -> Option<bool> {
         *visits = visits.checked_sub(1)?;
         match self {
             Self::Any(conditions) => {
                 for condition in conditions {
-                    if condition.holds(seen, visits)? {
+                    if condition.holds(candidate, visits)? {
                         return Some(true);
                     }
                 }
@@ -127,53 +127,53 @@ impl Condition {
             }
             Self::All(conditions) => {
                 for condition in conditions {
-                    if !condition.holds(seen, visits)? {
+                    if !condition.holds(candidate, visits)? {
                         return Some(false);
                     }
                 }
                 Some(true)
             }
-            Self::Not(condition) => condition.holds(seen, visits).map(|holds| !holds),
-            Self::Exists(inner) => inner.found(seen, visits).map(|found| !found.is_empty()),
+            Self::Not(condition) => condition.holds(candidate, visits).map(|holds| !holds),
+            Self::Exists(inner) => inner.found(candidate, visits).map(|found| !found.is_empty()),
             Self::Matches(text, pattern) => {
-                let text = text.value(seen, visits)?;
+                let text = text.value(candidate, visits)?;
                 let Some(text) = text.and_then(ValueRef::as_str) else { return Some(false) };
-                pattern.is_found_in(&text, visits)
+                pattern.is_match(&text, visits)
             }
             Self::Compares(left, relation, right) => {
-                let (left, right) = (left.value(seen, visits)?, right.value(seen, visits)?);
+                let (left, right) = (left.value(candidate, visits)?, right.value(candidate, visits)?);
                 relation.holds(left, right, visits)
             }
         }
     }
 }
 
-impl Inner {
+impl FilterPath {
     fn new(test: &Test) -> Result<Self, BadPath> {
         let (from_root, segments) = match test {
             Test::RelQuery(segments) => (false, segments),
             Test::AbsQuery(JpQuery { segments }) if segments.iter().all(is_one) => (true, segments),
             Test::AbsQuery(_) => {
                 return Err(BadPath::unsupported(
-                    "a path from `$` inside a filter must be one that can only match once",
-                    "it would be walked anew for each value: `[?@.id == $.wanted]`",
+                    "a path from `$` inside a filter must be able to match only once",
+                    "name every key, for example `[?@.id == $.wanted]`",
                 ));
             }
             Test::Function(_) => {
                 return Err(BadPath::unsupported(
-                    "a function is no path",
+                    "a function is not a path",
                     "name a path: `count(@.items[*])`",
                 ));
             }
         };
         check_bounded(segments)?;
-        let stages = segments.iter().map(|segment| Stage::new(segment.clone()));
-        Ok(Self { from_root, stages: stages.collect::<Result<_, _>>()? })
+        let compiled = segments.iter().map(|segment| PathSegment::new(segment.clone()));
+        Ok(Self { from_root, segments: compiled.collect::<Result<_, _>>()? })
     }
 
-    fn found<'v>(&self, seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
-        let from = if self.from_root { seen.root } else { seen.item };
-        all_from(&self.stages, Seen { item: from, ..seen }, visits)
+    fn found<'v>(&self, candidate: Candidate<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
+        let from = if self.from_root { candidate.root } else { candidate.item };
+        all_from(&self.segments, Candidate { item: from, ..candidate }, visits)
     }
 }
 
@@ -210,7 +210,7 @@ impl Operand {
 
     fn function(function: &TestFunction) -> Result<Self, BadPath> {
         let path = |argument: &FnArg| match argument {
-            FnArg::Test(test) => Inner::new(test),
+            FnArg::Test(test) => FilterPath::new(test),
             FnArg::Literal(_) | FnArg::Filter(_) => Err(BadPath::unsupported(
                 "`count` and `value` take a path",
                 "name a path: `count(@.items[*])`",
@@ -224,7 +224,7 @@ impl Operand {
             TestFunction::Value(argument) => Self::Value(path(argument)?),
             TestFunction::Match(..) | TestFunction::Search(..) => {
                 return Err(BadPath::unsupported(
-                    "this function gives true or false and cannot be compared",
+                    "this function returns true or false and cannot be compared",
                     "write it alone: `[?match(@.id, 'A.*')]`",
                 ));
             }
@@ -232,7 +232,7 @@ impl Operand {
         })
     }
 
-    /// What a function takes that wants one value.
+    /// An argument of a function that takes a single value.
     fn argument(argument: &FnArg, taker: &str) -> Result<Self, BadPath> {
         let segments = match argument {
             FnArg::Literal(literal) => return Ok(Self::literal(literal)),
@@ -249,22 +249,22 @@ impl Operand {
         });
         one.ok_or_else(|| {
             BadPath::unsupported(
-                &format!("{taker} a path that can only match once"),
+                &format!("{taker} a path that can match only once"),
                 "count matches with `count(@.items[*])`, items with `length(@.items)`",
             )
         })
     }
 
-    /// The value, `Some(None)` if there is none; `None` when `visits` are used up.
-    fn value<'s>(&'s self, seen: Seen<'s>, visits: &mut usize) -> Option<Option<ValueRef<'s>>> {
+    /// The value; `Some(None)` if there is none, `None` if `visits` are used up.
+    fn value<'s>(&'s self, candidate: Candidate<'s>, visits: &mut usize) -> Option<Option<ValueRef<'s>>> {
         Some(match self {
             Self::Literal(value) => Some(value.into()),
             Self::One { from_root, steps } => {
-                let from = if *from_root { seen.root } else { seen.item };
+                let from = if *from_root { candidate.root } else { candidate.item };
                 steps.iter().try_fold(from, step)
             }
             Self::Length(operand) => {
-                let value = operand.value(seen, visits)?;
+                let value = operand.value(candidate, visits)?;
                 match value.map(|value| (value.kind(), value)) {
                     Some((Kind::String, value)) => {
                         let text = value.as_str().unwrap_or_default();
@@ -275,8 +275,8 @@ impl Operand {
                     _ => None,
                 }
             }
-            Self::Count(inner) => Some(ValueRef::Count(inner.found(seen, visits)?.len())),
-            Self::Value(inner) => match inner.found(seen, visits)?[..] {
+            Self::Count(inner) => Some(ValueRef::Count(inner.found(candidate, visits)?.len())),
+            Self::Value(inner) => match inner.found(candidate, visits)?[..] {
                 [only] => Some(only),
                 _ => None,
             },
@@ -284,15 +284,16 @@ impl Operand {
     }
 }
 
-/// Whether a pattern is for a whole text.
+/// Whether a pattern must match the whole text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whole {
     Yes,
     No,
 }
 
-/// The pattern of `match` or `search` (RFC 9485) as one of ours: its `.` takes no line break of either kind.
-fn translated(pattern: &str, whole: Whole) -> String {
+/// Converts a pattern of `match` or `search` (RFC 9485) to the syntax of [`Pattern`]. There, `.` must not match CR or
+/// LF.
+fn to_pattern(pattern: &str, whole: Whole) -> String {
     let (mut out, mut in_class, mut escaped) = (String::with_capacity(pattern.len() + 8), false, false);
     for character in pattern.chars() {
         match character {
@@ -315,7 +316,7 @@ fn is_one(segment: &Segment) -> bool {
     ChildKey::new(segment).is_some()
 }
 
-/// Refuses what would look at more than one level below each of many values.
+/// Rejects paths that would visit more than one level below each of many values.
 fn check_bounded(segments: &[Segment]) -> Result<(), BadPath> {
     let is_filter = |segment: &Segment| match segment {
         Segment::Selector(selector) => matches!(selector, Selector::Filter(_)),

@@ -1,9 +1,10 @@
-//! JSONPath (RFC 9535): parsed once at load, walked directly where a path can only match once.
+//! JSONPath (RFC 9535), parsed once at load. A path that can match only once is looked up directly.
 //!
-//! The few expressions that would cost too much, or be answered otherwise than the RFC says, are refused at load.
+//! A few expressions are rejected at load: those that would cost too much, or that the library evaluates differently
+//! from the RFC.
 //!
-//! Only the grammar is the library's. Its evaluation writes down the path of each match, which a reply with a long key
-//! above many values would make larger than any memory, and compiles a filter's pattern for each value.
+//! Only the parser comes from the library. Its evaluator stores the path of each match, which takes too much memory if
+//! a long key is above many values, and it compiles a filter's pattern for each value.
 
 mod filter;
 mod relation;
@@ -18,7 +19,7 @@ use jsonpath_rust::parser::parse_json_path;
 use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 
-use filter::{Condition, Seen};
+use filter::{Candidate, Condition};
 use walk::{Stop, Walk};
 
 /// The longest path, in bytes.
@@ -27,38 +28,38 @@ const MAX_BYTES: usize = 1024;
 /// The deepest nesting of brackets and parentheses.
 const MAX_DEPTH: usize = 16;
 
-/// The most values that the paths of one extraction look at together, or those of the conditions of one choice. One
-/// `..` looks at each value of a reply once; several may look at them more often than anybody can wait for.
+/// The most values that the paths of one extraction visit together, or those of all conditions of one reply. A `..`
+/// visits each value of a response once; several of them in one path multiply.
 pub(crate) const MAX_VISITS: usize = 16_000_000;
 
 /// A parsed JSONPath.
 #[derive(Debug, Clone)]
 pub struct JsonPath {
-    path: Path,
-    /// As it is written.
+    path: PathKind,
+    /// The path as written.
     written: Box<str>,
 }
 
 #[derive(Debug, Clone)]
-enum Path {
-    /// Only names and indexes: matches at most once.
+enum PathKind {
+    /// Only names and indexes: at most one match.
     Singular(Vec<ChildKey>),
-    Walk(Vec<Stage>),
+    General(Vec<PathSegment>),
 }
 
-/// One segment of a path that may match more than once.
+/// A segment of a path that can match more than once.
 #[derive(Debug, Clone)]
-struct Stage {
-    /// Whether it is asked of everything below as well.
+struct PathSegment {
+    /// Whether it also applies to all descendants.
     descends: bool,
-    choices: Vec<ChildSelector>,
+    selectors: Vec<ChildSelector>,
 }
 
-/// What a segment takes of one value.
+/// Selects children of a value.
 #[derive(Debug, Clone)]
 enum ChildSelector {
     ChildKey(ChildKey),
-    Each,
+    Wildcard,
     Slice { start: Option<i64>, end: Option<i64>, step: i64 },
     Filter(Condition),
 }
@@ -69,7 +70,7 @@ enum ChildKey {
     Index(i64),
 }
 
-/// Why a text is not a usable JSONPath.
+/// Why a JSONPath cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadPath {
     pub(crate) code: Code,
@@ -99,11 +100,14 @@ impl JsonPath {
         let example =
             "a path begins with `$`: `$.orders[0].id`, `$.items[*].name`, `$.orders[?@.status == 'open'].id`";
         if text.len() > MAX_BYTES {
-            return Err(BadPath::syntax(format!("a JSONPath may have {MAX_BYTES} bytes"), "shorten it"));
+            return Err(BadPath::syntax(
+                format!("a JSONPath may have at most {MAX_BYTES} bytes"),
+                "shorten it",
+            ));
         }
         if depth(text) > MAX_DEPTH {
             return Err(BadPath::syntax(
-                format!("brackets may stand {MAX_DEPTH} deep in a JSONPath"),
+                format!("brackets in a JSONPath may be nested {MAX_DEPTH} deep"),
                 "simplify it",
             ));
         }
@@ -127,13 +131,15 @@ impl JsonPath {
             BadPath::syntax("this JSONPath cannot be parsed", help)
         })?;
         let path = match query.segments.iter().map(ChildKey::new).collect() {
-            Some(steps) => Path::Singular(steps),
-            None => Path::Walk(query.segments.into_iter().map(Stage::new).collect::<Result<_, _>>()?),
+            Some(steps) => PathKind::Singular(steps),
+            None => {
+                PathKind::General(query.segments.into_iter().map(PathSegment::new).collect::<Result<_, _>>()?)
+            }
         };
         Ok(Self { path, written: text.into() })
     }
 
-    /// The first match. Looks at no more values than `visits`, from which they are taken; past that nothing is found.
+    /// The first match. The values visited are subtracted from `visits`; once they are used up, there is no match.
     pub(crate) fn first<'v>(
         &self,
         value: impl Into<ValueRef<'v>>,
@@ -141,10 +147,10 @@ impl JsonPath {
     ) -> Option<ValueRef<'v>> {
         let value = value.into();
         match &self.path {
-            Path::Singular(steps) => steps.iter().try_fold(value, step),
-            Path::Walk(stages) => {
+            PathKind::Singular(steps) => steps.iter().try_fold(value, step),
+            PathKind::General(segments) => {
                 let mut walk = Walk { visits, take: |found| ControlFlow::Break(Stop::At(found)) };
-                match walk.follow(stages, Seen { root: value, item: value }) {
+                match walk.follow(segments, Candidate { root: value, item: value }) {
                     ControlFlow::Break(Stop::At(found)) => Some(found),
                     ControlFlow::Continue(()) => None,
                     ControlFlow::Break(Stop::Exhausted) => {
@@ -156,37 +162,36 @@ impl JsonPath {
         }
     }
 
-    /// Every match, in the order of the RFC, within `visits` as above.
+    /// All matches, in the order of the RFC; limited by `visits` like [`Self::first`].
     pub(crate) fn all<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> Vec<ValueRef<'v>> {
         let value = value.into();
         match &self.path {
-            Path::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
-            Path::Walk(stages) => {
-                all_from(stages, Seen { root: value, item: value }, visits).unwrap_or_else(|| {
+            PathKind::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
+            PathKind::General(segments) => all_from(segments, Candidate { root: value, item: value }, visits)
+                .unwrap_or_else(|| {
                     *visits = 0;
                     Vec::new()
-                })
-            }
+                }),
         }
     }
 }
 
-impl Stage {
+impl PathSegment {
     fn new(segment: Segment) -> Result<Self, BadPath> {
         Ok(match segment {
             Segment::Descendant(inner) if matches!(*inner, Segment::Selectors(_)) => {
                 return Err(BadPath::unsupported(
-                    "several selectors after `..` would come in the wrong order",
+                    "several selectors after `..` are not supported",
                     "write one extract per name: `$..a` and `$..b`",
                 ));
             }
             Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner)? },
             Segment::Selector(selector) => {
-                Self { descends: false, choices: vec![ChildSelector::new(selector)?] }
+                Self { descends: false, selectors: vec![ChildSelector::new(selector)?] }
             }
             Segment::Selectors(selectors) => {
-                let choices = selectors.into_iter().map(ChildSelector::new).collect::<Result<_, _>>()?;
-                Self { descends: false, choices }
+                let selectors = selectors.into_iter().map(ChildSelector::new).collect::<Result<_, _>>()?;
+                Self { descends: false, selectors }
             }
         })
     }
@@ -197,7 +202,7 @@ impl ChildSelector {
         Ok(match selector {
             Selector::Name(name) => Self::ChildKey(ChildKey::Name(name)),
             Selector::Index(index) => Self::ChildKey(ChildKey::Index(index)),
-            Selector::Wildcard => Self::Each,
+            Selector::Wildcard => Self::Wildcard,
             Selector::Slice(start, end, step) => Self::Slice { start, end, step: step.unwrap_or(1) },
             Selector::Filter(filter) => Self::Filter(Condition::new(&filter)?),
         })
@@ -205,7 +210,7 @@ impl ChildSelector {
 }
 
 impl ChildKey {
-    /// The step of a segment that can only match once.
+    /// The key of a segment that can match only once.
     fn new(segment: &Segment) -> Option<Self> {
         match segment {
             Segment::Selector(Selector::Name(name)) => Some(Self::Name(name.clone())),
@@ -215,14 +220,18 @@ impl ChildKey {
     }
 }
 
-/// Every match from the item on; `None` when `visits` are used up.
-fn all_from<'v>(stages: &[Stage], seen: Seen<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
+/// All matches of `segments` below a value; `None` if `visits` are used up.
+fn all_from<'v>(
+    segments: &[PathSegment],
+    candidate: Candidate<'v>,
+    visits: &mut usize,
+) -> Option<Vec<ValueRef<'v>>> {
     let mut found = Vec::new();
     let take = |value| {
         found.push(value);
         ControlFlow::Continue(())
     };
-    let end = Walk { visits, take }.follow(stages, seen);
+    let end = Walk { visits, take }.follow(segments, candidate);
     end.is_continue().then_some(found)
 }
 
@@ -237,7 +246,7 @@ fn step<'v>(value: ValueRef<'v>, step: &ChildKey) -> Option<ValueRef<'v>> {
     }
 }
 
-/// The characters outside of quotes.
+/// The characters outside quotes.
 fn unquoted(text: &str) -> impl Iterator<Item = char> {
     let (mut quote, mut escaped) = (None, false);
     text.chars().filter(move |character| {
@@ -253,7 +262,7 @@ fn unquoted(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// The deepest nesting of brackets outside of quotes.
+/// The deepest nesting of brackets and parentheses outside quotes.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for character in unquoted(text) {
@@ -277,7 +286,7 @@ mod tests {
     use crate::lang::jsonpath::*;
     use serde_json::{Value, json};
 
-    /// What a path finds, which is the same in a tree and in a document.
+    /// All matches. They are the same in a tree and in a parsed document.
     fn all(path: &JsonPath, value: &Value, visits: &mut usize) -> Vec<Value> {
         let document = Document::parse(value.to_string().into()).unwrap();
         let document = SharedValue::whole(Arc::new(document));
@@ -292,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_find_what_the_rfc_says() {
+    fn paths_match_as_the_rfc_defines() {
         let value = json!({
             "orders": [
                 {"id": 1, "status": "done", "items": ["a"]},
@@ -322,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_and_slices_find_what_the_library_finds() {
+    fn filters_and_slices_match_as_in_the_library() {
         let value = json!({
             "l": [
                 {"a": 1, "s": "abc", "t": [1, 2], "o": {"x": 1}},
@@ -437,13 +446,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_costs_what_it_may_look_at() {
+    fn the_cost_of_patterns_is_limited() {
         let texts =
             |count: usize, length: usize| Value::from(vec![json!({"s": "ab".repeat(length / 2)}); count]);
         let ordinary = JsonPath::parse("$[?search(@.s, 'b.*a')]").unwrap();
         assert_eq!(all(&ordinary, &texts(20_000, 100), &mut { MAX_VISITS }).len(), 20_000);
-        let dear = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
-        assert!(all(&dear, &texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
+        let costly = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
+        assert!(all(&costly, &texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
         assert!(
             JsonPath::parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]")
                 .unwrap_err()
@@ -453,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_the_values() {
+    fn matches_are_in_document_order() {
         let value = json!({"k": {"a": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}, "x": 5, "want": 3});
         for (path, expected) in [
             ("$..x", json!([5, 1, 3])),
@@ -474,8 +483,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_cannot_make_a_path_cost_more_than_it_weighs() {
-        // Paths written out would take 2 GB here.
+    fn the_cost_of_a_path_is_bounded_by_the_size_of_the_response() {
+        // The paths of all matches would take 2 GB here.
         let value = json!({"k".repeat(100_000): vec![json!({"id": 1}); 20_000]});
         assert_eq!(all(&JsonPath::parse("$..id").unwrap(), &value, &mut { MAX_VISITS }).len(), 20_000);
         assert_eq!(
@@ -488,13 +497,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_parsed_is_said_with_a_mend() {
+    fn syntax_errors_come_with_a_fix() {
         for (path, help) in [
             ("temp", "write `$.temp`"),
             (".a.b", "write `$.a.b`"),
             ("a/b", "write `$.a.b`"),
             ("$.a[", "begins with `$`"),
-            ("$.a{{b}}", "no template"),
+            ("$.a{{b}}", "begins with `$`"),
             ("", "begins with `$`"),
             ("$[?search(@.a, '(')]", "no look-around"),
         ] {
@@ -508,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_answers_otherwise_than_the_rfc_is_refused() {
+    fn paths_that_the_library_evaluates_differently_from_the_rfc_are_rejected() {
         for path in [
             "$..['a','d']",
             "$[?length(@.*) > 1]",

@@ -39,7 +39,7 @@ impl Relation {
     }
 }
 
-/// Which of two texts or two numbers comes first; `None` for anything else.
+/// The order of two strings or two numbers; `None` for anything else.
 fn order(left: Option<ValueRef<'_>>, right: Option<ValueRef<'_>>) -> Option<Ordering> {
     let (left, right) = (left?, right?);
     match (left.kind(), right.kind()) {

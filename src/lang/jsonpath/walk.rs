@@ -1,16 +1,16 @@
-//! Walks a path that may match more than once: depth first, which gives the matches in the order of the RFC, so that the
-//! first one ends the walk where that is enough.
+//! Walks a path that can match more than once. The walk is depth-first, so the matches are in the order of the RFC, and
+//! the first match can end it.
 
 use std::ops::ControlFlow;
 
 use crate::json::ValueRef;
 
-use super::filter::Seen;
-use super::{ChildSelector, Stage, step};
+use super::filter::Candidate;
+use super::{ChildSelector, PathSegment, step};
 
 /// Why a walk ended early.
 pub(super) enum Stop<'v> {
-    /// One match is enough.
+    /// A match that ends the walk.
     At(ValueRef<'v>),
     /// The visits are used up.
     Exhausted,
@@ -20,42 +20,42 @@ type Flow<'v> = ControlFlow<Stop<'v>>;
 
 /// A walk that passes each match to `take`.
 pub(super) struct Walk<'w, T> {
-    /// How many values the walk may still look at.
+    /// The number of values that the walk may still visit.
     pub(super) visits: &'w mut usize,
     pub(super) take: T,
 }
 
 impl<'v, T: FnMut(ValueRef<'v>) -> Flow<'v>> Walk<'_, T> {
-    /// Walks the rest of a path from the item on.
-    pub(super) fn follow(&mut self, stages: &[Stage], seen: Seen<'v>) -> Flow<'v> {
-        match stages.split_first() {
-            Some((first, rest)) => self.stage(first, rest, seen),
-            None => (self.take)(seen.item),
+    /// Walks the remaining segments of a path, starting at `candidate`.
+    pub(super) fn follow(&mut self, segments: &[PathSegment], candidate: Candidate<'v>) -> Flow<'v> {
+        match segments.split_first() {
+            Some((first, rest)) => self.segment(first, rest, candidate),
+            None => (self.take)(candidate.item),
         }
     }
 
-    fn stage(&mut self, stage: &Stage, rest: &[Stage], seen: Seen<'v>) -> Flow<'v> {
+    fn segment(&mut self, segment: &PathSegment, rest: &[PathSegment], candidate: Candidate<'v>) -> Flow<'v> {
         self.visit()?;
-        let value = seen.item;
-        for choice in &stage.choices {
-            match choice {
+        let value = candidate.item;
+        for selector in &segment.selectors {
+            match selector {
                 ChildSelector::ChildKey(key) => {
                     if let Some(child) = step(value, key) {
-                        self.child(rest, seen, child)?;
+                        self.child(rest, candidate, child)?;
                     }
                 }
-                ChildSelector::Each => {
-                    value.parts().try_for_each(|child| self.child(rest, seen, child))?;
+                ChildSelector::Wildcard => {
+                    value.parts().try_for_each(|child| self.child(rest, candidate, child))?;
                 }
                 ChildSelector::Slice { start, end, step } => {
                     let items: Vec<_> = value.items().collect();
                     let mut sliced = slice(&items, *start, *end, *step);
-                    sliced.try_for_each(|child| self.child(rest, seen, child))?;
+                    sliced.try_for_each(|child| self.child(rest, candidate, child))?;
                 }
                 ChildSelector::Filter(condition) => {
                     for child in value.parts() {
-                        match condition.holds(Seen { item: child, ..seen }, self.visits) {
-                            Some(true) => self.child(rest, seen, child)?,
+                        match condition.holds(Candidate { item: child, ..candidate }, self.visits) {
+                            Some(true) => self.child(rest, candidate, child)?,
                             Some(false) => {}
                             None => return ControlFlow::Break(Stop::Exhausted),
                         }
@@ -63,15 +63,17 @@ impl<'v, T: FnMut(ValueRef<'v>) -> Flow<'v>> Walk<'_, T> {
                 }
             }
         }
-        if stage.descends {
-            value.parts().try_for_each(|item| self.stage(stage, rest, Seen { item, ..seen }))?;
+        if segment.descends {
+            value
+                .parts()
+                .try_for_each(|item| self.segment(segment, rest, Candidate { item, ..candidate }))?;
         }
         ControlFlow::Continue(())
     }
 
-    fn child(&mut self, rest: &[Stage], seen: Seen<'v>, child: ValueRef<'v>) -> Flow<'v> {
+    fn child(&mut self, rest: &[PathSegment], candidate: Candidate<'v>, child: ValueRef<'v>) -> Flow<'v> {
         self.visit()?;
-        self.follow(rest, Seen { item: child, ..seen })
+        self.follow(rest, Candidate { item: child, ..candidate })
     }
 
     fn visit(&mut self) -> Flow<'v> {
@@ -85,7 +87,8 @@ impl<'v, T: FnMut(ValueRef<'v>) -> Flow<'v>> Walk<'_, T> {
     }
 }
 
-/// The items from `start` until before `end`, backwards where `step` is negative; a negative place counts from behind.
+/// The items from `start` up to, but not including, `end`; in reverse if `step` is negative. Negative indexes count
+/// from the end.
 fn slice<'v>(
     items: &[ValueRef<'v>],
     start: Option<i64>,

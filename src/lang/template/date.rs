@@ -6,7 +6,7 @@ use jiff::fmt::temporal::{Pieces, PiecesOffset};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned, civil};
 
-use super::helpers::{Made, NamedParams, Params, TABLE_ZONE, named};
+use super::helpers::{HelperOutput, NamedParams, Params, TABLE_ZONE, named};
 use crate::json::ValueRef;
 
 /// From here on a number is milliseconds since 1970; as seconds it would lie beyond the year 5000.
@@ -31,7 +31,7 @@ enum Time {
     Day(civil::Date),
 }
 
-pub(super) fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
+pub(super) fn date(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let zone = |name| named(by_name, name).map(|zone| self::zone(&zone.to_text())).transpose();
     let (wanted, of_table) = (zone("tz")?, zone(TABLE_ZONE)?);
     let time = read(params[0].get()).and_then(|time| time.in_zone(wanted, of_table));
@@ -161,7 +161,7 @@ mod tests {
         let zones = zones.into_iter().filter(|(_, zone)| **zone != "");
         let zones: Vec<_> = zones.map(|(name, zone)| (name, Evaluated::Ref(zone.into()))).collect();
         match date(&[Evaluated::Ref((&value).into()), Evaluated::Ref((&format).into())], &zones)? {
-            Made::Value(Value::String(text)) => Ok(text),
+            HelperOutput::Value(Value::String(text)) => Ok(text),
             other => panic!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The value of an expression, before it reaches its place.
+//! The value of an expression, before it is written to its place.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use crate::lang::value::child;
 /// The value of an expression.
 #[derive(Debug, Clone)]
 pub(crate) enum Evaluated<'f> {
-    /// A value that is there already.
+    /// An existing value.
     Ref(ValueRef<'f>),
-    /// A value that a helper made.
-    Made(Value),
+    /// A value created by a helper.
+    Owned(Value),
 }
 
 impl Evaluated<'_> {
@@ -19,30 +19,30 @@ impl Evaluated<'_> {
     pub(crate) fn get(&self) -> ValueRef<'_> {
         match self {
             Self::Ref(value) => *value,
-            Self::Made(value) => value.into(),
+            Self::Owned(value) => value.into(),
         }
     }
 
-    /// The value as a tree of its own.
+    /// The value as an owned tree.
     pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Ref(value) => value.to_value(),
-            Self::Made(value) => value,
+            Self::Owned(value) => value,
         }
     }
 
-    /// The part under a name or an index; null when there is none.
+    /// The member or item called `name`; null if there is none.
     pub(super) fn part(self, name: &str) -> Self {
         match self {
             Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
-            Self::Made(value) => {
-                Self::Made(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
+            Self::Owned(value) => {
+                Self::Owned(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
             }
         }
     }
 }
 
-/// What `{{#if}}` takes for true: everything but null, false, 0, and what is empty.
+/// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
 pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
     match value.kind() {
         Kind::Null => false,

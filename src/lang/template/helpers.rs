@@ -1,4 +1,4 @@
-//! The helpers of the template language: each takes values and gives one, so that `"{{round temp 1}}"` stays a number.
+//! The helpers of the template language. Each returns a JSON value, so that `"{{round temp 1}}"` stays a number.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -12,20 +12,20 @@ use crate::lang::value::equal;
 
 pub(super) type Params<'a> = [Evaluated<'a>];
 pub(super) type NamedParams<'a> = [(&'static str, Evaluated<'a>)];
-type Run = fn(&Params<'_>, &NamedParams<'_>) -> Result<Made, String>;
+type HelperFn = fn(&Params<'_>, &NamedParams<'_>) -> Result<HelperOutput, String>;
 
-/// What a helper gives. What it was given is not copied for it.
+/// The result of a helper. Parameters are referred to, not copied.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Made {
-    /// A value of its own.
+pub(super) enum HelperOutput {
+    /// A new value.
     Value(Value),
-    /// The value that it was given at this place.
+    /// The parameter with this index.
     Param(usize),
-    /// The part of its first value under this name or index.
+    /// The member or item of the first parameter with this name or index.
     Part(String),
 }
 
-impl<T: Into<Value>> From<T> for Made {
+impl<T: Into<Value>> From<T> for HelperOutput {
     fn from(value: T) -> Self {
         Self::Value(value.into())
     }
@@ -34,21 +34,21 @@ impl<T: Into<Value>> From<T> for Made {
 /// A helper.
 pub(super) struct Helper {
     pub(super) name: &'static str,
-    /// How it is written, for messages.
+    /// An example of its use, for messages.
     pub(super) usage: &'static str,
-    /// The fewest and the most values that it takes.
+    /// The minimum and maximum number of parameters.
     pub(super) params: (usize, usize),
-    /// The values that it takes by name.
+    /// The names of its named parameters.
     pub(super) named: &'static [&'static str],
     /// Whether it is given the zone of the table too, under [`TABLE_ZONE`].
     pub(super) in_zone: bool,
-    /// Whether a missing value reaches it, as null.
+    /// Whether it is called with null for a missing value. Otherwise its result is missing.
     pub(super) sees_missing: bool,
-    /// Whether it reads all of a list or an object that it is given, however large.
+    /// Whether it reads whole lists and objects, however large.
     pub(super) reads_all: bool,
-    /// Whether its first value has to be a list or an object.
+    /// Whether its first parameter must be a list or an object.
     pub(super) takes_apart: bool,
-    pub(super) run: Run,
+    pub(super) run: HelperFn,
 }
 
 impl std::fmt::Debug for Helper {
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Helper {
     }
 }
 
-const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
+const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
     Helper {
         name,
         usage,
@@ -71,7 +71,7 @@ const fn helper(name: &'static str, usage: &'static str, params: (usize, usize),
     }
 }
 
-const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: Run) -> Helper {
+const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
     Helper {
         name,
         usage,
@@ -136,7 +136,7 @@ pub(super) static HELPERS: &[Helper] = &[
     },
 ];
 
-/// The helper of that name.
+/// The helper called `name`.
 pub(super) fn find(name: &str) -> Option<&'static Helper> {
     HELPERS.iter().find(|helper| helper.name == name)
 }
@@ -151,7 +151,7 @@ fn json(value: ValueRef<'_>) -> String {
     out
 }
 
-fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let value = params[0].get();
     let empty = match value.kind() {
         Kind::Null => true,
@@ -159,10 +159,10 @@ fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
         Kind::Array => value.is_empty(),
         _ => false,
     };
-    Ok(Made::Param(usize::from(empty)))
+    Ok(HelperOutput::Param(usize::from(empty)))
 }
 
-/// A number, also one that arrived as text.
+/// A number, also if it is a string.
 fn number(value: ValueRef<'_>) -> Option<f64> {
     match value.as_str() {
         Some(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
@@ -174,32 +174,32 @@ fn whole(value: ValueRef<'_>) -> Option<u32> {
     value.as_number()?.as_u64().and_then(|number| u32::try_from(number).ok())
 }
 
-fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
+fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let digits = match named(by_name, "digits").or(params.get(1).map(Evaluated::get)) {
         None => 0,
         Some(value) => whole(value).filter(|digits| *digits <= 15).ok_or("takes 0 to 15 digits")?,
     };
     if params[0].get().as_number().is_some_and(|number| number.is_i64() || number.is_u64()) {
-        return Ok(Made::Param(0));
+        return Ok(HelperOutput::Param(0));
     }
     let number = number(params[0].get()).ok_or("needs a number")?;
-    // Shifted as decimal text: 2.675 is then rounded as it is written, not as the nearest binary number.
+    // Shift the number as decimal text: 2.675 is then rounded as written, not as the nearest binary number.
     let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
     let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
     if rounded.fract() == 0.0 && rounded.abs() < 9e15 {
-        // A price of 396.0 is read out as 396.
+        // A price of 396.0 is spoken as 396.
         #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
         return Ok((rounded as i64).into());
     }
     Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number).into())
 }
 
-fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let length = whole(params[1].get()).ok_or("needs the number of characters")?;
     Ok(params[0].get().to_text().chars().take(length as usize).collect::<String>().into())
 }
 
-fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> {
+fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput, String> {
     if params[0].get().kind() != Kind::Array {
         return Err("needs a list".to_owned());
     }
@@ -216,21 +216,21 @@ fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<Made, String> 
     Ok(out.into())
 }
 
-fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let one = match params[0].get().kind() {
         Kind::Array => params[0].get().len() == 1,
         _ => number(params[0].get()).ok_or("needs a number or a list")?.abs() == 1.0,
     };
-    Ok(Made::Param(if one { 1 } else { 2 }))
+    Ok(HelperOutput::Param(if one { 1 } else { 2 }))
 }
 
-fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn digits(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let text = params[0].get().to_text();
     let characters: Vec<String> = text.chars().filter(|c| !c.is_whitespace()).map(String::from).collect();
     Ok(characters.join(" ").into())
 }
 
-fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     match params[0].get().kind() {
         Kind::Array | Kind::Object => Ok(params[0].get().len().into()),
         Kind::String => Ok(params[0].get().to_text().chars().count().into()),
@@ -239,17 +239,16 @@ fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
     }
 }
 
-fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<Made, String> {
+fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     Ok(match params[0].get().kind() {
-        Kind::Object => Made::Part(params[1].get().to_text().into_owned()),
-        Kind::Array => {
-            whole(params[1].get()).map_or(Made::Value(Value::Null), |index| Made::Part(index.to_string()))
-        }
-        _ => Made::Value(Value::Null),
+        Kind::Object => HelperOutput::Part(params[1].get().to_text().into_owned()),
+        Kind::Array => whole(params[1].get())
+            .map_or(HelperOutput::Value(Value::Null), |index| HelperOutput::Part(index.to_string())),
+        _ => HelperOutput::Value(Value::Null),
     })
 }
 
-fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<Made, String> {
+fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<HelperOutput, String> {
     let (a, b) = (params[0].get(), params[1].get());
     let ordering = match (a.as_str(), b.as_str()) {
         _ if a.is_null() || b.is_null() => None,
@@ -276,14 +275,14 @@ mod tests {
         let by_name: Vec<_> =
             by_name.iter().map(|(name, value)| (*name, Evaluated::Ref(value.into()))).collect();
         Ok(match (helper.run)(&given, &by_name)? {
-            Made::Value(value) => value,
-            Made::Param(index) => params[index].clone(),
-            Made::Part(name) => params[0][&name].clone(),
+            HelperOutput::Value(value) => value,
+            HelperOutput::Param(index) => params[index].clone(),
+            HelperOutput::Part(name) => params[0][&name].clone(),
         })
     }
 
     #[test]
-    fn helpers_give_what_they_promise() {
+    fn helpers_return_the_documented_values() {
         // `date` has a test of its own.
         let mut tested = vec!["date"];
         for (name, params, by_name, expected) in [
@@ -335,5 +334,21 @@ mod tests {
         for helper in HELPERS {
             assert!(tested.contains(&helper.name), "add a row for `{}`", helper.name);
         }
+    }
+
+    #[test]
+    fn dates_are_parsed_and_formatted_in_a_time_zone() {
+        for (value, format, zone, expected) in [
+            (json!("2026-09-21T14:13:20Z"), "%H:%M", "Europe/Oslo", "16:13"),
+            (json!(1790000000), "%Y-%m-%d %H:%M", "UTC", "2026-09-21 14:13"),
+            (json!("1790000000"), "%d.%m.", "UTC", "21.09."),
+            (json!("2026-09-21"), "%A", "America/New_York", "Monday"),
+            (json!("2026-09-21T08:00:00"), "%-I %p", "America/New_York", "8 AM"),
+        ] {
+            assert_eq!(call("date", &[value, json!(format)], &[("tz", json!(zone))]), Ok(json!(expected)));
+        }
+        assert!(call("date", &[json!("soon"), json!("%H")], &[]).is_err());
+        assert!(call("date", &[json!(0), json!("%")], &[]).is_err());
+        assert!(call("date", &[json!(0), json!("%H")], &[("tz", json!("Mars/Base"))]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A tree of JSON with expressions in its strings: request bodies, `data` and actions.
+//! JSON trees with expressions in their strings: request bodies, `data` and extension values.
 
 use serde_json::{Map, Value};
 
@@ -9,21 +9,21 @@ use super::place::QuotedSink;
 use super::{Evaluated, MAX_RENDERED_BYTES, RenderError, Scope, Sink as _, Template, TextSink};
 use crate::lang::value::Scale;
 
-/// A tree of JSON, some of whose strings are templates.
+/// A JSON tree in which strings may be templates.
 #[derive(Debug, Clone)]
 pub(crate) enum JsonTemplate {
-    /// A value with no expression in it.
+    /// A value without expressions.
     Literal(Value),
-    /// A string that is one expression: keeps the JSON type of its value.
+    /// A string that is a single expression, and keeps the JSON type of its value.
     Sole(Template),
-    /// A string with expressions in it.
+    /// A string that contains expressions.
     Text(Template),
     List(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
 
 impl JsonTemplate {
-    /// The value; `None` when it is one expression whose value is missing or null, which leaves its key out.
+    /// Renders the value; `None` if it is a single expression whose value is missing or null. Its key is then left out.
     pub(crate) fn render(
         &self,
         scope: &Scope<'_>,
@@ -32,7 +32,7 @@ impl JsonTemplate {
         self.render_within(&mut { MAX_RENDERED_BYTES }, scope, guard)
     }
 
-    /// The tree as it is written, for people.
+    /// The tree as written, for people.
     pub(crate) fn written(&self) -> Value {
         match self {
             Self::Literal(value) => value.clone(),
@@ -44,7 +44,7 @@ impl JsonTemplate {
         }
     }
 
-    /// Renders with what may still be rendered of the whole tree. What the table wrote itself does not count.
+    /// Renders the tree, and subtracts the size from `left`. Literals from the table do not count.
     fn render_within(
         &self,
         left: &mut usize,
@@ -70,7 +70,7 @@ impl JsonTemplate {
             Self::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items {
-                    // An item cannot be left out without moving the others: null stays, missing is an error.
+                    // Leaving out an item would move the others. So null stays null, and a missing value is an error.
                     match item.render_within(left, scope, guard)? {
                         Some(value) => list.push(value),
                         None => list.push(item.null_or_missing(scope)?),
@@ -90,8 +90,8 @@ impl JsonTemplate {
         }))
     }
 
-    /// Writes the value as JSON; `false` when it is one expression whose value is missing or null, which leaves its key
-    /// out, and nothing is written.
+    /// Writes the value as JSON. Returns `false` and writes nothing if it is a single expression whose value is missing
+    /// or null. Its key is then left out.
     pub(crate) fn write(&self, out: &mut String, scope: &Scope<'_>) -> Result<bool, RenderError> {
         self.write_within(&mut { MAX_RENDERED_BYTES }, out, scope)
     }
@@ -124,7 +124,7 @@ impl JsonTemplate {
                     if at > 0 {
                         out.push(',');
                     }
-                    // As above: an item cannot be left out.
+                    // As in `render_within`, an item cannot be left out.
                     if !item.write_within(left, out, scope)? {
                         push_value(out, &item.null_or_missing(scope)?);
                     }

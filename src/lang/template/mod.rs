@@ -1,9 +1,8 @@
-//! Templates: Handlebars as written, compiled at load into a program of our own.
+//! Templates: Handlebars syntax, compiled at load into a program of our own.
 //!
-//! Handlebars parses; we evaluate. That is what lets an expression be escaped for the place where it stands,
-//! keep its JSON type where it stands alone, and be checked against the names that can exist before any call
-//! runs. Pieces of literal text and pieces of values reach the place (a `Sink`) apart from each other, so no
-//! place ever has to guess which of its characters somebody else chose.
+//! The Handlebars crate only parses. Because Jackfield evaluates, an expression is escaped for its place, keeps its
+//! JSON type if it stands alone, and its names are checked at load. Literal text and values reach the place (a `Sink`)
+//! separately, so a place always knows which characters come from a value.
 
 mod compile;
 mod date;
@@ -21,43 +20,43 @@ mod written_name;
 use serde_json::Value;
 use thiserror::Error;
 
-pub(crate) use compile::{Compiler, Origin, TemplateText, TemplateUsage};
+pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
 pub(crate) use evaluated::Evaluated;
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
-pub use scope::{Scope, StepOutput, UpstreamReply};
+pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;
 
 use crate::json::ValueRef;
 use helpers::Helper;
-use render::Place;
+use render::Renderer;
 use scope::PathExpr;
 
-/// The most bytes that one template may render, and one tree of them.
+/// The most bytes that a template, or a tree of templates, may render.
 pub(crate) const MAX_RENDERED_BYTES: usize = 1024 * 1024;
 
-/// The most steps that one template may take, loops included.
+/// The most steps that a template may take, loops included.
 const MAX_STEPS: usize = 200_000;
 
-/// How much of what a helper reads and makes is one step, in values and bytes of text.
+/// The weight of values read or created by a helper that counts as one step: values and bytes of text.
 const WEIGHT_PER_STEP: usize = 64;
 
 /// A compiled template.
 #[derive(Debug, Clone, Default)]
 pub struct Template {
     ops: Vec<Op>,
-    /// What stands in the table, secrets by their names; for a whole file, the name of the file.
+    /// The source in the table, with secrets by name; for a file, its name.
     written: Box<str>,
-    /// Whether it is a whole file.
+    /// Whether the source is a file.
     in_file: bool,
 }
 
-/// One step of a template.
+/// An operation of a template.
 #[derive(Debug, Clone)]
 enum Op {
-    /// Literal text of the table.
+    /// Literal text.
     Text(String),
-    /// An expression, escaped for its place.
+    /// An expression, escaped for the place.
     Print(Expr),
     /// `{{#if}}` and `{{#unless}}`.
     If { condition: Expr, negated: bool, include_zero: bool, then: Vec<Self>, otherwise: Vec<Self> },
@@ -65,11 +64,11 @@ enum Op {
     Each { list: Expr, params: Vec<String>, body: Vec<Self>, otherwise: Option<Vec<Self>> },
     /// `{{#with}}`.
     With { value: Expr, params: Vec<String>, body: Vec<Self>, otherwise: Option<Vec<Self>> },
-    /// A partial that was given a context or values of its own.
+    /// A partial with a context or named values of its own.
     Partial { context: Option<Expr>, bindings: Vec<(String, Expr)>, body: Vec<Self> },
 }
 
-/// Something that has a value.
+/// An expression.
 #[derive(Debug, Clone)]
 enum Expr {
     Literal(Value),
@@ -80,44 +79,44 @@ enum Expr {
 /// Why a template could not be rendered during a call.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RenderError {
-    /// A value that the template needs is not there.
+    /// A value is missing.
     #[error("`{name}` is missing")]
     Missing {
         /// The name as the template writes it.
         name: String,
     },
-    /// A helper was given a value that it cannot use.
+    /// A helper cannot use a value.
     #[error("`{helper}` {problem}")]
     Helper {
         /// The helper.
         helper: &'static str,
-        /// What it cannot do.
+        /// The problem.
         problem: String,
     },
-    /// A value does not fit the place where it stands.
+    /// A value does not fit its place.
     #[error("{problem}")]
     Place {
-        /// What does not fit.
+        /// The problem.
         problem: String,
     },
-    /// The template rendered more than it may.
-    #[error("it renders more than it may (1 MiB, or 200,000 steps)")]
+    /// The template renders too much.
+    #[error("it renders too much (the limits are 1 MiB and 200,000 steps)")]
     TooLarge,
 }
 
-/// Where rendered pieces go; each place escapes values in its own way.
+/// A place that rendered pieces are written to. Each place escapes values in its own way.
 pub(crate) trait Sink {
-    /// Takes literal text of the table.
+    /// Writes literal text.
     fn literal(&mut self, text: &str) -> Result<(), RenderError>;
-    /// Takes the value of an expression.
+    /// Writes the value of an expression.
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError>;
-    /// Is told that a block stands here, which may render nothing.
+    /// Called at each block, which may render nothing.
     fn block(&mut self) {}
-    /// How much has been rendered, in bytes.
+    /// The number of bytes rendered so far.
     fn len(&self) -> usize;
 }
 
-/// What stands in the table where a call has a value.
+/// The source of a value that a call renders.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written<'a> {
     /// A text.
@@ -133,7 +132,7 @@ impl<'a> Written<'a> {
         if template.in_file { Self::File(&template.written) } else { Self::Text(&template.written) }
     }
 
-    /// Whether a call decides what becomes of it.
+    /// Whether it contains expressions, so that the value depends on the call.
     pub fn has_expression(&self) -> bool {
         match self {
             Self::Text(text) => text.contains("{{"),
@@ -144,17 +143,17 @@ impl<'a> Written<'a> {
 }
 
 impl Template {
-    /// Whether the template is nothing but one expression, which then keeps its JSON type.
+    /// Whether the template is a single expression, which then keeps its JSON type.
     pub(crate) fn is_sole(&self) -> bool {
         matches!(self.ops.as_slice(), [Op::Print(_)])
     }
 
-    /// What stands in the table, for people; of a whole file, its name.
+    /// The source in the table, for people; for a file, its name.
     pub(crate) fn written(&self) -> &str {
         &self.written
     }
 
-    /// The first name in a sole expression that the platform did not supply, as it is written.
+    /// The first name in a single expression whose value does not come from the platform.
     pub(crate) fn untrusted(&self) -> Option<&str> {
         self.ops.iter().find_map(|op| match op {
             Op::Print(expr) => expr.untrusted(),
@@ -162,7 +161,7 @@ impl Template {
         })
     }
 
-    /// The text, if the template has no expression at all.
+    /// The text, if the template contains no expression.
     pub(crate) fn as_literal(&self) -> Option<&str> {
         match self.ops.as_slice() {
             [] => Some(""),
@@ -171,67 +170,67 @@ impl Template {
         }
     }
 
-    /// A template without any expression.
+    /// A template without expressions.
     pub(crate) fn literal(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { written: text.as_str().into(), ops: vec![Op::Text(text)], in_file: false }
     }
 
-    /// Changes the literal texts, blocks included: for secrets, which are resolved after a template is parsed so
-    /// that no secret is ever read as one.
+    /// Changes all literal text, blocks included. Secrets are inserted this way, after parsing, so that a secret is
+    /// never parsed as a template.
     pub(crate) fn map_text(&mut self, change: &mut dyn FnMut(&str) -> String) {
         map_text(&mut self.ops, change);
     }
 
-    /// Whether the template, which is to make JSON, does so with any values in its expressions; `None` when
-    /// blocks in it make that depend on the call.
+    /// Whether the template renders valid JSON for any values; `None` if that depends on the call, because of blocks.
     pub(crate) fn makes_json(&self) -> Option<Result<(), RenderError>> {
         let mut sink = JsonSink::new(crate::guard::ExpansionFilter::default());
         let filled = self.fill(&mut sink, ValueRef::NULL)?;
         Some(filled.and_then(|()| sink.into_json()).map(|_| ()))
     }
 
-    /// Whether the template, which is to make XML, does so with any values in its expressions; `None` as above.
+    /// Whether the template renders well-formed XML for any values; `None` if that depends on the call, because of
+    /// blocks.
     pub(crate) fn makes_xml(&self) -> Option<Result<(), RenderError>> {
         let mut sink = XmlSink::default();
         let filled = self.fill(&mut sink, ValueRef::Text("x"))?;
         Some(filled.and_then(|()| sink.into_xml()).map(|_| ()))
     }
 
-    /// Renders with `value` in place of each expression; `None` when there are blocks.
+    /// Renders with `value` for each expression; `None` if there are blocks.
     fn fill(&self, sink: &mut dyn Sink, value: ValueRef<'_>) -> Option<Result<(), RenderError>> {
         for op in &self.ops {
-            let pushed = match op {
+            let written = match op {
                 Op::Text(text) => sink.literal(text),
                 Op::Print(_) => sink.value(value),
                 _ => return None,
             };
-            if pushed.is_err() {
-                return Some(pushed);
+            if written.is_err() {
+                return Some(written);
             }
         }
         Some(Ok(()))
     }
 
-    /// The value of a sole expression: `None` when it is missing.
+    /// The value of a single expression, or else the rendered text; `None` if the value is missing.
     pub(crate) fn evaluate<'s>(&'s self, scope: &'s Scope<'_>) -> Result<Option<Evaluated<'s>>, RenderError> {
         match self.ops.as_slice() {
             [Op::Print(expr)] => expr.evaluate(scope, None, &mut 0),
-            _ => self.text(scope).map(|text| Some(Evaluated::Made(Value::String(text)))),
+            _ => self.text(scope).map(|text| Some(Evaluated::Owned(Value::String(text)))),
         }
     }
 
-    /// The value of a sole expression, which must be there.
+    /// Like [`Self::evaluate`], but a missing value is an error.
     pub(crate) fn required<'s>(&'s self, scope: &'s Scope<'_>) -> Result<Evaluated<'s>, RenderError> {
         match self.ops.as_slice() {
             [Op::Print(expr)] => expr.required(scope, None, &mut 0),
-            _ => self.text(scope).map(|text| Evaluated::Made(Value::String(text))),
+            _ => self.text(scope).map(|text| Evaluated::Owned(Value::String(text))),
         }
     }
 
     /// Renders into a place.
     pub(crate) fn render(&self, scope: &Scope<'_>, sink: &mut dyn Sink) -> Result<(), RenderError> {
-        Place { scope, frame: None, sink, steps: &mut 0 }.run(&self.ops)?;
+        Renderer { scope, frame: None, sink, steps: &mut 0 }.run(&self.ops)?;
         if sink.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
     }
 

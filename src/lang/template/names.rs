@@ -1,5 +1,5 @@
-//! The names that templates may use: resolved when the table is loaded, with "did you mean" for those that cannot
-//! exist.
+//! The names that templates can use. They are resolved when the table is loaded; an unknown name is an error with a
+//! suggestion.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::written_name::WrittenName;
 use crate::json::ValueRef;
 use crate::lang::value::child;
 
-/// The first names that the language keeps for itself.
+/// Names reserved by the template language.
 pub(crate) const RESERVED: &[&str] = &["args", "call", "response", "vars", "memory", "event", "now", "this"];
 
-/// The fields of `call`, and whether each has names below it.
+/// The fields of `call`, and whether each can have fields of its own.
 const CALL: &[(&str, CallField, bool)] = &[
     ("platform", CallField::Platform, false),
     ("function", CallField::Function, false),
@@ -29,53 +29,53 @@ const CALL: &[(&str, CallField, bool)] = &[
     ("raw", CallField::Raw, true),
 ];
 
-/// The names below a value, as far as the table fixes them.
+/// The fields of a value, as far as the table determines them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fields {
-    /// Anything may stand below.
+    /// Any field.
     Open,
-    /// Only these names.
+    /// Only these fields.
     Closed(BTreeMap<String, Self>),
-    /// Nothing: a text, number or boolean.
+    /// No fields: a string, number or boolean.
     Leaf,
 }
 
-/// The names that can exist where a template stands.
+/// The names that are available in a template.
 #[derive(Debug, Clone)]
 pub(crate) struct Names<'a> {
     /// The arguments.
     pub(crate) args: &'a Fields,
-    /// The steps of the route, with the names that each extracts.
+    /// The steps of the route and the names that they extract.
     pub(crate) steps: &'a [StepNames],
-    /// How many of the steps may have run before this place: what later ones bring is not there yet.
+    /// The number of steps that run before this template is rendered. The values of later steps are not available.
     pub(crate) before: usize,
-    /// Whether the template stands in an event's entry.
+    /// Whether the template belongs to an event.
     pub(crate) event: bool,
-    /// The inbound headers that some platform names.
+    /// The inbound headers that platforms pass on.
     pub(crate) headers: &'a [String],
-    /// The constants.
+    /// The constants of `[vars]`.
     pub(crate) vars: &'a Map<String, Value>,
 }
 
-/// What one step of a route brings.
+/// The names that a step provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct StepNames {
-    /// The step's name; `None`: the only request of a route, whose extracts are names by themselves.
+    /// The step's name; `None` for the only request of a route, whose extracts are top-level names.
     pub(crate) name: Option<String>,
     /// The names that it extracts.
     pub(crate) extracts: Vec<String>,
 }
 
-/// A block that stands around an expression at load.
+/// A block around an expression, at load.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Block {
-    /// The names that it gives to values.
+    /// Its block parameters.
     pub(super) params: Vec<String>,
-    /// Whether it has a value of its own, which plain names then mean a field of.
+    /// Whether it has its own value. Plain names inside it are then fields of that value.
     pub(super) has_this: bool,
 }
 
-/// Why a name cannot exist.
+/// Why a name cannot be resolved.
 pub(super) struct BadName {
     pub(super) code: Code,
     pub(super) message: String,
@@ -95,7 +95,7 @@ impl BadName {
     }
 }
 
-/// A name resolved at load: a constant's value, or where to look during a call.
+/// A resolved name: the value of a constant, or a path to look up during a call.
 pub(super) enum Resolved {
     Constant(Value),
     Path(PathExpr),
@@ -108,17 +108,17 @@ impl Resolved {
 }
 
 impl Names<'_> {
-    /// Resolves a name as it is written, with the blocks that stand around it, innermost last.
+    /// Resolves a name; `blocks` are the blocks around it, innermost last.
     pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
         let WrittenName { up, at_root, local, this, segments } = WrittenName::split(raw);
         let path = |root, below: &[String]| Ok(Resolved::path(raw, root, below));
         let around = blocks.iter().filter(|block| block.has_this).count();
         let Some(depth) = around.checked_sub(up) else {
             return Err(BadName::new(
-                format!("`{raw}` leads out of all blocks"),
+                format!("`{raw}` goes beyond the outermost block"),
                 Some(match around {
-                    0 => "no block with a value of its own stands around this place".to_owned(),
-                    _ => format!("{around} blocks with a value of their own stand around this place"),
+                    0 => "no block with a value of its own encloses this expression".to_owned(),
+                    _ => format!("use at most {around} `../` here"),
                 }),
             ));
         };
@@ -138,20 +138,20 @@ impl Names<'_> {
             return self.reserved(raw, first, below);
         }
         if depth > 0 && !at_root {
-            // Inside a block a plain name is a field of the block's value, whose shape nobody declared.
+            // Inside a block, a plain name is a field of the block's value. Its shape is not declared.
             return path(Root::This(up), &segments);
         }
         self.extracted(raw, first, below)
     }
 
-    /// A name that a step brings: `temp`, or with named steps `weather.temp` and `weather.response.status`.
+    /// Resolves a name that a step provides: `temp`, or with named steps `weather.temp` and `weather.response.status`.
     fn extracted(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
         let path = |root, below: &[String]| Ok(Resolved::path(raw, root, below));
         let position = |step: &StepNames, name: &str| step.extracts.iter().position(|known| known == name);
         for (index, step) in self.steps.iter().enumerate() {
             let not_yet = |what: String| {
                 Err(BadName::new(
-                    format!("{what}, which is not there yet when this request is made"),
+                    format!("{what}, which is not available yet when this request is rendered"),
                     Some(
                         "a request can use `args`, `call`, `vars`, `now` and the steps before it".to_owned(),
                     ),
@@ -160,7 +160,7 @@ impl Names<'_> {
             match &step.name {
                 None => match position(step, first) {
                     Some(place) if index < self.before => return path(Root::Extract(index, place), below),
-                    Some(_) => return not_yet(format!("`{first}` is taken out of the reply")),
+                    Some(_) => return not_yet(format!("`{first}` is extracted from the response")),
                     None => {}
                 },
                 Some(name) if name == first => {
@@ -180,7 +180,7 @@ impl Names<'_> {
                     return match position(step, what) {
                         Some(place) => path(Root::Extract(index, place), rest),
                         None => Err(BadName::new(
-                            format!("the step `{name}` extracts no `{what}`"),
+                            format!("the step `{name}` does not extract `{what}`"),
                             suggest(what, step.known()),
                         )),
                     };
@@ -191,7 +191,7 @@ impl Names<'_> {
         Err(BadName::new(format!("there is no `{first}`"), Some(self.help_for(first))))
     }
 
-    /// A name that the language keeps for itself.
+    /// Resolves a reserved name.
     fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
         match first {
             "args" => {
@@ -201,7 +201,7 @@ impl Names<'_> {
             "vars" => self.constant(below),
             "call" => self.call_field(raw, below),
             "response" if self.before == 0 => Err(BadName::new(
-                "there is no reply here",
+                "there is no response here",
                 Some("`response` exists in the replies of a route with a request".to_owned()),
             )),
             "response" => Ok(Resolved::path(raw, Root::Response(None), &response_fields(raw, below)?)),
@@ -216,7 +216,7 @@ impl Names<'_> {
             )),
             "memory" => Err(BadName {
                 code: Code::NotYet,
-                message: "`memory` is not built yet in this version".to_owned(),
+                message: "`memory` is not available in this version".to_owned(),
                 help: Some(
                     "a route can use `args`, `call`, `vars` and `now`, and what it extracts".to_owned(),
                 ),
@@ -225,7 +225,7 @@ impl Names<'_> {
         }
     }
 
-    /// A constant of `[vars]`, or a part of one.
+    /// Resolves a constant of `[vars]`, or a part of one.
     fn constant(&self, below: &[String]) -> Result<Resolved, BadName> {
         let known = || self.vars.keys().map(String::as_str);
         let Some((name, parts)) = below.split_first() else {
@@ -241,7 +241,7 @@ impl Names<'_> {
             .ok_or_else(|| BadName::new(format!("the constant `{name}` has no such part"), None))
     }
 
-    /// A field of the call, or a part of one.
+    /// Resolves a field of `call`, or a part of one.
     fn call_field(&self, raw: &str, below: &[String]) -> Result<Resolved, BadName> {
         let known = CALL.iter().map(|(name, ..)| *name);
         let Some((field, parts)) = below.split_first() else {
@@ -251,7 +251,7 @@ impl Names<'_> {
             return Err(BadName::new(format!("`call` has no field `{field}`"), suggest(field, known)));
         };
         if !open && !parts.is_empty() {
-            return Err(BadName::new(format!("`call.{name}` is a text and has no fields"), None));
+            return Err(BadName::new(format!("`call.{name}` is a string and has no fields"), None));
         }
         if field != CallField::Headers {
             return Ok(Resolved::path(raw, Root::Call(field), parts));
@@ -260,8 +260,8 @@ impl Names<'_> {
             && !self.headers.iter().any(|known| known.eq_ignore_ascii_case(name))
         {
             return Err(BadName::new(
-                format!("no platform hands on the header `{name}`"),
-                Some(format!("name it where the platform is served: `[platforms.x] headers = [\"{name}\"]`")),
+                format!("no platform passes on the header `{name}`"),
+                Some(format!("add it to the platform: `[platforms.x] headers = [\"{name}\"]`")),
             ));
         }
         let parts: Vec<String> = parts.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -295,7 +295,7 @@ impl Names<'_> {
     }
 }
 
-/// One of `@index`, `@key`, `@first` and `@last`, with so many blocks of a value around it.
+/// Resolves a loop variable `up` levels up; `depth` is the number of enclosing blocks that have a value.
 fn loop_variable(raw: &str, name: Option<&str>, depth: usize, up: usize) -> Result<Resolved, BadName> {
     const KNOWN: [(&str, Local); 4] =
         [("index", Local::Index), ("key", Local::Key), ("first", Local::First), ("last", Local::Last)];
@@ -318,20 +318,20 @@ impl StepNames {
     }
 }
 
-/// The names below `response`; headers are found in any case.
+/// The fields of a response. Header names are case-insensitive.
 fn response_fields(raw: &str, below: &[String]) -> Result<Vec<String>, BadName> {
     match below.first().map(String::as_str) {
         Some("headers") => Ok(below.iter().map(|name| name.to_ascii_lowercase()).collect()),
         Some("status" | "body") => Ok(below.to_vec()),
         other => Err(BadName::new(
-            format!("`{raw}` is no part of a reply, which has `status`, `headers` and `body`"),
+            format!("`{raw}` is not part of a response, which has `status`, `headers` and `body`"),
             other.and_then(|name| suggest(name, ["status", "headers", "body"])),
         )),
     }
 }
 
 impl Fields {
-    /// Checks the names `below` this value, which messages call `parent`.
+    /// Checks the field names `below` this value. Messages call the value `parent`.
     fn check(&self, parent: &str, below: &[String]) -> Result<(), BadName> {
         let Some((name, rest)) = below.split_first() else { return Ok(()) };
         match self {

@@ -1,4 +1,4 @@
-//! The places that rendered text can stand in. Each takes literal text and values apart and escapes the values.
+//! The places that templates render into. Each takes literal text and values separately, and escapes the values.
 
 mod xml;
 
@@ -14,7 +14,7 @@ use crate::percent;
 
 use super::{RenderError, Sink};
 
-/// What a path written in the table may not hold as it is; `%` stays, so that escapes can be written there.
+/// The characters to escape in the literal text of a path. `%` is not one of them, so that a table can contain escapes.
 const LITERAL_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -27,16 +27,16 @@ const LITERAL_PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A query name or value, percent-encoded.
+/// Percent-encodes the name or value of a query parameter.
 pub(crate) fn encode_query(text: &str) -> impl Iterator<Item = &str> {
     percent::encode(text)
 }
 
-fn misplaced(problem: impl Into<String>) -> RenderError {
+fn place_error(problem: impl Into<String>) -> RenderError {
     RenderError::Place { problem: problem.into() }
 }
 
-/// Plain text, with what the platform would expand broken up in values.
+/// Plain text. In values, sequences that the platform would expand are broken up.
 pub(crate) struct TextSink {
     guard: ExpansionFilter,
     text: String,
@@ -44,7 +44,7 @@ pub(crate) struct TextSink {
 
 impl TextSink {
     pub(crate) fn new(guard: ExpansionFilter) -> Self {
-        // Most texts are a sentence or two.
+        // Enough for a sentence or two.
         Self { guard, text: String::with_capacity(128) }
     }
 
@@ -69,13 +69,13 @@ impl Sink for TextSink {
     }
 }
 
-/// A URL path: values are percent-encoded into one segment each and can never make or leave one.
+/// A URL path. Each value is percent-encoded and stays within one segment.
 #[derive(Default)]
 pub(crate) struct PathSink {
     path: String,
     /// Where the current segment begins.
     segment: usize,
-    /// Whether something in the current segment is decided by the call.
+    /// Whether the current segment depends on the call.
     dynamic: bool,
 }
 
@@ -93,11 +93,11 @@ impl PathSink {
     fn end_segment(&mut self) -> Result<(), RenderError> {
         let segment = &self.path[self.segment..];
         if self.dynamic && segment.is_empty() {
-            return Err(misplaced("a segment of the path is empty"));
+            return Err(place_error("a segment of the path is empty"));
         }
         let is = |dots: &[u8]| percent_encoding::percent_decode_str(segment).eq(dots.iter().copied());
         if self.dynamic && (is(b".") || is(b"..")) {
-            return Err(misplaced("a segment of the path is `.` or `..`"));
+            return Err(place_error("a segment of the path is `.` or `..`"));
         }
         Ok(())
     }
@@ -119,11 +119,11 @@ impl Sink for PathSink {
 
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
         if matches!(value.kind(), Kind::Array | Kind::Object) {
-            return Err(misplaced("a list or an object cannot stand in a path"));
+            return Err(place_error("a value in a path cannot be a list or an object"));
         }
         let text = value.to_text();
         if text.is_empty() {
-            return Err(misplaced("an empty value cannot stand in a path"));
+            return Err(place_error("a value in a path cannot be empty"));
         }
         self.dynamic = true;
         self.path.extend(percent::encode(&text));
@@ -139,7 +139,7 @@ impl Sink for PathSink {
     }
 }
 
-/// A header value: what would end the line, or is no text at all, is refused.
+/// A header value. Line breaks and other control characters are rejected.
 #[derive(Default)]
 pub(crate) struct HeaderSink {
     text: String,
@@ -148,7 +148,7 @@ pub(crate) struct HeaderSink {
 impl HeaderSink {
     pub(crate) fn into_value(self) -> Result<http::HeaderValue, RenderError> {
         http::HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text))
-            .map_err(|_| misplaced("a header value holds a line break or another control character"))
+            .map_err(|_| place_error("a header value contains a line break or another control character"))
     }
 }
 
@@ -168,10 +168,10 @@ impl Sink for HeaderSink {
     }
 }
 
-/// The content of a JSON string, written where it is to stand.
+/// The content of a JSON string, written directly into a JSON document.
 pub(super) struct QuotedSink<'o> {
     out: &'o mut String,
-    /// How many bytes the text has without its escapes.
+    /// The length of the text without escapes, in bytes.
     rendered: usize,
 }
 
@@ -202,7 +202,7 @@ impl Sink for QuotedSink<'_> {
     }
 }
 
-/// JSON written as text: an expression inside quotes becomes escaped string content, outside quotes the value.
+/// JSON as text. An expression inside quotes becomes escaped string content; outside quotes, a JSON value.
 pub(crate) struct JsonSink {
     guard: ExpansionFilter,
     text: String,
@@ -215,19 +215,20 @@ impl JsonSink {
         Self { guard, text: String::new(), in_string: false, escaped: false }
     }
 
-    /// Breaks up a pair that would arise where `next` follows, however the JSON spells its characters.
-    fn part_from(&mut self, next: &str) {
-        if let (true, Some(first), Some(second)) = (self.in_string, last(&self.text), first(next))
+    /// Inserts a space if the last character and the first of `next` form a pair that the platform would expand, even
+    /// if they are written as escapes.
+    fn split_pair_before(&mut self, next: &str) {
+        if let (true, Some(first), Some(second)) = (self.in_string, last_char(&self.text), first_char(next))
             && self.guard.is_pair(first, second)
         {
             self.text.push(' ');
         }
     }
 
-    /// The JSON, if that is what was rendered.
+    /// Parses the rendered text.
     pub(crate) fn into_json(self) -> Result<Value, RenderError> {
         serde_json::from_str(&self.text).map_err(|error| {
-            misplaced(format!(
+            place_error(format!(
                 "the template file does not make valid JSON (line {}, column {})",
                 error.line(),
                 error.column()
@@ -238,7 +239,7 @@ impl JsonSink {
 
 impl Sink for JsonSink {
     fn literal(&mut self, text: &str) -> Result<(), RenderError> {
-        self.part_from(text);
+        self.split_pair_before(text);
         for character in text.chars() {
             match character {
                 _ if self.escaped => self.escaped = false,
@@ -253,16 +254,16 @@ impl Sink for JsonSink {
 
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
         if self.escaped {
-            return Err(misplaced("an expression follows a backslash inside a JSON string"));
+            return Err(place_error("an expression follows a backslash inside a JSON string"));
         }
         if self.in_string {
             let text = value.to_text();
             let mut escaped = String::with_capacity(text.len());
             push_escaped(&mut escaped, &text);
-            self.part_from(&text);
+            self.split_pair_before(&text);
             self.guard.push_value(&mut self.text, &escaped);
         } else {
-            // Guarded as a value and not as text, for a brace of JSON itself is no brace of a string.
+            // Filtered as a value, not as text: a brace of JSON syntax is not part of a string.
             self.guard.push_json(&mut self.text, value);
         }
         Ok(())
@@ -273,20 +274,20 @@ impl Sink for JsonSink {
     }
 }
 
-/// The character that the content of a JSON string begins with, also one that is written as `\u0024`.
-fn first(text: &str) -> Option<char> {
+/// The first character of the content of a JSON string, also if it is written as `\u0024`.
+fn first_char(text: &str) -> Option<char> {
     match text.strip_prefix("\\u") {
         Some(code) => escaped(code.get(..4)?),
         None => text.chars().next(),
     }
 }
 
-/// The character that the content of a JSON string ends with, also one that is written as `\u0024`.
-fn last(text: &str) -> Option<char> {
+/// The last character of the content of a JSON string, also if it is written as `\u0024`.
+fn last_char(text: &str) -> Option<char> {
     let parts = text.len().checked_sub(6).and_then(|at| text.split_at_checked(at));
     if let Some((before, code)) = parts
         && let Some(code) = code.strip_prefix("\\u")
-        // An even number of backslashes before it are pairs that stand for themselves.
+        // An even number of backslashes before it are escaped backslashes.
         && (before.len() - before.trim_end_matches('\\').len()).is_multiple_of(2)
     {
         return escaped(code);
@@ -303,7 +304,7 @@ mod tests {
     use crate::lang::template::place::*;
     use serde_json::json;
 
-    /// Renders pieces: literals as they are, values from JSON.
+    /// Renders pieces: `Ok` is literal text, `Err` a value.
     fn fill(sink: &mut dyn Sink, pieces: &[Result<&str, Value>]) -> Result<(), RenderError> {
         pieces.iter().try_for_each(|piece| match piece {
             Ok(text) => sink.literal(text),
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_is_empty_or_dots_is_refused() {
+    fn an_empty_or_dot_segment_is_rejected() {
         for value in [json!(""), json!(null), json!([1]), json!({}), json!("."), json!("..")] {
             assert!(path(&[Ok("x/"), Err(value.clone())]).is_err(), "{value}");
         }
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn xml_values_stand_in_text_and_in_attributes_only() {
+    fn xml_values_are_allowed_only_in_text_and_attributes() {
         let value = || Err(json!("x"));
         for pieces in [
             &[Ok("<a>"), value(), Ok("</a>")][..],
@@ -377,7 +378,7 @@ mod tests {
         ] {
             assert_eq!(xml(pieces).map(|text| text.matches('x').count() > 0), Ok(true), "{pieces:?}");
         }
-        for (pieces, told) in [
+        for (pieces, expected) in [
             (&[Ok("<"), value(), Ok("/>")][..], "inside a tag"),
             (&[Ok("<a "), value(), Ok("/>")], "inside a tag"),
             (&[Ok("<a "), value(), Ok("='1'/>")], "inside a tag"),
@@ -402,16 +403,16 @@ mod tests {
             ),
             (
                 &[Ok("<a>"), Err(json!("a\u{0}b")), Ok("</a>")],
-                "a value holds a character that XML does not allow (U+0000)",
+                "a value contains a character that XML does not allow (U+0000)",
             ),
         ] {
             let error = xml(pieces).unwrap_err().to_string();
-            assert!(error.contains(told), "{pieces:?}: {error}");
+            assert!(error.contains(expected), "{pieces:?}: {error}");
         }
     }
 
     #[test]
-    fn xml_values_are_text_whatever_they_are() {
+    fn xml_values_are_rendered_as_text() {
         for (value, expected) in [
             (json!(null), ""),
             (json!(1.5), "1.5"),
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_at_joints_of_json_text_are_broken_up_however_they_are_spelled() {
+    fn pairs_across_pieces_of_json_text_are_broken_up_even_if_escaped() {
         let guard = ExpansionFilter { sigils: &['$', '%'] };
         for (before, value, after, expected) in [
             ("$", "{x}", "", "$ {x}"),
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn header_values_refuse_line_breaks() {
+    fn line_breaks_in_header_values_are_rejected() {
         for (text, good) in
             [("a b", true), ("é", true), ("a\r\nx: y", false), ("a\nb", false), ("a\0b", false)]
         {

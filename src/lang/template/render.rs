@@ -1,27 +1,27 @@
-//! Running a template: its program over the values of one call, piece by piece into a place.
+//! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
 use super::evaluated::{Evaluated, is_truthy};
-use super::helpers::Made;
+use super::helpers::HelperOutput;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::Scale;
 
-/// Where a block is run: what names mean there, the block around it, and where its pieces go.
-pub(super) struct Place<'r, 'f> {
+/// Renders one block: the values that names refer to, the enclosing block, and the place to write to.
+pub(super) struct Renderer<'r, 'f> {
     pub(super) scope: &'f Scope<'f>,
     pub(super) frame: Option<&'f Frame<'f>>,
     pub(super) sink: &'r mut dyn Sink,
     pub(super) steps: &'r mut usize,
 }
 
-impl<'f> Place<'_, 'f> {
-    /// The same place inside one more block.
-    fn inside<'g>(&mut self, frame: Option<&'g Frame<'g>>) -> Place<'_, 'g>
+impl<'f> Renderer<'_, 'f> {
+    /// A renderer for the same place, inside another block.
+    fn inside<'g>(&mut self, frame: Option<&'g Frame<'g>>) -> Renderer<'_, 'g>
     where
         'f: 'g,
     {
-        Place { scope: self.scope, frame, sink: self.sink, steps: self.steps }
+        Renderer { scope: self.scope, frame, sink: self.sink, steps: self.steps }
     }
 
     fn evaluate(&mut self, expr: &'f Expr) -> Result<Option<Evaluated<'f>>, RenderError> {
@@ -32,7 +32,7 @@ impl<'f> Place<'_, 'f> {
         expr.required(self.scope, self.frame, self.steps)
     }
 
-    /// The value of a block: one that is missing is an error, unless the block says what to do then.
+    /// The value of a block. A missing value is an error unless the block has an `{{else}}`.
     fn value_of_block(&mut self, expr: &'f Expr, has_else: bool) -> Result<Evaluated<'f>, RenderError> {
         self.sink.block();
         match has_else {
@@ -91,7 +91,7 @@ impl<'f> Place<'_, 'f> {
         Ok(())
     }
 
-    /// Runs the body of a loop for each part of a list or an object.
+    /// Runs the body of a loop for each item of a list or entry of an object.
     fn each(
         &mut self,
         value: ValueRef<'_>,
@@ -111,7 +111,7 @@ impl<'f> Place<'_, 'f> {
         Ok(())
     }
 
-    /// Runs a partial's body inside of `inner`, with one more frame for each value that it was given by name.
+    /// Runs the body of a partial inside `inner`, with a frame for each named value.
     fn partial(
         &mut self,
         bindings: &[(String, Expr)],
@@ -121,7 +121,7 @@ impl<'f> Place<'_, 'f> {
         let Some(((name, expr), rest)) = bindings.split_first() else {
             return self.inside(inner).run(body);
         };
-        // A value that is missing stays missing inside the partial, where `{{#if}}` can ask for it.
+        // A missing value stays missing inside the partial, where `{{#if}}` can test for it.
         let value = expr.evaluate(self.scope, self.frame, self.steps)?;
         let kind = FrameKind::Binding { name, value: value.as_ref().map(Evaluated::get) };
         self.partial(rest, body, Some(&Frame { parent: inner, kind }))
@@ -129,7 +129,7 @@ impl<'f> Place<'_, 'f> {
 }
 
 impl Expr {
-    /// The value; `None` when it is missing.
+    /// The value; `None` if it is missing.
     pub(super) fn evaluate<'f>(
         &'f self,
         scope: &'f Scope<'_>,
@@ -146,7 +146,7 @@ impl Expr {
             match expr.evaluate(scope, frame, steps)? {
                 Some(value) => values.push(value),
                 None if helper.sees_missing => values.push(Evaluated::Ref(ValueRef::NULL)),
-                // What is made of a missing value is missing too.
+                // The result is missing if a parameter is.
                 None => return Ok(None),
             }
         }
@@ -162,12 +162,12 @@ impl Expr {
         let made = (helper.run)(&values, &by_name)
             .map_err(|problem| RenderError::Helper { helper: helper.name, problem })?;
         Ok(Some(match made {
-            Made::Value(value) => {
+            HelperOutput::Value(value) => {
                 weigh((&value).into(), steps)?;
-                Evaluated::Made(value)
+                Evaluated::Owned(value)
             }
-            Made::Param(index) => values.swap_remove(index),
-            Made::Part(name) => values.swap_remove(0).part(&name),
+            HelperOutput::Param(index) => values.swap_remove(index),
+            HelperOutput::Part(name) => values.swap_remove(0).part(&name),
         }))
     }
 
@@ -181,7 +181,7 @@ impl Expr {
     }
 }
 
-/// Takes the weight of a value for steps: what a helper does with a large one is as much work as a long loop.
+/// Counts the weight of a value as steps: a helper that processes a large value does as much work as a long loop.
 fn weigh(value: ValueRef<'_>, steps: &mut usize) -> Result<(), RenderError> {
     let mut left = MAX_STEPS.saturating_sub(*steps) * WEIGHT_PER_STEP;
     let before = left;

@@ -1,4 +1,4 @@
-//! The values behind the names of templates, during one call.
+//! The values that names in templates refer to during a call.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -16,31 +16,31 @@ use crate::lang::value::child;
 /// A name in a template, resolved at load.
 #[derive(Debug, Clone)]
 pub(crate) struct PathExpr {
-    /// As the template writes it, for messages.
+    /// As written in the template, for messages.
     pub(super) name: String,
     pub(super) root: Root,
     pub(super) below: Vec<String>,
 }
 
-/// Where a name begins.
+/// What a name starts from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Root {
     Args,
     Call(CallField),
-    /// An extracted value: the step, and its place among the step's extracts.
+    /// An extracted value: the index of the step, and the index of the extract.
     Extract(usize, usize),
-    /// The reply of a step; `None`: of the last one that ran.
+    /// The response of a step; `None` for the last step that got one.
     Response(Option<usize>),
     Now,
     Event,
-    /// A block's own value, so many blocks up.
+    /// The value of the block this many levels up.
     This(usize),
     Local(Local, usize),
-    /// A block parameter, by its name.
+    /// A block parameter, by name.
     Param(String),
 }
 
-/// A field of a call's envelope.
+/// A field of the call's context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallField {
     Platform,
@@ -52,12 +52,12 @@ pub(super) enum CallField {
     Metadata,
     Global,
     Headers,
-    /// The whole body, which holds what the model wrote.
+    /// The whole body, which includes what the model wrote.
     Raw,
 }
 
 impl CallField {
-    /// The value; `None` when the platform gave none.
+    /// The value; `None` if the platform sent none.
     fn of(self, call: &Context) -> Option<ValueRef<'_>> {
         match self {
             Self::Platform => Some(ValueRef::Text(call.platform)),
@@ -79,7 +79,7 @@ fn given(value: &SharedValue) -> Option<ValueRef<'_>> {
     Some(value.get()).filter(|value| !value.is_null())
 }
 
-/// What a block says of its place.
+/// A loop variable of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Local {
     Index,
@@ -88,27 +88,27 @@ pub(super) enum Local {
     Last,
 }
 
-/// The upstream's reply as templates and conditions see it: `status`, `headers` and `body`.
+/// An upstream's response as templates and conditions see it: `status`, `headers` and `body`.
 #[derive(Debug, Clone, Default)]
-pub struct UpstreamReply {
+pub struct ParsedResponse {
     status: u16,
     headers: HeaderMap,
-    /// The headers as an object by their names, when a template asks for all of them.
+    /// The headers as an object, built when a template uses all of them.
     all_headers: OnceLock<Value>,
     body: OnceLock<SharedValue>,
-    /// The body as it came, when the route asks nothing of it: it is read when somebody looks all the same.
+    /// The body as received, if the route does not use it. It is parsed on demand.
     unread: Option<(Bytes, Declared)>,
-    /// Why the body is text although it should have been something else.
+    /// Why the body could not be parsed and is text instead.
     problem: Option<String>,
 }
 
-impl UpstreamReply {
-    /// A reply with its status, its headers and its body as JSON (text as a string).
+impl ParsedResponse {
+    /// A response with its status, headers and body as JSON (text as a string).
     pub fn new(status: u16, headers: HeaderMap, body: SharedValue) -> Self {
         Self { status, headers, body: body.into(), ..Self::default() }
     }
 
-    /// A reply with its body read as it is used.
+    /// A response whose body is parsed as the route uses it.
     pub(crate) fn read(status: u16, headers: HeaderMap, body: Bytes, used: BodyUse) -> Self {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if !used.is_read() {
@@ -141,7 +141,7 @@ impl UpstreamReply {
         unread + self.body_if_read().map_or(0, SharedValue::bytes)
     }
 
-    /// A header, by its name in lower case; of several with one name, the first.
+    /// A header by lower-case name; the first of several with the same name.
     pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
@@ -152,22 +152,22 @@ impl UpstreamReply {
         self.all_headers.take();
     }
 
-    /// The same without its body and headers.
+    /// A copy without body and headers.
     pub fn without_body(&self) -> Self {
         Self { status: self.status, ..Self::default() }
     }
 
-    /// What is wrong with the body, if anything.
+    /// Why the body could not be parsed, if so.
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }
 
-    /// The status; 0 for the default value, which no upstream sends.
+    /// The status; 0 for the default value.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The part at a path of names that begins with `status`, `headers` or `body`.
+    /// The value at a path that begins with `status`, `headers` or `body`.
     fn at(&self, path: &[String]) -> Option<ValueRef<'_>> {
         let (first, below) = path.split_first()?;
         let start = match first.as_str() {
@@ -188,55 +188,55 @@ impl UpstreamReply {
     }
 }
 
-/// What one step of a route brought.
+/// The output of one step.
 #[derive(Debug, Clone, Default)]
 pub struct StepOutput {
-    /// The upstream's reply; `None` when the step did not run or nothing came back.
-    pub reading: Option<UpstreamReply>,
+    /// The upstream's response; `None` if the step did not run or there was none.
+    pub response: Option<ParsedResponse>,
     /// The extracted values, in the order of the step's extracts; a missing one is `None`.
     pub values: Vec<Option<SharedValue>>,
 }
 
 impl<'a> Scope<'a> {
-    /// The reply of the last step that got one.
-    pub fn response(&self) -> Option<&'a UpstreamReply> {
-        self.steps.iter().rev().find_map(|step| step.reading.as_ref())
+    /// The response of the last step that got one.
+    pub fn response(&self) -> Option<&'a ParsedResponse> {
+        self.steps.iter().rev().find_map(|step| step.response.as_ref())
     }
 }
 
-/// The values behind the names, during one call.
+/// The values that names refer to during a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The validated arguments, an object.
     pub args: &'a Value,
-    /// The platform's envelope.
+    /// The context of the call.
     pub call: &'a Context,
-    /// What the steps that came so far brought, in the order of the route's steps.
+    /// The outputs of the steps that ran so far, in the order of the route's steps.
     pub steps: &'a [StepOutput],
-    /// The time of the call, RFC 3339.
+    /// The time of the call, in RFC 3339.
     pub now: &'a str,
 }
 
-/// One block during rendering, with those around it.
+/// A block that is being rendered, and the blocks around it.
 pub(super) struct Frame<'f> {
     pub(super) parent: Option<&'f Self>,
     pub(super) kind: FrameKind<'f>,
 }
 
 pub(super) enum FrameKind<'f> {
-    /// A block with a value of its own.
+    /// A block with its own value.
     Block { this: ValueRef<'f>, params: &'f [String], index: usize, key: Option<&'f str>, count: usize },
-    /// A value that a partial was given by name; `None` when it is missing.
+    /// A named value passed to a partial; `None` if it is missing.
     Binding { name: &'f str, value: Option<ValueRef<'f>> },
 }
 
 impl PathExpr {
-    /// Whether the value comes from the platform or from the proxy itself, and from nobody else.
+    /// Whether the value comes only from the platform or from Jackfield itself.
     pub(super) fn is_trusted(&self) -> bool {
         matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call(CallField::Raw)
     }
 
-    /// The value; `None` when there is none.
+    /// The value; `None` if there is none.
     pub(super) fn look_up<'f>(
         &'f self,
         scope: &'f Scope<'_>,
@@ -247,7 +247,7 @@ impl PathExpr {
             Root::Extract(step, place) => scope.steps.get(*step)?.values.get(*place)?.as_ref()?.get(),
             Root::Response(None) => return scope.response()?.at(&self.below),
             Root::Response(Some(step)) => {
-                return scope.steps.get(*step)?.reading.as_ref()?.at(&self.below);
+                return scope.steps.get(*step)?.response.as_ref()?.at(&self.below);
             }
             Root::Now => ValueRef::Text(scope.now),
             Root::Event => scope.call.event.get(),
@@ -271,14 +271,14 @@ impl PathExpr {
     }
 }
 
-/// The block that stands `up` blocks around the nearest one.
+/// The block `up` levels above the innermost one.
 fn up_from<'f>(frame: Option<&'f Frame<'f>>, up: usize) -> Option<&'f Frame<'f>> {
     std::iter::successors(frame, |frame| frame.parent)
         .filter(|frame| matches!(frame.kind, FrameKind::Block { .. }))
         .nth(up)
 }
 
-/// The value that the nearest block or partial gave the name `name` to.
+/// The value that the innermost block or partial with a parameter `name` assigns to it.
 fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<ValueRef<'f>> {
     for frame in std::iter::successors(frame, |frame| frame.parent) {
         match &frame.kind {

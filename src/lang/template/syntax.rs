@@ -1,5 +1,5 @@
-//! The text of a template before and around its grammar: what is too large for it, what needs none, and what its
-//! errors mean.
+//! Checks on the text of a template outside Handlebars' grammar: limits, a shortcut for plain names, and readable
+//! syntax errors.
 
 use std::ops::Range;
 
@@ -11,15 +11,15 @@ const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// The deepest nesting of blocks, of parentheses, and of partials in each other.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// A piece of a template that needs no grammar.
+/// A piece of a template that consists only of text and plain names.
 #[derive(Debug, PartialEq)]
 pub(super) enum Piece<'t> {
     Text(&'t str),
-    /// A name, and the range of its tag.
+    /// A name and the range of its tag.
     Name(&'t str, Range<usize>),
 }
 
-/// The pieces of a template in which every tag is a plain name such as `{{args.city}}`; `None` for any other.
+/// The pieces of a template in which every tag is a plain name such as `{{args.city}}`; `None` for any other template.
 pub(super) fn plain_names(text: &str) -> Option<Vec<Piece<'_>>> {
     // A backslash may escape a tag.
     if text.len() > MAX_TEMPLATE_BYTES || text.contains('\\') {
@@ -52,9 +52,11 @@ pub(super) fn plain_names(text: &str) -> Option<Vec<Piece<'_>>> {
     Some(pieces)
 }
 
-/// Handlebars names grammar rules; these are our words for what is usually meant: the place, what is wrong, and what
-/// to write.
-pub(super) fn in_our_words(text: &str, error: &handlebars::TemplateError) -> (Range<usize>, String, String) {
+/// Describes a syntax error: its range, a message and a fix. Handlebars itself reports names of grammar rules.
+pub(super) fn describe_syntax_error(
+    text: &str,
+    error: &handlebars::TemplateError,
+) -> (Range<usize>, String, String) {
     let at = error.pos().map_or(0, |(line, column)| offset(text, line, column));
     match error.reason() {
         TemplateErrorReason::MismatchingClosedHelper(open, close)
@@ -79,7 +81,7 @@ pub(super) fn in_our_words(text: &str, error: &handlebars::TemplateError) -> (Ra
     }
 }
 
-/// The byte at a line and column, both counted from 1, the column in characters.
+/// The byte offset of a line and a column in characters, both counted from 1.
 pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
     let line_start = line_start.min(text.len());
@@ -94,12 +96,12 @@ fn tag_end(text: &str, start: usize) -> usize {
     text[start..].find("}}").map_or(text.len(), |end| start + end + 2)
 }
 
-/// What is longer or deeper than templates may be.
+/// The range and description of what exceeds the limits of templates.
 pub(super) fn too_large(text: &str) -> Option<(Range<usize>, String)> {
     if text.len() > MAX_TEMPLATE_BYTES {
         return Some((
             0..0,
-            format!("a template may have {MAX_TEMPLATE_BYTES} bytes and this has {}", text.len()),
+            format!("a template may have at most {MAX_TEMPLATE_BYTES} bytes and this one has {}", text.len()),
         ));
     }
     let (mut blocks, mut parens) = (0_usize, 0_usize);
@@ -120,18 +122,18 @@ pub(super) fn too_large(text: &str) -> Option<(Range<usize>, String)> {
                 _ => {}
             }
             if parens > MAX_DEPTH {
-                return Some((at..end, format!("parentheses may stand {MAX_DEPTH} deep")));
+                return Some((at..end, format!("parentheses may be nested {MAX_DEPTH} deep")));
             }
         }
         if blocks > MAX_DEPTH {
-            return Some((at..end, format!("blocks may stand {MAX_DEPTH} deep")));
+            return Some((at..end, format!("blocks may be nested {MAX_DEPTH} deep")));
         }
         rest = end.max(at + 2);
     }
     None
 }
 
-/// The tag or block that is never closed, if that is what is wrong.
+/// The tag or block that is not closed, or closes nothing: its range, a message and a fix.
 fn unclosed(text: &str) -> Option<(Range<usize>, String, String)> {
     let mut open: Vec<(Range<usize>, String)> = Vec::new();
     let mut rest = 0;
@@ -175,7 +177,7 @@ mod tests {
     use crate::lang::template::compile::parameter_name;
     use crate::lang::template::syntax::*;
 
-    /// The pieces that Handlebars sees; `None` when something is neither text nor a name.
+    /// The pieces as Handlebars parses them; `None` if one is neither text nor a name.
     fn by_handlebars(text: &str) -> Option<Vec<(bool, String)>> {
         let parsed = handlebars::Template::compile(text).ok()?;
         let pieces = parsed.elements.iter().map(|element| match element {
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_names_are_what_handlebars_sees() {
+    fn plain_names_are_parsed_as_by_handlebars() {
         let mut plain = 0;
         for text in [
             "{{args.city}}",

@@ -54,7 +54,7 @@ impl World {
         self.compile_noting(text).0
     }
 
-    /// And what the template uses.
+    /// Also returns what the template uses.
     fn compile_noting(&mut self, text: &str) -> (Result<Template, Vec<Diagnostic>>, Uses) {
         let file = self.sources.add(Path::new("t"), text.to_owned());
         let names = Names {
@@ -67,13 +67,13 @@ impl World {
         };
         let mut diagnostics = Diagnostics::default();
         let mut compiler = Compiler::new(&self.sources, &self.files);
-        let text = TemplateText { text, origin: Origin::File(file) };
+        let text = TemplateText { text, origin: TemplateOrigin::File(file) };
         let compiled = compiler.compile(text, &names, &mut diagnostics);
         (compiled.ok_or_else(|| diagnostics.into_sorted()), compiler.used.names)
     }
 }
 
-/// A value as part of a document, as a reply's body is.
+/// The value as a part of a parsed document, like a response body.
 fn document(value: &Value) -> SharedValue {
     SharedValue::whole(Arc::new(Document::parse(value.to_string().into()).unwrap()))
 }
@@ -83,11 +83,11 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let call = Context { platform: "http", metadata: json!({"lang": "no"}).into(), ..Context::default() };
     let days = document(&json!([{"max": 1, "city": "x"}, {"max": 2}]));
     let values = vec![Some(json!(21.55).into()), Some(days), None];
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})));
+    let response = ParsedResponse::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})));
     run(&Scope {
         args: &args,
         call: &call,
-        steps: &[StepOutput { reading: Some(response), values }],
+        steps: &[StepOutput { response: Some(response), values }],
         now: "2026-01-02T03:04:05Z",
     })
 }
@@ -98,14 +98,14 @@ fn text(template: &str) -> Result<String, RenderError> {
 }
 
 #[test]
-fn what_a_template_uses_is_known_however_it_is_named() {
+fn used_names_are_recorded() {
     let (all, none): (&[&str], &[&str]) = (&["city", "tags", "address"], &[]);
     for (template, arguments, extracts) in [
         ("{{args.city}} {{round temp}}", &["city"][..], &["temp"][..]),
         ("{{#if (eq args.city \"x\")}}x{{/if}}", &["city"], none),
         ("{{> greeting name=args.city}}", &["city"], none),
         ("{{#each days}}{{@root.args.city}}{{/each}}", &["city"], &["days"]),
-        // What stands in a block is a field of its value, whatever else has that name.
+        // Inside a block, a name is a field of the block's value, even if an argument or extract has the same name.
         ("{{#each days}}{{city}}{{temp}}{{/each}}", none, &["days"]),
         ("{{#each args.tags as |city|}}{{city}}{{/each}}", &["tags"], none),
         ("{{#with args.address}}{{street}}{{/with}}", &["address"], none),
@@ -154,7 +154,7 @@ fn templates_render_as_handlebars_does() {
 }
 
 #[test]
-fn what_is_missing_is_an_error_that_names_it() {
+fn a_missing_value_is_an_error_with_its_name() {
     for (template, name) in [
         ("{{gone}}", "gone"),
         ("{{upper gone}}", "gone"),
@@ -167,7 +167,7 @@ fn what_is_missing_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_sole_expression_keeps_its_type() {
+fn a_single_expression_keeps_its_type() {
     for (template, expected) in [
         ("{{temp}}", Some(json!(21.55))),
         ("{{round temp 1}}", Some(json!(21.6))),
@@ -186,7 +186,7 @@ fn a_sole_expression_keeps_its_type() {
 }
 
 #[test]
-fn faults_name_their_place_and_their_mend() {
+fn errors_have_a_place_and_a_fix() {
     for (template, code, place, help) in [
         ("It is {{tmp}}", Code::UnknownName, "tmp", "did you mean `temp`?"),
         ("{{args.ciyt}}", Code::UnknownName, "args.ciyt", "did you mean `city`?"),
@@ -223,14 +223,14 @@ fn faults_name_their_place_and_their_mend() {
 }
 
 #[test]
-fn a_partial_that_includes_itself_is_a_fault() {
+fn a_partial_that_includes_itself_is_an_error() {
     let faults = World::new().compile("{{> loop}}").expect_err("a loop");
     assert_eq!(faults[0].code, Code::UnknownPartial);
     assert!(faults[0].message.contains("includes itself"));
 }
 
 #[test]
-fn what_is_too_deep_or_too_long_is_a_fault() {
+fn too_deep_or_too_long_templates_are_errors() {
     let deep = format!("{}{}", "{{#if temp}}".repeat(3000), "{{/if}}".repeat(3000));
     let parens = format!("{{{{not {}temp{}}}}}", "(not ".repeat(3000), ")".repeat(3000));
     let long = format!("{{{{temp}}}}{}", "x".repeat(300_000));
@@ -240,7 +240,7 @@ fn what_is_too_deep_or_too_long_is_a_fault() {
 }
 
 #[test]
-fn rendering_has_an_end() {
+fn rendering_is_limited() {
     let mut world = World::new();
     let nested = "{{#each days}}{{#each @root.days}}{{#each @root.days}}{{this}}{{/each}}{{/each}}{{/each}}";
     let compiled = world.compile(nested).unwrap();
@@ -248,25 +248,25 @@ fn rendering_has_an_end() {
     let scope = Scope {
         args: &json!({}),
         call: &Context::default(),
-        steps: &[StepOutput { reading: None, values: vec![None, Some(many)] }],
+        steps: &[StepOutput { response: None, values: vec![None, Some(many)] }],
         now: "",
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
 }
 
-/// Renders with a reply whose list holds 1,000 items, beside a text of half a MiB.
+/// Renders with a response that contains a list of 1,000 items and 512 KiB of text.
 fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let items: Vec<Value> = (0..1000).map(|id| json!({"id": id, "to": "x".repeat(20)})).collect();
     let names: serde_json::Map<String, Value> = (0..1000).map(|id| (id.to_string(), json!("name"))).collect();
     let body = json!({"text": "y".repeat(512 * 1024), "items": items, "names": names});
-    let response = UpstreamReply::new(200, HeaderMap::new(), document(&body));
+    let response = ParsedResponse::new(200, HeaderMap::new(), document(&body));
     let args = json!({});
-    let steps = [StepOutput { reading: Some(response), values: vec![] }];
+    let steps = [StepOutput { response: Some(response), values: vec![] }];
     run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })
 }
 
 #[test]
-fn what_helpers_read_and_make_counts_as_work() {
+fn values_that_helpers_read_and_create_count_as_steps() {
     let mut world = World::new();
     for (template, fits) in [
         ("{{#each response.body.items}}{{lookup @root.response.body.names id}}{{/each}}", true),
@@ -294,7 +294,7 @@ fn what_helpers_read_and_make_counts_as_work() {
 }
 
 #[test]
-fn a_tree_is_capped_as_a_whole() {
+fn the_size_of_a_tree_is_limited_as_a_whole() {
     let mut world = World::new();
     let text = JsonTemplate::Sole(world.compile("{{response.body.text}}").unwrap());
     let mixed = JsonTemplate::Text(world.compile("a{{response.body.text}}").unwrap());
@@ -309,7 +309,7 @@ fn a_tree_is_capped_as_a_whole() {
 }
 
 #[test]
-fn partials_cannot_double_without_end() {
+fn exponential_inclusion_of_partials_is_an_error() {
     let mut world = World::new();
     for level in 0..30 {
         world.file(&format!("p{level}.hbs"), &format!("x{{{{> p{0}}}}}{{{{> p{0}}}}}", level + 1));
@@ -321,7 +321,7 @@ fn partials_cannot_double_without_end() {
 }
 
 #[test]
-fn values_are_never_rendered_again_and_never_expanded() {
+fn values_are_neither_rendered_again_nor_expanded() {
     let compiled = World::new().compile("${keep} ${{args.city}} ${{! c }}{x}").unwrap();
     let scope_args = json!({"city": "{{temp}} ${x} %{y}"});
     let scope = Scope { args: &scope_args, call: &Context::default(), steps: &[], now: "" };
@@ -331,7 +331,7 @@ fn values_are_never_rendered_again_and_never_expanded() {
 }
 
 #[test]
-fn an_expression_knows_who_wrote_its_value() {
+fn untrusted_names_are_found() {
     let mut world = World::new();
     for (text, untrusted) in [
         ("{{call.global.ids}}", None),

@@ -1,4 +1,4 @@
-//! What templates use of what a route declares: for whoever wants to know what is declared for nothing.
+//! The declared arguments and extracts that templates use, to find unused ones.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +6,35 @@ use super::Expr;
 use super::scope::{CallField, PathExpr, Root};
 use crate::lang::body::Asked;
 
-/// A place in a template that looks at the body of a response.
+/// A use of a response body in a template.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyRef {
-    /// Of this step; `None`: of the last one that got a response.
+    /// The step; `None` for the last one that got a response.
     pub(crate) step: Option<usize>,
-    /// How many of the steps may have run before this place.
+    /// The number of steps that run before this template is rendered.
     pub(crate) before: usize,
     pub(crate) asked: Asked,
 }
 
-/// The arguments, extracts and bodies that templates name.
+/// The arguments, extracts and response bodies that templates use.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
-    /// Whether all arguments are, since a template takes them whole.
+    /// Whether all arguments are used, because a template uses them as a whole.
     all_arguments: bool,
     arguments: BTreeSet<String>,
-    /// The step, and the place among its extracts.
+    /// The indices of the step and of the extract.
     extracts: BTreeSet<(usize, usize)>,
     bodies: Vec<BodyRef>,
 }
 
 impl Uses {
-    /// Takes note of a name in a template, where so many of the steps may have run before.
+    /// Records a name in a template that is rendered after `before` steps.
     pub(super) fn add(&mut self, path: &PathExpr, before: usize) {
         match (&path.root, path.below.first()) {
             (Root::Args, Some(name)) => {
                 self.arguments.insert(name.clone());
             }
-            // The body as it came holds the arguments, too.
+            // The whole body includes the arguments.
             (Root::Args, None) | (Root::Call(CallField::Raw), _) => self.all_arguments = true,
             (Root::Extract(step, place), _) => {
                 self.extracts.insert((*step, *place));
@@ -47,7 +47,7 @@ impl Uses {
         }
     }
 
-    /// Takes note of an expression whose value has to be a list or an object.
+    /// Records an expression whose value must be a list or an object.
     pub(super) fn add_parts(&mut self, expr: &Expr, before: usize) {
         match expr {
             Expr::Path(PathExpr { root: Root::Response(step), below, .. }) if below.len() == 1 => {
@@ -58,22 +58,22 @@ impl Uses {
         }
     }
 
-    /// The places that look at the body of a response.
+    /// The uses of response bodies.
     pub(crate) fn bodies(&self) -> &[BodyRef] {
         &self.bodies
     }
 
-    /// Forgets the bodies that were noted after so many.
+    /// Drops all uses of response bodies after the first `after`.
     pub(crate) fn forget_bodies(&mut self, after: usize) {
         self.bodies.truncate(after);
     }
 
-    /// Whether some template names this argument, or takes all of them.
+    /// Whether a template uses this argument, or all arguments.
     pub(crate) fn argument(&self, name: &str) -> bool {
         self.all_arguments || self.arguments.contains(name)
     }
 
-    /// Whether some template names this extract.
+    /// Whether a template uses this extract.
     pub(crate) fn extract(&self, step: usize, place: usize) -> bool {
         self.extracts.contains(&(step, place))
     }

@@ -1,14 +1,14 @@
-//! A name as a template writes it: `../city`, `@index`, `this.[a b].c`.
+//! Names in templates: `../city`, `@index`, `this.[a b].c`.
 
-/// A name as it is written, taken apart.
+/// A name, split into its parts.
 pub(super) struct WrittenName {
-    /// How many blocks it leads up.
+    /// The number of blocks it goes up.
     pub(super) up: usize,
     /// Whether it starts at `@root`.
     pub(super) at_root: bool,
-    /// Whether it is one of `@index`, `@key`, `@first`, `@last`.
+    /// Whether it is a loop variable: `@index`, `@key`, `@first` or `@last`.
     pub(super) local: bool,
-    /// Whether it names the block's own value.
+    /// Whether it begins with `this`: the value of the block.
     pub(super) this: bool,
     pub(super) segments: Vec<String>,
 }

@@ -1,15 +1,15 @@
-//! XML as a tree of JSON, so that JSONPath and templates read it like any other reply.
+//! Converts XML to a JSON tree, so that JSONPath and templates can read it like any other response.
 //!
-//! The document is an object with one key, the name of its outermost element. An element is
+//! The document is an object with one key: the name of the root element. An element is
 //!
-//! - its text, a string without the white space around it, when it has neither attributes nor elements in it;
-//! - else an object: `@name` for each attribute, the name for each element in it, and `#text` if there is text too;
-//! - null, when it says `xsi:nil="true"` and holds nothing.
+//! - its text, a string without surrounding white space, if it has neither attributes nor child elements;
+//! - otherwise an object: `@name` for each attribute, the name for each child element, and `#text` if there is text
+//!   too;
+//! - null, if it has `xsi:nil="true"` and no content.
 //!
-//! Elements of the same name side by side are a list, in their order. Names are without the prefix of their
-//! namespace; declarations of namespaces, comments, processing instructions and the document type are left out.
-//! Nothing is taken for a number. Only the entities that XML itself defines are known: nothing is ever fetched, and
-//! nothing expands.
+//! Elements with the same name become a list, in their order. Names have no namespace prefix. Namespace declarations,
+//! comments, processing instructions and the document type are left out. Text is never converted to a number. Only the
+//! entities that XML itself defines are known, so nothing is ever fetched or expanded.
 
 mod encoding;
 
@@ -28,13 +28,13 @@ pub(crate) use encoding::{declared_encoding, decode};
 /// The deepest nesting of elements.
 const MAX_DEPTH: usize = 128;
 
-/// White space as XML has it.
+/// White space in XML.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// What is wrong with text before or after the one element of a document.
-const OUTSIDE: &str = "text stands outside of the outermost element";
+/// The problem with text before or after the root element.
+const OUTSIDE: &str = "there is text outside the root element";
 
-/// Why a text is not well-formed XML, in our words: nothing of the text is quoted.
+/// Why a text is not well-formed XML. The error does not quote the text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{problem} (line {line}, column {column})")]
 pub(crate) struct XmlError {
@@ -46,14 +46,14 @@ pub(crate) struct XmlError {
 /// An element that is still open.
 struct Element {
     name: String,
-    /// Its attributes and the elements in it.
+    /// Its attributes and child elements.
     parts: Map<String, Value>,
     text: String,
-    /// Whether it says that it has no value.
+    /// Whether it has `xsi:nil="true"`.
     nil: bool,
 }
 
-/// The tree of a document.
+/// Parses a document into a tree.
 ///
 /// # Errors
 /// The text is not well-formed, or nested too deeply.
@@ -61,27 +61,27 @@ pub(crate) fn parse(text: &str) -> Result<Value, XmlError> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().expand_empty_elements = true;
     reader.config_mut().check_comments = true;
-    let mut builder = Builder::default();
+    let mut builder = TreeBuilder::default();
     loop {
         let start = reader.buffer_position();
         let taken = match reader.read_event() {
             Ok(Event::Eof) => break,
             Ok(event) => builder.take(&event, start == 0),
             Err(error) => {
-                return Err(fault(text, reader.error_position(), problem(&error)));
+                return Err(error_at(text, reader.error_position(), problem_of(&error)));
             }
         };
-        taken.map_err(|problem| fault(text, start, problem))?;
+        taken.map_err(|problem| error_at(text, start, problem))?;
     }
-    builder.end().map_err(|problem| fault(text, reader.buffer_position(), problem))
+    builder.end().map_err(|problem| error_at(text, reader.buffer_position(), problem))
 }
 
-/// Whether XML 1.0 allows a character at all.
+/// Whether XML 1.0 allows a character.
 pub(crate) fn is_char(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-fn fault(text: &str, at: u64, problem: &'static str) -> XmlError {
+fn error_at(text: &str, at: u64, problem: &'static str) -> XmlError {
     let at = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
     let before = &text[..text.floor_char_boundary(at)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -92,51 +92,51 @@ fn fault(text: &str, at: u64, problem: &'static str) -> XmlError {
     }
 }
 
-fn problem(error: &quick_xml::Error) -> &'static str {
+fn problem_of(error: &quick_xml::Error) -> &'static str {
     use quick_xml::errors::IllFormedError;
     match error {
         quick_xml::Error::IllFormed(IllFormedError::MissingEndTag(_)) => "an element is not closed",
         quick_xml::Error::IllFormed(IllFormedError::UnmatchedEndTag(_)) => "an end tag closes no element",
         quick_xml::Error::IllFormed(IllFormedError::MismatchedEndTag { .. }) => {
-            "an end tag has another name than the element that it stands in"
+            "an end tag has a different name than the open element"
         }
-        quick_xml::Error::IllFormed(IllFormedError::DoubleHyphenInComment) => "a comment holds `--`",
-        quick_xml::Error::IllFormed(IllFormedError::UnclosedReference) => "a `&` begins no entity",
+        quick_xml::Error::IllFormed(IllFormedError::DoubleHyphenInComment) => "a comment contains `--`",
+        quick_xml::Error::IllFormed(IllFormedError::UnclosedReference) => "a `&` does not start an entity",
         _ => "a piece of markup cannot be read",
     }
 }
 
 #[derive(Default)]
-struct Builder {
+struct TreeBuilder {
     open: Vec<Element>,
-    /// The outermost element, once it is closed.
+    /// The root element, once it is closed.
     document: Option<(String, Value)>,
     has_type: bool,
 }
 
-impl Builder {
+impl TreeBuilder {
     fn take(&mut self, event: &Event<'_>, is_first: bool) -> Result<(), &'static str> {
         match event {
             Event::Start(start) => self.start(start),
             Event::End(_) | Event::Empty(_) => self.close(),
-            Event::Text(text) if text.contains("]]>") => Err("text holds `]]>`"),
+            Event::Text(text) if text.contains("]]>") => Err("text contains `]]>`"),
             Event::Text(text) => self.text(&text.xml10_content()),
             Event::CData(_) | Event::GeneralRef(_) if self.open.is_empty() => Err(OUTSIDE),
             Event::CData(text) => self.text(&text.xml10_content()),
             Event::GeneralRef(reference) => {
                 let character = reference.resolve_char_ref();
-                match character.map_err(|_| "an entity names no character")? {
+                match character.map_err(|_| "a character reference is invalid")? {
                     Some(character) => self.text(character.encode_utf8(&mut [0; 4])),
                     None => {
                         let entity = resolve_predefined_entity(reference);
-                        self.text(entity.ok_or("an entity is none of those that XML itself defines")?)
+                        self.text(entity.ok_or("an entity is not predefined in XML")?)
                     }
                 }
             }
             Event::Decl(_) if is_first => Ok(()),
-            Event::Decl(_) => Err("an XML declaration does not stand at the very beginning"),
+            Event::Decl(_) => Err("an XML declaration is not at the beginning"),
             Event::DocType(_) if self.has_type || self.document.is_some() || !self.open.is_empty() => {
-                Err("a document type does not stand before the outermost element")
+                Err("a document type is not before the root element")
             }
             Event::DocType(_) => {
                 self.has_type = true;
@@ -148,16 +148,16 @@ impl Builder {
 
     fn start(&mut self, start: &BytesStart<'_>) -> Result<(), &'static str> {
         if self.open.len() >= MAX_DEPTH {
-            return Err("elements stand more than 128 deep");
+            return Err("elements are nested more than 128 deep");
         }
         if self.open.is_empty() && self.document.is_some() {
-            return Err("a second outermost element begins");
+            return Err("there is a second root element");
         }
-        let name = local_name(start.name().0).ok_or("an element has a name that is none")?;
+        let name = local_name(start.name().0).ok_or("an element has an invalid name")?;
         let mut element =
             Element { name: name.to_owned(), parts: Map::new(), text: String::new(), nil: false };
         let mut seen = HashSet::new();
-        // The library compares each attribute with all before it, which takes for ever where there are very many.
+        // The library's check compares each attribute with all previous ones, which is quadratic.
         for attribute in start.attributes().with_checks(false) {
             let attribute = attribute.map_err(|_| "an attribute cannot be read")?;
             let whole = attribute.key.0;
@@ -165,14 +165,14 @@ impl Builder {
                 return Err("an attribute is given twice");
             }
             if attribute.value.contains('<') {
-                return Err("an attribute holds `<`");
+                return Err("an attribute contains `<`");
             }
-            let name = local_name(whole).ok_or("an attribute has a name that is none")?;
+            let name = local_name(whole).ok_or("an attribute has an invalid name")?;
             let value = attribute
                 .normalized_value(XmlVersion::Explicit1_0)
-                .map_err(|_| "an attribute holds an entity that XML itself does not define")?;
+                .map_err(|_| "an attribute contains an entity that is not predefined in XML")?;
             if !value.chars().all(is_char) {
-                return Err("an attribute holds a character that XML does not allow");
+                return Err("an attribute contains a character that XML does not allow");
             }
             match whole.split_once(':') {
                 None if whole == "xmlns" => continue,
@@ -188,7 +188,7 @@ impl Builder {
 
     fn text(&mut self, text: &str) -> Result<(), &'static str> {
         if !text.chars().all(is_char) {
-            return Err("text holds a character that XML does not allow");
+            return Err("text contains a character that XML does not allow");
         }
         match self.open.last_mut() {
             Some(element) => element.text.push_str(text),
@@ -223,12 +223,12 @@ impl Builder {
         match self.document {
             _ if !self.open.is_empty() => Err("an element is not closed"),
             Some((name, value)) => Ok(Value::Object(Map::from_iter([(name, value)]))),
-            None => Err("there is no element"),
+            None => Err("there is no root element"),
         }
     }
 }
 
-/// Adds a part; a name that is there already makes a list. No part is a list by itself.
+/// Adds a part. Parts with the same name become a list, which is unambiguous because no single part is a list.
 fn add(parts: &mut Map<String, Value>, name: String, value: Value) {
     match parts.get_mut(&name) {
         None => {
@@ -239,7 +239,7 @@ fn add(parts: &mut Map<String, Value>, name: String, value: Value) {
     }
 }
 
-/// A name without its prefix; `None` when it is no name.
+/// A name without its prefix; `None` if it is not a valid name.
 fn local_name(whole: &str) -> Option<&str> {
     let (prefix, local) = match whole.split_once(':') {
         Some((prefix, local)) => (Some(prefix), local),
@@ -265,8 +265,7 @@ fn is_name(text: &str) -> bool {
     text.starts_with(is_start) && text.chars().all(may_follow)
 }
 
-/// A value as it stands in text or between the quotes of an attribute; `None` when XML does not allow one of its
-/// characters, which then is told.
+/// Escapes a value for text and for quoted attribute values. The error is a character that XML does not allow.
 pub(crate) fn escape(text: &str) -> Result<Cow<'_, str>, char> {
     if let Some(character) = text.chars().find(|character| !is_char(*character)) {
         return Err(character);
@@ -277,7 +276,7 @@ pub(crate) fn escape(text: &str) -> Result<Cow<'_, str>, char> {
         '>' => Some("&gt;"),
         '"' => Some("&quot;"),
         '\'' => Some("&apos;"),
-        // A reader takes line breaks and tabs for spaces in an attribute, and CR for LF in text.
+        // A parser normalises line breaks and tabs in attributes to spaces, and CR in text to LF.
         '\r' => Some("&#13;"),
         '\n' => Some("&#10;"),
         '\t' => Some("&#9;"),
@@ -302,7 +301,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_document_is_a_tree() {
+    fn documents_become_trees() {
         for (text, expected) in [
             ("<a/>", json!({"a": ""})),
             ("<?xml version='1.0'?>\n<a>x</a>\n", json!({"a": "x"})),
@@ -332,48 +331,45 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_formed_is_refused() {
+    fn malformed_documents_are_rejected() {
         for (text, problem) in [
-            ("", "there is no element (line 1, column 1)"),
-            ("<!-- only -->", "there is no element (line 1, column 14)"),
-            ("hello", "text stands outside of the outermost element (line 1, column 1)"),
-            ("<a/>x", "text stands outside"),
-            ("<a/><![CDATA[ ]]>", "text stands outside"),
-            ("<a/>&#32;", "text stands outside"),
-            ("<a/><b/>", "a second outermost element begins (line 1, column 5)"),
+            ("", "there is no root element (line 1, column 1)"),
+            ("<!-- only -->", "there is no root element (line 1, column 14)"),
+            ("hello", "there is text outside the root element (line 1, column 1)"),
+            ("<a/>x", "there is text outside"),
+            ("<a/><![CDATA[ ]]>", "there is text outside"),
+            ("<a/>&#32;", "there is text outside"),
+            ("<a/><b/>", "there is a second root element (line 1, column 5)"),
             ("<a>", "an element is not closed"),
-            (
-                "<a><b></a>",
-                "an end tag has another name than the element that it stands in (line 1, column 7)",
-            ),
+            ("<a><b></a>", "an end tag has a different name than the open element (line 1, column 7)"),
             ("</a>", "an end tag closes no element"),
             ("<a>\n <b x=1/></a>", "an attribute cannot be read (line 2, column 2)"),
             ("<a x/>", "an attribute cannot be read"),
             ("<a x='1' x='2'/>", "an attribute is given twice"),
-            ("<a x='<'/>", "an attribute holds `<`"),
-            ("<a x='&b;'/>", "an attribute holds an entity"),
-            ("<1a/>", "an element has a name that is none"),
-            ("< a/>", "an element has a name that is none"),
-            ("<a:b:c/>", "an element has a name that is none"),
-            ("<a 1='x'/>", "an attribute has a name that is none"),
-            ("<a>&</a>", "a `&` begins no entity"),
-            ("<a>& b</a>", "a `&` begins no entity"),
-            ("<a>&nbsp;</a>", "an entity is none of those"),
-            ("<a>&#0;</a>", "an entity names no character"),
-            ("<a>&#1;</a>", "text holds a character that XML does not allow"),
-            ("<a>\u{0}</a>", "text holds a character"),
-            ("<a x='&#2;'/>", "an attribute holds a character"),
-            ("<a>]]></a>", "text holds `]]>`"),
-            ("<a><!-- a -- b --></a>", "a comment holds `--`"),
-            (" <?xml version='1.0'?><a/>", "an XML declaration does not stand at the very beginning"),
-            ("<a/><!DOCTYPE a>", "a document type does not stand before"),
-            // What a hostile upstream would have us fetch or multiply.
+            ("<a x='<'/>", "an attribute contains `<`"),
+            ("<a x='&b;'/>", "an attribute contains an entity"),
+            ("<1a/>", "an element has an invalid name"),
+            ("< a/>", "an element has an invalid name"),
+            ("<a:b:c/>", "an element has an invalid name"),
+            ("<a 1='x'/>", "an attribute has an invalid name"),
+            ("<a>&</a>", "a `&` does not start an entity"),
+            ("<a>& b</a>", "a `&` does not start an entity"),
+            ("<a>&nbsp;</a>", "an entity is not predefined"),
+            ("<a>&#0;</a>", "a character reference is invalid"),
+            ("<a>&#1;</a>", "text contains a character that XML does not allow"),
+            ("<a>\u{0}</a>", "text contains a character"),
+            ("<a x='&#2;'/>", "an attribute contains a character"),
+            ("<a>]]></a>", "text contains `]]>`"),
+            ("<a><!-- a -- b --></a>", "a comment contains `--`"),
+            (" <?xml version='1.0'?><a/>", "an XML declaration is not at the beginning"),
+            ("<a/><!DOCTYPE a>", "a document type is not before"),
+            // A hostile upstream must not make Jackfield fetch or expand anything.
             (
                 "<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>",
-                "an entity is none of those",
+                "an entity is not predefined",
             ),
-            ("<!DOCTYPE a [<!ENTITY x 'yy'><!ENTITY y '&x;&x;'>]><a>&y;</a>", "an entity is none of those"),
-            ("<!DOCTYPE a [<!ENTITY x 'y'>]><a b='&x;'/>", "an attribute holds an entity"),
+            ("<!DOCTYPE a [<!ENTITY x 'yy'><!ENTITY y '&x;&x;'>]><a>&y;</a>", "an entity is not predefined"),
+            ("<!DOCTYPE a [<!ENTITY x 'y'>]><a b='&x;'/>", "an attribute contains an entity"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(problem), "{text}: {error}");
@@ -381,18 +377,20 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_capped_and_width_is_cheap() {
+    fn depth_is_limited_and_many_attributes_are_cheap() {
         let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
         assert!(parse(&nested(MAX_DEPTH)).is_ok());
-        assert!(parse(&nested(MAX_DEPTH + 1)).unwrap_err().to_string().starts_with("elements stand more"));
+        assert!(
+            parse(&nested(MAX_DEPTH + 1)).unwrap_err().to_string().starts_with("elements are nested more")
+        );
         assert!(parse(&"<a>".repeat(1_000_000)).is_err());
-        // With a check of each against each this would take hours.
+        // With a quadratic check this would take hours.
         let many: String = (0..200_000).map(|number| format!(" a{number}=''")).collect();
         assert_eq!(parse(&format!("<a{many}/>")).unwrap()["a"].as_object().unwrap().len(), 200_000);
     }
 
     #[test]
-    fn what_is_escaped_is_read_back() {
+    fn escaped_text_is_parsed_back() {
         for text in
             ["", "plain", "a & b < c > d \" e ' f", "\t\n\r", "]]>", "<!--", "&amp;", "Ørsta \u{1f600}"]
         {

@@ -1,7 +1,7 @@
-//! What is counted of the calls, for Prometheus: each call once, at its end, from its record.
+//! Metrics for Prometheus. Each call is counted once, at its end, from its record.
 //!
-//! What a caller chooses names no series: labels are platforms, routes, events and upstreams of the tables that ran, and
-//! the fixed names of outcomes. A function that no route answers counts as [`UNKNOWN`].
+//! Callers cannot create series. Labels are the platforms, routes, events and upstreams of the tables that ran, and
+//! fixed names of outcomes. A call of a function without a route counts as [`UNKNOWN`].
 
 mod histogram;
 pub mod text;
@@ -18,13 +18,13 @@ use crate::plan::{Plan, Route};
 use crate::platform::PLATFORMS;
 use crate::upstream::delivery::DeliveryError;
 
-use histogram::{Histogram, OWN, WAITED_FOR};
+use histogram::{Histogram, NETWORK_BOUNDS, OVERHEAD_BOUNDS};
 use text::{Exposition, Family, MetricKind};
 
-/// The route of the calls that no route answers; no route can have this name.
+/// The `route` label of calls that no route answers. No route can have this name.
 pub const UNKNOWN: &str = "(unknown)";
 
-/// The failures that are counted, in their order.
+/// The kinds of failure, in the order of the counters.
 const FAILURES: [FailureKind; 6] = [
     FailureKind::Timeout,
     FailureKind::Unreachable,
@@ -34,51 +34,51 @@ const FAILURES: [FailureKind; 6] = [
     FailureKind::UnknownFunction,
 ];
 
-/// The uses of the cache, in their order.
+/// The uses of the cache, in the order of the counters.
 const CACHE_USES: [CacheUse; 4] = [CacheUse::Hit, CacheUse::Shared, CacheUse::Stale, CacheUse::Miss];
 
-/// What is counted since the start.
+/// All counters since the start.
 #[derive(Debug)]
 pub struct Metrics {
     platforms: Vec<(&'static str, PlatformSeries)>,
     upstreams: SeriesByName<UpstreamSeries>,
-    /// Calls for which a route's own limit had no turn.
-    refused_by_route: AtomicU64,
+    /// Calls that were rejected by the route's own limit.
+    rejected_by_route: AtomicU64,
 }
 
-/// The counts of one platform's calls.
+/// The series of one platform.
 #[derive(Debug)]
 struct PlatformSeries {
-    own: Histogram,
+    overhead: Histogram,
     routes: SeriesByName<RouteSeries>,
     events: SeriesByName<RouteSeries>,
     unknown: RouteSeries,
 }
 
-/// The counts of one platform's calls of one route.
+/// The series of one route on one platform.
 #[derive(Debug)]
 struct RouteSeries {
     answered: AtomicU64,
-    repeated: AtomicU64,
+    deduplicated: AtomicU64,
     failures: [AtomicU64; FAILURES.len()],
     time: Histogram,
 }
 
-/// The counts of what was asked of one upstream.
+/// The series of one upstream.
 #[derive(Debug)]
 struct UpstreamSeries {
     attempts: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
     failures: [AtomicU64; FAILURES.len()],
-    refused_by_breaker: AtomicU64,
-    refused_by_limit: AtomicU64,
+    rejected_by_breaker: AtomicU64,
+    rejected_by_limit: AtomicU64,
     cache: [AtomicU64; CACHE_USES.len()],
     waited_nanos: AtomicU64,
     time: Histogram,
 }
 
-/// The counts of each of those that a table names. There are as many as the tables since the start had.
+/// Series by a name from the table. They are kept across reloads.
 #[derive(Debug)]
 struct SeriesByName<T>(RwLock<BTreeMap<String, T>>);
 
@@ -88,7 +88,7 @@ impl Default for Metrics {
         Self {
             platforms: platforms.collect(),
             upstreams: SeriesByName::default(),
-            refused_by_route: AtomicU64::new(0),
+            rejected_by_route: AtomicU64::new(0),
         }
     }
 }
@@ -98,9 +98,9 @@ impl Metrics {
     pub fn note(&self, record: &Record, route: Option<&Route>) {
         let context = &record.call.context;
         if let Some(platform) = self.platform(context.platform) {
-            platform.own.note(record.own_time(route));
+            platform.overhead.note(record.overhead(route));
             platform.with(route, !context.event.is_null(), |calls| {
-                // What the caller heard, not what came after it.
+                // Count the reply that the caller got, not the later outcome.
                 let failure = match &record.error {
                     _ if record.was_overdue() => Some(FailureKind::Timeout),
                     error => error.as_ref().map(|error| error.kind()),
@@ -113,20 +113,22 @@ impl Metrics {
             });
         }
         if let Some(CallError::Limit(_)) = record.error.as_deref() {
-            add(&self.refused_by_route, 1);
+            add(&self.rejected_by_route, 1);
         }
         let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        for (step, went) in steps.iter().zip(&record.steps).filter(|(_, went)| !went.skipped) {
+        for (step, step_record) in
+            steps.iter().zip(&record.steps).filter(|(_, step_record)| !step_record.skipped)
+        {
             let name = &step.request.upstream.delivery.target.name;
-            self.upstreams.with(name, |upstream| upstream.note(went));
+            self.upstreams.with(name, |upstream| upstream.note(step_record));
         }
         for error in record.errors() {
             match error {
                 CallError::Delivery(DeliveryError::Breaker { upstream, .. }) => {
-                    self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_breaker, 1));
+                    self.upstreams.with(upstream, |upstream| add(&upstream.rejected_by_breaker, 1));
                 }
                 CallError::Delivery(DeliveryError::Limit { upstream, .. }) => {
-                    self.upstreams.with(upstream, |upstream| add(&upstream.refused_by_limit, 1));
+                    self.upstreams.with(upstream, |upstream| add(&upstream.rejected_by_limit, 1));
                 }
                 _ => {}
             }
@@ -136,7 +138,7 @@ impl Metrics {
     /// Counts a retry that got the outcome of an earlier call.
     pub fn note_deduplicated(&self, platform: &str, route: Option<&Route>, is_event: bool) {
         if let Some(platform) = self.platform(platform) {
-            platform.with(route, is_event, |calls| add(&calls.repeated, 1));
+            platform.with(route, is_event, |calls| add(&calls.deduplicated, 1));
         }
     }
 
@@ -144,7 +146,7 @@ impl Metrics {
         self.platforms.iter().find(|(known, _)| *known == name).map(|(_, counts)| counts)
     }
 
-    /// Writes all of it. The upstreams of `plan` are there from the start, at 0.
+    /// Writes all series. The upstreams of `plan` are included from the start, at 0.
     pub fn write(&self, text: &mut Exposition, plan: &Plan) {
         for target in plan.targets() {
             self.upstreams.with(&target.name, |_| {});
@@ -162,7 +164,7 @@ impl Metrics {
                     .sample(&[("platform", platform), ("route", route), ("outcome", outcome)], get(counter));
             };
             write("answered", &calls.answered);
-            write("deduplicated", &calls.repeated);
+            write("deduplicated", &calls.deduplicated);
             FAILURES.iter().zip(&calls.failures).for_each(|(kind, counter)| write(kind.slug(), counter));
         });
         let help = "Duration of calls, upstreams included; deduplicated calls are not counted.";
@@ -172,12 +174,12 @@ impl Metrics {
         });
         let help = "Time spent in the proxy itself: without upstreams, limits and pauses between attempts.";
         let mut family = text.family("jackfield_proxy_overhead_seconds", MetricKind::Histogram, help);
-        for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.own.count() > 0) {
-            family.histogram(&[("platform", name)], &platform.own);
+        for (name, platform) in self.platforms.iter().filter(|(_, platform)| platform.overhead.count() > 0) {
+            family.histogram(&[("platform", name)], &platform.overhead);
         }
         let help = "Calls rejected by the route's own limit.";
         text.family("jackfield_route_limit_rejected_total", MetricKind::Counter, help)
-            .sample(&[], get(&self.refused_by_route));
+            .sample(&[], get(&self.rejected_by_route));
     }
 
     fn each_route(&self, mut write: impl FnMut(&str, &str, &RouteSeries)) {
@@ -218,8 +220,8 @@ impl Metrics {
         let mut family = text.family("jackfield_upstream_rejected_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
             let mut write = |reason, counter| sample_by(&mut family, upstream, "reason", reason, counter);
-            write("breaker", &counts.refused_by_breaker);
-            write("limit", &counts.refused_by_limit);
+            write("breaker", &counts.rejected_by_breaker);
+            write("limit", &counts.rejected_by_limit);
         });
         let help = "Steps of routes with a cache, by result.";
         let mut family = text.family("jackfield_cache_requests_total", MetricKind::Counter, help);
@@ -248,7 +250,7 @@ fn sample_by(family: &mut Family<'_>, upstream: &str, label: &str, text: &str, c
 impl Default for PlatformSeries {
     fn default() -> Self {
         Self {
-            own: Histogram::new(&OWN),
+            overhead: Histogram::new(&OVERHEAD_BOUNDS),
             routes: SeriesByName::default(),
             events: SeriesByName::default(),
             unknown: RouteSeries::default(),
@@ -270,9 +272,9 @@ impl Default for RouteSeries {
     fn default() -> Self {
         Self {
             answered: AtomicU64::new(0),
-            repeated: AtomicU64::new(0),
+            deduplicated: AtomicU64::new(0),
             failures: Default::default(),
-            time: Histogram::new(&WAITED_FOR),
+            time: Histogram::new(&NETWORK_BOUNDS),
         }
     }
 }
@@ -284,29 +286,30 @@ impl Default for UpstreamSeries {
             retries: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             failures: Default::default(),
-            refused_by_breaker: AtomicU64::new(0),
-            refused_by_limit: AtomicU64::new(0),
+            rejected_by_breaker: AtomicU64::new(0),
+            rejected_by_limit: AtomicU64::new(0),
             cache: Default::default(),
             waited_nanos: AtomicU64::new(0),
-            time: Histogram::new(&WAITED_FOR),
+            time: Histogram::new(&NETWORK_BOUNDS),
         }
     }
 }
 
 impl UpstreamSeries {
-    fn note(&self, went: &StepRecord) {
-        let (attempts, hedges) = (u64::from(went.trace.attempts), u64::from(went.trace.hedges));
+    fn note(&self, step_record: &StepRecord) {
+        let (attempts, hedges) =
+            (u64::from(step_record.delivery.attempts), u64::from(step_record.delivery.hedges));
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = went.failure() {
+        if let Some(kind) = step_record.failure() {
             count(&self.failures, &FAILURES, kind);
         }
-        if let Some(used) = went.cache {
+        if let Some(used) = step_record.cache {
             count(&self.cache, &CACHE_USES, used);
         }
-        add(&self.waited_nanos, u64::try_from(went.trace.waited.as_nanos()).unwrap_or(u64::MAX));
-        if let Some(time) = went.trace.time {
+        add(&self.waited_nanos, u64::try_from(step_record.delivery.waited.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(time) = step_record.delivery.time {
             self.time.note(time);
         }
     }

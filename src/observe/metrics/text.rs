@@ -1,28 +1,28 @@
-//! The text that Prometheus reads: families of samples, each family told once.
+//! The Prometheus text format: families of samples.
 
 use std::fmt::{Display, Write as _};
 
 use super::histogram::Histogram;
 
-/// The content type of the text.
+/// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a family's numbers mean.
+/// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows; the name ends in `_total`.
+    /// A value that only increases; its name ends in `_total`.
     Counter,
-    /// It goes up and down.
+    /// A value that can go up and down.
     Gauge,
-    /// Times by buckets; the name ends in `_seconds`.
+    /// Durations in buckets; its name ends in `_seconds`.
     Histogram,
 }
 
-/// The text, as far as it is written.
+/// The text written so far.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// The family whose samples are written now.
+/// The metric family that is being written.
 #[derive(Debug)]
 pub struct Family<'a> {
     text: &'a mut String,
@@ -30,14 +30,14 @@ pub struct Family<'a> {
 }
 
 impl Exposition {
-    /// Begins the next family. No name may come twice.
+    /// Begins the next family. Each name may be used only once.
     pub fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> Family<'_> {
         let kind = match kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
             MetricKind::Histogram => "histogram",
         };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         Family { text: &mut self.0, name }
     }
@@ -49,21 +49,21 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// One number, with labels that no other sample of the family has.
+    /// Writes a sample. Its labels must be unique in the family.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
         self.line("", labels, None, value);
         self
     }
 
-    /// Times by buckets, their sum and their number.
+    /// Writes a histogram: its buckets, sum and count.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let cumulated = histogram.cumulated();
-        for (bound, count) in &cumulated {
+        let cumulative = histogram.cumulative();
+        for (bound, count) in &cumulative {
             let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
             self.line("_bucket", labels, Some(&bound), count);
         }
         self.line("_sum", labels, None, histogram.sum().as_secs_f64());
-        self.line("_count", labels, None, cumulated.last().map_or(0, |(_, count)| *count));
+        self.line("_count", labels, None, cumulative.last().map_or(0, |(_, count)| *count));
     }
 
     fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<&str>, value: impl Display) {
@@ -82,12 +82,12 @@ impl Family<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::histogram::OWN;
+    use super::super::histogram::OVERHEAD_BOUNDS;
     use crate::observe::metrics::text::*;
     use std::time::Duration;
 
     #[test]
-    fn families_are_written_as_prometheus_reads_them() {
+    fn families_are_written_in_the_prometheus_format() {
         let mut text = Exposition::default();
         text.family("a_total", MetricKind::Counter, "What it is.")
             .sample(&[], 1)
@@ -101,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_ends_with_what_has_no_bound() {
-        let (mut text, histogram) = (Exposition::default(), Histogram::new(&OWN));
+    fn a_histogram_ends_with_the_unbounded_bucket() {
+        let (mut text, histogram) = (Exposition::default(), Histogram::new(&OVERHEAD_BOUNDS));
         histogram.note(Duration::from_micros(70));
         histogram.note(Duration::from_secs(2));
         text.family("t_seconds", MetricKind::Histogram, "T.").histogram(&[("p", "q")], &histogram);

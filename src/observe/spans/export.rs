@@ -1,6 +1,7 @@
-//! The way of spans to their collector, on a task of its own: no call waits for it, and none fails with it.
+//! Export of spans to the collector, on a task of its own. No call waits for it or fails because of it.
 //!
-//! What does not fit into the queue, or is not taken by the collector after a second attempt, is dropped and counted.
+//! Spans that do not fit into the queue, or that the collector does not accept in two attempts, are dropped and
+//! counted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,43 +19,43 @@ use crate::plan::{Plan, Route, Traces};
 use crate::upstream::delivery::{self, AttemptSpans, DeliveryOptions, UpstreamResources};
 use crate::upstream::{Request, Response, Transport};
 
-use super::otlp::{self, OfCall};
+use super::otlp::{self, CallSpans};
 use super::spans;
 
-/// The most calls whose spans wait to be sent.
+/// The most calls whose spans are queued.
 const MAX_WAITING: usize = 2048;
 
-/// The most spans that are sent at a time, or a few more.
+/// The number of spans after which a batch is sent.
 const BATCH: usize = 512;
 
-/// How long the first of them waits for others.
+/// How long the first span of a batch waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long the collector may take, the second attempt included.
+/// The timeout of an export, including the second attempt.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often it is said at most that spans are lost.
-const SAID_EVERY: Duration = Duration::from_secs(60);
+/// The shortest interval between warnings about lost spans.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Takes the spans of calls that have ended.
+/// Queues the spans of calls that have ended.
 #[derive(Debug)]
 pub struct Spans {
     queue: mpsc::Sender<PendingSpans>,
     counts: Arc<ExportCounts>,
 }
 
-/// Sends them.
+/// Sends the queued spans.
 pub struct Exporter {
     queue: mpsc::Receiver<PendingSpans>,
     counts: Arc<ExportCounts>,
     transport: Arc<dyn Transport>,
     /// The live state of the collector.
     resources: UpstreamResources,
-    /// One that goes elsewhere than those before it.
+    /// The first spans of the next batch, which go to another collector.
     next: Option<PendingSpans>,
-    /// When it was said for the last time that spans are lost, and how many were since.
-    said: Option<Instant>,
-    unsaid: u64,
+    /// When lost spans were last reported, and how many were lost since.
+    last_warning: Option<Instant>,
+    unreported: u64,
 }
 
 #[derive(Debug, Default)]
@@ -63,15 +64,15 @@ struct ExportCounts {
     dropped: AtomicU64,
 }
 
-/// The spans of a call, on their way.
+/// The spans of a call, in the queue.
 #[derive(Debug)]
 struct PendingSpans {
     traces: Arc<Traces>,
-    call: OfCall,
+    call: CallSpans,
 }
 
 impl Spans {
-    /// The two ends of the way.
+    /// Creates the queue and its exporter.
     pub fn over(transport: Arc<dyn Transport>) -> (Self, Exporter) {
         let (sender, queue) = mpsc::channel(MAX_WAITING);
         let counts = Arc::<ExportCounts>::default();
@@ -81,36 +82,36 @@ impl Spans {
             transport,
             resources: UpstreamResources::default(),
             next: None,
-            said: None,
-            unsaid: 0,
+            last_warning: None,
+            unreported: 0,
         };
         (Self { queue: sender, counts }, exporter)
     }
 
-    /// Takes the spans of a call, if it is recorded and there is room.
+    /// Queues the spans of a call, if it is recorded and there is room.
     pub fn take(&self, record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr) {
         let (Some(traces), Some(traced)) = (&plan.traces, &record.traced) else { return };
         let spans = spans(record, route, client);
         if spans.is_empty() {
             return;
         }
-        let call = OfCall { own: traced.link.own.clone(), spans, masks: plan.masks.clone() };
+        let call = CallSpans { own: traced.link.own.clone(), spans, masks: plan.masks.clone() };
         self.put(PendingSpans { traces: Arc::clone(traces), call });
     }
 
-    fn put(&self, waiting: PendingSpans) {
-        let count = waiting.call.spans.len();
-        if self.queue.try_send(waiting).is_err() {
+    fn put(&self, pending: PendingSpans) {
+        let count = pending.call.spans.len();
+        if self.queue.try_send(pending).is_err() {
             add(&self.counts.dropped, count);
         }
     }
 
-    /// How many spans the collector has taken.
+    /// The number of spans that the collector has accepted.
     pub fn exported(&self) -> u64 {
         self.counts.exported.load(Ordering::Relaxed)
     }
 
-    /// How many it never got.
+    /// The number of spans that were dropped.
     pub fn dropped(&self) -> u64 {
         self.counts.dropped.load(Ordering::Relaxed)
     }
@@ -127,7 +128,7 @@ impl std::fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    /// Sends what comes, until nobody can take spans any more and all are sent.
+    /// Sends spans until the queue is closed and empty.
     pub async fn run(mut self) {
         while let Some(first) = self.first().await {
             let traces = Arc::clone(&first.traces);
@@ -135,12 +136,12 @@ impl Exporter {
             let count = calls.iter().map(|call| call.spans.len()).sum();
             let masks = calls.first().map(|call| call.masks.clone()).unwrap_or_default();
             let (lost, why) = match self.send(&traces, calls).await {
-                Ok(response) => (rejected(&response).min(count), "it rejects them".to_owned()),
+                Ok(response) => (rejected(&response).min(count), "they were rejected".to_owned()),
                 Err(why) => (count, why),
             };
             add(&self.counts.exported, count - lost);
             add(&self.counts.dropped, lost);
-            self.say(lost, &masks.hide(&why));
+            self.report_lost(lost, &masks.hide(&why));
         }
     }
 
@@ -151,8 +152,8 @@ impl Exporter {
         }
     }
 
-    /// Those that come soon after the first, and go where it goes.
-    async fn gather(&mut self, first: PendingSpans) -> Vec<OfCall> {
+    /// Collects spans that arrive soon after the first and go to the same collector.
+    async fn gather(&mut self, first: PendingSpans) -> Vec<CallSpans> {
         let until = Instant::now() + LINGER;
         let (mut count, mut calls) = (first.call.spans.len(), vec![first.call]);
         while count < BATCH {
@@ -171,9 +172,9 @@ impl Exporter {
         calls
     }
 
-    async fn send(&self, traces: &Traces, calls: Vec<OfCall>) -> Result<Response, String> {
+    async fn send(&self, traces: &Traces, calls: Vec<CallSpans>) -> Result<Response, String> {
         let service = traces.service.clone();
-        // To write that many takes a while, which must not hold up the calls on this thread.
+        // Encoding a large batch takes time and would hold up the calls on this thread.
         let body = spawn_blocking(move || otlp::body(&calls, &service).to_string()).await;
         let request = Request {
             target: Arc::clone(&traces.delivery.target),
@@ -183,41 +184,41 @@ impl Exporter {
             headers: traces.headers.clone(),
             body: Some(body.map_err(|error| error.to_string())?.into()),
         };
-        let way = DeliveryOptions {
+        let options = DeliveryOptions {
             transport: &*self.transport,
             deadline: (Instant::now() + TIMEOUT).into_std(),
             safe: false,
-            // A span that comes twice is the same one.
+            // Span ids are unique, so a duplicate is harmless.
             repeatable: true,
             overdue: None,
             resources: &self.resources,
             spans: &AttemptSpans::new(None),
         };
-        match traces.delivery.deliver(request, way, &mut delivery::DeliveryLog::default()).await {
+        match traces.delivery.deliver(request, options, &mut delivery::DeliveryLog::default()).await {
             Ok(response) if response.status.is_success() => Ok(response),
             Ok(response) => Err(format!("status {}", response.status.as_u16())),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// Says that spans are lost, but not each time.
-    fn say(&mut self, lost: usize, why: &str) {
-        self.unsaid += u64::try_from(lost).unwrap_or(u64::MAX);
-        if lost > 0 && self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            let spans = std::mem::take(&mut self.unsaid);
-            self.said = Some(Instant::now());
+    /// Warns about lost spans, at most once per interval.
+    fn report_lost(&mut self, lost: usize, why: &str) {
+        self.unreported += u64::try_from(lost).unwrap_or(u64::MAX);
+        if lost > 0 && self.last_warning.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL) {
+            let spans = std::mem::take(&mut self.unreported);
+            self.last_warning = Some(Instant::now());
             tracing::warn!(
                 spans,
-                "{spans} spans are lost, the collector of `[traces]` does not take them: {why}"
+                "{spans} spans lost: the collector of `[traces]` does not accept them: {why}"
             );
         }
     }
 }
 
-/// How many of the spans a collector did not want, though it took the others.
+/// The number of spans that the collector rejected although it accepted the request.
 fn rejected(response: &Response) -> usize {
     let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    // JSON's numbers are too small for 64 bits: it is a text, and a number for those who do not know that.
+    // OTLP encodes 64-bit numbers as strings, but some collectors send a number.
     match &answer["partialSuccess"]["rejectedSpans"] {
         Value::String(count) => count.parse().unwrap_or_default(),
         count => count.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default(),
@@ -252,11 +253,11 @@ mod tests {
             headers: HeaderMap::new(),
             delivery: Delivery::plain(target),
             sample: 1.0,
-            service: "door".to_owned(),
+            service: "jackfield-test".to_owned(),
         })
     }
 
-    fn waiting(traces: &Arc<Traces>) -> PendingSpans {
+    fn pending(traces: &Arc<Traces>) -> PendingSpans {
         let own = Link::of(None, Some(1.0)).unwrap().own;
         let now = std::time::Instant::now();
         let span = TraceSpan {
@@ -271,25 +272,25 @@ mod tests {
         };
         PendingSpans {
             traces: Arc::clone(traces),
-            call: OfCall { own, spans: vec![span], masks: Masks::default() },
+            call: CallSpans { own, spans: vec![span], masks: Masks::default() },
         }
     }
 
     #[tokio::test]
-    async fn what_has_no_room_is_dropped_and_what_has_is_sent_before_the_end() {
+    async fn spans_beyond_the_queue_are_dropped_and_queued_ones_are_sent_before_the_end() {
         let stub = Arc::new(StubTransport::answering(|_| {
             Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() })
         }));
         let (spans, exporter) = Spans::over(Arc::clone(&stub) as _);
         let traces = traces();
         for _ in 0..MAX_WAITING + 3 {
-            spans.put(waiting(&traces));
+            spans.put(pending(&traces));
         }
         assert_eq!((spans.exported(), spans.dropped()), (0, 3));
         let counts = Arc::clone(&spans.counts);
         drop(spans);
         exporter.run().await;
-        let told: Vec<usize> = stub
+        let sent: Vec<usize> = stub
             .requests()
             .iter()
             .map(|request| {
@@ -297,7 +298,7 @@ mod tests {
                 body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len()
             })
             .collect();
-        assert_eq!(told, [BATCH; MAX_WAITING / BATCH]);
+        assert_eq!(sent, [BATCH; MAX_WAITING / BATCH]);
         assert_eq!(counts.exported.load(Ordering::Relaxed), 2048);
     }
 }

@@ -1,11 +1,11 @@
-//! The spans of calls, for a collector of OpenTelemetry: made from a call's one record when the call has ended.
+//! The spans of calls, for OpenTelemetry collectors. They are built from a call's record when the call has ended.
 //!
-//! A span is a verb, a step, or a sending of a request; the names of attributes are OpenTelemetry's where it has one. In
-//! none of them are arguments, URLs, bodies or headers, but for the `tracestate` that came.
+//! A span is a phase, a step or an attempt to send a request. Attributes have OpenTelemetry's names where it defines
+//! them. No span contains arguments, URLs, bodies or headers, except the inbound `tracestate`.
 //!
-//! Spans are sent in the JSON encoding of OTLP, which every collector takes, by the transport that is here anyway. That is
-//! one short file of ours; `opentelemetry-otlp` would bring 17 more crates and a second client, and its SDK a second way
-//! to note what the record has already.
+//! Spans are sent as OTLP in JSON, which every collector accepts, with the HTTP client that Jackfield has anyway. That
+//! is one short file. `opentelemetry-otlp` would add 17 crates and a second client, and its SDK would record again what
+//! the record already contains.
 
 mod export;
 mod otlp;
@@ -26,10 +26,10 @@ use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 pub use export::{Exporter, Spans};
 
-/// The most characters of a name that a caller chose.
+/// The most characters of a name chosen by the caller.
 const MAX_NAME: usize = 200;
 
-/// One span.
+/// A span.
 #[derive(Debug)]
 struct TraceSpan {
     id: u64,
@@ -38,12 +38,12 @@ struct TraceSpan {
     kind: SpanKind,
     began: Instant,
     ended: Instant,
-    /// The values are texts, whole numbers and booleans.
+    /// The values are strings, integers and booleans.
     attributes: Vec<(&'static str, Value)>,
     failed: bool,
 }
 
-/// Which side of a request a span is on.
+/// The side of a request that a span is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SpanKind {
     Internal,
@@ -51,27 +51,27 @@ enum SpanKind {
     Client,
 }
 
-/// The spans of a call, its own first; none when it is not recorded.
+/// The spans of a call, starting with its root span; empty if it is not recorded.
 fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpan> {
     let Some(traced) = &record.traced else { return Vec::new() };
-    let Some((began, ended)) = traced.marks.time() else { return Vec::new() };
+    let Some((began, ended)) = traced.phase_times.time() else { return Vec::new() };
     let (id, parent) = (traced.link.own.span, traced.link.parent);
     let is_event = !record.call.context.event.is_null();
     let what = if is_event { "event" } else { "execute_tool" };
     let name = route.map_or(Cow::Borrowed(what), |route| format!("{what} {}", route.name).into());
-    let (attributes, failed) = (of_call(record, is_event, client), record.error.is_some());
+    let (attributes, failed) = (call_attributes(record, is_event, client), record.error.is_some());
     let mut spans =
         vec![TraceSpan { id, parent, name, kind: SpanKind::Server, began, ended, attributes, failed }];
-    let ask = verbs(&traced.marks, id, Phase::RunSteps, &mut spans);
+    let run_steps = push_phases(&traced.phase_times, id, Phase::RunSteps, &mut spans);
     let steps = route.map(|route| route.steps.as_slice()).unwrap_or_default();
-    for (step, went) in steps.iter().zip(&record.steps) {
-        of_step(step, went, ask, &mut spans);
+    for (step, record) in steps.iter().zip(&record.steps) {
+        push_step(step, record, run_steps, &mut spans);
     }
     spans
 }
 
-/// What is told of a call as a whole.
-fn of_call(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str, Value)> {
+/// The attributes of a call's root span.
+fn call_attributes(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str, Value)> {
     let Context { platform, function, id, conversation, .. } = &record.call.context;
     let mut attributes = vec![
         ("jackfield.platform", Value::from(*platform)),
@@ -91,57 +91,57 @@ fn of_call(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str
     attributes
 }
 
-/// A span for each verb. Gives the span of the verb that `holds` others, else the one that they are in themselves.
-fn verbs(marks: &PhaseTimes, parent: u64, holds: Phase, spans: &mut Vec<TraceSpan>) -> u64 {
-    let mut holder = parent;
-    for (began, mark) in marks.each() {
+/// Adds a span for each phase. Returns the id of the span of the phase `container`, or `parent` if there is none.
+fn push_phases(phase_times: &PhaseTimes, parent: u64, container: Phase, spans: &mut Vec<TraceSpan>) -> u64 {
+    let mut id_of_container = parent;
+    for (began, end) in phase_times.each() {
         let id = new_span();
-        if mark.verb == holds {
-            holder = id;
+        if end.phase == container {
+            id_of_container = id;
         }
         spans.push(TraceSpan {
             id,
             parent: Some(parent),
-            name: mark.verb.name().into(),
+            name: end.phase.name().into(),
             kind: SpanKind::Internal,
             began,
-            ended: mark.ended,
+            ended: end.ended,
             attributes: Vec::new(),
-            failed: mark.failed,
+            failed: end.failed,
         });
     }
-    holder
+    id_of_container
 }
 
-/// A step that has a name is a span of its own; the only one of a route has none, and is its verbs.
-fn of_step(step: &Step, went: &StepRecord, ask: u64, spans: &mut Vec<TraceSpan>) {
-    let Some((began, ended)) = went.marks.time() else { return };
-    let mut parent = ask;
+/// Adds the spans of a step. A named step has a span of its own; the only step of a route consists of its phases.
+fn push_step(step: &Step, record: &StepRecord, run_steps: u64, spans: &mut Vec<TraceSpan>) {
+    let Some((began, ended)) = record.phase_times.time() else { return };
+    let mut parent = run_steps;
     if let Some(name) = &step.name {
         parent = new_span();
-        let error = went.failure().map(|kind| ("error.type", Value::from(kind.slug())));
+        let error = record.failure().map(|kind| ("error.type", Value::from(kind.slug())));
         spans.push(TraceSpan {
             id: parent,
-            parent: Some(ask),
+            parent: Some(run_steps),
             name: format!("step {name}").into(),
             kind: SpanKind::Internal,
             began,
             ended,
             attributes: error.into_iter().collect(),
-            failed: went.error.is_some(),
+            failed: record.error.is_some(),
         });
     }
-    let send = verbs(&went.marks, parent, Phase::Send, spans);
-    if let Some(request) = &went.trace.request {
-        let mut sendings: Vec<&AttemptRecord> = went.sendings.iter().collect();
-        sendings.sort_by_key(|sending| sending.began);
-        let sendings = (0..).zip(sendings);
-        spans.extend(sendings.filter_map(|(before, sending)| of_sending(sending, before, request, send)));
+    let send = push_phases(&record.phase_times, parent, Phase::Send, spans);
+    if let Some(request) = &record.delivery.request {
+        let mut attempts: Vec<&AttemptRecord> = record.attempts.iter().collect();
+        attempts.sort_by_key(|attempt| attempt.began);
+        let attempts = (0..).zip(attempts);
+        spans.extend(attempts.filter_map(|(before, attempt)| attempt_span(attempt, before, request, send)));
     }
 }
 
-/// One sending of a request, before which it was sent so often.
-fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
+/// The span of an attempt to send a request, after `before` earlier attempts.
+fn attempt_span(attempt: &AttemptRecord, before: u32, request: &Request, parent: u64) -> Option<TraceSpan> {
     let mut attributes = vec![
         ("http.request.method", Value::from(request.method.as_str())),
         ("url.scheme", request.url.scheme().into()),
@@ -151,7 +151,7 @@ fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u
     attributes.extend(request.url.port_or_known_default().map(|port| ("server.port", port.into())));
     attributes.extend((before > 0).then_some(("http.request.resend_count", before.into())));
     let mut error = None;
-    match &sending.result {
+    match &attempt.result {
         Some(Ok(status)) => {
             attributes.push(("http.response.status_code", status.as_u16().into()));
             let failed = status.is_client_error() || status.is_server_error();
@@ -161,18 +161,18 @@ fn of_sending(sending: &AttemptRecord, before: u32, request: &Request, parent: u
             let kind = CallError::Delivery(DeliveryError::Transport(failed.clone())).kind();
             error = Some(kind.slug().to_owned());
         }
-        // The one beside it was quicker: nothing is wrong with this one.
+        // A hedged request that lost is not an error.
         None => attributes.push(("jackfield.cancelled", true.into())),
     }
     let failed = error.is_some();
     attributes.extend(error.map(|error| ("error.type", Value::from(error))));
     Some(TraceSpan {
-        id: sending.span?,
+        id: attempt.span?,
         parent: Some(parent),
         name: request.method.to_string().into(),
         kind: SpanKind::Client,
-        began: sending.began,
-        ended: sending.ended,
+        began: attempt.began,
+        ended: attempt.ended,
         attributes,
         failed,
     })

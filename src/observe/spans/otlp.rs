@@ -1,4 +1,4 @@
-//! Spans as OTLP has them in JSON: the body of a request to `/v1/traces`.
+//! Spans as OTLP JSON: the body of a request to `/v1/traces`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,28 +9,28 @@ use crate::traceparent::TraceParent;
 
 use super::{SpanKind, TraceSpan};
 
-/// The status of a span that failed.
+/// The status code of a failed span.
 const ERROR: u8 = 2;
 
-/// The spans of one call, and what it takes to tell them.
+/// The spans of one call, and what is needed to encode them.
 #[derive(Debug)]
-pub(super) struct OfCall {
-    /// The call's own span, as it was told to upstreams.
+pub(super) struct CallSpans {
+    /// The trace context of the root span, as passed to upstreams.
     pub(super) own: TraceParent,
     pub(super) spans: Vec<TraceSpan>,
-    /// The secrets of its table.
+    /// The secrets of the table, to mask.
     pub(super) masks: Masks,
 }
 
-/// The clock of people beside that of the machine.
+/// Converts monotonic instants to wall-clock time.
 #[derive(Clone, Copy)]
 struct Clock {
     instant: Instant,
     since_epoch: Duration,
 }
 
-/// The body of a request with the spans of `calls`.
-pub(super) fn body(calls: &[OfCall], service: &str) -> Value {
+/// Encodes the spans of `calls` as the body of a request.
+pub(super) fn body(calls: &[CallSpans], service: &str) -> Value {
     let clock = Clock::now();
     let spans = calls.iter().flat_map(|call| call.spans.iter().map(|span| call.span(span, clock)));
     let version = env!("CARGO_PKG_VERSION");
@@ -45,13 +45,13 @@ pub(super) fn body(calls: &[OfCall], service: &str) -> Value {
     }]})
 }
 
-impl OfCall {
+impl CallSpans {
     fn span(&self, span: &TraceSpan, clock: Clock) -> Value {
         let attributes = span.attributes.iter().map(|(key, value)| match value {
             Value::String(text) => attribute(key, &self.masks.hide(text).into()),
             value => attribute(key, value),
         });
-        let mut told = json!({
+        let mut json = json!({
             "traceId": format!("{:032x}", self.own.trace),
             "spanId": id(span.id),
             "name": self.masks.hide(&span.name),
@@ -65,15 +65,15 @@ impl OfCall {
             "attributes": attributes.collect::<Value>(),
         });
         if let Some(parent) = span.parent {
-            told["parentSpanId"] = id(parent).into();
+            json["parentSpanId"] = id(parent).into();
         }
         if let Some(state) = self.own.state.as_ref().and_then(|state| state.to_str().ok()) {
-            told["traceState"] = self.masks.hide(state).into();
+            json["traceState"] = self.masks.hide(state).into();
         }
         if span.failed {
-            told["status"] = json!({"code": ERROR});
+            json["status"] = json!({"code": ERROR});
         }
-        told
+        json
     }
 }
 
@@ -83,7 +83,7 @@ impl Clock {
         Self { instant: Instant::now(), since_epoch }
     }
 
-    /// Nanoseconds since 1970. OTLP writes numbers of 64 bits as texts.
+    /// Nanoseconds since 1970. OTLP encodes 64-bit numbers as strings.
     fn nanos(self, at: Instant) -> String {
         let ago = self.instant.saturating_duration_since(at);
         self.since_epoch.saturating_sub(ago).as_nanos().to_string()
@@ -110,7 +110,7 @@ mod tests {
     use http::HeaderMap;
 
     #[test]
-    fn a_span_is_told_as_collectors_read_it_and_shows_no_secret() {
+    fn a_span_is_encoded_as_otlp_without_secrets() {
         let headers = [
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ("tracestate", "vendor=1"),
@@ -136,7 +136,7 @@ mod tests {
             ],
             failed: true,
         };
-        let call = OfCall { own: TraceParent::read(&headers).unwrap(), spans: vec![span], masks };
+        let call = CallSpans { own: TraceParent::read(&headers).unwrap(), spans: vec![span], masks };
         let clock = Clock {
             instant: began + Duration::from_secs(1),
             since_epoch: Duration::from_secs(1_700_000_001),
@@ -160,10 +160,10 @@ mod tests {
                 "status": {"code": 2},
             })
         );
-        let resource = &body(&[call], "door")["resourceSpans"][0];
+        let resource = &body(&[call], "jackfield-test")["resourceSpans"][0];
         assert_eq!(
             resource["resource"]["attributes"][0],
-            json!({"key": "service.name", "value": {"stringValue": "door"}})
+            json!({"key": "service.name", "value": {"stringValue": "jackfield-test"}})
         );
         assert_eq!(resource["scopeSpans"][0]["spans"].as_array().unwrap().len(), 1);
     }

@@ -1,4 +1,4 @@
-//! What is wrong with arguments, told so that the model can fix them in its next call.
+//! Describes invalid arguments, so that the model can fix them in its next call.
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::FORMATS;
 use super::shape::resolved;
 
-/// The most characters of a description that are repeated.
+/// The most characters of a description in a message.
 const MAX_DESCRIPTION: usize = 200;
 
-/// The most alternatives that are told.
+/// The most alternatives in a message.
 const MAX_ALTERNATIVES: usize = 4;
 
-/// What is wrong with the arguments, in words for the model. `root` is the schema of the arguments.
+/// The problems of the arguments, described for the model. `root` is the schema of the arguments.
 pub(super) fn problems(error: &ValidationError<'_>, root: &Value) -> Vec<String> {
     let pointer = error.instance_path().as_str();
     let subject = subject(pointer);
@@ -72,7 +72,7 @@ pub(super) fn problems(error: &ValidationError<'_>, root: &Value) -> Vec<String>
     }
 }
 
-/// An argument that is missing.
+/// Describes a missing argument.
 fn required(pointer: &str, root: &Value) -> Vec<String> {
     let about = about(pointer, root).map(|about| format!(" ({about})")).unwrap_or_default();
     vec![format!("{} is required{about}", subject(pointer))]
@@ -115,7 +115,7 @@ fn about(pointer: &str, root: &Value) -> Option<String> {
     (!pointer.is_empty() && !cut.is_empty()).then(|| format!("{cut}{more}"))
 }
 
-/// How a place in the arguments is called: "argument `address.city`", "item 2 of argument `tags`".
+/// Names a place in the arguments: "argument `address.city`", "item 2 of argument `tags`".
 fn subject(pointer: &str) -> String {
     let parts: Vec<String> =
         pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();

@@ -1,4 +1,4 @@
-//! What the values of arguments are converted to: read from the schema once, when it is compiled.
+//! The conversion of arguments, derived from the schema when it is compiled.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,27 +12,27 @@ use super::Validated;
 use super::conversion::{converted, with_offset};
 use crate::json::{Document, Kind, ValueRef};
 
-/// The form of a value, as far as it decides a conversion.
+/// The parts of a schema that determine conversions.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     wanted: Option<Wanted>,
     takes_null: bool,
     default: Option<Value>,
-    /// The texts of an `enum`.
+    /// The strings of an `enum`.
     choices: Vec<Choice>,
     items: Option<Box<Self>>,
     properties: Vec<(String, Self)>,
-    /// The places in `properties`.
+    /// The indices of `properties`.
     by_name: HashMap<String, usize>,
-    /// Whether an object may have other properties too.
+    /// Whether an object may have undeclared properties.
     open: bool,
 }
 
-/// The one type that a value is to have, beside null.
+/// The single type of a value, apart from null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Text,
-    /// A text with `format = "date-time"`.
+    /// A string with `format = "date-time"`.
     DateTime,
     Integer,
     Number,
@@ -41,7 +41,7 @@ pub(super) enum Wanted {
     Object,
 }
 
-/// One text of an `enum`.
+/// A string of an `enum`.
 #[derive(Debug)]
 struct Choice {
     text: String,
@@ -49,11 +49,11 @@ struct Choice {
 }
 
 impl Shape {
-    /// The shape of the arguments, an object. `root` is a schema without loops.
+    /// The shape of the arguments object. The schema `root` has no reference loops.
     pub(super) fn of_arguments(root: &Value) -> Self {
         let mut shape = Self::of(root, root);
         let schema = resolved(root, root);
-        // Without `properties`, the arguments themselves are no free-form object: nothing is declared.
+        // Arguments without `properties` are not free-form: no argument is declared.
         shape.open = declares_more(schema);
         shape
     }
@@ -88,7 +88,7 @@ impl Shape {
         self.by_name.get(name).and_then(|place| self.properties.get(*place)).map(|(_, shape)| shape)
     }
 
-    /// The text of the `enum` that a value means, unless it is one of them already.
+    /// The string of the `enum` that a value means; `None` if it already is one, or if that is not clear.
     fn choice(&self, value: ValueRef<'_>) -> Option<&str> {
         if self.choices.is_empty() || !matches!(value.kind(), Kind::String | Kind::Bool) {
             return None;
@@ -106,10 +106,10 @@ impl Shape {
     }
 }
 
-/// Converts given arguments, and notes what it did.
+/// Converts the given arguments, and records each conversion.
 pub(super) struct Converter<'c> {
     pub(super) validated: &'c mut Validated,
-    /// The zone of times without an offset.
+    /// The time zone for times without an offset.
     pub(super) zone: &'c dyn Fn() -> Option<TimeZone>,
 }
 
@@ -173,13 +173,13 @@ impl Converter<'_> {
     }
 }
 
-/// The only item, if there is one and no other.
+/// The item of an iterator that has exactly one.
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     let first = items.next()?;
     items.next().is_none().then_some(first)
 }
 
-/// The list or object that a text holds as JSON.
+/// Parses a string that contains a list or an object as JSON.
 fn json_in_text(value: ValueRef<'_>, wanted: Wanted) -> Option<Document> {
     let text = value.as_str()?;
     let (opening, kind) = if wanted == Wanted::List { ('[', Kind::Array) } else { ('{', Kind::Object) };
@@ -187,7 +187,7 @@ fn json_in_text(value: ValueRef<'_>, wanted: Wanted) -> Option<Document> {
     Document::parse(document?).ok().filter(|document| document.root().kind() == kind)
 }
 
-/// What a lower-case word says of a question: yes or no.
+/// The boolean that a lower-case word means.
 pub(super) fn truth_of(lower_case: &str) -> Option<bool> {
     match lower_case {
         "true" | "yes" => Some(true),
@@ -196,14 +196,14 @@ pub(super) fn truth_of(lower_case: &str) -> Option<bool> {
     }
 }
 
-/// The types that a schema names.
+/// The types in a schema.
 fn types(schema: &Value) -> impl Iterator<Item = &str> {
     let written = schema.get("type");
     let list = written.and_then(Value::as_array).into_iter().flatten();
     written.filter(|written| written.is_string()).into_iter().chain(list).filter_map(Value::as_str)
 }
 
-/// The one type that a value is to have, beside null.
+/// The single type of a value, apart from null.
 fn wanted(schema: &Value) -> Option<Wanted> {
     Some(match only(types(schema).filter(|name| *name != "null"))? {
         "string" if schema.get("format").is_some_and(|format| format == "date-time") => Wanted::DateTime,
@@ -217,7 +217,7 @@ fn wanted(schema: &Value) -> Option<Wanted> {
     })
 }
 
-/// The one alternative of a schema that is nothing but alternatives, beside null, and whether null is one too.
+/// The single alternative, apart from null, of a schema that consists of alternatives, and whether null is one too.
 fn only_alternative(schema: &Value) -> Option<(&Value, bool)> {
     if schema.get("type").is_some() || schema.get("properties").is_some() {
         return None;
@@ -228,7 +228,7 @@ fn only_alternative(schema: &Value) -> Option<(&Value, bool)> {
     Some((other, all.len() > 1))
 }
 
-/// Whether a schema of an object says what else may stand in it.
+/// Whether the schema of an object describes undeclared properties.
 fn declares_more(schema: &Value) -> bool {
     schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false))
         || schema.get("patternProperties").is_some()
@@ -240,7 +240,7 @@ fn choices(schema: &Value) -> Vec<Choice> {
     texts.map(|text| Choice { text: text.to_owned(), lower_case: text.to_lowercase() }).collect()
 }
 
-/// Follows `$ref`s inside the schema, a bounded number of them.
+/// Follows `$ref`s within the schema, up to a limit.
 pub(super) fn resolved<'s>(mut schema: &'s Value, root: &'s Value) -> &'s Value {
     for _ in 0..8 {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
@@ -253,7 +253,7 @@ pub(super) fn resolved<'s>(mut schema: &'s Value, root: &'s Value) -> &'s Value 
     schema
 }
 
-/// Where a value stands in the arguments; written as `address.city` or `tags[1]`.
+/// The path of a value in the arguments, written as `address.city` or `tags[1]`.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'p> {
     Top,

@@ -1,47 +1,48 @@
-//! How much a JSON Schema may cost, counted at load: what it holds once its references are followed, and the places of
-//! its patterns.
+//! The cost of a JSON Schema, computed at load: its values, with references followed, and the positions of its
+//! patterns.
 //!
-//! A value is held against no part of the schema more often than that part is reached by references. So with loops
-//! refused, a schema's weight times that of the arguments bounds the work of a check.
+//! A value is checked against a part of the schema at most as often as references reach that part. Loops are rejected,
+//! so the weight of the schema times the weight of the arguments bounds the work of a check.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::lang::pattern::{self, BadPattern};
 
-/// The most values of a schema, with what references lead to counted at each reference.
+/// The most values of a schema. The target of a reference counts each time it is referenced.
 const MAX_VALUES: usize = 10_000;
 
-/// The deepest nesting of a schema, references followed.
+/// The deepest nesting of a schema, with references followed.
 const MAX_DEPTH: usize = 64;
 
-/// The most work of one check: values of the schema times values of the arguments, and places of patterns times bytes
-/// of text.
+/// The most work of one check: values of the schema times values of the arguments, plus positions of patterns times
+/// bytes of text.
 const MAX_WORK: usize = 10_000_000;
 
-/// What decides how much a check costs.
+/// The weight of a schema, which determines the cost of a check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Weight {
     values: usize,
-    places: usize,
+    positions: usize,
 }
 
 impl Weight {
-    /// The weight of a schema.
+    /// Computes the weight of a schema.
     ///
     /// # Errors
-    /// It is too large or too deep, a reference leads back to itself or out of the schema, or a pattern cannot be used.
+    /// The schema is too large or too deep, a reference is recursive or points outside the schema, or a pattern cannot
+    /// be used.
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
         let mut count = Count { root: schema, following: Vec::new(), depth: 0, weight: Self::default() };
         count.schema(schema)?;
         Ok(count.weight)
     }
 
-    /// Whether arguments are small enough to be checked.
-    pub(super) fn bears(self, args: &Value) -> bool {
+    /// Whether the arguments are small enough to be checked.
+    pub(super) fn allows(self, args: &Value) -> bool {
         let (mut values, mut bytes) = (0, 0);
         measure(args, &mut values, &mut bytes);
-        self.values.saturating_mul(values).saturating_add(self.places.saturating_mul(bytes)) <= MAX_WORK
+        self.values.saturating_mul(values).saturating_add(self.positions.saturating_mul(bytes)) <= MAX_WORK
     }
 }
 
@@ -68,11 +69,11 @@ impl<'s> Count<'s> {
                 ("$dynamicRef" | "$recursiveRef", _) => {
                     return Err(format!("`{keyword}` is not supported; write `$ref`"));
                 }
-                // References would start from there.
+                // References below it would be resolved relative to it.
                 ("$id" | "id", Value::String(_)) if self.depth > 1 => {
                     return Err("a `$id` stands below the top".to_owned());
                 }
-                // It compiles what it is given, whatever that repeats.
+                // Checking this format compiles the given text as a pattern of unlimited size.
                 ("format", Value::String(format)) if format == "regex" => {
                     return Err("the format `regex` is not supported".to_owned());
                 }
@@ -130,13 +131,13 @@ impl<'s> Count<'s> {
     }
 
     fn pattern(&mut self, pattern: &str) -> Result<(), String> {
-        let places = pattern::places(pattern).map_err(|bad| match bad {
+        let positions = pattern::positions(pattern).map_err(|bad| match bad {
             BadPattern::Syntax => {
                 "a pattern cannot be used; patterns have no look-around and no back-references".to_owned()
             }
             BadPattern::TooLarge => format!("a pattern is too large; {}", bad.help()),
         })?;
-        self.weight.places = self.weight.places.saturating_add(places);
+        self.weight.positions = self.weight.positions.saturating_add(positions);
         Ok(())
     }
 
@@ -149,7 +150,7 @@ impl<'s> Count<'s> {
     }
 }
 
-/// Adds the values below and with `value`, and the bytes of their texts and names.
+/// Counts `value` and all values in it, and the bytes of their strings and names.
 fn measure(value: &Value, values: &mut usize, bytes: &mut usize) {
     *values += 1;
     match value {
@@ -169,21 +170,21 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_references_lead_to_counts_at_each_of_them() {
+    fn the_target_of_a_reference_counts_at_each_reference() {
         let schema = json!({
             "type": "object",
             "properties": {"from": {"$ref": "#/$defs/a%20place"}, "to": {"$ref": "#/$defs/a%20place"}},
             "$defs": {"a place": {"type": "string", "pattern": "^a{5}$"}},
         });
         let weight = Weight::of(&schema).unwrap();
-        assert_eq!(weight.places, 3 * 7);
-        assert!(weight.bears(&json!({"from": "aaaaa", "to": "a".repeat(100_000)})));
-        assert!(!weight.bears(&json!({"from": "aaaaa", "to": "a".repeat(500_000)})));
-        assert!(!weight.bears(&json!({"from": vec![0; 1_000_000]})));
+        assert_eq!(weight.positions, 3 * 7);
+        assert!(weight.allows(&json!({"from": "aaaaa", "to": "a".repeat(100_000)})));
+        assert!(!weight.allows(&json!({"from": "aaaaa", "to": "a".repeat(500_000)})));
+        assert!(!weight.allows(&json!({"from": vec![0; 1_000_000]})));
     }
 
     #[test]
-    fn what_could_be_checked_without_end_is_refused() {
+    fn schemas_with_unbounded_cost_are_rejected() {
         let doubling: serde_json::Map<String, Value> = (0..30)
             .map(|n| {
                 let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
@@ -219,7 +220,7 @@ mod tests {
             let found = Weight::of(&schema).unwrap_err();
             assert!(found.contains(problem), "{schema}: {found}");
         }
-        // What only looks like a reference is none.
+        // A `$ref` that is data or the name of a property is not a reference.
         assert!(
             Weight::of(&json!({"const": {"$ref": "#"}, "properties": {"$ref": {"type": "string"}}})).is_ok()
         );

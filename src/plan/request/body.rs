@@ -1,4 +1,4 @@
-//! The body of a request: what it is made from, and its content type.
+//! The body of a request, and its content type.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -9,23 +9,23 @@ use crate::guard::ExpansionFilter;
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{JsonSink, MAX_RENDERED_BYTES, RenderError, Scope, Template, XmlSink};
 
-/// What the body is made from.
+/// The template of a body.
 #[derive(Debug)]
 pub(crate) enum BodyTemplate {
     None,
     Json(JsonTemplate),
     Form(Vec<(String, Parameter)>),
-    /// A template file that makes JSON.
+    /// A template file for JSON.
     JsonFile {
         template: Template,
         content_type: HeaderValue,
     },
-    /// A template file that makes XML.
+    /// A template file for XML.
     XmlFile {
         template: Template,
         content_type: HeaderValue,
     },
-    /// A template file that makes anything else.
+    /// A template file for any other text.
     TextFile {
         template: Template,
         content_type: HeaderValue,

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::call::{FailureKind, Reply};
 use crate::dispatch::in_process::CompletedCall;
 use crate::load::can_be_written;
-use crate::plan::testing::{CallChanges, Canned, Test, TestInput, Testable};
+use crate::plan::testing::{CallChanges, Canned, Test, TestInput, TestableRoute};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
@@ -111,7 +111,7 @@ pub enum DraftError {
 pub async fn draft(
     plan: &Plan,
     resources: &Resources,
-    route: &Testable,
+    route: &TestableRoute,
     name: &str,
     captured: CapturedCall<'_>,
 ) -> Result<Draft, DraftError> {
@@ -152,8 +152,8 @@ impl<'a> Drafting<'a> {
         Ok(Self { plan, captured, route, masks, notes: Vec::new() })
     }
 
-    fn test(&mut self, name: &str, route: &Testable) -> Result<Test, DraftError> {
-        let (asked, call) = match self.captured.input {
+    fn test(&mut self, name: &str, route: &TestableRoute) -> Result<Test, DraftError> {
+        let (input, call) = match self.captured.input {
             // The file has only the body, so the headers come from the call.
             CapturedInput::Request { body, .. } => {
                 let headers = self.captured.call.record.call.context.headers.clone();
@@ -174,7 +174,7 @@ impl<'a> Drafting<'a> {
             in_route: false,
             index: 0,
             platform: self.captured.platform,
-            asked,
+            input,
             call,
             now: self.captured.now.to_owned(),
             canned: self.canned(|_| HeaderMap::new())?,
@@ -245,7 +245,7 @@ impl<'a> Drafting<'a> {
         if self.captured.platform.name() != "http" {
             put(&["platform"], self.captured.platform.name().into());
         }
-        if let TestInput::Args(Value::Object(args)) = &test.asked
+        if let TestInput::Args(Value::Object(args)) = &test.input
             && !args.is_empty()
         {
             put(&["args"], Value::Object(without_nulls(args)));
@@ -291,7 +291,7 @@ impl<'a> Drafting<'a> {
         for (step, step_record) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
             let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
-            let Some(request) = sent.filter(|_| step_record.trace.request.is_some()) else { continue };
+            let Some(request) = sent.filter(|_| step_record.delivery.request.is_some()) else { continue };
             let mut keys = match name {
                 "" => vec!["request"],
                 name => vec!["requests", name],

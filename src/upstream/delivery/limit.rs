@@ -105,7 +105,7 @@ impl Limiter {
     }
 
     /// How many permits are in use; `None` without a concurrency limit.
-    pub fn under_way(&self) -> Option<usize> {
+    pub fn in_flight(&self) -> Option<usize> {
         let permits = self.permits.as_ref()?;
         Some((self.concurrency() as usize).saturating_sub(permits.available_permits()))
     }
@@ -171,7 +171,7 @@ mod tests {
     async fn waiting_for_a_permit_ends_with_the_wait_of_the_policy() {
         let limiter = limiter(Some(1), None, 50 * MS);
         let first = limiter.enter(far()).await.unwrap();
-        assert_eq!(limiter.under_way(), Some(1));
+        assert_eq!(limiter.in_flight(), Some(1));
         let full = limiter.enter(far()).await.unwrap_err();
         assert_eq!(full.to_string(), "`limit.concurrency` (1) is reached, and no request ended within 50 ms");
         assert_eq!(limiter.try_enter(Instant::now()).unwrap_err(), LimitError::Full(1, Duration::ZERO));
@@ -179,7 +179,7 @@ mod tests {
         let (second, ()) = tokio::join!(limiter.enter(far()), async { drop(first) });
         assert!(second.is_ok());
         drop(second);
-        assert_eq!(limiter.under_way(), Some(0));
+        assert_eq!(limiter.in_flight(), Some(0));
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ pub struct Snapshot {
     /// The state of the breaker, if there is one.
     pub breaker: Option<BreakerState>,
     /// How many requests are in flight; `None` without a concurrency limit.
-    pub under_way: Option<usize>,
+    pub in_flight: Option<usize>,
     /// The 95th percentile of recent response times; `None` while there are too few.
     pub p95: Option<Duration>,
 }
@@ -75,7 +75,7 @@ impl UpstreamState {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             breaker: self.breaker.as_ref().map(|breaker| breaker.state_at(Instant::now())),
-            under_way: self.limiter.as_ref().and_then(Limiter::under_way),
+            in_flight: self.limiter.as_ref().and_then(Limiter::in_flight),
             p95: self.latencies.p95(),
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum ExpectedReply {
     Text(&'static str),
     /// The text for this kind of failure.
     Failure(&'static str),
+    /// A failure after a write that went well: its text does not suggest to do it again.
+    AfterWrite,
     /// Either of two replies, depending on a race: the connection of a write was lost, or the response was valid.
     IdOrUnreachable(u32),
 }
@@ -57,6 +59,10 @@ pub(super) struct Traffic {
 /// A read and a write. Both send the number of the call.
 pub(super) const GET: &str = "path = \"/\", query = { n = \"{{args.n}}\" }";
 pub(super) const POST: &str = "method = \"POST\", path = \"/\", body = { n = \"{{args.n}}\" }";
+
+/// The built-in text for a failure after a successful write.
+const AFTER_WRITE: &str =
+    "It was done, but the details could not be read. Say that it was done. Do not do it again.";
 
 /// The reply if the connection failed or was lost, if the call timed out, and if the response was invalid.
 pub(super) const LOST: ExpectedReply = ExpectedReply::Failure("unreachable");
@@ -145,6 +151,7 @@ impl ExpectedReply {
             Self::Id(id) => vec![(false, format!("It is {id}."))],
             Self::Text(text) => vec![(false, (*text).to_owned())],
             Self::Failure(kind) => vec![(true, format!("It was {kind}."))],
+            Self::AfterWrite => vec![(true, AFTER_WRITE.to_owned())],
             Self::IdOrUnreachable(id) => {
                 [Self::Id(*id), Self::Failure("unreachable")].iter().flat_map(Self::accepted).collect()
             }

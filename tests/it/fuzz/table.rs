@@ -22,7 +22,7 @@ thread_local! {
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if reaches_out(text) {
+    if names_outside_files(text) {
         return;
     }
     let Loaded { plan, diagnostics, sources, .. } = TABLES.with(|tables| tables.load(text));
@@ -43,7 +43,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 /// Whether the table names files outside its folder. Those would be read, and a pattern could match a whole disk.
-fn reaches_out(text: &str) -> bool {
+fn names_outside_files(text: &str) -> bool {
     ["include", "args_schema"].iter().any(|key| text.contains(key))
         && ["..", "\"/", "'/", "\\"].iter().any(|path| text.contains(path))
 }

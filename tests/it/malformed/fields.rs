@@ -19,7 +19,7 @@ const FIXTURES: [(&str, &str, &str); 10] = [
     ("http", "/get_weather", "post"),
 ];
 
-fn others() -> [(&'static str, Option<Value>); 9] {
+fn replacements() -> [(&'static str, Option<Value>); 9] {
     let deep = (0..100).fold(json!({}), |inner, _| json!([inner]));
     [
         ("is missing", None),
@@ -41,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
         let text = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
         let good: Value = serde_json::from_slice(&text).unwrap();
         for pointer in pointers(&good) {
-            for (how, other) in others() {
+            for (how, other) in replacements() {
                 let name = format!("{platform} {name}: {pointer} {how}");
                 let body = changed(&good, &pointer, other).to_string();
                 let line = format!("POST /{platform}{endpoint} HTTP/1.1");

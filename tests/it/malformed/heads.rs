@@ -149,10 +149,10 @@ fn headers() -> Vec<(&'static str, String, Expect)> {
             "upgrade: h2c\r\nconnection: upgrade, http2-settings\r\nhttp2-settings: AAMAAABkAAQAAP__",
             Called,
         ),
-        ("a wait to be told to go on", "expect: 100-continue", Called),
-        ("an expectation that nobody knows", "expect: 200-maybe", Called),
+        ("a wait for 100 Continue", "expect: 100-continue", Called),
+        ("an unknown expectation", "expect: 200-maybe", Called),
         ("a connection that names a header", "connection: x-case, content-length", Called),
-        ("a login that nobody asked for", "authorization: Basic \u{1}", BAD),
+        ("a credential that is not required", "authorization: Basic \u{1}", BAD),
         ("a login that cannot be read", "authorization: Basic %%%", Called),
         (
             "a client that lies",

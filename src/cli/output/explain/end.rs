@@ -1,12 +1,12 @@
-//! The end of the explanation: the failure, the reply case and why no earlier case matched, the reply, and the time
-//! spent.
+//! The end of the explanation: the failure, the reply case and why earlier ones did not match, the reply, and where the
+//! time went.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::call::Reply;
-use crate::flow::{CallError, SaidBy};
+use crate::flow::{CallError, TextSource};
 use crate::lang::template::Written;
 use crate::plan::Route;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
@@ -14,7 +14,7 @@ use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 use super::walk::{Walk, ms, template_text};
 
 impl Walk<'_> {
-    /// The result.
+    /// Adds the result.
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
@@ -45,11 +45,12 @@ impl Walk<'_> {
     fn cases(&mut self, route: &Route) {
         let record = &self.call.record;
         let mut skipped: Vec<(usize, usize, String)> = Vec::new();
-        for passed in &record.passed {
-            let why = route.replies.told(*passed, Some(&self.scope));
+        for skipped_case in &record.skipped_cases {
+            let index = skipped_case.case;
+            let why = route.replies.why_skipped(*skipped_case, Some(&self.scope));
             match skipped.last_mut() {
-                Some((_, last, same)) if *same == why && *last + 1 == passed.case => *last = passed.case,
-                _ => skipped.push((passed.case, passed.case, why)),
+                Some((_, last, same)) if *same == why && *last + 1 == index => *last = index,
+                _ => skipped.push((index, index, why)),
             }
         }
         for (first, last, why) in skipped {
@@ -59,7 +60,7 @@ impl Walk<'_> {
             };
             self.head(&name, &format!("skipped: {why}"));
         }
-        match (record.case, record.said_by) {
+        match (record.case, record.text_source) {
             (Some(case), _) => {
                 let left = match route.replies.count().saturating_sub(case + 1) {
                     0 => "",
@@ -72,25 +73,25 @@ impl Walk<'_> {
                     &record.outcome.reply,
                 );
             }
-            (None, Some(by)) => {
-                let (by, written) = match by {
-                    SaidBy::Route(slot) => {
+            (None, Some(source)) => {
+                let (source, written) = match source {
+                    TextSource::Route(slot) => {
                         (format!("`failure.{}` of the route", slot.slug()), route.failure_texts.written(slot))
                     }
-                    SaidBy::Defaults(slot) => (
+                    TextSource::Defaults(slot) => (
                         format!("`failure.{}` of `[defaults]`", slot.slug()),
                         self.shown.plan.failure_texts.written(slot),
                     ),
-                    SaidBy::BuiltIn => {
+                    TextSource::BuiltIn => {
                         ("the built-in text: no case, route or default handles this failure".to_owned(), None)
                     }
                 };
-                self.head("said", &by);
+                self.head("reply", &source);
                 let written: Vec<_> =
                     written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
                 self.reply_parts(&written, &record.outcome.reply);
             }
-            (None, None) => self.head("said", "every extracted value, because the route has no reply case"),
+            (None, None) => self.head("reply", "every extracted value, because the route has no reply case"),
         }
     }
 
@@ -115,15 +116,15 @@ impl Walk<'_> {
                 Some(Value::String(text)) => text,
                 Some(json) => json.to_string(),
             };
-            self.beside(&format!("{part:<width$}"), &template_text(written));
+            self.labelled(&format!("{part:<width$}"), &template_text(written));
             if written.has_expression() {
-                self.beside(&format!("{:>width$}", "="), &rendered);
+                self.labelled(&format!("{:>width$}", "="), &rendered);
             }
         }
     }
 
-    /// A text beside its label, line by line.
-    fn beside(&mut self, label: &str, text: &str) {
+    /// A text next to its label, line by line.
+    fn labelled(&mut self, label: &str, text: &str) {
         let mut label = label.to_owned();
         for line in text.lines() {
             self.line(&format!("{label}  {line}"));
@@ -140,39 +141,39 @@ impl Walk<'_> {
                 "{} of {}, proxy overhead {}",
                 ms(record.time),
                 ms(self.call.time),
-                ms(record.own_time(route))
+                ms(record.overhead(route))
             ),
         );
-        for (index, went) in record.steps.iter().enumerate() {
+        for (index, step_record) in record.steps.iter().enumerate() {
             let step = route.and_then(|route| route.steps.get(index)?.name.as_deref());
             let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
-            let trace = &went.trace;
-            if !trace.waited.is_zero() {
-                self.line(&format!("{step}{} waiting for a permit", ms(trace.waited)));
+            let delivery = &step_record.delivery;
+            if !delivery.waited.is_zero() {
+                self.line(&format!("{step}{} waiting for a permit", ms(delivery.waited)));
             }
-            if trace.credential > Duration::from_millis(1) {
-                self.line(&format!("{step}{} for the credential", ms(trace.credential)));
+            if delivery.credential > Duration::from_millis(1) {
+                self.line(&format!("{step}{} for the credential", ms(delivery.credential)));
             }
-            let mut tries: Vec<&AttemptRecord> = went.tries().collect();
-            tries.sort_by_key(|one| one.began);
-            let told = u32::try_from(tries.len()).unwrap_or(u32::MAX);
-            let upstream = went.upstream().unwrap_or_default();
-            for one in tries {
-                let at = ms(one.began.saturating_duration_since(record.began));
-                let came = match &one.result {
+            let mut attempts: Vec<&AttemptRecord> = step_record.finished_attempts().collect();
+            attempts.sort_by_key(|attempt| attempt.began);
+            let finished = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
+            let upstream = step_record.upstream().unwrap_or_default();
+            for attempt in attempts {
+                let at = ms(attempt.began.saturating_duration_since(record.began));
+                let result = match &attempt.result {
                     Some(Ok(status)) => format!("status {}", status.as_u16()),
                     Some(Err(error)) => error.to_string(),
                     None => continue,
                 };
                 self.line(&format!(
-                    "{step}at {at} request to `{upstream}`: {came}, after {}",
-                    ms(one.time())
+                    "{step}at {at} request to `{upstream}`: {result}, after {}",
+                    ms(attempt.time())
                 ));
             }
-            if !trace.paused.is_zero() {
-                self.line(&format!("{step}{} between attempts", ms(trace.paused)));
+            if !delivery.paused.is_zero() {
+                self.line(&format!("{step}{} between attempts", ms(delivery.paused)));
             }
-            if trace.hedges > 0 && trace.attempts > told {
+            if delivery.hedges > 0 && delivery.attempts > finished {
                 self.line(&format!("{step}hedged: sent a second request, and the first response is used"));
             }
         }

@@ -15,7 +15,7 @@ pub(in crate::cli) use shown::Shown;
 use walk::Walk;
 
 impl Shown<'_> {
-    /// The steps of these calls, up to the answer.
+    /// The steps of these calls, without the answer to the platform.
     pub(in crate::cli) fn explained(self, calls: &[&CompletedCall]) -> String {
         if let (Some(event), []) = (self.completed.event, calls) {
             return format!("event      {event}: no entry in the table");
@@ -31,7 +31,7 @@ impl Shown<'_> {
         calls.join("\n\n")
     }
 
-    /// Whether these calls reached a request that was not sent.
+    /// Whether one of these calls rendered a request that was not sent, because of `--dry-run`.
     pub(in crate::cli) fn is_unsent(self, calls: &[&CompletedCall]) -> bool {
         self.dry_run && calls.iter().any(|call| call.record.was_rendered())
     }

@@ -1,5 +1,4 @@
-//! One call as text, step by step: each request with its templates, each response with its duration, the reply case and
-//! why no earlier case matched, and the time spent.
+//! A call as text, step by step: each request with its templates, and each response with its duration.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use crate::call::GivenArguments;
 use crate::dispatch::in_process::CompletedCall;
 use crate::flow::{CacheUse, CallError, StepRecord};
 use crate::json::Kind;
-use crate::lang::template::{Scope, StepOutput, UpstreamReply, Written};
+use crate::lang::template::{ParsedResponse, Scope, StepOutput, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
 use crate::plan::route::Step;
@@ -22,12 +21,12 @@ use crate::upstream::delivery::AttemptRecord;
 
 use super::shown::Shown;
 
-/// The most lines of a body that are shown, and characters of a value on one line.
+/// The most lines of a body, and the most characters of a value on one line.
 const MAX_LINES: usize = 100;
 const MAX_VALUE: usize = 300;
 
-/// The response headers that help to explain a response.
-const TELLING: [&str; 6] =
+/// The response headers that are shown.
+const SHOWN_HEADERS: [&str; 6] =
     ["content-type", "location", "retry-after", "www-authenticate", "x-request-id", "warning"];
 
 /// A call as lines of text.
@@ -55,9 +54,9 @@ impl<'a> Walk<'a> {
         if route.steps.is_empty() && call.record.validated.is_some() {
             walk.head("request", "none: the route replies without an upstream");
         }
-        let went = call.record.steps.iter().zip(&call.record.outputs);
-        for (index, (step, (went, output))) in route.steps.iter().zip(went).enumerate() {
-            walk.step(route, index, step, went, output);
+        let ran = call.record.steps.iter().zip(&call.record.outputs);
+        for (index, (step, (step_record, output))) in route.steps.iter().zip(ran).enumerate() {
+            walk.step(route, index, step, step_record, output);
         }
         walk
     }
@@ -104,14 +103,14 @@ impl<'a> Walk<'a> {
             Some(event) => format!("the event {event} of {platform}"),
             None => format!("{} as {platform}", call.function),
         };
-        self.head("call", &format!("{what}, with {time} to be answered in"));
-        let said = [
+        self.head("call", &format!("{what}, deadline in {time}"));
+        let context = [
             ("id", &call.id),
             ("conversation", &call.conversation),
             ("caller", &call.caller),
             ("called", &call.called),
         ];
-        for (key, text) in said {
+        for (key, text) in context {
             if let Some(text) = text {
                 self.line(&format!("call.{key} = {}", Value::from(text.as_str())));
             }
@@ -159,22 +158,34 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn step(&mut self, route: &Route, index: usize, step: &Step, went: &StepRecord, output: &StepOutput) {
+    fn step(
+        &mut self,
+        route: &Route,
+        index: usize,
+        step: &Step,
+        step_record: &StepRecord,
+        output: &StepOutput,
+    ) {
         if let Some(name) = &step.name {
-            let beside = route.steps[..index]
+            let earlier = route.steps[..index]
                 .iter()
                 .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
-            let how = match (went.skipped, beside.and_then(|earlier| earlier.name.as_ref())) {
+            let how = match (step_record.skipped, earlier.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
-                    format!(": skipped, because {}", route.why_skipped(index, went.unmet, Some(&self.scope)))
+                    format!(
+                        ": skipped, because {}",
+                        route.why_skipped(index, step_record.unmet, Some(&self.scope))
+                    )
                 }
                 (false, Some(earlier)) => format!(", concurrently with `{earlier}`"),
                 (false, None) => String::new(),
             };
             self.head("step", &format!("{name}{how}"));
         }
-        if let Some(request) = &went.trace.request {
-            let sent = if self.shown.dry_run || went.tries().next().is_none() && went.cache.is_none() {
+        if let Some(request) = &step_record.delivery.request {
+            let sent = if self.shown.dry_run
+                || step_record.finished_attempts().next().is_none() && step_record.cache.is_none()
+            {
                 " (not sent)"
             } else {
                 ""
@@ -188,14 +199,16 @@ impl<'a> Walk<'a> {
             }
         }
         if !self.shown.dry_run {
-            self.reply(went, output);
+            self.response(step_record, output);
         }
         self.extracted(step, output);
         // The error of the call itself comes at the end.
         let call_error = self.call.record.error.as_ref();
         let is_of_call =
             |error: &&Arc<CallError>| call_error.is_some_and(|of_call| Arc::ptr_eq(of_call, error));
-        if let Some(error) = went.error.as_ref().filter(|error| !self.shown.dry_run && !is_of_call(error)) {
+        if let Some(error) =
+            step_record.error.as_ref().filter(|error| !self.shown.dry_run && !is_of_call(error))
+        {
             self.line(&format!("failed: {}: {error}", error.kind()));
         }
     }
@@ -238,39 +251,39 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn reply(&mut self, went: &StepRecord, output: &StepOutput) {
-        let took = went.trace.time.map(ms).unwrap_or_default();
-        match (&output.reading, went.tries().next_back()) {
-            (Some(reading), last) => {
-                let from = match went.cache {
+    fn response(&mut self, step_record: &StepRecord, output: &StepOutput) {
+        let took = step_record.delivery.time.map(ms).unwrap_or_default();
+        match (&output.response, step_record.finished_attempts().next_back()) {
+            (Some(response), last) => {
+                let from = match step_record.cache {
                     Some(used @ (CacheUse::Hit | CacheUse::Shared | CacheUse::Stale)) => {
                         format!("from the cache ({})", used.slug())
                     }
                     _ => format!("after {}", last.map_or(took, |last| ms(last.time()))),
                 };
-                self.head("reply", &format!("status {}, {from}", reading.status()));
-                self.reading(reading);
+                self.head("response", &format!("status {}, {from}", response.status()));
+                self.response_parts(response);
             }
             (None, Some(last @ AttemptRecord { result: Some(Err(error)), .. })) => {
-                self.head("reply", &format!("none, after {}: {error}", ms(last.time())));
+                self.head("response", &format!("none, after {}: {error}", ms(last.time())));
             }
             _ => {}
         }
-        if let Some(error) = &went.stale_for {
+        if let Some(error) = &step_record.refresh_error {
             self.line(&format!("stale response from the cache, because {}: {error}", error.kind()));
         }
     }
 
-    fn reading(&mut self, reading: &UpstreamReply) {
-        for name in TELLING {
-            if let Some(value) = reading.header(name) {
+    fn response_parts(&mut self, response: &ParsedResponse) {
+        for name in SHOWN_HEADERS {
+            if let Some(value) = response.header(name) {
                 self.line(&format!("{name}: {value}"));
             }
         }
-        if let Some(problem) = reading.problem() {
+        if let Some(problem) = response.problem() {
             self.line(&format!("read as text, because {problem}"));
         }
-        self.body(&reading.body().to_value());
+        self.body(&response.body().to_value());
     }
 
     fn extracted(&mut self, step: &Step, output: &StepOutput) {
@@ -287,7 +300,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A template on one line, or as many as it has.
+/// The source of a template, on one line or several.
 pub(super) fn template_text(written: &Written<'_>) -> String {
     match written {
         Written::Text(text) => (*text).to_owned(),

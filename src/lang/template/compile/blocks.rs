@@ -1,4 +1,4 @@
-//! Blocks, and the partials that are included.
+//! Blocks and partials.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
             "if" | "unless" | "each" | "with" => name.as_str(),
             _ => {
                 let place = self.find(&name, range);
-                self.fault(
+                self.report(
                     Code::UnknownHelper,
                     place,
                     format!("there is no block `{name}`"),
@@ -67,7 +67,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
         })
     }
 
-    /// The one value that a block takes.
+    /// The single parameter of a block.
     fn only_param<'b>(
         &mut self,
         kind: &str,
@@ -78,7 +78,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
             return Some(param);
         }
         let place = self.find(kind, range);
-        self.fault(
+        self.report(
             Code::HelperArguments,
             place,
             format!("`{{{{#{kind}}}}}` takes one value and is given {}", block.params.len()),
@@ -90,7 +90,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
         None
     }
 
-    /// Whether a condition takes 0 for true.
+    /// Whether a condition treats 0 as true.
     fn include_zero(&mut self, kind: &str, block: &HelperTemplate, range: &Range<usize>) -> bool {
         let mut include_zero = false;
         for (key, value) in &block.hash {
@@ -102,7 +102,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
                 }
                 _ => {
                     let place = self.find(key, range);
-                    self.fault(
+                    self.report(
                         Code::HelperArguments,
                         place,
                         format!("`{{{{#{kind}}}}}` has no `{key}=`"),
@@ -115,16 +115,16 @@ impl<'c> CompileTask<'_, 'c, '_> {
     }
 
     pub(super) fn partial(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Vec<Op> {
-        self.included(partial, range).unwrap_or_default()
+        self.compile_partial(partial, range).unwrap_or_default()
     }
 
-    /// The program of a partial where it is included; `None` after faults, which have been pushed.
-    fn included(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Option<Vec<Op>> {
+    /// Compiles a partial where it is included; `None` if there are errors, which are then in `diagnostics`.
+    fn compile_partial(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Option<Vec<Op>> {
         let name = parameter_name(&partial.name);
         let text = self.partial_text(&name, range)?;
         if partial.params.len() > 1 {
             let place = self.find(&name, range);
-            self.fault(
+            self.report(
                 Code::HelperArguments,
                 place,
                 "a partial takes one context, and values by name".to_owned(),
@@ -172,7 +172,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
         Some(vec![Op::Partial { context, bindings, body }])
     }
 
-    /// The text of a partial that may be included here.
+    /// The text of a partial, if it may be included here.
     fn partial_text(&mut self, name: &str, range: &Range<usize>) -> Option<TemplateText<'c>> {
         let Some(text) = self.compiler.partial(name) else {
             let place = self.find(name, range);
@@ -182,18 +182,18 @@ impl<'c> CompileTask<'_, 'c, '_> {
             } else {
                 suggest(name, known.iter().copied())
             };
-            self.fault(Code::UnknownPartial, place, format!("there is no partial `{name}`"), help);
+            self.report(Code::UnknownPartial, place, format!("there is no partial `{name}`"), help);
             return None;
         };
         if self.including.iter().any(|known| known == name) || self.including.len() >= MAX_DEPTH {
             let place = self.find(name, range);
-            self.fault(Code::UnknownPartial, place, format!("the partial `{name}` includes itself"), None);
+            self.report(Code::UnknownPartial, place, format!("the partial `{name}` includes itself"), None);
             return None;
         }
         self.may_include(text.text.len(), name, range).then_some(text)
     }
 
-    /// Counts a partial; the first one that is too much is a fault, and none is taken in from then on.
+    /// Counts an included partial. The first one that exceeds a limit is an error, and no partial is included after it.
     fn may_include(&mut self, bytes: usize, name: &str, range: &Range<usize>) -> bool {
         let Included { by_one, by_all } = &mut self.compiler.included;
         if *by_one > MAX_INCLUDED {
@@ -203,16 +203,16 @@ impl<'c> CompileTask<'_, 'c, '_> {
         *by_all += bytes + INCLUSION;
         let message = if *by_one > MAX_INCLUDED {
             format!(
-                "a template may take in {MAX_INCLUDED} bytes of partials, each as often as it is included"
+                "a template may include {MAX_INCLUDED} bytes of partials, each counted as often as it is included"
             )
         } else if *by_all > MAX_INCLUDED_BY_ALL {
-            format!("the templates of a table may take in {MAX_INCLUDED_BY_ALL} bytes of partials together")
+            format!("the templates of a table may include {MAX_INCLUDED_BY_ALL} bytes of partials in total")
         } else {
             return true;
         };
         *by_one = usize::MAX;
         let place = self.find(name, range);
-        self.fault(
+        self.report(
             Code::TemplateTooLarge,
             place,
             message,

@@ -1,4 +1,4 @@
-//! Expressions: names, literals and helpers with their values.
+//! Expressions: names, literals and helper calls.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ impl CompileTask<'_, '_, '_> {
         let found = helpers::find(name);
         if found.is_none() {
             let place = self.find(name, range);
-            self.fault(
+            self.report(
                 Code::UnknownHelper,
                 place,
                 format!("there is no helper `{name}`"),
@@ -54,7 +54,7 @@ impl CompileTask<'_, '_, '_> {
         if params.len() < least || params.len() > most {
             let place = self.find(helper.name, range);
             let takes = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            self.fault(
+            self.report(
                 Code::HelperArguments,
                 place,
                 format!("`{}` takes {takes} values and is given {}", helper.name, params.len()),
@@ -77,7 +77,7 @@ impl CompileTask<'_, '_, '_> {
                 Some(known) => by_name.push((*known, self.parameter(param, range)?)),
                 None => {
                     let place = self.find(name, range);
-                    self.fault(
+                    self.report(
                         Code::HelperArguments,
                         place,
                         format!("`{}` has no `{name}=`", helper.name),
@@ -97,7 +97,7 @@ impl CompileTask<'_, '_, '_> {
         Some(call)
     }
 
-    /// Tries a helper at load when what it needs to be told is written out: a format, a zone, a number of digits.
+    /// Runs a helper at load if its options are constants, to check a format, a time zone or a number of digits.
     fn try_constants(&mut self, call: &Expr, range: &Range<usize>, usage: String) {
         let Expr::Helper { helper, params, named } = call else { return };
         let sample = match helper.name {
@@ -116,15 +116,15 @@ impl CompileTask<'_, '_, '_> {
         // A zone is tried whatever the format is, and a format whatever the zone is.
         let rest = match rest {
             Some(rest) => rest,
-            None if helper.in_zone => vec![Evaluated::Made(Value::from("%Y"))],
+            None if helper.in_zone => vec![Evaluated::Owned(Value::from("%Y"))],
             None => return,
         };
         let by_name: Vec<(&'static str, Evaluated<'_>)> =
             named.iter().filter_map(|(name, expr)| constant(expr).map(|value| (*name, value))).collect();
-        let values: Vec<_> = std::iter::once(Evaluated::Made(sample)).chain(rest).collect();
+        let values: Vec<_> = std::iter::once(Evaluated::Owned(sample)).chain(rest).collect();
         if let Err(problem) = (helper.run)(&values, &by_name) {
             let place = self.find(helper.name, range);
-            self.fault(Code::HelperArguments, place, format!("`{}` {problem}", helper.name), Some(usage));
+            self.report(Code::HelperArguments, place, format!("`{}` {problem}", helper.name), Some(usage));
         }
     }
 
@@ -162,7 +162,7 @@ impl CompileTask<'_, '_, '_> {
                     help = helpers::find(raw)
                         .map(|helper| format!("`{raw}` is a helper: write `{{{{{}}}}}`", helper.usage));
                 }
-                self.fault(bad.code, place, bad.message, help);
+                self.report(bad.code, place, bad.message, help);
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! From a template as written to its program: parsed by Handlebars, every name and helper checked.
+//! Compiles templates: Handlebars parses them, and every name and helper is checked.
 
 mod blocks;
 mod expressions;
@@ -13,22 +13,22 @@ use serde_json::Value;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string};
 
 use super::names::{Block, Names};
-use super::syntax::{Piece, in_our_words, offset, plain_names, too_large};
+use super::syntax::{Piece, describe_syntax_error, offset, plain_names, too_large};
 use super::uses::Uses;
 use super::{Expr, Op, Template};
 
-/// A template as it is written, and where.
+/// The source of a template, and its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TemplateText<'a> {
-    /// What Handlebars sees.
+    /// The text that Handlebars parses.
     pub(crate) text: &'a str,
-    /// Where it comes from.
-    pub(crate) origin: Origin,
+    /// Where the text comes from.
+    pub(crate) origin: TemplateOrigin,
 }
 
 /// Where a template comes from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Origin {
+pub(crate) enum TemplateOrigin {
     /// A string of the table.
     String(Span),
     /// A whole file.
@@ -36,38 +36,37 @@ pub(crate) enum Origin {
 }
 
 impl TemplateText<'_> {
-    /// The place of a range of this template.
+    /// The span of a range of this text.
     pub(crate) fn span(&self, range: Range<usize>, sources: &Sources) -> Span {
         match self.origin {
-            Origin::String(token) => place_in_string(sources.text(token), token, range),
-            Origin::File(file) => Span { file, start: range.start, end: range.end },
+            TemplateOrigin::String(token) => place_in_string(sources.text(token), token, range),
+            TemplateOrigin::File(file) => Span { file, start: range.start, end: range.end },
         }
     }
 }
 
-/// The most bytes of partials that one template may take in, each counted as often as it is included, with what an
-/// inclusion costs by itself.
+/// The most bytes of partials in one template. A partial counts each time it is included, with an overhead.
 const MAX_INCLUDED: usize = 1024 * 1024;
 
-/// The most that all templates of a table may take in together.
+/// The most bytes of partials in all templates of a table together.
 const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
 
-/// What an inclusion costs by itself.
+/// The overhead of an inclusion, in bytes.
 const INCLUSION: usize = 64;
 
-/// Compiles templates against the files they may include.
+/// Compiles templates with the files that they can include.
 pub(crate) struct Compiler<'a> {
     sources: &'a Sources,
     /// The template files by name.
     files: &'a BTreeMap<String, FileId>,
-    /// What the templates that were compiled so far use.
+    /// What the templates compiled so far use.
     pub(crate) used: TemplateUsage,
     included: Included,
     /// The zone of the table, for the helpers that tell times.
     zone: Option<Expr>,
 }
 
-/// What templates use: for fingerprints, and to find what is declared and never used.
+/// The files and names that templates use: for fingerprints, and to find unused declarations.
 #[derive(Debug, Default)]
 pub(crate) struct TemplateUsage {
     /// The template files.
@@ -76,14 +75,14 @@ pub(crate) struct TemplateUsage {
     pub(crate) names: Uses,
 }
 
-/// How much has been included, in bytes: partials that include others twice double at each level.
+/// The number of bytes included. It is limited because partials that include others twice double at each level.
 #[derive(Debug, Default)]
 struct Included {
     by_one: usize,
     by_all: usize,
 }
 
-/// What one template is compiled against.
+/// The compilation of one template.
 struct CompileTask<'a, 'c, 't> {
     compiler: &'a mut Compiler<'c>,
     text: TemplateText<'t>,
@@ -91,7 +90,7 @@ struct CompileTask<'a, 'c, 't> {
     blocks: Vec<Block>,
     /// The partials that are being included, outermost first.
     including: Vec<String>,
-    /// Where the outermost partial was asked for.
+    /// Where the outermost partial is included.
     used_at: Option<Span>,
     diagnostics: &'a mut Diagnostics,
 }
@@ -109,7 +108,7 @@ impl<'a> Compiler<'a> {
         };
     }
 
-    /// The program of a template; `None` after faults, which have been pushed.
+    /// Compiles a template; `None` if there are errors, which are then in `diagnostics`.
     pub(crate) fn compile(
         &mut self,
         text: TemplateText<'_>,
@@ -128,13 +127,13 @@ impl<'a> Compiler<'a> {
         };
         let ops = task.source()?;
         let (written, in_file) = match text.origin {
-            Origin::String(_) => (text.text, false),
-            Origin::File(file) => (self.sources.get(file).name.as_str(), true),
+            TemplateOrigin::String(_) => (text.text, false),
+            TemplateOrigin::File(file) => (self.sources.get(file).name.as_str(), true),
         };
         Some(Template { ops: without_empty(ops), written: written.into(), in_file })
     }
 
-    /// The text of a template file, without the newline that ends it, and its id.
+    /// The text of the template file `name`, without its final newline.
     pub(crate) fn file(&mut self, name: &str) -> Option<TemplateText<'a>> {
         let id = self.files.get(name).or_else(|| {
             let with_ending = format!("{name}.hbs");
@@ -143,10 +142,10 @@ impl<'a> Compiler<'a> {
         self.used.files.insert(*id);
         let text = self.sources.get(*id).text.as_str();
         let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-        Some(TemplateText { text, origin: Origin::File(*id) })
+        Some(TemplateText { text, origin: TemplateOrigin::File(*id) })
     }
 
-    /// The file that a partial means: its whole name, or its name without endings when only one file has it.
+    /// The file of a partial, by its full name, or by its name without extensions if that is unique.
     fn partial(&mut self, name: &str) -> Option<TemplateText<'a>> {
         if let Some(whole) = self.file(name) {
             return Some(whole);
@@ -157,7 +156,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// A file's name without its endings.
+/// The name of a file without its extensions.
 fn stem(file: &str) -> &str {
     let name_start = file.rfind('/').map_or(0, |slash| slash + 1);
     let end = file[name_start..].find('.').map_or(file.len(), |dot| name_start + dot);
@@ -175,7 +174,7 @@ impl CompileTask<'_, '_, '_> {
             return self.plain(&pieces);
         }
         if let Some((range, what)) = too_large(text) {
-            self.fault(
+            self.report(
                 Code::TemplateTooLarge,
                 range,
                 what,
@@ -184,7 +183,7 @@ impl CompileTask<'_, '_, '_> {
             return None;
         }
         if let Some(at) = text.find("{{{{") {
-            self.fault(
+            self.report(
                 Code::TemplateUnsupported,
                 at..at + 4,
                 "raw blocks are not supported".to_owned(),
@@ -196,7 +195,7 @@ impl CompileTask<'_, '_, '_> {
         let parsed = match handlebars::Template::compile(text) {
             Ok(parsed) => parsed,
             Err(error) => {
-                self.syntax_fault(&error);
+                self.report_syntax_error(&error);
                 return None;
             }
         };
@@ -204,8 +203,8 @@ impl CompileTask<'_, '_, '_> {
         (self.diagnostics.len() == before).then_some(ops)
     }
 
-    /// Compiles literal texts and plain names, which is what most templates are: Handlebars would say the same, and
-    /// take most of the time in which a large table is loaded.
+    /// Compiles text and plain names, which is all that most templates contain. The result is the same as with
+    /// Handlebars, whose parser would take most of the load time of a large table.
     fn plain(&mut self, pieces: &[Piece<'_>]) -> Option<Vec<Op>> {
         let ops: Vec<Option<Op>> = pieces
             .iter()
@@ -217,7 +216,8 @@ impl CompileTask<'_, '_, '_> {
         ops.into_iter().collect()
     }
 
-    /// `around` is where to look for the place of an element that Handlebars gives none for: an `{{else if}}`.
+    /// Compiles the elements of a template. `around` stands in for the place of an element without a mapping, such as
+    /// `{{else if}}`.
     fn elements(&mut self, template: &handlebars::Template, around: Range<usize>) -> Vec<Op> {
         let mut ops = Vec::new();
         for (index, element) in template.elements.iter().enumerate() {
@@ -230,7 +230,7 @@ impl CompileTask<'_, '_, '_> {
                 TemplateElement::Expression(expression) => {
                     ops.extend(self.expression(expression, &range).map(Op::Print));
                 }
-                TemplateElement::HtmlExpression(_) => self.fault(
+                TemplateElement::HtmlExpression(_) => self.report(
                     Code::TemplateUnescaped,
                     range,
                     "unescaped output does not exist here".to_owned(),
@@ -241,8 +241,8 @@ impl CompileTask<'_, '_, '_> {
                 ),
                 TemplateElement::HelperBlock(block) => ops.extend(self.block(block, &range)),
                 TemplateElement::PartialExpression(partial) => ops.extend(self.partial(partial, &range)),
-                // Decorators, partial blocks, and whatever a later version of the parser may know.
-                _ => self.fault(
+                // Decorators, partial blocks, and elements that a later version of the parser may add.
+                _ => self.report(
                     Code::TemplateUnsupported,
                     range,
                     "decorators and partial blocks are not supported".to_owned(),
@@ -253,14 +253,14 @@ impl CompileTask<'_, '_, '_> {
         ops
     }
 
-    /// The range of the tag at a place that Handlebars counts in lines and characters.
+    /// The range of the tag at a position that Handlebars gives as line and column.
     fn range_of(&self, mapping: &TemplateMapping) -> Range<usize> {
         let start = offset(self.text.text, mapping.0, mapping.1);
         let end = self.text.text[start..].find("}}").map_or(self.text.text.len(), |end| start + end + 2);
         start..end
     }
 
-    /// The range of a word inside a tag, else the whole tag.
+    /// The range of a word inside a tag, or of the whole tag if the word is not there.
     fn find(&self, word: &str, range: &Range<usize>) -> Range<usize> {
         let tag = &self.text.text[range.clone()];
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -274,7 +274,7 @@ impl CompileTask<'_, '_, '_> {
         }
     }
 
-    fn fault(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
+    fn report(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
         let span = self.text.span(range, self.compiler.sources);
         let mut diagnostic = Diagnostic::new(code, span, message).maybe_help(help);
         if let Some(used_at) = self.used_at {
@@ -283,9 +283,9 @@ impl CompileTask<'_, '_, '_> {
         self.diagnostics.push(diagnostic);
     }
 
-    fn syntax_fault(&mut self, error: &handlebars::TemplateError) {
-        let (range, message, help) = in_our_words(self.text.text, error);
-        self.fault(Code::TemplateSyntax, range, message, Some(help));
+    fn report_syntax_error(&mut self, error: &handlebars::TemplateError) {
+        let (range, message, help) = describe_syntax_error(self.text.text, error);
+        self.report(Code::TemplateSyntax, range, message, Some(help));
     }
 }
 
@@ -299,8 +299,8 @@ pub(super) fn parameter_name(parameter: &Parameter) -> String {
     }
 }
 
-/// Drops empty texts. Neighbouring texts stay apart: a pair that a platform would expand must not arise from two
-/// pieces that a comment parts in the source.
+/// Removes empty texts. Adjacent texts are not merged: a pair that a platform would expand must not arise from two
+/// pieces that are separated by a comment in the source.
 fn without_empty(ops: Vec<Op>) -> Vec<Op> {
     ops.into_iter().filter(|op| !matches!(op, Op::Text(text) if text.is_empty())).collect()
 }

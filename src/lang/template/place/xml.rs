@@ -1,28 +1,28 @@
 //! XML as a place of templates.
 
-use super::misplaced;
+use super::place_error;
 use crate::json::ValueRef;
 use crate::lang::template::{RenderError, Sink};
 use crate::lang::xml;
 
-/// XML written as text: a value is escaped, and stands in text or between the quotes of an attribute, nowhere else.
-/// So no value can make or end an element, an attribute, a comment, a CDATA section or an instruction.
+/// XML as text. Values are escaped, and allowed only in text and in quoted attribute values. So no value can start or
+/// end an element, an attribute, a comment, a CDATA section or a processing instruction.
 #[derive(Default)]
 pub(crate) struct XmlSink {
     text: String,
-    spot: Spot,
-    /// Where what began the current spot ends.
-    since: usize,
-    /// Whether literal text has begun an entity that is not ended.
+    state: XmlState,
+    /// The position at which the current state begins.
+    state_start: usize,
+    /// Whether literal text has started an entity reference that is not complete.
     in_entity: bool,
 }
 
-/// Where in XML the next piece stands. Literal text alone decides it.
+/// The state of the XML at the end of the text. Only literal text changes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Spot {
+enum XmlState {
     #[default]
     Text,
-    /// After a `<`, as long as that may become anything.
+    /// After a `<`, while its kind is not known.
     Open,
     Tag,
     /// Between the quotes of an attribute.
@@ -30,60 +30,61 @@ enum Spot {
     Comment,
     Cdata,
     Instruction,
-    /// A `<!` that is neither of the above.
+    /// A `<!` that starts neither a comment nor a CDATA section.
     Declaration,
-    /// The declarations inside a document type. Where they end is not looked for: nothing that stands behind them
-    /// takes a value.
+    /// The internal subset of a document type. Its end is not detected, so no value is allowed after it.
     Subset,
 }
 
 impl XmlSink {
-    /// The document, if that is what was rendered.
+    /// Checks and returns the rendered document.
     pub(crate) fn into_xml(self) -> Result<String, RenderError> {
         let declared = xml::declared_encoding(self.text.as_bytes());
         if declared.is_some_and(|name| !name.eq_ignore_ascii_case("utf-8")) {
-            return Err(misplaced(
-                "the template file declares another encoding than UTF-8, in which it is sent",
+            return Err(place_error(
+                "the template file declares an encoding other than UTF-8, but is sent as UTF-8",
             ));
         }
         match xml::parse(&self.text) {
             Ok(_) => Ok(self.text),
-            Err(error) => Err(misplaced(format!("the template file does not make well-formed XML: {error}"))),
+            Err(error) => {
+                Err(place_error(format!("the template file does not make well-formed XML: {error}")))
+            }
         }
     }
 
-    /// Takes one character of literal text.
+    /// Appends one character of literal text.
     fn advance(&mut self, character: char) {
         self.text.push(character);
-        let inside = &self.text[self.since..];
-        let next = match (self.spot, character) {
-            (Spot::Text, '<') => Spot::Open,
-            (Spot::Open, '>') => Spot::Text,
-            (Spot::Open, _) => match inside {
-                "!" | "!-" => Spot::Open,
-                "!--" => Spot::Comment,
-                "?" => Spot::Instruction,
-                "![CDATA[" => Spot::Cdata,
-                other if "![CDATA[".starts_with(other) => Spot::Open,
-                other if other.starts_with('!') => Spot::Declaration,
-                _ => Spot::Tag,
+        let inside = &self.text[self.state_start..];
+        let next = match (self.state, character) {
+            (XmlState::Text, '<') => XmlState::Open,
+            (XmlState::Open, '>') => XmlState::Text,
+            (XmlState::Open, _) => match inside {
+                "!" | "!-" => XmlState::Open,
+                "!--" => XmlState::Comment,
+                "?" => XmlState::Instruction,
+                "![CDATA[" => XmlState::Cdata,
+                other if "![CDATA[".starts_with(other) => XmlState::Open,
+                other if other.starts_with('!') => XmlState::Declaration,
+                _ => XmlState::Tag,
             },
-            (Spot::Tag, '"' | '\'') => Spot::Quoted(character),
-            (Spot::Tag | Spot::Declaration, '>') => Spot::Text,
-            (Spot::Declaration, '[') => Spot::Subset,
-            (Spot::Quoted(quote), _) if character == quote => Spot::Tag,
-            (Spot::Comment, '>') if inside.ends_with("-->") => Spot::Text,
-            (Spot::Cdata, '>') if inside.ends_with("]]>") => Spot::Text,
-            (Spot::Instruction, '>') if inside.ends_with("?>") => Spot::Text,
-            (spot, _) => spot,
+            (XmlState::Tag, '"' | '\'') => XmlState::Quoted(character),
+            (XmlState::Tag | XmlState::Declaration, '>') => XmlState::Text,
+            (XmlState::Declaration, '[') => XmlState::Subset,
+            (XmlState::Quoted(quote), _) if character == quote => XmlState::Tag,
+            (XmlState::Comment, '>') if inside.ends_with("-->") => XmlState::Text,
+            (XmlState::Cdata, '>') if inside.ends_with("]]>") => XmlState::Text,
+            (XmlState::Instruction, '>') if inside.ends_with("?>") => XmlState::Text,
+            (state, _) => state,
         };
-        if next != self.spot {
-            (self.spot, self.since) = (next, self.text.len());
+        if next != self.state {
+            (self.state, self.state_start) = (next, self.text.len());
         }
-        self.in_entity = match (self.spot, character) {
-            (Spot::Text | Spot::Quoted(_), '&') => true,
-            (Spot::Text | Spot::Quoted(_), ';') => false,
-            (Spot::Text | Spot::Quoted(_), _) => self.in_entity,
+        self.in_entity = match (self.state, character) {
+            (XmlState::Text | XmlState::Quoted(_), '&') => true,
+            (XmlState::Text | XmlState::Quoted(_), ';') => false,
+            (XmlState::Text | XmlState::Quoted(_), _) => self.in_entity,
             _ => false,
         };
     }
@@ -96,25 +97,29 @@ impl Sink for XmlSink {
     }
 
     fn value(&mut self, value: ValueRef<'_>) -> Result<(), RenderError> {
-        let elsewhere = match self.spot {
-            Spot::Text | Spot::Quoted(_) if self.in_entity => "after a `&` that begins no entity",
-            Spot::Text | Spot::Quoted(_) => {
+        let place = match self.state {
+            XmlState::Text | XmlState::Quoted(_) if self.in_entity => {
+                "after a `&` that does not start an entity"
+            }
+            XmlState::Text | XmlState::Quoted(_) => {
                 let text = value.to_text();
                 let escaped = xml::escape(&text).map_err(|character| {
                     let code = u32::from(character);
-                    misplaced(format!("a value holds a character that XML does not allow (U+{code:04X})"))
+                    place_error(format!(
+                        "a value contains a character that XML does not allow (U+{code:04X})"
+                    ))
                 })?;
                 self.text.push_str(&escaped);
                 return Ok(());
             }
-            Spot::Open | Spot::Tag => "inside a tag",
-            Spot::Comment => "inside a comment",
-            Spot::Cdata => "inside a CDATA section",
-            Spot::Instruction => "inside a processing instruction",
-            Spot::Declaration | Spot::Subset => "inside a declaration, or behind declarations of its own",
+            XmlState::Open | XmlState::Tag => "inside a tag",
+            XmlState::Comment => "inside a comment",
+            XmlState::Cdata => "inside a CDATA section",
+            XmlState::Instruction => "inside a processing instruction",
+            XmlState::Declaration | XmlState::Subset => "inside a declaration, or after an internal subset",
         };
-        Err(misplaced(format!(
-            "an expression stands {elsewhere}; in XML it stands in text or between the quotes of an attribute"
+        Err(place_error(format!(
+            "an expression is {place}; in XML it must be in text or in a quoted attribute value"
         )))
     }
 
