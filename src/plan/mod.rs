@@ -53,7 +53,7 @@ pub struct Plan {
     pub platforms: Vec<Served>,
     /// The texts of `[defaults]` for failures that a route does not handle.
     pub failure_texts: FailureTexts,
-    /// The zone of times without an offset.
+    /// The time zone of times without an offset.
     pub zone: Zone,
     /// How requests to each upstream are sent, ordered by slot.
     pub deliveries: Vec<Delivery>,

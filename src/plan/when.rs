@@ -65,7 +65,7 @@ impl When {
         let response = scope.response();
         let status = response.map(|response| response.status());
         let finds = |path: &JsonPath, visits: &mut usize| {
-            response.is_some_and(|response| path.first(response.body().get(), visits).is_some())
+            response.is_some_and(|response| path.finds(response.body().get(), visits))
         };
         if !self.status.is_empty()
             && !status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))

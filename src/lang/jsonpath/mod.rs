@@ -145,19 +145,43 @@ impl JsonPath {
         value: impl Into<ValueRef<'v>>,
         visits: &mut usize,
     ) -> Option<ValueRef<'v>> {
-        let value = value.into();
-        match &self.path {
-            PathKind::Singular(steps) => steps.iter().try_fold(value, step),
+        self.first_where(value.into(), visits, |_| true)
+    }
+
+    /// Whether there is a match. Null does not count, unless the path selects it with a filter at its end.
+    pub(crate) fn finds<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> bool {
+        let is_filter = |selector: &ChildSelector| matches!(selector, ChildSelector::Filter(_));
+        let selects_null = match &self.path {
+            PathKind::Singular(_) => false,
             PathKind::General(segments) => {
-                let mut walk = Walk { visits, take: |found| ControlFlow::Break(Stop::At(found)) };
-                match walk.follow(segments, Candidate { root: value, item: value }) {
-                    ControlFlow::Break(Stop::At(found)) => Some(found),
-                    ControlFlow::Continue(()) => None,
-                    ControlFlow::Break(Stop::Exhausted) => {
-                        *visits = 0;
-                        None
-                    }
-                }
+                segments.last().is_some_and(|segment| segment.selectors.iter().all(is_filter))
+            }
+        };
+        self.first_where(value.into(), visits, |found| selects_null || !found.is_null()).is_some()
+    }
+
+    fn first_where<'v>(
+        &self,
+        value: ValueRef<'v>,
+        visits: &mut usize,
+        is_wanted: impl Fn(ValueRef<'v>) -> bool,
+    ) -> Option<ValueRef<'v>> {
+        let segments = match &self.path {
+            PathKind::Singular(steps) => {
+                return steps.iter().try_fold(value, step).filter(|found| is_wanted(*found));
+            }
+            PathKind::General(segments) => segments,
+        };
+        let take = |found| match is_wanted(found) {
+            true => ControlFlow::Break(Stop::At(found)),
+            false => ControlFlow::Continue(()),
+        };
+        match (Walk { visits, take }).follow(segments, Candidate { root: value, item: value }) {
+            ControlFlow::Break(Stop::At(found)) => Some(found),
+            ControlFlow::Continue(()) => None,
+            ControlFlow::Break(Stop::Exhausted) => {
+                *visits = 0;
+                None
             }
         }
     }
@@ -298,6 +322,22 @@ mod tests {
         let first = path.first(document.get(), &mut { MAX_VISITS }).map(ValueRef::to_value);
         assert!(*visits == 0 || first.as_ref() == found.first(), "{path}");
         found
+    }
+
+    #[test]
+    fn null_is_nothing_unless_a_filter_asks_for_it() {
+        let body = json!({"a": null, "b": [null, 1], "c": [null], "d": 0});
+        for (path, expected) in [
+            ("$.a", false),
+            ("$.gone", false),
+            ("$.d", true),
+            ("$.b[*]", true),
+            ("$.c[*]", false),
+            ("$.c[?@ == null]", true),
+            ("$.c", true),
+        ] {
+            assert_eq!(JsonPath::parse(path).unwrap().finds(&body, &mut { MAX_VISITS }), expected, "{path}");
+        }
     }
 
     #[test]

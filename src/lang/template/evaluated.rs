@@ -31,13 +31,11 @@ impl Evaluated<'_> {
         }
     }
 
-    /// The member or item called `name`; null if there is none.
-    pub(super) fn part(self, name: &str) -> Self {
+    /// The member or item called `name`; `None` if there is none.
+    pub(super) fn part(self, name: &str) -> Option<Self> {
         match self {
-            Self::Ref(value) => Self::Ref(child(value, name).unwrap_or(ValueRef::NULL)),
-            Self::Owned(value) => {
-                Self::Owned(child((&value).into(), name).map(ValueRef::to_value).unwrap_or_default())
-            }
+            Self::Ref(value) => child(value, name).map(Self::Ref),
+            Self::Owned(value) => child((&value).into(), name).map(ValueRef::to_value).map(Self::Owned),
         }
     }
 }

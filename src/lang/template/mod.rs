@@ -257,6 +257,10 @@ impl Expr {
         match self {
             Self::Literal(value) => value.to_string(),
             Self::Path(path) => path.name.clone(),
+            Self::Helper { helper, params, .. } if helper.name == "lookup" => {
+                let params: Vec<String> = params.iter().map(Self::name).collect();
+                format!("lookup {}", params.join(" "))
+            }
             Self::Helper { helper, params, .. } => {
                 params.first().map_or_else(|| helper.name.to_owned(), Self::name)
             }

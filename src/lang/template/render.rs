@@ -167,7 +167,10 @@ impl Expr {
                 Evaluated::Owned(value)
             }
             HelperOutput::Param(index) => values.swap_remove(index),
-            HelperOutput::Part(name) => values.swap_remove(0).part(&name),
+            HelperOutput::Part(name) => match values.swap_remove(0).part(&name) {
+                Some(part) => part,
+                None => return Ok(None),
+            },
         }))
     }
 

@@ -161,6 +161,10 @@ fn a_missing_value_is_an_error_with_its_name() {
         ("{{response.body.b}}", "response.body.b"),
         ("{{#each gone}}{{/each}}", "gone"),
         ("{{call.caller}}", "call.caller"),
+        ("{{lookup args.address \"city\"}}", "lookup args.address \"city\""),
+        ("{{lookup args.tags 7}}", "lookup args.tags 7"),
+        ("{{lookup args.tags \"x\"}}", "lookup args.tags \"x\""),
+        ("{{lookup args.city 0}}", "lookup args.city 0"),
     ] {
         assert_eq!(text(template), Err(RenderError::Missing { name: name.to_owned() }), "{template}");
     }
@@ -175,6 +179,9 @@ fn a_single_expression_keeps_its_type() {
         ("{{vars.company}}", Some(json!("Acme"))),
         ("{{gone}}", None),
         ("{{round gone}}", None),
+        // An index may be text.
+        ("{{lookup args.tags \"1\"}}", Some(json!("b"))),
+        ("{{default (lookup args.tags 7) \"none\"}}", Some(json!("none"))),
     ] {
         let compiled = World::new().compile(template).unwrap();
         assert!(compiled.is_sole(), "{template}");

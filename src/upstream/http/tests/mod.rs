@@ -299,6 +299,7 @@ async fn tells_lost_connections_from_bad_responses() {
         (format!("{chunked}9\r\nhalf").into(), true, cut),
         (gzip[..gzip.len() - 20].into(), true, cut),
         (b"SSH-2.0-OpenSSH\r\n\r\n".into(), false, "invalid HTTP version parsed"),
+        (format!("{ok}bad: a\0b\r\n\r\n").into(), false, "invalid HTTP header parsed"),
         (format!("{ok}content-length: many\r\n\r\n").into(), false, "invalid content-length parsed"),
         (
             format!("{chunked}zz\r\n").into(),
