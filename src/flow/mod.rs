@@ -89,7 +89,7 @@ fn validated(route: &Route, env: CallEnv<'_>, record: &Record) -> Result<Validat
     route.arguments.validate_in(&record.call.args, &zone)
 }
 
-/// Checks the arguments, and what the platform allows of them.
+/// Validates the arguments, and checks them against the values that the platform allows.
 fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
     record.validated = Some(validated(route, env, record)?);
     route.allowed.check(&record.scope(env.now), env.plan.trusts(env.platform))?;

@@ -53,15 +53,9 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     cx.listeners = settings::resolve(cx);
     let (listen, admin) = listeners(cx);
     let help = "use \"events\", or \"poll\" for file systems without events";
-    // What is a secret there has been reported.
-    let is_written = |text: &&Located<String>| !text.value.contains("${");
-    let watch = raw
-        .watch
-        .get()
-        .filter(is_written)
-        .and_then(|text| values::one_of(&WATCH, "watch", text, help, cx.diagnostics));
+    let watch = raw.watch.get().and_then(|text| values::one_of(&WATCH, "watch", text, help, cx.diagnostics));
     let public_url = public_url(cx);
-    let max_body = match raw.max_body.get().filter(is_written) {
+    let max_body = match raw.max_body.get() {
         Some(text) => values::size(text, cx.diagnostics),
         None => Some(DEFAULT_MAX_BODY),
     };
