@@ -13,7 +13,6 @@ use crate::table::reader::Key;
 
 use crate::compile::interned::Interned;
 use crate::compile::secrets::{Environment, ResolvedText, Secrets};
-use crate::compile::server::settings::ListenerTexts;
 use crate::compile::values;
 
 /// How diagnostics refer to `traces.service`.
@@ -41,6 +40,14 @@ pub(super) struct Cx<'a> {
 pub(super) struct Compiled<T> {
     pub(super) value: T,
     pub(super) used: TemplateUsage,
+}
+
+/// `listen`, `admin` and `public_url`, as far as they are given and could be resolved.
+#[derive(Debug, Default)]
+pub(super) struct ListenerTexts {
+    pub(super) listen: Option<Located<String>>,
+    pub(super) admin: Option<Located<String>>,
+    pub(super) public_url: Option<Located<String>>,
 }
 
 impl<'a> Cx<'a> {

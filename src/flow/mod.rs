@@ -5,8 +5,12 @@
 
 mod blocking;
 pub mod cache;
+mod cached;
 mod call_key;
 mod env;
+mod error;
+mod execute;
+mod extensions;
 mod failure;
 mod phases;
 mod record;
@@ -17,7 +21,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use serde_json::{Map, Value};
 
 use crate::call::{Call, Outcome};
 use crate::lang::jsonpath::MAX_VISITS;
@@ -25,7 +28,6 @@ use crate::lang::template::StepOutput;
 use crate::plan::Route;
 use crate::plan::arguments::{InvalidArguments, Validated};
 use crate::plan::replies::Picked;
-use crate::platform::Platform;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
 
@@ -33,11 +35,14 @@ pub use blocking::run_blocking_if_large;
 pub use cache::{Cache, CacheUse};
 pub use call_key::{CallKey, Identity};
 pub use env::{CallEnv, Caller, LateReply, NoCaller};
-pub use failure::{CallError, TextSource};
+pub use error::CallError;
+pub use failure::TextSource;
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use record::Record;
 pub use step::StepRecord;
 
+use execute::execute;
+use extensions::filter_extensions;
 use schedule::{Next, next};
 use step::StepRun;
 
@@ -175,7 +180,7 @@ async fn run_step(
         true => Instant::now(),
         false => env.deadline,
     };
-    StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }.execute().await
+    execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }).await
 }
 
 /// Picks the reply case and renders it.
@@ -189,20 +194,4 @@ fn pick(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, 
     });
     record.skipped_cases = skipped_cases;
     picked.map_err(|error| Arc::new(error.into()))
-}
-
-/// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
-fn filter_extensions(
-    platform: &dyn Platform,
-    extensions: Map<String, Value>,
-    dropped: &mut Vec<String>,
-) -> Map<String, Value> {
-    extensions
-        .into_iter()
-        .filter_map(|(key, value)| {
-            let (accepted, problems) = platform.filter_extension(&key, value);
-            dropped.extend(problems);
-            accepted.map(|value| (key, value))
-        })
-        .collect()
 }

@@ -10,8 +10,9 @@ use crate::plan::arguments::Validated;
 use crate::plan::replies::{PickError, SkippedCase};
 use crate::platform::Platform;
 
+use super::extensions::filter_extensions;
 use super::failure::FailureReply;
-use super::{CacheUse, CallEnv, CallError, Phase, StepRecord, TextSource, Traced, filter_extensions};
+use super::{CacheUse, CallEnv, CallError, Phase, StepRecord, TextSource, Traced};
 
 /// What every step of one call saw. The log line, `call --explain` and the admin API show this and nothing else.
 #[derive(Debug)]

@@ -15,10 +15,9 @@ use crate::plan::when::UnmetCondition;
 use crate::upstream::delivery::{AttemptRecord, AttemptSpans, DeliveryError, DeliveryLog, DeliveryOptions};
 use crate::upstream::{Request, Response, TransportError};
 
-use super::failure::{CallError, FailureReply};
-use super::{
-    CacheUse, CallEnv, LateReply, Phase, PhaseTimes, cache, filter_extensions, run_blocking_if_large,
-};
+use super::extensions::filter_extensions;
+use super::failure::FailureReply;
+use super::{CacheUse, CallEnv, CallError, LateReply, Phase, PhaseTimes, run_blocking_if_large};
 
 /// The record of one step.
 #[derive(Debug, Default)]
@@ -77,45 +76,8 @@ pub(super) struct StepRun<'a> {
 }
 
 impl StepRun<'_> {
-    /// Runs the step: renders and delivers its request, and extracts values from the response.
-    pub(super) async fn execute(self) -> (StepRecord, StepOutput) {
-        let phase_times = PhaseTimes::begin(self.env.traced);
-        let (mut record, mut output) =
-            (StepRecord { phase_times, ..StepRecord::default() }, StepOutput::default());
-        record.error = self.run(&mut record, &mut output).await.err().map(Arc::new);
-        if let Some(error) = &record.error {
-            record.phase_times.note_failed(Phase::of(error));
-        }
-        (record, output)
-    }
-
-    async fn run(&self, record: &mut StepRecord, output: &mut StepOutput) -> Result<(), CallError> {
-        let request = self.render()?;
-        record.phase_times.note(Phase::Render);
-        match self.route.cache.filter(|_| self.step.request.is_safe()) {
-            // On the heap, to keep the future of calls without a cache small.
-            Some(policy) => Box::pin(cache::fetch(self, policy, request, record, output)).await,
-            None => {
-                let response = self.deliver(request, record).await.map_err(|error| match error {
-                    // The request may have taken effect although it timed out.
-                    DeliveryError::Transport(error @ TransportError::Timeout { .. })
-                        if record.may_have_written =>
-                    {
-                        CallError::Unconfirmed(error)
-                    }
-                    DeliveryError::Transport(
-                        error @ (TransportError::Lost { .. }
-                        | TransportError::Invalid { .. }
-                        | TransportError::TooLarge { .. }),
-                    ) if record.may_have_written => CallError::Unanswered(error),
-                    error => error.into(),
-                })?;
-                self.take(response, record, output)
-            }
-        }
-    }
-
-    fn render(&self) -> Result<Request, RequestError> {
+    /// Renders the request.
+    pub(super) fn render(&self) -> Result<Request, RequestError> {
         let mut request = self.step.request.render(&self.scope)?;
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();

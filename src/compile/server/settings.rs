@@ -6,15 +6,7 @@ use crate::diagnostic::Span;
 use crate::table::document::Located;
 use crate::table::reader::Key;
 
-use crate::compile::cx::Cx;
-
-/// `listen`, `admin` and `public_url`, as far as they are given and could be resolved.
-#[derive(Debug, Default)]
-pub(in crate::compile) struct ListenerTexts {
-    pub(in crate::compile) listen: Option<Located<String>>,
-    pub(in crate::compile) admin: Option<Located<String>>,
-    pub(in crate::compile) public_url: Option<Located<String>>,
-}
+use crate::compile::cx::{Cx, ListenerTexts};
 
 /// Resolves the texts, each once, so that a variable that is not set is one error.
 pub(in crate::compile) fn resolve(cx: &mut Cx<'_>) -> ListenerTexts {

@@ -6,7 +6,7 @@ use jiff::fmt::temporal::{Pieces, PiecesOffset};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned, civil};
 
-use super::helpers::{HelperOutput, NamedParams, Params, TABLE_ZONE, named};
+use super::helper::{HelperOutput, NamedParams, Params, TABLE_ZONE, named};
 use crate::json::ValueRef;
 
 /// From here on a number is milliseconds since 1970; as seconds it would lie beyond the year 5000.

@@ -7,6 +7,7 @@
 mod compile;
 mod date;
 mod evaluated;
+mod helper;
 mod helpers;
 pub(crate) mod json;
 mod names;
@@ -28,7 +29,7 @@ pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;
 
 use crate::json::ValueRef;
-use helpers::Helper;
+use helper::Helper;
 use render::Renderer;
 use scope::PathExpr;
 

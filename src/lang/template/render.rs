@@ -1,7 +1,7 @@
 //! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
 use super::evaluated::{Evaluated, is_truthy};
-use super::helpers::HelperOutput;
+use super::helper::HelperOutput;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};

@@ -4,17 +4,38 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 use serde_json::{Number, Value};
 
-use super::shape::{Wanted, truth_of};
 use crate::json::ValueRef;
 
-/// A text or a number as the type that is wanted, where that loses nothing.
-pub(super) fn converted(wanted: Wanted, value: ValueRef<'_>) -> Option<Value> {
-    match (wanted, value.as_str(), value.as_number()) {
-        (Wanted::Integer, Some(text), _) => integer(&text),
-        (Wanted::Integer, _, Some(number)) => whole(&number),
-        (Wanted::Number, Some(text), _) => decimal(&text),
-        (Wanted::Boolean, Some(text), _) => truth_of(&text.to_ascii_lowercase()).map(Value::Bool),
-        (Wanted::Text, _, Some(number)) => written(&number).map(Value::from),
+/// The single type of a value, apart from null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetType {
+    Text,
+    /// A string with `format = "date-time"`.
+    DateTime,
+    Integer,
+    Number,
+    Boolean,
+    List,
+    Object,
+}
+
+/// A text or a number as the target type, where that loses nothing.
+pub(super) fn converted(target: TargetType, value: ValueRef<'_>) -> Option<Value> {
+    match (target, value.as_str(), value.as_number()) {
+        (TargetType::Integer, Some(text), _) => integer(&text),
+        (TargetType::Integer, _, Some(number)) => whole(&number),
+        (TargetType::Number, Some(text), _) => decimal(&text),
+        (TargetType::Boolean, Some(text), _) => truth_of(&text.to_ascii_lowercase()).map(Value::Bool),
+        (TargetType::Text, _, Some(number)) => written(&number).map(Value::from),
+        _ => None,
+    }
+}
+
+/// The boolean that a lower-case word means.
+pub(super) fn truth_of(lower_case: &str) -> Option<bool> {
+    match lower_case {
+        "true" | "yes" => Some(true),
+        "false" | "no" => Some(false),
         _ => None,
     }
 }

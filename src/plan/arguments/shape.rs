@@ -9,13 +9,13 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::Validated;
-use super::conversion::{converted, with_offset};
+use super::conversion::{TargetType, converted, truth_of, with_offset};
 use crate::json::{Document, Kind, ValueRef};
 
 /// The parts of a schema that determine conversions.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
-    wanted: Option<Wanted>,
+    wanted: Option<TargetType>,
     takes_null: bool,
     default: Option<Value>,
     /// The strings of an `enum`.
@@ -26,19 +26,6 @@ pub(super) struct Shape {
     by_name: HashMap<String, usize>,
     /// Whether an object may have undeclared properties.
     open: bool,
-}
-
-/// The single type of a value, apart from null.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Text,
-    /// A string with `format = "date-time"`.
-    DateTime,
-    Integer,
-    Number,
-    Boolean,
-    List,
-    Object,
 }
 
 /// A string of an `enum`.
@@ -143,9 +130,9 @@ impl Converter<'_> {
 
     fn value(&mut self, shape: &Shape, value: ValueRef<'_>, path: Path<'_>) -> Value {
         match (shape.wanted, value.kind()) {
-            (Some(Wanted::List), Kind::Array) => return self.list(shape, value, path),
-            (Some(Wanted::Object), Kind::Object) => return self.object(shape, value, path),
-            (Some(wanted @ (Wanted::List | Wanted::Object)), Kind::String) => {
+            (Some(TargetType::List), Kind::Array) => return self.list(shape, value, path),
+            (Some(TargetType::Object), Kind::Object) => return self.object(shape, value, path),
+            (Some(wanted @ (TargetType::List | TargetType::Object)), Kind::String) => {
                 if let Some(inner) = json_in_text(value, wanted) {
                     self.validated.converted.push(path.to_string());
                     return self.value(shape, ValueRef::Node(inner.root()), path);
@@ -154,7 +141,7 @@ impl Converter<'_> {
             _ => {}
         }
         let other = shape.choice(value).map(Value::from).or_else(|| match shape.wanted? {
-            Wanted::DateTime => value.as_str().and_then(|text| with_offset(&text, self.zone)),
+            TargetType::DateTime => value.as_str().and_then(|text| with_offset(&text, self.zone)),
             wanted => converted(wanted, value),
         });
         match other {
@@ -180,20 +167,11 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// Parses a string that contains a list or an object as JSON.
-fn json_in_text(value: ValueRef<'_>, wanted: Wanted) -> Option<Document> {
+fn json_in_text(value: ValueRef<'_>, wanted: TargetType) -> Option<Document> {
     let text = value.as_str()?;
-    let (opening, kind) = if wanted == Wanted::List { ('[', Kind::Array) } else { ('{', Kind::Object) };
+    let (opening, kind) = if wanted == TargetType::List { ('[', Kind::Array) } else { ('{', Kind::Object) };
     let document = text.trim_start().starts_with(opening).then(|| Bytes::copy_from_slice(text.as_bytes()));
     Document::parse(document?).ok().filter(|document| document.root().kind() == kind)
-}
-
-/// The boolean that a lower-case word means.
-pub(super) fn truth_of(lower_case: &str) -> Option<bool> {
-    match lower_case {
-        "true" | "yes" => Some(true),
-        "false" | "no" => Some(false),
-        _ => None,
-    }
 }
 
 /// The types in a schema.
@@ -204,15 +182,15 @@ fn types(schema: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// The single type of a value, apart from null.
-fn wanted(schema: &Value) -> Option<Wanted> {
+fn wanted(schema: &Value) -> Option<TargetType> {
     Some(match only(types(schema).filter(|name| *name != "null"))? {
-        "string" if schema.get("format").is_some_and(|format| format == "date-time") => Wanted::DateTime,
-        "string" => Wanted::Text,
-        "integer" => Wanted::Integer,
-        "number" => Wanted::Number,
-        "boolean" => Wanted::Boolean,
-        "array" => Wanted::List,
-        "object" => Wanted::Object,
+        "string" if schema.get("format").is_some_and(|format| format == "date-time") => TargetType::DateTime,
+        "string" => TargetType::Text,
+        "integer" => TargetType::Integer,
+        "number" => TargetType::Number,
+        "boolean" => TargetType::Boolean,
+        "array" => TargetType::List,
+        "object" => TargetType::Object,
         _ => return None,
     })
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
-use super::error::{detail, failure};
+use super::error::{connect_failure, failure};
 use super::origin::Origin;
 use super::stream::Stream;
 use super::tunnel::tunnel;
@@ -57,7 +57,7 @@ impl Connector {
         };
         let stream = if origin.is_secure {
             let tls = self.tls.connect(origin.server_name.clone(), tcp).await;
-            Stream::Tls(Box::new(tls.map_err(|error| failed("", &error))?))
+            Stream::Tls(Box::new(tls.map_err(|error| connect_failure("", &error))?))
         } else {
             Stream::Plain(tcp)
         };
@@ -87,7 +87,7 @@ async fn dial(
         // The system's resolver, on a thread of its own.
         None => {
             let found = tokio::net::lookup_host((host, port)).await;
-            found.map_err(|error| failed("dns error: ", &error))?.collect()
+            found.map_err(|error| connect_failure("dns error: ", &error))?.collect()
         }
     };
     // Judged here is what is connected to: nothing asks the DNS again in between.
@@ -95,8 +95,8 @@ async fn dial(
         EgressPolicy::Any => addresses,
         EgressPolicy::Public => public(addresses)?,
     };
-    let tcp = race(addresses).await.map_err(|error| failed("tcp connect error: ", &error))?;
-    configure(&tcp).map_err(|error| failed("tcp connect error: ", &error))?;
+    let tcp = race(addresses).await.map_err(|error| connect_failure("tcp connect error: ", &error))?;
+    configure(&tcp).map_err(|error| connect_failure("tcp connect error: ", &error))?;
     Ok(tcp)
 }
 
@@ -111,10 +111,6 @@ fn configure(tcp: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(())
-}
-
-pub(super) fn failed(what: &str, error: &io::Error) -> TransportError {
-    TransportError::Connect { detail: format!("{what}{}", detail(error)) }
 }
 
 /// The public ones among the addresses of a host.

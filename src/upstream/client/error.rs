@@ -27,6 +27,11 @@ pub(super) fn failure(error: &hyper::Error) -> TransportError {
     }
 }
 
+/// The error of a connection that was not established; `what` is put before the error.
+pub(super) fn connect_failure(what: &str, error: &io::Error) -> TransportError {
+    TransportError::Connect { detail: format!("{what}{}", detail(error)) }
+}
+
 /// Whether the upstream closed the connection with a TLS alert. With TLS 1.3 it refuses a client certificate only
 /// after the client considers the handshake done, so the alert arrives while the client waits for the response.
 fn is_alert(error: &io::Error) -> bool {

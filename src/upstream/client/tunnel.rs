@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::connect::failed;
+use super::error::connect_failure;
 use super::origin::Origin;
 use crate::upstream::TransportError;
 use crate::upstream::proxy::Proxy;
@@ -23,7 +23,7 @@ pub(super) async fn tunnel(
     proxy: &Proxy,
     origin: &Origin,
 ) -> Result<(), TransportError> {
-    let lost = |error: io::Error| failed(&format!("the proxy {proxy} did not answer: "), &error);
+    let lost = |error: io::Error| connect_failure(&format!("the proxy {proxy} did not answer: "), &error);
     tcp.write_all(&ask(proxy, origin)).await.map_err(lost)?;
     let mut answer = Vec::new();
     let end = loop {

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{CompileTask, parameter_name};
 use crate::diagnostic::{Code, suggest};
-use crate::lang::template::helpers::{self, HELPERS, Helper};
+use crate::lang::template::helper::{Helper, TABLE_ZONE};
+use crate::lang::template::helpers::{self, HELPERS};
 use crate::lang::template::names::Resolved;
 use crate::lang::template::{Evaluated, Expr};
 
@@ -89,7 +90,7 @@ impl CompileTask<'_, '_, '_> {
         if helper.in_zone
             && let Some(zone) = &self.compiler.zone
         {
-            by_name.push((helpers::TABLE_ZONE, zone.clone()));
+            by_name.push((TABLE_ZONE, zone.clone()));
         }
         let call =
             Expr::Helper { helper, params: compiled.into_iter().collect::<Option<_>>()?, named: by_name };

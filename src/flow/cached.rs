@@ -1,0 +1,128 @@
+//! Safe requests of routes with a cache: a response from the cache, or else from the upstream.
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use tokio::time::timeout_at;
+
+use crate::lang::template::StepOutput;
+use crate::plan::route::{CachePolicy, ResponseError};
+use crate::single_flight::{FlightKey, FlightLookup, Retention};
+use crate::upstream::delivery::DeliveryError;
+use crate::upstream::{Request, Response, TransportError};
+
+use super::step::{StepRecord, StepRun};
+use super::{CacheUse, CallError, Phase};
+
+/// The approximate size of an entry without its headers and body, in bytes.
+const OVERHEAD: usize = 512;
+
+/// Gets the response to a safe request: from the cache, or else from the upstream.
+pub(super) async fn fetch(
+    run: &StepRun<'_>,
+    policy: CachePolicy,
+    request: Request,
+    record: &mut StepRecord,
+    output: &mut StepOutput,
+) -> Result<(), CallError> {
+    let (taken, stale) = match run.env.cache.find(key(&request, run), Instant::now()) {
+        FlightLookup::Hit(result) => {
+            record.cache = Some(CacheUse::Hit);
+            record.phase_times.note(Phase::Cache);
+            (take(run, &result, record, output), None)
+        }
+        FlightLookup::InFlight(follower) => {
+            let stale = follower.stale.clone();
+            let began = Instant::now();
+            let shared = timeout_at(run.env.deadline.into(), follower.result()).await;
+            record.wait_time += began.elapsed();
+            record.phase_times.note(Phase::Cache);
+            let result = match shared {
+                Ok(Some(result)) if !is_timeout(&result) => {
+                    record.cache = Some(CacheUse::Shared);
+                    result
+                }
+                // The other call gave up or timed out. This call may have time left, so it sends its own request.
+                _ => {
+                    record.cache = Some(CacheUse::Miss);
+                    run.deliver(request, record).await
+                }
+            };
+            (take(run, &result, record, output), stale)
+        }
+        FlightLookup::Leader(lead) => {
+            record.cache = Some(CacheUse::Miss);
+            let stale = lead.stale.clone();
+            let result = run.deliver(request, record).await;
+            let taken = take(run, &result, record, output);
+            match &result {
+                Ok(response) if taken.is_ok() && response.status.is_success() => {
+                    let (bytes, owner) = (size(response), run.route.fingerprint);
+                    let retention = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };
+                    lead.keep(result, retention, Instant::now());
+                }
+                _ => lead.hand_out(result),
+            }
+            (taken, stale)
+        }
+    };
+    match (taken, stale) {
+        (Err(error), Some(stale)) if !is_definitive(&error) => {
+            record.cache = Some(CacheUse::Stale);
+            record.refresh_error = Some(error);
+            take(run, &stale, record, output)
+        }
+        (taken, _) => taken,
+    }
+}
+
+fn take(
+    run: &StepRun<'_>,
+    result: &Result<Response, DeliveryError>,
+    record: &mut StepRecord,
+    output: &mut StepOutput,
+) -> Result<(), CallError> {
+    match result {
+        Ok(response) => run.take(response.clone(), record, output),
+        Err(error) => Err(error.clone().into()),
+    }
+}
+
+/// Whether the upstream refused the request with a status that is not transient. A stale response would then be wrong.
+fn is_definitive(error: &CallError) -> bool {
+    let CallError::Response(ResponseError::Status(status)) = error else { return false };
+    // These statuses are transient.
+    (400..500).contains(status) && ![408, 425, 429].contains(status)
+}
+
+fn is_timeout(result: &Result<Response, DeliveryError>) -> bool {
+    matches!(result, Err(DeliveryError::Transport(TransportError::Timeout { .. })))
+}
+
+/// The cache key: a hash of the request, the route's fingerprint, and the credential, which is not yet part of the
+/// request.
+fn key(request: &Request, run: &StepRun<'_>) -> FlightKey {
+    let delivery = &run.step.request.upstream.delivery;
+    let mut hash = Sha256::new();
+    hash.update(run.route.fingerprint);
+    hash.update(delivery.credential);
+    let mut add = |part: &[u8]| {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    };
+    add(request.target.name.as_bytes());
+    add(request.method.as_str().as_bytes());
+    add(request.url.as_str().as_bytes());
+    for (name, value) in &request.headers {
+        add(name.as_str().as_bytes());
+        add(value.as_bytes());
+    }
+    add(request.body.as_deref().unwrap_or_default());
+    hash.finalize().into()
+}
+
+/// The approximate size of a response in memory, in bytes.
+fn size(response: &Response) -> usize {
+    let headers = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
+    headers.sum::<usize>() + response.body.len() + OVERHEAD
+}

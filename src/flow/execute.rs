@@ -1,0 +1,50 @@
+//! Runs one step, with or without the cache.
+
+use std::sync::Arc;
+
+use crate::lang::template::StepOutput;
+use crate::upstream::TransportError;
+use crate::upstream::delivery::DeliveryError;
+
+use super::cached;
+use super::step::{StepRecord, StepRun};
+use super::{CallError, Phase, PhaseTimes};
+
+/// Runs a step: renders and delivers its request, and extracts values from the response.
+pub(super) async fn execute(step: StepRun<'_>) -> (StepRecord, StepOutput) {
+    let phase_times = PhaseTimes::begin(step.env.traced);
+    let (mut record, mut output) =
+        (StepRecord { phase_times, ..StepRecord::default() }, StepOutput::default());
+    record.error = run(step, &mut record, &mut output).await.err().map(Arc::new);
+    if let Some(error) = &record.error {
+        record.phase_times.note_failed(Phase::of(error));
+    }
+    (record, output)
+}
+
+async fn run(step: StepRun<'_>, record: &mut StepRecord, output: &mut StepOutput) -> Result<(), CallError> {
+    let request = step.render()?;
+    record.phase_times.note(Phase::Render);
+    if let Some(policy) = step.route.cache.filter(|_| step.step.request.is_safe()) {
+        // On the heap, to keep the future of calls without a cache small.
+        return Box::pin(cached::fetch(&step, policy, request, record, output)).await;
+    }
+    match step.deliver(request, record).await {
+        Ok(response) => step.take(response, record, output),
+        Err(error) if record.may_have_written => Err(unconfirmed(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The error of a request that may have taken effect although it failed.
+fn unconfirmed(error: DeliveryError) -> CallError {
+    match error {
+        DeliveryError::Transport(error @ TransportError::Timeout { .. }) => CallError::Unconfirmed(error),
+        DeliveryError::Transport(
+            error @ (TransportError::Lost { .. }
+            | TransportError::Invalid { .. }
+            | TransportError::TooLarge { .. }),
+        ) => CallError::Unanswered(error),
+        error => error.into(),
+    }
+}
