@@ -28,10 +28,10 @@ use super::shared::{start_demo, summary, unreadable};
 /// The options of `serve`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Serve {
-    /// The address of the listener for platforms, instead of `server.listen`: an IP address and a port.
+    /// The address and port of the listener for platforms; overrides `server.listen`; for `serve`.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The address of the admin listener, instead of `server.admin`.
+    /// The address and port of the admin listener; overrides `server.admin`; for `serve`.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
 }

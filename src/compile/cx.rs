@@ -200,7 +200,7 @@ impl<'a> Cx<'a> {
             let span = place_in_string(self.sources.text(token), token, at..end);
             self.report(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
-                    .label("would be sent as it is")
+                    .label("would be used literally")
                     .help(if place == SERVICE {
                         "write the value itself; secrets belong in `auth`, and in the `base_url` and `headers` of an upstream"
                     } else if place == "[server]" {

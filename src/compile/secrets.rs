@@ -159,7 +159,7 @@ impl<'a> Secrets<'a> {
             let Some(end) = end else {
                 diagnostics.push(
                     Diagnostic::new(Code::SecretSyntax, span, "unclosed `${`")
-                        .help("write `${NAME}` or `${file:path}`; `$${` stands for the characters `${`"),
+                        .help("write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$${` stands for the characters `${`"),
                 );
                 return None;
             };

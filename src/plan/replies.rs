@@ -131,11 +131,11 @@ impl Replies {
         guard: ExpansionFilter,
         skipped: &mut Vec<SkippedCase>,
     ) -> Result<Picked, PickError> {
-        let is_candidate = |case: &Case| case.when.failure.is_empty();
-        if let Some(picked) = self.pick_first(is_candidate, scope, platform, guard, skipped)? {
+        let excluded = |case: &Case| (!case.when.failure.is_empty()).then_some(UnmetCondition::Failure);
+        if let Some(picked) = self.pick_first(excluded, scope, platform, guard, skipped)? {
             return Ok(picked);
         }
-        if self.cases.iter().any(is_candidate) {
+        if self.cases.iter().any(|case| excluded(case).is_none()) {
             return Err(PickError::NoCase);
         }
         let data = guard.value(Value::Object(extracted()));
@@ -156,17 +156,22 @@ impl Replies {
         platform: (&str, ExpansionFilter),
         skipped: &mut Vec<SkippedCase>,
     ) -> Result<Option<Picked>, PickError> {
-        let is_candidate = |case: &Case| {
-            case.when.failure.contains(&kind)
-                && (slot != FailureSlot::AfterWrite || !case.when.status.is_empty())
+        let excluded = |case: &Case| {
+            if !case.when.failure.contains(&kind) {
+                Some(UnmetCondition::Failure)
+            } else if slot == FailureSlot::AfterWrite && case.when.status.is_empty() {
+                Some(UnmetCondition::AfterWrite)
+            } else {
+                None
+            }
         };
-        self.pick_first(is_candidate, scope, platform.0, platform.1, skipped)
+        self.pick_first(excluded, scope, platform.0, platform.1, skipped)
     }
 
-    /// Renders the first matching case among the candidates.
+    /// Renders the first matching case among those that `excluded` gives no reason against.
     fn pick_first(
         &self,
-        is_candidate: impl Fn(&Case) -> bool,
+        excluded: impl Fn(&Case) -> Option<UnmetCondition>,
         scope: &Scope<'_>,
         platform: &str,
         guard: ExpansionFilter,
@@ -174,11 +179,7 @@ impl Replies {
     ) -> Result<Option<Picked>, PickError> {
         let mut visits = MAX_VISITS;
         for (index, case) in self.cases.iter().enumerate() {
-            let why = match is_candidate(case) {
-                true => case.when.unmet(scope, &mut visits),
-                false => Some(UnmetCondition::Failure),
-            };
-            match why {
+            match excluded(case).or_else(|| case.when.unmet(scope, &mut visits)) {
                 Some(why) => skipped.push(SkippedCase { case: index, why }),
                 None => {
                     let reply = case.render(index, scope, platform, guard)?;

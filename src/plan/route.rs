@@ -48,7 +48,7 @@ pub struct Route {
     pub limit: Option<RouteLimit>,
     /// The header with the idempotency key of requests that are not safe.
     pub idempotency_key: Option<HeaderName>,
-    /// How long an identical call in the same conversation counts as a retry, if the platform sends no call id.
+    /// How long an identical call in the same conversation counts as a retry, even if its call id differs.
     pub repeat_window: Option<Duration>,
     /// How long responses to safe requests are cached.
     pub cache: Option<CachePolicy>,

@@ -38,6 +38,8 @@ pub(crate) struct StatusRange {
 pub enum UnmetCondition {
     /// The case handles other failures, or none, or only failures.
     Failure,
+    /// A write has succeeded, and the case has no status.
+    AfterWrite,
     /// The status.
     Status,
     /// The path in `found` has no match.
@@ -110,6 +112,7 @@ impl When {
             UnmetCondition::Failure => {
                 format!("only for the failure {}", either(&self.failure, |kind| format!("`{kind}`")))
             }
+            UnmetCondition::AfterWrite => "a write has succeeded, and this case has no `status`".to_owned(),
             UnmetCondition::Status => {
                 let wanted = either(&self.status, |range| match (range.first, range.last) {
                     (first, last) if first == last => first.to_string(),

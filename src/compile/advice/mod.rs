@@ -25,8 +25,9 @@ pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {
     let reported = if tested.is_empty() { missed.get(..1).unwrap_or_default() } else { &missed };
     for name in reported {
         let message = match missed.len() {
-            others @ 2.. if tested.is_empty() => {
-                format!("no test calls the route `{}` or {} others", name.value, others - 1)
+            2 if tested.is_empty() => format!("no test calls the route `{}` or 1 other", name.value),
+            all @ 3.. if tested.is_empty() => {
+                format!("no test calls the route `{}` or {} others", name.value, all - 1)
             }
             _ => format!("no test calls the route `{}`", name.value),
         };

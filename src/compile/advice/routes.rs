@@ -93,13 +93,19 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
     if let Some((step, request)) = steps.iter().zip(written).find(makes) {
         let (method, platform) = (&step.request.method, served.platform.name());
         let span = request.value.method.span().unwrap_or(request.span);
-        cx.advise(Diagnostic::new(
+        let is_read = method.is_safe();
+        let safe = if is_read { "remove `safe = false` from" } else { "add `safe = true` to" };
+        cx.advise(
+            Diagnostic::new(
                 Code::WriteUnguarded,
                 span,
                 format!("this {method} may be sent twice if `{platform}` retries a call"),
             )
             .label(format!("`{platform}` sends no call id, so retries cannot be detected"))
-            .help("add `repeat_window = \"30s\"` to the route, or `safe = true` to the request if it changes nothing"));
+            .help(format!(
+                "add `repeat_window = \"30s\"` to the route, or {safe} the request if it changes nothing"
+            )),
+        );
     }
 }
 

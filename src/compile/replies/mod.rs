@@ -65,6 +65,10 @@ impl Unconditional {
         if when.failure.is_empty() {
             return self.success;
         }
+        // After a successful write, only cases with a status are used for failures.
+        if !when.status.is_empty() {
+            return None;
+        }
         let earlier = |kind| self.failures.iter().find(|(known, _)| known == kind).map(|(_, place)| *place);
         let earlier: Option<Vec<Span>> = when.failure.iter().map(earlier).collect();
         earlier?.first().copied()

@@ -104,7 +104,7 @@ pub(in crate::compile) fn parse_method(
 fn is_safe(method: &Method, safe: Option<&Located<bool>>, diagnostics: &mut Diagnostics) -> bool {
     let by_method = method.is_safe() || SAFE_METHODS.contains(&method.as_str());
     if let Some(safe) = safe.filter(|safe| safe.value == by_method) {
-        let what = if by_method { "is always safe" } else { "is a write by itself" };
+        let what = if by_method { "is safe by default" } else { "is a write by default" };
         diagnostics.push(
             Diagnostic::new(Code::NoEffect, safe.span, format!("`safe` has no effect: {method} {what}"))
                 .label("has no effect")

@@ -51,7 +51,7 @@ pub(super) fn problems(error: &ValidationError<'_>, root: &Value) -> Vec<String>
         }
         ValidationErrorKind::UniqueItems => limited("not have the same item twice".to_owned()),
         // A description says what a pattern means; models read it better than the pattern.
-        ValidationErrorKind::Pattern { .. } if !about.is_empty() => must("fit its description".to_owned()),
+        ValidationErrorKind::Pattern { .. } if !about.is_empty() => must("match its description".to_owned()),
         ValidationErrorKind::Pattern { pattern } => must(format!("match the pattern {pattern}")),
         ValidationErrorKind::Format { format } => must(format!("be {}", format_words(format))),
         ValidationErrorKind::AdditionalProperties { .. }
@@ -195,7 +195,7 @@ mod tests {
         for (given, expected) in [
             (
                 json!({"phone": "91 23 45 67"}),
-                "argument `phone` must fit its description (Number with country code, such as +4791234567)",
+                "argument `phone` must match its description (Number with country code, such as +4791234567)",
             ),
             (
                 json!({"phone": true}),

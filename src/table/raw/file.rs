@@ -45,7 +45,7 @@ toml_table! {
         failure: Named<String> as KeyForm::FailureTexts,
         /// Headers for every request.
         headers: Named<String>,
-        /// The time zone of times that say none: `"Europe/Oslo"`, or one expression over `call`. Default: UTC.
+        /// The default time zone, such as `"Europe/Oslo"`, or a single expression that uses `call`. Default: UTC.
         tz: String,
         /// The codes of warnings to suppress in the whole table.
         allow: Strings as KeyForm::Warnings,

@@ -40,7 +40,7 @@ toml_table! {
         limit: RawLimit,
         /// The header that carries an idempotency key, so that upstreams recognize a retried write.
         idempotency_key: String,
-        /// How long an equal call in the same conversation counts as a retry, whatever its call id.
+        /// How long an identical call in the same conversation counts as a retry, even if its call id differs.
         repeat_window: String as KeyForm::Duration,
         /// How long the response to a safe request is cached.
         cache: String as KeyForm::Duration,

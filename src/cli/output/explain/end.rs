@@ -82,9 +82,10 @@ impl Walk<'_> {
                         format!("`failure.{}` of `[defaults]`", slot.slug()),
                         self.shown.plan.failure_texts.written(slot),
                     ),
-                    TextSource::BuiltIn => {
-                        ("the built-in text: no case, route or default handles this failure".to_owned(), None)
-                    }
+                    TextSource::BuiltIn => (
+                        "the built-in text: no case, route or default has a text for this failure".to_owned(),
+                        None,
+                    ),
                 };
                 self.head("reply", &source);
                 let written: Vec<_> =
