@@ -150,7 +150,7 @@ fn whole_call(criterion: &mut Criterion) {
             transport: &transport,
             deadline,
             now: NOW,
-            key: CallKey::of(&call, route),
+            key: CallKey::of(&call, route, &plan.zone),
             cache: &cache,
             traced: None,
             caller: &NoCaller,

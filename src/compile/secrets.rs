@@ -256,6 +256,13 @@ impl<'a> Secrets<'a> {
                     .to_owned(),
             );
         }
+        if default.is_some_and(|default| default.contains("${")) {
+            return problem(
+                Code::SecretSyntax,
+                format!("the default of `{name}` cannot contain a reference"),
+                "write the default as plain text".to_owned(),
+            );
+        }
         let value = (self.environment.variable)(name);
         let state = if value.is_some() { "empty" } else { "not set" };
         let what = if purpose == Purpose::Secret { "secret" } else { "variable" };

@@ -172,7 +172,7 @@ impl InProcessRunner<'_> {
             transport: self.environment.transport,
             deadline: Instant::now() + time,
             now: self.environment.now,
-            key: CallKey::of(&call, route.as_deref()),
+            key: CallKey::of(&call, route.as_deref(), &self.environment.plan.zone),
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
             caller: &self.announced,

@@ -112,7 +112,7 @@ impl Task {
     }
 
     fn run(self, route: Option<Arc<Route>>, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
-        let key = CallKey::of(&self.call, route.as_deref());
+        let key = CallKey::of(&self.call, route.as_deref(), &self.running.plan.zone);
         match key.identities().next() {
             None => Either::Left(self.start(route, key, Vec::new(), announce_to)),
             Some(_) => Either::Right(Box::pin(self.run_once(route, key, announce_to))),
@@ -127,6 +127,9 @@ impl Task {
             match self.claim(identity).await {
                 Claim::Leads(lead) => leading.push(Leading { lead, identity }),
                 Claim::Repeats { outcome, how, is_final } => {
+                    // No failure is kept for an id if the upstream recognises retries.
+                    let is_recognised = route.as_ref().is_some_and(|route| route.idempotency_key.is_some());
+                    let is_final = is_final && !(outcome.failure.is_some() && is_recognised);
                     leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
                     return self.deduplicated(route.as_deref(), outcome, how);
                 }
@@ -181,7 +184,7 @@ impl Task {
             transport: &*self.dispatcher.transport,
             deadline: self.deadline,
             now: &now,
-            key: CallKey::of(&self.call, None),
+            key: CallKey::of(&self.call, None, &self.running.plan.zone),
             cache: &self.dispatcher.cache,
             traced: self.traced.as_ref(),
             caller: &NoCaller,

@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::call::{Call, Context, GivenArguments};
 use crate::json::{Kind, ValueRef, push_string};
-use crate::plan::Route;
+use crate::lang::template::Scope;
+use crate::plan::{Route, Zone};
 use crate::single_flight::FlightKey;
 
 /// How long the outcome of a call with an id is kept for retries.
@@ -43,7 +45,8 @@ impl CallKey {
     /// The key of `call`. With an id, two calls are the same if id and content are equal. If the route has a
     /// `repeat_window`, calls with equal content in one conversation are the same too, since a model that calls again
     /// gets a new id. Content is compared by value, not by spelling.
-    pub fn of(call: &Call, route: Option<&Route>) -> Self {
+    /// Times without an offset are compared in the zone of the call.
+    pub fn of(call: &Call, route: Option<&Route>, zone: &Zone) -> Self {
         let context = &call.context;
         let Some(route) = route.filter(|route| route.writes()) else { return Self::unique() };
         let window = route.repeat_window.filter(|_| context.conversation.is_some());
@@ -52,7 +55,8 @@ impl CallKey {
             return Self::unique();
         }
         let mut json = String::new();
-        match route.arguments.validate(&call.args) {
+        let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "" };
+        match route.arguments.validate_in(&call.args, &|| zone.of(&scope)) {
             Ok(validated) => write_canonical((&validated.args).into(), &mut json),
             Err(_) => write_canonical(given.get(), &mut json),
         }

@@ -64,7 +64,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
             transport: &transport,
             deadline: Instant::now() + Duration::from_secs(3600),
             now: "2026-06-15T10:20:30Z",
-            key: CallKey::of(&call, route),
+            key: CallKey::of(&call, route, &plan.zone),
             cache: &cache,
             traced: None,
             caller: &NoCaller,

@@ -388,3 +388,47 @@ async fn a_detached_write_does_not_count_against_max_calls() {
     assert_eq!(answer["text"], "Hello.");
     gate.add_permits(1);
 }
+
+#[tokio::test]
+async fn times_are_compared_in_the_zone_of_the_call() {
+    let (api, gate) = gated().await;
+    gate.add_permits(100);
+    let zoned = r#"
+[defaults]
+tz = "Europe/Oslo"
+[routes.book]
+upstream = "api"
+args.at = { type = "string", format = "date-time" }
+repeat_window = "30s"
+request = { method = "POST", path = "/orders", body = { at = "{{args.at}}" } }
+"#;
+    let proxy = Proxy::over(&api, &table(zoned)).await;
+    let headers = [("x-conversation-id", "c1"), ("content-type", "application/json")];
+    for (at, sent) in [
+        ("2026-07-04T15:00:00", 1),
+        // Two hours later than the first.
+        ("2026-07-04T15:00:00Z", 1),
+        ("2026-07-04T15:00:00+02:00", 0),
+    ] {
+        proxy.send(Method::POST, "/http/book", &headers, json!({"at": at}).to_string()).await;
+        assert_eq!(api.take().len(), sent, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_found_in_the_window_is_not_kept_for_the_id_if_the_upstream_detects_duplicates() {
+    let api = Upstream::new(|_| Reply::status(502, &json!({}))).await;
+    let route = "\n[routes.both]\nupstream = \"api\"\nrepeat_window = \"1s\"\nidempotency_key = \"x-key\"\n\
+                 request = { method = \"POST\", path = \"/orders\" }\n";
+    let proxy = Proxy::over(&api, &table(route)).await;
+    let call = voicedock("c1", "t1", "both", "tea");
+    for _ in 0..2 {
+        proxy.post("/voicedock", &call).await;
+    }
+    api.take();
+    until("the call is made again after the window", async || {
+        proxy.post("/voicedock", &call).await;
+        !api.take().is_empty()
+    })
+    .await;
+}

@@ -115,7 +115,7 @@ impl InProcess {
             transport: &self.transport,
             deadline,
             now: "2026-01-01T00:00:00Z",
-            key: CallKey::of(&call, route),
+            key: CallKey::of(&call, route, &self.plan.zone),
             cache: &Arc::new(Cache::new(0)),
             traced: None,
             caller: &NoCaller,

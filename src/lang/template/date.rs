@@ -89,15 +89,18 @@ fn iso_8601(text: &str) -> Option<Time> {
             _ => Time::Point(time),
         });
     }
-    let time = text.parse::<civil::DateTime>().ok()?;
+    // A zone in brackets without an offset would be ignored.
+    let time = text.parse::<civil::DateTime>().ok().filter(|_| !text.contains('['))?;
     let is_day = !text.contains(['T', 't', ' ', ':']);
     Some(if is_day { Time::Day(time.date()) } else { Time::Wall(time) })
 }
 
-/// Seconds or milliseconds, in digits.
+/// Seconds or milliseconds, in digits. A text of fewer than nine is a year or a time of day rather than a time in the
+/// first years after 1970.
 fn number(text: &str) -> Option<Time> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
-    since_1970(text.parse().ok().filter(|_| is_number)?)
+    let digits = text.bytes().take_while(|byte| *byte != b'.').filter(u8::is_ascii_digit).count();
+    since_1970(text.parse().ok().filter(|_| is_number && digits >= 9)?)
 }
 
 fn since_1970(number: f64) -> Option<Time> {
@@ -203,6 +206,10 @@ mod tests {
             json!("/Date(1+ 100)/"),
             json!("/Date(1+01:00)/"),
             json!("2026-02-30"),
+            // A year, a time of day, and a zone that would be ignored.
+            json!("2026"),
+            json!("14.30"),
+            json!("2026-07-04T15:00[America/New_York]"),
         ] {
             assert!(told(&value, "%H", "", "").is_err(), "{value}");
         }

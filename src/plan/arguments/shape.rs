@@ -20,6 +20,8 @@ pub(super) struct Shape {
     default: Option<Value>,
     /// The strings of an `enum`.
     choices: Vec<Choice>,
+    /// The booleans of an `enum`.
+    allowed_booleans: Vec<bool>,
     items: Option<Box<Self>>,
     properties: Vec<(String, Self)>,
     /// The indices of `properties`.
@@ -64,6 +66,7 @@ impl Shape {
             takes_null: types(schema).any(|name| name == "null"),
             default: schema.get("default").cloned(),
             choices: choices(schema),
+            allowed_booleans: allowed_booleans(schema),
             items: schema.get("items").map(|items| Box::new(Self::of(items, root))),
             open: declares_more(schema) || schema.get("properties").is_none(),
             properties,
@@ -77,7 +80,10 @@ impl Shape {
 
     /// The string of the `enum` that a value means; `None` if it already is one, or if that is not clear.
     fn choice(&self, value: ValueRef<'_>) -> Option<&str> {
-        if self.choices.is_empty() || !matches!(value.kind(), Kind::String | Kind::Bool) {
+        if self.choices.is_empty()
+            || !matches!(value.kind(), Kind::String | Kind::Bool)
+            || value.as_bool().is_some_and(|value| self.allowed_booleans.contains(&value))
+        {
             return None;
         }
         let text = value.as_str();
@@ -212,6 +218,11 @@ fn declares_more(schema: &Value) -> bool {
         || schema.get("patternProperties").is_some()
 }
 
+fn allowed_booleans(schema: &Value) -> Vec<bool> {
+    let values = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    values.filter_map(Value::as_bool).collect()
+}
+
 fn choices(schema: &Value) -> Vec<Choice> {
     let values = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
     let texts = values.filter_map(Value::as_str);
@@ -286,6 +297,14 @@ mod tests {
         }
         assert_eq!(validated(&colours, json!("RED")).unwrap().converted, ["x"]);
         assert_eq!(validated(&colours, json!("Red")).unwrap().converted, [""; 0]);
+    }
+
+    #[test]
+    fn a_boolean_of_an_enum_stays_beside_words_for_it() {
+        let mixed = json!({"enum": ["yes", true, "No", false]});
+        for value in [json!(true), json!(false), json!("yes")] {
+            assert_eq!(validated(&mixed, value.clone()).unwrap().args, json!({"x": value}));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The headers of a request as they go out: the table's, and those that the client itself puts on it.
+//! The headers of a request as they go out: the table's, and those that the client itself puts on it. And the framing of
+//! a response.
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderValue, RANGE, TRANSFER_ENCODING, USER_AGENT,
@@ -6,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, Method};
 
 use super::origin::Origin;
-use crate::upstream::Request;
+use crate::upstream::{Request, TransportError};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("jackfield/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
@@ -35,4 +36,20 @@ pub(super) fn headers(request: &Request, origin: &Origin) -> HeaderMap {
     }
     headers.entry(HOST).or_insert_with(|| origin.header.clone());
     headers
+}
+
+/// Checks that the transfer coding of a response tells where its body ends.
+///
+/// # Errors
+/// The last coding is not `chunked`. Such a body would be read until the connection closes, with whatever framing it
+/// really has as part of it (RFC 9112, section 6.3).
+pub(super) fn check(response: &HeaderMap) -> Result<(), TransportError> {
+    let Some(codings) = response.get_all(TRANSFER_ENCODING).iter().next_back() else { return Ok(()) };
+    let last = codings.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+    if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    Err(TransportError::Invalid {
+        detail: "the last transfer coding of the response is not `chunked`".to_owned(),
+    })
 }

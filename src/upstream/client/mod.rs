@@ -151,6 +151,7 @@ impl Client {
             match connection.send(outbound).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
+                    framing::check(&head.headers)?;
                     if let Some(proxy) =
                         proxy.filter(|_| head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
                     {

@@ -49,7 +49,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         transport: &transport,
         deadline: Instant::now() + Duration::from_secs(3600),
         now: "2026-06-15T10:20:30Z",
-        key: CallKey::of(&call, route),
+        key: CallKey::of(&call, route, &plan.zone),
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
         traced: None,
         caller: &NoCaller,

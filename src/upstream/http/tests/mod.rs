@@ -302,6 +302,16 @@ async fn tells_lost_connections_from_bad_responses() {
         (format!("{ok}bad: a\0b\r\n\r\n").into(), false, "invalid HTTP header parsed"),
         (format!("{ok}content-length: many\r\n\r\n").into(), false, "invalid content-length parsed"),
         (
+            format!("{ok}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\nf\r\n").into(),
+            false,
+            "the last transfer coding of the response is not `chunked`",
+        ),
+        (
+            format!("{ok}transfer-encoding: xchunked\r\ncontent-length: 3\r\n\r\nabc").into(),
+            false,
+            "the last transfer coding of the response is not `chunked`",
+        ),
+        (
             format!("{chunked}zz\r\n").into(),
             false,
             "error reading a body from connection: Invalid chunk size line: missing size digit",
