@@ -51,7 +51,7 @@ fn router(app: App) -> Router {
         .route("/records", get(records::list))
         .route("/records/stream", get(records::live))
         .route("/records/{id}", get(records::one))
-        .layer(middleware::from_fn_with_state(app.clone(), records::not_for_pages));
+        .layer(middleware::from_fn_with_state(app.clone(), records::reject_web_pages));
     let guarded = Router::new()
         .merge(last_calls)
         .route("/status", get(status))
@@ -147,13 +147,13 @@ fn upstream(delivery: &Delivery, resources: &Resources) -> (String, Value) {
         Some(BreakerState::Open(left)) => Some(left),
         _ => None,
     };
-    let fares = json!({
+    let status = json!({
         "breaker": breaker.map(BreakerState::slug),
         "open_for_ms": open_for.map(in_ms),
         "in_flight": in_flight,
         "p95_ms": p95.map(in_ms),
     });
-    (delivery.target.name.clone(), fares)
+    (delivery.target.name.clone(), status)
 }
 
 fn in_ms(time: Duration) -> u64 {

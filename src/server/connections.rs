@@ -115,7 +115,7 @@ pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &G
                 tracing::warn!(most, "{name}: more than {most} connections are rejected");
             }
             if tls.is_none() {
-                turn_away(stream, &leaving);
+                reject_connection(stream, &leaving);
             }
             continue;
         };
@@ -123,7 +123,7 @@ pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &G
         let _ = stream.set_nodelay(true);
         let peer = Peer(peer);
         match tls {
-            Some(config) => drop(handshakes.spawn(shake_hands(stream, config, peer, place))),
+            Some(config) => drop(handshakes.spawn(accept_tls(stream, config, peer, place))),
             None => serve(stream, &builder, (endpoint.clone(), peer), place, graceful),
         }
     }
@@ -146,14 +146,14 @@ fn is_lost(error: &io::Error) -> bool {
 }
 
 /// Rejects a connection over the limit with [`BUSY`].
-fn turn_away(stream: TcpStream, leaving: &Arc<Gate>) {
+fn reject_connection(stream: TcpStream, leaving: &Arc<Gate>) {
     match leaving.enter(MAX_LEAVING) {
         Some(place) => {
             tokio::spawn(async move {
                 // Wait for the request: many clients treat a response that arrives before their request as a connection
                 // error.
                 let _ = timeout(LEAVING_TIMEOUT, stream.peek(&mut [0])).await;
-                let _ = timeout(LEAVING_TIMEOUT, see_off(stream)).await;
+                let _ = timeout(LEAVING_TIMEOUT, send_rejection(stream)).await;
                 drop(place);
             });
         }
@@ -167,7 +167,7 @@ fn turn_away(stream: TcpStream, leaving: &Arc<Gate>) {
 }
 
 /// Sends [`BUSY`] and discards the request. A client that is still sending would otherwise see a connection error.
-async fn see_off(mut stream: TcpStream) -> io::Result<()> {
+async fn send_rejection(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(BUSY).await?;
     stream.shutdown().await?;
     let mut thrown_away = [0; 1024];
@@ -176,7 +176,7 @@ async fn see_off(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Runs a TLS handshake. Logs a failure and returns `None`.
-async fn shake_hands(
+async fn accept_tls(
     stream: TcpStream,
     config: Arc<ServerConfig>,
     peer: Peer,
@@ -188,12 +188,16 @@ async fn shake_hands(
         Ok(Ok(stream)) => return Some((stream, peer, place)),
         // TCP health checks of load balancers connect and disconnect.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            tracing::debug!(%client, "left before the TLS handshake was done");
+            tracing::debug!(%client, "the client disconnected during the TLS handshake");
         }
         Ok(Err(error)) => {
             let source = error.get_ref().and_then(|source| source.downcast_ref());
             let not_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-            let hint = if source == Some(&not_tls) { " (it is not TLS: plain HTTP, perhaps)" } else { "" };
+            let hint = if source == Some(&not_tls) {
+                " (the client does not use TLS; it may use plain HTTP)"
+            } else {
+                ""
+            };
             tracing::warn!(%client, "rejected: the TLS handshake failed: {error}{hint}");
         }
         Err(_) => tracing::warn!(%client, "rejected: the TLS handshake took too long"),
@@ -233,9 +237,9 @@ mod tests {
 
     /// Answers every request with the same text.
     #[derive(Clone)]
-    struct Says(Bytes);
+    struct FixedAnswer(Bytes);
 
-    impl Endpoint for Says {
+    impl Endpoint for FixedAnswer {
         type Body = Full<Bytes>;
 
         async fn answer(self, _: Peer, _: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -248,7 +252,7 @@ mod tests {
     fn connected(says: impl Into<Bytes>) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
         let (here, there) = tokio::io::duplex(1024);
         let room = Arc::new(Gate::default());
-        let endpoint = (Says(says.into()), Peer(([127, 0, 0, 1], 1).into()));
+        let endpoint = (FixedAnswer(says.into()), Peer(([127, 0, 0, 1], 1).into()));
         let graceful = GracefulShutdown::new();
         serve(there, &builder(), endpoint, room.enter(1).unwrap(), &graceful);
         (here, room, graceful)

@@ -59,7 +59,7 @@ impl Wanted {
 /// Rejects requests that a web page may have caused, if there is no login. Such a listener is open only to this
 /// machine, but any page can make a browser here send a request, even under a host name of its own that resolves to
 /// this machine (DNS rebinding).
-pub(super) async fn not_for_pages(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn reject_web_pages(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if app.dispatcher.live.plan().server.admin_auth.is_none()
         && (is_foreign(headers) || !is_for_here(headers))
@@ -100,7 +100,10 @@ pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Respo
     let newest = app.dispatcher.observers.history.newest(app.dispatcher.live.plan().server.records);
     match newest.iter().find(|entry| entry.id.to_string() == id) {
         Some(entry) => Json(entry.view()).into_response(),
-        None => refuse(StatusCode::NOT_FOUND, "this call is not kept, or not any more"),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "there is no record of this call: it has been dropped, or was never kept",
+        ),
     }
 }
 
@@ -115,10 +118,10 @@ pub(super) async fn live(
 
 fn follow(app: &App, wanted: Wanted) -> Response {
     let Some(listener) = app.dispatcher.observers.history.subscribe() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy closes");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is shutting down");
     };
     // Send a comment at once, so that the client sees that the stream is open.
-    let begin = (listener, Some(": the calls that end from now on\n\n".to_owned()), wanted);
+    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), wanted);
     let events = stream::unfold(begin, |(mut listener, first, wanted)| async move {
         let event = match first {
             Some(first) => first,
@@ -144,14 +147,14 @@ async fn next(listener: &mut Receiver<Arc<HistoryEntry>>, wanted: &Wanted) -> Op
                 return Some(format!("event: missed\ndata: {{\"records\":{missed}}}\n\n"));
             }
             Ok(Err(RecvError::Closed)) => return None,
-            Err(_) => return Some(": nothing new\n\n".to_owned()),
+            Err(_) => return Some(": no new calls\n\n".to_owned()),
         }
     }
 }
 
 fn bad_query() -> Response {
     let known = "`route`, `platform`, `outcome`, `conversation` and `limit`, a number";
-    refuse(StatusCode::BAD_REQUEST, &format!("records are chosen by {known}"))
+    refuse(StatusCode::BAD_REQUEST, &format!("invalid query: records can be filtered by {known}"))
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response {

@@ -25,7 +25,7 @@ pub(super) enum Refusal {
     TooLarge(usize),
     #[error("the body did not arrive in time")]
     BodyTimeout,
-    #[error("the body did not arrive whole")]
+    #[error("the body is incomplete")]
     BodyLost,
     #[error("internal error")]
     Fault,
@@ -50,7 +50,7 @@ impl Refusal {
             Self::NotServed => "nothing is served here".to_owned(),
             Self::BadLogin { .. } => "the login is missing or wrong".to_owned(),
             Self::CrossSite => "web pages of other sites may not call this listener".to_owned(),
-            Self::TooLarge(most) => format!("a body may have {most} bytes"),
+            Self::TooLarge(most) => format!("the body is larger than {most} bytes"),
             other => other.to_string(),
         };
         let mut response = whole(Answer::json_with(status, &json!({"error": text})));

@@ -31,19 +31,19 @@ fn exposition(app: &App) -> String {
     gauge("jackfield_start_time_seconds", "When the program started.", seconds(app.started_at));
     gauge(
         "jackfield_plan_loaded_timestamp_seconds",
-        "When the running table was put in force.",
+        "When the running table was loaded, in Unix seconds.",
         seconds(state.running.loaded_at),
     );
     gauge(
         "jackfield_plan_rejected",
-        "Whether the files as they are now are not what runs.",
+        "Whether the current files were rejected, so that an older table is running.",
         f64::from(u8::from(state.rejected.is_some())),
     );
     if let Some(at) = state.reloads.last_rejected_at {
         let help = "When a reload was last rejected.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
     }
-    text.family("jackfield_plan_info", MetricKind::Gauge, "The table that runs, by its revision.")
+    text.family("jackfield_plan_info", MetricKind::Gauge, "The running table, by its revision.")
         .sample(&[("revision", &plan.revision)], 1);
     text.family("jackfield_build_info", MetricKind::Gauge, "The program, by its version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);

@@ -458,7 +458,7 @@ async fn oversized_bodies_are_rejected() {
     let answer = send_raw(&proxy, head, Vec::new()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
-    assert!(answer.ends_with("{\"error\":\"a body may have 2048 bytes\"}"), "{answer}");
+    assert!(answer.ends_with("{\"error\":\"the body is larger than 2048 bytes\"}"), "{answer}");
 
     // A chunked body, which announces no length.
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
