@@ -173,26 +173,29 @@ async fn log_lines_records_and_traces_refer_to_each_other() {
 
 /// Reads from the admin listener until `text` or the end of the stream.
 async fn read_until(stream: &mut TcpStream, text: Option<&str>) -> String {
-    let mut read = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let so_far = String::from_utf8_lossy(&read).into_owned();
-        if text.is_some_and(|text| so_far.contains(text)) {
-            return so_far;
+    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+    let reading = async {
+        loop {
+            let so_far = String::from_utf8_lossy(&read).into_owned();
+            if text.is_some_and(|text| so_far.contains(text)) {
+                return so_far;
+            }
+            match stream.read(&mut piece).await.unwrap() {
+                0 if text.is_none() => return so_far,
+                0 => panic!("ended before {text:?}: {so_far}"),
+                count => read.extend_from_slice(&piece[..count]),
+            }
         }
-        match timeout(GUARD, stream.read(&mut piece)).await.unwrap().unwrap() {
-            0 if text.is_none() => return so_far,
-            0 => panic!("ended before {text:?}: {so_far}"),
-            count => read.extend_from_slice(&piece[..count]),
-        }
-    }
+    };
+    // One limit for all of it: comments that keep the stream alive do not extend it.
+    timeout(GUARD, reading).await.unwrap_or_else(|_| panic!("{text:?} does not arrive"))
 }
 
 async fn listen(admin: SocketAddr, path: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(admin).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let head = read_until(&mut stream, Some("from now on\n\n")).await;
+    let head = read_until(&mut stream, Some("as they end\n\n")).await;
     assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
     stream
 }
