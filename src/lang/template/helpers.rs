@@ -26,17 +26,7 @@ const fn helper(name: &'static str, usage: &'static str, params: (usize, usize),
 }
 
 const fn condition(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
-    Helper {
-        name,
-        usage,
-        params,
-        named: &[],
-        in_zone: false,
-        sees_missing: true,
-        reads_all: true,
-        takes_apart: false,
-        run,
-    }
+    Helper { sees_missing: true, ..helper(name, usage, params, run) }
 }
 
 /// Every helper.

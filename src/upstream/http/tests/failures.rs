@@ -1,0 +1,154 @@
+//! Errors of the transport: what each kind of failure is, and whether the request may have arrived.
+
+use super::*;
+
+#[tokio::test]
+async fn tells_when_nothing_was_sent() {
+    // Bound but not listening: the port is nobody else's, and refuses.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/?key=hidden", socket.local_addr().unwrap()).parse().unwrap();
+    let error = ask(get(url, target())).await.unwrap_err();
+    assert!(matches!(error, TransportError::Connect { .. }), "{error}");
+    assert!(
+        error.to_string().starts_with("cannot connect: tcp connect error: Connection refused"),
+        "{error}"
+    );
+
+    let error = ask(get("ftp://127.0.0.1/?key=hidden".parse().unwrap(), target())).await.unwrap_err();
+    assert_eq!(error.to_string(), "the request could not be sent: URL scheme is not allowed");
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_a_failed_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/?key=hidden", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+
+    let error = ask(get(url, target())).await.unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "cannot connect: what answers there does not speak TLS; `http://` may be meant"
+    );
+}
+
+#[tokio::test]
+async fn tells_lost_connections_from_bad_responses() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let gzip = compressed("gzip", GZIP);
+    let early = "connection closed before message completed";
+    let cut = "error reading a body from connection: end of file before message length reached";
+    for (answer, lost, text) in [
+        (Vec::new(), true, early),
+        (b"HTTP/1.1 20".into(), true, early),
+        (format!("{ok}content-length: 9\r\n\r\nhalf").into(), true, cut),
+        (format!("{chunked}9\r\nhalf").into(), true, cut),
+        (gzip[..gzip.len() - 20].into(), true, cut),
+        (b"SSH-2.0-OpenSSH\r\n\r\n".into(), false, "invalid HTTP version parsed"),
+        (format!("{ok}bad: a\0b\r\n\r\n").into(), false, "invalid HTTP header parsed"),
+        (format!("{ok}content-length: many\r\n\r\n").into(), false, "invalid content-length parsed"),
+        (
+            format!("{ok}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\nf\r\n").into(),
+            false,
+            "the last transfer coding of the response is not `chunked`",
+        ),
+        (
+            format!("{ok}transfer-encoding: xchunked\r\ncontent-length: 3\r\n\r\nabc").into(),
+            false,
+            "the last transfer coding of the response is not `chunked`",
+        ),
+        (
+            format!("{chunked}zz\r\n").into(),
+            false,
+            "error reading a body from connection: Invalid chunk size line: missing size digit",
+        ),
+        (compressed("gzip", &GZIP[..40]), false, "unexpected end of file"),
+        (compressed("gzip", &GZIP.replace("ab56", "ffff")), false, "deflate decompression error"),
+        (compressed("gzip", &hex::encode("plain")), false, "Invalid gzip header"),
+    ] {
+        let shown = String::from_utf8_lossy(&answer).into_owned();
+        match ask_rude(answer, Then::Close).await.unwrap_err() {
+            TransportError::Lost { detail } if lost => assert_eq!(detail, text, "{shown}"),
+            TransportError::Invalid { detail } if !lost => assert_eq!(detail, text, "{shown}"),
+            error => panic!("{shown}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_lost() {
+    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
+        let error = ask_rude(answer, Then::Reset).await.unwrap_err();
+        assert!(matches!(error, TransportError::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("Connection reset by peer"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_says_what_was_waited_for() {
+    let transport = HttpTransport::new().unwrap();
+    let phase = async |answer: &str, target, deadline| {
+        let rude = Rude::answering(answer, Then::Hang).await;
+        let times = Times::by(Target::ends(&target, deadline));
+        match transport.send(&get(rude.url("/"), target), times).await.unwrap_err() {
+            TransportError::Timeout { phase, .. } => phase,
+            error => panic!("{error}"),
+        }
+    };
+    let own = Target { timeout: Some(Duration::from_millis(50)), ..target() };
+    let long = Target { timeout: Some(Duration::MAX), ..target() };
+
+    assert_eq!(phase("", target(), near()).await, "waiting for the response");
+    assert_eq!(phase("HTTP/1.1 200", target(), near()).await, "waiting for the response");
+    assert_eq!(phase("", own, far()).await, "waiting for the response");
+    assert_eq!(phase("", long, near()).await, "waiting for the response");
+    // Longer than the others, for the head has to arrive in time.
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
+    assert_eq!(phase(half, target(), deadline).await, "reading the body");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let rude = Rude::answering(OK, Then::Listen).await;
+    let transport = HttpTransport::new().unwrap();
+
+    let error = transport.send(&get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
+
+    assert_eq!(error.to_string(), "no answer in time (connecting)");
+    assert_eq!(rude.accepted(), 0);
+}
+
+/// Linux lets connections hang when nobody accepts them; other systems refuse them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_timeout_tells_connecting_from_waiting() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    let wait = Duration::from_millis(50);
+    while let Ok(connected) = tokio::time::timeout(wait, TcpStream::connect(address)).await {
+        queued.push(connected.unwrap());
+    }
+
+    let url = format!("http://{address}/").parse().unwrap();
+    let error = HttpTransport::new().unwrap().send(&get(url, target()), Times::by(near())).await.unwrap_err();
+
+    assert!(matches!(error, TransportError::Timeout { phase: "connecting", .. }), "{error}");
+}
+
+#[test]
+fn the_text_of_an_error_is_one_short_line() {
+    let inner = io::Error::other(format!("a\r\nb\u{1b}[31m{}", "x".repeat(1000)));
+    let text = detail(&inner);
+    assert!(text.starts_with("a\\r\\nb\\u{1b}[31mxx"), "{text}");
+    assert!(text.len() < 400, "{text}");
+}
