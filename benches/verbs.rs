@@ -143,6 +143,7 @@ fn whole_call(criterion: &mut Criterion) {
     };
     let answer = |(transport, call): (StubTransport, Call)| -> Reply {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
+        let (key, validation) = CallKey::of(&call, route, &plan.zone);
         let env = CallEnv {
             plan: &plan,
             resources: &resources,
@@ -150,13 +151,14 @@ fn whole_call(criterion: &mut Criterion) {
             transport: &transport,
             deadline,
             now: NOW,
-            key: CallKey::of(&call, route, &plan.zone),
+            key,
             cache: &cache,
             traced: None,
             caller: &NoCaller,
         };
         // Nothing in it waits: the stub has its answer at once.
-        let record = flow::answer(call, route, env).now_or_never().expect("the call ends at once");
+        let record =
+            flow::answer(call, validation, route, env).now_or_never().expect("the call ends at once");
         assert!(record.error.is_none(), "{:?}", record.error);
         record.outcome.reply
     };

@@ -165,6 +165,7 @@ impl InProcessRunner<'_> {
         call.context.headers = self.headers.clone();
         (self.environment.change)(&mut call.context);
         let time = self.environment.time.unwrap_or(budget);
+        let (key, validation) = CallKey::of(&call, route.as_deref(), &self.environment.plan.zone);
         let env = CallEnv {
             plan: self.environment.plan,
             resources: self.environment.resources,
@@ -172,12 +173,12 @@ impl InProcessRunner<'_> {
             transport: self.environment.transport,
             deadline: Instant::now() + time,
             now: self.environment.now,
-            key: CallKey::of(&call, route.as_deref(), &self.environment.plan.zone),
+            key,
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
             caller: &self.announced,
         };
-        let record = flow::answer(call, route.as_deref(), env).await;
+        let record = flow::answer(call, validation, route.as_deref(), env).await;
         let outcome = record.outcome.clone();
         let completed = CompletedCall { route, time, record };
         self.completed.lock().push(completed);

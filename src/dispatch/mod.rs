@@ -117,6 +117,7 @@ impl Batch<'_> {
             platform: self.served.platform,
             client: self.client,
             call,
+            validation: None,
             deadline: self.arrived + budget,
             traced: link.map(|link| Traced::decoded(link, self.arrived)),
         }

@@ -21,6 +21,7 @@ use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply
 use crate::live::Running;
 use crate::observe::{Ended, call_log};
 use crate::plan::Route;
+use crate::plan::arguments::Validation;
 use crate::platform::{EncodeStream, Platform};
 use crate::single_flight::{FlightLookup, Lead, Retention};
 
@@ -77,6 +78,8 @@ pub(super) struct Task {
     /// The address of the client.
     pub(super) client: IpAddr,
     pub(super) call: Call,
+    /// The validation of its arguments, if its key needed it.
+    pub(super) validation: Option<Validation>,
     pub(super) deadline: Instant,
     /// The trace of the call, if it has one.
     pub(super) traced: Option<Traced>,
@@ -111,8 +114,13 @@ impl Task {
         OptionFuture::from(entry.map(|entry| self.run(Some(entry), AnnounceTo::Nobody)))
     }
 
-    fn run(self, route: Option<Arc<Route>>, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
-        let key = CallKey::of(&self.call, route.as_deref(), &self.running.plan.zone);
+    fn run(
+        mut self,
+        route: Option<Arc<Route>>,
+        announce_to: AnnounceTo,
+    ) -> impl Future<Output = Outcome> + Send {
+        let (key, validation) = CallKey::of(&self.call, route.as_deref(), &self.running.plan.zone);
+        self.validation = validation;
         match key.identities().next() {
             None => Either::Left(self.start(route, key, Vec::new(), announce_to)),
             Some(_) => Either::Right(Box::pin(self.run_once(route, key, announce_to))),
@@ -184,12 +192,12 @@ impl Task {
             transport: &*self.dispatcher.transport,
             deadline: self.deadline,
             now: &now,
-            key: CallKey::of(&self.call, None, &self.running.plan.zone),
+            key: CallKey::unique(),
             cache: &self.dispatcher.cache,
             traced: self.traced.as_ref(),
             caller: &NoCaller,
         };
-        let record = flow::not_run(self.call, route.map(AsRef::as_ref), env, error);
+        let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), env, error);
         self.dispatcher.observers.note(Ended { record, plan: &self.running.plan, route, client: self.client })
     }
 
@@ -240,7 +248,7 @@ impl Task {
         leading: Vec<Leading>,
         pending: Arc<PendingReply>,
     ) -> Outcome {
-        let Self { dispatcher, running, platform, client, call, deadline, traced } = self;
+        let Self { dispatcher, running, platform, client, call, validation, deadline, traced } = self;
         let now = now();
         let env = CallEnv {
             plan: &running.plan,
@@ -254,7 +262,7 @@ impl Task {
             traced: traced.as_ref(),
             caller: &*pending,
         };
-        let mut answering = pin!(flow::answer(call, route.as_deref(), env));
+        let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
         let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
         let record = answered.unwrap_or_else(|Panicked| {
             let call = Call { args: GivenArguments::Unreadable, context: pending.log_context.clone() };
@@ -410,6 +418,7 @@ pub(crate) mod tests {
             platform,
             client: [192, 0, 2, 9].into(),
             call: Call { args: serde_json::json!({}).into(), context: context.clone() },
+            validation: None,
             deadline: Instant::now() + Duration::from_secs(60),
             traced: None,
         };

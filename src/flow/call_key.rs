@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::call::{Call, Context, GivenArguments};
 use crate::json::{Kind, ValueRef, push_string};
 use crate::lang::template::Scope;
+use crate::plan::arguments::Validation;
 use crate::plan::{Route, Zone};
 use crate::single_flight::FlightKey;
 
@@ -46,17 +47,20 @@ impl CallKey {
     /// `repeat_window`, calls with equal content in one conversation are the same too, since a model that calls again
     /// gets a new id. Content is compared by value, not by spelling.
     /// Times without an offset are compared in the zone of the call.
-    pub fn of(call: &Call, route: Option<&Route>, zone: &Zone) -> Self {
+    ///
+    /// If the arguments had to be validated for it, their validation is returned too, for [`super::answer`].
+    pub fn of(call: &Call, route: Option<&Route>, zone: &Zone) -> (Self, Option<Validation>) {
         let context = &call.context;
-        let Some(route) = route.filter(|route| route.writes()) else { return Self::unique() };
+        let Some(route) = route.filter(|route| route.writes()) else { return (Self::unique(), None) };
         let window = route.repeat_window.filter(|_| context.conversation.is_some());
-        let GivenArguments::Json(given) = &call.args else { return Self::unique() };
+        let GivenArguments::Json(given) = &call.args else { return (Self::unique(), None) };
         if window.is_none() && context.id.is_none() {
-            return Self::unique();
+            return (Self::unique(), None);
         }
         let mut json = String::new();
         let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "" };
-        match route.arguments.validate_in(&call.args, &|| zone.of(&scope)) {
+        let validation = route.arguments.validate_in(&call.args, &|| zone.of(&scope));
+        match &validation {
             Ok(validated) => write_canonical((&validated.args).into(), &mut json),
             Err(_) => write_canonical(given.get(), &mut json),
         }
@@ -73,11 +77,12 @@ impl CallKey {
             write_canonical(context.headers.get(), &mut headers);
             Identity { key: hash(context, None, &[&json, &headers]), kept, by_id: false }
         });
-        Self { by_id, in_window, seed: by_id.map_or_else(random, |identity| identity.key) }
+        let seed = by_id.map_or_else(random, |identity| identity.key);
+        (Self { by_id, in_window, seed }, Some(validation))
     }
 
     /// The key of a call that no other call matches.
-    fn unique() -> Self {
+    pub fn unique() -> Self {
         Self { by_id: None, in_window: None, seed: random() }
     }
 

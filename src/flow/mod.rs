@@ -26,7 +26,7 @@ use crate::call::{Call, Outcome};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
-use crate::plan::arguments::{InvalidArguments, Validated};
+use crate::plan::arguments::Validation;
 use crate::plan::replies::Picked;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
@@ -46,12 +46,18 @@ use extensions::filter_extensions;
 use schedule::{Next, next};
 use step::StepRun;
 
-/// Answers one call or event by its route. The record always has an outcome with a usable reply.
-pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Record {
+/// Answers one call or event by its route. The record always has an outcome with a usable reply. `validation` is that of
+/// the arguments, if [`CallKey::of`] has done it.
+pub async fn answer(
+    call: Call,
+    validation: Option<Validation>,
+    route: Option<&Route>,
+    env: CallEnv<'_>,
+) -> Record {
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
     let answered = match route {
-        Some(route) => run(route, env, &mut record).await,
+        Some(route) => run(route, validation, env, &mut record).await,
         None => Err(Arc::new(CallError::UnknownFunction)),
     };
     match answered {
@@ -68,9 +74,15 @@ pub async fn answer(call: Call, route: Option<&Route>, env: CallEnv<'_>) -> Reco
 }
 
 /// The record of a call that fails without running.
-pub fn not_run(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallError) -> Record {
+pub fn not_run(
+    call: Call,
+    validation: Option<Validation>,
+    route: Option<&Route>,
+    env: CallEnv<'_>,
+    error: CallError,
+) -> Record {
     let mut record = Record::new(call, env.traced);
-    record.validated = route.and_then(|route| validated(route, env, &record).ok());
+    record.validated = route.and_then(|route| validated(route, validation, env, &record).ok());
     record.fail(Arc::new(error), route, env);
     record.filter_extensions(env.platform);
     record.note(Phase::Reply);
@@ -78,8 +90,13 @@ pub fn not_run(call: Call, route: Option<&Route>, env: CallEnv<'_>, error: CallE
 }
 
 /// Runs the phases of a call.
-async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Picked, Arc<CallError>> {
-    validate(route, env, record)?;
+async fn run(
+    route: &Route,
+    validation: Option<Validation>,
+    env: CallEnv<'_>,
+    record: &mut Record,
+) -> Result<Picked, Arc<CallError>> {
+    validate(route, validation, env, record)?;
     announce(route, env, record);
     let env = within_timeout(route, env);
     let permit = acquire_permit(route, env, record).await?;
@@ -89,14 +106,21 @@ async fn run(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<Pic
 }
 
 /// The arguments as the route declares them.
-fn validated(route: &Route, env: CallEnv<'_>, record: &Record) -> Result<Validated, InvalidArguments> {
-    let zone = || env.plan.zone.of(&record.scope(env.now));
-    route.arguments.validate_in(&record.call.args, &zone)
+fn validated(route: &Route, validation: Option<Validation>, env: CallEnv<'_>, record: &Record) -> Validation {
+    validation.unwrap_or_else(|| {
+        let zone = || env.plan.zone.of(&record.scope(env.now));
+        route.arguments.validate_in(&record.call.args, &zone)
+    })
 }
 
 /// Validates the arguments, and checks them against the values that the platform allows.
-fn validate(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), CallError> {
-    record.validated = Some(validated(route, env, record)?);
+fn validate(
+    route: &Route,
+    validation: Option<Validation>,
+    env: CallEnv<'_>,
+    record: &mut Record,
+) -> Result<(), CallError> {
+    record.validated = Some(validated(route, validation, env, record)?);
     route.allowed.check(&record.scope(env.now), env.plan.trusts(env.platform))?;
     record.note(Phase::Validate);
     Ok(())

@@ -62,6 +62,9 @@ impl InvalidArguments {
     }
 }
 
+/// The result of validating arguments.
+pub type Validation = Result<Validated, InvalidArguments>;
+
 impl Arguments {
     /// Compiles a JSON Schema of an object.
     ///

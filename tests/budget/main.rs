@@ -57,6 +57,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
     let mut outcomes = Vec::with_capacity(calls.len());
     for call in calls.into_iter().take(1) {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
+        let (key, validation) = CallKey::of(&call, route, &plan.zone);
         let env = CallEnv {
             plan,
             resources,
@@ -64,12 +65,12 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
             transport: &transport,
             deadline: Instant::now() + Duration::from_secs(3600),
             now: "2026-06-15T10:20:30Z",
-            key: CallKey::of(&call, route, &plan.zone),
+            key,
             cache: &cache,
             traced: None,
             caller: &NoCaller,
         };
-        let record = flow::answer(call, route, env).now_or_never().expect("nothing in it waits");
+        let record = flow::answer(call, validation, route, env).now_or_never().expect("nothing in it waits");
         assert!(record.error.is_none(), "{:?}", record.error);
         outcomes.push(record.outcome);
     }

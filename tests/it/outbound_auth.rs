@@ -108,6 +108,7 @@ impl InProcess {
         let Decoded::Calls(mut calls, _) = decoded else { panic!("no call") };
         let (call, route) = (calls.remove(0), self.plan.route(function, "http").map(AsRef::as_ref));
         let deadline = Instant::now() + within;
+        let (key, validation) = CallKey::of(&call, route, &self.plan.zone);
         let env = CallEnv {
             plan: &self.plan,
             resources: &self.resources,
@@ -115,12 +116,12 @@ impl InProcess {
             transport: &self.transport,
             deadline,
             now: "2026-01-01T00:00:00Z",
-            key: CallKey::of(&call, route, &self.plan.zone),
+            key,
             cache: &Arc::new(Cache::new(0)),
             traced: None,
             caller: &NoCaller,
         };
-        flow::answer(call, route, env).await
+        flow::answer(call, validation, route, env).await
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         Response { status: StatusCode::OK, headers, body: Bytes::copy_from_slice(body.as_bytes()) };
     let transport = StubTransport::queued([Ok(response.clone()), Ok(response)]);
     let route = plan.route("try", platform.name()).map(AsRef::as_ref);
+    let (key, validation) = CallKey::of(&call, route, &plan.zone);
     let env = CallEnv {
         plan,
         resources: &live::prepare(plan, &Resources::default()),
@@ -49,12 +50,12 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         transport: &transport,
         deadline: Instant::now() + Duration::from_secs(3600),
         now: "2026-06-15T10:20:30Z",
-        key: CallKey::of(&call, route, &plan.zone),
+        key,
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
         traced: None,
         caller: &NoCaller,
     };
-    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, route, env)));
+    let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, validation, route, env)));
     // The runtime would catch a panic of the task, so rethrow it.
     assert!(!matches!(record.error.as_deref(), Some(CallError::Panicked)), "{record:?}");
     let answer = encoder.encode(vec![record.outcome.clone()]).body;
