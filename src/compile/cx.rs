@@ -88,7 +88,7 @@ impl<'a> Cx<'a> {
         Compiled { value, used: std::mem::replace(&mut self.templates.used, outside) }
     }
 
-    /// Builds a part that is used only after a failure. What it looks at in a body is not asked of a good response.
+    /// Builds a part that is used only after a failure. What it uses of a body is not needed of a successful response.
     pub(super) fn after_failure<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.templates.used.names.bodies().len();
         let built = build(self);

@@ -10,7 +10,7 @@ use super::xml;
 use crate::json::{Document, SharedValue};
 
 /// The most characters of a content type in a message.
-const MAX_TOLD: usize = 80;
+const MAX_SHOWN: usize = 80;
 
 /// The prefix of JSON that keeps browsers from running it as a script.
 const GUARD: &str = ")]}'";
@@ -28,7 +28,7 @@ pub(crate) enum BodyFormat {
 
 /// What a route uses of a body.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Asked {
+pub(crate) enum BodyNeed {
     /// Nothing: the body is not parsed.
     #[default]
     Nothing,
@@ -44,7 +44,7 @@ pub(crate) struct BodyUse {
     /// The format set in the table.
     pub(crate) format: Option<BodyFormat>,
     /// What the route uses of it.
-    pub(crate) asked: Asked,
+    pub(crate) need: BodyNeed,
 }
 
 /// The format and charset that the content type declares.
@@ -117,12 +117,12 @@ impl Declared {
             ([_, 0, ..], Charset::Utf8) => Charset::named("utf-16le"),
             (_, charset) => charset,
         };
-        let said = |error: serde_json::Error| {
+        let syntax_problem = |error: serde_json::Error| {
             format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
         };
         let text = match (charset::decode(body, charset), error) {
             (Ok(text), _) => text,
-            (Err(_), Some(error)) => return Err(said(error)),
+            (Err(_), Some(error)) => return Err(syntax_problem(error)),
             (Err(problem), None) => return Err(format!("the body {problem}")),
         };
         let text = unguarded(&text);
@@ -130,15 +130,15 @@ impl Declared {
             return Ok(SharedValue::default());
         }
         let document = Document::parse(Bytes::copy_from_slice(text.as_bytes()));
-        document.map(|document| SharedValue::whole(Arc::new(document))).map_err(said)
+        document.map(|document| SharedValue::whole(Arc::new(document))).map_err(syntax_problem)
     }
 
     fn xml(self, body: &Bytes, content_type: Option<&str>) -> Result<SharedValue, String> {
         if is_blank(body) {
             return Ok(SharedValue::default());
         }
-        let said = content_type.and_then(Charset::of_content_type);
-        let decoded = xml::decode(body, said).map_err(|problem| format!("the body {problem}"))?;
+        let declared = content_type.and_then(Charset::of_content_type);
+        let decoded = xml::decode(body, declared).map_err(|problem| format!("the body {problem}"))?;
         let tree = xml::parse(&decoded);
         tree.map(SharedValue::from).map_err(|error| format!("the body is not well-formed XML: {error}"))
     }
@@ -147,7 +147,7 @@ impl Declared {
 impl BodyUse {
     /// Whether the route uses the body of a successful response.
     pub(crate) fn is_read(self) -> bool {
-        self.asked != Asked::Nothing || matches!(self.format, Some(BodyFormat::Json | BodyFormat::Xml))
+        self.need != BodyNeed::Nothing || matches!(self.format, Some(BodyFormat::Json | BodyFormat::Xml))
     }
 
     /// Parses the body. Many APIs respond with 201 or 204 and an empty body or a line break; that is null.
@@ -157,18 +157,18 @@ impl BodyUse {
     pub(crate) fn read(self, body: &Bytes, content_type: Option<&str>) -> Result<SharedValue, String> {
         let declared = Declared::of(content_type);
         let is_json = || declared.media == Media::Xml && body.trim_ascii_start().starts_with(b"{");
-        match (self.format, declared.media, self.asked) {
+        match (self.format, declared.media, self.need) {
             (Some(BodyFormat::Text), ..) => Ok(declared.text(body)),
             _ if body.is_empty() => Ok(SharedValue::default()),
             (Some(BodyFormat::Json), ..) | (None, Media::Json, _) => declared.json(body),
             (Some(BodyFormat::Xml), ..) => declared.xml(body, content_type),
-            (None, _, Asked::Parts) if is_json() => declared.json(body),
+            (None, _, BodyNeed::Parts) if is_json() => declared.json(body),
             (None, Media::Xml, _) => declared.xml(body, content_type),
-            (None, _, Asked::Parts) => {
+            (None, _, BodyNeed::Parts) => {
                 declared.json(body).map_err(|problem| match kind(content_type.unwrap_or_default()) {
                     "" => problem,
                     kind => {
-                        format!("the body is {}, not JSON", kind.chars().take(MAX_TOLD).collect::<String>())
+                        format!("the body is {}, not JSON", kind.chars().take(MAX_SHOWN).collect::<String>())
                     }
                 })
             }
@@ -206,14 +206,14 @@ mod tests {
         body: &[u8],
         content_type: Option<&str>,
         format: Option<BodyFormat>,
-        asked: Asked,
+        need: BodyNeed,
     ) -> Result<Value, String> {
-        let read = BodyUse { format, asked }.read(&Bytes::copy_from_slice(body), content_type);
+        let read = BodyUse { format, need }.read(&Bytes::copy_from_slice(body), content_type);
         read.map(|value| value.to_value())
     }
 
     #[test]
-    fn a_whole_body_is_read_by_its_content_type_unless_the_table_says_otherwise() {
+    fn a_whole_body_is_parsed_by_its_content_type_unless_the_table_sets_a_format() {
         for (body, content_type, format, expected) in [
             ("{\"a\":1}", Some("application/json; charset=utf-8"), None, Ok(json!({"a": 1}))),
             ("{\"a\":1}", Some("application/problem+json"), None, Ok(json!({"a": 1}))),
@@ -250,15 +250,15 @@ mod tests {
             (" \r\n", None, None, Ok(json!(null))),
             (" ", Some("text/plain"), Some(BodyFormat::Text), Ok(json!(" "))),
         ] {
-            let read = read(body.as_bytes(), content_type, format, Asked::Whole);
+            let read = read(body.as_bytes(), content_type, format, BodyNeed::Whole);
             assert_eq!(read, expected, "{body} {content_type:?}");
         }
         let deep = "[".repeat(100_000);
-        assert!(read(deep.as_bytes(), Some("application/json"), None, Asked::Whole).is_err());
+        assert!(read(deep.as_bytes(), Some("application/json"), None, BodyNeed::Whole).is_err());
     }
 
     #[test]
-    fn parts_are_asked_of_json_and_xml_alone() {
+    fn a_body_whose_parts_are_needed_must_be_json_or_xml() {
         let utf_16 =
             |unit: fn(u16) -> [u8; 2]| "{\"a\":\"ö\"}".encode_utf16().flat_map(unit).collect::<Vec<u8>>();
         let (big, little) = (utf_16(u16::to_be_bytes), utf_16(u16::to_le_bytes));
@@ -292,12 +292,16 @@ mod tests {
                 Err("the body is not valid JSON (line 1, column 7)".to_owned()),
             ),
         ] {
-            assert_eq!(read(body, content_type, None, Asked::Parts), expected, "{body:?} {content_type:?}");
+            assert_eq!(
+                read(body, content_type, None, BodyNeed::Parts),
+                expected,
+                "{body:?} {content_type:?}"
+            );
         }
     }
 
     #[test]
-    fn text_is_of_the_charset_that_it_declares() {
+    fn text_is_decoded_by_its_declared_charset() {
         for (body, content_type, expected) in [
             ("Malmö".as_bytes(), "text/plain", "Malmö"),
             (b"Malm\xf6", "text/plain; charset=iso-8859-1", "Malmö"),
@@ -306,7 +310,7 @@ mod tests {
             (b"Malm\xf6", "text/plain; charset=ebcdic", "Malm\u{fffd}"),
         ] {
             for format in [None, Some(BodyFormat::Text)] {
-                let read = read(body, Some(content_type), format, Asked::Whole);
+                let read = read(body, Some(content_type), format, BodyNeed::Whole);
                 assert_eq!(read, Ok(json!(expected)), "{content_type}");
             }
         }

@@ -54,7 +54,7 @@ impl Charset {
 /// # Errors
 /// The encoding is unknown, or the bytes are not valid in it.
 pub(crate) fn decode(bytes: &[u8], declared: Charset) -> Result<Cow<'_, str>, String> {
-    let bad = || "holds bytes that are not of its encoding".to_owned();
+    let bad = || "contains bytes that are not valid in its charset".to_owned();
     let (encoding, bytes) = match (Encoding::for_bom(bytes), declared) {
         (Some((encoding, mark)), _) => (encoding, &bytes[mark..]),
         (None, Charset::Utf8) => (UTF_8, bytes),
@@ -65,7 +65,7 @@ pub(crate) fn decode(bytes: &[u8], declared: Charset) -> Result<Cow<'_, str>, St
             _ => (UTF_16BE, bytes),
         },
         (None, Charset::Known(encoding)) => (encoding, bytes),
-        (None, Charset::Unknown) => return Err("is in an encoding that is not known".to_owned()),
+        (None, Charset::Unknown) => return Err("has an unknown charset".to_owned()),
     };
     encoding.decode_without_bom_handling_and_without_replacement(bytes).ok_or_else(bad)
 }

@@ -81,7 +81,7 @@ fn compile_event(
     let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
     let Compiled { value: mut handling, used } =
         cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, shared));
-    handling.note_asked(&used.names);
+    handling.set_needs(&used.names);
     advice::unused(cx, &raw.entry, &handling.replies, &used.names);
     let fingerprint = handling::fingerprint(cx, raw, shared, &used.files);
     handling.complete(Route::new(name.value.clone(), arguments::none(cx)?, fingerprint))

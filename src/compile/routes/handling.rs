@@ -73,9 +73,9 @@ impl Handling {
         }
     }
 
-    /// Tells the steps what the route asks of the bodies of their responses; `uses` is what its templates name.
-    pub(in crate::compile) fn note_asked(&mut self, uses: &Uses) {
-        steps::asked::note(&mut self.steps, &self.replies, uses);
+    /// Sets what the route needs of the bodies of its responses; `uses` are the names in its templates.
+    pub(in crate::compile) fn set_needs(&mut self, uses: &Uses) {
+        steps::needs::set(&mut self.steps, &self.replies, uses);
     }
 
     /// The route with these parts; `None` if one of its steps has an error.

@@ -72,7 +72,7 @@ fn compile_route(
     if !streaming {
         only_streamed(raw, cx.diagnostics);
     }
-    handling.note_asked(&used.names);
+    handling.set_needs(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
     advice::timeout(cx, raw, handling.timeout, &served);

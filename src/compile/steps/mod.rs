@@ -1,8 +1,8 @@
 //! `[[routes.x.steps]]`, or the single step of a `request`: the requests of a route and their order.
 
-pub(in crate::compile) mod asked;
 pub(in crate::compile) mod body;
 pub(in crate::compile) mod extracts;
+pub(in crate::compile) mod needs;
 pub(in crate::compile) mod parameters;
 pub(in crate::compile) mod request;
 pub(in crate::compile) mod step;

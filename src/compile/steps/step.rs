@@ -1,7 +1,7 @@
 //! One step of a route: its upstream, its request, and how the response is read.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, suggest};
-use crate::lang::body::{Asked, BodyFormat, BodyUse};
+use crate::lang::body::{BodyFormat, BodyNeed, BodyUse};
 use crate::lang::template::Names;
 use crate::plan::extraction::Extraction;
 use crate::plan::route::Step;
@@ -69,8 +69,8 @@ pub(in crate::compile) fn compile(
         has_fallback: false,
         when: plan.when,
         request: request?,
-        // What is asked is known when the whole route is.
-        body: BodyUse { format, asked: Asked::Nothing },
+        // The need is known once the whole route is compiled.
+        body: BodyUse { format, need: BodyNeed::Nothing },
         extraction: plan.extraction,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Expr;
 use super::scope::{CallField, PathExpr, Root};
-use crate::lang::body::Asked;
+use crate::lang::body::BodyNeed;
 
 /// A use of a response body in a template.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,7 @@ pub(crate) struct BodyRef {
     pub(crate) step: Option<usize>,
     /// The number of steps that run before this template is rendered.
     pub(crate) before: usize,
-    pub(crate) asked: Asked,
+    pub(crate) need: BodyNeed,
 }
 
 /// The arguments, extracts and response bodies that templates use.
@@ -40,8 +40,8 @@ impl Uses {
                 self.extracts.insert((*step, *place));
             }
             (Root::Response(step), Some(field)) if field == "body" => {
-                let asked = if path.below.len() > 1 { Asked::Parts } else { Asked::Whole };
-                self.bodies.push(BodyRef { step: *step, before, asked });
+                let need = if path.below.len() > 1 { BodyNeed::Parts } else { BodyNeed::Whole };
+                self.bodies.push(BodyRef { step: *step, before, need });
             }
             _ => {}
         }
@@ -51,7 +51,7 @@ impl Uses {
     pub(super) fn add_parts(&mut self, expr: &Expr, before: usize) {
         match expr {
             Expr::Path(PathExpr { root: Root::Response(step), below, .. }) if below.len() == 1 => {
-                self.bodies.push(BodyRef { step: *step, before, asked: Asked::Parts });
+                self.bodies.push(BodyRef { step: *step, before, need: BodyNeed::Parts });
             }
             Expr::Helper { params, .. } => params.iter().for_each(|param| self.add_parts(param, before)),
             Expr::Path(_) | Expr::Literal(_) => {}
