@@ -135,9 +135,9 @@ impl Task {
             match self.claim(identity).await {
                 Claim::Leads(lead) => leading.push(Leading { lead, identity }),
                 Claim::Repeats { outcome, how, is_final } => {
-                    // No failure is kept for an id if the upstream recognises retries.
-                    let is_recognised = route.as_ref().is_some_and(|route| route.idempotency_key.is_some());
-                    let is_final = is_final && !(outcome.failure.is_some() && is_recognised);
+                    let reruns = outcome.failure.is_some()
+                        && route.as_ref().is_some_and(|route| route.reruns_failures());
+                    let is_final = is_final && !reruns;
                     leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
                     return self.deduplicated(route.as_deref(), outcome, how);
                 }

@@ -187,8 +187,7 @@ impl Record {
     /// Whether a retry of the call gets the same outcome: the call may have changed something, and running it again
     /// could change it twice. `by_id` says whether the retry is recognised by its call id.
     pub fn is_final(&self, route: Option<&Route>, by_id: bool) -> bool {
-        // The retry gets the same idempotency key only if it has the same call id.
-        let repeatable = by_id && route.is_some_and(|route| route.idempotency_key.is_some());
+        let repeatable = by_id && route.is_some_and(Route::reruns_failures);
         match self.error.as_deref() {
             None => self.may_have_written(),
             // It is unknown how far the call got.

@@ -275,6 +275,12 @@ impl Route {
         self.steps.iter().any(|step| !step.request.is_safe())
     }
 
+    /// Whether a failed call runs again when it is retried with its call id. The upstream recognises the retry by the
+    /// idempotency key, which is the same only for the same call id.
+    pub fn reruns_failures(&self) -> bool {
+        self.idempotency_key.is_some()
+    }
+
     /// Whether `platform` may call it.
     pub fn serves(&self, platform: &str) -> bool {
         self.platforms.as_ref().is_none_or(|platforms| platforms.contains(&platform))
