@@ -1,7 +1,7 @@
 //! Which addresses are on the public internet, to prevent requests to internal services (SSRF).
 //!
-//! DNS can change where a name leads, and services on the proxy's own network often trust every client. So this checks
-//! addresses, never names. It resolves and connects to nothing.
+//! DNS can change the address of a name, and internal services often trust every client. So this module checks
+//! addresses, never names. It makes no DNS queries and no connections.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,10 +12,10 @@ use url::{Host, Url};
 /// The networks that an upstream may be on: `upstreams.x.network`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum EgressPolicy {
-    /// Anywhere.
+    /// Any network.
     #[default]
     Any,
-    /// Only on the public internet.
+    /// Only the public internet.
     Public,
 }
 
@@ -23,9 +23,9 @@ impl EgressPolicy {
     /// Checks the host of `url` if it is an address. A name is checked when it is resolved.
     ///
     /// # Errors
-    /// The host is an address on another network.
+    /// The host is an address that is not on an allowed network.
     pub fn admit(self, url: &Url) -> Result<(), NotPublic> {
-        // The URL has read every spelling of an address that a resolver or a socket would read: 127.1, 0x7f000001.
+        // The URL parser normalizes every spelling of an address that a resolver would accept: 127.1, 0x7f000001.
         let address = match (self, url.host()) {
             (Self::Public, Some(Host::Ipv4(address))) => IpAddr::V4(address),
             (Self::Public, Some(Host::Ipv6(address))) => IpAddr::V6(address),
@@ -41,24 +41,24 @@ impl EgressPolicy {
 pub struct NotPublic {
     /// The address.
     pub address: IpAddr,
-    /// Its actual kind.
+    /// Its class.
     pub class: Class,
 }
 
-/// A kind of address that is not public.
+/// A class of addresses that are not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// This machine, or no machine at all.
+    /// This host, including the unspecified address.
     Loopback,
-    /// A network of one's own, also a provider's.
+    /// A private network, including the shared address space of internet providers.
     Private,
-    /// This link only; the metadata of clouds is served there.
+    /// The local link. Most clouds serve their metadata there.
     LinkLocal,
-    /// A cloud's own services, at an address that looks public.
+    /// A cloud's internal service at an address that looks public.
     Metadata,
-    /// Many hosts at once.
+    /// A multicast group.
     Multicast,
-    /// For examples, measurements, or nothing yet.
+    /// Reserved for documentation, benchmarks, protocols or future use.
     Reserved,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// Whether an address is public.
+/// Checks that an address is public.
 ///
 /// # Errors
 /// The address is not public. An IPv4 address embedded in IPv6 is checked as IPv4.
@@ -87,16 +87,16 @@ pub fn judge(address: IpAddr) -> Result<(), NotPublic> {
     class.map_or(Ok(()), |class| Err(NotPublic { address, class }))
 }
 
-/// After IANA's registry of special addresses; `None`: public.
+/// The class by IANA's registry of special-purpose addresses; `None` if the address is public.
 fn class_v4(address: Ipv4Addr) -> Option<Class> {
     Some(match address.octets() {
-        // Linux takes 0.0.0.0 for itself.
+        // Linux treats 0.0.0.0 as the local host.
         [0 | 127, ..] => Class::Loopback,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Class::Private,
         [169, 254, ..] => Class::LinkLocal,
-        // Azure's services for its machines; other clouds use link-local, private or reserved addresses.
+        // Azure's internal service for virtual machines. Other clouds use link-local, private or reserved addresses.
         [168, 63, 129, 16] => Class::Metadata,
-        // Protocols, examples, relays of 6to4, measurements.
+        // Protocols, documentation, 6to4 relays, benchmarks.
         [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => Class::Reserved,
         [198, 51, 100, _] | [203, 0, 113, _] => Class::Reserved,
         [224..=239, ..] => Class::Multicast,
@@ -114,13 +114,13 @@ fn class_v6(address: Ipv6Addr) -> Option<Class> {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         // 6to4: a tunnel to the IPv4 address after the prefix.
         [0x2002, high, low, ..] => v4(high, low),
-        // Teredo, ORCHID and other protocols; examples.
+        // Teredo, ORCHID and other protocols; documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some(Class::Reserved),
         [0x2000..=0x3fff, ..] => None,
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some(Class::Private),
         [0xfe80..=0xfebf, ..] => Some(Class::LinkLocal),
         [0xff00..=0xffff, ..] => Some(Class::Multicast),
-        // Nothing outside of 2000::/3 is given out.
+        // IANA assigns global unicast addresses only from 2000::/3.
         _ => Some(Class::Reserved),
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_judged_by_where_they_lead() {
+    fn special_purpose_addresses_are_not_public() {
         use Class::{LinkLocal, Loopback, Metadata, Multicast, Private, Reserved};
         for (text, class) in [
             ("1.1.1.1", None),
@@ -153,7 +153,7 @@ mod tests {
             ("192.169.0.0", None),
             ("100.63.255.255", None),
             ("100.64.0.0", Some(Private)),
-            // Alibaba's metadata.
+            // Alibaba's metadata service.
             ("100.100.100.200", Some(Private)),
             ("100.127.255.255", Some(Private)),
             ("100.128.0.0", None),
@@ -163,7 +163,7 @@ mod tests {
             ("168.63.129.15", None),
             ("168.63.129.16", Some(Metadata)),
             ("192.0.0.8", Some(Reserved)),
-            // Oracle's metadata.
+            // Oracle's metadata service.
             ("192.0.0.192", Some(Reserved)),
             ("192.0.1.0", None),
             ("192.0.2.1", Some(Reserved)),
@@ -211,15 +211,15 @@ mod tests {
             ("5f00::1", Some(Reserved)),
             ("1fff::1", Some(Reserved)),
             ("fc00::1", Some(Private)),
-            // Amazon's metadata.
+            // Amazon's metadata service.
             ("fd00:ec2::254", Some(Private)),
             ("fe80::1", Some(LinkLocal)),
             ("febf::1", Some(LinkLocal)),
             ("fec0::1", Some(Private)),
             ("ff02::1", Some(Multicast)),
         ] {
-            let judged = judge(text.parse().unwrap()).err().map(|error| error.class);
-            assert_eq!(judged, class, "{text}");
+            let found = judge(text.parse().unwrap()).err().map(|error| error.class);
+            assert_eq!(found, class, "{text}");
         }
     }
 

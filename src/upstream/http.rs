@@ -1,4 +1,4 @@
-//! Sends requests over HTTP/1.1, plain or with TLS: one attempt, with timeouts and a limit on the body.
+//! Sends requests over HTTP/1.1, plain or with TLS: one attempt, with timeouts and a size limit on the body.
 //!
 //! Each upstream has its own connection pool. There are no retries here, except that the pool uses another connection
 //! for a request that was not sent because its pooled connection had just been closed. Responses are hostile input:
@@ -34,7 +34,7 @@ pub struct ClientError {
     pub detail: String,
 }
 
-/// The clients by the name of their target.
+/// The clients, by the name of their target.
 #[derive(Clone, Default)]
 struct Pools(HashMap<String, Vec<Pool>>);
 
@@ -58,14 +58,14 @@ impl HttpTransport {
     /// Prepares a pool for each of `targets` and drops all other pools.
     ///
     /// Call it after each reload. Pools of listed targets keep their connections, and so do calls in flight. A call on
-    /// the old plan creates a dropped pool again if it needs it; the next `prepare` drops it again. After an error the
-    /// pools are unchanged.
+    /// the old plan rebuilds a dropped pool if it needs one, and the next `prepare` drops it. On an error the pools
+    /// stay unchanged.
     pub fn prepare<'a>(&self, targets: impl Iterator<Item = &'a Target>) -> Result<(), ClientError> {
-        let present = self.pools.load_full();
+        let current = self.pools.load_full();
         let mut listed = Pools::default();
         for target in targets {
             if listed.client(target).is_none() {
-                let client = present.client(target).map_or_else(|| self.build(target), Ok)?;
+                let client = current.client(target).map_or_else(|| self.build(target), Ok)?;
                 listed.add(target, client);
             }
         }

@@ -1,4 +1,4 @@
-//! What goes to an upstream and what comes back, as plain values.
+//! Requests to upstreams and their responses, as plain values.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -14,13 +14,13 @@ use super::tls::Tls;
 /// A finished request, ready to be signed and sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Whom it goes to, and how it is to be sent.
+    /// The upstream, with its connection settings.
     pub target: Arc<Target>,
-    /// The step of a route that it is for, empty for a route's only one; `None`: it asks for a credential.
+    /// The step that sends it, empty for the only step of a route; `None` outside a step, as for a token or a probe.
     pub step: Option<Arc<str>>,
     /// The method.
     pub method: Method,
-    /// The whole URL; already confined to the upstream's `base_url`.
+    /// The complete URL, already confined to the upstream's `base_url`.
     pub url: Url,
     /// The headers; a value marked sensitive is never shown.
     pub headers: HeaderMap,
@@ -28,44 +28,44 @@ pub struct Request {
     pub body: Option<Bytes>,
 }
 
-/// How an upstream is spoken to. Requests with equal targets share one pool of connections, also across reloads.
+/// The connection settings of an upstream. Requests with equal targets share a connection pool, even across reloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The name in `[upstreams.<name>]`.
     pub name: String,
-    /// The longest that one attempt may take; `None`: what is left of the call's deadline.
+    /// The timeout of one attempt; `None`: only the call's deadline applies.
     pub timeout: Option<Duration>,
-    /// The most bytes of a body that are read, counted after decompression.
+    /// The size limit of a response body in bytes, counted after decompression.
     pub max_body: usize,
     /// Which redirects are followed.
     pub redirects: Redirects,
-    /// How TLS is spoken.
+    /// The TLS settings.
     pub tls: Tls,
-    /// Where it may be.
+    /// The networks that it may be on.
     pub network: EgressPolicy,
     /// The proxy that connections go through.
     pub proxy: Option<Proxy>,
 }
 
 impl Target {
-    /// When an attempt that begins now has to be over.
+    /// When an attempt that begins now must end.
     pub fn ends(&self, deadline: Instant) -> Instant {
         let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         own.map_or(deadline, |own| own.min(deadline))
     }
 }
 
-/// Until when a request may be sent, and its response be waited for.
+/// The deadlines of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// What has no connection by then is not sent any more.
+    /// When the request must have a connection. Without one, it is not sent.
     pub sent_by: Instant,
-    /// When the response must have been read; not before `sent_by`.
+    /// When the response must have been read. Never earlier than `sent_by`.
     pub answered_by: Instant,
 }
 
 impl Times {
-    /// Sent and answered before `deadline`.
+    /// One deadline for the request and its response.
     pub fn by(deadline: Instant) -> Self {
         Self { sent_by: deadline, answered_by: deadline }
     }
@@ -74,14 +74,14 @@ impl Times {
 /// Which redirects are followed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Redirects {
-    /// None: a redirect is the reply.
+    /// None. The redirect itself is the response.
     #[default]
     None,
     /// Those that keep scheme, host and port.
     SameOrigin,
 }
 
-/// An upstream's reply, read to its end.
+/// An upstream's response, read completely.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.

@@ -1,6 +1,6 @@
 //! The only code that communicates with upstreams: requests and responses as plain values, and their transports.
 //!
-//! It knows no routes, templates or platforms.
+//! This module knows nothing about routes, templates or platforms.
 
 pub mod auth;
 mod client;
@@ -27,10 +27,10 @@ pub use message::{Redirects, Request, Response, Target, Times};
 /// A pending response.
 pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send + 'a>>;
 
-/// Headers of the connection. Jackfield sets them itself; a table cannot.
+/// The headers that Jackfield sets itself. A table cannot set them.
 pub const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
-/// Sends requests to upstreams: over HTTP, or to canned responses.
+/// Sends requests to upstreams over HTTP, or returns canned responses.
 pub trait Transport: Send + Sync {
     /// Sends `request` and reads the whole response, within `times`.
     fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a>;
@@ -39,7 +39,7 @@ pub trait Transport: Send + Sync {
 /// Why there is no response. It never contains a header value or a body.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TransportError {
-    /// No answer before the deadline or the upstream's own timeout.
+    /// No response before the deadline or the upstream's own timeout.
     #[error("no answer {} ({phase})", within(*after_ms))]
     Timeout {
         /// The time waited in milliseconds; 0 if no time was left or time is not measured.
@@ -47,16 +47,16 @@ pub enum TransportError {
         /// The phase: `connecting`, `waiting for the response`, `following a redirect` or `reading the body`.
         phase: &'static str,
     },
-    /// No connection could be made: nothing was sent.
+    /// No connection could be made, so nothing was sent.
     #[error("cannot connect: {detail}")]
     Connect {
-        /// The system's words.
+        /// The cause.
         detail: String,
     },
     /// The connection was lost after the request began to be sent.
     #[error("the connection was lost: {detail}")]
     Lost {
-        /// The system's words.
+        /// The cause.
         detail: String,
     },
     /// The response is not valid HTTP.
@@ -71,10 +71,10 @@ pub enum TransportError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The table does not allow the upstream's address: no connection was made.
+    /// The table does not allow the upstream's address, so no connection was made.
     #[error("not sent: {0}")]
     Forbidden(#[from] egress::NotPublic),
-    /// The client could not be built or the request not be formed: nothing was sent.
+    /// The client or the request could not be built, so nothing was sent.
     #[error("the request could not be sent: {detail}")]
     Unsendable {
         /// The cause.
@@ -87,12 +87,12 @@ fn within(ms: u128) -> String {
 }
 
 impl TransportError {
-    /// No answer for so long to a request that was sent.
+    /// The timeout of a request that was sent, `after` its start.
     fn overdue(after: std::time::Duration) -> Self {
         Self::Timeout { after_ms: after.as_millis(), phase: phase::WAITING }
     }
 
-    /// Whether the upstream may have got the request, and acted upon it.
+    /// Whether the upstream may have received and processed the request.
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Timeout { phase, .. } => *phase != phase::CONNECTING,

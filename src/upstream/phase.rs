@@ -1,4 +1,4 @@
-//! What an attempt to send is waiting for, so that a timeout can say it.
+//! What an attempt is waiting for, so that a timeout can report it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,12 +9,12 @@ pub(super) const READING: &str = "reading the body";
 
 const PHASES: [&str; 4] = [CONNECTING, WAITING, FOLLOWING, READING];
 
-/// What one attempt waits for. It starts with connecting.
+/// The phase of one attempt. The first one is connecting.
 #[derive(Default)]
 pub(super) struct Progress(AtomicU8);
 
 impl Progress {
-    /// What the attempt waits for now.
+    /// The current phase.
     pub(super) fn phase(&self) -> &'static str {
         PHASES[usize::from(self.0.load(Ordering::Relaxed))]
     }
@@ -29,8 +29,8 @@ impl Progress {
         self.before_redirects(1);
     }
 
-    /// The attempt was redirected. It stays in this phase until it reads a body: the upstream got the original
-    /// request, whatever becomes of the next connection.
+    /// The attempt was redirected. It stays in this phase until it reads a body: even if the next connection fails, the
+    /// upstream has received the original request.
     pub(super) fn following(&self) {
         self.0.store(2, Ordering::Relaxed);
     }

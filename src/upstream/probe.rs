@@ -1,5 +1,5 @@
-//! Probes an upstream: whether it is reachable and accepts the credential. A probe is one GET over the same client as
-//! every call.
+//! Probes an upstream: whether it is reachable and accepts the credential. A probe is one GET through the same client
+//! as every call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub struct Probe {
     pub request: Request,
     /// The credential.
     pub auth: Option<Arc<dyn OutboundAuth>>,
-    /// Whether the request carries a credential, if only a secret in a header.
+    /// Whether the request carries any credential, including a secret in a header.
     pub is_authenticated: bool,
 }
 
@@ -35,11 +35,11 @@ pub struct Probed {
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// It answered and did not refuse a credential; `None` if the response is too large to read.
+    /// It responded and did not refuse the credential; `None` if the response is too large to read.
     Answer(Option<StatusCode>),
     /// It refused the credential.
     Refused(StatusCode),
-    /// The credential could not be obtained, so nothing was sent.
+    /// The credential could not be applied, so nothing was sent.
     NoCredential(CredentialError),
     /// There was no response.
     Unreachable(TransportError),
@@ -83,7 +83,7 @@ mod tests {
     use http::{HeaderMap, Method};
     use std::sync::Mutex;
 
-    /// Never answers, and records how long it was waited for.
+    /// A transport that always times out, and records the deadlines of the requests.
     #[derive(Default)]
     struct Silent(Mutex<Vec<Instant>>);
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_waited_for_for_long() {
+    async fn a_probe_has_a_timeout_of_at_most_five_seconds() {
         for (timeout, longest) in [(None, 5), (Some(60), 5), (Some(1), 1)] {
             let timeout = timeout.map(Duration::from_secs);
             let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
@@ -119,8 +119,8 @@ mod tests {
             let silent = Silent::default();
             let probed = Probe { request, auth: None, is_authenticated: false }.run(&silent).await;
             assert!(matches!(probed.found, ProbeResult::Unreachable(TransportError::Timeout { .. })));
-            let waited = silent.0.lock().unwrap()[0];
-            assert!(waited <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");
+            let deadline = silent.0.lock().unwrap()[0];
+            assert!(deadline <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::TransportError;
 /// The proxy that connections to an upstream go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its name or address; an IPv6 address stands in brackets.
+    /// Its name or address. An IPv6 address is in brackets.
     pub(super) host: String,
     /// Its port.
     pub(super) port: u16,
@@ -22,7 +22,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy from its URL, `http://user:password@host:port`; `None` if it is another kind of URL.
+    /// Parses a URL like `http://user:password@host:port`; `None` for any other kind of URL.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "http")?;
         let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
@@ -40,7 +40,7 @@ impl Proxy {
         Some(Self { host, port, authorization })
     }
 
-    /// Why nothing was sent: the proxy answered in place of the upstream.
+    /// The error when the proxy refuses to connect: nothing was sent to the upstream.
     pub(super) fn refused(&self, status: StatusCode) -> TransportError {
         TransportError::Connect { detail: format!("the proxy {self} refused with status {status}") }
     }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_is_a_plain_http_url_perhaps_with_a_login() {
+    fn a_proxy_is_an_http_url_with_an_optional_login() {
         let proxy = Proxy::parse("http://us%40er:p%3Aw@[::1]:3128/").unwrap();
         assert_eq!((proxy.host.as_str(), proxy.port), ("[::1]", 3128));
         assert_eq!(proxy.authorization.as_ref().unwrap(), "Basic dXNAZXI6cDp3");

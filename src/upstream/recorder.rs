@@ -22,7 +22,7 @@ pub struct Exchange {
 }
 
 impl<'t> Recorder<'t> {
-    /// Records what goes over `transport`.
+    /// Records the requests over `transport`.
     pub fn of(transport: &'t dyn Transport) -> Self {
         Self { transport, exchanges: Mutex::default() }
     }

@@ -1,8 +1,8 @@
 //! The live state beside a plan: the state of each upstream, its token, and the limiters.
 //!
 //! A plan holds only policies. Its resources are prepared from those policies before the plan runs. A call finds them
-//! by their slot, without a lock or a hash. A resource survives a reload if its policy is equal; otherwise it starts
-//! afresh.
+//! by their slot, without a lock or a hash. A resource survives a reload if its policy is unchanged; otherwise it is
+//! created again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,9 +50,8 @@ struct PreparedLimit {
 }
 
 impl Resources {
-    /// The resources for these deliveries and limits, both in the order of their slots. Resources with an equal policy
-    /// in
-    /// `before` are shared with it.
+    /// The resources for these deliveries and limits, both in the order of their slots. A resource in `before` is
+    /// reused if its policy is equal.
     pub fn prepare(deliveries: &[Delivery], limits: &[LimitSpec<'_>], before: &Self) -> Self {
         debug_assert!(deliveries.iter().enumerate().all(|(slot, delivery)| delivery.slot == slot));
         let known: HashMap<&str, &PreparedUpstream> =
@@ -86,7 +85,7 @@ impl Resources {
         Self { upstreams: upstreams.collect(), limits: Vec::new() }
     }
 
-    /// The resources of the upstream that `delivery` is for.
+    /// The resources of the upstream of `delivery`.
     ///
     /// # Panics
     /// `delivery` belongs to another plan.
@@ -96,7 +95,7 @@ impl Resources {
         &found.live
     }
 
-    /// The limiter in a slot; `None` without a limit.
+    /// The limiter in a slot; `None` if the slot has no limit.
     pub fn limiter(&self, slot: usize) -> Option<&Limiter> {
         self.limits.get(slot).map(|prepared| &*prepared.limiter)
     }
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_kept_as_long_as_its_policy_is_equal() {
+    fn a_resource_is_reused_if_its_policy_is_equal() {
         let breaker = || Some(BreakerPolicy::default());
         let other = Some(BreakerPolicy { probes: 7, ..BreakerPolicy::default() });
         let first = [delivery("a", 0, breaker()), delivery("b", 1, breaker())];
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_known_again_by_kind_name_and_policy() {
+    fn a_limit_is_reused_if_kind_name_and_policy_are_equal() {
         let (one, two) = (limit(1), limit(2));
         let spec = |kind, name, policy| LimitSpec { kind, name, policy };
         let before = Resources::prepare(
@@ -188,11 +187,11 @@ mod tests {
         );
         let specs = [spec("vapi", "a", &one), spec("routes", "b", &two), spec("routes", "a", &one)];
         let after = Resources::prepare(&[], &specs, &before);
-        let known = |slot| {
+        let is_reused = |slot| {
             let after = after.limiter(slot).unwrap();
             (0..2).any(|slot| std::ptr::eq(before.limiter(slot).unwrap(), after))
         };
-        assert_eq!([0, 1, 2].map(known), [false, false, true]);
+        assert_eq!([0, 1, 2].map(is_reused), [false, false, true]);
         assert!(after.limiter(3).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Answers requests with canned responses, for the tests of a table and for unit tests: no network, no clock.
+//! A transport with canned responses, for the tests of a table and for unit tests. It uses no network and no clock.
 
 use std::fmt;
 use std::future::ready;
@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{Request, Response, ResponseFuture, Times, Transport, TransportError};
 
-/// Gives canned responses and records the requests.
+/// Returns canned responses and records the requests.
 pub struct StubTransport {
     state: Mutex<StubState>,
 }
@@ -20,7 +20,7 @@ struct StubState {
 }
 
 impl StubTransport {
-    /// Gives `answers` in order, whatever the request. Requests after the last answer fail.
+    /// Returns `answers` in order, regardless of the request. Requests after the last one fail.
     pub fn queued<A>(answers: A) -> Self
     where
         A: IntoIterator<Item = Result<Response, TransportError>, IntoIter: Send + 'static>,
@@ -33,7 +33,7 @@ impl StubTransport {
         })
     }
 
-    /// Gives the result of `answer` for each request.
+    /// Returns the result of `answer` for each request.
     pub fn answering(
         answer: impl FnMut(&Request) -> Result<Response, TransportError> + Send + 'static,
     ) -> Self {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn returns_queued_answers_in_order_and_records_requests() {
+    async fn returns_queued_responses_in_order_and_records_requests() {
         let stub = StubTransport::queued([Ok(response("one")), Err(TransportError::TooLarge { limit: 10 })]);
 
         let first = stub.send(&request("/a"), soon()).await.unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_from_what_is_asked() {
+    async fn computes_the_response_from_the_request() {
         let stub = StubTransport::answering(|request| Ok(response(request.url.path())));
 
         assert_eq!(stub.send(&request("/x"), soon()).await.unwrap().body, "/x");

@@ -1,7 +1,7 @@
 //! TLS settings of an upstream: its certificate authorities and the client certificate.
 //!
-//! PEM texts become values when the table is loaded. Two values that were made from the same texts are equal, so
-//! that a pool of connections lives on as long as its files stay as they are.
+//! PEM texts are parsed when the table is loaded. Two values that were parsed from the same texts are equal, so a
+//! connection pool survives a reload if its files are unchanged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::fingerprint::Fingerprint;
 /// The TLS settings of an upstream. The default trusts the built-in authorities and has no client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The trusted authorities, in place of the built-in ones; empty: the built-in ones.
+    /// The authorities to trust instead of the built-in ones. If empty, the built-in ones are trusted.
     pub authorities: Vec<Authorities>,
     /// The client certificate, sent if the upstream requests one.
     pub identity: Option<Identity>,
 }
 
 impl Tls {
-    /// The configuration of a client that speaks so.
+    /// The rustls configuration with these settings.
     pub(super) fn client(&self) -> Result<ClientConfig, rustls::Error> {
         let mut roots = RootCertStore::empty();
         for authorities in &self.authorities {
@@ -35,7 +35,7 @@ impl Tls {
         if self.authorities.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        // Naming the provider here leaves the process-wide default, which another part may need, untouched.
+        // Passing the provider here leaves the process-wide default alone.
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
@@ -52,15 +52,15 @@ impl Tls {
     }
 }
 
-/// Certificate authorities whose word is taken for who an upstream is.
+/// Certificate authorities that are trusted to identify an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorities(Hashed<RootCertStore>);
 
 impl Authorities {
-    /// The authorities in a PEM text, one or more.
+    /// Parses a PEM text with one or more certificates.
     ///
     /// # Errors
-    /// A text without certificates, or with one that cannot be read.
+    /// The text contains no certificate, or one that cannot be read.
     pub fn parse(pem: &str) -> Result<Self, PemFault> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(pem)? {
@@ -70,15 +70,15 @@ impl Authorities {
     }
 }
 
-/// A certificate with its private key: who we are.
+/// A client certificate with its private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity(Hashed<CertifiedKey>);
 
 impl Identity {
-    /// The identity of two PEM texts: a certificate, perhaps with those that vouch for it, and its private key.
+    /// Parses two PEM texts: a certificate, optionally followed by its chain, and its private key.
     ///
     /// # Errors
-    /// Texts that hold none, that cannot be read, or that do not belong together.
+    /// A text contains no certificate or key, or cannot be read, or the key does not belong to the certificate.
     pub fn parse(certificate: &str, key: &str) -> Result<Self, PemFault> {
         let chain = certificates(certificate)?;
         let private_key = private_key(key)?;
@@ -97,15 +97,15 @@ impl Identity {
 pub struct PemFault {
     /// The code of the diagnostic.
     pub code: Code,
-    /// Which text is at fault.
+    /// Which text has the error.
     pub part: PemPart,
-    /// What is wrong, in lower case, without a full stop.
+    /// The problem, in lower case, without a full stop.
     pub message: &'static str,
     /// How to fix it.
     pub help: &'static str,
 }
 
-/// A PEM text, by what it should hold.
+/// What a PEM text should contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PemPart {
     /// Certificates.
@@ -126,7 +126,7 @@ const UNREADABLE_CERTIFICATE: PemFault = PemFault {
     code: Code::TlsFile,
     part: PemPart::Certificate,
     message: "this file's certificate cannot be read",
-    help: "`openssl x509 -in FILE -noout -text` tells what is wrong with it",
+    help: "run `openssl x509 -in FILE -noout -text` to see what is wrong with it",
 };
 
 const NO_KEY: PemFault = PemFault {
@@ -165,7 +165,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, PemFault> {
 }
 
 fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, PemFault> {
-    // Either form of a locked key says so in a line of its own; what it holds is no key until it is unlocked.
+    // Both formats of an encrypted key contain a marker line. The key cannot be parsed before it is decrypted.
     if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(LOCKED_KEY);
     }
@@ -184,7 +184,7 @@ fn damaged(part: PemPart) -> PemFault {
     }
 }
 
-/// A value that is compared by the fingerprint of its texts, and never shows them.
+/// A value that is compared by the fingerprint of its texts. `Debug` prints only the fingerprint.
 struct Hashed<T> {
     value: Arc<T>,
     fingerprint: [u8; 32],
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_texts_are_the_same_and_never_shown() {
+    fn values_are_compared_by_their_texts_and_never_printed() {
         let ((cert, key), (other, other_key)) = (generated(), generated());
         let identity = Identity::parse(&cert, &key).unwrap();
         assert_eq!(identity, Identity::parse(&cert, &key).unwrap());
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told() {
+    fn each_unusable_text_has_its_error() {
         let ((cert, key), (_, other_key)) = (generated(), generated());
         let not_x509 = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
         let not_a_key = "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n";

@@ -285,9 +285,13 @@ async fn nothing_is_sent_without_a_token() {
         (
             answering(Reply::raw(200, "text/html", "<p>top/secret</p>")).await,
             "refused",
-            "not answer with a JSON object",
+            "not return a JSON object",
         ),
-        (answering(Reply::json(&json!({"token": "top/secret"}))).await, "refused", "gave no `access_token`"),
+        (
+            answering(Reply::json(&json!({"token": "top/secret"}))).await,
+            "refused",
+            "returned no `access_token`",
+        ),
         (
             answering(Reply::json(&json!({"access_token": "a\nb"}))).await,
             "refused",
@@ -298,7 +302,7 @@ async fn nothing_is_sent_without_a_token() {
             "refused",
             "larger than 65536 bytes",
         ),
-        (never, "timeout", "did not come in time"),
+        (never, "timeout", "was not obtained in time"),
     ] {
         // Long enough for a response, short enough to wait for one that never comes.
         let timeout = if kind == "timeout" { "300ms" } else { "5s" };

@@ -18,7 +18,7 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
         return Err(SchemeFault::new(
             "username",
             "a username cannot hold a colon",
-            "RFC 7617 parts username and password at the first colon",
+            "use another username: RFC 7617 splits the login at its first colon",
         ));
     }
     let pair = STANDARD.encode(format!("{username}:{password}"));

@@ -1,6 +1,6 @@
 //! `auth.hmac = { secret, header, timestamp_header, prefix, encoding, signed }`: HMAC-SHA256 over the finished request.
 //!
-//! `signed` lists what is signed, one after the other: names of parts, and texts that stand for themselves.
+//! `signed` lists what is signed, in this order: names of request parts, and literal texts.
 //!
 //! ```toml
 //! auth.hmac = { secret = "${SIGNING_SECRET}" }                                    # hex over the body, in x-signature
@@ -28,7 +28,7 @@ use crate::upstream::Request;
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "hmac",
-    about: "A signature, HMAC-SHA256, of the finished request.",
+    about: "An HMAC-SHA256 signature of the finished request.",
     keys: &[
         SchemeKey::signing_key("secret"),
         SchemeKey::text("header").optional(),
@@ -71,7 +71,7 @@ fn signer(values: &SchemeValues) -> Result<Signer, SchemeFault> {
         Some(_) => {
             return Err(SchemeFault::new(
                 "encoding",
-                "a signature is not written like this",
+                "unknown encoding of a signature",
                 "write \"hex\", which is the default, or \"base64\"",
             ));
         }
@@ -113,13 +113,14 @@ fn part((index, item): (usize, &Secret)) -> Result<HmacPart, SchemeFault> {
         "query" => HmacPart::Query,
         "timestamp" => HmacPart::Timestamp,
         "body" => HmacPart::Body,
-        // A misspelled name would be signed as a text, and no upstream would say why it refuses the signature.
+        // A misspelled name would be signed as literal text, and the upstream would refuse the signature without a
+        // reason.
         text if !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
             return Err(SchemeFault::new(
                 "signed",
                 "there is no such part of a request",
                 "the parts are `method`, `target` (path and query), `path`, `query`, `timestamp` and `body`; \
-                 other texts stand for themselves when they are more than a lower-case word",
+                 a text of lower-case letters alone is read as a name",
             )
             .item(index));
         }
@@ -127,26 +128,26 @@ fn part((index, item): (usize, &Secret)) -> Result<HmacPart, SchemeFault> {
     })
 }
 
-/// A part of what is signed.
+/// A part of the text that is signed.
 #[derive(Clone, PartialEq, Eq)]
 enum HmacPart {
     /// In upper case.
     Method,
-    /// Path and query as they stand on the request line.
+    /// Path and query, as on the request line.
     Target,
-    /// As it is sent, percent-encoded.
+    /// As sent: percent-encoded.
     Path,
-    /// As it is sent, without the question mark.
+    /// As sent: percent-encoded, without the question mark.
     Query,
     /// The time of signing in seconds since 1970.
     Timestamp,
-    /// The bytes of the body as it is sent.
+    /// The bytes of the body, as sent.
     Body,
-    /// A text of the table.
+    /// A literal text from the table.
     Text(String),
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Hex,
@@ -169,7 +170,7 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Signs the request as one that is sent at `timestamp`.
+    /// Signs the request, with `timestamp` as the time of signing.
     fn sign(&self, request: &mut Request, timestamp: u64) -> Result<(), CredentialError> {
         let impossible = || CredentialError::Failed("the request cannot be signed".to_owned());
         let timestamp = timestamp.to_string();
@@ -227,7 +228,7 @@ mod tests {
     const SECRET: Given<'_> = ("secret", &["topsecret"]);
     const TIMESTAMP: Given<'_> = ("timestamp_header", &["x-time"]);
 
-    /// The headers that a request gets at 1790000000.
+    /// The headers of a request that is signed at 1790000000.
     fn signed(given: &[Given<'_>], body: Option<&'static str>) -> Vec<(String, String)> {
         let values = &mut SchemeValues::default();
         for (key, texts) in given {
@@ -238,11 +239,11 @@ mod tests {
         request.method = Method::POST;
         request.body = body.map(|body| Bytes::from_static(body.as_bytes()));
         signer.sign(&mut request, 1_790_000_000).unwrap();
-        let shown = request.headers.iter();
-        shown.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+        let headers = request.headers.iter();
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 
-    // The signatures were made with Python's hmac module.
+    // The expected signatures were computed with Python's hmac module.
     #[test]
     fn the_table_sets_the_signed_parts_and_the_encoding() {
         let json = Some(r#"{"city":"Oslo"}"#);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_replaces_the_headers_of_the_route_and_is_sensitive() {
+    fn a_signature_replaces_headers_of_the_route_and_is_sensitive() {
         let auth = build(&SCHEME, &[SECRET, TIMESTAMP]).unwrap();
         let mut request = request("https://api/");
         for name in ["x-signature", "x-time"] {
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_signed_is_a_fault_of_its_key() {
+    fn each_error_names_its_key_and_item() {
         for (given, key, item) in [
             (&[SECRET, ("header", &["x y"])][..], "header", None),
             (&[SECRET, ("header", &["Host"])], "header", None),

@@ -38,10 +38,10 @@ pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), CredentialError>>
 
 /// Applies a credential to a finished request. It marks its headers as sensitive.
 pub trait OutboundAuth: fmt::Debug + Send + Sync {
-    /// Applies the credential; a scheme that needs a token gets it first.
+    /// Applies the credential. A scheme that needs a token obtains it first.
     fn apply<'a>(&'a self, request: &'a mut Request, env: CredentialEnv<'a>) -> Applying<'a>;
 
-    /// How the token is requested, in a scheme that needs one.
+    /// How the token is requested; `None` if the scheme needs no token.
     fn token_request(&self) -> Option<&TokenRequest> {
         None
     }
@@ -49,8 +49,8 @@ pub trait OutboundAuth: fmt::Debug + Send + Sync {
     /// Adds the scheme's connection settings. Called once, when the table is loaded.
     fn equip(&self, _target: &mut Target) {}
 
-    /// Whether `response` refuses the credential of `sent` and the credential can be renewed. The upstream did not
-    /// process the request then, so it is sent again with the new credential.
+    /// Whether `response` refuses the credential of `sent` and the credential can be renewed. In that case the upstream
+    /// did not process the request, so the request is sent again with the new credential.
     fn renews(&self, _token: &TokenCell, _sent: &Request, _response: &Response) -> bool {
         false
     }
@@ -61,9 +61,9 @@ pub trait OutboundAuth: fmt::Debug + Send + Sync {
 pub struct CredentialEnv<'a> {
     /// The upstream's token.
     pub token: &'a TokenCell,
-    /// How a token endpoint is reached.
+    /// Carries requests to a token endpoint.
     pub transport: &'a dyn Transport,
-    /// The deadline for the credential.
+    /// When the credential must be applied.
     pub deadline: Instant,
 }
 
@@ -73,14 +73,14 @@ impl fmt::Debug for CredentialEnv<'_> {
     }
 }
 
-/// Why a credential cannot be applied. It contains no secret and no text of an upstream.
+/// Why a credential cannot be applied. It contains no secret and no text from a response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// It cannot be obtained, or not be applied to this request.
+    /// It cannot be obtained or applied to this request.
     #[error("the credential cannot be applied: {0}")]
     Failed(String),
     /// It could not be obtained in time.
-    #[error("the credential did not come in time: {0}")]
+    #[error("the credential was not obtained in time: {0}")]
     TooLate(String),
 }
 
@@ -101,7 +101,7 @@ struct FixedHeader {
 }
 
 impl FixedHeader {
-    /// `None` when the value has characters that a header cannot carry.
+    /// `None` if the value has characters that a header cannot carry.
     fn new(name: http::HeaderName, value: &str) -> Option<Self> {
         sensitive(value).map(|value| Self { name, value })
     }
@@ -114,7 +114,7 @@ impl OutboundAuth for FixedHeader {
     }
 }
 
-/// The value of `key` as the name of a header that an upstream's credential may set; `None` when it was not given.
+/// The value of `key` as the name of a header that a credential may set; `None` if `key` is not set.
 fn credential_header(
     values: &SchemeValues,
     key: &'static str,
@@ -130,7 +130,7 @@ fn credential_header(
     Ok(name)
 }
 
-/// A header value that is never shown; `None` when it has characters that a header cannot carry.
+/// A header value that is never printed; `None` if it has characters that a header cannot carry.
 fn sensitive(value: &str) -> Option<http::HeaderValue> {
     let mut value = http::HeaderValue::from_bytes(value.as_bytes()).ok()?;
     value.set_sensitive(true);
@@ -148,7 +148,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// A scheme built from the values of its keys.
+    /// Builds a scheme from the values of its keys.
     pub(super) fn build(
         scheme: &Scheme<dyn OutboundAuth>,
         given: &[(&'static str, &[&str])],
@@ -181,16 +181,16 @@ mod tests {
         }
     }
 
-    /// Applies a credential that needs to ask nobody.
+    /// Applies a credential that needs no request of its own.
     pub(super) fn apply(auth: &dyn OutboundAuth, request: &mut Request) -> Result<(), CredentialError> {
-        let nobody = StubTransport::queued([]);
+        let unused = StubTransport::queued([]);
         let deadline = Instant::now() + Duration::from_secs(10);
-        let env = CredentialEnv { token: &TokenCell::default(), transport: &nobody, deadline };
+        let env = CredentialEnv { token: &TokenCell::default(), transport: &unused, deadline };
         auth.apply(request, env).now_or_never().unwrap()
     }
 
     #[test]
-    fn scheme_names_are_unique_and_each_file_is_a_scheme() {
+    fn each_scheme_has_a_unique_name_and_a_file_of_that_name() {
         let mut names: Vec<_> = SCHEMES.iter().map(|scheme| scheme.name.to_owned()).collect();
         names.sort_unstable();
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/upstream/auth");
@@ -228,8 +228,8 @@ mod tests {
             ("header", &[("name", &["X-Api-Key"]), ("value", &["k-1"])], "x-api-key: k-1"),
             ("query", &[("name", &["key"]), ("value", &["k-1"])], "https://api/x?key=k-1"),
         ];
-        // What these send depends on the time, on a token or on the connection. The first two are tested in their
-        // files, the last in `tests/it/outbound_tls.rs`.
+        // These depend on the time, a token or the connection. `hmac` and `oauth2` are tested in their own files,
+        // `mtls` in `tests/it/outbound_tls.rs`.
         let elsewhere = ["hmac", "oauth2", "mtls"];
         for scheme in SCHEMES {
             match rows.iter().find(|(name, ..)| *name == scheme.name) {
@@ -241,8 +241,8 @@ mod tests {
 
     /// `check` warns if a secret is sent over plain HTTP.
     #[test]
-    fn schemes_that_sign_send_no_secret() {
-        let silent = SCHEMES.iter().filter(|scheme| !scheme.sends_secret()).map(|scheme| scheme.name);
-        assert_eq!(silent.collect::<Vec<_>>(), ["hmac", "mtls"]);
+    fn signing_schemes_send_no_secret() {
+        let names = SCHEMES.iter().filter(|scheme| !scheme.sends_secret()).map(|scheme| scheme.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["hmac", "mtls"]);
     }
 }

@@ -1,7 +1,7 @@
-//! `auth.mtls = { cert, key, ca }`: a client certificate, shown while the connection is made.
+//! `auth.mtls = { cert, key, ca }`: a client certificate, presented during the TLS handshake.
 //!
-//! It is a matter of the connection, so nothing is put on a request; upstreams without it never share a connection
-//! with one that has it.
+//! It belongs to the connection, so it adds nothing to a request. Upstreams with different certificates never share a
+//! connection.
 
 use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues};
 use crate::upstream::tls::{Authorities, Identity, PemFault, PemPart};

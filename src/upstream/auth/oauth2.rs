@@ -1,7 +1,7 @@
 //! `auth.oauth2 = { token_url, client_id, client_secret, scope }`: client credentials, RFC 6749, section 4.4.
 //!
-//! The scheme says how a token is requested; the token itself is one of the upstream's resources. A token that an
-//! upstream refuses (401) is forgotten, and the call tries once more.
+//! The scheme defines how a token is requested. The token itself is one of the upstream's resources. If the upstream
+//! refuses it (401), Jackfield drops the token and sends the request once more with a new one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use crate::upstream::{Request, Response};
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "oauth2",
-    about: "A token by OAuth 2, client credentials: one for all calls, replaced before it ends.",
+    about: "An OAuth 2 token (client credentials), shared by all calls and renewed before it expires.",
     keys: &[
         SchemeKey::text("token_url"),
         SchemeKey::text("client_id"),
@@ -57,12 +57,11 @@ fn token_url(text: &str) -> Result<Url, SchemeFault> {
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
             fault("only http and https can be called", "write \"https://login.example.com/oauth2/token\"")
         }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => fault(
-            "a login does not belong into `token_url`",
-            "it is given by `client_id` and `client_secret`",
-        ),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            fault("`token_url` cannot contain a login", "use `client_id` and `client_secret`")
+        }
         Ok(url) if url.fragment().is_some() => {
-            fault("`token_url` ends before any `#`", "take out what comes after it")
+            fault("`token_url` cannot contain `#`", "remove `#` and everything after it")
         }
         Ok(url) => Ok(url),
         Err(_) => fault(
@@ -101,7 +100,7 @@ impl OutboundAuth for OAuth2 {
 mod tests {
     use super::super::CredentialError;
     use super::super::tests::{build, fault, request, target};
-    use super::super::token::{MAX_ANSWER, Token};
+    use super::super::token::{MAX_RESPONSE, Token};
     use super::*;
     use crate::secret::Secret;
     use crate::upstream::stub::StubTransport;
@@ -119,17 +118,17 @@ mod tests {
         ("scope", &["read write"]),
     ];
 
-    fn answer(status: u16, body: &str) -> Result<Response, TransportError> {
+    fn response(status: u16, body: &str) -> Result<Response, TransportError> {
         let status = StatusCode::from_u16(status).unwrap();
         Ok(Response { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) })
     }
 
     fn token(token: &str, expires_in: Value) -> Result<Response, TransportError> {
-        let answer_ = json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in});
-        answer(200, &answer_.to_string())
+        let body = json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in});
+        response(200, &body.to_string())
     }
 
-    fn unanswered() -> Result<Response, TransportError> {
+    fn timeout() -> Result<Response, TransportError> {
         Err(TransportError::Timeout { after_ms: 7, phase: "connecting" })
     }
 
@@ -137,7 +136,7 @@ mod tests {
         CredentialEnv { token, transport, deadline: Instant::now() + Duration::from_secs(10) }
     }
 
-    /// What `Authorization` is after the credential has been applied.
+    /// The header `authorization` after the credential has been applied.
     async fn applied(
         auth: &dyn OutboundAuth,
         token: &TokenCell,
@@ -151,32 +150,32 @@ mod tests {
     }
 
     fn unauthorized() -> Response {
-        answer(401, "").unwrap()
+        response(401, "").unwrap()
     }
 
     #[tokio::test]
-    async fn a_token_is_asked_for_as_the_rfc_says_and_kept() {
+    async fn a_token_is_requested_as_the_rfc_requires_and_reused() {
         let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
         let endpoint = StubTransport::queued([token("t1", json!(3600))]);
 
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
 
-        let [asked] = &endpoint.requests()[..] else { panic!() };
-        assert_eq!(asked.method, Method::POST);
-        assert_eq!(asked.url.as_str(), "https://login.example.com/token?tenant=7");
-        assert_eq!(asked.body.as_deref(), Some(&b"grant_type=client_credentials&scope=read+write"[..]));
-        assert_eq!(asked.headers[CONTENT_TYPE], "application/x-www-form-urlencoded");
+        let [sent] = &endpoint.requests()[..] else { panic!() };
+        assert_eq!(sent.method, Method::POST);
+        assert_eq!(sent.url.as_str(), "https://login.example.com/token?tenant=7");
+        assert_eq!(sent.body.as_deref(), Some(&b"grant_type=client_credentials&scope=read+write"[..]));
+        assert_eq!(sent.headers[CONTENT_TYPE], "application/x-www-form-urlencoded");
         let login = STANDARD.encode("me%3Ayou:p%40ss%2Fw%2Brd");
-        assert_eq!(asked.headers[AUTHORIZATION], format!("Basic {login}"));
-        assert!(asked.headers[AUTHORIZATION].is_sensitive());
-        assert_eq!(*asked.target, Target { max_body: MAX_ANSWER, ..target() });
+        assert_eq!(sent.headers[AUTHORIZATION], format!("Basic {login}"));
+        assert!(sent.headers[AUTHORIZATION].is_sensitive());
+        assert_eq!(*sent.target, Target { max_body: MAX_RESPONSE, ..target() });
         let shown = format!("{auth:?} {cell:?}");
         assert!(!shown.contains("t1") && !shown.contains("p%40ss") && !shown.contains(&login), "{shown}");
     }
 
     #[tokio::test]
-    async fn how_long_a_token_is_kept_is_the_endpoints_to_say() {
+    async fn expires_in_sets_how_long_a_token_is_reused() {
         for (expires_in, kept) in [
             (json!(3600), true),
             (json!("3600"), true),
@@ -200,9 +199,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_near_its_end_is_better_than_none() {
+    async fn a_failed_renewal_keeps_the_current_token() {
         let hour = Duration::from_secs(3600);
-        for failure in [answer(503, ""), unanswered()] {
+        for failure in [response(503, ""), timeout()] {
             let mut values = SchemeValues::default();
             for (key, texts) in GIVEN {
                 values.add(key, vec![Secret::new(texts[0])]);
@@ -218,7 +217,7 @@ mod tests {
                 "Bearer old"
             );
             assert_eq!(endpoint.requests().len(), 1);
-            // The failure is not tried again at once, nor is what another call sees to already.
+            // A call does not renew the token right after a failure, or while another call is renewing it.
             cell.last.lock().await.as_mut().unwrap().at = now + hour;
             assert_eq!(
                 cell.token(&request, &target(), env(&cell, &endpoint)).await.unwrap().authorization,
@@ -240,44 +239,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_was_refused_is_asked_for_anew_once() {
+    async fn a_refused_token_is_renewed_once() {
         let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
         let endpoint = StubTransport::queued([token("t1", json!(3600)), token("t2", json!(3600))]);
         let mut sent = request("https://api/");
         auth.apply(&mut sent, env(&cell, &endpoint)).await.unwrap();
 
-        assert!(!auth.renews(&cell, &sent, &answer(403, "").unwrap()));
+        assert!(!auth.renews(&cell, &sent, &response(403, "").unwrap()));
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
         assert!(auth.renews(&cell, &sent, &unauthorized()));
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t2");
-        // Another call that was sent with the first token learns of it later.
+        // Another call that used the first token receives its 401 later.
         assert!(auth.renews(&cell, &sent, &unauthorized()));
         assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t2");
         assert_eq!(endpoint.requests().len(), 2);
     }
 
     #[tokio::test]
-    async fn what_is_no_token_is_told_without_secrets() {
+    async fn errors_of_the_token_endpoint_contain_no_secrets() {
         let hostile = r#"{"error": "p@ss/w+rd", "error_description": "p@ss/w+rd"}"#;
         let other = r#"{"access_token": "p@ss/w+rd", "token_type": "mac"}"#;
-        for (answer, expected) in [
-            (answer(500, "p@ss/w+rd"), "token endpoint answered with status 500"),
-            (answer(302, ""), "token endpoint answered with status 302"),
-            (answer(401, hostile), "token endpoint answered with status 401"),
+        for (result, expected) in [
+            (response(500, "p@ss/w+rd"), "token endpoint answered with status 500"),
+            (response(302, ""), "token endpoint answered with status 302"),
+            (response(401, hostile), "token endpoint answered with status 401"),
             (
-                answer(401, r#"{"error": "invalid_client"}"#),
+                response(401, r#"{"error": "invalid_client"}"#),
                 "token endpoint answered with status 401 (invalid_client)",
             ),
-            (answer(200, ""), "token endpoint did not answer with a JSON object"),
-            (answer(200, "access_token=x"), "token endpoint did not answer with a JSON object"),
-            (answer(200, "[]"), "token endpoint did not answer with a JSON object"),
-            (answer(200, "{}"), "token endpoint gave no `access_token`"),
-            (answer(200, r#"{"access_token": ""}"#), "token endpoint gave no `access_token`"),
-            (answer(200, r#"{"access_token": 7}"#), "token endpoint gave no `access_token`"),
-            (answer(200, other), "token endpoint gave a token of another type than `Bearer`"),
+            (response(200, ""), "token endpoint did not return a JSON object"),
+            (response(200, "access_token=x"), "token endpoint did not return a JSON object"),
+            (response(200, "[]"), "token endpoint did not return a JSON object"),
+            (response(200, "{}"), "token endpoint returned no `access_token`"),
+            (response(200, r#"{"access_token": ""}"#), "token endpoint returned no `access_token`"),
+            (response(200, r#"{"access_token": 7}"#), "token endpoint returned no `access_token`"),
+            (response(200, other), "token endpoint returned a token whose type is not `Bearer`"),
             (
-                answer(200, r#"{"access_token": "p@ss/w+rd\r\nx: y"}"#),
-                "token endpoint gave a token that no header can carry",
+                response(200, r#"{"access_token": "p@ss/w+rd\r\nx: y"}"#),
+                "token endpoint returned a token that no header can carry",
             ),
             (
                 Err(TransportError::Connect { detail: "refused".into() }),
@@ -285,7 +284,7 @@ mod tests {
             ),
         ] {
             let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
-            let endpoint = StubTransport::queued([answer, token("t1", json!(60))]);
+            let endpoint = StubTransport::queued([result, token("t1", json!(60))]);
 
             let error = applied(auth.as_ref(), &cell, &endpoint).await.unwrap_err();
 
@@ -300,13 +299,13 @@ mod tests {
     #[tokio::test]
     async fn a_slow_endpoint_is_a_timeout() {
         let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
-        let endpoint = StubTransport::queued([unanswered()]);
+        let endpoint = StubTransport::queued([timeout()]);
         let error = applied(auth.as_ref(), &cell, &endpoint).await.unwrap_err();
         assert!(matches!(error, CredentialError::TooLate(_)), "{error}");
     }
 
     #[test]
-    fn a_token_url_is_a_web_address() {
+    fn an_invalid_token_url_is_rejected() {
         for bad in ["", "login", "/token", "ftp://a/b", "https://me:pw@a/", "https://a/#x", "https://"] {
             let mut given = GIVEN;
             let url = [bad];

@@ -1,6 +1,6 @@
 //! `auth.query = { name, value }`: an API key as a parameter of the URL's query.
 //!
-//! The value is a secret of the table, so a record hides it in the URL as it hides it everywhere.
+//! The value is a secret of the table, so records mask it in the URL too.
 
 use url::{Url, form_urlencoded};
 
@@ -11,7 +11,7 @@ use crate::upstream::Request;
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "query",
-    about: "A key in the query, in place of any parameter of that name.",
+    about: "A key in the query. It replaces any parameter of the same name.",
     keys: &[SchemeKey::text("name"), SchemeKey::secret("value")],
     build,
 };
@@ -32,12 +32,12 @@ fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
 #[derive(Debug)]
 struct Query {
     name: String,
-    /// Name and value as they stand in a URL.
+    /// Name and value, percent-encoded.
     pair: Secret,
 }
 
 impl Query {
-    /// Sets the parameter: in place of any of its name, after all others, which stay as they are.
+    /// Removes all parameters of this name, and appends the credential. The other parameters stay unchanged.
     fn set(&self, url: &mut Url) {
         let others = url.query().unwrap_or_default().split('&').filter(|pair| {
             let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parameter_comes_last_and_only_once() {
+    fn the_parameter_is_last_and_unique() {
         for (before, after) in [
             ("http://api/", "http://api/?api_key=k-1%20%26%3D%2F"),
             ("http://api/x?", "http://api/x?api_key=k-1%20%26%3D%2F"),

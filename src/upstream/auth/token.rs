@@ -1,8 +1,8 @@
 //! Access tokens, and how they are requested from a token endpoint.
 //!
-//! One token serves all calls. The first call that needs one requests it, within its own deadline; calls that come
-//! meanwhile wait for the same response. Shortly before a token expires one call requests the next, while the others
-//! use the old one.
+//! One token serves all calls. The first call that needs one requests it, within its own deadline. Calls that arrive
+//! meanwhile wait for the same response. Shortly before the token expires, one call requests the next one while the
+//! others use the old one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +19,18 @@ use url::Url;
 use super::{CredentialEnv, CredentialError, sensitive};
 use crate::upstream::{Request, Response, Target, Times};
 
-/// The lifetime of a token without `expires_in`, and the longest lifetime.
+/// The lifetime of a token without `expires_in`, and the upper bound of a lifetime.
 const LIFETIME_UNKNOWN: Duration = Duration::from_secs(60 * 60);
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long before its expiry a token is renewed: a tenth of its lifetime, within these bounds.
 const MARGIN_MIN: Duration = Duration::from_secs(5);
 const MARGIN_MAX: Duration = Duration::from_secs(60);
-/// How long a valid token is used after a failed renewal before the next attempt.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The most bytes of a token endpoint's answer that are read.
-pub(super) const MAX_ANSWER: usize = 64 * 1024;
-/// The errors of a token endpoint that we repeat (RFC 6749, section 5.2). Any other text could contain a secret.
+/// The pause between a failed renewal and the next one, while the current token is still valid.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+/// The size limit of a token endpoint's response.
+pub(super) const MAX_RESPONSE: usize = 64 * 1024;
+/// The error codes of a token endpoint that Jackfield shows (RFC 6749, section 5.2). Any other text could contain a
+/// secret.
 const REASONS: [&str; 6] = [
     "invalid_request",
     "invalid_client",
@@ -39,11 +40,11 @@ const REASONS: [&str; 6] = [
     "invalid_scope",
 ];
 
-/// How a token is requested: tokens that are requested alike are the same token.
+/// How a token is requested. After a reload, the token is reused if its request is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRequest {
     pub(super) token_url: Url,
-    /// The client's id and secret, as the token endpoint wants them.
+    /// The value of `authorization`: the client's id and secret.
     pub(super) login: HeaderValue,
     pub(super) body: Bytes,
 }
@@ -52,7 +53,7 @@ pub struct TokenRequest {
 #[derive(Debug, Default)]
 pub struct TokenCell {
     pub(super) token: ArcSwapOption<Token>,
-    /// How the last request for a token ended. Held while one is in flight.
+    /// The result of the last request for a token. Locked while one is in flight.
     pub(super) last: Mutex<Option<Fetched>>,
 }
 
@@ -95,16 +96,17 @@ impl TokenCell {
         target: &Target,
         env: CredentialEnv<'_>,
     ) -> Result<Arc<Token>, CredentialError> {
-        let asked = Instant::now();
+        let began = Instant::now();
         match self.token.load_full() {
-            Some(token) if asked < token.renew_at => return Ok(token),
-            Some(token) if asked < token.ends_at => {
+            Some(token) if began < token.renew_at => return Ok(token),
+            Some(token) if began < token.ends_at => {
                 let Ok(last) = self.last.try_lock() else { return Ok(token) };
-                if last.as_ref().is_some_and(|last| last.outcome.is_err() && asked < last.at + PATIENCE) {
+                if last.as_ref().is_some_and(|last| last.outcome.is_err() && began < last.at + RENEWAL_PAUSE)
+                {
                     return Ok(token);
                 }
                 // Leave some time for the call itself, which can use the old token.
-                let half = asked + env.deadline.saturating_duration_since(asked) / 2;
+                let half = began + env.deadline.saturating_duration_since(began) / 2;
                 let env = CredentialEnv { deadline: half, ..env };
                 return Ok(self.renew(last, request, target, env).await.unwrap_or(token));
             }
@@ -112,11 +114,11 @@ impl TokenCell {
         }
         let waiting = timeout_at(env.deadline.into(), self.last.lock()).await;
         let last = waiting.map_err(|_| {
-            CredentialError::TooLate("another call waits for the token endpoint's answer".to_owned())
+            CredentialError::TooLate("another call is waiting for the token endpoint".to_owned())
         })?;
         match &*last {
-            // One call's timeout does not affect calls with more time left.
-            Some(last) if last.at > asked && !matches!(last.outcome, Err(CredentialError::TooLate(_))) => {
+            // The timeout of another call does not count: this call may have more time left.
+            Some(last) if last.at > began && !matches!(last.outcome, Err(CredentialError::TooLate(_))) => {
                 last.outcome.clone()
             }
             _ => self.renew(last, request, target, env).await,
@@ -146,49 +148,49 @@ impl TokenRequest {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let request = Request {
-            // The upstream's own, so that its timeout and its certificates hold here too.
-            target: Arc::new(Target { max_body: MAX_ANSWER, ..target.clone() }),
+            // The timeout, the certificates and the proxy of the upstream apply here too.
+            target: Arc::new(Target { max_body: MAX_RESPONSE, ..target.clone() }),
             step: None,
             method: Method::POST,
             url: self.token_url.clone(),
             headers,
             body: Some(self.body.clone()),
         };
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let times = Times::by(request.target.ends(env.deadline));
         let response = env.transport.send(&request, times).await.map_err(at_endpoint)?;
-        Token::read(&response, asked)
+        Token::read(&response, sent_at)
     }
 }
 
 impl Token {
-    /// The token of an endpoint's answer. Its lifetime counts from the question: the answer was on its way a while.
-    fn read(response: &Response, asked: Instant) -> Result<Self, CredentialError> {
+    /// Reads the token from a response. Its lifetime counts from the request, because the response took time to arrive.
+    fn read(response: &Response, sent_at: Instant) -> Result<Self, CredentialError> {
         let fault = |problem: &str| Err(CredentialError::Failed(format!("the token endpoint {problem}")));
-        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if !response.status.is_success() {
-            let reason = answer["error"].as_str().filter(|reason| REASONS.contains(reason));
+            let reason = body["error"].as_str().filter(|reason| REASONS.contains(reason));
             let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             return fault(&format!("answered with status {}{reason}", response.status.as_u16()));
         }
-        if !answer.is_object() {
-            return fault("did not answer with a JSON object");
+        if !body.is_object() {
+            return fault("did not return a JSON object");
         }
-        let Some(token) = answer["access_token"].as_str().filter(|token| !token.is_empty()) else {
-            return fault("gave no `access_token`");
+        let Some(token) = body["access_token"].as_str().filter(|token| !token.is_empty()) else {
+            return fault("returned no `access_token`");
         };
-        if answer["token_type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return fault("gave a token of another type than `Bearer`");
+        if body["token_type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return fault("returned a token whose type is not `Bearer`");
         }
         let Some(authorization) = sensitive(&format!("Bearer {token}")) else {
-            return fault("gave a token that no header can carry");
+            return fault("returned a token that no header can carry");
         };
-        let lifetime = lifetime(&answer["expires_in"]);
+        let lifetime = lifetime(&body["expires_in"]);
         let margin = (lifetime / 10).clamp(MARGIN_MIN, MARGIN_MAX);
         Ok(Self {
             authorization,
-            renew_at: asked + lifetime.saturating_sub(margin),
-            ends_at: asked + lifetime,
+            renew_at: sent_at + lifetime.saturating_sub(margin),
+            ends_at: sent_at + lifetime,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt: the breaker, the limit, the credential, the request.
+//! One attempt: it passes the breaker and the limit, is signed with the credential, and is sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::traceparent::TraceParent;
 use crate::upstream::auth::CredentialEnv;
 use crate::upstream::{Request, Response, Times, TransportError};
 
-/// How long Jackfield waits for the response to a non-idempotent request after its call has timed out.
+/// How much longer a detached call may take, for the response to a write and for the safe requests after it.
 pub const DETACHED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A timeout counts as a failure of the upstream only if the attempt had at least this much time.
@@ -30,9 +30,9 @@ struct Attempt<'a> {
     delivery: &'a Delivery,
     request: &'a Arc<Request>,
     options: DeliveryOptions<'a>,
-    /// Whether no other attempt follows it.
+    /// Whether no retry can follow it.
     is_last: bool,
-    /// The permit of the breaker, until the result of the request is reported to it.
+    /// The breaker's permit, until the result of the request is reported to the breaker.
     breaker_permit: Option<BreakerPermit<'a>>,
     limit_permit: Option<LimitPermit>,
     log: DeliveryLog,
@@ -74,8 +74,8 @@ impl Delivery {
 }
 
 impl Attempt<'_> {
-    /// Sends the request. If the upstream refuses a credential that can be renewed, sends it again, whatever its
-    /// method: the upstream did not process the request.
+    /// Sends the request. If the upstream refuses a credential that can be renewed, sends it once more, even if it is a
+    /// write: the upstream did not process it.
     async fn run(&mut self, wait: PermitWait) -> DeliveryResult {
         self.admit(wait).await?;
         let mut sent = self.sign_and_send().await?;
@@ -138,8 +138,8 @@ impl Attempt<'_> {
         Ok(signed)
     }
 
-    /// Sends a request and waits for its response. A non-idempotent request is not cancelled at the deadline of the
-    /// call: the caller is told, and the request continues.
+    /// Sends a request and waits for its response. If it is a write, it is not cancelled at the end of its time unless
+    /// a retry can follow: `overdue` is called, and the request continues.
     async fn send(&mut self, request: Arc<Request>, span: Option<u64>) -> Sent {
         let options = self.options;
         let (began, ends) = (Instant::now(), self.delivery.target.ends(options.deadline));
@@ -175,7 +175,7 @@ impl Attempt<'_> {
         Sent { request, result, given, took, is_fair }
     }
 
-    /// Whether the upstream refused the credential and it can be renewed.
+    /// Whether the upstream refused the credential and the credential can be renewed.
     fn renews(&self, sent: &Sent) -> bool {
         let token = &self.options.resources.token;
         match (&self.delivery.auth, &sent.result) {
@@ -184,7 +184,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Reports the result to the breaker if it says something about the upstream.
+    /// Reports the result to the breaker if it reflects the upstream's health.
     fn judge(&mut self, sent: &Sent) {
         let error = sent.result.as_ref().err();
         self.log.may_have_arrived |= error.is_none_or(TransportError::may_have_arrived);
@@ -219,9 +219,9 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Whether a result is a success of the upstream; `None` if it says nothing about the upstream.
-fn verdict(ended: &Result<Response, TransportError>) -> Option<bool> {
-    match ended {
+/// Whether a result is a success of the upstream; `None` if it does not reflect the upstream's health.
+fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
+    match result {
         Ok(response) => Some(!response.status.is_server_error()),
         Err(
             TransportError::Timeout { .. }

@@ -20,7 +20,7 @@ pub struct BreakerPolicy {
     pub min_calls: u32,
     /// How long it stays open.
     pub open_for: Duration,
-    /// How many probes it then sends. All must succeed.
+    /// How many probes are then sent. All must succeed.
     pub probes: u32,
 }
 
@@ -46,7 +46,7 @@ pub struct Breaker {
 #[derive(Debug)]
 struct State {
     phase: BreakerPhase,
-    /// Numbers the phases: the result of a request that began in an earlier phase is ignored.
+    /// The number of the phase. The result of a request that began in an earlier phase is ignored.
     number: u64,
 }
 
@@ -145,7 +145,7 @@ impl Breaker {
         Self { policy, state: Mutex::new(State { phase, number: 0 }) }
     }
 
-    /// Asks for permission to send a request now.
+    /// Acquires a permit to send a request now.
     pub(super) fn admit(&self, now: Instant) -> Result<BreakerPermit<'_>, BreakerRefusal> {
         let mut state = self.state();
         if let BreakerPhase::Open { until } = state.phase {
@@ -185,7 +185,7 @@ impl State {
 }
 
 impl BreakerPermit<'_> {
-    /// Whether the breaker has changed its phase since: ask for a new permit.
+    /// Whether the breaker has changed its phase since. If so, the request needs a new permit.
     pub(super) fn is_stale(&self) -> bool {
         self.breaker.state().number != self.number
     }
@@ -283,7 +283,7 @@ mod tests {
         Breaker::new(BreakerPolicy { min_calls: 4, probes: 2, ..BreakerPolicy::default() }, now)
     }
 
-    fn tell(breaker: &Breaker, good: bool, now: Instant) -> Option<Change> {
+    fn report(breaker: &Breaker, good: bool, now: Instant) -> Option<Change> {
         breaker.admit(now).unwrap().report(good, now)
     }
 
@@ -291,18 +291,18 @@ mod tests {
     fn opened(now: Instant) -> Breaker {
         let breaker = breaker(now);
         let changes: Vec<_> =
-            [true, true, false, false].into_iter().filter_map(|good| tell(&breaker, good, now)).collect();
+            [true, true, false, false].into_iter().filter_map(|good| report(&breaker, good, now)).collect();
         assert_eq!(changes, [Change::Opened { bad: 2, of: 4 }]);
         breaker
     }
 
     #[test]
-    fn opens_at_the_failure_rate_and_not_before() {
+    fn opens_at_the_failure_rate_but_not_before() {
         let now = Instant::now();
         let few = breaker(now);
-        assert!((0..3).all(|_| tell(&few, false, now).is_none()), "fewer than `min_calls`");
+        assert!((0..3).all(|_| report(&few, false, now).is_none()), "fewer than `min_calls`");
         let healthy = breaker(now);
-        assert!((0..100).all(|call| tell(&healthy, call % 5 != 0, now).is_none()), "a fifth fails");
+        assert!((0..100).all(|call| report(&healthy, call % 5 != 0, now).is_none()), "a fifth fails");
         assert_eq!(healthy.state_at(now), BreakerState::Closed);
 
         let open = opened(now);
@@ -315,12 +315,12 @@ mod tests {
     fn failures_expire_with_the_window() {
         let start = Instant::now();
         let breaker = breaker(start);
-        assert!((0..3).all(|_| tell(&breaker, false, start).is_none()));
-        assert_eq!(tell(&breaker, false, start + seconds(31)), None);
+        assert!((0..3).all(|_| report(&breaker, false, start).is_none()));
+        assert_eq!(report(&breaker, false, start + seconds(31)), None);
         let later = start + seconds(34);
-        assert_eq!(tell(&breaker, false, later), None);
-        assert_eq!(tell(&breaker, false, later), None);
-        assert_eq!(tell(&breaker, false, later), Some(Change::Opened { bad: 4, of: 4 }));
+        assert_eq!(report(&breaker, false, later), None);
+        assert_eq!(report(&breaker, false, later), None);
+        assert_eq!(report(&breaker, false, later), Some(Change::Opened { bad: 4, of: 4 }));
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
         let now = Instant::now();
         let breaker = breaker(now);
         let early = breaker.admit(now).unwrap();
-        assert!((0..4).any(|_| tell(&breaker, false, now).is_some()));
+        assert!((0..4).any(|_| report(&breaker, false, now).is_some()));
         let later = now + seconds(10);
         let probe = breaker.admit(later).unwrap();
         assert_eq!(early.report(false, later), None);

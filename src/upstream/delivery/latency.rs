@@ -53,17 +53,17 @@ mod tests {
     #[test]
     fn p95_needs_enough_samples() {
         let latencies = Latencies::default();
-        let note = |range: std::ops::RangeInclusive<u64>| {
+        let record = |range: std::ops::RangeInclusive<u64>| {
             range.for_each(|ms| latencies.record(Duration::from_millis(ms)));
         };
-        note(1..=19);
+        record(1..=19);
         assert_eq!(latencies.p95(), None);
-        note(20..=20);
+        record(20..=20);
         assert_eq!(latencies.p95(), Some(Duration::from_millis(19)));
-        note(21..=100);
+        record(21..=100);
         assert_eq!(latencies.p95(), Some(Duration::from_millis(95)));
-        // Only the last ones count.
-        note(1001..=1128);
+        // Only the latest 128 samples count.
+        record(1001..=1128);
         assert_eq!(latencies.p95(), Some(Duration::from_millis(1122)));
     }
 }

@@ -32,11 +32,11 @@ pub struct Rate {
 pub struct Limiter {
     policy: LimitPolicy,
     permits: Option<Arc<Semaphore>>,
-    /// When the next request would be due if requests came evenly.
+    /// When the next request is due if requests are evenly spaced.
     due: Mutex<Instant>,
 }
 
-/// Counts against the limit until it is dropped.
+/// A permit. It counts against the limit until it is dropped.
 #[derive(Debug)]
 pub struct LimitPermit {
     _permit: Option<OwnedSemaphorePermit>,
@@ -66,10 +66,10 @@ impl Limiter {
         Self { policy, permits, due: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for a permit, at most as long as the policy says and not beyond `deadline`.
+    /// Waits for a permit, at most `wait` of the policy and not beyond `deadline`.
     ///
     /// # Errors
-    /// There is no permit in time. If waiting cannot help, it fails immediately.
+    /// No permit is available in time. If waiting cannot help, this fails immediately.
     pub async fn enter(&self, deadline: Instant) -> Result<LimitPermit, LimitError> {
         let began = Instant::now();
         let until = deadline.min(began + self.policy.wait);
@@ -149,26 +149,26 @@ mod tests {
         let limiter = limiter(None, Some(Rate { interval: 100 * MS, burst: 3 }), Duration::ZERO);
         let start = *limiter.due.lock();
         let far = start + Duration::from_secs(3600);
-        let turn = |after: Duration, until| {
+        let reserve = |after: Duration, until| {
             let now = start + after;
-            limiter.reserve(now, until).map(|turn| turn.map(|turn| turn - start))
+            limiter.reserve(now, until).map(|slot| slot.map(|slot| slot - start))
         };
         assert_eq!(
-            [turn(Duration::ZERO, start), turn(Duration::ZERO, start), turn(Duration::ZERO, start)],
+            [reserve(Duration::ZERO, start), reserve(Duration::ZERO, start), reserve(Duration::ZERO, start)],
             [Ok(None); 3]
         );
-        assert_eq!(turn(Duration::ZERO, start + 99 * MS), Err(LimitError::Spent(100 * MS)));
-        assert_eq!(turn(Duration::ZERO, far), Ok(Some(100 * MS)));
-        assert_eq!(turn(Duration::ZERO, far), Ok(Some(200 * MS)));
-        assert_eq!(turn(250 * MS, far), Ok(Some(300 * MS)));
-        // What is not used is saved up, but never more than the burst.
+        assert_eq!(reserve(Duration::ZERO, start + 99 * MS), Err(LimitError::Spent(100 * MS)));
+        assert_eq!(reserve(Duration::ZERO, far), Ok(Some(100 * MS)));
+        assert_eq!(reserve(Duration::ZERO, far), Ok(Some(200 * MS)));
+        assert_eq!(reserve(250 * MS, far), Ok(Some(300 * MS)));
+        // Unused permits accumulate up to the burst.
         let later = 60_000 * MS;
-        assert_eq!([turn(later, start), turn(later, start), turn(later, start)], [Ok(None); 3]);
-        assert_eq!(turn(later, start + later), Err(LimitError::Spent(100 * MS)));
+        assert_eq!([reserve(later, start), reserve(later, start), reserve(later, start)], [Ok(None); 3]);
+        assert_eq!(reserve(later, start + later), Err(LimitError::Spent(100 * MS)));
     }
 
     #[tokio::test]
-    async fn waiting_for_a_permit_ends_with_the_wait_of_the_policy() {
+    async fn the_policy_bounds_the_wait_for_a_permit() {
         let limiter = limiter(Some(1), None, 50 * MS);
         let first = limiter.enter(far()).await.unwrap();
         assert_eq!(limiter.in_flight(), Some(1));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_permit_that_comes_too_late_is_refused_immediately() {
+    async fn a_request_is_refused_immediately_if_its_permit_would_be_late() {
         let rate = Rate { interval: Duration::from_secs(3600), burst: 1 };
         let limiter = limiter(None, Some(rate), 50 * MS);
         assert!(limiter.enter(far()).now_or_never().unwrap().is_ok());

@@ -1,8 +1,8 @@
 //! From a finished request to a response: attempts, retries and hedging, within the deadline of the call and the limits
 //! of the upstream.
 //!
-//! Each attempt gets the breaker's permit, a permit of the limit and its credential, and is then sent. The policies
-//! that decide are values without a clock of their own.
+//! Each attempt acquires a permit of the breaker and one of the limit, gets its credential, and is sent. The policies
+//! are plain values: they read no clock.
 
 mod attempt;
 pub mod breaker;
@@ -57,17 +57,17 @@ pub struct Delivery {
 pub enum Hedge {
     /// After this time.
     After(Duration),
-    /// When it takes longer than the 95th percentile of recent responses.
+    /// After the 95th percentile of recent response times.
     P95,
 }
 
 /// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DeliveryError {
-    /// The credential could not be applied: nothing was sent.
+    /// The credential could not be applied, so nothing was sent.
     #[error("the request was not sent: {0}")]
     Credential(#[from] CredentialError),
-    /// The circuit breaker refused the request: nothing was sent.
+    /// The circuit breaker refused the request, so nothing was sent.
     #[error("the request was not sent to `{upstream}`: {refused}")]
     Breaker {
         /// The upstream's name.
@@ -75,12 +75,12 @@ pub enum DeliveryError {
         /// The breaker's reason.
         refused: BreakerRefusal,
     },
-    /// There was no permit of the limit: nothing was sent.
+    /// The limit had no permit in time, so nothing was sent.
     #[error("the request was not sent to `{upstream}`: {error}")]
     Limit {
         /// The upstream's name.
         upstream: String,
-        /// The limit's reason.
+        /// Why there was no permit.
         error: LimitError,
     },
     /// There was no response.
@@ -99,7 +99,7 @@ pub struct DeliveryOptions<'a> {
     pub safe: bool,
     /// Whether it may arrive twice: it is safe, or the upstream recognises duplicates.
     pub repeatable: bool,
-    /// Called when the call times out while a non-idempotent request continues. Without it, the request is cancelled.
+    /// Called when a write exceeds its time but continues. Without it, the request is cancelled.
     pub overdue: Option<&'a (dyn Fn(TransportError) + Sync)>,
     /// The live state of the upstream.
     pub resources: &'a UpstreamResources,
@@ -138,7 +138,7 @@ pub struct DeliveryLog {
 type DeliveryResult = Result<Response, DeliveryError>;
 
 impl Delivery {
-    /// Delivery to a target without a credential, a breaker or a limit, and with the usual retries.
+    /// Delivery to a target with the default retries, without a credential, a breaker or a limit.
     pub fn plain(target: Target) -> Self {
         Self {
             target: Arc::new(target),
@@ -154,7 +154,7 @@ impl Delivery {
     /// Delivers a request, with retries.
     ///
     /// # Errors
-    /// No response came back; the error is that of the last attempt. A response with any status is not an error.
+    /// There was no response; the error is that of the last attempt. A response with any status is not an error.
     pub async fn deliver(
         &self,
         request: Request,
@@ -184,7 +184,7 @@ impl Delivery {
         }
     }
 
-    /// Makes one attempt, and hedges it when it is late.
+    /// Makes one attempt, and hedges it if it is late.
     async fn round(
         &self,
         request: &Arc<Request>,
@@ -225,7 +225,8 @@ impl Delivery {
         ended
     }
 
-    /// The better of two attempts: the first to end, or the other one if that succeeds and the first did not.
+    /// The better of two attempts. `attempt` ended first and wins if it succeeded. Otherwise `other` wins, unless only
+    /// `attempt` has a response.
     async fn better(
         &self,
         attempt: (DeliveryResult, DeliveryLog),

@@ -22,7 +22,7 @@ pub struct Retry {
     pub attempts: u32,
     /// The pause before the second attempt. It doubles with each further attempt, less a random jitter of up to a half.
     pub backoff: Duration,
-    /// Whether to retry when no connection could be made, or it was lost.
+    /// Whether to retry if the connection fails or is lost.
     pub unreachable: bool,
     /// Whether to retry after a timeout.
     pub timeout: bool,
@@ -70,12 +70,12 @@ impl Retry {
     pub(super) fn pause(&self, made: u32, ended: &Result<Response, DeliveryError>, random: f64) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << made.saturating_sub(1).min(16));
         let backoff = doubled.min(MAX_BACKOFF.max(self.backoff)).mul_f64(1.0 - random / 2.0);
-        let asked = ended.as_ref().ok().and_then(|response| retry_after(response, Timestamp::now()));
-        asked.map_or(backoff, |asked| asked.max(backoff))
+        let requested = ended.as_ref().ok().and_then(|response| retry_after(response, Timestamp::now()));
+        requested.map_or(backoff, |requested| requested.max(backoff))
     }
 }
 
-/// What `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+/// The pause that `Retry-After` requests, in seconds or until a date (RFC 9110, section 10.2.3).
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -100,7 +100,7 @@ struct Balance {
 
 /// One retry.
 const ATTEMPT: u64 = 1_000_000;
-/// The most that can be saved up.
+/// The most that can accumulate.
 const BUDGET_MAX: u64 = 10 * ATTEMPT;
 /// What each request adds: two retries per ten requests.
 const PER_CALL: u64 = ATTEMPT / 5;
@@ -143,7 +143,7 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
-    fn answered(status: u16, retry_after: Option<&str>) -> Response {
+    fn response(status: u16, retry_after: Option<&str>) -> Response {
         let mut headers = HeaderMap::new();
         headers.extend(retry_after.map(|value| (RETRY_AFTER, value.parse().unwrap())));
         Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() }
@@ -159,7 +159,7 @@ mod tests {
         let url = "http://10.0.0.1/".parse().unwrap();
         let forbidden = || TransportError::from(EgressPolicy::Public.admit(&url).unwrap_err());
         let timeout = |phase| failed(TransportError::Timeout { after_ms: 1, phase });
-        for (ended, once, twice) in [
+        for (ended, if_not_repeatable, if_repeatable) in [
             (failed(TransportError::Connect { detail: detail() }), true, true),
             (timeout("connecting"), true, true),
             (timeout("waiting for the response"), false, true),
@@ -169,21 +169,21 @@ mod tests {
             (failed(TransportError::TooLarge { limit: 1 }), false, false),
             (failed(TransportError::Unsendable { detail: detail() }), false, false),
             (failed(forbidden()), false, false),
-            (Ok(answered(503, None)), false, true),
-            (Ok(answered(429, None)), false, true),
-            (Ok(answered(500, None)), false, false),
-            (Ok(answered(200, None)), false, false),
+            (Ok(response(503, None)), false, true),
+            (Ok(response(429, None)), false, true),
+            (Ok(response(500, None)), false, false),
+            (Ok(response(200, None)), false, false),
         ] {
             let retry = Retry::default();
-            assert_eq!(retry.applies(&ended, false), once, "{ended:?}");
-            assert_eq!(retry.applies(&ended, true), twice, "{ended:?}");
+            assert_eq!(retry.applies(&ended, false), if_not_repeatable, "{ended:?}");
+            assert_eq!(retry.applies(&ended, true), if_repeatable, "{ended:?}");
             let none = Retry { unreachable: false, timeout: false, statuses: Vec::new(), ..Retry::default() };
             assert!(!none.applies(&ended, true), "{ended:?}");
         }
     }
 
     #[test]
-    fn backoff_grows_has_jitter_and_respects_retry_after() {
+    fn backoff_doubles_with_jitter_and_respects_retry_after() {
         let retry = Retry::default();
         let lost = || failed(TransportError::Lost { detail: String::new() });
         let pause = |made, random| retry.pause(made, &lost(), random).as_millis();
@@ -191,9 +191,9 @@ mod tests {
         assert_eq!([pause(1, 1.0), pause(2, 0.5)], [50, 150]);
         assert_eq!([pause(9, 0.0), pause(u32::MAX, 0.0)], [5000, 5000]);
 
-        for (asked, waited) in [("2", 2000), ("0", 100), ("soon", 100), ("-1", 100), ("", 100)] {
-            let ended = Ok(answered(503, Some(asked)));
-            assert_eq!(retry.pause(1, &ended, 0.0).as_millis(), waited, "{asked}");
+        for (header, pause) in [("2", 2000), ("0", 100), ("soon", 100), ("-1", 100), ("", 100)] {
+            let ended = Ok(response(503, Some(header)));
+            assert_eq!(retry.pause(1, &ended, 0.0).as_millis(), pause, "{header}");
         }
     }
 
@@ -206,8 +206,8 @@ mod tests {
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(251_620_781_969)),
             ("Mon, 15 Jun", None),
         ] {
-            let asked = retry_after(&answered(503, Some(date)), now);
-            assert_eq!(asked, seconds.map(Duration::from_secs), "{date}");
+            let pause = retry_after(&response(503, Some(date)), now);
+            assert_eq!(pause, seconds.map(Duration::from_secs), "{date}");
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(spent(start), 2);
         assert_eq!(spent(start + Duration::from_secs(3)), 3);
         assert_eq!(spent(start + Duration::from_secs(3600)), 10);
-        // A clock that was read earlier by another thread takes nothing away.
+        // An earlier time, read by another thread, changes nothing.
         assert_eq!(spent(start), 0);
     }
 }

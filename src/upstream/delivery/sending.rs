@@ -36,7 +36,7 @@ impl AttemptRecord {
 }
 
 impl<'a> AttemptSpans<'a> {
-    /// Without attempts yet. `link` links the call into a trace.
+    /// Starts without attempts. `link` connects the call to its trace.
     pub fn new(link: Option<&'a Link>) -> Self {
         Self { link, records: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! The live state of one upstream: each request updates it, and the next one depends on it.
+//! The live state of one upstream. Each request updates it, and later requests depend on it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::limit::{LimitPolicy, Limiter};
 use super::retry::Budget;
 use crate::upstream::auth::TokenCell;
 
-/// The policies that the state of an upstream depends on. When they change, the state starts afresh.
+/// The policies that the state of an upstream depends on. If they change, the state is created again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StatePolicy {
     /// The address of the upstream.
@@ -31,14 +31,14 @@ pub struct UpstreamResources {
     pub token: Arc<TokenCell>,
 }
 
-/// What recent requests say about an upstream.
+/// The state of an upstream that results from recent requests.
 #[derive(Debug)]
 pub struct UpstreamState {
     pub(super) breaker: Option<Breaker>,
     pub(super) limiter: Option<Limiter>,
     pub(super) budget: Budget,
     pub(super) latencies: Latencies,
-    /// Whether retries and hedging are off, whatever the delivery says.
+    /// Whether retries and hedging are off, regardless of the settings of the delivery.
     pub(super) is_sent_once: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct Snapshot {
 }
 
 impl UpstreamState {
-    /// The state of an upstream without requests so far.
+    /// The state of an upstream before its first request.
     pub fn new(breaker: Option<BreakerPolicy>, limit: Option<LimitPolicy>) -> Self {
         let now = Instant::now();
         Self {
