@@ -1,32 +1,32 @@
-//! Builds the index of a document: one pass without recursion, which is also the check of the syntax.
+//! Builds the index of a document and checks its syntax, in one pass without recursion.
 
 use std::borrow::Cow;
 
 use super::scan;
 
-/// How deep lists and objects may nest, as in `serde_json`.
+/// How deep arrays and objects may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 127;
 
-/// A compact text has about one entry for so many bytes.
+/// Compact JSON has about one entry per this many bytes.
 const BYTES_PER_ENTRY: usize = 6;
 
-/// What an entry of the index is.
+/// The type of an entry of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
     Null,
     False,
     True,
     Number,
-    /// Text without a backslash: its bytes are its value.
+    /// A string without escapes: its bytes are its value.
     Plain,
-    /// Text with escapes.
+    /// A string with escapes.
     Escaped,
-    List,
-    /// Its keys are entries too, each followed by its value. Every key is there once.
+    Array,
+    /// Its keys are entries too, each followed by its value. Keys are unique.
     Object,
 }
 
-/// One value or key: where it is in the text, and how many entries it takes with all that is in it.
+/// One value or key: its position in the text, and its number of entries, including those nested in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) start: u32,
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) tag: Tag,
 }
 
-/// The index of a JSON text; `None` if the syntax is wrong.
+/// The index of a JSON text; `None` if the syntax is invalid.
 pub(super) fn build(text: &str) -> Option<Vec<Entry>> {
     let bytes = text.as_bytes();
     u32::try_from(bytes.len()).ok()?;
@@ -56,7 +56,7 @@ pub(super) fn build(text: &str) -> Option<Vec<Entry>> {
 
 /// What follows a complete value.
 enum Next {
-    /// Another value, which starts here or after white space.
+    /// Another value, at this position or after white space.
     Value(usize),
     /// The end of the text.
     End,
@@ -65,26 +65,26 @@ enum Next {
 pub(super) struct Builder<'b> {
     pub(super) bytes: &'b [u8],
     pub(super) index: Vec<Entry>,
-    /// The lists and objects that have not ended yet, outermost first.
+    /// The arrays and objects that have not ended yet, outermost first.
     pub(super) open: Vec<Open>,
 }
 
-/// A list or an object that has not ended yet.
+/// An array or object that has not ended yet.
 pub(super) struct Open {
-    /// Its entry.
+    /// The index of its entry.
     pub(super) entry: usize,
     is_object: bool,
-    /// The keys so far: one bit for each, which different keys may share.
+    /// A bit set of the keys so far. Different keys may share a bit.
     pub(super) keys: u64,
     /// The number of keys so far.
     pub(super) count: usize,
-    /// Whether one of the keys may be repeated.
+    /// Whether a key may be repeated.
     pub(super) may_repeat: bool,
 }
 
 impl Builder<'_> {
-    /// Reads a value, or the start of a list or object up to its first value. Returns where that ends, and whether the
-    /// value is complete.
+    /// Reads a value, or the start of an array or object up to its first value. Returns the end position, and whether
+    /// the value is complete.
     #[inline]
     fn value(&mut self, at: usize) -> Option<(usize, bool)> {
         let (start, first) = scan::next(self.bytes, at)?;
@@ -103,7 +103,7 @@ impl Builder<'_> {
                 }
             }
             b'[' => {
-                self.begin(start, Tag::List)?;
+                self.begin(start, Tag::Array)?;
                 match scan::next(self.bytes, start + 1)? {
                     (at, b']') => self.end(at + 1)?,
                     (at, _) => return Some((at, false)),
@@ -121,7 +121,8 @@ impl Builder<'_> {
         Some((end, true))
     }
 
-    /// Reads what follows a complete value: a comma, and in an object the next key; or the ends of lists and objects.
+    /// Reads what follows a complete value: a comma (in an object also the next key), or the ends of arrays and
+    /// objects.
     #[inline]
     fn after_value(&mut self, mut at: usize) -> Option<Next> {
         while let Some(open) = self.open.last() {
@@ -148,7 +149,7 @@ impl Builder<'_> {
         Some(())
     }
 
-    /// Ends the innermost list or object at `at`, which it returns.
+    /// Ends the innermost array or object at `at`, and returns `at`.
     fn end(&mut self, at: usize) -> Option<usize> {
         let Open { entry: open, may_repeat, .. } = self.open.pop()?;
         if may_repeat {
@@ -161,13 +162,13 @@ impl Builder<'_> {
         Some(at)
     }
 
-    /// Adds an entry without parts.
+    /// Adds an entry without nested entries.
     #[inline]
     fn push(&mut self, start: usize, end: usize, tag: Tag) {
         self.index.push(Entry { start: position(start), end: position(end), size: 1, tag });
     }
 
-    /// Reads the key whose opening quote is at `start`, and the colon after it. Returns where the value starts.
+    /// Reads the key whose opening quote is at `start`, and the colon after it. Returns the position after the colon.
     #[inline]
     fn key(&mut self, start: usize) -> Option<usize> {
         let (end, has_escapes) = scan::string(self.bytes, start)?;
@@ -186,13 +187,13 @@ impl Builder<'_> {
     }
 }
 
-/// A position in a text that is short enough to be indexed.
+/// A position as stored in the index. [`build`] rejects texts that are too long for it.
 #[expect(clippy::cast_possible_truncation, reason = "a text of more than 4 GiB is not indexed")]
 fn position(at: usize) -> u32 {
     at as u32
 }
 
-/// The value of a text, as bytes of UTF-8.
+/// The decoded value of a string, in UTF-8.
 pub(super) fn text_of(bytes: &[u8], entry: Entry) -> Cow<'_, [u8]> {
     let quoted = bytes.get(entry.start as usize..entry.end as usize).unwrap_or_default();
     match entry.tag {
@@ -201,7 +202,7 @@ pub(super) fn text_of(bytes: &[u8], entry: Entry) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether a text is this one.
+/// Whether the value of a string is `text`.
 #[inline]
 pub(super) fn is_text(bytes: &[u8], entry: Entry, text: &str) -> bool {
     match entry.tag {
@@ -213,7 +214,7 @@ pub(super) fn is_text(bytes: &[u8], entry: Entry, text: &str) -> bool {
     }
 }
 
-/// Decodes a text with escapes, with its quotes. Its escapes were checked when the index was built.
+/// Decodes a quoted string with escapes. The escapes were checked when the index was built.
 pub(super) fn decode(quoted: &[u8]) -> String {
     serde_json::from_slice(quoted).unwrap_or_default()
 }

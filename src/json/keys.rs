@@ -1,4 +1,4 @@
-//! Keys that an object has more than once: noticed while its index is built, at next to no cost for one that has none.
+//! Repeated keys of an object. They are detected while the index is built, at almost no cost for objects without any.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use super::index::{Builder, Entry, Tag, text_of};
 use super::scan::word_at;
 
-/// Up to so many keys are compared with a new one that may be a repeat; of more, all are looked at when the object ends.
+/// Up to this many keys, a key that may be a repeat is compared with the earlier ones immediately. In a larger object,
+/// all keys are compared once, when the object ends.
 const FEW_KEYS: usize = 32;
 
 impl Builder<'_> {
-    /// Notes the key that was just read, whose text is between `start` and `end`, among those of its object.
+    /// Records the key that was just read, whose text is between `start` and `end`, in its object.
     #[inline]
     pub(super) fn note_key(&mut self, start: usize, end: usize, has_escapes: bool) {
         let bit = 1 << key_bit(self.bytes, start, end);
@@ -18,27 +19,27 @@ impl Builder<'_> {
         let is_shared = open.keys & bit != 0;
         open.keys |= bit;
         open.count += 1;
-        // A key with escapes may be another spelling of an earlier one.
+        // A key with escapes may equal an earlier one that is written differently.
         open.may_repeat |= has_escapes;
         if is_shared {
             self.compare_key();
         }
     }
 
-    /// Compares the last key, which shares its bit with an earlier one, with those before it. In an object of many
-    /// keys, all are compared when it ends.
+    /// Compares the last key, which shares its bit with an earlier one, with all earlier keys. In an object with many
+    /// keys, the comparison is deferred until the object ends.
     fn compare_key(&mut self) {
         let (Some(open), Some(&key)) = (self.open.last(), self.index.last()) else { return };
-        let (entry, is_many) = (open.entry, open.count > FEW_KEYS);
-        // The key itself has no value yet, and is not among them.
+        let (entry, is_deferred) = (open.entry, open.count > FEW_KEYS);
+        // `keys` does not return the last key, because it has no value yet.
         let repeats =
-            is_many || self.keys(entry).any(|known| is_same_text(self.bytes, self.index[known], key));
+            is_deferred || self.keys(entry).any(|known| is_same_text(self.bytes, self.index[known], key));
         if let Some(open) = self.open.last_mut() {
             open.may_repeat |= repeats;
         }
     }
 
-    /// Of a key that is there more than once, the last value counts, in the place of the first.
+    /// Drops repeated keys. As in `serde_json`, the last value wins and takes the position of the first.
     pub(super) fn drop_repeated_keys(&mut self, object: usize) {
         let keys: Vec<usize> = self.keys(object).collect();
         if !self.has_repeated(&keys) {
@@ -61,7 +62,7 @@ impl Builder<'_> {
         self.index.append(&mut entries);
     }
 
-    /// The entries of an object's keys, in their order.
+    /// The positions of an object's keys in the index, in order.
     fn keys(&self, object: usize) -> impl Iterator<Item = usize> {
         let mut next = object + 1;
         std::iter::from_fn(move || {
@@ -83,17 +84,17 @@ impl Builder<'_> {
 
 fn is_same_text(bytes: &[u8], one: Entry, other: Entry) -> bool {
     let length = |entry: Entry| entry.end - entry.start;
-    let may_be = one.tag == Tag::Escaped || other.tag == Tag::Escaped || length(one) == length(other);
-    may_be && text_of(bytes, one) == text_of(bytes, other)
+    let may_match = one.tag == Tag::Escaped || other.tag == Tag::Escaped || length(one) == length(other);
+    may_match && text_of(bytes, one) == text_of(bytes, other)
 }
 
-/// A number below 64 that depends on a key's text alone and differs for most keys.
+/// A hash below 64 of a key's text: of its last eight bytes and its length.
 #[inline]
 fn key_bit(bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
     let last = match length {
         8.. => word_at(bytes, end - 8),
-        // The bytes after a short key are shifted out.
+        // Shift out the bytes after a short key.
         1..8 => word_at(bytes, start).map(|word| word << (64 - 8 * length)),
         _ => None,
     };
@@ -101,7 +102,7 @@ fn key_bit(bytes: &[u8], start: usize, end: usize) -> u64 {
     (last ^ length as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58
 }
 
-/// The last eight bytes of a text, the last one highest, below a short one zeros.
+/// The last eight bytes of a text, with the last one in the highest byte. A short text is padded with zeros below.
 #[cold]
 fn last_word(text: &[u8]) -> u64 {
     text.iter().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56)

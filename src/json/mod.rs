@@ -1,8 +1,8 @@
-//! JSON that is read where it is: documents over their bytes, and values that may be part of one.
+//! Reads JSON in place: documents over their bytes, and values that may be part of a document.
 //!
-//! [`Document::parse`] accepts and refuses exactly what `serde_json` does, but builds no tree: one flat list of
-//! 16-byte entries says where each value is. Numbers keep their text. A [`ValueRef`] reads a value of a document and
-//! a value of a tree alike; a [`SharedValue`] keeps one.
+//! [`Document::parse`] accepts and rejects exactly what `serde_json` does, but builds no tree: a flat index of 16-byte
+//! entries holds the position of each value. Numbers keep their text. A [`ValueRef`] borrows a value of a document or
+//! of a tree; a [`SharedValue`] owns one.
 
 mod index;
 mod keys;
@@ -28,14 +28,14 @@ pub use self::write::{ObjectWriter, push_escaped, push_string, push_value};
 use self::index::Entry;
 use self::lookup::Lookup;
 
-/// A JSON text and where its values are. Cloning copies the index: share a document by reference count.
+/// A JSON text and the index of its values. Cloning copies the index: share a document in an `Arc`.
 #[derive(Debug, Clone)]
 pub struct Document {
     text: ByteString,
-    /// The values in the order of the text, each followed by what is in it. Never empty, and at most one entry
-    /// of 16 bytes for two bytes of text, and one more.
+    /// The values in text order, each followed by its nested values. Never empty. Has at most one entry per two bytes
+    /// of text, plus one.
     index: Vec<Entry>,
-    /// Made when a part of a large list or object is looked up for the first time.
+    /// Built at the first lookup in a large array or object.
     lookup: OnceLock<Lookup>,
 }
 
@@ -43,10 +43,10 @@ impl Document {
     /// Checks and indexes a JSON text.
     ///
     /// # Errors
-    /// The error of `serde_json`, when the text is not JSON, nests deeper than 127 levels, or has a number beyond
-    /// the range of a double.
+    /// The error of `serde_json` if the text is not JSON, nests deeper than 127 levels, or has a number outside the
+    /// range of a double.
     pub fn parse(bytes: Bytes) -> Result<Self, serde_json::Error> {
-        // All text at once is checked faster than each string alone.
+        // Checking UTF-8 for the whole text is faster than for each string.
         let Ok(text) = ByteString::try_from(bytes.clone()) else { return Err(explain(&bytes)) };
         match index::build(&text) {
             Some(index) => Ok(Self { text, index, lookup: OnceLock::new() }),
@@ -68,13 +68,13 @@ impl Document {
         self.lookup.get_or_init(|| Lookup::of(self.text.as_ref(), &self.index))
     }
 
-    /// How many bytes of memory the index takes, beside the text.
+    /// The memory that the index uses, in bytes, without the text.
     pub fn index_bytes(&self) -> usize {
         self.index.capacity() * size_of::<Entry>()
     }
 }
 
-/// Says what is wrong with a text that was refused. Only this slow path reads the text again.
+/// The reason why a text was rejected. Only this slow path parses the text a second time.
 fn explain(bytes: &[u8]) -> serde_json::Error {
     match serde_json::from_slice::<serde_json::Value>(bytes) {
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! One value of a document: a document and a place in its index. It is copied, never cloned.
+//! One value of a document: a reference to the document and a position in its index.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::index::{Entry, Tag, decode, is_text};
 use super::lookup::FEW;
 use super::write::push_string;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `null`.
@@ -18,11 +18,11 @@ pub enum Kind {
     Bool,
     /// A number of any size and precision.
     Number,
-    /// A text.
+    /// A string.
     String,
-    /// A list of values.
+    /// An array.
     Array,
-    /// Keys and values.
+    /// An object.
     Object,
 }
 
@@ -38,15 +38,15 @@ impl<'d> Node<'d> {
         Self { document, at }
     }
 
-    /// The value at a place of the index that [`Node::place`] gave.
+    /// The value at a position that [`Node::place`] returned.
     pub fn at_place(document: &'d Document, place: u32) -> Option<Self> {
         let at = usize::try_from(place).ok()?;
         document.index.get(at).map(|_| Self { document, at })
     }
 
-    /// Where the value is in the index: what to keep of a value beside a shared document.
+    /// The position of the value in the index. Store it next to a shared document to keep the value.
     pub fn place(self) -> u32 {
-        // An index has fewer entries than its text has bytes, and those are counted in 32 bits.
+        // Cannot overflow: an index has no more entries than its text has bytes, and that number fits into 32 bits.
         u32::try_from(self.at).unwrap_or(u32::MAX)
     }
 
@@ -55,25 +55,25 @@ impl<'d> Node<'d> {
         self.document
     }
 
-    /// What the value is.
+    /// The type of the value.
     pub fn kind(self) -> Kind {
         match self.entry().tag {
             Tag::Null => Kind::Null,
             Tag::False | Tag::True => Kind::Bool,
             Tag::Number => Kind::Number,
             Tag::Plain | Tag::Escaped => Kind::String,
-            Tag::List => Kind::Array,
+            Tag::Array => Kind::Array,
             Tag::Object => Kind::Object,
         }
     }
 
-    /// The value as the text has it, with its white space, escapes and repeated keys.
+    /// The source text of the value, including white space, escapes and repeated keys.
     pub fn raw(self) -> &'d str {
         let entry = self.entry();
         self.document.text.get(entry.start as usize..entry.end as usize).unwrap_or_default()
     }
 
-    /// The text of a string; borrowed unless it has escapes.
+    /// The value of a string, borrowed unless it has escapes; `None` for anything else.
     pub fn as_str(self) -> Option<Cow<'d, str>> {
         let entry = self.entry();
         match entry.tag {
@@ -86,13 +86,13 @@ impl<'d> Node<'d> {
         }
     }
 
-    /// Whether it is the empty string; the text is not read for it, however long it is.
+    /// Whether the value is the empty string. Takes constant time.
     pub fn is_empty_text(self) -> bool {
         let entry = self.entry();
         entry.tag == Tag::Plain && entry.end - entry.start == 2
     }
 
-    /// `true` or `false`.
+    /// The value of a boolean; `None` for anything else.
     pub fn as_bool(self) -> Option<bool> {
         match self.entry().tag {
             Tag::True => Some(true),
@@ -101,16 +101,16 @@ impl<'d> Node<'d> {
         }
     }
 
-    /// The number as `serde_json` would read it; [`Node::raw`] has all its digits.
+    /// The number as `serde_json` parses it; `None` for anything else. [`Node::raw`] has all its digits.
     pub fn as_number(self) -> Option<Number> {
         (self.entry().tag == Tag::Number).then(|| serde_json::from_slice(self.source()).ok()).flatten()
     }
 
-    /// The value of an object under a key.
+    /// The value of a key of an object.
     pub fn get(self, name: &str) -> Option<Self> {
         let (bytes, index) = (self.document.text.as_ref(), &self.document.index);
-        for (passed, (key, value)) in self.entries().enumerate() {
-            if passed == FEW {
+        for (visited, (key, value)) in self.entries().enumerate() {
+            if visited == FEW {
                 let key = self.document.lookup().key(bytes, index, self.at, name)?;
                 return Some(Self { at: key + 1, ..self });
             }
@@ -121,41 +121,41 @@ impl<'d> Node<'d> {
         None
     }
 
-    /// The item of a list at an index.
+    /// The item of an array at an index.
     pub fn index(self, index: usize) -> Option<Self> {
         if index < FEW {
             return self.items().nth(index);
         }
-        let at = (self.entry().tag == Tag::List).then(|| self.document.lookup().item(self.at, index))??;
+        let at = (self.entry().tag == Tag::Array).then(|| self.document.lookup().item(self.at, index))??;
         Some(Self { at, ..self })
     }
 
-    /// How many items a list has, or how many entries an object; 0 for anything else.
+    /// The number of items of an array or entries of an object; 0 for anything else.
     pub fn len(self) -> usize {
-        let passed = match self.entry().tag {
-            Tag::List => self.items().take(FEW + 1).count(),
+        let counted = match self.entry().tag {
+            Tag::Array => self.items().take(FEW + 1).count(),
             Tag::Object => self.entries().take(FEW + 1).count(),
             _ => return 0,
         };
-        if passed <= FEW { passed } else { self.document.lookup().len(self.at).unwrap_or(passed) }
+        if counted <= FEW { counted } else { self.document.lookup().len(self.at).unwrap_or(counted) }
     }
 
-    /// Whether no other value is in the value: true of empty lists and objects, and of whatever is neither.
+    /// Whether no other value is nested in the value: true for empty arrays and objects, and for all scalars.
     pub fn is_empty(self) -> bool {
         self.entry().size == 1
     }
 
-    /// The items of a list; none for anything else.
+    /// The items of an array; none for anything else.
     pub fn items(self) -> Items<'d> {
-        Items(self.inside(Tag::List))
+        Items(self.children(Tag::Array))
     }
 
-    /// The keys of an object, as strings, and their values; none for anything else.
+    /// The keys of an object and their values; none for anything else.
     pub fn entries(self) -> Entries<'d> {
-        Entries(self.inside(Tag::Object))
+        Entries(self.children(Tag::Object))
     }
 
-    /// The value as a tree, as `serde_json` would have read it.
+    /// The value as a tree, as `serde_json` would have parsed it.
     pub fn to_value(self) -> Value {
         match self.kind() {
             Kind::Null => Value::Null,
@@ -172,11 +172,11 @@ impl<'d> Node<'d> {
         }
     }
 
-    /// Writes the value as compact JSON, as `serde_json` would, but for numbers, which keep their text.
+    /// Writes the value as compact JSON, as `serde_json` would, except that numbers keep their text.
     pub fn write_json(self, out: &mut String) {
         match self.entry().tag {
             Tag::Escaped => push_string(out, &decode(self.source())),
-            Tag::List => {
+            Tag::Array => {
                 out.push('[');
                 for (at, item) in self.items().enumerate() {
                     if at > 0 {
@@ -210,22 +210,22 @@ impl<'d> Node<'d> {
         self.raw().as_bytes()
     }
 
-    fn inside(self, tag: Tag) -> Inside<'d> {
+    fn children(self, tag: Tag) -> Children<'d> {
         let entry = self.entry();
         let size = if entry.tag == tag { entry.size as usize } else { 1 };
-        Inside { document: self.document, at: self.at + 1, end: self.at + size }
+        Children { document: self.document, at: self.at + 1, end: self.at + size }
     }
 }
 
-/// Steps from one value inside another to the one after it.
+/// Iterates over the direct children of a value: items, or keys and values in turn.
 #[derive(Debug, Clone)]
-struct Inside<'d> {
+struct Children<'d> {
     document: &'d Document,
     at: usize,
     end: usize,
 }
 
-impl<'d> Iterator for Inside<'d> {
+impl<'d> Iterator for Children<'d> {
     type Item = Node<'d>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -237,9 +237,9 @@ impl<'d> Iterator for Inside<'d> {
     }
 }
 
-/// The items of a list.
+/// The items of an array.
 #[derive(Debug, Clone)]
-pub struct Items<'d>(Inside<'d>);
+pub struct Items<'d>(Children<'d>);
 
 impl<'d> Iterator for Items<'d> {
     type Item = Node<'d>;
@@ -251,7 +251,7 @@ impl<'d> Iterator for Items<'d> {
 
 /// The keys of an object and their values.
 #[derive(Debug, Clone)]
-pub struct Entries<'d>(Inside<'d>);
+pub struct Entries<'d>(Children<'d>);
 
 impl<'d> Iterator for Entries<'d> {
     type Item = (Node<'d>, Node<'d>);

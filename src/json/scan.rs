@@ -1,6 +1,6 @@
 //! Finds where the strings and numbers of a JSON text end, and checks their syntax.
 
-/// A number no longer than this, without an exponent, is in the range of a double.
+/// A number of at most this length without an exponent is in the range of a double.
 const SAFE_DIGITS: usize = 300;
 
 /// The position of the next byte that is not white space, and that byte.
@@ -31,7 +31,7 @@ pub(super) fn string(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
     }
 }
 
-/// The end of a string from its first escape on.
+/// The end of a string that is not plain at `at`: from the first backslash on. `None` at a control character.
 #[cold]
 fn escaped(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -43,7 +43,7 @@ fn escaped(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The end of one escape. The two halves of a surrogate pair are one.
+/// The end of one escape. A surrogate pair counts as one escape.
 fn escape(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at + 1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
@@ -85,12 +85,12 @@ pub(super) fn number(bytes: &[u8], start: usize) -> Option<usize> {
     Some(at)
 }
 
-/// The position after one of these bytes, if one is there.
+/// The position after `at` if one of these bytes is there; otherwise `at`.
 fn after(bytes: &[u8], at: usize, any: &[u8]) -> usize {
     at + usize::from(bytes.get(at).is_some_and(|byte| any.contains(byte)))
 }
 
-/// The end of at least one digit.
+/// The end of a run of digits; `None` if there is none.
 #[inline]
 fn digits(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
@@ -113,21 +113,21 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     last_plain_end(bytes, at)
 }
 
-/// The same for the last few bytes of the text.
+/// [`plain_end`] for the last few bytes of the text.
 fn last_plain_end(bytes: &[u8], at: usize) -> usize {
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().position(is_special).map_or(bytes.len(), |found| at + found)
 }
 
-/// The eight bytes from `at` on, the first one lowest; `None` near the end of the text.
+/// The eight bytes from `at` on, with the first one in the lowest byte; `None` if fewer than eight are left.
 #[inline]
 pub(super) fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
 }
 
-/// The high bit of each of eight bytes that is a quote, a backslash or a control character. Above the first of them a
-/// carry may set others: only the first one counts.
+/// Sets the high bit of each byte that is a quote, a backslash or a control character. A borrow may set bits above the
+/// first match, so only the lowest set bit is reliable.
 #[inline]
 fn special_bytes(word: u64) -> u64 {
     const EACH: u64 = u64::from_le_bytes([1; 8]);

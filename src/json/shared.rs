@@ -1,4 +1,4 @@
-//! A value that a call keeps: part of a shared document, or a shared tree.
+//! An owned value: part of a shared document, or a shared tree.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Document, Node, ValueRef};
 
-/// A value that is shared, never copied: cloning it counts a reference.
+/// A reference-counted value. Cloning does not copy it.
 #[derive(Debug, Clone, Default)]
 pub struct SharedValue(Source);
 
@@ -15,9 +15,9 @@ enum Source {
     #[default]
     Null,
     Tree(Arc<Value>),
-    /// The value at a place of a document.
+    /// The value at an index position of a document.
     Part(Arc<Document>, u32),
-    /// A list of the values at these places of a document.
+    /// An array of the values at these index positions of a document.
     Parts(Arc<Document>, Arc<[u32]>),
     Text(Arc<str>),
 }
@@ -33,12 +33,12 @@ impl SharedValue {
         Self(Source::Part(Arc::clone(document), node.place()))
     }
 
-    /// A text; what of it is no UTF-8 becomes U+FFFD.
+    /// A string. Invalid UTF-8 is replaced with U+FFFD.
     pub fn text(bytes: &[u8]) -> Self {
         Self(Source::Text(String::from_utf8_lossy(bytes).into()))
     }
 
-    /// The value, to be read.
+    /// Borrows the value.
     pub fn get(&self) -> ValueRef<'_> {
         match &self.0 {
             Source::Null => ValueRef::NULL,
@@ -56,12 +56,12 @@ impl SharedValue {
         self.get().is_null()
     }
 
-    /// The value as a tree of its own.
+    /// Copies the value into a tree.
     pub fn to_value(&self) -> Value {
         self.get().to_value()
     }
 
-    /// A part of the value, which is in the value.
+    /// Keeps `part`, which must be part of this value. Shares the document if possible, otherwise copies.
     pub fn keep(&self, part: ValueRef<'_>) -> Self {
         match (&self.0, part) {
             (Source::Part(document, _), ValueRef::Node(node))
@@ -73,7 +73,7 @@ impl SharedValue {
         }
     }
 
-    /// A list of parts of the value.
+    /// Keeps several parts of this value as an array.
     pub fn keep_all(&self, parts: &[ValueRef<'_>]) -> Self {
         let place = |part: &ValueRef<'_>| match part {
             ValueRef::Node(node) => Some(node.place()),
@@ -85,8 +85,8 @@ impl SharedValue {
         }
     }
 
-    /// The value without what is around it: a part of a document, which would keep all of it in memory, becomes a tree
-    /// of its own.
+    /// Detaches the value from its document, which it would otherwise keep in memory: a part of a document becomes a
+    /// tree.
     #[must_use]
     pub fn detached(self) -> Self {
         match &self.0 {
@@ -95,7 +95,7 @@ impl SharedValue {
         }
     }
 
-    /// Whether both are parts of the same document, which is then in memory once.
+    /// Whether both values share one document.
     pub fn shares_document(&self, other: &Self) -> bool {
         match (self.document(), other.document()) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -110,7 +110,7 @@ impl SharedValue {
         }
     }
 
-    /// About what it keeps in memory, in bytes: of a part, the whole document.
+    /// The approximate memory that the value keeps in use, in bytes. A part of a document counts the whole document.
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Source::Null => 0,
@@ -123,7 +123,7 @@ impl SharedValue {
         }
     }
 
-    /// Whether both are the same value of the same document or tree, and not only equal.
+    /// Whether both are the same value of the same document or tree, rather than merely equal.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Source::Null, Source::Null) => true,
@@ -150,7 +150,7 @@ impl PartialEq for SharedValue {
     }
 }
 
-/// About what a value takes in memory, in bytes.
+/// The approximate memory that a value uses, in bytes.
 pub fn bytes_of(value: &Value) -> usize {
     let inside = match value {
         Value::String(text) => text.len(),

@@ -1,4 +1,4 @@
-//! A document and `serde_json` agree about every text: whether it is JSON, and what is in it.
+//! A document and `serde_json` agree on every text: whether it is JSON, and which value it holds.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -7,50 +7,50 @@ use serde_json::Value;
 use super::index::Entry;
 use super::{Document, Kind, Node};
 
-/// What a mutation puts into a text.
+/// The bytes that mutations insert.
 const BYTES: &[u8] = b"{}[]\",:\\u0eE+-.dDcC19 \x01\x1f\x7f\x80\xc3\xff\xedtfn";
 
 fn parse(text: &[u8]) -> Option<Document> {
     Document::parse(Bytes::copy_from_slice(text)).ok()
 }
 
-/// Both readers on one text. Says whether it is JSON.
-fn agree(text: &[u8]) -> bool {
+/// Checks that both parsers agree on a text. Returns whether it is JSON.
+fn check(text: &[u8]) -> bool {
     let shown = String::from_utf8_lossy(text);
     let expected = serde_json::from_slice::<Value>(text);
     let document = Document::parse(Bytes::copy_from_slice(text));
     match (&expected, &document) {
         (Ok(value), Ok(document)) => {
-            same(document.root(), value, &shown);
-            // Equality of maps does not see the order of their keys.
+            assert_same(document.root(), value, &shown);
+            // Equality of maps ignores the order of keys.
             assert_eq!(document.root().to_value().to_string(), value.to_string(), "{shown}");
             let mut written = String::new();
             document.root().write_json(&mut written);
-            let again: Value = serde_json::from_str(&written).unwrap();
-            assert_eq!(again.to_string(), value.to_string(), "{shown}");
+            let reparsed: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(reparsed.to_string(), value.to_string(), "{shown}");
             assert!(document.index.len() <= text.len() / 2 + 1, "{shown}");
         }
         (Err(expected), Err(error)) => assert_eq!(error.to_string(), expected.to_string(), "{shown}"),
-        _ => panic!("{shown}: serde_json says {expected:?}, the document {document:?}"),
+        _ => panic!("{shown}: serde_json: {expected:?}, document: {document:?}"),
     }
     expected.is_ok()
 }
 
-fn same(node: Node<'_>, value: &Value, shown: &str) {
+fn assert_same(node: Node<'_>, value: &Value, shown: &str) {
     assert_eq!(node.to_value(), *value, "{shown}");
     assert_eq!(Node::at_place(node.document(), node.place()).unwrap().raw(), node.raw());
     match value {
         Value::Array(items) => {
             assert_eq!(node.len(), items.len(), "{shown}");
             for (at, item) in items.iter().enumerate() {
-                same(node.index(at).unwrap(), item, shown);
+                assert_same(node.index(at).unwrap(), item, shown);
             }
             assert!(node.index(items.len()).is_none());
         }
         Value::Object(entries) => {
             assert_eq!(node.len(), entries.len(), "{shown}");
             for (key, value) in entries {
-                same(node.get(key).unwrap(), value, shown);
+                assert_same(node.get(key).unwrap(), value, shown);
             }
             assert!(node.get("no such key").is_none());
         }
@@ -62,7 +62,7 @@ fn same(node: Node<'_>, value: &Value, shown: &str) {
     }
 }
 
-/// Writes a JSON text of any layout: white space, escapes, repeated keys, all kinds of numbers.
+/// Generates a random JSON text with white space, escapes, repeated keys and all kinds of numbers.
 fn generate(rng: &mut Rng, depth: usize, out: &mut String) {
     space(rng, out);
     match rng.u8(..if depth == 0 { 7 } else { 11 }) {
@@ -80,8 +80,8 @@ fn generate(rng: &mut Rng, depth: usize, out: &mut String) {
         }
         _ => {
             out.push('{');
-            let most = if rng.u8(..8) == 0 { 40 } else { 6 };
-            for at in 0..rng.usize(..most) {
+            let limit = if rng.u8(..8) == 0 { 40 } else { 6 };
+            for at in 0..rng.usize(..limit) {
                 out.push_str(if at > 0 { "," } else { "" });
                 space(rng, out);
                 string(rng, out);
@@ -140,21 +140,21 @@ fn string(rng: &mut Rng, out: &mut String) {
 }
 
 #[test]
-fn generated_texts_are_read_as_serde_json_reads_them() {
+fn generated_texts_parse_as_in_serde_json() {
     let mut rng = Rng::with_seed(11);
     let mut valid = 0;
     for _ in 0..5_000 {
         let mut text = String::new();
         generate(&mut rng, 4, &mut text);
-        valid += usize::from(agree(text.as_bytes()));
+        valid += usize::from(check(text.as_bytes()));
     }
     assert!(valid > 3_000, "{valid}");
 }
 
 #[test]
-fn mutated_texts_are_refused_when_serde_json_refuses_them() {
+fn mutated_texts_are_rejected_as_in_serde_json() {
     let mut rng = Rng::with_seed(12);
-    let (mut valid, mut refused) = (0, 0);
+    let (mut valid, mut rejected) = (0, 0);
     for _ in 0..20_000 {
         let mut text = String::new();
         generate(&mut rng, 3, &mut text);
@@ -168,13 +168,13 @@ fn mutated_texts_are_refused_when_serde_json_refuses_them() {
                 _ => text.truncate(at),
             }
         }
-        *if agree(&text) { &mut valid } else { &mut refused } += 1;
+        *if check(&text) { &mut valid } else { &mut rejected } += 1;
     }
-    assert!(valid > 500 && refused > 5_000, "{valid} {refused}");
+    assert!(valid > 500 && rejected > 5_000, "{valid} {rejected}");
 }
 
 #[test]
-fn edges_are_read_as_serde_json_reads_them() {
+fn edge_cases_parse_as_in_serde_json() {
     let texts: &[&[u8]] = &[
         b"",
         b" ",
@@ -237,24 +237,24 @@ fn edges_are_read_as_serde_json_reads_them() {
         b"{\"a\":{\"x\":[1,2]},\"\\u0061\":{\"y\":1,\"y\":[]},\"b\":0}",
     ];
     for text in texts {
-        agree(text);
+        check(text);
     }
     for digits in [299, 300, 301, 308, 309, 310, 400, 5_000] {
-        agree("9".repeat(digits).as_bytes());
-        agree(format!("1{}", "0".repeat(digits)).as_bytes());
-        agree(format!("0.{}", "1".repeat(digits)).as_bytes());
-        agree(format!("-{}.5", "9".repeat(digits)).as_bytes());
+        check("9".repeat(digits).as_bytes());
+        check(format!("1{}", "0".repeat(digits)).as_bytes());
+        check(format!("0.{}", "1".repeat(digits)).as_bytes());
+        check(format!("-{}.5", "9".repeat(digits)).as_bytes());
     }
 }
 
 #[test]
-fn depth_is_bounded_as_in_serde_json() {
+fn depth_is_limited_as_in_serde_json() {
     for depth in [1, 126, 127, 128, 129, 100_000] {
-        let lists = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let arrays = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         let objects = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
-        assert_eq!(agree(lists.as_bytes()), depth < 128);
-        assert_eq!(agree(objects.as_bytes()), depth < 128);
-        agree("[".repeat(depth).as_bytes());
+        assert_eq!(check(arrays.as_bytes()), depth < 128);
+        assert_eq!(check(objects.as_bytes()), depth < 128);
+        check("[".repeat(depth).as_bytes());
     }
 }
 
@@ -268,7 +268,7 @@ fn numbers_keep_their_digits() {
 }
 
 #[test]
-fn the_index_takes_at_most_eight_bytes_for_a_byte_of_text() {
+fn the_index_of_a_dense_array_has_one_entry_per_two_bytes() {
     assert_eq!(size_of::<Entry>(), 16);
     let text = format!("[{}0]", "0,".repeat(100_000));
     let document = parse(text.as_bytes()).unwrap();
@@ -277,7 +277,7 @@ fn the_index_takes_at_most_eight_bytes_for_a_byte_of_text() {
 }
 
 #[test]
-fn repeated_keys_cost_no_more_than_their_text() {
+fn repeated_keys_leave_no_entries_in_the_index() {
     let entries = "\"k\":[1,2,3],".repeat(50_000);
     let document = parse(format!("{{{entries}\"z\":1}}").as_bytes()).unwrap();
     assert_eq!(document.root().len(), 2);
@@ -285,12 +285,12 @@ fn repeated_keys_cost_no_more_than_their_text() {
 }
 
 #[test]
-fn a_repeated_key_is_noticed_wherever_it_is_in_the_text() {
+fn repeated_keys_are_detected_at_any_length_and_position() {
     for length in 0..20 {
         let key = "k".repeat(length);
-        // The last one ends within the last eight bytes.
-        agree(format!("{{\"{key}\":0,\"{key}\":1}}").as_bytes());
-        agree(format!("{{\"{key}\":0,\"{key}x\":1,\"{key}\":2}} {:20}", "").as_bytes());
-        agree(format!("{{\"{key}\":0,\"\\u006b{key}\":1,\"k{key}\":2}}").as_bytes());
+        // The repeated key ends within the last eight bytes of the text.
+        check(format!("{{\"{key}\":0,\"{key}\":1}}").as_bytes());
+        check(format!("{{\"{key}\":0,\"{key}x\":1,\"{key}\":2}} {:20}", "").as_bytes());
+        check(format!("{{\"{key}\":0,\"\\u006b{key}\":1,\"k{key}\":2}}").as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! A JSON value that is read where it is: part of a document, part of a tree, or a text that is no JSON yet.
+//! A borrowed JSON value: part of a document, part of a tree, or a scalar.
 
 use std::borrow::Cow;
 
@@ -8,20 +8,20 @@ use super::Document;
 use super::node::{self, Kind, Node};
 use super::write::{push_string, push_value};
 
-/// A value that is borrowed from wherever it is. It is copied, never cloned.
+/// A JSON value borrowed from a document, a tree or a string.
 #[derive(Debug, Clone, Copy)]
 pub enum ValueRef<'v> {
     /// A value of a tree.
     Tree(&'v Value),
     /// A value of a document.
     Node(Node<'v>),
-    /// A list of values that are in a document, each at its place.
+    /// An array of the values at these index positions of a document.
     Nodes(&'v Document, &'v [u32]),
-    /// A text.
+    /// A string.
     Text(&'v str),
-    /// A whole number.
+    /// An integer.
     Count(usize),
-    /// `true` or `false`.
+    /// A boolean.
     Bool(bool),
 }
 
@@ -31,7 +31,7 @@ impl ValueRef<'static> {
 }
 
 impl<'v> ValueRef<'v> {
-    /// What the value is.
+    /// The type of the value.
     pub fn kind(self) -> Kind {
         match self {
             Self::Node(node) => node.kind(),
@@ -44,12 +44,12 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// Whether it is `null`.
+    /// Whether the value is `null`.
     pub fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
 
-    /// The text of a string.
+    /// The value of a string; `None` for anything else.
     pub fn as_str(self) -> Option<Cow<'v, str>> {
         match self {
             Self::Node(node) => node.as_str(),
@@ -59,7 +59,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// Whether it is the empty string; the text is not read for it, however long it is.
+    /// Whether the value is the empty string. Takes constant time.
     pub fn is_empty_text(self) -> bool {
         match self {
             Self::Node(node) => node.is_empty_text(),
@@ -69,7 +69,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// `true` or `false`.
+    /// The value of a boolean; `None` for anything else.
     pub fn as_bool(self) -> Option<bool> {
         match self {
             Self::Node(node) => node.as_bool(),
@@ -79,7 +79,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// The number as `serde_json` reads it.
+    /// The number as `serde_json` parses it; `None` for anything else.
     pub fn as_number(self) -> Option<Number> {
         match self {
             Self::Node(node) => node.as_number(),
@@ -89,12 +89,12 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// The nearest double of a number.
+    /// The double nearest to a number.
     pub fn as_f64(self) -> Option<f64> {
         self.as_number()?.as_f64()
     }
 
-    /// The value of an object under a key.
+    /// The value of a key of an object.
     pub fn get(self, name: &str) -> Option<Self> {
         match self {
             Self::Node(node) => node.get(name).map(Self::Node),
@@ -108,7 +108,7 @@ impl<'v> ValueRef<'v> {
         path.iter().try_fold(self, |value, key| value.get(key))
     }
 
-    /// The item of a list at an index.
+    /// The item of an array at an index.
     pub fn index(self, index: usize) -> Option<Self> {
         match self {
             Self::Node(node) => node.index(index).map(Self::Node),
@@ -118,7 +118,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// How many items a list has, or how many entries an object; 0 for anything else.
+    /// The number of items of an array or entries of an object; 0 for anything else.
     pub fn len(self) -> usize {
         match self {
             Self::Node(node) => node.len(),
@@ -129,7 +129,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// Whether no other value is in the value: true of empty lists and objects, and of whatever is neither.
+    /// Whether no other value is nested in the value: true for empty arrays and objects, and for all scalars.
     pub fn is_empty(self) -> bool {
         match self {
             Self::Node(node) => node.is_empty(),
@@ -137,7 +137,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// The items of a list; none for anything else.
+    /// The items of an array; none for anything else.
     pub fn items(self) -> Items<'v> {
         match self {
             Self::Node(node) => Items::Nodes(node.items()),
@@ -156,12 +156,12 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// The items of a list, or the values of an object.
+    /// The items of an array or the values of an object.
     pub fn parts(self) -> impl Iterator<Item = Self> {
         self.items().chain(self.entries().map(|(_, value)| value))
     }
 
-    /// The value as a tree of its own.
+    /// Copies the value into a tree.
     pub fn to_value(self) -> Value {
         match self {
             Self::Node(node) => node.to_value(),
@@ -194,7 +194,7 @@ impl<'v> ValueRef<'v> {
         }
     }
 
-    /// The value as plain text: null is empty, lists and objects are compact JSON.
+    /// The value as plain text: `null` becomes empty, arrays and objects become compact JSON.
     pub fn to_text(self) -> Cow<'v, str> {
         match self {
             Self::Bool(truth) => Cow::Borrowed(if truth { "true" } else { "false" }),
@@ -215,12 +215,12 @@ impl<'v> From<&'v Value> for ValueRef<'v> {
     }
 }
 
-/// The items of a list.
+/// The items of an array.
 #[derive(Debug, Clone)]
 pub enum Items<'v> {
     /// Those of a document.
     Nodes(node::Items<'v>),
-    /// Those at places of a document.
+    /// Those at given index positions of a document.
     Places(&'v Document, std::slice::Iter<'v, u32>),
     /// Those of a tree.
     Tree(std::slice::Iter<'v, Value>),
@@ -245,7 +245,7 @@ pub enum Entries<'v> {
     Nodes(node::Entries<'v>),
     /// Those of a tree.
     Tree(map::Iter<'v>),
-    /// None: the value is no object.
+    /// None: the value is not an object.
     None,
 }
 

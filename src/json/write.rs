@@ -1,4 +1,4 @@
-//! Writing compact JSON into a text, byte for byte as `serde_json` does.
+//! Writes compact JSON into a string, byte for byte as `serde_json` does.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ pub fn push_value(out: &mut String, value: &Value) {
         Value::Null => out.push_str("null"),
         Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
         Value::Number(number) => {
-            // Writing into a `String` does not fail.
+            // Writing into a `String` cannot fail.
             let _ = write!(out, "{number}");
         }
         Value::String(text) => push_string(out, text),
@@ -41,21 +41,21 @@ pub fn push_value(out: &mut String, value: &Value) {
     }
 }
 
-/// Writes one object into a text, entry by entry.
+/// Writes one object into a string, entry by entry.
 #[derive(Debug)]
 pub struct ObjectWriter {
     out: String,
 }
 
 impl ObjectWriter {
-    /// An object without entries, in a text with room for so many bytes.
+    /// An object without entries, in a string with room for `bytes` bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         let mut out = String::with_capacity(bytes);
         out.push('{');
         Self { out }
     }
 
-    /// Begins the next entry; its value is to be appended to the text that is returned.
+    /// Begins the next entry. The caller appends its value to the returned string.
     pub fn entry(&mut self, key: &str) -> &mut String {
         if self.out.len() > 1 {
             self.out.push(',');
@@ -65,7 +65,7 @@ impl ObjectWriter {
         &mut self.out
     }
 
-    /// The object.
+    /// The complete object.
     pub fn finish(mut self) -> String {
         self.out.push('}');
         self.out
@@ -79,11 +79,11 @@ pub fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Appends `text` as what stands between the quotes of a JSON string.
+/// Appends `text` as the content of a JSON string, without the quotes.
 pub fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
     loop {
-        // What is escaped is ASCII, so that it is never inside of a character.
+        // All escaped characters are ASCII, so this never splits a character.
         let (before, from) = rest.split_at(plain_end(rest.as_bytes(), 0));
         out.push_str(before);
         let Some(special) = from.bytes().next() else { return };
@@ -109,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn values_are_written_as_serde_json_writes_them() {
+    fn output_matches_serde_json() {
         let controls: String = (0..0x30).filter_map(char::from_u32).collect();
         for value in [
             json!(null),

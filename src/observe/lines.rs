@@ -1,5 +1,5 @@
-//! How a line of the log is written: for people, or as one object of JSON, as the running table and the environment
-//! say.
+//! Formats log lines: as text for people, or as one JSON object per line. The environment or the running plan decides
+//! which.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
@@ -17,52 +17,52 @@ use crate::json::{push_escaped, push_string};
 use crate::live::Live;
 use crate::plan::LogFormat;
 
-/// The field whose text is JSON already.
+/// The field whose value is already JSON.
 const RECORD: &str = "record";
 
-/// How lines are written.
+/// The format of the log's lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// What the environment says; it goes before the table.
-    wanted: Option<LogFormat>,
-    /// Whether a person reads the log as it is written.
+    /// The format set in the environment. Unless it is `auto`, it overrides the plan's.
+    from_environment: Option<LogFormat>,
+    /// Whether the log is written to a terminal.
     is_terminal: bool,
-    /// The running table, as soon as there is one.
+    /// The running plan, once there is one.
     live: OnceLock<Arc<Live>>,
 }
 
 impl Lines {
-    pub(super) fn new(wanted: Option<LogFormat>, is_terminal: bool) -> Self {
-        Self { wanted, is_terminal, live: OnceLock::new() }
+    pub(super) fn new(from_environment: Option<LogFormat>, is_terminal: bool) -> Self {
+        Self { from_environment, is_terminal, live: OnceLock::new() }
     }
 
-    /// From now on the running table says how lines are written.
+    /// Uses the format of the running plan from now on.
     pub(super) fn follow(&self, live: Arc<Live>) {
-        // There is one running table in a process, and one log.
+        // Setting it fails only the second time. A process has one running plan and one log.
         let _ = self.live.set(live);
     }
 
     fn is_json(&self) -> bool {
-        let format = self.wanted.filter(|format| *format != LogFormat::Auto);
+        let format = self.from_environment.filter(|format| *format != LogFormat::Auto);
         let format = format.or_else(|| Some(self.live.get()?.plan().log.format));
         match format {
             Some(LogFormat::Json) => true,
             Some(LogFormat::Auto) => !self.is_terminal,
-            // Nothing runs before there is a table: what is said then is for whoever started it.
+            // Lines before the first plan are for the person who started the process.
             Some(LogFormat::Human) | None => false,
         }
     }
 
-    /// Lines for a person that are no event, such as the faults of a table.
+    /// Formats text that is not an event, such as the diagnostics of a table.
     pub(super) fn text(&self, level: Level, text: &str) -> String {
-        if self.is_json() { JsonLine::saying(text).text(level) } else { format!("{text}\n") }
+        if self.is_json() { JsonLine::with_message(text).text(level) } else { format!("{text}\n") }
     }
 
-    /// That lines were lost, and why.
+    /// A warning that lines were lost, and why.
     pub(super) fn lost(&self, lost: u64, why: &str) -> String {
         let message = format!("{lost} log lines could not be written: {why}");
         if self.is_json() {
-            let mut line = JsonLine::saying(&message);
+            let mut line = JsonLine::with_message(&message);
             line.add("lost", lost);
             return line.text(Level::WARN);
         }
@@ -70,7 +70,7 @@ impl Lines {
     }
 }
 
-/// Writes the events of the program.
+/// Formats the program's events.
 #[derive(Debug)]
 pub(super) struct Events {
     lines: Arc<Lines>,
@@ -103,11 +103,11 @@ where
     }
 }
 
-/// A line that is one object: the fields of an event, written as they come.
+/// A line in JSON. The fields of an event are written in the order in which they are visited.
 #[derive(Debug)]
 struct JsonLine {
     message: String,
-    /// The other fields, each behind a comma.
+    /// The other fields as JSON, each after a comma.
     fields: String,
     /// The addresses of the listeners, if the line has them.
     listen: Option<String>,
@@ -120,13 +120,13 @@ impl JsonLine {
         Self { message, fields, listen: None, admin: None }
     }
 
-    fn saying(message: &str) -> Self {
+    fn with_message(message: &str) -> Self {
         Self { message: message.to_owned(), ..Self::new() }
     }
 
     fn text(&self, level: Level) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = self.write(level, &mut text);
         text
     }
@@ -135,7 +135,7 @@ impl JsonLine {
         write!(out, r#"{{"timestamp":"{:.6}","level":"{level}","message":"#, Timestamp::now())?;
         let mut message = String::with_capacity(self.message.len() + 16);
         match (&self.listen, &self.admin) {
-            // Whoever started the proxy finds `listen=` and `admin=` in its output, however the lines are written.
+            // Scripts that start the proxy look for `listen=` and `admin=` in its output, in either format.
             (Some(listen), Some(admin)) => {
                 push_string(&mut message, &format!("listen={listen} admin={admin} {}", self.message));
             }
@@ -147,13 +147,13 @@ impl JsonLine {
     /// Adds a field whose value is written as JSON.
     fn add(&mut self, name: &str, json: impl fmt::Display) {
         if self.begin(name) {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(self.fields, "{json}");
         }
     }
 
-    /// Begins a field, unless it is one of the `log.` fields of other libraries, which say where in their code the line
-    /// comes from.
+    /// Begins a field. Returns `false` for the `log.` fields of other libraries, which are omitted: they only name the
+    /// source code that logged the line.
     fn begin(&mut self, name: &str) -> bool {
         if name.starts_with("log.") {
             return false;
@@ -164,11 +164,11 @@ impl JsonLine {
         true
     }
 
-    /// Adds a text, which is written as it is formatted.
+    /// Adds a text field: the message, a record as JSON, or a string.
     fn add_text(&mut self, name: &str, text: fmt::Arguments<'_>) {
         match name {
             "message" => {
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 let _ = self.message.write_fmt(text);
             }
             RECORD => {
@@ -190,14 +190,14 @@ impl JsonLine {
     fn add_quoted(&mut self, name: &str, text: fmt::Arguments<'_>) {
         if self.begin(name) {
             self.fields.push('"');
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = Escaping(&mut self.fields).write_fmt(text);
             self.fields.push('"');
         }
     }
 }
 
-/// Escapes what is written for a JSON string.
+/// Escapes text for a JSON string while it is written.
 struct Escaping<'o>(&'o mut String);
 
 impl fmt::Write for Escaping<'_> {
@@ -243,8 +243,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_line_is_one_object_whatever_its_texts_hold() {
-        let mut line = JsonLine::saying("two\nlines, \"quoted\"");
+    fn a_line_is_one_json_object_even_with_special_characters() {
+        let mut line = JsonLine::with_message("two\nlines, \"quoted\"");
         line.add_text("function", format_args!("{}", "a\\b\u{1}\u{e9}"));
         line.add_text(RECORD, format_args!("{}", r#"{"id":1}"#));
         line.add("ms", 12);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_no_json_is_a_text() {
+    fn a_record_that_is_not_json_becomes_a_string() {
         let mut line = JsonLine::new();
         line.add_text(RECORD, format_args!("not json"));
         assert!(line.text(Level::INFO).ends_with(",\"record\":\"not json\"}\n"));

@@ -89,7 +89,7 @@ trait InboundBody: Body<Data = Bytes> + Send + Unpin + 'static {}
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> InboundBody for B {}
 
-/// The context in which one request is answered.
+/// The context of one request.
 struct Received<'a> {
     dispatcher: &'a Arc<Dispatcher>,
     running: &'a Arc<Running>,
@@ -253,7 +253,7 @@ mod tests {
         assert!(app.rejected.by_reason().contains(&("body_timeout", 1)));
     }
     #[tokio::test]
-    async fn a_panic_during_a_request_is_answered() {
+    async fn a_panic_during_a_request_returns_a_response() {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
             plan.platforms[0].platform = &Panicking;
         });

@@ -45,11 +45,11 @@ const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 40\r\n\
     retry-after: 1\r\nconnection: close\r\n\r\n{\"error\":\"too many connections for now\"}";
 
-/// How many connections over the limit are closed gracefully at once, so that the client can read the response. Others
-/// get it written without waiting.
+/// How many rejected connections may be closed gracefully at the same time, so that the client can read the response.
+/// For any others, the response is written without waiting for the client.
 const MAX_LEAVING: usize = 32;
 
-/// How long such a connection may take to send a request, and then to read the response.
+/// How long the client of a rejected connection may take to send a request, and then to read the response.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers the requests of a listener.
@@ -90,8 +90,8 @@ pub(super) async fn accept(accepting: Accepting<'_, impl Endpoint>, graceful: &G
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(shaken) = handshakes.join_next() => {
-                if let Ok(Some((stream, peer, place))) = shaken {
+            Some(handshake) = handshakes.join_next() => {
+                if let Ok(Some((stream, peer, place))) = handshake {
                     serve(stream, &builder, (endpoint.clone(), peer), place, graceful);
                 }
                 continue;
@@ -133,9 +133,10 @@ fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // Without a timer, an incomplete head would hold its connection forever.
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    // Hyper answers 431 to more than 100 headers. Saying so here would make it clear a list of them for each request.
+    // Hyper responds with 431 to more than 100 headers. Setting that limit explicitly would be slower: hyper would then
+    // clear a list of headers for each request.
     builder.max_buf_size(MAX_HEAD);
-    // Answers are small: it is cheaper to write head and body from one buffer than to list them for the system.
+    // Responses are small: copying head and body into one buffer is cheaper than a vectored write.
     builder.writev(false);
     builder
 }
@@ -235,7 +236,7 @@ mod tests {
     use http_body_util::Full;
     use tokio::io::DuplexStream;
 
-    /// Answers every request with the same text.
+    /// Responds to every request with the same text.
     #[derive(Clone)]
     struct FixedAnswer(Bytes);
 
@@ -249,22 +250,23 @@ mod tests {
 
     /// Serves one connection. Returns the client's end, the gate with its permit, and the handle that would shut it
     /// down.
-    fn connected(says: impl Into<Bytes>) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
-        let (here, there) = tokio::io::duplex(1024);
+    fn connected(text: impl Into<Bytes>) -> (DuplexStream, Arc<Gate>, GracefulShutdown) {
+        let (client, server) = tokio::io::duplex(1024);
         let room = Arc::new(Gate::default());
-        let endpoint = (FixedAnswer(says.into()), Peer(([127, 0, 0, 1], 1).into()));
+        let endpoint = (FixedAnswer(text.into()), Peer(([127, 0, 0, 1], 1).into()));
         let graceful = GracefulShutdown::new();
-        serve(there, &builder(), endpoint, room.enter(1).unwrap(), &graceful);
-        (here, room, graceful)
+        serve(server, &builder(), endpoint, room.enter(1).unwrap(), &graceful);
+        (client, room, graceful)
     }
 
-    async fn is_free(room: &Gate) {
+    /// Waits until the permit is released.
+    async fn released(room: &Gate) {
         while room.held() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn rest(mut stream: DuplexStream) -> String {
+    async fn read_response(mut stream: DuplexStream) -> String {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8(answer).unwrap()
@@ -273,13 +275,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_incomplete_head_times_out() {
         for head in ["", "POST / HTTP/1.1\r\nhost: x\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
-            let (mut stream, room, _graceful) = connected("said");
+            let (mut stream, room, _graceful) = connected("hello");
             stream.write_all(head.as_bytes()).await.unwrap();
             let started = tokio::time::Instant::now();
-            let answer = rest(stream).await;
-            assert_eq!(answer.ends_with("said"), head.ends_with("\r\n\r\n"), "{head} {answer}");
+            let answer = read_response(stream).await;
+            assert_eq!(answer.ends_with("hello"), head.ends_with("\r\n\r\n"), "{head} {answer}");
             assert_eq!(started.elapsed().as_secs(), HEAD_TIMEOUT.as_secs(), "{head}");
-            is_free(&room).await;
+            released(&room).await;
         }
     }
 
@@ -293,7 +295,7 @@ mod tests {
             tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
             stream.read_exact(&mut [0; 1024]).await.unwrap();
         }
-        is_free(&room).await;
+        released(&room).await;
         let slow = (WRITE_TIMEOUT - Duration::from_secs(1)) * 3;
         assert_eq!(started.elapsed().as_secs(), (slow + WRITE_TIMEOUT).as_secs());
     }
@@ -309,7 +311,7 @@ mod tests {
             (format!("GET /{long} HTTP/1.1\r\n\r\n"), "431 Request Header Fields Too Large"),
             ("\u{1}\u{2}\r\n\r\n".to_owned(), "400 Bad Request"),
         ] {
-            let (stream, room, _graceful) = connected("said");
+            let (stream, room, _graceful) = connected("hello");
             let (read, mut write) = tokio::io::split(stream);
             let sent = async { drop(write.write_all(head.as_bytes()).await) };
             let mut answer = Vec::new();
@@ -319,7 +321,7 @@ mod tests {
             read.unwrap();
             let answer = String::from_utf8(answer).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
-            is_free(&room).await;
+            released(&room).await;
         }
     }
 

@@ -35,7 +35,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The query of a request: the calls to return.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Wanted {
+pub(super) struct RecordQuery {
     route: Option<String>,
     platform: Option<String>,
     outcome: Option<String>,
@@ -43,11 +43,12 @@ pub(super) struct Wanted {
     limit: Option<usize>,
 }
 
-impl Wanted {
-    fn holds(&self, entry: &HistoryEntry) -> bool {
+impl RecordQuery {
+    /// Whether the filters of the query match a call. Ignores `limit`.
+    fn matches(&self, entry: &HistoryEntry) -> bool {
         let context = &entry.record.call.context;
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| Some(wanted) == found)
+        let is = |filter: &Option<String>, value: Option<&str>| {
+            filter.as_deref().is_none_or(|filter| Some(filter) == value)
         };
         is(&self.route, entry.route())
             && is(&self.platform, Some(context.platform))
@@ -83,15 +84,15 @@ fn is_for_here(headers: &HeaderMap) -> bool {
 pub(super) async fn list(
     State(app): State<App>,
     headers: HeaderMap,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<RecordQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    let Ok(Query(wanted)) = wanted else { return bad_query() };
+    let Ok(Query(query)) = query else { return bad_query() };
     if headers.get(header::ACCEPT).is_some_and(|accept| accept == EVENT_STREAM) {
-        return follow(&app, wanted);
+        return follow(&app, query);
     }
     let newest = app.dispatcher.observers.history.newest(app.dispatcher.live.plan().server.records);
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
-    let records = newest.iter().filter(|entry| wanted.holds(entry)).take(limit);
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let records = newest.iter().filter(|entry| query.matches(entry)).take(limit);
     Json(json!({"records": records.map(|entry| entry.summary()).collect::<Value>()})).into_response()
 }
 
@@ -110,24 +111,24 @@ pub(super) async fn one(State(app): State<App>, Path(id): Path<String>) -> Respo
 /// `GET /records/stream`: a live stream of calls as they end.
 pub(super) async fn live(
     State(app): State<App>,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<RecordQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    let Ok(Query(wanted)) = wanted else { return bad_query() };
-    follow(&app, wanted)
+    let Ok(Query(query)) = query else { return bad_query() };
+    follow(&app, query)
 }
 
-fn follow(app: &App, wanted: Wanted) -> Response {
+fn follow(app: &App, query: RecordQuery) -> Response {
     let Some(listener) = app.dispatcher.observers.history.subscribe() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is shutting down");
     };
     // Send a comment at once, so that the client sees that the stream is open.
-    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), wanted);
-    let events = stream::unfold(begin, |(mut listener, first, wanted)| async move {
+    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), query);
+    let events = stream::unfold(begin, |(mut listener, first, query)| async move {
         let event = match first {
             Some(first) => first,
-            None => next(&mut listener, &wanted).await?,
+            None => next(&mut listener, &query).await?,
         };
-        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, wanted)))
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, query)))
     });
     let mut response = Response::new(Body::from_stream(events));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
@@ -136,10 +137,10 @@ fn follow(app: &App, wanted: Wanted) -> Response {
 }
 
 /// The next event; `None` when the proxy shuts down.
-async fn next(listener: &mut Receiver<Arc<HistoryEntry>>, wanted: &Wanted) -> Option<String> {
+async fn next(listener: &mut Receiver<Arc<HistoryEntry>>, query: &RecordQuery) -> Option<String> {
     loop {
         match timeout(KEEP_ALIVE, listener.recv()).await {
-            Ok(Ok(entry)) if wanted.holds(&entry) => {
+            Ok(Ok(entry)) if query.matches(&entry) => {
                 return Some(format!("event: record\nid: {}\ndata: {}\n\n", entry.id, entry.summary()));
             }
             Ok(Ok(_)) => {}

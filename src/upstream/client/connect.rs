@@ -1,4 +1,4 @@
-//! Makes connections: resolves names, races addresses and starts TLS.
+//! Opens connections: resolves names, races addresses and starts TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,17 +20,17 @@ use crate::upstream::egress::{NotPublic, judge};
 use crate::upstream::proxy::Proxy;
 use crate::upstream::{EgressPolicy, TransportError};
 
-/// How long one address may take before the next one is tried too (RFC 8305, section 5).
+/// How long to wait for one address before trying the next one as well (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-/// How long a connection is silent before the system asks the peer whether it is there, and between two such probes.
+/// How long a connection must be silent before the system sends a keepalive probe, and the interval between probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// After so many probes without an answer the connection is over.
+/// After this many unanswered probes, the system closes the connection.
 const KEEPALIVE_PROBES: u32 = 3;
-/// The longest that the peer may take to acknowledge what was sent.
+/// The longest that the peer may take to acknowledge sent bytes.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-/// How connections of one client are made.
+/// Opens the connections of one client.
 pub(super) struct Connector {
     pub(super) tls: TlsConnector,
     pub(super) network: EgressPolicy,
@@ -38,12 +38,12 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// The proxy that forwards each request to this origin, rather than tunnelling a whole connection.
+    /// The proxy that forwards each request to this origin; `None` if there is no proxy or it tunnels the connection.
     pub(super) fn forwards(&self, origin: &Origin) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|_| !origin.is_secure)
     }
 
-    /// A new connection to an origin.
+    /// Opens a connection to an origin.
     pub(super) async fn open(&self, origin: &Origin) -> Result<Connection, TransportError> {
         let tcp = match &self.proxy {
             Some(proxy) => {
@@ -75,7 +75,7 @@ async fn dial_proxy(proxy: &Proxy) -> Result<TcpStream, TransportError> {
     })
 }
 
-/// Connects to a host, or to its address if that is known.
+/// Connects to a host. If `address` is given, the host is not resolved.
 async fn dial(
     network: EgressPolicy,
     address: Option<IpAddr>,
@@ -84,13 +84,13 @@ async fn dial(
 ) -> Result<TcpStream, TransportError> {
     let addresses = match address {
         Some(address) => vec![SocketAddr::new(address, port)],
-        // The system's resolver, on a thread of its own.
+        // The system's resolver, on a blocking thread.
         None => {
             let found = tokio::net::lookup_host((host, port)).await;
             found.map_err(|error| connect_failure("dns error: ", &error))?.collect()
         }
     };
-    // Judged here is what is connected to: nothing asks the DNS again in between.
+    // These are the addresses that are connected to: the name is not resolved again, so DNS rebinding has no effect.
     let addresses = match network {
         EgressPolicy::Any => addresses,
         EgressPolicy::Public => public(addresses)?,
@@ -100,8 +100,8 @@ async fn dial(
     Ok(tcp)
 }
 
-/// Sends small requests at once, and notices a peer that is gone without a word: so an idle connection does not take a
-/// request along after a firewall has forgotten it.
+/// Sends small requests without delay, and detects a peer that has disappeared. Otherwise a request could be lost on an
+/// idle connection that a firewall has silently dropped.
 fn configure(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
@@ -113,10 +113,10 @@ fn configure(tcp: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The public ones among the addresses of a host.
+/// The public addresses of a host.
 ///
 /// # Errors
-/// There is none: why the first is not public.
+/// The host has addresses, but none is public. The error names the first one.
 fn public(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
     let mut refused: Option<NotPublic> = None;
     let mut kept = Vec::new();
@@ -134,7 +134,7 @@ fn public(addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
     }
 }
 
-/// Connects to the first address that answers ("happy eyeballs", RFC 8305).
+/// Connects to the first address that accepts the connection ("happy eyeballs", RFC 8305).
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut next = alternating(addresses).into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -143,13 +143,13 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
         if let Some(address) = next.next() {
             attempts.push(TcpStream::connect(address));
         }
-        let ended = if next.len() == 0 {
+        let finished = if next.len() == 0 {
             attempts.next().await
         } else {
-            let Ok(ended) = timeout(NEXT_ADDRESS, attempts.next()).await else { continue };
-            ended
+            let Ok(finished) = timeout(NEXT_ADDRESS, attempts.next()).await else { continue };
+            finished
         };
-        match ended {
+        match finished {
             Some(Ok(tcp)) => return Ok(tcp),
             Some(Err(error)) => failed = failed.or(Some(error)),
             None => {
@@ -159,7 +159,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// IPv6 and IPv4 in turns, beginning with the family that the system prefers.
+/// Alternates IPv6 and IPv4 addresses, starting with the family of the first address, which the system prefers.
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (preferred, other): (Vec<_>, Vec<_>) =
@@ -175,15 +175,15 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn all(texts: &[&str]) -> Vec<SocketAddr> {
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
     }
 
     #[test]
-    fn only_public_addresses_of_a_name_are_kept() {
-        let kept = public(all(&["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1111"]));
-        assert_eq!(kept.unwrap(), all(&["1.1.1.1", "2606:4700::1111"]));
-        let refused = public(all(&["::ffff:10.0.0.1", "127.0.0.1"])).unwrap_err();
+    fn only_public_addresses_are_kept() {
+        let kept = public(addresses(&["10.0.0.1", "1.1.1.1", "::1", "2606:4700::1111"]));
+        assert_eq!(kept.unwrap(), addresses(&["1.1.1.1", "2606:4700::1111"]));
+        let refused = public(addresses(&["::ffff:10.0.0.1", "127.0.0.1"])).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "the address ::ffff:10.0.0.1 is private, and `network = \"public\"` allows public ones only"
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn the_families_of_addresses_alternate() {
-        let mixed = alternating(all(&["::1", "::2", "::3", "1.1.1.1", "1.1.1.2"]));
-        assert_eq!(mixed, all(&["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"]));
-        assert_eq!(alternating(all(&["1.1.1.1", "::1", "::2"])), all(&["1.1.1.1", "::1", "::2"]));
+    fn address_families_alternate() {
+        let mixed = alternating(addresses(&["::1", "::2", "::3", "1.1.1.1", "1.1.1.2"]));
+        assert_eq!(mixed, addresses(&["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"]));
+        assert_eq!(alternating(addresses(&["1.1.1.1", "::1", "::2"])), addresses(&["1.1.1.1", "::1", "::2"]));
     }
 
     #[tokio::test]
-    async fn a_refusing_or_hanging_address_does_not_delay_the_next() {
+    async fn a_refusing_address_does_not_prevent_the_next() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let bound = tokio::net::TcpSocket::new_v4().unwrap();

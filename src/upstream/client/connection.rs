@@ -14,24 +14,24 @@ use hyper_util::rt::TokioIo;
 use super::Outbound;
 use super::stream::Stream;
 
-/// A connection that one request at a time uses.
+/// A connection that carries one request at a time.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
 }
 
-/// Hyper's side of a connection: it reads and writes whenever it is polled. It is dropped as soon as it has ended, which
-/// hands back a request that it had not begun to send.
+/// Hyper's side of a connection: it reads and writes when it is polled. It is dropped as soon as it ends. The drop
+/// returns a request that hyper has not started to send.
 struct Driver(Option<http1::Connection<TokioIo<Stream>, Full<Bytes>>>);
 
 impl Connection {
-    /// A connection over a stream that is ready for HTTP.
+    /// Starts HTTP on a stream.
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
         let mut builder = http1::Builder::new();
-        // Bodies are small: it is cheaper to write head and body from one buffer than to list them for the system.
+        // Bodies are small: copying head and body into one buffer is cheaper than a vectored write.
         builder.writev(false);
-        // What devices and protection services write into heads, curl and browsers take: a header that cannot be read
-        // is passed over. Lengths and transfer encodings that are read and make no sense are still refused.
+        // Like curl and browsers, tolerate the malformed headers of some devices and security services: skip a header
+        // that cannot be parsed. An invalid length or transfer encoding is still an error.
         builder
             .ignore_invalid_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
@@ -40,8 +40,8 @@ impl Connection {
         Ok(Self { sender, driver: Driver(Some(connection)) })
     }
 
-    /// Whether the connection can carry another request: its peer has not closed it, and has said nothing more than
-    /// the last response. Nobody is woken by it from now on, so it holds no finished task in memory.
+    /// Whether the connection can carry another request: the peer has not closed it and has sent nothing after the last
+    /// response. This also replaces the connection's waker, so that it does not keep a finished task in memory.
     pub(super) fn is_idle(&mut self) -> bool {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
         self.driver.0.is_some() && self.sender.is_ready()
@@ -49,8 +49,8 @@ impl Connection {
 
     /// Sends a request and waits for the head of the response.
     ///
-    /// Hyper reads before it writes. When the peer has closed the connection by then, nothing is written and the
-    /// request comes back in the error.
+    /// Hyper reads before it writes. If the peer has closed the connection by then, nothing is written and the error
+    /// contains the request.
     pub(super) async fn send(
         &mut self,
         request: Outbound,
@@ -64,7 +64,7 @@ impl Connection {
         .await
     }
 
-    /// The next piece of a body; `None` after the last one.
+    /// The next chunk of a body; `None` after the last one.
     pub(super) async fn chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
         loop {
             let frame = poll_fn(|context| {
@@ -78,7 +78,7 @@ impl Connection {
             match frame.await.transpose()?.map(Frame::into_data) {
                 None => return Ok(None),
                 Some(Ok(data)) => return Ok(Some(data)),
-                // Trailers.
+                // Skip trailers.
                 Some(Err(_)) => {}
             }
         }
@@ -86,7 +86,7 @@ impl Connection {
 }
 
 impl Driver {
-    /// Errors reach whoever waits for the response or the body.
+    /// Drives the connection. Its errors are returned by the future of the response or of the body.
     fn poll(&mut self, context: &mut Context<'_>) {
         if let Some(connection) = &mut self.0
             && Pin::new(connection).poll(context).is_ready()

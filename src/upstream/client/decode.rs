@@ -1,4 +1,4 @@
-//! Reads bodies: gzip, deflate and brotli become plain, and no more than the limit is kept.
+//! Collects the body of a response: decompresses gzip, deflate and brotli, and enforces the size limit.
 
 use bytes::{Bytes, BytesMut};
 use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
@@ -10,9 +10,9 @@ use hyper::body::{Body as _, Incoming};
 use super::error::detail;
 use crate::upstream::TransportError;
 
-/// The most that is reserved because of a `content-length` alone.
+/// The most bytes to reserve because of a `content-length`, which may be false.
 const MAX_RESERVED: usize = 64 * 1024;
-/// How much is decompressed at a time.
+/// How many bytes are decompressed at a time.
 const STEP: usize = 8 * 1024;
 
 /// A body as far as it has been read.
@@ -20,19 +20,19 @@ pub(super) struct BodyBuffer {
     plain: BytesMut,
     limit: usize,
     codec: Option<Codec>,
-    /// Whether it is said to be deflated, which some servers do with the frame of zlib and some without.
+    /// Whether the content coding is `deflate`. Some servers send the zlib format, others raw deflate.
     is_deflated: bool,
 }
 
 struct Codec {
     decoder: Box<dyn DecodeV2 + Send>,
-    /// The decoder may hold output back although it has taken all input. That of gzip does so only before the last
-    /// eight bytes, which come as input.
+    /// Whether the decoder may hold back output after it has consumed all input. The gzip decoder does so only before
+    /// its eight-byte trailer, and the trailer is further input.
     holds_back: bool,
     phase: DecodePhase,
 }
 
-/// How far a decoder has come.
+/// The progress of a decoder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DecodePhase {
     Start,
@@ -41,10 +41,10 @@ enum DecodePhase {
 }
 
 impl BodyBuffer {
-    /// For a body with these headers. They lose what describes the compressed form.
+    /// A buffer for a body with these headers. Removes the headers that describe the compressed form.
     ///
     /// # Errors
-    /// The upstream announced more than `limit`.
+    /// The declared length exceeds `limit`.
     pub(super) fn new(
         headers: &mut HeaderMap,
         body: &Incoming,
@@ -58,7 +58,7 @@ impl BodyBuffer {
         };
         let (holds_back, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
         let codec = decoder.map(|decoder| Codec { decoder, holds_back, phase: DecodePhase::Start });
-        // The length of a compressed body says nothing about the plain one, which the limit is about.
+        // The limit applies to the decompressed body, whose length is not declared.
         let declared = if codec.is_none() { body.size_hint().exact().unwrap_or(0) } else { 0 };
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         if declared > limit {
@@ -71,12 +71,12 @@ impl BodyBuffer {
         Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec, is_deflated })
     }
 
-    /// Adds a piece of the body as it came.
+    /// Adds a chunk of the body as received.
     pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
         let Self { plain, limit, codec, .. } = self;
         match codec {
-            None => keep(plain, *limit, chunk),
-            Some(codec) => codec.decode(chunk, |bytes| keep(plain, *limit, bytes)),
+            None => append(plain, *limit, chunk),
+            Some(codec) => codec.decode(chunk, |bytes| append(plain, *limit, bytes)),
         }
     }
 
@@ -88,10 +88,12 @@ impl BodyBuffer {
             return codec.end().map(|()| body);
         }
         if is_deflated && !body.is_empty() {
-            let unpacked = unpack(Box::new(ZlibDecoder::new()), &body, limit);
-            return match unpacked {
-                Err(TransportError::Invalid { .. }) => unpack(Box::new(DeflateDecoder::new()), &body, limit),
-                unpacked => unpacked,
+            let decompressed = decompress(Box::new(ZlibDecoder::new()), &body, limit);
+            return match decompressed {
+                Err(TransportError::Invalid { .. }) => {
+                    decompress(Box::new(DeflateDecoder::new()), &body, limit)
+                }
+                decompressed => decompressed,
             };
         }
         let decoder: Box<dyn DecodeV2 + Send> = match *body {
@@ -99,24 +101,24 @@ impl BodyBuffer {
             [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Box::new(ZlibDecoder::new()),
             _ => return Ok(body),
         };
-        // Nobody said so, and what cannot be unpacked is something else.
-        match unpack(decoder, &body, limit) {
+        // No header declares this compression. If decompression fails, the body is something else.
+        match decompress(decoder, &body, limit) {
             Err(TransportError::Invalid { .. }) => Ok(body),
-            unpacked => unpacked,
+            decompressed => decompressed,
         }
     }
 }
 
-/// What a whole body becomes.
-fn unpack(decoder: Box<dyn DecodeV2 + Send>, body: &[u8], limit: usize) -> Result<Bytes, TransportError> {
+/// Decompresses a complete body.
+fn decompress(decoder: Box<dyn DecodeV2 + Send>, body: &[u8], limit: usize) -> Result<Bytes, TransportError> {
     let mut plain = BytesMut::new();
     let mut codec = Codec { decoder, holds_back: true, phase: DecodePhase::Start };
-    codec.decode(body, |bytes| keep(&mut plain, limit, bytes))?;
+    codec.decode(body, |bytes| append(&mut plain, limit, bytes))?;
     codec.end()?;
     Ok(plain.freeze())
 }
 
-fn keep(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), TransportError> {
+fn append(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), TransportError> {
     if bytes.len() > limit - plain.len() {
         return Err(TransportError::TooLarge { limit });
     }
@@ -125,7 +127,7 @@ fn keep(plain: &mut BytesMut, limit: usize, bytes: &[u8]) -> Result<(), Transpor
 }
 
 impl Codec {
-    /// Whether the compressed data has come to its end.
+    /// Checks that the compressed data is complete.
     fn end(&self) -> Result<(), TransportError> {
         match self.phase {
             DecodePhase::Within => {
@@ -135,17 +137,17 @@ impl Codec {
         }
     }
 
-    /// Gives what comes out of `chunk` to `keep`, piece by piece.
+    /// Decompresses `chunk` and passes the output to `sink` in pieces.
     fn decode(
         &mut self,
         chunk: &[u8],
-        mut keep: impl FnMut(&[u8]) -> Result<(), TransportError>,
+        mut sink: impl FnMut(&[u8]) -> Result<(), TransportError>,
     ) -> Result<(), TransportError> {
         let invalid = |error: std::io::Error| TransportError::Invalid { detail: detail(&error) };
         let mut input = PartialBuffer::new(chunk);
         let mut scratch = [0; STEP];
         let mut is_full = false;
-        // What follows the end of the compressed data is ignored.
+        // Bytes after the end of the compressed data are ignored.
         while self.phase != DecodePhase::End && (!input.unwritten().is_empty() || is_full && self.holds_back)
         {
             self.phase = DecodePhase::Within;
@@ -157,7 +159,7 @@ impl Codec {
                 return Err(invalid(std::io::ErrorKind::InvalidData.into()));
             }
             is_full = output.has_no_spare_space();
-            keep(output.written())?;
+            sink(output.written())?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the errors of hyper and rustls say about a request.
+//! Maps errors of hyper and rustls to transport errors.
 
 use std::error::Error;
 use std::io;
@@ -6,16 +6,16 @@ use std::iter::successors;
 
 use crate::upstream::TransportError;
 
-/// The most characters of an error's text: a certificate may list hundreds of names.
+/// The maximum length of an error's text in characters. A certificate error may list hundreds of names.
 const MAX_DETAIL: usize = 300;
-/// Said in place of what rustls says.
+/// Replaces the message of rustls.
 const NO_TLS: &str = "what answers there does not speak TLS; `http://` may be meant";
 
-/// Sorts an error of a connection by what it says about the request: not sent, perhaps sent, or answered badly.
+/// Classifies an error of a connection: the request was not sent, it may have been sent, or the response is invalid.
 pub(super) fn failure(error: &hyper::Error) -> TransportError {
     let detail = detail(error);
     let is_malformed = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
-        // Hyper uses these kinds for bad chunks, rustls for a record that makes no sense.
+        // Hyper uses these kinds for invalid chunks, rustls for invalid records.
         matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) && !is_alert(cause)
     });
     if error.is_user() {
@@ -27,19 +27,19 @@ pub(super) fn failure(error: &hyper::Error) -> TransportError {
     }
 }
 
-/// The error of a connection that was not established; `what` is put before the error.
+/// The error of a connection that was not established. `what` is a prefix for the text.
 pub(super) fn connect_failure(what: &str, error: &io::Error) -> TransportError {
     TransportError::Connect { detail: format!("{what}{}", detail(error)) }
 }
 
-/// Whether the upstream closed the connection with a TLS alert. With TLS 1.3 it refuses a client certificate only
-/// after the client considers the handshake done, so the alert arrives while the client waits for the response.
+/// Whether the upstream closed the connection with a TLS alert. With TLS 1.3, an upstream rejects a client certificate
+/// after the client has finished its handshake, so the alert arrives while the client waits for the response.
 fn is_alert(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::AlertReceived(_)))
 }
 
-/// Whether the upstream answered the handshake with something else, such as plain HTTP.
+/// Whether the upstream responded to the handshake with another protocol, such as plain HTTP.
 fn is_no_tls(error: &(dyn Error + 'static)) -> bool {
     if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         return is_no_tls(wrapped);
@@ -50,12 +50,12 @@ fn is_no_tls(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
-/// An error and its causes in one line.
+/// An error and its causes on one line.
 pub(in crate::upstream) fn detail(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in std::iter::once(error).chain(causes(error)) {
         let text = if is_no_tls(cause) { NO_TLS.to_owned() } else { cause.to_string() };
-        // Some causes repeat their own cause.
+        // The text of some errors includes that of their cause.
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }

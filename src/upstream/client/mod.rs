@@ -1,7 +1,7 @@
-//! The HTTP/1.1 client on the path of a call: one per pool, shared by all requests to targets with equal settings.
+//! The HTTP/1.1 client for calls: one per pool, shared by all requests to targets with equal settings.
 //!
-//! The task that makes a request also drives its connection, so no byte passes through another task. Whatever comes
-//! back is hostile input: hyper limits the head (100 headers, about 400 KiB), the caller limits body and time.
+//! The task that makes a request also drives its connection, so no byte passes through another task. Responses are
+//! hostile input: hyper limits the head (100 headers, about 400 KiB), and the caller limits the body and the time.
 
 mod connect;
 mod connection;
@@ -35,7 +35,7 @@ use origin::{Origin, Origins};
 pub(super) use error::detail;
 pub(super) use redirect::MAX_REDIRECTS;
 
-/// A request as hyper takes it.
+/// A request in hyper's form.
 type Outbound = http::Request<Full<Bytes>>;
 
 /// Sends requests over pooled connections.
@@ -45,7 +45,7 @@ pub(super) struct Client {
     redirects: Redirects,
 }
 
-/// A response whose body is still on the connection.
+/// A response whose body has not been read from the connection.
 struct UnreadResponse {
     head: http::response::Parts,
     body: Incoming,
@@ -69,7 +69,7 @@ impl Client {
         request: &Request,
         progress: &Progress,
     ) -> Result<Response, TransportError> {
-        // Nothing resolves a literal address. Redirects stay on this host.
+        // Literal addresses are checked here, resolved ones when connecting. Redirects stay on this host.
         request.target.network.admit(&request.url)?;
         let origin = self.origins.of(&request.url)?;
         let mut outbound = Outbound::new(Full::new(request.body.clone().unwrap_or_default()));
@@ -88,7 +88,7 @@ impl Client {
         read(&origin, inbound, request.target.max_body, progress).await
     }
 
-    /// Follows a redirect, and those after it. When there are too many, the last one is the reply.
+    /// Follows a chain of redirects. If it exceeds the limit, returns the last redirect as the response.
     async fn follow(
         &self,
         request: &Request,
@@ -125,12 +125,12 @@ impl Client {
         Ok(inbound)
     }
 
-    /// What the request line names: the path, or the whole URL when a proxy forwards the request.
+    /// The target of the request line: path and query, or the whole URL if a proxy forwards the request.
     fn uri(&self, origin: &Origin, url: &Url) -> Result<Uri, TransportError> {
         origin.uri(url, self.connector.forwards(origin).is_some())
     }
 
-    /// Gets a response from an idle connection, or from a new one.
+    /// Sends a request on an idle connection or a new one, and waits for the head of the response.
     async fn exchange(
         &self,
         origin: &Origin,
@@ -160,7 +160,7 @@ impl Client {
                     return Ok(UnreadResponse { head, body, connection });
                 }
                 Err(mut failed) => match failed.take_message() {
-                    // The peer closed the connection before hyper wrote a byte of the request.
+                    // The peer closed the pooled connection before hyper wrote a byte of the request. Try another one.
                     Some(unsent) if is_reused => outbound = unsent,
                     _ => return Err(error::failure(&failed.into_error())),
                 },
@@ -169,7 +169,8 @@ impl Client {
     }
 }
 
-/// Reads the body, and keeps the connection for the next request. One that is not read to its end is closed.
+/// Reads the body and keeps the connection for the next request. If the body is not read to its end, the connection is
+/// closed.
 async fn read(
     origin: &Arc<Origin>,
     inbound: UnreadResponse,

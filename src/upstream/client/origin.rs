@@ -1,4 +1,4 @@
-//! The hosts that a client has spoken to, each with a stack of idle connections.
+//! The origins of a client's requests, each with a stack of idle connections.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -13,26 +13,26 @@ use url::{Host, Position, Url};
 use super::connection::Connection;
 use crate::upstream::TransportError;
 
-/// The most idle connections that are kept for one host.
+/// The maximum number of idle connections to one origin.
 const MAX_IDLE: usize = 1024;
-/// The longest that an idle connection is kept.
+/// How long an idle connection is kept.
 const MAX_AGE: Duration = Duration::from_secs(90);
 
-/// All origins that a client has spoken to: one, and perhaps that of the upstream's `token_url`.
+/// The origins of a client's requests: usually one, and a second if the upstream's `token_url` has another origin.
 #[derive(Default)]
 pub(super) struct Origins(Mutex<Vec<Arc<Origin>>>);
 
-/// A scheme, host and port, with everything that requests to it have in common.
+/// A scheme, host and port, with the values that all requests to it share.
 pub(super) struct Origin {
     pub(super) is_secure: bool,
-    /// As URLs write it: an IPv6 address stands in brackets.
+    /// The host as in a URL: an IPv6 address is in brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// The address, if the host is one.
+    /// The address, if the host is a literal address.
     pub(super) address: Option<IpAddr>,
-    /// Whom the certificate must name.
+    /// The name that the server's certificate must contain.
     pub(super) server_name: ServerName<'static>,
-    /// The host, and the port unless it is the scheme's own.
+    /// The value of the `host` header: the host, and the port unless it is the scheme's default.
     pub(super) header: HeaderValue,
     authority: Authority,
     idle: Mutex<Idle>,
@@ -40,8 +40,9 @@ pub(super) struct Origin {
 
 #[derive(Default)]
 struct Idle {
-    /// The most recently used connection is the last one, and the next to be used.
+    /// A stack: the most recently used connection is on top and is used next.
     connections: Vec<(Instant, Box<Connection>)>,
+    /// Whether a task is running that prunes the connections.
     is_swept: bool,
 }
 
@@ -94,7 +95,7 @@ impl Origin {
         if self.is_secure { "https" } else { "http" }
     }
 
-    /// What the request line names: path and query, or with `is_absolute` the whole URL.
+    /// The target of the request line: path and query, or the whole URL if `is_absolute`.
     pub(super) fn uri(&self, url: &Url, is_absolute: bool) -> Result<Uri, TransportError> {
         let unsendable =
             |error: &dyn std::error::Error| TransportError::Unsendable { detail: error.to_string() };
@@ -110,21 +111,21 @@ impl Origin {
         Uri::from_parts(parts).map_err(|error| unsendable(&error))
     }
 
-    /// The connection that was used last. Sending on it tells whether its peer has closed it.
+    /// Takes the most recently used connection. The peer may have closed it, which is detected when a request is sent.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.lock();
         let (since, connection) = idle.connections.pop()?;
         if since.elapsed() < MAX_AGE {
             return Some(connection);
         }
-        // Those below it are older still. They are closed after the lock is released.
+        // The connections below it are even older. Close them after the lock is released.
         let old = std::mem::take(&mut idle.connections);
         drop(idle);
         drop(old);
         None
     }
 
-    /// Keeps a connection whose response has been read, unless it ends with that response.
+    /// Keeps a connection after its response has been read, if it can carry another request.
     pub(super) fn put(self: &Arc<Self>, mut connection: Box<Connection>) {
         if !connection.is_idle() {
             return;
@@ -139,22 +140,22 @@ impl Origin {
         }
     }
 
-    /// Drops idle connections that are too old or closed; returns whether any is left.
+    /// Drops idle connections that are too old or closed. Returns whether any are left.
     fn prune(&self) -> bool {
         let mut idle = self.idle.lock();
-        let ended: Vec<_> = idle
+        let expired: Vec<_> = idle
             .connections
             .extract_if(.., |(since, connection)| since.elapsed() >= MAX_AGE || !connection.is_idle())
             .collect();
         idle.is_swept = !idle.connections.is_empty();
         let is_swept = idle.is_swept;
         drop(idle);
-        drop(ended);
+        drop(expired);
         is_swept
     }
 }
 
-/// Prunes an origin now and then, until it has no idle connection or is gone.
+/// Prunes an origin periodically until it has no idle connections or is dropped.
 async fn sweep(origin: Weak<Origin>) {
     loop {
         tokio::time::sleep(MAX_AGE / 3).await;

@@ -1,4 +1,4 @@
-//! Which redirects are followed, and what becomes of the request.
+//! Decides which redirects to follow, and rewrites the request.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
@@ -9,10 +9,10 @@ use url::Url;
 use crate::upstream::TransportError;
 use crate::upstream::phase::FOLLOWING;
 
-/// The most redirects that are followed for one request; the next one is the reply.
+/// The maximum number of redirects to follow for one request. The next one is returned as the response.
 pub(in crate::upstream) const MAX_REDIRECTS: usize = 5;
 
-/// Where a response redirects to, if that is on the same origin.
+/// The target of a redirect, if it has the same origin as the request.
 pub(super) fn target(head: &Parts, from: &Url) -> Option<Url> {
     if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -22,7 +22,8 @@ pub(super) fn target(head: &Parts, from: &Url) -> Option<Url> {
     (to.origin() == from.origin()).then_some(to)
 }
 
-/// Why a redirect led nowhere. The upstream got the original request; only the redirected one was not sent.
+/// The error of a redirected request that could not be sent. The upstream has received the original request, so the
+/// error must not claim that nothing was sent.
 pub(super) fn not_followed(error: TransportError) -> TransportError {
     match error {
         TransportError::Connect { detail } | TransportError::Unsendable { detail } => {
@@ -32,7 +33,7 @@ pub(super) fn not_followed(error: TransportError) -> TransportError {
     }
 }
 
-/// Makes a request the one to send next, as browsers do: a POST becomes a GET, except after 307 and 308.
+/// Rewrites a request for a redirect as browsers do: a POST becomes a GET, except after 307 and 308.
 pub(super) fn rewrite(status: StatusCode, method: &mut Method, headers: &mut HeaderMap, body: &mut Bytes) {
     let becomes_get = match status {
         StatusCode::SEE_OTHER => true,

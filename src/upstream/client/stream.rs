@@ -1,4 +1,4 @@
-//! A TCP stream, in the clear or under TLS.
+//! A TCP stream, plain or with TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// What a connection is made of.
+/// The byte stream of a connection.
 pub(super) enum Stream {
     /// Plain TCP.
     Plain(TcpStream),

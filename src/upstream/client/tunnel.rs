@@ -1,4 +1,4 @@
-//! Tunnels to origins through a proxy: CONNECT.
+//! Opens tunnels to origins through a proxy with CONNECT.
 
 use std::io;
 
@@ -11,52 +11,52 @@ use super::origin::Origin;
 use crate::upstream::TransportError;
 use crate::upstream::proxy::Proxy;
 
-/// The most bytes of a proxy's answer to CONNECT.
+/// The maximum size of a proxy's response to CONNECT, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// Asks a proxy for a tunnel to an origin.
+/// Opens a tunnel to an origin through a proxy.
 ///
 /// # Errors
-/// The proxy refuses, or does not answer as a proxy does. Nothing was sent to the origin.
+/// The proxy rejects the request or sends an invalid response. Nothing was sent to the origin.
 pub(super) async fn tunnel(
     tcp: &mut TcpStream,
     proxy: &Proxy,
     origin: &Origin,
 ) -> Result<(), TransportError> {
-    let lost = |error: io::Error| connect_failure(&format!("the proxy {proxy} did not answer: "), &error);
-    tcp.write_all(&ask(proxy, origin)).await.map_err(lost)?;
-    let mut answer = Vec::new();
+    let failed = |error: io::Error| connect_failure(&format!("the proxy {proxy} did not answer: "), &error);
+    tcp.write_all(&connect_request(proxy, origin)).await.map_err(failed)?;
+    let mut response = Vec::new();
     let end = loop {
-        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+        if let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
         }
-        let read = tcp.read_buf(&mut answer).await.map_err(lost)?;
-        if read == 0 || answer.len() > MAX_HEAD {
+        let read = tcp.read_buf(&mut response).await.map_err(failed)?;
+        if read == 0 || response.len() > MAX_HEAD {
             return Err(not_a_proxy(proxy));
         }
     };
-    match status(&answer) {
-        // The upstream speaks only after our first TLS message, so nothing of it can be here yet.
-        Some(status) if status.is_success() && answer.len() == end => Ok(()),
+    match status(&response) {
+        // In TLS the client sends first, so no bytes can follow the head of the response.
+        Some(status) if status.is_success() && response.len() == end => Ok(()),
         Some(status) if !status.is_success() => Err(proxy.refused(status)),
         _ => Err(not_a_proxy(proxy)),
     }
 }
 
-fn ask(proxy: &Proxy, origin: &Origin) -> Vec<u8> {
-    let place = format!("{}:{}", origin.host, origin.port);
-    let mut ask = format!("CONNECT {place} HTTP/1.1\r\nhost: {place}\r\n").into_bytes();
+fn connect_request(proxy: &Proxy, origin: &Origin) -> Vec<u8> {
+    let authority = format!("{}:{}", origin.host, origin.port);
+    let mut request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
     if let Some(credential) = &proxy.authorization {
-        ask.extend_from_slice(b"proxy-authorization: ");
-        ask.extend_from_slice(credential.as_bytes());
-        ask.extend_from_slice(b"\r\n");
+        request.extend_from_slice(b"proxy-authorization: ");
+        request.extend_from_slice(credential.as_bytes());
+        request.extend_from_slice(b"\r\n");
     }
-    ask.extend_from_slice(b"\r\n");
-    ask
+    request.extend_from_slice(b"\r\n");
+    request
 }
 
-fn status(answer: &[u8]) -> Option<StatusCode> {
-    let rest = answer.strip_prefix(b"HTTP/1.")?;
+fn status(response: &[u8]) -> Option<StatusCode> {
+    let rest = response.strip_prefix(b"HTTP/1.")?;
     StatusCode::from_bytes(rest.get(2..5)?).ok()
 }
 

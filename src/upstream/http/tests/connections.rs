@@ -1,4 +1,4 @@
-//! When a connection is used again, and when it must not be.
+//! When a connection is reused, and when it must not be.
 
 use http::Method;
 
@@ -6,50 +6,53 @@ use super::*;
 
 #[tokio::test]
 async fn connections_are_reused_within_an_upstream() {
-    let rude = Rude::answering(OK, Then::Listen).await;
+    let upstream = RawUpstream::responding(OK, Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
-    let send = async |target| transport.send(&get(rude.url("/"), target), Times::by(far())).await.unwrap();
+    let send =
+        async |target| transport.send(&get(upstream.url("/"), target), Times::by(far())).await.unwrap();
 
     send(target()).await;
     send(Target { max_body: 100, ..target() }).await;
-    assert_eq!(rude.accepted(), 1);
+    assert_eq!(upstream.accepted(), 1);
 
     send(Target { name: "another".to_owned(), ..target() }).await;
-    assert_eq!(rude.accepted(), 2);
+    assert_eq!(upstream.accepted(), 2);
 }
 
 #[tokio::test]
 async fn connections_are_kept_while_their_target_is_listed() {
-    let mut rude = Rude::answering(OK, Then::Listen).await;
+    let mut upstream = RawUpstream::responding(OK, Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
     let other = Target { name: "other".to_owned(), ..target() };
 
     transport.prepare([&target()].into_iter()).unwrap();
-    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+    transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap();
     transport.prepare([&other, &target()].into_iter()).unwrap();
-    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
-    assert_eq!(rude.accepted(), 1);
+    transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap();
+    assert_eq!(upstream.accepted(), 1);
 
     transport.prepare([&other].into_iter()).unwrap();
-    let seen = [rude.requests.recv().await, rude.requests.recv().await, rude.requests.recv().await];
+    let seen =
+        [upstream.requests.recv().await, upstream.requests.recv().await, upstream.requests.recv().await];
     assert_eq!(seen.map(|request| request.unwrap().is_empty()), [false, false, true]);
 
-    transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
-    assert_eq!(rude.accepted(), 2);
+    transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap();
+    assert_eq!(upstream.accepted(), 2);
 }
 
-/// Answers the first request of each connection with `OK`, closes it, and tells so.
-async fn closing() -> (SocketAddr, UnboundedReceiver<()>) {
+/// An upstream that responds to the first request of each connection with `OK`, closes the connection and sends a
+/// message on the channel.
+async fn closing_upstream() -> (SocketAddr, UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, closed) = unbounded_channel();
+    let (sender, closed) = unbounded_channel();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             read_request(&mut stream).await;
             stream.write_all(OK.as_bytes()).await.unwrap();
             drop(stream);
-            tell.send(()).unwrap();
+            sender.send(()).unwrap();
         }
     });
     (address, closed)
@@ -57,7 +60,7 @@ async fn closing() -> (SocketAddr, UnboundedReceiver<()>) {
 
 #[tokio::test]
 async fn closed_connections_are_not_reused() {
-    let (address, mut closed) = closing().await;
+    let (address, mut closed) = closing_upstream().await;
     let transport = HttpTransport::new().unwrap();
     let mut request = get(format!("http://{address}/").parse().unwrap(), target());
     request.method = Method::POST;
@@ -66,70 +69,71 @@ async fn closed_connections_are_not_reused() {
         let response = transport.send(&request, Times::by(far())).await.unwrap();
         assert_eq!(response.body, "ok");
         closed.recv().await.unwrap();
-        // The runtime looks at its sockets before it goes on with a task that yielded.
+        // The runtime polls its sockets before it resumes a task that has yielded.
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn a_connection_with_unread_bytes_is_not_used_again() {
+async fn connections_with_unread_bytes_or_connection_close_are_not_reused() {
     for answer in
         [format!("{OK}{OK}"), format!("{OK}x"), OK.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")]
     {
-        let rude = Rude::answering(answer.clone(), Then::Listen).await;
+        let upstream = RawUpstream::responding(answer.clone(), Then::Listen).await;
         let transport = HttpTransport::new().unwrap();
         for sent in 1..=2 {
-            let response = transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap();
+            let response = transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap();
             assert_eq!(response.body, "ok");
-            assert_eq!(rude.accepted(), sent, "{answer}");
+            assert_eq!(upstream.accepted(), sent, "{answer}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_connection_with_an_unread_body_is_closed() {
-    let mut rude = Rude::answering(
+    let mut upstream = RawUpstream::responding(
         format!("{}{}", OK.replace("length: 2", "length: 1025"), "x".repeat(1000)),
         Then::Listen,
     )
     .await;
     let transport = HttpTransport::new().unwrap();
 
-    let error = transport.send(&get(rude.url("/"), target()), Times::by(far())).await.unwrap_err();
+    let error = transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap_err();
 
     assert!(matches!(error, TransportError::TooLarge { .. }), "{error}");
-    assert!(!rude.requests.recv().await.unwrap().is_empty());
-    assert!(rude.requests.recv().await.unwrap().is_empty());
+    assert!(!upstream.requests.recv().await.unwrap().is_empty());
+    assert!(upstream.requests.recv().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_when_its_time_is_over() {
-    let mut rude = Rude::answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", Then::Listen).await;
+async fn a_connection_is_closed_after_a_timeout() {
+    let mut upstream =
+        RawUpstream::responding("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
 
-    transport.send(&get(rude.url("/"), target()), Times::by(near())).await.unwrap_err();
+    transport.send(&get(upstream.url("/"), target()), Times::by(near())).await.unwrap_err();
 
-    assert!(!rude.requests.recv().await.unwrap().is_empty());
-    assert!(rude.requests.recv().await.unwrap().is_empty());
+    assert!(!upstream.requests.recv().await.unwrap().is_empty());
+    assert!(upstream.requests.recv().await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn informational_responses_are_skipped_until_the_timeout() {
     let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
-    assert_eq!(ask_rude(hints, Then::Listen).await.unwrap().body, "ok");
+    assert_eq!(send_to(hints, Then::Listen).await.unwrap().body, "ok");
 
-    let rude = Rude::answering("", Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
+    let upstream = RawUpstream::responding("", Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
     let transport = HttpTransport::new().unwrap();
-    let error = transport.send(&get(rude.url("/"), target()), Times::by(near())).await.unwrap_err();
+    let error = transport.send(&get(upstream.url("/"), target()), Times::by(near())).await.unwrap_err();
     assert!(matches!(error, TransportError::Timeout { phase: "waiting for the response", .. }), "{error}");
 }
 
 #[tokio::test]
-async fn the_head_of_a_response_has_a_bound() {
+async fn the_head_of_a_response_is_limited() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(101));
-    let error = ask_rude(many, Then::Listen).await.unwrap_err();
+    let error = send_to(many, Then::Listen).await.unwrap_err();
     assert!(matches!(error, TransportError::Invalid { .. }), "{error}");
 
-    let error = ask_rude("HTTP/1.1 200 OK\r\nx: ", Then::Repeat(&[b'y'; 4096])).await.unwrap_err();
+    let error = send_to("HTTP/1.1 200 OK\r\nx: ", Then::Repeat(&[b'y'; 4096])).await.unwrap_err();
     assert!(matches!(error, TransportError::Invalid { .. }), "{error}");
 }

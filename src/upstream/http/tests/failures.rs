@@ -1,26 +1,26 @@
-//! Errors of the transport: what each kind of failure is, and whether the request may have arrived.
+//! Errors of the transport: how failures are classified, and whether the request may have arrived.
 
 use super::*;
 
 #[tokio::test]
-async fn tells_when_nothing_was_sent() {
-    // Bound but not listening: the port is nobody else's, and refuses.
+async fn failures_before_sending_are_distinguished() {
+    // Bound but not listening: the port is reserved and refuses connections.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/?key=hidden", socket.local_addr().unwrap()).parse().unwrap();
-    let error = ask(get(url, target())).await.unwrap_err();
+    let error = send(get(url, target())).await.unwrap_err();
     assert!(matches!(error, TransportError::Connect { .. }), "{error}");
     assert!(
         error.to_string().starts_with("cannot connect: tcp connect error: Connection refused"),
         "{error}"
     );
 
-    let error = ask(get("ftp://127.0.0.1/?key=hidden".parse().unwrap(), target())).await.unwrap_err();
+    let error = send(get("ftp://127.0.0.1/?key=hidden".parse().unwrap(), target())).await.unwrap_err();
     assert_eq!(error.to_string(), "the request could not be sent: URL scheme is not allowed");
 }
 
 #[tokio::test]
-async fn a_failed_handshake_is_a_failed_connection() {
+async fn a_failed_tls_handshake_is_a_connect_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/?key=hidden", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move {
@@ -29,7 +29,7 @@ async fn a_failed_handshake_is_a_failed_connection() {
         stream.read_to_end(&mut Vec::new()).await
     });
 
-    let error = ask(get(url, target())).await.unwrap_err();
+    let error = send(get(url, target())).await.unwrap_err();
 
     assert_eq!(
         error.to_string(),
@@ -38,7 +38,7 @@ async fn a_failed_handshake_is_a_failed_connection() {
 }
 
 #[tokio::test]
-async fn tells_lost_connections_from_bad_responses() {
+async fn lost_connections_are_distinguished_from_invalid_responses() {
     let ok = "HTTP/1.1 200 OK\r\n";
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let gzip = compressed("gzip", GZIP);
@@ -73,7 +73,7 @@ async fn tells_lost_connections_from_bad_responses() {
         (compressed("gzip", &hex::encode("plain")), false, "Invalid gzip header"),
     ] {
         let shown = String::from_utf8_lossy(&answer).into_owned();
-        match ask_rude(answer, Then::Close).await.unwrap_err() {
+        match send_to(answer, Then::Close).await.unwrap_err() {
             TransportError::Lost { detail } if lost => assert_eq!(detail, text, "{shown}"),
             TransportError::Invalid { detail } if !lost => assert_eq!(detail, text, "{shown}"),
             error => panic!("{shown}: {error}"),
@@ -82,21 +82,21 @@ async fn tells_lost_connections_from_bad_responses() {
 }
 
 #[tokio::test]
-async fn a_reset_connection_is_lost() {
+async fn a_connection_reset_is_a_lost_connection() {
     for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
-        let error = ask_rude(answer, Then::Reset).await.unwrap_err();
+        let error = send_to(answer, Then::Reset).await.unwrap_err();
         assert!(matches!(error, TransportError::Lost { .. }), "{error}");
         assert!(error.to_string().contains("Connection reset by peer"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_timeout_says_what_was_waited_for() {
+async fn a_timeout_names_the_phase() {
     let transport = HttpTransport::new().unwrap();
     let phase = async |answer: &str, target, deadline| {
-        let rude = Rude::answering(answer, Then::Hang).await;
+        let upstream = RawUpstream::responding(answer, Then::Hang).await;
         let times = Times::by(Target::ends(&target, deadline));
-        match transport.send(&get(rude.url("/"), target), times).await.unwrap_err() {
+        match transport.send(&get(upstream.url("/"), target), times).await.unwrap_err() {
             TransportError::Timeout { phase, .. } => phase,
             error => panic!("{error}"),
         }
@@ -108,7 +108,7 @@ async fn a_timeout_says_what_was_waited_for() {
     assert_eq!(phase("HTTP/1.1 200", target(), near()).await, "waiting for the response");
     assert_eq!(phase("", own, far()).await, "waiting for the response");
     assert_eq!(phase("", long, near()).await, "waiting for the response");
-    // Longer than the others, for the head has to arrive in time.
+    // Longer than the others, because the head must arrive before the deadline.
     let deadline = Instant::now() + Duration::from_millis(500);
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
     assert_eq!(phase(half, target(), deadline).await, "reading the body");
@@ -116,19 +116,20 @@ async fn a_timeout_says_what_was_waited_for() {
 
 #[tokio::test]
 async fn nothing_is_sent_after_the_deadline() {
-    let rude = Rude::answering(OK, Then::Listen).await;
+    let upstream = RawUpstream::responding(OK, Then::Listen).await;
     let transport = HttpTransport::new().unwrap();
 
-    let error = transport.send(&get(rude.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
+    let error =
+        transport.send(&get(upstream.url("/"), target()), Times::by(Instant::now())).await.unwrap_err();
 
     assert_eq!(error.to_string(), "no answer in time (connecting)");
-    assert_eq!(rude.accepted(), 0);
+    assert_eq!(upstream.accepted(), 0);
 }
 
-/// Linux lets connections hang when nobody accepts them; other systems refuse them.
+/// On Linux, connections hang when the accept queue is full. Other systems refuse them.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_timeout_tells_connecting_from_waiting() {
+async fn a_timeout_while_connecting_names_that_phase() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -146,7 +147,7 @@ async fn a_timeout_tells_connecting_from_waiting() {
 }
 
 #[test]
-fn the_text_of_an_error_is_one_short_line() {
+fn an_error_text_is_one_short_line() {
     let inner = io::Error::other(format!("a\r\nb\u{1b}[31m{}", "x".repeat(1000)));
     let text = detail(&inner);
     assert!(text.starts_with("a\\r\\nb\\u{1b}[31mxx"), "{text}");

@@ -1,4 +1,4 @@
-//! The transport against an upstream without manners.
+//! The transport against an upstream that sends raw bytes, valid HTTP or not.
 
 mod connections;
 mod failures;
@@ -18,31 +18,31 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use url::Url;
 
-/// What an upstream does once it has written its answer.
+/// What the upstream does after it has sent its response.
 #[derive(Clone, Copy)]
 enum Then {
     /// Reads the next request.
     Listen,
     /// Closes the connection.
     Close,
-    /// Breaks the connection.
+    /// Resets the connection.
     Reset,
-    /// Says nothing more and keeps the connection open.
+    /// Sends nothing more and keeps the connection open.
     Hang,
-    /// Writes this again and again.
+    /// Sends these bytes repeatedly until the connection ends.
     Repeat(&'static [u8]),
 }
 
-/// An upstream without manners.
-struct Rude {
+/// An upstream that sends raw bytes, valid HTTP or not.
+struct RawUpstream {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
-    /// The requests as they came, and an empty one when a connection ended between two requests.
+    /// The received requests. An empty one means that a connection ended without another complete request.
     requests: UnboundedReceiver<String>,
 }
 
-impl Rude {
-    async fn answering(answer: impl Into<Vec<u8>>, then: Then) -> Self {
+impl RawUpstream {
+    async fn responding(answer: impl Into<Vec<u8>>, then: Then) -> Self {
         let answer = answer.into();
         Self::with(move |_| answer.clone(), then).await
     }
@@ -51,17 +51,17 @@ impl Rude {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (seen, requests) = unbounded_channel();
+        let (sender, requests) = unbounded_channel();
         let (answer, count) = (Arc::new(answer), accepted.clone());
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
-                let (answer, seen) = (answer.clone(), seen.clone());
+                let (answer, sender) = (answer.clone(), sender.clone());
                 tokio::spawn(async move {
                     loop {
                         let request = read_request(&mut stream).await;
-                        let _ = seen.send(request.clone());
+                        let _ = sender.send(request.clone());
                         if request.is_empty() || stream.write_all(&answer(&request)).await.is_err() {
                             return;
                         }
@@ -108,7 +108,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 
 fn target() -> Target {
     let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-    Target { name: "rude".to_owned(), timeout: None, max_body: 1024, redirects, tls, network, proxy: None }
+    Target { name: "raw".to_owned(), timeout: None, max_body: 1024, redirects, tls, network, proxy: None }
 }
 
 fn get(url: Url, target: Target) -> Request {
@@ -116,22 +116,24 @@ fn get(url: Url, target: Target) -> Request {
     Request { target, step: None, method: Method::GET, url, headers: HeaderMap::new(), body: None }
 }
 
-/// Far enough that it is never what ends a test.
+/// A deadline that no test reaches.
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
+/// A deadline that a test can wait for.
 fn near() -> Instant {
     Instant::now() + Duration::from_millis(50)
 }
 
-async fn ask(request: Request) -> Result<Response, TransportError> {
+async fn send(request: Request) -> Result<Response, TransportError> {
     HttpTransport::new().unwrap().send(&request, Times::by(far())).await
 }
 
-async fn ask_rude(answer: impl Into<Vec<u8>>, then: Then) -> Result<Response, TransportError> {
-    let rude = Rude::answering(answer, then).await;
-    ask(get(rude.url("/?key=hidden"), target())).await
+/// Sends a GET to an upstream with this response.
+async fn send_to(answer: impl Into<Vec<u8>>, then: Then) -> Result<Response, TransportError> {
+    let upstream = RawUpstream::responding(answer, then).await;
+    send(get(upstream.url("/?key=hidden"), target())).await
 }
 
 fn compressed(encoding: &str, hex: &str) -> Vec<u8> {
@@ -150,24 +152,24 @@ const GZIP_BOMB: &str = "1f8b0800000000000203edc101010000008090feafee080a0000000
 /// 64 MiB of zeros in 53 bytes.
 const BROTLI_BOMB: &str = "cfffff7ff82700e2b14020f7fe9ffffffff04f00c4610180eefd3fffffffe19f0088c32200ddfbff\
      fcffffc73f0110870500baf7ff";
-const OK: &str = "HTTP/1.1 200 OK\r\nx-from: rude\r\ncontent-length: 2\r\n\r\nok";
+const OK: &str = "HTTP/1.1 200 OK\r\nx-from: raw\r\ncontent-length: 2\r\n\r\nok";
 
 #[tokio::test]
-async fn carries_a_request_and_its_reply() {
-    let mut rude = Rude::answering(OK, Then::Listen).await;
-    let mut request = get(rude.url("/orders?id=7"), target());
+async fn a_request_and_its_response_are_transferred() {
+    let mut upstream = RawUpstream::responding(OK, Then::Listen).await;
+    let mut request = get(upstream.url("/orders?id=7"), target());
     request.method = Method::POST;
     request.headers.insert("x-key", HeaderValue::from_static("k"));
     request.body = Some(Bytes::from_static(b"{}"));
 
-    let response = ask(request).await.unwrap();
+    let response = send(request).await.unwrap();
 
     assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"ok"[..]));
-    assert_eq!(response.headers["x-from"], "rude");
-    let address = rude.address;
+    assert_eq!(response.headers["x-from"], "raw");
+    let address = upstream.address;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
-        rude.requests.recv().await.unwrap(),
+        upstream.requests.recv().await.unwrap(),
         format!(
             "POST /orders?id=7 HTTP/1.1\r\nx-key: k\r\naccept: */*\r\nuser-agent: jackfield/{version}\r\n\
              accept-encoding: gzip,br\r\nhost: {address}\r\ncontent-length: 2\r\n\r\n{{}}"
@@ -176,53 +178,53 @@ async fn carries_a_request_and_its_reply() {
 }
 
 #[tokio::test]
-async fn headers_of_the_request_override_those_of_the_client() {
-    let mut rude = Rude::answering(OK, Then::Listen).await;
-    let mut request = get(rude.url("/"), target());
+async fn request_headers_override_client_defaults() {
+    let mut upstream = RawUpstream::responding(OK, Then::Listen).await;
+    let mut request = get(upstream.url("/"), target());
     request.method = Method::POST;
     request.body = Some(Bytes::new());
     request.headers.insert(header::USER_AGENT, HeaderValue::from_static("mine"));
     request.headers.insert(header::ACCEPT, HeaderValue::from_static("text/plain"));
     request.headers.insert(header::HOST, HeaderValue::from_static("elsewhere"));
 
-    ask(request).await.unwrap();
+    send(request).await.unwrap();
 
     assert_eq!(
-        rude.requests.recv().await.unwrap(),
+        upstream.requests.recv().await.unwrap(),
         "POST / HTTP/1.1\r\nuser-agent: mine\r\naccept: text/plain\r\nhost: elsewhere\r\n\
          content-length: 0\r\naccept-encoding: gzip,br\r\n\r\n"
     );
 }
 
 #[tokio::test]
-async fn the_length_of_a_body_is_its_own() {
+async fn configured_body_lengths_are_replaced_by_the_actual_one() {
     for (name, value) in [("content-length", "1"), ("content-length", "9"), ("transfer-encoding", "chunked")]
     {
-        let mut rude = Rude::answering(OK, Then::Listen).await;
-        let mut request = get(rude.url("/"), target());
+        let mut upstream = RawUpstream::responding(OK, Then::Listen).await;
+        let mut request = get(upstream.url("/"), target());
         request.method = Method::POST;
         request.headers.insert(name, HeaderValue::from_static(value));
         request.body = Some(Bytes::from_static(b"{}"));
 
-        ask(request).await.unwrap();
+        send(request).await.unwrap();
 
-        let sent = rude.requests.recv().await.unwrap();
+        let sent = upstream.requests.recv().await.unwrap();
         assert!(sent.contains("content-length: 2\r\n") && sent.ends_with("\r\n\r\n{}"), "{sent}");
         assert!(!sent.contains("transfer-encoding"), "{sent}");
     }
 }
 
 #[tokio::test]
-async fn decompresses() {
+async fn compressed_bodies_are_decompressed() {
     for (encoding, hex) in [("gzip", GZIP), ("br", BROTLI)] {
-        let response = ask_rude(compressed(encoding, hex), Then::Listen).await.unwrap();
+        let response = send_to(compressed(encoding, hex), Then::Listen).await.unwrap();
         assert_eq!(response.body, r#"{"ok":true}"#, "{encoding}");
         assert_eq!(response.headers, HeaderMap::new(), "{encoding}");
     }
 }
 
 #[tokio::test]
-async fn stops_at_the_cap() {
+async fn bodies_over_the_limit_are_rejected() {
     let big = [b'x'; 1025];
     let chunked = [&b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n401\r\n"[..], &big].concat();
     for (name, answer, then) in [
@@ -237,16 +239,16 @@ async fn stops_at_the_cap() {
             Then::Repeat(b"1\r\nx\r\n"),
         ),
     ] {
-        let error = ask_rude(answer, then).await.unwrap_err();
+        let error = send_to(answer, then).await.unwrap_err();
         assert!(matches!(error, TransportError::TooLarge { limit: 1024 }), "{name}: {error}");
     }
 }
 
 #[tokio::test]
-async fn takes_a_body_that_is_as_large_as_the_cap() {
+async fn a_body_of_exactly_the_limit_is_accepted() {
     let body = "x".repeat(1024);
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n{body}");
-    assert_eq!(ask_rude(answer, Then::Listen).await.unwrap().body, body);
+    assert_eq!(send_to(answer, Then::Listen).await.unwrap().body, body);
     let answer = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
-    assert_eq!(ask_rude(answer, Then::Close).await.unwrap().body, body);
+    assert_eq!(send_to(answer, Then::Close).await.unwrap().body, body);
 }
