@@ -198,22 +198,10 @@ impl Delivery {
             Some(Hedge::P95) => state.latencies.p95(),
             None => None,
         };
-        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
-        let in_time = match late_after {
-            Some(after) => timeout(after, &mut first).await.ok(),
-            None => Some(first.as_mut().await),
-        };
-        let (ended, attempt_log) = match in_time {
-            Some(attempt) => attempt,
-            None if state.has_room() && state.budget.spend(Instant::now()) => {
-                log.hedges += 1;
-                let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
-                match select(first, second).await {
-                    Either::Left((attempt, second)) => self.better(attempt, second, log).await,
-                    Either::Right((attempt, first)) => self.better(attempt, first, log).await,
-                }
-            }
-            None => first.await,
+        let (ended, attempt_log) = match late_after {
+            None => self.attempt(request, options, is_last, PermitWait::UntilDeadline).await,
+            // On the heap: two attempts would make the future of every request large.
+            Some(after) => Box::pin(self.hedged(request, options, (after, is_last), log)).await,
         };
         if let (true, Ok(response)) = (options.safe, &ended)
             && !response.status.is_server_error()
@@ -223,6 +211,30 @@ impl Delivery {
         }
         log.add(attempt_log);
         ended
+    }
+
+    /// Makes an attempt, and a second one beside it if it takes longer than `late_after`.
+    async fn hedged(
+        &self,
+        request: &Arc<Request>,
+        options: DeliveryOptions<'_>,
+        (late_after, is_last): (Duration, bool),
+        log: &mut DeliveryLog,
+    ) -> (DeliveryResult, DeliveryLog) {
+        let state = &*options.resources.state;
+        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
+        if let Ok(attempt) = timeout(late_after, &mut first).await {
+            return attempt;
+        }
+        if !state.has_room() || !state.budget.spend(Instant::now()) {
+            return first.await;
+        }
+        log.hedges += 1;
+        let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
+        match select(first, second).await {
+            Either::Left((attempt, second)) => self.better(attempt, second, log).await,
+            Either::Right((attempt, first)) => self.better(attempt, first, log).await,
+        }
     }
 
     /// The better of two attempts. `attempt` ended first and wins if it succeeded. Otherwise `other` wins, unless only
