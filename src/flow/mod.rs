@@ -61,6 +61,9 @@ pub async fn answer(
         None => Err(Arc::new(CallError::UnknownFunction)),
     };
     match answered {
+        Ok(Picked { case: Some(case), failure: Some(kind), reply }) => {
+            record.fail_as_declared(case, kind, reply, route, env);
+        }
         Ok(picked) => {
             record.case = picked.case;
             record.outcome = Outcome { reply: picked.reply, failure: None };
