@@ -78,8 +78,8 @@ impl CallError {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
-                DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
-                DeliveryError::Credential(_)
+                DeliveryError::Credential { error: CredentialError::TooLate(_), .. } => FailureKind::Timeout,
+                DeliveryError::Credential { .. }
                 | DeliveryError::Breaker { .. }
                 | DeliveryError::Limit { .. } => FailureKind::Refused,
                 DeliveryError::Transport(error) => kind_of(error),

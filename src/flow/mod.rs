@@ -13,6 +13,7 @@ mod execute;
 mod extensions;
 mod failure;
 mod phases;
+mod reason;
 mod record;
 mod schedule;
 mod step;
@@ -38,6 +39,7 @@ pub use env::{CallEnv, Caller, LateReply, NoCaller};
 pub use error::CallError;
 pub use failure::TextSource;
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
+pub use reason::{FailureReason, OF_STEPS};
 pub use record::Record;
 pub use step::StepRecord;
 

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Severity};
+use jackfield::flow::FailureReason;
 use jackfield::load::{self, BoundAddresses, Environment, ListenerOptions};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
@@ -459,6 +460,8 @@ fn documented_platforms_schemes_failures_and_codes_match_the_code() {
     let outbound = names(upstream::auth::SCHEMES.iter().map(|scheme| scheme.name));
     assert_eq!(listed(&reference, "schemes: outbound"), outbound);
     assert_eq!(listed(&reference, "failures"), names(FailureKind::NAMED.map(FailureKind::slug)));
+    let reasons = FailureReason::ALL.iter().map(|reason| reason.slug().to_owned()).collect();
+    assert_eq!(listed(&reference, "reasons"), reasons);
     assert_eq!(listed(&reference, "codes"), names(Code::ALL.iter().map(|code| code.slug())));
     for code in Code::ALL {
         let weight = match code.severity() {

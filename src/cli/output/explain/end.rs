@@ -18,7 +18,7 @@ impl Walk<'_> {
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
-            && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential(_))))
+            && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential { .. })))
         {
             self.line("without its credential: a token would have to be fetched first");
         }
