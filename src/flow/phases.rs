@@ -85,7 +85,8 @@ impl Phase {
             CallError::Delivery(_)
             | CallError::Overdue(_)
             | CallError::Unconfirmed(_)
-            | CallError::Unanswered(_) => Self::Send,
+            | CallError::Unanswered(_)
+            | CallError::Unread(_) => Self::Send,
             CallError::Response(_) => Self::Extract,
             CallError::Pick(_) | CallError::Declared { .. } | CallError::Panicked => Self::Reply,
         }

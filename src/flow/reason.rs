@@ -113,7 +113,10 @@ impl CallError {
             Self::Delivery(DeliveryError::Breaker { .. }) => FailureReason::Breaker,
             Self::Delivery(DeliveryError::Limit { .. }) => FailureReason::Limit,
             Self::Delivery(DeliveryError::Transport(error)) => of_transport(error),
-            Self::Overdue(error) | Self::Unconfirmed(error) | Self::Unanswered(error) => of_transport(error),
+            Self::Overdue(error)
+            | Self::Unconfirmed(error)
+            | Self::Unanswered(error)
+            | Self::Unread(error) => of_transport(error),
             Self::Response(ResponseError::Status(_)) => FailureReason::Status,
             Self::Response(ResponseError::Credential { .. }) => FailureReason::Credential,
             Self::Response(ResponseError::Body { .. }) => FailureReason::UnreadableBody,
@@ -129,11 +132,11 @@ impl CallError {
 }
 
 fn of_transport(error: &TransportError) -> FailureReason {
-    match error {
+    match error.cause() {
         TransportError::Timeout { .. } => FailureReason::Timeout,
         TransportError::Connect { .. } => FailureReason::Connect,
         TransportError::Lost { .. } => FailureReason::ConnectionLost,
-        TransportError::Invalid { .. } => FailureReason::InvalidResponse,
+        TransportError::Invalid { .. } | TransportError::Incomplete { .. } => FailureReason::InvalidResponse,
         TransportError::TooLarge { .. } => FailureReason::TooLarge,
         TransportError::Forbidden(_) => FailureReason::Network,
         TransportError::Unsendable { .. } => FailureReason::Request,

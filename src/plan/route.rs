@@ -283,6 +283,15 @@ impl Route {
         })
     }
 
+    /// Whether an upstream answered a write with a server error, so that it is unknown whether it was done.
+    pub fn may_have_written(&self, outputs: &[StepOutput]) -> bool {
+        let is_server_error = |response: &ParsedResponse| response.status() >= 500;
+        let mut steps = self.steps.iter().zip(outputs);
+        steps.any(|(step, output)| {
+            !step.request.is_safe() && output.response.as_ref().is_some_and(is_server_error)
+        })
+    }
+
     /// Whether a call may send a request that is not safe.
     pub fn writes(&self) -> bool {
         self.steps.iter().any(|step| !step.request.is_safe())

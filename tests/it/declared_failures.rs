@@ -128,8 +128,8 @@ async fn truthy_looks_for_any_match_and_needs_a_readable_body() {
 #[tokio::test]
 async fn a_declared_failure_of_a_confirmed_write_never_suggests_another_try() {
     let upstream = upstream().await;
-    let built_in = "The system took the request, but reported a problem, so it may or may not have been done. \
-                    Apologise and say so. Do not start it again unless the caller asks for that.";
+    let built_in = "The system reported a problem, so it may or may not have been done. Apologise and say so. \
+                    Do not start it again unless the caller asks for that.";
     for (route, text) in [
         ("", built_in),
         ("text = \"Not booked.\"", "Not booked."),

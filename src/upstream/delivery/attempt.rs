@@ -224,7 +224,7 @@ impl<'a> Attempt<'a> {
 
 /// Whether a result is a success of the upstream; `None` if it does not reflect the upstream's health.
 fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
-    match result {
+    match result.as_ref().map_err(TransportError::cause) {
         Ok(response) => Some(!response.status.is_server_error()),
         Err(
             TransportError::Timeout { .. }
@@ -234,6 +234,7 @@ fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
         ) => Some(false),
         Err(
             TransportError::TooLarge { .. }
+            | TransportError::Incomplete { .. }
             | TransportError::Forbidden(_)
             | TransportError::Unsendable { .. },
         ) => None,
