@@ -185,7 +185,8 @@ fn fields_of(schema: &Value, root: &Value, depth: usize) -> Fields {
                 .map(|(name, schema)| (name.clone(), fields_of(schema, root, depth + 1)))
                 .collect(),
         ),
-        (Some("string" | "integer" | "number" | "boolean"), _) => Fields::Leaf,
+        (Some("string"), _) => Fields::Text,
+        (Some("integer" | "number" | "boolean"), _) => Fields::Leaf,
         _ => Fields::Open,
     }
 }
