@@ -79,8 +79,17 @@ pub(super) static HELPERS: &[Helper] = &[
 
 /// A name that ends in `.length`: the length of a list or text, or the field of an object that is called so. It is
 /// not in [`HELPERS`], because no template calls it by name.
-pub(super) static LENGTH: Helper =
-    Helper { reads_all: false, ..helper("length", "list.length", (1, 1), |p, _| Ok(length_or_part(p))) };
+pub(super) static LENGTH: Helper = Helper {
+    name: "length",
+    usage: "list.length",
+    params: (1, 1),
+    named: &[],
+    in_zone: false,
+    sees_missing: false,
+    reads_all: false,
+    takes_apart: false,
+    run: |params, _| Ok(length_or_part(params)),
+};
 
 fn length_or_part(params: &Params<'_>) -> HelperOutput {
     match length(params[0].get()) {

@@ -237,7 +237,7 @@ impl CompileTask<'_, '_, '_> {
                 Err(error) => SyntaxError::describe(&self.parsed.text, &error),
             };
             self.report(Code::TemplateSyntax, error.range.clone(), error.message, Some(error.help));
-            let Some(stand_in) = error.stand_in else { return None };
+            let stand_in = error.stand_in?;
             self.parsed.text.to_mut().replace_range(error.range, &stand_in);
         }
         None
