@@ -223,7 +223,7 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
 fn declare() -> Value {
     let platforms = PLATFORMS.iter().map(|platform| {
         let value = |holds| match holds {
-            DeclareType::Text => json!({"type": "string"}),
+            DeclareType::Text | DeclareType::Secret => json!({"type": "string"}),
             DeclareType::Flag => json!({"type": "boolean"}),
             DeclareType::Number => json!({"type": "integer"}),
             DeclareType::Word(words) => word(words.iter().copied()),

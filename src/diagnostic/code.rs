@@ -181,6 +181,8 @@ codes! {
     UnreachableCase = "unreachable-case", Error;
     /// An action that the platform does not define.
     UnknownAction = "unknown-action", Error;
+    /// An action that the platform's published schema does not list, and that may be newer than it.
+    UnlistedAction = "unlisted-action", Warning;
     /// An action whose value the platform would reject.
     InvalidAction = "invalid-action", Error;
     /// An action that the platform's SDK defines, but its published schema does not.

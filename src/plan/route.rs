@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
+use crate::secret::Secret;
 use crate::upstream::Response;
 use crate::upstream::delivery::limit::LimitPolicy;
 
@@ -59,7 +60,7 @@ pub struct Route {
     /// The extension values that the platform gets as soon as the arguments are validated.
     pub(crate) extensions: Vec<Extension>,
     /// Additions to the tool definition, by platform.
-    pub declare: Vec<(&'static str, Map<String, Value>)>,
+    pub declare: Vec<Declared>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
 }
@@ -193,6 +194,17 @@ impl Step {
     }
 }
 
+/// `[routes.x.declare.<platform>]`: the extra keys of a declaration.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// The platform.
+    pub platform: &'static str,
+    /// The keys, with secrets as written.
+    pub keys: Map<String, Value>,
+    /// The values of the keys that hold secrets.
+    pub secrets: Vec<(&'static str, Secret)>,
+}
+
 impl Route {
     /// The extension values that `platform` gets as soon as the arguments are validated.
     ///
@@ -216,18 +228,16 @@ impl Route {
     /// The tool definition of the function for `platform`.
     pub fn tool(&self, platform: &str) -> ToolSpec<'_> {
         static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        let declared = self.declare.iter().find(|declared| declared.platform == platform);
         ToolSpec {
             name: &self.name,
             description: self.description.as_deref().unwrap_or_default(),
             parameters: self.form.as_ref().unwrap_or(self.arguments.schema()),
             streaming: self.streaming,
             form: self.form.is_some(),
-            declared: self.declare.iter().any(|(owner, _)| *owner == platform),
-            extra: self
-                .declare
-                .iter()
-                .find(|(owner, _)| *owner == platform)
-                .map_or(&*NOTHING, |(_, extra)| extra),
+            declared: declared.is_some(),
+            extra: declared.map_or(&*NOTHING, |declared| &declared.keys),
+            secrets: declared.map_or(&[], |declared| &declared.secrets),
         }
     }
 

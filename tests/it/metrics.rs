@@ -243,6 +243,7 @@ async fn everything_is_counted() {
         ("cache_requests_total{upstream=\"api\",result=\"stale\"}", 0.0),
         ("rejected_requests_total{reason=\"not_served\"}", 1.0),
         ("rejected_requests_total{reason=\"busy_calls\"}", 0.0),
+        ("requests_without_call_total{reason=\"no_entry\"}", 0.0),
         ("log_lines_dropped_total", 0.0),
         ("calls_in_flight", 0.0),
         ("calls_in_flight_limit", 4096.0),
