@@ -9,6 +9,7 @@ mod connections;
 pub mod descriptors;
 mod drain;
 mod origin;
+mod record_filter;
 mod records;
 mod refusal;
 mod scrape;

@@ -302,7 +302,9 @@ impl UpstreamSeries {
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = step_record.failure() {
+        // The caller was told of a timeout, even if there was a response later.
+        let failure = if step_record.overdue { Some(FailureKind::Timeout) } else { step_record.failure() };
+        if let Some(kind) = failure {
             count(&self.failures, &FAILURES, kind);
         }
         if let Some(used) = step_record.cache {
