@@ -15,6 +15,7 @@ use crate::plan::testing::{Test, Tests};
 use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
+use super::from_record::FromRecord;
 use super::output::{junit, results};
 use super::shared::{summary, unreadable};
 use super::{print, report};
@@ -31,6 +32,8 @@ pub(super) struct TestCommand {
     /// Output format.
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     format: ReportFormat,
+    #[command(flatten)]
+    record: FromRecord,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,6 +47,9 @@ pub(super) enum ReportFormat {
 }
 
 pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(source) = &command.record.from_record {
+        return command.record.run(source, path);
+    }
     if command.update {
         let ready = match ready(command, path)? {
             Ok(ready) => ready,

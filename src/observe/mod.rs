@@ -12,7 +12,7 @@ mod ring;
 pub mod spans;
 mod view;
 
-pub use view::ANSWERED;
+pub use view::{ANSWERED, OMITTED_BYTES};
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -20,6 +20,9 @@ use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
 /// The outcome of a call that did not fail.
 pub const ANSWERED: &str = "answered";
 
+/// The key that stands in for a value that is too large to show.
+pub const OMITTED_BYTES: &str = "omitted_bytes";
+
 /// The largest value or body that is shown, in bytes. Of a larger one, only the size is shown.
 const MAX_SHOWN: usize = 64 * 1024;
 
@@ -324,7 +327,7 @@ impl View<'_> {
 }
 
 fn omitted(bytes: usize) -> Value {
-    json!({"omitted_bytes": bytes})
+    json!({OMITTED_BYTES: bytes})
 }
 
 /// A name, shortened to the most that is kept.

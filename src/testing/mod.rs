@@ -6,6 +6,7 @@
 pub mod capture;
 mod compare;
 mod coverage;
+pub mod recorded;
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::upstream::{Request, Response, TransportError};
 pub use coverage::{Coverage, Missed};
 
 /// The deadline of a test's call. Tests never wait, so they never reach it.
-const TIME: Duration = Duration::from_secs(60);
+pub const TIME: Duration = Duration::from_secs(60);
 
 /// The result of a test.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ async fn call(
         TestInput::Args(args) => platform.sample(function, args),
         TestInput::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };
-    let stub = stub(test);
+    let stub = stub(test.canned.clone());
     let change = |context: &mut Context| test.call.apply(context);
     let in_process = InProcess {
         plan,
@@ -133,9 +134,8 @@ async fn call(
     Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
 }
 
-/// Answers each step with the test's canned response, and each token request with a token.
-fn stub(test: &Test) -> StubTransport {
-    let canned = test.canned.clone();
+/// Answers each step with its canned response, and each token request with a token.
+pub fn stub(canned: Vec<(String, Canned)>) -> StubTransport {
     StubTransport::answering(move |request| {
         let Some(step) = &request.step else {
             let token = json!({"access_token": "canned", "token_type": "Bearer", "expires_in": 3600});
