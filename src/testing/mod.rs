@@ -8,7 +8,7 @@ mod compare;
 mod coverage;
 pub mod recorded;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ pub struct TestResult<'a> {
     pub faults: Vec<Mismatch>,
     /// Why the call failed, if it did.
     pub error: Option<String>,
+    /// How long it took.
+    pub time: Duration,
     /// The routes that were called, each with its reply case.
     reached: Vec<(String, Option<usize>)>,
 }
@@ -66,7 +68,9 @@ struct TestRun {
 
 /// Runs one test. The resources should be [without resilience](Resources::without_resilience).
 pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
-    let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
+    let began = Instant::now();
+    let mut ran =
+        TestResult { test, faults: Vec::new(), error: None, time: Duration::ZERO, reached: Vec::new() };
     match call(plan, resources, test, test.platform).await {
         Ok(run) => ran.compare(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
@@ -83,6 +87,7 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Test
         }
     }
     ran.faults.sort_by_key(|fault| fault.place.start);
+    ran.time = began.elapsed();
     ran
 }
 
