@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod declare;
 mod explain;
+mod from_record;
 mod init;
 mod online;
 mod output;

@@ -19,6 +19,7 @@ mod environment;
 mod events;
 mod failures;
 mod faults;
+mod from_record;
 mod fuzz;
 mod init;
 mod injection;
