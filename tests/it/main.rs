@@ -16,6 +16,7 @@ mod egress;
 mod egress_proxy;
 mod environment;
 mod events;
+mod examples;
 mod failures;
 mod faults;
 mod fuzz;

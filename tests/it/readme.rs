@@ -318,7 +318,7 @@ fn documented_status_keys_match_the_response() {
 }
 
 /// Splits a command line as a shell would; single quotes only.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (index, part) in line.split('\'').enumerate() {
         if index % 2 == 1 {
