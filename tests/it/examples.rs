@@ -24,6 +24,12 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
+/// The pages of the examples.
+pub(crate) fn pages() -> Vec<String> {
+    let pages = names().into_iter().map(|name| format!("examples/{name}/README.md"));
+    pages.chain(["examples/README.md".to_owned()]).collect()
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

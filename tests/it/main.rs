@@ -12,6 +12,7 @@ mod damaged_tables;
 mod declare;
 mod deduplication;
 mod delivery;
+mod deploy;
 mod egress;
 mod egress_proxy;
 mod environment;

@@ -511,7 +511,7 @@ fn links_resolve() {
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     let mut seen = 0;
     let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"].map(str::to_owned);
-    for document in documents().into_iter().chain(more) {
+    for document in documents().into_iter().chain(more).chain(crate::examples::pages()) {
         let text = read(&document);
         let folder = Path::new(&document).parent().unwrap();
         for target in link.captures_iter(&text).map(|link| link[1].to_owned()) {
@@ -527,7 +527,12 @@ fn links_resolve() {
                 let text = fs::read_to_string(path).unwrap();
                 let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
                 let slug = |heading: &str| {
-                    heading.trim_start_matches('#').trim().to_lowercase().replace(',', "").replace(' ', "-")
+                    heading
+                        .trim_start_matches('#')
+                        .trim()
+                        .to_lowercase()
+                        .replace([',', '.'], "")
+                        .replace(' ', "-")
                 };
                 assert!(headings.any(|heading| slug(heading) == anchor), "{document}: {target}");
             }
@@ -568,6 +573,7 @@ fn the_docs_use_standard_terms() {
         "for want of",
     ];
     let names = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
+    let names = names.into_iter().chain(crate::examples::pages());
     let folders = ["docs", "docs/platforms"].map(|folder| {
         let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
         entries
@@ -575,7 +581,7 @@ fn the_docs_use_standard_terms() {
             .collect::<Vec<_>>()
     });
     let pages: Vec<_> =
-        names.into_iter().chain(folders.into_iter().flatten()).filter(|name| name.ends_with(".md")).collect();
+        names.chain(folders.into_iter().flatten()).filter(|name| name.ends_with(".md")).collect();
     assert!(pages.len() > 8, "{pages:?}");
     for page in pages {
         let text = read(&page);
