@@ -95,12 +95,13 @@ trait Files {
 }
 
 impl Files for Folder {
-    /// The shipped table and its templates, listening on free ports.
+    /// The shipped table, its tests and its templates, listening on free ports. The sample needs nothing else.
     fn write_sample(&self) {
         let table = read("routes.toml");
         let free = table.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
         assert_ne!(table, free);
         self.write("routes.toml", &free);
+        self.write("routes.test.toml", &read("routes.test.toml"));
         let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
         for entry in fs::read_dir(templates).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -219,13 +220,14 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
 }
 
 #[test]
-fn the_shipped_table_loads_without_errors() {
+fn the_shipped_table_works_outside_the_checkout() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let (loaded, _) = load::check(&folder.path().join("routes.toml"), &load::process_environment()).unwrap();
     let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
-    // Its tests are in a file of their own, which is not copied.
-    assert_eq!(codes, ["route-untested"]);
+    assert_eq!(codes, Vec::<&str>::new());
+    let output = jackfield(&folder).arg("test").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// `serve --demo`, stopped at the end of the test.
@@ -539,6 +541,24 @@ fn links_resolve() {
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+/// The reference is long: its table of contents lists every section.
+#[test]
+fn the_table_of_contents_of_the_reference_is_complete() {
+    let reference = read("docs/reference.md");
+    let (contents, sections) = reference.split_once("\n## ").unwrap();
+    let headings = sections.lines().filter(|line| line.starts_with("## ") || line.starts_with("### "));
+    let mut seen = 0;
+    for heading in headings.map(|line| line.trim_start_matches('#').trim()) {
+        // The sections below this one are listed in its place.
+        if heading != "Time, retries and limits" {
+            let anchor = heading.to_lowercase().replace(',', "").replace(' ', "-");
+            assert!(contents.contains(&format!("](#{anchor})")), "{heading}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 35, "{seen}");
 }
 
 /// The documents for contributors name source files; each of them must exist.
