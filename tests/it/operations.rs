@@ -105,12 +105,11 @@ fn each_alert_has_a_severity_and_says_what_to_do() {
 /// A ratio or a quantile of one call says nothing.
 #[test]
 fn alerts_on_ratios_need_a_minimum_count() {
+    let count = Regex::new(r"\n          and\n          sum by \(\w+\) \(increase\(.+\)\) >= \d+\n").unwrap();
     let mut seen = 0;
     for (name, rule) in alerts() {
         if rule.contains(" * sum by") || rule.contains("histogram_quantile") {
             seen += 1;
-            let count =
-                Regex::new(r"\n          and\n          sum by \(\w+\) \(increase\(.+\)\) >= \d+\n").unwrap();
             assert!(count.is_match(&rule), "{name}:\n{rule}");
         }
     }

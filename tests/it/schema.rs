@@ -109,10 +109,46 @@ fn every_property_of_the_schemas_has_a_description() {
     }
 }
 
-/// Errors that `check` reports as a missing key, or as an invalid duration, size or rate.
+/// What the schema detects beyond wrong keys and types; `check` detects all of it too.
 #[test]
-fn the_schema_rejects_missing_keys_and_malformed_values() {
+fn the_schema_rejects_missing_and_conflicting_keys_and_malformed_values() {
     let table = validator();
+    let api =
+        "[platforms.http]\n[upstreams.a]\nbase_url = \"https://a.example\"\n[routes.a]\nupstream = \"a\"\n";
+    for (rest, code) in [
+        (
+            "request = { method = \"POST\", path = \"/a\", body = { b = 1 }, form = { b = 1 } }",
+            "conflicting-keys",
+        ),
+        ("request = { method = \"POST\", body = {}, body_file = \"a.json.hbs\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nreply = { text = \"A.\", text_file = \"a\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nreply = { data = 1, data_file = \"a.json\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nsteps = [{ name = \"b\", request = {} }]", "conflicting-keys"),
+        ("request = {}\nextract.b = { path = \"$.b\", required = true, default = 1 }", "conflicting-keys"),
+        ("request = {}\nargs.b = { type = \"string\" }\nargs_schema = \"b.json\"", "conflicting-keys"),
+        ("request = {}\nargs.b = { type = \"string\", min = 1 }", "argument-constraint"),
+        ("request = {}\nargs.b = { type = \"integer\", max_length = 1 }", "argument-constraint"),
+        ("request = {}\nargs.b = { type = \"integer\", pattern = \"b\" }", "argument-constraint"),
+        (
+            "request = {}\nargs.b = { type = \"string\", items = { type = \"string\" } }",
+            "argument-constraint",
+        ),
+        (
+            "request = {}\nargs.b = { type = \"array\", items = { type = \"string\", max = 1 } }",
+            "argument-constraint",
+        ),
+        ("request = {}\ntests = [{ name = \"b\", expect.failure = \"late\" }]", "unknown-failure"),
+        (
+            "request = {}\ntests = [{ name = \"b\", args = {}, request_file = \"b\", expect.text = \"\" }]",
+            "conflicting-keys",
+        ),
+    ] {
+        let text = format!("{api}{rest}");
+        let file = Folder::with(&[("routes.toml", &text)]);
+        let codes = codes(&file.path().join("routes.toml"));
+        assert!(codes.iter().any(|known| known == code), "{rest}: {codes:?}");
+        assert_ne!(faults(&table, &text), Vec::<String>::new(), "{rest}");
+    }
     for (text, code) in [
         ("[upstreams.a]\ntimeout = \"3s\"", "missing-key"),
         ("[traces]\nsample = 0.1", "missing-key"),
