@@ -137,6 +137,7 @@ impl Definitions {
             KeyForm::Method => method(),
             KeyForm::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
             KeyForm::Statuses => one_or_many(&status()),
+            KeyForm::Failure => word(FailureKind::NAMED.map(FailureKind::slug)),
             KeyForm::Failures => {
                 one_or_many(&word(FailureKind::NAMED.iter().map(|kind| kind.slug()).chain(["any"])))
             }

@@ -40,6 +40,14 @@ pub enum CallError {
     /// No reply case matches, or it cannot be rendered.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// The reply case at this index declares the call a failure.
+    #[error("reply case {} is the failure `{kind}`", case + 1)]
+    Declared {
+        /// The index of the case, from 0.
+        case: usize,
+        /// The kind of failure.
+        kind: FailureKind,
+    },
     /// The deadline has passed, and a non-idempotent request is still in flight.
     #[error("{0}; the request continues and may still take effect")]
     Overdue(TransportError),
@@ -70,13 +78,14 @@ impl CallError {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
-                DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
-                DeliveryError::Credential(_)
+                DeliveryError::Credential { error: CredentialError::TooLate(_), .. } => FailureKind::Timeout,
+                DeliveryError::Credential { .. }
                 | DeliveryError::Breaker { .. }
                 | DeliveryError::Limit { .. } => FailureKind::Refused,
                 DeliveryError::Transport(error) => kind_of(error),
             },
             Self::Unanswered(error) => kind_of(error),
+            Self::Declared { kind, .. } => *kind,
             Self::Response(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
     }
@@ -103,6 +112,7 @@ impl CallError {
     pub(super) fn model_text_after_write(&self) -> String {
         let text = match self {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::Unanswered(_) => UNCONFIRMED,
+            Self::Declared { .. } => REPORTED,
             Self::Pick(_) | Self::Response(ResponseError::Body { .. } | ResponseError::Missing(_)) => DONE,
             _ => PARTLY_DONE,
         };
@@ -117,6 +127,10 @@ const DONE: &str =
 /// For a confirmed change after which something else failed.
 const PARTLY_DONE: &str =
     "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
+
+/// For a request with a successful status whose response is a failure according to a reply case.
+const REPORTED: &str = "The system took the request, but reported a problem, so it may or may not have been done. \
+                        Apologise and say so. Do not start it again unless the caller asks for that.";
 
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 

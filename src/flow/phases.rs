@@ -87,7 +87,7 @@ impl Phase {
             | CallError::Unconfirmed(_)
             | CallError::Unanswered(_) => Self::Send,
             CallError::Response(_) => Self::Extract,
-            CallError::Pick(_) | CallError::Panicked => Self::Reply,
+            CallError::Pick(_) | CallError::Declared { .. } | CallError::Panicked => Self::Reply,
         }
     }
 

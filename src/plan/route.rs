@@ -1,6 +1,6 @@
 //! A route: how calls of one function are answered.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -114,6 +114,14 @@ pub enum ResponseError {
     /// A status outside 200-299 that no reply case names.
     #[error("the upstream answered with status {0}, which no reply case names")]
     Status(u16),
+    /// The upstream rejected the credential of the table, and no reply case names the status.
+    #[error("the upstream rejected the credential with status {status}; check {check}")]
+    Credential {
+        /// The status: 401 or 403.
+        status: u16,
+        /// Where the table sets the credential.
+        check: Arc<str>,
+    },
     /// The body cannot be read.
     #[error("the upstream answered with status {status}, but {problem}")]
     Body {
@@ -166,7 +174,12 @@ impl Step {
         // A step with a fallback fails on such a status even if a reply case names it, so that the fallback runs.
         let is_named = !self.has_fallback && replies.names_status(status);
         if !is_named && !(200..300).contains(&status) {
-            return Err(ResponseError::Status(status));
+            return Err(match &self.request.upstream.delivery.credential_source {
+                Some(check) if matches!(status, 401 | 403) => {
+                    ResponseError::Credential { status, check: Arc::clone(check) }
+                }
+                _ => ResponseError::Status(status),
+            });
         }
         // A response with another status may well be a page for people.
         if let Some(problem) = response.problem().filter(|_| !is_named || (200..300).contains(&status)) {

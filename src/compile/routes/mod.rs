@@ -75,6 +75,7 @@ fn compile_route(
     handling.set_needs(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
+    advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
     advice::timeout(cx, raw, handling.timeout, &served);
     let declare = declare(cx, &raw.declare);
     if kept::is_dependent(raw, &used.files) {

@@ -41,7 +41,7 @@ impl Evaluated<'_> {
 }
 
 /// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
-pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
+pub(crate) fn is_truthy(value: ValueRef<'_>) -> bool {
     match value.kind() {
         Kind::Null => false,
         Kind::Bool => value.as_bool() == Some(true),

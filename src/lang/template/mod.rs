@@ -22,7 +22,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
-pub(crate) use evaluated::Evaluated;
+pub(crate) use evaluated::{Evaluated, is_truthy};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub use scope::{ParsedResponse, Scope, StepOutput};

@@ -131,7 +131,10 @@ impl Attempt<'_> {
             let env = CredentialEnv { token: &resources.token, transport, deadline };
             let applied = auth.apply(&mut finished, env).await;
             self.log.credential += began.elapsed();
-            applied?;
+            if let Err(error) = applied {
+                let check = self.delivery.credential_source.clone();
+                return Err(DeliveryError::Credential { error, check });
+            }
         }
         let signed = Arc::new(finished);
         self.log.request = Some(Arc::clone(&signed));

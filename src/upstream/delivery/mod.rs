@@ -42,6 +42,8 @@ pub struct Delivery {
     pub auth: Option<Arc<dyn OutboundAuth>>,
     /// A fingerprint of the credential's scheme and values; zeros without a credential.
     pub credential: [u8; 32],
+    /// Where the table sets the credential, and the secrets that it uses; `None` without a credential. For people.
+    pub credential_source: Option<Arc<str>>,
     /// Which failures are retried.
     pub retry: Retry,
     /// When a late request is hedged.
@@ -65,8 +67,13 @@ pub enum Hedge {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DeliveryError {
     /// The credential could not be applied, so nothing was sent.
-    #[error("the request was not sent: {0}")]
-    Credential(#[from] CredentialError),
+    #[error("the request was not sent: {error}{}", advice(error, check.as_deref()))]
+    Credential {
+        /// Why it could not be applied.
+        error: CredentialError,
+        /// Where the table sets the credential.
+        check: Option<Arc<str>>,
+    },
     /// The circuit breaker refused the request, so nothing was sent.
     #[error("the request was not sent to `{upstream}`: {refused}")]
     Breaker {
@@ -86,6 +93,14 @@ pub enum DeliveryError {
     /// There was no response.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+/// What to check, if the credential itself is wrong.
+fn advice(error: &CredentialError, check: Option<&str>) -> String {
+    match (error, check) {
+        (CredentialError::Rejected(_), Some(check)) => format!("; check {check}"),
+        _ => String::new(),
+    }
 }
 
 /// The options of one request.
@@ -144,6 +159,7 @@ impl Delivery {
             target: Arc::new(target),
             auth: None,
             credential: [0; 32],
+            credential_source: None,
             retry: Retry::default(),
             hedge: None,
             policy: StatePolicy::default(),

@@ -9,6 +9,9 @@ use crate::support::faulty_upstream::Script;
 const CAP: &str = "max_body = \"16KiB\"";
 /// `{"id":7}`
 const GZIP: &str = "1f8b0800000000000203ab56ca4c51b232af0500435f071208000000";
+/// The same in two members.
+const GZIP_MEMBERS: &str = "1f8b0800000000000203ab56ca4c51b2020022646803060000001f8b0800\
+     00000000020333af05004abf6aff02000000";
 /// 64 KiB of zeros in 96 bytes.
 const GZIP_BOMB: &str = "1f8b0800000000000203edc101010000008090feafee080a0000000000000000000000000000000000\
      000000000000000000000000000000000000000000000000000000000000000000006aeb8e97d700000100";
@@ -67,6 +70,9 @@ pub(super) fn rows() -> Vec<Row> {
         row("brotli_bomb",           GET,  says(packed("br", BROTLI_BOMB)), BAD, Early, sees(1, 1, 0)),
         row("gzip_said_only",        GET,  says(packed("gzip", &hex::encode("{\"id\":13}"))), BAD, Early, sees(1, 1, 0)),
         row("gzip_unsaid",           GET,  body(&hex::decode(GZIP).unwrap()), Id(7), Early, sees(1, 1, 0)),
+        row("gzip_members",          GET,  says(packed("gzip", GZIP_MEMBERS)), Id(7), Early, sees(1, 1, 0)),
+        row("gzip_members_cut",      GET,  says(packed("gzip", &GZIP_MEMBERS[..GZIP_MEMBERS.len() - 8])), BAD, Early, sees(1, 1, 0)),
+        row("gzip_members_unsaid",   GET,  body(&hex::decode(GZIP_MEMBERS).unwrap()), Id(7), Early, sees(1, 1, 0)),
         row("gzip_unsaid_cut",       GET,  body(&hex::decode(&GZIP[..40]).unwrap()), BAD, Early, sees(1, 1, 0)),
         row("gzip_unsaid_bomb",      GET,  body(&hex::decode(GZIP_BOMB).unwrap()), BAD, Early, sees(1, 1, 0)).keys(CAP),
         row("deflate",               GET,  says(packed("deflate", "789cab56ca4c51b232af05000b59027b")), Id(7), Early, sees(1, 1, 0)),
