@@ -88,6 +88,9 @@ pub(super) fn declare(platform: &str, key: &str) -> &'static str {
         ("swaig", "wait_file_loops") => "How often the audio file is played.",
         ("swaig", "meta_data") => "The state of the function at the start, as `call.metadata`.",
         ("swaig", "meta_data_token") => "Functions with the same token share their state.",
+        ("swaig", "web_hook_auth_user" | "web_hook_auth_password") => {
+            "The login that SignalWire uses when it calls the function, if it fetches the declaration (`includes`)."
+        }
         ("voicedock", "async") => "Whether VoiceDock goes on without waiting for the response.",
         ("voicedock", "async_response" | "message") => {
             "What the assistant says instead of the response, in newer and older versions of VoiceDock."
