@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::json::{Kind, ValueRef};
+use crate::lang::decimal::Decimal;
 use crate::lang::value::child;
 
 /// The value of an expression.
@@ -45,7 +46,9 @@ pub(crate) fn is_truthy(value: ValueRef<'_>) -> bool {
     match value.kind() {
         Kind::Null => false,
         Kind::Bool => value.as_bool() == Some(true),
-        Kind::Number => value.as_f64() != Some(0.0),
+        Kind::Number => {
+            value.number_text().and_then(|text| Some(!Decimal::parse(&text)?.is_zero())).unwrap_or(true)
+        }
         Kind::String => !value.is_empty_text(),
         Kind::Array | Kind::Object => !value.is_empty(),
     }
