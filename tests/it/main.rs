@@ -23,6 +23,7 @@ mod fuzz;
 mod init;
 mod injection;
 mod kept;
+mod last_good;
 mod layers;
 mod lifecycle;
 mod listener;
