@@ -56,10 +56,10 @@ fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<RecordId>) {
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
-            let (kind, upstream) = (error.kind(), record.upstreams());
+            let (kind, reason, upstream) = (error.kind(), error.reason().slug(), record.upstreams());
             tracing::warn!(
                 %platform, %function, conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
-                record_id, outcome, late_outcome,
+                record_id, outcome, late_outcome, %reason,
                 "{function}: {kind} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
         }
@@ -79,8 +79,8 @@ fn step_errors(record: &Record, masks: &Masks) {
             let Some(error) = error else { continue };
             let function = shown_name(&record.call.context.function);
             let (conversation, upstream) = (shown_conversation(&record.call.context), step.upstream());
-            let error = shown(&error.to_string(), masks);
-            tracing::warn!(%platform, %function, conversation, upstream, "{function}: {what}: {error}");
+            let (reason, error) = (error.reason().slug(), shown(&error.to_string(), masks));
+            tracing::warn!(%platform, %function, conversation, upstream, %reason, "{function}: {what}: {error}");
         }
     }
 }
@@ -116,9 +116,9 @@ pub fn late(call: &LateCall<'_>, late: &LateReply, masks: &Masks) {
     let (platform, function) = (context.platform, shown_name(&context.function));
     let (conversation, record_id) = (shown_conversation(context), id.map(display));
     let (kind, ms, upstream) = (late.error.kind(), after.as_millis(), &late.upstream);
-    let error = shown(&late.error.to_string(), masks);
+    let (reason, error) = (late.error.reason().slug(), shown(&late.error.to_string(), masks));
     tracing::warn!(
-        %platform, %function, conversation, %client, ms, upstream, record_id, outcome = %kind,
+        %platform, %function, conversation, %client, ms, upstream, record_id, outcome = %kind, %reason,
         "{function}: {kind} after {ms} ms: {error}"
     );
 }

@@ -14,6 +14,7 @@ mod records;
 mod refusal;
 mod scrape;
 mod throttle;
+mod without_call;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use admin::Admin;
 use calls::Platforms;
 use connections::{Accepting, accept};
 use refusal::RejectedRequests;
+use without_call::UnroutedRequests;
 
 /// The maximum number of connections to the admin listener. It has its own limit, so that operators can reach it while
 /// the listener for platforms is full.
@@ -80,6 +82,7 @@ pub struct Shared {
     pub started_at: Timestamp,
     process: Process,
     rejected: RejectedRequests,
+    unrouted: UnroutedRequests,
     /// The connections to the listener for platforms.
     connections: Arc<Gate>,
     /// Whether the proxy is shutting down.
@@ -102,6 +105,7 @@ impl App {
             started_at: Timestamp::now(),
             process,
             rejected: RejectedRequests::default(),
+            unrouted: UnroutedRequests::default(),
             connections: Arc::default(),
             shutting_down: AtomicBool::new(false),
         }))

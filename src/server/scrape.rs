@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::live::Running;
 use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, MetricKind};
 use crate::plan::Plan;
+use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 
 use super::App;
@@ -51,6 +52,11 @@ fn exposition(app: &App) -> String {
             seconds(at),
         );
     }
+    gauge(
+        "jackfield_restart_needed",
+        "Whether changed keys of the running table take effect only after a restart.",
+        f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
+    );
     if let Some(at) = state.reloads.last_rejected_at {
         let help = "When a reload was last rejected.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
@@ -84,6 +90,11 @@ fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
     let mut rejected = text.family("jackfield_rejected_requests_total", MetricKind::Counter, help);
     for (reason, count) in app.rejected_requests() {
         rejected.sample(&[("reason", reason)], count);
+    }
+    let help = "Requests answered without running a call, by reason.";
+    let mut unrouted = text.family("jackfield_requests_without_call_total", MetricKind::Counter, help);
+    for (reason, count) in app.unrouted.by_reason() {
+        unrouted.sample(&[("reason", reason)], count);
     }
     let help = "Log lines dropped because they could not be written.";
     text.family("jackfield_log_lines_dropped_total", MetricKind::Counter, help)
