@@ -41,6 +41,18 @@ fn exposition(app: &App) -> String {
         f64::from(u8::from(state.rejected.is_some())),
     );
     gauge(
+        "jackfield_plan_last_good",
+        "Whether the running table is the saved copy of an earlier one, because the files had errors at the start.",
+        f64::from(u8::from(state.last_good.is_some())),
+    );
+    if let Some(at) = plan.server.tls.as_ref().and_then(|tls| tls.not_after) {
+        gauge(
+            "jackfield_tls_not_after_timestamp_seconds",
+            "When the certificate of the listener for platforms expires.",
+            seconds(at),
+        );
+    }
+    gauge(
         "jackfield_restart_needed",
         "Whether changed keys of the running table take effect only after a restart.",
         f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
