@@ -134,6 +134,10 @@ request = { method = "POST", path = "/", form = { a = "{{args.a}}", l = "{{args.
 upstream = "api"
 args.o = { type = "object" }
 request = { path = "/", query = { o = "{{args.o}}" } }
+[routes.object_form]
+upstream = "api"
+args.o = { type = "object" }
+request = { method = "POST", path = "/", form = { o = "{{args.o}}" } }
 "#;
     let proxy = Proxy::over(&upstream, table).await;
     let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
@@ -205,7 +209,30 @@ request = { path = "/", query = { o = "{{args.o}}" } }
     assert_eq!(seen.header("content-type"), ["application/x-www-form-urlencoded"]);
     assert_eq!(String::from_utf8(seen.body).unwrap(), "a=x+y&l=1&l=%3D%26&n=7");
 
-    for o in [json!({}), json!({"a": 1})] {
+    let cases = [
+        (json!({}), ""),
+        (json!({"eq": "8827364"}), "o%5Beq%5D=8827364"),
+        (
+            json!({"a": 1, "b": null, "c": [1, "&="], "d": {"e f": true}}),
+            "o%5Ba%5D=1&o%5Bc%5D=1&o%5Bc%5D=%26%3D&o%5Bd%5D%5Be%20f%5D=true",
+        ),
+        (json!({"a&b=c#d": "x"}), "o%5Ba%26b%3Dc%23d%5D=x"),
+    ];
+    for (o, query) in cases {
+        proxy.post("/http/object", &json!({"o": o})).await;
+        let target = if query.is_empty() { "/v1/".to_owned() } else { format!("/v1/?{query}") };
+        assert_eq!(upstream.one().target, target, "{o}");
+        proxy.post("/http/object_form", &json!({"o": o})).await;
+        assert_eq!(String::from_utf8(upstream.one().body).unwrap(), query.replace("%20", "+"), "{o}");
+    }
+    // A key cannot change where a value belongs.
+    for o in [
+        json!({"a][b": 1}),
+        json!({"": 1}),
+        json!({"a": {"[]": 1}}),
+        json!({"a": [[1]]}),
+        json!({"a": [{"b": 1}]}),
+    ] {
         let answer = proxy.post("/http/object", &json!({"o": o})).await.json();
         assert_eq!(answer["error"]["kind"], "refused", "{o}");
     }

@@ -47,7 +47,7 @@ pub(crate) fn is_truthy(value: ValueRef<'_>) -> bool {
 }
 
 fn is_zero(value: ValueRef<'_>) -> bool {
-    value.number_text().and_then(|text| Decimal::parse(&text)).is_some_and(|number| number.is_zero())
+    value.number_text().is_some_and(|text| Decimal::parse(&text).is_some_and(|number| number.is_zero()))
 }
 
 /// Whether `{{#with}}` treats a value as none: null, false, and empty strings and lists. An object is never empty.
