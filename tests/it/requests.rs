@@ -261,6 +261,7 @@ args.n = { type = "number" }
 args.b = { type = "boolean" }
 args.s = { type = "string" }
 args.l = { type = "array", items = { type = "integer" } }
+args.e = { type = "number", enum = [1.5, 2] }
 args.o = { type = "object", properties = { i = { type = "integer" } } }
 request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.n}}", b = "{{args.b}}", s = "{{args.s}}", l = "{{args.l}}", o = "{{args.o}}" } }
 "#;
@@ -311,6 +312,10 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
     let answer = proxy.send(Method::POST, "/http/f", &[], "{\"s\": 1e23}").await.json();
     assert_eq!(answer["error"]["kind"], "invalid_args", "{answer}");
     assert!(upstream.take().is_empty());
+    for (given, sent) in [("1.50", true), ("15e-1", true), ("2.0", true), ("1.51", false)] {
+        proxy.send(Method::POST, "/http/f", &[], format!("{{\"e\": {given}}}")).await;
+        assert_eq!(!upstream.take().is_empty(), sent, "{given}");
+    }
     // Numbers keep the digits that JSON parsers would lose.
     for digits in ["123456789012345678901", "9007199254740993.0", "19.10", "0.1234567890123456789012345"] {
         for (given, sent) in [
