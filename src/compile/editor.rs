@@ -312,7 +312,14 @@ fn retried() -> Value {
 
 fn failure_texts() -> Value {
     let slugs = FailureKind::NAMED.iter().map(|kind| kind.slug()).chain([FailureSlot::AFTER_WRITE]);
-    let texts = slugs.map(|slug| (slug.to_owned(), json!({"type": "string"})));
+    let text = |slug| match slug == FailureKind::InvalidArgs.slug() {
+        true => described(
+            "Never used: add a reply case with `when.failure = \"invalid_args\"` instead.",
+            json!({"type": "string"}),
+        ),
+        false => json!({"type": "string"}),
+    };
+    let texts = slugs.map(|slug| (slug.to_owned(), text(slug)));
     closed(texts.collect(), &[])
 }
 
