@@ -8,7 +8,9 @@ use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
 
-pub use crate::compile::{BoundAddresses, DEMO, Environment, Kept, ListenerOptions, UpstreamProbe, schema};
+pub use crate::compile::{
+    BoundAddresses, DEMO, Environment, Kept, ListenerOptions, UpstreamProbe, schema, test_schema,
+};
 pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};

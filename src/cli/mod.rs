@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod declare;
 mod explain;
+mod from_record;
 mod init;
 mod man;
 mod online;
@@ -73,7 +74,7 @@ enum Command {
     #[command(after_help = call::EXAMPLES)]
     Call(call::CallCommand),
     /// Print the JSON Schema of the table, for completion and documentation in an editor.
-    Schema,
+    Schema(schema::Schema),
     /// Create a commented starter table and its JSON Schema; never overwrites a file.
     Init,
     /// Print a shell completion script.
@@ -129,7 +130,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
-        Some(Command::Schema) => schema::run(),
+        Some(Command::Schema(command)) => schema::run(&command),
         Some(Command::Init) => init::run(&cli.config),
         Some(Command::Completions(command)) => completions::run(&command),
         Some(Command::Man(command)) => man::run(&command),

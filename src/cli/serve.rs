@@ -99,7 +99,7 @@ async fn serve(path: PathBuf, command: Serve, log: &LogWriter) -> anyhow::Result
     };
     tokio::select! {
         () = server::serve(listeners, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
-        () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
+        () = second_signal => tracing::warn!("second signal received: exiting without waiting for calls"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -175,6 +175,8 @@ impl<'a> Secrets<'a> {
                     out.secret = true;
                 }
                 Ok(None) => {
+                    // It stands for a secret, so it is shown like one.
+                    self.masks.add(PLACEHOLDER);
                     out.text.push_str(PLACEHOLDER);
                     out.placeholder = true;
                 }

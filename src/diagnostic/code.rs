@@ -219,6 +219,8 @@ codes! {
     ExtractUnused = "extract-unused", Warning;
     /// A non-idempotent request that could be sent twice if the platform retries the call.
     WriteUnguarded = "write-unguarded", Warning;
+    /// A write whose response is never looked at.
+    WriteUnchecked = "write-unchecked", Note;
     /// A platform that anyone who can reach its listener can call.
     PlatformOpen = "platform-open", Warning;
     /// A time that is longer than the platform waits.

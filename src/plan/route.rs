@@ -1,6 +1,6 @@
 //! A route: how calls of one function are answered.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -19,7 +19,7 @@ use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
-use super::when::{UnmetCondition, When};
+use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::body::BodyUse;
 use crate::lang::template::{ParsedResponse, RenderError, Scope, StepOutput};
 
@@ -115,6 +115,14 @@ pub enum ResponseError {
     /// A status outside 200-299 that no reply case names.
     #[error("the upstream answered with status {0}, which no reply case names")]
     Status(u16),
+    /// The upstream rejected the credential of the table, and no reply case names the status.
+    #[error("the upstream rejected the credential with status {status}; check {check}")]
+    Credential {
+        /// The status: 401 or 403.
+        status: u16,
+        /// Where the table sets the credential.
+        check: Arc<str>,
+    },
     /// The body cannot be read.
     #[error("the upstream answered with status {status}, but {problem}")]
     Body {
@@ -167,7 +175,12 @@ impl Step {
         // A step with a fallback fails on such a status even if a reply case names it, so that the fallback runs.
         let is_named = !self.has_fallback && replies.names_status(status);
         if !is_named && !(200..300).contains(&status) {
-            return Err(ResponseError::Status(status));
+            return Err(match &self.request.upstream.delivery.credential_source {
+                Some(check) if matches!(status, 401 | 403) => {
+                    ResponseError::Credential { status, check: Arc::clone(check) }
+                }
+                _ => ResponseError::Status(status),
+            });
         }
         // A response with another status may well be a page for people.
         if let Some(problem) = response.problem().filter(|_| !is_named || (200..300).contains(&status)) {
@@ -244,17 +257,12 @@ impl Route {
         out
     }
 
-    /// Why a step was skipped, for people. With `scope`, the text includes the values that the condition used.
-    pub fn why_skipped(
-        &self,
-        step: usize,
-        unmet: Option<UnmetCondition>,
-        scope: Option<&Scope<'_>>,
-    ) -> String {
+    /// Why a step was skipped, for people, with the values that the condition used if they are known.
+    pub fn why_skipped(&self, step: usize, unmet: Option<UnmetCondition>, known: KnownValues<'_>) -> String {
         let Some(step) = self.steps.get(step) else { return String::new() };
         let earlier = step.after_failure_of.and_then(|earlier| self.steps.get(earlier)?.name.as_deref());
         match (unmet, earlier) {
-            (Some(unmet), _) => step.when.describe_unmet(unmet, scope),
+            (Some(unmet), _) => step.when.describe_unmet(unmet, known),
             (None, earlier) => format!("`{}` did not fail", earlier.unwrap_or_default()),
         }
     }
@@ -277,6 +285,15 @@ impl Route {
         let mut steps = self.steps.iter().zip(outputs);
         steps.any(|(step, output)| {
             !step.request.is_safe() && output.response.as_ref().is_some_and(is_successful)
+        })
+    }
+
+    /// Whether an upstream answered a write with a server error, so that it is unknown whether it was done.
+    pub fn may_have_written(&self, outputs: &[StepOutput]) -> bool {
+        let is_server_error = |response: &ParsedResponse| response.status() >= 500;
+        let mut steps = self.steps.iter().zip(outputs);
+        steps.any(|(step, output)| {
+            !step.request.is_safe() && output.response.as_ref().is_some_and(is_server_error)
         })
     }
 

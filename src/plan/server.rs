@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
 /// `[server]`, compiled.
@@ -30,6 +31,8 @@ pub struct Server {
     pub max_connections: usize,
     /// The number of calls kept in the history, for the admin listener.
     pub records: usize,
+    /// How long calls are accepted after the signal to shut down.
+    pub drain_delay: Duration,
     /// TLS for new connections to the listener for platforms; `None` for plain HTTP.
     pub tls: Option<ServerTls>,
     /// The proxies whose `X-Forwarded-For` and `Forwarded` headers are honoured.

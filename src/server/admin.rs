@@ -60,9 +60,7 @@ fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), log_in));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        // A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is
-        // always ready.
-        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
         .merge(guarded)
         .with_state(app)
 }
@@ -99,6 +97,15 @@ async fn log_in(
     }
 }
 
+/// A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is ready
+/// until it shuts down.
+async fn ready(State(app): State<App>) -> Response {
+    if app.is_shutting_down() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    "ok\n".into_response()
+}
+
 async fn status(State(app): State<App>) -> Json<Value> {
     let state = app.dispatcher.live.state();
     let plan = &state.running.plan;
@@ -119,6 +126,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
+        "shutting_down": app.is_shutting_down(),
         "plan": {
             "revision": plan.revision,
             "loaded_at": state.running.loaded_at.to_string(),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::live::Running;
 use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, MetricKind};
 use crate::plan::Plan;
+use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 
 use super::App;
@@ -38,6 +39,11 @@ fn exposition(app: &App) -> String {
         "jackfield_plan_rejected",
         "Whether the current files were rejected, so that an older table is running.",
         f64::from(u8::from(state.rejected.is_some())),
+    );
+    gauge(
+        "jackfield_restart_needed",
+        "Whether changed keys of the running table take effect only after a restart.",
+        f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
     );
     if let Some(at) = state.reloads.last_rejected_at {
         let help = "When a reload was last rejected.";

@@ -227,9 +227,12 @@ async fn everything_is_counted() {
         ("upstream_retries_total{upstream=\"shaky\"}", 1.0),
         ("upstream_retries_total{upstream=\"late\"}", 0.0),
         ("upstream_hedges_total{upstream=\"late\"}", 1.0),
-        ("upstream_failures_total{upstream=\"sick\",kind=\"bad_response\"}", 2.0),
-        ("upstream_failures_total{upstream=\"sick\",kind=\"refused\"}", 1.0),
-        ("upstream_failures_total{upstream=\"shaky\",kind=\"bad_response\"}", 0.0),
+        ("upstream_responses_total{upstream=\"sick\",status=\"5xx\"}", 2.0),
+        ("upstream_responses_total{upstream=\"shaky\",status=\"5xx\"}", 1.0),
+        ("upstream_responses_total{upstream=\"shaky\",status=\"2xx\"}", 1.0),
+        ("upstream_failures_total{upstream=\"sick\",kind=\"bad_response\",reason=\"status\"}", 2.0),
+        ("upstream_failures_total{upstream=\"sick\",kind=\"refused\",reason=\"breaker\"}", 1.0),
+        ("upstream_failures_total{upstream=\"shaky\",kind=\"bad_response\",reason=\"status\"}", 0.0),
         ("upstream_rejected_total{upstream=\"sick\",reason=\"breaker\"}", 1.0),
         ("upstream_rejected_total{upstream=\"sick\",reason=\"limit\"}", 0.0),
         ("upstream_seconds_count{upstream=\"sick\"}", 2.0),
@@ -322,10 +325,10 @@ limit = { concurrency = 1, wait = "200ms" }
     assert_eq!(records.len(), 6);
     // The backoff pauses are at least half of the configured backoff.
     for record in records {
-        let elsewhere = record["ms"].as_f64().unwrap() - record["own_ms"].as_f64().unwrap();
+        let elsewhere = record["ms"].as_f64().unwrap() - record["overhead_ms"].as_f64().unwrap();
         assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");
     }
-    let own: f64 = records.iter().map(|record| record["own_ms"].as_f64().unwrap() / 1000.0).sum();
+    let own: f64 = records.iter().map(|record| record["overhead_ms"].as_f64().unwrap() / 1000.0).sum();
     let counted = Scrape::of(&proxy).await.get("proxy_overhead_seconds_sum{platform=\"http\"}");
     assert!((own - counted).abs() < 0.000_1, "{own} {counted}");
 }

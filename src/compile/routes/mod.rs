@@ -76,6 +76,7 @@ fn compile_route(
     handling.set_needs(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
+    advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
     advice::timeout(cx, raw, handling.timeout, &served);
     advice::descriptions(cx, name, raw, &served);
     let declare = declare(cx, &raw.declare);

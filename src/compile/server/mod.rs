@@ -9,6 +9,7 @@ pub(in crate::compile) mod trusted_proxies;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use url::Url;
 
@@ -45,7 +46,7 @@ pub(in crate::compile) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let raw = &cx.table.server;
     let before = cx.diagnostics.len();
-    for text in [&raw.watch, &raw.max_body] {
+    for text in [&raw.watch, &raw.max_body, &raw.drain_delay] {
         if let Some(text) = text.get() {
             cx.no_secret_in(&text.value, text.span, "[server]");
         }
@@ -62,6 +63,10 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let max_calls = count(&raw.max_calls, 1..=MAX_COUNT, DEFAULT_MAX_CALLS, cx.diagnostics);
     let max_connections = count(&raw.max_connections, 1..=MAX_COUNT, DEFAULT_MAX_CONNECTIONS, cx.diagnostics);
     let records = count(&raw.records, 0..=MAX_RECORDS, DEFAULT_RECORDS, cx.diagnostics);
+    let drain_delay = match raw.drain_delay.get() {
+        Some(text) => values::duration(text, cx.diagnostics),
+        None => Some(Duration::ZERO),
+    };
     let admin_auth = admin_auth(cx, raw, admin);
     let tls = raw.tls.get().and_then(|raw| tls::compile(cx, raw));
     let trusted_proxies = trusted_proxies::compile(cx, &raw.trusted_proxies);
@@ -78,6 +83,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
         max_calls: max_calls?,
         max_connections: max_connections?,
         records: records?,
+        drain_delay: drain_delay?,
         tls,
         trusted_proxies,
     })

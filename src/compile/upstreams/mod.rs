@@ -1,5 +1,6 @@
 //! `[upstreams]`: the HTTP APIs that routes call.
 
+mod credential;
 pub(in crate::compile) mod delivery;
 pub(in crate::compile) mod headers;
 mod proxy;
@@ -155,7 +156,9 @@ fn upstream(
     let (target, credential) = (Arc::new(target?), credential.unwrap_or_default());
     // Deliveries are sorted by the name of the upstream.
     let slot = cx.table.upstreams.iter().filter(|(other, _)| other.value < name.value).count();
-    let delivery = Delivery { target, auth, credential, retry: retry?, hedge, policy: policy?, slot };
+    let credential_source = credential::source(name, raw);
+    let (retry, policy) = (retry?, policy?);
+    let delivery = Delivery { target, auth, credential, credential_source, retry, hedge, policy, slot };
     Some(Upstream { base_url: base_url?, delivery })
 }
 
