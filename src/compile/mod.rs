@@ -3,6 +3,7 @@
 
 pub(crate) mod advice;
 mod auth;
+mod certificates;
 mod cx;
 mod editor;
 mod exposure;

@@ -134,6 +134,8 @@ async fn status(State(app): State<App>) -> Json<Value> {
             "routes": routes,
         },
         "rejected": rejected,
+        "last_good": state.last_good.map(|saved_at| json!({"saved_at": saved_at.to_string()})),
+        "tls": plan.server.tls.as_ref().map(|tls| json!({"not_after": tls.not_after.map(|at| at.to_string())})),
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),

@@ -26,6 +26,7 @@ mod fuzz;
 mod init;
 mod injection;
 mod kept;
+mod last_good;
 mod layers;
 mod lifecycle;
 mod listener;

@@ -180,6 +180,7 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
             };
             Ok(text.to_owned())
         },
+        now: jiff::Timestamp::now(),
         without_secrets: false,
         demo: None,
         addresses: BoundAddresses::default(),
