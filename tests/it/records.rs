@@ -438,7 +438,7 @@ async fn an_overdue_write_is_a_timeout_everywhere() {
     let metrics = proxy.ask_admin("/metrics", &[]).await;
     for series in [
         "jackfield_calls_total{platform=\"http\",route=\"book\",outcome=\"timeout\"} 1",
-        "jackfield_upstream_failures_total{upstream=\"api\",kind=\"timeout\"} 1",
+        "jackfield_upstream_failures_total{upstream=\"api\",kind=\"timeout\",reason=\"timeout\"} 1",
     ] {
         assert!(metrics.text().lines().any(|line| line == series), "{series}: {}", metrics.text());
     }
