@@ -50,8 +50,8 @@ Getting started:
 
 const LOG: &str = "\
 The log goes to standard error: readable text on a terminal, one JSON object per line elsewhere. To choose the format, set
-JACKFIELD_LOG=human, JACKFIELD_LOG=json, or `log.format` in the table. RUST_LOG sets the level (RUST_LOG=jackfield=debug).
-NO_COLOR disables colors.
+JACKFIELD_LOG=human, JACKFIELD_LOG=json, or `log.format` in the table. `log.level` sets the level, and RUST_LOG
+overrides it (RUST_LOG=jackfield=debug). NO_COLOR disables colors.
 
 SIGHUP triggers a reload. SIGTERM and Ctrl-C start a graceful shutdown: calls in flight may finish.
 

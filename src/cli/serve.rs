@@ -75,6 +75,10 @@ async fn serve(path: PathBuf, command: Serve, log: &LogWriter) -> anyhow::Result
         Ok(started) => started,
         Err(code) => return Ok(code),
     };
+    if let Some(address) = &source.demo {
+        // Only now does the log have the format of the table.
+        tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
+    }
     let plan = live.plan();
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
@@ -88,6 +92,8 @@ async fn serve(path: PathBuf, command: Serve, log: &LogWriter) -> anyhow::Result
     let reloader = Reloader::new(source, running, dependencies, found, kept);
     tokio::spawn(reloader.run(reload_requests()?));
     log_ready(&plan, &listeners)?;
+    // The lines up to here appear at every level.
+    log::set_level(plan.log.level);
     let (close, closing) = oneshot::channel();
     let second_signal = async {
         signals.recv().await;

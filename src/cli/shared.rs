@@ -71,6 +71,5 @@ pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
             tracing::error!("sample API stopped: {error}");
         }
     });
-    tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
     Ok(url::Url::parse(&format!("http://{address}"))?)
 }

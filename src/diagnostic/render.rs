@@ -103,6 +103,16 @@ pub struct JsonDiagnostic {
 }
 
 impl JsonDiagnostic {
+    /// Whether it is an error.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.name()
+    }
+
+    /// Its code, its file and its line.
+    pub fn place(&self) -> (&'static str, &str, usize) {
+        (self.code, &self.file, self.line)
+    }
+
     /// The error about an unreadable main file.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self {
