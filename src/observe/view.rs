@@ -63,7 +63,7 @@ impl Record {
             let body = output.response.as_ref().and_then(ParsedResponse::body_if_read);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
             let values = output.values.iter().flatten().filter(|value| !is_counted(value));
-            let response = |response: &ParsedResponse| response.body_bytes() + response.packed_bytes();
+            let response = |response: &ParsedResponse| response.body_bytes() + response.header_bytes();
             output.response.as_ref().map_or(0, response) + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
@@ -100,7 +100,7 @@ impl Record {
         // Large bodies are not shown.
         for (step_record, output) in self.steps.iter().zip(&mut self.outputs) {
             if let Some(response) = &mut output.response {
-                response.pack_headers();
+                response.shorten_headers();
             }
             if step_record.response_bytes > MAX_SHOWN {
                 output.response = output.response.take().map(ParsedResponse::without_body);

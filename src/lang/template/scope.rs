@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use serde_json::{Map, Value};
 
@@ -13,8 +13,10 @@ use crate::json::{SharedValue, ValueRef};
 use crate::lang::body::{BodyUse, Declared};
 use crate::lang::value::child;
 
-/// The most bytes of headers that are kept for people.
-const MAX_PACKED_HEADERS: usize = 4 * 1024;
+/// The most bytes of headers that are kept after a call.
+const MAX_KEPT_HEADERS: usize = 4 * 1024;
+/// The memory of a header in addition to its text.
+const HEADER_OVERHEAD: usize = 96;
 
 /// A name in a template, resolved at load.
 #[derive(Debug, Clone)]
@@ -96,8 +98,6 @@ pub(super) enum Local {
 pub struct ParsedResponse {
     status: u16,
     headers: HeaderMap,
-    /// The headers as text, one line each, once the call has ended.
-    packed_headers: Option<Box<str>>,
     /// The headers as an object, built when a template uses all of them.
     all_headers: OnceLock<Value>,
     body: OnceLock<SharedValue>,
@@ -151,48 +151,40 @@ impl ParsedResponse {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
 
-    /// Replaces the headers by a short copy of them for people. They are parts of the buffer of a connection, which they
-    /// would keep in memory. Cookies are credentials and are left out.
-    pub fn pack_headers(&mut self) {
-        let shown = || self.headers.iter().filter(|(name, _)| *name != SET_COOKIE);
-        let bytes: usize = shown().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
-        let mut packed = String::with_capacity(bytes.min(MAX_PACKED_HEADERS));
-        for (name, value) in shown() {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            if packed.len() + name.as_str().len() + value.len() + 3 > MAX_PACKED_HEADERS {
-                break;
-            }
-            for part in [name.as_str(), ": ", &value, "\n"] {
-                packed.push_str(part);
-            }
-        }
-        self.packed_headers = Some(packed.into_boxed_str());
-        self.headers = HeaderMap::new();
+    /// Prepares the headers to be kept after the call. Headers share one buffer, so if they are large, the first ones are
+    /// copied and the others dropped.
+    pub fn shorten_headers(&mut self) {
         self.all_headers.take();
-    }
-
-    /// The headers, for people. Cookies are left out.
-    pub fn shown_headers(&self) -> Vec<(String, String)> {
-        match &self.packed_headers {
-            Some(packed) => packed
-                .split('\n')
-                .filter_map(|line| line.split_once(": "))
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            None => self
-                .headers
-                .iter()
-                .filter(|(name, _)| *name != SET_COOKIE)
-                .map(|(name, value)| {
-                    (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-                })
-                .collect(),
+        if self.header_bytes() <= MAX_KEPT_HEADERS {
+            return;
         }
+        let mut left = MAX_KEPT_HEADERS;
+        let mut kept = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let Some(rest) = left.checked_sub(bytes_of_header(name, value)) else { break };
+            left = rest;
+            // Cannot fail: the value is that of a header.
+            if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                kept.append(name, copy);
+            }
+        }
+        self.headers = kept;
     }
 
-    /// About what the headers take in memory after the call, in bytes.
-    pub fn packed_bytes(&self) -> usize {
-        self.packed_headers.as_ref().map_or(0, |packed| packed.len())
+    /// The headers, for people. Cookies are credentials and are left out.
+    pub fn shown_headers(&self) -> Vec<(String, String)> {
+        self.headers
+            .iter()
+            .filter(|(name, _)| *name != SET_COOKIE)
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect()
+    }
+
+    /// The approximate memory that the headers use, in bytes.
+    pub fn header_bytes(&self) -> usize {
+        self.headers.iter().map(|(name, value)| bytes_of_header(name, value)).sum()
     }
 
     /// The same response without its body.
@@ -372,4 +364,8 @@ fn param<'f>(frame: Option<&'f Frame<'f>>, name: &str) -> Option<ValueRef<'f>> {
         }
     }
     None
+}
+
+fn bytes_of_header(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + HEADER_OVERHEAD
 }
