@@ -5,7 +5,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
-use crate::lang::template::StepOutput;
+use crate::lang::template::{Scope, StepOutput};
 use crate::plan::route::{CachePolicy, ResponseError};
 use crate::single_flight::{FlightKey, FlightLookup, Retention};
 use crate::upstream::delivery::DeliveryError;
@@ -55,8 +55,7 @@ pub(super) async fn fetch(
             let stale = lead.stale.clone();
             let result = run.deliver(request, record).await;
             let taken = take(run, &result, record, output);
-            let is_failure =
-                output.response.as_ref().is_some_and(|read| run.route.replies.declares_failure(read));
+            let is_failure = taken.is_ok() && is_declared_failure(run, output);
             match &result {
                 Ok(response) if taken.is_ok() && response.status.is_success() && !is_failure => {
                     let (bytes, owner) = (size(response), run.route.fingerprint);
@@ -76,6 +75,19 @@ pub(super) async fn fetch(
         }
         (taken, _) => taken,
     }
+}
+
+/// Whether a reply case declares the call a failure because of this step's output. Only the last step can tell.
+fn is_declared_failure(run: &StepRun<'_>, output: &StepOutput) -> bool {
+    let is_last = run.route.steps.last().is_some_and(|last| std::ptr::eq(last, run.step));
+    if !is_last || !run.route.replies.can_declare_failure() {
+        return false;
+    }
+    let mut steps = run.scope.steps.to_vec();
+    // The other steps of the same group are not known yet.
+    steps.resize_with(run.route.steps.len() - 1, StepOutput::default);
+    steps.push(output.clone());
+    run.route.replies.declares_failure(&Scope { steps: &steps, ..run.scope })
 }
 
 fn take(

@@ -10,7 +10,7 @@ use super::FailureSlot;
 use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
-use crate::lang::template::{JsonSink, ParsedResponse, RenderError, Scope, Template, TextSink, Written};
+use crate::lang::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
 
 /// The reply cases of a route, compiled.
 #[derive(Debug, Default)]
@@ -123,21 +123,17 @@ impl Replies {
         })
     }
 
-    /// Whether a case would declare a call with this response a failure, as far as the response alone shows it.
-    pub fn declares_failure(&self, response: &ParsedResponse) -> bool {
-        if self.cases.iter().all(|case| case.failure.is_none()) {
-            return false;
-        }
+    /// Whether a case can declare a call a failure.
+    pub fn can_declare_failure(&self) -> bool {
+        self.cases.iter().any(|case| case.failure.is_some())
+    }
+
+    /// Whether the first case that matches after the last step declares the call a failure.
+    pub fn declares_failure(&self, scope: &Scope<'_>) -> bool {
         let mut visits = MAX_VISITS;
-        for case in self.cases.iter().filter(|case| case.when.failure.is_empty()) {
-            let holds = case.when.unmet_by(Some(response), &mut visits).is_none();
-            match case.failure {
-                Some(_) if holds => return true,
-                None if holds && !case.when.looks_elsewhere() => return false,
-                _ => {}
-            }
-        }
-        false
+        let mut cases = self.cases.iter().filter(|case| case.when.failure.is_empty());
+        let first = cases.find(|case| case.when.unmet(scope, &mut visits).is_none());
+        first.is_some_and(|case| case.failure.is_some())
     }
 
     /// Picks the reply after the last step: the first case that matches, which may declare the call a failure. If no

@@ -38,7 +38,7 @@ fn causes() -> Vec<(FailureKind, &'static str, &'static str, &'static str, Value
         (Refused, "newline", "api", with_v(header), json!({"v": "a\nb"})),
         (Refused, "empty", "api", with_v(get("/ok/{{args.v}}/x")), json!({"v": ""})),
         (Refused, "dots", "api", with_v(get("/ok/{{args.v}}")), json!({"v": ".."})),
-        (Refused, "object", "api", object, json!({"v": {}})),
+        (Refused, "object", "api", object, json!({"v": {"": 1}})),
         (Refused, "no_json", "api", with_v(file), json!({"v": ","})),
         (InvalidArgs, "missing", "api", required, json!({})),
         (InvalidArgs, "wrong", "api", required, json!({"v": []})),
