@@ -1,5 +1,6 @@
 //! Shared by several commands: loads a table or reports its errors, formats bodies, starts the sample API.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,6 +13,11 @@ use crate::load::{Loaded, Unreadable};
 use crate::plan::Plan;
 
 use super::report;
+
+/// Whether standard output is a terminal that wants colors.
+pub(super) fn has_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
 
 /// The plan of a loaded table. Without one, reports the errors and returns the exit code.
 pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> Result<Plan, ExitCode> {

@@ -17,7 +17,7 @@ use crate::upstream::resources::Resources;
 
 use super::from_record::FromRecord;
 use super::output::{junit, results};
-use super::shared::{summary, unreadable};
+use super::shared::{has_color, summary, unreadable};
 use super::{print, report};
 
 /// What to do about a table without tests.
@@ -80,7 +80,7 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     print(&match command.format {
-        ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources),
+        ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources, has_color()),
         ReportFormat::Json => format!("{:#}", results::to_json(&ran, coverage.as_ref(), sources)),
         ReportFormat::Junit => junit::results(path, &ran, sources),
     })?;

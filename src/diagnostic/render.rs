@@ -213,8 +213,9 @@ fn hide_secrets(source: &Source) -> String {
 
 /// Overwrites a range, except for quotes, brackets and references.
 fn hide(range: Range<usize>, text: &str, bytes: &mut [u8]) {
-    static SHOWN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok());
+    static SHOWN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?:\b(?i:bearer|basic|digest|token|apikey) +)?\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok()
+    });
     let value = &text[range.clone()];
     let shown: Vec<Range<usize>> = SHOWN
         .iter()
@@ -259,6 +260,8 @@ mod tests {
                 "auth.basic = { username = \"u\", password = \"********\" }",
             ),
             ("token = \"${TOKEN}\"", "token = \"${TOKEN}\""),
+            ("Authorization = \"Bearer ${CRM}\"", "Authorization = \"Bearer ${CRM}\""),
+            ("Authorization = \"Bearer hunter2\"", "Authorization = \"****** *******\""),
             ("token = \"${file:/run/t}\"", "token = \"${file:/run/t}\""),
             ("token = \"${hunter-2}\"", "token = \"${********}\""),
             ("secret = \"half", "secret = \"****"),

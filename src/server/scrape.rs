@@ -41,6 +41,11 @@ fn exposition(app: &App) -> String {
         f64::from(u8::from(state.rejected.is_some())),
     );
     gauge(
+        "jackfield_restart_needed",
+        "Whether changed keys of the running table take effect only after a restart.",
+        f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
+    );
+    gauge(
         "jackfield_plan_last_good",
         "Whether the running table is the saved copy of an earlier one, because the files had errors at the start.",
         f64::from(u8::from(state.last_good.is_some())),
@@ -52,11 +57,6 @@ fn exposition(app: &App) -> String {
             seconds(at),
         );
     }
-    gauge(
-        "jackfield_restart_needed",
-        "Whether changed keys of the running table take effect only after a restart.",
-        f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
-    );
     if let Some(at) = state.reloads.last_rejected_at {
         let help = "When a reload was last rejected.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));
