@@ -25,7 +25,8 @@ pub struct Scheme<A: ?Sized> {
 impl<A: ?Sized> Scheme<A> {
     /// Whether a request carries a secret of the scheme, so that whoever reads the request can use it.
     pub(crate) fn sends_secret(&self) -> bool {
-        self.keys.iter().any(|key| key.kind == SchemeValueKind::Secret)
+        let is_sent = |kind| matches!(kind, SchemeValueKind::Secret | SchemeValueKind::RotatingCredential);
+        self.keys.iter().any(|key| is_sent(key.kind))
     }
 }
 
@@ -55,6 +56,8 @@ pub enum SchemeValueKind {
     SigningKey,
     /// A secret that callers must know: never empty, and a list of two while it is rotated.
     RotatingSecret,
+    /// A secret that is sent to an upstream, and a list of two while it is rotated.
+    RotatingCredential,
     /// The name of a file; the scheme gets the file's content.
     File,
 }
@@ -82,6 +85,10 @@ impl SchemeKey {
 
     pub(crate) const fn rotating_secret(name: &'static str) -> Self {
         Self { name, kind: SchemeValueKind::RotatingSecret, required: true }
+    }
+
+    pub(crate) const fn rotating_credential(name: &'static str) -> Self {
+        Self { name, kind: SchemeValueKind::RotatingCredential, required: true }
     }
 
     pub(crate) const fn file(name: &'static str) -> Self {

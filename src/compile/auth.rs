@@ -83,7 +83,7 @@ pub(super) fn scheme_value(
     node: &Node,
     placeholder: &mut bool,
 ) -> Vec<Secret> {
-    use SchemeValueKind::{File, RotatingSecret, Secret as OneSecret, SigningKey};
+    use SchemeValueKind::{File, RotatingCredential, RotatingSecret, Secret as OneSecret, SigningKey};
     let mut out = Vec::new();
     for text in scheme_texts(kind, node, cx.diagnostics) {
         if kind == File {
@@ -97,7 +97,7 @@ pub(super) fn scheme_value(
             continue;
         };
         *placeholder |= resolved.placeholder;
-        if matches!(kind, OneSecret | SigningKey | RotatingSecret) {
+        if matches!(kind, OneSecret | SigningKey | RotatingSecret | RotatingCredential) {
             cx.secrets.masks.add(&resolved.text);
             cx.advise_on_literal(&resolved, text.span);
         }
@@ -121,7 +121,9 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
             let seconds = window.map(|window| window.as_secs().to_string());
             seconds.map(|value| Located { value, span: node.span }).into_iter().collect()
         }
-        (SchemeValueKind::RotatingSecret, Kind::List(items)) if !(1..=2).contains(&items.len()) => {
+        (SchemeValueKind::RotatingSecret | SchemeValueKind::RotatingCredential, Kind::List(items))
+            if !(1..=2).contains(&items.len()) =>
+        {
             diagnostics.push(
                 Diagnostic::new(
                     Code::WrongType,
@@ -132,7 +134,8 @@ fn scheme_texts(kind: SchemeValueKind, node: &Node, diagnostics: &mut Diagnostic
             );
             Vec::new()
         }
-        (SchemeValueKind::RotatingSecret, Kind::List(_)) | (SchemeValueKind::List, _) => {
+        (SchemeValueKind::RotatingSecret | SchemeValueKind::RotatingCredential, Kind::List(_))
+        | (SchemeValueKind::List, _) => {
             Strings::from_node(node, &mut reader(diagnostics)).unwrap_or_default()
         }
         _ => one(diagnostics).into_iter().collect(),

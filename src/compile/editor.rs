@@ -226,7 +226,7 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
             }
             SchemeValueKind::List => texts(),
             SchemeValueKind::Seconds => duration(),
-            SchemeValueKind::RotatingSecret => secret(),
+            SchemeValueKind::RotatingSecret | SchemeValueKind::RotatingCredential => secret(),
         };
         let key = |name, kind| described(about::scheme(scheme.name, name), value(kind));
         let keys =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use futures_util::future::{join, join_all};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
@@ -542,4 +543,56 @@ async fn a_rejected_credential_has_its_own_reason_and_names_its_secret() {
         // A case that names the status is taken.
         assert_eq!(call(&proxy, "named").await, json!({"text": "not let in"}), "{upstream}");
     }
+}
+
+/// Either side of a rotation may change first, and no call fails in between, not even a write.
+#[tokio::test]
+async fn the_second_credential_is_used_if_the_first_is_refused() {
+    let accepted = std::sync::Arc::new(std::sync::Mutex::new("old-secret".to_owned()));
+    let known = std::sync::Arc::clone(&accepted);
+    let upstream = Upstream::new(move |seen| {
+        let sent = [seen.header("authorization"), seen.header("x-key")].concat().concat();
+        let sent = match sent.strip_prefix("Basic ") {
+            Some(login) => {
+                String::from_utf8(base64::engine::general_purpose::STANDARD.decode(login).unwrap()).unwrap()
+            }
+            None => sent,
+        };
+        let status = if sent.ends_with(&*known.lock().unwrap()) { 200 } else { 401 };
+        Reply::status(status, &json!({}))
+    })
+    .await;
+    let mut table = "[platforms.http]\n".to_owned();
+    for (name, auth) in [
+        ("bearer", "bearer = { token = LIST }"),
+        ("basic", "basic = { username = \"u\", password = LIST }"),
+        ("header", "header = { name = \"x-key\", value = LIST }"),
+        ("one", "bearer = { token = \"new-secret\" }"),
+    ] {
+        let auth = auth.replace("LIST", "[\"new-secret\", \"old-secret\"]");
+        table += &format!(
+            "[upstreams.{name}]\nbase_url = \"http://UPSTREAM\"\nauth.{auth}\n\
+             [routes.{name}]\nupstream = \"{name}\"\nrequest = {{ method = \"POST\", path = \"/\" }}\nreply.text = \"Done.\"\n"
+        );
+    }
+    let mut proxy = Proxy::over(&upstream, &table).await;
+    let call = async |name: &str| {
+        let answer = proxy.post(&format!("/http/{name}"), &json!({})).await.json();
+        (answer["text"] == "Done.", upstream.take().len())
+    };
+    for name in ["bearer", "basic", "header"] {
+        "old-secret".clone_into(&mut accepted.lock().unwrap());
+        // The first call finds out, and later ones know.
+        assert_eq!(call(name).await, (true, 2), "{name}");
+        assert_eq!(call(name).await, (true, 1), "{name}");
+        "new-secret".clone_into(&mut accepted.lock().unwrap());
+        assert_eq!(call(name).await, (true, 2), "{name}");
+        assert_eq!(call(name).await, (true, 1), "{name}");
+        // If both are refused, the call fails after one more request.
+        "other".clone_into(&mut accepted.lock().unwrap());
+        assert_eq!(call(name).await, (false, 2), "{name}");
+    }
+    assert_eq!(call("one").await, (false, 1));
+    proxy.logged("bearer: a credential was refused; credential 2 of the list is used from now on").await;
+    assert!(!proxy.log().contains("-secret"), "{}", proxy.log());
 }

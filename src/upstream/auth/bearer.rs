@@ -5,13 +5,14 @@ use super::{FixedHeader, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeVal
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
     name: "bearer",
     about: "A bearer token, in the header `authorization`.",
-    keys: &[SchemeKey::secret("token")],
+    keys: &[SchemeKey::rotating_credential("token")],
     build,
 };
 
 fn build(values: &SchemeValues) -> Result<Box<dyn OutboundAuth>, SchemeFault> {
-    let token = values.text("token");
-    match FixedHeader::new(http::header::AUTHORIZATION, &format!("Bearer {token}")) {
+    let tokens = values.secrets("token");
+    let values = tokens.iter().map(|token| format!("Bearer {}", token.reveal()));
+    match FixedHeader::new(http::header::AUTHORIZATION, values) {
         Some(header) => Ok(Box::new(header)),
         None => Err(SchemeFault::new(
             "token",

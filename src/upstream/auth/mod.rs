@@ -16,7 +16,10 @@ mod token;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+
+use http::StatusCode;
 
 use super::{OWN_HEADERS, Request, Response, Target, Transport, TransportError};
 use crate::scheme::{Scheme, SchemeFault, SchemeKey, SchemeValues};
@@ -97,24 +100,49 @@ impl From<TransportError> for CredentialError {
     }
 }
 
-/// A constant header, for the simple schemes.
-#[derive(Debug, Clone)]
+/// A constant header, for the simple schemes. While its secret is rotated, it has two values: if the upstream refuses
+/// one, the other is sent from then on.
+#[derive(Debug)]
 struct FixedHeader {
     name: http::HeaderName,
-    value: http::HeaderValue,
+    values: Vec<http::HeaderValue>,
+    /// The index of the value to send.
+    current: AtomicUsize,
 }
 
 impl FixedHeader {
-    /// `None` if the value has characters that a header cannot carry.
-    fn new(name: http::HeaderName, value: &str) -> Option<Self> {
-        sensitive(value).map(|value| Self { name, value })
+    /// `None` if a value has characters that a header cannot carry.
+    fn new(name: http::HeaderName, values: impl IntoIterator<Item = String>) -> Option<Self> {
+        let values: Option<Vec<_>> = values.into_iter().map(|value| sensitive(&value)).collect();
+        Some(Self { name, values: values?, current: AtomicUsize::new(0) })
     }
 }
 
 impl OutboundAuth for FixedHeader {
     fn apply<'a>(&'a self, request: &'a mut Request, _: CredentialEnv<'a>) -> Applying<'a> {
-        request.headers.insert(self.name.clone(), self.value.clone());
+        if let Some(value) = self.values.get(self.current.load(Ordering::Relaxed)) {
+            request.headers.insert(self.name.clone(), value.clone());
+        }
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn renews(&self, _: &TokenCell, sent: &Request, response: &Response) -> bool {
+        let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if !is_refused || self.values.len() < 2 {
+            return false;
+        }
+        let refused = sent.headers.get(&self.name);
+        let Some(index) = self.values.iter().position(|value| Some(value) == refused) else { return false };
+        let next = (index + 1) % self.values.len();
+        // Another call may have switched already.
+        if self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let (upstream, number) = (&sent.target.name, next + 1);
+            tracing::warn!(
+                %upstream, status = response.status.as_u16(),
+                "{upstream}: a credential was refused; credential {number} of the list is used from now on"
+            );
+        }
+        true
     }
 }
 
