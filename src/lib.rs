@@ -29,6 +29,7 @@
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
 //! | [`guard`] | breaks up character pairs that a platform would expand in a value |
+//! | [`printable`] | text without characters that a terminal would act on |
 //! | [`call`] | calls, contexts, outcomes and replies |
 //! | [`json`] | JSON documents over their bytes, and values that may be part of one |
 //! | [`demo`] | the sample API of `serve --demo` |
@@ -65,6 +66,7 @@ mod fingerprint;
 pub mod guard;
 pub mod json;
 mod percent;
+pub mod printable;
 pub mod scheme;
 pub mod secret;
 pub mod single_flight;

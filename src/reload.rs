@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Overtaken, Severity};
 use crate::flow::Cache;
 use crate::live::Live;
 use crate::load::{
@@ -37,13 +37,12 @@ impl ConfigSource {
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        self.load_behind(BoundAddresses::default(), &Kept::default())
+        self.load_behind(process_environment(), &Kept::default())
     }
 
-    fn load_behind(&self, addresses: BoundAddresses, kept: &Kept) -> Result<Loaded, Unreadable> {
-        let demo = self.demo.clone();
-        let options = self.options;
-        load_changed(&self.path, &Environment { demo, options, addresses, ..process_environment() }, kept)
+    fn load_behind(&self, given: Environment<'_>, kept: &Kept) -> Result<Loaded, Unreadable> {
+        let environment = Environment { demo: self.demo.clone(), options: self.options, ..given };
+        load_changed(&self.path, &environment, kept)
     }
 }
 
@@ -79,6 +78,15 @@ pub struct Reloader {
     requested: bool,
     /// How many times in a row the reload was postponed.
     postponed: u32,
+}
+
+/// How a reload ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Reloaded {
+    /// The configuration was taken or rejected, or a later change will load it.
+    Done,
+    /// The files changed while they were loaded, so they have to be loaded again now.
+    Overtaken,
 }
 
 impl std::fmt::Debug for Reloader {
@@ -120,31 +128,48 @@ impl Reloader {
                     self.requested = true;
                 }
             }
-            self.reload().await;
+            while self.reload().await == Reloaded::Overtaken {}
         }
     }
 
-    async fn reload(&mut self) {
+    /// Loads the files, and takes or rejects what they say. If they change meanwhile, the load is given up.
+    async fn reload(&mut self) -> Reloaded {
         let source = self.source.clone();
         let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // Compiling a large table takes time and must not block the calls on this thread.
         let kept = Arc::clone(&self.kept);
-        let loaded = match spawn_blocking(move || source.load_behind(addresses, &kept)).await {
+        let overtaken = Overtaken::default();
+        let seen = overtaken.clone();
+        let mut load = spawn_blocking(move || {
+            source.load_behind(Environment { addresses, overtaken: seen, ..process_environment() }, &kept)
+        });
+        let loaded = loop {
+            let can_be_overtaken = self.postponed < MAX_POSTPONED && !overtaken.is_set();
+            tokio::select! {
+                loaded = &mut load => break loaded,
+                () = self.watcher.changed(), if can_be_overtaken => overtaken.set(),
+            }
+        };
+        if overtaken.is_set() {
+            self.postponed += 1;
+            return Reloaded::Overtaken;
+        }
+        let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 let revision = &self.running.live.plan().revision;
                 tracing::error!(
                     "configuration rejected, keeping revision {revision}: it could not be loaded: {error}"
                 );
-                return;
+                return Reloaded::Done;
             }
         };
         // Files that changed while they were read may be inconsistent: read them again once they stop changing. If they
         // never do, use what was read.
         if self.watcher.has_changed().await && self.postponed < MAX_POSTPONED {
             self.postponed += 1;
-            return;
+            return Reloaded::Done;
         }
         self.postponed = 0;
         match loaded {
@@ -163,6 +188,7 @@ impl Reloader {
             }
         }
         self.requested = false;
+        Reloaded::Done
     }
 
     fn take(&mut self, loaded: Loaded) {

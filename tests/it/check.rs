@@ -11,6 +11,8 @@ use serde_json::Value;
 const NO_FIXTURE: &[(Code, &str)] = &[
     (Code::UpstreamUnreachable, "only a response of an upstream triggers it: see online.rs"),
     (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
+    (Code::TableTooLarge, "only a very large file triggers it: see large_tables.rs"),
+    (Code::MoreDiagnostics, "only hundreds of errors trigger it: see large_tables.rs"),
 ];
 
 fn bad_tables() -> PathBuf {

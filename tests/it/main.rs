@@ -22,6 +22,7 @@ mod fuzz;
 mod init;
 mod injection;
 mod kept;
+mod large_tables;
 mod layers;
 mod lifecycle;
 mod listener;

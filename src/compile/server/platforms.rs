@@ -23,6 +23,9 @@ const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::heade
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Vec<Served> {
     let mut served = Vec::new();
     for (name, raw) in &cx.table.platforms {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         let Some(platform) = find(name, cx.diagnostics) else { continue };
         if let Some(raw) = raw.get() {
             let raw = &raw.value;
