@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::scan;
+use super::strings::Strings;
 
 /// How deep arrays and objects may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 127;
@@ -39,41 +40,46 @@ pub(super) struct Entry {
 pub(super) fn build(text: &str) -> Option<Vec<Entry>> {
     let bytes = text.as_bytes();
     u32::try_from(bytes.len()).ok()?;
-    let index = Vec::with_capacity(bytes.len() / BYTES_PER_ENTRY + 8);
-    let mut builder = Builder { bytes, index, open: Vec::with_capacity(8) };
+    let mut builder = Builder::new(bytes);
     let mut at = 0;
     loop {
-        let (end, is_complete) = builder.value(at)?;
-        at = end;
-        if is_complete {
-            match builder.after_value(at)? {
-                Next::Value(start) => at = start,
-                Next::End => return Some(builder.index),
-            }
+        if builder.current.is_object() {
+            at = builder.key(at)?;
         }
+        at = match builder.value(at)? {
+            Read::Value(end) => match builder.after_value(end)? {
+                Some(next) => next,
+                None => return Some(builder.index),
+            },
+            Read::Opened(next) => next,
+        };
     }
 }
 
-/// What follows a complete value.
-enum Next {
-    /// Another value, at this position or after white space.
+/// What was read, and the position after it.
+enum Read {
+    /// A complete value.
     Value(usize),
-    /// The end of the text.
-    End,
+    /// The bracket of an array or object that is not empty.
+    Opened(usize),
 }
 
 pub(super) struct Builder<'b> {
     pub(super) bytes: &'b [u8],
+    strings: Strings<'b>,
     pub(super) index: Vec<Entry>,
-    /// The arrays and objects that have not ended yet, outermost first.
-    pub(super) open: Vec<Open>,
+    /// The innermost array or object that has not ended yet.
+    pub(super) current: Open,
+    /// Those around it, outermost first; the first one stands for the text.
+    outer: Vec<Open>,
 }
 
 /// An array or object that has not ended yet.
 pub(super) struct Open {
     /// The index of its entry.
     pub(super) entry: usize,
-    is_object: bool,
+    /// The bracket that ends it.
+    close: u8,
     /// A bit set of the keys so far. Different keys may share a bit.
     pub(super) keys: u64,
     /// The number of keys so far.
@@ -82,76 +88,77 @@ pub(super) struct Open {
     pub(super) may_repeat: bool,
 }
 
-impl Builder<'_> {
-    /// Reads a value, or the start of an array or object up to its first value. Returns the end position, and whether
-    /// the value is complete.
-    #[inline]
-    fn value(&mut self, at: usize) -> Option<(usize, bool)> {
-        let (start, first) = scan::next(self.bytes, at)?;
-        let end = match first {
-            b'"' => {
-                let (end, has_escapes) = scan::string(self.bytes, start)?;
-                self.push(start, end, if has_escapes { Tag::Escaped } else { Tag::Plain });
-                end
-            }
-            b'{' => {
-                self.begin(start, Tag::Object)?;
-                match scan::next(self.bytes, start + 1)? {
-                    (at, b'}') => self.end(at + 1)?,
-                    (at, b'"') => return Some((self.key(at)?, false)),
-                    _ => return None,
-                }
-            }
-            b'[' => {
-                self.begin(start, Tag::Array)?;
-                match scan::next(self.bytes, start + 1)? {
-                    (at, b']') => self.end(at + 1)?,
-                    (at, _) => return Some((at, false)),
-                }
-            }
-            b't' => self.word(start, b"true", Tag::True)?,
-            b'f' => self.word(start, b"false", Tag::False)?,
-            b'n' => self.word(start, b"null", Tag::Null)?,
-            _ => {
-                let end = scan::number(self.bytes, start)?;
-                self.push(start, end, Tag::Number);
-                end
-            }
-        };
-        Some((end, true))
+impl Open {
+    fn new(entry: usize, close: u8) -> Self {
+        Self { entry, close, keys: 0, count: 0, may_repeat: false }
     }
 
-    /// Reads what follows a complete value: a comma (in an object also the next key), or the ends of arrays and
-    /// objects.
     #[inline]
-    fn after_value(&mut self, mut at: usize) -> Option<Next> {
-        while let Some(open) = self.open.last() {
-            match (open.is_object, scan::next(self.bytes, at)?) {
-                (false, (comma, b',')) => return Some(Next::Value(comma + 1)),
-                (true, (comma, b',')) => match scan::next(self.bytes, comma + 1)? {
-                    (quote, b'"') => return self.key(quote).map(Next::Value),
-                    _ => return None,
-                },
-                (false, (last, b']')) | (true, (last, b'}')) => at = self.end(last + 1)?,
+    fn is_object(&self) -> bool {
+        self.close == b'}'
+    }
+}
+
+impl<'b> Builder<'b> {
+    fn new(bytes: &'b [u8]) -> Self {
+        Self {
+            bytes,
+            strings: Strings::new(bytes),
+            index: Vec::with_capacity(bytes.len() / BYTES_PER_ENTRY + 8),
+            current: Open::new(0, 0),
+            outer: Vec::with_capacity(8),
+        }
+    }
+
+    /// Reads a value. Of an array or object that is not empty, reads only the opening bracket.
+    #[inline]
+    fn value(&mut self, at: usize) -> Option<Read> {
+        let (start, first) = scan::next(self.bytes, at)?;
+        let (end, tag) = match first {
+            b'"' => self.strings.end(start)?,
+            b'{' => return self.open(start, b'}', Tag::Object),
+            b'[' => return self.open(start, b']', Tag::Array),
+            b't' => (self.word(start, b"true")?, Tag::True),
+            b'f' => (self.word(start, b"false")?, Tag::False),
+            b'n' => (self.word(start, b"null")?, Tag::Null),
+            _ => (scan::number(self.bytes, start)?, Tag::Number),
+        };
+        self.push(start, end, tag);
+        Some(Read::Value(end))
+    }
+
+    /// Reads what follows a complete value: the ends of arrays and objects, and a comma. Returns the position of the
+    /// next value or key; `None` at the end of the text.
+    #[inline]
+    fn after_value(&mut self, mut at: usize) -> Option<Option<usize>> {
+        while !self.outer.is_empty() {
+            match scan::next(self.bytes, at)? {
+                (comma, b',') => return Some(Some(comma + 1)),
+                (last, byte) if byte == self.current.close => at = self.close(last + 1)?,
                 _ => return None,
             }
         }
-        scan::next(self.bytes, at).is_none().then_some(Next::End)
+        scan::next(self.bytes, at).is_none().then_some(None)
     }
 
-    fn begin(&mut self, start: usize, tag: Tag) -> Option<()> {
-        if self.open.len() == MAX_DEPTH {
+    /// Begins an array or object, and ends it if it is empty.
+    #[inline]
+    fn open(&mut self, start: usize, close: u8, tag: Tag) -> Option<Read> {
+        if self.outer.len() == MAX_DEPTH {
             return None;
         }
-        let is_object = tag == Tag::Object;
-        self.open.push(Open { entry: self.index.len(), is_object, keys: 0, count: 0, may_repeat: false });
+        self.outer.push(std::mem::replace(&mut self.current, Open::new(self.index.len(), close)));
         self.push(start, start, tag);
-        Some(())
+        match scan::next(self.bytes, start + 1)? {
+            (last, byte) if byte == close => self.close(last + 1).map(Read::Value),
+            (next, _) => Some(Read::Opened(next)),
+        }
     }
 
     /// Ends the innermost array or object at `at`, and returns `at`.
-    fn end(&mut self, at: usize) -> Option<usize> {
-        let Open { entry: open, may_repeat, .. } = self.open.pop()?;
+    #[inline]
+    fn close(&mut self, at: usize) -> Option<usize> {
+        let Open { entry: open, may_repeat, .. } = std::mem::replace(&mut self.current, self.outer.pop()?);
         if may_repeat {
             self.drop_repeated_keys(open);
         }
@@ -168,22 +175,23 @@ impl Builder<'_> {
         self.index.push(Entry { start: position(start), end: position(end), size: 1, tag });
     }
 
-    /// Reads the key whose opening quote is at `start`, and the colon after it. Returns the position after the colon.
+    /// Reads a key and the colon after it. Returns the position after the colon.
     #[inline]
-    fn key(&mut self, start: usize) -> Option<usize> {
-        let (end, has_escapes) = scan::string(self.bytes, start)?;
-        self.push(start, end, if has_escapes { Tag::Escaped } else { Tag::Plain });
-        self.note_key(start + 1, end - 1, has_escapes);
+    fn key(&mut self, at: usize) -> Option<usize> {
+        let (start, b'"') = scan::next(self.bytes, at)? else { return None };
+        let (end, tag) = self.strings.end(start)?;
+        self.push(start, end, tag);
+        self.note_key(start + 1, end - 1, tag);
         match scan::next(self.bytes, end)? {
             (colon, b':') => Some(colon + 1),
             _ => None,
         }
     }
 
-    fn word(&mut self, start: usize, word: &[u8], tag: Tag) -> Option<usize> {
+    /// The end of a word, which must be there.
+    fn word(&self, start: usize, word: &[u8]) -> Option<usize> {
         let end = start + word.len();
-        (self.bytes.get(start..end)? == word).then(|| self.push(start, end, tag))?;
-        Some(end)
+        (self.bytes.get(start..end)? == word).then_some(end)
     }
 }
 

@@ -13,14 +13,14 @@ const FEW_KEYS: usize = 32;
 impl Builder<'_> {
     /// Records the key that was just read, whose text is between `start` and `end`, in its object.
     #[inline]
-    pub(super) fn note_key(&mut self, start: usize, end: usize, has_escapes: bool) {
+    pub(super) fn note_key(&mut self, start: usize, end: usize, tag: Tag) {
         let bit = 1 << key_bit(self.bytes, start, end);
-        let Some(open) = self.open.last_mut() else { return };
+        let open = &mut self.current;
         let is_shared = open.keys & bit != 0;
         open.keys |= bit;
         open.count += 1;
         // A key with escapes may equal an earlier one that is written differently.
-        open.may_repeat |= has_escapes;
+        open.may_repeat |= tag == Tag::Escaped;
         if is_shared {
             self.compare_key();
         }
@@ -29,14 +29,12 @@ impl Builder<'_> {
     /// Compares the last key, which shares its bit with an earlier one, with all earlier keys. In an object with many
     /// keys, the comparison is deferred until the object ends.
     fn compare_key(&mut self) {
-        let (Some(open), Some(&key)) = (self.open.last(), self.index.last()) else { return };
-        let (entry, is_deferred) = (open.entry, open.count > FEW_KEYS);
+        let Some(&key) = self.index.last() else { return };
+        let is_deferred = self.current.count > FEW_KEYS;
         // `keys` does not return the last key, because it has no value yet.
-        let repeats =
-            is_deferred || self.keys(entry).any(|known| is_same_text(self.bytes, self.index[known], key));
-        if let Some(open) = self.open.last_mut() {
-            open.may_repeat |= repeats;
-        }
+        let repeats = is_deferred
+            || self.keys(self.current.entry).any(|known| is_same_text(self.bytes, self.index[known], key));
+        self.current.may_repeat |= repeats;
     }
 
     /// Drops repeated keys. As in `serde_json`, the last value wins and takes the position of the first.

@@ -10,6 +10,7 @@ mod lookup;
 mod node;
 mod scan;
 mod shared;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -1,4 +1,4 @@
-//! Finds where the strings and numbers of a JSON text end, and checks their syntax.
+//! Skips white space and numbers of a JSON text, and checks their syntax.
 
 /// A number of at most this length without an exponent is in the range of a double.
 const SAFE_DIGITS: usize = 300;
@@ -19,49 +19,6 @@ fn after_space(bytes: &[u8], mut at: usize) -> Option<(usize, u8)> {
         }
         at += 1;
     }
-}
-
-/// The end of the string whose opening quote is at `start`, and whether it has escapes.
-#[inline]
-pub(super) fn string(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
-    let end = plain_end(bytes, start + 1);
-    match bytes.get(end)? {
-        b'"' => Some((end + 1, false)),
-        _ => Some((escaped(bytes, end)?, true)),
-    }
-}
-
-/// The end of a string that is not plain at `at`: from the first backslash on. `None` at a control character.
-#[cold]
-fn escaped(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at = plain_end(bytes, escape(bytes, at)?),
-            _ => return None,
-        }
-    }
-}
-
-/// The end of one escape. A surrogate pair counts as one escape.
-fn escape(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at + 1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
-        b'u' => match four_digits(bytes, at + 2)? {
-            0xDC00..=0xDFFF => None,
-            0xD800..=0xDBFF => {
-                (bytes.get(at + 6..at + 8)? == b"\\u").then_some(())?;
-                matches!(four_digits(bytes, at + 8)?, 0xDC00..=0xDFFF).then_some(at + 12)
-            }
-            _ => Some(at + 6),
-        },
-        _ => None,
-    }
-}
-
-fn four_digits(bytes: &[u8], at: usize) -> Option<u32> {
-    let digits = bytes.get(at..at + 4)?;
-    digits.iter().try_fold(0, |code, digit| Some(code * 16 + char::from(*digit).to_digit(16)?))
 }
 
 /// The end of the number that starts at `start`.

@@ -294,3 +294,14 @@ fn repeated_keys_are_detected_at_any_length_and_position() {
         check(format!("{{\"{key}\":0,\"\\u006b{key}\":1,\"k{key}\":2}}").as_bytes());
     }
 }
+
+#[test]
+fn strings_end_where_they_do_in_serde_json_wherever_a_block_of_the_scan_ends() {
+    for length in 0..200 {
+        let plain = "é".repeat(length / 2) + &"a".repeat(length % 2);
+        for end in ["", "\\\"", "\\\\", "\\ud83d\\ude00", "\\u00e9\\n", "\u{1f}", "\\", "\\u12", "\\ud83dx"] {
+            check(format!("[\"{plain}{end}\",\"{end}{plain}\", {{\"{plain}\":\"{end}\"}}]").as_bytes());
+            check(format!("\"{plain}{end}").as_bytes());
+        }
+    }
+}

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
-use super::error::{connect_failure, failure};
+use super::error::connect_failure;
 use super::origin::Origin;
 use super::stream::Stream;
 use super::tunnel::tunnel;
@@ -61,7 +61,7 @@ impl Connector {
         } else {
             Stream::Plain(tcp)
         };
-        Connection::new(stream).await.map_err(|error| failure(&error))
+        Ok(Connection::new(stream))
     }
 }
 

@@ -5,7 +5,6 @@ use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
 use compression_codecs::{BrotliDecoder, DecodeV2, DeflateDecoder, GzipDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use hyper::body::{Body as _, Incoming};
 
 use super::error::detail;
 use crate::upstream::TransportError;
@@ -41,13 +40,14 @@ enum DecodePhase {
 }
 
 impl BodyBuffer {
-    /// A buffer for a body with these headers. Removes the headers that describe the compressed form.
+    /// A buffer for a body with these headers and this declared length. Removes the headers that describe the
+    /// compressed form.
     ///
     /// # Errors
     /// The declared length exceeds `limit`.
     pub(super) fn new(
         headers: &mut HeaderMap,
-        body: &Incoming,
+        declared: Option<u64>,
         limit: usize,
     ) -> Result<Self, TransportError> {
         let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
@@ -59,7 +59,7 @@ impl BodyBuffer {
         let (holds_back, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
         let codec = decoder.map(|decoder| Codec { decoder, holds_back, phase: DecodePhase::Start });
         // The limit applies to the decompressed body, whose length is not declared.
-        let declared = if codec.is_none() { body.size_hint().exact().unwrap_or(0) } else { 0 };
+        let declared = declared.filter(|_| codec.is_none()).unwrap_or(0);
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
         if declared > limit {
             return Err(TransportError::TooLarge { limit });

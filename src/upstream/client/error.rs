@@ -11,20 +11,23 @@ const MAX_DETAIL: usize = 300;
 /// Replaces the message of rustls.
 const NO_TLS: &str = "what answers there does not speak TLS; `http://` may be meant";
 
-/// Classifies an error of a connection: the request was not sent, it may have been sent, or the response is invalid.
-pub(super) fn failure(error: &hyper::Error) -> TransportError {
-    let detail = detail(error);
-    let is_malformed = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
-        // Hyper uses these kinds for invalid chunks, rustls for invalid records.
-        matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) && !is_alert(cause)
-    });
-    if error.is_user() {
-        TransportError::Unsendable { detail }
-    } else if error.is_parse() || is_malformed {
-        TransportError::Invalid { detail }
-    } else {
-        TransportError::Lost { detail }
+/// The error of a connection that carries a request: it was lost, or the peer does not keep to the protocol.
+pub(super) fn failure(error: &io::Error) -> TransportError {
+    // Rustls uses this kind for invalid records.
+    if error.kind() == io::ErrorKind::InvalidData && !is_alert(error) {
+        return invalid(&detail(error));
     }
+    lost(&detail(error))
+}
+
+/// The error of a response that is not valid HTTP.
+pub(super) fn invalid(detail: &str) -> TransportError {
+    TransportError::Invalid { detail: detail.to_owned() }
+}
+
+/// The error of a connection that ended before its response.
+pub(super) fn lost(detail: &str) -> TransportError {
+    TransportError::Lost { detail: detail.to_owned() }
 }
 
 /// The error of a connection that was not established. `what` is a prefix for the text.

@@ -1,14 +1,17 @@
 //! The HTTP/1.1 client for calls: one per pool, shared by all requests to targets with equal settings.
 //!
 //! The task that makes a request also drives its connection, so no byte passes through another task. Responses are
-//! hostile input: hyper limits the head (100 headers, about 400 KiB), and the caller limits the body and the time.
+//! hostile input: the head has at most 100 headers and 256 KiB, and the caller limits the body and the time.
 
+mod buffer;
+mod chunked;
 mod connect;
 mod connection;
 mod decode;
 mod error;
-mod framing;
+mod head;
 mod origin;
+mod outgoing;
 mod redirect;
 mod stream;
 mod tunnel;
@@ -16,10 +19,7 @@ mod tunnel;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::PROXY_AUTHORIZATION;
-use http::{StatusCode, Uri};
-use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, Method, StatusCode};
 use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -28,15 +28,17 @@ use super::phase::Progress;
 use super::{Redirects, Request, Response, Target, TransportError};
 
 use connect::Connector;
-use connection::Connection;
+use connection::{Connection, SendError};
 use decode::BodyBuffer;
+use head::Head;
 use origin::{Origin, Origins};
+use outgoing::Outgoing;
 
 pub(super) use error::detail;
 pub(super) use redirect::MAX_REDIRECTS;
 
-/// A request in hyper's form.
-type Outbound = http::Request<Full<Bytes>>;
+/// The longest URL in bytes. Few servers take more than 8 KiB.
+const MAX_URL: usize = 64 * 1024;
 
 /// Sends requests over pooled connections.
 pub(super) struct Client {
@@ -47,8 +49,7 @@ pub(super) struct Client {
 
 /// A response whose body has not been read from the connection.
 struct UnreadResponse {
-    head: http::response::Parts,
-    body: Incoming,
+    head: Head,
     connection: Box<Connection>,
 }
 
@@ -72,11 +73,9 @@ impl Client {
         // Literal addresses are checked here, resolved ones when connecting. Redirects stay on this host.
         request.target.network.admit(&request.url)?;
         let origin = self.origins.of(&request.url)?;
-        let mut outbound = Outbound::new(Full::new(request.body.clone().unwrap_or_default()));
-        *outbound.method_mut() = request.method.clone();
-        *outbound.uri_mut() = self.uri(&origin, &request.url)?;
-        *outbound.headers_mut() = framing::headers(request, &origin);
-        let inbound = self.exchange(&origin, outbound, progress).await?;
+        let body = request.body.clone().unwrap_or_default();
+        let outgoing = self.outgoing(&origin, (&request.method, &request.url), &request.headers, &body);
+        let inbound = self.exchange(&outgoing, progress).await?;
         let next = match self.redirects {
             Redirects::None => None,
             Redirects::SameOrigin => redirect::target(&inbound.head, &request.url),
@@ -99,24 +98,15 @@ impl Client {
     ) -> Result<UnreadResponse, TransportError> {
         progress.following();
         let mut method = request.method.clone();
-        let mut headers = framing::headers(request, origin);
+        let mut headers = request.headers.clone();
         let mut body = request.body.clone().unwrap_or_default();
         for followed in 1.. {
             redirect::rewrite(inbound.head.status, &mut method, &mut headers, &mut body);
-            if inbound.body.is_end_stream() {
+            if inbound.connection.has_ended() {
                 origin.put(inbound.connection);
             }
-            let mut outbound = Outbound::new(Full::new(body.clone()));
-            *outbound.method_mut() = method.clone();
-            *outbound.headers_mut() = headers.clone();
-            let sent = match self.uri(origin, &next) {
-                Ok(uri) => {
-                    *outbound.uri_mut() = uri;
-                    self.exchange(origin, outbound, progress).await
-                }
-                Err(error) => Err(error),
-            };
-            inbound = sent.map_err(redirect::not_followed)?;
+            let outgoing = self.outgoing(origin, (&method, &next), &headers, &body);
+            inbound = self.exchange(&outgoing, progress).await.map_err(redirect::not_followed)?;
             match redirect::target(&inbound.head, &next) {
                 Some(after) if followed < MAX_REDIRECTS => next = after,
                 _ => break,
@@ -125,21 +115,27 @@ impl Client {
         Ok(inbound)
     }
 
-    /// The target of the request line: path and query, or the whole URL if a proxy forwards the request.
-    fn uri(&self, origin: &Origin, url: &Url) -> Result<Uri, TransportError> {
-        origin.uri(url, self.connector.forwards(origin).is_some())
+    fn outgoing<'a>(
+        &'a self,
+        origin: &'a Origin,
+        (method, url): (&'a Method, &'a Url),
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+    ) -> Outgoing<'a> {
+        let proxy = self.connector.forwards(origin);
+        let proxy_authorization = proxy.and_then(|proxy| proxy.authorization.as_ref());
+        Outgoing { origin, method, url, headers, body, proxy_authorization, is_forwarded: proxy.is_some() }
     }
 
     /// Sends a request on an idle connection or a new one, and waits for the head of the response.
     async fn exchange(
         &self,
-        origin: &Origin,
-        mut outbound: Outbound,
+        outgoing: &Outgoing<'_>,
         progress: &Progress,
     ) -> Result<UnreadResponse, TransportError> {
-        let proxy = self.connector.forwards(origin);
-        if let Some(credential) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
-            outbound.headers_mut().insert(PROXY_AUTHORIZATION, credential.clone());
+        let origin = outgoing.origin;
+        if outgoing.url.as_str().len() > MAX_URL {
+            return Err(TransportError::Unsendable { detail: "the URL is longer than 64 KiB".to_owned() });
         }
         loop {
             progress.connecting();
@@ -148,23 +144,19 @@ impl Client {
                 None => (Box::new(Box::pin(self.connector.open(origin)).await?), false),
             };
             progress.waiting();
-            match connection.send(outbound).await {
-                Ok(response) => {
-                    let (head, body) = response.into_parts();
-                    framing::check(&head.headers)?;
-                    if let Some(proxy) =
-                        proxy.filter(|_| head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
-                    {
-                        return Err(proxy.refused(head.status));
-                    }
-                    return Ok(UnreadResponse { head, body, connection });
+            let head = match connection.send(outgoing).await {
+                Ok(head) => head,
+                // The peer closed the pooled connection. Try another one.
+                Err(SendError::Unsent) if is_reused => continue,
+                Err(SendError::Unsent) => return Err(error::lost("it was closed before the request")),
+                Err(SendError::Failed(error)) => return Err(error),
+            };
+            return match self.connector.forwards(origin) {
+                Some(proxy) if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                    Err(proxy.refused(head.status))
                 }
-                Err(mut failed) => match failed.take_message() {
-                    // The peer closed the pooled connection before hyper wrote a byte of the request. Try another one.
-                    Some(unsent) if is_reused => outbound = unsent,
-                    _ => return Err(error::failure(&failed.into_error())),
-                },
-            }
+                _ => Ok(UnreadResponse { head, connection }),
+            };
         }
     }
 }
@@ -178,10 +170,10 @@ async fn read(
     progress: &Progress,
 ) -> Result<Response, TransportError> {
     progress.reading();
-    let UnreadResponse { mut head, mut body, mut connection } = inbound;
-    let mut buffer = BodyBuffer::new(&mut head.headers, &body, limit)?;
-    while let Some(chunk) = connection.chunk(&mut body).await.map_err(|error| error::failure(&error))? {
-        buffer.add(&chunk)?;
+    let UnreadResponse { mut head, mut connection } = inbound;
+    let mut buffer = BodyBuffer::new(&mut head.headers, connection.declared(), limit)?;
+    while let Some(chunk) = connection.chunk().await? {
+        buffer.add(chunk)?;
     }
     let body = buffer.finish()?;
     origin.put(connection);

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use url::{Host, Position, Url};
+use url::{Host, Url};
 
 use super::connection::Connection;
 use crate::upstream::TransportError;
@@ -34,7 +33,6 @@ pub(super) struct Origin {
     pub(super) server_name: ServerName<'static>,
     /// The value of the `host` header: the host, and the port unless it is the scheme's default.
     pub(super) header: HeaderValue,
-    authority: Authority,
     idle: Mutex<Idle>,
 }
 
@@ -85,30 +83,13 @@ impl Origin {
                 .map_err(|_| unsendable("the host cannot stand in a certificate"))?,
         };
         let text = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        let header = HeaderValue::try_from(text.as_str()).map_err(|_| unsendable("the host is not valid"))?;
-        let authority = Authority::try_from(text).map_err(|_| unsendable("the host is not valid"))?;
+        let header = HeaderValue::try_from(text).map_err(|_| unsendable("the host is not valid"))?;
         let idle = Mutex::default();
-        Ok(Self { is_secure, host, port, address, server_name, header, authority, idle })
+        Ok(Self { is_secure, host, port, address, server_name, header, idle })
     }
 
     fn scheme(&self) -> &'static str {
         if self.is_secure { "https" } else { "http" }
-    }
-
-    /// The target of the request line: path and query, or the whole URL if `is_absolute`.
-    pub(super) fn uri(&self, url: &Url, is_absolute: bool) -> Result<Uri, TransportError> {
-        let unsendable =
-            |error: &dyn std::error::Error| TransportError::Unsendable { detail: error.to_string() };
-        let path = PathAndQuery::try_from(&url[Position::BeforePath..Position::AfterQuery])
-            .map_err(|error| unsendable(&error))?;
-        if !is_absolute {
-            return Ok(Uri::from(path));
-        }
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).map_err(|error| unsendable(&error))
     }
 
     /// Takes the most recently used connection. The peer may have closed it, which is detected when a request is sent.
@@ -130,6 +111,7 @@ impl Origin {
         if !connection.is_idle() {
             return;
         }
+        connection.shrink();
         let mut idle = self.idle.lock();
         if idle.connections.len() >= MAX_IDLE {
             return;

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
-use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use super::head::Head;
 use crate::upstream::TransportError;
 use crate::upstream::phase::FOLLOWING;
 
@@ -13,7 +13,7 @@ use crate::upstream::phase::FOLLOWING;
 pub(in crate::upstream) const MAX_REDIRECTS: usize = 5;
 
 /// The target of a redirect, if it has the same origin as the request.
-pub(super) fn target(head: &Parts, from: &Url) -> Option<Url> {
+pub(super) fn target(head: &Head, from: &Url) -> Option<Url> {
     if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::responses::{JSON, drip, flood, good, hang_after, last, say, trickle};
 use super::row::ExpectedReply::Id;
-use super::row::When::{After, AtDeadline, Early};
+use super::row::When::{AtDeadline, Early};
 use super::row::{BAD, GET, LATE, POST, Row, SHORT, row, sees};
 use crate::support::faulty_upstream::Script;
 
@@ -18,9 +18,9 @@ pub(super) fn rows() -> Vec<Row> {
         // otherwise read megabytes of them in one go without yielding to other tasks.
         row("information",           GET,  Script::always([say(informed)]), Id(7), Early, sees(1, 1, 0)),
         row("information_only",      GET,  Script::always(hang_after("HTTP/1.1 100 Continue\r\n\r\n")), LATE, AtDeadline, sees(1, 1, 1)),
-        row("information_trickles",  GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n", 20)]), LATE, AtDeadline, sees(1, 1, 1)),
-        row("information_flood",     GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), 5)]), LATE, After(1500), sees(1, 1, 1)).route(SHORT),
-        row("information_flood_post", POST, Script::always([trickle("HTTP/1.1 100 Continue\r\n\r\n".repeat(20), 20)]), LATE, After(1500), sees(1, 1, 0)).route(SHORT),
+        row("information_trickles",  GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n", 100)]), LATE, AtDeadline, sees(1, 1, 1)),
+        row("information_flood",     GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), 5)]), BAD, Early, sees(1, 1, 1)).route(SHORT),
+        row("information_flood_post", POST, Script::always([trickle("HTTP/1.1 100 Continue\r\n\r\n".repeat(20), 20)]), BAD, Early, sees(1, 1, 1)).route(SHORT),
         row("switches_protocols",    GET,  ends("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n{\"id\":13}"), BAD, Early, sees(1, 1, 0)),
 
         // Response heads that are too large or never end.

@@ -118,14 +118,44 @@ async fn a_connection_is_closed_after_a_timeout() {
 }
 
 #[tokio::test]
-async fn informational_responses_are_skipped_until_the_timeout() {
+async fn interim_responses_are_skipped_up_to_a_limit() {
     let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
     assert_eq!(send_to(hints, Then::Listen).await.unwrap().body, "ok");
 
-    let upstream = RawUpstream::responding("", Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n")).await;
+    let error = send_to("", Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n")).await.unwrap_err();
+    assert!(matches!(error, TransportError::Invalid { .. }), "{error}");
+    let upstream = RawUpstream::responding("HTTP/1.1 100 Continue\r\n\r\n", Then::Hang).await;
     let transport = HttpTransport::new().unwrap();
     let error = transport.send(&get(upstream.url("/"), target()), Times::by(near())).await.unwrap_err();
     assert!(matches!(error, TransportError::Timeout { phase: "waiting for the response", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_recognised_at_once() {
+    // It waits for the client after its first line.
+    let error = send_to("SSH-2.0-OpenSSH_9.6\r\n", Then::Hang).await.unwrap_err();
+    assert_eq!(error.to_string(), "the response is not valid: it is not an HTTP/1 response");
+}
+
+#[tokio::test]
+async fn a_response_before_the_end_of_the_request_is_taken() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+        let refusal = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno";
+        stream.write_all(format!("{interim}{refusal}").as_bytes()).await.unwrap();
+        // The rest of the request is not read.
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let mut request = get(url, target());
+    request.method = Method::POST;
+    request.body = Some(vec![b'x'; 64 << 20].into());
+    let response = send(request).await.unwrap();
+    assert_eq!((response.status.as_u16(), &response.body[..]), (413, &b"no"[..]));
 }
 
 #[tokio::test]

@@ -192,7 +192,7 @@ async fn request_headers_override_client_defaults() {
     assert_eq!(
         upstream.requests.recv().await.unwrap(),
         "POST / HTTP/1.1\r\nuser-agent: mine\r\naccept: text/plain\r\nhost: elsewhere\r\n\
-         content-length: 0\r\naccept-encoding: gzip,br\r\n\r\n"
+         accept-encoding: gzip,br\r\ncontent-length: 0\r\n\r\n"
     );
 }
 

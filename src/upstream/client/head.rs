@@ -1,0 +1,252 @@
+//! Reads the head of a response: its status, its headers, and how its body is delimited.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+use httparse::{ParserConfig, Status};
+
+use super::error::invalid;
+use crate::upstream::TransportError;
+
+/// The error of a response that is something else.
+pub(super) const NOT_HTTP: &str = "it is not an HTTP/1 response";
+/// The most headers of a response.
+const MAX_HEADERS: usize = 100;
+
+/// The head of a response.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: Framing,
+    /// Whether the connection can carry another request after the body.
+    pub(super) keeps_alive: bool,
+}
+
+/// How a body is delimited (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By its length in bytes.
+    Length(u64),
+    /// By the chunked transfer coding.
+    Chunked,
+    /// By the end of the connection.
+    Close,
+}
+
+/// The length of the head at the start of `bytes`, including the empty line at its end; `None` if that line has not
+/// arrived. It is not within the first `searched` bytes.
+pub(super) fn length(bytes: &[u8], searched: usize) -> Option<usize> {
+    // The line breaks of the empty line may be divided.
+    let mut from = searched.saturating_sub(2);
+    while let Some(found) = bytes.get(from..)?.iter().position(|byte| *byte == b'\n') {
+        let next = from + found + 1;
+        match bytes.get(next..)? {
+            [b'\n', ..] => return Some(next + 1),
+            [b'\r', b'\n', ..] => return Some(next + 2),
+            _ => from = next,
+        }
+    }
+    None
+}
+
+/// Whether `bytes` may be the start of a response.
+pub(super) fn may_be(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
+}
+
+/// Parses a head, which ends in an empty line. `method` is that of the request.
+///
+/// # Errors
+/// The text is not the head of an HTTP/1 response, or does not say clearly where the body ends.
+pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportError> {
+    let mut parser = ParserConfig::default();
+    // Like curl and browsers, tolerate the malformed headers of some devices and security services: skip a header that
+    // cannot be parsed. An invalid length or transfer coding is still an error.
+    parser
+        .ignore_invalid_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    match parser.parse_response_with_uninit_headers(&mut response, text, &mut headers) {
+        Ok(Status::Complete(_)) => {}
+        Ok(Status::Partial) => return Err(invalid("its headers are malformed")),
+        Err(error) => return Err(malformed(error)),
+    }
+    let (Some(code), Some(version)) = (response.code, response.version) else {
+        return Err(invalid(NOT_HTTP));
+    };
+    let status = StatusCode::from_u16(code).map_err(|_| invalid("the status is not a number from 100 on"))?;
+    let headers = headers_of(text, response.headers)?;
+    let framing = framing(status, version, method, &headers)?;
+    let has_option = |option: &str| connection_has(&headers, option);
+    let is_persistent = if version == 0 { has_option("keep-alive") } else { !has_option("close") };
+    // After 101 the connection speaks another protocol.
+    let keeps_alive = is_persistent && framing != Framing::Close && status != StatusCode::SWITCHING_PROTOCOLS;
+    Ok(Head { status, headers, framing, keeps_alive })
+}
+
+fn malformed(error: httparse::Error) -> TransportError {
+    invalid(match error {
+        httparse::Error::Version => NOT_HTTP,
+        httparse::Error::TooManyHeaders => "it has more than 100 headers",
+        httparse::Error::Status | httparse::Error::Token => "its status line is malformed",
+        _ => "its headers are malformed",
+    })
+}
+
+fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, TransportError> {
+    let mut headers = HeaderMap::with_capacity(parsed.len());
+    for header in parsed {
+        let Ok(name) = HeaderName::from_bytes(header.name.as_bytes()) else { continue };
+        let value = if header.value.contains(&b'\n') {
+            HeaderValue::from_maybe_shared(Bytes::from(unfolded(header.value)))
+        } else {
+            HeaderValue::from_maybe_shared(text.slice_ref(header.value))
+        };
+        match value {
+            Ok(value) => drop(headers.append(name, value)),
+            Err(_) if name == CONTENT_LENGTH || name == TRANSFER_ENCODING => {
+                return Err(invalid(&format!("its header `{name}` is malformed")));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(headers)
+}
+
+/// The value of a header that is folded over several lines, on one line.
+fn unfolded(value: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+    lines.join(&b' ')
+}
+
+fn framing(
+    status: StatusCode,
+    version: u8,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Framing, TransportError> {
+    if let Some(codings) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        let last = codings.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        // A body in another coding ends only with the connection, so its length is unknown.
+        if !last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(invalid("the last transfer coding of the response is not `chunked`"));
+        }
+        if version == 0 {
+            return Err(invalid("an HTTP/1.0 response cannot have a transfer coding"));
+        }
+    }
+    let has_no_body = *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_no_body {
+        return Ok(Framing::Length(0));
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(Framing::Chunked);
+    }
+    Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length))
+}
+
+/// The declared length of a body. It may be declared several times, but not differently.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, TransportError> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for text in value.as_bytes().split(|byte| *byte == b',') {
+            let text = text.trim_ascii();
+            let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+            let number =
+                std::str::from_utf8(text).ok().filter(|_| is_number).and_then(|text| text.parse().ok());
+            let number: u64 = number.ok_or_else(|| invalid("its `content-length` is not a number"))?;
+            if length.is_some_and(|length| length != number) {
+                return Err(invalid("its `content-length` headers contradict each other"));
+            }
+            length = Some(number);
+        }
+    }
+    Ok(length)
+}
+
+fn connection_has(headers: &HeaderMap, option: &str) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head, TransportError> {
+        let text = Bytes::from(text.replace('|', "\r\n") + "\r\n\r\n");
+        parse(&text, &Method::POST)
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_known_or_the_response_is_invalid() {
+        use Framing::{Chunked, Close, Length};
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK|content-length: 7", Some((Length(7), true))),
+            ("HTTP/1.1 200|content-length: 007, 7|content-length: 7", Some((Length(7), true))),
+            ("HTTP/1.1 200 OK", Some((Close, false))),
+            ("HTTP/1.1 204 No Content", Some((Length(0), true))),
+            ("HTTP/1.1 304 Not Modified|content-length: 7", Some((Length(0), true))),
+            ("HTTP/1.1 101 Switching Protocols|upgrade: x", Some((Length(0), false))),
+            ("HTTP/1.1 200 OK|transfer-encoding: Chunked|content-length: 7", Some((Chunked, true))),
+            ("HTTP/1.1 200 OK|transfer-encoding: gzip, chunked", Some((Chunked, true))),
+            ("HTTP/1.1 200 OK|content-length: 7|connection: x, Close", Some((Length(7), false))),
+            ("HTTP/1.0 200 OK|content-length: 7", Some((Length(7), false))),
+            ("HTTP/1.0 200 OK|content-length: 7|connection: Keep-Alive", Some((Length(7), true))),
+            ("HTTP/1.0 200 OK|transfer-encoding: chunked", None),
+            ("HTTP/1.1 200 OK|transfer-encoding: chunked|transfer-encoding: identity", None),
+            ("HTTP/1.1 204 No Content|transfer-encoding: gzip", None),
+            ("HTTP/1.1 200 OK|content-length: 7|content-length: 8", None),
+            ("HTTP/1.1 200 OK|content-length: 7,", None),
+            ("HTTP/1.1 200 OK|content-length: +7", None),
+            ("HTTP/1.1 200 OK|content-length: 99999999999999999999", None),
+            ("HTTP/1.1 200 OK|content-length: 7|| 8", Some((Length(7), true))),
+            ("HTTP/2 200", None),
+            ("HTTP/1.1 20x OK", None),
+            ("HTTP/1.1 099 OK", None),
+        ] {
+            let found = head(text).ok().map(|head| (head.framing, head.keeps_alive));
+            assert_eq!(found, expected, "{text}");
+        }
+        let text = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n");
+        assert_eq!(parse(&text, &Method::HEAD).unwrap().framing, Length(0));
+    }
+
+    #[test]
+    fn malformed_headers_are_skipped_and_folded_ones_are_joined() {
+        let text =
+            "HTTP/1.1 200 OK|content-length: 7|no colon here|bad name: x|x-folded: a|   b|\tc|x-spaced : y";
+        let head = head(text).unwrap();
+        let found: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(
+            found,
+            [("content-length", &b"7"[..]), ("x-folded", &b"a b c"[..]), ("x-spaced", &b"y"[..])]
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_arrives() {
+        for text in
+            ["HTTP/1.1 200 OK\r\na: b\r\n\r\n", "HTTP/1.1 200 OK\na: b\n\n", "HTTP/1.1 200 OK\r\n\r\n"]
+        {
+            let more = format!("{text}body\r\n\r\n");
+            for searched in 0..text.len() {
+                assert_eq!(length(&more.as_bytes()[..searched], 0), None, "{text} {searched}");
+                assert_eq!(length(more.as_bytes(), searched), Some(text.len()), "{text} {searched}");
+            }
+        }
+        assert!(may_be(b"") && may_be(b"HTT") && may_be(b"HTTP/1.1 200"));
+        assert!(!may_be(b"HTTP/2 200") && !may_be(b"SSH-2.0"));
+    }
+}

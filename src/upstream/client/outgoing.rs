@@ -1,0 +1,93 @@
+//! Writes a request: its request line, the headers of the table with the client's defaults, and its body.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    RANGE, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::{HeaderMap, Method};
+use url::{Position, Url};
+
+use super::origin::Origin;
+
+const AGENT: &[u8] = concat!("jackfield/", env!("CARGO_PKG_VERSION")).as_bytes();
+const CODINGS: &[u8] = b"gzip,br";
+
+/// A request to an origin.
+pub(super) struct Outgoing<'a> {
+    pub(super) origin: &'a Origin,
+    pub(super) method: &'a Method,
+    pub(super) url: &'a Url,
+    /// The headers of the table and of the credential.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+    /// The credential for the proxy that forwards the request; `None` if no proxy does or it needs none.
+    pub(super) proxy_authorization: Option<&'a HeaderValue>,
+    /// Whether a proxy forwards the request. It then needs the whole URL in the request line.
+    pub(super) is_forwarded: bool,
+}
+
+impl Outgoing<'_> {
+    /// Writes the request line and the headers. A configured length or transfer coding is replaced by the actual
+    /// length: after a wrong one, the upstream would read the rest of the body as another request.
+    pub(super) fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        if self.is_forwarded {
+            out.extend_from_slice(self.url[..Position::BeforeUsername].as_bytes());
+            out.extend_from_slice(self.origin.header.as_bytes());
+        }
+        // A URL contains neither spaces nor control characters.
+        out.extend_from_slice(self.url[Position::BeforePath..Position::AfterQuery].as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let (mut accepts, mut has_agent, mut has_codings, mut has_host) = (false, false, false, false);
+        for (name, value) in self.headers {
+            match *name {
+                TRANSFER_ENCODING | CONTENT_LENGTH => continue,
+                PROXY_AUTHORIZATION if self.proxy_authorization.is_some() => continue,
+                ACCEPT => accepts = true,
+                USER_AGENT => has_agent = true,
+                // A range counts the bytes of the encoded form.
+                ACCEPT_ENCODING | RANGE => has_codings = true,
+                HOST => has_host = true,
+                _ => {}
+            }
+            write_header(out, name, value.as_bytes());
+        }
+        if !accepts {
+            write_header(out, &ACCEPT, b"*/*");
+        }
+        if !has_agent {
+            write_header(out, &USER_AGENT, AGENT);
+        }
+        if !has_codings {
+            write_header(out, &ACCEPT_ENCODING, CODINGS);
+        }
+        if !has_host {
+            write_header(out, &HOST, self.origin.header.as_bytes());
+        }
+        if let Some(credential) = self.proxy_authorization {
+            write_header(out, &PROXY_AUTHORIZATION, credential.as_bytes());
+        }
+        // Some servers require the length of an empty body (411).
+        if !self.body.is_empty() || matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
+            // Writing to a `Vec` cannot fail.
+            let _ = write!(out, "content-length: {}\r\n", self.body.len());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether the request itself ends the connection.
+    pub(super) fn closes(&self) -> bool {
+        self.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+    }
+}
+
+fn write_header(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
