@@ -43,6 +43,45 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable(text).replace('\n', "\\n").replace('\t', "\\t"))
 }
 
+/// A JSON text with each such character as a JSON escape. Outside of strings, JSON has none of them but newlines.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_acted_on) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_acted_on(c) {
+            // Each of them has at most four digits. Writing to a string cannot fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A text for XML: what XML cannot contain is replaced, and what a terminal would act on is a reference.
+pub fn printable_xml(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '"' => shown.push_str("&quot;"),
+            '\'' => shown.push_str("&apos;"),
+            '\u{0}'..='\u{8}' | '\u{b}'..='\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => {
+                shown.push('\u{fffd}');
+            }
+            c if is_acted_on(c) => {
+                let _ = write!(shown, "&#x{:x};", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// The text with each such character replaced by one of the same length in bytes, so that places in it stay correct.
 pub(crate) fn printable_in_place(text: &str) -> Cow<'_, str> {
     if !text.contains(is_acted_on) {
@@ -74,5 +113,17 @@ mod tests {
             assert_eq!(printable_in_place(text).len(), text.len());
         }
         assert_eq!(printable_line("a\nb\tc"), "a\\nb\\tc");
+    }
+
+    #[test]
+    fn json_stays_json_and_xml_stays_xml() {
+        let value = serde_json::json!({"a\u{9b}": "\u{202e}\u{7f}\u{1b} ø\n"});
+        let shown = printable_json(&format!("{value:#}")).into_owned();
+        assert!(!shown.contains(is_acted_on), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(
+            printable_xml("<&\"'\u{1b}\u{fffe}\u{ffff}\u{9b}\r\n>"),
+            "&lt;&amp;&quot;&apos;\u{fffd}\u{fffd}\u{fffd}&#x9b;&#xd;\n&gt;"
+        );
     }
 }

@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::printable::{printable, printable_json};
+
 /// A proxy that turns your existing HTTP APIs into tools for voice-AI agents, configured in one TOML table.
 #[derive(Debug, Parser)]
 #[command(name = "jackfield", version = VERSION, after_help = EXAMPLES)]
@@ -83,7 +85,15 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // The error quotes what was written.
+        Err(error) if error.use_stderr() => {
+            report(error.to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        Err(help) => return if help.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+    };
     let done = match cli.command {
         None => serve::run(cli.config, cli.demo, cli.serve),
         Some(Command::Serve(command)) => serve::run(cli.config, cli.demo, command.or(cli.serve)),
@@ -108,14 +118,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a line for people to standard error.
+/// Prints text for people to standard error.
 fn report(text: &str) {
     // If standard error is closed, there is no other place to report to.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
-/// Prints the output of a command to standard output.
+/// Prints the output of a command for people to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_as_is(&printable(text))
+}
+
+/// Prints the output of a command for programs to standard output.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print_as_is(&printable_json(&format!("{value:#}")))
+}
+
+/// Prints text that has been made printable, and may have colours.
+fn print_as_is(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // The reader may stop early, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

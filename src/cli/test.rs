@@ -17,7 +17,7 @@ use crate::upstream::resources::Resources;
 
 use super::output::{junit, results};
 use super::shared::{summary, unreadable};
-use super::{print, report};
+use super::{print, print_json, report};
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]
@@ -58,11 +58,11 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     let (ran, sources) = (ready.run(command)?, &ready.sources);
     // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
-    print(&match command.format {
-        ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources),
-        ReportFormat::Json => format!("{:#}", results::to_json(&ran, coverage.as_ref(), sources)),
-        ReportFormat::Junit => junit::results(path, &ran, sources),
-    })?;
+    match command.format {
+        ReportFormat::Human => print(&results::human(&ran, coverage.as_ref(), sources))?,
+        ReportFormat::Json => print_json(&results::to_json(&ran, coverage.as_ref(), sources))?,
+        ReportFormat::Junit => print(&junit::results(path, &ran, sources))?,
+    }
     Ok(if results::failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -113,7 +113,7 @@ impl Ready {
             match format {
                 ReportFormat::Json => {
                     let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
-                    print(&format!("{:#}", json!({ "diagnostics": diagnostics })))?;
+                    print_json(&json!({ "diagnostics": diagnostics }))?;
                 }
                 ReportFormat::Human | ReportFormat::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);

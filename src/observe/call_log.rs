@@ -10,6 +10,7 @@ use tracing::field::{DisplayValue, display};
 use crate::call::Context;
 use crate::flow::{CacheUse, LateReply, Record};
 use crate::plan::{Plan, Route};
+use crate::printable::printable_line;
 use crate::secret::Masks;
 
 /// The most characters of an error, and of a name chosen by the caller.
@@ -114,7 +115,9 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
 
 /// A text that may contain foreign input, for the log: one line, masked and shortened.
 fn shown(text: &str, masks: &Masks) -> String {
-    masks.hide(text).chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // A line break may stand between any two words of an error.
+    let one_line = masks.hide(text).replace(['\n', '\r', '\t'], " ");
+    printable_line(&one_line).chars().take(MAX_SHOWN).collect()
 }
 
 /// A name chosen by the caller, for the log: escaped and shortened.

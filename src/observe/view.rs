@@ -1,5 +1,6 @@
 //! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -29,18 +30,20 @@ const REQUEST_OVERHEAD: usize = 1024;
 struct View<'a> {
     record: &'a Record,
     route: Option<&'a Route>,
-    masks: Masks,
+    secrets: &'a Masks,
+    /// Built when the first text is hidden: a summary usually has none.
+    masks: OnceCell<Masks>,
 }
 
 impl Record {
     /// A summary of the call, with the fields of its log line.
     pub fn summary(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
-        View { record: self, route, masks: self.masks(secrets, route) }.summary()
+        View { record: self, route, secrets, masks: OnceCell::new() }.summary()
     }
 
     /// The whole call with all its steps.
     pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
-        View { record: self, route, masks: self.masks(secrets, route) }.whole()
+        View { record: self, route, secrets, masks: OnceCell::new() }.whole()
     }
 
     /// The approximate size in memory, in bytes.
@@ -126,6 +129,10 @@ impl Record {
 }
 
 impl View<'_> {
+    fn masks(&self) -> &Masks {
+        self.masks.get_or_init(|| self.record.masks(self.secrets, self.route))
+    }
+
     fn summary(&self) -> Map<String, Value> {
         let record = self.record;
         let context = &record.call.context;
@@ -176,13 +183,13 @@ impl View<'_> {
         shown.insert("steps".to_owned(), steps.collect());
         let passed = record.skipped_cases.iter().filter_map(|passed| {
             let why = self.route?.replies.why_skipped(*passed, None);
-            Some(json!({"case": passed.case + 1, "why": cut(&self.masks.hide(&why))}))
+            Some(json!({"case": passed.case + 1, "why": cut(&self.masks().hide(&why))}))
         });
         shown.insert("passed_over".to_owned(), passed.collect());
         shown.insert("reply".to_owned(), self.reply(&record.outcome.reply));
         let complaints = record.failure_error.iter().map(ToString::to_string);
         let complaints = complaints.chain(record.dropped.iter().cloned());
-        let complaints = complaints.map(|text| cut(&self.masks.hide(&text)));
+        let complaints = complaints.map(|text| cut(&self.masks().hide(&text)));
         shown.insert("complaints".to_owned(), complaints.collect());
         shown
     }
@@ -233,7 +240,7 @@ impl View<'_> {
             "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
             "ms": ms(attempt.time()),
             "status": result.and_then(|result| Some(result.as_ref().ok()?.as_u16())),
-            "error": result.and_then(|result| Some(cut(&self.masks.hide(&result.as_ref().err()?.to_string())))),
+            "error": result.and_then(|result| Some(cut(&self.masks().hide(&result.as_ref().err()?.to_string())))),
         })
     }
 
@@ -241,11 +248,11 @@ impl View<'_> {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
             _ if body.len() > MAX_SHOWN => left_out(body.len()),
             Ok(json) => self.value(Some((&json).into())),
-            Err(_) => self.masks.hide(&String::from_utf8_lossy(body)).into(),
+            Err(_) => self.masks().hide(&String::from_utf8_lossy(body)).into(),
         });
         json!({
             "method": request.method.as_str(),
-            "url": self.masks.hide(request.url.as_str()),
+            "url": self.masks().hide(request.url.as_str()),
             "headers": self.headers(&request.headers),
             "body": body,
         })
@@ -254,7 +261,7 @@ impl View<'_> {
     fn headers(&self, headers: &HeaderMap) -> Value {
         let shown = |value: &http::HeaderValue| match value.is_sensitive() {
             true => HIDDEN.to_owned(),
-            false => self.masks.hide(&String::from_utf8_lossy(value.as_bytes())),
+            false => self.masks().hide(&String::from_utf8_lossy(value.as_bytes())),
         };
         headers.iter().map(|(name, value)| json!([name.as_str(), shown(value)])).collect()
     }
@@ -273,11 +280,11 @@ impl View<'_> {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
         value.write_json(&mut json);
-        if json.len() > MAX_SHOWN { left_out(json.len()) } else { self.masks.hide_value(&value.to_value()) }
+        if json.len() > MAX_SHOWN { left_out(json.len()) } else { self.masks().hide_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {
-        cut(&self.masks.hide(&error.to_string()))
+        cut(&self.masks().hide(&error.to_string()))
     }
 }
 

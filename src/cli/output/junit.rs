@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::diagnostic::Sources;
+use crate::printable::printable_xml;
 use crate::testing::TestResult;
 
 use super::results::{failed, faults, file_and_line};
@@ -15,22 +16,26 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
     let mut out = HEAD.to_owned();
     let (all, failed) = (ran.len(), failed(ran));
     let _ = writeln!(out, "<testsuites tests=\"{all}\" failures=\"{failed}\">");
-    let suite = xml(&path.display().to_string());
+    let suite = printable_xml(&path.display().to_string());
     let _ = writeln!(out, "  <testsuite name=\"{suite}\" tests=\"{all}\" failures=\"{failed}\">");
     for ran in ran {
         let (file, line) = file_and_line(ran.test.place, sources);
         let _ = write!(
             out,
             "    <testcase classname=\"{}\" name=\"{}\" file=\"{}\" line=\"{line}\"",
-            xml(&ran.test.route),
-            xml(&ran.test.name),
-            xml(file)
+            printable_xml(&ran.test.route),
+            printable_xml(&ran.test.name),
+            printable_xml(file)
         );
         match ran.faults.first() {
             None => out.push_str("/>\n"),
             Some(first) => {
-                let text = xml(&faults(ran, sources).join("\n"));
-                let _ = writeln!(out, ">\n      <failure message=\"{}\">{text}</failure>", xml(&first.what));
+                let text = printable_xml(&faults(ran, sources).join("\n"));
+                let _ = writeln!(
+                    out,
+                    ">\n      <failure message=\"{}\">{text}</failure>",
+                    printable_xml(&first.what)
+                );
                 out.push_str("    </testcase>\n");
             }
         }
@@ -41,8 +46,8 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
 
 /// Formats an error instead of results: a single test with the reason why no test ran.
 pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
-    let (name, text) = (xml(&path.display().to_string()), xml(why));
-    let message = xml(why.lines().next().unwrap_or_default());
+    let (name, text) = (printable_xml(&path.display().to_string()), printable_xml(why));
+    let message = printable_xml(why.lines().next().unwrap_or_default());
     format!(
         "{HEAD}<testsuites tests=\"1\" failures=\"0\" errors=\"1\">
   <testsuite name=\"{name}\" tests=\"1\" failures=\"0\" errors=\"1\">
@@ -52,10 +57,4 @@ pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
   </testsuite>
 </testsuites>"
     )
-}
-
-/// Escapes text for XML.
-fn xml(text: &str) -> String {
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-    quick_xml::escape::escape(text.as_str()).into_owned()
 }
