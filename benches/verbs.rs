@@ -49,6 +49,7 @@ fn plan(path: &Path) -> Plan {
 fn inbound(body: &'static [u8]) -> Inbound {
     Inbound {
         method: Method::POST,
+        uri: http::Uri::default(),
         function: None,
         query: Vec::new(),
         headers: HeaderMap::new(),

@@ -17,6 +17,9 @@ const SAMPLED: u8 = 0b01;
 const MAX_STATE_ENTRIES: usize = 32;
 const MAX_STATE_BYTES: usize = 512;
 
+/// The longest key of an entry of `tracestate`. The specification discards the whole state otherwise.
+const MAX_STATE_KEY: usize = 256;
+
 /// A span of a trace, as it is propagated to the services that it calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent {
@@ -81,22 +84,23 @@ fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines: Vec<&str> =
         headers.get_all(TRACESTATE).iter().map(|line| line.to_str().ok()).collect::<Option<_>>()?;
     let entries = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
-    let entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
-    let whole = entries.join(",");
-    let is_short =
-        !entries.is_empty() && entries.len() <= MAX_STATE_ENTRIES && whole.len() <= MAX_STATE_BYTES;
+    let mut entries: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
+    if entries.is_empty() || entries.len() > MAX_STATE_ENTRIES || !entries.iter().all(|entry| is_state(entry))
+    {
+        return None;
+    }
+    // The first entry of a key is the newest.
     let mut keys = HashSet::new();
-    let is_good = is_short && entries.into_iter().all(|entry| is_state(entry, &mut keys));
-    HeaderValue::try_from(whole).ok().filter(|_| is_good)
+    entries.retain(|entry| entry.split_once('=').is_some_and(|(key, _)| keys.insert(key)));
+    let whole = entries.join(",");
+    if whole.len() > MAX_STATE_BYTES { None } else { HeaderValue::try_from(whole).ok() }
 }
 
-/// Whether `entry` is a valid entry of `tracestate` and its key is not in `keys` yet.
-fn is_state<'a>(entry: &'a str, keys: &mut HashSet<&'a str>) -> bool {
+/// Whether `entry` is a valid entry of `tracestate`.
+fn is_state(entry: &str) -> bool {
     let Some((key, value)) = entry.split_once('=') else { return false };
-    if !keys.insert(key) {
-        return false;
-    }
-    let is_key = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+    let is_key = key.len() <= MAX_STATE_KEY
+        && key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-*/@".contains(c));
     is_key && !value.is_empty() && value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
 }
@@ -238,8 +242,13 @@ mod tests {
         assert_eq!(state(&[]), None);
         assert_eq!(state(&["a=1, b@c=x y ,", "0d=2"]).as_deref(), Some("a=1,b@c=x y,0d=2"));
         let long = format!("a={}", "x".repeat(MAX_STATE_BYTES));
+        // Of two entries with the same key, the first one is kept.
+        assert_eq!(state(&["foo=1,foo=2"]).as_deref(), Some("foo=1"));
+        assert_eq!(state(&["a=1,b=2", "a=3,c=4"]).as_deref(), Some("a=1,b=2,c=4"));
+        let long_key = format!("{}=1", "k".repeat(MAX_STATE_KEY + 1));
+        assert_eq!(state(&[&long_key[1..]]).as_deref(), Some(&long_key[1..]));
         let many = (0..=MAX_STATE_ENTRIES).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join(",");
-        for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", "a=1,b=2,a=3", &long, &many] {
+        for bad in ["a", "=1", "a=", "A=1", "a=1=2", "a=1,b", &long, &many, &long_key] {
             assert_eq!(state(&[bad]), None, "{bad}");
         }
     }

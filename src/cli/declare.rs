@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::diagnostic;
 use crate::load::{Environment, load, process_environment};
 use crate::plan::{FunctionsFor, Plan};
-use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, ToolSpec};
+use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, Platform, ToolSpec};
 
 use super::shared::plan_or_exit;
 use super::{print_json, report};
@@ -23,13 +23,16 @@ const OPENAI: &str = "openai";
 pub(super) struct Declare {
     #[arg(help = platform_help())]
     platform: String,
+    /// Print another form of the declaration, such as `sidecar` for SWAIG.
+    #[arg(long, value_name = "FORM")]
+    form: Option<String>,
     /// Print only this route.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
 }
 
 fn platform_help() -> String {
-    let nowhere = Endpoint { url: "", events: &[] };
+    let nowhere = Endpoint { url: "", events: &[], form: None };
     let able = PLATFORMS.iter().filter(|platform| platform.declare(&[], &nowhere).is_some());
     let names: Vec<&str> = able.map(|platform| platform.name()).collect();
     format!("The platform ({}), or `{OPENAI}` for a plain list of functions", names.join(", "))
@@ -49,7 +52,8 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
         let platform = platform::find(&command.platform).with_context(|| unknown(&command.platform))?;
         let functions = FunctionsFor::new(&plan, platform.name());
         let tools = selected(command, functions.tools())?;
-        let declaration = platform.declare(&tools, &functions.endpoint()).with_context(|| {
+        let endpoint = Endpoint { form: form(command, platform)?, ..functions.endpoint() };
+        let declaration = platform.declare(&tools, &endpoint).with_context(|| {
             format!("{} has no tool definitions; `declare {OPENAI}` prints a plain list", platform.name())
         })?;
         if plan.served(platform.name()).is_none() {
@@ -63,6 +67,17 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
     };
     print_json(&declaration)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The form that `--form` names.
+fn form(command: &Declare, platform: &dyn Platform) -> anyhow::Result<Option<&'static str>> {
+    let Some(name) = &command.form else { return Ok(None) };
+    let forms = platform.declare_forms();
+    match forms.iter().find(|form| *form == name) {
+        Some(form) => Ok(Some(form)),
+        None if forms.is_empty() => bail!("{} has only one form of declarations", platform.name()),
+        None => bail!("unknown form `{name}`; known: {}", diagnostic::list(forms)),
+    }
 }
 
 fn unknown(name: &str) -> String {

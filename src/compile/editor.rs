@@ -124,6 +124,7 @@ impl Definitions {
             KeyForm::Method => method(),
             KeyForm::ResponseFormat => word(RESPONSE_FORMATS.map(|(word, _)| word)),
             KeyForm::Statuses => one_or_many(&status()),
+            KeyForm::Failure => word(FailureKind::NAMED.map(FailureKind::slug)),
             KeyForm::Failures => {
                 one_or_many(&word(FailureKind::NAMED.iter().map(|kind| kind.slug()).chain(["any"])))
             }
@@ -222,7 +223,7 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
 fn declare() -> Value {
     let platforms = PLATFORMS.iter().map(|platform| {
         let value = |holds| match holds {
-            DeclareType::Text => json!({"type": "string"}),
+            DeclareType::Text | DeclareType::Secret => json!({"type": "string"}),
             DeclareType::Flag => json!({"type": "boolean"}),
             DeclareType::Number => json!({"type": "integer"}),
             DeclareType::Word(words) => word(words.iter().copied()),

@@ -183,6 +183,8 @@ codes! {
     UnreachableCase = "unreachable-case", Error;
     /// An action that the platform does not define.
     UnknownAction = "unknown-action", Error;
+    /// An action that the platform's published schema does not list, and that may be newer than it.
+    UnlistedAction = "unlisted-action", Warning;
     /// An action whose value the platform would reject.
     InvalidAction = "invalid-action", Error;
     /// An action that the platform's SDK defines, but its published schema does not.
@@ -209,6 +211,8 @@ codes! {
     ExtractUnused = "extract-unused", Warning;
     /// A non-idempotent request that could be sent twice if the platform retries the call.
     WriteUnguarded = "write-unguarded", Warning;
+    /// A write whose response is never looked at.
+    WriteUnchecked = "write-unchecked", Note;
     /// A platform that anyone who can reach its listener can call.
     PlatformOpen = "platform-open", Warning;
     /// A time that is longer than the platform waits.

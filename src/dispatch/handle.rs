@@ -77,7 +77,7 @@ pub async fn handle(decoded: Decoded, runner: &impl Runner) -> Result<Handled, B
             encoder.encode(outcomes)
         }
         Decoded::Event(event) => answer_event(*event, runner).await,
-        Decoded::Answer(answer) => answer,
+        Decoded::Answer(answer, _) => answer,
         Decoded::Stream(call, encoder) => {
             let content_type = encoder.content_type();
             return Ok(Handled::Stream(content_type, runner.stream(*call, encoder).await));

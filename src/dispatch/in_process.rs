@@ -101,7 +101,7 @@ impl DecodedRequest {
         match &self.decoded {
             Decoded::Calls(calls, _) => calls.iter().map(|call| call.context.function.as_str()).collect(),
             Decoded::Stream(call, _) => vec![&call.context.function],
-            Decoded::Event(_) | Decoded::Answer(_) | Decoded::Denied(_) => Vec::new(),
+            Decoded::Event(_) | Decoded::Answer(..) | Decoded::Denied(_) => Vec::new(),
         }
     }
 }

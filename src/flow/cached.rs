@@ -90,7 +90,10 @@ fn take(
 
 /// Whether the upstream refused the request with a status that is not transient. A stale response would then be wrong.
 fn is_definitive(error: &CallError) -> bool {
-    let CallError::Response(ResponseError::Status(status)) = error else { return false };
+    let CallError::Response(ResponseError::Status(status) | ResponseError::Credential { status, .. }) = error
+    else {
+        return false;
+    };
     // These statuses are transient.
     (400..500).contains(status) && ![408, 425, 429].contains(status)
 }

@@ -40,6 +40,14 @@ pub enum CallError {
     /// No reply case matches, or it cannot be rendered.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// The reply case at this index declares the call a failure.
+    #[error("reply case {} is the failure `{kind}`", case + 1)]
+    Declared {
+        /// The index of the case, from 0.
+        case: usize,
+        /// The kind of failure.
+        kind: FailureKind,
+    },
     /// The deadline has passed, and a non-idempotent request is still in flight.
     #[error("{0}; the request continues and may still take effect")]
     Overdue(TransportError),
@@ -49,6 +57,9 @@ pub enum CallError {
     /// A non-idempotent request failed without a usable response. It may have had an effect.
     #[error("{0}; the request may have taken effect")]
     Unanswered(TransportError),
+    /// An upstream confirmed a change with a status 200-299, but the body of the response could not be read.
+    #[error("{0}; the status of the response confirmed the change")]
+    Unread(TransportError),
     /// The same call is already in flight and did not end before the deadline of this one.
     #[error("the same call was still in flight at the deadline of this one")]
     StillInFlight,
@@ -70,13 +81,14 @@ impl CallError {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => FailureKind::Timeout,
             Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
             Self::Delivery(error) => match error {
-                DeliveryError::Credential(CredentialError::TooLate(_)) => FailureKind::Timeout,
-                DeliveryError::Credential(_)
+                DeliveryError::Credential { error: CredentialError::TooLate(_), .. } => FailureKind::Timeout,
+                DeliveryError::Credential { .. }
                 | DeliveryError::Breaker { .. }
                 | DeliveryError::Limit { .. } => FailureKind::Refused,
                 DeliveryError::Transport(error) => kind_of(error),
             },
-            Self::Unanswered(error) => kind_of(error),
+            Self::Unanswered(error) | Self::Unread(error) => kind_of(error),
+            Self::Declared { kind, .. } => *kind,
             Self::Response(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
     }
@@ -99,10 +111,17 @@ impl CallError {
         }
     }
 
+    /// The built-in text after an upstream answered a write with a server error. It may have been done nevertheless.
+    pub(super) fn model_text_after_error() -> String {
+        REPORTED.to_owned()
+    }
+
     /// The built-in text after an upstream has confirmed a change. It must not suggest to call again.
     pub(super) fn model_text_after_write(&self) -> String {
         let text = match self {
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::Unanswered(_) => UNCONFIRMED,
+            Self::Declared { .. } => REPORTED,
+            Self::Unread(_) => DONE,
             Self::Pick(_) | Self::Response(ResponseError::Body { .. } | ResponseError::Missing(_)) => DONE,
             _ => PARTLY_DONE,
         };
@@ -118,6 +137,10 @@ const DONE: &str =
 const PARTLY_DONE: &str =
     "It was done, but a later part of it failed. Apologise and say so. Do not do it again.";
 
+/// For a write whose response reports a problem: with a status of 500 or above, or according to a reply case.
+const REPORTED: &str = "The system reported a problem, so it may or may not have been done. \
+                        Apologise and say so. Do not start it again unless the caller asks for that.";
+
 const BUSY: &str = "The system is busy right now. Apologise and offer to try again in a moment.";
 
 /// For requests that may have succeeded or may still succeed: calling again could repeat the effect.
@@ -129,10 +152,12 @@ const UNANSWERED: &str = "The system has not confirmed whether it was done. Apol
                           Do not start it again unless the caller asks for that.";
 
 fn kind_of(error: &TransportError) -> FailureKind {
-    match error {
+    match error.cause() {
         TransportError::Timeout { .. } => FailureKind::Timeout,
         TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
-        TransportError::Invalid { .. } | TransportError::TooLarge { .. } => FailureKind::BadResponse,
+        TransportError::Invalid { .. }
+        | TransportError::TooLarge { .. }
+        | TransportError::Incomplete { .. } => FailureKind::BadResponse,
         TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
     }
 }

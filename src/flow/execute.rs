@@ -39,6 +39,7 @@ async fn run(step: StepRun<'_>, record: &mut StepRecord, output: &mut StepOutput
 /// The error of a request that may have taken effect although it failed.
 fn unconfirmed(error: DeliveryError) -> CallError {
     match error {
+        DeliveryError::Transport(error @ TransportError::Incomplete { .. }) => CallError::Unread(error),
         DeliveryError::Transport(error @ TransportError::Timeout { .. }) => CallError::Unconfirmed(error),
         DeliveryError::Transport(
             error @ (TransportError::Lost { .. }

@@ -37,7 +37,8 @@ impl FailureReply {
     pub(super) fn on(error: &CallError, route: Option<&Route>, scope: &Scope<'_>, env: CallEnv<'_>) -> Self {
         let kind = error.kind();
         let guard = env.platform.guard();
-        let has_written = route.is_some_and(|route| route.has_written(scope.steps));
+        let has_written = matches!(error, CallError::Unread(_))
+            || route.is_some_and(|route| route.has_written(scope.steps));
         let slot = if has_written { FailureSlot::AfterWrite } else { FailureSlot::Kind(kind) };
         let (mut failure_error, mut skipped_cases) = (None, Vec::new());
         let case = route.and_then(|route| {
@@ -61,8 +62,11 @@ impl FailureReply {
         let (case, reply, source) = match case {
             Some(picked) => (picked.case, picked.reply, None),
             None => {
-                let built_in =
-                    || if has_written { error.model_text_after_write() } else { error.model_text() };
+                let built_in = || match route {
+                    _ if has_written => error.model_text_after_write(),
+                    Some(route) if route.may_have_written(scope.steps) => CallError::model_text_after_error(),
+                    _ => error.model_text(),
+                };
                 let (source, text) = text().unwrap_or_else(|| (TextSource::BuiltIn, guard.text(&built_in())));
                 (None, Reply::text(text), Some(source))
             }

@@ -13,6 +13,7 @@ mod execute;
 mod extensions;
 mod failure;
 mod phases;
+mod reason;
 mod record;
 mod schedule;
 mod step;
@@ -38,6 +39,7 @@ pub use env::{CallEnv, Caller, LateReply, NoCaller};
 pub use error::CallError;
 pub use failure::TextSource;
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
+pub use reason::{FailureReason, OF_STEPS};
 pub use record::Record;
 pub use step::StepRecord;
 
@@ -61,6 +63,9 @@ pub async fn answer(
         None => Err(Arc::new(CallError::UnknownFunction)),
     };
     match answered {
+        Ok(Picked { case: Some(case), failure: Some(kind), reply }) => {
+            record.fail_as_declared(case, kind, reply, route, env);
+        }
         Ok(picked) => {
             record.case = picked.case;
             record.outcome = Outcome { reply: picked.reply, failure: None };

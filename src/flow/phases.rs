@@ -85,9 +85,10 @@ impl Phase {
             CallError::Delivery(_)
             | CallError::Overdue(_)
             | CallError::Unconfirmed(_)
-            | CallError::Unanswered(_) => Self::Send,
+            | CallError::Unanswered(_)
+            | CallError::Unread(_) => Self::Send,
             CallError::Response(_) => Self::Extract,
-            CallError::Pick(_) | CallError::Panicked => Self::Reply,
+            CallError::Pick(_) | CallError::Declared { .. } | CallError::Panicked => Self::Reply,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::call::{Call, Outcome, Reply};
+use crate::call::{Call, FailureKind, Outcome, Reply};
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::arguments::Validated;
@@ -108,6 +108,40 @@ impl Record {
         self.failure_error = failure.error;
         self.outcome = Outcome { reply: failure.reply, failure: Some(error.kind()) };
         self.error = Some(error);
+    }
+
+    /// Ends the call with the failure that a reply case declares. A case without a text and data gets the text of its
+    /// kind of failure.
+    pub(super) fn fail_as_declared(
+        &mut self,
+        case: usize,
+        kind: FailureKind,
+        reply: Reply,
+        route: Option<&Route>,
+        env: CallEnv<'_>,
+    ) {
+        let error = Arc::new(CallError::Declared { case, kind });
+        if reply.text.is_none() && reply.data.is_none() {
+            self.fail(error, route, env);
+            if self.case.is_none() {
+                self.outcome.reply.extensions = reply.extensions;
+            }
+            return;
+        }
+        self.note_failed(&error);
+        self.case = Some(case);
+        self.outcome = Outcome { reply, failure: Some(kind) };
+        self.error = Some(error);
+    }
+
+    /// The reply cases that matched, as indices from 0: the one that declared the call a failure, and the one that gave
+    /// the reply.
+    pub fn matched_cases(&self) -> impl Iterator<Item = usize> {
+        let declared = match self.error.as_deref() {
+            Some(CallError::Declared { case, .. }) => Some(*case),
+            _ => None,
+        };
+        declared.into_iter().chain(self.case.filter(|case| declared != Some(*case)))
     }
 
     /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.

@@ -29,8 +29,8 @@ pub(super) fn next(route: &Route, ran: &[StepRecord], last_status: Option<u16>) 
     unhandled_error(route, ran).map_or(Next::Done, Next::Fail)
 }
 
-/// The error that ends the call immediately: that of a failed step without a fallback. An unconfirmed write is reported
-/// before other errors, even if it has a fallback, because it may still succeed.
+/// The error that ends the call immediately: that of a failed step without a fallback. A write that may have succeeded is
+/// reported before other errors, even if it has a fallback.
 fn ends_call(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
     let failed = || {
         let steps = route.steps.iter().zip(ran);
@@ -39,8 +39,12 @@ fn ends_call(route: &Route, ran: &[StepRecord]) -> Option<Arc<CallError>> {
     if failed().all(|(has_fallback, _)| has_fallback) {
         return None;
     }
-    let is_confirmed = |error: &CallError| !matches!(error, CallError::Unconfirmed(_));
-    let reported = failed().min_by_key(|(has_fallback, error)| (is_confirmed(error), *has_fallback));
+    let rank = |error: &CallError| match error {
+        CallError::Unconfirmed(_) => 0,
+        CallError::Unread(_) => 1,
+        _ => 2,
+    };
+    let reported = failed().min_by_key(|(has_fallback, error)| (rank(error), *has_fallback));
     reported.map(|(_, error)| Arc::clone(error))
 }
 

@@ -68,7 +68,7 @@ impl<'b> Strings<'b> {
         self.bytes.len()
     }
 
-    #[inline(never)]
+    #[inline]
     fn examine(&mut self, block: usize) {
         let rest = self.bytes.get(block..).unwrap_or_default();
         self.block = block;
@@ -85,11 +85,14 @@ fn last_special_bytes(rest: &[u8]) -> u64 {
     special_bytes(&block)
 }
 
-/// A bit for each byte that is a quote, a backslash or a control character. Written so that the compiler compares
-/// many bytes with one instruction.
-#[inline]
+/// A bit for each byte that is a quote, a backslash or a control character. The compiler turns these loops into vector
+/// instructions, as long as it sees them on their own.
+#[inline(never)]
 fn special_bytes(block: &[u8; BLOCK]) -> u64 {
-    let flags = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < b' ')));
+    let mut flags = [0; BLOCK];
+    for (flag, &byte) in flags.iter_mut().zip(block) {
+        *flag = u8::from((byte == b'"') | (byte == b'\\') | (byte < b' '));
+    }
     let mut bits = 0;
     for (at, word) in flags.as_chunks().0.iter().enumerate() {
         bits |= bits_of(u64::from_le_bytes(*word)) << (8 * at);

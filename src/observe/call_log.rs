@@ -50,10 +50,10 @@ fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
-            let (outcome, upstream) = (error.kind(), record.upstreams());
+            let (outcome, reason, upstream) = (error.kind(), error.reason().slug(), record.upstreams());
             tracing::warn!(
                 %platform, %function, conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
-                record_id, %outcome,
+                record_id, %outcome, %reason,
                 "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
         }
@@ -73,8 +73,8 @@ fn step_errors(record: &Record, masks: &Masks) {
             let Some(error) = error else { continue };
             let function = shown_name(&record.call.context.function);
             let (conversation, upstream) = (shown_conversation(&record.call.context), step.upstream());
-            let error = shown(&error.to_string(), masks);
-            tracing::warn!(%platform, %function, conversation, upstream, "{function}: {what}: {error}");
+            let (reason, error) = (error.reason().slug(), shown(&error.to_string(), masks));
+            tracing::warn!(%platform, %function, conversation, upstream, %reason, "{function}: {what}: {error}");
         }
     }
 }
@@ -96,9 +96,9 @@ pub fn late(context: &Context, client: IpAddr, after: Duration, late: &LateReply
     let (platform, function) = (context.platform, shown_name(&context.function));
     let conversation = shown_conversation(context);
     let (kind, ms, upstream) = (late.error.kind(), after.as_millis(), &late.upstream);
-    let error = shown(&late.error.to_string(), masks);
+    let (reason, error) = (late.error.reason().slug(), shown(&late.error.to_string(), masks));
     tracing::warn!(
-        %platform, %function, conversation, %client, ms, upstream, outcome = %kind,
+        %platform, %function, conversation, %client, ms, upstream, outcome = %kind, %reason,
         "{function}: {kind} after {ms} ms: {error}"
     );
 }

@@ -144,6 +144,7 @@ impl View<'_> {
         add("function", cut(&context.function).into());
         add("conversation", context.conversation.as_deref().map(cut).into());
         add("outcome", record.outcome_slug().into());
+        add("reason", record.error.as_ref().map(|error| error.reason().slug()).into());
         add("error", record.error.as_ref().map(|error| self.error(error)).into());
         add("case", record.case.map(|case| case + 1).into());
         add("ms", ms(record.time));
@@ -230,16 +231,18 @@ impl View<'_> {
             })),
             "extracted": {},
             "failure": step_record.failure().map(|kind| kind.slug()),
+            "reason": step_record.error.as_ref().map(|error| error.reason().slug()),
             "error": step_record.error.as_ref().map(|error| self.error(error)),
         })
     }
 
     fn attempt(&self, attempt: &AttemptRecord) -> Value {
         let result = attempt.result.as_ref();
+        let status = attempt.status().map(|status| status.as_u16());
         json!({
             "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
             "ms": ms(attempt.time()),
-            "status": result.and_then(|result| Some(result.as_ref().ok()?.as_u16())),
+            "status": status,
             "error": result.and_then(|result| Some(cut(&self.masks().hide(&result.as_ref().err()?.to_string())))),
         })
     }

@@ -22,6 +22,8 @@ pub struct Replies {
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) when: When,
+    /// The kind of failure that the call ends with if the case is picked.
+    pub(crate) failure: Option<FailureKind>,
     pub(crate) text: Option<Template>,
     pub(crate) data: Option<DataTemplate>,
     pub(crate) max_chars: Option<usize>,
@@ -69,7 +71,10 @@ pub enum PickError {
 pub struct Picked {
     /// The index of the case, from 0; `None` if the route has no such cases and replies with the extracted values.
     pub case: Option<usize>,
-    /// The reply, with extension values that the platform has not checked yet.
+    /// The kind of failure that the case declares the call to be.
+    pub failure: Option<FailureKind>,
+    /// The reply, with extension values that the platform has not checked yet. That of a failure may have neither text
+    /// nor data.
     pub reply: Reply,
 }
 
@@ -118,8 +123,8 @@ impl Replies {
         })
     }
 
-    /// Picks the reply to a successful call: the first case that matches. If there are no cases for success, the data
-    /// is everything that was `extracted`. Cases that do not match are added to `skipped`.
+    /// Picks the reply after the last step: the first case that matches, which may declare the call a failure. If no
+    /// case is for success, the data is everything that was `extracted`. Cases that do not match are added to `skipped`.
     ///
     /// # Errors
     /// There are cases but none matches, or the match cannot be rendered.
@@ -135,11 +140,11 @@ impl Replies {
         if let Some(picked) = self.pick_first(excluded, scope, platform, guard, skipped)? {
             return Ok(picked);
         }
-        if self.cases.iter().any(|case| excluded(case).is_none()) {
+        if self.cases.iter().any(|case| excluded(case).is_none() && case.failure.is_none()) {
             return Err(PickError::NoCase);
         }
         let data = guard.value(Value::Object(extracted()));
-        Ok(Picked { case: None, reply: Reply { data: Some(data), ..Reply::default() } })
+        Ok(Picked { case: None, failure: None, reply: Reply { data: Some(data), ..Reply::default() } })
     }
 
     /// Picks the first case for a failure of this kind, if there is one. Cases that do not match are added to
@@ -183,7 +188,7 @@ impl Replies {
                 Some(why) => skipped.push(SkippedCase { case: index, why }),
                 None => {
                     let reply = case.render(index, scope, platform, guard)?;
-                    return Ok(Some(Picked { case: Some(index), reply }));
+                    return Ok(Some(Picked { case: Some(index), failure: case.failure, reply }));
                 }
             }
         }

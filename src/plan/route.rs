@@ -1,6 +1,6 @@
 //! A route: how calls of one function are answered.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::guard::ExpansionFilter;
 use crate::platform::ToolSpec;
+use crate::secret::Secret;
 use crate::upstream::Response;
 use crate::upstream::delivery::limit::LimitPolicy;
 
@@ -59,7 +60,7 @@ pub struct Route {
     /// The extension values that the platform gets as soon as the arguments are validated.
     pub(crate) extensions: Vec<Extension>,
     /// Additions to the tool definition, by platform.
-    pub declare: Vec<(&'static str, Map<String, Value>)>,
+    pub declare: Vec<Declared>,
     /// A hash of everything that decides how the route behaves.
     pub fingerprint: [u8; 32],
 }
@@ -114,6 +115,14 @@ pub enum ResponseError {
     /// A status outside 200-299 that no reply case names.
     #[error("the upstream answered with status {0}, which no reply case names")]
     Status(u16),
+    /// The upstream rejected the credential of the table, and no reply case names the status.
+    #[error("the upstream rejected the credential with status {status}; check {check}")]
+    Credential {
+        /// The status: 401 or 403.
+        status: u16,
+        /// Where the table sets the credential.
+        check: Arc<str>,
+    },
     /// The body cannot be read.
     #[error("the upstream answered with status {status}, but {problem}")]
     Body {
@@ -166,7 +175,12 @@ impl Step {
         // A step with a fallback fails on such a status even if a reply case names it, so that the fallback runs.
         let is_named = !self.has_fallback && replies.names_status(status);
         if !is_named && !(200..300).contains(&status) {
-            return Err(ResponseError::Status(status));
+            return Err(match &self.request.upstream.delivery.credential_source {
+                Some(check) if matches!(status, 401 | 403) => {
+                    ResponseError::Credential { status, check: Arc::clone(check) }
+                }
+                _ => ResponseError::Status(status),
+            });
         }
         // A response with another status may well be a page for people.
         if let Some(problem) = response.problem().filter(|_| !is_named || (200..300).contains(&status)) {
@@ -178,6 +192,17 @@ impl Step {
             _ => Ok(values),
         }
     }
+}
+
+/// `[routes.x.declare.<platform>]`: the extra keys of a declaration.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// The platform.
+    pub platform: &'static str,
+    /// The keys, with secrets as written.
+    pub keys: Map<String, Value>,
+    /// The values of the keys that hold secrets.
+    pub secrets: Vec<(&'static str, Secret)>,
 }
 
 impl Route {
@@ -203,18 +228,16 @@ impl Route {
     /// The tool definition of the function for `platform`.
     pub fn tool(&self, platform: &str) -> ToolSpec<'_> {
         static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        let declared = self.declare.iter().find(|declared| declared.platform == platform);
         ToolSpec {
             name: &self.name,
             description: self.description.as_deref().unwrap_or_default(),
             parameters: self.form.as_ref().unwrap_or(self.arguments.schema()),
             streaming: self.streaming,
             form: self.form.is_some(),
-            declared: self.declare.iter().any(|(owner, _)| *owner == platform),
-            extra: self
-                .declare
-                .iter()
-                .find(|(owner, _)| *owner == platform)
-                .map_or(&*NOTHING, |(_, extra)| extra),
+            declared: declared.is_some(),
+            extra: declared.map_or(&*NOTHING, |declared| &declared.keys),
+            secrets: declared.map_or(&[], |declared| &declared.secrets),
         }
     }
 
@@ -267,6 +290,15 @@ impl Route {
         let mut steps = self.steps.iter().zip(outputs);
         steps.any(|(step, output)| {
             !step.request.is_safe() && output.response.as_ref().is_some_and(is_successful)
+        })
+    }
+
+    /// Whether an upstream answered a write with a server error, so that it is unknown whether it was done.
+    pub fn may_have_written(&self, outputs: &[StepOutput]) -> bool {
+        let is_server_error = |response: &ParsedResponse| response.status() >= 500;
+        let mut steps = self.steps.iter().zip(outputs);
+        steps.any(|(step, output)| {
+            !step.request.is_safe() && output.response.as_ref().is_some_and(is_server_error)
         })
     }
 

@@ -86,6 +86,6 @@ impl Functions for FunctionsFor<'_> {
             let events = self.plan.events.iter().filter(|(owner, _, _)| *owner == self.platform);
             (self.plan.endpoint_url(self.platform), events.map(|(_, name, _)| *name).collect())
         });
-        Endpoint { url, events }
+        Endpoint { url, events, form: None }
     }
 }

@@ -8,7 +8,7 @@ use crate::call::FailureKind;
 
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
-use crate::lang::template::{Evaluated, Scope, Template};
+use crate::lang::template::{Evaluated, Scope, Template, is_truthy};
 use crate::lang::value::equal;
 
 /// The most characters of a value in a text for people.
@@ -20,6 +20,7 @@ pub(crate) struct When {
     pub(crate) status: Vec<StatusRange>,
     pub(crate) found: Option<Arc<JsonPath>>,
     pub(crate) missing: Option<Arc<JsonPath>>,
+    pub(crate) truthy: Option<Arc<JsonPath>>,
     pub(crate) equals: Vec<(Template, Vec<Value>)>,
     pub(crate) matches: Vec<(Template, Pattern)>,
     /// The kinds of failure that the case handles; empty for a case that handles success.
@@ -46,6 +47,8 @@ pub enum UnmetCondition {
     Found,
     /// The path in `missing` has a match.
     Missing,
+    /// The path in `truthy` matches only values that count as false, or nothing.
+    Truthy,
     /// The path in `missing` may have a match: the body could not be parsed.
     Unreadable,
     /// The value at this index of `equals` differs.
@@ -79,6 +82,11 @@ impl When {
         }
         if self.missing.as_ref().is_some_and(|path| finds(path, visits)) {
             return Some(UnmetCondition::Missing);
+        }
+        if let Some(path) = &self.truthy
+            && !response.is_some_and(|response| path.finds_where(response.body().get(), visits, is_truthy))
+        {
+            return Some(UnmetCondition::Truthy);
         }
         // A case that names the status may handle such a response on purpose.
         if self.missing.is_some()
@@ -126,6 +134,9 @@ impl When {
             }
             UnmetCondition::Found => format!("the response has no `{}`", path(&self.found)),
             UnmetCondition::Missing => format!("the response has `{}`", path(&self.missing)),
+            UnmetCondition::Truthy => {
+                format!("the response has no `{}` that counts as true", path(&self.truthy))
+            }
             UnmetCondition::Unreadable => {
                 format!(
                     "it is unknown whether the response has `{}`: its body could not be parsed",
@@ -145,11 +156,17 @@ impl When {
         }
     }
 
+    /// Whether a condition looks at a part of the response's body.
+    pub(crate) fn looks_inside(&self) -> bool {
+        self.found.is_some() || self.missing.is_some() || self.truthy.is_some()
+    }
+
     /// Whether the conditions always hold, so that later cases of the same kind are never reached.
     pub(crate) fn is_unconditional(&self) -> bool {
         self.status.is_empty()
             && self.found.is_none()
             && self.missing.is_none()
+            && self.truthy.is_none()
             && self.equals.is_empty()
             && self.matches.is_empty()
     }

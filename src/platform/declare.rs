@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+use crate::secret::Secret;
+
 /// The functions that the routes serve to one platform.
 pub trait Functions {
     /// The names of a function's declared arguments; `None` for an unknown function.
@@ -33,8 +35,10 @@ pub struct ToolSpec<'a> {
     pub form: bool,
     /// Whether the route has `[routes.x.declare.<platform>]`.
     pub declared: bool,
-    /// The keys of that section; an object.
+    /// The keys of that section; an object. Secrets are as written, such as `${PASSWORD}`.
     pub extra: &'a Map<String, Value>,
+    /// The secrets of that section by their keys.
+    pub secrets: &'a [(&'static str, Secret)],
 }
 
 /// How a platform reaches this proxy.
@@ -44,6 +48,8 @@ pub struct Endpoint<'a> {
     pub url: &'a str,
     /// The names of the events that the table answers.
     pub events: &'a [&'static str],
+    /// The requested form of the declaration, one of `Platform::declare_forms`; `None` for the usual one.
+    pub form: Option<&'static str>,
 }
 
 /// A key of `[routes.x.declare.<platform>]`.
@@ -60,6 +66,8 @@ pub struct DeclareKey {
 pub enum DeclareType {
     /// A string.
     Text,
+    /// A string that may be a secret.
+    Secret,
     /// True or false.
     Flag,
     /// A whole number.
@@ -76,7 +84,7 @@ impl DeclareType {
     /// Whether `value` has this type.
     pub fn fits(self, value: &Value) -> bool {
         match self {
-            Self::Text => value.is_string(),
+            Self::Text | Self::Secret => value.is_string(),
             Self::Flag => value.is_boolean(),
             Self::Number => value.is_u64() || value.is_i64(),
             Self::Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
@@ -88,7 +96,7 @@ impl DeclareType {
     /// The name of the type, for messages.
     pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Text => "a string".into(),
+            Self::Text | Self::Secret => "a string".into(),
             Self::Flag => "true or false".into(),
             Self::Number => "a whole number".into(),
             Self::Word(words) => format!("\"{}\"", words.join("\" or \"")).into(),

@@ -31,7 +31,7 @@ use crate::scheme::SchemeDefaults;
 pub use declare::{DeclareKey, DeclareType, Endpoint, Functions, ToolSpec};
 pub use extension::{ExtensionFault, PathStep, StaticValue};
 pub use settings::{Setting, Settings};
-pub use wire::{Answer, BadRequest, Decoded, Encode, EncodeStream, Event, EventKind, Inbound};
+pub use wire::{Answer, BadRequest, Decoded, Encode, EncodeStream, Event, EventKind, Inbound, WithoutCall};
 
 /// Every platform that this version can serve.
 pub static PLATFORMS: &[&dyn Platform] =
@@ -143,6 +143,11 @@ pub trait Platform: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// The other forms in which the platform takes declarations, by name.
+    fn declare_forms(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The declaration of these functions, ready to paste into the platform; `None` if the platform has no such format.
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         let _ = (tools, endpoint);
@@ -189,7 +194,7 @@ mod tests {
         }
 
         fn endpoint(&self) -> Endpoint<'_> {
-            Endpoint { url: "https://tools.example.com/tools", events: &[] }
+            Endpoint { url: "https://tools.example.com/tools", events: &[], form: None }
         }
     }
 
@@ -202,7 +207,7 @@ mod tests {
 
     pub(super) fn answer(decoded: Result<Decoded, BadRequest>) -> Answer {
         match decoded {
-            Ok(Decoded::Answer(answer)) => answer,
+            Ok(Decoded::Answer(answer, _)) => answer,
             Ok(Decoded::Event(event)) => event.neutral,
             other => panic!("no answer: {other:?}"),
         }

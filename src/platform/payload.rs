@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ::http::{HeaderMap, HeaderValue, Method, header};
+use ::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -107,6 +107,7 @@ pub(super) fn post(body: &Value) -> Inbound {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Inbound {
         method: Method::POST,
+        uri: Uri::default(),
         function: None,
         query: Vec::new(),
         headers,

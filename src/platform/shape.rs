@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::{ExtensionFault, PathStep, StaticValue};
-use crate::diagnostic::{Code, Severity, list, suggest};
+use crate::diagnostic::{Code, Severity, list, nearest, suggest};
+
+/// The advice for what the platform may or may not accept.
+const TRY_IT: &str = "try it in a test call first; it is sent unchanged";
 
 /// One accepted form of a value.
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +187,27 @@ pub(super) fn check(
     }
 }
 
+/// An action that Jackfield does not know. It is probably a typo if its name is close to a known one. Otherwise it is
+/// sent as it is, because vendors add actions faster than they publish them.
+pub(super) fn unknown_action<'n>(
+    platform: &str,
+    name: &str,
+    path: &[PathStep],
+    known: impl Iterator<Item = &'n str> + Clone,
+) -> ActionFault {
+    let is_plausible = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let (code, help) = if is_plausible && nearest(name, known.clone()).is_none() {
+        (Code::UnlistedAction, Some(TRY_IT.to_owned()))
+    } else {
+        (Code::UnknownAction, suggest(name, known))
+    };
+    ActionFault::new(code, path, format!("unknown {platform} action `{name}`"))
+        .unquoted("unknown action name")
+        .help(help)
+}
+
 /// The note about a form that is not in the published schema.
 fn sdk_only(sdk: &str, forms: &[ActionForm], what: &str, path: &[PathStep]) -> ActionFault {
     let subject = if forms.iter().any(|form| form.only_in.is_none()) {
@@ -196,7 +220,7 @@ fn sdk_only(sdk: &str, forms: &[ActionForm], what: &str, path: &[PathStep]) -> A
         path,
         format!("{subject} is in {sdk}, but not in the published schema"),
     )
-    .help(Some("try it in a test call first; it is sent unchanged".into()))
+    .help(Some(TRY_IT.into()))
 }
 
 /// The faults inside a value; `None` if the value does not have this shape at all.

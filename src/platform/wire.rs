@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Outcome};
 use crate::json::{Document, push_value};
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode, Uri};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -15,6 +15,8 @@ use super::auth;
 pub struct Inbound {
     /// The method.
     pub method: Method,
+    /// The path and query as received; `/` for a request that did not come over HTTP.
+    pub uri: Uri,
     /// The function that the URL names, decoded: `/swaig/{function}`.
     pub function: Option<String>,
     /// The query, decoded, in order.
@@ -36,10 +38,19 @@ pub enum Decoded {
     Stream(Box<Call>, Box<dyn EncodeStream>),
     /// A webhook that is not a function call.
     Event(Box<Event>),
-    /// An answer without a call.
-    Answer(Answer),
+    /// An answer without a call, and what it is about.
+    Answer(Answer, WithoutCall),
     /// The platform's own authentication of this request failed.
     Denied(auth::BadLogin),
+}
+
+/// What a request is about that runs neither a call nor an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WithoutCall {
+    /// The declarations of the functions; their number.
+    Declarations(usize),
+    /// A webhook of this name that the platform's format has, but that no entry can answer.
+    Event(String),
 }
 
 /// A kind of webhook that is not a function call.

@@ -29,6 +29,7 @@ use super::client::{Peer, client};
 use super::connections::Endpoint;
 use super::origin::is_foreign;
 use super::refusal::Refusal;
+use super::without_call::{Unrouted, UnroutedRequests};
 
 /// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,17 +50,21 @@ impl Endpoint for Platforms {
 }
 
 async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> Response<AnswerBody> {
-    let Some((name, function)) = names(request.uri().path()) else {
-        return Refusal::NotServed.into_response();
-    };
+    // A path that is not that of an endpoint is one of a platform that is not served.
+    let (name, function) = names(request.uri().path()).unwrap_or((request.uri().path(), None));
     // A name that is not UTF-8 decodes to one that no platform or route has.
     let name = percent_decode_str(name).decode_utf8_lossy();
     let function = function.map(|function| percent_decode_str(function).decode_utf8_lossy().into_owned());
     let (name, method) = (name.into_owned(), request.method().clone());
     let running = app.dispatcher.live.running();
     let client = client(peer.0.ip(), request.headers(), &running.plan.server.trusted_proxies);
-    let received =
-        Received { dispatcher: &app.dispatcher, running: &running, client, arrived: Instant::now() };
+    let received = Received {
+        dispatcher: &app.dispatcher,
+        unrouted: &app.unrouted,
+        running: &running,
+        client,
+        arrived: Instant::now(),
+    };
     // Without this, a panic would close the connection without a response.
     let mut answering = pin!(received.answer(&name, function, request));
     let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
@@ -92,6 +97,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> InboundBody for B {}
 /// The context of one request.
 struct Received<'a> {
     dispatcher: &'a Arc<Dispatcher>,
+    unrouted: &'a UnroutedRequests,
     running: &'a Arc<Running>,
     client: IpAddr,
     arrived: Instant,
@@ -114,10 +120,14 @@ impl Received<'_> {
         let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(bad) => {
-                tracing::warn!(platform = name, client = %self.client, "unreadable request: {bad}");
-                return Ok(whole(served.platform.refuse(&bad)));
+                let answer = served.platform.refuse(&bad);
+                return Err(Refusal::Unreadable(bad, Box::new(answer)));
             }
         };
+        if let Some(reason) = Unrouted::of(&decoded, &self.running.plan, served.platform.name()) {
+            self.unrouted.count(&reason);
+            tracing::info!(platform = name, client = %self.client, "answered without a call: {reason}");
+        }
         let batch = Batch {
             dispatcher: self.dispatcher,
             running: self.running,
@@ -159,7 +169,8 @@ impl Received<'_> {
         }
         let query = head.uri.query().unwrap_or_default();
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Ok(Inbound { method: head.method, function, query, headers: head.headers, body, received_at })
+        let Parts { method, uri, headers, .. } = head;
+        Ok(Inbound { method, uri, function, query, headers, body, received_at })
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -216,10 +217,8 @@ fn serve(
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let service = service_fn(move |request| {
-        let answering = endpoint.clone().answer(peer, request);
-        async move { Ok::<_, Infallible>(answering.await) }
-    });
+    // Not an `async` block, which would hold the future twice: hyper moves it for each request.
+    let service = service_fn(move |request| endpoint.clone().answer(peer, request).map(Ok::<_, Infallible>));
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {

@@ -12,6 +12,7 @@ mod records;
 mod refusal;
 mod scrape;
 mod throttle;
+mod without_call;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use admin::Admin;
 use calls::Platforms;
 use connections::{Accepting, accept};
 use refusal::RejectedRequests;
+use without_call::UnroutedRequests;
 
 /// The maximum number of connections to the admin listener. It has its own limit, so that operators can reach it while
 /// the listener for platforms is full.
@@ -76,6 +78,7 @@ pub struct Shared {
     pub started_at: Timestamp,
     process: Process,
     rejected: RejectedRequests,
+    unrouted: UnroutedRequests,
     /// The connections to the listener for platforms.
     connections: Arc<Gate>,
 }
@@ -96,6 +99,7 @@ impl App {
             started_at: Timestamp::now(),
             process,
             rejected: RejectedRequests::default(),
+            unrouted: UnroutedRequests::default(),
             connections: Arc::default(),
         }))
     }

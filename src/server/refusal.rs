@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::platform::Answer;
 use crate::platform::auth::BadLogin;
+use crate::platform::{Answer, BadRequest};
 
 use super::body::{AnswerBody, whole};
 
@@ -27,6 +27,9 @@ pub(super) enum Refusal {
     BodyTimeout,
     #[error("the body is incomplete")]
     BodyLost,
+    /// The platform has a format of its own for this answer.
+    #[error("unreadable request: {0}")]
+    Unreadable(BadRequest, Box<Answer>),
     #[error("internal error")]
     Fault,
 }
@@ -34,6 +37,9 @@ pub(super) enum Refusal {
 impl Refusal {
     /// The response to the caller.
     pub(super) fn into_response(self) -> Response<AnswerBody> {
+        if let Self::Unreadable(_, answer) = self {
+            return whole(*answer);
+        }
         let status = match &self {
             Self::NotServed => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -41,7 +47,7 @@ impl Refusal {
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyLost => StatusCode::BAD_REQUEST,
+            Self::BodyLost | Self::Unreadable(..) => StatusCode::BAD_REQUEST,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let text = match &self {
@@ -81,6 +87,7 @@ pub(super) struct RejectedRequests {
     too_large: AtomicU64,
     body_timeout: AtomicU64,
     body_lost: AtomicU64,
+    unreadable: AtomicU64,
     fault: AtomicU64,
 }
 
@@ -94,13 +101,14 @@ impl RejectedRequests {
             Refusal::TooLarge(_) => &self.too_large,
             Refusal::BodyTimeout => &self.body_timeout,
             Refusal::BodyLost => &self.body_lost,
+            Refusal::Unreadable(..) => &self.unreadable,
             Refusal::Fault => &self.fault,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts, by name.
-    pub(super) fn by_reason(&self) -> [(&'static str, u64); 8] {
+    pub(super) fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("not_served", &self.not_served),
             ("wrong_method", &self.wrong_method),
@@ -109,6 +117,7 @@ impl RejectedRequests {
             ("too_large", &self.too_large),
             ("body_timeout", &self.body_timeout),
             ("body_lost", &self.body_lost),
+            ("unreadable", &self.unreadable),
             ("internal_error", &self.fault),
         ]
         .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))

@@ -73,6 +73,11 @@ fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
     for (reason, count) in app.rejected_requests() {
         rejected.sample(&[("reason", reason)], count);
     }
+    let help = "Requests answered without running a call, by reason.";
+    let mut unrouted = text.family("jackfield_requests_without_call_total", MetricKind::Counter, help);
+    for (reason, count) in app.unrouted.by_reason() {
+        unrouted.sample(&[("reason", reason)], count);
+    }
     let help = "Log lines dropped because they could not be written.";
     text.family("jackfield_log_lines_dropped_total", MetricKind::Counter, help)
         .sample(&[], app.process.lost_lines.load(Ordering::Relaxed));

@@ -1,5 +1,7 @@
 //! Parses TOML into a tree with the place of each key and value.
 
+use std::num::IntErrorKind;
+
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,6 +10,8 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
 use super::extent::{Extent, measure};
 use super::syntax::{self, ParserError};
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A value with its place in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +95,14 @@ pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> 
     }
     diagnostics.count_more(errors.len().saturating_sub(MAX_ERRORS));
     drop(errors);
+    // The first one was removed when the file was read; the parser ignores one more.
+    if text.starts_with(BYTE_ORDER_MARK) {
+        let span = Span { file, start: 0, end: BYTE_ORDER_MARK.len_utf8() };
+        diagnostics.push(
+            Diagnostic::new(Code::TomlSyntax, span, "invalid TOML: a second byte order mark")
+                .help("save the file as UTF-8 without a byte order mark"),
+        );
+    }
     (entries(table.get_ref(), file, diagnostics), lost)
 }
 
@@ -143,6 +155,24 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
             let digits = number.as_str().replace('_', "");
             match i64::from_str_radix(&digits, number.radix()) {
                 Ok(number) => Kind::Integer(number),
+                // The parser leaves digits to its user.
+                Err(error) if matches!(error.kind(), IntErrorKind::Empty | IntErrorKind::InvalidDigit) => {
+                    // It reports some of them itself.
+                    let known = |known: &Diagnostic| {
+                        known.code == Code::TomlSyntax && (span.start..=span.end).contains(&known.span.start)
+                    };
+                    if !diagnostics.iter().any(known) {
+                        diagnostics.push(
+                            Diagnostic::new(
+                                Code::TomlSyntax,
+                                span,
+                                "invalid TOML: this integer has no valid digits",
+                            )
+                            .help("write an integer such as `10`, `1_000` or `0xff`"),
+                        );
+                    }
+                    Kind::Integer(0)
+                }
                 Err(_) => {
                     diagnostics.push(
                         Diagnostic::new(Code::WrongType, span, "integer out of range")
@@ -197,6 +227,24 @@ mod tests {
             let token = &text[node.span.start..node.span.end];
             let place = place_in_string(token, node.span, start..start + content.len());
             assert_eq!(&text[place.start..place.end], expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_digits_are_syntax_errors() {
+        for (text, code, place) in [
+            ("a = 0x", Code::TomlSyntax, "0x"),
+            ("a = 0b", Code::TomlSyntax, "0b"),
+            ("b = [0o]", Code::TomlSyntax, "0o"),
+            ("a = 1_0\u{660}", Code::TomlSyntax, "1_0\u{660}"),
+            ("a = 0b2", Code::TomlSyntax, ""),
+            ("a = 99999999999999999999", Code::WrongType, "99999999999999999999"),
+            ("a = -0x1", Code::TomlSyntax, "-"),
+            ("\u{feff}a = 1", Code::TomlSyntax, "\u{feff}"),
+        ] {
+            let (_, errors) = parsed(text);
+            let [error] = &errors[..] else { panic!("{text}: {errors:?}") };
+            assert_eq!((error.code, &text[error.span.start..error.span.end]), (code, place), "{text}");
         }
     }
 

@@ -93,6 +93,8 @@ pub(crate) enum KeyForm {
     Statuses,
     /// A kind of failure, a list of kinds, or any.
     Failures,
+    /// A kind of failure.
+    Failure,
     /// The kinds of failure and the statuses that are retried.
     Retried,
     /// The texts for kinds of failure.

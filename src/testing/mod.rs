@@ -125,8 +125,11 @@ async fn call(
         (Some(expected), None) => return Err(format!("the request is not the event `{expected}`")),
     }
     let answered = completed.calls.iter().filter(|call| call.route.is_some());
-    let reached =
-        answered.map(|call| (call.record.call.context.function.clone(), call.record.case)).collect();
+    let reached = answered.flat_map(|call| {
+        let matched = std::iter::once(None).chain(call.record.matched_cases().map(Some));
+        matched.map(|case| (call.record.call.context.function.clone(), case))
+    });
+    let reached = reached.collect();
     let mut calls = completed.calls.into_iter().map(|call| call.record);
     let record = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
     let record = record.ok_or_else(|| format!("the request does not call `{}`", test.route))?;

@@ -71,6 +71,12 @@ pub enum TransportError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The head of the response has a status 200-299, but its body could not be read.
+    #[error("{error}")]
+    Incomplete {
+        /// Why the body could not be read.
+        error: Box<Self>,
+    },
     /// The table does not allow the upstream's address, so no connection was made.
     #[error("not sent: {0}")]
     Forbidden(#[from] egress::NotPublic),
@@ -92,12 +98,22 @@ impl TransportError {
         Self::Timeout { after_ms: after.as_millis(), phase: phase::WAITING }
     }
 
+    /// The error itself, without the information that the upstream answered with a status 200-299.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Incomplete { error } => error,
+            error => error,
+        }
+    }
+
     /// Whether the upstream may have received and processed the request.
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Timeout { phase, .. } => *phase != phase::CONNECTING,
             Self::Connect { .. } | Self::Forbidden(_) | Self::Unsendable { .. } => false,
-            Self::Lost { .. } | Self::Invalid { .. } | Self::TooLarge { .. } => true,
+            Self::Lost { .. } | Self::Invalid { .. } | Self::TooLarge { .. } | Self::Incomplete { .. } => {
+                true
+            }
         }
     }
 }

@@ -68,7 +68,9 @@ impl Probe {
                 }
                 status => ProbeResult::Answer(Some(status)),
             },
-            Err(TransportError::TooLarge { .. }) => ProbeResult::Answer(None),
+            Err(error) if matches!(error.cause(), TransportError::TooLarge { .. }) => {
+                ProbeResult::Answer(None)
+            }
             Err(error) => ProbeResult::Unreachable(error),
         }
     }

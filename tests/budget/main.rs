@@ -41,6 +41,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
         StubTransport::queued([Ok(Response { status: StatusCode::OK, headers, body: Bytes::from(reply) })]);
     let inbound = Inbound {
         method: Method::POST,
+        uri: http::Uri::default(),
         function: None,
         query: Vec::new(),
         headers: HeaderMap::new(),

@@ -8,6 +8,10 @@ use crate::support::upstream::{Reply, Upstream};
 /// Writes are confirmed with an HTML page; reads fail.
 async fn upstream() -> Upstream {
     Upstream::new(|seen| match (seen.method.as_str(), seen.path()) {
+        ("POST", "/large") => Reply::raw(200, "application/json", vec![b' '; 5000]),
+        ("POST", "/packed") => {
+            Reply::raw(200, "application/json", "plain").header("content-encoding", "gzip")
+        }
         ("POST", "/refused") => Reply::status(500, &json!({})),
         ("POST", "/json") => Reply::status(201, &json!({"id": null})),
         ("POST", _) => Reply::raw(201, "text/html", "<p>Thanks"),
@@ -18,7 +22,7 @@ async fn upstream() -> Upstream {
 
 async fn said(route: &str) -> Value {
     let table = format!(
-        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n\
+        "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\nmax_body = \"4KiB\"\n\
          [defaults]\nfailure.bad_response = \"Try again later.\"\n\
          [routes.f]\nupstream = \"api\"\nargs.v = {{ type = \"string\" }}\n{route}"
     );
@@ -47,6 +51,18 @@ async fn replies_after_a_successful_write_never_suggest_another_try() {
         ),
         (
             "request = { method = \"POST\", path = \"/\" }\nreply = [{ when.status = 204, text = \"Done.\" }]",
+            "bad_response",
+            UNREADABLE,
+        ),
+        // A body that is too large or damaged.
+        ("request = { method = \"POST\", path = \"/large\" }", "bad_response", UNREADABLE),
+        (
+            "request = { method = \"POST\", path = \"/packed\" }\nfailure.after_write = \"Booked, by letter.\"",
+            "bad_response",
+            "Booked, by letter.",
+        ),
+        (
+            "steps = [{ name = \"a\", group = \"g\", request.path = \"/\" }, { name = \"b\", group = \"g\", request = { method = \"POST\", path = \"/large\" } }]",
             "bad_response",
             UNREADABLE,
         ),
@@ -102,5 +118,36 @@ text = "{{response.body.number}}""#,
         ),
     ] {
         assert_eq!(said(route).await, json!({"kind": kind, "text": text}), "{route}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_ends_in_a_server_error_may_have_been_done() {
+    let upstream = Upstream::new(|seen| match seen.method.as_str() {
+        "PUT" => Reply::status(404, &json!({})),
+        _ => Reply::status(500, &json!({})),
+    })
+    .await;
+    let unclear = "The system reported a problem, so it may or may not have been done. Apologise and say so. \
+                   Do not start it again unless the caller asks for that.";
+    let later = "The system gave an answer that could not be used. Apologise and offer to try again later.";
+    for (route, text) in [
+        ("request = { method = \"POST\", path = \"/\" }", unclear),
+        (
+            "request = { method = \"POST\", path = \"/\" }\nreply = { when.status = 500, text = \"{{response.body.x}}\" }",
+            unclear,
+        ),
+        (
+            "request = { method = \"POST\", path = \"/\" }\nfailure.bad_response = \"Ask the desk.\"",
+            "Ask the desk.",
+        ),
+        ("request = { method = \"POST\", path = \"/\", safe = true }", later),
+        ("request = { method = \"PUT\", path = \"/\" }", later),
+    ] {
+        let table = format!(
+            "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n[routes.f]\nupstream = \"api\"\n{route}"
+        );
+        let answer = Proxy::over(&upstream, &table).await.post("/http/f", &json!({})).await.json();
+        assert_eq!(answer["error"]["text"], text, "{route}");
     }
 }

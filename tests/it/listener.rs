@@ -371,7 +371,40 @@ async fn unknown_paths_and_methods_are_rejected_and_logged() {
     }
     proxy.logged("rejected: only POST is allowed here").await;
     proxy.logged("rejected: the table serves no platform at this path").await;
+    // Each of them counts, and none goes unlogged.
+    assert_eq!(proxy.status().await["rejected_requests"]["not_served"], 9);
     assert!(upstream.take().is_empty());
+}
+
+#[tokio::test]
+async fn requests_answered_without_a_call_are_logged_and_counted() {
+    let upstream = warm().await;
+    let table = format!(
+        "[platforms.swaig]\n[platforms.voicedock]\n{ROUTES}\
+         [routes.declared]\nreply.text = \"Hi.\"\ndeclare.swaig = {{}}\n"
+    );
+    let mut proxy = Proxy::over(&upstream, &table).await;
+    for (path, body, line) in [
+        ("/swaig", json!({"action": "get_signature"}), "the declarations of 1 function"),
+        ("/swaig", json!({"function": "startup_hook"}), "the table has no `[events.swaig.startup_hook]`"),
+        ("/swaig", json!({"action": "post_conversation"}), "the table has no `[events.swaig.post_prompt]`"),
+        ("/swaig", json!({"function": "check_for_input"}), "no entry can answer `check_for_input`"),
+        ("/voicedock", json!({"message": {"type": "status-update"}}), "`[events.voicedock.status_update]`"),
+        ("/voicedock", json!({"message": {"type": "so new\n"}}), "no entry can answer `so new"),
+    ] {
+        let answer = proxy.send(Method::POST, path, &[], body.to_string()).await;
+        assert_eq!(answer.status, 200, "{body}");
+        let logged = proxy.logged(line).await;
+        assert!(logged.contains("answered without a call: "), "{logged}");
+    }
+    proxy.send(Method::POST, "/swaig", &[], "{}".to_owned()).await;
+    proxy.logged("rejected: unreadable request: it has no function name").await;
+    assert_eq!(proxy.status().await["rejected_requests"]["unreadable"], 1);
+    let metrics = proxy.ask_admin("/metrics", &[]).await;
+    for (reason, count) in [("declarations", 1), ("no_entry", 3), ("ignored", 2)] {
+        let sample = format!("jackfield_requests_without_call_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.text().contains(&sample), "{sample}");
+    }
 }
 
 /// An endpoint without auth accepts calls from this machine only, but any web page can make a browser on it send
@@ -556,7 +589,7 @@ auth.header = { name = "x-key", value = "k" }
         "cross_site": 0,
         "too_large": 0,
         "body_timeout": 0,
-        "body_lost": 0,
+        "body_lost": 0, "unreadable": 0,
         "internal_error": 0,
         "busy_calls": 0,
         "busy_connections": 0,

@@ -10,6 +10,7 @@ mod cli;
 mod dailybots;
 mod damaged_tables;
 mod declare;
+mod declared_failures;
 mod deduplication;
 mod delivery;
 mod egress;

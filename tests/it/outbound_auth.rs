@@ -441,3 +441,101 @@ async fn credential_errors_are_reported_at_their_location() {
         });
     }
 }
+
+#[tokio::test]
+async fn a_rejected_login_is_remembered_until_the_credential_changes() {
+    let api = accepting().await;
+    let endpoint = Upstream::new(|seen| match seen.header("authorization") == [LOGIN] {
+        true => Reply::status(401, &json!({"error": "invalid_client"})),
+        false => token(1, 3600),
+    })
+    .await;
+    let first = table(&api, &oauth2(&endpoint));
+    let mut proxy = Proxy::start(&first).await;
+    for _ in 0..3 {
+        join_all((0..10).map(|_| call(&proxy, "look"))).await;
+    }
+    // A pause may end during the test if the machine is busy.
+    let requested = endpoint.take().len();
+    assert!((1..4).contains(&requested), "{requested}");
+    assert!(api.take().is_empty());
+    proxy.logged("no token is requested for another").await;
+
+    proxy.folder.write("routes.toml", &first.replace("top/secret", "new/secret"));
+    proxy.logged("configuration reloaded").await;
+    assert_eq!(call(&proxy, "look").await["text"], "status 200");
+    endpoint.one();
+}
+
+#[tokio::test]
+async fn tokens_that_the_upstream_rejects_are_not_requested_for_each_call() {
+    let endpoint = issuing(3600).await;
+    let api = Upstream::new(|_| Reply::status(401, &json!({}))).await;
+    let proxy = Proxy::start(&table(&api, &oauth2(&endpoint))).await;
+    for _ in 0..5 {
+        assert_eq!(call(&proxy, "look").await["error"]["kind"], "bad_response");
+    }
+    let requested = endpoint.take().len();
+    // A pause may end during the test if the machine is busy.
+    assert!((2..5).contains(&requested), "{requested}");
+}
+
+#[tokio::test]
+async fn a_rejected_credential_has_its_own_reason_and_names_its_secret() {
+    for (status, upstream, reason, check) in [
+        (
+            401,
+            "auth.bearer = { token = \"${CRM_TOKEN}\" }",
+            "credential",
+            "`auth.bearer` of `[upstreams.api]` (`${CRM_TOKEN}`)",
+        ),
+        (
+            403,
+            "auth.header = { name = \"x-key\", value = \"${CRM_TOKEN:-none}\" }",
+            "credential",
+            "`auth.header` of `[upstreams.api]` (`${CRM_TOKEN}`)",
+        ),
+        (
+            403,
+            "headers = { x-key = \"${file:key}\", x-app = \"a\" }",
+            "credential",
+            "the header `x-key` of `[upstreams.api]` (`${file:key}`)",
+        ),
+        (
+            401,
+            "auth.basic = { username = \"me\", password = \"literal\" }",
+            "credential",
+            "`auth.basic` of `[upstreams.api]`",
+        ),
+        (404, "auth.bearer = { token = \"${CRM_TOKEN}\" }", "status", "no reply case names"),
+        // Without a credential in the table, the upstream rejects something else.
+        (401, "headers = { x-app = \"a\" }", "status", "no reply case names"),
+    ] {
+        let api = Upstream::new(move |_| Reply::status(status, &json!({}))).await;
+        let table = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[platforms.http]\n\
+             [upstreams.api]\nbase_url = \"http://{}\"\n{upstream}\n\
+             [routes.look]\nupstream = \"api\"\nrequest.path = \"/\"\n\
+             [routes.named]\nupstream = \"api\"\nrequest.path = \"/\"\n\
+             reply = {{ when.status = [401, 403, 404], text = \"not let in\" }}\n",
+            api.address
+        );
+        let files = [("routes.toml", table.as_str()), ("key", "k-123456")];
+        let mut proxy = Proxy::with(&files, &[("CRM_TOKEN", "t-123456")]).await;
+
+        assert_eq!(call(&proxy, "look").await["error"]["kind"], "bad_response", "{upstream}");
+        let line = proxy.logged("outcome=").await;
+        assert!(line.contains(&format!("reason={reason}")) && line.contains(check), "{line}");
+        let records = proxy.ask_admin("/records", &[]).await.json();
+        assert_eq!(records["records"][0]["reason"], reason, "{upstream}");
+        let metrics = proxy.ask_admin("/metrics", &[]).await;
+        let failures = format!(
+            "jackfield_upstream_failures_total{{upstream=\"api\",kind=\"bad_response\",reason=\"{reason}\"}} 1"
+        );
+        assert!(metrics.text().contains(&failures), "{}", metrics.text());
+        let responses = "jackfield_upstream_responses_total{upstream=\"api\",status=\"4xx\"} 1";
+        assert!(metrics.text().contains(responses), "{}", metrics.text());
+        // A case that names the status is taken.
+        assert_eq!(call(&proxy, "named").await, json!({"text": "not let in"}), "{upstream}");
+    }
+}

@@ -21,7 +21,8 @@ fn document(code: Code) -> String {
     format!("src/diagnostic/pages/{}.md", code.slug())
 }
 
-/// The codes found in the example of `code`'s page that is marked with `word`. Few examples have tests.
+/// The codes found in the example of `code`'s page that is marked with `word`. Few examples have tests or check
+/// the responses to writes.
 fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
     let mut table = None;
     let folder = Folder::with(&[
@@ -42,7 +43,8 @@ fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
     let environment = Environment { variable: &variable, ..process_environment() };
     let (loaded, _) = load::check(&folder.path().join("routes.toml"), &environment).unwrap();
     let found = loaded.diagnostics.iter().map(|found| found.code);
-    found.filter(|found| *found == code || *found != Code::RouteUntested).map(Code::slug).collect()
+    let is_about_others = |found| matches!(found, Code::RouteUntested | Code::WriteUnchecked);
+    found.filter(|found| *found == code || !is_about_others(*found)).map(Code::slug).collect()
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl Case {
                     self.check_answer(&Answer::json(response), response);
                 }
             }
-            ("answer", Ok(Decoded::Answer(answer))) => self.check_answer(&answer, expected),
+            ("answer", Ok(Decoded::Answer(answer, _))) => self.check_answer(&answer, expected),
             ("refusal", Err(bad)) => self.check_answer(&platform.refuse(&bad), expected),
             (_, decoded) => panic!("{name}: {decoded:?}"),
         }
@@ -242,7 +242,7 @@ impl Case {
             .filter(|name| written["events"].as_array().is_some_and(|events| events.contains(&json!(name))))
             .collect();
         let url = format!("https://tools.example.com/{}", platform.name());
-        let declared = platform.declare(&tools, &Endpoint { url: &url, events: &events });
+        let declared = platform.declare(&tools, &Endpoint { url: &url, events: &events, form: None });
         assert_eq!(declared.as_ref(), self.part("declaration"), "{}", self.name);
         for declaration in declared.iter().chain(self.part("documented")) {
             self.check_schema("declaration", declaration);
@@ -309,6 +309,7 @@ impl Case {
         }
         Inbound {
             method: inbound["method"].as_str().unwrap_or("POST").parse().unwrap(),
+            uri: http::Uri::default(),
             function: inbound["function"].as_str().map(ToOwned::to_owned),
             query: serde_json::from_value(inbound["query"].clone()).unwrap_or_default(),
             headers,
@@ -347,7 +348,7 @@ impl Functions for Routes {
     }
 
     fn endpoint(&self) -> Endpoint<'_> {
-        Endpoint { url: "https://tools.example.com/door", events: &[] }
+        Endpoint { url: "https://tools.example.com/door", events: &[], form: None }
     }
 }
 
@@ -362,6 +363,7 @@ fn spec<'a>(name: &'a str, tool: &'a Value) -> ToolSpec<'a> {
         form: tool["form"] == true,
         declared: true,
         extra: tool["extra"].as_object().unwrap_or(&NOTHING),
+        secrets: &[],
     }
 }
 

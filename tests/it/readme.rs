@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use jackfield::call::FailureKind;
 use jackfield::diagnostic::{Code, Overtaken, Severity};
+use jackfield::flow::FailureReason;
 use jackfield::load::{self, BoundAddresses, Environment, ListenerOptions};
 use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
@@ -194,8 +195,12 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
             let (loaded, _) = load::check(&folder.path().join("routes.toml"), &environment).unwrap();
-            // Few examples have tests, and a fragment does not say which platform calls.
-            let counts = |code| code != Code::RouteUntested && !(partial && code == Code::WriteUnguarded);
+            // Few examples have tests or check the responses to writes, and a fragment does not say which platform
+            // calls.
+            let counts = |code| {
+                let is_about_others = matches!(code, Code::RouteUntested | Code::WriteUnchecked);
+                !(is_about_others || partial && code == Code::WriteUnguarded)
+            };
             let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
             let found: Vec<_> = found.map(|found| (found.code.slug(), &found.message)).collect();
             match block.value("bad") {
@@ -460,6 +465,8 @@ fn documented_platforms_schemes_failures_and_codes_match_the_code() {
     let outbound = names(upstream::auth::SCHEMES.iter().map(|scheme| scheme.name));
     assert_eq!(listed(&reference, "schemes: outbound"), outbound);
     assert_eq!(listed(&reference, "failures"), names(FailureKind::NAMED.map(FailureKind::slug)));
+    let reasons = FailureReason::ALL.iter().map(|reason| reason.slug().to_owned()).collect();
+    assert_eq!(listed(&reference, "reasons"), reasons);
     assert_eq!(listed(&reference, "codes"), names(Code::ALL.iter().map(|code| code.slug())));
     for code in Code::ALL {
         let weight = match code.severity() {

@@ -78,7 +78,7 @@ pub(in crate::compile) fn public_url(cx: &mut Cx<'_>, server: &Server, platforms
     let Some(span) = open.or(proxies(cx)).filter(|_| raw.public_url.is_absent()) else {
         return;
     };
-    let endpoint = Endpoint { url: "", events: &[] };
+    let endpoint = Endpoint { url: "", events: &[], form: None };
     let declared = platforms.iter().find(|served| served.platform.declare(&[], &endpoint).is_some());
     if let Some(served) = declared {
         let (platform, listen) = (served.platform.name(), server.listen);

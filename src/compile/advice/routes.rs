@@ -83,14 +83,11 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
     if !raw.repeat_window.is_absent() {
         return;
     }
-    let list = raw.steps.items();
-    let written = list.iter().map(|step| &step.value.request);
-    let written = written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get);
     // PUT and DELETE are idempotent.
     let makes = |(step, _): &(&Step, &Located<RawRequest>)| {
         !step.request.is_safe() && !matches!(step.request.method, Method::PUT | Method::DELETE)
     };
-    if let Some((step, request)) = steps.iter().zip(written).find(makes) {
+    if let Some((step, request)) = steps.iter().zip(requests(raw)).find(makes) {
         let (method, platform) = (&step.request.method, served.platform.name());
         let span = request.value.method.span().unwrap_or(request.span);
         let is_read = method.is_safe();
@@ -107,6 +104,46 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
             )),
         );
     }
+}
+
+/// Writes whose response is never looked at: neither its body nor, beyond success, its status or headers.
+pub(in crate::compile) fn unchecked(
+    cx: &mut Cx<'_>,
+    raw: &RawRoute,
+    steps: &[Step],
+    replies: &Replies,
+    uses: &Uses,
+) {
+    let names_status = replies.cases.iter().any(|case| !case.when.status.is_empty());
+    if names_status || uses.heads() || steps.iter().any(|step| !step.when.status.is_empty()) {
+        return;
+    }
+    for (step, request) in steps.iter().zip(requests(raw)) {
+        if step.request.is_safe() || step.body.is_read() {
+            continue;
+        }
+        let method = &step.request.method;
+        let span = request.value.method.span().unwrap_or(request.span);
+        cx.advise(
+            Diagnostic::new(
+                Code::WriteUnchecked,
+                span,
+                format!("the response to this {method} is never looked at"),
+            )
+            .label("an error that the API reports with status 200 goes unnoticed")
+            .help(
+                "if the API reports errors in the body, add a reply case such as `when.truthy = \"$.error\"` with \
+                 `failure = \"bad_response\"`, or a `required` extract",
+            ),
+        );
+    }
+}
+
+/// The requests of a route, in the order of its steps.
+fn requests(raw: &RawRoute) -> impl Iterator<Item = &Located<RawRequest>> {
+    let list = raw.steps.items();
+    let written = list.iter().map(|step| &step.value.request);
+    written.chain(list.is_empty().then_some(&raw.request)).filter_map(Key::get)
 }
 
 /// A `timeout` that is longer than any platform waits.

@@ -69,8 +69,10 @@ pub(in crate::compile) fn compile(
 
 fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
     for problem in platform.check_extension(key, &static_value(node)) {
-        let about_key =
-            matches!(problem.code, Code::UnknownAction | Code::SdkOnlyAction | Code::UnknownService);
+        let about_key = matches!(
+            problem.code,
+            Code::UnknownAction | Code::UnlistedAction | Code::SdkOnlyAction | Code::UnknownService
+        );
         let span = place(node, &problem.path, about_key);
         cx.report(Diagnostic::new(problem.code, span, problem.message).maybe_help(problem.help));
     }

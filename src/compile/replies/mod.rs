@@ -10,10 +10,11 @@ use crate::lang::template::Names;
 use crate::plan::replies::{Case, DataTemplate, Replies};
 use crate::plan::when::When;
 use crate::table::document::Located;
-use crate::table::raw::{RawReplies, RawReply};
+use crate::table::raw::{RawReplies, RawReply, RawWhen};
 use crate::table::reader::{Key, missing_key};
 
 use crate::compile::cx::Cx;
+use crate::compile::failures;
 
 use extensions::ExtensionOwner;
 
@@ -93,7 +94,8 @@ fn compile_case(
     has_request: bool,
 ) -> Option<Case> {
     let before = cx.diagnostics.len();
-    let RawReply { when, text, data, text_file, data_file, own, .. } = &raw.value;
+    let RawReply { when, text, data, text_file, data_file, failure, own, .. } = &raw.value;
+    let failure = failure.get().and_then(|failure| declared_failure(cx, failure, when));
     if let Some(failed) = when.get().and_then(|when| when.value.failed.get()) {
         cx.report(
             Diagnostic::new(
@@ -136,7 +138,19 @@ fn compile_case(
     if found.any(|found| found.code.severity() == Severity::Error) {
         return None;
     }
-    Some(Case { when: when.unwrap_or_default(), text, data, max_chars, extensions })
+    Some(Case { when: when.unwrap_or_default(), failure, text, data, max_chars, extensions })
+}
+
+/// The kind of failure that a case declares.
+fn declared_failure(cx: &mut Cx<'_>, kind: &Located<String>, when: &Key<RawWhen>) -> Option<FailureKind> {
+    if let Some(condition) = when.get().and_then(|when| when.value.failure.span()) {
+        cx.report(
+            Diagnostic::new(Code::ConflictingKeys, kind.span, "`failure` has no effect after a failure")
+                .related(condition, "this case is only for calls that have already failed")
+                .help("remove `failure`, or choose the case by a condition on the response, such as `when.found`"),
+        );
+    }
+    failures::kind_of(&kind.value, kind.span, cx.diagnostics)
 }
 
 fn max_chars(raw: &RawReply, diagnostics: &mut Diagnostics) -> Option<usize> {

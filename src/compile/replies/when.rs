@@ -24,7 +24,9 @@ pub(in crate::compile) fn compile(
     names: &Names<'_>,
     has_request: bool,
 ) -> When {
-    for span in [raw.status.span(), raw.found.span(), raw.missing.span()].into_iter().flatten() {
+    for span in
+        [raw.status.span(), raw.found.span(), raw.missing.span(), raw.truthy.span()].into_iter().flatten()
+    {
         if !has_request {
             cx.report(
                 Diagnostic::new(
@@ -46,6 +48,7 @@ pub(in crate::compile) fn compile(
         status: statuses.into_iter().filter_map(|item| status(item, cx.diagnostics)).collect(),
         found: raw.found.get().and_then(|path| json_path(cx, path)),
         missing: raw.missing.get().and_then(|path| json_path(cx, path)),
+        truthy: raw.truthy.get().and_then(|path| json_path(cx, path)),
         equals: raw.equals.get().map(|node| equals(cx, node, names)).unwrap_or_default(),
         matches: raw.matches.get().map(|node| matches(cx, node, names)).unwrap_or_default(),
         failure: raw.failure.get().map(|node| failures(node, cx.diagnostics)).unwrap_or_default(),

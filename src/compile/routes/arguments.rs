@@ -187,7 +187,11 @@ fn argument(raw: &RawArgument, name: &Located<String>, depth: usize, cx: &mut Cx
     add_lengths(raw, kind, &mut schema, cx);
     add_text_rules(raw, &mut schema, cx);
     add_values(raw, &mut schema, cx);
-    let below = if matches!(kind, "array" | "object") { Fields::Open } else { Fields::Leaf };
+    let below = match kind {
+        "array" | "object" => Fields::Open,
+        "string" => Fields::Text,
+        _ => Fields::Leaf,
+    };
     if depth >= MAX_DEPTH {
         cx.report(
             Diagnostic::new(

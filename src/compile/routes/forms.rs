@@ -66,6 +66,7 @@ fn compile_form(
     cx.no_template_in_description(&raw.description);
     let field = field(cx, name, raw, showing)?;
     let always = Case {
+        failure: None,
         when: When::default(),
         text: Some(Template::literal(SHOWN)),
         data: None,

@@ -9,12 +9,13 @@ pub(in crate::compile) mod functions;
 pub(in crate::compile) mod handling;
 pub(in crate::compile) mod schema;
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::plan::Served;
-use crate::plan::route::Route;
+use crate::plan::route::{Declared, Route};
 use crate::platform::{self, DeclareType, Platform};
+use crate::secret::Secret;
 use crate::table::document::{Kind, Located};
 use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::RawRoute;
@@ -78,9 +79,11 @@ fn compile_route(
     handling.set_needs(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
+    advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
     advice::timeout(cx, raw, handling.timeout, &served);
     let declare = declare(cx, &raw.declare);
-    if kept::is_dependent(raw, &used.files) {
+    let has_secret = declare.iter().any(|declared| !declared.secrets.is_empty());
+    if has_secret || kept::is_dependent(raw, &used.files) {
         cx.dependent.insert(name.span.file);
     }
     let fingerprint = handling::fingerprint(cx, with_json, shared, &used.files);
@@ -96,7 +99,7 @@ fn compile_route(
 }
 
 /// `declare`: extra keys of the declaration to a platform.
-fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<String, Value>)> {
+fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<Declared> {
     let mut out = Vec::new();
     for (name, node) in raw.entries() {
         let (Some(platform), Some(node)) = (platforms::find(name, cx.diagnostics), node.get()) else {
@@ -104,7 +107,7 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
         };
         cx.no_templates(node, "a declaration");
         let known: Vec<&str> = platform.declare_keys().iter().map(|key| key.key).collect();
-        let mut extra = Map::new();
+        let (mut keys, mut secrets) = (Map::new(), Vec::new());
         for (key, node) in table(node, cx.diagnostics).into_iter().flatten() {
             let Some(declared) = platform.declare_keys().iter().find(|known| known.key == key.value) else {
                 unknown_key(key, &known, cx.diagnostics);
@@ -112,7 +115,13 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
             };
             let value = node.to_json();
             if declared.value_type.fits(&value) {
-                extra.insert(key.value.clone(), value);
+                if let (DeclareType::Secret, Some(text)) = (declared.value_type, node.as_str())
+                    && let Some(resolved) = cx.resolve(text, node.span)
+                {
+                    cx.secrets.masks.add(&resolved.text);
+                    secrets.push((declared.key, Secret::new(resolved.text)));
+                }
+                keys.insert(key.value.clone(), value);
             } else if let (DeclareType::Word(words), Some(word)) = (declared.value_type, node.as_str()) {
                 cx.report(
                     Diagnostic::new(
@@ -126,7 +135,7 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<(&'static str, Map<St
                 wrong_type::<()>(node, &declared.value_type.name(), cx.diagnostics);
             }
         }
-        out.push((platform.name(), extra));
+        out.push(Declared { platform: platform.name(), keys, secrets });
     }
     out
 }

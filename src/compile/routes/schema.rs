@@ -12,7 +12,7 @@ use crate::compile::interned::Interned;
 use crate::compile::values::expression_in;
 
 /// The keywords of JSON Schema. An unknown keyword would check nothing without an error.
-const KEYWORDS: [&str; 52] = [
+const KEYWORDS: [&str; 55] = [
     "$schema",
     "$id",
     "$ref",
@@ -65,6 +65,25 @@ const KEYWORDS: [&str; 52] = [
     "then",
     "else",
     "unevaluatedProperties",
+    // Annotations of exported schemas. They check nothing.
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+];
+
+/// Keywords of other versions of JSON Schema, and those that Jackfield does not support, with what to write instead.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("dependencies", "write `dependentRequired` or `dependentSchemas`"),
+    ("unevaluatedItems", "write `\"items\": false` beside `prefixItems`"),
+    ("$dynamicRef", "write `$ref`"),
+    ("$dynamicAnchor", "write `$anchor`"),
+    ("$recursiveRef", "write `$ref`"),
+    ("$recursiveAnchor", "remove it"),
+    ("$vocabulary", "remove it"),
+    ("id", "write `$id`"),
+    ("divisibleBy", "write `multipleOf`"),
+    ("disallow", "write `not`"),
+    ("extends", "write `allOf`"),
 ];
 
 /// The arguments that a schema file describes, and the names below `args`. There are no arguments after errors.
@@ -110,6 +129,10 @@ fn parse(text: &str, file: &str, interned: &mut Interned) -> Result<(Arguments, 
     let mut unknown = Vec::new();
     unknown_keywords(&schema, "", &mut unknown);
     if let Some((pointer, keyword)) = unknown.into_iter().next() {
+        if let Some((_, help)) = UNSUPPORTED.iter().find(|(known, _)| *known == keyword) {
+            let message = format!("the JSON Schema keyword `{keyword}` at `{pointer}` is not supported");
+            return Err(problem(message, help));
+        }
         let help = suggest(&keyword, KEYWORDS).unwrap_or_default();
         return Err(problem(format!("unknown JSON Schema keyword `{keyword}` at `{pointer}`"), &help));
     }
@@ -185,7 +208,36 @@ fn fields_of(schema: &Value, root: &Value, depth: usize) -> Fields {
                 .map(|(name, schema)| (name.clone(), fields_of(schema, root, depth + 1)))
                 .collect(),
         ),
-        (Some("string" | "integer" | "number" | "boolean"), _) => Fields::Leaf,
+        (Some("string"), _) => Fields::Text,
+        (Some("integer" | "number" | "boolean"), _) => Fields::Leaf,
         _ => Fields::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(keyword: &str) -> Option<String> {
+        let value = if keyword == "contentSchema" { "{}" } else { "\"base64\"" };
+        let schema = format!(r#"{{"type": "string", "{keyword}": {value}}}"#);
+        let text = format!(r#"{{"type": "object", "properties": {{"a": {schema}}}}}"#);
+        let parsed = parse(&text, "s.json", &mut Interned::default());
+        parsed.err().map(|problem| format!("{}; {}", problem.message, problem.help))
+    }
+
+    #[test]
+    fn keywords_that_are_not_supported_are_told_from_unknown_ones() {
+        for keyword in ["contentEncoding", "contentMediaType", "contentSchema", "x-internal"] {
+            assert_eq!(message(keyword), None, "{keyword}");
+        }
+        for (keyword, help) in UNSUPPORTED {
+            let expected =
+                format!("the JSON Schema keyword `{keyword}` at `/properties/a` is not supported; {help}");
+            assert_eq!(message(keyword), Some(expected));
+        }
+        let unknown = message("maxLenght").unwrap();
+        assert!(unknown.starts_with("unknown JSON Schema keyword `maxLenght`"), "{unknown}");
+        assert!(unknown.ends_with("did you mean `maxLength`?"), "{unknown}");
     }
 }

@@ -4,7 +4,6 @@ use crate::lang::body::BodyNeed;
 use crate::lang::template::Uses;
 use crate::plan::replies::Replies;
 use crate::plan::route::Step;
-use crate::plan::when::When;
 
 /// Sets what the route needs of the body of each step's response: for extracts, for conditions, and for the names in
 /// templates. What is used only after a failure needs nothing, so that it makes no response a failure.
@@ -24,11 +23,10 @@ pub(in crate::compile) fn set(steps: &mut [Step], replies: &Replies, uses: &Uses
             None => last_before(steps, body.before).for_each(|step| raise(step, body.need)),
         }
     }
-    let looks_inside = |when: &When| when.found.is_some() || when.missing.is_some();
-    if replies.cases.iter().any(|case| case.when.failure.is_empty() && looks_inside(&case.when)) {
+    if replies.cases.iter().any(|case| case.when.failure.is_empty() && case.when.looks_inside()) {
         last_before(steps, steps.len()).for_each(|step| raise(step, BodyNeed::Parts));
     }
-    for (index, step) in steps.iter().enumerate().filter(|(_, step)| looks_inside(&step.when)) {
+    for (index, step) in steps.iter().enumerate().filter(|(_, step)| step.when.looks_inside()) {
         let in_group = |earlier: &&Step| step.group.is_some() && earlier.group == step.group;
         let group_start = index - steps[..index].iter().rev().take_while(in_group).count();
         last_before(steps, group_start).for_each(|step| raise(step, BodyNeed::Parts));

@@ -1,5 +1,6 @@
 //! `[upstreams]`: the HTTP APIs that routes call.
 
+mod credential;
 pub(in crate::compile) mod delivery;
 pub(in crate::compile) mod headers;
 mod proxy;
@@ -167,7 +168,9 @@ fn upstream(
     let hedge = delivery::hedge(&raw.hedge_after, cx.diagnostics);
     let policy = delivery::state_policy(raw, base_url.as_ref(), cx.diagnostics);
     let (target, credential) = (Arc::new(target?), credential.unwrap_or_default());
-    let delivery = Delivery { target, auth, credential, retry: retry?, hedge, policy: policy?, slot: slot? };
+    let credential_source = credential::source(name, raw);
+    let (retry, policy, slot) = (retry?, policy?, slot?);
+    let delivery = Delivery { target, auth, credential, credential_source, retry, hedge, policy, slot };
     Some(Upstream { base_url: base_url?, delivery })
 }
 

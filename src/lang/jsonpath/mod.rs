@@ -160,6 +160,16 @@ impl JsonPath {
         self.first_where(value.into(), visits, |found| selects_null || !found.is_null()).is_some()
     }
 
+    /// Whether a match is a value that `is_wanted` accepts; limited by `visits` like [`Self::first`].
+    pub(crate) fn finds_where<'v>(
+        &self,
+        value: impl Into<ValueRef<'v>>,
+        visits: &mut usize,
+        is_wanted: impl Fn(ValueRef<'v>) -> bool,
+    ) -> bool {
+        self.first_where(value.into(), visits, is_wanted).is_some()
+    }
+
     fn first_where<'v>(
         &self,
         value: ValueRef<'v>,

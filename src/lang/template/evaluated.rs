@@ -40,13 +40,27 @@ impl Evaluated<'_> {
     }
 }
 
-/// Whether `{{#if}}` treats a value as true: everything except null, false, 0, and empty strings, lists and objects.
-pub(super) fn is_truthy(value: ValueRef<'_>) -> bool {
+/// Whether `{{#if}}` treats a value as true: everything except 0 and what is empty, as with handlebars.js.
+pub(crate) fn is_truthy(value: ValueRef<'_>) -> bool {
+    !is_empty(value) && value.as_f64() != Some(0.0)
+}
+
+/// Whether `{{#with}}` treats a value as none: null, false, and empty strings and lists. An object is never empty.
+pub(super) fn is_empty(value: ValueRef<'_>) -> bool {
     match value.kind() {
-        Kind::Null => false,
-        Kind::Bool => value.as_bool() == Some(true),
-        Kind::Number => value.as_f64() != Some(0.0),
-        Kind::String => !value.is_empty_text(),
-        Kind::Array | Kind::Object => !value.is_empty(),
+        Kind::Null => true,
+        Kind::Bool => value.as_bool() == Some(false),
+        Kind::String => value.is_empty_text(),
+        Kind::Array => value.is_empty(),
+        Kind::Number | Kind::Object => false,
+    }
+}
+
+/// The `length` of a list, or of a text in UTF-16 units, as in JavaScript; `None` for any other value.
+pub(super) fn length(value: ValueRef<'_>) -> Option<usize> {
+    match value.kind() {
+        Kind::Array => Some(value.len()),
+        Kind::String => Some(value.to_text().encode_utf16().count()),
+        _ => None,
     }
 }

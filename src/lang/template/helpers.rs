@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::{Number, Value};
 
 use super::date::date;
-use super::evaluated::{Evaluated, is_truthy};
+use super::evaluated::{Evaluated, is_truthy, length};
 use super::helper::{Helper, HelperFn, HelperOutput, NamedParams, Params, named};
 use crate::json::{Kind, ValueRef};
 use crate::lang::value::equal;
@@ -76,6 +76,27 @@ pub(super) static HELPERS: &[Helper] = &[
         ..condition("not", "not a", (1, 1), |p, _| Ok((!is_truthy(p[0].get())).into()))
     },
 ];
+
+/// A name that ends in `.length`: the length of a list or text, or the field of an object that is called so. It is
+/// not in [`HELPERS`], because no template calls it by name.
+pub(super) static LENGTH: Helper = Helper {
+    name: "length",
+    usage: "list.length",
+    params: (1, 1),
+    named: &[],
+    in_zone: false,
+    sees_missing: false,
+    reads_all: false,
+    takes_apart: false,
+    run: |params, _| Ok(length_or_part(params)),
+};
+
+fn length_or_part(params: &Params<'_>) -> HelperOutput {
+    match length(params[0].get()) {
+        Some(length) => length.into(),
+        None => HelperOutput::Part("length".to_owned()),
+    }
+}
 
 /// The helper called `name`.
 pub(super) fn find(name: &str) -> Option<&'static Helper> {
@@ -178,6 +199,9 @@ fn count(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, Strin
 
 fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let name = params[1].get().to_text();
+    if name == "length" {
+        return Ok(length_or_part(params));
+    }
     Ok(match params[0].get().kind() {
         // An index may have become text on its way.
         Kind::Array => HelperOutput::Part(name.trim().to_owned()),

@@ -9,8 +9,10 @@ mod date;
 mod evaluated;
 mod helper;
 mod helpers;
+mod indent;
 pub(crate) mod json;
 mod names;
+mod parsed_text;
 mod place;
 mod render;
 mod scope;
@@ -22,7 +24,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
-pub(crate) use evaluated::Evaluated;
+pub(crate) use evaluated::{Evaluated, is_truthy};
 pub(crate) use names::{Fields, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub use scope::{ParsedResponse, Scope, StepOutput};
@@ -67,6 +69,8 @@ enum Op {
     With { value: Expr, params: Vec<String>, body: Vec<Self>, otherwise: Option<Vec<Self>> },
     /// A partial with a context or named values of its own.
     Partial { context: Option<Expr>, bindings: Vec<(String, Expr)>, body: Vec<Self> },
+    /// A partial on a line of its own, whose lines begin as that line does.
+    Indented { indent: String, body: Vec<Self> },
 }
 
 /// An expression.
@@ -282,7 +286,7 @@ fn map_text(ops: &mut [Op], change: &mut dyn FnMut(&str) -> String) {
                 map_text(body, change);
                 map_text(otherwise.as_deref_mut().unwrap_or_default(), change);
             }
-            Op::Partial { body, .. } => map_text(body, change),
+            Op::Partial { body, .. } | Op::Indented { body, .. } => map_text(body, change),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, suggest};
 
+use super::evaluated::length;
 use super::scope::{CallField, Local, PathExpr, Root};
 use super::written_name::WrittenName;
 use crate::json::ValueRef;
@@ -36,7 +37,9 @@ pub(crate) enum Fields {
     Open,
     /// Only these fields.
     Closed(BTreeMap<String, Self>),
-    /// No fields: a string, number or boolean.
+    /// A string, which has a `length`.
+    Text,
+    /// No fields: a number or boolean.
     Leaf,
 }
 
@@ -234,10 +237,18 @@ impl Names<'_> {
         let constant = self.vars.get(name).ok_or_else(|| {
             BadName::new(format!("there is no constant `{name}` in [vars]"), suggest(name, known()))
         })?;
-        parts
-            .iter()
-            .try_fold(ValueRef::from(constant), |value, name| child(value, name))
-            .map(|value| Resolved::Constant(value.to_value()))
+        let part = |parts: &[String]| {
+            parts.iter().try_fold(ValueRef::from(constant), |value, name| child(value, name))
+        };
+        let found = match parts {
+            [parent @ .., last] if last == "length" => match part(parent).and_then(length) {
+                Some(length) => Some(length.into()),
+                None => part(parts).map(ValueRef::to_value),
+            },
+            _ => part(parts).map(ValueRef::to_value),
+        };
+        found
+            .map(Resolved::Constant)
             .ok_or_else(|| BadName::new(format!("the constant `{name}` has no such part"), None))
     }
 
@@ -250,7 +261,7 @@ impl Names<'_> {
         let Some(&(name, field, open)) = CALL.iter().find(|(name, ..)| name == field) else {
             return Err(BadName::new(format!("`call` has no field `{field}`"), suggest(field, known)));
         };
-        if !open && !parts.is_empty() {
+        if !open && !parts.is_empty() && parts != ["length"] {
             return Err(BadName::new(format!("`call.{name}` is a string and has no fields"), None));
         }
         if field != CallField::Headers {
@@ -340,7 +351,8 @@ impl Fields {
                 "there are no arguments here: they belong to a route",
                 Some("write this in the route itself".to_owned()),
             )),
-            Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
+            Self::Text if below == ["length"] => Ok(()),
+            Self::Text | Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
             Self::Closed(fields) => match fields.get(name) {
                 Some(field) => field.check(&format!("{parent}.{name}"), rest),
                 None if parent == "args" => Err(BadName::new(

@@ -1,7 +1,8 @@
 //! Rendering: runs the operations of a template with the values of one call, and writes the pieces to a place.
 
-use super::evaluated::{Evaluated, is_truthy};
+use super::evaluated::{Evaluated, is_empty, is_truthy};
 use super::helper::HelperOutput;
+use super::indent::IndentSink;
 use super::scope::{Frame, FrameKind};
 use super::{Expr, MAX_RENDERED_BYTES, MAX_STEPS, Op, RenderError, Scope, Sink, WEIGHT_PER_STEP};
 use crate::json::{Kind, ValueRef};
@@ -71,7 +72,7 @@ impl<'f> Renderer<'_, 'f> {
                 }
                 Op::With { value, params, body, otherwise } => {
                     let value = self.value_of_block(value, otherwise.is_some())?;
-                    if is_truthy(value.get()) {
+                    if !is_empty(value.get()) {
                         let kind =
                             FrameKind::Block { this: value.get(), params, index: 0, key: None, count: 1 };
                         self.inside(Some(&Frame { parent: self.frame, kind })).run(body)?;
@@ -86,6 +87,10 @@ impl<'f> Renderer<'_, 'f> {
                     self.partial(bindings, body, Some(&Frame { parent: self.frame, kind }))?;
                 }
                 Op::Partial { context: None, bindings, body } => self.partial(bindings, body, self.frame)?,
+                Op::Indented { indent, body } => {
+                    let sink = &mut IndentSink::new(indent, self.sink);
+                    Renderer { scope: self.scope, frame: self.frame, sink, steps: self.steps }.run(body)?;
+                }
             }
         }
         Ok(())

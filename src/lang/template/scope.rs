@@ -231,6 +231,24 @@ pub(super) enum FrameKind<'f> {
 }
 
 impl PathExpr {
+    /// Takes a final `.length` off, if it may be the length of a list or text. A name of the arguments themselves, a
+    /// header or a field of the event is never one.
+    pub(super) fn take_length(&mut self) -> bool {
+        let parent = match self.below.as_slice() {
+            [parent @ .., last] if last == "length" => parent,
+            _ => return false,
+        };
+        let named = match &self.root {
+            Root::Args | Root::Event | Root::Call(CallField::Headers) => parent.is_empty(),
+            Root::Response(_) => parent.is_empty() || parent[0] == "headers" && parent.len() == 1,
+            _ => false,
+        };
+        if !named {
+            self.below.pop();
+        }
+        !named
+    }
+
     /// Whether the value comes only from the platform or from Jackfield itself.
     pub(super) fn is_trusted(&self) -> bool {
         matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call(CallField::Raw)

@@ -52,33 +52,61 @@ pub(super) fn plain_names(text: &str) -> Option<Vec<Piece<'_>>> {
     Some(pieces)
 }
 
-/// Describes a syntax error: its range, a message and a fix. Handlebars itself reports names of grammar rules.
-pub(super) fn describe_syntax_error(
-    text: &str,
-    error: &handlebars::TemplateError,
-) -> (Range<usize>, String, String) {
-    let at = error.pos().map_or(0, |(line, column)| offset(text, line, column));
-    match error.reason() {
-        TemplateErrorReason::MismatchingClosedHelper(open, close)
-        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
-            at..tag_end(text, at),
-            format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
-            format!("close it with `{{{{/{open}}}}}`"),
-        ),
-        _ => match unclosed(text) {
-            Some((range, message, help)) => (range, message, help),
-            None => {
-                let start = text[..at.min(text.len())].rfind("{{").unwrap_or(at);
-                (
-                        start..tag_end(text, start),
-                        "this is not a template expression".to_owned(),
-                        "an expression is a name, `{{args.city}}`, or a helper with its values, `{{round temp 1}}`; \
-                         write `\\{{` for braces that are meant as they are"
-                            .to_owned(),
-                    )
-            }
-        },
+/// A syntax error, in words. Handlebars itself reports names of grammar rules.
+pub(super) struct SyntaxError {
+    pub(super) range: Range<usize>,
+    pub(super) message: String,
+    pub(super) help: String,
+    /// A text of the same length that can be parsed in place of the tag, to find further errors; `None` if the error
+    /// concerns more than one tag.
+    pub(super) stand_in: Option<String>,
+}
+
+impl SyntaxError {
+    pub(super) fn describe(text: &str, error: &handlebars::TemplateError) -> Self {
+        let at = error.pos().map_or(0, |(line, column)| offset(text, line, column));
+        let whole = |(range, message, help)| Self { range, message, help, stand_in: None };
+        match error.reason() {
+            TemplateErrorReason::MismatchingClosedHelper(open, close)
+            | TemplateErrorReason::MismatchingClosedDecorator(open, close) => whole((
+                at..tag_end(text, at),
+                format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
+                format!("close it with `{{{{/{open}}}}}`"),
+            )),
+            _ => match unclosed(text) {
+                Some(error) => whole(error),
+                None => Self::of_tag(text, at),
+            },
+        }
     }
+
+    fn of_tag(text: &str, at: usize) -> Self {
+        let start = text[..at.min(text.len())].rfind("{{").unwrap_or(at);
+        let range = start..tag_end(text, start);
+        Self {
+            stand_in: stand_in(&text[range.clone()]),
+            range,
+            message: "this is not a template expression".to_owned(),
+            help:
+                "an expression is a name, `{{args.city}}`, or a helper with its values, `{{round temp 1}}`; \
+                   write `\\{{` for braces that are meant as they are"
+                    .to_owned(),
+        }
+    }
+}
+
+/// A tag of the same length that opens the same block, or text if it opens none.
+fn stand_in(tag: &str) -> Option<String> {
+    let length = tag.len();
+    let inner = tag.strip_prefix("{{")?.trim_start_matches(['~', ' ']);
+    if inner.starts_with(['/', '^']) || inner.starts_with("else") {
+        return None;
+    }
+    let Some(block) = inner.strip_prefix('#') else { return Some(" ".repeat(length)) };
+    let name = block.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    let opening = format!("{{{{#{name} 1");
+    let room = length.checked_sub(opening.len() + 2)?;
+    Some(format!("{opening}{}}}}}", " ".repeat(room)))
 }
 
 /// The byte offset of a line and a column in characters, both counted from 1.

@@ -29,9 +29,10 @@ impl World {
             sources: Sources::default(),
             files: BTreeMap::new(),
             args: Fields::Closed(BTreeMap::from([
-                field("city", Fields::Leaf),
+                field("city", Fields::Text),
+                field("nights", Fields::Leaf),
                 field("tags", Fields::Open),
-                field("address", Fields::Closed(BTreeMap::from([field("street", Fields::Leaf)]))),
+                field("address", Fields::Closed(BTreeMap::from([field("street", Fields::Text)]))),
             ])),
             steps: vec![StepNames {
                 name: None,
@@ -42,6 +43,11 @@ impl World {
         world.file("greeting.hbs", "Hello {{name}} of {{vars.company}}\n");
         world.file("item.txt.hbs", "{{max}}/{{@index}}");
         world.file("loop.hbs", "{{> loop}}");
+        world.file("trail.hbs", "x\n");
+        world.file("bare.hbs", "x");
+        world.file("lines.hbs", "one\n\n{{#each args.tags}}\n{{this}}\n{{/each}}\nend\n");
+        world.file("outer.hbs", "[\n  {{> lines}}\n]\n");
+        world.file("windows.hbs", "x\r\n");
         world
     }
 
@@ -83,7 +89,11 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let call = Context { platform: "http", metadata: json!({"lang": "no"}).into(), ..Context::default() };
     let days = document(&json!([{"max": 1, "city": "x"}, {"max": 2}]));
     let values = vec![Some(json!(21.55).into()), Some(days), None];
-    let response = ParsedResponse::new(200, HeaderMap::new(), document(&json!({"a": [10, 20]})));
+    let response = ParsedResponse::new(
+        200,
+        HeaderMap::new(),
+        document(&json!({"a": [10, 20], "boxes": [{"length": "30 cm", "name": "a\u{1F600}"}]})),
+    );
     run(&Scope {
         args: &args,
         call: &call,
@@ -154,6 +164,104 @@ fn templates_render_as_handlebars_does() {
 }
 
 #[test]
+fn length_is_that_of_javascript() {
+    for (template, expected) in [
+        ("{{days.length}}", "2"),
+        ("{{#if days.length}}a{{else}}b{{/if}}", "a"),
+        ("{{#unless days.length}}a{{else}}b{{/unless}}", "b"),
+        ("{{#if (eq days.length 2)}}a{{/if}}{{#if (and days.length (gt args.tags.length 1))}}b{{/if}}", "ab"),
+        ("{{#each days}}{{#if city.length}}{{city.length}}{{else}}0{{/if}}{{/each}}", "10"),
+        ("{{#with days}}{{length}} {{this.length}} {{./length}}{{/with}}", "2 2 2"),
+        ("{{#each args.tags}}{{../days.length}}{{@root.days.length}}{{length}}{{/each}}", "221221"),
+        ("{{response.body.a.length}} {{response.body.a.[length]}}", "2 2"),
+        ("{{args.city.length}} {{vars.company.length}} {{call.platform.length}}", "4 4 4"),
+        ("{{lookup days \"length\"}}", "2"),
+        ("{{#if gone.length}}a{{else}}b{{/if}}", "b"),
+        ("{{plural days.length \"day\" \"days\"}}", "days"),
+        // A field that is called so, and UTF-16 units.
+        ("{{#each response.body.boxes}}{{length}}|{{name.length}}{{/each}}", "30 cm|3"),
+    ] {
+        assert_eq!(text(template).as_deref(), Ok(expected), "{template}");
+    }
+    let sole = World::new().compile("{{days.length}}").unwrap();
+    let value = with_scope(|scope| sole.evaluate(scope).map(|value| value.map(Evaluated::into_value)));
+    assert_eq!(value, Ok(Some(json!(2))));
+    for template in ["{{args.nights.length}}", "{{args.length}}"] {
+        let faults = World::new().compile(template).expect_err(template);
+        assert_eq!(faults[0].code, Code::UnknownName, "{template}");
+    }
+}
+
+#[test]
+fn partials_on_a_line_of_their_own_are_lines() {
+    for (template, expected) in [
+        ("a\n{{> trail}}\nb", "a\nx\nb"),
+        ("a\n{{> bare}}\nb", "a\nxb"),
+        ("a\n  {{> trail}}\nb", "a\n  x\nb"),
+        ("{{#each args.tags}}\n{{> trail}}\n{{/each}}\nend", "x\nx\nend"),
+        ("{{#each args.tags}}\n\t{{> trail}}\n{{/each}}\nend", "\tx\n\tx\nend"),
+        ("a\n  {{> lines}}\nz", "a\n  one\n  \n  a\n  b\n  end\nz"),
+        ("  {{> outer}}\nz", "  [\n    one\n    \n    a\n    b\n    end\n  ]\nz"),
+        ("a\r\n  {{> windows}}\r\nb", "a\r\n  x\r\nb"),
+        // A partial within a line, and one that ends a text, come without the line break at the end of their file.
+        ("a {{> trail}} b", "a x b"),
+        ("{{> trail}}", "x"),
+        ("a\n  {{> trail}}", "a\n  x"),
+        ("a\n{{~> trail}}\nb", "ax\nb"),
+    ] {
+        assert_eq!(text(template).as_deref(), Ok(expected), "{template:?}");
+    }
+}
+
+#[test]
+fn truth_is_that_of_handlebars() {
+    for (value, expected) in [
+        (json!({}), "abc"),
+        (json!({"a": 1}), "abc"),
+        (json!(0), "bc"),
+        (json!(0.0), "bc"),
+        (json!(7), "abc"),
+        (json!([]), ""),
+        (json!([0]), "abc"),
+        (json!(""), ""),
+        (json!(false), ""),
+        (json!(null), ""),
+    ] {
+        let mut world = World::new();
+        world.vars.insert("x".to_owned(), value.clone());
+        let blocks = "{{#if vars.x}}a{{/if}}{{#if vars.x includeZero=true}}b{{/if}}\
+                      {{#with vars.x}}c{{else}}{{/with}}";
+        let template = world.compile(blocks).unwrap();
+        assert_eq!(with_scope(|scope| template.text(scope)).as_deref(), Ok(expected), "{value}");
+    }
+}
+
+#[test]
+fn small_words_of_handlebars_work() {
+    for (template, expected) in [
+        ("{{#each args.tags}}{{.}}{{/each}}", "ab"),
+        ("{{#with args.tags}}{{#each .}}{{upper .}}{{/each}}{{/with}}", "AB"),
+        ("{{#each args.tags}}{{#with args}}{{upper ..}}{{/with}}{{/each}}", "AB"),
+        ("a {{~! c ~}} b", "ab"),
+        ("a {{~!-- c --~}} b", "ab"),
+        ("a\n{{! c }}\nb", "a\nb"),
+        ("{{#if gone}}a{{^}}b{{/if}}", "b"),
+        (r#"{{#if (eq "a\\b" 'a\\b')}}{{upper "a\\b"}}{{/if}}"#, r"A\\B"),
+        (r#"{{upper "\d\"e"}}{{join args.tags "\n"}}"#, "\\D\"Ea\nb"),
+    ] {
+        assert_eq!(text(template).as_deref(), Ok(expected), "{template}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_template_is_reported() {
+    let template = "{{temp +}} {{tmp}} {{#if temp +}}{{ciyt}}{{/if}} {{. x}} {{rond temp}}";
+    let faults = World::new().compile(template).expect_err("faults");
+    let found: Vec<&str> = faults.iter().map(|fault| &template[fault.span.start..fault.span.end]).collect();
+    assert_eq!(found, ["{{temp +}}", "tmp", "{{#if temp +}}", "ciyt", ".", "rond"]);
+}
+
+#[test]
 fn a_missing_value_is_an_error_with_its_name() {
     for (template, name) in [
         ("{{gone}}", "gone"),
@@ -165,6 +273,8 @@ fn a_missing_value_is_an_error_with_its_name() {
         ("{{lookup args.tags 7}}", "lookup args.tags 7"),
         ("{{lookup args.tags \"x\"}}", "lookup args.tags \"x\""),
         ("{{lookup args.city 0}}", "lookup args.city 0"),
+        ("{{gone.length}}", "gone.length"),
+        ("{{#each days as |day|}}{{day.length}}{{/each}}", "day.length"),
     ] {
         assert_eq!(text(template), Err(RenderError::Missing { name: name.to_owned() }), "{template}");
     }
@@ -218,6 +328,12 @@ fn errors_have_a_place_and_a_fix() {
         ("{{#if temp}}x{{/each}}", Code::TemplateSyntax, "{{/each}}", "{{/if}}"),
         ("x{{/if}}", Code::TemplateSyntax, "{{/if}}", "take it out"),
         ("{{temp +}}", Code::TemplateSyntax, "{{temp +}}", "an expression is a name"),
+        ("{{.}}", Code::UnknownName, ".", "args.city"),
+        ("{{#days}}x{{/days}}", Code::UnknownHelper, "days", "{{#each days}}"),
+        ("{{#args.tags}}x{{/args.tags}}", Code::TemplateUnsupported, "{{#args.tags}}", "{{#each args.tags}}"),
+        ("{{^if temp}}x{{/if}}", Code::TemplateUnsupported, "{{^if temp}}", "{{#unless temp}}"),
+        ("{{^days}}x{{/days}}", Code::TemplateUnsupported, "{{^days}}", "{{#unless days}}"),
+        ("{{~^each days}}x{{/each}}", Code::TemplateUnsupported, "{{~^each days}}", "{{#each days}}{{else}}"),
     ] {
         let faults = World::new().compile(template).expect_err(template);
         let fault = faults

@@ -25,6 +25,8 @@ pub(crate) struct Uses {
     /// The indices of the step and of the extract.
     extracts: BTreeSet<(usize, usize)>,
     bodies: Vec<BodyRef>,
+    /// Whether a template uses the status or a header of a response.
+    heads: bool,
 }
 
 impl Uses {
@@ -43,6 +45,7 @@ impl Uses {
                 let need = if path.below.len() > 1 { BodyNeed::Parts } else { BodyNeed::Whole };
                 self.bodies.push(BodyRef { step: *step, before, need });
             }
+            (Root::Response(_), _) => self.heads = true,
             _ => {}
         }
     }
@@ -61,6 +64,11 @@ impl Uses {
     /// The uses of response bodies.
     pub(crate) fn bodies(&self) -> &[BodyRef] {
         &self.bodies
+    }
+
+    /// Whether a template uses the status or a header of a response.
+    pub(crate) fn heads(&self) -> bool {
+        self.heads
     }
 
     /// Drops all uses of response bodies after the first `after`.

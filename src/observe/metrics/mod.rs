@@ -13,10 +13,10 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::call::FailureKind;
-use crate::flow::{CacheUse, CallError, Record, StepRecord};
+use crate::flow::{CacheUse, CallError, OF_STEPS, Record, StepRecord};
 use crate::plan::{Plan, Route};
 use crate::platform::PLATFORMS;
-use crate::upstream::delivery::DeliveryError;
+use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 use histogram::{Histogram, NETWORK_BOUNDS, OVERHEAD_BOUNDS};
 use text::{Exposition, Family, MetricKind};
@@ -33,6 +33,9 @@ const FAILURES: [FailureKind; 6] = [
     FailureKind::InvalidArgs,
     FailureKind::UnknownFunction,
 ];
+
+/// The classes of statuses, in the order of the counters.
+const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// The uses of the cache, in the order of the counters.
 const CACHE_USES: [CacheUse; 4] = [CacheUse::Hit, CacheUse::Shared, CacheUse::Stale, CacheUse::Miss];
@@ -70,7 +73,9 @@ struct UpstreamSeries {
     attempts: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
-    failures: [AtomicU64; FAILURES.len()],
+    /// By the class of the status.
+    responses: [AtomicU64; STATUS_CLASSES.len()],
+    failures: [AtomicU64; OF_STEPS.len()],
     rejected_by_breaker: AtomicU64,
     rejected_by_limit: AtomicU64,
     cache: [AtomicU64; CACHE_USES.len()],
@@ -209,11 +214,19 @@ impl Metrics {
                 family.sample(&[("upstream", upstream)], get(counter(counts)));
             });
         }
-        let help = "Steps that failed after all their attempts, by kind of failure.";
+        let help = "Responses to attempts, by class of status.";
+        let mut family = text.family("jackfield_upstream_responses_total", MetricKind::Counter, help);
+        self.upstreams.each(|upstream, counts| {
+            for (class, counter) in STATUS_CLASSES.iter().zip(&counts.responses) {
+                sample_by(&mut family, upstream, "status", class, counter);
+            }
+        });
+        let help = "Steps that failed after all their attempts, by kind of failure and reason.";
         let mut family = text.family("jackfield_upstream_failures_total", MetricKind::Counter, help);
         self.upstreams.each(|upstream, counts| {
-            for (kind, counter) in FAILURES.iter().zip(&counts.failures).take(4) {
-                family.sample(&[("upstream", upstream), ("kind", kind.slug())], get(counter));
+            for ((kind, reason), counter) in OF_STEPS.iter().zip(&counts.failures) {
+                let labels = [("upstream", upstream), ("kind", kind.slug()), ("reason", reason.slug())];
+                family.sample(&labels, get(counter));
             }
         });
         let help = "Steps that were not sent: the circuit breaker was open, or the limit gave no permit.";
@@ -285,6 +298,7 @@ impl Default for UpstreamSeries {
             attempts: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
+            responses: Default::default(),
             failures: Default::default(),
             rejected_by_breaker: AtomicU64::new(0),
             rejected_by_limit: AtomicU64::new(0),
@@ -302,8 +316,13 @@ impl UpstreamSeries {
         add(&self.attempts, attempts);
         add(&self.hedges, hedges);
         add(&self.retries, attempts.saturating_sub(1 + hedges));
-        if let Some(kind) = step_record.failure() {
-            count(&self.failures, &FAILURES, kind);
+        for status in step_record.finished_attempts().filter_map(AttemptRecord::status) {
+            if let Some(counter) = self.responses.get(usize::from(status.as_u16() / 100).wrapping_sub(2)) {
+                add(counter, 1);
+            }
+        }
+        if let Some(error) = &step_record.error {
+            count(&self.failures, &OF_STEPS, (error.kind(), error.reason()));
         }
         if let Some(used) = step_record.cache {
             count(&self.cache, &CACHE_USES, used);

@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-use crate::diagnostic::{Code, suggest};
+use crate::diagnostic::Code;
 use crate::platform::shape::{
-    self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict,
+    self, ActionFault, ActionForm, ActionShape, below, check, optional, required, strict, unknown_action,
 };
 use crate::platform::{ExtensionFault, PathStep, StaticValue};
 
@@ -110,6 +110,7 @@ static ACTIONS: &[SwaigAction] = &[
     ),
     action("change_context", TEXT),
     action("change_step", TEXT),
+    action("change_voice", SDK_TEXT),
     action(
         "transfer",
         &[
@@ -199,11 +200,8 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
             continue;
         }
         let Some(known) = ACTIONS.iter().find(|action| action.name == name) else {
-            faults.push(
-                ActionFault::new(Code::UnknownAction, &path, format!("unknown SWAIG action `{name}`"))
-                    .unquoted("unknown action name")
-                    .help(suggest(name, ACTIONS.iter().map(|action| action.name))),
-            );
+            let known = ACTIONS.iter().map(|action| action.name);
+            faults.push(unknown_action("SWAIG", name, &path, known));
             continue;
         };
         match first {
@@ -235,6 +233,7 @@ fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) ->
 
 #[cfg(test)]
 mod tests {
+    use crate::diagnostic::Severity;
     use crate::platform::swaig::actions::*;
     use serde_json::json;
 
@@ -346,6 +345,7 @@ mod tests {
                 vec![key("context_switch"), key("full_reset")],
                 "`full_reset` in `context_switch`",
             ),
+            (json!({"change_voice": "elevenlabs.adam"}), vec![key("change_voice")], "`change_voice`"),
             (json!({"transfer": "sip:x"}), vec![key("transfer")], "`transfer`"),
             (json!({"transfer": {"dest": "x", "summarize": true}}), vec![key("transfer")], "`transfer`"),
             (json!({"transfer": "{{}}"}), vec![key("transfer")], "`transfer`"),
@@ -546,6 +546,14 @@ mod tests {
             Some("did you mean `say`?"),
         );
         assert_eq!(code, Code::UnknownAction);
+        let code = one(
+            json!({"change_accent": 1}),
+            vec![key("change_accent")],
+            "unknown SWAIG action `change_accent`",
+            Some("try it in a test call first; it is sent unchanged"),
+        );
+        assert_eq!((code, code.severity()), (Code::UnlistedAction, Severity::Warning));
+        assert_eq!(faults(&json!({"do it now": 1}))[0].code, Code::UnknownAction);
         // An unknown action beside a known one is reported once.
         assert_eq!(faults(&json!({"SWML": {}, "transfr": true})).len(), 1);
     }
@@ -555,6 +563,8 @@ mod tests {
         let good = json!([{"say": "x"}, {"hold": "5m"}]);
         assert_eq!(filter(good.clone()), (Some(good), vec![]));
         assert_eq!(filter(json!({"stop": true})), (Some(json!([{"stop": true}])), vec![]));
+        let newer = json!([{"change_accent": {"to": "x"}}]);
+        assert_eq!(filter(newer.clone()), (Some(newer), vec![]));
         assert_eq!(filter(Value::Null), (None, vec![]));
         assert_eq!(filter(json!([])), (None, vec![]));
         assert_eq!(filter(json!([null, {"say": "x"}, null])), (Some(json!([{"say": "x"}])), vec![]));

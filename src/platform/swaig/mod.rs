@@ -5,6 +5,7 @@
 
 mod actions;
 mod declare;
+mod parameters;
 mod signature;
 
 use ::http::StatusCode;
@@ -15,7 +16,7 @@ use self::signature::SIGNING_KEY;
 use super::names::{NameRule, letter_or_underscore};
 use super::{
     Answer, BadRequest, DeclareKey, Decoded, Encode, Endpoint, Event, EventKind, ExtensionFault, Functions,
-    Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, payload,
+    Inbound, Platform, Setting, Settings, StaticValue, ToolSpec, WithoutCall, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
@@ -125,6 +126,10 @@ impl Platform for Swaig {
         DECLARE_KEYS
     }
 
+    fn declare_forms(&self) -> &'static [&'static str] {
+        &[declare::SIDECAR]
+    }
+
     fn declare(&self, tools: &[ToolSpec<'_>], endpoint: &Endpoint<'_>) -> Option<Value> {
         Some(declare::declare(tools, endpoint))
     }
@@ -141,7 +146,10 @@ impl Platform for Swaig {
             SwaigRequest::Signature => {
                 let url = functions.endpoint().url;
                 return Ok(match signature::check(settings.secrets(SIGNING_KEY.key), inbound, url) {
-                    Ok(()) => Decoded::Answer(declare::handshake(functions)),
+                    Ok(()) => {
+                        let declared = functions.tools().iter().filter(|tool| tool.declared).count();
+                        Decoded::Answer(declare::handshake(functions), WithoutCall::Declarations(declared))
+                    }
                     Err(bad) => Decoded::Denied(bad),
                 });
             }
@@ -150,12 +158,10 @@ impl Platform for Swaig {
         if LIFECYCLE.contains(&function.as_str()) && functions.arguments(&function).is_none() {
             return Ok(event(&function, body));
         }
-        // Bedrock and sidecar agents send another content type and accept only a string as `response`.
-        let takes_prompt =
-            body.get().get("content_type").and_then(ValueRef::as_str).as_deref() == Some("text/swaig");
+        let caller = Caller::of(body.get());
         let args = arguments(&body);
         let context = envelope(function, body);
-        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { takes_prompt })))
+        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { caller })))
     }
 
     /// SignalWire retries after any status but 200, so the error goes to the model instead.
@@ -249,7 +255,7 @@ fn event(name: &str, body: SharedValue) -> Decoded {
             let call = Call { args: payload::no_arguments(), context };
             Decoded::Event(Box::new(Event { kind, call, neutral: neutral() }))
         }
-        None => Decoded::Answer(neutral()),
+        None => Decoded::Answer(neutral(), WithoutCall::Event(name.to_owned())),
     }
 }
 
@@ -286,11 +292,32 @@ fn neutral() -> Answer {
     Answer::json(&json!({}))
 }
 
+/// Who called, as far as the answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// An `ai` agent. It accepts `response` as an object, and `post_process`.
+    Agent,
+    /// A request that does not say so, such as one by hand or by an old engine. It accepts `post_process`.
+    Unnamed,
+    /// A Bedrock or sidecar agent. Its schemas of answers are closed: `response` is a string, and there is no
+    /// `post_process`.
+    Closed,
+}
+
+impl Caller {
+    fn of(body: ValueRef<'_>) -> Self {
+        match body.get("content_type").and_then(ValueRef::as_str).as_deref() {
+            Some("text/swaig") => Self::Agent,
+            None if body.get("channel_data").is_none() => Self::Unnamed,
+            _ => Self::Closed,
+        }
+    }
+}
+
 /// Encodes the answer as a text and a list of actions, the only form that both published schemas accept.
 #[derive(Debug)]
 struct OneAnswer {
-    /// Whether the agent accepts `response` as an object.
-    takes_prompt: bool,
+    caller: Caller,
 }
 
 impl Encode for OneAnswer {
@@ -308,13 +335,13 @@ impl Encode for OneAnswer {
         let mut body = ObjectWriter::with_capacity(text.len() + 64);
         let response = body.entry("response");
         match prompt {
-            Some(prompt) if self.takes_prompt => {
+            Some(prompt) if self.caller == Caller::Agent => {
                 push_value(response, &json!({"tool_result": text, "tool_prompt": prompt}));
             }
             Some(prompt) => push_string(response, format!("{text}\n{prompt}").trim()),
             None => push_string(response, &text),
         }
-        if post_process {
+        if post_process && self.caller != Caller::Closed {
             body.entry(POST_PROCESS).push_str("true");
         }
         if !actions.is_empty() {
@@ -326,6 +353,7 @@ impl Encode for OneAnswer {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use serde_json::Map;
 
     use super::*;
@@ -472,7 +500,7 @@ mod tests {
             (Reply::text("No such."), Some(FailureKind::UnknownFunction), json!({"response": "No such."})),
         ] {
             assert_eq!(
-                OneAnswer { takes_prompt: true }.encode(vec![Outcome { reply, failure }]),
+                OneAnswer { caller: Caller::Agent }.encode(vec![Outcome { reply, failure }]),
                 Answer::json(&expected)
             );
         }
@@ -497,17 +525,32 @@ mod tests {
             ]),
             ..Reply::default()
         };
-        for (takes_prompt, expected) in [
+        for (caller, expected) in [
             (
-                true,
+                Caller::Agent,
                 json!({"response": {"tool_result": "9 degrees", "tool_prompt": "Be brief."}, "post_process": true}),
             ),
-            (false, json!({"response": "9 degrees\nBe brief.", "post_process": true})),
+            (Caller::Unnamed, json!({"response": "9 degrees\nBe brief.", "post_process": true})),
+            (Caller::Closed, json!({"response": "9 degrees\nBe brief."})),
         ] {
             let outcome = Outcome { reply: reply("Be brief."), failure: None };
-            assert_eq!(OneAnswer { takes_prompt }.encode(vec![outcome]), Answer::json(&expected));
+            assert_eq!(OneAnswer { caller }.encode(vec![outcome]), Answer::json(&expected));
         }
     }
+
+    #[test]
+    fn callers_with_closed_schemas_are_recognised() {
+        for (body, caller) in [
+            (json!({"content_type": "text/swaig", "channel_data": {}}), Caller::Agent),
+            (json!({"function": "f"}), Caller::Unnamed),
+            (json!({"content_type": "text/json"}), Caller::Closed),
+            (json!({"function": "f", "channel_data": {"call_id": "a"}}), Caller::Closed),
+        ] {
+            let body = payload::object(&Bytes::from(body.to_string())).unwrap();
+            assert_eq!(Caller::of(body.get()), caller);
+        }
+    }
+
     #[test]
     fn a_handshake_must_be_signed_where_a_key_is_set() {
         let handshake = inbound(None, &json!({"action": "get_signature"}));

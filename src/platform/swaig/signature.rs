@@ -33,11 +33,10 @@ pub(super) fn check(keys: &[Secret], inbound: &Inbound, url: &str) -> Result<(),
         .find_map(|name| inbound.headers.get(&name).map(|value| (name, value)))
         .ok_or(BadLogin::Missing(SIGNATURE))?;
     let signature = hex::decode(value.as_bytes()).map_err(|_| BadLogin::Malformed(name.clone()))?;
-    let url = match &inbound.function {
-        Some(function) => format!("{url}/{function}"),
-        None => url.to_owned(),
-    };
-    let parts = [url.as_bytes(), &inbound.body];
+    // SignalWire signs the URL that it calls: that of the endpoint, with the function and the query as received.
+    let target = inbound.uri.path_and_query().map_or("", |target| target.as_str());
+    let rest = target.get(1..).and_then(|target| target.find(['/', '?']).map(|at| &target[at..]));
+    let parts = [url.as_bytes(), rest.unwrap_or_default().as_bytes(), &inbound.body];
     // Try all keys, so that the timing does not reveal which one is in use.
     let matches = keys.iter().fold(false, |found, key| {
         found
@@ -74,13 +73,21 @@ mod tests {
             hex::encode(mac.finalize().into_bytes())
         };
         let keys = [Secret::new("new"), Secret::new("old")];
-        let verdict = |keys: &[Secret], signature: Option<String>| {
+        let verdict_at = |uri: &str, keys: &[Secret], signature: Option<String>| {
             let mut inbound = payload::post(&body);
+            inbound.uri = uri.parse().unwrap();
             if let Some(signature) = signature {
                 inbound.headers.insert(SIGNATURE, signature.parse().unwrap());
             }
             check(keys, &inbound, url)
         };
+        let verdict = |keys: &[Secret], signature| verdict_at("/swaig", keys, signature);
+        for rest in ["?__token=abc&x=1", "/get_weather", "/get_weather?a=%20b", "/", ""] {
+            let uri = format!("/swaig{rest}");
+            let signed = |rest: &str| Some(sign(b"new", &format!("{url}{rest}")));
+            assert!(verdict_at(&uri, &keys, signed(rest)).is_ok(), "{uri}");
+            assert!(verdict_at(&uri, &keys, signed("?__token=other")).is_err(), "{uri}");
+        }
         for key in [&b"new"[..], b"old"] {
             assert!(verdict(&keys, Some(sign(key, url))).is_ok());
         }

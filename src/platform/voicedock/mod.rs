@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::names::{NameRule, letter_or_underscore};
 use super::{
     Answer, BadRequest, DeclareKey, DeclareType, Decoded, Encode, Endpoint, Event, EventKind, Functions,
-    Inbound, Platform, Setting, Settings, ToolSpec, payload,
+    Inbound, Platform, Setting, Settings, ToolSpec, WithoutCall, payload,
 };
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_value, to_map};
@@ -190,7 +190,9 @@ fn event(body: &SharedValue) -> Decoded {
     let root = body.get();
     let neutral = Answer::json(&json!({}));
     let name = payload::text_at(root, &["message", "type"]).unwrap_or_default().replace('-', "_");
-    let Some(kind) = EVENTS.iter().find(|kind| kind.name == name) else { return Decoded::Answer(neutral) };
+    let Some(kind) = EVENTS.iter().find(|kind| kind.name == name) else {
+        return Decoded::Answer(neutral, WithoutCall::Event(name));
+    };
     // Templates may write `event.customer.number` as well as `event.message.customer.number`.
     let mut payload = root.get("message").map(to_map).unwrap_or_default();
     payload.extend(to_map(root));

@@ -51,6 +51,8 @@ toml_table! {
         data_file: String,
         /// The maximum number of characters of the text, which is cut at a word.
         max_chars: u64,
+        /// The kind of failure that the call ends with if this case is picked.
+        failure: String as KeyForm::Failure,
     }
     rest own as Rest::ReplyKeys
 }
@@ -64,6 +66,8 @@ toml_table! {
         found: String,
         /// A JSONPath that must not match.
         missing: String,
+        /// A JSONPath that must match a value that `{{#if}}` treats as true.
+        truthy: String,
         /// Names, each with its expected value or a list of accepted values.
         equals: Kind as KeyForm::Equals,
         /// Names, each with a regular expression that must match somewhere in its value.

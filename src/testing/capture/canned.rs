@@ -46,11 +46,11 @@ impl Drafting<'_> {
                     headers: self.headers_of(response, headers),
                     body: self.body_of(response).map_err(problem)?,
                 },
-                Some(Err(TransportError::Timeout { .. })) => Canned::Timeout,
-                Some(Err(TransportError::Connect { .. } | TransportError::Lost { .. })) => {
-                    Canned::Unreachable
-                }
-                Some(Err(error)) => return Err(problem(format!("a test cannot reproduce this: {error}"))),
+                Some(Err(error)) => match error.cause() {
+                    TransportError::Timeout { .. } => Canned::Timeout,
+                    TransportError::Connect { .. } | TransportError::Lost { .. } => Canned::Unreachable,
+                    error => return Err(problem(format!("a test cannot reproduce this: {error}"))),
+                },
                 None => {
                     let why = step_record.error.as_ref().or(self.captured.call.record.error.as_ref());
                     let why = why.map(ToString::to_string).unwrap_or_default();

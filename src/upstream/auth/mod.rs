@@ -3,6 +3,7 @@
 //! A credential is applied last, to the finished request, so that signing schemes need no special case. If it cannot be
 //! applied, the call fails and nothing is sent.
 
+mod backoff;
 mod basic;
 mod bearer;
 mod header;
@@ -79,6 +80,9 @@ pub enum CredentialError {
     /// It cannot be obtained or applied to this request.
     #[error("the credential cannot be applied: {0}")]
     Failed(String),
+    /// The token endpoint rejected the client's login or its request.
+    #[error("the credential cannot be applied: {0}")]
+    Rejected(String),
     /// It could not be obtained in time.
     #[error("the credential was not obtained in time: {0}")]
     TooLate(String),
@@ -197,7 +201,7 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-            .filter(|name| !matches!(name.as_str(), "mod" | "token"))
+            .filter(|name| !matches!(name.as_str(), "mod" | "token" | "backoff"))
             .collect();
         files.sort_unstable();
         assert_eq!(names, files);

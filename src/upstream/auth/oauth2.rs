@@ -1,7 +1,8 @@
 //! `auth.oauth2 = { token_url, client_id, client_secret, scope }`: client credentials, RFC 6749, section 4.4.
 //!
 //! The scheme defines how a token is requested. The token itself is one of the upstream's resources. If the upstream
-//! refuses it (401), Jackfield drops the token and sends the request once more with a new one.
+//! refuses it (401), Jackfield drops the token and sends the request once more with a new one. If the upstream refuses
+//! that one too, it is kept for a while, so that such calls do not request a token each.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -88,11 +89,13 @@ impl OutboundAuth for OAuth2 {
     }
 
     fn renews(&self, token: &TokenCell, sent: &Request, response: &Response) -> bool {
-        let refused = response.status == StatusCode::UNAUTHORIZED;
-        if let (true, Some(authorization)) = (refused, sent.headers.get(AUTHORIZATION)) {
-            token.forget(authorization);
+        if response.status == StatusCode::UNAUTHORIZED {
+            return sent.headers.get(AUTHORIZATION).is_some_and(|refused| token.renews(refused));
         }
-        refused
+        if response.status.is_success() {
+            token.accepted();
+        }
+        false
     }
 }
 
@@ -256,6 +259,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_new_token_that_is_refused_too_is_kept_for_a_while() {
+        let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
+        let tokens = ["t1", "t2", "t3"].map(|name| token(name, json!(3600)));
+        let endpoint = StubTransport::queued(tokens);
+        let send = async || {
+            let mut sent = request("https://api/");
+            auth.apply(&mut sent, env(&cell, &endpoint)).await.unwrap();
+            sent
+        };
+        let first = send().await;
+        assert!(auth.renews(&cell, &first, &unauthorized()));
+        let second = send().await;
+        for _ in 0..3 {
+            assert!(!auth.renews(&cell, &second, &unauthorized()));
+            assert_eq!(send().await.headers[AUTHORIZATION], "Bearer t2");
+        }
+        assert_eq!(endpoint.requests().len(), 2);
+        // Once a token is accepted, the next refusal renews it at once.
+        assert!(!auth.renews(&cell, &second, &response(200, "").unwrap()));
+        assert!(auth.renews(&cell, &second, &unauthorized()));
+        assert_eq!(send().await.headers[AUTHORIZATION], "Bearer t3");
+    }
+
+    #[tokio::test]
     async fn errors_of_the_token_endpoint_contain_no_secrets() {
         let hostile = r#"{"error": "p@ss/w+rd", "error_description": "p@ss/w+rd"}"#;
         let other = r#"{"access_token": "p@ss/w+rd", "token_type": "mac"}"#;
@@ -288,10 +315,18 @@ mod tests {
 
             let error = applied(auth.as_ref(), &cell, &endpoint).await.unwrap_err();
 
-            assert!(matches!(error, CredentialError::Failed(_)), "{error}");
+            let is_rejected = expected.contains("401");
+            assert_eq!(matches!(error, CredentialError::Rejected(_)), is_rejected, "{error}");
             assert!(error.to_string().ends_with(expected), "{error}");
             assert!(!error.to_string().contains("p@ss"), "{error}");
-            // A later call tries again.
+            // The failure is remembered for a while. Then a call tries again.
+            let remembered = applied(auth.as_ref(), &cell, &endpoint).await.unwrap_err().to_string();
+            assert!(
+                remembered.ends_with("; no token is requested for another 1 s")
+                    || remembered.ends_with("2 s")
+            );
+            assert_eq!(endpoint.requests().len(), 1);
+            cell.last.lock().await.as_mut().unwrap().backoff = None;
             assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
         }
     }

@@ -3,6 +3,9 @@
 //! One token serves all calls. The first call that needs one requests it, within its own deadline. Calls that arrive
 //! meanwhile wait for the same response. Shortly before the token expires, one call requests the next one while the
 //! others use the old one.
+//!
+//! A refused login is remembered: until a pause is over, calls fail without another request. The same is true for a new
+//! token that the upstream refuses right away.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +19,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout_at;
 use url::Url;
 
+use super::backoff::{self, Backoff};
 use super::{CredentialEnv, CredentialError, sensitive};
 use crate::upstream::{Request, Response, Target, Times};
 
@@ -55,6 +59,8 @@ pub struct TokenCell {
     pub(super) token: ArcSwapOption<Token>,
     /// The result of the last request for a token. Locked while one is in flight.
     pub(super) last: Mutex<Option<Fetched>>,
+    /// The pause after the upstream refused a token. No token is dropped before it is over.
+    refused: parking_lot::Mutex<Option<Backoff>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +74,9 @@ pub(super) struct Token {
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) at: Instant,
-    outcome: Result<Arc<Token>, CredentialError>,
+    pub(super) outcome: Result<Arc<Token>, CredentialError>,
+    /// The pause after a failure; `None` after a success.
+    pub(super) backoff: Option<Backoff>,
 }
 
 impl TokenCell {
@@ -82,12 +90,27 @@ impl TokenCell {
         self.token(request, target, env).await.map(|token| token.authorization.clone())
     }
 
-    /// Drops the token that an upstream refused, unless another call has already renewed it.
-    pub(super) fn forget(&self, authorization: &HeaderValue) {
+    /// Whether a request whose token the upstream refused can be sent again with another token. Drops the token, unless
+    /// another call has already renewed it. A token that is refused during the pause after an earlier refusal stays:
+    /// another one would probably be refused too.
+    pub(super) fn renews(&self, refused: &HeaderValue) -> bool {
         let held = self.token.load();
-        if held.as_ref().is_some_and(|held| *authorization == held.authorization) {
-            self.token.compare_and_swap(&*held, None);
+        if held.as_ref().is_none_or(|held| *refused != held.authorization) {
+            return true;
         }
+        let mut pause = self.refused.lock();
+        let now = Instant::now();
+        if pause.is_some_and(|pause| pause.left(now).is_some()) {
+            return false;
+        }
+        *pause = Some(Backoff::after(*pause, backoff::REFUSED, now));
+        self.token.compare_and_swap(&*held, None);
+        true
+    }
+
+    /// Ends the pause after refusals: the upstream accepted a token.
+    pub(super) fn accepted(&self) {
+        *self.refused.lock() = None;
     }
 
     pub(super) async fn token(
@@ -101,8 +124,11 @@ impl TokenCell {
             Some(token) if began < token.renew_at => return Ok(token),
             Some(token) if began < token.ends_at => {
                 let Ok(last) = self.last.try_lock() else { return Ok(token) };
-                if last.as_ref().is_some_and(|last| last.outcome.is_err() && began < last.at + RENEWAL_PAUSE)
-                {
+                let is_early = |last: &Fetched| {
+                    last.outcome.is_err()
+                        && (began < last.at + RENEWAL_PAUSE || last.pause_left(began).is_some())
+                };
+                if last.as_ref().is_some_and(is_early) {
                     return Ok(token);
                 }
                 // Leave some time for the call itself, which can use the old token.
@@ -116,13 +142,16 @@ impl TokenCell {
         let last = waiting.map_err(|_| {
             CredentialError::TooLate("another call is waiting for the token endpoint".to_owned())
         })?;
-        match &*last {
+        if let Some(last) = &*last {
             // The timeout of another call does not count: this call may have more time left.
-            Some(last) if last.at > began && !matches!(last.outcome, Err(CredentialError::TooLate(_))) => {
-                last.outcome.clone()
+            if last.at > began && !matches!(last.outcome, Err(CredentialError::TooLate(_))) {
+                return last.outcome.clone();
             }
-            _ => self.renew(last, request, target, env).await,
+            if let (Err(error), Some(left)) = (&last.outcome, last.pause_left(Instant::now())) {
+                return Err(error.remembered(left));
+            }
         }
+        self.renew(last, request, target, env).await
     }
 
     async fn renew(
@@ -136,8 +165,36 @@ impl TokenCell {
         if let Ok(token) = &outcome {
             self.token.store(Some(Arc::clone(token)));
         }
-        *last = Some(Fetched { at: Instant::now(), outcome: outcome.clone() });
+        let at = Instant::now();
+        let before = last.as_ref().and_then(|last| last.backoff);
+        let backoff = match &outcome {
+            Ok(_) => None,
+            Err(CredentialError::TooLate(_)) => before,
+            Err(CredentialError::Rejected(_)) => Some(Backoff::after(before, backoff::REFUSED, at)),
+            Err(CredentialError::Failed(_)) => Some(Backoff::after(before, backoff::FAILED, at)),
+        };
+        *last = Some(Fetched { at, outcome: outcome.clone(), backoff });
         outcome
+    }
+}
+
+impl Fetched {
+    /// How long no token may be requested because of this failure.
+    fn pause_left(&self, now: Instant) -> Option<Duration> {
+        self.backoff?.left(now)
+    }
+}
+
+impl CredentialError {
+    /// The same error for a later call, which makes no request for a token.
+    fn remembered(&self, left: Duration) -> Self {
+        let seconds = left.as_secs() + 1;
+        let text = |text: &str| format!("{text}; no token is requested for another {seconds} s");
+        match self {
+            Self::Failed(problem) => Self::Failed(text(problem)),
+            Self::Rejected(problem) => Self::Rejected(text(problem)),
+            Self::TooLate(problem) => Self::TooLate(text(problem)),
+        }
     }
 }
 
@@ -171,7 +228,12 @@ impl Token {
         if !response.status.is_success() {
             let reason = body["error"].as_str().filter(|reason| REASONS.contains(reason));
             let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            return fault(&format!("answered with status {}{reason}", response.status.as_u16()));
+            let problem =
+                format!("the token endpoint answered with status {}{reason}", response.status.as_u16());
+            return Err(match response.status.as_u16() {
+                400 | 401 | 403 => CredentialError::Rejected(problem),
+                _ => CredentialError::Failed(problem),
+            });
         }
         if !body.is_object() {
             return fault("did not return a JSON object");
@@ -213,5 +275,6 @@ fn at_endpoint(error: crate::upstream::TransportError) -> CredentialError {
     match CredentialError::from(error) {
         CredentialError::Failed(text) => CredentialError::Failed(format!("token endpoint: {text}")),
         CredentialError::TooLate(text) => CredentialError::TooLate(format!("token endpoint: {text}")),
+        rejected @ CredentialError::Rejected(_) => rejected,
     }
 }

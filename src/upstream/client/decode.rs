@@ -11,6 +11,8 @@ use crate::upstream::TransportError;
 
 /// The most bytes to reserve because of a `content-length`, which may be false.
 const MAX_RESERVED: usize = 64 * 1024;
+/// The first byte of each member of a gzip body.
+const GZIP_MEMBER: u8 = 0x1f;
 /// How many bytes are decompressed at a time.
 const STEP: usize = 8 * 1024;
 
@@ -28,6 +30,8 @@ struct Codec {
     /// Whether the decoder may hold back output after it has consumed all input. The gzip decoder does so only before
     /// its eight-byte trailer, and the trailer is further input.
     holds_back: bool,
+    /// Whether further data of the same format may follow the end of the compressed data, as in gzip.
+    has_members: bool,
     phase: DecodePhase,
 }
 
@@ -56,8 +60,13 @@ impl BodyBuffer {
             Some(b"br") => Some(Box::new(BrotliDecoder::new())),
             _ => None,
         };
-        let (holds_back, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
-        let codec = decoder.map(|decoder| Codec { decoder, holds_back, phase: DecodePhase::Start });
+        let (is_brotli, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
+        let codec = decoder.map(|decoder| Codec {
+            decoder,
+            holds_back: is_brotli,
+            has_members: !is_brotli,
+            phase: DecodePhase::Start,
+        });
         // The limit applies to the decompressed body, whose length is not declared.
         let declared = declared.filter(|_| codec.is_none()).unwrap_or(0);
         let declared = usize::try_from(declared).unwrap_or(usize::MAX);
@@ -112,7 +121,8 @@ impl BodyBuffer {
 /// Decompresses a complete body.
 fn decompress(decoder: Box<dyn DecodeV2 + Send>, body: &[u8], limit: usize) -> Result<Bytes, TransportError> {
     let mut plain = BytesMut::new();
-    let mut codec = Codec { decoder, holds_back: true, phase: DecodePhase::Start };
+    let has_members = body.first() == Some(&GZIP_MEMBER);
+    let mut codec = Codec { decoder, holds_back: true, has_members, phase: DecodePhase::Start };
     codec.decode(body, |bytes| append(&mut plain, limit, bytes))?;
     codec.end()?;
     Ok(plain.freeze())
@@ -155,6 +165,10 @@ impl Codec {
             let mut output = WriteBuffer::new_initialized(&mut scratch);
             if self.decoder.decode(&mut input, &mut output).map_err(invalid)? {
                 self.phase = DecodePhase::End;
+                if self.has_members && input.unwritten().first() == Some(&GZIP_MEMBER) {
+                    self.decoder.reinit().map_err(invalid)?;
+                    self.phase = DecodePhase::Within;
+                }
             } else if unread > 0 && input.unwritten().len() == unread && output.written().is_empty() {
                 return Err(invalid(std::io::ErrorKind::InvalidData.into()));
             }

@@ -84,7 +84,12 @@ impl Client {
             Some(next) => Box::pin(self.follow(request, &origin, inbound, next, progress)).await?,
             None => inbound,
         };
-        read(&origin, inbound, request.target.max_body, progress).await
+        let is_success = inbound.head.status.is_success();
+        let response = read(&origin, inbound, request.target.max_body, progress).await;
+        response.map_err(|error| match is_success {
+            true => TransportError::Incomplete { error: Box::new(error) },
+            false => error,
+        })
     }
 
     /// Follows a chain of redirects. If it exceeds the limit, returns the last redirect as the response.

@@ -131,7 +131,10 @@ impl Attempt<'_> {
             let env = CredentialEnv { token: &resources.token, transport, deadline };
             let applied = auth.apply(&mut finished, env).await;
             self.log.credential += began.elapsed();
-            applied?;
+            if let Err(error) = applied {
+                let check = self.delivery.credential_source.clone();
+                return Err(DeliveryError::Credential { error, check });
+            }
         }
         let signed = Arc::new(finished);
         self.log.request = Some(Arc::clone(&signed));
@@ -221,7 +224,7 @@ impl<'a> Attempt<'a> {
 
 /// Whether a result is a success of the upstream; `None` if it does not reflect the upstream's health.
 fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
-    match result {
+    match result.as_ref().map_err(TransportError::cause) {
         Ok(response) => Some(!response.status.is_server_error()),
         Err(
             TransportError::Timeout { .. }
@@ -231,6 +234,7 @@ fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
         ) => Some(false),
         Err(
             TransportError::TooLarge { .. }
+            | TransportError::Incomplete { .. }
             | TransportError::Forbidden(_)
             | TransportError::Unsendable { .. },
         ) => None,

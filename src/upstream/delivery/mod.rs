@@ -42,6 +42,8 @@ pub struct Delivery {
     pub auth: Option<Arc<dyn OutboundAuth>>,
     /// A fingerprint of the credential's scheme and values; zeros without a credential.
     pub credential: [u8; 32],
+    /// Where the table sets the credential, and the secrets that it uses; `None` without a credential. For people.
+    pub credential_source: Option<Arc<str>>,
     /// Which failures are retried.
     pub retry: Retry,
     /// When a late request is hedged.
@@ -65,8 +67,13 @@ pub enum Hedge {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DeliveryError {
     /// The credential could not be applied, so nothing was sent.
-    #[error("the request was not sent: {0}")]
-    Credential(#[from] CredentialError),
+    #[error("the request was not sent: {error}{}", advice(error, check.as_deref()))]
+    Credential {
+        /// Why it could not be applied.
+        error: CredentialError,
+        /// Where the table sets the credential.
+        check: Option<Arc<str>>,
+    },
     /// The circuit breaker refused the request, so nothing was sent.
     #[error("the request was not sent to `{upstream}`: {refused}")]
     Breaker {
@@ -86,6 +93,14 @@ pub enum DeliveryError {
     /// There was no response.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+/// What to check, if the credential itself is wrong.
+fn advice(error: &CredentialError, check: Option<&str>) -> String {
+    match (error, check) {
+        (CredentialError::Rejected(_), Some(check)) => format!("; check {check}"),
+        _ => String::new(),
+    }
 }
 
 /// The options of one request.
@@ -144,6 +159,7 @@ impl Delivery {
             target: Arc::new(target),
             auth: None,
             credential: [0; 32],
+            credential_source: None,
             retry: Retry::default(),
             hedge: None,
             policy: StatePolicy::default(),
@@ -198,22 +214,10 @@ impl Delivery {
             Some(Hedge::P95) => state.latencies.p95(),
             None => None,
         };
-        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
-        let in_time = match late_after {
-            Some(after) => timeout(after, &mut first).await.ok(),
-            None => Some(first.as_mut().await),
-        };
-        let (ended, attempt_log) = match in_time {
-            Some(attempt) => attempt,
-            None if state.has_room() && state.budget.spend(Instant::now()) => {
-                log.hedges += 1;
-                let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
-                match select(first, second).await {
-                    Either::Left((attempt, second)) => self.better(attempt, second, log).await,
-                    Either::Right((attempt, first)) => self.better(attempt, first, log).await,
-                }
-            }
-            None => first.await,
+        let (ended, attempt_log) = match late_after {
+            None => self.attempt(request, options, is_last, PermitWait::UntilDeadline).await,
+            // On the heap: two attempts would make the future of every request large.
+            Some(after) => Box::pin(self.hedged(request, options, (after, is_last), log)).await,
         };
         if let (true, Ok(response)) = (options.safe, &ended)
             && !response.status.is_server_error()
@@ -223,6 +227,30 @@ impl Delivery {
         }
         log.add(attempt_log);
         ended
+    }
+
+    /// Makes an attempt, and a second one beside it if it takes longer than `late_after`.
+    async fn hedged(
+        &self,
+        request: &Arc<Request>,
+        options: DeliveryOptions<'_>,
+        (late_after, is_last): (Duration, bool),
+        log: &mut DeliveryLog,
+    ) -> (DeliveryResult, DeliveryLog) {
+        let state = &*options.resources.state;
+        let mut first = pin!(self.attempt(request, options, is_last, PermitWait::UntilDeadline));
+        if let Ok(attempt) = timeout(late_after, &mut first).await {
+            return attempt;
+        }
+        if !state.has_room() || !state.budget.spend(Instant::now()) {
+            return first.await;
+        }
+        log.hedges += 1;
+        let second = pin!(self.attempt(request, options, is_last, PermitWait::Never));
+        match select(first, second).await {
+            Either::Left((attempt, second)) => self.better(attempt, second, log).await,
+            Either::Right((attempt, first)) => self.better(attempt, first, log).await,
+        }
     }
 
     /// The better of two attempts. `attempt` ended first and wins if it succeeded. Otherwise `other` wins, unless only

@@ -55,7 +55,7 @@ impl Retry {
         match ended {
             Ok(response) => repeatable && self.covers(response.status.as_u16()),
             Err(DeliveryError::Transport(error)) => {
-                let kind = match error {
+                let kind = match error.cause() {
                     TransportError::Timeout { .. } => self.timeout,
                     TransportError::Connect { .. } | TransportError::Lost { .. } => self.unreachable,
                     _ => false,

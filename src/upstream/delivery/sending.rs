@@ -33,6 +33,11 @@ impl AttemptRecord {
     pub fn time(&self) -> Duration {
         self.ended - self.began
     }
+
+    /// The status of its response, if it got one.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.result.as_ref()?.as_ref().ok().copied()
+    }
 }
 
 impl<'a> AttemptSpans<'a> {

@@ -1,7 +1,7 @@
 //! Connections that cannot be made, break or hang.
 
 use super::responses::{CHUNKED, JSON, drip, good, hang_after, last, ok, say};
-use super::row::ExpectedReply::Id;
+use super::row::ExpectedReply::{AfterWrite, Id};
 use super::row::When::{After, AtDeadline, Early};
 use super::row::{GET, KEYED, LATE, LOST, ONCE, POST, Row, SHORT, row, sees};
 use crate::support::faulty_upstream::Action::{Close, Hang, Reset};
@@ -58,29 +58,30 @@ pub(super) fn rows() -> Vec<Row> {
     ];
 
     // The connection breaks after the request was sent: reads are retried, writes only with an idempotency key.
-    for (gets, gets_once, posts, keyed, recovers, stays, recovers_keyed, script) in [
+    for (gets, gets_once, posts, keyed, recovers, stays, recovers_keyed, script, write) in [
         ("closes_get", "closes_once", "closes_post", "closes_keyed",
-         "closes_then_good_get", "closes_then_good_post", "closes_then_good_keyed", closes()),
+         "closes_then_good_get", "closes_then_good_post", "closes_then_good_keyed", closes(), LOST),
         ("resets_get", "resets_once", "resets_post", "resets_keyed",
-         "resets_then_good_get", "resets_then_good_post", "resets_then_good_keyed", resets()),
+         "resets_then_good_get", "resets_then_good_post", "resets_then_good_keyed", resets(), LOST),
         ("cut_head_get", "cut_head_once", "cut_head_post", "cut_head_keyed",
          "cut_head_then_good_get", "cut_head_then_good_post", "cut_head_then_good_keyed",
-         Script::always(last("HTTP/1.1 200 OK\r\ncontent-"))),
+         Script::always(last("HTTP/1.1 200 OK\r\ncontent-")), LOST),
+        // The head confirms the write.
         ("cut_body_get", "cut_body_once", "cut_body_post", "cut_body_keyed",
          "cut_body_then_good_get", "cut_body_then_good_post", "cut_body_then_good_keyed",
-         Script::always(last(half))),
+         Script::always(last(half)), AfterWrite),
         ("cut_chunk_get", "cut_chunk_once", "cut_chunk_post", "cut_chunk_keyed",
          "cut_chunk_then_good_get", "cut_chunk_then_good_post", "cut_chunk_then_good_keyed",
-         Script::always(last(half_chunk))),
+         Script::always(last(half_chunk)), AfterWrite),
     ] {
         let once = || script.clone().then(ok(7));
         rows.extend([
             row(gets,           GET,  script.clone(), LOST,  Early, sees(2, 2, 0)),
             row(gets_once,      GET,  script.clone(), LOST,  Early, sees(1, 1, 0)).keys(ONCE),
-            row(posts,          POST, script.clone(), LOST,  Early, sees(1, 1, 0)),
-            row(keyed,          POST, script.clone(), LOST,  Early, sees(2, 2, 0)).route(KEYED),
+            row(posts,          POST, script.clone(), write, Early, sees(1, 1, 0)),
+            row(keyed,          POST, script.clone(), write, Early, sees(2, 2, 0)).route(KEYED),
             row(recovers,       GET,  once(),         Id(7), Early, sees(2, 2, 0)),
-            row(stays,          POST, once(),         LOST,  Early, sees(1, 1, 0)),
+            row(stays,          POST, once(),         write, Early, sees(1, 1, 0)),
             row(recovers_keyed, POST, once(),         Id(7), Early, sees(2, 2, 0)).route(KEYED),
         ]);
     }

@@ -79,6 +79,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     let inbound = Inbound {
         method: Method::POST,
+        uri: format!("/{name}?{query}").parse().unwrap_or_default(),
         function: (!function.is_empty()).then(|| function.to_owned()),
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers,
@@ -135,7 +136,7 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
             assert!(served.platform.events().contains(event.kind));
             assert_eq!(event.neutral.body, "{}");
         }
-        Ok(Decoded::Answer(answer)) => assert_shape(name, &answer.body),
+        Ok(Decoded::Answer(answer, _)) => assert_shape(name, &answer.body),
         Ok(Decoded::Denied(_)) => {}
         Err(bad) => {
             let answer = served.platform.refuse(&bad);

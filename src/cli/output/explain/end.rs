@@ -18,7 +18,7 @@ impl Walk<'_> {
     pub(super) fn end(&mut self, route: Option<&Route>) {
         let record = &self.call.record;
         if self.shown.dry_run
-            && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential(_))))
+            && matches!(record.error.as_deref(), Some(CallError::Delivery(DeliveryError::Credential { .. })))
         {
             self.line("without its credential: a token would have to be fetched first");
         }
@@ -60,40 +60,49 @@ impl Walk<'_> {
             };
             self.head(&name, &format!("skipped: {why}"));
         }
-        match (record.case, record.text_source) {
-            (Some(case), _) => {
-                let left = match route.replies.count().saturating_sub(case + 1) {
-                    0 => "",
-                    1 => "; the later case is not evaluated",
-                    _ => "; later cases are not evaluated",
-                };
-                self.head(&format!("case {}", case + 1), &format!("matched{left}"));
-                self.reply_parts(
-                    &route.replies.written(case, self.shown.platform.name()),
-                    &record.outcome.reply,
-                );
-            }
-            (None, Some(source)) => {
-                let (source, written) = match source {
-                    TextSource::Route(slot) => {
-                        (format!("`failure.{}` of the route", slot.slug()), route.failure_texts.written(slot))
-                    }
-                    TextSource::Defaults(slot) => (
-                        format!("`failure.{}` of `[defaults]`", slot.slug()),
-                        self.shown.plan.failure_texts.written(slot),
-                    ),
-                    TextSource::BuiltIn => (
-                        "the built-in text: no case, route or default has a text for this failure".to_owned(),
-                        None,
-                    ),
-                };
-                self.head("reply", &source);
-                let written: Vec<_> =
-                    written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
-                self.reply_parts(&written, &record.outcome.reply);
-            }
-            (None, None) => self.head("reply", "every extracted value, because the route has no reply case"),
+        for case in record.matched_cases() {
+            let left = match route.replies.count().saturating_sub(case + 1) {
+                0 => "",
+                1 => "; the later case is not evaluated",
+                _ => "; later cases are not evaluated",
+            };
+            let declared = match record.error.as_deref() {
+                Some(CallError::Declared { case: declared, kind }) if *declared == case => {
+                    format!(", so the call fails with `{kind}`")
+                }
+                _ => String::new(),
+            };
+            self.head(&format!("case {}", case + 1), &format!("matched{declared}{left}"));
         }
+        self.reply(route);
+    }
+
+    /// The source of the reply, and its parts.
+    fn reply(&mut self, route: &Route) {
+        let record = &self.call.record;
+        let (source, written) = match (record.case, record.text_source) {
+            (Some(case), _) => {
+                let written = route.replies.written(case, self.shown.platform.name());
+                return self.reply_parts(&written, &record.outcome.reply);
+            }
+            (None, None) => {
+                return self.head("reply", "every extracted value, because no reply case is for success");
+            }
+            (None, Some(TextSource::Route(slot))) => {
+                (format!("`failure.{}` of the route", slot.slug()), route.failure_texts.written(slot))
+            }
+            (None, Some(TextSource::Defaults(slot))) => (
+                format!("`failure.{}` of `[defaults]`", slot.slug()),
+                self.shown.plan.failure_texts.written(slot),
+            ),
+            (None, Some(TextSource::BuiltIn)) => {
+                ("the built-in text: no case, route or default has a text for this failure".to_owned(), None)
+            }
+        };
+        self.head("reply", &source);
+        let written: Vec<_> =
+            written.map(|text| ("text".to_owned(), Written::Text(text))).into_iter().collect();
+        self.reply_parts(&written, &record.outcome.reply);
     }
 
     /// Each part of a reply: its template, and below it the rendered value.

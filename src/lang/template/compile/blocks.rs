@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::{
     CompileTask, INCLUSION, Included, MAX_INCLUDED, MAX_INCLUDED_BY_ALL, TemplateText, parameter_name, stem,
-    without_empty,
+    without_empty, without_final_newline,
 };
 use crate::diagnostic::{Code, suggest};
 use crate::lang::template::Op;
 use crate::lang::template::names::Block;
+use crate::lang::template::parsed_text::{ParsedText, is_alone, section_help};
 use crate::lang::template::syntax::MAX_DEPTH;
 
 impl<'c> CompileTask<'_, 'c, '_> {
@@ -21,12 +22,13 @@ impl<'c> CompileTask<'_, 'c, '_> {
             "if" | "unless" | "each" | "with" => name.as_str(),
             _ => {
                 let place = self.find(&name, range);
-                self.report(
-                    Code::UnknownHelper,
-                    place,
-                    format!("there is no block `{name}`"),
-                    suggest(&name, ["if", "unless", "each", "with"]),
-                );
+                let is_name = block.params.is_empty() && self.names.resolve(&name, &self.blocks).is_ok();
+                let help = if is_name {
+                    Some(section_help(&name))
+                } else {
+                    suggest(&name, ["if", "unless", "each", "with"])
+                };
+                self.report(Code::UnknownHelper, place, format!("there is no block `{name}`"), help);
                 return None;
             }
         };
@@ -46,7 +48,7 @@ impl<'c> CompileTask<'_, 'c, '_> {
         if has_this {
             self.blocks.push(Block { params: params.clone(), has_this });
         }
-        let around = range.start..self.text.text.len();
+        let around = range.start..self.parsed.text.len();
         let body =
             block.template.as_ref().map(|body| self.elements(body, around.clone())).unwrap_or_default();
         if has_this {
@@ -121,7 +123,12 @@ impl<'c> CompileTask<'_, 'c, '_> {
     /// Compiles a partial where it is included; `None` if there are errors, which are then in `diagnostics`.
     fn compile_partial(&mut self, partial: &DecoratorTemplate, range: &Range<usize>) -> Option<Vec<Op>> {
         let name = parameter_name(&partial.name);
-        let text = self.partial_text(&name, range)?;
+        let mut text = self.partial_text(&name, range)?;
+        let alone = is_alone(&self.parsed.text, range);
+        // The line break after a partial on a line of its own is the one at the end of its file.
+        if !alone || self.parsed.text[range.end..].trim_matches([' ', '\t']).is_empty() {
+            text.text = without_final_newline(text.text);
+        }
         if partial.params.len() > 1 {
             let place = self.find(&name, range);
             self.report(
@@ -153,19 +160,24 @@ impl<'c> CompileTask<'_, 'c, '_> {
         for (name, _) in &bindings {
             blocks.push(Block { params: vec![name.clone()], has_this: false });
         }
-        let used_at = self.used_at.unwrap_or_else(|| self.text.span(range.clone(), self.compiler.sources));
+        let written = self.parsed.written(range.clone());
+        let used_at = self.used_at.unwrap_or_else(|| self.text.span(written, self.compiler.sources));
         let mut including = self.including.clone();
         including.push(name);
         let mut inner = CompileTask {
             compiler: self.compiler,
             text,
+            parsed: ParsedText::unchanged(text.text),
             names: self.names,
             blocks,
             including,
             used_at: Some(used_at),
             diagnostics: self.diagnostics,
         };
-        let body = without_empty(inner.source().unwrap_or_default());
+        let mut body = without_empty(inner.source().unwrap_or_default());
+        if let Some(indent) = partial.indent.as_ref().filter(|indent| alone && !indent.is_empty()) {
+            body = vec![Op::Indented { indent: indent.clone(), body }];
+        }
         if context.is_none() && bindings.is_empty() {
             return Some(body);
         }

@@ -152,9 +152,16 @@ impl CompileTask<'_, '_, '_> {
     pub(super) fn name(&mut self, raw: &str, range: &Range<usize>) -> Option<Expr> {
         match self.names.resolve(raw, &self.blocks) {
             Ok(Resolved::Constant(value)) => Some(Expr::Literal(value)),
-            Ok(Resolved::Path(path)) => {
+            Ok(Resolved::Path(mut path)) => {
                 self.compiler.used.names.add(&path, self.names.before);
-                Some(Expr::Path(path))
+                Some(match path.take_length() {
+                    true => Expr::Helper {
+                        helper: &helpers::LENGTH,
+                        params: vec![Expr::Path(path)],
+                        named: Vec::new(),
+                    },
+                    false => Expr::Path(path),
+                })
             }
             Err(bad) => {
                 let place = self.find(raw, range);

@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, place_in_string};
 
 use super::names::{Block, Names};
-use super::syntax::{Piece, describe_syntax_error, offset, plain_names, too_large};
+use super::parsed_text::ParsedText;
+use super::syntax::{Piece, SyntaxError, offset, plain_names, too_large};
 use super::uses::Uses;
 use super::{Expr, Op, Template};
 
@@ -51,6 +52,9 @@ const MAX_INCLUDED: usize = 1024 * 1024;
 /// The most bytes of partials in all templates of a table together.
 const MAX_INCLUDED_BY_ALL: usize = 64 * 1024 * 1024;
 
+/// The most syntax errors that are reported in one template.
+const MAX_SYNTAX_ERRORS: usize = 8;
+
 /// The overhead of an inclusion, in bytes.
 const INCLUSION: usize = 64;
 
@@ -86,6 +90,8 @@ struct Included {
 struct CompileTask<'a, 'c, 't> {
     compiler: &'a mut Compiler<'c>,
     text: TemplateText<'t>,
+    /// The text as the parser takes it.
+    parsed: ParsedText<'t>,
     names: &'a Names<'a>,
     blocks: Vec<Block>,
     /// The partials that are being included, outermost first.
@@ -119,6 +125,7 @@ impl<'a> Compiler<'a> {
         let mut task = CompileTask {
             compiler: self,
             text,
+            parsed: ParsedText::unchanged(text.text),
             names,
             blocks: Vec::new(),
             including: Vec::new(),
@@ -135,25 +142,35 @@ impl<'a> Compiler<'a> {
 
     /// The text of the template file `name`, without its final newline.
     pub(crate) fn file(&mut self, name: &str) -> Option<TemplateText<'a>> {
+        let mut file = self.whole_file(name)?;
+        file.text = without_final_newline(file.text);
+        Some(file)
+    }
+
+    /// The text of the template file `name`.
+    fn whole_file(&mut self, name: &str) -> Option<TemplateText<'a>> {
         let id = self.files.get(name).or_else(|| {
             let with_ending = format!("{name}.hbs");
             self.files.get(&with_ending)
         })?;
         self.used.files.insert(*id);
         let text = self.sources.get(*id).text.as_str();
-        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
         Some(TemplateText { text, origin: TemplateOrigin::File(*id) })
     }
 
     /// The file of a partial, by its full name, or by its name without extensions if that is unique.
     fn partial(&mut self, name: &str) -> Option<TemplateText<'a>> {
-        if let Some(whole) = self.file(name) {
+        if let Some(whole) = self.whole_file(name) {
             return Some(whole);
         }
         let mut found = self.files.keys().filter(|file| stem(file) == name);
         let first = found.next()?;
-        if found.next().is_some() { None } else { self.file(first) }
+        if found.next().is_some() { None } else { self.whole_file(first) }
     }
+}
+
+fn without_final_newline(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// The name of a file without its extensions.
@@ -192,15 +209,38 @@ impl CompileTask<'_, '_, '_> {
             return None;
         }
         let before = self.diagnostics.len();
-        let parsed = match handlebars::Template::compile(text) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.report_syntax_error(&error);
-                return None;
-            }
-        };
-        let ops = self.elements(&parsed, 0..text.len());
+        let parsed = self.parse()?;
+        let ops = self.elements(&parsed, 0..self.parsed.text.len());
         (self.diagnostics.len() == before).then_some(ops)
+    }
+
+    /// Parses the text. A tag at fault is reported and taken out, so that those after it are reported too; `None` if
+    /// nothing can be said about the rest.
+    fn parse(&mut self) -> Option<handlebars::Template> {
+        let (parsed, unsupported) = ParsedText::of(self.text.text);
+        for (range, message, help) in &unsupported {
+            // These ranges are in the text as written.
+            self.report_written(
+                Code::TemplateUnsupported,
+                range.clone(),
+                message.clone(),
+                Some(help.clone()),
+            );
+        }
+        self.parsed = parsed;
+        if !unsupported.is_empty() {
+            return None;
+        }
+        for _ in 0..MAX_SYNTAX_ERRORS {
+            let error = match handlebars::Template::compile(&self.parsed.text) {
+                Ok(parsed) => return Some(parsed),
+                Err(error) => SyntaxError::describe(&self.parsed.text, &error),
+            };
+            self.report(Code::TemplateSyntax, error.range.clone(), error.message, Some(error.help));
+            let stand_in = error.stand_in?;
+            self.parsed.text.to_mut().replace_range(error.range, &stand_in);
+        }
+        None
     }
 
     /// Compiles text and plain names, which is all that most templates contain. The result is the same as with
@@ -255,14 +295,15 @@ impl CompileTask<'_, '_, '_> {
 
     /// The range of the tag at a position that Handlebars gives as line and column.
     fn range_of(&self, mapping: &TemplateMapping) -> Range<usize> {
-        let start = offset(self.text.text, mapping.0, mapping.1);
-        let end = self.text.text[start..].find("}}").map_or(self.text.text.len(), |end| start + end + 2);
+        let text = &self.parsed.text;
+        let start = offset(text, mapping.0, mapping.1);
+        let end = text[start..].find("}}").map_or(text.len(), |end| start + end + 2);
         start..end
     }
 
     /// The range of a word inside a tag, or of the whole tag if the word is not there.
     fn find(&self, word: &str, range: &Range<usize>) -> Range<usize> {
-        let tag = &self.text.text[range.clone()];
+        let tag = &self.parsed.text[range.clone()];
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         let whole = tag.match_indices(word).find(|(at, _)| {
             !tag[..*at].chars().next_back().is_some_and(is_name)
@@ -275,17 +316,16 @@ impl CompileTask<'_, '_, '_> {
     }
 
     fn report(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
+        self.report_written(code, self.parsed.written(range), message, help);
+    }
+
+    fn report_written(&mut self, code: Code, range: Range<usize>, message: String, help: Option<String>) {
         let span = self.text.span(range, self.compiler.sources);
         let mut diagnostic = Diagnostic::new(code, span, message).maybe_help(help);
         if let Some(used_at) = self.used_at {
             diagnostic = diagnostic.related(used_at, "included from here");
         }
         self.diagnostics.push(diagnostic);
-    }
-
-    fn report_syntax_error(&mut self, error: &handlebars::TemplateError) {
-        let (range, message, help) = describe_syntax_error(self.text.text, error);
-        self.report(Code::TemplateSyntax, range, message, Some(help));
     }
 }
 

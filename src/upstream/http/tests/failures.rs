@@ -73,7 +73,7 @@ async fn lost_connections_are_distinguished_from_invalid_responses() {
         (compressed("gzip", &hex::encode("plain")), false, "Invalid gzip header"),
     ] {
         let shown = String::from_utf8_lossy(&answer).into_owned();
-        match send_to(answer, Then::Close).await.unwrap_err() {
+        match send_to(answer, Then::Close).await.unwrap_err().cause() {
             TransportError::Lost { detail } if lost => assert_eq!(detail, text, "{shown}"),
             TransportError::Invalid { detail } if !lost => assert_eq!(detail, text, "{shown}"),
             error => panic!("{shown}: {error}"),
@@ -85,7 +85,7 @@ async fn lost_connections_are_distinguished_from_invalid_responses() {
 async fn a_connection_reset_is_a_lost_connection() {
     for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
         let error = send_to(answer, Then::Reset).await.unwrap_err();
-        assert!(matches!(error, TransportError::Lost { .. }), "{error}");
+        assert!(matches!(error.cause(), TransportError::Lost { .. }), "{error}");
         assert!(error.to_string().contains("Connection reset by peer"), "{error}");
     }
 }

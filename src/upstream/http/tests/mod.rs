@@ -240,7 +240,7 @@ async fn bodies_over_the_limit_are_rejected() {
         ),
     ] {
         let error = send_to(answer, then).await.unwrap_err();
-        assert!(matches!(error, TransportError::TooLarge { limit: 1024 }), "{name}: {error}");
+        assert!(matches!(error.cause(), TransportError::TooLarge { limit: 1024 }), "{name}: {error}");
     }
 }
 
