@@ -199,6 +199,7 @@ fn target(
         name: name.value.clone(),
         timeout,
         max_body: max_body?,
+        root: base_url.map_or_else(String::new, |url| url.path().to_owned()),
         redirects: redirects.unwrap_or(Redirects::None),
         tls: tls.unwrap_or_default(),
         network,
