@@ -18,16 +18,18 @@ const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
 
 /// Logs a call that has ended; `id` is the number of its record, if that is kept.
-pub fn ended(record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr, id: Option<u64>) {
+pub fn ended(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
     outcome(record, plan, client, id);
     step_errors(record, &plan.masks);
     reply_problems(record, &plan.masks);
-    if plan.log.bodies {
-        let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
-        let conversation = shown_conversation(&record.call.context);
-        let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
-        tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole record");
-    }
+}
+
+/// Logs the whole record of a call.
+pub fn whole(record: &Record, plan: &Plan, route: Option<&Route>, id: Option<u64>) {
+    let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
+    let conversation = shown_conversation(&record.call.context);
+    let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
+    tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole record");
 }
 
 /// The call's own line.

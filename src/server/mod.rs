@@ -35,13 +35,16 @@ use crate::upstream::http::HttpTransport;
 
 use admin::Admin;
 use calls::Platforms;
-use connections::{Accepting, accept};
+use connections::{Accepting, HEAD_TIMEOUT, accept};
 use refusal::RejectedRequests;
 use without_call::UnroutedRequests;
 
 /// The maximum number of connections to the admin listener. It has its own limit, so that operators can reach it while
 /// the listener for platforms is full.
-const MAX_ADMIN_CONNECTIONS: usize = 32;
+const MAX_ADMIN_CONNECTIONS: usize = 128;
+
+/// The timeout for the head of a request to the admin listener: silent connections must not keep health probes out.
+const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the shutdown waits for the last spans to be exported.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -81,6 +84,8 @@ pub struct Shared {
     unrouted: UnroutedRequests,
     /// The connections to the listener for platforms.
     connections: Arc<Gate>,
+    /// The open streams of records.
+    streams: Arc<Gate>,
 }
 
 impl std::ops::Deref for App {
@@ -101,6 +106,7 @@ impl App {
             rejected: RejectedRequests::default(),
             unrouted: UnroutedRequests::default(),
             connections: Arc::default(),
+            streams: Arc::default(),
         }))
     }
 }
@@ -185,6 +191,7 @@ async fn accept_until(
             tls: &tls,
             most: &most,
             room: Arc::clone(&app.connections),
+            head_timeout: HEAD_TIMEOUT,
         },
         graceful,
     );
@@ -197,6 +204,7 @@ async fn accept_until(
             tls: &|| None,
             most: &|| MAX_ADMIN_CONNECTIONS,
             room: Arc::default(),
+            head_timeout: ADMIN_HEAD_TIMEOUT,
         };
         accept(accepting, graceful).await;
     };

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::middleware::Next;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,18 +15,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::timeout;
-use url::Url;
 
 use crate::observe::history::HistoryEntry;
-use crate::plan::network::is_loopback;
 
 use super::App;
-use super::origin::is_foreign;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// The default `limit` of a list.
 const DEFAULT_LIMIT: usize = 50;
+
+/// The maximum number of streams at the same time.
+const MAX_STREAMS: usize = 16;
 
 /// How often an idle stream sends a comment, so that the client and proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -55,29 +54,6 @@ impl RecordQuery {
             && is(&self.outcome, Some(entry.record.outcome_slug()))
             && is(&self.conversation, context.conversation.as_deref())
     }
-}
-
-/// Rejects requests that a web page may have caused, if there is no login. Such a listener is open only to this
-/// machine, but any page can make a browser here send a request, even under a host name of its own that resolves to
-/// this machine (DNS rebinding).
-pub(super) async fn reject_web_pages(State(app): State<App>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if app.dispatcher.live.plan().server.admin_auth.is_none()
-        && (is_foreign(headers) || !is_for_here(headers))
-    {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "without `server.admin_auth`, records are for this machine only",
-        );
-    }
-    next.run(request).await
-}
-
-/// Whether the `Host` header names this machine.
-fn is_for_here(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let url = host.and_then(|host| Url::parse(&format!("http://{host}")).ok());
-    url.is_some_and(|url| is_loopback(&url))
 }
 
 /// `GET /records`: the newest first, or a live stream if the client accepts `text/event-stream`.
@@ -118,17 +94,22 @@ pub(super) async fn live(
 }
 
 fn follow(app: &App, query: RecordQuery) -> Response {
+    // A stream holds its connection for ever, and the probes need one, too.
+    let Some(permit) = app.streams.enter(MAX_STREAMS) else {
+        let text = format!("{MAX_STREAMS} streams are open already: close one of them");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, &text);
+    };
     let Some(listener) = app.dispatcher.observers.history.subscribe() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is shutting down");
     };
     // Send a comment at once, so that the client sees that the stream is open.
-    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), query);
-    let events = stream::unfold(begin, |(mut listener, first, query)| async move {
+    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), (query, permit));
+    let events = stream::unfold(begin, |(mut listener, first, request)| async move {
         let event = match first {
             Some(first) => first,
-            None => next(&mut listener, &query).await?,
+            None => next(&mut listener, &request.0).await?,
         };
-        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, query)))
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, request)))
     });
     let mut response = Response::new(Body::from_stream(events));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));

@@ -2,6 +2,7 @@
 
 mod after_write;
 mod allowed;
+mod ambiguous;
 mod bodies;
 mod cache;
 mod call_command;
@@ -20,6 +21,7 @@ mod events;
 mod failures;
 mod faults;
 mod fuzz;
+mod hostile;
 mod init;
 mod injection;
 mod kept;
