@@ -13,6 +13,7 @@
 //! | [`observe`] | metrics, spans, history, the call log, masking |
 //! | [`flow`] | one call from its arguments to its outcome, and its record |
 //! | [`live`] | the running plan and its resources, swapped as one |
+//! | [`last_good`] | the last accepted table, as a copy on disk |
 //! | [`load`] | from a file to a plan; besides the compiler, the only user of the table |
 //! | [`watch`] | detects changes of files |
 //! | `compile` | from the table to the plan, every error collected; a folder per family of keys |
@@ -48,6 +49,7 @@ pub mod dispatch;
 pub mod observe;
 
 pub mod flow;
+pub mod last_good;
 pub mod live;
 pub mod load;
 pub mod watch;

@@ -20,6 +20,8 @@ pub struct LiveState {
     pub running: Arc<Running>,
     /// The last rejection; `None` if the running plan matches the files.
     pub rejected: Option<Arc<Rejection>>,
+    /// When the running table was saved, if it is the copy of an earlier one: at the start, the files had errors.
+    pub last_good: Option<Timestamp>,
     /// The reloads since the start.
     pub reloads: Reloads,
 }
@@ -58,8 +60,14 @@ pub struct Rejection {
 impl Live {
     /// Starts with `plan`.
     pub fn new(plan: Plan) -> Self {
+        Self::saved(plan, None)
+    }
+
+    /// Starts with `plan`, which was saved at that time if it is a copy of an earlier table.
+    pub fn saved(plan: Plan, last_good: Option<Timestamp>) -> Self {
         let running = Running::new(plan, &Resources::default());
-        Self(ArcSwap::from_pointee(LiveState { running, rejected: None, reloads: Reloads::default() }))
+        let reloads = Reloads::default();
+        Self(ArcSwap::from_pointee(LiveState { running, rejected: None, last_good, reloads }))
     }
 
     /// The plan and resources for a call. A call gets them once and keeps them to its end, so that it sees one
@@ -84,12 +92,16 @@ impl Live {
         let before = self.0.load();
         let reloads = Reloads { applied: before.reloads.applied + 1, ..before.reloads };
         let running = Running::new(plan, &before.running.resources);
-        self.0.store(Arc::new(LiveState { running, rejected: None, reloads }));
+        self.0.store(Arc::new(LiveState { running, rejected: None, last_good: None, reloads }));
     }
 
     /// Clears the rejection: the running plan matches the files.
     pub fn confirm(&self) {
-        self.0.store(Arc::new(LiveState { rejected: None, ..LiveState::clone(&self.0.load()) }));
+        self.0.store(Arc::new(LiveState {
+            rejected: None,
+            last_good: None,
+            ..LiveState::clone(&self.0.load())
+        }));
     }
 
     /// Records a rejection: the running plan stays although the files have changed.

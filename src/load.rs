@@ -1,6 +1,8 @@
 //! Loads a plan from its files: read, then compile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 
 use crate::compile::{CompiledTable, advice, compile, testing};
 use crate::diagnostic::{Diagnostic, Diagnostics, Overtaken, Sources};
@@ -8,7 +10,10 @@ use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
 
-pub use crate::compile::{BoundAddresses, DEMO, Environment, Kept, ListenerOptions, UpstreamProbe, schema};
+pub use crate::compile::{
+    BoundAddresses, DEMO, Environment, Kept, ListenerOptions, UpstreamProbe, schema, test_schema,
+};
+pub(crate) use crate::table::absolute;
 pub use crate::table::add::{NewEntry, with_test};
 pub use crate::table::edit::{Edit, can_be_written, edited};
 pub use crate::table::{Dependencies, Unreadable};
@@ -26,6 +31,13 @@ pub struct Loaded {
     pub dependencies: Dependencies,
     /// The compiled routes that the next load may reuse.
     pub kept: Kept,
+    /// The folder with a copy of the last accepted table, if the table names one, or if that part of it cannot be read.
+    pub last_good: Option<PathBuf>,
+}
+
+/// The folder of `server.last_good` that is looked into if the table cannot be read.
+pub fn default_last_good(main: &Path) -> PathBuf {
+    main.parent().unwrap_or(Path::new("")).join(".jackfield/last-good")
 }
 
 /// Reads and compiles the table at `path`.
@@ -120,7 +132,10 @@ impl Loading {
         let Self { table, plan, sources, dependencies, diagnostics, kept, .. } = self;
         let follow_ups = table.follow_ups(&sources);
         let diagnostics = diagnostics.into_shown(|diagnostic| !follow_ups.include(diagnostic));
-        Loaded { plan, diagnostics, sources, dependencies, kept }
+        let named = table.server.last_good.get().map(|folder| table.folder.join(&folder.value));
+        let is_hidden = named.is_none() && !table.lost.is_empty();
+        let last_good = named.or_else(|| is_hidden.then(|| default_last_good(&sources.get(table.main).path)));
+        Loaded { plan, diagnostics, sources, dependencies, kept, last_good }
     }
 }
 
@@ -130,6 +145,7 @@ pub fn process_environment<'a>() -> Environment<'a> {
         variable: &|name| std::env::var(name).ok(),
         file: &|path| table::read_text(path),
         without_secrets: false,
+        now: Timestamp::now(),
         demo: None,
         options: ListenerOptions::default(),
         addresses: BoundAddresses::default(),

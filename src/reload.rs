@@ -2,15 +2,17 @@
 //! running one only if it has no errors. Otherwise the running plan stays, and the log has the reason.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Overtaken, Severity};
+use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Overtaken, Severity, Sources};
 use crate::flow::Cache;
+use crate::last_good;
 use crate::live::Live;
 use crate::load::{
     BoundAddresses, Dependencies, Environment, Kept, ListenerOptions, Loaded, Unreadable, load_changed,
@@ -43,6 +45,38 @@ impl ConfigSource {
     fn load_behind(&self, given: Environment<'_>, kept: &Kept) -> Result<Loaded, Unreadable> {
         let environment = Environment { demo: self.demo.clone(), options: self.options, ..given };
         load_changed(&self.path, &environment, kept)
+    }
+
+    fn environment(&self) -> Environment<'static> {
+        Environment { demo: self.demo.clone(), options: self.options, ..process_environment() }
+    }
+
+    /// Loads the copy of the last accepted table below `folder`; `None` if there is none that can be served. Returns the
+    /// plan and when it was saved.
+    pub fn load_last_good(&self, folder: &Path) -> Option<(Plan, Timestamp)> {
+        let copy = last_good::find(folder, &self.path)?;
+        let loaded = copy.load(&self.environment());
+        match loaded.map(|loaded| (loaded.plan, loaded.diagnostics, loaded.sources)) {
+            Ok((Some(plan), ..)) => Some((plan, copy.saved_at)),
+            Ok((None, diagnostics, sources)) => {
+                let text = diagnostic::to_text(&diagnostics, &sources, false);
+                tracing::error!("the last accepted table cannot be served either:\n{}", text.trim_end());
+                None
+            }
+            Err(error) => {
+                tracing::error!("the last accepted table cannot be read: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// Saves a copy of an accepted table, if it has a `server.last_good`. If that fails, the table runs anyway.
+pub fn save_last_good(plan: &Plan, sources: &Sources) {
+    let Some(folder) = &plan.server.last_good else { return };
+    if let Err(error) = last_good::save(folder, sources, &plan.revision) {
+        let folder = folder.display();
+        tracing::warn!(%folder, "the table could not be saved to `server.last_good`: {error}");
     }
 }
 
@@ -208,6 +242,11 @@ impl Reloader {
         }
         self.last = found;
         self.apply(plan, kept);
+        let plan = self.running.live.plan();
+        if plan.server.last_good.is_some() {
+            // Writing files takes time and must not block the calls on this thread.
+            drop(spawn_blocking(move || save_last_good(&plan, &sources)));
+        }
     }
 
     /// Rejects the configuration. `log` runs unless the same rejection was logged before.

@@ -1,12 +1,13 @@
 //! `jackfield call`: calls one function as a platform would. It can show every step and save the call as a test.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,9 +19,12 @@ use crate::live;
 use crate::load::{DEMO, ListenerOptions};
 use crate::plan::Plan;
 use crate::plan::route::ResponseError;
+use crate::plan::testing::Canned;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::ConfigSource;
+use crate::testing;
 use crate::testing::capture::{CapturedCall, CapturedInput};
+use crate::testing::recorded::pasted;
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -36,6 +40,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --explain --demo
   jackfield call get_weather --args '{\"city\": \"Oslo\"}' --as swaig --save-test \"the weather of Oslo\"
+  jackfield call find_ticket --response pasted.json --save-test \"an open ticket\"     without asking the upstream
   jackfield call --request posted.json --as voicedock --explain     replay a request of VoiceDock step by step
 
 Exits with 1 if the call fails or the table has errors, and with 2 if a file cannot be read, a test cannot be saved, or the
@@ -67,6 +72,13 @@ pub(super) struct CallCommand {
     /// Show every step up to the request, but do not send it.
     #[arg(long)]
     dry_run: bool,
+    /// Use the contents of a file as the response of the upstream, and send nothing: a response that was pasted into it
+    /// (`-` for standard input). For a route with steps, write STEP=FILE; can be repeated.
+    #[arg(long = "response", value_name = "[STEP=]FILE", conflicts_with = "dry_run")]
+    responses: Vec<String>,
+    /// The status of `--response`.
+    #[arg(long, value_name = "STATUS", requires = "responses", default_value = "200")]
+    response_status: StatusCode,
     /// Save the call as a test with this name: the arguments or the request, the upstream responses, the time, and the
     /// result. The test is added beside the route's other tests, or to `<table>.test.toml`.
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
@@ -93,7 +105,7 @@ fn platform_help() -> String {
 }
 
 /// Parses a header of the command line.
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) =
         text.split_once(':').ok_or("write the header as 'name: value', such as 'x-session: s-1'")?;
     let name = name.trim().parse().map_err(|_| format!("`{name}` is not a valid header name"))?;
@@ -170,7 +182,29 @@ fn transport(command: &CallCommand) -> anyhow::Result<Box<dyn Transport>> {
     if command.dry_run {
         return Ok(Box::new(StubTransport::queued([])));
     }
-    Ok(Box::new(HttpTransport::new()?))
+    if command.responses.is_empty() {
+        return Ok(Box::new(HttpTransport::new()?));
+    }
+    Ok(Box::new(testing::stub(pasted_responses(command)?)))
+}
+
+/// The responses of `--response`, by step.
+fn pasted_responses(command: &CallCommand) -> anyhow::Result<Vec<(String, Canned)>> {
+    let mut responses = Vec::new();
+    for given in &command.responses {
+        let (step, file) = match given.split_once('=') {
+            Some((step, file)) if !Path::new(given).exists() => (step, file),
+            _ => ("", given.as_str()),
+        };
+        let mut body = Vec::new();
+        match file {
+            "-" => std::io::stdin().read_to_end(&mut body).map(drop),
+            file => fs::read(file).map(|text| body = text),
+        }
+        .with_context(|| format!("cannot read `{file}`"))?;
+        responses.push((step.to_owned(), pasted(body, command.response_status, file)));
+    }
+    Ok(responses)
 }
 
 /// The calls to print: all calls of the request, or those of the selected function.

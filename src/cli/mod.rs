@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod declare;
 mod explain;
+mod from_record;
 mod init;
 mod online;
 mod output;
@@ -75,7 +76,7 @@ enum Command {
     #[command(after_help = call::EXAMPLES)]
     Call(call::CallCommand),
     /// Print the JSON Schema of the table, for completion and documentation in an editor.
-    Schema,
+    Schema(schema::Schema),
     /// Create a commented starter table and its JSON Schema; never overwrites a file.
     Init,
     /// Print a shell completion script.
@@ -105,7 +106,7 @@ pub fn main() -> ExitCode {
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
         Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
-        Some(Command::Schema) => schema::run(),
+        Some(Command::Schema(command)) => schema::run(&command),
         Some(Command::Init) => init::run(&cli.config),
         Some(Command::Completions(command)) => completions::run(&command),
     };

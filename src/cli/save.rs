@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use crate::load::{NewEntry, with_test};
+use crate::plan::Plan;
 use crate::testing;
 use crate::testing::capture::{CapturedCall, CapturedInput, draft};
+use crate::upstream::resources::Resources;
 
 use super::output::results::{faults, place};
 use super::report;
@@ -54,6 +56,11 @@ impl<'a> Saving<'a> {
             );
         }
         Ok(Ok(Self { main, name, ready }))
+    }
+
+    /// The plan without secrets that the tests run on, and its live state.
+    pub(super) fn subject(&self) -> (&Plan, &Resources) {
+        (&self.ready.plan, &self.ready.resources)
     }
 
     /// Saves a call as a test and checks that the test passes.

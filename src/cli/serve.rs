@@ -16,10 +16,10 @@ use tracing::Level;
 use crate::diagnostic::{self, JsonDiagnostic};
 use crate::flow::{self, Cache};
 use crate::live::Live;
-use crate::load::{Dependencies, Kept, ListenerOptions, Loaded};
+use crate::load::{Dependencies, Kept, ListenerOptions, Loaded, default_last_good};
 use crate::observe::log::{self, LogWriter};
 use crate::plan::Plan;
-use crate::reload::{ConfigSource, Reloadable, Reloader};
+use crate::reload::{ConfigSource, Reloadable, Reloader, save_last_good};
 use crate::server::{self, Listeners, Process, descriptors};
 use crate::upstream::http::HttpTransport;
 
@@ -92,7 +92,7 @@ async fn serve(path: PathBuf, demo: bool, command: Serve, log: &LogWriter) -> an
     };
     tokio::select! {
         () = server::serve(listeners, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
-        () = second_signal => tracing::warn!("second signal received: exiting with calls in flight"),
+        () = second_signal => tracing::warn!("second signal received: exiting without waiting for calls"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -105,18 +105,26 @@ struct Started {
     kept: Kept,
 }
 
-/// Loads the table and logs its diagnostics. If it has errors, returns the exit code.
+/// Loads the table and logs its diagnostics. If it has errors and there is no earlier one, returns the exit code.
 fn start(source: &ConfigSource, log: &LogWriter) -> Result<Started, ExitCode> {
-    let loaded = source.load().map_err(|error| {
-        log.print(Level::ERROR, &unreadable(&source.path, &error.source));
-        ExitCode::from(2)
-    })?;
-    let Loaded { plan, diagnostics, sources, dependencies, kept } = loaded;
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            log.print(Level::ERROR, &unreadable(&source.path, &error.source));
+            let dependencies =
+                Dependencies { files: [source.path.clone()].into(), ..Dependencies::default() };
+            let found = vec![JsonDiagnostic::unreadable(&source.path, &error.source)];
+            let folder = Some(default_last_good(&source.path));
+            return start_last_good(source, log, folder, (dependencies, found)).ok_or(ExitCode::from(2));
+        }
+    };
+    let Loaded { plan, diagnostics, sources, dependencies, kept, last_good } = loaded;
     let found = diagnostic::to_json(&diagnostics, &sources);
     let routes = plan.as_ref().map(|plan| plan.routes.len());
     let live = plan.map(|plan| Arc::new(Live::new(plan)));
     if let Some(live) = &live {
         log.follow(Arc::clone(live));
+        save_last_good(&live.plan(), &sources);
     }
     if !diagnostics.is_empty() {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -124,7 +132,29 @@ fn start(source: &ConfigSource, log: &LogWriter) -> Result<Started, ExitCode> {
         let level = if live.is_some() { Level::WARN } else { Level::ERROR };
         log.print(level, &format!("{text}{}", summary(&source.path, &diagnostics, routes)));
     }
-    live.map(|live| Started { live, dependencies, found, kept }).ok_or(ExitCode::FAILURE)
+    match live {
+        Some(live) => Ok(Started { live, dependencies, found, kept }),
+        None => start_last_good(source, log, last_good, (dependencies, found)).ok_or(ExitCode::FAILURE),
+    }
+}
+
+/// Starts with the last accepted table instead of one with errors, if there is a copy of it.
+fn start_last_good(
+    source: &ConfigSource,
+    log: &LogWriter,
+    folder: Option<PathBuf>,
+    (dependencies, found): (Dependencies, Vec<JsonDiagnostic>),
+) -> Option<Started> {
+    let (plan, saved_at) = source.load_last_good(&folder?)?;
+    let live = Arc::new(Live::saved(plan, Some(saved_at)));
+    log.follow(Arc::clone(&live));
+    live.reject(found.clone());
+    let (revision, file) = (live.plan().revision.clone(), source.path.display());
+    tracing::error!(
+        %revision, %saved_at, %file,
+        "serving the last accepted table, saved at {saved_at:.0}: `{file}` has errors; fix them to reload"
+    );
+    Some(Started { live, dependencies, found, kept: Kept::default() })
 }
 
 async fn listen(plan: &Plan) -> anyhow::Result<Listeners> {

@@ -15,9 +15,14 @@ use crate::plan::testing::{Test, Tests};
 use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
+use super::from_record::FromRecord;
 use super::output::{junit, results};
 use super::shared::{summary, unreadable};
 use super::{print, print_json, report};
+
+/// What to do about a table without tests.
+const NO_TESTS: &str = "add `[[routes.x.tests]]`, or `[[tests]]` in a file that is named after the table, such as \
+                        routes.test.toml; `--allow-none` accepts a table without tests";
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]
@@ -28,9 +33,17 @@ pub(super) struct TestCommand {
     /// Replace the expected values of failing tests with the actual ones, then run the tests again.
     #[arg(long)]
     update: bool,
+    /// Exit with 0 if there are no tests; otherwise that is an error.
+    #[arg(long)]
+    allow_none: bool,
+    /// Exit with 1 if no test reaches a route or a reply case.
+    #[arg(long, conflicts_with = "filter")]
+    require_coverage: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     format: ReportFormat,
+    #[command(flatten)]
+    record: FromRecord,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,6 +57,9 @@ pub(super) enum ReportFormat {
 }
 
 pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(source) = &command.record.from_record {
+        return command.record.run(source, path);
+    }
     if command.update {
         let ready = match ready(command, path)? {
             Ok(ready) => ready,
@@ -56,6 +72,11 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
         Err(code) => return Ok(code),
     };
     let (ran, sources) = (ready.run(command)?, &ready.sources);
+    if ran.is_empty() && !command.allow_none {
+        let why = format!("error: no tests found for `{}`", path.display());
+        report_unrun(&format!("{why}: {NO_TESTS}"), path, command.format)?;
+        return Ok(ExitCode::from(2));
+    }
     // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     match command.format {
@@ -63,7 +84,15 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
         ReportFormat::Json => print_json(&results::to_json(&ran, coverage.as_ref(), sources))?,
         ReportFormat::Junit => print(&junit::results(path, &ran, sources))?,
     }
-    Ok(if results::failed(&ran) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missed = coverage.map_or(0, |coverage| coverage.missed.len());
+    let is_covered = !command.require_coverage || missed == 0;
+    if !is_covered {
+        report(&format!(
+            "error: the tests do not reach {missed} routes and reply cases (`--require-coverage`)"
+        ));
+    }
+    let is_good = is_covered && results::failed(&ran) == 0;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A table without errors, and its tests.

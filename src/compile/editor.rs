@@ -1,8 +1,11 @@
-//! The JSON Schema of `routes.toml`, for editors. It is built from the shapes of the raw tables and the compiler's
-//! lists of values.
+//! The JSON Schemas of tables and of test files, for editors. They are built from the shapes of the raw tables and the
+//! compiler's lists of values.
 //!
-//! It is draft 7, which TOML editors support best. It accepts every table that the compiler accepts, and some that the
+//! They are draft 7, which TOML editors support best. They accept every file that the compiler accepts, and some that the
 //! compiler rejects.
+
+mod about;
+mod constraints;
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +16,7 @@ use crate::plan::{FailureSlot, LogFormat};
 use crate::platform::auth as inbound;
 use crate::platform::{DeclareType, PLATFORMS, Platform};
 use crate::scheme::{Scheme, SchemeValueKind};
-use crate::table::raw::{RawFile, RawPlatform, RawRoute};
+use crate::table::raw::{RawFile, RawPlatform, RawRoute, RawTestFile};
 use crate::table::shape::{KeyForm, KeyShape, Rest, Shape};
 use crate::upstream::auth as outbound;
 
@@ -27,16 +30,23 @@ use crate::compile::upstreams::{NETWORKS, REDIRECTS};
 
 /// The JSON Schema of a table's files.
 pub fn schema() -> Value {
+    let about = "A routing table of Jackfield, or a file that it includes: platforms, upstreams and routes.";
+    root("Jackfield", about, RawFile::SHAPE)
+}
+
+/// The JSON Schema of a test file, `*.test.toml`.
+pub fn test_schema() -> Value {
+    root("Jackfield tests", "The tests of a routing table of Jackfield.", RawTestFile::SHAPE)
+}
+
+fn root(title: &str, about: &str, shape: &Shape) -> Value {
     let mut definitions = Definitions::default();
-    let mut file = definitions.object(RawFile::SHAPE, RawFile::SHAPE.keys);
+    let mut file = definitions.object(shape, shape.keys);
     file.shift_remove("description");
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
-    schema.insert("title".to_owned(), json!("Jackfield"));
-    schema.insert(
-        "description".to_owned(),
-        json!("A routing table of Jackfield, or a file that it includes: platforms, upstreams and routes."),
-    );
+    schema.insert("title".to_owned(), json!(title));
+    schema.insert("description".to_owned(), json!(about));
     schema.append(&mut file);
     schema.insert("definitions".to_owned(), Value::Object(definitions.0));
     Value::Object(schema)
@@ -75,9 +85,11 @@ impl Definitions {
         for platform in PLATFORMS {
             let keys = own(*platform);
             if !keys.is_empty() {
-                let about = format!("Keys that only the platform `{}` understands.", platform.name());
-                let keys = keys.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
-                properties.insert(platform.name().to_owned(), described(&about, closed(keys, &[])));
+                let name = platform.name();
+                let about = format!("Keys that only the platform `{name}` understands.");
+                let described_key = |key: &str| described(about::extension(name, key), json!({}));
+                let keys = keys.iter().map(|key| ((*key).to_owned(), described_key(key))).collect();
+                properties.insert(name.to_owned(), described(&about, closed(keys, &[])));
             }
         }
         let mut object = Map::new();
@@ -85,6 +97,7 @@ impl Definitions {
         if let Value::Object(mut rest) = closed(properties, &[]) {
             object.append(&mut rest);
         }
+        object.append(&mut constraints::of(shape.name));
         object
     }
 
@@ -184,9 +197,11 @@ impl Definitions {
                     }
                     object
                 });
-                entries.insert(event.name.to_owned(), entry);
+                let about = about::event(platform.name(), event.name);
+                entries.insert(event.name.to_owned(), described(about, entry));
             }
-            platforms.insert(platform.name().to_owned(), closed(entries, &[]));
+            let about = format!("The webhooks of `{}` that are not function calls.", platform.name());
+            platforms.insert(platform.name().to_owned(), described(&about, closed(entries, &[])));
         }
         closed(platforms, &[])
     }
@@ -212,7 +227,9 @@ fn auth<A: ?Sized>(about: &str, schemes: &[&Scheme<A>], allowed: fn(&str) -> boo
             SchemeValueKind::Seconds => duration(),
             SchemeValueKind::RotatingSecret => secret(),
         };
-        let keys = scheme.keys.iter().map(|key| (key.name.to_owned(), value(key.kind))).collect();
+        let key = |name, kind| described(about::scheme(scheme.name, name), value(kind));
+        let keys =
+            scheme.keys.iter().map(|known| (known.name.to_owned(), key(known.name, known.kind))).collect();
         let required: Vec<&str> = scheme.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
         (scheme.name.to_owned(), described(scheme.about, closed(keys, &required)))
     });
@@ -230,9 +247,12 @@ fn declare() -> Value {
             DeclareType::Texts => texts(),
             DeclareType::Object => json!({"type": "object"}),
         };
-        let keys =
-            platform.declare_keys().iter().map(|key| (key.key.to_owned(), value(key.value_type))).collect();
-        (platform.name().to_owned(), closed(keys, &[]))
+        let name = platform.name();
+        let key = |key, holds| described(about::declare(name, key), value(holds));
+        let keys = platform.declare_keys().iter();
+        let keys = keys.map(|known| (known.key.to_owned(), key(known.key, known.value_type))).collect();
+        let about = format!("Additional keys of the declaration to `{name}`.");
+        (name.to_owned(), described(&about, closed(keys, &[])))
     });
     closed(platforms.collect(), &[])
 }
@@ -313,14 +333,15 @@ fn retried() -> Value {
 
 fn failure_texts() -> Value {
     let slugs = FailureKind::NAMED.iter().map(|kind| kind.slug()).chain([FailureSlot::AFTER_WRITE]);
-    let texts = slugs.map(|slug| (slug.to_owned(), json!({"type": "string"})));
+    let texts =
+        slugs.map(|slug| (slug.to_owned(), described(about::failure(slug), json!({"type": "string"}))));
     closed(texts.collect(), &[])
 }
 
 fn size() -> Value {
     json!({
         "type": "string",
-        "pattern": "^ *[0-9.]+ *[A-Za-z]* *$",
+        "pattern": "^ *[0-9.]+ *[kKmMgGtTpPeE]?[iI]?[bB]? *$",
         "examples": ["64KiB", "1MiB", "4MiB"],
     })
 }
@@ -343,7 +364,10 @@ fn method() -> Value {
 fn duration() -> Value {
     json!({
         "type": "string",
-        "pattern": "^ *([0-9.]+ *[a-zA-Zµ]+ *)+$",
+        "pattern": concat!(
+            "^ *(0|([0-9]+(\\.[0-9]+)? *(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds?|secs?|s|minutes?|mins?|m",
+            "|hours?|hrs?|h|days?|d) *)+)$"
+        ),
         "examples": ["250ms", "3s", "1m"],
     })
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod advice;
 mod auth;
+mod certificates;
 mod cx;
 mod editor;
 mod exposure;
@@ -32,7 +33,7 @@ use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, Route};
 use crate::table::Table;
 
-pub use editor::schema;
+pub use editor::{schema, test_schema};
 pub use kept::Kept;
 pub use secrets::{BoundAddresses, Environment, ListenerOptions};
 pub use upstreams::{DEMO, UpstreamProbe};

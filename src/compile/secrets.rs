@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Overtaken, PlacesInString, Sources, Span};
 use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
@@ -18,6 +20,8 @@ pub struct Environment<'a> {
     pub file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// Whether secrets may be missing: for checking a table on a machine without its secrets.
     pub without_secrets: bool,
+    /// The time, for certificates.
+    pub now: Timestamp,
     /// The URL that replaces the `base_url` of `[upstreams.demo]`.
     pub demo: Option<url::Url>,
     /// The addresses that replace those of the table, from the command line.
@@ -181,6 +185,8 @@ impl<'a> Secrets<'a> {
                     out.secret = true;
                 }
                 Ok(None) => {
+                    // It stands for a secret, so it is shown like one.
+                    self.masks.add(PLACEHOLDER);
                     out.text.push_str(PLACEHOLDER);
                     out.placeholder = true;
                 }

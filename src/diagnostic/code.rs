@@ -117,8 +117,16 @@ codes! {
     SecretSyntax = "secret-syntax", Error;
     /// A certificate or key file that cannot be read or used.
     TlsFile = "tls-file", Error;
+    /// A folder for the last accepted table that contains the table itself.
+    LastGoodFolder = "last-good-folder", Error;
     /// A certificate and a key that do not belong together.
     TlsPair = "tls-pair", Error;
+    /// A certificate that has expired, or is not valid yet.
+    TlsExpired = "tls-expired", Warning;
+    /// A certificate that expires within 30 days.
+    TlsExpiring = "tls-expiring", Warning;
+    /// A certificate that is not for the host of `public_url`.
+    TlsName = "tls-name", Warning;
     /// A URL that is malformed or cannot be used.
     InvalidUrl = "invalid-url", Error;
     /// A path that could leave the upstream's base URL.

@@ -8,13 +8,12 @@ mod in_flight;
 pub mod in_process;
 pub(crate) mod task;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::call::{Call, Outcome};
 use crate::flow::{Cache, Traced};
@@ -34,6 +33,9 @@ use dedup::DedupLedger;
 use gate::Gate;
 use task::{AnnounceTo, Task};
 
+/// How often a shutdown looks whether calls are still in flight. Calls themselves do nothing for it.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
 /// The state that all calls share.
 pub struct Dispatcher {
     /// The running plan and its resources.
@@ -49,8 +51,6 @@ pub struct Dispatcher {
     /// Counts the detached calls.
     detached: Arc<Gate>,
     dedup: Arc<DedupLedger>,
-    /// The receiver ends when the last call has ended, since each call in flight holds the dispatcher.
-    _in_flight: mpsc::Sender<Infallible>,
 }
 
 /// Runs the calls of one request to a listener.
@@ -73,15 +73,9 @@ pub struct Batch<'a> {
 }
 
 impl Dispatcher {
-    /// Creates a dispatcher, and a receiver that ends when the dispatcher and the last call are gone.
-    pub fn new(
-        live: Arc<Live>,
-        transport: Arc<dyn Transport>,
-        cache: Arc<Cache>,
-        spans: Spans,
-    ) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
-        let (in_flight, ended) = mpsc::channel(1);
-        let dispatcher = Self {
+    /// Creates a dispatcher without calls.
+    pub fn new(live: Arc<Live>, transport: Arc<dyn Transport>, cache: Arc<Cache>, spans: Spans) -> Arc<Self> {
+        Arc::new(Self {
             live,
             transport,
             cache,
@@ -89,14 +83,19 @@ impl Dispatcher {
             calls: Arc::default(),
             detached: Arc::default(),
             dedup: Arc::new(DedupLedger::new(dedup::MAX_BYTES)),
-            _in_flight: in_flight,
-        };
-        (Arc::new(dispatcher), ended)
+        })
     }
 
     /// The number of calls that have not ended, detached calls included.
     pub fn in_flight(&self) -> usize {
         self.calls.held() + self.detached.held()
+    }
+
+    /// Waits until no call is in flight.
+    pub async fn drained(&self) {
+        while self.in_flight() > 0 {
+            sleep(DRAIN_POLL).await;
+        }
     }
 }
 
@@ -172,6 +171,6 @@ impl Dispatcher {
         let transport = Arc::new(HttpTransport::new().unwrap());
         let cache = Arc::new(Cache::new(flow::cache::MAX_BYTES));
         let (spans, _) = Spans::over(Arc::clone(&transport) as _);
-        Self::new(Arc::new(Live::new(plan)), transport, cache, spans).0
+        Self::new(Arc::new(Live::new(plan)), transport, cache, spans)
     }
 }

@@ -4,7 +4,7 @@
 use std::future::{Future, poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,9 @@ use tokio::time::timeout_at;
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
 use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
 use crate::live::Running;
-use crate::observe::{Ended, call_log};
+use crate::observe::Ended;
+use crate::observe::call_log::{self, LateCall};
+use crate::observe::record_id::RecordId;
 use crate::plan::Route;
 use crate::plan::arguments::Validation;
 use crate::platform::{EncodeStream, Platform};
@@ -198,7 +200,8 @@ impl Task {
             caller: &NoCaller,
         };
         let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), env, error);
-        self.dispatcher.observers.note(Ended { record, plan: &self.running.plan, route, client: self.client })
+        let (plan, client) = (&self.running.plan, self.client);
+        self.dispatcher.observers.note(Ended { record, plan, route, client, id: None })
     }
 
     /// Starts the call and waits for its reply. The work is boxed immediately, because moving a large future copies it.
@@ -237,6 +240,7 @@ impl Task {
             announce_to,
             late: Mutex::default(),
             permit: Mutex::new(Some(permit)),
+            record_id: OnceLock::new(),
         }
     }
 
@@ -269,8 +273,8 @@ impl Task {
             Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
         let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
-        let outcome =
-            dispatcher.observers.note(Ended { record, plan: &running.plan, route: route.as_ref(), client });
+        let (plan, id) = (&running.plan, pending.record_id.get().copied());
+        let outcome = dispatcher.observers.note(Ended { record, plan, route: route.as_ref(), client, id });
         for leading in leading {
             let [by_id, in_window] = finality;
             let is_final = if leading.identity.by_id { by_id } else { in_window };
@@ -328,6 +332,8 @@ struct PendingReply {
     late: Mutex<Option<Outcome>>,
     /// `None` after the end of the call.
     permit: Mutex<Option<Permit>>,
+    /// The id of the call's record, once the log has named it.
+    record_id: OnceLock<RecordId>,
 }
 
 impl Caller for PendingReply {
@@ -338,13 +344,15 @@ impl Caller for PendingReply {
     }
 
     fn reply_late(&self, late: LateReply) {
-        call_log::late(
-            &self.log_context,
-            self.client,
-            self.started.elapsed(),
-            &late,
-            &self.running.plan.masks,
-        );
+        let plan = &self.running.plan;
+        let id = || *self.record_id.get_or_init(|| self.dispatcher.observers.history.next_id());
+        let replied = LateCall {
+            context: &self.log_context,
+            client: self.client,
+            after: self.started.elapsed(),
+            id: (plan.server.records > 0).then(id),
+        };
+        call_log::late(&replied, &late, &plan.masks);
         // Otherwise, one unresponsive upstream could use up the limit of calls in flight.
         if let Some(detached) = self.dispatcher.detached.enter(self.running.plan.server.max_calls) {
             *self.permit.lock() = Some(detached);

@@ -79,6 +79,9 @@ impl Document {
 fn explain(bytes: &[u8]) -> serde_json::Error {
     match serde_json::from_slice::<serde_json::Value>(bytes) {
         Err(error) => error,
-        Ok(_) => serde::de::Error::custom("the text is too large to be indexed"),
+        Ok(_) if u32::try_from(bytes.len()).is_err() => {
+            serde::de::Error::custom("the text is too large to be indexed")
+        }
+        Ok(_) => serde::de::Error::custom("number out of range"),
     }
 }

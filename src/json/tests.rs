@@ -31,9 +31,20 @@ fn check(text: &[u8]) -> bool {
             assert!(document.index.len() <= text.len() / 2 + 1, "{shown}");
         }
         (Err(expected), Err(error)) => assert_eq!(error.to_string(), expected.to_string(), "{shown}"),
+        (Ok(_), Err(error)) if has_great_number(&shown) => {
+            assert_eq!(error.to_string(), "number out of range");
+            return false;
+        }
         _ => panic!("{shown}: serde_json: {expected:?}, document: {document:?}"),
     }
     expected.is_ok()
+}
+
+/// Whether a text has a number outside the range of a double. `serde_json` accepts such numbers.
+fn has_great_number(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+    let mut words = text.split(|c| !is_part(c));
+    words.any(|word| word.parse::<f64>().is_ok_and(f64::is_infinite))
 }
 
 fn assert_same(node: Node<'_>, value: &Value, shown: &str) {

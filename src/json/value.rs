@@ -89,6 +89,16 @@ impl<'v> ValueRef<'v> {
         }
     }
 
+    /// The text of a number; `None` for anything else.
+    pub fn number_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Node(node) if node.kind() == Kind::Number => Some(Cow::Borrowed(node.raw())),
+            Self::Tree(Value::Number(number)) => Some(Cow::Borrowed(number.as_str())),
+            Self::Count(count) => Some(Cow::Owned(count.to_string())),
+            _ => None,
+        }
+    }
+
     /// The double nearest to a number.
     pub fn as_f64(self) -> Option<f64> {
         self.as_number()?.as_f64()

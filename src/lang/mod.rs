@@ -3,6 +3,7 @@
 
 pub(crate) mod body;
 mod charset;
+pub(crate) mod decimal;
 pub mod jsonpath;
 pub(crate) mod pattern;
 pub mod template;

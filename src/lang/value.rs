@@ -1,5 +1,8 @@
 //! Operations on JSON values for templates, conditions and extraction: equality, access to parts, and weight.
 
+use std::cmp::Ordering;
+
+use super::decimal::Decimal;
 use crate::json::{Kind, ValueRef, to_map};
 
 /// Objects with more entries than this are compared through a map, not by linear search.
@@ -12,10 +15,7 @@ pub(crate) fn equal<'v>(a: impl Into<ValueRef<'v>>, b: impl Into<ValueRef<'v>>) 
 
 fn are_equal(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
     match (a.kind(), b.kind()) {
-        (Kind::Number, Kind::Number) => match (a.as_number(), b.as_number()) {
-            (Some(a), Some(b)) => a == b || a.as_f64() == b.as_f64() && !(a.is_u64() && b.is_u64()),
-            _ => false,
-        },
+        (Kind::Number, Kind::Number) => order(a, b) == Some(Ordering::Equal),
         (Kind::Array, Kind::Array) => {
             a.len() == b.len() && a.items().zip(b.items()).all(|(a, b)| are_equal(a, b))
         }
@@ -31,6 +31,15 @@ fn are_equal(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
         (Kind::Bool, Kind::Bool) => a.as_bool() == b.as_bool(),
         (a, b) => a == b,
     }
+}
+
+/// The order of two numbers by their exact values; `None` if one of them is not a number.
+pub(crate) fn order(a: ValueRef<'_>, b: ValueRef<'_>) -> Option<Ordering> {
+    let (a, b) = (a.number_text()?, b.number_text()?);
+    if a == b {
+        return Some(Ordering::Equal);
+    }
+    Some(Decimal::parse(&a)?.order(Decimal::parse(&b)?))
 }
 
 /// The member of an object or the item of an array; `None` if there is none.

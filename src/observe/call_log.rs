@@ -13,19 +13,21 @@ use crate::plan::{Plan, Route};
 use crate::printable::printable_line;
 use crate::secret::Masks;
 
+use super::record_id::RecordId;
+
 /// The most characters of an error, and of a name chosen by the caller.
 const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
 
-/// Logs a call that has ended; `id` is the number of its record, if that is kept.
-pub fn ended(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
+/// Logs a call that has ended; `id` names its record, if that is kept.
+pub fn ended(record: &Record, plan: &Plan, client: IpAddr, id: Option<RecordId>) {
     outcome(record, plan, client, id);
     step_errors(record, &plan.masks);
     reply_problems(record, &plan.masks);
 }
 
 /// Logs the whole record of a call.
-pub fn whole(record: &Record, plan: &Plan, route: Option<&Route>, id: Option<u64>) {
+pub fn whole(record: &Record, plan: &Plan, route: Option<&Route>, id: Option<RecordId>) {
     let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
     let conversation = shown_conversation(&record.call.context);
     let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
@@ -33,7 +35,7 @@ pub fn whole(record: &Record, plan: &Plan, route: Option<&Route>, id: Option<u64
 }
 
 /// The call's own line.
-fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
+fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<RecordId>) {
     let platform = record.call.context.platform;
     let function = shown_name(&record.call.context.function);
     let conversation = shown_conversation(&record.call.context);
@@ -45,18 +47,23 @@ fn outcome(record: &Record, plan: &Plan, client: IpAddr, id: Option<u64>) {
     let cache = record.cache_use().map(CacheUse::slug);
     let trace = record.trace();
     let record_id = id.map(display);
+    // A call has one `outcome`. If it was overdue, the line of its late reply has it.
+    let (outcome, late_outcome) = match display(record.final_outcome()) {
+        outcome if record.was_overdue() => (None, Some(outcome)),
+        outcome => (Some(outcome), None),
+    };
     match &record.error {
         None => tracing::info!(
             %platform, %function, conversation, %client, case, ms, upstream_ms, attempts, cache, trace, record_id,
-            outcome = %"answered",
+            outcome, late_outcome,
             "{function}: answered in {ms} ms{late}"
         ),
         Some(error) => {
-            let (outcome, reason, upstream) = (error.kind(), error.reason().slug(), record.upstreams());
+            let (kind, reason, upstream) = (error.kind(), error.reason().slug(), record.upstreams());
             tracing::warn!(
                 %platform, %function, conversation, %client, case, ms, upstream, upstream_ms, attempts, cache, trace,
-                record_id, %outcome, %reason,
-                "{function}: {outcome} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
+                record_id, outcome, late_outcome, %reason,
+                "{function}: {kind} after {ms} ms{late}: {}", shown(&error.to_string(), &plan.masks)
             );
         }
     }
@@ -93,14 +100,28 @@ fn reply_problems(record: &Record, masks: &Masks) {
     }
 }
 
+/// A call that got its reply while a request of it was still in flight.
+#[derive(Debug)]
+pub struct LateCall<'a> {
+    /// The context of the call.
+    pub context: &'a Context,
+    /// The address of the client.
+    pub client: IpAddr,
+    /// When the reply was sent, from the start of the call.
+    pub after: Duration,
+    /// The id of the record that the call will have, if it is kept.
+    pub id: Option<RecordId>,
+}
+
 /// Logs the late reply to a call whose request is still in flight.
-pub fn late(context: &Context, client: IpAddr, after: Duration, late: &LateReply, masks: &Masks) {
+pub fn late(call: &LateCall<'_>, late: &LateReply, masks: &Masks) {
+    let LateCall { context, client, after, id } = call;
     let (platform, function) = (context.platform, shown_name(&context.function));
-    let conversation = shown_conversation(context);
+    let (conversation, record_id) = (shown_conversation(context), id.map(display));
     let (kind, ms, upstream) = (late.error.kind(), after.as_millis(), &late.upstream);
     let (reason, error) = (late.error.reason().slug(), shown(&late.error.to_string(), masks));
     tracing::warn!(
-        %platform, %function, conversation, %client, ms, upstream, outcome = %kind, %reason,
+        %platform, %function, conversation, %client, ms, upstream, record_id, outcome = %kind, %reason,
         "{function}: {kind} after {ms} ms: {error}"
     );
 }

@@ -2,10 +2,8 @@
 //!
 //! Number and memory are limited. Records are rendered only when somebody requests them, never during a call.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -16,7 +14,11 @@ use crate::flow::Record;
 use crate::plan::Route;
 use crate::secret::Masks;
 
-/// The size limit of the history, in bytes.
+use super::record_id::{RecordId, RecordIds};
+use super::ring::{FailureRings, Ring};
+use super::view::ANSWERED;
+
+/// The size limit of the history, in bytes: half of it for answered calls, half for failed ones.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// The largest record that is kept completely, in bytes. Of a larger one, only the summary is kept.
@@ -28,8 +30,8 @@ const MAX_BEHIND: usize = 256;
 /// A call that has ended.
 #[derive(Debug)]
 pub struct HistoryEntry {
-    /// Its number since the start, from 1.
-    pub id: u64,
+    /// Its id.
+    pub id: RecordId,
     /// When it ended.
     pub at: Timestamp,
     /// The address of the client.
@@ -40,21 +42,20 @@ pub struct HistoryEntry {
     pub route: Option<Arc<Route>>,
     /// The secrets of the table, to mask.
     pub secrets: Masks,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// The last calls.
 #[derive(Debug)]
 pub struct History {
-    last_id: AtomicU64,
+    ids: RecordIds,
     state: Mutex<HistoryState>,
 }
 
 #[derive(Debug)]
 struct HistoryState {
-    /// Oldest first.
-    entries: VecDeque<Arc<HistoryEntry>>,
-    bytes: usize,
+    answered: Ring,
+    failed: FailureRings,
     /// `None` during shutdown.
     live: Option<broadcast::Sender<Arc<HistoryEntry>>>,
 }
@@ -62,23 +63,26 @@ struct HistoryState {
 impl Default for History {
     fn default() -> Self {
         let live = Some(broadcast::Sender::new(MAX_BEHIND));
-        let state = Mutex::new(HistoryState { entries: VecDeque::new(), bytes: 0, live });
-        Self { last_id: AtomicU64::new(0), state }
+        let (answered, failed) = (Ring::default(), FailureRings::default());
+        Self { ids: RecordIds::default(), state: Mutex::new(HistoryState { answered, failed, live }) }
     }
 }
 
 impl History {
-    /// Takes the number of the next call, which the log line needs before the call is added.
-    pub fn next_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    /// Takes the id of the next call, which the log line needs before the call is added.
+    pub fn next_id(&self) -> RecordId {
+        self.ids.next()
     }
 
-    /// Adds a call, and drops the oldest ones beyond `most` or the size limit.
+    /// Adds a call, and drops the oldest ones beyond `most` or the size limit. The limits of answered and of failed
+    /// calls are separate.
     pub fn keep(&self, entry: HistoryEntry, most: usize) {
         let entry = Arc::new(entry);
         let mut state = self.state();
-        state.bytes += entry.bytes;
-        state.entries.push_back(Arc::clone(&entry));
+        match entry.record.outcome_slug() {
+            ANSWERED => state.answered.push(Arc::clone(&entry)),
+            _ => state.failed.push(Arc::clone(&entry)),
+        }
         let removed = state.trim(most);
         let live = state.live.clone().filter(|live| live.receiver_count() > 0);
         drop(state);
@@ -90,13 +94,14 @@ impl History {
         }
     }
 
-    /// The last calls, newest first, at most `most`.
+    /// The last calls, newest first: at most `most` answered ones and as many failed ones.
     pub fn newest(&self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut state = self.state();
         let removed = state.trim(most);
-        let newest = state.entries.iter().rev().cloned().collect();
+        let mut newest: Vec<_> = state.answered.iter().chain(state.failed.iter()).cloned().collect();
         drop(state);
         drop(removed);
+        newest.sort_by_key(|entry| std::cmp::Reverse((entry.at, entry.id)));
         newest
     }
 
@@ -119,11 +124,8 @@ impl HistoryState {
     /// Removes and returns the oldest entries beyond the limits.
     fn trim(&mut self, most: usize) -> Vec<Arc<HistoryEntry>> {
         let mut removed = Vec::new();
-        while self.entries.len() > most || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= oldest.bytes;
-            removed.push(oldest);
-        }
+        self.answered.trim(most, MAX_BYTES / 2, &mut removed);
+        self.failed.trim(most, MAX_BYTES / 2, &mut removed);
         removed
     }
 }
@@ -131,7 +133,7 @@ impl HistoryState {
 impl HistoryEntry {
     /// Creates the entry of a call that has just ended. Parts that are not shown are dropped.
     pub fn new(
-        id: u64,
+        id: RecordId,
         mut record: Record,
         route: Option<Arc<Route>>,
         secrets: Masks,
@@ -179,11 +181,18 @@ mod tests {
     use crate::json::{Document, SharedValue};
     use crate::lang::template::{ParsedResponse, StepOutput};
     use crate::observe::history::*;
+    use crate::plan::arguments::Arguments;
     use http::HeaderMap;
     use serde_json::json;
     use std::time::Duration;
 
     fn record(function: &str, args: Value) -> Record {
+        let mut record = failed(function, args);
+        (record.error, record.outcome.failure) = (None, None);
+        record
+    }
+
+    fn failed(function: &str, args: Value) -> Record {
         let context = Context { function: function.to_owned(), ..Context::default() };
         Record::panicked(Call { args: args.into(), context }, Duration::ZERO, None)
     }
@@ -196,7 +205,14 @@ mod tests {
 
     fn functions(history: &History, most: usize) -> Vec<String> {
         let newest = history.newest(most);
-        newest.iter().map(|entry| format!("{} {}", entry.id, entry.record.call.context.function)).collect()
+        newest
+            .iter()
+            .map(|entry| {
+                let id = entry.id.to_string();
+                let number = id.split('-').next_back().unwrap();
+                format!("{number} {}", entry.record.call.context.function)
+            })
+            .collect()
     }
 
     #[test]
@@ -209,19 +225,47 @@ mod tests {
         assert_eq!(functions(&history, 1), ["3 c"]);
         // A reload may turn the history off.
         assert!(functions(&history, 0).is_empty());
-        assert_eq!(history.state().bytes, 0);
+        assert_eq!(history.state().answered.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_flood_pushes_out_no_other_failures() {
+        let history = History::default();
+        let route = |name: &str| {
+            Some(Arc::new(Route::new(
+                name.to_owned(),
+                Arguments::compile(json!({}), Vec::new()).unwrap(),
+                [0; 32],
+            )))
+        };
+        let keep = |record: Record, route: Option<Arc<Route>>| {
+            let client = [127, 0, 0, 1].into();
+            let entry = HistoryEntry::new(history.next_id(), record, route, Masks::default(), client);
+            history.keep(entry, 6);
+        };
+        (0..2).for_each(|_| keep(failed("rare", Value::Null), route("rare")));
+        for _ in 0..100 {
+            keep(failed("frequent", Value::Null), route("frequent"));
+            keep(record("fine", Value::Null), None);
+        }
+        let newest = history.newest(6);
+        let count = |function: &str| {
+            newest.iter().filter(|entry| entry.record.call.context.function == function).count()
+        };
+        assert_eq!((count("rare"), count("frequent"), count("fine")), (2, 4, 6));
+        assert!(newest.is_sorted_by_key(|entry| std::cmp::Reverse((entry.at, entry.id))));
+        assert!(history.newest(0).is_empty());
     }
 
     #[test]
     fn memory_is_limited() {
         let history = History::default();
-        for _ in 0..1000 {
+        for _ in 0..500 {
             keep(&history, 100_000, record("a", json!("x".repeat(MAX_RECORD / 2))));
+            keep(&history, 100_000, failed("a", json!("x".repeat(MAX_RECORD / 2))));
         }
-        let state = history.state();
-        assert!(state.bytes <= MAX_BYTES && state.bytes > MAX_BYTES / 2, "{}", state.bytes);
-        assert_eq!(state.bytes, state.entries.iter().map(|entry| entry.bytes).sum::<usize>());
-        drop(state);
+        let bytes: usize = history.newest(100_000).iter().map(|entry| entry.bytes).sum();
+        assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES * 3 / 4, "{bytes}");
         // A record that is too large keeps only its summary, and names chosen by the caller are shortened.
         keep(&history, 100_000, record(&"n".repeat(100_000), json!("x".repeat(MAX_RECORD * 2))));
         let newest = &history.newest(100_000)[0];

@@ -7,8 +7,12 @@ mod lines;
 pub mod log;
 pub mod masking;
 pub mod metrics;
+pub mod record_id;
+mod ring;
 pub mod spans;
 mod view;
+
+pub use view::{ANSWERED, OMITTED_BYTES};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use crate::plan::{Plan, Route};
 
 use history::{History, HistoryEntry};
 use metrics::Metrics;
+use record_id::RecordId;
 use spans::Spans;
 
 /// The record of a call up to this size is rendered for the log at once. Rendering a larger one takes longer, because all
@@ -49,6 +54,8 @@ pub struct Ended<'a> {
     pub route: Option<&'a Arc<Route>>,
     /// The address of the client.
     pub client: IpAddr,
+    /// The id of its record, if the log has already named it.
+    pub id: Option<RecordId>,
 }
 
 impl Observers {
@@ -59,11 +66,11 @@ impl Observers {
 
     /// Passes a call that has ended to all observers, and returns its outcome.
     pub fn note(&self, ended: Ended<'_>) -> Outcome {
-        let Ended { record, plan, route, client } = ended;
+        let Ended { record, plan, route, client, id } = ended;
         self.metrics.note(&record, route.map(AsRef::as_ref));
         self.spans.take(&record, plan, route.map(AsRef::as_ref), client);
         let most = plan.server.records;
-        let id = (most > 0).then(|| self.history.next_id());
+        let id = (most > 0).then(|| id.unwrap_or_else(|| self.history.next_id()));
         call_log::ended(&record, plan, client, id);
         if id.is_none() && !plan.log.bodies {
             return record.outcome;
@@ -89,7 +96,7 @@ struct Kept {
     plan: Arc<Plan>,
     route: Option<Arc<Route>>,
     client: IpAddr,
-    id: Option<u64>,
+    id: Option<RecordId>,
 }
 
 impl Kept {

@@ -6,16 +6,23 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use crate::call::{Context, GivenArguments, Reply};
+use crate::call::{Context, FailureKind, GivenArguments, Reply};
 use crate::json::{SharedValue, ValueRef, bytes_of};
-use crate::lang::template::{ParsedResponse, StepOutput};
+use crate::lang::template::{ParsedResponse, Scope, StepOutput};
 use crate::plan::Route;
+use crate::plan::when::KnownValues;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
 use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
 use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
+
+/// The outcome of a call that did not fail.
+pub const ANSWERED: &str = "answered";
+
+/// The key that stands in for a value that is too large to show.
+pub const OMITTED_BYTES: &str = "omitted_bytes";
 
 /// The largest value or body that is shown, in bytes. Of a larger one, only the size is shown.
 const MAX_SHOWN: usize = 64 * 1024;
@@ -59,8 +66,8 @@ impl Record {
             let body = output.response.as_ref().and_then(ParsedResponse::body_if_read);
             let is_counted = |value: &&SharedValue| body.is_some_and(|body| body.shares_document(value));
             let values = output.values.iter().flatten().filter(|value| !is_counted(value));
-            output.response.as_ref().map_or(0, ParsedResponse::body_bytes)
-                + values.map(SharedValue::bytes).sum::<usize>()
+            let response = |response: &ParsedResponse| response.body_bytes() + response.packed_bytes();
+            output.response.as_ref().map_or(0, response) + values.map(SharedValue::bytes).sum::<usize>()
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
@@ -93,13 +100,13 @@ impl Record {
                 *given = taken.detached();
             }
         }
-        // Response headers are not shown, and neither are large bodies.
+        // Large bodies are not shown.
         for (step_record, output) in self.steps.iter().zip(&mut self.outputs) {
             if let Some(response) = &mut output.response {
-                response.forget_headers();
+                response.pack_headers();
             }
             if step_record.response_bytes > MAX_SHOWN {
-                output.response = output.response.take().map(|response| response.without_body());
+                output.response = output.response.take().map(ParsedResponse::without_body);
                 for value in output.values.iter_mut().flatten() {
                     *value = std::mem::take(value).detached();
                 }
@@ -117,9 +124,15 @@ impl Record {
         self.dropped.clear();
     }
 
-    /// `answered`, or the kind of failure.
+    /// What the caller was told: `answered`, or the kind of failure. If the deadline passed first, that is a timeout,
+    /// whatever the call came to later.
     pub fn outcome_slug(&self) -> &'static str {
-        self.error.as_ref().map_or("answered", |error| error.kind().slug())
+        if self.was_overdue() { FailureKind::Timeout.slug() } else { self.final_outcome() }
+    }
+
+    /// What the call came to: `answered`, or the kind of failure.
+    pub fn final_outcome(&self) -> &'static str {
+        self.error.as_ref().map_or(ANSWERED, |error| error.kind().slug())
     }
 
     /// The id of the trace, if the call is part of one.
@@ -145,10 +158,11 @@ impl View<'_> {
         add("conversation", context.conversation.as_deref().map(cut).into());
         add("outcome", record.outcome_slug().into());
         add("reason", record.error.as_ref().map(|error| error.reason().slug()).into());
-        add("error", record.error.as_ref().map(|error| self.error(error)).into());
+        add("late_outcome", record.was_overdue().then(|| record.final_outcome()).into());
+        add("error", self.why_failed().into());
         add("case", record.case.map(|case| case + 1).into());
         add("ms", ms(record.time));
-        add("own_ms", ms(record.overhead(self.route)));
+        add("overhead_ms", ms(record.overhead(self.route)));
         add("upstream_ms", record.upstream_time().map_or(Value::Null, ms));
         add("upstreams", record.upstreams().into());
         add("attempts", record.steps.iter().map(|step| step.delivery.attempts).sum::<u32>().into());
@@ -158,41 +172,61 @@ impl View<'_> {
         shown
     }
 
+    /// Why the caller got a failure.
+    fn why_failed(&self) -> Option<String> {
+        let error = self.record.error.as_ref().map(|error| self.error(error));
+        let late = || "the deadline passed while the request was in flight; it ended later".to_owned();
+        error.or_else(|| self.record.was_overdue().then(late))
+    }
+
     fn whole(&self) -> Map<String, Value> {
         let mut shown = self.summary();
-        let record = self.record;
         shown.insert("arguments".to_owned(), self.arguments());
-        let steps = self.route.map(|route| route.steps.as_slice()).unwrap_or_default();
-        let step_record = record.steps.iter().zip(&record.outputs);
-        let steps =
-            steps.iter().enumerate().zip(step_record).map(|((index, step), (step_record, output))| {
-                let extracted = step.extraction.names().zip(&output.values);
-                let extracted = extracted
-                    .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
-                let mut shown = self.step(step_record, output);
-                shown["name"] = step.name.as_deref().into();
-                shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
-                shown["extracted"] = Value::Object(extracted.collect());
-                // The record shows these values elsewhere, and the context of the call is already dropped.
-                let why = self
-                    .route
-                    .filter(|_| step_record.skipped)
-                    .map(|route| route.why_skipped(index, step_record.unmet, None));
-                shown["skipped_for"] = why.into();
-                shown
-            });
-        shown.insert("steps".to_owned(), steps.collect());
-        let passed = record.skipped_cases.iter().filter_map(|passed| {
-            let why = self.route?.replies.why_skipped(*passed, None);
-            Some(json!({"case": passed.case + 1, "why": cut(&self.masks().hide(&why))}))
+        shown.insert("steps".to_owned(), self.steps());
+        let skipped = self.record.skipped_cases.iter().filter_map(|skipped| {
+            let scope = self.record.scope("");
+            let reason = self.route?.replies.why_skipped(*skipped, self.known(&scope));
+            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().hide(&reason))}))
         });
-        shown.insert("passed_over".to_owned(), passed.collect());
-        shown.insert("reply".to_owned(), self.reply(&record.outcome.reply));
-        let complaints = record.failure_error.iter().map(ToString::to_string);
-        let complaints = complaints.chain(record.dropped.iter().cloned());
-        let complaints = complaints.map(|text| cut(&self.masks().hide(&text)));
-        shown.insert("complaints".to_owned(), complaints.collect());
+        shown.insert("skipped".to_owned(), skipped.collect());
+        shown.insert("reply".to_owned(), self.reply(&self.record.outcome.reply));
+        let errors = self.record.failure_error.iter().map(ToString::to_string);
+        let errors = errors.chain(self.record.dropped.iter().cloned());
+        let errors = errors.map(|text| cut(&self.masks().hide(&text)));
+        shown.insert("reply_errors".to_owned(), errors.collect());
         shown
+    }
+
+    fn steps(&self) -> Value {
+        let Some(route) = self.route else { return Value::Array(Vec::new()) };
+        let ran = route.steps.iter().zip(self.record.steps.iter().zip(&self.record.outputs)).enumerate();
+        ran.map(|(index, (step, (step_record, output)))| {
+            let extracted = step.extraction.names().zip(&output.values);
+            let extracted = extracted
+                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
+            let mut shown = self.step(step_record, output);
+            shown["name"] = step.name.as_deref().into();
+            shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
+            shown["extracted"] = Value::Object(extracted.collect());
+            if step_record.skipped {
+                // The conditions of a step see the earlier steps only.
+                let steps = &self.record.outputs[..index];
+                let scope = Scope { steps, ..self.record.scope("") };
+                let reason = route.why_skipped(index, step_record.unmet, self.known(&scope));
+                shown["skip_reason"] = cut(&self.masks().hide(&reason)).into();
+            }
+            shown
+        })
+        .collect()
+    }
+
+    /// The values that the record still has.
+    fn known<'s>(&self, scope: &'s Scope<'s>) -> KnownValues<'s> {
+        if self.record.validated.is_none() {
+            return KnownValues::Lost;
+        }
+        let bodies = self.record.steps.iter().all(|step| step.response_bytes <= MAX_SHOWN);
+        KnownValues::Kept { scope, bodies }
     }
 
     fn arguments(&self) -> Value {
@@ -203,13 +237,13 @@ impl View<'_> {
         };
         match (&self.record.validated, &self.record.call.args) {
             (Some(validated), _) => json!({
-                "fit": true,
+                "valid": true,
                 "values": named((&validated.args).into()),
                 "converted": validated.converted,
                 "dropped": validated.dropped,
             }),
-            (None, GivenArguments::Json(given)) => json!({"fit": false, "values": named(given.get())}),
-            (None, GivenArguments::Unreadable) => json!({"fit": false, "values": null}),
+            (None, GivenArguments::Json(given)) => json!({"valid": false, "values": named(given.get())}),
+            (None, GivenArguments::Unreadable) => json!({"valid": false, "values": null}),
         }
     }
 
@@ -218,21 +252,32 @@ impl View<'_> {
             "name": null,
             "upstream": null,
             "skipped": step_record.skipped,
+            "skip_reason": null,
             "request": step_record.delivery.request.as_deref().map(|request| self.request(request)),
-            "attempts": step_record.delivery.attempts,
+            "attempt_count": step_record.delivery.attempts,
             "hedges": step_record.delivery.hedges,
-            "tries": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
+            "attempts": step_record.finished_attempts().map(|attempt| self.attempt(attempt)).collect::<Vec<_>>(),
             "waited_ms": ms(step_record.delivery.waited),
             "upstream_ms": step_record.delivery.time.map(ms),
             "cache": step_record.cache.map(CacheUse::slug),
-            "reply": output.response.as_ref().map(|response| json!({
-                "status": response.status(),
-                "body": if step_record.response_bytes > MAX_SHOWN { left_out(step_record.response_bytes) } else { self.value(Some(response.body().get())) },
-            })),
+            "response": output.response.as_ref().map(|response| self.response(response, step_record.response_bytes)),
             "extracted": {},
             "failure": step_record.failure().map(|kind| kind.slug()),
             "reason": step_record.error.as_ref().map(|error| error.reason().slug()),
             "error": step_record.error.as_ref().map(|error| self.error(error)),
+        })
+    }
+
+    fn response(&self, response: &ParsedResponse, bytes: usize) -> Value {
+        let headers = response.shown_headers();
+        let content_type = headers.iter().find(|(name, _)| name == "content-type");
+        let body = if bytes > MAX_SHOWN { omitted(bytes) } else { self.value(Some(response.body().get())) };
+        json!({
+            "status": response.status(),
+            "content_type": content_type.map(|(_, value)| self.masks().hide(value)),
+            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().hide(value)])).collect::<Value>(),
+            "problem": response.problem().map(|problem| cut(&self.masks().hide(problem))),
+            "body": body,
         })
     }
 
@@ -249,7 +294,7 @@ impl View<'_> {
 
     fn request(&self, request: &Request) -> Value {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
-            _ if body.len() > MAX_SHOWN => left_out(body.len()),
+            _ if body.len() > MAX_SHOWN => omitted(body.len()),
             Ok(json) => self.value(Some((&json).into())),
             Err(_) => self.masks().hide(&String::from_utf8_lossy(body)).into(),
         });
@@ -274,7 +319,7 @@ impl View<'_> {
         json!({
             "text": reply.text.as_deref().map(|text| self.value(Some(ValueRef::Text(text)))),
             "data": self.value(reply.data.as_ref().map(ValueRef::from)),
-            "own": self.value(Some((&extensions).into())),
+            "extensions": self.value(Some((&extensions).into())),
         })
     }
 
@@ -283,7 +328,7 @@ impl View<'_> {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
         value.write_json(&mut json);
-        if json.len() > MAX_SHOWN { left_out(json.len()) } else { self.masks().hide_value(&value.to_value()) }
+        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().hide_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {
@@ -291,8 +336,8 @@ impl View<'_> {
     }
 }
 
-fn left_out(bytes: usize) -> Value {
-    json!({"left_out_bytes": bytes})
+fn omitted(bytes: usize) -> Value {
+    json!({OMITTED_BYTES: bytes})
 }
 
 /// A name, shortened to the most that is kept.

@@ -233,13 +233,22 @@ mod tests {
             .map_err(|bad| bad.to_string())
     }
 
+    fn exact(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
     #[test]
     fn what_loses_nothing_is_converted() {
         for (name, given, expected) in [
             ("days", json!("5"), json!(5)),
             ("days", json!(5.0), json!(5)),
             ("days", json!("5.0"), json!(5)),
-            ("price", json!("12.50"), json!(12.5)),
+            ("price", json!("12.50"), exact("12.50")),
+            ("price", exact("12.50"), exact("12.50")),
+            ("price", json!("1.2345678901234567"), exact("1.2345678901234567")),
+            ("price", json!("36893488147419103233"), exact("36893488147419103233")),
+            ("price", exact("36893488147419103233"), exact("36893488147419103233")),
+            ("days", exact("0.5e1"), json!(5)),
             ("price", json!("-3"), json!(-3)),
             ("price", json!(7), json!(7)),
             ("loud", json!("true"), json!(true)),
@@ -277,7 +286,8 @@ mod tests {
             ("days", json!("-0"), "argument `days` must be a whole number"),
             ("days", json!(8), "argument `days` must be at most 7"),
             ("days", json!("0"), "argument `days` must be at least 1"),
-            ("price", json!("1.2345678901234567"), "argument `price` must be a number"),
+            ("price", json!("1e5"), "argument `price` must be a number"),
+            ("days", json!("36893488147419103232"), "argument `days` must be at most 7"),
             ("loud", json!("maybe"), "argument `loud` must be true or false"),
             ("loud", json!(1), "argument `loud` must be true or false"),
             ("city", json!(true), "argument `city` must be a string (City name)"),

@@ -7,7 +7,7 @@ use crate::call::{FailureKind, Reply};
 use crate::guard::ExpansionFilter;
 
 use super::FailureSlot;
-use super::when::{UnmetCondition, When};
+use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
@@ -88,11 +88,11 @@ pub struct SkippedCase {
 }
 
 impl Replies {
-    /// Why a case did not match, for people. With `scope`, the text includes the values that the condition used.
-    pub fn why_skipped(&self, skipped: SkippedCase, scope: Option<&Scope<'_>>) -> String {
+    /// Why a case did not match, for people, with the values that the condition used if they are known.
+    pub fn why_skipped(&self, skipped: SkippedCase, known: KnownValues<'_>) -> String {
         self.cases
             .get(skipped.case)
-            .map(|case| case.when.describe_unmet(skipped.why, scope))
+            .map(|case| case.when.describe_unmet(skipped.why, known))
             .unwrap_or_default()
     }
 

@@ -19,7 +19,7 @@ use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
-use super::when::{UnmetCondition, When};
+use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::body::BodyUse;
 use crate::lang::template::{ParsedResponse, RenderError, Scope, StepOutput};
 
@@ -257,17 +257,12 @@ impl Route {
         out
     }
 
-    /// Why a step was skipped, for people. With `scope`, the text includes the values that the condition used.
-    pub fn why_skipped(
-        &self,
-        step: usize,
-        unmet: Option<UnmetCondition>,
-        scope: Option<&Scope<'_>>,
-    ) -> String {
+    /// Why a step was skipped, for people, with the values that the condition used if they are known.
+    pub fn why_skipped(&self, step: usize, unmet: Option<UnmetCondition>, known: KnownValues<'_>) -> String {
         let Some(step) = self.steps.get(step) else { return String::new() };
         let earlier = step.after_failure_of.and_then(|earlier| self.steps.get(earlier)?.name.as_deref());
         match (unmet, earlier) {
-            (Some(unmet), _) => step.when.describe_unmet(unmet, scope),
+            (Some(unmet), _) => step.when.describe_unmet(unmet, known),
             (None, earlier) => format!("`{}` did not fail", earlier.unwrap_or_default()),
         }
     }

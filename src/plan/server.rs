@@ -4,9 +4,12 @@ use crate::platform::auth::InboundAuth;
 use crate::upstream::delivery::Delivery;
 use http::HeaderMap;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 
 /// `[server]`, compiled.
@@ -30,6 +33,10 @@ pub struct Server {
     pub max_connections: usize,
     /// The number of calls kept in the history, for the admin listener.
     pub records: usize,
+    /// How long calls are accepted after the signal to shut down.
+    pub drain_delay: Duration,
+    /// The folder for a copy of the last accepted table; `None` for no copy.
+    pub last_good: Option<PathBuf>,
     /// TLS for new connections to the listener for platforms; `None` for plain HTTP.
     pub tls: Option<ServerTls>,
     /// The proxies whose `X-Forwarded-For` and `Forwarded` headers are honoured.
@@ -41,6 +48,8 @@ pub struct Server {
 pub struct ServerTls {
     /// The configuration for handshakes.
     pub config: Arc<ServerConfig>,
+    /// When the first certificate of the chain expires, if it can be read.
+    pub not_after: Option<Timestamp>,
     /// A hash of the certificate and the key, to detect changes.
     pub(crate) fingerprint: [u8; 32],
 }

@@ -138,6 +138,10 @@ pub enum Part {
     Method(Method),
     /// The whole URL; if it begins with `/`, the part after the upstream's `base_url`.
     Url(String),
+    /// The path below the upstream's `base_url`.
+    Path(String),
+    /// A query parameter, decoded: a string, or a list of strings if there are several of this name.
+    Query(String, Value),
     /// A header.
     Header(HeaderName, String),
     /// The body: a string as is; any other value as JSON or as form fields.

@@ -57,6 +57,39 @@ pub enum UnmetCondition {
     Matches(usize),
 }
 
+/// The values that the description of a condition may show.
+#[derive(Debug, Clone, Copy)]
+pub enum KnownValues<'a> {
+    /// The values of a call whose context is complete.
+    All(&'a Scope<'a>),
+    /// The values of a record, which keeps arguments and extracts, but not the whole context.
+    Kept {
+        /// The values.
+        scope: &'a Scope<'a>,
+        /// Whether the bodies of all responses are kept.
+        bodies: bool,
+    },
+    /// None: the record has lost them.
+    Lost,
+}
+
+impl<'a> KnownValues<'a> {
+    fn scope(self) -> Option<&'a Scope<'a>> {
+        match self {
+            Self::All(scope) | Self::Kept { scope, .. } => Some(scope),
+            Self::Lost => None,
+        }
+    }
+
+    /// The values, if the value of `name` is one of them.
+    fn scope_for(self, name: &Template) -> Option<&'a Scope<'a>> {
+        match self {
+            Self::Kept { bodies, .. } if !name.outlives_call(bodies) => None,
+            known => known.scope(),
+        }
+    }
+}
+
 impl StatusRange {
     pub(super) fn contains(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)
@@ -111,9 +144,9 @@ impl When {
         lacks.map(UnmetCondition::Matches)
     }
 
-    /// Describes a condition that does not hold, for people. With `scope`, the text includes the value that the
-    /// condition used.
-    pub(crate) fn describe_unmet(&self, unmet: UnmetCondition, scope: Option<&Scope<'_>>) -> String {
+    /// Describes a condition that does not hold, for people. The text includes the value that the condition used, if it
+    /// is known.
+    pub(crate) fn describe_unmet(&self, unmet: UnmetCondition, known: KnownValues<'_>) -> String {
         let path = |path: &Option<Arc<JsonPath>>| path.as_ref().map(ToString::to_string).unwrap_or_default();
         match unmet {
             UnmetCondition::Failure if self.failure.is_empty() => "only for successful calls".to_owned(),
@@ -126,7 +159,7 @@ impl When {
                     (first, last) if first == last => first.to_string(),
                     (first, last) => format!("{first} to {last}"),
                 });
-                match scope.map(|scope| scope.response().map(|response| response.status())) {
+                match known.scope().map(|scope| scope.response().map(|response| response.status())) {
                     None => format!("the status is not {wanted}"),
                     Some(None) => format!("there is no response; the status must be {wanted}"),
                     Some(Some(status)) => format!("the status is {status}, not {wanted}"),
@@ -145,12 +178,14 @@ impl When {
             }
             UnmetCondition::Equals(index) => {
                 self.equals.get(index).map_or_else(String::new, |(name, values)| {
-                    describe_value(name, scope, &format!("not {}", either(values, Value::to_string)))
+                    let wanted = either(values, Value::to_string);
+                    describe_value(name, known, [&format!("not {wanted}"), &format!("is not {wanted}")])
                 })
             }
             UnmetCondition::Matches(index) => {
                 self.matches.get(index).map_or_else(String::new, |(name, pattern)| {
-                    describe_value(name, scope, &format!("which does not match `{}`", pattern.as_str()))
+                    let unmatched = format!("does not match `{}`", pattern.as_str());
+                    describe_value(name, known, [&format!("which {unmatched}"), &unmatched])
                 })
             }
         }
@@ -181,10 +216,10 @@ fn either<T>(items: &[T], shown: impl Fn(&T) -> String) -> String {
     }
 }
 
-/// The current value, and what the condition requires.
-fn describe_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> String {
+/// The value, and what the condition requires: after the value, and where the value is not known.
+fn describe_value(name: &Template, known: KnownValues<'_>, [after, alone]: [&str; 2]) -> String {
     let shown = name.written().trim_start_matches('{').trim_end_matches('}');
-    let Some(scope) = scope else { return format!("`{shown}` is {rather}") };
+    let Some(scope) = known.scope_for(name) else { return format!("`{shown}` {alone}") };
     match name.evaluate(scope).ok().flatten() {
         None => format!("`{shown}` is missing"),
         Some(value) => {
@@ -193,7 +228,7 @@ fn describe_value(name: &Template, scope: Option<&Scope<'_>>, rather: &str) -> S
             let value = text;
             let cut: String = value.chars().take(MAX_SHOWN).collect();
             let more = if cut.len() < value.len() { "…" } else { "" };
-            format!("`{shown}` is {cut}{more}, {rather}")
+            format!("`{shown}` is {cut}{more}, {after}")
         }
     }
 }

@@ -62,9 +62,7 @@ fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), reject_web_pages));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        // A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is
-        // always ready.
-        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
         .merge(guarded)
         .layer(middleware::from_fn(reject_unclear))
         .with_state(app)
@@ -125,6 +123,15 @@ async fn log_in(
     }
 }
 
+/// A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is ready
+/// until it shuts down.
+async fn ready(State(app): State<App>) -> Response {
+    if app.is_shutting_down() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    "ok\n".into_response()
+}
+
 async fn status(State(app): State<App>) -> Json<Value> {
     let state = app.dispatcher.live.state();
     let plan = &state.running.plan;
@@ -145,6 +152,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at.to_string(),
+        "shutting_down": app.is_shutting_down(),
         "plan": {
             "revision": plan.revision,
             "loaded_at": state.running.loaded_at.to_string(),
@@ -152,6 +160,8 @@ async fn status(State(app): State<App>) -> Json<Value> {
             "routes": routes,
         },
         "rejected": rejected,
+        "last_good": state.last_good.map(|saved_at| json!({"saved_at": saved_at.to_string()})),
+        "tls": plan.server.tls.as_ref().map(|tls| json!({"not_after": tls.not_after.map(|at| at.to_string())})),
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -66,8 +66,18 @@ pub(super) fn stream(content_type: &'static str, streamed: Streamed) -> Response
         Streamed::Whole(body) => AnswerBody::Whole(Full::new(body)),
         Streamed::Pieces(pieces) => AnswerBody::Pieces(pieces),
     };
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    as_stream(Response::new(body), content_type)
+}
+
+/// A response with the headers of a stream: neither caches nor reverse proxies may hold it back. nginx would, without
+/// `x-accel-buffering`.
+pub(super) fn as_stream<B>(mut response: Response<B>, content_type: &'static str) -> Response<B> {
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }

@@ -7,7 +7,9 @@ mod calls;
 mod client;
 mod connections;
 pub mod descriptors;
+mod drain;
 mod origin;
+mod record_filter;
 mod records;
 mod refusal;
 mod scrape;
@@ -16,13 +18,13 @@ mod without_call;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::gate::Gate;
@@ -30,7 +32,6 @@ use crate::flow::Cache;
 use crate::live::Live;
 use crate::observe::spans::Spans;
 use crate::plan::Plan;
-use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::http::HttpTransport;
 
 use admin::Admin;
@@ -45,6 +46,9 @@ const MAX_ADMIN_CONNECTIONS: usize = 128;
 
 /// The timeout for the head of a request to the admin listener: silent connections must not keep health probes out.
 const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last requests to the admin listener may take after all calls have ended.
+const LAST_ADMIN: Duration = Duration::from_secs(1);
 
 /// How long the shutdown waits for the last spans to be exported.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -86,6 +90,8 @@ pub struct Shared {
     connections: Arc<Gate>,
     /// The open streams of records.
     streams: Arc<Gate>,
+    /// Whether the proxy is shutting down.
+    shutting_down: AtomicBool,
 }
 
 impl std::ops::Deref for App {
@@ -107,6 +113,7 @@ impl App {
             unrouted: UnroutedRequests::default(),
             connections: Arc::default(),
             streams: Arc::default(),
+            shutting_down: AtomicBool::new(false),
         }))
     }
 }
@@ -119,6 +126,11 @@ impl Shared {
             ("busy_connections", self.connections.refused()),
         ];
         self.rejected.by_reason().into_iter().chain(no_room)
+    }
+
+    /// Whether the proxy is shutting down: it is no longer ready for new callers.
+    fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
     /// The limit of connections to the listener for platforms: the lower of the plan's limit and the system's.
@@ -134,8 +146,7 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Serves both listeners until `shutdown` ends; then stops accepting and drains the calls in flight, up to their
-/// deadline.
+/// Serves both listeners until `shutdown` ends, then drains the calls in flight. The admin listener closes last.
 pub async fn serve(
     listeners: Listeners,
     live: Arc<Live>,
@@ -147,72 +158,52 @@ pub async fn serve(
     let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
     // The exporter ends after the last call has ended and all spans are sent.
     let exporting = tokio::spawn(exporter.run());
-    let (dispatcher, mut ended) = Dispatcher::new(Arc::clone(&live), transport, cache, spans);
-    let app = App::new(dispatcher, process);
-    let graceful = GracefulShutdown::new();
-    accept_until(shutdown, &listeners, &app, &graceful).await;
+    let app = App::new(Dispatcher::new(live, transport, cache, spans), process);
+    let Listeners { platforms, admin } = listeners;
+    let admin_connections = GracefulShutdown::new();
+    let is_drained = tokio::select! {
+        is_drained = drain::serve_platforms(platforms, &app, shutdown) => is_drained,
+        () = accept_admin(admin, &app, &admin_connections) => false,
+    };
     app.dispatcher.observers.history.close();
-    let in_flight = app.dispatcher.in_flight();
-    drop((listeners, app));
-    let longest = live.plan().platforms.iter().map(|served| served.budget).max().unwrap_or_default();
-    let seconds = longest.as_secs_f64();
-    tracing::info!(
-        in_flight,
-        within_ms = longest.as_millis(),
-        "shutting down: draining {in_flight} calls in flight (up to {seconds} s)"
-    );
-    let in_time = tokio::time::Instant::now() + longest + Duration::from_millis(500);
-    // The deadline of a call that has just started, plus some time to send its reply.
-    let replied = timeout_at(in_time, graceful.shutdown()).await;
-    // Ends with the last call. A detached call may outlive its deadline.
-    let ended = timeout_at(in_time + DETACHED_TIMEOUT, ended.recv()).await;
-    if replied.is_err() || ended.is_err() {
+    drop(app);
+    let admin_closed = timeout(LAST_ADMIN, admin_connections.shutdown()).await;
+    if !is_drained {
         tracing::warn!("shut down with calls still in flight");
-    } else if timeout(LAST_SPANS, exporting).await.is_err() {
+    } else if admin_closed.is_ok() && timeout(LAST_SPANS, exporting).await.is_err() {
         tracing::warn!("shut down with spans that were not sent");
     }
 }
 
-/// Accepts connections to both listeners until `shutdown` ends.
-async fn accept_until(
-    shutdown: impl Future<Output = ()>,
-    listeners: &Listeners,
-    app: &App,
-    graceful: &GracefulShutdown,
-) {
+/// Accepts connections to the listener for platforms. Never ends.
+async fn accept_platforms(listener: &TcpListener, app: &App, graceful: &GracefulShutdown) {
     // Read for each connection, so that a reload applies to the next one.
     let tls = || app.dispatcher.live.plan().server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
-    let most = || app.most_connections();
-    let platforms = accept(
-        Accepting {
-            name: "the listener for platforms",
-            listener: &listeners.platforms,
-            endpoint: Platforms(app.clone()),
-            tls: &tls,
-            most: &most,
-            room: Arc::clone(&app.connections),
-            head_timeout: HEAD_TIMEOUT,
-        },
-        graceful,
-    );
-    let admin = async {
-        let Some(listener) = &listeners.admin else { return std::future::pending().await };
-        let accepting = Accepting {
-            name: "the admin listener",
-            listener,
-            endpoint: Admin::new(app.clone()),
-            tls: &|| None,
-            most: &|| MAX_ADMIN_CONNECTIONS,
-            room: Arc::default(),
-            head_timeout: ADMIN_HEAD_TIMEOUT,
-        };
-        accept(accepting, graceful).await;
+    let accepting = Accepting {
+        name: "the listener for platforms",
+        listener,
+        endpoint: Platforms(app.clone()),
+        tls: &tls,
+        most: &|| app.most_connections(),
+        room: Arc::clone(&app.connections),
+        head_timeout: HEAD_TIMEOUT,
     };
-    tokio::select! {
-        () = platforms => {}
-        () = admin => {}
-        () = shutdown => {}
-    }
+    accept(accepting, graceful).await;
+}
+
+/// Accepts connections to the admin listener. Never ends.
+async fn accept_admin(listener: Option<TcpListener>, app: &App, graceful: &GracefulShutdown) {
+    let Some(listener) = listener else { return std::future::pending().await };
+    let accepting = Accepting {
+        name: "the admin listener",
+        listener: &listener,
+        endpoint: Admin::new(app.clone()),
+        tls: &|| None,
+        most: &|| MAX_ADMIN_CONNECTIONS,
+        room: Arc::default(),
+        head_timeout: ADMIN_HEAD_TIMEOUT,
+    };
+    accept(accepting, graceful).await;
 }
 
 #[cfg(test)]

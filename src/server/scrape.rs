@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::live::Running;
 use crate::observe::metrics::text::{CONTENT_TYPE, Exposition, MetricKind};
 use crate::plan::Plan;
+use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
 
 use super::App;
@@ -39,6 +40,23 @@ fn exposition(app: &App) -> String {
         "Whether the current files were rejected, so that an older table is running.",
         f64::from(u8::from(state.rejected.is_some())),
     );
+    gauge(
+        "jackfield_restart_needed",
+        "Whether changed keys of the running table take effect only after a restart.",
+        f64::from(u8::from(!restart_needed(&app.opened, plan).is_empty())),
+    );
+    gauge(
+        "jackfield_plan_last_good",
+        "Whether the running table is the saved copy of an earlier one, because the files had errors at the start.",
+        f64::from(u8::from(state.last_good.is_some())),
+    );
+    if let Some(at) = plan.server.tls.as_ref().and_then(|tls| tls.not_after) {
+        gauge(
+            "jackfield_tls_not_after_timestamp_seconds",
+            "When the certificate of the listener for platforms expires.",
+            seconds(at),
+        );
+    }
     if let Some(at) = state.reloads.last_rejected_at {
         let help = "When a reload was last rejected.";
         gauge("jackfield_plan_rejected_timestamp_seconds", help, seconds(at));

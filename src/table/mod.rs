@@ -2,6 +2,7 @@
 //!
 //! The compiler decides what the table means.
 
+mod absolute;
 pub(crate) mod add;
 pub(crate) mod document;
 pub(crate) mod edit;
@@ -27,6 +28,8 @@ use document::Located;
 use raw::{RawDefaults, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTraces, RawUpstream};
 use reader::{Key, WithJson};
 
+pub(crate) use absolute::absolute;
+pub(crate) use read::TEMPLATES;
 pub(crate) use read::read;
 pub(crate) use test_files::read_tests;
 pub(crate) use text::read_text;

@@ -10,6 +10,7 @@ use std::thread;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span};
 
+use super::absolute::absolute;
 use super::document::{self, Located};
 use super::include::matching;
 use super::merge::{Defined, main_file_only, merge};
@@ -30,7 +31,7 @@ const MAX_TEMPLATES: usize = 10_000;
 const MAX_ENTRIES: usize = 20_000;
 
 /// The folder of template files, beside the main file.
-const TEMPLATES: &str = "templates";
+pub(crate) const TEMPLATES: &str = "templates";
 
 /// The state of reading: where files, dependencies and diagnostics are collected.
 struct Reading<'a> {
@@ -57,7 +58,13 @@ pub(crate) fn read(
     let mut reading = Reading { sources, dependencies, diagnostics, lost: Vec::new() };
     let parsed = parse(main, reading.sources, reading.diagnostics);
     let file = reading.take(parsed);
-    let (included, test_files) = reading.included(&file.include, path, bytes);
+    let last_good = last_good(&file, path);
+    let (included, test_files) = reading.included(&file.include, path, bytes, last_good.as_deref());
+    if let Some(folder) = &last_good {
+        let is_copy = |path: &PathBuf| absolute(path).starts_with(folder);
+        reading.dependencies.files.retain(|path| !is_copy(path));
+        reading.dependencies.folders.retain(|path| !is_copy(path));
+    }
     let mut table = empty(&file, main, path.parent().unwrap_or(Path::new("")));
     table.test_files = test_files;
     let mut defined = Defined::new();
@@ -80,6 +87,12 @@ pub(crate) fn read(
     reading.schemas(&mut table);
     table.lost = reading.lost;
     Ok(table)
+}
+
+/// The folder of `server.last_good`: patterns do not match what is in it, and nobody watches it.
+fn last_good(file: &RawFile, main: &Path) -> Option<PathBuf> {
+    let folder = file.server.get()?.value.last_good.get().filter(|folder| !folder.value.is_empty())?;
+    Some(absolute(&main.parent().unwrap_or(Path::new("")).join(&folder.value)))
 }
 
 /// A table with only the parts that belong to the main file.
@@ -219,11 +232,15 @@ impl Reading<'_> {
         include: &Key<Strings>,
         main: &Path,
         mut bytes: usize,
+        last_good: Option<&Path>,
     ) -> (Vec<FileId>, Vec<PathBuf>) {
         let (mut included, mut test_files) = (Vec::new(), Vec::new());
         let mut taken = BTreeSet::new();
         for pattern in include.items() {
             for path in matching(pattern, main, self.dependencies, self.diagnostics) {
+                if last_good.is_some_and(|folder| absolute(&path).starts_with(folder)) {
+                    continue;
+                }
                 // Patterns may overlap, but each file is included once.
                 if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
                     continue;

@@ -11,7 +11,7 @@ use crate::lang::value::equal;
 use crate::plan::testing::{Expectation, Part};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
-use crate::secret::HIDDEN;
+use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
 
 use super::{Mismatch, TestResult, TestRun};
@@ -46,7 +46,7 @@ impl TestResult<'_> {
                     keys.extend(part.keys());
                     let lines = match request {
                         None => vec!["no request was sent".to_owned()],
-                        Some(_) => values(&part.expected(), found.as_ref()),
+                        Some(_) => sent_values(&part.expected(), found.as_ref(), &secrets_of(plan, run)),
                     };
                     (keys, lines, found)
                 }
@@ -120,6 +120,30 @@ impl TestResult<'_> {
     }
 }
 
+/// The secrets in the requests of a run: those of the table, and the credentials that were sent, with and without their
+/// scheme.
+pub(super) fn secrets_of(plan: &Plan, run: &TestRun) -> Masks {
+    let mut masks = plan.masks.clone();
+    let headers = run.requests.iter().flat_map(|request| request.headers.values());
+    for value in headers.filter(|value| value.is_sensitive()) {
+        let shown = String::from_utf8_lossy(value.as_bytes());
+        masks.add(shown.split_once(' ').map_or(&*shown, |(_, credential)| credential));
+    }
+    masks
+}
+
+/// How a part of a request differs from the expected value. `***` in that value stands for a secret.
+fn sent_values(expected: &Value, found: Option<&Value>, secrets: &Masks) -> Vec<String> {
+    let lines = values(expected, found);
+    let Some(found) = found.filter(|_| !lines.is_empty() && expected.to_string().contains(HIDDEN)) else {
+        return lines;
+    };
+    let hidden = secrets.hide_value(found);
+    // A credential with its scheme is a secret as a whole, too.
+    let is_whole = expected == HIDDEN && hidden.as_str().is_some_and(|hidden| hidden.ends_with(" ***"));
+    if is_whole { Vec::new() } else { values(expected, Some(&hidden)) }
+}
+
 /// A mismatch, if some lines show a difference.
 fn differs(place: Span, keys: Vec<String>, lines: Vec<String>, found: Option<Value>) -> Option<Mismatch> {
     let what = format!("expect.{}", keys.join("."));
@@ -132,6 +156,8 @@ impl Part {
         match self {
             Self::Method(_) => vec!["method".to_owned()],
             Self::Url(_) => vec!["url".to_owned()],
+            Self::Path(_) => vec!["path".to_owned()],
+            Self::Query(name, _) => vec!["query".to_owned(), name.clone()],
             Self::Header(name, _) => vec!["headers".to_owned(), name.to_string()],
             Self::Body(_) => vec!["body".to_owned()],
         }
@@ -140,8 +166,8 @@ impl Part {
     fn expected(&self) -> Value {
         match self {
             Self::Method(method) => method.as_str().into(),
-            Self::Url(text) | Self::Header(_, text) => text.as_str().into(),
-            Self::Body(body) => body.clone(),
+            Self::Url(text) | Self::Path(text) | Self::Header(_, text) => text.as_str().into(),
+            Self::Query(_, value) | Self::Body(value) => value.clone(),
         }
     }
 }
@@ -151,6 +177,19 @@ fn part_of(route: Option<&Route>, part: &Part, request: &Request) -> Option<Valu
     match part {
         Part::Method(_) => Some(request.method.as_str().into()),
         Part::Url(url) => Some(url_of(route, url, request).into()),
+        Part::Path(_) => {
+            let url = url_of(route, "/", request);
+            Some(url.split('?').next().unwrap_or_default().into())
+        }
+        Part::Query(name, _) => {
+            let pairs = request.url.query_pairs().filter(|(known, _)| known == name);
+            let mut found: Vec<Value> = pairs.map(|(_, value)| value.into_owned().into()).collect();
+            match found.len() {
+                0 => None,
+                1 => found.pop(),
+                _ => Some(Value::Array(found)),
+            }
+        }
         Part::Header(name, _) => {
             request.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into())
         }

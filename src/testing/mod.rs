@@ -6,8 +6,9 @@
 pub mod capture;
 mod compare;
 mod coverage;
+pub mod recorded;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ use crate::upstream::{Request, Response, TransportError};
 pub use coverage::{Coverage, Missed};
 
 /// The deadline of a test's call. Tests never wait, so they never reach it.
-const TIME: Duration = Duration::from_secs(60);
+pub const TIME: Duration = Duration::from_secs(60);
 
 /// The result of a test.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct TestResult<'a> {
     pub faults: Vec<Mismatch>,
     /// Why the call failed, if it did.
     pub error: Option<String>,
+    /// How long it took.
+    pub time: Duration,
     /// The routes that were called, each with its reply case.
     reached: Vec<(String, Option<usize>)>,
 }
@@ -65,7 +68,9 @@ struct TestRun {
 
 /// Runs one test. The resources should be [without resilience](Resources::without_resilience).
 pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> TestResult<'a> {
-    let mut ran = TestResult { test, faults: Vec::new(), error: None, reached: Vec::new() };
+    let began = Instant::now();
+    let mut ran =
+        TestResult { test, faults: Vec::new(), error: None, time: Duration::ZERO, reached: Vec::new() };
     match call(plan, resources, test, test.platform).await {
         Ok(run) => ran.compare(plan, test.platform, &run),
         Err(problem) => ran.faults.push(Mismatch::of(test, "the call", problem)),
@@ -82,6 +87,7 @@ pub async fn run<'a>(plan: &Plan, resources: &Resources, test: &'a Test) -> Test
         }
     }
     ran.faults.sort_by_key(|fault| fault.place.start);
+    ran.time = began.elapsed();
     ran
 }
 
@@ -105,7 +111,7 @@ async fn call(
         TestInput::Args(args) => platform.sample(function, args),
         TestInput::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };
-    let stub = stub(test);
+    let stub = stub(test.canned.clone());
     let change = |context: &mut Context| test.call.apply(context);
     let in_process = InProcess {
         plan,
@@ -136,9 +142,8 @@ async fn call(
     Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
 }
 
-/// Answers each step with the test's canned response, and each token request with a token.
-fn stub(test: &Test) -> StubTransport {
-    let canned = test.canned.clone();
+/// Answers each step with its canned response, and each token request with a token.
+pub fn stub(canned: Vec<(String, Canned)>) -> StubTransport {
     StubTransport::answering(move |request| {
         let Some(step) = &request.step else {
             let token = json!({"access_token": "canned", "token_type": "Bearer", "expires_in": 3600});

@@ -209,7 +209,7 @@ request = { path = "/x/{{args.pin}}", query = { ok = "{{args.ok}}" } }
     let shown: Value = serde_json::from_str(&explain("json").await).unwrap();
     let call = &shown["calls"][0];
     assert_eq!(call["arguments"]["values"], json!({"pin": "***", "ok": "***"}));
-    assert_eq!(call["steps"][0]["reply"]["body"], json!({"text": "pin ***, not 22, for ***"}));
+    assert_eq!(call["steps"][0]["response"]["body"], json!({"text": "pin ***, not 22, for ***"}));
     assert!(call["steps"][0]["request"]["url"].as_str().unwrap().ends_with("/x/***?ok=true"), "{shown}");
 }
 

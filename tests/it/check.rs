@@ -9,6 +9,7 @@ use serde_json::Value;
 
 /// Codes that no file can trigger, each with its reason.
 const NO_FIXTURE: &[(Code, &str)] = &[
+    (Code::TlsExpiring, "it depends on the day: see tls.rs"),
     (Code::UpstreamUnreachable, "only a response of an upstream triggers it: see online.rs"),
     (Code::CredentialRefused, "only a response of an upstream triggers it: see online.rs"),
     (Code::TableTooLarge, "only a very large file triggers it: see large_tables.rs"),

@@ -185,6 +185,7 @@ async fn failures_and_invalid_events_do_not_break_the_stream() {
     upstream.take();
     let answer = proxy.post("/dailybots", &call(json!({}))).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
+    assert_eq!((answer.header("cache-control"), answer.header("x-accel-buffering")), ("no-cache", "no"));
     let (_, names) = result_of(answer.text());
     assert_eq!(names, ["action", "action", "close"]);
     assert!(!answer.text().contains("One moment"), "{}", answer.text());

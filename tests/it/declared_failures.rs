@@ -102,7 +102,7 @@ text = "{{#if (lookup response.body \"v\")}}only if{{else}}neither{{/if}}"
         ("\"false\"", "both"),
         ("[]", "neither"),
         ("[null]", "both"),
-        ("{}", "neither"),
+        ("{}", "both"),
         (r#"{"a":null}"#, "both"),
     ] {
         assert_eq!(said(&proxy, &format!("{{\"v\":{value}}}")).await, json!({"text": expected}), "{value}");

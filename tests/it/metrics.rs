@@ -325,10 +325,10 @@ limit = { concurrency = 1, wait = "200ms" }
     assert_eq!(records.len(), 6);
     // The backoff pauses are at least half of the configured backoff.
     for record in records {
-        let elsewhere = record["ms"].as_f64().unwrap() - record["own_ms"].as_f64().unwrap();
+        let elsewhere = record["ms"].as_f64().unwrap() - record["overhead_ms"].as_f64().unwrap();
         assert!(elsewhere >= 199.0, "{elsewhere} ms: {record}");
     }
-    let own: f64 = records.iter().map(|record| record["own_ms"].as_f64().unwrap() / 1000.0).sum();
+    let own: f64 = records.iter().map(|record| record["overhead_ms"].as_f64().unwrap() / 1000.0).sum();
     let counted = Scrape::of(&proxy).await.get("proxy_overhead_seconds_sum{platform=\"http\"}");
     assert!((own - counted).abs() < 0.000_1, "{own} {counted}");
 }

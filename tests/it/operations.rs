@@ -1,4 +1,5 @@
-//! `docs/operations.md` and the dashboard use only metrics that exist.
+//! `docs/operations.md`, the alerts and the dashboard use only metrics that exist. Each alert can be routed and says what
+//! to do, and the dashboard can be imported.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,7 +41,9 @@ async fn documented_metrics_match_the_code() {
     let mut proxy = Proxy::over(&upstream, TABLE).await;
     use_all(&mut proxy, &upstream).await;
     let scrape = Scrape::of(&proxy).await;
-    let there: BTreeSet<String> = scrape.names().into_iter().map(str::to_owned).collect();
+    let mut there: BTreeSet<String> = scrape.names().into_iter().map(str::to_owned).collect();
+    // See tls.rs.
+    assert!(there.insert("jackfield_tls_not_after_timestamp_seconds".to_owned()));
 
     let page = read("docs/operations.md");
     let list = page.split("<!-- metrics -->\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -49,6 +52,9 @@ async fn documented_metrics_match_the_code() {
     assert_eq!(named(&heads.join("\n")), there, "the list of the metrics");
     let unknown: Vec<_> = named(&page).difference(&there).cloned().collect();
     assert_eq!(unknown, Vec::<String>::new(), "in docs/operations.md");
+
+    let unknown: Vec<_> = named(&read("docs/alerts.yml")).difference(&there).cloned().collect();
+    assert_eq!(unknown, Vec::<String>::new(), "in docs/alerts.yml");
 
     let dashboard: Value = serde_json::from_str(&read("docs/grafana.json")).unwrap();
     let mut found = Vec::new();
@@ -63,4 +69,75 @@ async fn documented_metrics_match_the_code() {
     }
     let unknown: Vec<_> = shown.difference(&there).cloned().collect();
     assert_eq!(unknown, Vec::<String>::new(), "in docs/grafana.json");
+}
+
+/// The rules of `docs/alerts.yml`: the name and the text of each.
+fn alerts() -> Vec<(String, String)> {
+    let text = read("docs/alerts.yml");
+    let rules = text.split("\n      - alert: ").skip(1);
+    let rules = rules.map(|rule| {
+        let (name, rest) = rule.split_once('\n').unwrap();
+        let end = rest.find("\n      #").unwrap_or(rest.len());
+        (name.trim().to_owned(), rest[..end].to_owned())
+    });
+    rules.collect()
+}
+
+#[test]
+fn each_alert_has_a_severity_and_says_what_to_do() {
+    let (page, runbook) = (read("docs/operations.md"), read("docs/troubleshooting.md"));
+    let alerts = alerts();
+    assert!(alerts.len() >= 19, "{}", alerts.len());
+    for (name, rule) in &alerts {
+        let severity = ["critical", "warning"]
+            .into_iter()
+            .find(|severity| rule.contains(&format!("\n        labels: {{ severity: {severity} }}\n")));
+        let severity = severity.unwrap_or_else(|| panic!("{name} has no severity"));
+        for annotation in ["summary", "description", "runbook"] {
+            assert!(rule.contains(&format!("\n          {annotation}: \"")), "{name}: {annotation}");
+        }
+        assert!(rule.contains(&format!("docs/troubleshooting.md#{}\"", name.to_lowercase())), "{name}");
+        assert!(runbook.contains(&format!("\n### {name}\n")), "{name} has no section in troubleshooting.md");
+        assert!(page.contains(&format!("\n| `{name}` | {severity} | ")), "{name} is not in operations.md");
+    }
+    let sections = runbook.lines().filter(|line| line.starts_with("### Jackfield")).count();
+    assert_eq!(sections, alerts.len(), "troubleshooting.md has sections for alerts that do not exist");
+}
+
+/// A ratio or a quantile of one call says nothing.
+#[test]
+fn alerts_on_ratios_need_a_minimum_count() {
+    let count = Regex::new(r"\n          and\n          sum by \(\w+\) \(increase\(.+\)\) >= \d+\n").unwrap();
+    let mut seen = 0;
+    for (name, rule) in alerts() {
+        if rule.contains(" * sum by") || rule.contains("histogram_quantile") {
+            seen += 1;
+            assert!(count.is_match(&rule), "{name}:\n{rule}");
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn the_dashboard_asks_for_its_data_source() {
+    let dashboard: Value = serde_json::from_str(&read("docs/grafana.json")).unwrap();
+    let input = &dashboard["__inputs"][0];
+    assert_eq!((&input["name"], &input["pluginId"]), (&"DS_PROMETHEUS".into(), &"prometheus".into()));
+    let variable = &dashboard["templating"]["list"][0];
+    assert_eq!(variable["name"], "datasource");
+    assert_eq!(variable["current"]["value"], "${DS_PROMETHEUS}");
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+        assert!(ids.insert(panel["id"].as_u64()), "{}", panel["title"]);
+    }
+}
+
+/// The sample scrape configuration fits the sample table above it.
+#[test]
+fn the_scrape_sample_uses_the_port_of_the_admin_listener() {
+    let page = read("docs/operations.md");
+    let after = |start: &str| page.split(start).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    assert_eq!(port(&after("\nadmin = \"")), port(&after("targets: [\"")));
 }

@@ -21,13 +21,31 @@ fn document(code: Code) -> String {
     format!("src/diagnostic/pages/{}.md", code.slug())
 }
 
+/// A certificate for these names that is valid until the start of a day.
+pub(crate) fn certificate(key: &rcgen::KeyPair, names: &[&str], until: jiff::Timestamp) -> String {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    let day = until.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let [month, day_of_month] = [day.month(), day.day()].map(|number| u8::try_from(number).unwrap());
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(day.year().into(), month, day_of_month);
+    params.self_signed(key).unwrap().pem()
+}
+
 /// The codes found in the example of `code`'s page that is marked with `word`. Few examples have tests or check
 /// the responses to writes.
 fn found(code: Code, blocks: &[Block], word: &str) -> Vec<&'static str> {
     let mut table = None;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(10 * 24);
+    let certificate = |names: &[&str], until: jiff::Timestamp| certificate(&key, names, until);
+    let far = "2100-01-01T00:00:00Z".parse().unwrap();
     let folder = Folder::with(&[
-        ("cert.pem", include_str!("tls/one.pem")),
-        ("key.pem", include_str!("tls/one.key.pem")),
+        ("cert.pem", &certificate(&["localhost", "tools.example.com"], far)),
+        ("other.pem", &certificate(&["localhost"], far)),
+        ("old.pem", &certificate(&["localhost"], soon)),
+        ("expired.pem", &certificate(&["localhost"], "2024-01-01T00:00:00Z".parse().unwrap())),
+        ("key.pem", &key.serialize_pem()),
         ("other.key.pem", include_str!("tls/two.key.pem")),
     ]);
     for block in blocks.iter().filter(|block| block.is(word)) {

@@ -96,12 +96,13 @@ trait Files {
 }
 
 impl Files for Folder {
-    /// The shipped table and its templates, listening on free ports.
+    /// The shipped table, its tests and its templates, listening on free ports. The sample needs nothing else.
     fn write_sample(&self) {
         let table = read("routes.toml");
         let free = table.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
         assert_ne!(table, free);
         self.write("routes.toml", &free);
+        self.write("routes.test.toml", &read("routes.test.toml"));
         let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
         for entry in fs::read_dir(templates).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -178,6 +179,7 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
             };
             Ok(text.to_owned())
         },
+        now: jiff::Timestamp::now(),
         without_secrets: false,
         demo: None,
         addresses: BoundAddresses::default(),
@@ -225,13 +227,14 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
 }
 
 #[test]
-fn the_shipped_table_loads_without_errors() {
+fn the_shipped_table_works_outside_the_checkout() {
     let folder = Folder::with(&[]);
     folder.write_sample();
     let (loaded, _) = load::check(&folder.path().join("routes.toml"), &load::process_environment()).unwrap();
     let codes: Vec<&str> = loaded.diagnostics.iter().map(|found| found.code.slug()).collect();
-    // Its tests are in a file of their own, which is not copied.
-    assert_eq!(codes, ["route-untested"]);
+    assert_eq!(codes, Vec::<&str>::new());
+    let output = jackfield(&folder).arg("test").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// `serve --demo`, stopped at the end of the test.
@@ -324,7 +327,7 @@ fn documented_status_keys_match_the_response() {
 }
 
 /// Splits a command line as a shell would; single quotes only.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (index, part) in line.split('\'').enumerate() {
         if index % 2 == 1 {
@@ -519,7 +522,7 @@ fn links_resolve() {
     let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
     let mut seen = 0;
     let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md"].map(str::to_owned);
-    for document in documents().into_iter().chain(more) {
+    for document in documents().into_iter().chain(more).chain(crate::examples::pages()) {
         let text = read(&document);
         let folder = Path::new(&document).parent().unwrap();
         for target in link.captures_iter(&text).map(|link| link[1].to_owned()) {
@@ -535,13 +538,36 @@ fn links_resolve() {
                 let text = fs::read_to_string(path).unwrap();
                 let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
                 let slug = |heading: &str| {
-                    heading.trim_start_matches('#').trim().to_lowercase().replace(',', "").replace(' ', "-")
+                    heading
+                        .trim_start_matches('#')
+                        .trim()
+                        .to_lowercase()
+                        .replace([',', '.'], "")
+                        .replace(' ', "-")
                 };
                 assert!(headings.any(|heading| slug(heading) == anchor), "{document}: {target}");
             }
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+/// The reference is long: its table of contents lists every section.
+#[test]
+fn the_table_of_contents_of_the_reference_is_complete() {
+    let reference = read("docs/reference.md");
+    let (contents, sections) = reference.split_once("\n## ").unwrap();
+    let headings = sections.lines().filter(|line| line.starts_with("## ") || line.starts_with("### "));
+    let mut seen = 0;
+    for heading in headings.map(|line| line.trim_start_matches('#').trim()) {
+        // The sections below this one are listed in its place.
+        if heading != "Time, retries and limits" {
+            let anchor = heading.to_lowercase().replace(',', "").replace(' ', "-");
+            assert!(contents.contains(&format!("](#{anchor})")), "{heading}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 35, "{seen}");
 }
 
 /// The documents for contributors name source files; each of them must exist.
@@ -576,6 +602,7 @@ fn the_docs_use_standard_terms() {
         "for want of",
     ];
     let names = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
+    let names = names.into_iter().chain(crate::examples::pages());
     let folders = ["docs", "docs/platforms"].map(|folder| {
         let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
         entries
@@ -583,7 +610,7 @@ fn the_docs_use_standard_terms() {
             .collect::<Vec<_>>()
     });
     let pages: Vec<_> =
-        names.into_iter().chain(folders.into_iter().flatten()).filter(|name| name.ends_with(".md")).collect();
+        names.chain(folders.into_iter().flatten()).filter(|name| name.ends_with(".md")).collect();
     assert!(pages.len() > 8, "{pages:?}");
     for page in pages {
         let text = read(&page);

@@ -44,7 +44,15 @@ async fn upstream() -> Upstream {
         "/large" => Reply::json(&json!({"text": "x".repeat(100_000)})),
         _ => {
             let came = String::from_utf8_lossy(&seen.body).into_owned();
-            Reply::json(&json!({"came": came, "key": seen.header("authorization"), "name": "Ada"}))
+            let mut reply =
+                Reply::json(&json!({"came": came, "key": seen.header("authorization"), "name": "Ada"}));
+            let echo = seen.header("authorization").join(",");
+            for (name, value) in
+                [("x-echo", echo.as_str()), ("set-cookie", "session=1"), ("x-request-id", "r-1")]
+            {
+                reply.headers.push((name.to_owned(), value.to_owned()));
+            }
+            reply
         }
     })
     .await
@@ -61,9 +69,18 @@ async fn list(proxy: &Proxy, query: &str) -> Vec<Value> {
     answer.json()["records"].as_array().unwrap().clone()
 }
 
-fn ids(records: &[Value]) -> String {
-    let ids = records.iter().map(|record| record["id"].as_str().unwrap());
+/// The numbers of the calls in their process.
+fn numbers(records: &[Value]) -> String {
+    let ids = records.iter().map(|record| record["id"].as_str().unwrap().split_once('-').unwrap().1);
     ids.collect::<Vec<_>>().join(" ")
+}
+
+/// The part of every id that names the process.
+async fn prefix(proxy: &Proxy) -> String {
+    let id = list(proxy, "?limit=1").await[0]["id"].as_str().unwrap().to_owned();
+    let (prefix, _) = id.split_once('-').unwrap();
+    assert_eq!(prefix.len(), 10, "{id}");
+    prefix.to_owned()
 }
 
 async fn call(proxy: &Proxy) {
@@ -80,27 +97,49 @@ async fn call(proxy: &Proxy) {
 #[tokio::test]
 async fn recent_calls_can_be_listed_and_filtered() {
     let upstream = upstream().await;
-    let proxy = start(&upstream, "records = 4\n").await;
+    let proxy = start(&upstream, "records = 2\n").await;
     assert_eq!(list(&proxy, "").await, Vec::<Value>::new());
     call(&proxy).await;
+    let before = jiff::Timestamp::now().to_string();
+    // The first call is the third one that was answered, and two are kept. Failures are kept separately.
     for (query, expected) in [
         ("", "5 4 3 2"),
         ("?limit=2", "5 4"),
         ("?limit=0", ""),
         ("?platform=swaig", "5 4 3"),
+        ("?platform=millis", ""),
         ("?route=say", "4"),
+        ("?route=large", ""),
         ("?outcome=answered", "4 2"),
+        ("?outcome=failed", "5 3"),
         ("?outcome=unknown_function", "5"),
+        ("?outcome=timeout", ""),
         ("?conversation=c-2", "5 4"),
+        ("?conversation=c-3", ""),
         ("?conversation=c-2&outcome=answered&limit=9", "4"),
-        ("?route=none", ""),
+        ("?since=1h", "5 4 3 2"),
+        ("?since=2026-01-01T00:00:00Z&outcome=failed", "5 3"),
+        (&format!("?since={before}"), ""),
     ] {
-        assert_eq!(ids(&list(&proxy, query).await), expected, "{query}");
+        assert_eq!(numbers(&list(&proxy, query).await), expected, "{query}");
     }
-    for query in ["?limit=many", "?rout=say"] {
-        let answer = proxy.ask_admin(&format!("/records{query}"), &[]).await;
-        assert_eq!(answer.status, 400, "{query}");
-        assert!(answer.json()["error"].as_str().unwrap().contains("`limit`"), "{query}");
+    for (query, known) in [
+        ("?limit=many", "`limit`"),
+        ("?rout=say", "`route`"),
+        ("?route=none", "`book`, `failing`, `large`, `say`"),
+        ("?route=nobody", "`say`"),
+        ("?outcome=bogus", "`answered`, `failed`, `timeout`"),
+        ("?outcome=", "`unknown_function`"),
+        ("?platform=vapi", "`swaig`"),
+        ("?since=yesterday", "`15m`"),
+    ] {
+        for (path, headers) in
+            [("/records", &[][..]), ("/records/stream", &[("accept", "text/event-stream")])]
+        {
+            let answer = proxy.ask_admin(&format!("{path}{query}"), headers).await;
+            assert_eq!(answer.status, 400, "{path}{query}");
+            assert!(answer.json()["error"].as_str().unwrap().contains(known), "{}", answer.text());
+        }
     }
     let failing = &list(&proxy, "?route=failing").await[0];
     assert_eq!((&failing["outcome"], &failing["upstreams"]), (&json!("bad_response"), &json!("api")));
@@ -110,7 +149,8 @@ async fn recent_calls_can_be_listed_and_filtered() {
         "{failing}"
     );
     assert_eq!((&failing["client"], &failing["function"]), (&json!("127.0.0.1"), &json!("failing")));
-    for id in ["1", "6", "x"] {
+    let prefix = prefix(&proxy).await;
+    for id in [format!("{prefix}-1"), format!("{prefix}-6"), "5".to_owned(), "0000000000-5".to_owned()] {
         assert_eq!(proxy.ask_admin(&format!("/records/{id}"), &[]).await.status, 404, "{id}");
     }
 }
@@ -122,23 +162,29 @@ async fn records_show_every_step_and_no_masked_values() {
     call(&proxy).await;
     proxy.post("/http/large", &json!({})).await;
     proxy.post("/http/book", &json!({"pin": 1, "city": {"pin": PIN}})).await;
-    let one = async |id: usize| proxy.ask_admin(&format!("/records/{id}"), &[]).await;
+    let prefix = prefix(&proxy).await;
+    let one = async |id: usize| proxy.ask_admin(&format!("/records/{prefix}-{id}"), &[]).await;
     let book = one(2).await.json();
     assert_eq!(book["arguments"]["values"], json!({"pin": "***", "city": "Oslo"}));
     let step = &book["steps"][0];
-    assert_eq!((&step["upstream"], &step["attempts"]), (&json!("api"), &json!(1)));
+    assert_eq!((&step["upstream"], &step["attempt_count"]), (&json!("api"), &json!(1)));
     assert_eq!(step["request"]["method"], "POST");
     assert!(step["request"]["url"].as_str().unwrap().ends_with("/book?pin=***"), "{step}");
     assert_eq!(step["request"]["body"], json!({"pin": "***", "city": "Oslo"}));
     assert!(step["request"]["headers"].to_string().contains("[\"authorization\",\"***\"]"), "{step}");
-    assert_eq!(step["reply"]["status"], 200);
-    assert_eq!(step["reply"]["body"]["key"], json!(["***"]));
+    let response = &step["response"];
+    assert_eq!((&response["status"], &response["content_type"]), (&json!(200), &json!("application/json")));
+    assert_eq!(response["body"]["key"], json!(["***"]));
+    // Headers are shown, without secrets and cookies.
+    let headers = json!([["content-type", "application/json"], ["x-echo", "***"], ["x-request-id", "r-1"]]);
+    let shown = response["headers"].as_array().unwrap().iter().filter(|header| header[0] != "content-length");
+    assert_eq!(json!(shown.collect::<Vec<_>>()), headers);
     assert_eq!((&step["extracted"]["name"], &step["extracted"]["none"]), (&json!("Ada"), &json!(1)));
     assert!(step["upstream_ms"].is_f64(), "{step}");
     assert_eq!((&book["case"], &book["reply"]["text"]), (&json!(1), &json!("Ada in Oslo, ***")));
     // Arguments that no route declares may be sensitive, so they are all masked.
     assert_eq!(one(5).await.json()["arguments"]["values"], "***");
-    assert_eq!(one(6).await.json()["steps"][0]["reply"]["body"], json!({"left_out_bytes": 100_011}));
+    assert_eq!(one(6).await.json()["steps"][0]["response"]["body"], json!({"omitted_bytes": 100_011}));
     let mut all = proxy.ask_admin("/records", &[]).await.text().to_owned();
     for id in 1..=7 {
         let record = one(id).await;
@@ -196,7 +242,9 @@ async fn listen(admin: SocketAddr, path: &str, headers: &str) -> TcpStream {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_until(&mut stream, Some("as they end\n\n")).await;
-    assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+    for header in ["content-type: text/event-stream\r\n", "x-accel-buffering: no\r\n"] {
+        assert!(head.contains(header), "{head}");
+    }
     stream
 }
 
@@ -208,15 +256,17 @@ async fn records_are_streamed_as_calls_end_until_shutdown() {
     let mut all = listen(admin, "/records/stream", "").await;
     let mut some = listen(admin, "/records?outcome=bad_response", "accept: text/event-stream\r\n").await;
     call(&proxy).await;
-    let streamed = read_until(&mut all, Some("id: 5\n")).await;
+    let prefix = prefix(&proxy).await;
+    let streamed = read_until(&mut all, Some("-5\n")).await;
     for id in 1..=5 {
+        let id = format!("{prefix}-{id}");
         assert!(
             streamed.contains(&format!("event: record\nid: {id}\ndata: {{\"id\":\"{id}\",")),
             "{streamed}"
         );
     }
     let streamed = read_until(&mut some, Some("\n\n\r\n")).await;
-    assert!(streamed.contains("id: 3\n") && streamed.matches("event: ").count() == 1, "{streamed}");
+    assert!(streamed.contains("-3\n") && streamed.matches("event: ").count() == 1, "{streamed}");
     // Open streams do not delay the shutdown.
     proxy.signal("TERM");
     read_until(&mut all, None).await;
@@ -235,10 +285,10 @@ async fn records_can_be_turned_off_by_a_reload() {
         proxy.folder.write("routes.toml", &table.replace("UPSTREAM", &upstream.address.to_string()));
     };
     assert!(!proxy.log().contains("record_id"), "{}", proxy.log());
-    rewrite(&proxy, 2);
+    rewrite(&proxy, 1);
     proxy.logged("configuration reloaded").await;
     call(&proxy).await;
-    assert_eq!(ids(&list(&proxy, "").await), "5 4");
+    assert_eq!(numbers(&list(&proxy, "").await), "5 4");
 }
 
 #[tokio::test]
@@ -262,4 +312,134 @@ async fn records_require_authentication() {
     assert_eq!(open.ask_admin("/records", &[("host", "localhost:1")]).await.status, 200);
     let login = ("authorization", "Bearer pw");
     assert_eq!(locked.ask_admin("/records", &[login, ("host", "ops.example")]).await.status, 200);
+}
+
+/// Last night's failure is still there in the morning, and its id names no other call.
+#[tokio::test]
+async fn failures_outlive_answered_calls_and_ids_restarts() {
+    let upstream = upstream().await;
+    let proxy = start(&upstream, "records = 3\n").await;
+    proxy.post("/http/failing", &json!({})).await;
+    for _ in 0..10 {
+        proxy.post("/http/say", &json!({})).await;
+    }
+    let failed = list(&proxy, "?outcome=failed").await;
+    assert_eq!((failed.len(), &failed[0]["route"]), (1, &json!("failing")));
+    let id = failed[0]["id"].as_str().unwrap();
+    assert_eq!(proxy.ask_admin(&format!("/records/{id}"), &[]).await.status, 200);
+
+    let other = start(&upstream, "").await;
+    other.post("/http/say", &json!({})).await;
+    assert_eq!(other.ask_admin(&format!("/records/{id}"), &[]).await.status, 404);
+    assert_ne!(prefix(&proxy).await, prefix(&other).await);
+}
+
+const SKIPPING: &str = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.weather]
+upstream = "api"
+args.day = { type = "string" }
+request = { path = "/weather" }
+extract = { summary = { path = "$.summary", default = "none" }, gone = { path = "$.gone", default = "" } }
+[[routes.weather.reply]]
+when.matches = { summary = "thunder|storm" }
+text = "Storm."
+[[routes.weather.reply]]
+when.matches = { "args.day" = "x" }
+text = "x"
+[[routes.weather.reply]]
+when.matches = { "call.caller" = "47" }
+text = "Norway."
+[[routes.weather.reply]]
+when.equals = { summary = ["fog", "mist"] }
+text = "Fog."
+[[routes.weather.reply]]
+when.status = 404
+text = "None."
+[[routes.weather.reply]]
+when.equals = { "response.body.kind" = "text" }
+text = "Text."
+[[routes.weather.reply]]
+text = "{{summary}} {{response.body.wind}}"
+"#;
+
+/// The reasons tell a missing value from a different one. A value that the record has lost is not called missing.
+#[tokio::test]
+async fn records_say_why_cases_were_skipped() {
+    let upstream = Upstream::new(|_| Reply::json(&json!({"summary": "light rain"}))).await;
+    let proxy = Proxy::over(&upstream, SKIPPING).await;
+    proxy.post("/http/weather", &json!({})).await;
+    let id = list(&proxy, "").await[0]["id"].as_str().unwrap().to_owned();
+    let record = proxy.ask_admin(&format!("/records/{id}"), &[]).await.json();
+    let reasons: Vec<_> = record["skipped"].as_array().unwrap().iter().map(|case| &case["reason"]).collect();
+    assert_eq!(
+        json!(reasons),
+        json!([
+            "`summary` is \"light rain\", which does not match `thunder|storm`",
+            "`args.day` is missing",
+            "`call.caller` does not match `47`",
+            "`summary` is \"light rain\", not \"fog\" or \"mist\"",
+            "the status is 200, not 404",
+            "`response.body.kind` is missing",
+        ])
+    );
+    // The last case matched, but it could not be rendered. That is in the error.
+    assert_eq!(record["error"], "reply case 7: text: `response.body.wind` is missing");
+}
+
+#[tokio::test]
+async fn a_web_page_instead_of_json_is_named() {
+    let page = "<html><body>Down for maintenance</body></html>";
+    let upstream = Upstream::new(move |_| Reply::raw(200, "text/html; charset=utf-8", page)).await;
+    let proxy = Proxy::over(&upstream, SKIPPING).await;
+    proxy.post("/http/weather", &json!({})).await;
+    let record = &list(&proxy, "?outcome=failed").await[0];
+    assert!(record["error"].as_str().unwrap().contains("the body is text/html, not JSON"), "{record}");
+    let id = record["id"].as_str().unwrap();
+    let record = proxy.ask_admin(&format!("/records/{id}"), &[]).await.json();
+    let response = &record["steps"][0]["response"];
+    assert_eq!(response["content_type"], "text/html; charset=utf-8");
+    assert!(response["problem"].as_str().unwrap().contains("text/html, not JSON"), "{response}");
+    assert_eq!(response["body"], page);
+}
+
+/// The log, the metrics and the record agree on what the caller was told.
+#[tokio::test]
+async fn an_overdue_write_is_a_timeout_everywhere() {
+    let (go, gate) = tokio::sync::mpsc::channel::<()>(1);
+    let gate = std::sync::Arc::new(tokio::sync::Mutex::new(gate));
+    let upstream = Upstream::with(move |_| {
+        let gate = std::sync::Arc::clone(&gate);
+        async move {
+            gate.lock().await.recv().await;
+            Reply::json(&json!({}))
+        }
+    })
+    .await;
+    let table = "[platforms.http]\n[upstreams.api]\nbase_url = \"http://UPSTREAM\"\ntimeout = \"50ms\"\n\
+                 [routes.book]\nupstream = \"api\"\nrequest = { method = \"POST\", path = \"/\" }\n\
+                 reply.text = \"Booked.\"\n";
+    let mut proxy = Proxy::over(&upstream, table).await;
+    assert_eq!(proxy.post("/http/book", &json!({})).await.json()["error"]["kind"], "timeout");
+    let told = proxy.logged("outcome=timeout").await;
+    go.send(()).await.unwrap();
+    let ended = proxy.logged("after its late reply").await;
+    assert!(ended.contains("late_outcome=answered") && !ended.contains(" outcome="), "{ended}");
+    let id = |line: &str| line.split("record_id=").nth(1).map(|id| id.split(' ').next().unwrap().to_owned());
+    assert_eq!(id(&told), id(&ended));
+    let record = &list(&proxy, "?outcome=timeout").await[0];
+    assert_eq!(record["id"].as_str(), id(&told).as_deref());
+    assert_eq!((&record["outcome"], &record["late_outcome"]), (&json!("timeout"), &json!("answered")));
+    assert_eq!(record["overdue"], true);
+    assert!(record["error"].as_str().unwrap().contains("deadline"), "{record}");
+    assert_eq!(list(&proxy, "?outcome=answered").await, Vec::<Value>::new());
+    let metrics = proxy.ask_admin("/metrics", &[]).await;
+    for series in [
+        "jackfield_calls_total{platform=\"http\",route=\"book\",outcome=\"timeout\"} 1",
+        "jackfield_upstream_failures_total{upstream=\"api\",kind=\"timeout\",reason=\"timeout\"} 1",
+    ] {
+        assert!(metrics.text().lines().any(|line| line == series), "{series}: {}", metrics.text());
+    }
 }

@@ -507,6 +507,7 @@ async fn settings_that_need_a_restart_are_reported() {
     })
     .await;
     assert_eq!(status["restart_needed"], json!(["server.listen"]));
+    assert!(proxy.ask_admin("/metrics", &[]).await.text().contains("\njackfield_restart_needed 1\n"));
     let warning = proxy.logged_from(from, "next start").await;
     assert!(warning.contains("WARN") && warning.contains("server.listen"), "{warning}");
     assert_eq!(reply_of_say(&proxy).await, "two", "the rest is in force at the old address");
@@ -525,6 +526,7 @@ async fn settings_that_need_a_restart_are_reported() {
         reloaded(&proxy, "back", |folder| fs::write(folder.join("routes.toml"), saying("three")).unwrap())
             .await;
     assert_eq!(status["restart_needed"], json!([]));
+    assert!(proxy.ask_admin("/metrics", &[]).await.text().contains("\njackfield_restart_needed 0\n"));
     assert!(!proxy.log_from(from).contains("next start"), "{}", proxy.log_from(from));
 }
 

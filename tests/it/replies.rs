@@ -31,6 +31,11 @@ async fn scripted() -> Upstream {
     .await
 }
 
+/// A number with exactly this text.
+fn exact(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
 /// A reply that returns the body.
 const BODY: &str = "reply.data = { b = \"{{response.body}}\" }";
 
@@ -153,7 +158,7 @@ extract = { one = "$.a", all = { path = "$.l[*].x", all = true }, first = "$.l[*
     for (body, expected) in [
         (
             r#"{"a": {"b": [1.50]}, "l": [{"x": 1}, {"y": 0}, {"x": 3}]}"#,
-            json!({"one": {"b": [1.5]}, "all": [1, 3], "first": 1, "none": "d", "empty": ["d"], "last": 3, "some": [3]}),
+            json!({"one": {"b": [exact("1.50")]}, "all": [1, 3], "first": 1, "none": "d", "empty": ["d"], "last": 3, "some": [3]}),
         ),
         ("{}", json!({"all": [], "none": "d", "empty": ["d"], "some": []})),
         (
@@ -438,4 +443,26 @@ reply.text = "{{response.body.from}}"
     let answer = proxy.post("/http/never_post", &json!({})).await.json();
     assert_eq!(answer["error"]["kind"], "bad_response");
     assert!(other.take().is_empty());
+}
+
+#[tokio::test]
+async fn numbers_keep_their_digits_in_replies() {
+    let route = r#"
+extract = { price = "$.price", id = "$.id" }
+[[routes.f.reply]]
+when.equals = { price = 19.1 }
+text = "{{price}} {{id}} {{round price 1}} {{#if (gt id 36893488147419103232)}}more{{/if}}"
+data = { price = "{{price}}", id = "{{id}}", body = "{{response.body}}" }
+"#;
+    let upstream = scripted().await;
+    let proxy = Proxy::over(&upstream, &table(route)).await;
+    let body = "{\"price\":19.10,\"id\":36893488147419103233}";
+    let answer = proxy.post("/http/f", &json!({"status": 200, "body": body})).await;
+    assert_eq!(
+        answer.text(),
+        format!(
+            "{{\"text\":\"19.10 36893488147419103233 19.1 more\",\
+             \"data\":{{\"price\":19.10,\"id\":36893488147419103233,\"body\":{body}}}}}"
+        )
+    );
 }

@@ -1,5 +1,6 @@
-//! `routes.schema.json` against the program and every table in the repository: the schema accepts every table that the
-//! program accepts, and rejects unknown keys and wrong types.
+//! `routes.schema.json` and `routes.test.schema.json` against the program and every table and test file in the
+//! repository: the schemas accept every file that the program accepts, and reject unknown and missing keys, wrong types
+//! and malformed values.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,20 +8,29 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::check;
+use crate::support::folder::Folder;
+use crate::{check, examples};
 
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn shipped() -> String {
-    fs::read_to_string(project().join("routes.schema.json")).unwrap()
+fn shipped(name: &str) -> String {
+    fs::read_to_string(project().join(name)).unwrap()
+}
+
+fn compiled(name: &str) -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(&shipped(name)).unwrap();
+    jsonschema::draft7::meta::validate(&schema).unwrap();
+    jsonschema::draft7::new(&schema).unwrap()
 }
 
 pub(crate) fn validator() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(&shipped()).unwrap();
-    jsonschema::draft7::meta::validate(&schema).unwrap();
-    jsonschema::draft7::new(&schema).unwrap()
+    compiled("routes.schema.json")
+}
+
+fn test_validator() -> jsonschema::Validator {
+    compiled("routes.test.schema.json")
 }
 
 /// TOML as JSON, as an editor sees it: dates are strings.
@@ -46,12 +56,167 @@ pub(crate) fn faults(validator: &jsonschema::Validator, text: &str) -> Vec<Strin
 }
 
 #[test]
-fn the_shipped_schema_is_up_to_date() {
-    let output = Command::new(env!("CARGO_BIN_EXE_jackfield")).arg("schema").env_clear().output().unwrap();
-    assert!(
-        output.status.success() && String::from_utf8(output.stdout).unwrap() == shipped(),
-        "routes.schema.json is not up to date: cargo run -- schema > routes.schema.json"
+fn the_shipped_schemas_are_up_to_date() {
+    for (name, arguments) in
+        [("routes.schema.json", &["schema"][..]), ("routes.test.schema.json", &["schema", "--tests"])]
+    {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_jackfield")).args(arguments).env_clear().output().unwrap();
+        assert!(
+            output.status.success() && String::from_utf8(output.stdout).unwrap() == shipped(name),
+            "{name} is not up to date: cargo run -- {} > {name}",
+            arguments.join(" ")
+        );
+    }
+}
+
+/// The paths of the properties without a description, at any depth.
+fn undescribed(schema: &Value, path: &str, seen: &mut usize, out: &mut Vec<String>) {
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        match (keyword.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                for (key, property) in properties {
+                    *seen += 1;
+                    let path = format!("{path}/{key}");
+                    if property["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+                        out.push(path.clone());
+                    }
+                    undescribed(property, &path, seen, out);
+                }
+            }
+            ("definitions", Value::Object(definitions)) => {
+                for (name, definition) in definitions {
+                    undescribed(definition, &format!("#{name}"), seen, out);
+                }
+            }
+            ("items" | "additionalProperties", value) => undescribed(value, path, seen, out),
+            ("anyOf" | "allOf", Value::Array(choices)) => {
+                choices.iter().for_each(|choice| undescribed(choice, path, seen, out));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_property_of_the_schemas_has_a_description() {
+    for (name, at_least) in [("routes.schema.json", 300), ("routes.test.schema.json", 30)] {
+        let schema: Value = serde_json::from_str(&shipped(name)).unwrap();
+        let (mut seen, mut missing) = (0, Vec::new());
+        undescribed(&schema, "", &mut seen, &mut missing);
+        assert_eq!(missing, Vec::<String>::new(), "{name}: add them to src/compile/editor/about.rs");
+        assert!(seen > at_least, "{name}: {seen}");
+    }
+}
+
+/// What the schema detects beyond wrong keys and types; `check` detects all of it too.
+#[test]
+fn the_schema_rejects_missing_and_conflicting_keys_and_malformed_values() {
+    let table = validator();
+    let api =
+        "[platforms.http]\n[upstreams.a]\nbase_url = \"https://a.example\"\n[routes.a]\nupstream = \"a\"\n";
+    for (rest, code) in [
+        (
+            "request = { method = \"POST\", path = \"/a\", body = { b = 1 }, form = { b = 1 } }",
+            "conflicting-keys",
+        ),
+        ("request = { method = \"POST\", body = {}, body_file = \"a.json.hbs\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nreply = { text = \"A.\", text_file = \"a\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nreply = { data = 1, data_file = \"a.json\" }", "conflicting-keys"),
+        ("request = { path = \"/a\" }\nsteps = [{ name = \"b\", request = {} }]", "conflicting-keys"),
+        ("request = {}\nextract.b = { path = \"$.b\", required = true, default = 1 }", "conflicting-keys"),
+        ("request = {}\nargs.b = { type = \"string\" }\nargs_schema = \"b.json\"", "conflicting-keys"),
+        ("request = {}\nargs.b = { type = \"string\", min = 1 }", "argument-constraint"),
+        ("request = {}\nargs.b = { type = \"integer\", max_length = 1 }", "argument-constraint"),
+        ("request = {}\nargs.b = { type = \"integer\", pattern = \"b\" }", "argument-constraint"),
+        (
+            "request = {}\nargs.b = { type = \"string\", items = { type = \"string\" } }",
+            "argument-constraint",
+        ),
+        (
+            "request = {}\nargs.b = { type = \"array\", items = { type = \"string\", max = 1 } }",
+            "argument-constraint",
+        ),
+        ("request = {}\ntests = [{ name = \"b\", expect.failure = \"late\" }]", "unknown-failure"),
+        (
+            "request = {}\ntests = [{ name = \"b\", args = {}, request_file = \"b\", expect.text = \"\" }]",
+            "conflicting-keys",
+        ),
+    ] {
+        let text = format!("{api}{rest}");
+        let file = Folder::with(&[("routes.toml", &text)]);
+        let codes = codes(&file.path().join("routes.toml"));
+        assert!(codes.iter().any(|known| known == code), "{rest}: {codes:?}");
+        assert_ne!(faults(&table, &text), Vec::<String>::new(), "{rest}");
+    }
+    for (text, code) in [
+        ("[upstreams.a]\ntimeout = \"3s\"", "missing-key"),
+        ("[traces]\nsample = 0.1", "missing-key"),
+        ("[server]\ntls = { cert = \"c.pem\" }", "missing-key"),
+        ("[upstreams.a]\nbase_url = \"https://a.example\"\ntls = {}", "missing-key"),
+        ("[upstreams.a]\nbase_url = \"https://a.example\"\nlimit = { wait = \"1s\" }", "missing-key"),
+        (
+            "[upstreams.a]\nbase_url = \"https://a.example\"\nlimit = { concurrency = 3, burst = 2 }",
+            "missing-key",
+        ),
+        ("[upstreams.a]\nbase_url = \"https://a.example\"\nauth.bearer = {}", "missing-key"),
+        ("[routes.a]\nreply.text = \"A.\"\nargs.b = { description = \"B\" }", "missing-key"),
+        (
+            "[routes.a]\nupstream = \"a\"\nrequest = { path = \"/a\" }\nextract.b = { all = true }",
+            "missing-key",
+        ),
+        ("[routes.a]\nupstream = \"a\"\nrequest = { path = \"/a\", form = { b = 1 } }", "missing-key"),
+        ("[routes.a]\nupstream = \"a\"\nsteps = [{ name = \"b\" }]", "missing-key"),
+        ("[routes.a]\nreply.text = \"A.\"\ntests = [{ name = \"b\", expect = {} }]", "missing-key"),
+        ("[routes.a]\nreply.text = \"A.\"\ntests = [{ expect.text = \"A.\" }]", "missing-key"),
+        ("[forms.a]\ndescription = \"A\"", "missing-key"),
+        ("[routes.a]\ntimeout = \"3\"", "invalid-duration"),
+        ("[routes.a]\ntimeout = \"three seconds\"", "invalid-duration"),
+        ("[routes.a]\ntimeout = \"3 sek\"", "invalid-duration"),
+        ("[routes.a]\ntimeout = 3", "wrong-type"),
+        ("[server]\nmax_body = \"big\"", "invalid-size"),
+        ("[server]\nmax_body = \"1 MegaByte\"", "invalid-size"),
+        ("[upstreams.a]\nbase_url = \"https://a.example\"\nlimit.rate = \"10 per second\"", "unknown-value"),
+    ] {
+        let file = Folder::with(&[("routes.toml", text)]);
+        let codes = codes(&file.path().join("routes.toml"));
+        assert!(codes.iter().any(|known| known == code), "{text}: {codes:?}");
+        assert_ne!(faults(&table, text), Vec::<String>::new(), "{text}");
+    }
+    for text in [
+        "[routes.a]\ntimeout = \"1m 30s\"\ncache = \"1 day\"",
+        "[routes.a]\ntimeout = \"1.5s\"\nlimit = { rate = \"10/s\", burst = 2, wait = \"0s\" }",
+        "[server]\nmax_body = \"1MB\"",
+        "[server]\nmax_body = \"65536\"",
+        "[server]\nmax_body = \"0.5 gib\"",
+    ] {
+        assert_eq!(faults(&table, text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn test_files_match_their_schema() {
+    let validator = test_validator();
+    let mut files = vec![project().join("routes.test.toml")];
+    files.extend(
+        examples::names().iter().map(|name| project().join("examples").join(name).join("routes.test.toml")),
     );
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(faults(&validator, &text), Vec::<String>::new(), "{}", file.display());
+    }
+    for (text, place) in [
+        ("[[tests]]\nroute = \"a\"\nexpect.text = \"A.\"", "/tests/0"),
+        ("[[tests]]\nroute = \"a\"\nname = \"b\"", "/tests/0"),
+        ("[[tests]]\nroute = \"a\"\nname = \"b\"\nexpect = {}", "/tests/0/expect"),
+        ("[[tests]]\nroute = \"a\"\nname = \"b\"\nexpect.txt = \"A.\"", "/tests/0/expect"),
+        ("[[tests]]\nevent = \"swaig.post_prompt\"\nname = \"b\"\nexpect.data = {}", "/tests/0"),
+        ("[[test]]\nname = \"b\"", ""),
+    ] {
+        let found = faults(&validator, text);
+        assert!(found.iter().any(|fault| fault.starts_with(&format!("{place}: "))), "{text}: {found:#?}");
+    }
 }
 
 #[test]
@@ -60,6 +225,10 @@ fn valid_tables_match_the_schema() {
     let table = fs::read_to_string(project().join("routes.toml")).unwrap();
     assert_eq!(table.lines().next(), Some("#:schema ./routes.schema.json"));
     assert_eq!(faults(&validator, &table), Vec::<String>::new());
+    for name in examples::names() {
+        let table = fs::read_to_string(project().join("examples").join(&name).join("routes.toml")).unwrap();
+        assert_eq!(faults(&validator, &table), Vec::<String>::new(), "{name}");
+    }
     let mut seen = 0;
     for document in crate::readme::documents() {
         for block in crate::readme::blocks(&document) {
@@ -153,8 +322,8 @@ fn the_schema_reports_wrong_keys_and_types_at_their_location() {
         assert!(found.iter().any(|fault| fault.starts_with(&format!("{place}: "))), "{text}: {found:#?}");
     }
     for text in [
-        "[upstreams.a]\nhedge_after = \"p95\"\ntimeout = \"1m 30s\"",
-        "[upstreams.a]\nretry.on = [\"timeout\", 503, \"5xx\"]",
+        "[upstreams.a]\nbase_url = \"https://a.example\"\nhedge_after = \"p95\"\ntimeout = \"1m 30s\"",
+        "[upstreams.a]\nbase_url = \"https://a.example\"\nretry.on = [\"timeout\", 503, \"5xx\"]",
         "[platforms.swaig]\nauth.bearer = { token = [\"${NEW}\", \"${OLD}\"] }\nsigning_key = \"${KEY}\"",
         "[routes.a]\nreply = { text = \"x\", swaig.action = [] }\ndailybots.before = []",
         "[routes.a]\nreply = [{ when.status = [404, \"5xx\"], text = \"x\" }]\nrequest.query = { a = [1, \"b\"] }",

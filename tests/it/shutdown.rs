@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::support::client::{Client, request};
-use crate::support::proxy::{GUARD, Proxy};
+use crate::support::proxy::{GUARD, LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 /// A proxy with one route to an upstream that responds when the test lets it, within a minute. The first channel
@@ -25,7 +25,11 @@ async fn waiting() -> (Proxy, Upstream, mpsc::Receiver<()>, mpsc::Sender<()>) {
         }
     })
     .await;
-    let table = r#"
+    let proxy = Proxy::over(&upstream, TABLE).await;
+    (proxy, upstream, arrivals, go)
+}
+
+const TABLE: &str = r#"
 [platforms.http]
 deadline = "60s"
 [upstreams.api]
@@ -35,9 +39,6 @@ upstream = "api"
 request = { method = "POST", path = "/" }
 reply.text = "asked"
 "#;
-    let proxy = Proxy::over(&upstream, table).await;
-    (proxy, upstream, arrivals, go)
-}
 
 #[tokio::test]
 async fn shutdown_answers_calls_in_flight_and_does_not_wait_for_idle_connections() {
@@ -57,6 +58,58 @@ async fn shutdown_answers_calls_in_flight_and_does_not_wait_for_idle_connections
     assert!(proxy.ended().await.success());
     assert!(!proxy.log().contains("still in flight"), "{}", proxy.log());
     drop((idle, kept));
+}
+
+/// The admin listener stays open until the last call has ended, and the log says how long that may take.
+#[tokio::test]
+async fn the_admin_listener_closes_last() {
+    let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
+    assert_eq!(proxy.ask_admin("/readyz", &[]).await.status, 200);
+    assert_eq!(proxy.status().await["shutting_down"], false);
+    let url = proxy.url("/http/ask");
+    let answer =
+        tokio::spawn(async move { Client::new().send(request(Method::POST, &url, &[], "{}")).await });
+    arrivals.recv().await.unwrap();
+    proxy.signal("TERM");
+    let line = proxy.logged("shutting down").await;
+    // A deadline of 60 s leaves 500 ms for the way back. A detached request gets 30 s more, the admin listener one.
+    for part in ["1 calls in flight", "in_flight=1", "replies_within_ms=60000", "within_ms=91000"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    for (path, status) in [("/readyz", 503), ("/healthz", 200), ("/metrics", 200), ("/records", 200)] {
+        assert_eq!(proxy.ask_admin(path, &[]).await.status, status, "{path}");
+    }
+    assert_eq!(proxy.status().await["shutting_down"], true);
+    go.send(()).await.unwrap();
+    assert_eq!(answer.await.unwrap().json(), json!({"text": "asked"}));
+    assert!(proxy.ended().await.success());
+}
+
+/// A load balancer needs some time to notice that the proxy is not ready. Until then, calls are answered.
+#[tokio::test]
+async fn calls_are_accepted_during_the_drain_delay() {
+    let table = |delay: &str| {
+        let say = "[platforms.http]\n[routes.say]\nreply.text = \"hello\"\n";
+        format!("{LISTENERS}drain_delay = \"{delay}\"\n{say}")
+    };
+    let mut proxy = Proxy::start(&table("10m")).await;
+    proxy.signal("TERM");
+    let line = proxy.logged("not ready").await;
+    assert!(line.contains("600 s") && line.contains("delay_ms=600000"), "{line}");
+    assert_eq!(proxy.ask_admin("/readyz", &[]).await.status, 503);
+    let new = Client::new();
+    let answer = new.send(request(Method::POST, &proxy.url("/http/say"), &[], "{}")).await;
+    assert_eq!(answer.json(), json!({"text": "hello"}));
+    assert!(!proxy.log().contains("draining"), "{}", proxy.log());
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success());
+
+    let mut proxy = Proxy::start(&table("10ms")).await;
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success());
+    let log = proxy.log();
+    assert!(log.find("not ready") < log.find("draining 0 calls"), "{log}");
+    assert!(log.contains("shut down"), "{log}");
 }
 
 /// A call runs to its end even if the platform does not wait for it.
@@ -89,7 +142,7 @@ async fn a_second_signal_exits_at_once() {
         proxy.logged("shutting down").await;
         proxy.signal(signals[1]);
         assert!(proxy.ended().await.success());
-        proxy.logged("exiting with calls in flight").await;
+        proxy.logged("exiting without waiting for calls").await;
         caller.await.unwrap().unwrap_err();
     }
 }

@@ -249,7 +249,7 @@ fn differences_are_shown_with_their_location_and_without_secrets() {
         ("test_filtered", &["--filter", "both: a step"]),
         ("test_filtered_by_nothing", &["--filter", "nothing"]),
     ] {
-        let shown = shown(&run(folder.path(), words));
+        let shown = without_times(&shown(&run(folder.path(), words)));
         insta::assert_snapshot!(name, shown);
         assert!(!shown.contains("hunter2") && !shown.contains("Bearer canned"), "{shown}");
     }
@@ -326,11 +326,136 @@ expect.data = {}
     assert_eq!(written, table.replace("\"\" # here", "\"Hello.\" # here"));
 }
 
+/// JUnit XML without durations.
+fn without_times(text: &str) -> String {
+    regex::Regex::new(r#"time="\d+\.\d{3}""#).unwrap().replace_all(text, "time=\"N\"").into_owned()
+}
+
+/// The attributes that the schemas of Jenkins' xUnit plugin and of other tools allow and require.
+#[test]
+fn junit_has_the_attributes_that_the_schemas_allow() {
+    let folder = with_tests(BAD);
+    let report = run(folder.path(), &["--format", "junit"]);
+    let report = String::from_utf8(report.stdout).unwrap();
+    let names = |element: &str| {
+        let tags = regex::Regex::new(&format!("<{element} [^>]*>")).unwrap();
+        let attribute = regex::Regex::new(r#" ([a-z]+)=""#).unwrap();
+        let of_tag = |tag: regex::Match<'_>| {
+            let mut names: Vec<String> =
+                attribute.captures_iter(tag.as_str()).map(|name| name[1].to_owned()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        let mut found: Vec<String> = tags.find_iter(&report).map(of_tag).collect();
+        found.dedup();
+        found
+    };
+    assert_eq!(names("testsuites"), ["errors failures tests time"]);
+    assert_eq!(names("testsuite"), ["errors failures file name skipped tests time"]);
+    assert_eq!(names("testcase"), ["classname name time"]);
+    assert_eq!(names("failure"), ["message"]);
+}
+
+#[test]
+fn a_table_without_tests_passes_only_if_that_is_allowed() {
+    let hello = "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n";
+    let test = "[[routes.hello.tests]]\nname = \"x\"\nexpect.text = \"Hello.\"\n";
+    let more = "[routes.more]\nreply.text = \"More.\"\n";
+    let code = |table: &str, words: &[&str]| {
+        // The tests of another table do not count.
+        let other = "[[tests]]\nroute = \"hello\"\nname = \"x\"\nexpect.text = \"\"\n";
+        let folder =
+            Folder::with(&[("canary.toml", table), ("routes.toml", hello), ("routes.test.toml", other)]);
+        run(folder.path(), &[&["--config", "canary.toml"], words].concat()).status.code()
+    };
+    for (tests, words, expected) in [
+        ("", &[][..], 2),
+        ("", &["--format", "json"], 2),
+        ("", &["--format", "junit"], 2),
+        ("", &["--update"], 2),
+        ("", &["--allow-none"], 0),
+        ("", &["--allow-none", "--require-coverage"], 1),
+        (test, &[], 0),
+        (test, &["--require-coverage"], 0),
+        (&format!("{test}{more}"), &[], 0),
+        (&format!("{test}{more}"), &["--require-coverage"], 1),
+    ] {
+        assert_eq!(code(&format!("{hello}{tests}"), words), Some(expected), "{tests} {words:?}");
+    }
+}
+
+#[test]
+fn parts_of_a_request_can_be_expected_and_secrets_are_hidden() {
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "https://api.example.com/v1"
+auth.query = { name = "key", value = "${KEY}" }
+[upstreams.other]
+base_url = "https://other.example.com"
+auth.bearer = { token = "${KEY}" }
+headers = { x-key = "key ${KEY}" }
+[routes.find]
+upstream = "api"
+args.q = { type = "string" }
+request = { path = "/find/{{args.q}}", query = { page = "2", tag = ["a", "b"], at = "{{now}}" } }
+reply.text = "Found."
+[routes.send]
+upstream = "other"
+request = { method = "POST", path = "/", body = { n = 1 } }
+reply.text = "Sent."
+"#;
+    let find = |expected: &str| {
+        format!(
+            "[[tests]]\nroute = \"find\"\nname = \"x\"\nargs.q = \"a b\"\nupstream.status = 200\nexpect.request = {expected}\n"
+        )
+    };
+    let send = |expected: &str| {
+        format!(
+            "[[tests]]\nroute = \"send\"\nname = \"x\"\nupstream.status = 200\nexpect.request = {expected}\n"
+        )
+    };
+    for (test, passes) in [
+        (find(r#"{ path = "/find/a%20b" }"#), true),
+        (find(r#"{ path = "/find/a" }"#), false),
+        (find(r#"{ query = { page = 2 } }"#), true),
+        (find(r#"{ query = { page = "2", tag = ["a", "b"], key = "***" } }"#), true),
+        (find(r#"{ query = { page = 3 } }"#), false),
+        (find(r#"{ query = { tag = "a" } }"#), false),
+        (find(r#"{ query = { none = "" } }"#), false),
+        // Only a secret is a secret.
+        (find(r#"{ query = { page = "***" } }"#), false),
+        (find(r#"{ url = "/find/a%20b?page=2&tag=a&tag=b&at=2026-01-01T12%3A00%3A00Z&key=***" }"#), true),
+        (find(r#"{ url = "/find/***?page=2&tag=a&tag=b&at=2026-01-01T12%3A00%3A00Z&key=***" }"#), false),
+        (send(r#"{ headers = { authorization = "Bearer ***" } }"#), true),
+        (send(r#"{ headers = { authorization = "***" } }"#), true),
+        (send(r#"{ headers = { authorization = "Basic ***" } }"#), false),
+        (send(r#"{ headers = { content-type = "***" } }"#), false),
+        (send(r#"{ headers = { x-key = "key ***" } }"#), true),
+        (send(r#"{ headers = { x-key = "no ***" } }"#), false),
+        (send(r#"{ body = { n = "***" } }"#), false),
+    ] {
+        let folder = Folder::with(&[("routes.toml", table), ("routes.test.toml", &test)]);
+        // The secret may be set or not.
+        for key in [None, Some("k3y-of-production")] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+            command.arg("test").current_dir(folder.path()).env_clear().envs(key.map(|key| ("KEY", key)));
+            let output = command.output().unwrap();
+            assert_eq!(output.status.success(), passes, "{test}{}", shown(&output));
+            assert!(!shown(&output).contains("k3y-of"), "{test}{}", shown(&output));
+        }
+    }
+    let folder =
+        Folder::with(&[("routes.toml", table), ("routes.test.toml", &find("{ query = { a = { b = 1 } } }"))]);
+    assert!(shown(&run(folder.path(), &[])).contains("wrong-type"));
+}
+
 #[test]
 fn invalid_tables_and_tables_without_tests_are_reported() {
     let none =
         Folder::with(&[("routes.toml", "[platforms.http]\n[routes.hello]\nreply.text = \"Hello.\"\n")]);
     insta::assert_snapshot!("test_none", shown(&run(none.path(), &[])));
+    insta::assert_snapshot!("test_none_allowed", shown(&run(none.path(), &["--allow-none"])));
     insta::assert_snapshot!("test_no_table", shown(&run(none.path(), &["--config", "other.toml"])));
     let faulty = with_tests("[[tests]]\nroute = \"tickt\"\nname = \"x\"\nexpect.txt = \"\"\n");
     insta::assert_snapshot!("test_faulty", shown(&run(faulty.path(), &[])));

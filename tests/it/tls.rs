@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::pages::certificate;
 use crate::support::proxy::{GUARD, Proxy, jackfield, run};
 
 const CA: &str = include_str!("tls/ca.pem");
@@ -216,4 +217,42 @@ async fn the_log_shows_the_real_client_address() {
     assert_eq!(proxy.send(Method::POST, "/http/greet", &headers, "{}").await.status, 200);
     let line = proxy.logged("greet: answered").await;
     assert!(line.contains("client=127.0.0.1"), "{line}");
+}
+
+/// The end of the certificate is a metric, a part of the status, and a warning when it is near.
+#[tokio::test]
+async fn expiring_certificates_are_reported() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let days = |days: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(days * 24);
+    let public = SERVER.replace("[server]\n", "[server]\npublic_url = \"https://tools.example.com:8443\"\n");
+    let table = format!(
+        "{public}{TLS}{}",
+        ROUTES.replace("[platforms.http]\n", "[platforms.http]\nauth.bearer = { token = \"t\" }\n")
+    );
+    let certificate = |names: &[&str], days_left: i64| certificate(&key, names, days(days_left));
+    let good = certificate(&["tools.example.com"], 40);
+    let files = [("routes.toml", &*table), ("tls/cert.pem", &good), ("tls/key.pem", &key.serialize_pem())];
+    let mut proxy = Proxy::with(&files, &[]).await;
+    assert!(!proxy.log().contains("warning["), "{}", proxy.log());
+    let not_after = proxy.status().await["tls"]["not_after"].as_str().unwrap().to_owned();
+    let not_after: jiff::Timestamp = not_after.parse().unwrap();
+    assert!((days(38)..=days(40)).contains(&not_after), "{not_after}");
+    let metric = format!("jackfield_tls_not_after_timestamp_seconds {}", not_after.as_second());
+    let metrics = proxy.ask_admin("/metrics", &[]).await;
+    assert!(metrics.text().lines().any(|line| line == metric), "{metric}");
+
+    for (names, left, warning) in [
+        (&["tools.example.com"][..], 20, "warning[tls-expiring]"),
+        (&["tools.example.com"], -2, "warning[tls-expired]"),
+        (&["*.example.com"], 35, "configuration reloaded"),
+        (&["localhost"], 50, "the certificate is not for `tools.example.com`"),
+    ] {
+        let from = proxy.log_lines();
+        proxy.folder.write("tls/cert.pem", &certificate(names, left));
+        proxy.logged_from(from, warning).await;
+        // The warning stops no reload.
+        proxy.logged_from(from, "TLS certificate replaced").await;
+        let is_warned = proxy.log_from(from).contains("warning[tls-");
+        assert_eq!(is_warned, warning != "configuration reloaded", "{}", proxy.log_from(from));
+    }
 }

@@ -36,9 +36,7 @@ pub(in crate::cli) fn human(
         }
     }
     if ran.is_empty() {
-        out.push_str(
-            "no tests found: add `[[routes.x.tests]]`, or `[[tests]]` in a file such as routes.test.toml",
-        );
+        out.push_str("no tests found");
     } else {
         let failed = failed(ran);
         let _ = write!(out, "\n{} passed, {failed} failed", ran.len() - failed);

@@ -9,6 +9,8 @@ pub(in crate::compile) mod trusted_proxies;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
@@ -18,6 +20,7 @@ use crate::platform::auth::{InboundAuth, SCHEMES};
 use crate::table::document::Located;
 use crate::table::raw::RawServer;
 use crate::table::reader::Key;
+use crate::table::{TEMPLATES, absolute};
 
 use crate::compile::cx::Cx;
 use crate::compile::exposure::is_outside;
@@ -45,7 +48,7 @@ pub(in crate::compile) const ADMIN_SCHEMES: [&str; 2] = ["basic", "bearer"];
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let raw = &cx.table.server;
     let before = cx.diagnostics.len();
-    for text in [&raw.watch, &raw.max_body] {
+    for text in [&raw.watch, &raw.max_body, &raw.drain_delay] {
         if let Some(text) = text.get() {
             cx.no_secret_in(&text.value, text.span, "[server]");
         }
@@ -62,12 +65,21 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
     let max_calls = count(&raw.max_calls, 1..=MAX_COUNT, DEFAULT_MAX_CALLS, cx.diagnostics);
     let max_connections = count(&raw.max_connections, 1..=MAX_COUNT, DEFAULT_MAX_CONNECTIONS, cx.diagnostics);
     let records = count(&raw.records, 0..=MAX_RECORDS, DEFAULT_RECORDS, cx.diagnostics);
+    let drain_delay = match raw.drain_delay.get() {
+        Some(text) => values::duration(text, cx.diagnostics),
+        None => Some(Duration::ZERO),
+    };
+    let last_good = last_good(cx, raw);
     let admin_auth = admin_auth(cx, raw, admin);
     let tls = raw.tls.get().and_then(|raw| tls::compile(cx, raw));
     let trusted_proxies = trusted_proxies::compile(cx, &raw.trusted_proxies);
     if cx.diagnostics.len() > before {
         return None;
     }
+    let tls = tls.map(|(tls, warnings)| {
+        warnings.into_iter().for_each(|warning| cx.report(warning));
+        tls
+    });
     Some(Server {
         listen: listen?,
         admin,
@@ -78,6 +90,8 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Server> {
         max_calls: max_calls?,
         max_connections: max_connections?,
         records: records?,
+        drain_delay: drain_delay?,
+        last_good,
         tls,
         trusted_proxies,
     })
@@ -117,6 +131,26 @@ fn public_url(cx: &mut Cx<'_>) -> Option<Url> {
         );
     }
     url
+}
+
+/// The folder for a copy of the last accepted table. Nothing in it belongs to the table.
+fn last_good(cx: &mut Cx<'_>, raw: &RawServer) -> Option<PathBuf> {
+    let text = raw.last_good.get()?;
+    cx.no_secret_in(&text.value, text.span, "[server]");
+    let table = absolute(&cx.table.folder);
+    let folder = absolute(&cx.table.folder.join(&text.value));
+    if text.value.is_empty() || table.starts_with(&folder) || folder.starts_with(table.join(TEMPLATES)) {
+        cx.report(
+            Diagnostic::new(
+                Code::LastGoodFolder,
+                text.span,
+                "this folder contains files of the table itself",
+            )
+            .help("use a folder of its own, such as \".jackfield/last-good\""),
+        );
+        return None;
+    }
+    Some(folder)
 }
 
 /// `admin_auth`, which is required if the admin listener can be reached from outside.

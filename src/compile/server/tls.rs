@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::fingerprint::Fingerprint;
@@ -13,13 +14,18 @@ use crate::table::document::Located;
 use crate::table::raw::RawTls;
 use crate::table::reader::missing_key;
 
+use crate::compile::certificates::{Validity, is_for};
 use crate::compile::cx::Cx;
 
 /// The only protocol of the listener.
 const ALPN: &[u8] = b"http/1.1";
 
-/// `server.tls`; `None` after errors, and if the files do not exist in a check without secrets.
-pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Option<ServerTls> {
+/// `server.tls`, and warnings about its certificate; `None` after errors, and if the files do not exist in a check
+/// without secrets.
+pub(in crate::compile) fn compile(
+    cx: &mut Cx<'_>,
+    raw: &Located<RawTls>,
+) -> Option<(ServerTls, Vec<Diagnostic>)> {
     for (key, name, file) in
         [("cert", &raw.value.cert, "\"cert.pem\""), ("key", &raw.value.key, "\"key.pem\"")]
     {
@@ -35,11 +41,29 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, raw: &Located<RawTls>) -> Opt
     let key = raw.value.key.get().and_then(|name| pem(cx, name));
     let chain = cert.as_ref().and_then(|cert| chain(cert, cx.diagnostics));
     let private = key.as_ref().and_then(|key| private_key(key, cx.diagnostics));
-    let (cert, key) = (cert?, key?);
+    let (cert, key, chain) = (cert?, key?, chain?);
+    let validity = Validity::of_chain(&chain);
+    let leaf = chain.first().cloned();
     let config =
-        config(chain?, private?).map_err(|error| cx.report(bad_pair(&error, cert.name, key.name))).ok()?;
+        config(chain, private?).map_err(|error| cx.report(bad_pair(&error, cert.name, key.name))).ok()?;
+    let expiry = validity.and_then(|validity| validity.warning(cx.environment.now, cert.name.span));
+    let warnings = expiry.into_iter().chain(leaf.and_then(|leaf| wrong_name(cx, &leaf, cert.name))).collect();
     let fingerprint = Fingerprint::new().text(&cert.text).text(&key.text).finish();
-    Some(ServerTls { config: Arc::new(config), fingerprint })
+    let not_after = validity.map(|validity| validity.until);
+    Some((ServerTls { config: Arc::new(config), not_after, fingerprint }, warnings))
+}
+
+/// The warning about a certificate that is not for the host of `public_url`: platforms would refuse it.
+fn wrong_name(cx: &Cx<'_>, leaf: &CertificateDer<'_>, name: &Located<String>) -> Option<Diagnostic> {
+    let text = cx.listeners.public_url.as_ref()?;
+    let url = Url::parse(&text.value).ok().filter(|url| url.scheme() == "https")?;
+    let host = url.host_str().filter(|host| !is_for(leaf, host))?;
+    let help = "use a certificate for this host; if a reverse proxy has it, add `allow = [\"tls-name\"]` to [defaults]";
+    Some(
+        Diagnostic::new(Code::TlsName, name.span, format!("the certificate is not for `{host}`"))
+            .related(text.span, "platforms call this host")
+            .help(help),
+    )
 }
 
 /// The PEM file that a key names.

@@ -1,11 +1,12 @@
 //! The expected results of a test.
 
 use http::HeaderName;
+use serde_json::Value;
 
 use crate::compile::failures;
 use crate::compile::server::platforms;
 use crate::compile::steps::request::parse_method;
-use crate::diagnostic::{Code, Diagnostics, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use crate::plan::testing::{Expectation, Expected, Part};
 use crate::table::document::Located;
 use crate::table::raw::{RawExpect, RawExpectedRequest};
@@ -78,6 +79,21 @@ fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, 
         out.extend(parse_method(text, diagnostics).map(|method| (text.span, Part::Method(method))));
     }
     out.extend(raw.url.get().map(|url| (url.span, Part::Url(url.value.clone()))));
+    out.extend(raw.path.get().map(|path| (path.span, Part::Path(path.value.clone()))));
+    for (name, value) in raw.query.entries() {
+        let Some(value) = value.get() else { continue };
+        match parameter(&value.to_json()) {
+            Some(values) => out.push((value.span, Part::Query(name.value.clone(), values))),
+            None => diagnostics.push(
+                Diagnostic::new(
+                    Code::WrongType,
+                    value.span,
+                    "a query parameter is a text or a list of texts",
+                )
+                .help("write a string, a number, `true` or `false`, or a list of them"),
+            ),
+        }
+    }
     for (name, value) in raw.headers.entries() {
         let Some(value) = value.get() else { continue };
         match HeaderName::from_bytes(name.value.as_bytes()) {
@@ -87,4 +103,16 @@ fn parts(raw: &RawExpectedRequest, diagnostics: &mut Diagnostics) -> Vec<(Span, 
     }
     out.extend(raw.body.get().map(|body| (body.span, Part::Body(body.to_json()))));
     out
+}
+
+/// The value of a query parameter as text; `None` for tables.
+fn parameter(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(_) => Some(value.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string().into()),
+        Value::Array(values) => {
+            values.iter().map(|value| parameter(value).filter(Value::is_string)).collect()
+        }
+        Value::Object(_) | Value::Null => None,
+    }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::json::{Kind, ValueRef};
-use crate::lang::value::{Scale, equal};
+use crate::lang::value::{self, Scale, equal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
@@ -44,13 +44,7 @@ fn order(left: Option<ValueRef<'_>>, right: Option<ValueRef<'_>>) -> Option<Orde
     let (left, right) = (left?, right?);
     match (left.kind(), right.kind()) {
         (Kind::String, Kind::String) => Some(left.as_str()?.cmp(&right.as_str()?)),
-        (Kind::Number, Kind::Number) => {
-            let (left, right) = (left.as_number()?, right.as_number()?);
-            match (left.as_i64(), right.as_i64()) {
-                (Some(left), Some(right)) => Some(left.cmp(&right)),
-                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-            }
-        }
+        (Kind::Number, Kind::Number) => value::order(left, right),
         _ => None,
     }
 }

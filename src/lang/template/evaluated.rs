@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::json::{Kind, ValueRef};
+use crate::lang::decimal::Decimal;
 use crate::lang::value::child;
 
 /// The value of an expression.
@@ -42,7 +43,11 @@ impl Evaluated<'_> {
 
 /// Whether `{{#if}}` treats a value as true: everything except 0 and what is empty, as with handlebars.js.
 pub(crate) fn is_truthy(value: ValueRef<'_>) -> bool {
-    !is_empty(value) && value.as_f64() != Some(0.0)
+    !is_empty(value) && !is_zero(value)
+}
+
+fn is_zero(value: ValueRef<'_>) -> bool {
+    value.number_text().is_some_and(|text| Decimal::parse(&text).is_some_and(|number| number.is_zero()))
 }
 
 /// Whether `{{#with}}` treats a value as none: null, false, and empty strings and lists. An object is never empty.

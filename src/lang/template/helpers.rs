@@ -9,6 +9,7 @@ use super::date::date;
 use super::evaluated::{Evaluated, is_truthy, length};
 use super::helper::{Helper, HelperFn, HelperOutput, NamedParams, Params, named};
 use crate::json::{Kind, ValueRef};
+use crate::lang::decimal::Decimal;
 use crate::lang::value::equal;
 
 const fn helper(name: &'static str, usage: &'static str, params: (usize, usize), run: HelperFn) -> Helper {
@@ -120,12 +121,13 @@ fn default(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, Str
     Ok(HelperOutput::Param(usize::from(empty)))
 }
 
-/// A number, also if it is a string.
-fn number(value: ValueRef<'_>) -> Option<f64> {
-    match value.as_str() {
-        Some(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
-        None => value.as_f64(),
-    }
+/// The text of a number, also if it is a string.
+fn number_text<'v>(value: &'v ValueRef<'_>) -> Option<Cow<'v, str>> {
+    value.number_text().or_else(|| value.as_str())
+}
+
+fn decimal<'t>(text: &'t Option<Cow<'_, str>>) -> Option<Decimal<'t>> {
+    Decimal::parse(text.as_deref()?.trim())
 }
 
 fn whole(value: ValueRef<'_>) -> Option<u32> {
@@ -137,19 +139,17 @@ fn round(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput,
         None => 0,
         Some(value) => whole(value).filter(|digits| *digits <= 15).ok_or("takes 0 to 15 digits")?,
     };
-    if params[0].get().as_number().is_some_and(|number| number.is_i64() || number.is_u64()) {
+    let is_whole = |text: Cow<'_, str>| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if params[0].get().number_text().is_some_and(is_whole) {
         return Ok(HelperOutput::Param(0));
     }
-    let number = number(params[0].get()).ok_or("needs a number")?;
-    // Shift the number as decimal text: 2.675 is then rounded as written, not as the nearest binary number.
-    let shifted = format!("{number}e{digits}").parse::<f64>().map_err(|_| "needs a number")?.round();
-    let rounded = format!("{shifted}e-{digits}").parse::<f64>().map_err(|_| "needs a number")?;
-    if rounded.fract() == 0.0 && rounded.abs() < 9e15 {
-        // A price of 396.0 is spoken as 396.
-        #[expect(clippy::cast_possible_truncation, reason = "the bound was just checked")]
-        return Ok((rounded as i64).into());
-    }
-    Ok(Number::from_f64(rounded).map_or(Value::Null, Value::Number).into())
+    let value = params[0].get();
+    let text = number_text(&value);
+    let number = decimal(&text).ok_or("needs a number")?;
+    // A price of 396.0 is spoken as 396.
+    let rounded = number.rounded(digits).ok_or("needs a number with fewer digits")?;
+    let rounded: Number = serde_json::from_str(&rounded).map_err(|_| "needs a number")?;
+    Ok(Value::Number(rounded).into())
 }
 
 fn truncate(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
@@ -177,7 +177,11 @@ fn join(params: &Params<'_>, by_name: &NamedParams<'_>) -> Result<HelperOutput, 
 fn plural(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, String> {
     let one = match params[0].get().kind() {
         Kind::Array => params[0].get().len() == 1,
-        _ => number(params[0].get()).ok_or("needs a number or a list")?.abs() == 1.0,
+        _ => {
+            let value = params[0].get();
+            let text = number_text(&value);
+            decimal(&text).ok_or("needs a number or a list")?.is_one()
+        }
     };
     Ok(HelperOutput::Param(if one { 1 } else { 2 }))
 }
@@ -211,24 +215,28 @@ fn lookup(params: &Params<'_>, _: &NamedParams<'_>) -> Result<HelperOutput, Stri
 
 fn compare(params: &Params<'_>, holds: fn(Ordering) -> bool) -> Result<HelperOutput, String> {
     let (a, b) = (params[0].get(), params[1].get());
-    let ordering = match (a.as_str(), b.as_str()) {
-        _ if a.is_null() || b.is_null() => None,
-        (Some(a), Some(b)) => match (a.trim().parse::<f64>(), b.trim().parse::<f64>()) {
-            (Ok(a), Ok(b)) => a.partial_cmp(&b),
-            _ => Some(a.cmp(&b)),
-        },
-        _ => match (number(a), number(b)) {
-            (Some(a), Some(b)) => a.partial_cmp(&b),
+    if a.is_null() || b.is_null() {
+        return Ok(false.into());
+    }
+    let (left, right) = (number_text(&a), number_text(&b));
+    let ordering = match (decimal(&left), decimal(&right)) {
+        (Some(a), Some(b)) => a.order(b),
+        _ => match (a.as_str(), b.as_str()) {
+            (Some(a), Some(b)) => a.cmp(&b),
             _ => return Err("needs two numbers or two texts".to_owned()),
         },
     };
-    Ok(ordering.is_some_and(holds).into())
+    Ok(holds(ordering).into())
 }
 
 #[cfg(test)]
 mod tests {
     use crate::lang::template::helpers::*;
     use serde_json::json;
+
+    fn exact(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
 
     fn call(name: &str, params: &[Value], by_name: &[(&'static str, Value)]) -> Result<Value, String> {
         let helper = find(name).unwrap();
@@ -258,6 +266,25 @@ mod tests {
             ("round", vec![json!(396.0), json!(2)], vec![], json!(396)),
             ("round", vec![json!(22.999), json!(2)], vec![], json!(23)),
             ("round", vec![json!(-0.001), json!(2)], vec![], json!(0)),
+            ("round", vec![json!("9007199254740993.455"), json!(2)], vec![], exact("9007199254740993.46")),
+            (
+                "round",
+                vec![exact("12345678901234567890123.45600"), json!(4)],
+                vec![],
+                exact("12345678901234567890123.456"),
+            ),
+            (
+                "round",
+                vec![exact("12345678901234567890123"), json!(2)],
+                vec![],
+                exact("12345678901234567890123"),
+            ),
+            (
+                "round",
+                vec![exact("0.123456789012345678901234567895"), json!(15)],
+                vec![],
+                exact("0.123456789012346"),
+            ),
             ("upper", vec![json!("øl")], vec![], json!("ØL")),
             ("lower", vec![json!("ØL")], vec![], json!("øl")),
             ("trim", vec![json!(" a ")], vec![], json!("a")),
@@ -282,6 +309,10 @@ mod tests {
             ("eq", vec![json!("5"), json!(5)], vec![], json!(false)),
             ("ne", vec![json!("5"), json!(5)], vec![], json!(true)),
             ("gt", vec![json!("10"), json!("9")], vec![], json!(true)),
+            ("gt", vec![exact("9007199254740993"), exact("9007199254740992.0")], vec![], json!(true)),
+            ("lt", vec![exact("0.1"), json!("0.10000000000000000000000000001")], vec![], json!(true)),
+            ("eq", vec![exact("36893488147419103233"), exact("36893488147419103232")], vec![], json!(false)),
+            ("eq", vec![exact("19.10"), exact("1.91e1")], vec![], json!(true)),
             ("gte", vec![json!(9), json!("9")], vec![], json!(true)),
             ("lte", vec![json!(10), json!(9)], vec![], json!(false)),
             ("lt", vec![json!(null), json!(9)], vec![], json!(false)),

@@ -166,6 +166,16 @@ impl Template {
         })
     }
 
+    /// Whether its value can still be worked out from the record of a call, which keeps arguments and extracts but not
+    /// the whole context; `bodies` says whether it keeps the bodies of responses.
+    pub(crate) fn outlives_call(&self, bodies: bool) -> bool {
+        self.ops.iter().all(|op| match op {
+            Op::Text(_) => true,
+            Op::Print(expr) => expr.outlives_call(bodies),
+            _ => false,
+        })
+    }
+
     /// The text, if the template contains no expression.
     pub(crate) fn as_literal(&self) -> Option<&str> {
         match self.ops.as_slice() {
@@ -254,6 +264,16 @@ impl Expr {
             Self::Path(path) => (!path.is_trusted()).then_some(path.name.as_str()),
             Self::Helper { params, named, .. } => {
                 params.iter().chain(named.iter().map(|(_, expr)| expr)).find_map(Self::untrusted)
+            }
+        }
+    }
+
+    fn outlives_call(&self, bodies: bool) -> bool {
+        match self {
+            Self::Literal(_) => true,
+            Self::Path(path) => path.outlives_call(bodies),
+            Self::Helper { params, named, .. } => {
+                params.iter().chain(named.iter().map(|(_, expr)| expr)).all(|expr| expr.outlives_call(bodies))
             }
         }
     }

@@ -58,7 +58,7 @@ impl<'f> Renderer<'_, 'f> {
                     self.sink.block();
                     let value = self.evaluate(condition)?;
                     let holds = value.as_ref().map(Evaluated::get).is_some_and(|value| {
-                        is_truthy(value) || (*include_zero && value.as_f64() == Some(0.0))
+                        is_truthy(value) || (*include_zero && value.kind() == Kind::Number)
                     });
                     self.run(if holds == *negated { otherwise } else { then })?;
                 }

@@ -5,13 +5,16 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, SET_COOKIE};
 use serde_json::{Map, Value};
 
 use crate::call::Context;
 use crate::json::{SharedValue, ValueRef};
 use crate::lang::body::{BodyUse, Declared};
 use crate::lang::value::child;
+
+/// The most bytes of headers that are kept for people.
+const MAX_PACKED_HEADERS: usize = 4 * 1024;
 
 /// A name in a template, resolved at load.
 #[derive(Debug, Clone)]
@@ -93,6 +96,8 @@ pub(super) enum Local {
 pub struct ParsedResponse {
     status: u16,
     headers: HeaderMap,
+    /// The headers as text, one line each, once the call has ended.
+    packed_headers: Option<Box<str>>,
     /// The headers as an object, built when a template uses all of them.
     all_headers: OnceLock<Value>,
     body: OnceLock<SharedValue>,
@@ -146,15 +151,53 @@ impl ParsedResponse {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
 
-    /// Drops the headers.
-    pub fn forget_headers(&mut self) {
+    /// Replaces the headers by a short copy of them for people. They are parts of the buffer of a connection, which they
+    /// would keep in memory. Cookies are credentials and are left out.
+    pub fn pack_headers(&mut self) {
+        let shown = || self.headers.iter().filter(|(name, _)| *name != SET_COOKIE);
+        let bytes: usize = shown().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
+        let mut packed = String::with_capacity(bytes.min(MAX_PACKED_HEADERS));
+        for (name, value) in shown() {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            if packed.len() + name.as_str().len() + value.len() + 3 > MAX_PACKED_HEADERS {
+                break;
+            }
+            for part in [name.as_str(), ": ", &value, "\n"] {
+                packed.push_str(part);
+            }
+        }
+        self.packed_headers = Some(packed.into_boxed_str());
         self.headers = HeaderMap::new();
         self.all_headers.take();
     }
 
-    /// A copy without body and headers.
-    pub fn without_body(&self) -> Self {
-        Self { status: self.status, ..Self::default() }
+    /// The headers, for people. Cookies are left out.
+    pub fn shown_headers(&self) -> Vec<(String, String)> {
+        match &self.packed_headers {
+            Some(packed) => packed
+                .split('\n')
+                .filter_map(|line| line.split_once(": "))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            None => self
+                .headers
+                .iter()
+                .filter(|(name, _)| *name != SET_COOKIE)
+                .map(|(name, value)| {
+                    (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+                })
+                .collect(),
+        }
+    }
+
+    /// About what the headers take in memory after the call, in bytes.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_headers.as_ref().map_or(0, |packed| packed.len())
+    }
+
+    /// The same response without its body.
+    pub fn without_body(self) -> Self {
+        Self { body: OnceLock::new(), unread: None, ..self }
     }
 
     /// Why the body could not be parsed, if so.
@@ -252,6 +295,22 @@ impl PathExpr {
     /// Whether the value comes only from the platform or from Jackfield itself.
     pub(super) fn is_trusted(&self) -> bool {
         matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call(CallField::Raw)
+    }
+
+    /// Whether the record of a call keeps the value; `bodies` says whether it keeps the bodies of responses.
+    pub(super) fn outlives_call(&self, bodies: bool) -> bool {
+        match &self.root {
+            Root::Args | Root::Extract(..) => true,
+            Root::Call(field) => {
+                matches!(field, CallField::Platform | CallField::Function | CallField::Conversation)
+            }
+            Root::Response(_) => match self.below.first().map(String::as_str) {
+                Some("status") => true,
+                Some("body") => bodies,
+                _ => false,
+            },
+            Root::Now | Root::Event | Root::This(_) | Root::Local(..) | Root::Param(_) => false,
+        }
     }
 
     /// The value; `None` if there is none.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::call::FailureKind;
-use crate::flow::{CacheUse, CallError, OF_STEPS, Record, StepRecord};
+use crate::flow::{CacheUse, CallError, FailureReason, OF_STEPS, Record, StepRecord};
 use crate::plan::{Plan, Route};
 use crate::platform::PLATFORMS;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
@@ -321,8 +321,11 @@ impl UpstreamSeries {
                 add(counter, 1);
             }
         }
-        if let Some(error) = &step_record.error {
-            count(&self.failures, &OF_STEPS, (error.kind(), error.reason()));
+        // The caller was told of a timeout, even if there was a response later.
+        let timeout = step_record.overdue.then_some((FailureKind::Timeout, FailureReason::Timeout));
+        let error = step_record.error.as_ref();
+        if let Some(failure) = timeout.or_else(|| error.map(|error| (error.kind(), error.reason()))) {
+            count(&self.failures, &OF_STEPS, failure);
         }
         if let Some(used) = step_record.cache {
             count(&self.cache, &CACHE_USES, used);

@@ -5,6 +5,11 @@ use jiff::{Timestamp, civil};
 use serde_json::{Number, Value};
 
 use crate::json::ValueRef;
+use crate::lang::decimal::Decimal;
+
+/// The most digits behind the point, and the longest text, of a number whose notation changes.
+const MAX_DIGITS: u32 = 15;
+const MAX_LENGTH: usize = 17;
 
 /// The single type of a value, apart from null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +26,7 @@ pub(super) enum TargetType {
 
 /// A text or a number as the target type, where that loses nothing.
 pub(super) fn converted(target: TargetType, value: ValueRef<'_>) -> Option<Value> {
-    match (target, value.as_str(), value.as_number()) {
+    match (target, value.as_str(), value.number_text()) {
         (TargetType::Integer, Some(text), _) => integer(&text),
         (TargetType::Integer, _, Some(number)) => whole(&number),
         (TargetType::Number, Some(text), _) => decimal(&text),
@@ -84,21 +89,21 @@ fn integer(text: &str) -> Option<Value> {
     if !is_plain_number(whole) {
         return None;
     }
-    whole.parse::<i64>().map(Value::from).or_else(|_| whole.parse::<u64>().map(Value::from)).ok()
+    exact(whole)
 }
 
-/// A text that is a number, when no digit of it would be lost.
+/// A text that is a number, written in a way in which JSON could write it.
 fn decimal(text: &str) -> Option<Value> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     if !is_plain_number(whole) || fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    if !text.contains('.') {
-        return integer(text);
-    }
-    let digits = whole.trim_start_matches('-').len() + fraction.trim_end_matches('0').len();
-    let number = text.parse::<f64>().ok().filter(|_| digits <= 15)?;
-    Number::from_f64(number).map(Value::Number)
+    exact(text)
+}
+
+/// The number with this text. It keeps all digits.
+fn exact(text: &str) -> Option<Value> {
+    serde_json::from_str::<Number>(text).ok().map(Value::Number)
 }
 
 /// Digits without leading zeros, perhaps with a minus sign: `007` is a code, not a number.
@@ -109,22 +114,27 @@ fn is_plain_number(text: &str) -> bool {
         && (digits == "0" && text == digits || !digits.starts_with('0'))
 }
 
-/// A number as text, when it can be what was written: one with more digits was rounded as it was read.
-fn written(number: &Number) -> Option<String> {
-    let text = number.to_string();
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    let exact = number.is_i64() || number.is_u64() || digits <= 16 && whole_part_is_exact(number.as_f64()?);
-    exact.then_some(text)
+/// A number as text, without an exponent.
+fn written(number: &str) -> Option<String> {
+    if !number.contains(['e', 'E']) {
+        return Some(number.to_owned());
+    }
+    let number = Decimal::parse(number)?;
+    let text = number.rounded(MAX_DIGITS)?;
+    is_same(number, &text).then_some(text)
 }
 
-/// Whether a float still counts whole numbers exactly.
-fn whole_part_is_exact(float: f64) -> bool {
-    float.abs() < 9_007_199_254_740_992.0
+/// `5.0` as 5.
+fn whole(number: &str) -> Option<Value> {
+    if !number.contains(['.', 'e', 'E']) {
+        return None;
+    }
+    let number = Decimal::parse(number)?;
+    let text = number.rounded(0)?;
+    is_same(number, &text).then(|| exact(&text)).flatten()
 }
 
-/// `5.0` as 5, as far as a float still counts whole numbers exactly.
-fn whole(number: &Number) -> Option<Value> {
-    let float = number.as_f64().filter(|_| number.is_f64())?;
-    #[expect(clippy::cast_possible_truncation, reason = "the bound is checked in the same condition")]
-    (float.fract() == 0.0 && whole_part_is_exact(float)).then(|| Value::from(float as i64))
+/// Whether a short text is this number.
+fn is_same(number: Decimal<'_>, text: &str) -> bool {
+    text.len() <= MAX_LENGTH && Decimal::parse(text).is_some_and(|same| same.order(number).is_eq())
 }

@@ -27,6 +27,10 @@ toml_table! {
         max_connections: u64,
         /// The number of recent calls that the admin API keeps; 0 keeps none. Default: 200.
         records: u64,
+        /// How long the proxy keeps accepting calls after SIGTERM, while `/readyz` already returns 503. Default: none.
+        drain_delay: String as KeyForm::Duration,
+        /// The folder for a copy of the last accepted table, which a start falls back to. Default: no copy.
+        last_good: String,
         /// The certificate and key of the listener for platforms. Without them the listener uses plain HTTP.
         tls: RawTls,
         /// The addresses or networks of proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.

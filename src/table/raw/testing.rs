@@ -103,6 +103,10 @@ toml_table! {
         method: String,
         /// The whole URL, or the part after the upstream's `base_url` if it starts with `/`.
         url: String,
+        /// The path below the upstream's `base_url`, as sent.
+        path: String,
+        /// Query parameters, decoded: a value, or a list of values. The request may have others.
+        query: Named<Kind>,
         /// Headers; the request may have others.
         headers: Named<String>,
         /// The body: a string is compared as it is, anything else as JSON or as the fields of a form.

@@ -23,7 +23,7 @@ use crate::secret::{HIDDEN, Masks};
 use crate::upstream::recorder::Exchange;
 use crate::upstream::resources::Resources;
 
-use super::compare::{body_of, read, url_of};
+use super::compare::{body_of, read, secrets_of, url_of};
 use super::{TestRun, call};
 use canned::{canned_value, reply_headers};
 
@@ -288,6 +288,7 @@ impl<'a> Drafting<'a> {
 
     /// Adds the expectations: the whole result, without secrets.
     fn add_expectations(&self, run: &TestRun, draft: &mut Draft) {
+        let secrets = secrets_of(self.plan, run);
         for (step, step_record) in self.route.steps.iter().zip(&run.record.steps) {
             let name = step.name.as_deref().unwrap_or_default();
             let sent = run.requests.iter().rfind(|request| request.step.as_deref() == Some(name));
@@ -305,6 +306,9 @@ impl<'a> Drafting<'a> {
             ];
             for (key, value) in parts {
                 let Some(value) = value else { continue };
+                let hidden = self.masks.hide_value(&value);
+                // In a request, `***` stands for a secret.
+                let value = if secrets.hide_value(&value) == hidden { hidden } else { value };
                 keys.push(key);
                 self.expect(&keys, value, draft);
                 keys.pop();

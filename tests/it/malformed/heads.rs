@@ -206,10 +206,6 @@ pub(super) fn cases() -> Vec<Case> {
         let bytes = request(GOOD, &[&format!("x-case: {name}"), &line], BODY);
         cases.push(Case::new(name, bytes, &[expected]));
     }
-    cases.push(Case::new(
-        "header: no host",
-        raw(GOOD, &[LENGTH, "x-case: header: no host"], BODY),
-        &[BAD],
-    ));
+    cases.push(Case::new("header: no host", raw(GOOD, &[LENGTH, "x-case: header: no host"], BODY), &[BAD]));
     cases
 }

@@ -9,6 +9,7 @@ use crate::call::Reply;
 use crate::flow::{CallError, TextSource};
 use crate::lang::template::Written;
 use crate::plan::Route;
+use crate::plan::when::KnownValues;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 use super::walk::{Walk, ms, template_text};
@@ -47,7 +48,7 @@ impl Walk<'_> {
         let mut skipped: Vec<(usize, usize, String)> = Vec::new();
         for skipped_case in &record.skipped_cases {
             let index = skipped_case.case;
-            let why = route.replies.why_skipped(*skipped_case, Some(&self.scope));
+            let why = route.replies.why_skipped(*skipped_case, KnownValues::All(&self.scope));
             match skipped.last_mut() {
                 Some((_, last, same)) if *same == why && *last + 1 == index => *last = index,
                 _ => skipped.push((index, index, why)),

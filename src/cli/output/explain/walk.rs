@@ -15,6 +15,7 @@ use crate::lang::template::{ParsedResponse, Scope, StepOutput, Written};
 use crate::observe::masking::hide_named;
 use crate::plan::Route;
 use crate::plan::route::Step;
+use crate::plan::when::KnownValues;
 use crate::secret::{HIDDEN, Masks};
 use crate::upstream::Request;
 use crate::upstream::delivery::AttemptRecord;
@@ -170,11 +171,13 @@ impl<'a> Walk<'a> {
             let earlier = route.steps[..index]
                 .iter()
                 .rfind(|earlier| step.group.is_some() && earlier.group == step.group);
+            // The conditions of a step see the earlier steps only.
+            let scope = Scope { steps: &self.scope.steps[..index], ..self.scope };
             let how = match (step_record.skipped, earlier.and_then(|earlier| earlier.name.as_ref())) {
                 (true, _) => {
                     format!(
                         ": skipped, because {}",
-                        route.why_skipped(index, step_record.unmet, Some(&self.scope))
+                        route.why_skipped(index, step_record.unmet, KnownValues::All(&scope))
                     )
                 }
                 (false, Some(earlier)) => format!(", concurrently with `{earlier}`"),

@@ -1,0 +1,102 @@
+//! The files in `deploy/` and the claims of `docs/deploy.md` and `docs/instances.md` that a test can hold.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::folder::Folder;
+use crate::support::proxy::{Proxy, jackfield, run};
+use crate::support::upstream::{Reply, Upstream};
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The files of the table in the ConfigMap, in their places in the volume.
+fn config_map() -> Vec<(String, String)> {
+    let manifest = read("deploy/kubernetes/jackfield.yaml");
+    let data = manifest.split("\ndata:\n").nth(1).unwrap().split("\n---\n").next().unwrap();
+    let items = manifest.split("items:\n").nth(1).unwrap();
+    let mut files = Vec::new();
+    for part in format!("\n{data}").split("\n  ").filter(|part| part.contains(": |")) {
+        let key = part.split(':').next().unwrap().to_owned();
+        let text = data.split(&format!("  {key}: |\n")).nth(1).unwrap();
+        let lines = text.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+        let text: String =
+            lines.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+        let item = items.lines().find(|line| line.contains(&format!("key: {key},"))).unwrap();
+        let path = item.split("path: ").nth(1).unwrap().trim_end_matches([' ', '}']);
+        files.push((path.to_owned(), text));
+    }
+    files
+}
+
+#[tokio::test]
+async fn the_table_in_the_config_map_is_valid() {
+    let files = config_map();
+    assert!(files.len() >= 3 && files.iter().any(|(path, _)| path == "routes.toml"), "{files:?}");
+    let folder = Folder::with(&[]);
+    for (path, text) in &files {
+        folder.write(path, text);
+    }
+    let mut command = jackfield(folder.path());
+    command.args(["check", "--no-secrets"]);
+    let output = run(command).await;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("ok, 1 route"), "{printed}");
+}
+
+/// All of them leave the process the time that docs/deploy.md asks for.
+#[test]
+fn every_deployment_waits_long_enough_for_writes() {
+    for (file, setting) in [
+        ("deploy/systemd/jackfield.service", "\nTimeoutStopSec=50s\n"),
+        ("deploy/kubernetes/jackfield.yaml", "\n      terminationGracePeriodSeconds: 50\n"),
+        ("deploy/compose.yaml", "\n    stop_grace_period: 50s\n"),
+        ("deploy/fly/fly.toml", "\nkill_timeout = \"50s\"\n"),
+    ] {
+        assert!(read(file).contains(setting), "{file}");
+    }
+}
+
+/// nginx holds back streams unless it is told not to.
+#[test]
+fn the_proxy_configurations_pass_on_streams() {
+    assert!(read("deploy/nginx/jackfield.conf").contains("\n        proxy_buffering off;\n"));
+    assert!(read("deploy/kubernetes/jackfield.yaml").contains("proxy-buffering: \"off\""));
+    // The lines shown in the page are those of the file.
+    let page = read("docs/deploy.md");
+    let shown = page.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+    for line in shown.lines() {
+        let directive = line.split('#').next().unwrap().trim();
+        assert!(read("deploy/nginx/jackfield.conf").contains(directive), "{directive}");
+    }
+}
+
+/// What docs/instances.md promises of `idempotency_key`, and what it says of calls without it.
+#[tokio::test]
+async fn two_instances_send_the_same_idempotency_key_for_a_call_with_an_id() {
+    let table = "[upstreams.api]\nbase_url = \"http://UPSTREAM\"\n[routes.book]\nupstream = \"api\"\n\
+                 request = { method = \"POST\", path = \"/book\" }\nidempotency_key = \"idempotency-key\"\n\
+                 [platforms.voicedock]\n[platforms.http]\n";
+    let upstream = Upstream::new(|_| Reply::json(&json!({"id": 1}))).await;
+    let (one, two) = (Proxy::over(&upstream, table).await, Proxy::over(&upstream, table).await);
+    let call = json!({"message": {"type": "tool-calls", "call": {"id": "c1"}, "tool_call_list": [
+        {"id": "t1", "function": {"name": "book", "arguments": {}}},
+    ]}});
+    for proxy in [&one, &two, &one] {
+        assert_eq!(proxy.post("/voicedock", &call).await.status, 200);
+    }
+    let keys = || -> Vec<String> {
+        upstream.take().iter().flat_map(|request| request.header("idempotency-key")).collect()
+    };
+    let seen = keys();
+    assert_eq!(seen.len(), 2, "the third call is a retry that its instance knows: {seen:?}");
+    assert_eq!(seen[0], seen[1]);
+    for proxy in [&one, &two] {
+        assert_eq!(proxy.post("/http/book", &json!({})).await.status, 200);
+    }
+    let without_id = keys();
+    assert!(without_id[0] != without_id[1], "{without_id:?}");
+}
