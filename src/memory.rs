@@ -30,7 +30,7 @@ const INDEXED: usize = 24;
 const CONVERTED: usize = 128;
 
 /// One value for so many bytes of a body is ordinary: it is not expected that all of it is converted.
-const ORDINARY: usize = 16;
+const ORDINARY: usize = 12;
 
 /// About what an element of XML takes, in bytes.
 const ELEMENT: usize = 256;
