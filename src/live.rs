@@ -1,5 +1,6 @@
 //! The running plan and its resources, swapped as one, and the result of the last reload.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,6 +23,8 @@ pub struct LiveState {
     pub rejected: Option<Arc<Rejection>>,
     /// When the running table was saved, if it is the copy of an earlier one: at the start, the files had errors.
     pub last_good: Option<Timestamp>,
+    /// The files of the table that were replaced outside of their mount: their changes are not seen.
+    pub unlinked: Arc<[PathBuf]>,
     /// The reloads since the start.
     pub reloads: Reloads,
 }
@@ -67,7 +70,13 @@ impl Live {
     pub fn saved(plan: Plan, last_good: Option<Timestamp>) -> Self {
         let running = Running::new(plan, &Resources::default());
         let reloads = Reloads::default();
-        Self(ArcSwap::from_pointee(LiveState { running, rejected: None, last_good, reloads }))
+        Self(ArcSwap::from_pointee(LiveState {
+            running,
+            rejected: None,
+            last_good,
+            unlinked: Arc::default(),
+            reloads,
+        }))
     }
 
     /// The plan and resources for a call. A call gets them once and keeps them to its end, so that it sees one
@@ -92,7 +101,8 @@ impl Live {
         let before = self.0.load();
         let reloads = Reloads { applied: before.reloads.applied + 1, ..before.reloads };
         let running = Running::new(plan, &before.running.resources);
-        self.0.store(Arc::new(LiveState { running, rejected: None, last_good: None, reloads }));
+        let unlinked = Arc::clone(&before.unlinked);
+        self.0.store(Arc::new(LiveState { running, rejected: None, last_good: None, unlinked, reloads }));
     }
 
     /// Clears the rejection: the running plan matches the files.
@@ -102,6 +112,12 @@ impl Live {
             last_good: None,
             ..LiveState::clone(&self.0.load())
         }));
+    }
+
+    /// Records which files were replaced outside of their mount.
+    pub fn note_unlinked(&self, unlinked: Vec<PathBuf>) {
+        let unlinked = unlinked.into();
+        self.0.store(Arc::new(LiveState { unlinked, ..LiveState::clone(&self.0.load()) }));
     }
 
     /// Records a rejection: the running plan stays although the files have changed.

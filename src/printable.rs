@@ -35,6 +35,24 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Like [`printable`], for a text that has colours of its own: sequences that only select a colour stay.
+pub fn printable_styled(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_acted_on) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split('\u{1b}');
+    let mut shown = printable(parts.next().unwrap_or_default()).into_owned();
+    for part in parts {
+        let colour = part
+            .strip_prefix('[')
+            .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+        let is_colour = colour.is_some_and(|rest| rest.starts_with('m'));
+        shown.push_str(if is_colour { "\u{1b}" } else { "\\u{1b}" });
+        shown.push_str(&printable(part));
+    }
+    Cow::Owned(shown)
+}
+
 /// The text on one line: like [`printable`], with newlines and tabs as escapes, too.
 pub fn printable_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\t']) {
@@ -113,6 +131,10 @@ mod tests {
             assert_eq!(printable_in_place(text).len(), text.len());
         }
         assert_eq!(printable_line("a\nb\tc"), "a\\nb\\tc");
+        assert_eq!(
+            printable_styled("\u{1b}[1;31mred\u{1b}[0m\u{1b}[2J\u{9b}"),
+            "\u{1b}[1;31mred\u{1b}[0m\\u{1b}[2J\\u{9b}"
+        );
     }
 
     #[test]

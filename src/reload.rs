@@ -1,14 +1,14 @@
 //! Reload: when the files of the table change, Jackfield reads and compiles them again. The new plan replaces the
 //! running one only if it has no errors. Otherwise the running plan stays, and the log has the reason.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 
 use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Overtaken, Severity, Sources};
 use crate::flow::Cache;
@@ -18,8 +18,10 @@ use crate::load::{
     BoundAddresses, Dependencies, Environment, Kept, ListenerOptions, Loaded, Unreadable, load_changed,
     process_environment,
 };
+use crate::observe::log;
 use crate::plan::{Plan, Watch};
 use crate::upstream::http::HttpTransport;
+use crate::watch::unlinked::unlinked;
 use crate::watch::{Mode, POLL_INTERVAL, Watcher};
 
 /// Where the table is and how to load it.
@@ -87,6 +89,9 @@ const MAX_POSTPONED: u32 = 3;
 /// lack of file descriptors.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often to look for files that were replaced outside of their mount. No event reports that.
+const LINK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What a reload replaces or prunes.
 pub struct Reloadable {
     /// The running plan and its resources.
@@ -106,6 +111,8 @@ pub struct Reloader {
     opened: Arc<Plan>,
     /// What the next load may keep of the running plan.
     kept: Arc<Kept>,
+    /// The files that the last load read or looked for.
+    files: Arc<BTreeSet<PathBuf>>,
     /// The diagnostics of the last load, so that the same ones are not logged twice.
     last: Vec<JsonDiagnostic>,
     /// Whether an operator requested this reload. Its result is then logged even if nothing changed.
@@ -141,19 +148,25 @@ impl Reloader {
     ) -> Self {
         let opened = running.live.plan();
         let mut watcher = Watcher::new(mode(opened.server.watch));
+        let files = Arc::new(dependencies.files.clone());
         watcher.watch(dependencies.into_paths());
         let kept = Arc::new(kept);
-        Self { source, running, watcher, opened, kept, last: found, requested: false, postponed: 0 }
+        Self { source, running, watcher, opened, kept, files, last: found, requested: false, postponed: 0 }
     }
 
     /// Reloads when the files change or a request arrives, and retries while the configuration is rejected. Never ends.
     pub async fn run(mut self, mut requests: tokio::sync::mpsc::Receiver<()>) {
         let mut can_be_requested = true;
+        let mut links = interval(LINK_INTERVAL);
         loop {
             let is_rejected = self.running.live.state().rejected.is_some();
             tokio::select! {
                 () = self.watcher.changed() => {}
                 () = sleep(RETRY_INTERVAL), if is_rejected => {}
+                _ = links.tick() => {
+                    self.check_links().await;
+                    continue;
+                }
                 request = requests.recv(), if can_be_requested => {
                     can_be_requested = request.is_some();
                     if !can_be_requested {
@@ -164,6 +177,23 @@ impl Reloader {
             }
             while self.reload().await == Reloaded::Overtaken {}
         }
+    }
+
+    /// Warns about files that were replaced outside of their mount.
+    async fn check_links(&self) {
+        let files = Arc::clone(&self.files);
+        let Ok(found) = spawn_blocking(move || unlinked(&*files)).await else { return };
+        let known = &self.running.live.state().unlinked;
+        if found[..] == known[..] {
+            return;
+        }
+        for file in found.iter().filter(|file| !known.contains(file)).map(|file| file.display()) {
+            tracing::warn!(
+                %file,
+                "`{file}` was replaced outside of its mount, and changes are not seen: mount its folder instead of the file"
+            );
+        }
+        self.running.live.note_unlinked(found);
     }
 
     /// Loads the files, and takes or rejects what they say. If they change meanwhile, the load is given up.
@@ -209,6 +239,7 @@ impl Reloader {
         match loaded {
             Ok(loaded) => {
                 let dependencies = loaded.dependencies.clone();
+                self.files = Arc::new(dependencies.files.clone());
                 self.take(loaded);
                 self.watcher.watch(dependencies.into_paths());
             }
@@ -217,7 +248,7 @@ impl Reloader {
                 let revision = self.running.live.plan().revision.clone();
                 self.reject(found, || {
                     let file = error.path.display();
-                    tracing::error!(%file, %revision, "configuration rejected, keeping revision {revision}: it cannot be read: {error}");
+                    tracing::error!(code = "unreadable-file", %file, line = 1, %revision, "configuration rejected, keeping revision {revision}: it cannot be read: {error}");
                 });
             }
         }
@@ -231,9 +262,12 @@ impl Reloader {
         let text = || diagnostic::to_text(&diagnostics, &sources, false);
         let Some(plan) = plan else {
             let revision = self.running.live.plan().revision.clone();
+            let first = found.iter().find(|found| found.is_error()).cloned();
             self.reject(found, || {
                 let count = errors(&diagnostics);
-                tracing::error!(errors = count, %revision, "configuration rejected, keeping revision {revision}: {count} errors\n{}", text());
+                let place = first.as_ref().map(JsonDiagnostic::place);
+                let (code, file, line) = (place.map(|at| at.0), place.map(|at| at.1), place.map(|at| at.2));
+                tracing::error!(errors = count, code, file, line, %revision, "configuration rejected, keeping revision {revision}: {count} errors\n{}", text());
             });
             return;
         };
@@ -296,13 +330,17 @@ impl Reloader {
         let in_force: HashSet<_> = plan.fingerprints().collect();
         self.running.cache.retain(|route| in_force.contains(route));
         let changes = plan.changes_since(&running);
+        let secrets = changes.secret_files.join(", ");
+        let secrets = (!secrets.is_empty()).then_some(secrets);
+        let shown = secrets.as_ref().map(|names| format!(" (secret files: {names})")).unwrap_or_default();
         tracing::info!(
             revision = %plan.revision,
             routes = plan.routes.len(),
             added = %names(&changes.added),
             removed = %names(&changes.removed),
             changed = %names(&changes.changed),
-            "configuration reloaded: {} routes added, {} removed, {} changed",
+            secret_files = secrets,
+            "configuration reloaded: {} routes added, {} removed, {} changed{shown}",
             changes.added.len(),
             changes.removed.len(),
             changes.changed.len()
@@ -313,6 +351,7 @@ impl Reloader {
             tracing::warn!(%keys, "restart required: changes to {keys} take effect at the next start");
         }
         log_tls_change(&running, &plan);
+        log::set_level(plan.log.level);
     }
 }
 

@@ -34,6 +34,7 @@ use crate::upstream::stub::StubTransport;
 use super::output::explain::Shown;
 use super::save::Saving;
 use super::shared::{plan_or_exit, pretty, start_demo};
+use super::words::Words;
 use super::{print, print_json, report};
 
 pub(super) const EXAMPLES: &str = "\
@@ -57,6 +58,7 @@ pub(super) struct CallCommand {
     #[arg(long, default_value = "{}", value_name = "JSON")]
     args: String,
     #[arg(long = "as", value_name = "PLATFORM", help = platform_help())]
+    #[arg(value_parser = Words::platforms(), hide_possible_values = true)]
     platform: Option<String>,
     /// Send the contents of this file instead of `--args`: the complete body of a request as the platform posted it.
     /// Authentication is skipped.
@@ -65,6 +67,9 @@ pub(super) struct CallCommand {
     /// Add a header to the platform's request, such as 'x-session: s-1'; can be repeated.
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Start the sample API and point `[upstreams.demo]` at it.
+    #[arg(long)]
+    pub(super) demo: bool,
     /// Show every step of the call: the rendered templates, each request, response and duration, and which reply case
     /// matched and why earlier ones did not. Secrets are hidden.
     #[arg(long)]

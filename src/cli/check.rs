@@ -1,6 +1,5 @@
 //! `jackfield check`: reports every error and warning of the table in one run.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,7 +11,7 @@ use crate::load::{self, Environment, Loaded, process_environment};
 use crate::printable::printable;
 
 use super::output::sarif;
-use super::shared::{start_demo, summary, unreadable};
+use super::shared::{has_color, start_demo, summary, unreadable};
 use super::{online, print_as_is, print_json, report};
 
 /// Arguments of `check`.
@@ -24,6 +23,9 @@ pub(super) struct Check {
     /// Don't fail on secrets (`${NAME}`, `${file:PATH}`) that are not set.
     #[arg(long)]
     no_secrets: bool,
+    /// Start the sample API and point `[upstreams.demo]` at it.
+    #[arg(long)]
+    pub(super) demo: bool,
     /// Exit with 1 on warnings, too.
     #[arg(long)]
     deny_warnings: bool,
@@ -85,8 +87,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
         }
         CheckFormat::Sarif => print_json(&sarif::report(&diagnostics, &sources))?,
         CheckFormat::Human => {
-            let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let text = diagnostic::to_text(&diagnostics, &sources, color);
+            let text = diagnostic::to_text(&diagnostics, &sources, has_color());
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
             let (online, summary) = (online::human(&reports), summary(path, &diagnostics, routes));
             let more = match diagnostics.first() {

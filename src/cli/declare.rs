@@ -13,6 +13,7 @@ use crate::plan::{FunctionsFor, Plan};
 use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, Platform, ToolSpec};
 
 use super::shared::plan_or_exit;
+use super::words::Words;
 use super::{print_json, report};
 
 /// The format that most model APIs accept. It is not a platform.
@@ -21,7 +22,7 @@ const OPENAI: &str = "openai";
 /// Arguments of `declare`.
 #[derive(Debug, Args)]
 pub(super) struct Declare {
-    #[arg(help = platform_help())]
+    #[arg(help = platform_help(), value_parser = Words::declaring(OPENAI), hide_possible_values = true)]
     platform: String,
     /// Print another form of the declaration, such as `sidecar` for SWAIG.
     #[arg(long, value_name = "FORM")]

@@ -9,11 +9,13 @@ use crate::diagnostic::{Code, nearest};
 
 use super::output::page::{list, page};
 use super::print;
+use super::words::Words;
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The code that `check` prints in brackets.
+    #[arg(value_parser = Words::codes(), hide_possible_values = true)]
     code: Option<String>,
 }
 

@@ -7,6 +7,7 @@ mod declare;
 mod explain;
 mod from_record;
 mod init;
+mod man;
 mod online;
 mod output;
 mod save;
@@ -14,12 +15,14 @@ mod schema;
 mod serve;
 mod shared;
 mod test;
+mod words;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use crate::printable::{printable, printable_json};
@@ -31,9 +34,6 @@ struct Cli {
     /// The main file of the table; relative paths in it are relative to its folder.
     #[arg(long, global = true, default_value = "routes.toml", value_name = "FILE")]
     config: PathBuf,
-    /// Start a small sample API and point `[upstreams.demo]` at it; for `serve`, `call` and `check`.
-    #[arg(long, global = true)]
-    demo: bool,
     #[command(flatten)]
     serve: serve::Serve,
     #[command(subcommand)]
@@ -52,8 +52,8 @@ Getting started:
 
 const LOG: &str = "\
 The log goes to standard error: readable text on a terminal, one JSON object per line elsewhere. To choose the format, set
-JACKFIELD_LOG=human, JACKFIELD_LOG=json, or `log.format` in the table. RUST_LOG sets the level (RUST_LOG=jackfield=debug).
-NO_COLOR disables colors.
+JACKFIELD_LOG=human, JACKFIELD_LOG=json, or `log.format` in the table. `log.level` sets the level, and RUST_LOG
+overrides it (RUST_LOG=jackfield=debug). NO_COLOR disables colors.
 
 SIGHUP triggers a reload. SIGTERM and Ctrl-C start a graceful shutdown: calls in flight may finish.
 
@@ -82,33 +82,67 @@ enum Command {
     /// Print a shell completion script.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
+    /// Print the manual page, or write the pages of all commands.
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::ManPages),
+    /// Print the names of the routes, for completions.
+    #[command(hide = true)]
+    Routes,
+}
+
+/// Names of commands in other tools, and what to run instead.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["validate", "lint", "verify", "vet"], "`jackfield check` validates the table"),
+    (&["version"], "`jackfield --version` prints the version"),
+    (&["run", "start", "server", "up"], "`jackfield serve` runs the proxy"),
+    (&["new", "create"], "`jackfield init` creates a starter table"),
+    (&["docs", "doc"], "`jackfield explain` explains a code, and `jackfield man` prints the manual page"),
+    (&["tools", "export"], "`jackfield declare` prints the tool definitions"),
+    (&["reload"], "send SIGHUP to the running process; it also reloads when a file changes"),
+];
+
+/// Parses the command line. A command of another name gets a pointer to the one that is meant.
+fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|mut error| {
+        if let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand)
+            && let Some((_, tip)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&given.as_str()))
+        {
+            error.remove(ContextKind::SuggestedSubcommand);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*tip).into()]));
+        }
+        if error.use_stderr() {
+            // The error quotes what was written.
+            report(error.to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
-        // The error quotes what was written.
-        Err(error) if error.use_stderr() => {
-            report(error.to_string().trim_end());
-            return ExitCode::from(2);
-        }
-        Err(help) => return if help.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        Err(code) => return code,
     };
+    let demo = cli.serve.demo;
     let done = match cli.command {
-        None => serve::run(cli.config, cli.demo, cli.serve),
-        Some(Command::Serve(command)) => serve::run(cli.config, cli.demo, command.or(cli.serve)),
+        None => serve::run(cli.config, cli.serve),
+        Some(Command::Serve(command)) => serve::run(cli.config, command.or(cli.serve)),
         Some(_) if cli.serve.is_given() => {
             Err(anyhow::anyhow!("`--listen` and `--admin` are for `serve` only"))
         }
-        Some(Command::Check(command)) => check::run(&command, &cli.config, cli.demo),
+        Some(Command::Check(command)) => check::run(&command, &cli.config, command.demo || demo),
+        Some(Command::Call(command)) => call::run(&command, cli.config, command.demo || demo),
+        Some(_) if demo => Err(anyhow::anyhow!("`--demo` is for `serve`, `call` and `check` only")),
         Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
-        Some(Command::Call(command)) => call::run(&command, cli.config, cli.demo),
         Some(Command::Schema(command)) => schema::run(&command),
         Some(Command::Init) => init::run(&cli.config),
         Some(Command::Completions(command)) => completions::run(&command),
+        Some(Command::Man(command)) => man::run(&command),
+        Some(Command::Routes) => completions::routes(&cli.config),
     };
     match done {
         Ok(code) => code,

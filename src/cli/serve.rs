@@ -28,6 +28,9 @@ use super::shared::{start_demo, summary, unreadable};
 /// The options of `serve`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Serve {
+    /// Start a small sample API and point `[upstreams.demo]` at it; for `serve`, `call` and `check`.
+    #[arg(long)]
+    pub(super) demo: bool,
     /// The address and port of the listener for platforms; overrides `server.listen`; for `serve`.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -37,37 +40,45 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    /// Whether one of the options is given.
+    /// Whether an option is given that only `serve` has.
     pub(super) fn is_given(self) -> bool {
         self.listen.is_some() || self.admin.is_some()
     }
 
     /// These options, and those of `other` that are not given here.
     pub(super) fn or(self, other: Self) -> Self {
-        Self { listen: self.listen.or(other.listen), admin: self.admin.or(other.admin) }
+        Self {
+            demo: self.demo || other.demo,
+            listen: self.listen.or(other.listen),
+            admin: self.admin.or(other.admin),
+        }
     }
 }
 
-pub(super) fn run(path: PathBuf, demo: bool, command: Serve) -> anyhow::Result<ExitCode> {
+pub(super) fn run(path: PathBuf, command: Serve) -> anyhow::Result<ExitCode> {
     let log = log::start().context("cannot start the log")?;
     // One thread per core. Work that may block a thread for long, such as parsing a huge response, first moves the
     // thread's other tasks to another one.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(serve(path, demo, command, &log));
+    let code = runtime.block_on(serve(path, command, &log));
     // A system call that hangs, such as a DNS lookup, must not keep the process alive.
     runtime.shutdown_background();
     log.flush();
     code
 }
 
-async fn serve(path: PathBuf, demo: bool, command: Serve, log: &LogWriter) -> anyhow::Result<ExitCode> {
-    let demo = if demo { Some(start_demo().await?) } else { None };
+async fn serve(path: PathBuf, command: Serve, log: &LogWriter) -> anyhow::Result<ExitCode> {
+    let demo = if command.demo { Some(start_demo().await?) } else { None };
     let options = ListenerOptions { listen: command.listen, admin: command.admin };
     let source = ConfigSource { path, demo, options };
     let Started { live, dependencies, found, kept } = match start(&source, log) {
         Ok(started) => started,
         Err(code) => return Ok(code),
     };
+    if let Some(address) = &source.demo {
+        // Only now does the log have the format of the table.
+        tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
+    }
     let plan = live.plan();
     let transport = Arc::new(HttpTransport::new()?);
     transport.prepare(plan.targets())?;
@@ -81,6 +92,8 @@ async fn serve(path: PathBuf, demo: bool, command: Serve, log: &LogWriter) -> an
     let reloader = Reloader::new(source, running, dependencies, found, kept);
     tokio::spawn(reloader.run(reload_requests()?));
     log_ready(&plan, &listeners)?;
+    // The lines up to here appear at every level.
+    log::set_level(plan.log.level);
     let (close, closing) = oneshot::channel();
     let second_signal = async {
         signals.recv().await;

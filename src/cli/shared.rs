@@ -1,5 +1,6 @@
 //! Shared by several commands: loads a table or reports its errors, formats bodies, starts the sample API.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,6 +14,11 @@ use crate::plan::Plan;
 use crate::printable::{printable_json, printable_line};
 
 use super::report;
+
+/// Whether standard output is a terminal that wants colors.
+pub(super) fn has_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
 
 /// The plan of a loaded table. Without one, reports the errors and returns the exit code.
 pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> Result<Plan, ExitCode> {
@@ -71,6 +77,5 @@ pub(super) async fn start_demo() -> anyhow::Result<url::Url> {
             tracing::error!("sample API stopped: {error}");
         }
     });
-    tracing::info!(%address, "sample API started: [upstreams.demo] points at it");
     Ok(url::Url::parse(&format!("http://{address}"))?)
 }

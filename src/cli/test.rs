@@ -12,13 +12,14 @@ use crate::diagnostic::{self, FileId, Sources};
 use crate::load::{Edit, Environment, edited, load_with_tests, process_environment};
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
+use crate::printable::printable_styled;
 use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
 use super::from_record::FromRecord;
 use super::output::{junit, results};
-use super::shared::{summary, unreadable};
-use super::{print, print_json, report};
+use super::shared::{has_color, summary, unreadable};
+use super::{print, print_as_is, print_json, report};
 
 /// What to do about a table without tests.
 const NO_TESTS: &str = "add `[[routes.x.tests]]`, or `[[tests]]` in a file that is named after the table, such as \
@@ -80,7 +81,9 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
     match command.format {
-        ReportFormat::Human => print(&results::human(&ran, coverage.as_ref(), sources))?,
+        ReportFormat::Human => {
+            print_as_is(&printable_styled(&results::human(&ran, coverage.as_ref(), sources, has_color())))?;
+        }
         ReportFormat::Json => print_json(&results::to_json(&ran, coverage.as_ref(), sources))?,
         ReportFormat::Junit => print(&junit::results(path, &ran, sources))?,
     }

@@ -6,7 +6,7 @@ use crate::secret::Secret;
 use crate::table::document::{Kind, Located, Node};
 use crate::table::misplaced_keys::{reader, unknown_key};
 use crate::table::raw::Strings;
-use crate::table::reader::{Choice, FromNode as _, missing_key, table};
+use crate::table::reader::{Choice, FromNode as _, missing_key};
 
 use crate::compile::cx::Cx;
 use crate::compile::values;
@@ -24,7 +24,16 @@ pub(super) fn compile<A: ?Sized>(
         unknown(&choice.name, &known, cx.diagnostics);
         return None;
     };
-    let entries = table(&choice.node, cx.diagnostics)?;
+    let Kind::Table(entries) = &choice.node.value else {
+        let found = format!("expected a table, found {}", choice.node.type_name());
+        let example = example(scheme);
+        cx.report(
+            Diagnostic::new(Code::WrongType, choice.node.span, found)
+                .label("expected a table")
+                .help(format!("write `{example}`")),
+        );
+        return None;
+    };
     let node = |name: &str| entries.iter().find(|(key, _)| key.value == name).map(|(_, node)| node);
     let keys: Vec<&str> = scheme.keys.iter().map(|key| key.name).collect();
     let before = cx.diagnostics.len();
@@ -90,6 +99,7 @@ pub(super) fn scheme_value(
         *placeholder |= resolved.placeholder;
         if matches!(kind, OneSecret | SigningKey | RotatingSecret) {
             cx.secrets.masks.add(&resolved.text);
+            cx.advise_on_literal(&resolved, text.span);
         }
         if kind == RotatingSecret && resolved.text.is_empty() {
             cx.report(

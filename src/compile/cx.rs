@@ -136,7 +136,9 @@ impl<'a> Cx<'a> {
 
     /// Compiles a template, which may come from a string of the table or from elsewhere.
     pub(super) fn template_text(&mut self, text: TemplateText<'_>, names: &Names<'_>) -> Option<Template> {
-        self.templates.compile(text, names, self.diagnostics)
+        let template = self.templates.compile(text, names, self.diagnostics);
+        self.advice.append(std::mem::take(&mut self.templates.advice));
+        template
     }
 
     /// Gives the templates that are compiled from now on the zone of the table.
@@ -151,7 +153,9 @@ impl<'a> Cx<'a> {
         names: &Names<'_>,
     ) -> (Option<Template>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
-        (self.templates.compile(text, names, &mut diagnostics), diagnostics)
+        let template = self.templates.compile(text, names, &mut diagnostics);
+        self.advice.append(std::mem::take(&mut self.templates.advice));
+        (template, diagnostics)
     }
 
     /// Compiles a template file that a key names.
@@ -173,6 +177,17 @@ impl<'a> Cx<'a> {
     /// The text of a string with its secrets resolved.
     pub(super) fn resolve(&mut self, text: &str, span: Span) -> Option<ResolvedText> {
         self.secrets.resolve(text, span, self.sources, self.diagnostics)
+    }
+
+    /// Warns about a credential that is written into the table.
+    pub(super) fn advise_on_literal(&mut self, resolved: &ResolvedText, span: Span) {
+        if !resolved.secret && !resolved.placeholder && !resolved.text.is_empty() {
+            self.advise(
+                Diagnostic::new(Code::SecretInTable, span, "this credential is written into the table")
+                    .label("everyone who can read the table has it")
+                    .help("write `\"${NAME}\"` or `\"${file:/run/secrets/name}\"`, and set it outside of the table"),
+            );
+        }
     }
 
     /// The text of a setting with its references to the environment resolved; `None` after an error, and if a variable is

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::call::FailureKind;
 use crate::diagnostic::Code;
 use crate::plan::arguments::FORMATS;
-use crate::plan::{FailureSlot, LogFormat};
+use crate::plan::{FailureSlot, LogFormat, LogLevel};
 use crate::platform::auth as inbound;
 use crate::platform::{DeclareType, PLATFORMS, Platform};
 use crate::scheme::{Scheme, SchemeValueKind};
@@ -129,6 +129,7 @@ impl Definitions {
             KeyForm::Fraction => json!({"type": "number", "minimum": 0, "maximum": 1}),
             KeyForm::Watch => word(WATCH.map(|(word, _)| word)),
             KeyForm::LogFormat => word(LogFormat::NAMES.map(|(word, _)| word)),
+            KeyForm::LogLevel => word(LogLevel::NAMES.map(|(word, _)| word)),
             KeyForm::Redirects => word(REDIRECTS.map(|(word, _)| word)),
             KeyForm::Warnings => list(&word(Code::allowable())),
             KeyForm::Network => word(NETWORKS.map(|(word, _)| word)),

@@ -116,6 +116,7 @@ pub(crate) fn compile(
         platforms: shared.platforms,
         failure_texts,
         zone,
+        secret_files: cx.secrets.of_files(),
         masks: cx.secrets.masks.clone(),
         identity: cx.secrets.identity(&revision),
         revision,

@@ -118,6 +118,14 @@ impl<'a> Secrets<'a> {
         self.resolved.iter().fold(hash, |hash, (name, secret)| hash.text(name).text(secret.reveal())).finish()
     }
 
+    /// The secrets that come from files, by the path in the table.
+    pub(super) fn of_files(&self) -> BTreeMap<String, Secret> {
+        let of_file = |(name, secret): (&String, &Secret)| {
+            Some((name.strip_prefix("file:")?.to_owned(), secret.clone()))
+        };
+        self.resolved.iter().filter_map(of_file).collect()
+    }
+
     /// `text` with its secrets resolved. `token` is the string's place in the table.
     pub(super) fn resolve(
         &mut self,

@@ -69,6 +69,8 @@ codes! {
     UnknownKey = "unknown-key", Error;
     /// A value of the wrong type.
     WrongType = "wrong-type", Error;
+    /// A key that has no effect in this table, but would have one in another.
+    MisplacedKey = "misplaced-key", Error;
     /// A required key is missing.
     MissingKey = "missing-key", Error;
     /// Keys that exclude each other are used together.
@@ -209,10 +211,20 @@ codes! {
     NoEffect = "no-effect", Warning;
     /// A list of allowed values from a platform that does not authenticate.
     AllowedNotBelieved = "allowed-not-believed", Warning;
+    /// A hidden file that an include pattern leaves out.
+    HiddenFile = "hidden-file", Warning;
     /// An include pattern that matches no file.
     EmptyInclude = "empty-include", Warning;
     /// A route that no test calls.
     RouteUntested = "route-untested", Warning;
+    /// A route without a description, which the model needs to choose the function.
+    DescriptionMissing = "description-missing", Warning;
+    /// An argument without a description for the model.
+    ArgumentUndescribed = "argument-undescribed", Note;
+    /// A name in single braces, which is text and not an expression.
+    SingleBraces = "single-braces", Warning;
+    /// A credential that is written into the table.
+    SecretInTable = "secret-in-table", Warning;
     /// An argument that its route never uses.
     ArgumentUnused = "argument-unused", Warning;
     /// An extracted value that is never used.

@@ -164,6 +164,16 @@ pub struct JsonDiagnostic {
 }
 
 impl JsonDiagnostic {
+    /// Whether it is an error.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error.name()
+    }
+
+    /// Its code, its file and its line.
+    pub fn place(&self) -> (&'static str, &str, usize) {
+        (self.code, &self.file, self.line)
+    }
+
     /// The error about an unreadable main file.
     pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self {
@@ -264,8 +274,9 @@ fn hide_secrets(source: &Source) -> String {
 
 /// Overwrites a range, except for quotes, brackets and references.
 fn hide(range: Range<usize>, text: &str, bytes: &mut [u8]) {
-    static SHOWN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok());
+    static SHOWN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?:\b(?i:bearer|basic|digest|token|apikey) +)?\$\{(?:[A-Za-z_][A-Za-z0-9_]*|file:[^}\n]*)\}|\{\{[^}\n]*\}\}").ok()
+    });
     let value = &text[range.clone()];
     let shown: Vec<Range<usize>> = SHOWN
         .iter()
@@ -312,6 +323,8 @@ mod tests {
                 "auth.basic = { username = \"u\", password = \"********\" }",
             ),
             ("token = \"${TOKEN}\"", "token = \"${TOKEN}\""),
+            ("Authorization = \"Bearer ${CRM}\"", "Authorization = \"Bearer ${CRM}\""),
+            ("Authorization = \"Bearer hunter2\"", "Authorization = \"****** *******\""),
             ("token = \"${file:/run/t}\"", "token = \"${file:/run/t}\""),
             ("token = \"${hunter-2}\"", "token = \"${********}\""),
             ("secret = \"half", "secret = \"****"),

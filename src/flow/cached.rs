@@ -52,8 +52,10 @@ pub(super) async fn fetch(
             let stale = lead.stale.clone();
             let result = run.deliver(request, record).await;
             let taken = take(run, &result, record, output);
+            let is_failure =
+                output.response.as_ref().is_some_and(|read| run.route.replies.declares_failure(read));
             match &result {
-                Ok(response) if taken.is_ok() && response.status.is_success() => {
+                Ok(response) if taken.is_ok() && response.status.is_success() && !is_failure => {
                     let (bytes, owner) = (cache::bytes(response), run.route.fingerprint);
                     let compact = response.compact();
                     let retention = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };

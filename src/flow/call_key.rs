@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::call::{Call, Context, GivenArguments};
 use crate::json::{Kind, ValueRef, push_string};
+use crate::lang::decimal::Decimal;
 use crate::lang::template::Scope;
 use crate::plan::arguments::Validation;
 use crate::plan::{Route, Zone};
@@ -118,7 +119,7 @@ fn hash(context: &Context, id: Option<&str>, content: &[&str]) -> FlightKey {
     hash.finalize().into()
 }
 
-/// Writes a value in a canonical form, with sorted keys and 1.0 as 1. The result is not JSON.
+/// Writes a value in a canonical form, with sorted keys, and numbers by their value. The result is not JSON.
 fn write_canonical(value: ValueRef<'_>, out: &mut String) {
     match value.kind() {
         Kind::Object => {
@@ -139,11 +140,11 @@ fn write_canonical(value: ValueRef<'_>, out: &mut String) {
             out.push(']');
         }
         Kind::Number => {
-            let mut text = String::new();
-            value.write_json(&mut text);
-            match text.split_once('.') {
-                Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => out.push_str(whole),
-                _ => out.push_str(&text),
+            if let Some(text) = value.number_text() {
+                match Decimal::parse(&text) {
+                    Some(number) => number.write_canonical(out),
+                    None => out.push_str(&text),
+                }
             }
             out.push(',');
         }
@@ -176,13 +177,30 @@ mod tests {
             write_canonical((&serde_json::from_str::<Value>(text).unwrap()).into(), &mut out);
             out
         };
-        for (one, other) in
-            [(r#"{"a": [1.0, {"b": 1, "c": "x"}]}"#, r#"{"a": [1, {"c": "\u0078", "b": 1}]}"#), ("{}", "{ }")]
-        {
+        for (one, other) in [
+            (r#"{"a": [1.0, {"b": 1, "c": "x"}]}"#, r#"{"a": [1, {"c": "\u0078", "b": 1}]}"#),
+            ("{}", "{ }"),
+            ("[1.50, -0.0, 1e3, 0.012]", "[15e-1, 0, 1000.00, 1.2E-2]"),
+        ] {
             assert_eq!(canonical(one), canonical(other));
         }
-        let different =
-            ["[1, 2]", "[12]", "[[1], 2]", "[[1, 2]]", "[]", "[[]]", "{}", r#"{"a": {}}"#, r#"{"a": 1}"#];
+        let different = [
+            "[1, 2]",
+            "[12]",
+            "[0.1]",
+            "[0.01]",
+            "[-1]",
+            "[10]",
+            "[36893488147419103232]",
+            "[36893488147419103233]",
+            "[[1], 2]",
+            "[[1, 2]]",
+            "[]",
+            "[[]]",
+            "{}",
+            r#"{"a": {}}"#,
+            r#"{"a": 1}"#,
+        ];
         for (at, one) in different.iter().enumerate() {
             assert!(different[..at].iter().all(|other| canonical(one) != canonical(other)), "{one}");
         }

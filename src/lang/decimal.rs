@@ -80,6 +80,22 @@ impl<'t> Decimal<'t> {
         Some(written(self.is_negative, &out, point))
     }
 
+    /// Writes the number so that equal numbers have the same text.
+    pub(crate) fn write_canonical(self, out: &mut String) {
+        if self.is_zero() {
+            return out.push('0');
+        }
+        if self.is_negative {
+            out.push('-');
+        }
+        let start = out.len();
+        out.extend(self.significant().map(char::from));
+        let kept = out.trim_end_matches('0').len();
+        out.truncate(kept.max(start));
+        out.push('e');
+        out.push_str(&self.point().to_string());
+    }
+
     fn digits(self) -> impl Iterator<Item = u8> + 't {
         self.whole.bytes().chain(self.fraction.bytes())
     }

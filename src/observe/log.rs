@@ -5,18 +5,21 @@
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
-use tracing::Level;
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, Subscriber, callsite};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::live::Live;
-use crate::plan::LogFormat;
+use crate::plan::{LogFormat, LogLevel};
 
 use super::lines::{Events, Lines};
 
@@ -44,6 +47,15 @@ const BUSY: Duration = Duration::from_millis(10);
 
 /// The most characters of a panic message.
 const MAX_MESSAGE: usize = 500;
+
+/// The filter of `RUST_LOG`, if it is set and valid. It takes precedence over the table.
+static FROM_ENVIRONMENT: LazyLock<Option<Targets>> =
+    LazyLock::new(|| std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok()));
+
+/// The filter in force.
+static TARGETS: LazyLock<ArcSwap<Targets>> = LazyLock::new(|| {
+    ArcSwap::from_pointee(FROM_ENVIRONMENT.clone().unwrap_or_else(|| targets(LogLevel::default())))
+});
 
 /// Queues log lines for the writer thread.
 #[derive(Debug, Default)]
@@ -81,19 +93,11 @@ struct LogLines {
     ends: Vec<usize>,
 }
 
-/// Starts logging to standard error: this crate from `info`, or as `RUST_LOG` says. Panics are logged too.
+/// Starts logging to standard error: this crate from `info`, until [`set_level`] says otherwise, or as `RUST_LOG` says. Panics are logged too.
 ///
 /// # Errors
 /// The writer thread cannot be started.
 pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
-    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| {
-        // The file watcher's library warns about folders that appear and disappear, which is normal here.
-        Targets::new()
-            .with_default(tracing::Level::WARN)
-            .with_target("jackfield", tracing::Level::INFO)
-            .with_target("notify", tracing::Level::ERROR)
-    });
     let is_terminal = io::stderr().is_terminal();
     let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none();
     let format = std::env::var(FORMAT).ok().filter(|format| !format.is_empty());
@@ -105,13 +109,53 @@ pub(crate) fn start() -> io::Result<Arc<LogWriter>> {
         .with_ansi(ansi)
         .event_format(Events::new(lines))
         .log_internal_errors(false);
-    tracing_subscriber::registry().with(layer).with(filter).init();
+    tracing_subscriber::registry().with(layer).with(LevelFilter).init();
     std::panic::set_hook(Box::new(log_panic));
     if let (Some(format), None) = (format, wanted) {
         let format: String = format.escape_debug().take(MAX_MESSAGE).collect();
         tracing::warn!("`{FORMAT}` is `{format}` and is ignored: set it to `auto`, `human` or `json`");
     }
     Ok(log)
+}
+
+/// Logs messages of this level and more severe ones from now on, unless `RUST_LOG` decides that.
+pub(crate) fn set_level(level: LogLevel) {
+    if FROM_ENVIRONMENT.is_none() {
+        TARGETS.store(Arc::new(targets(level)));
+        callsite::rebuild_interest_cache();
+    }
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    // The file watcher's library warns about folders that appear and disappear, which is normal here.
+    Targets::new()
+        .with_default(level.min(Level::WARN))
+        .with_target("jackfield", level)
+        .with_target("notify", Level::ERROR)
+}
+
+/// Which messages are logged. The answer is kept for each place in the code, so it costs nothing there.
+struct LevelFilter;
+
+impl<S: Subscriber> Layer<S> for LevelFilter {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        Layer::<S>::register_callsite(&**TARGETS.load(), metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        Layer::<S>::enabled(&**TARGETS.load(), metadata, context)
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Layer::<S>::max_level_hint(&**TARGETS.load())
+    }
 }
 
 /// The default hook would write to standard error itself, and block if nobody reads it.

@@ -1,5 +1,7 @@
 //! The routes that a reload changes.
 
+use crate::secret::Secret;
+
 use super::Plan;
 
 impl Plan {
@@ -15,6 +17,11 @@ impl Plan {
         }
         changes.removed =
             old.routes.keys().filter(|name| !self.routes.contains_key(*name)).cloned().collect();
+        let is_changed = |(name, secret): &(&String, &Secret)| {
+            old.secret_files.get(*name).is_some_and(|before| before.reveal() != secret.reveal())
+        };
+        changes.secret_files =
+            self.secret_files.iter().filter(is_changed).map(|(name, _)| name.clone()).collect();
         changes.added.sort();
         changes.removed.sort();
         changes.changed.sort();
@@ -31,4 +38,6 @@ pub struct Changes {
     pub removed: Vec<String>,
     /// Routes whose own keys, templates, upstream or defaults differ.
     pub changed: Vec<String>,
+    /// Files of secrets whose content differs.
+    pub secret_files: Vec<String>,
 }

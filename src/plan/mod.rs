@@ -18,12 +18,12 @@ pub mod testing;
 pub mod when;
 mod zone;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::platform::Platform;
-use crate::secret::Masks;
+use crate::secret::{Masks, Secret};
 use crate::upstream::Target;
 use crate::upstream::delivery::Delivery;
 use crate::upstream::resources::LimitSpec;
@@ -33,7 +33,7 @@ pub use failure_texts::{FailureSlot, FailureTexts};
 pub use route::{Route, RouteLimit};
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};
-pub use server::{LogConfig, LogFormat, Server, ServerTls, Traces, Watch};
+pub use server::{LogConfig, LogFormat, LogLevel, Server, ServerTls, Traces, Watch};
 pub use zone::Zone;
 
 /// The compiled table.
@@ -57,6 +57,8 @@ pub struct Plan {
     pub zone: Zone,
     /// How requests to each upstream are sent, ordered by slot.
     pub deliveries: Vec<Delivery>,
+    /// The secrets that come from files, by the path in the table.
+    pub secret_files: BTreeMap<String, Secret>,
     /// The secrets of the table, to be masked wherever calls are shown.
     pub masks: Masks,
     /// A hash of everything that was read, except secrets. It is the same on every instance.

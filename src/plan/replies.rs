@@ -10,7 +10,7 @@ use super::FailureSlot;
 use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
-use crate::lang::template::{JsonSink, RenderError, Scope, Template, TextSink, Written};
+use crate::lang::template::{JsonSink, ParsedResponse, RenderError, Scope, Template, TextSink, Written};
 
 /// The reply cases of a route, compiled.
 #[derive(Debug, Default)]
@@ -121,6 +121,23 @@ impl Replies {
         self.cases.iter().any(|case| {
             case.when.failure.is_empty() && case.when.status.iter().any(|range| range.contains(status))
         })
+    }
+
+    /// Whether a case would declare a call with this response a failure, as far as the response alone shows it.
+    pub fn declares_failure(&self, response: &ParsedResponse) -> bool {
+        if self.cases.iter().all(|case| case.failure.is_none()) {
+            return false;
+        }
+        let mut visits = MAX_VISITS;
+        for case in self.cases.iter().filter(|case| case.when.failure.is_empty()) {
+            let holds = case.when.unmet_by(Some(response), &mut visits).is_none();
+            match case.failure {
+                Some(_) if holds => return true,
+                None if holds && !case.when.looks_elsewhere() => return false,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Picks the reply after the last step: the first case that matches, which may declare the call a failure. If no

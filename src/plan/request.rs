@@ -230,11 +230,12 @@ impl RequestTemplate {
     fn query(&self, scope: &Scope<'_>) -> Result<String, RequestError> {
         let mut query = String::with_capacity(if self.query.is_empty() { 0 } else { 128 });
         for (name, parameter) in &self.query {
-            let add = &mut |value: &str| {
+            let add = &mut |below: &str, value: &str| {
                 if !query.is_empty() {
                     query.push('&');
                 }
                 query.extend(encode_query(name));
+                query.extend(encode_query(below));
                 query.push('=');
                 query.extend(encode_query(value));
                 if query.len() > MAX_RENDERED_BYTES { Err(RenderError::TooLarge) } else { Ok(()) }
@@ -305,27 +306,25 @@ impl Parameter {
     }
 
     /// Passes each value to `take`: none if the template is one expression whose value is missing or null, several for
-    /// a list.
-    fn each_value(
-        &self,
-        scope: &Scope<'_>,
-        take: &mut dyn FnMut(&str) -> Result<(), RenderError>,
-    ) -> Result<(), RenderError> {
+    /// a list or an object. The first parameter of `take` is the place of a value in an object, such as `[from][day]`,
+    /// and otherwise empty.
+    fn each_value(&self, scope: &Scope<'_>, take: &mut TakeValue<'_>) -> Result<(), RenderError> {
         match self {
             Self::One(template) if template.is_sole() => {
                 let value = template.evaluate(scope)?;
                 let value = value.as_ref().map_or(ValueRef::NULL, Evaluated::get);
                 match value.kind() {
                     Kind::Null => Ok(()),
-                    Kind::Array => value.items().try_for_each(|item| take(&one_value(item)?)),
-                    _ => take(&one_value(value)?),
+                    Kind::Array => value.items().try_for_each(|item| take("", &one_value(item)?)),
+                    Kind::Object => each_member(value, &mut String::new(), take),
+                    _ => take("", &one_value(value)?),
                 }
             }
-            Self::One(template) => take(&template.text(scope)?),
+            Self::One(template) => take("", &template.text(scope)?),
             Self::Many(templates) => templates.iter().try_for_each(|template| {
                 let value = template.evaluate(scope)?;
                 match value.as_ref().map(Evaluated::get).filter(|value| !value.is_null()) {
-                    Some(value) => take(&one_value(value)?),
+                    Some(value) => take("", &one_value(value)?),
                     None => Ok(()),
                 }
             }),
@@ -333,10 +332,36 @@ impl Parameter {
     }
 }
 
+/// Takes the values of a parameter: the place of each one in an object, and the value.
+type TakeValue<'t> = dyn FnMut(&str, &str) -> Result<(), RenderError> + 't;
+
+/// Passes each value of an object to `take`, with its place below `at`. A list repeats its place.
+fn each_member(object: ValueRef<'_>, at: &mut String, take: &mut TakeValue<'_>) -> Result<(), RenderError> {
+    let before = at.len();
+    for (key, value) in object.entries() {
+        if key.is_empty() || key.contains(['[', ']']) {
+            return Err(RenderError::Place {
+                problem: "an empty key or one with a bracket cannot be part of a parameter's name".to_owned(),
+            });
+        }
+        at.push('[');
+        at.push_str(&key);
+        at.push(']');
+        match value.kind() {
+            Kind::Null => {}
+            Kind::Array => value.items().try_for_each(|item| take(at, &one_value(item)?))?,
+            Kind::Object => each_member(value, at, take)?,
+            _ => take(at, &one_value(value)?)?,
+        }
+        at.truncate(before);
+    }
+    Ok(())
+}
+
 fn one_value(value: ValueRef<'_>) -> Result<Cow<'_, str>, RenderError> {
     if matches!(value.kind(), Kind::Object | Kind::Array) {
         return Err(RenderError::Place {
-            problem: "an object or a nested list cannot be a parameter".to_owned(),
+            problem: "an object or a list in a list cannot be a parameter".to_owned(),
         });
     }
     Ok(value.to_text())

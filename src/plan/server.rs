@@ -75,8 +75,37 @@ pub enum Watch {
 pub struct LogConfig {
     /// The format of lines.
     pub format: LogFormat,
+    /// The least severe messages that are logged.
+    pub level: LogLevel,
     /// Whether the full records of calls are logged, with secrets and sensitive values masked.
     pub bodies: bool,
+}
+
+/// The least severe messages that are logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// Warnings, and calls that failed.
+    Warn,
+    /// Each call.
+    #[default]
+    Info,
+    /// Details for a search.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The levels by name.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
 }
 
 /// The format of log lines.

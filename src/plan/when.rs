@@ -8,7 +8,7 @@ use crate::call::FailureKind;
 
 use crate::lang::jsonpath::JsonPath;
 use crate::lang::pattern::Pattern;
-use crate::lang::template::{Evaluated, Scope, Template, is_truthy};
+use crate::lang::template::{Evaluated, ParsedResponse, Scope, Template, is_truthy};
 use crate::lang::value::equal;
 
 /// The most characters of a value in a text for people.
@@ -100,7 +100,31 @@ impl When {
     /// The first condition that does not hold. The caller checks the kinds of failure. The cost of paths and patterns
     /// is subtracted from `visits`; once it is used up, they find nothing.
     pub(crate) fn unmet(&self, scope: &Scope<'_>, visits: &mut usize) -> Option<UnmetCondition> {
-        let response = scope.response();
+        if let Some(unmet) = self.unmet_by(scope.response(), visits) {
+            return Some(unmet);
+        }
+        let differs = self.equals.iter().position(|(name, values)| {
+            let value = name.evaluate(scope).ok().flatten();
+            !value.is_some_and(|value| values.iter().any(|wanted| equal(value.get(), wanted)))
+        });
+        if let Some(index) = differs {
+            return Some(UnmetCondition::Equals(index));
+        }
+        let lacks = self.matches.iter().position(|(name, pattern)| {
+            let value = name.evaluate(scope).ok().flatten();
+            !value.as_ref().map(Evaluated::get).is_some_and(|value| {
+                !value.is_null() && pattern.is_match(&value.to_text(), visits) == Some(true)
+            })
+        });
+        lacks.map(UnmetCondition::Matches)
+    }
+
+    /// The first condition on the response that does not hold.
+    pub(super) fn unmet_by(
+        &self,
+        response: Option<&ParsedResponse>,
+        visits: &mut usize,
+    ) -> Option<UnmetCondition> {
         let status = response.map(|response| response.status());
         let finds = |path: &JsonPath, visits: &mut usize| {
             response.is_some_and(|response| path.finds(response.body().get(), visits))
@@ -128,20 +152,12 @@ impl When {
         {
             return Some(UnmetCondition::Unreadable);
         }
-        let differs = self.equals.iter().position(|(name, values)| {
-            let value = name.evaluate(scope).ok().flatten();
-            !value.is_some_and(|value| values.iter().any(|wanted| equal(value.get(), wanted)))
-        });
-        if let Some(index) = differs {
-            return Some(UnmetCondition::Equals(index));
-        }
-        let lacks = self.matches.iter().position(|(name, pattern)| {
-            let value = name.evaluate(scope).ok().flatten();
-            !value.as_ref().map(Evaluated::get).is_some_and(|value| {
-                !value.is_null() && pattern.is_match(&value.to_text(), visits) == Some(true)
-            })
-        });
-        lacks.map(UnmetCondition::Matches)
+        None
+    }
+
+    /// Whether there is a condition besides those on the response.
+    pub(super) fn looks_elsewhere(&self) -> bool {
+        !self.equals.is_empty() || !self.matches.is_empty()
     }
 
     /// Describes a condition that does not hold, for people. The text includes the value that the condition used, if it

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use url::form_urlencoded;
 
 use super::{Answer, BadRequest, Encode, Inbound};
 use crate::call::{GivenArguments, Outcome, Reply};
@@ -29,6 +30,20 @@ pub(super) fn body_or_query(inbound: &Inbound) -> Result<(SharedValue, SharedVal
     }
     let body = object(&inbound.body)?;
     Ok((body.clone(), body))
+}
+
+/// The fields of a form in the body; `None` if the body is something else. JSON is never a form: some clients send it
+/// with the content type of a form.
+pub(super) fn form(inbound: &Inbound) -> Option<SharedValue> {
+    let content_type = inbound.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    let body = inbound.body.trim_ascii();
+    let is_form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    if !is_form || body.is_empty() || body.starts_with(b"{") {
+        return None;
+    }
+    let parsed: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+    Some(fields(&parsed))
 }
 
 /// The function that a body names at `key`; `None` if the name is absent, null or empty.

@@ -161,6 +161,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         },
         "rejected": rejected,
         "last_good": state.last_good.map(|saved_at| json!({"saved_at": saved_at.to_string()})),
+        "unlinked_files": state.unlinked[..],
         "tls": plan.server.tls.as_ref().map(|tls| json!({"not_after": tls.not_after.map(|at| at.to_string())})),
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),

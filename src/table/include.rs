@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use glob::MatchOptions;
+
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 use super::Dependencies;
@@ -17,7 +19,7 @@ pub(super) fn matching(
     let folder = main.parent().unwrap_or(Path::new(""));
     let full = folder.join(&pattern.value);
     let Some(full) = full.to_str() else { return Vec::new() };
-    let paths = match glob::glob(full) {
+    let paths = match glob::glob_with(full, AS_A_SHELL) {
         Ok(paths) => paths,
         Err(error) => {
             diagnostics.push(
@@ -32,6 +34,7 @@ pub(super) fn matching(
         }
     };
     note_place(pattern, full, dependencies);
+    report_hidden(pattern, full, diagnostics);
     let mut found = existing(pattern, paths, dependencies, diagnostics);
     if found.iter().any(|path| path == main) {
         diagnostics.push(
@@ -44,6 +47,38 @@ pub(super) fn matching(
     }
     found.sort();
     found
+}
+
+/// `*` does not match a file whose name starts with a dot: editors and other systems leave such files behind.
+const AS_A_SHELL: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: false,
+    require_literal_leading_dot: true,
+};
+
+/// Warns about hidden files that the pattern would match otherwise.
+fn report_hidden(pattern: &Located<String>, full: &str, diagnostics: &mut Diagnostics) {
+    let Ok(all) = glob::glob(full) else { return };
+    if !is_pattern(&pattern.value) {
+        return;
+    }
+    let as_a_shell = glob::Pattern::new(full).ok();
+    for path in all.flatten().filter(|path| path.is_file()) {
+        let is_left_out =
+            as_a_shell.as_ref().is_some_and(|pattern| !pattern.matches_path_with(&path, AS_A_SHELL));
+        // An editor's lock or backup file is not meant to be a part of the table.
+        if is_left_out && path.extension().is_some_and(|extension| extension == "toml") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::HiddenFile,
+                    pattern.span,
+                    format!("the hidden file `{name}` is not included"),
+                )
+                .help("delete it, or rename it without the dot if its routes are wanted"),
+            );
+        }
+    }
 }
 
 fn is_pattern(text: &str) -> bool {

@@ -27,6 +27,9 @@ pub(crate) fn unknown_key(key: &Located<String>, known: &[&str], diagnostics: &m
 
 /// The help for a key that belongs in other tables.
 fn help(key: &str) -> Option<String> {
+    if key == "include" {
+        return Some("move `include` to the top of the file, above the first `[table]`".to_owned());
+    }
     let homes: Vec<&str> =
         HOMES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(home, _)| *home).collect();
     (!homes.is_empty()).then(|| format!("`{key}` is a key of {}", homes.join(" and ")))
@@ -42,6 +45,10 @@ mod tests {
         assert_eq!(
             help("limit").as_deref(),
             Some("`limit` is a key of `[upstreams.<name>]` and `[routes.<name>]`")
+        );
+        assert_eq!(
+            help("include").as_deref(),
+            Some("move `include` to the top of the file, above the first `[table]`")
         );
         assert_eq!(help("retries"), None);
     }

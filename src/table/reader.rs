@@ -81,11 +81,12 @@ impl<'a> Reader<'a> {
             return Some(entries);
         }
         let message = format!("expected a table, found {}", node.type_name());
-        self.diagnostics.push(
-            Diagnostic::new(Code::WrongType, node.span, message)
-                .label("expected a table")
-                .help(format!("write `{{ key = … }}`; valid keys: {}", list(keys))),
-        );
+        let help = match &node.value {
+            Kind::String(text) if keys.contains(&"method") && keys.contains(&"path") => as_request(text),
+            _ => format!("write `{{ key = … }}`; valid keys: {}", list(keys)),
+        };
+        self.diagnostics
+            .push(Diagnostic::new(Code::WrongType, node.span, message).label("expected a table").help(help));
         None
     }
 
@@ -108,6 +109,18 @@ impl<'a> Reader<'a> {
                 .label("not yet")
                 .help("remove it: it would have no effect"),
         );
+    }
+}
+
+/// The help for a request that is written as a line: `GET /orders`.
+fn as_request(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        [path] if path.starts_with('/') => format!("write `{{ path = \"{path}\" }}`"),
+        [method, path] if path.starts_with('/') => {
+            format!("write `{{ method = \"{}\", path = \"{path}\" }}`", method.to_uppercase())
+        }
+        _ => "write `{ method = \"GET\", path = \"/…\" }`".to_owned(),
     }
 }
 
@@ -256,13 +269,44 @@ impl<T: FromNode> FromNode for Box<T> {
 impl<T: FromNode> FromNode for Named<T> {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let entries = table(node, reader.diagnostics)?;
-        Some(Self(entries.iter().map(|(key, node)| (key.clone(), reader.read(node))).collect()))
+        let read = |(key, node): &(Located<String>, Node)| {
+            let read = if is_include(key, node) {
+                reader.diagnostics.push(
+                    Diagnostic::new(Code::MisplacedKey, key.span, "this `include` includes nothing")
+                        .label("it belongs to the table above it")
+                        .help("move it to the top of the file, above the first `[table]`"),
+                );
+                Key::Faulty
+            } else {
+                reader.read(node)
+            };
+            (key.clone(), read)
+        };
+        Some(Self(entries.iter().map(read).collect()))
     }
+}
+
+/// Whether an entry is an `include` that slipped under a heading.
+fn is_include(key: &Located<String>, node: &Node) -> bool {
+    let is_file = |node: &Node| node.as_str().is_some_and(|name| name.ends_with(".toml"));
+    key.value == "include"
+        && matches!(&node.value, Kind::List(items) if !items.is_empty() && items.iter().all(is_file))
 }
 
 impl FromNode for Choice {
     fn from_node(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let entries = table(node, reader.diagnostics)?;
+        let Kind::Table(entries) = &node.value else {
+            reader.diagnostics.push(
+                Diagnostic::new(
+                    Code::WrongType,
+                    node.span,
+                    format!("expected a table, found {}", node.type_name()),
+                )
+                .label("expected a scheme")
+                .help("write the scheme as a key, such as `auth.bearer = { token = \"${TOKEN}\" }`"),
+            );
+            return None;
+        };
         match entries.as_slice() {
             [(name, node)] => Some(Self { name: name.clone(), node: node.clone() }),
             [] => {

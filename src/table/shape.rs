@@ -75,6 +75,8 @@ pub(crate) enum KeyForm {
     Watch,
     /// The format of log lines.
     LogFormat,
+    /// A level of the log.
+    LogLevel,
     /// Which redirects are followed.
     Redirects,
     /// The addresses that an upstream may have.

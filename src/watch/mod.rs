@@ -7,6 +7,7 @@
 //! reads is watched already, including what lies behind a link that has just been swapped.
 
 mod survey;
+pub mod unlinked;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

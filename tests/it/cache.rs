@@ -189,3 +189,31 @@ async fn a_changed_credential_misses_the_cache() {
     proxy.logged("configuration reloaded").await;
     assert_eq!(ask(&proxy, "Oslo").await, 2);
 }
+
+#[tokio::test]
+async fn responses_that_a_case_declares_a_failure_are_not_cached() {
+    let count = AtomicUsize::new(0);
+    let api = Upstream::new(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::json(&json!({"n": 1, "errors": ["busy"]})),
+        n => Reply::json(&json!({"n": n + 1})),
+    })
+    .await;
+    for (reply, expected) in [
+        ("[{ when.truthy = \"$.errors\", failure = \"bad_response\" }]", json!(["bad_response", 2, 2])),
+        (
+            "[{ when = { found = \"$.n\", equals = { \"args.city\" = \"Oslo\" } }, data = { n = \"{{n}}\" } }, { failure = \"bad_response\" }]",
+            json!([3, 3, 3]),
+        ),
+        (
+            "[{ when.status = 201, text = \"\" }, { failure = \"timeout\" }]",
+            json!(["timeout", "timeout", "timeout"]),
+        ),
+    ] {
+        let proxy = Proxy::over(&api, &table(&format!("cache = \"1h\"\nreply = {reply}"))).await;
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(ask(&proxy, "Oslo").await);
+        }
+        assert_eq!(Value::from(answers), expected, "{reply}");
+    }
+}

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use regex::Regex;
 
+use crate::support::folder::Folder;
+
 fn printed(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_jackfield")).args(words).env_clear().output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{words:?}");
@@ -49,4 +51,92 @@ fn the_bash_completion_script_works() {
     );
     let output = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "check\n");
+}
+
+fn run(words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_jackfield")).args(words).env_clear().output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn commands_of_other_tools_get_a_pointer() {
+    for (word, pointer) in [
+        ("validate", "`jackfield check`"),
+        ("lint", "`jackfield check`"),
+        ("version", "`jackfield --version`"),
+        ("start", "`jackfield serve`"),
+    ] {
+        let (code, errors) = run(&[word]);
+        assert_eq!(code, Some(2), "{word}");
+        assert!(errors.contains(&format!("unrecognized subcommand '{word}'")), "{errors}");
+        assert!(errors.contains(pointer) && !errors.contains("similar"), "{errors}");
+    }
+    assert!(run(&["chekc"]).1.contains("'check'"));
+}
+
+#[test]
+fn the_demo_is_offered_only_where_it_works() {
+    for command in ["serve", "check", "call"] {
+        assert!(printed(&[command, "--help"]).contains("--demo"), "{command}");
+    }
+    for command in ["init", "explain", "schema", "completions", "declare", "test", "man"] {
+        assert!(!printed(&[command, "--help"]).contains("--demo"), "{command}");
+        let (code, errors) = run(&["--demo", command, "bash"]);
+        assert_eq!(code, Some(2), "{command}: {errors}");
+    }
+    let (code, errors) = run(&["--demo", "schema"]);
+    assert_eq!(
+        (code, errors.as_str()),
+        (Some(2), "error: `--demo` is for `serve`, `call` and `check` only\n")
+    );
+}
+
+#[test]
+fn completions_offer_platforms_codes_and_routes() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(&["completions", shell]);
+        for word in ["voicedock", "openai", "unknown-key", "jackfield routes"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let zsh = printed(&["completions", "zsh"]);
+    assert_eq!(zsh.matches(":_jackfield_routes'").count(), 2, "{zsh}");
+    assert!(!printed(&["explain", "--help"]).contains("unknown-action"));
+
+    let folder = Folder::with(&[(
+        "routes.toml",
+        "[platforms.http]\n[routes.weather]\nreply.text = \"A.\"\n[routes.wait]\nreply.text = \"B.\"\n",
+    )]);
+    let routes = Command::new(env!("CARGO_BIN_EXE_jackfield"))
+        .arg("routes")
+        .current_dir(folder.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(routes.stdout).unwrap(), "wait\nweather\n");
+    // As pressing Tab does, with the binary on the path.
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_jackfield")).parent().unwrap();
+    let ask = format!(
+        "{}\nCOMP_WORDS=(jackfield call we); COMP_CWORD=2; _jackfield_with_routes jackfield we call; \
+         echo \"${{COMPREPLY[@]}}\"",
+        printed(&["completions", "bash"])
+    );
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &ask])
+        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "weather\n");
+}
+
+#[test]
+fn the_manual_pages_cover_every_command() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".TH jackfield 1") && page.contains("\\-\\-config"), "{page}");
+    let folder = Folder::with(&[]);
+    printed(&["man", "--dir", folder.path().to_str().unwrap()]);
+    for name in ["jackfield.1", "jackfield-serve.1", "jackfield-call.1", "jackfield-check.1"] {
+        assert!(folder.path().join(name).is_file(), "{name}");
+    }
 }

@@ -176,8 +176,11 @@ async fn a_call_is_the_same_by_its_values_and_not_by_their_spelling() {
     let route = r#"
 [routes.pair]
 upstream = "api"
-args = { a = { type = "string" }, n = { type = "number" } }
-request = { method = "POST", path = "/orders", body = { a = "{{args.a}}", n = "{{args.n}}" } }
+args.a = { type = "string" }
+args.n = { type = "number" }
+args.d = { type = "integer", default = 3 }
+args.o = { type = "object", properties = { p = { type = "number" }, q = { type = "array", items = { type = "object", properties = { x = { type = "integer" }, y = { type = "integer" } } } } } }
+request = { method = "POST", path = "/orders", body = { a = "{{args.a}}", n = "{{args.n}}", d = "{{args.d}}", o = "{{args.o}}" } }
 "#;
     let proxy = Proxy::over(&api, &table(route)).await;
     let call = |arguments: &str| {
@@ -192,6 +195,15 @@ request = { method = "POST", path = "/orders", body = { a = "{{args.a}}", n = "{
         (r#"{"n": 1.0, "a": "\u0078"}"#, 0),
         (r#"{"n": "1", "a": "x", "stranger": true}"#, 0),
         (r#"{"n": 2, "a": "x"}"#, 1),
+        // A default that is filled in, and null.
+        (r#"{"n": 2, "a": "x", "d": 3}"#, 0),
+        (r#"{"n": 2.00, "a": "x", "d": null, "o": null}"#, 0),
+        (r#"{"n": 2, "a": "x", "d": 4}"#, 1),
+        // Keys of nested objects, also undeclared ones.
+        (r#"{"o": {"p": 1.5, "q": [{"x": 1, "y": 2}]}}"#, 1),
+        (r#"{"o": {"q": [{"y": 2, "x": 1}], "p": 1.50}}"#, 0),
+        (r#"{"o": "{\"q\": [{\"y\": \"2\", \"z\": 0, \"x\": 1.0}], \"r\": 1, \"p\": 15e-1}"}"#, 0),
+        (r#"{"o": {"p": 1.5, "q": [{"x": 2, "y": 1}]}}"#, 1),
     ] {
         proxy.send(Method::POST, "/voicedock", &[], call(arguments)).await;
         assert_eq!(api.take().len(), sent, "{arguments}");

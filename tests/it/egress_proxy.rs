@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::outbound_tls::{Authority, TlsUpstream};
+use crate::support::folder::Folder;
 use crate::support::proxy::Proxy;
+use crate::support::proxy::jackfield;
 
 /// A forward proxy on loopback. It opens tunnels, and returns `answer` to every plain request.
 struct Forward {
@@ -187,4 +189,74 @@ async fn an_address_that_is_no_proxy_is_named_in_the_error() {
     assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
     let line = proxy.logged("function=ask").await;
     assert!(line.contains(&format!("the proxy {nobody}: tcp connect error: Connection refused")), "{line}");
+}
+
+#[tokio::test]
+async fn the_environment_names_a_proxy_unless_the_upstream_says_otherwise() {
+    let forward = Forward::new(OK, None).await;
+    let address = forward.address.to_string();
+    let environment = |extra: &[(&'static str, &str)]| {
+        let mut all = vec![("HTTP_PROXY", format!("http://user:p%40ss@{address}"))];
+        all.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        all
+    };
+    let without_key = |base_url: &str| table(base_url, "").replace("proxy = \"\"", "");
+    let start = async |written: &str, variables: Vec<(&'static str, String)>| {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Proxy::with(&[("routes.toml", written)], &variables).await
+    };
+
+    let proxy = start(&without_key("http://api.internal.test"), environment(&[])).await;
+    assert_eq!(call(&proxy).await["data"], 7);
+    let heads = forward.heads();
+    assert!(heads[0].starts_with("GET http://api.internal.test/orders?id=7 HTTP/1.1\r\n"), "{heads:?}");
+    assert!(heads[0].contains(CREDENTIAL), "{heads:?}");
+
+    // Lower case takes precedence. Nothing listens on the port of a socket that is only bound.
+    let unbound = tokio::net::TcpSocket::new_v4().unwrap();
+    unbound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = unbound.local_addr().unwrap().to_string();
+    let proxy =
+        start(&without_key("http://api.internal.test"), environment(&[("http_proxy", &nobody)])).await;
+    assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
+
+    // Connected to directly: the forward proxy itself is the upstream, and sees no absolute URL.
+    let direct = format!("http://{address}");
+    for (written, variables) in [
+        (without_key(&direct), environment(&[])),
+        (without_key(&direct.replace("127.0.0.1", "localhost")), environment(&[])),
+        (table(&direct, "none"), environment(&[])),
+    ] {
+        let proxy = start(&written, variables).await;
+        assert_eq!(call(&proxy).await["data"], 7);
+        let heads = forward.heads();
+        assert!(heads[0].starts_with("GET /orders?id=7 HTTP/1.1\r\n"), "{heads:?}");
+        assert!(!heads[0].contains("proxy-authorization"), "{heads:?}");
+    }
+    let proxy =
+        start(&without_key("http://api.internal.test"), environment(&[("no_proxy", "x, internal.test")]))
+            .await;
+    assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
+    assert!(forward.heads().is_empty());
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_checked_with_the_table() {
+    let folder = Folder::with(&[]);
+    for (key, variable, expected) in [
+        ("network = \"public\"", "http://proxy.internal.test:3128", "`HTTPS_PROXY` sets a proxy"),
+        ("network = \"public\"\nproxy = \"none\"", "http://proxy.internal.test:3128", ""),
+        (
+            "",
+            "socks5://user:hunter2@proxy.internal.test",
+            "`HTTPS_PROXY` is not the address of an HTTP proxy",
+        ),
+        ("proxy = \"none\"", "socks5://proxy.internal.test", ""),
+    ] {
+        folder.write("routes.toml", &table("https://api.internal.test", "").replace("proxy = \"\"", key));
+        let output = jackfield(folder.path()).arg("check").env("HTTPS_PROXY", variable).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.success(), expected.is_empty(), "{key} {variable}: {text}");
+        assert!(text.contains(expected) && !text.contains("hunter2"), "{key} {variable}: {text}");
+    }
 }

@@ -371,7 +371,7 @@ async fn unknown_paths_and_methods_are_rejected_and_logged() {
     }
     proxy.logged("rejected: only POST is allowed here").await;
     proxy.logged("rejected: the table serves no platform at this path").await;
-    // Each of them counts, and none goes unlogged.
+    // Each of them counts.
     assert_eq!(proxy.status().await["rejected_requests"]["not_served"], 9);
     assert!(upstream.take().is_empty());
 }

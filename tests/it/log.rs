@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
-use crate::support::proxy::{Proxy, jackfield, run};
+use crate::support::proxy::{LISTENERS, Proxy, jackfield, run};
 use crate::support::upstream::{Reply, Upstream};
 
 const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO forged \u{1b}[31m";
@@ -210,4 +210,79 @@ reply.text = "{{name}} in {{args.city}}, {{args.pin}}"
     for hidden in ["s3cret", "9 4", "9+4", "9%204"] {
         assert!(!proxy.log().contains(hidden), "{hidden}: {}", proxy.log());
     }
+}
+
+#[tokio::test]
+async fn the_table_sets_the_level_and_a_reload_changes_it() {
+    let table = |level: &str| {
+        let log = if level.is_empty() { String::new() } else { format!("[log]\nlevel = \"{level}\"\n") };
+        format!("{LISTENERS}[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n{log}")
+    };
+    let mut proxy = Proxy::start(&table("error")).await;
+    for (level, answered, unknown) in [
+        ("error", false, false),
+        ("warn", false, true),
+        ("", true, true),
+        ("debug", true, true),
+        ("error", false, false),
+    ] {
+        let revision = proxy.status().await["plan"]["revision"].clone();
+        let text = table(level);
+        if std::fs::read_to_string(proxy.folder.path().join("routes.toml")).unwrap() != text {
+            proxy.folder.write("routes.toml", &text);
+            proxy.status_when("a reload", |status| status["plan"]["revision"] != revision).await;
+        }
+        // An error line is written at every level, after the line about the level.
+        proxy.folder.write("routes.toml", "[platforms.http]\n[routes.say]\nreply.txet = \"\"\n");
+        proxy.status_when("a rejection", |status| !status["rejected"].is_null()).await;
+        let from = proxy.log_lines();
+        proxy.post("/http/say", &json!({})).await;
+        proxy.post("/http/nobody", &json!({})).await;
+        proxy.folder.write("routes.toml", &format!("{text}\n[nonsense]\n"));
+        proxy.logged_from(from, "nonsense").await;
+        let log = proxy.log_from(from);
+        assert_eq!(log.contains("say: answered"), answered, "{level}: {log}");
+        assert_eq!(log.contains("no route answers"), unknown, "{level}: {log}");
+        proxy.folder.write("routes.toml", &text);
+        proxy.status_when("the fix", |status| status["rejected"].is_null()).await;
+    }
+    // The environment overrides the table.
+    let mut proxy = Proxy::with(&[("routes.toml", &table("error"))], &[("RUST_LOG", "jackfield=info")]).await;
+    proxy.post("/http/say", &json!({})).await;
+    proxy.logged("say: answered").await;
+}
+
+/// Collectors read fields, not pictures.
+#[tokio::test]
+async fn reloads_have_fields_and_every_line_of_the_demo_is_json() {
+    let table = format!(
+        "{LISTENERS}[platforms.http]\nauth.bearer = {{ token = \"${{file:token}}\" }}\n\
+         [routes.say]\nreply.text = \"Hello.\"\n[upstreams.demo]\nbase_url = \"http://127.0.0.1:1\"\n"
+    );
+    let folder = Folder::with(&[("routes.toml", &table), ("token", "one"), ("more", "x")]);
+    let mut command = jackfield(folder.path());
+    command.arg("--demo").env("JACKFIELD_LOG", "");
+    let mut proxy = Proxy::run(folder, command).await;
+    proxy.folder.write("token", "two");
+    proxy.logged("configuration reloaded").await;
+    proxy.folder.write("routes.toml", &table.replace("reply.text", "reply.txet"));
+    proxy.logged("configuration rejected").await;
+    let log = proxy.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = |text: &str| {
+        lines
+            .iter()
+            .find(|line| line["message"].as_str().is_some_and(|message| message.contains(text)))
+            .unwrap()
+    };
+    assert!(line("sample API started")["address"].is_string());
+    let reloaded = line("configuration reloaded");
+    assert!(reloaded["message"].as_str().unwrap().ends_with("0 changed (secret files: token)"), "{reloaded}");
+    assert_eq!(reloaded["secret_files"], "token");
+    let rejected = line("configuration rejected");
+    assert_eq!(
+        json!([rejected["code"], rejected["file"], rejected["line"], rejected["errors"]]),
+        json!(["unknown-key", "routes.toml", 7, 1])
+    );
+    assert!(!log.contains("\"one\"") && !log.contains("\"two\""), "{log}");
 }

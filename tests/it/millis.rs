@@ -124,7 +124,7 @@ async fn a_call_to_a_form_is_answered() {
 
 #[tokio::test]
 async fn forms_from_included_files_are_merged() {
-    let main = "include = [\"more.toml\"]\n[platforms.millis]\n[defaults]\nallow = [\"route-untested\"]\n[routes.a]\nreply.text = \"A.\"\n[forms.mail]\nargs.mail = { type = \"string\" }\n";
+    let main = "include = [\"more.toml\"]\n[platforms.millis]\n[defaults]\nallow = [\"route-untested\"]\n[routes.a]\ndescription = \"A.\"\nreply.text = \"A.\"\n[forms.mail]\nargs.mail = { type = \"string\" }\n";
     for (more, code, faults) in [
         ("[forms.phone]\nargs.phone = { type = \"string\" }\n", Some(0), vec![]),
         ("[forms.mail]\nargs.mail = { type = \"string\" }\n", Some(1), vec!["duplicate-name"]),

@@ -20,6 +20,7 @@ use jackfield::platform::{self, PLATFORMS};
 use jackfield::upstream;
 use regex::Regex;
 
+use crate::pages::INCIDENTAL;
 use crate::support::folder::Folder;
 use crate::support::proxy::GUARD;
 
@@ -197,12 +198,8 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
             let text = if partial { completed(&block.text) } else { block.text.clone() };
             folder.write("routes.toml", &text);
             let (loaded, _) = load::check(&folder.path().join("routes.toml"), &environment).unwrap();
-            // Few examples have tests or check the responses to writes, and a fragment does not say which platform
-            // calls.
-            let counts = |code| {
-                let is_about_others = matches!(code, Code::RouteUntested | Code::WriteUnchecked);
-                !(is_about_others || partial && code == Code::WriteUnguarded)
-            };
+            // Few examples have tests, and a fragment does not say which platform calls.
+            let counts = |code| !(INCIDENTAL.contains(&code) || partial && code == Code::WriteUnguarded);
             let found = loaded.diagnostics.iter().filter(|found| counts(found.code));
             let found: Vec<_> = found.map(|found| (found.code.slug(), &found.message)).collect();
             match block.value("bad") {

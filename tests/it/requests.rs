@@ -134,6 +134,10 @@ request = { method = "POST", path = "/", form = { a = "{{args.a}}", l = "{{args.
 upstream = "api"
 args.o = { type = "object" }
 request = { path = "/", query = { o = "{{args.o}}" } }
+[routes.object_form]
+upstream = "api"
+args.o = { type = "object" }
+request = { method = "POST", path = "/", form = { o = "{{args.o}}" } }
 "#;
     let proxy = Proxy::over(&upstream, table).await;
     let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
@@ -205,7 +209,30 @@ request = { path = "/", query = { o = "{{args.o}}" } }
     assert_eq!(seen.header("content-type"), ["application/x-www-form-urlencoded"]);
     assert_eq!(String::from_utf8(seen.body).unwrap(), "a=x+y&l=1&l=%3D%26&n=7");
 
-    for o in [json!({}), json!({"a": 1})] {
+    let cases = [
+        (json!({}), ""),
+        (json!({"eq": "8827364"}), "o%5Beq%5D=8827364"),
+        (
+            json!({"a": 1, "b": null, "c": [1, "&="], "d": {"e f": true}}),
+            "o%5Ba%5D=1&o%5Bc%5D=1&o%5Bc%5D=%26%3D&o%5Bd%5D%5Be%20f%5D=true",
+        ),
+        (json!({"a&b=c#d": "x"}), "o%5Ba%26b%3Dc%23d%5D=x"),
+    ];
+    for (o, query) in cases {
+        proxy.post("/http/object", &json!({"o": o})).await;
+        let target = if query.is_empty() { "/v1/".to_owned() } else { format!("/v1/?{query}") };
+        assert_eq!(upstream.one().target, target, "{o}");
+        proxy.post("/http/object_form", &json!({"o": o})).await;
+        assert_eq!(String::from_utf8(upstream.one().body).unwrap(), query.replace("%20", "+"), "{o}");
+    }
+    // A key cannot change where a value belongs.
+    for o in [
+        json!({"a][b": 1}),
+        json!({"": 1}),
+        json!({"a": {"[]": 1}}),
+        json!({"a": [[1]]}),
+        json!({"a": [{"b": 1}]}),
+    ] {
         let answer = proxy.post("/http/object", &json!({"o": o})).await.json();
         assert_eq!(answer["error"]["kind"], "refused", "{o}");
     }
@@ -234,6 +261,7 @@ args.n = { type = "number" }
 args.b = { type = "boolean" }
 args.s = { type = "string" }
 args.l = { type = "array", items = { type = "integer" } }
+args.e = { type = "number", enum = [1.5, 2] }
 args.o = { type = "object", properties = { i = { type = "integer" } } }
 request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.n}}", b = "{{args.b}}", s = "{{args.s}}", l = "{{args.l}}", o = "{{args.o}}" } }
 "#;
@@ -284,6 +312,10 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
     let answer = proxy.send(Method::POST, "/http/f", &[], "{\"s\": 1e23}").await.json();
     assert_eq!(answer["error"]["kind"], "invalid_args", "{answer}");
     assert!(upstream.take().is_empty());
+    for (given, sent) in [("1.50", true), ("15e-1", true), ("2.0", true), ("1.51", false)] {
+        proxy.send(Method::POST, "/http/f", &[], format!("{{\"e\": {given}}}")).await;
+        assert_eq!(!upstream.take().is_empty(), sent, "{given}");
+    }
     // Numbers keep the digits that JSON parsers would lose.
     for digits in ["123456789012345678901", "9007199254740993.0", "19.10", "0.1234567890123456789012345"] {
         for (given, sent) in [

@@ -121,7 +121,7 @@ fn deny_warnings_fails_on_warnings_but_not_on_notes() {
         ("warning.toml", "[platforms.http]\n[routes.a]\nplatforms = [\"swaig\"]\nreply.text = \"A.\"\n", 1),
         (
             "note.toml",
-            "[platforms.swaig]\n[routes.a]\nallow = [\"route-untested\"]\nreply = { text = \"A.\", swaig.action = [{ wait_for_user = true }] }\n",
+            "[platforms.swaig]\n[routes.a]\ndescription = \"A.\"\nallow = [\"route-untested\"]\nreply = { text = \"A.\", swaig.action = [{ wait_for_user = true }] }\n",
             0,
         ),
         (

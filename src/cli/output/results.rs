@@ -26,11 +26,16 @@ pub(in crate::cli) fn human(
     ran: &[TestResult<'_>],
     coverage: Option<&Coverage>,
     sources: &Sources,
+    color: bool,
 ) -> String {
     let mut out = String::new();
     for ran in ran {
-        let verdict = if ran.faults.is_empty() { "ok" } else { "FAIL" };
-        let _ = writeln!(out, "{verdict:<5} {}: {}", ran.test.route, ran.test.name);
+        let verdict = match (ran.faults.is_empty(), color) {
+            (true, _) => "ok   ",
+            (false, false) => "FAIL ",
+            (false, true) => "\u{1b}[1;31mFAIL\u{1b}[0m ",
+        };
+        let _ = writeln!(out, "{verdict} {}: {}", ran.test.route, ran.test.name);
         for line in faults(ran, sources) {
             let _ = writeln!(out, "      {line}");
         }

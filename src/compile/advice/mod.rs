@@ -12,7 +12,7 @@ use crate::table::document::Located;
 
 pub(crate) use super::cx::allowed_codes;
 pub(super) use exposure::{auth_example, deadline, in_clear, open_platform, public_url};
-pub(super) use routes::{timeout, unchecked, unguarded, unused};
+pub(super) use routes::{descriptions, timeout, unchecked, unguarded, unused};
 
 /// The routes that no test calls. A table without any test gets one warning.
 pub(crate) fn untested(table: &Table, tests: &Tests, advice: &mut Diagnostics) {

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, list};
 use crate::lang::template::Uses;
 use crate::plan::replies::Replies;
 use crate::plan::route::Step;
 use crate::plan::{Served, budget};
+use crate::platform::Endpoint;
 use crate::table::document::Located;
 use crate::table::raw::{RawExtract, RawRequest, RawRoute};
 use crate::table::reader::{Key, Named};
 
 use crate::compile::cx::Cx;
+
+/// How many arguments a note names.
+const SHOWN: usize = 5;
 
 /// Arguments and extracts that nothing uses. An argument with `allowed`, or with a single allowed value, counts as used
 /// because it validates the call.
@@ -102,6 +106,52 @@ pub(in crate::compile) fn unguarded(cx: &mut Cx<'_>, raw: &RawRoute, steps: &[St
             .help(format!(
                 "add `repeat_window = \"30s\"` to the route, or {safe} the request if it changes nothing"
             )),
+        );
+    }
+}
+
+/// A route, or arguments, without a description. Only models read them, so they matter if a platform declares tools.
+pub(in crate::compile) fn descriptions(
+    cx: &mut Cx<'_>,
+    name: &Located<String>,
+    raw: &RawRoute,
+    callers: &[&Served],
+) {
+    let nowhere = Endpoint { url: "", events: &[], form: None };
+    if !callers.iter().any(|served| served.platform.declare(&[], &nowhere).is_some()) {
+        return;
+    }
+    let is_blank =
+        |text: &Key<String>| text.is_absent() || text.get().is_some_and(|text| text.value.trim().is_empty());
+    if is_blank(&raw.description) {
+        cx.advise(
+            Diagnostic::new(
+                Code::DescriptionMissing,
+                name.span,
+                format!("the route `{}` has no description", name.value),
+            )
+            .label("the model has only this name to choose the function")
+            .help("add `description = \"…\"`: what the function does, and when to call it"),
+        );
+    }
+    let arguments = raw.args.entries().iter();
+    let blank = arguments
+        .filter(|(_, argument)| argument.get().is_some_and(|argument| is_blank(&argument.value.description)));
+    let blank: Vec<&Located<String>> = blank.map(|(name, _)| name).collect();
+    if let Some(first) = blank.first() {
+        let names: Vec<&str> = blank.iter().take(SHOWN).map(|name| name.value.as_str()).collect();
+        let more = match blank.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (noun, verb) = if blank.len() == 1 { ("argument", "has") } else { ("arguments", "have") };
+        cx.advise(
+            Diagnostic::new(
+                Code::ArgumentUndescribed,
+                first.span,
+                format!("the {noun} {}{more} {verb} no description", list(&names)),
+            )
+            .help(format!("add `description = \"…\"` to `args.{}`, for the model", first.value)),
         );
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn failure(kind: &str) -> &'static str {
         "bad_response" => "The text for the model if the response cannot be used.",
         "refused" => "The text for the model if nothing was sent, such as because a limit is reached.",
         "invalid_args" => {
-            "The text for the model if an argument is invalid. The built-in text says what to fix; this one replaces it."
+            "Never used: to replace the built-in text, add a reply case with `when.failure = \"invalid_args\"`."
         }
         "after_write" => {
             "The text for the model if a write succeeded, but the call failed afterwards. Say that it was done."

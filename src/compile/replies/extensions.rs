@@ -47,6 +47,14 @@ pub(in crate::compile) fn compile(
     let mut out = Vec::new();
     for (name, node) in entries {
         let Some(platform) = platform::find(&name.value) else {
+            if matches!(owner, ExtensionOwner::Route) && is_argument(node) {
+                cx.report(
+                    Diagnostic::new(Code::UnknownKey, name.span, format!("unknown key `{}`", name.value))
+                        .label("unknown key")
+                        .help(format!("if it is an argument, write `args.{0} = {{ … }}`", name.value)),
+                );
+                continue;
+            }
             let mut known = owner.keys().to_vec();
             known.extend(PLATFORMS.iter().map(|platform| platform.name()));
             unknown_key(name, &known, cx.diagnostics);
@@ -65,6 +73,11 @@ pub(in crate::compile) fn compile(
         }
     }
     out
+}
+
+/// Whether a value looks like the declaration of an argument.
+fn is_argument(node: &Node) -> bool {
+    matches!(&node.value, Kind::Table(entries) if entries.iter().any(|(key, _)| key.value == "type"))
 }
 
 fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {

@@ -61,7 +61,12 @@ fn equals(cx: &mut Cx<'_>, node: &Node, names: &Names<'_>) -> Vec<(Template, Vec
     let mut equals = Vec::new();
     for (name, span, value) in conditions(node, cx.diagnostics) {
         if one_or_many(value).is_empty() {
-            cx.report(empty_list(Code::UnreachableCase, value.span));
+            cx.report(
+                Diagnostic::new(Code::UnreachableCase, value.span, "an empty list never matches").help(
+                    "list the accepted values; to test whether a list of the response is empty, write \
+                     `when.missing = \"$.items[0]\"`, with its path",
+                ),
+            );
         }
         let values: Vec<Value> = one_or_many(value).iter().map(|value| value.to_json()).collect();
         if values.iter().any(|value| value.is_object() || value.is_array()) {

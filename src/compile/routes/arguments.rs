@@ -214,11 +214,14 @@ fn argument_type<'r>(raw: &'r RawArgument, name: &Located<String>, cx: &mut Cx<'
             Diagnostic::new(Code::UnknownValue, kind.span, format!("unknown type `{}`", kind.value))
                 .maybe_help(suggest(&kind.value, TYPES)),
         ),
-        None if raw.type_name.is_absent() => cx.report(missing_key(
-            name.span,
-            format!("the argument `{}` has no `type`", name.value),
-            "add `type = \"string\"`, or integer, number, boolean, array, object",
-        )),
+        None if raw.type_name.is_absent() => {
+            let help = if RawRoute::KEYS.contains(&name.value.as_str()) {
+                format!("`{}` is a key of the route: move it above the `args` heading", name.value)
+            } else {
+                "add `type = \"string\"`, or integer, number, boolean, array, object".to_owned()
+            };
+            cx.report(missing_key(name.span, format!("the argument `{}` has no `type`", name.value), help));
+        }
         None => {}
     }
     None

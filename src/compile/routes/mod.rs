@@ -81,6 +81,7 @@ fn compile_route(
     advice::unguarded(cx, raw, &handling.steps, &served);
     advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
     advice::timeout(cx, raw, handling.timeout, &served);
+    advice::descriptions(cx, name, raw, &served);
     let declare = declare(cx, &raw.declare);
     let has_secret = declare.iter().any(|declared| !declared.secrets.is_empty());
     if has_secret || kept::is_dependent(raw, &used.files) {
@@ -119,6 +120,9 @@ fn declare(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Vec<Declared> {
                     && let Some(resolved) = cx.resolve(text, node.span)
                 {
                     cx.secrets.masks.add(&resolved.text);
+                    if declared.key.contains("password") {
+                        cx.advise_on_literal(&resolved, node.span);
+                    }
                     secrets.push((declared.key, Secret::new(resolved.text)));
                 }
                 keys.insert(key.value.clone(), value);

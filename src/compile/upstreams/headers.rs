@@ -26,6 +26,13 @@ impl HeaderOwner {
     }
 }
 
+/// Whether a header of this name usually holds a credential.
+fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "authorization" | "proxy-authorization" | "cookie")
+        || ["api-key", "apikey", "token", "secret", "password"].iter().any(|part| name.contains(part))
+}
+
 /// Compiles headers. Secrets are resolved only in those of an upstream.
 pub(in crate::compile) fn templates(
     cx: &mut Cx<'_>,
@@ -42,8 +49,9 @@ pub(in crate::compile) fn templates(
         if owner == HeaderOwner::Upstream {
             // Resolve the text once as a whole to report errors, and then each piece of the parsed template. The value
             // of a secret must never be parsed as an expression.
-            if cx.resolve(&text.value, text.span).is_none() {
-                continue;
+            let Some(resolved) = cx.resolve(&text.value, text.span) else { continue };
+            if is_credential(&key.value) && !text.value.contains("{{") {
+                cx.advise_on_literal(&resolved, text.span);
             }
             if let Some(template) = &mut template {
                 template.map_text(&mut |literal| {

@@ -194,7 +194,7 @@ fn target(
         .and_then(|text| values::one_of(&REDIRECTS, "redirects", text, help, cx.diagnostics));
     let tls = raw.tls.get().map(|tls| upstream_tls(cx, &tls.value.ca, tls.span));
     let network = network(raw, base_url, cx.diagnostics);
-    let proxy = proxy::compile(cx, raw, network);
+    let proxy = proxy::compile(cx, raw, network, base_url);
     let mut target = Target {
         name: name.value.clone(),
         timeout,

@@ -147,6 +147,11 @@ impl Names<'_> {
         self.extracted(raw, first, below)
     }
 
+    /// Whether there is an argument of this name.
+    pub(super) fn is_argument(&self, name: &str) -> bool {
+        matches!(self.args, Fields::Closed(args) if args.contains_key(name))
+    }
+
     /// Resolves a name that a step provides: `temp`, or with named steps `weather.temp` and `weather.response.status`.
     fn extracted(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
         let path = |root, below: &[String]| Ok(Resolved::path(raw, root, below));

@@ -109,6 +109,26 @@ fn stand_in(tag: &str) -> Option<String> {
     Some(format!("{opening}{}}}}}", " ".repeat(room)))
 }
 
+/// The names in single braces outside of tags, with their braces: `{args.city}`.
+pub(super) fn single_braces(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut rest = 0;
+    while let Some(at) = text[rest..].find('{').map(|at| rest + at) {
+        let inside = &text[at + 1..];
+        if inside.starts_with('{') {
+            rest = tag_end(text, at).max(at + 2);
+            continue;
+        }
+        let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && !"_.-".contains(c)).unwrap_or(0);
+        let starts = inside.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if starts && inside[end..].starts_with('}') && !inside[end..].starts_with("}}") {
+            found.push(at..at + end + 2);
+        }
+        rest = at + 1;
+    }
+    found
+}
+
 /// The byte offset of a line and a column in characters, both counted from 1.
 pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();

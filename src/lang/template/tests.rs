@@ -259,6 +259,10 @@ fn every_fault_of_a_template_is_reported() {
     let faults = World::new().compile(template).expect_err("faults");
     let found: Vec<&str> = faults.iter().map(|fault| &template[fault.span.start..fault.span.end]).collect();
     assert_eq!(found, ["{{temp +}}", "tmp", "{{#if temp +}}", "ciyt", ".", "rond"]);
+    let template = "{{> greeting name=one other=two}} {{join three four last=five}}";
+    let faults = World::new().compile(template).expect_err("faults");
+    let found: Vec<&str> = faults.iter().map(|fault| &template[fault.span.start..fault.span.end]).collect();
+    assert_eq!(found, ["one", "two", "three", "four", "five"]);
 }
 
 #[test]

@@ -50,9 +50,12 @@ impl BodyTemplate {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 let mut left = MAX_RENDERED_BYTES;
                 for (name, parameter) in fields {
-                    let add = &mut |value: &str| {
-                        left = left.checked_sub(value.len()).ok_or(RenderError::TooLarge)?;
-                        form.append_pair(name, value);
+                    let add = &mut |below: &str, value: &str| {
+                        left = left.checked_sub(below.len() + value.len()).ok_or(RenderError::TooLarge)?;
+                        match below {
+                            "" => form.append_pair(name, value),
+                            below => form.append_pair(&format!("{name}{below}"), value),
+                        };
                         Ok(())
                     };
                     parameter.each_value(scope, add).map_err(in_part_named("form", name))?;

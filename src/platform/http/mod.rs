@@ -28,7 +28,10 @@ impl Platform for Http {
         let Some(function) = inbound.function.clone().filter(|name| !name.is_empty()) else {
             return Err(BadRequest::new("the URL has no function name: use `/http/<function>`"));
         };
-        let (args, raw) = payload::body_or_query(inbound)?;
+        let (args, raw) = match payload::form(inbound) {
+            Some(form) => (form.clone(), form),
+            None => payload::body_or_query(inbound)?,
+        };
         let conversation = inbound.headers.get(CONVERSATION).and_then(|value| value.to_str().ok());
         let context = Context {
             platform: NAME,
@@ -119,6 +122,38 @@ mod tests {
             let (calls, _) = calls(decode(Some("f"), query, body));
             assert_eq!(calls[0].args, GivenArguments::from(expected), "{query:?} {body}");
             assert_eq!(calls[0].context.conversation.as_deref(), Some("example-conversation"));
+        }
+    }
+
+    #[test]
+    fn a_form_is_read_like_a_query() {
+        for (content_type, body, expected) in [
+            (
+                "application/x-www-form-urlencoded",
+                "city=New+York&days=2&tag=a&tag=b%26c",
+                Some(json!({"city": "New York", "days": "2", "tag": ["a", "b&c"]})),
+            ),
+            (
+                "Application/X-WWW-Form-Urlencoded; charset=utf-8",
+                "city=%C3%98rsta&x",
+                Some(json!({"city": "Ørsta", "x": ""})),
+            ),
+            // `curl -d` sends this content type whatever the body is.
+            ("application/x-www-form-urlencoded", " {\"city\": \"a=b\"}", Some(json!({"city": "a=b"}))),
+            ("application/x-www-form-urlencoded", "", Some(json!({"q": "1"}))),
+            ("text/plain", "city=Oslo", None),
+        ] {
+            let mut inbound = Http.sample("f", &json!({}));
+            inbound.body = Bytes::from_static(body.as_bytes());
+            inbound.query = vec![("q".to_owned(), "1".to_owned())];
+            inbound.headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            let decoded = Http.decode(&inbound, &Settings::default(), &Known(&[]));
+            match expected {
+                Some(expected) => {
+                    assert_eq!(calls(decoded).0[0].args, GivenArguments::from(expected), "{body}")
+                }
+                None => assert!(decoded.is_err(), "{body}"),
+            }
         }
     }
 

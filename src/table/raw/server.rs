@@ -53,6 +53,8 @@ toml_table! {
     RawLog {
         /// The format of lines: `"human"`, `"json"`, or `"auto"` (default), which is JSON unless the output is a terminal.
         format: String as KeyForm::LogFormat,
+        /// The least severe messages to log: `"error"`, `"warn"`, `"info"` (default), `"debug"` or `"trace"`.
+        level: String as KeyForm::LogLevel,
         /// Whether to log arguments, requests and replies as well. Default: `false`.
         bodies: bool,
     }

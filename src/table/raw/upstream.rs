@@ -33,7 +33,8 @@ toml_table! {
         limit: RawLimit,
         /// Which addresses it may have: `"any"` (default) or `"public"`.
         network: String as KeyForm::Network,
-        /// The HTTP proxy that requests go through: `"http://user:password@proxy.internal:3128"`.
+        /// The HTTP proxy that requests go through: `"http://user:password@proxy.internal:3128"`. Default: the one that
+        /// the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`); `"none"` ignores it.
         proxy: String,
         /// The path that `check --online` requests. Default: the `base_url` itself.
         health: String,

@@ -14,6 +14,7 @@ use url::{Url, form_urlencoded};
 use super::token::{TokenCell, TokenRequest};
 use super::{Applying, CredentialEnv, OutboundAuth, Scheme, SchemeFault, SchemeKey, SchemeValues, sensitive};
 use crate::diagnostic::Code;
+use crate::secret::Secret;
 use crate::upstream::{Request, Response};
 
 pub(super) static SCHEME: Scheme<dyn OutboundAuth> = Scheme {
@@ -45,10 +46,15 @@ fn oauth2(values: &SchemeValues) -> Result<OAuth2, SchemeFault> {
     if let Some(scope) = values.get("scope") {
         body.append_pair("scope", scope);
     }
+    let body = body.finish();
+    let mut with_login = form_urlencoded::Serializer::new(body.clone());
+    with_login.append_pair("client_id", values.text("client_id"));
+    with_login.append_pair("client_secret", values.text("client_secret"));
     Ok(OAuth2(TokenRequest {
         token_url: token_url(values.text("token_url"))?,
         login,
-        body: Bytes::from(body.finish()),
+        body: Bytes::from(body),
+        body_with_login: Secret::new(with_login.finish()),
     }))
 }
 
@@ -105,7 +111,6 @@ mod tests {
     use super::super::tests::{build, fault, request, target};
     use super::super::token::{MAX_RESPONSE, Token};
     use super::*;
-    use crate::secret::Secret;
     use crate::upstream::stub::StubTransport;
     use crate::upstream::{Target, TransportError};
     use http::header::CONTENT_TYPE;
@@ -259,6 +264,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_login_is_sent_in_the_body_if_the_header_is_rejected() {
+        for rejection in [response(401, ""), response(400, r#"{"error": "invalid_client"}"#)] {
+            let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
+            let endpoint = StubTransport::queued([rejection, token("t1", json!(0)), token("t2", json!(0))]);
+            assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
+            // What worked is tried first the next time.
+            assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t2");
+            let bodies: Vec<_> = endpoint.requests().iter().map(|sent| sent.body.clone().unwrap()).collect();
+            let with_login = "grant_type=client_credentials&scope=read+write&client_id=me%3Ayou&client_secret=p%40ss%2Fw%2Brd";
+            assert_eq!(bodies, ["grant_type=client_credentials&scope=read+write", with_login, with_login]);
+            let headers: Vec<_> =
+                endpoint.requests().iter().map(|sent| sent.headers.contains_key(AUTHORIZATION)).collect();
+            assert_eq!(headers, [true, false, false]);
+        }
+        // Another rejection is not about the login.
+        let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
+        let endpoint = StubTransport::queued([response(400, r#"{"error": "invalid_scope"}"#)]);
+        assert!(applied(auth.as_ref(), &cell, &endpoint).await.is_err());
+        assert!(!format!("{auth:?}").contains("p%40ss") && !format!("{auth:?}").contains("p@ss"));
+    }
+
+    #[tokio::test]
     async fn a_new_token_that_is_refused_too_is_kept_for_a_while() {
         let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
         let tokens = ["t1", "t2", "t3"].map(|name| token(name, json!(3600)));
@@ -311,11 +338,15 @@ mod tests {
             ),
         ] {
             let (auth, cell) = (build(&SCHEME, &GIVEN).unwrap(), TokenCell::default());
-            let endpoint = StubTransport::queued([result, token("t1", json!(60))]);
+            let is_rejected = expected.contains("401");
+            // A rejected login is sent in the body as well.
+            let again = is_rejected.then(|| response(401, ""));
+            let answers: Vec<_> =
+                [Some(result), again, Some(token("t1", json!(60)))].into_iter().flatten().collect();
+            let endpoint = StubTransport::queued(answers);
 
             let error = applied(auth.as_ref(), &cell, &endpoint).await.unwrap_err();
 
-            let is_rejected = expected.contains("401");
             assert_eq!(matches!(error, CredentialError::Rejected(_)), is_rejected, "{error}");
             assert!(error.to_string().ends_with(expected), "{error}");
             assert!(!error.to_string().contains("p@ss"), "{error}");
@@ -325,7 +356,7 @@ mod tests {
                 remembered.ends_with("; no token is requested for another 1 s")
                     || remembered.ends_with("2 s")
             );
-            assert_eq!(endpoint.requests().len(), 1);
+            assert_eq!(endpoint.requests().len(), 1 + usize::from(is_rejected));
             cell.last.lock().await.as_mut().unwrap().backoff = None;
             assert_eq!(applied(auth.as_ref(), &cell, &endpoint).await.unwrap(), "Bearer t1");
         }

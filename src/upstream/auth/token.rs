@@ -8,6 +8,7 @@
 //! token that the upstream refuses right away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +22,7 @@ use url::Url;
 
 use super::backoff::{self, Backoff};
 use super::{CredentialEnv, CredentialError, sensitive};
+use crate::secret::Secret;
 use crate::upstream::{Request, Response, Target, Times};
 
 /// The lifetime of a token without `expires_in`, and the upper bound of a lifetime.
@@ -51,6 +53,8 @@ pub struct TokenRequest {
     /// The value of `authorization`: the client's id and secret.
     pub(super) login: HeaderValue,
     pub(super) body: Bytes,
+    /// The same body with the client's id and secret, for servers that do not read them from the header.
+    pub(super) body_with_login: Secret,
 }
 
 /// The token of an upstream, once there is one.
@@ -61,6 +65,8 @@ pub struct TokenCell {
     pub(super) last: Mutex<Option<Fetched>>,
     /// The pause after the upstream refused a token. No token is dropped before it is over.
     refused: parking_lot::Mutex<Option<Backoff>>,
+    /// Whether the token endpoint takes the client's id and secret from the body, not from the header.
+    takes_login_in_body: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -161,7 +167,7 @@ impl TokenCell {
         target: &Target,
         env: CredentialEnv<'_>,
     ) -> Result<Arc<Token>, CredentialError> {
-        let outcome = request.send(target, env).await.map(Arc::new);
+        let outcome = self.request(request, target, env).await.map(Arc::new);
         if let Ok(token) = &outcome {
             self.token.store(Some(Arc::clone(token)));
         }
@@ -175,6 +181,45 @@ impl TokenCell {
         };
         *last = Some(Fetched { at, outcome: outcome.clone(), backoff });
         outcome
+    }
+}
+
+impl TokenCell {
+    /// Requests a token. If the endpoint rejects the login in the header, sends it in the body, and the other way round
+    /// (RFC 6749, section 2.3.1). What worked is tried first the next time.
+    async fn request(
+        &self,
+        request: &TokenRequest,
+        target: &Target,
+        env: CredentialEnv<'_>,
+    ) -> Result<Token, CredentialError> {
+        let in_body = self.takes_login_in_body.load(Ordering::Relaxed);
+        let first = request.send(in_body, target, env).await;
+        if !matches!(first, Err(TokenError::Login(_))) {
+            return first.map_err(TokenError::into_credential);
+        }
+        match request.send(!in_body, target, env).await {
+            Ok(token) => {
+                self.takes_login_in_body.store(!in_body, Ordering::Relaxed);
+                Ok(token)
+            }
+            Err(_) => first.map_err(TokenError::into_credential),
+        }
+    }
+}
+
+/// Why there is no token.
+enum TokenError {
+    /// The endpoint rejected the client's login.
+    Login(CredentialError),
+    Other(CredentialError),
+}
+
+impl TokenError {
+    fn into_credential(self) -> CredentialError {
+        match self {
+            Self::Login(error) | Self::Other(error) => error,
+        }
     }
 }
 
@@ -199,9 +244,20 @@ impl CredentialError {
 }
 
 impl TokenRequest {
-    async fn send(&self, target: &Target, env: CredentialEnv<'_>) -> Result<Token, CredentialError> {
+    async fn send(
+        &self,
+        login_in_body: bool,
+        target: &Target,
+        env: CredentialEnv<'_>,
+    ) -> Result<Token, TokenError> {
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, self.login.clone());
+        if !login_in_body {
+            headers.insert(AUTHORIZATION, self.login.clone());
+        }
+        let body = match login_in_body {
+            true => Bytes::copy_from_slice(self.body_with_login.reveal().as_bytes()),
+            false => self.body.clone(),
+        };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let request = Request {
@@ -211,28 +267,34 @@ impl TokenRequest {
             method: Method::POST,
             url: self.token_url.clone(),
             headers,
-            body: Some(self.body.clone()),
+            body: Some(body),
         };
         let sent_at = Instant::now();
         let times = Times::by(request.target.ends(env.deadline));
-        let response = env.transport.send(&request, times).await.map_err(at_endpoint)?;
+        let response = env.transport.send(&request, times).await;
+        let response = response.map_err(|error| TokenError::Other(at_endpoint(error)))?;
         Token::read(&response, sent_at)
     }
 }
 
 impl Token {
     /// Reads the token from a response. Its lifetime counts from the request, because the response took time to arrive.
-    fn read(response: &Response, sent_at: Instant) -> Result<Self, CredentialError> {
-        let fault = |problem: &str| Err(CredentialError::Failed(format!("the token endpoint {problem}")));
+    fn read(response: &Response, sent_at: Instant) -> Result<Self, TokenError> {
+        let fault = |problem: &str| {
+            Err(TokenError::Other(CredentialError::Failed(format!("the token endpoint {problem}"))))
+        };
         let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if !response.status.is_success() {
             let reason = body["error"].as_str().filter(|reason| REASONS.contains(reason));
-            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let problem =
-                format!("the token endpoint answered with status {}{reason}", response.status.as_u16());
-            return Err(match response.status.as_u16() {
-                400 | 401 | 403 => CredentialError::Rejected(problem),
-                _ => CredentialError::Failed(problem),
+            let shown = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let status = response.status.as_u16();
+            let problem = format!("the token endpoint answered with status {status}{shown}");
+            return Err(match (status, reason) {
+                (401, _) | (400, Some("invalid_client")) => {
+                    TokenError::Login(CredentialError::Rejected(problem))
+                }
+                (400 | 403, _) => TokenError::Other(CredentialError::Rejected(problem)),
+                _ => TokenError::Other(CredentialError::Failed(problem)),
             });
         }
         if !body.is_object() {

@@ -108,9 +108,11 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of the response. The connection must be new or idle.
-    pub(super) async fn send(&mut self, request: &Outgoing<'_>) -> Result<Head, SendError> {
-        if !poll_fn(|context| Poll::Ready(self.is_silent(context))).await {
+    /// Sends a request and waits for the head of the response. A connection that `is_reused` must be idle. If the peer
+    /// has closed it since, nothing is sent. What a new connection receives first belongs to the response, such as an
+    /// alert about the client's certificate.
+    pub(super) async fn send(&mut self, request: &Outgoing<'_>, is_reused: bool) -> Result<Head, SendError> {
+        if is_reused && !poll_fn(|context| Poll::Ready(self.is_silent(context))).await {
             return Err(SendError::Unsent);
         }
         (self.searched, self.interim) = (0, 0);

@@ -151,11 +151,10 @@ impl Client {
                 None => (Box::new(Box::pin(self.connector.open(origin)).await?), false),
             };
             progress.waiting();
-            let head = match connection.send(outgoing).await {
+            let head = match connection.send(outgoing, is_reused).await {
                 Ok(head) => head,
-                // The peer closed the pooled connection. Try another one.
-                Err(SendError::Unsent) if is_reused => continue,
-                Err(SendError::Unsent) => return Err(error::lost("it was closed before the request")),
+                // The peer had closed the pooled connection. Try another one.
+                Err(SendError::Unsent) => continue,
                 Err(SendError::Failed(error)) => return Err(error),
             };
             return match self.connector.forwards(origin) {

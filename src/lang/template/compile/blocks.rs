@@ -10,10 +10,10 @@ use super::{
     without_empty, without_final_newline,
 };
 use crate::diagnostic::{Code, suggest};
-use crate::lang::template::Op;
 use crate::lang::template::names::Block;
 use crate::lang::template::parsed_text::{ParsedText, is_alone, section_help};
 use crate::lang::template::syntax::MAX_DEPTH;
+use crate::lang::template::{Expr, Op};
 
 impl<'c> CompileTask<'_, 'c, '_> {
     pub(super) fn block(&mut self, block: &HelperTemplate, range: &Range<usize>) -> Option<Op> {
@@ -149,10 +149,12 @@ impl<'c> CompileTask<'_, 'c, '_> {
         };
         let mut hash: Vec<_> = partial.hash.iter().collect();
         hash.sort_by_key(|(name, _)| name.as_str());
-        let mut bindings = Vec::new();
-        for (name, param) in hash {
-            bindings.push((name.clone(), self.parameter(param, range)?));
-        }
+        // All of them are compiled before the first error ends this, so that each error is reported.
+        let bindings: Vec<Option<(String, Expr)>> = hash
+            .into_iter()
+            .map(|(name, param)| Some((name.clone(), self.parameter(param, range)?)))
+            .collect();
+        let bindings: Vec<(String, Expr)> = bindings.into_iter().collect::<Option<_>>()?;
         let mut blocks = self.blocks.clone();
         if context.is_some() {
             blocks.push(Block { params: Vec::new(), has_this: true });

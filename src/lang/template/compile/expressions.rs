@@ -75,7 +75,7 @@ impl CompileTask<'_, '_, '_> {
         sorted.sort_by_key(|(name, _)| name.as_str());
         for (name, param) in sorted {
             match helper.named.iter().find(|known| *known == name) {
-                Some(known) => by_name.push((*known, self.parameter(param, range)?)),
+                Some(known) => by_name.push(self.parameter(param, range).map(|value| (*known, value))),
                 None => {
                     let place = self.find(name, range);
                     self.report(
@@ -87,6 +87,7 @@ impl CompileTask<'_, '_, '_> {
                 }
             }
         }
+        let mut by_name: Vec<(&'static str, Expr)> = by_name.into_iter().collect::<Option<_>>()?;
         if helper.in_zone
             && let Some(zone) = &self.compiler.zone
         {

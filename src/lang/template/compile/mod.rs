@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span, pl
 
 use super::names::{Block, Names};
 use super::parsed_text::ParsedText;
-use super::syntax::{Piece, SyntaxError, offset, plain_names, too_large};
+use super::syntax::{Piece, SyntaxError, offset, plain_names, single_braces, too_large};
 use super::uses::Uses;
 use super::{Expr, Op, Template};
 
@@ -66,6 +66,8 @@ pub(crate) struct Compiler<'a> {
     /// What the templates compiled so far use.
     pub(crate) used: TemplateUsage,
     included: Included,
+    /// Warnings about templates that work.
+    pub(crate) advice: Diagnostics,
     /// The zone of the table, for the helpers that tell times.
     zone: Option<Expr>,
 }
@@ -103,7 +105,14 @@ struct CompileTask<'a, 'c, 't> {
 
 impl<'a> Compiler<'a> {
     pub(crate) fn new(sources: &'a Sources, files: &'a BTreeMap<String, FileId>) -> Self {
-        Self { sources, files, used: TemplateUsage::default(), included: Included::default(), zone: None }
+        Self {
+            sources,
+            files,
+            used: TemplateUsage::default(),
+            included: Included::default(),
+            advice: Diagnostics::default(),
+            zone: None,
+        }
     }
 
     /// Gives the templates that are compiled from now on the zone of the table: a name, or an expression.
@@ -184,6 +193,7 @@ impl CompileTask<'_, '_, '_> {
     /// Parses and compiles the whole text.
     fn source(&mut self) -> Option<Vec<Op>> {
         let text = self.text.text;
+        self.advise_on_braces();
         if !text.contains("{{") && !text.contains("\\{{") {
             return Some(if text.is_empty() { Vec::new() } else { vec![Op::Text(text.to_owned())] });
         }
@@ -212,6 +222,29 @@ impl CompileTask<'_, '_, '_> {
         let parsed = self.parse()?;
         let ops = self.elements(&parsed, 0..self.parsed.text.len());
         (self.diagnostics.len() == before).then_some(ops)
+    }
+
+    /// Warns about names in single braces.
+    fn advise_on_braces(&mut self) {
+        for range in single_braces(self.text.text) {
+            let name = &self.text.text[range.start + 1..range.end - 1];
+            let (found, expression) = match self.names.resolve(name, &[]) {
+                Ok(_) => (true, name.to_owned()),
+                Err(_) => (self.names.is_argument(name), format!("args.{name}")),
+            };
+            if found {
+                let span = self.text.span(range.clone(), self.compiler.sources);
+                self.compiler.advice.push(
+                    Diagnostic::new(
+                        Code::SingleBraces,
+                        span,
+                        format!("`{{{name}}}` is text, not an expression"),
+                    )
+                    .label("sent as it is")
+                    .help(format!("write `{{{{{expression}}}}}`")),
+                );
+            }
+        }
     }
 
     /// Parses the text. A tag at fault is reported and taken out, so that those after it are reported too; `None` if
