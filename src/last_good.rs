@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Sources;
+use crate::diagnostic::{Overtaken, Sources};
 use crate::load::{Environment, Kept, Loaded, Unreadable, absolute, load_changed};
 
 /// The file that names the current copy.
@@ -97,7 +97,11 @@ impl LastGood {
             Err(_) => (environment.file)(path),
         };
         let demo = environment.demo.clone();
-        load_changed(&self.main, &Environment { file: &file, demo, ..*environment }, &Kept::default())
+        load_changed(
+            &self.main,
+            &Environment { file: &file, demo, overtaken: Overtaken::default(), ..*environment },
+            &Kept::default(),
+        )
     }
 }
 

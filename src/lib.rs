@@ -30,6 +30,8 @@
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
 //! | [`guard`] | breaks up character pairs that a platform would expand in a value |
+//! | [`memory`] | budgets for the memory of large bodies |
+//! | [`printable`] | text without characters that a terminal would act on |
 //! | [`call`] | calls, contexts, outcomes and replies |
 //! | [`json`] | JSON documents over their bytes, and values that may be part of one |
 //! | [`demo`] | the sample API of `serve --demo` |
@@ -66,7 +68,9 @@ pub mod diagnostic;
 mod fingerprint;
 pub mod guard;
 pub mod json;
+pub mod memory;
 mod percent;
+pub mod printable;
 pub mod scheme;
 pub mod secret;
 pub mod single_flight;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::compile::{CompiledTable, advice, compile, testing};
-use crate::diagnostic::{Diagnostic, Diagnostics, Sources};
+use crate::diagnostic::{Diagnostic, Diagnostics, Overtaken, Sources};
 use crate::plan::Plan;
 use crate::plan::testing::Tests;
 use crate::table;
@@ -101,7 +101,7 @@ impl Loading {
     fn begin(path: &Path, environment: &Environment<'_>, kept: &Kept) -> Result<Self, Unreadable> {
         let mut sources = Sources::default();
         let mut dependencies = Dependencies::default();
-        let mut diagnostics = Diagnostics::default();
+        let mut diagnostics = Diagnostics::of_load(environment.overtaken.clone());
         let table = table::read(path, &mut sources, &mut dependencies, &mut diagnostics, &|path, text| {
             kept.has(path, text)
         })?;
@@ -117,6 +117,10 @@ impl Loading {
     fn tests(&mut self, environment: &Environment<'_>) -> Tests {
         let Self { table, sources, diagnostics, .. } = self;
         let written = table::read_tests(table, sources, diagnostics);
+        if diagnostics.is_full() {
+            self.plan = None;
+            return Tests::default();
+        }
         let tests = testing::compile(table, &written, sources, environment, diagnostics);
         if diagnostics.has_errors() {
             self.plan = None;
@@ -126,8 +130,8 @@ impl Loading {
 
     fn end(self) -> Loaded {
         let Self { table, plan, sources, dependencies, diagnostics, kept, .. } = self;
-        let mut diagnostics = diagnostics.into_sorted();
-        diagnostics.retain(|diagnostic| !table.is_follow_up(diagnostic, &sources));
+        let follow_ups = table.follow_ups(&sources);
+        let diagnostics = diagnostics.into_shown(|diagnostic| !follow_ups.include(diagnostic));
         let named = table.server.last_good.get().map(|folder| table.folder.join(&folder.value));
         let is_hidden = named.is_none() && !table.lost.is_empty();
         let last_good = named.or_else(|| is_hidden.then(|| default_last_good(&sources.get(table.main).path)));
@@ -145,5 +149,6 @@ pub fn process_environment<'a>() -> Environment<'a> {
         demo: None,
         options: ListenerOptions::default(),
         addresses: BoundAddresses::default(),
+        overtaken: Overtaken::default(),
     }
 }

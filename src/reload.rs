@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep};
 
-use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Severity, Sources};
+use crate::diagnostic::{self, Diagnostic, JsonDiagnostic, Overtaken, Severity, Sources};
 use crate::flow::Cache;
 use crate::last_good;
 use crate::live::Live;
@@ -41,11 +41,12 @@ impl ConfigSource {
     /// # Errors
     /// The main file cannot be read.
     pub fn load(&self) -> Result<Loaded, Unreadable> {
-        self.load_behind(BoundAddresses::default(), &Kept::default())
+        self.load_behind(process_environment(), &Kept::default())
     }
 
-    fn load_behind(&self, addresses: BoundAddresses, kept: &Kept) -> Result<Loaded, Unreadable> {
-        load_changed(&self.path, &Environment { addresses, ..self.environment() }, kept)
+    fn load_behind(&self, given: Environment<'_>, kept: &Kept) -> Result<Loaded, Unreadable> {
+        let environment = Environment { demo: self.demo.clone(), options: self.options, ..given };
+        load_changed(&self.path, &environment, kept)
     }
 
     fn environment(&self) -> Environment<'static> {
@@ -120,6 +121,15 @@ pub struct Reloader {
     postponed: u32,
 }
 
+/// How a reload ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Reloaded {
+    /// The configuration was taken or rejected, or a later change will load it.
+    Done,
+    /// The files changed while they were loaded, so they have to be loaded again now.
+    Overtaken,
+}
+
 impl std::fmt::Debug for Reloader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reloader").field("source", &self.source).finish_non_exhaustive()
@@ -165,7 +175,7 @@ impl Reloader {
                     self.requested = true;
                 }
             }
-            self.reload().await;
+            while self.reload().await == Reloaded::Overtaken {}
         }
     }
 
@@ -186,27 +196,44 @@ impl Reloader {
         self.running.live.note_unlinked(found);
     }
 
-    async fn reload(&mut self) {
+    /// Loads the files, and takes or rejects what they say. If they change meanwhile, the load is given up.
+    async fn reload(&mut self) -> Reloaded {
         let source = self.source.clone();
         let addresses =
             BoundAddresses { listen: Some(self.opened.server.listen), admin: self.opened.server.admin };
         // Compiling a large table takes time and must not block the calls on this thread.
         let kept = Arc::clone(&self.kept);
-        let loaded = match spawn_blocking(move || source.load_behind(addresses, &kept)).await {
+        let overtaken = Overtaken::default();
+        let seen = overtaken.clone();
+        let mut load = spawn_blocking(move || {
+            source.load_behind(Environment { addresses, overtaken: seen, ..process_environment() }, &kept)
+        });
+        let loaded = loop {
+            let can_be_overtaken = self.postponed < MAX_POSTPONED && !overtaken.is_set();
+            tokio::select! {
+                loaded = &mut load => break loaded,
+                () = self.watcher.changed(), if can_be_overtaken => overtaken.set(),
+            }
+        };
+        if overtaken.is_set() {
+            self.postponed += 1;
+            return Reloaded::Overtaken;
+        }
+        let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 let revision = &self.running.live.plan().revision;
                 tracing::error!(
                     "configuration rejected, keeping revision {revision}: it could not be loaded: {error}"
                 );
-                return;
+                return Reloaded::Done;
             }
         };
         // Files that changed while they were read may be inconsistent: read them again once they stop changing. If they
         // never do, use what was read.
         if self.watcher.has_changed().await && self.postponed < MAX_POSTPONED {
             self.postponed += 1;
-            return;
+            return Reloaded::Done;
         }
         self.postponed = 0;
         match loaded {
@@ -226,6 +253,7 @@ impl Reloader {
             }
         }
         self.requested = false;
+        Reloaded::Done
     }
 
     fn take(&mut self, loaded: Loaded) {

@@ -123,6 +123,7 @@ fn request(address: SocketAddr) -> Request {
     let target = Target {
         name: "orders".to_owned(),
         timeout: None,
+        root: String::new(),
         max_body: 1 << 20,
         redirects: Redirects::None,
         tls: Tls::default(),

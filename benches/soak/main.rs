@@ -204,7 +204,7 @@ async fn reload(
 
 async fn status(proxy: &Proxy) -> Result<Value, Box<dyn Error>> {
     let mut connection = Connection::open(proxy.admin).await?;
-    let answer = connection.ask(b"GET /status HTTP/1.1\r\nhost: admin\r\n\r\n").await?;
+    let answer = connection.ask(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
     Ok(answer.json())
 }
 

@@ -35,7 +35,7 @@ use super::output::explain::Shown;
 use super::save::Saving;
 use super::shared::{plan_or_exit, pretty, start_demo};
 use super::words::Words;
-use super::{print, report};
+use super::{print, print_json, report};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -228,7 +228,7 @@ fn selected_calls<'c>(
 
 fn print_calls(command: &CallCommand, shown: Shown<'_>, calls: &[&CompletedCall]) -> anyhow::Result<()> {
     if command.format == CallFormat::Json {
-        return print(&format!("{:#}", shown.to_json(calls)));
+        return print_json(&shown.to_json(calls));
     }
     if command.explain || command.dry_run {
         print(&shown.explained(calls))?;

@@ -8,10 +8,11 @@ use serde_json::json;
 
 use crate::diagnostic::{self, JsonDiagnostic, Severity};
 use crate::load::{self, Environment, Loaded, process_environment};
+use crate::printable::printable;
 
 use super::output::sarif;
 use super::shared::{has_color, start_demo, summary, unreadable};
-use super::{online, print, report};
+use super::{online, print_as_is, print_json, report};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -61,9 +62,9 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
                 CheckFormat::Human => report(&unreadable(path, &error.source)),
                 CheckFormat::Json => {
                     let diagnostics = [JsonDiagnostic::unreadable(&error.path, &error.source)];
-                    print(&format!("{:#}", json!({"diagnostics": diagnostics})))?;
+                    print_json(&json!({"diagnostics": diagnostics}))?;
                 }
-                CheckFormat::Sarif => print(&format!("{:#}", sarif::unreadable(&error.path, &error.source)))?,
+                CheckFormat::Sarif => print_json(&sarif::unreadable(&error.path, &error.source))?,
             }
             return Ok(ExitCode::from(2));
         }
@@ -82,9 +83,9 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
             if command.online {
                 answer["upstreams"] = online::to_json(&reports);
             }
-            print(&format!("{answer:#}"))?;
+            print_json(&answer)?;
         }
-        CheckFormat::Sarif => print(&format!("{:#}", sarif::report(&diagnostics, &sources)))?,
+        CheckFormat::Sarif => print_json(&sarif::report(&diagnostics, &sources))?,
         CheckFormat::Human => {
             let text = diagnostic::to_text(&diagnostics, &sources, has_color());
             let routes = plan.as_ref().filter(|_| !faulty).map(|plan| plan.routes.len());
@@ -93,7 +94,7 @@ async fn check(command: &Check, path: &Path, demo: bool) -> anyhow::Result<ExitC
                 Some(first) => format!("\nMore about an error: jackfield explain {}", first.code.slug()),
                 None => String::new(),
             };
-            print(&format!("{text}{online}{summary}{more}"))?;
+            print_as_is(&format!("{text}{}{summary}{more}", printable(&online)))?;
         }
     }
     let denied = command.deny_warnings && warned;

@@ -14,7 +14,7 @@ use crate::platform::{self, Endpoint, Functions as _, PLATFORMS, Platform, ToolS
 
 use super::shared::plan_or_exit;
 use super::words::Words;
-use super::{print, report};
+use super::{print_json, report};
 
 /// The format that most model APIs accept. It is not a platform.
 const OPENAI: &str = "openai";
@@ -66,7 +66,7 @@ pub(super) fn run(command: &Declare, path: &Path) -> anyhow::Result<ExitCode> {
         note_addresses(&plan);
         declaration
     };
-    print(&format!("{declaration:#}"))?;
+    print_json(&declaration)?;
     Ok(ExitCode::SUCCESS)
 }
 

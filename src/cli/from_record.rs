@@ -123,6 +123,7 @@ impl FromRecord {
         let target = Target {
             name: "the admin listener".to_owned(),
             timeout: Some(TIMEOUT),
+            root: String::new(),
             max_body: MAX_RECORD,
             redirects: Redirects::None,
             tls: Tls::default(),

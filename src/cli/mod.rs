@@ -25,6 +25,8 @@ use anyhow::Context as _;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
+use crate::printable::{printable, printable_json};
+
 /// A proxy that turns your existing HTTP APIs into tools for voice-AI agents, configured in one TOML table.
 #[derive(Debug, Parser)]
 #[command(name = "jackfield", version = VERSION, after_help = EXAMPLES)]
@@ -100,23 +102,29 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
 ];
 
 /// Parses the command line. A command of another name gets a pointer to the one that is meant.
-fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|mut error| {
-        let given = match error.get(ContextKind::InvalidSubcommand) {
-            Some(ContextValue::String(name)) => name.clone(),
-            _ => error.exit(),
-        };
-        if let Some((_, tip)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&given.as_str())) {
+fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|mut error| {
+        if let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand)
+            && let Some((_, tip)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&given.as_str()))
+        {
             error.remove(ContextKind::SuggestedSubcommand);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*tip).into()]));
         }
-        error.exit()
+        if error.use_stderr() {
+            // The error quotes what was written.
+            report(error.to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = parse();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let demo = cli.serve.demo;
     let done = match cli.command {
         None => serve::run(cli.config, cli.serve),
@@ -145,14 +153,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a line for people to standard error.
+/// Prints text for people to standard error.
 fn report(text: &str) {
     // If standard error is closed, there is no other place to report to.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
-/// Prints the output of a command to standard output.
+/// Prints the output of a command for people to standard output.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_as_is(&printable(text))
+}
+
+/// Prints the output of a command for programs to standard output.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print_as_is(&printable_json(&format!("{value:#}")))
+}
+
+/// Prints text that has been made printable, and may have colours.
+fn print_as_is(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // The reader may stop early, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

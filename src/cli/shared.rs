@@ -11,6 +11,7 @@ use crate::demo;
 use crate::diagnostic::{self, Diagnostic, Severity, unreadable_help};
 use crate::load::{Loaded, Unreadable};
 use crate::plan::Plan;
+use crate::printable::{printable_json, printable_line};
 
 use super::report;
 
@@ -34,7 +35,7 @@ pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> R
 
 /// The message for a table that cannot be read at all.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("error: `{}` cannot be read: {error}\nhelp: {}", path.display(), unreadable_help(error))
+    format!("error: `{}` cannot be read: {error}\nhelp: {}", shown(path), unreadable_help(error))
 }
 
 /// The last line of output: the counts of diagnostics, and the number of routes if the table is valid.
@@ -49,16 +50,21 @@ pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<us
     }
     match routes {
         Some(routes) => {
-            format!("{}: ok, {} ({})", path.display(), counted(routes, "route"), found.join(", "))
+            format!("{}: ok, {} ({})", shown(path), counted(routes, "route"), found.join(", "))
         }
-        None => format!("{}: {}", path.display(), found.join(", ")),
+        None => format!("{}: {}", shown(path), found.join(", ")),
     }
+}
+
+/// A path as it is printed.
+fn shown(path: &Path) -> String {
+    printable_line(&path.display().to_string()).into_owned()
 }
 
 /// A body as indented JSON, or as text if it is not JSON.
 pub(super) fn pretty(body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
-        Ok(json) => format!("{json:#}"),
+        Ok(json) => printable_json(&format!("{json:#}")).into_owned(),
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     }
 }

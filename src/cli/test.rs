@@ -12,13 +12,14 @@ use crate::diagnostic::{self, FileId, Sources};
 use crate::load::{Edit, Environment, edited, load_with_tests, process_environment};
 use crate::plan::Plan;
 use crate::plan::testing::{Test, Tests};
+use crate::printable::printable_styled;
 use crate::testing::{self, Coverage, TestResult};
 use crate::upstream::resources::Resources;
 
 use super::from_record::FromRecord;
 use super::output::{junit, results};
 use super::shared::{has_color, summary, unreadable};
-use super::{print, report};
+use super::{print, print_as_is, print_json, report};
 
 /// What to do about a table without tests.
 const NO_TESTS: &str = "add `[[routes.x.tests]]`, or `[[tests]]` in a file that is named after the table, such as \
@@ -79,11 +80,13 @@ pub(super) fn run(command: &TestCommand, path: &Path) -> anyhow::Result<ExitCode
     }
     // The coverage of a filtered run would be misleading.
     let coverage = command.filter.is_none().then(|| Coverage::of(&ready.tests, &ran));
-    print(&match command.format {
-        ReportFormat::Human => results::human(&ran, coverage.as_ref(), sources, has_color()),
-        ReportFormat::Json => format!("{:#}", results::to_json(&ran, coverage.as_ref(), sources)),
-        ReportFormat::Junit => junit::results(path, &ran, sources),
-    })?;
+    match command.format {
+        ReportFormat::Human => {
+            print_as_is(&printable_styled(&results::human(&ran, coverage.as_ref(), sources, has_color())))?;
+        }
+        ReportFormat::Json => print_json(&results::to_json(&ran, coverage.as_ref(), sources))?,
+        ReportFormat::Junit => print(&junit::results(path, &ran, sources))?,
+    }
     let missed = coverage.map_or(0, |coverage| coverage.missed.len());
     let is_covered = !command.require_coverage || missed == 0;
     if !is_covered {
@@ -142,7 +145,7 @@ impl Ready {
             match format {
                 ReportFormat::Json => {
                     let diagnostics = diagnostic::to_json(&loaded.diagnostics, &sources);
-                    print(&format!("{:#}", json!({ "diagnostics": diagnostics })))?;
+                    print_json(&json!({ "diagnostics": diagnostics }))?;
                 }
                 ReportFormat::Human | ReportFormat::Junit => {
                     let text = diagnostic::to_text(&loaded.diagnostics, &sources, false);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::{
-    Code, Diagnostic, Diagnostics, FileId, Severity, Sources, Span, place_in_string, suggest,
+    Code, Diagnostic, Diagnostics, FileId, PlacesInString, Severity, Sources, Span, place_in_string, suggest,
 };
 use crate::lang::template::{Compiler, Names, Template, TemplateOrigin, TemplateText, TemplateUsage};
 use crate::table::Table;
@@ -110,6 +110,9 @@ impl<'a> Cx<'a> {
     /// Reports each entry of an `allow` that is not a warning.
     pub(super) fn check_allow(&mut self, allow: &Key<Strings>) {
         for slug in allow.get().into_iter().flat_map(|slugs| &slugs.value) {
+            if self.diagnostics.is_full() {
+                break;
+            }
             let message = match Code::from_slug(&slug.value) {
                 Some(code) if code.severity() != Severity::Error => continue,
                 Some(_) => format!("`{}` is an error and cannot be allowed", slug.value),
@@ -210,9 +213,13 @@ impl<'a> Cx<'a> {
 
     /// Reports each secret in a text where secrets are not resolved.
     pub(super) fn no_secret_in(&mut self, text: &str, token: Span, place: &str) {
+        let mut places = PlacesInString::new(self.sources.text(token), token);
         for (at, _) in text.match_indices("${") {
+            if self.diagnostics.is_full() {
+                break;
+            }
             let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
-            let span = place_in_string(self.sources.text(token), token, at..end);
+            let span = places.place(at..end);
             self.report(
                 Diagnostic::new(Code::SecretPlace, span, format!("secrets are not resolved in {place}"))
                     .label("would be used literally")

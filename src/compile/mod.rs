@@ -93,7 +93,9 @@ pub(crate) fn compile(
     cx.diagnostics.silence(0, &allowed_codes(&table.defaults.allow));
 
     let secret_files = std::mem::take(&mut cx.secrets.files);
-    let Some(server) = server.filter(|_| !cx.diagnostics.has_errors()) else {
+    // A load that stopped early has compiled only a part of the table.
+    let is_whole = !cx.diagnostics.has_errors() && !cx.diagnostics.is_full();
+    let Some(server) = server.filter(|_| is_whole) else {
         let (advice, kept) = (Diagnostics::default(), Kept::default());
         return Some(CompiledTable { plan: None, advice, probes: Vec::new(), secret_files, kept });
     };
@@ -127,6 +129,9 @@ pub(crate) fn compile(
 fn constants(cx: &mut Cx<'_>) -> Map<String, Value> {
     let mut vars = Map::new();
     for (name, value) in &cx.table.vars {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         if !values::is_name(&name.value) {
             cx.report(
                 Diagnostic::new(
@@ -148,6 +153,9 @@ fn constants(cx: &mut Cx<'_>) -> Map<String, Value> {
 
 /// Reports a table without platforms or routes: a truncated file must not empty the proxy.
 fn check_presence(cx: &mut Cx<'_>, nothing_is_kept: bool) {
+    if cx.diagnostics.is_full() {
+        return;
+    }
     let main = Span::start_of(cx.table.main);
     if cx.table.platforms.is_empty() && !cx.table.hides("[platforms", cx.sources) {
         cx.report(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span, place_in_string};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Overtaken, PlacesInString, Sources, Span};
 use crate::fingerprint::Fingerprint;
 use crate::secret::{Masks, Secret};
 use crate::table::document::Located;
@@ -28,6 +28,8 @@ pub struct Environment<'a> {
     pub options: ListenerOptions,
     /// The addresses of the open listeners during a reload; empty at start.
     pub addresses: BoundAddresses,
+    /// Whether newer files have made this load pointless.
+    pub overtaken: Overtaken,
 }
 
 /// The addresses of the listeners as the command line gives them.
@@ -156,8 +158,12 @@ impl<'a> Secrets<'a> {
         let (text, token) = (text.value.as_str(), text.span);
         let mut out = ResolvedText { text: String::new(), secret: false, placeholder: false };
         let mut good = true;
+        let mut places = PlacesInString::new(sources.text(token), token);
         let mut rest = 0;
         while let Some(at) = text[rest..].find("${").map(|at| rest + at) {
+            if diagnostics.is_full() {
+                return None;
+            }
             let escaped = text[rest..at].ends_with('$');
             if escaped {
                 out.text.push_str(&text[rest..at]);
@@ -167,7 +173,7 @@ impl<'a> Secrets<'a> {
             }
             out.text.push_str(&text[rest..at]);
             let end = text[at..].find('}').map(|end| at + end + 1);
-            let span = place_in_string(sources.text(token), token, at..end.unwrap_or(text.len()));
+            let span = places.place(at..end.unwrap_or(text.len()));
             let Some(end) = end else {
                 diagnostics.push(
                     Diagnostic::new(Code::SecretSyntax, span, "unclosed `${`")

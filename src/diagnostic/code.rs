@@ -42,7 +42,7 @@ macro_rules! codes {
 
             /// The names of all codes that a table can allow: those that are not errors.
             pub fn allowable() -> impl Iterator<Item = &'static str> + Clone {
-                let weighs_less = |code: &Self| code.severity() != Severity::Error;
+                let weighs_less = |code: &Self| code.severity() != Severity::Error && *code != Self::MoreDiagnostics;
                 Self::ALL.iter().copied().filter(weighs_less).map(Self::slug)
             }
 
@@ -61,6 +61,8 @@ codes! {
     UnreadableFile = "unreadable-file", Error;
     /// A file is not valid TOML.
     TomlSyntax = "toml-syntax", Error;
+    /// A file or a table that is too large to be checked.
+    TableTooLarge = "table-too-large", Error;
     /// A name is defined more than once where it must be unique.
     DuplicateName = "duplicate-name", Error;
     /// A key that does not exist in this place.
@@ -199,6 +201,8 @@ codes! {
     SdkOnlyAction = "sdk-only-action", Note;
     /// A route or an event for a platform that is not served.
     UnservedPlatform = "unserved-platform", Warning;
+    /// There are more diagnostics than are shown.
+    MoreDiagnostics = "more-diagnostics", Note;
     /// A service that is not one of the platform's own, so the platform may ignore the setting.
     UnknownService = "unknown-service", Warning;
     /// A text that is never used.

@@ -4,13 +4,15 @@
 //! error types of their own, beside the code that can fail.
 
 mod code;
+mod collected;
 mod inside;
 mod render;
 
 use std::path::{Path, PathBuf};
 
 pub use code::Code;
-pub(crate) use inside::place_in_string;
+pub use collected::{Diagnostics, MAX_SHOWN, Overtaken};
+pub(crate) use inside::{PlacesInString, place_in_string};
 pub use render::{JsonDiagnostic, Place, to_json, to_text, unreadable_help};
 
 /// Identifies the file of a [`Span`] among the [`Sources`].
@@ -115,61 +117,6 @@ impl Diagnostic {
     }
 }
 
-/// The collected diagnostics. Loading never stops at the first.
-#[derive(Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
-
-impl Diagnostics {
-    /// Adds one.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
-    }
-
-    /// Adds all of `others`.
-    pub fn append(&mut self, others: Self) {
-        self.0.extend(others.0);
-    }
-
-    /// Removes diagnostics with one of `codes`, except for the first `from` diagnostics.
-    pub fn silence(&mut self, from: usize, codes: &[Code]) {
-        let mut index = 0;
-        self.0.retain(|diagnostic| {
-            index += 1;
-            index <= from || !codes.contains(&diagnostic.code)
-        });
-    }
-
-    /// Whether one of them is an error.
-    pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|diagnostic| diagnostic.code.severity() == Severity::Error)
-    }
-
-    /// The diagnostics in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.0.iter()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many there are so far.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// All diagnostics in the order of files and places, without duplicates: an error in a partial is reported once, no
-    /// matter how many templates include it.
-    pub fn into_sorted(mut self) -> Vec<Diagnostic> {
-        self.0.sort_by_key(|diagnostic| {
-            (diagnostic.span.file.0, diagnostic.span.start, diagnostic.span.end, diagnostic.code.slug())
-        });
-        self.0.dedup_by(|a, b| (a.code, a.span, &a.message) == (b.code, b.span, &b.message));
-        self.0
-    }
-}
-
 /// A file that was read, as diagnostics show it.
 #[derive(Debug)]
 pub struct Source {
@@ -208,18 +155,32 @@ impl Sources {
     }
 }
 
+/// The longest name, in bytes, that is compared with others for a suggestion.
+const MAX_COMPARED: usize = 64;
+
+/// The maximum number of names that a name is compared with for a suggestion.
+const MAX_CANDIDATES: usize = 2_000;
+
 /// The name among `known` that is closest to `name`, if it is close enough for a suggestion.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = match name.chars().count() {
+    if name.len() > MAX_COMPARED {
+        return None;
+    }
+    let length = name.chars().count();
+    let limit = match length {
         0..=2 => 1,
         3..=5 => 2,
         _ => 3,
     };
+    let name = name.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| {
-            (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate)
+        .take(MAX_CANDIDATES)
+        // Names are at least as far apart as their lengths.
+        .filter(|candidate| {
+            candidate.len() <= MAX_COMPARED && candidate.chars().count().abs_diff(length) <= limit
         })
+        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

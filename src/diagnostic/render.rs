@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use regex::Regex;
 use serde::Serialize;
+
+use crate::printable::{printable, printable_in_place, printable_line};
 
 use super::{Code, Diagnostic, Severity, Source, Sources, Span};
 
@@ -42,52 +44,111 @@ pub fn to_text(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> St
                 || diagnostic.related.as_ref().is_some_and(|(span, _)| span.file.0 == id)
         })
     };
-    let shown: Vec<String> = sources
-        .iter()
-        .enumerate()
-        .map(|(id, source)| if is_shown(id) { hide_secrets(source) } else { String::new() })
-        .collect();
+    let shown: Vec<ShownSource> =
+        sources.iter().enumerate().map(|(id, source)| ShownSource::of(source, is_shown(id))).collect();
     let mut out = String::new();
     for diagnostic in diagnostics {
-        let level = match diagnostic.code.severity() {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-            Severity::Note => Level::NOTE,
-        };
-        let snippet = |span: Span| {
-            Snippet::source(shown[span.file.0].as_str()).path(sources.get(span.file).name.as_str())
-        };
-        let range = |span: Span| {
-            let text = &shown[span.file.0];
-            let start = text.floor_char_boundary(span.start.min(text.len()));
-            start..text.ceil_char_boundary(span.end.clamp(start, text.len()))
-        };
-        let mut primary = AnnotationKind::Primary.span(range(diagnostic.span));
-        if !diagnostic.label.is_empty() {
-            primary = primary.label(diagnostic.label.as_str());
-        }
-        let group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.slug());
-        let mut main = snippet(diagnostic.span).annotation(primary);
-        let mut elsewhere = None;
-        if let Some((span, label)) = &diagnostic.related {
-            let context = AnnotationKind::Context.span(range(*span)).label(label.as_str());
-            if span.file == diagnostic.span.file {
-                main = main.annotation(context);
-            } else {
-                elsewhere = Some(snippet(*span).annotation(context));
-            }
-        }
-        let mut body = group.element(main);
-        if let Some(snippet) = elsewhere {
-            body = body.element(snippet);
-        }
-        if let Some(help) = &diagnostic.help {
-            body = body.element(Level::HELP.message(help.as_str()));
-        }
-        out.push_str(&renderer.render(&[body]));
+        out.push_str(&rendered(diagnostic, &shown, &renderer));
         out.push_str("\n\n");
     }
     out
+}
+
+fn rendered(diagnostic: &Diagnostic, shown: &[ShownSource], renderer: &Renderer) -> String {
+    let level = match diagnostic.code.severity() {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let (message, label) = (printable(&diagnostic.message), printable(&diagnostic.label));
+    let help = diagnostic.help.as_deref().map(printable);
+    let related = diagnostic.related.as_ref().map(|(span, label)| (*span, printable(label)));
+    let primary = Annotated { kind: AnnotationKind::Primary, span: diagnostic.span, label: &label };
+    let mut main = vec![primary];
+    let mut elsewhere = Vec::new();
+    if let Some((span, label)) = &related {
+        let context = Annotated { kind: AnnotationKind::Context, span: *span, label };
+        let is_near =
+            span.file == diagnostic.span.file && span.start.abs_diff(diagnostic.span.start) <= MAX_SNIPPET;
+        if is_near { main.push(context) } else { elsewhere.push(context) }
+    }
+    let mut body = level.primary_title(&*message).id(diagnostic.code.slug()).elements(shown_at(shown, &main));
+    if !elsewhere.is_empty() {
+        body = body.elements(shown_at(shown, &elsewhere));
+    }
+    if let Some(help) = &help {
+        body = body.element(Level::HELP.message(&**help));
+    }
+    renderer.render(&[body]).to_string()
+}
+
+/// How much of a file one snippet may span, in bytes. The renderer reads all of it for each diagnostic.
+const MAX_SNIPPET: usize = 128 * 1024;
+
+/// A line that is longer than this is not shown, only its place.
+const MAX_LINE: usize = 4096;
+
+/// A place in a snippet.
+struct Annotated<'a> {
+    kind: AnnotationKind,
+    span: Span,
+    label: &'a str,
+}
+
+/// The snippet with these places, which are in one file; or only the first place, if its lines are too long.
+fn shown_at<'a>(shown: &'a [ShownSource], places: &[Annotated<'a>]) -> Option<Element<'a>> {
+    let first = places.first()?;
+    let source = shown.get(first.span.file.0)?;
+    let ranges: Vec<Range<usize>> = places.iter().map(|place| source.range(place.span)).collect();
+    let start = source.line_start(ranges.iter().map(|range| range.start).min()?);
+    let end = source.line_end(ranges.iter().map(|range| range.end).max()?);
+    let text = source.text.get(start..end)?;
+    if text.len() > MAX_SNIPPET * 2 || text.lines().any(|line| line.len() > MAX_LINE) {
+        let Place { line, column } = Place::of(&source.text, first.span.start);
+        return Some(Origin::path(source.name.as_str()).line(line).char_column(column).into());
+    }
+    let annotation = |(place, range): (&Annotated<'a>, &Range<usize>)| {
+        let annotation = place.kind.span(range.start - start..range.end - start);
+        if place.label.is_empty() { annotation } else { annotation.label(place.label) }
+    };
+    let snippet = Snippet::source(text).path(source.name.as_str()).line_start(source.line_number(start));
+    Some(snippet.annotations(places.iter().zip(&ranges).map(annotation)).into())
+}
+
+/// A file as diagnostics show it: without literal secrets.
+struct ShownSource {
+    name: String,
+    text: String,
+    /// Where its lines start.
+    lines: Vec<usize>,
+}
+
+impl ShownSource {
+    fn of(source: &Source, is_shown: bool) -> Self {
+        let text =
+            if is_shown { printable_in_place(&hide_secrets(source)).into_owned() } else { String::new() };
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name: printable_line(&source.name).into_owned(), text, lines }
+    }
+
+    /// The range of a span, on the boundaries of characters.
+    fn range(&self, span: Span) -> Range<usize> {
+        let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
+        start..self.text.ceil_char_boundary(span.end.clamp(start, self.text.len()))
+    }
+
+    /// The number of the line that a byte is in, from 1.
+    fn line_number(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start <= at).max(1)
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        self.lines.get(self.line_number(at) - 1).copied().unwrap_or(0)
+    }
+
+    fn line_end(&self, at: usize) -> usize {
+        self.lines.get(self.line_number(at)).copied().unwrap_or(self.text.len())
+    }
 }
 
 /// One diagnostic in `check --format json` and in `GET /status`.
@@ -222,11 +283,13 @@ fn hide(range: Range<usize>, text: &str, bytes: &mut [u8]) {
         .flat_map(|shown| shown.find_iter(value))
         .map(|found| range.start + found.start()..range.start + found.end())
         .collect();
+    let mut shown = shown.into_iter().peekable();
     for at in range {
+        while shown.next_if(|shown| shown.end <= at).is_some() {}
         let shape =
             matches!(bytes[at], b'"' | b'\'' | b'[' | b']' | b'{' | b'}' | b',' | b' ' | b'\n' | b'\r');
         let opens = bytes[at] == b'$' && bytes.get(at + 1) == Some(&b'{');
-        if !shape && !opens && !shown.iter().any(|shown| shown.contains(&at)) {
+        if !shape && !opens && !shown.peek().is_some_and(|shown| shown.contains(&at)) {
             bytes[at] = b'*';
         }
     }

@@ -10,6 +10,15 @@ pub type Cache = SingleFlight<Result<Response, DeliveryError>>;
 /// The size limit of the cache, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// About what an entry takes besides its response, in bytes: its key, its place in the order, and the unused capacity of
+/// both tables.
+const OVERHEAD: usize = 448;
+
+/// About what a response takes in the cache, in bytes.
+pub fn bytes(response: &Response) -> usize {
+    OVERHEAD + response.compact_bytes()
+}
+
 /// How the cache was used for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheUse {

@@ -12,10 +12,7 @@ use crate::upstream::delivery::DeliveryError;
 use crate::upstream::{Request, Response, TransportError};
 
 use super::step::{StepRecord, StepRun};
-use super::{CacheUse, CallError, Phase};
-
-/// The approximate size of an entry without its headers and body, in bytes.
-const OVERHEAD: usize = 512;
+use super::{CacheUse, CallError, Phase, cache};
 
 /// Gets the response to a safe request: from the cache, or else from the upstream.
 pub(super) async fn fetch(
@@ -58,9 +55,10 @@ pub(super) async fn fetch(
             let is_failure = taken.is_ok() && is_declared_failure(run, output);
             match &result {
                 Ok(response) if taken.is_ok() && response.status.is_success() && !is_failure => {
-                    let (bytes, owner) = (size(response), run.route.fingerprint);
+                    let (bytes, owner) = (cache::bytes(response), run.route.fingerprint);
+                    let compact = response.compact();
                     let retention = Retention { fresh: policy.fresh, stale: policy.stale, bytes, owner };
-                    lead.keep(result, retention, Instant::now());
+                    lead.keep(Ok(compact), retention, Instant::now());
                 }
                 _ => lead.hand_out(result),
             }
@@ -136,10 +134,4 @@ fn key(request: &Request, run: &StepRun<'_>) -> FlightKey {
     }
     add(request.body.as_deref().unwrap_or_default());
     hash.finalize().into()
-}
-
-/// The approximate size of a response in memory, in bytes.
-fn size(response: &Response) -> usize {
-    let headers = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
-    headers.sum::<usize>() + response.body.len() + OVERHEAD
 }

@@ -157,6 +157,7 @@ fn kind_of(error: &TransportError) -> FailureKind {
         TransportError::Connect { .. } | TransportError::Lost { .. } => FailureKind::Unreachable,
         TransportError::Invalid { .. }
         | TransportError::TooLarge { .. }
+        | TransportError::NoRoom(_)
         | TransportError::Incomplete { .. } => FailureKind::BadResponse,
         TransportError::Forbidden(_) | TransportError::Unsendable { .. } => FailureKind::Refused,
     }

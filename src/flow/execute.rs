@@ -44,7 +44,8 @@ fn unconfirmed(error: DeliveryError) -> CallError {
         DeliveryError::Transport(
             error @ (TransportError::Lost { .. }
             | TransportError::Invalid { .. }
-            | TransportError::TooLarge { .. }),
+            | TransportError::TooLarge { .. }
+            | TransportError::NoRoom(_)),
         ) => CallError::Unanswered(error),
         error => error.into(),
     }

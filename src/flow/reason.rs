@@ -137,7 +137,7 @@ fn of_transport(error: &TransportError) -> FailureReason {
         TransportError::Connect { .. } => FailureReason::Connect,
         TransportError::Lost { .. } => FailureReason::ConnectionLost,
         TransportError::Invalid { .. } | TransportError::Incomplete { .. } => FailureReason::InvalidResponse,
-        TransportError::TooLarge { .. } => FailureReason::TooLarge,
+        TransportError::TooLarge { .. } | TransportError::NoRoom(_) => FailureReason::TooLarge,
         TransportError::Forbidden(_) => FailureReason::Network,
         TransportError::Unsendable { .. } => FailureReason::Request,
     }

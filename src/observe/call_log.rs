@@ -10,6 +10,7 @@ use tracing::field::{DisplayValue, display};
 use crate::call::Context;
 use crate::flow::{CacheUse, LateReply, Record};
 use crate::plan::{Plan, Route};
+use crate::printable::printable_line;
 use crate::secret::Masks;
 
 use super::record_id::RecordId;
@@ -19,16 +20,18 @@ const MAX_SHOWN: usize = 500;
 const MAX_NAME_SHOWN: usize = 200;
 
 /// Logs a call that has ended; `id` names its record, if that is kept.
-pub fn ended(record: &Record, plan: &Plan, route: Option<&Route>, client: IpAddr, id: Option<RecordId>) {
+pub fn ended(record: &Record, plan: &Plan, client: IpAddr, id: Option<RecordId>) {
     outcome(record, plan, client, id);
     step_errors(record, &plan.masks);
     reply_problems(record, &plan.masks);
-    if plan.log.bodies {
-        let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
-        let conversation = shown_conversation(&record.call.context);
-        let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
-        tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole record");
-    }
+}
+
+/// Logs the whole record of a call.
+pub fn whole(record: &Record, plan: &Plan, route: Option<&Route>, id: Option<RecordId>) {
+    let (platform, function) = (record.call.context.platform, shown_name(&record.call.context.function));
+    let conversation = shown_conversation(&record.call.context);
+    let (record_id, shown) = (id.map(display), Value::Object(record.view(&plan.masks, route)));
+    tracing::info!(%platform, %function, conversation, record_id, record = %shown, "{function}: the whole record");
 }
 
 /// The call's own line.
@@ -135,7 +138,9 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
 
 /// A text that may contain foreign input, for the log: one line, masked and shortened.
 fn shown(text: &str, masks: &Masks) -> String {
-    masks.hide(text).chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // A line break may stand between any two words of an error.
+    let one_line = masks.hide(text).replace(['\n', '\r', '\t'], " ");
+    printable_line(&one_line).chars().take(MAX_SHOWN).collect()
 }
 
 /// A name chosen by the caller, for the log: escaped and shortened.

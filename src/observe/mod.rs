@@ -17,6 +17,8 @@ pub use view::{ANSWERED, OMITTED_BYTES};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::call::Outcome;
 use crate::flow::Record;
 use crate::plan::{Plan, Route};
@@ -26,6 +28,10 @@ use metrics::Metrics;
 use record_id::RecordId;
 use spans::Spans;
 
+/// The record of a call up to this size is rendered for the log at once. Rendering a larger one takes longer, because all
+/// texts to hide are searched in all of it.
+const SMALL_RECORD: usize = 64 * 1024;
+
 /// The observers of calls.
 #[derive(Debug)]
 pub struct Observers {
@@ -34,7 +40,7 @@ pub struct Observers {
     /// The spans, for a trace collector.
     pub spans: Spans,
     /// The last records.
-    pub history: History,
+    pub history: Arc<History>,
 }
 
 /// A call that has ended.
@@ -55,7 +61,7 @@ pub struct Ended<'a> {
 impl Observers {
     /// Observers that have observed nothing yet.
     pub fn new(spans: Spans) -> Self {
-        Self { metrics: Metrics::default(), spans, history: History::default() }
+        Self { metrics: Metrics::default(), spans, history: Arc::default() }
     }
 
     /// Passes a call that has ended to all observers, and returns its outcome.
@@ -65,11 +71,43 @@ impl Observers {
         self.spans.take(&record, plan, route.map(AsRef::as_ref), client);
         let most = plan.server.records;
         let id = (most > 0).then(|| id.unwrap_or_else(|| self.history.next_id()));
-        call_log::ended(&record, plan, route.map(AsRef::as_ref), client, id);
-        let Some(id) = id else { return record.outcome };
+        call_log::ended(&record, plan, client, id);
+        if id.is_none() && !plan.log.bodies {
+            return record.outcome;
+        }
         let outcome = record.outcome.clone();
-        let entry = HistoryEntry::new(id, record, route.cloned(), plan.masks.clone(), client);
-        self.history.keep(entry, most);
+        let kept = Kept { record, plan: Arc::clone(plan), route: route.cloned(), client, id };
+        let is_slow = plan.log.bodies && kept.record.bytes() > SMALL_RECORD;
+        match Handle::try_current() {
+            // The caller does not wait for the log.
+            Ok(runtime) if is_slow => {
+                let history = Arc::clone(&self.history);
+                runtime.spawn_blocking(move || kept.keep(&history));
+            }
+            _ => kept.keep(&self.history),
+        }
         outcome
+    }
+}
+
+/// A call that has ended, as far as its whole record is logged and kept.
+struct Kept {
+    record: Record,
+    plan: Arc<Plan>,
+    route: Option<Arc<Route>>,
+    client: IpAddr,
+    id: Option<RecordId>,
+}
+
+impl Kept {
+    fn keep(self, history: &History) {
+        let Self { record, plan, route, client, id } = self;
+        if plan.log.bodies {
+            call_log::whole(&record, &plan, route.as_deref(), id);
+        }
+        if let Some(id) = id {
+            history
+                .keep(HistoryEntry::new(id, record, route, plan.masks.clone(), client), plan.server.records);
+        }
     }
 }

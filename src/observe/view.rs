@@ -1,5 +1,6 @@
 //! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -36,18 +37,20 @@ const REQUEST_OVERHEAD: usize = 1024;
 struct View<'a> {
     record: &'a Record,
     route: Option<&'a Route>,
-    masks: Masks,
+    secrets: &'a Masks,
+    /// Built when the first text is hidden: a summary usually has none.
+    masks: OnceCell<Masks>,
 }
 
 impl Record {
     /// A summary of the call, with the fields of its log line.
     pub fn summary(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
-        View { record: self, route, masks: self.masks(secrets, route) }.summary()
+        View { record: self, route, secrets, masks: OnceCell::new() }.summary()
     }
 
     /// The whole call with all its steps.
     pub fn view(&self, secrets: &Masks, route: Option<&Route>) -> Map<String, Value> {
-        View { record: self, route, masks: self.masks(secrets, route) }.whole()
+        View { record: self, route, secrets, masks: OnceCell::new() }.whole()
     }
 
     /// The approximate size in memory, in bytes.
@@ -139,6 +142,10 @@ impl Record {
 }
 
 impl View<'_> {
+    fn masks(&self) -> &Masks {
+        self.masks.get_or_init(|| self.record.masks(self.secrets, self.route))
+    }
+
     fn summary(&self) -> Map<String, Value> {
         let record = self.record;
         let context = &record.call.context;
@@ -179,13 +186,13 @@ impl View<'_> {
         let skipped = self.record.skipped_cases.iter().filter_map(|skipped| {
             let scope = self.record.scope("");
             let reason = self.route?.replies.why_skipped(*skipped, self.known(&scope));
-            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks.hide(&reason))}))
+            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().hide(&reason))}))
         });
         shown.insert("skipped".to_owned(), skipped.collect());
         shown.insert("reply".to_owned(), self.reply(&self.record.outcome.reply));
         let errors = self.record.failure_error.iter().map(ToString::to_string);
         let errors = errors.chain(self.record.dropped.iter().cloned());
-        let errors = errors.map(|text| cut(&self.masks.hide(&text)));
+        let errors = errors.map(|text| cut(&self.masks().hide(&text)));
         shown.insert("reply_errors".to_owned(), errors.collect());
         shown
     }
@@ -206,7 +213,7 @@ impl View<'_> {
                 let steps = &self.record.outputs[..index];
                 let scope = Scope { steps, ..self.record.scope("") };
                 let reason = route.why_skipped(index, step_record.unmet, self.known(&scope));
-                shown["skip_reason"] = cut(&self.masks.hide(&reason)).into();
+                shown["skip_reason"] = cut(&self.masks().hide(&reason)).into();
             }
             shown
         })
@@ -267,9 +274,9 @@ impl View<'_> {
         let body = if bytes > MAX_SHOWN { omitted(bytes) } else { self.value(Some(response.body().get())) };
         json!({
             "status": response.status(),
-            "content_type": content_type.map(|(_, value)| self.masks.hide(value)),
-            "headers": headers.iter().map(|(name, value)| json!([name, self.masks.hide(value)])).collect::<Value>(),
-            "problem": response.problem().map(|problem| cut(&self.masks.hide(problem))),
+            "content_type": content_type.map(|(_, value)| self.masks().hide(value)),
+            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().hide(value)])).collect::<Value>(),
+            "problem": response.problem().map(|problem| cut(&self.masks().hide(problem))),
             "body": body,
         })
     }
@@ -281,7 +288,7 @@ impl View<'_> {
             "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
             "ms": ms(attempt.time()),
             "status": status,
-            "error": result.and_then(|result| Some(cut(&self.masks.hide(&result.as_ref().err()?.to_string())))),
+            "error": result.and_then(|result| Some(cut(&self.masks().hide(&result.as_ref().err()?.to_string())))),
         })
     }
 
@@ -289,11 +296,11 @@ impl View<'_> {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
             _ if body.len() > MAX_SHOWN => omitted(body.len()),
             Ok(json) => self.value(Some((&json).into())),
-            Err(_) => self.masks.hide(&String::from_utf8_lossy(body)).into(),
+            Err(_) => self.masks().hide(&String::from_utf8_lossy(body)).into(),
         });
         json!({
             "method": request.method.as_str(),
-            "url": self.masks.hide(request.url.as_str()),
+            "url": self.masks().hide(request.url.as_str()),
             "headers": self.headers(&request.headers),
             "body": body,
         })
@@ -302,7 +309,7 @@ impl View<'_> {
     fn headers(&self, headers: &HeaderMap) -> Value {
         let shown = |value: &http::HeaderValue| match value.is_sensitive() {
             true => HIDDEN.to_owned(),
-            false => self.masks.hide(&String::from_utf8_lossy(value.as_bytes())),
+            false => self.masks().hide(&String::from_utf8_lossy(value.as_bytes())),
         };
         headers.iter().map(|(name, value)| json!([name.as_str(), shown(value)])).collect()
     }
@@ -321,11 +328,11 @@ impl View<'_> {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
         value.write_json(&mut json);
-        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks.hide_value(&value.to_value()) }
+        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().hide_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {
-        cut(&self.masks.hide(&error.to_string()))
+        cut(&self.masks().hide(&error.to_string()))
     }
 }
 

@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tower_service::Service as _;
@@ -23,6 +23,8 @@ use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
 use super::connections::Endpoint;
+use super::origin::{is_clear, is_for_here, is_foreign};
+use super::refusal::UNCLEAR;
 use super::{App, records, scrape};
 
 /// The admin API, as a router.
@@ -50,19 +52,43 @@ fn router(app: App) -> Router {
     let last_calls = Router::new()
         .route("/records", get(records::list))
         .route("/records/stream", get(records::live))
-        .route("/records/{id}", get(records::one))
-        .layer(middleware::from_fn_with_state(app.clone(), records::reject_web_pages));
+        .route("/records/{id}", get(records::one));
     let guarded = Router::new()
         .merge(last_calls)
         .route("/status", get(status))
         .route("/metrics", get(scrape::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })
-        .layer(middleware::from_fn_with_state(app.clone(), log_in));
+        .layer(middleware::from_fn_with_state(app.clone(), log_in))
+        .layer(middleware::from_fn_with_state(app.clone(), reject_web_pages));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .merge(guarded)
+        .layer(middleware::from_fn(reject_unclear))
         .with_state(app)
+}
+
+/// Rejects requests that a web page may have caused, if there is no login. Such a listener is open only to this machine,
+/// but any page can make a browser here send a request.
+async fn reject_web_pages(State(app): State<App>, request: Request, next: Next) -> Response {
+    let plan = app.dispatcher.live.plan();
+    let is_open = plan.server.admin_auth.is_none();
+    if is_open && (is_foreign(request.headers()) || !is_for_here(request.headers(), None)) {
+        let text =
+            "without `server.admin_auth`, this listener is for this machine only: set it to use another host";
+        return (StatusCode::FORBIDDEN, Json(json!({"error": text}))).into_response();
+    }
+    next.run(request).await
+}
+
+/// Rejects requests that do not say clearly which host they are for.
+async fn reject_unclear(request: Request, next: Next) -> Response {
+    if is_clear(request.version(), request.headers()) {
+        return next.run(request).await;
+    }
+    let mut response = (StatusCode::BAD_REQUEST, Json(json!({"error": UNCLEAR}))).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn log_in(

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 use crate::dispatch::{Batch, Dispatcher, Handled, handle, poll_caught};
 use crate::flow::run_blocking_if_large;
 use crate::live::Running;
+use crate::memory::{self, NoRoom, Receiving};
 use crate::observe::call_log::shown_name;
 use crate::plan::{FunctionsFor, Served};
 use crate::platform::Inbound;
@@ -27,12 +28,15 @@ use super::App;
 use super::body::{AnswerBody, stream, whole};
 use super::client::{Peer, client};
 use super::connections::Endpoint;
-use super::origin::is_foreign;
+use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::Refusal;
 use super::without_call::{Unrouted, UnroutedRequests};
 
 /// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after its arrival a request with a large body waits for memory.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a rejected body are read and discarded at most.
 const MAX_DRAINED: usize = 4 * 1024 * 1024;
@@ -111,6 +115,9 @@ impl Received<'_> {
         function: Option<String>,
         request: Request<impl InboundBody>,
     ) -> Result<Response<AnswerBody>, Refusal> {
+        if !is_clear(request.version(), request.headers()) {
+            return Err(Refusal::Unclear);
+        }
         let served = self.running.plan.served(name).ok_or(Refusal::NotServed)?;
         let inbound = self.authenticated(served, function, request).await?;
         let functions = FunctionsFor::new(&self.running.plan, served.platform.name());
@@ -157,16 +164,27 @@ impl Received<'_> {
         if served.auth.is_none() && is_foreign(request.headers()) {
             return Err(Refusal::CrossSite);
         }
+        let public_url = self.running.plan.server.public_url.as_ref();
+        if served.auth.is_none() && !is_for_here(request.headers(), public_url) {
+            return Err(Refusal::OtherHost);
+        }
         let received_at = seconds(SystemTime::now());
         let (head, body) = request.into_parts();
         // If the login does not cover the body, check it before reading the body.
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, &head, &[], received_at)?;
         }
-        let body = read(body, &head.headers, self.running.plan.server.max_body).await?;
+        let (body, receiving) = read(body, &head.headers, self.running.plan.server.max_body).await?;
         if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
             log_in(served, &head, &body, received_at)?;
         }
+        let body = match receiving {
+            Some(receiving) => receiving
+                .hold(body, memory::Use::Converted, Some(self.arrived + TURN_TIMEOUT))
+                .await
+                .map_err(|NoRoom| Refusal::NoRoom)?,
+            None => body,
+        };
         let query = head.uri.query().unwrap_or_default();
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let Parts { method, uri, headers, .. } = head;
@@ -181,14 +199,17 @@ fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Resul
         .map_err(|bad| Refusal::BadLogin { bad, challenge: auth.challenge() })
 }
 
+/// A body, and its memory if it is large.
+type ReceivedBody = (Bytes, Option<Receiving>);
+
 /// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`].
-async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<ReceivedBody, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let read = if announced.is_some_and(|length| length > most) {
         Err(Refusal::TooLarge(most))
     } else {
-        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, most))
+        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, most, announced.unwrap_or(most)))
             .await
             .unwrap_or(Err(Refusal::BodyTimeout))
     };
@@ -198,12 +219,21 @@ async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> R
     read
 }
 
-async fn collect(body: &mut impl InboundBody, most: usize) -> Result<Bytes, Refusal> {
+async fn collect(
+    body: &mut impl InboundBody,
+    most: usize,
+    announced: usize,
+) -> Result<ReceivedBody, Refusal> {
+    let mut receiving = None;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::BodyLost)?.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > most {
+        let length = first.len() + rest.len() + data.len();
+        if length > most {
             return Err(Refusal::TooLarge(most));
+        }
+        if receiving.is_none() && length > memory::SMALL {
+            receiving = Some(Receiving::request(announced).await.map_err(|NoRoom| Refusal::NoRoom)?);
         }
         // Most bodies are a single frame, which is not copied.
         if first.is_empty() {
@@ -212,7 +242,8 @@ async fn collect(body: &mut impl InboundBody, most: usize) -> Result<Bytes, Refu
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() })
+    let body = if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() };
+    Ok((body, receiving))
 }
 
 /// Discards the rest of a rejected body, up to [`MAX_DRAINED`] bytes. Many clients read the response only after they
@@ -253,7 +284,7 @@ mod tests {
             Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b" "))), ()))
         });
         let body = StreamBody::new(Box::pin(drops.take(1000)));
-        let request = Request::post("/http/say").body(body).unwrap();
+        let request = Request::post("/http/say").header(header::HOST, "localhost").body(body).unwrap();
         let started = tokio::time::Instant::now();
         let answer = answer(&app, Peer(PEER), request).await;
         assert_eq!(started.elapsed(), BODY_TIMEOUT);
@@ -268,7 +299,8 @@ mod tests {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
             plan.platforms[0].platform = &Panicking;
         });
-        let request = Request::post("/http/say").body(Empty::new()).unwrap();
+        let request =
+            Request::post("/http/say").header(header::HOST, "localhost").body(Empty::new()).unwrap();
         let answer = answer(&app, Peer(PEER), request).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();

@@ -54,8 +54,13 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
             hops.push(None);
             continue;
         };
-        for element in outside_quotes(text, ',') {
-            let by = outside_quotes(element, ';').into_iter().find_map(|pair| {
+        // A client may leave a quote open to hide what the proxies add behind it.
+        let Some(elements) = outside_quotes(text, ',') else {
+            hops.push(None);
+            continue;
+        };
+        for element in elements {
+            let by = outside_quotes(element, ';').unwrap_or_default().into_iter().find_map(|pair| {
                 let (name, value) = pair.split_once('=')?;
                 name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
             });
@@ -65,10 +70,10 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     hops
 }
 
-/// Splits `text` at a character, except between quotes.
-fn outside_quotes(text: &str, at: char) -> Vec<&str> {
+/// Splits `text` at a character, except between quotes. `None` if a quote is not closed.
+fn outside_quotes(text: &str, at: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
-    text.split(|character| {
+    let parts = text.split(|character| {
         match character {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
@@ -76,8 +81,9 @@ fn outside_quotes(text: &str, at: char) -> Vec<&str> {
             _ => return character == at && !quoted,
         }
         false
-    })
-    .collect()
+    });
+    let parts = parts.collect();
+    (!quoted).then_some(parts)
 }
 
 /// Parses an address as proxies write it: with or without a port, and with or without brackets around IPv6.
@@ -135,6 +141,10 @@ mod tests {
             ("10.1.1.1", &[("forwarded", "for=1.2.3.4, for=\"198.51.100.1\"")], "198.51.100.1"),
             ("10.1.1.1", &[("forwarded", "for=1.2.3.4;by=\"a,for=5.6.7.8\"")], "1.2.3.4"),
             ("10.1.1.1", &[("forwarded", "for=_hidden")], "10.1.1.1"),
+            // A client left a quote open before a proxy added its element, in the same or in another header.
+            ("10.1.1.1", &[("forwarded", "for=6.6.6.6;x=\"a, for=198.51.100.1")], "10.1.1.1"),
+            ("10.1.1.1", &[("forwarded", "for=6.6.6.6;x=\"a\\\", for=198.51.100.1")], "10.1.1.1"),
+            ("10.1.1.1", &[("forwarded", "for=6.6.6.6;x=\"a"), ("forwarded", "for=10.0.0.7")], "10.0.0.7"),
             ("10.1.1.1", &[("forwarded", "proto=https")], "10.1.1.1"),
             ("2001:db8::7", &[("forwarded", "for=198.51.100.1")], "198.51.100.1"),
             // One of the two headers comes from the client.

@@ -36,13 +36,16 @@ use crate::upstream::http::HttpTransport;
 
 use admin::Admin;
 use calls::Platforms;
-use connections::{Accepting, accept};
+use connections::{Accepting, HEAD_TIMEOUT, accept};
 use refusal::RejectedRequests;
 use without_call::UnroutedRequests;
 
 /// The maximum number of connections to the admin listener. It has its own limit, so that operators can reach it while
 /// the listener for platforms is full.
-const MAX_ADMIN_CONNECTIONS: usize = 32;
+const MAX_ADMIN_CONNECTIONS: usize = 128;
+
+/// The timeout for the head of a request to the admin listener: silent connections must not keep health probes out.
+const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the last requests to the admin listener may take after all calls have ended.
 const LAST_ADMIN: Duration = Duration::from_secs(1);
@@ -85,6 +88,8 @@ pub struct Shared {
     unrouted: UnroutedRequests,
     /// The connections to the listener for platforms.
     connections: Arc<Gate>,
+    /// The open streams of records.
+    streams: Arc<Gate>,
     /// Whether the proxy is shutting down.
     shutting_down: AtomicBool,
 }
@@ -107,6 +112,7 @@ impl App {
             rejected: RejectedRequests::default(),
             unrouted: UnroutedRequests::default(),
             connections: Arc::default(),
+            streams: Arc::default(),
             shutting_down: AtomicBool::new(false),
         }))
     }
@@ -180,6 +186,7 @@ async fn accept_platforms(listener: &TcpListener, app: &App, graceful: &Graceful
         tls: &tls,
         most: &|| app.most_connections(),
         room: Arc::clone(&app.connections),
+        head_timeout: HEAD_TIMEOUT,
     };
     accept(accepting, graceful).await;
 }
@@ -194,6 +201,7 @@ async fn accept_admin(listener: Option<TcpListener>, app: &App, graceful: &Grace
         tls: &|| None,
         most: &|| MAX_ADMIN_CONNECTIONS,
         room: Arc::default(),
+        head_timeout: ADMIN_HEAD_TIMEOUT,
     };
     accept(accepting, graceful).await;
 }

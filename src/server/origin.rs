@@ -1,7 +1,8 @@
 //! Detects cross-site requests from browsers. A listener without a login is open only to this machine, but any web page
-//! can make a browser on this machine send requests to it.
+//! can make a browser on this machine send requests to it, even under a host name of its own that resolves to this machine
+//! (DNS rebinding).
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 use url::Url;
 
 use crate::plan::network::is_loopback;
@@ -14,6 +15,29 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
     };
     headers.get_all(header::ORIGIN).iter().any(|origin| !is_local(origin))
         || headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site")
+}
+
+/// Whether the `Host` header names this machine, or the host of `public_url`. A request without the header does not come
+/// from a browser.
+pub(super) fn is_for_here(headers: &HeaderMap, public_url: Option<&Url>) -> bool {
+    headers.get_all(header::HOST).iter().all(|host| {
+        let url = host.to_str().ok().and_then(|host| Url::parse(&format!("http://{host}")).ok());
+        url.is_some_and(|url| {
+            is_loopback(&url) || public_url.is_some_and(|public| public.host() == url.host())
+        })
+    })
+}
+
+/// Whether a request says clearly which host it is for, and how its body ends (RFC 9112): a proxy in front may have read
+/// an ambiguous one differently.
+pub(super) fn is_clear(version: Version, headers: &HeaderMap) -> bool {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked =
+        |coding: &http::HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    (hosts == 1 || hosts == 0 && version < Version::HTTP_11)
+        && codings.next().is_none_or(is_chunked)
+        && codings.next().is_none()
 }
 
 #[cfg(test)]

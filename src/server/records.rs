@@ -7,8 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
-use axum::middleware::Next;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,43 +15,20 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::timeout;
-use url::Url;
 
 use crate::observe::history::HistoryEntry;
-use crate::plan::network::is_loopback;
 
 use super::App;
 use super::body::as_stream;
-use super::origin::is_foreign;
 use super::record_filter::{RecordFilter, RecordQuery};
 
 const EVENT_STREAM: &str = "text/event-stream";
 
+/// The maximum number of streams at the same time.
+const MAX_STREAMS: usize = 16;
+
 /// How often an idle stream sends a comment, so that the client and proxies keep the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// Rejects requests that a web page may have caused, if there is no login. Such a listener is open only to this
-/// machine, but any page can make a browser here send a request, even under a host name of its own that resolves to
-/// this machine (DNS rebinding).
-pub(super) async fn reject_web_pages(State(app): State<App>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if app.dispatcher.live.plan().server.admin_auth.is_none()
-        && (is_foreign(headers) || !is_for_here(headers))
-    {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "without `server.admin_auth`, records are for this machine only",
-        );
-    }
-    next.run(request).await
-}
-
-/// Whether the `Host` header names this machine.
-fn is_for_here(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let url = host.and_then(|host| Url::parse(&format!("http://{host}")).ok());
-    url.is_some_and(|url| is_loopback(&url))
-}
 
 /// `GET /records`: the newest first, or a live stream if the client accepts `text/event-stream`.
 pub(super) async fn list(
@@ -100,17 +76,22 @@ fn newest(app: &App) -> Vec<Arc<HistoryEntry>> {
 }
 
 fn follow(app: &App, filter: RecordFilter) -> Response {
+    // A stream holds its connection for ever, and the probes need one, too.
+    let Some(permit) = app.streams.enter(MAX_STREAMS) else {
+        let text = format!("{MAX_STREAMS} streams are open already: close one of them");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, &text);
+    };
     let Some(listener) = app.dispatcher.observers.history.subscribe() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the proxy is shutting down");
     };
     // Send a comment at once, so that the client sees that the stream is open.
-    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), filter);
-    let events = stream::unfold(begin, |(mut listener, first, filter)| async move {
+    let begin = (listener, Some(": calls, as they end\n\n".to_owned()), (filter, permit));
+    let events = stream::unfold(begin, |(mut listener, first, request)| async move {
         let event = match first {
             Some(first) => first,
-            None => next(&mut listener, &filter).await?,
+            None => next(&mut listener, &request.0).await?,
         };
-        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, filter)))
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (listener, None, request)))
     });
     as_stream(Response::new(Body::from_stream(events)), EVENT_STREAM)
 }

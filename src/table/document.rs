@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
 
+use super::extent::{Extent, measure};
 use super::syntax::{self, ParserError};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -77,12 +78,23 @@ impl Located<Kind> {
 /// Parses a file. Returns everything that could be read, even if there are syntax errors, and the parts of the file
 /// that those errors make meaningless.
 pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> (Entries, Vec<Span>) {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let errors = errors
-        .iter()
-        .map(|error| ParserError { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
-        .collect();
-    let lost = syntax::report(errors, text, file, diagnostics);
+    let end = match measure(text) {
+        Extent::Whole => text.len(),
+        Extent::Until(end) => end,
+        Extent::TooLarge { at, reason } => {
+            diagnostics.push(too_large(Span { file, start: at, end: at + 1 }, &reason));
+            diagnostics.end();
+            return (Entries::new(), vec![Span { file, start: 0, end: text.len() }]);
+        }
+    };
+    let (table, errors) = DeTable::parse_recoverable(&text[..end]);
+    let mut lost = syntax::report(first(&errors), text, file, diagnostics);
+    if end < text.len() {
+        diagnostics.end();
+        lost.push(Span { file, start: end, end: text.len() });
+    }
+    diagnostics.count_more(errors.len().saturating_sub(MAX_ERRORS));
+    drop(errors);
     // The first one was removed when the file was read; the parser ignores one more.
     if text.starts_with(BYTE_ORDER_MARK) {
         let span = Span { file, start: 0, end: BYTE_ORDER_MARK.len_utf8() };
@@ -92,6 +104,30 @@ pub(crate) fn parse(text: &str, file: FileId, diagnostics: &mut Diagnostics) -> 
         );
     }
     (entries(table.get_ref(), file, diagnostics), lost)
+}
+
+/// The error about a table that exceeds a limit at `span`.
+pub(in crate::table) fn too_large(span: Span, reason: &str) -> Diagnostic {
+    Diagnostic::new(Code::TableTooLarge, span, format!("the table is too large: {reason}"))
+        .label("the limit is exceeded here")
+        .help("split it into several tables, or remove what was written into it by mistake")
+}
+
+/// The maximum number of syntax errors of a file that are looked at.
+const MAX_ERRORS: usize = 10_000;
+
+/// The first errors, in the order of their places.
+fn first(errors: &[toml::de::Error]) -> Vec<ParserError> {
+    let mut places: Vec<(usize, usize)> = errors
+        .iter()
+        .enumerate()
+        .map(|(index, error)| (error.span().map_or(0, |span| span.start), index))
+        .collect();
+    places.sort_unstable();
+    let first = places.iter().take(MAX_ERRORS).filter_map(|(_, index)| errors.get(*index));
+    first
+        .map(|error| ParserError { message: error.message().to_owned(), range: error.span().unwrap_or(0..0) })
+        .collect()
 }
 
 fn entries(table: &DeTable<'_>, file: FileId, diagnostics: &mut Diagnostics) -> Entries {

@@ -128,6 +128,10 @@ fn existing(
                 dependencies.files.insert(path.clone());
                 found.push(path);
             }
+            Ok(path) if is_broken_link(&path) => {
+                dependencies.files.insert(path.clone());
+                diagnostics.push(broken_link(pattern, &path));
+            }
             Ok(_) => {}
             Err(error) => diagnostics.push(
                 Diagnostic::new(
@@ -140,6 +144,21 @@ fn existing(
         }
     }
     found
+}
+
+/// Whether a path is a link to a file that does not exist. Hidden links do not count: some editors mark an open file
+/// with one.
+fn is_broken_link(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    !is_hidden && path.is_symlink() && !path.exists()
+}
+
+/// The error about a link whose target is missing: without it, the routes of a volume that is not mounted would be gone
+/// without a word.
+fn broken_link(pattern: &Located<String>, path: &Path) -> Diagnostic {
+    let message = format!("`{}` cannot be read: it is a link to a file that does not exist", path.display());
+    Diagnostic::new(Code::UnreadableFile, pattern.span, message)
+        .help("restore the target of the link, or remove the link")
 }
 
 /// The error about a pattern or a name that matches no file.

@@ -8,7 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
 use super::document::Located;
 use super::raw::{RawFile, RawRoute};
 use super::reader::{Key, Named, WithJson};
-use super::{Entry, EventEntry, Table};
+use super::{Entry, Table};
 
 /// Adds the entries of one file to the table. A name that exists already is an error.
 pub(super) fn merge(table: &mut Table, file: RawFile, defined: &mut Defined, diagnostics: &mut Diagnostics) {
@@ -21,7 +21,7 @@ pub(super) fn merge(table: &mut Table, file: RawFile, defined: &mut Defined, dia
         for (platform, events) in platforms.value.0 {
             let Key::Is(events) = events else { continue };
             for (name, entry) in events.value.0 {
-                add_event(table, &platform, name, entry, diagnostics);
+                add_event(table, &platform, name, entry, (defined, diagnostics));
             }
         }
     }
@@ -50,12 +50,15 @@ fn add_event(
     platform: &Located<String>,
     name: Located<String>,
     entry: Key<WithJson<RawRoute>>,
-    diagnostics: &mut Diagnostics,
+    (defined, diagnostics): (&mut Defined, &mut Diagnostics),
 ) {
-    let same = |(other, known, _): &&EventEntry| other.value == platform.value && known.value == name.value;
-    match table.events.iter().find(same) {
-        Some((_, first, _)) => diagnostics.push(duplicate_name("event", &name, first.span)),
-        None => table.events.push((platform.clone(), name, entry)),
+    // A name of TOML cannot contain a line break without quotes, so the two names stay apart.
+    match defined.entry(("event", format!("{}\n{}", platform.value, name.value))) {
+        Occupied(first) => diagnostics.push(duplicate_name("event", &name, *first.get())),
+        Vacant(free) => {
+            free.insert(name.span);
+            table.events.push((platform.clone(), name, entry));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod absolute;
 pub(crate) mod add;
 pub(crate) mod document;
 pub(crate) mod edit;
+mod extent;
 mod include;
 mod merge;
 pub(crate) mod misplaced_keys;
@@ -100,21 +101,46 @@ pub struct Unreadable {
     pub source: io::Error,
 }
 
-impl Table {
-    /// Whether a diagnostic may only be a consequence of a syntax error: it lies in a part that syntax errors make
-    /// meaningless, or misses a name that may be defined there.
-    pub(crate) fn is_follow_up(&self, diagnostic: &Diagnostic, sources: &Sources) -> bool {
-        if self.lost.is_empty() || matches!(diagnostic.code, Code::TomlSyntax | Code::DuplicateName) {
+/// Recognizes diagnostics that may only be consequences of syntax errors: they lie in a part that syntax errors make
+/// meaningless, or miss a name that may be defined there.
+pub(crate) struct FollowUps {
+    /// The meaningless parts, in order, without overlaps.
+    lost: Vec<(FileId, usize, usize)>,
+    hides_names: bool,
+}
+
+impl FollowUps {
+    /// Whether a diagnostic is one of them.
+    pub(crate) fn include(&self, diagnostic: &Diagnostic) -> bool {
+        let always_shown =
+            matches!(diagnostic.code, Code::TomlSyntax | Code::DuplicateName | Code::TableTooLarge);
+        if self.lost.is_empty() || always_shown {
             return false;
         }
-        let hidden = |span: Span| {
-            self.lost
-                .iter()
-                .any(|lost| lost.file == span.file && (lost.start..lost.end).contains(&span.start))
-        };
+        let Span { file, start, .. } = diagnostic.span;
+        let before = self.lost.partition_point(|(lost, from, _)| (*lost, *from) <= (file, start));
+        let is_lost = before.checked_sub(1).and_then(|last| self.lost.get(last));
+        is_lost.is_some_and(|(lost, _, end)| *lost == file && start < *end)
+            || diagnostic.code == Code::UnknownName && self.hides_names
+    }
+}
+
+impl Table {
+    /// The diagnostics that may only be consequences of syntax errors.
+    pub(crate) fn follow_ups(&self, sources: &Sources) -> FollowUps {
+        let mut lost: Vec<(FileId, usize, usize)> =
+            self.lost.iter().map(|span| (span.file, span.start, span.end)).collect();
+        lost.sort_unstable();
+        lost.dedup_by(|next, last| {
+            let overlap = next.0 == last.0 && next.1 <= last.2;
+            if overlap {
+                last.2 = last.2.max(next.2);
+            }
+            overlap
+        });
         // Names come from other tables too: constants, and headers that platforms pass on.
-        let hides_names = || ["[vars", "[platforms"].iter().any(|header| self.hides(header, sources));
-        hidden(diagnostic.span) || diagnostic.code == Code::UnknownName && hides_names()
+        let hides_names = ["[vars", "[platforms"].iter().any(|header| self.hides(header, sources));
+        FollowUps { lost, hides_names }
     }
 
     /// Whether syntax errors may hide entries whose headers start with `header`. If so, a missing entry is not an

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span};
@@ -26,6 +26,9 @@ const MAX_TABLE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The maximum number of template files.
 const MAX_TEMPLATES: usize = 10_000;
+
+/// The maximum number of routes, forms, events and upstreams in a table.
+const MAX_ENTRIES: usize = 20_000;
 
 /// The folder of template files, beside the main file.
 pub(crate) const TEMPLATES: &str = "templates";
@@ -53,7 +56,7 @@ pub(crate) fn read(
     let bytes = text.len();
     let main = sources.add(path, text);
     let mut reading = Reading { sources, dependencies, diagnostics, lost: Vec::new() };
-    let parsed = parse(main, reading.sources);
+    let parsed = parse(main, reading.sources, reading.diagnostics);
     let file = reading.take(parsed);
     let last_good = last_good(&file, path);
     let (included, test_files) = reading.included(&file.include, path, bytes, last_good.as_deref());
@@ -71,7 +74,7 @@ pub(crate) fn read(
         is_known(&source.path, &source.text)
     });
     table.kept = kept;
-    for (id, parsed) in included.iter().zip(parse_all(&included, reading.sources)) {
+    for (id, parsed) in included.iter().zip(parse_all(&included, reading.sources, reading.diagnostics)) {
         let file = reading.take(parsed);
         if has_only_routes(&file) {
             table.only_routes.push(*id);
@@ -79,6 +82,7 @@ pub(crate) fn read(
         main_file_only(&file, reading.diagnostics);
         merge(&mut table, file, &mut defined, reading.diagnostics);
     }
+    limit_entries(&table, reading.diagnostics);
     reading.templates(&mut table);
     reading.schemas(&mut table);
     table.lost = reading.lost;
@@ -113,6 +117,19 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
         folder: folder.to_owned(),
         main,
         lost: Vec::new(),
+    }
+}
+
+/// Reports a table with more entries than can be compiled in reasonable time.
+fn limit_entries(table: &Table, diagnostics: &mut Diagnostics) {
+    let routes = table.routes.iter().map(|(name, _)| name.span);
+    let forms = table.forms.iter().map(|(name, _)| name.span);
+    let events = table.events.iter().map(|(_, name, _)| name.span);
+    let upstreams = table.upstreams.iter().map(|(name, _)| name.span);
+    if let Some(span) = routes.chain(forms).chain(events).chain(upstreams).nth(MAX_ENTRIES) {
+        let reason = format!("a table is limited to {MAX_ENTRIES} routes, forms, events and upstreams");
+        diagnostics.push(document::too_large(span, &reason));
+        diagnostics.end();
     }
 }
 
@@ -151,8 +168,12 @@ struct Parsed {
     diagnostics: Diagnostics,
 }
 
-fn parse(id: FileId, sources: &Sources) -> Parsed {
-    let mut diagnostics = Diagnostics::default();
+/// `diagnostics` are those of the load so far; if they are full, the file is not parsed.
+fn parse(id: FileId, sources: &Sources, diagnostics: &Diagnostics) -> Parsed {
+    let mut diagnostics = diagnostics.of_part();
+    if diagnostics.is_full() {
+        return Parsed { file: RawFile::default(), lost: Vec::new(), diagnostics };
+    }
     let (entries, lost) = document::parse(&sources.get(id).text, id, &mut diagnostics);
     let node = Located { value: document::Kind::Table(entries), span: Span::start_of(id) };
     let file = RawFile::from_node(&node, &mut reader(&mut diagnostics)).unwrap_or_default();
@@ -161,16 +182,28 @@ fn parse(id: FileId, sources: &Sources) -> Parsed {
 
 /// Parses files on all cores, since parsing takes most of the time of loading a large table. The results are in the
 /// order of `ids`.
-fn parse_all(ids: &[FileId], sources: &Sources) -> Vec<Parsed> {
+fn parse_all(ids: &[FileId], sources: &Sources, diagnostics: &Diagnostics) -> Vec<Parsed> {
+    // If one file has too many errors, the others are not parsed.
+    let is_full = AtomicBool::new(diagnostics.is_full());
+    let parse = |id: FileId| {
+        if is_full.load(Ordering::Relaxed) {
+            return Parsed { file: RawFile::default(), lost: Vec::new(), diagnostics: diagnostics.of_part() };
+        }
+        let parsed = parse(id, sources, diagnostics);
+        if parsed.diagnostics.is_full() {
+            is_full.store(true, Ordering::Relaxed);
+        }
+        parsed
+    };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(ids.len());
     if threads < 2 {
-        return ids.iter().map(|id| parse(*id, sources)).collect();
+        return ids.iter().map(|id| parse(*id)).collect();
     }
     let next = AtomicUsize::new(0);
     let work = || {
         let claims = std::iter::from_fn(|| {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            ids.get(index).map(|id| (index, parse(*id, sources)))
+            ids.get(index).map(|id| (index, parse(*id)))
         });
         claims.collect::<Vec<_>>()
     };

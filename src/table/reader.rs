@@ -91,6 +91,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn unknown_key(&mut self, key: &Located<String>, known: &[&str]) {
+        if self.diagnostics.is_full() {
+            return self.diagnostics.count_more(1);
+        }
         let help = (self.misplaced)(&key.value).or_else(|| suggest(&key.value, known.iter().copied()));
         self.diagnostics.push(
             Diagnostic::new(Code::UnknownKey, key.span, format!("unknown key `{}`", key.value))

@@ -8,9 +8,10 @@ mod mistake;
 mod open;
 mod rules;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, MAX_SHOWN, Span};
 
 use mistake::{Mistake, line};
 use open::Open;
@@ -30,9 +31,17 @@ struct Finding {
     open: bool,
 }
 
-/// Reports the errors, and returns the parts of the file that other checks must ignore.
+/// The maximum number of mistakes that are described in one file.
+const MAX_FINDINGS: usize = MAX_SHOWN;
+
+/// How much text is searched to describe the mistakes of one file, in bytes. A description may look at everything
+/// before its mistake.
+const MAX_SEARCHED: usize = 16 * 1024 * 1024;
+
+/// Reports the errors, which are in the order of their places, and returns the parts of the file that other checks must
+/// ignore.
 pub(super) fn report(
-    mut errors: Vec<ParserError>,
+    errors: Vec<ParserError>,
     text: &str,
     file: FileId,
     diagnostics: &mut Diagnostics,
@@ -40,24 +49,33 @@ pub(super) fn report(
     if errors.is_empty() {
         return Vec::new();
     }
-    errors.sort_by_key(|error| error.range.start);
     let span = |range: &Range<usize>| Span { file, start: range.start, end: range.end };
     let sections = sections(text);
-    let mut lost = Vec::new();
-    let mut reported: Vec<Range<usize>> = Vec::new();
+    let lines = Lines::of(text);
+    let mut lost = Lost::default();
+    let mut reported = HashSet::new();
     let mut repeated_header: Option<usize> = None;
+    let (mut described, mut searched) = (0, 0);
     let mut groups =
-        errors.chunk_by(|a, b| line(text, a.range.start) == line(text, b.range.start)).peekable();
+        errors.chunk_by(|a, b| lines.start(a.range.start) == lines.start(b.range.start)).peekable();
     while let Some(group) = groups.next() {
+        searched += group.first().map_or(0, |error| error.range.start);
+        if described > 0 && (described == MAX_FINDINGS || searched > MAX_SEARCHED) {
+            let rest = group.first().map(|error| lines.start(error.range.start));
+            lost.from = lost.from.or(rest);
+            // The keys below a repeated header are not described either.
+            let is_own = |group: &&[ParserError]| repeated_header.is_none() || starts_header(group, text);
+            diagnostics.count_more(std::iter::once(group).chain(groups).filter(is_own).count());
+            break;
+        }
         let Some(finding) = finding(group, text, groups.peek().is_some()) else { continue };
         let place = line(text, finding.range.start);
-        let at = sections.iter().rposition(|section| section.range.start <= place.start).unwrap_or(0);
+        let at = sections.partition_point(|section| section.range.start <= place.start).saturating_sub(1);
         let from = sections.get(at).map_or(0, |section| section.range.start);
         if finding.open || from == 0 {
-            lost.push(from..text.len());
+            lost.from = lost.from.or(Some(from));
         }
-        let unit = sections.get(at).map_or("", |section| section.unit);
-        lost.extend(sections.iter().filter(|known| known.unit == unit).map(|known| known.range.clone()));
+        lost.units.insert(sections.get(at).map_or("", |section| section.unit));
         // A repeated header makes every key below it a duplicate; only the header is reported.
         let duplicate = finding.code == Code::DuplicateName;
         let is_header = duplicate && text[place.clone()].trim_start().starts_with('[');
@@ -67,15 +85,60 @@ pub(super) fn report(
         }
         let stop = finding.open;
         // A second error on the line of an unclosed bracket is part of the same mistake.
-        if !reported.contains(&place) && !follows {
+        if !follows && reported.insert(place) {
+            described += 1;
             diagnostics.push(finding.diagnostic(span));
-            reported.push(place);
         }
         if stop {
             break;
         }
     }
-    lost.iter().map(span).collect()
+    lost.ranges(&sections, text.len()).iter().map(span).collect()
+}
+
+/// Whether the line of the errors is a header.
+fn starts_header(errors: &[ParserError], text: &str) -> bool {
+    errors.first().is_some_and(|error| text[line(text, error.range.start)].trim_start().starts_with('['))
+}
+
+/// The parts of a file that mistakes make meaningless.
+#[derive(Default)]
+struct Lost<'t> {
+    /// The entries with a mistake, by the units of their sections.
+    units: HashSet<&'t str>,
+    /// Where the part begins that is lost as a whole, if there is one.
+    from: Option<usize>,
+}
+
+impl Lost<'_> {
+    /// The ranges, each section at most once.
+    fn ranges(&self, sections: &[Section<'_>], end: usize) -> Vec<Range<usize>> {
+        let of_units = sections.iter().filter(|section| self.units.contains(section.unit));
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for range in of_units.map(|section| section.range.clone()) {
+            match ranges.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => ranges.push(range),
+            }
+        }
+        ranges.extend(self.from.map(|from| from..end));
+        ranges
+    }
+}
+
+/// Where the lines of a text start.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The start of the line that a place is in.
+    fn start(&self, at: usize) -> usize {
+        let line = self.0.partition_point(|start| *start <= at).saturating_sub(1);
+        self.0.get(line).copied().unwrap_or(0)
+    }
 }
 
 impl Finding {

@@ -104,7 +104,7 @@ impl Transport for HttpTransport {
             if times.sent_by <= started {
                 return Err(TransportError::Timeout { after_ms: 0, phase: CONNECTING });
             }
-            let progress = Progress::default();
+            let progress = Progress::until(times.answered_by);
             let mut attempt = pin!(client.send(request, &progress));
             let mut ended = timeout_at(times.sent_by.into(), &mut attempt).await;
             // The upstream may be processing a request that was sent, so that request gets the longer timeout.

@@ -71,6 +71,9 @@ pub enum TransportError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The body is large, and there was no memory for it in time.
+    #[error("{0}")]
+    NoRoom(#[from] crate::memory::NoRoom),
     /// The head of the response has a status 200-299, but its body could not be read.
     #[error("{error}")]
     Incomplete {
@@ -111,9 +114,11 @@ impl TransportError {
         match self {
             Self::Timeout { phase, .. } => *phase != phase::CONNECTING,
             Self::Connect { .. } | Self::Forbidden(_) | Self::Unsendable { .. } => false,
-            Self::Lost { .. } | Self::Invalid { .. } | Self::TooLarge { .. } | Self::Incomplete { .. } => {
-                true
-            }
+            Self::Lost { .. }
+            | Self::Invalid { .. }
+            | Self::TooLarge { .. }
+            | Self::NoRoom(_)
+            | Self::Incomplete { .. } => true,
         }
     }
 }

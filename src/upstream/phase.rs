@@ -1,22 +1,40 @@
 //! What an attempt is waiting for, so that a timeout can report it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 pub(super) const CONNECTING: &str = "connecting";
 pub(super) const WAITING: &str = "waiting for the response";
 pub(super) const FOLLOWING: &str = "following a redirect";
 pub(super) const READING: &str = "reading the body";
 
+/// How long before its deadline an attempt stops waiting for memory.
+const TURN_ENDS_BEFORE: Duration = Duration::from_millis(50);
+
 const PHASES: [&str; 4] = [CONNECTING, WAITING, FOLLOWING, READING];
 
 /// The phase of one attempt. The first one is connecting.
 #[derive(Default)]
-pub(super) struct Progress(AtomicU8);
+pub(super) struct Progress {
+    phase: AtomicU8,
+    /// When the response must have been read.
+    deadline: Option<Instant>,
+}
 
 impl Progress {
+    /// An attempt whose response must have been read by `deadline`.
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..Self::default() }
+    }
+
+    /// When the attempt stops waiting for memory, so that it can still say why it failed.
+    pub(super) fn turn_ends(&self) -> Option<Instant> {
+        self.deadline.and_then(|deadline| deadline.checked_sub(TURN_ENDS_BEFORE))
+    }
+
     /// The current phase.
     pub(super) fn phase(&self) -> &'static str {
-        PHASES[usize::from(self.0.load(Ordering::Relaxed))]
+        PHASES[usize::from(self.phase.load(Ordering::Relaxed))]
     }
 
     /// The attempt needs a connection.
@@ -32,17 +50,17 @@ impl Progress {
     /// The attempt was redirected. It stays in this phase until it reads a body: even if the next connection fails, the
     /// upstream has received the original request.
     pub(super) fn following(&self) {
-        self.0.store(2, Ordering::Relaxed);
+        self.phase.store(2, Ordering::Relaxed);
     }
 
     /// The head of the response has been read.
     pub(super) fn reading(&self) {
-        self.0.store(3, Ordering::Relaxed);
+        self.phase.store(3, Ordering::Relaxed);
     }
 
     fn before_redirects(&self, phase: u8) {
         if self.phase() != FOLLOWING {
-            self.0.store(phase, Ordering::Relaxed);
+            self.phase.store(phase, Ordering::Relaxed);
         }
     }
 }

@@ -104,6 +104,7 @@ mod tests {
             let target = Target {
                 name: "api".to_owned(),
                 timeout,
+                root: String::new(),
                 max_body: 10,
                 redirects,
                 tls,

@@ -145,6 +145,7 @@ mod tests {
         let target = Target {
             name: name.to_owned(),
             timeout: None,
+            root: String::new(),
             max_body: 100,
             redirects,
             tls,

@@ -85,6 +85,7 @@ mod tests {
         let target = Target {
             name: "crm".to_owned(),
             timeout: None,
+            root: String::new(),
             max_body: 10,
             redirects,
             tls,

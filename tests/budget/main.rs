@@ -15,6 +15,7 @@ use jackfield::live;
 use jackfield::load::{load, process_environment};
 use jackfield::plan::{FunctionsFor, Plan};
 use jackfield::platform::{self, Decoded, Inbound, Platform, Settings};
+use jackfield::single_flight::{FlightLookup, Retention};
 use jackfield::upstream::Response;
 use jackfield::upstream::resources::Resources;
 use jackfield::upstream::stub::StubTransport;
@@ -22,6 +23,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocator counts for the whole process, so only one test at a time may allocate.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The most allocations, and the most allocated bytes, for one call, from the body of its request to the body of its
 /// response, without the connections at either end. Raise them only with a reason.
@@ -81,6 +85,7 @@ fn call(platform: &'static dyn Platform, body: &Bytes, plan: &Plan, resources: &
 
 #[test]
 fn a_call_allocates_no_more_than_its_budget() {
+    let _alone = ALONE.lock().unwrap();
     let loaded = load(&project("benches/routes.toml"), &process_environment()).unwrap();
     let plan = loaded.plan.unwrap();
     let resources = live::prepare(&plan, &Resources::default());
@@ -102,4 +107,41 @@ fn a_call_allocates_no_more_than_its_budget() {
         }
     }
     assert!(over.is_empty(), "{over:#?}");
+}
+
+/// A response as the client makes it: every header value is a part of the buffer of the whole head.
+fn received(number: usize, headers: usize, body: usize) -> Response {
+    let head = Bytes::from(format!("{number:0>20}").repeat(headers.max(200)));
+    let mut map = HeaderMap::new();
+    for header in 0..headers {
+        let name = http::HeaderName::from_bytes(format!("x-header-{header}").as_bytes()).unwrap();
+        map.append(name, HeaderValue::from_maybe_shared(head.slice(header * 20..header * 20 + 20)).unwrap());
+    }
+    let mut buffer = bytes::BytesMut::with_capacity(body * 2);
+    buffer.resize(body, b'x');
+    Response { status: StatusCode::OK, headers: map, body: buffer.freeze() }
+}
+
+#[test]
+fn the_cache_takes_what_it_says() {
+    let _alone = ALONE.lock().unwrap();
+    for (headers, body) in [(0, 11), (2, 11), (10, 500), (30, 5_000), (1, 60_000)] {
+        let cache = Arc::new(Cache::new(usize::MAX));
+        let region = Region::new(ALLOCATOR);
+        for number in 0..6_000_u64 {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            let FlightLookup::Leader(lead) = cache.find(key, Instant::now()) else {
+                panic!("it is kept already")
+            };
+            let response = received(usize::try_from(number).unwrap(), headers, body);
+            let (fresh, bytes) = (Duration::from_secs(3600), flow::cache::bytes(&response));
+            let retention = Retention { fresh, stale: Duration::ZERO, bytes, owner: [0; 32] };
+            lead.keep(Ok(response.compact()), retention, Instant::now());
+        }
+        let change = region.change();
+        let taken = change.bytes_allocated - change.bytes_deallocated;
+        let share = 100 * cache.bytes() / taken;
+        assert!((90..=125).contains(&share), "{headers} headers, {body} bytes: {share} % of {taken} bytes");
+    }
 }

@@ -129,7 +129,7 @@ async fn a_stream_starts_before_the_upstream_responds() {
     let body = call.to_string();
     let mut stream = TcpStream::connect(proxy.listen).await.unwrap();
     let head = format!(
-        "POST /dailybots HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "POST /dailybots HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod after_write;
 mod allowed;
+mod ambiguous;
 mod bodies;
 mod cache;
 mod call_command;
@@ -23,9 +24,11 @@ mod failures;
 mod faults;
 mod from_record;
 mod fuzz;
+mod hostile;
 mod init;
 mod injection;
 mod kept;
+mod large_tables;
 mod last_good;
 mod layers;
 mod lifecycle;

@@ -146,7 +146,8 @@ async fn open(address: SocketAddr) -> TcpStream {
 
 /// One call over a connection; empty if there is no response.
 async fn ask(stream: &mut TcpStream) -> String {
-    let sent = stream.write_all(b"POST /http/say HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    let sent =
+        stream.write_all(b"POST /http/say HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await;
     let mut answer = [0; 2048];
     let received = stream.read(&mut answer);
     match (sent, tokio::time::timeout(GUARD, received).await.expect("no answer")) {

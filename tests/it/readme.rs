@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use jackfield::call::FailureKind;
-use jackfield::diagnostic::{Code, Severity};
+use jackfield::diagnostic::{Code, Overtaken, Severity};
 use jackfield::flow::FailureReason;
 use jackfield::load::{self, BoundAddresses, Environment, ListenerOptions};
 use jackfield::platform::{self, PLATFORMS};
@@ -184,6 +184,7 @@ fn tables_in_the_docs_load_or_fail_as_marked() {
         without_secrets: false,
         demo: None,
         addresses: BoundAddresses::default(),
+        overtaken: Overtaken::default(),
     };
     let (mut good, mut bad, mut shown) = (0, 0, 0);
     for document in documents() {

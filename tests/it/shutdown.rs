@@ -45,7 +45,7 @@ async fn shutdown_answers_calls_in_flight_and_does_not_wait_for_idle_connections
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let idle = TcpStream::connect(proxy.listen).await.unwrap();
     let mut kept = TcpStream::connect(proxy.listen).await.unwrap();
-    kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert!(kept.read(&mut [0; 1024]).await.unwrap() > 0);
     let url = proxy.url("/http/ask");
     let answer =
@@ -117,7 +117,10 @@ async fn calls_are_accepted_during_the_drain_delay() {
 async fn a_call_finishes_after_its_client_disconnects() {
     let (mut proxy, _upstream, mut arrivals, go) = waiting().await;
     let mut caller = TcpStream::connect(proxy.listen).await.unwrap();
-    caller.write_all(b"POST /http/ask HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    caller
+        .write_all(b"POST /http/ask HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
     arrivals.recv().await.unwrap();
     drop(caller);
     proxy.signal("TERM");

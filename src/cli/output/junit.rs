@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::diagnostic::Sources;
+use crate::printable::printable_xml;
 use crate::testing::TestResult;
 
 use super::results::{failed, faults};
@@ -16,7 +17,7 @@ const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sources) -> String {
     let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
     let (all, failed, time) = (ran.len(), failed(ran), seconds(ran.iter().map(|ran| ran.time).sum()));
-    let suite = xml(&path.display().to_string());
+    let suite = printable_xml(&path.display().to_string());
     let mut out = format!(
         "{HEAD}<testsuites tests=\"{all}\" failures=\"{failed}\" errors=\"0\" time=\"{time}\">
   <testsuite name=\"{suite}\" file=\"{suite}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\" time=\"{time}\">
@@ -26,15 +27,19 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
         let _ = write!(
             out,
             "    <testcase classname=\"{}\" name=\"{}\" time=\"{}\"",
-            xml(&ran.test.route),
-            xml(&ran.test.name),
+            printable_xml(&ran.test.route),
+            printable_xml(&ran.test.name),
             seconds(ran.time)
         );
         match ran.faults.first() {
             None => out.push_str("/>\n"),
             Some(first) => {
-                let text = xml(&faults(ran, sources).join("\n"));
-                let _ = writeln!(out, ">\n      <failure message=\"{}\">{text}</failure>", xml(&first.what));
+                let text = printable_xml(&faults(ran, sources).join("\n"));
+                let _ = writeln!(
+                    out,
+                    ">\n      <failure message=\"{}\">{text}</failure>",
+                    printable_xml(&first.what)
+                );
                 out.push_str("    </testcase>\n");
             }
         }
@@ -45,8 +50,8 @@ pub(in crate::cli) fn results(path: &Path, ran: &[TestResult<'_>], sources: &Sou
 
 /// Formats an error instead of results: a single test with the reason why no test ran.
 pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
-    let (name, text) = (xml(&path.display().to_string()), xml(why));
-    let message = xml(why.lines().next().unwrap_or_default());
+    let (name, text) = (printable_xml(&path.display().to_string()), printable_xml(why));
+    let message = printable_xml(why.lines().next().unwrap_or_default());
     format!(
         "{HEAD}<testsuites tests=\"1\" failures=\"0\" errors=\"1\" time=\"0.000\">
   <testsuite name=\"{name}\" file=\"{name}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0.000\">
@@ -56,10 +61,4 @@ pub(in crate::cli) fn nothing_ran(path: &Path, why: &str) -> String {
   </testsuite>
 </testsuites>"
     )
-}
-
-/// Escapes text for XML.
-fn xml(text: &str) -> String {
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-    quick_xml::escape::escape(text.as_str()).into_owned()
 }

@@ -44,6 +44,9 @@ pub(in crate::compile) fn compile(
 ) -> Vec<(&'static str, &'static str, Arc<Route>)> {
     let mut out = Vec::new();
     for (platform, name, entry) in &cx.table.events {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         let Some(platform) = platforms::find(platform, cx.diagnostics) else { continue };
         let Some(kind) = platform.events().iter().find(|kind| kind.name == name.value) else {
             cx.report(unknown_event(platform, name));

@@ -32,6 +32,9 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> 
     let is_shown = cx.table.platforms.iter().any(|(name, _)| shows(&name.value));
     let mut forms = Vec::new();
     for (name, raw) in &cx.table.forms {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         if !is_shown && !cx.table.hides("[platforms", cx.sources) {
             cx.report(not_shown(name));
         }

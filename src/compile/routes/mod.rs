@@ -36,6 +36,9 @@ use handling::Handling;
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>, shared: &SharedParts<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
     for (name, raw) in &cx.table.routes {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         let Some(raw) = raw.get() else { continue };
         let allow = &raw.value.entry.allow;
         routes.extend(cx.allowing(allow, |cx| compile_route(cx, name, &raw.value, shared)));

@@ -7,10 +7,10 @@ use crate::plan::{Served, budget};
 use crate::platform::auth::SCHEMES;
 use crate::platform::{self, PLATFORMS, Platform, Settings};
 use crate::scheme::SchemeValueKind;
-use crate::table::document::Located;
+use crate::table::document::{Kind, Located};
 use crate::table::misplaced_keys::unknown_key;
 use crate::table::raw::{RawPlatform, Strings};
-use crate::table::reader::{Key, wrong_type};
+use crate::table::reader::{Choice, Key, wrong_type};
 
 use crate::compile::cx::Cx;
 use crate::compile::exposure::open_address;
@@ -23,6 +23,9 @@ const LOGIN_HEADERS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::heade
 pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Vec<Served> {
     let mut served = Vec::new();
     for (name, raw) in &cx.table.platforms {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         let Some(platform) = find(name, cx.diagnostics) else { continue };
         if let Some(raw) = raw.get() {
             let raw = &raw.value;
@@ -46,6 +49,9 @@ fn compile_platform(
     let auth = raw.auth.get().and_then(|choice| {
         let signs = choice.value.name.value == "signature";
         let defaults = if signs { platform.signature() } else { &[] };
+        if signs && platform.any_method() {
+            covers_target(cx, platform, &choice.value);
+        }
         auth::compile(cx, &choice.value, SCHEMES, defaults).map(|(auth, _)| auth)
     });
     let secret_header = auth.as_ref().and_then(|auth| auth.secret_header());
@@ -60,6 +66,21 @@ fn compile_platform(
     let authenticates = raw.auth.get().is_some_and(|choice| choice.value.name.value != "none");
     let believed = platform.trusted_context() && (authenticates || open_address(cx).is_none());
     Some(Served { platform, settings, auth, budget: budget(deadline?), believed, headers })
+}
+
+/// Reports a signature that does not cover the URL of a platform whose URL names the function. A GET has its arguments
+/// there, too, so the signature of one call would be valid for any other.
+fn covers_target(cx: &mut Cx<'_>, platform: &dyn Platform, choice: &Choice) {
+    let Kind::Table(entries) = &choice.node.value else { return };
+    let Some((_, signed)) = entries.iter().find(|(key, _)| key.value == "signed") else { return };
+    let Kind::List(parts) = &signed.value else { return };
+    if !parts.iter().any(|part| part.as_str() == Some("target")) {
+        let message =
+            format!("the signature does not cover the function: `{}` takes it from the URL", platform.name());
+        cx.report(Diagnostic::new(Code::UnknownValue, signed.span, message).label("signs no URL").help(
+            "add \"target\" to `signed`; otherwise the signature of one call is valid for every function",
+        ));
+    }
 }
 
 /// The keys that only this platform has.

@@ -45,6 +45,7 @@ pub(in crate::compile) fn compile(cx: &mut Cx<'_>) -> Option<Traces> {
     let target = Target {
         name: "[traces]".to_owned(),
         timeout: None,
+        root: String::new(),
         max_body: MAX_ANSWER,
         redirects: Redirects::None,
         tls: Tls::default(),

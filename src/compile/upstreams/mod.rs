@@ -5,13 +5,14 @@ pub(in crate::compile) mod delivery;
 pub(in crate::compile) mod headers;
 mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use url::Url;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string};
 use crate::plan::request::{HeaderTemplate, Upstream};
+use crate::table::Table;
 use crate::table::document::Located;
 use crate::table::raw::RawUpstream;
 use crate::table::reader::{Choice, Key, WithJson, missing_key};
@@ -69,8 +70,12 @@ pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Ups
     let inputs = globals.inputs();
     let names = inputs.names(&[], 0);
     let shared = headers::templates(cx, &cx.table.defaults.headers, &names, HeaderOwner::Defaults);
+    let slots = slots(cx.table);
     let mut upstreams = Upstreams::new();
     for (name, raw) in &cx.table.upstreams {
+        if cx.diagnostics.is_full() {
+            break;
+        }
         let Some(raw) = raw.get() else {
             let known = CompiledUpstream { upstream: None, headers: Arc::new([]), json: "" };
             upstreams.insert(name.value.as_str(), known);
@@ -78,7 +83,9 @@ pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Ups
         };
         let WithJson { entry, json } = &raw.value;
         let own = headers::templates(cx, &entry.headers, &names, HeaderOwner::Upstream);
-        let upstream = cx.allowing(&entry.allow, |cx| upstream(cx, name, entry, &own));
+        let upstream = cx.allowing(&entry.allow, |cx| {
+            upstream(cx, name, entry, &own, slots.get(name.value.as_str()).copied())
+        });
         let known = CompiledUpstream {
             upstream: upstream.map(Arc::new),
             headers: shared.iter().cloned().chain(own).collect(),
@@ -87,6 +94,12 @@ pub(in crate::compile) fn compile<'a>(cx: &mut Cx<'a>, globals: &Globals) -> Ups
         upstreams.insert(name.value.as_str(), known);
     }
     upstreams
+}
+
+/// The place of each upstream among all, by name: deliveries are sorted by the name of the upstream.
+fn slots(table: &Table) -> BTreeMap<&str, usize> {
+    let names: BTreeSet<&str> = table.upstreams.iter().map(|(name, _)| name.value.as_str()).collect();
+    names.into_iter().enumerate().map(|(slot, name)| (name, slot)).collect()
 }
 
 /// The requests by which `check --online` tests the upstreams.
@@ -126,6 +139,7 @@ fn upstream(
     name: &Located<String>,
     raw: &RawUpstream,
     headers: &[HeaderTemplate],
+    slot: Option<usize>,
 ) -> Option<Upstream> {
     let base_url = match &raw.base_url {
         Key::Is(text) => base_url(cx, text),
@@ -154,10 +168,8 @@ fn upstream(
     let hedge = delivery::hedge(&raw.hedge_after, cx.diagnostics);
     let policy = delivery::state_policy(raw, base_url.as_ref(), cx.diagnostics);
     let (target, credential) = (Arc::new(target?), credential.unwrap_or_default());
-    // Deliveries are sorted by the name of the upstream.
-    let slot = cx.table.upstreams.iter().filter(|(other, _)| other.value < name.value).count();
     let credential_source = credential::source(name, raw);
-    let (retry, policy) = (retry?, policy?);
+    let (retry, policy, slot) = (retry?, policy?, slot?);
     let delivery = Delivery { target, auth, credential, credential_source, retry, hedge, policy, slot };
     Some(Upstream { base_url: base_url?, delivery })
 }
@@ -187,6 +199,7 @@ fn target(
         name: name.value.clone(),
         timeout,
         max_body: max_body?,
+        root: base_url.map_or_else(String::new, |url| url.path().to_owned()),
         redirects: redirects.unwrap_or(Redirects::None),
         tls: tls.unwrap_or_default(),
         network,

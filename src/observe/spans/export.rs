@@ -242,6 +242,7 @@ mod tests {
         let target = Target {
             name: "[traces]".to_owned(),
             timeout: None,
+            root: String::new(),
             max_body: 1024,
             redirects: Redirects::None,
             tls: Tls::default(),

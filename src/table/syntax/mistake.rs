@@ -1,5 +1,6 @@
 //! A mistake in TOML: the parser's errors on one line, and the text around them.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::open::Open;
@@ -26,6 +27,8 @@ pub(super) struct Mistake<'t> {
     pub(super) rest: &'t str,
     /// The open brackets or string at the error.
     pub(super) open: Open,
+    /// The same at the end of the first error, found when it is asked for.
+    open_after: OnceCell<Open>,
 }
 
 impl<'t> Mistake<'t> {
@@ -38,7 +41,22 @@ impl<'t> Mistake<'t> {
         // A line with only non-breaking spaces has empty content.
         let content = start..start.max(around.start + text[around.clone()].trim_end().len());
         let here = at..first.range.end.max(at).min(text.len());
-        Some(Self { errors, text, at, here, content, before, rest, open: Open::until(text, at) })
+        Some(Self {
+            errors,
+            text,
+            at,
+            here,
+            content,
+            before,
+            rest,
+            open: Open::until(text, at),
+            open_after: OnceCell::new(),
+        })
+    }
+
+    /// The open brackets or string at the end of the first error.
+    pub(super) fn open_after(&self) -> &Open {
+        self.open_after.get_or_init(|| Open::until(self.text, self.here.end))
     }
 
     /// Whether the parser's first error begins with one of these words.

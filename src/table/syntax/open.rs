@@ -42,7 +42,10 @@ impl Open {
                 } else if rest.starts_with('\n') && !triple {
                     self.string = None;
                 } else {
-                    at += rest.chars().next().map_or(1, char::len_utf8);
+                    // Only these can end the text or hide its end.
+                    let first = rest.chars().next().map_or(1, char::len_utf8);
+                    let skipped = rest[first..].find(['"', '\'', '\\', '\n']).unwrap_or(rest.len() - first);
+                    at += first + skipped;
                 }
                 continue;
             }

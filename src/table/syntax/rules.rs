@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::mistake::{Mistake, line};
-use super::open::Open;
 
 /// Another place that the report of a mistake points at, with its label.
 type Related = Option<(Range<usize>, &'static str)>;
@@ -242,7 +241,7 @@ fn unclosed_string(mistake: &Mistake<'_>) -> Option<(usize, bool)> {
     if !is_string_error(mistake) {
         return None;
     }
-    let start = Open::until(mistake.text, mistake.errors.first()?.range.end.max(mistake.at)).string?;
+    let start = mistake.open_after().string?;
     let written = &mistake.text[start..];
     Some((start, written.starts_with("\"\"\"") || written.starts_with("'''")))
 }

@@ -199,7 +199,16 @@ mod tests {
 
     pub(super) fn target() -> Target {
         let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-        Target { name: "api".to_owned(), timeout: None, max_body: 100, redirects, tls, network, proxy: None }
+        Target {
+            name: "api".to_owned(),
+            timeout: None,
+            max_body: 100,
+            root: String::new(),
+            redirects,
+            tls,
+            network,
+            proxy: None,
+        }
     }
 
     pub(super) fn request(url: &str) -> Request {

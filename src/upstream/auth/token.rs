@@ -262,7 +262,7 @@ impl TokenRequest {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let request = Request {
             // The timeout, the certificates and the proxy of the upstream apply here too.
-            target: Arc::new(Target { max_body: MAX_RESPONSE, ..target.clone() }),
+            target: Arc::new(Target { max_body: MAX_RESPONSE, root: String::new(), ..target.clone() }),
             step: None,
             method: Method::POST,
             url: self.token_url.clone(),

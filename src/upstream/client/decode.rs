@@ -80,6 +80,17 @@ impl BodyBuffer {
         Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec, is_deflated })
     }
 
+    /// How many bytes it has, decompressed.
+    pub(super) fn len(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// How many bytes it may have in the end, if `declared` are received.
+    pub(super) fn most(&self, declared: Option<u64>) -> usize {
+        let declared = declared.filter(|_| self.codec.is_none() && !self.is_deflated);
+        declared.and_then(|declared| usize::try_from(declared).ok()).unwrap_or(self.limit).min(self.limit)
+    }
+
     /// Adds a chunk of the body as received.
     pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
         let Self { plain, limit, codec, .. } = self;

@@ -24,6 +24,8 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use crate::memory::{self, Receiving};
+
 use super::phase::Progress;
 use super::{Redirects, Request, Response, Target, TransportError};
 
@@ -78,7 +80,7 @@ impl Client {
         let inbound = self.exchange(&outgoing, progress).await?;
         let next = match self.redirects {
             Redirects::None => None,
-            Redirects::SameOrigin => redirect::target(&inbound.head, &request.url),
+            Redirects::SameOrigin => redirect::target(&inbound.head, &request.url, &request.target.root),
         };
         let inbound = match next {
             Some(next) => Box::pin(self.follow(request, &origin, inbound, next, progress)).await?,
@@ -112,7 +114,7 @@ impl Client {
             }
             let outgoing = self.outgoing(origin, (&method, &next), &headers, &body);
             inbound = self.exchange(&outgoing, progress).await.map_err(redirect::not_followed)?;
-            match redirect::target(&inbound.head, &next) {
+            match redirect::target(&inbound.head, &next, &request.target.root) {
                 Some(after) if followed < MAX_REDIRECTS => next = after,
                 _ => break,
             }
@@ -175,11 +177,24 @@ async fn read(
 ) -> Result<Response, TransportError> {
     progress.reading();
     let UnreadResponse { mut head, mut connection } = inbound;
-    let mut buffer = BodyBuffer::new(&mut head.headers, connection.declared(), limit)?;
+    let declared = connection.declared();
+    let mut buffer = BodyBuffer::new(&mut head.headers, declared, limit)?;
+    let mut receiving = None;
     while let Some(chunk) = connection.chunk().await? {
         buffer.add(chunk)?;
+        if receiving.is_none() && buffer.len() > memory::SMALL {
+            receiving = Some(Receiving::response(buffer.most(declared), progress.turn_ends()).await?);
+        }
     }
     let body = buffer.finish()?;
     origin.put(connection);
+    // A body whose compression is not declared may have become large only now.
+    if receiving.is_none() && body.len() > memory::SMALL {
+        receiving = Some(Receiving::response(body.len(), progress.turn_ends()).await?);
+    }
+    let body = match receiving {
+        Some(receiving) => receiving.hold(body, memory::Use::Indexed, progress.turn_ends()).await?,
+        None => body,
+    };
     Ok(Response { status: head.status, headers: head.headers, body })
 }

@@ -12,14 +12,17 @@ use crate::upstream::phase::FOLLOWING;
 /// The maximum number of redirects to follow for one request. The next one is returned as the response.
 pub(in crate::upstream) const MAX_REDIRECTS: usize = 5;
 
-/// The target of a redirect, if it has the same origin as the request.
-pub(super) fn target(head: &Head, from: &Url) -> Option<Url> {
+/// The target of a redirect, if it has the same origin as the request and is below the path `root`. On a shared host,
+/// another path may belong to somebody else.
+pub(super) fn target(head: &Head, from: &Url, root: &str) -> Option<Url> {
     if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = std::str::from_utf8(head.headers.get(LOCATION)?.as_bytes()).ok()?;
     let to = from.join(location).ok().filter(|_| !location.is_empty())?;
-    (to.origin() == from.origin()).then_some(to)
+    let below = to.path().strip_prefix(root.trim_end_matches('/'));
+    let is_confined = below.is_some_and(|below| below.is_empty() || below.starts_with('/'));
+    (to.origin() == from.origin() && is_confined).then_some(to)
 }
 
 /// The error of a redirected request that could not be sent. The upstream has received the original request, so the

@@ -234,6 +234,7 @@ fn verdict(result: &Result<Response, TransportError>) -> Option<bool> {
         ) => Some(false),
         Err(
             TransportError::TooLarge { .. }
+            | TransportError::NoRoom(_)
             | TransportError::Incomplete { .. }
             | TransportError::Forbidden(_)
             | TransportError::Unsendable { .. },

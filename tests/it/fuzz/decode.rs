@@ -25,7 +25,7 @@ auth.basic = { username = "user", password = "made-up-password" }
 auth.signature = { secret = "made-up-secret" }
 reply = "direct"
 [platforms.dailybots]
-auth.signature = { secret = "made-up-secret", header = "x-signature", encoding = "base64", signed = ["timestamp", ".", "body"], timestamp_header = "x-timestamp" }
+auth.signature = { secret = "made-up-secret", header = "x-signature", encoding = "base64", signed = ["timestamp", ".", "target", "body"], timestamp_header = "x-timestamp" }
 [platforms.millis]
 auth.bearer = { token = "made-up-token" }
 [platforms.http]

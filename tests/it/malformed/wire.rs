@@ -27,7 +27,7 @@ impl Answer {
 /// A request with a body of this length.
 pub(super) fn request(line: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let length = format!("content-length: {}", body.len());
-    raw(line, &[&["host: x", &*length], headers].concat(), body)
+    raw(line, &[&["host: localhost", &*length], headers].concat(), body)
 }
 
 /// A request with these headers and no others.

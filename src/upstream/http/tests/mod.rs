@@ -108,7 +108,16 @@ async fn read_request(stream: &mut TcpStream) -> String {
 
 fn target() -> Target {
     let (redirects, tls, network) = (Redirects::None, Tls::default(), EgressPolicy::Any);
-    Target { name: "raw".to_owned(), timeout: None, max_body: 1024, redirects, tls, network, proxy: None }
+    Target {
+        name: "raw".to_owned(),
+        timeout: None,
+        max_body: 1024,
+        root: String::new(),
+        redirects,
+        tls,
+        network,
+        proxy: None,
+    }
 }
 
 fn get(url: Url, target: Target) -> Request {
