@@ -75,6 +75,15 @@ impl Document {
     }
 }
 
+/// What is wrong with a body that [`Document::parse`] rejected, and where. Quotes nothing of the body.
+pub fn syntax_problem(error: &serde_json::Error) -> String {
+    // Only the errors of `explain` have no place.
+    match error.line() {
+        0 => format!("the body is not valid JSON ({error})"),
+        line => format!("the body is not valid JSON (line {line}, column {})", error.column()),
+    }
+}
+
 /// The reason why a text was rejected. Only this slow path parses the text a second time.
 fn explain(bytes: &[u8]) -> serde_json::Error {
     match serde_json::from_slice::<serde_json::Value>(bytes) {

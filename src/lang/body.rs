@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::charset::{self, Charset};
 use super::xml;
-use crate::json::{Document, SharedValue};
+use crate::json::{Document, SharedValue, syntax_problem};
 
 /// The most characters of a content type in a message.
 const MAX_SHOWN: usize = 80;
@@ -117,12 +117,9 @@ impl Declared {
             ([_, 0, ..], Charset::Utf8) => Charset::named("utf-16le"),
             (_, charset) => charset,
         };
-        let syntax_problem = |error: serde_json::Error| {
-            format!("the body is not valid JSON (line {}, column {})", error.line(), error.column())
-        };
         let text = match (charset::decode(body, charset), error) {
             (Ok(text), _) => text,
-            (Err(_), Some(error)) => return Err(syntax_problem(error)),
+            (Err(_), Some(error)) => return Err(syntax_problem(&error)),
             (Err(problem), None) => return Err(format!("the body {problem}")),
         };
         let text = unguarded(&text);
@@ -130,7 +127,9 @@ impl Declared {
             return Ok(SharedValue::default());
         }
         let document = Document::parse(Bytes::copy_from_slice(text.as_bytes()));
-        document.map(|document| SharedValue::whole(Arc::new(document))).map_err(syntax_problem)
+        document
+            .map(|document| SharedValue::whole(Arc::new(document)))
+            .map_err(|error| syntax_problem(&error))
     }
 
     fn xml(self, body: &Bytes, content_type: Option<&str>) -> Result<SharedValue, String> {
@@ -286,6 +285,7 @@ mod tests {
             (b"<a>1</a>", Some("text/plain"), not_json("text/plain")),
             (b"OK", Some("text/plain"), not_json("text/plain")),
             (b"OK", None, Err("the body is not valid JSON (line 1, column 1)".to_owned())),
+            (b"[1e400]", None, Err("the body is not valid JSON (number out of range)".to_owned())),
             (
                 b"{\"a\":\"\xf6\"}",
                 Some("application/json"),

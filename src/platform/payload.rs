@@ -143,6 +143,7 @@ mod tests {
             ("null", "the body is not a JSON object"),
             ("{\"secret\": x}", "the body is not valid JSON (line 1, column 12)"),
             ("", "the body is not valid JSON (line 1, column 0)"),
+            ("{\"a\": 1e400}", "the body is not valid JSON (number out of range)"),
         ] {
             assert_eq!(object(&Bytes::from(body)), Err(BadRequest::new(problem)), "{body}");
         }

@@ -1,7 +1,7 @@
 //! Requests from platforms, and the responses to them.
 
 use crate::call::{Call, Outcome};
-use crate::json::{Document, push_value};
+use crate::json::{Document, push_value, syntax_problem};
 use ::http::{HeaderMap, Method, StatusCode, Uri};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -140,12 +140,6 @@ impl BadRequest {
 
     /// Parses a body as JSON, whatever its content type.
     pub(crate) fn json(body: &Bytes) -> Result<Document, Self> {
-        Document::parse(body.clone()).map_err(|error| {
-            Self::new(format!(
-                "the body is not valid JSON (line {}, column {})",
-                error.line(),
-                error.column()
-            ))
-        })
+        Document::parse(body.clone()).map_err(|error| Self::new(syntax_problem(&error)))
     }
 }

@@ -49,6 +49,8 @@ fn assemble(plan: &Plan, a: &str, v: &Value) {
     let v = match v {
         Value::String(text) => Some(text.clone()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+        // A response with a number outside the range of a double is not valid.
+        Value::Number(number) if number.as_f64().is_none_or(f64::is_infinite) => None,
         other => Some(other.to_string()),
     };
     let fits = |v: &String| !v.is_empty() && !["", ".", ".."].contains(&a);
