@@ -71,7 +71,7 @@ fn commands_of_other_tools_get_a_pointer() {
         assert!(errors.contains(&format!("unrecognized subcommand '{word}'")), "{errors}");
         assert!(errors.contains(pointer) && !errors.contains("similar"), "{errors}");
     }
-    assert!(run(&["chekc"]).1.contains("'check'"));
+    assert!(run(&["checks"]).1.contains("'check'"));
 }
 
 #[test]
