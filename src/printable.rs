@@ -4,7 +4,7 @@
 //! any of it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Whether a terminal acts on a character instead of showing it: C0 controls except for tab and newline, DEL, C1
 /// controls, controls of the writing direction, and the line and paragraph separators.
@@ -20,6 +20,11 @@ pub fn is_acted_on(c: char) -> bool {
 
 /// The text with each character that a terminal would act on as an escape such as `\u{1b}`. Newlines and tabs stay.
 pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |code, shown| write!(shown, "\\u{{{code:x}}}"))
+}
+
+/// The text with each character that a terminal would act on as `escape` writes its code.
+fn escaped(text: &str, escape: impl Fn(u32, &mut String) -> fmt::Result) -> Cow<'_, str> {
     if !text.contains(is_acted_on) {
         return Cow::Borrowed(text);
     }
@@ -27,7 +32,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     for c in text.chars() {
         if is_acted_on(c) {
             // Writing to a string cannot fail.
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+            let _ = escape(u32::from(c), &mut shown);
         } else {
             shown.push(c);
         }
@@ -63,19 +68,8 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
 
 /// A JSON text with each such character as a JSON escape. Outside of strings, JSON has none of them but newlines.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_acted_on) {
-        return Cow::Borrowed(json);
-    }
-    let mut shown = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if is_acted_on(c) {
-            // Each of them has at most four digits. Writing to a string cannot fail.
-            let _ = write!(shown, "\\u{:04x}", u32::from(c));
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
+    // Each of them has at most four digits.
+    escaped(json, |code, shown| write!(shown, "\\u{code:04x}"))
 }
 
 /// A text for XML: what XML cannot contain is replaced, and what a terminal would act on is a reference.

@@ -88,9 +88,8 @@ impl Client {
         };
         let is_success = inbound.head.status.is_success();
         let response = read(&origin, inbound, request.target.max_body, progress).await;
-        response.map_err(|error| match is_success {
-            true => TransportError::Incomplete { error: Box::new(error) },
-            false => error,
+        response.map_err(|error| {
+            if is_success { TransportError::Incomplete { error: Box::new(error) } } else { error }
         })
     }
 

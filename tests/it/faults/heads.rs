@@ -14,8 +14,7 @@ pub(super) fn rows() -> Vec<Row> {
     let many = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
     let informed = [&b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(50)[..], &good(7)].concat();
     vec![
-        // Informational responses before the final one, or instead of it. They are paced, because the HTTP client would
-        // otherwise read megabytes of them in one go without yielding to other tasks.
+        // Interim responses before the final one, or instead of it. More than 100 are an error.
         row("information",           GET,  Script::always([say(informed)]), Id(7), Early, sees(1, 1, 0)),
         row("information_only",      GET,  Script::always(hang_after("HTTP/1.1 100 Continue\r\n\r\n")), LATE, AtDeadline, sees(1, 1, 1)),
         row("information_trickles",  GET,  Script::always([trickle("HTTP/1.1 103 Early Hints\r\n\r\n", 100)]), LATE, AtDeadline, sees(1, 1, 1)),
