@@ -21,10 +21,22 @@ pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
 /// from a browser.
 pub(super) fn is_for_here(headers: &HeaderMap, public_url: Option<&Url>) -> bool {
     headers.get_all(header::HOST).iter().all(|host| {
+        if is_this_machine(host.as_bytes()) {
+            return true;
+        }
         let url = host.to_str().ok().and_then(|host| Url::parse(&format!("http://{host}")).ok());
         url.is_some_and(|url| {
             is_loopback(&url) || public_url.is_some_and(|public| public.host() == url.host())
         })
+    })
+}
+
+/// Whether a `Host` is one of the usual names of this machine. These need no parsing, which every call would pay for.
+fn is_this_machine(host: &[u8]) -> bool {
+    [&b"127.0.0.1"[..], b"localhost", b"[::1]"].iter().any(|name| match host.strip_prefix(*name) {
+        Some([]) => true,
+        Some([b':', port @ ..]) => (1..=4).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        _ => false,
     })
 }
 
@@ -44,6 +56,24 @@ pub(super) fn is_clear(version: Version, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn usual_names_of_this_machine_are_known_without_parsing() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]:80", true),
+            // Parsed.
+            ("localhost:65535", false),
+            ("localhost:", false),
+            ("localhost:+80", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:80", false),
+            ("localhost:80@evil.example", false),
+        ] {
+            assert_eq!(is_this_machine(host.as_bytes()), expected, "{host}");
+        }
+    }
 
     #[test]
     fn pages_of_this_machine_may_call() {
