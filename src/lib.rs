@@ -24,6 +24,7 @@
 //! | [`platform`] | the callers: a folder per platform, one trait, one list; inbound auth |
 //! | [`scheme`] | the description of an auth scheme: its keys and what it builds |
 //! | [`diagnostic`] | errors and warnings in the table, with their places |
+//! | [`state`] | jobs, memory of conversations and claimed calls that outlive the process; their engines |
 //! | [`single_flight`] | results that several calls share; also the cache of such results |
 //! | [`secret`] | values that never print themselves |
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
@@ -74,6 +75,7 @@ pub mod printable;
 pub mod scheme;
 pub mod secret;
 pub mod single_flight;
+pub mod state;
 pub mod traceparent;
 
 pub mod demo;
