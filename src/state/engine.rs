@@ -1,17 +1,19 @@
 //! What an engine does for the [`Store`](super::Store), and the list of engines.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Following};
-use super::conversation::{Conversation, Remembered};
-use super::error::StateError;
+use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Remembered};
+use super::error::{StateError, StateFault};
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
 use super::signals::Signals;
+use super::sqlite::Sqlite;
 
 /// A job to append, whose payload is sealed.
 #[derive(Debug, Clone)]
@@ -33,6 +35,29 @@ pub(super) struct SealedChange {
     pub(super) bytes: usize,
 }
 
+impl SealedChange {
+    /// Whether a conversation that remembers values of these sizes may remember the changes too.
+    pub(super) fn check_limits(
+        remembered: impl IntoIterator<Item = (String, usize)>,
+        changes: &[Self],
+    ) -> std::result::Result<(), StateFault> {
+        let mut sizes: HashMap<_, _> = remembered.into_iter().collect();
+        for Self { name, value, bytes } in changes {
+            match value {
+                Some(_) => sizes.insert(name.clone(), *bytes),
+                None => sizes.remove(name),
+            };
+        }
+        if sizes.len() > MAX_NAMES {
+            return Err(StateFault::TooManyNames);
+        }
+        if sizes.values().sum::<usize>() > MAX_MEMORY_BYTES {
+            return Err(StateFault::TooManyBytes);
+        }
+        Ok(())
+    }
+}
+
 /// What a follower sees of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CallState {
@@ -48,7 +73,7 @@ pub(super) type Result<T> = std::result::Result<T, StateError>;
 macro_rules! engine {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),*) -> $result:ty;)*) => {
         /// The operations of an engine. They are atomic, and what they changed is durable when they return. Payloads
-        /// and values are sealed. The caller limits their time by dropping them.
+        /// and values are sealed. Where no time limit is given, the caller limits their time by dropping them.
         pub(super) trait Engine {
             /// Wakes those who wait.
             fn signals(&self) -> &Arc<Signals>;
@@ -60,12 +85,14 @@ macro_rules! engine {
             fn signals(&self) -> &Arc<Signals> {
                 match self {
                     Self::InMemory(engine) => engine.signals(),
+                    Self::Sqlite(engine) => engine.signals(),
                 }
             }
 
             $(async fn $name(&self, $($arg: $kind),*) -> Result<$result> {
                 match self {
                     Self::InMemory(engine) => engine.$name($($arg),*).await,
+                    Self::Sqlite(engine) => engine.$name($($arg),*).await,
                 }
             })*
         }
@@ -76,13 +103,14 @@ macro_rules! engine {
 #[derive(Debug)]
 pub(super) enum AnyEngine {
     InMemory(InMemory),
+    Sqlite(Sqlite),
 }
 
 engine! {
     /// Opens the store if it is not open, and makes or updates its schema.
     fn check() -> ();
-    /// Appends a job. If this future is dropped before it returns, the job is not run.
-    fn append(job: SealedJob) -> ();
+    /// Appends a job within a time limit. After an error it does not run.
+    fn append(job: SealedJob, limit: Duration) -> ();
     /// Leases the jobs that are due longest, at most `limit`.
     fn lease(limit: usize) -> Vec<Job>;
     /// Renews leases and returns those that are lost.

@@ -1,6 +1,7 @@
 //! Why the store could not do what was asked.
 
 use std::fmt;
+use std::time::Duration;
 
 /// An error of the store: what failed, where, and how to fix it. It never contains stored values or passwords.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum StateFault {
     Unreachable,
     /// The disk is full.
     DiskFull,
+    /// The disk failed to read or write.
+    DiskIo,
     /// The file, its folder or the server does not allow writing.
     ReadOnly,
     /// The file cannot be opened.
@@ -57,6 +60,7 @@ impl StateFault {
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::DiskFull => "disk-full",
+            Self::DiskIo => "disk-io",
             Self::ReadOnly => "read-only",
             Self::CannotOpen => "cannot-open",
             Self::Corrupt => "corrupt",
@@ -83,9 +87,10 @@ impl StateFault {
             Self::Timeout => "no answer in time",
             Self::Unreachable => "not reachable",
             Self::DiskFull => "the disk is full",
+            Self::DiskIo => "the disk failed to read or write the file",
             Self::ReadOnly => "writing is not allowed",
             Self::CannotOpen => "the file cannot be opened",
-            Self::Corrupt => "the file is not a database or is damaged",
+            Self::Corrupt => "the file is not a database of Jackfield, or is damaged",
             Self::Denied => "the server refused the user or the password",
             Self::NoDatabase => "there is no such database",
             Self::Tls => "TLS failed",
@@ -107,6 +112,7 @@ impl StateFault {
                 "check that the server runs and that host and port in `[state] url` are right"
             }
             Self::DiskFull => "free space on the disk of the database",
+            Self::DiskIo => "check the disk, its quotas and the system's log",
             Self::ReadOnly => {
                 "let the user that Jackfield runs as write to the database file and its folder, or use a primary server"
             }
@@ -136,6 +142,10 @@ impl StateFault {
 impl StateError {
     pub(super) fn new(fault: StateFault, place: &str, detail: impl Into<String>) -> Self {
         Self { fault, place: place.to_owned(), detail: detail.into() }
+    }
+
+    pub(super) fn timeout(place: &str, waited: Duration) -> Self {
+        Self::new(StateFault::Timeout, place, format!("waited {}", humantime::format_duration(waited)))
     }
 }
 

@@ -14,6 +14,7 @@ mod in_memory;
 mod job;
 mod keys;
 mod signals;
+mod sqlite;
 mod store;
 mod url;
 

@@ -15,6 +15,7 @@ use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
 use super::signals::JobWatch;
+use super::sqlite::Sqlite;
 use super::url::StateUrl;
 
 /// How long an operation may take, unless the caller limits it otherwise.
@@ -64,6 +65,18 @@ impl Store {
         Self::over(AnyEngine::InMemory(InMemory::new(job_lease)), keys, "memory".to_owned())
     }
 
+    /// The store of these settings. Does not wait for it: each operation opens it if it is not open.
+    pub fn open(settings: &Settings) -> Self {
+        let place = settings.url.place();
+        let engine = match &settings.url {
+            StateUrl::Sqlite(path) => {
+                AnyEngine::Sqlite(Sqlite::new(path.clone(), place.clone(), settings.job_lease))
+            }
+            StateUrl::Postgres(_) => unimplemented!(),
+        };
+        Self::over(engine, settings.keys.clone(), place)
+    }
+
     fn over(engine: AnyEngine, keys: EncryptionKeys, place: String) -> Self {
         let inner = Arc::new(Inner { engine, keys, place, clock: Clock::new() });
         Self { inner, limit: DEFAULT_LIMIT }
@@ -94,7 +107,7 @@ impl Store {
         let conversation = job.conversation.as_ref().filter(|_| job.ordered);
         let order = conversation
             .map(|conversation| Conversation { platform: platform.clone(), id: conversation.clone() }.key());
-        self.limited(self.inner.engine.append(SealedJob { id, job, payload, order })).await?;
+        self.inner.engine.append(SealedJob { id, job, payload, order }, self.limit).await?;
         Ok(id)
     }
 
@@ -273,10 +286,7 @@ impl Store {
     async fn limited<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
         match tokio::time::timeout(self.limit, operation).await {
             Ok(result) => result,
-            Err(_) => {
-                let waited = humantime::format_duration(self.limit);
-                Err(StateError::new(StateFault::Timeout, &self.inner.place, format!("waited {waited}")))
-            }
+            Err(_) => Err(StateError::timeout(&self.inner.place, self.limit)),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::state::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Remembered};
+use crate::state::conversation::{Conversation, Remembered};
 use crate::state::engine::{Result, SealedChange};
-use crate::state::error::{StateError, StateFault};
+use crate::state::error::StateError;
 
 #[derive(Debug, Default)]
 pub(super) struct Memories(HashMap<Conversation, Memory>);
@@ -24,7 +24,7 @@ impl Memories {
     ) -> Vec<(String, Remembered)> {
         let memory = self.0.get_mut(conversation).filter(|memory| now < memory.expires_at);
         let Some(memory) = memory else { return Vec::new() };
-        memory.expires_at = now.saturating_add(ttl_ms);
+        memory.expires_at = memory.expires_at.max(now.saturating_add(ttl_ms));
         memory.values.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect()
     }
 
@@ -37,19 +37,15 @@ impl Memories {
     ) -> Result<()> {
         let memory = self.0.get(conversation).filter(|memory| now < memory.expires_at);
         let mut memory = memory.cloned().unwrap_or_default();
+        let sizes = memory.values.iter().map(|(name, (_, bytes))| (name.clone(), *bytes));
+        SealedChange::check_limits(sizes, &changes).map_err(|fault| StateError::new(fault, "memory", ""))?;
         for SealedChange { name, value, bytes } in changes {
             match value {
                 Some(value) => memory.values.insert(name, (value, bytes)),
                 None => memory.values.remove(&name),
             };
         }
-        if memory.values.len() > MAX_NAMES {
-            return Err(StateError::new(StateFault::TooManyNames, "memory", ""));
-        }
-        if memory.values.values().map(|(_, bytes)| bytes).sum::<usize>() > MAX_MEMORY_BYTES {
-            return Err(StateError::new(StateFault::TooManyBytes, "memory", ""));
-        }
-        memory.expires_at = now.saturating_add(ttl_ms);
+        memory.expires_at = memory.expires_at.max(now.saturating_add(ttl_ms));
         self.0.insert(conversation.clone(), memory);
         Ok(())
     }

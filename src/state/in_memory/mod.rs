@@ -75,7 +75,7 @@ impl Engine for InMemory {
         Ok(())
     }
 
-    async fn append(&self, job: SealedJob) -> Result<()> {
+    async fn append(&self, job: SealedJob, _: Duration) -> Result<()> {
         self.change_jobs(|jobs, now| jobs.append(job, now));
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Engine for InMemory {
     }
 
     async fn settle(&self, lease: &CallLease, answer: Vec<u8>, kept_for: Duration) -> Result<LeaseState> {
-        Ok(self.change_call(&lease.key, |calls, now| calls.settle(lease, answer, now, millis(kept_for))))
+        Ok(self.change_call(&lease.key, |calls, now| calls.settle(lease, answer, kept_for, now)))
     }
 
     async fn abandon(&self, lease: &CallLease) -> Result<()> {
