@@ -4,6 +4,8 @@ mod calls;
 mod jobs;
 mod memories;
 mod operators;
+mod postgres;
+mod server;
 mod sqlite;
 mod world;
 
@@ -21,6 +23,13 @@ macro_rules! with_each_engine {
             $(#[tokio::test]
             async fn $name() {
                 super::$name(&crate::world::World::sqlite()).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&crate::world::World::postgres().await).await;
             })*
         }
     };
