@@ -1,6 +1,7 @@
 //! Tests of the store: the same suite for each engine, and what can go wrong with each.
 
 mod calls;
+mod child;
 mod jobs;
 mod memories;
 mod operators;

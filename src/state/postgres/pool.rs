@@ -166,14 +166,13 @@ impl Pool {
             }
             cause = inner.source();
         }
-        StateError::new(fault(error), self.place(), detail)
+        StateError::new(fault(error, &detail), self.place(), detail)
     }
 }
 
-fn fault(error: &Error) -> StateFault {
+fn fault(error: &Error, text: &str) -> StateFault {
     let Some(code) = error.code() else {
         // The library does not tell the kinds of its own errors apart otherwise.
-        let text = error.to_string();
         return match () {
             () if text.contains("TLS") => StateFault::Tls,
             () if text.contains("timeout") => StateFault::Timeout,
