@@ -126,7 +126,7 @@ async fn a_job_of_a_dead_instance_is_leased_by_another(world: &World) {
     assert_eq!((second.attempt, second.is_interrupted), (2, true));
 
     // The first instance was only slow.
-    assert_eq!(dead.renew_jobs(&[first.lease.clone()]).await, Ok(vec![first.lease.id]));
+    assert_eq!(dead.renew_jobs(std::slice::from_ref(&first.lease)).await, Ok(vec![first.lease.id]));
     for outcome in [JobOutcome::Delivered, JobOutcome::HandedBack] {
         assert_eq!(dead.finish(&first.lease, outcome).await, Ok(LeaseState::Lost));
     }

@@ -146,7 +146,8 @@ async fn a_job_that_was_refused_in_time_does_not_run() {
 async fn a_server_that_went_away_comes_back() {
     let server = Server::own("").await;
     let url = server.url(&server.database().await);
-    let (one, other) = (open(&url), open(&url));
+    let lasting = Settings { job_lease: HOUR, ..settings(&url) };
+    let (one, other) = (Store::open(&lasting), Store::open(&lasting));
     one.append_job(job("before")).await.unwrap();
     let CallClaim::Leader(lease) = one.claim_call([1; 32], TERMS).await.unwrap() else { panic!() };
     let CallClaim::InFlight(following) = other.claim_call([1; 32], TERMS).await.unwrap() else { panic!() };

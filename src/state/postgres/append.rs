@@ -215,27 +215,28 @@ async fn release(inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(RELEASE_AFTER).await;
         let Some(inner) = inner.upgrade() else { return };
-        let ids: Vec<String> = {
+        let ids: Vec<(Instant, JobId)> = {
             let mut held = inner.appends.held.lock();
             held.items.make_contiguous().sort_unstable();
             let count = held.items.iter().take_while(|(since, _)| since.elapsed() >= RELEASE_AFTER).count();
-            let ids = held.items.drain(..count).map(|(_, id)| id.to_string()).collect();
-            if held.items.is_empty() {
-                held.is_running = false;
-            }
-            ids
+            held.items.drain(..count).collect()
         };
         if !ids.is_empty() {
-            // If this fails, they are due when `HOLD` is over.
-            let _ = tokio::time::timeout(APPEND_TIMEOUT, release_all(&inner, &ids)).await;
+            let released = tokio::time::timeout(APPEND_TIMEOUT, release_all(&inner, &ids)).await;
+            if !matches!(released, Ok(Ok(()))) {
+                inner.appends.held.lock().items.extend(ids);
+            }
         }
-        if !inner.appends.held.lock().is_running {
+        let mut held = inner.appends.held.lock();
+        if held.items.is_empty() {
+            held.is_running = false;
             return;
         }
     }
 }
 
-async fn release_all(inner: &Inner, ids: &[String]) -> Result<()> {
+async fn release_all(inner: &Inner, ids: &[(Instant, JobId)]) -> Result<()> {
+    let ids: Vec<String> = ids.iter().map(|(_, id)| id.to_string()).collect();
     let sql = "WITH released AS (UPDATE jackfield_jobs SET due_at = accepted_at, held_by = NULL \
              WHERE id = ANY($1) AND held_by = $2 RETURNING 1), \
          released_some AS (SELECT count(*) AS count FROM released) \
