@@ -7,7 +7,7 @@ use crate::json::{Kind, SharedValue, ValueRef};
 use crate::lang::bound_path::BoundPath;
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
-use crate::lang::template::{RenderError, Scope};
+use crate::lang::template::{RenderError, Scope, StepOutput};
 use crate::lang::value::Scale;
 
 /// The largest total weight of the values extracted from one response. Each value counts 1, and so do 32 bytes of text.
@@ -33,6 +33,8 @@ pub(crate) struct Extract {
     pub(crate) default: Option<ExtractDefault>,
     /// Whether a response without this value is an error.
     pub(crate) required: bool,
+    /// Whether the value is hidden wherever calls are shown.
+    pub(crate) sensitive: bool,
 }
 
 /// The value of an extract that finds nothing.
@@ -82,6 +84,25 @@ impl Extraction {
             extract.required && value.as_ref().is_none_or(|value| is_nothing(value.get()))
         };
         self.extracts.iter().zip(values).position(is_missing).map(|index| self.names[index].as_str())
+    }
+
+    /// Whether the value of an extract is hidden wherever calls are shown.
+    pub fn is_sensitive(&self, name: &str) -> bool {
+        self.names().zip(&self.extracts).any(|(known, extract)| known == name && extract.sensitive)
+    }
+
+    /// The values of sensitive extracts: those that were extracted, and those in a response that was not used.
+    pub fn sensitive_values(&self, output: &StepOutput, scope: &Scope<'_>) -> Vec<SharedValue> {
+        let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);
+        let sensitive = self.extracts.iter().enumerate().filter(|(_, extract)| extract.sensitive);
+        let values = sensitive.filter_map(|(place, extract)| {
+            let extracted = output.values.get(place).cloned().flatten();
+            extracted.or_else(|| {
+                let body = output.response.as_ref()?.body();
+                extract.value(body, scope, &mut left, &mut visits)
+            })
+        });
+        values.collect()
     }
 
     /// The values by name, without the missing ones.
@@ -157,7 +178,8 @@ mod tests {
     fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {
         let default = default.map(|value| ExtractDefault::Fixed(value.into()));
         let (path, _) = JsonPath::parse(path).unwrap();
-        Extract { path: BoundPath::new(Arc::new(path), Vec::new()), all, default, required }
+        let path = BoundPath::new(Arc::new(path), Vec::new());
+        Extract { path, all, default, required, sensitive: false }
     }
 
     /// The body as a tree and as a parsed document.

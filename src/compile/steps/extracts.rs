@@ -73,7 +73,13 @@ fn compile_extract(
         }),
         None => None,
     };
-    Some(Extract { path, all: flag(&raw.all), default, required: flag(&raw.required) })
+    Some(Extract {
+        path,
+        all: flag(&raw.all),
+        default,
+        required: flag(&raw.required),
+        sensitive: flag(&raw.sensitive),
+    })
 }
 
 fn check_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
