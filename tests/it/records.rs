@@ -447,9 +447,9 @@ async fn an_overdue_write_is_a_timeout_everywhere() {
 #[tokio::test]
 async fn sensitive_extracts_are_masked_wherever_a_call_is_shown() {
     let upstream = Upstream::new(|seen| match seen.path() {
-        "/cards" => {
-            Reply::json(&json!({"card": {"number": "4000 1234", "cvc": 8123456789_u64, "on": true}, "of": "Ada"}))
-        }
+        "/cards" => Reply::json(
+            &json!({"card": {"number": "4000 1234", "cvc": 8123456789_u64, "on": true}, "of": "Ada"}),
+        ),
         "/gone" => Reply::status(404, &json!({"card": {"number": "5000 9876"}})),
         "/part" => Reply::json(&json!({"card": {"number": "6000 1111"}})),
         _ => Reply::json(&json!({"paid": seen.json()})),
