@@ -124,7 +124,7 @@ args.t = { type = "boolean" }
 args.i = { type = "integer", default = 3 }
 request.method = "PATCH"
 request.path = "/"
-request.body = { a = "{{args.a}}", n = "{{args.n}}", l = "{{args.l}}", o = "{{args.o}}", t = "{{args.t}}", i = "{{args.i}}", deep = { list = ["{{args.i}}", { n = "{{args.n}}" }] }, text = "i={{args.i}} l={{json args.i}}", rounded = "{{round args.n 1}}", upper = "{{upper args.a}}", fixed = [1, 2.50, true, "x"] }
+request.body = { a = "{{args.a}}", n = "{{args.n}}", l = "{{args.l}}", o = "{{args.o}}", t = "{{args.t}}", i = "{{args.i}}", deep = { list = ["{{args.i}}", { n = "{{args.n}}" }] }, text = "i={{args.i}} l={{json args.i}}", rounded = "{{round args.n 1}}", upper = "{{upper args.a}}", fixed = [1, 2.5, true, "x"] }
 [routes.form]
 upstream = "api"
 args.a = { type = "string" }
