@@ -165,8 +165,9 @@ async fn sensitive_values_come_back_and_need_a_key(world: &World) {
 
 async fn calls_of_one_conversation_do_not_overwrite_each_other(world: &World) {
     let instances = world.instances(HOUR);
+    let stores: Vec<_> = (0..5).map(|_| instances.open()).collect();
     let writes = (0..20).map(|at| {
-        let store = instances.open();
+        let store = stores[at % stores.len()].clone();
         async move { store.remember(&conversation("c-1"), vec![remember(&format!("n{at}"), "1")], HOUR).await }
     });
     for written in futures_util::future::join_all(writes).await {

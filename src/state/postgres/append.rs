@@ -215,6 +215,8 @@ async fn release(inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(RELEASE_AFTER).await;
         let Some(inner) = inner.upgrade() else { return };
+        // A lease between the next two steps would find a job neither held nor due.
+        let leasing = inner.leasing.lock().await;
         let ids: Vec<(Instant, JobId)> = {
             let mut held = inner.appends.held.lock();
             held.items.make_contiguous().sort_unstable();
@@ -227,6 +229,7 @@ async fn release(inner: Weak<Inner>) {
                 inner.appends.held.lock().items.extend(ids);
             }
         }
+        drop(leasing);
         let mut held = inner.appends.held.lock();
         if held.items.is_empty() {
             held.is_running = false;

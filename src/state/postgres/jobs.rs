@@ -20,6 +20,7 @@ pub(super) const PROMOTE: &str = "UPDATE jackfield_jobs SET due_at = accepted_at
 
 /// The leased jobs, and in how many milliseconds the next one is due.
 pub(super) async fn lease(inner: &Arc<Inner>, limit: usize) -> Result<(Vec<Job>, Option<i64>)> {
+    let _leasing = inner.leasing.lock().await;
     let held = inner.appends.take_held(limit);
     let result = lease_these(inner, limit, held.iter().map(|(_, id)| id.to_string()).collect()).await;
     let leased: HashSet<JobId> = match &result {

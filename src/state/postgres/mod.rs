@@ -49,6 +49,8 @@ struct Inner {
     pool: Pool,
     signals: Arc<Signals>,
     appends: Appends,
+    /// Held while jobs are leased, and while held jobs are released.
+    leasing: tokio::sync::Mutex<()>,
     /// Identifies this store among all that use the database.
     instance: i64,
     job_lease_ms: i64,
@@ -62,6 +64,7 @@ impl Postgres {
             pool: Pool::new(url, pool),
             signals: Signals::new(listen::POLL_UNHEARD),
             appends: Appends::default(),
+            leasing: tokio::sync::Mutex::default(),
             instance,
             job_lease_ms: millis(job_lease),
         };
