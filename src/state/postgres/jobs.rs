@@ -11,7 +11,7 @@ use crate::state::engine::Result;
 use crate::state::filter::DeliveryStatus;
 use crate::state::job::{Job, JobId, JobLease, JobOutcome, LeaseState, Work, WorkKind};
 
-use super::{Inner, NOW, append, lists};
+use super::{Inner, NOW, append, lists, text};
 
 /// Makes the first job of the order `$1` due, if none is.
 pub(super) const PROMOTE: &str = "UPDATE jackfield_jobs SET due_at = accepted_at \
@@ -151,7 +151,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
                 (&status.code(), Type::INT2),
                 (&is_uncounted, Type::BOOL),
                 (&due_in, Type::INT8),
-                (&reason, Type::TEXT),
+                (&reason.as_deref().map(text), Type::TEXT),
             ],
         )
         .await?;

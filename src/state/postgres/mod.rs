@@ -12,6 +12,7 @@ mod memories;
 mod pool;
 mod tls;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ use self::pool::Pool;
 
 /// The time of the server in milliseconds since 1970, when it received the statement.
 const NOW: &str = "(extract(epoch FROM statement_timestamp()) * 1000)::bigint";
+
+/// A text as the server can store it: without the character U+0000.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
 
 /// A store on a server.
 #[derive(Debug)]
