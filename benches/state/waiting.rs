@@ -46,7 +46,7 @@ async fn fill(engine: &Engine, server: &Server, count: u64) {
         let sql = format!(
             "WITH RECURSIVE n (at) AS (SELECT 1 UNION ALL SELECT at + 1 FROM n WHERE at < {count}) \
              INSERT INTO jobs {COLUMNS} SELECT printf('01%024d', at), 'route', 'log_lead', 'vapi', 'c-' || at, \
-             '22482c64', zeroblob(32), 0, {now}, {now}, 3600000, {now} + 3600000, x'00' || zeroblob(200) FROM n"
+             '22482c64', zeroblob(32), 0, {now}, {now}, 3600000, {now} + 3600000, CAST(x'00' || printf('%0200d', at) AS BLOB) FROM n"
         );
         rusqlite::Connection::open(path).expect("a file").execute_batch(&sql).expect("filled");
         return;
