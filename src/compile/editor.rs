@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::call::FailureKind;
 use crate::diagnostic::Code;
 use crate::plan::arguments::FORMATS;
+use crate::plan::state::ON_DEAD;
 use crate::plan::{FailureSlot, LogFormat, LogLevel};
 use crate::platform::auth as inbound;
 use crate::platform::{DeclareType, PLATFORMS, Platform};
@@ -23,6 +24,7 @@ use crate::upstream::auth as outbound;
 use crate::compile::routes::arguments::TYPES;
 use crate::compile::routes::events;
 use crate::compile::server::{ADMIN_SCHEMES, WATCH};
+use crate::compile::state::delivery;
 use crate::compile::steps::request::METHODS;
 use crate::compile::steps::step::RESPONSE_FORMATS;
 use crate::compile::upstreams::delivery::{HEDGE_P95, RETRIED};
@@ -157,6 +159,8 @@ impl Definitions {
             KeyForm::PlatformNames => list(&word(PLATFORMS.iter().map(|platform| platform.name()))),
             KeyForm::Declare => declare(),
             KeyForm::Events => self.events(),
+            KeyForm::DeliveryMode => word(delivery::MODES.map(|(word, _)| word)),
+            KeyForm::OnDead => word(ON_DEAD.map(|(word, _)| word)),
         }
     }
 

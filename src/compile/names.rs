@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::lang::template::{Fields, Names, StepNames};
+use crate::lang::template::{Fields, MemoryNames, Names, StepNames};
 
 /// The names that every template can use.
 pub(super) struct Globals {
@@ -10,6 +10,8 @@ pub(super) struct Globals {
     pub(super) headers: Vec<String>,
     /// The constants.
     pub(super) vars: Map<String, Value>,
+    /// What routes remember.
+    pub(super) memory: MemoryNames,
 }
 
 /// The names that the templates of one route can use before its first step.
@@ -30,7 +32,8 @@ impl Globals {
 impl Inputs<'_> {
     /// The names after the first `before` of these steps.
     pub(super) fn names<'n>(&'n self, steps: &'n [StepNames], before: usize) -> Names<'n> {
-        let Globals { headers, vars } = self.globals;
-        Names { args: &self.args, steps, before, event: self.event, headers, vars }
+        let Globals { headers, vars, memory } = self.globals;
+        let Self { args, event, .. } = self;
+        Names { args, steps, before, event: *event, headers, vars, memory, accepting: false }
     }
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{Either, OptionFuture};
+use futures_util::future::{BoxFuture, Either, OptionFuture, join_all, try_join_all};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -29,7 +29,8 @@ use crate::single_flight::{FlightLookup, Lead, Retention};
 
 use super::gate::Permit;
 use super::in_flight::{InFlight, Panicked, poll_caught};
-use super::{Dispatcher, dedup};
+use super::shared_dedup::{SharedClaim, SharedLead};
+use super::{Dispatcher, dedup, shared_dedup};
 
 /// The longest wait for a reply after the deadline: half the margin for the way back. The call may be about to end with
 /// a better reply than a timeout.
@@ -91,6 +92,8 @@ pub(super) struct Task {
 struct Leading {
     lead: Lead<Outcome>,
     identity: Identity,
+    /// The lead over the retries that reach other instances.
+    shared: Option<Arc<SharedLead>>,
 }
 
 /// The state of a call that may be a retry.
@@ -99,8 +102,9 @@ enum Claim {
     Leads(Lead<Outcome>),
     /// It is a retry: the outcome of the first call, and whether later retries get it too.
     Repeats { outcome: Outcome, how: &'static str, is_final: bool },
-    /// It is a retry, and the first call did not end before the deadline of this one.
-    StillInFlight,
+    /// It is a retry that fails: the first call did not end before the deadline of this one, or it is not known what
+    /// came of it.
+    Fails(CallError),
 }
 
 impl Task {
@@ -135,17 +139,31 @@ impl Task {
         // The identity by id comes first in all calls, so that no two calls wait for each other.
         for identity in key.identities() {
             match self.claim(identity).await {
-                Claim::Leads(lead) => leading.push(Leading { lead, identity }),
+                Claim::Leads(lead) => {
+                    let claimed = self.claim_shared(identity, route.as_deref()).await;
+                    match claimed {
+                        SharedClaim::Leads(shared) => leading.push(Leading { lead, identity, shared }),
+                        SharedClaim::Repeats { outcome, how } => {
+                            Leading { lead, identity, shared: None }.settle(&outcome, true).await;
+                            settle_all(leading, &outcome, true).await;
+                            return self.deduplicated(route.as_deref(), outcome, how);
+                        }
+                        SharedClaim::Unconfirmed => {
+                            return self.fail_without_running(route.as_ref(), CallError::Interrupted);
+                        }
+                        SharedClaim::StillInFlight => {
+                            return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
+                        }
+                    }
+                }
                 Claim::Repeats { outcome, how, is_final } => {
                     let reruns = outcome.failure.is_some()
                         && route.as_ref().is_some_and(|route| route.reruns_failures());
                     let is_final = is_final && !reruns;
-                    leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
+                    settle_all(leading, &outcome, is_final).await;
                     return self.deduplicated(route.as_deref(), outcome, how);
                 }
-                Claim::StillInFlight => {
-                    return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
-                }
+                Claim::Fails(error) => return self.fail_without_running(route.as_ref(), error),
             }
         }
         self.start(route, key, leading, announce_to).await
@@ -169,11 +187,20 @@ impl Task {
                         }
                         // The leader ended without an outcome, so this call may lead now.
                         Ok(None) => {}
-                        Err(_) => return Claim::StillInFlight,
+                        Err(_) => return Claim::Fails(CallError::StillInFlight),
                     }
                 }
             }
         }
+    }
+
+    /// Claims the call on all instances, if the table has a `[state]`.
+    async fn claim_shared(&self, identity: Identity, route: Option<&Route>) -> SharedClaim {
+        let plan = &self.running.plan;
+        let state = plan.shares_deduplication().then(|| self.dispatcher.state.access(plan)).flatten();
+        let Some(state) = state else { return SharedClaim::Leads(None) };
+        let is_sensitive = route.is_some_and(|route| route.state.sensitive);
+        shared_dedup::claim(&self.dispatcher.state, state.store, identity, self.deadline, is_sensitive).await
     }
 
     /// Answers a retry with the outcome of the first call. `how` describes the state of that call, for the log.
@@ -198,6 +225,7 @@ impl Task {
             cache: &self.dispatcher.cache,
             traced: self.traced.as_ref(),
             caller: &NoCaller,
+            state: None,
         };
         let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), env, error);
         let (plan, client) = (&self.running.plan, self.client);
@@ -219,12 +247,13 @@ impl Task {
         // With a short deadline, the margin is a third of the budget. A sixth is then half the margin.
         let time = self.deadline.saturating_duration_since(Instant::now());
         let latest = self.deadline + GRACE.min(time / 6);
-        let pending = Arc::new(self.pending_reply(announce_to, permit));
+        let pending = Arc::new(self.pending_reply(announce_to, permit, &leading));
         let work = Box::pin(self.work(route, key, leading, Arc::clone(&pending)));
         Either::Right(attend(InFlight::new(work), pending, latest))
     }
 
-    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit) -> PendingReply {
+    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit, leading: &[Leading]) -> PendingReply {
+        let shared = leading.iter().filter_map(|leading| leading.shared.clone()).collect();
         let context = &self.call.context;
         PendingReply {
             dispatcher: Arc::clone(&self.dispatcher),
@@ -241,6 +270,7 @@ impl Task {
             late: Mutex::default(),
             permit: Mutex::new(Some(permit)),
             record_id: OnceLock::new(),
+            shared,
         }
     }
 
@@ -265,22 +295,30 @@ impl Task {
             cache: &dispatcher.cache,
             traced: traced.as_ref(),
             caller: &*pending,
+            state: route
+                .as_ref()
+                .filter(|route| route.state.is_needed())
+                .and_then(|_| dispatcher.state.access(&running.plan)),
         };
         let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
-        let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
+        let mut renewing = pending.renew_leases();
+        let answered = poll_fn(|context| {
+            if let Some(renewing) = &mut renewing {
+                let _ = renewing.as_mut().poll(context);
+            }
+            poll_caught(answering.as_mut(), context)
+        })
+        .await;
         let record = answered.unwrap_or_else(|Panicked| {
             let call = Call { args: GivenArguments::Unreadable, context: pending.log_context.clone() };
             Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
+        dispatcher.state.note_call(&record);
         let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
         let (plan, id) = (&running.plan, pending.record_id.get().copied());
         let outcome = dispatcher.observers.note(Ended { record, plan, route: route.as_ref(), client, id });
-        for leading in leading {
-            let [by_id, in_window] = finality;
-            let is_final = if leading.identity.by_id { by_id } else { in_window };
-            leading.settle(&outcome, is_final);
-        }
-        drop(pending.permit.lock().take());
+        let permit = pending.permit.lock().take();
+        settle_ended(leading, &outcome, finality, permit);
         outcome
     }
 }
@@ -306,9 +344,43 @@ where
     .await
 }
 
+/// Ends the leads of a call. The reply does not wait for the store; `permit` keeps the process alive until it is done.
+fn settle_ended(leading: Vec<Leading>, outcome: &Outcome, finality: [bool; 2], permit: Option<Permit>) {
+    let [by_id, in_window] = finality;
+    let mut settling = Vec::new();
+    for leading in leading {
+        let Identity { by_id: is_by_id, kept, .. } = leading.identity;
+        let is_final = if is_by_id { by_id } else { in_window };
+        settling.extend(leading.shared.clone().map(|shared| (shared, is_final.then_some(kept))));
+        leading.settle_here(outcome, is_final);
+    }
+    if settling.is_empty() {
+        return;
+    }
+    let outcome = outcome.clone();
+    tokio::spawn(async move {
+        join_all(settling.iter().map(|(shared, kept)| shared.settle(&outcome, *kept))).await;
+        drop(permit);
+    });
+}
+
+async fn settle_all(leading: Vec<Leading>, outcome: &Outcome, is_final: bool) {
+    for leading in leading {
+        leading.settle(outcome, is_final).await;
+    }
+}
+
 impl Leading {
     /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
-    fn settle(self, outcome: &Outcome, is_final: bool) {
+    async fn settle(self, outcome: &Outcome, is_final: bool) {
+        if let Some(shared) = &self.shared {
+            shared.settle(outcome, is_final.then_some(self.identity.kept)).await;
+        }
+        self.settle_here(outcome, is_final);
+    }
+
+    /// The same on this instance.
+    fn settle_here(self, outcome: &Outcome, is_final: bool) {
         if !is_final {
             return self.lead.hand_out(outcome.clone());
         }
@@ -334,6 +406,21 @@ struct PendingReply {
     permit: Mutex<Option<Permit>>,
     /// The id of the call's record, once the log has named it.
     record_id: OnceLock<RecordId>,
+    /// The leads over the retries that reach other instances.
+    shared: Vec<Arc<SharedLead>>,
+}
+
+impl PendingReply {
+    /// Renews the leases of the call for as long as it is polled; `None` if it has none.
+    fn renew_leases(self: &Arc<Self>) -> Option<BoxFuture<'static, ()>> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        let pending = Arc::clone(self);
+        Some(Box::pin(async move {
+            join_all(pending.shared.iter().map(|shared| shared.renew())).await;
+        }))
+    }
 }
 
 impl Caller for PendingReply {
@@ -341,6 +428,14 @@ impl Caller for PendingReply {
         if let AnnounceTo::Channel(sender) = &self.announce_to {
             let _ = sender.send(extensions);
         }
+    }
+
+    fn before_write(&self) -> Option<BoxFuture<'_, Result<(), CallError>>> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        let marks = self.shared.iter().map(|shared| shared.mark_sent());
+        Some(Box::pin(async move { try_join_all(marks).await.map(drop) }))
     }
 
     fn reply_late(&self, late: LateReply) {

@@ -59,7 +59,7 @@ impl CallKey {
             return (Self::unique(), None);
         }
         let mut json = String::new();
-        let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "" };
+        let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "", memory: &Value::Null };
         let validation = route.arguments.validate_in(&call.args, &|| zone.of(&scope));
         match &validation {
             Ok(validated) => write_canonical((&validated.args).into(), &mut json),
@@ -85,6 +85,16 @@ impl CallKey {
     /// The key of a call that no other call matches.
     pub fn unique() -> Self {
         Self { by_id: None, in_window: None, seed: random() }
+    }
+
+    /// The key of every attempt to deliver a call that was accepted with this seed.
+    pub fn of_delivery(seed: FlightKey) -> Self {
+        Self { by_id: None, in_window: None, seed }
+    }
+
+    /// The input of the idempotency keys.
+    pub fn seed(&self) -> FlightKey {
+        self.seed
     }
 
     /// The ways to recognise a retry of it.

@@ -2,6 +2,7 @@
 //! hidden.
 
 pub mod call_log;
+mod deliveries;
 pub mod history;
 mod lines;
 pub mod log;
@@ -12,6 +13,7 @@ mod ring;
 pub mod spans;
 mod view;
 
+pub use deliveries::DeliveryEnded;
 pub use view::{ANSWERED, OMITTED_BYTES};
 
 use std::net::IpAddr;
@@ -76,6 +78,21 @@ impl Observers {
             return record.outcome;
         }
         let outcome = record.outcome.clone();
+        self.keep(record, (plan, route), client, id);
+        outcome
+    }
+
+    /// Logs and keeps the whole record, as far as the plan says so.
+    fn keep(
+        &self,
+        record: Record,
+        (plan, route): (&Arc<Plan>, Option<&Arc<Route>>),
+        client: IpAddr,
+        id: Option<RecordId>,
+    ) {
+        if id.is_none() && !plan.log.bodies {
+            return;
+        }
         let kept = Kept { record, plan: Arc::clone(plan), route: route.cloned(), client, id };
         let is_slow = plan.log.bodies && kept.record.bytes() > SMALL_RECORD;
         match Handle::try_current() {
@@ -86,7 +103,6 @@ impl Observers {
             }
             _ => kept.keep(&self.history),
         }
-        outcome
     }
 }
 
