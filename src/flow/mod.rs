@@ -69,7 +69,7 @@ pub async fn answer(
         }
         Ok(picked) => {
             record.case = picked.case;
-            record.outcome = Outcome { reply: picked.reply, failure: None };
+            record.outcome = Outcome::answered(picked.reply);
         }
         Err(error) => record.fail(error, route, env),
     }

@@ -131,7 +131,7 @@ impl StepRun<'_> {
         let error = CallError::Overdue(error);
         let failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
         let extensions = filter_extensions(self.env.platform, failure.reply.extensions, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { extensions, ..failure.reply }, failure: Some(error.kind()) };
+        let outcome = Outcome::failed(error.kind(), Reply { extensions, ..failure.reply });
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 
