@@ -95,7 +95,7 @@ async fn deliver(
     running: &Running,
     job: &Job,
     (stored, platform, route): (StoredCall, &'static dyn Platform, &Arc<Route>),
-) -> Record {
+) -> Box<Record> {
     let plan = &running.plan;
     let share = plan.traces.as_ref().map(|traces| traces.sample);
     let traced = Link::of(None, share).map(|link| Traced::decoded(link, Instant::now()));

@@ -27,7 +27,12 @@ pub(super) enum SharedClaim {
     /// This instance runs it. `None` if the store is away.
     Leads(Option<Arc<SharedLead>>),
     /// It has run, or another instance was running it: its outcome.
-    Repeats { outcome: Outcome, how: &'static str },
+    Repeats {
+        outcome: Outcome,
+        how: &'static str,
+        /// Whether later retries get it too.
+        is_final: bool,
+    },
     /// The instance that ran it died after a request that may have changed something.
     Unconfirmed,
     /// Another instance is still running it.
@@ -67,12 +72,12 @@ pub(super) async fn claim(
                 let lead = SharedLead { store, lease, is_sensitive, is_marked, is_settled };
                 return SharedClaim::Leads(Some(Arc::new(lead)));
             }
-            Some(CallClaim::Kept(answer)) => return repeats(&answer, "has been answered"),
+            Some(CallClaim::Kept(answer)) => return repeats(&answer, "has been answered", true),
             Some(CallClaim::Unconfirmed) => return SharedClaim::Unconfirmed,
             Some(CallClaim::InFlight(following)) => following,
         };
         match slot.note(store.follow(&following, left).await) {
-            Some(Followed::Answer(answer)) => return repeats(&answer, "was in flight on another instance"),
+            Some(Followed::Answer(answer)) => return repeats(&answer, "was in flight on another instance", false),
             Some(Followed::Unconfirmed) => return SharedClaim::Unconfirmed,
             Some(Followed::Free) => {}
             // Without the store, it is unknown whether the other instance still runs the call.
@@ -84,8 +89,8 @@ pub(super) async fn claim(
     }
 }
 
-fn repeats(answer: &[u8], how: &'static str) -> SharedClaim {
-    decode(answer).map_or(SharedClaim::Unconfirmed, |outcome| SharedClaim::Repeats { outcome, how })
+fn repeats(answer: &[u8], how: &'static str, is_final: bool) -> SharedClaim {
+    decode(answer).map_or(SharedClaim::Unconfirmed, |outcome| SharedClaim::Repeats { outcome, how, is_final })
 }
 
 impl SharedLead {
@@ -141,7 +146,7 @@ impl Drop for SharedLead {
 
 /// An outcome as it is stored.
 fn encode(outcome: &Outcome) -> Vec<u8> {
-    let Outcome { reply: Reply { text, data, extensions }, failure } = outcome;
+    let (Reply { text, data, extensions }, failure) = (&*outcome.reply, outcome.failure);
     let mut stored = json!({"text": text, "extensions": extensions});
     // A reply with null is not one without data.
     if let Some(data) = data {
@@ -158,7 +163,8 @@ fn decode(stored: &[u8]) -> Option<Outcome> {
     let failure = failure.map(|slug| FailureKind::from_slug(slug).unwrap_or(FailureKind::UnknownFunction));
     let text = stored.get("text")?.as_str().map(str::to_owned);
     let extensions = stored.get_mut("extensions")?.as_object_mut().map(std::mem::take)?;
-    Some(Outcome { reply: Reply { text, data: stored.shift_remove("data"), extensions }, failure })
+    let reply = Reply { text, data: stored.shift_remove("data"), extensions };
+    Some(Outcome { reply: reply.into(), failure })
 }
 
 #[cfg(test)]
@@ -169,10 +175,10 @@ mod tests {
     fn a_stored_outcome_is_read_back() {
         let extensions = Map::from_iter([("action".to_owned(), json!([{"say": "x"}]))]);
         for outcome in [
-            Outcome { reply: Reply::text("Done."), failure: None },
-            Outcome { reply: Reply { text: None, data: Some(Value::Null), extensions }, failure: None },
-            Outcome { reply: Reply::text("Sorry."), failure: Some(FailureKind::Timeout) },
-            Outcome { reply: Reply::default(), failure: Some(FailureKind::UnknownFunction) },
+            Outcome::answered(Reply::text("Done.")),
+            Outcome::answered(Reply { text: None, data: Some(Value::Null), extensions }),
+            Outcome { reply: Reply::text("Sorry.").into(), failure: Some(FailureKind::Timeout) },
+            Outcome { reply: Reply::default().into(), failure: Some(FailureKind::UnknownFunction) },
         ] {
             assert_eq!(decode(&encode(&outcome)), Some(outcome));
         }

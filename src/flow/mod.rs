@@ -27,6 +27,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use crate::call::{Call, Outcome};
+use crate::in_place::pinned;
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
@@ -61,7 +62,7 @@ pub async fn answer(
     validation: Option<Validation>,
     route: Option<&Route>,
     env: CallEnv<'_>,
-) -> Record {
+) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
     let answered = match route {
@@ -78,7 +79,7 @@ pub async fn answer(
         }
         Ok(picked) => {
             record.case = picked.case;
-            record.outcome = Outcome { reply: picked.reply, failure: None };
+            record.outcome = Outcome::answered(picked.reply);
         }
         Err(error) => record.fail(error, route, env),
     }
@@ -99,7 +100,7 @@ pub async fn deliver(
     delivery: DeliveryRecord,
     route: &Route,
     env: CallEnv<'_>,
-) -> Record {
+) -> Box<Record> {
     let StoredCall { call, memory, now: _ } = stored;
     let mut record = Record::new(call, env.traced);
     record.delivery = Some(delivery);
@@ -130,7 +131,7 @@ pub fn not_run(
     route: Option<&Route>,
     env: CallEnv<'_>,
     error: CallError,
-) -> Record {
+) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
     record.validated = route.and_then(|route| validated(route, validation, env, &record).ok());
     record.fail(Arc::new(error), route, env);
@@ -268,7 +269,8 @@ async fn run_step(
         true => Instant::now(),
         false => env.deadline,
     };
-    execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }).await
+    // On the heap, because a large future is copied into the future that awaits it.
+    pinned(|| execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } })).await
 }
 
 /// Picks the reply case and renders it.

@@ -35,7 +35,7 @@ impl StoredCall {
             headers,
             event,
             raw,
-        } = &record.call.context;
+        } = &*record.call.context;
         let mut call = Map::new();
         for (key, text) in
             [("id", id), ("conversation", conversation), ("caller", caller), ("called", called)]
@@ -89,7 +89,7 @@ impl StoredCall {
         };
         let args = stored.get_mut("args")?.take();
         let memory = stored.get_mut("memory")?.take();
-        Some(Self { call: Call { args: args.into(), context }, memory, now })
+        Some(Self { call: Call { args: args.into(), context: context.into() }, memory, now })
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
             raw: json!({"secret": "body"}).into(),
             ..Context::default()
         };
-        let call = Call { args: json!({"n": "5"}).into(), context };
+        let call = Call { args: json!({"n": "5"}).into(), context: context.into() };
         let mut record = Record::new(call.clone(), None);
         record.validated = Some(Validated { args: json!({"n": 5}), ..Validated::default() });
         record.memory.recalled = Some(std::sync::Arc::new(json!({"order": "A-1"})));
@@ -122,9 +122,9 @@ mod tests {
             route.state.uses_raw = uses_raw;
             let stored = StoredCall::encode(&record, &route, "2026-01-01T00:00:00Z");
             let raw = if uses_raw { call.context.raw.clone() } else { SharedValue::default() };
-            let context = Context { raw, ..call.context.clone() };
+            let context = Context { raw, ..Context::clone(&call.context) };
             let expected = StoredCall {
-                call: Call { args: json!({"n": 5}).into(), context },
+                call: Call { args: json!({"n": 5}).into(), context: context.into() },
                 memory: json!({"order": "A-1"}),
                 now: "2026-01-01T00:00:00Z".to_owned(),
             };

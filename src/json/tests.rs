@@ -28,7 +28,7 @@ fn check(text: &[u8]) -> bool {
             document.root().write_json(&mut written);
             let reparsed: Value = serde_json::from_str(&written).unwrap();
             assert_eq!(reparsed.to_string(), value.to_string(), "{shown}");
-            assert!(document.index.len() <= text.len() / 2 + 1, "{shown}");
+            assert!(document.index().len() <= text.len() / 2 + 1, "{shown}");
         }
         (Err(expected), Err(error)) => assert_eq!(error.to_string(), expected.to_string(), "{shown}"),
         (Ok(_), Err(error)) if has_great_number(&shown) => {
@@ -283,7 +283,7 @@ fn the_index_of_a_dense_array_has_one_entry_per_two_bytes() {
     assert_eq!(size_of::<Entry>(), 16);
     let text = format!("[{}0]", "0,".repeat(100_000));
     let document = parse(text.as_bytes()).unwrap();
-    assert_eq!(document.index.len(), 100_002);
+    assert_eq!(document.index().len(), 100_002);
     assert!(document.index_bytes() <= 16 * (text.len() + 64), "{}", document.index_bytes());
 }
 
@@ -292,7 +292,7 @@ fn repeated_keys_leave_no_entries_in_the_index() {
     let entries = "\"k\":[1,2,3],".repeat(50_000);
     let document = parse(format!("{{{entries}\"z\":1}}").as_bytes()).unwrap();
     assert_eq!(document.root().len(), 2);
-    assert_eq!(document.index.len(), 8);
+    assert_eq!(document.index().len(), 8);
 }
 
 #[test]

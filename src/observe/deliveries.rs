@@ -36,7 +36,7 @@ pub struct DeliveryEnded<'a> {
     /// The level of the log line if the delivery is given up.
     pub on_dead: LogLevel,
     /// Its record, if anything ran.
-    pub record: Option<Record>,
+    pub record: Option<Box<Record>>,
     /// The plan that it ran with.
     pub plan: &'a Arc<Plan>,
     /// The route or event entry, if the plan has it.

@@ -49,7 +49,7 @@ pub struct Observers {
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// The record of the call.
-    pub record: Record,
+    pub record: Box<Record>,
     /// The plan that it ran with.
     pub plan: &'a Arc<Plan>,
     /// The route or event entry that answered it.
@@ -85,7 +85,7 @@ impl Observers {
     /// Logs and keeps the whole record, as far as the plan says so.
     fn keep(
         &self,
-        record: Record,
+        record: Box<Record>,
         (plan, route): (&Arc<Plan>, Option<&Arc<Route>>),
         client: IpAddr,
         id: Option<RecordId>,
@@ -108,7 +108,7 @@ impl Observers {
 
 /// A call that has ended, as far as its whole record is logged and kept.
 struct Kept {
-    record: Record,
+    record: Box<Record>,
     plan: Arc<Plan>,
     route: Option<Arc<Route>>,
     client: IpAddr,

@@ -62,9 +62,9 @@ pub struct Mismatch {
 
 /// A test's call on one platform, and its result.
 struct TestRun {
-    record: Record,
+    record: Box<Record>,
     /// The record of its delivery, if it was accepted and then delivered.
-    delivery: Option<Record>,
+    delivery: Option<Box<Record>>,
     /// What is remembered afterwards.
     memory: Map<String, Value>,
     requests: Vec<Request>,
@@ -153,7 +153,7 @@ async fn call(
     });
     let reached = reached.collect();
     let is_tested = |record: &Record| completed.event.is_some() || record.call.context.function == test.route;
-    let mut records: Vec<Record> =
+    let mut records: Vec<Box<Record>> =
         completed.calls.into_iter().map(|call| call.record).filter(|record| is_tested(record)).collect();
     if records.is_empty() {
         return Err(format!("the request does not call `{}`", test.route));
@@ -172,7 +172,7 @@ async fn call(
 }
 
 /// What is remembered after these calls.
-fn remembered(before: &Map<String, Value>, records: &[Record]) -> Map<String, Value> {
+fn remembered(before: &Map<String, Value>, records: &[Box<Record>]) -> Map<String, Value> {
     let mut memory = before.clone();
     for (name, value) in records.iter().flat_map(|record| &record.memory.remembered) {
         if value.is_null() {
