@@ -109,6 +109,7 @@ async fn deliver(
         }),
     };
     let now = stored.now.clone();
+    let state = dispatcher.state.access(plan);
     let env = CallEnv {
         plan,
         resources: &running.resources,
@@ -120,7 +121,7 @@ async fn deliver(
         cache: &dispatcher.cache,
         traced: traced.as_ref(),
         caller: &NoCaller,
-        state: dispatcher.state.access(plan),
+        state: state.as_ref(),
     };
     flow::deliver(stored, delivery, route, env).await
 }

@@ -199,7 +199,7 @@ impl InProcessRunner<'_> {
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
             caller: &self.announced,
-            state: Some(self.environment.state),
+            state: Some(&self.environment.state),
         };
         let record = flow::answer(call, validation, route.as_deref(), env).await;
         let outcome = record.outcome.clone();

@@ -77,7 +77,9 @@ pub(super) async fn claim(
             Some(CallClaim::InFlight(following)) => following,
         };
         match slot.note(store.follow(&following, left).await) {
-            Some(Followed::Answer(answer)) => return repeats(&answer, "was in flight on another instance", false),
+            Some(Followed::Answer(answer)) => {
+                return repeats(&answer, "was in flight on another instance", false);
+            }
             Some(Followed::Unconfirmed) => return SharedClaim::Unconfirmed,
             Some(Followed::Free) => {}
             // Without the store, it is unknown whether the other instance still runs the call.

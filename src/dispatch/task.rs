@@ -285,6 +285,8 @@ impl Task {
     ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, validation, deadline, traced } = self;
         let now = now();
+        let needs_state = route.as_ref().is_some_and(|route| route.state.is_needed());
+        let state = needs_state.then(|| dispatcher.state.access(&running.plan)).flatten();
         let env = CallEnv {
             plan: &running.plan,
             resources: &running.resources,
@@ -296,10 +298,7 @@ impl Task {
             cache: &dispatcher.cache,
             traced: traced.as_ref(),
             caller: &*pending,
-            state: route
-                .as_ref()
-                .filter(|route| route.state.is_needed())
-                .and_then(|_| dispatcher.state.access(&running.plan)),
+            state: state.as_ref(),
         };
         let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
         let mut renewing = pending.renew_leases();

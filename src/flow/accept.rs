@@ -72,7 +72,7 @@ pub(super) async fn accept(
         None => Err(no_store()),
     };
     let id = stored.map_err(|error| Arc::new(CallError::NotStored(error)))?;
-    record.delivery = Some(DeliveryRecord { id, is_ordered: delivery.ordered, attempt: None });
+    record.delivery = Some(Box::new(DeliveryRecord { id, is_ordered: delivery.ordered, attempt: None }));
     record.note(Phase::Store);
     Ok(picked)
 }

@@ -40,7 +40,7 @@ pub struct CallEnv<'a> {
     /// Receives what is sent before the reply.
     pub caller: &'a dyn Caller,
     /// Where memory and deliveries are stored; `None` if the route needs no state.
-    pub state: Option<StateAccess<'a>>,
+    pub state: Option<&'a StateAccess<'a>>,
 }
 
 /// The store, and how a call uses it.

@@ -1,5 +1,6 @@
 //! What a call recalls of its conversation, and what it remembers for later calls.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,26 @@ pub struct MemoryRecord {
     pub remembered: Vec<(String, Value)>,
     /// Why memory could not be read or written.
     pub error: Option<MemoryError>,
+}
+
+/// A [`MemoryRecord`] that takes no room in the record of a call without memory.
+#[derive(Debug, Clone, Default)]
+pub struct RecordedMemory(Option<Box<MemoryRecord>>);
+
+impl Deref for RecordedMemory {
+    type Target = MemoryRecord;
+
+    fn deref(&self) -> &MemoryRecord {
+        static NOTHING: MemoryRecord =
+            MemoryRecord { recalled: None, is_sensitive: false, remembered: Vec::new(), error: None };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for RecordedMemory {
+    fn deref_mut(&mut self) -> &mut MemoryRecord {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// Why memory could not be read or written. The call goes on without it.

@@ -43,7 +43,7 @@ pub use call_key::{CallKey, Identity};
 pub use env::{CallEnv, Caller, LateReply, NoCaller, StateAccess};
 pub use error::CallError;
 pub use failure::TextSource;
-pub use memory::{MemoryError, MemoryRecord};
+pub use memory::{MemoryError, MemoryRecord, RecordedMemory};
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use reason::{FailureReason, OF_STEPS};
 pub use record::Record;
@@ -103,7 +103,7 @@ pub async fn deliver(
 ) -> Box<Record> {
     let StoredCall { call, memory, now: _ } = stored;
     let mut record = Record::new(call, env.traced);
-    record.delivery = Some(delivery);
+    record.delivery = Some(Box::new(delivery));
     record.memory.recalled = Some(Arc::new(memory));
     record.memory.is_sensitive = route.state.sensitive;
     record.note(Phase::FindRoute);

@@ -15,8 +15,8 @@ use crate::state::StateError;
 use super::extensions::filter_extensions;
 use super::failure::FailureReply;
 use super::{
-    CacheUse, CallEnv, CallError, DeliveryRecord, MemoryError, MemoryRecord, Phase, StepRecord, TextSource,
-    Traced,
+    CacheUse, CallEnv, CallError, DeliveryRecord, MemoryError, MemoryRecord, Phase, RecordedMemory,
+    StepRecord, TextSource, Traced,
 };
 
 /// What every step of one call saw. The log line, `call --explain` and the admin API show this and nothing else.
@@ -45,9 +45,9 @@ pub struct Record {
     /// What goes back to the platform.
     pub outcome: Outcome,
     /// What it recalled and remembered.
-    pub memory: MemoryRecord,
+    pub memory: RecordedMemory,
     /// The delivery that it stored, or that it attempts.
-    pub delivery: Option<DeliveryRecord>,
+    pub delivery: Option<Box<DeliveryRecord>>,
     /// The time spent waiting for a permit of the route's own limit.
     pub limit_wait: Duration,
     /// When it began.
@@ -72,7 +72,7 @@ impl Record {
             error: None,
             failure_error: None,
             outcome: Outcome::answered(Reply::default()),
-            memory: MemoryRecord::default(),
+            memory: RecordedMemory::default(),
             delivery: None,
             limit_wait: Duration::ZERO,
             began: Instant::now(),
@@ -277,7 +277,7 @@ impl Record {
 
     /// Whether the store did anything for the call.
     pub fn used_state(&self) -> bool {
-        let MemoryRecord { recalled, remembered, .. } = &self.memory;
+        let MemoryRecord { recalled, remembered, .. } = &*self.memory;
         self.delivery.is_some() || recalled.is_some() || !remembered.is_empty()
     }
 

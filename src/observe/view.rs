@@ -17,7 +17,9 @@ use crate::upstream::Request;
 use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
-use crate::flow::{CacheUse, CallError, DeliveryRecord, MemoryRecord, PhaseTimes, Record, StepRecord};
+use crate::flow::{
+    CacheUse, CallError, DeliveryRecord, MemoryRecord, PhaseTimes, Record, RecordedMemory, StepRecord,
+};
 
 /// The outcome of a call that did not fail.
 pub const ANSWERED: &str = "answered";
@@ -126,7 +128,7 @@ impl Record {
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.delivery.request = None);
         self.outcome.reply = Arc::default();
-        self.memory = MemoryRecord::default();
+        self.memory = RecordedMemory::default();
         self.dropped.clear();
     }
 
@@ -230,7 +232,7 @@ impl View<'_> {
 
     /// What the call recalled and remembered; null if it did neither.
     fn memory(&self) -> Value {
-        let MemoryRecord { recalled, remembered, error, .. } = &self.record.memory;
+        let MemoryRecord { recalled, remembered, error, .. } = &*self.record.memory;
         if recalled.is_none() && remembered.is_empty() && error.is_none() {
             return Value::Null;
         }
@@ -245,7 +247,7 @@ impl View<'_> {
 
     /// The delivery that the call stored, or that it attempts; null if it is about none.
     fn delivery(&self) -> Value {
-        let Some(DeliveryRecord { id, is_ordered, attempt }) = &self.record.delivery else {
+        let Some(DeliveryRecord { id, is_ordered, attempt }) = self.record.delivery.as_deref() else {
             return Value::Null;
         };
         json!({
