@@ -109,9 +109,11 @@ fn verbs(criterion: &mut Criterion) {
     });
     let reading = step.read(response);
     criterion.bench_function("extract", |bench| {
-        bench.iter(|| step.extract(black_box(&reading), &route.replies).expect("the values are there"));
+        bench.iter(|| {
+            step.extract(black_box(&reading), &asking, &route.replies).expect("the values are there")
+        });
     });
-    let values = step.extract(&reading, &route.replies).expect("the values are there");
+    let values = step.extract(&reading, &asking, &route.replies).expect("the values are there");
 
     let steps = [StepOutput { response: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };

@@ -43,6 +43,9 @@ pub(super) struct FromRecord {
     /// The name of the new test. Default: the id of the record.
     #[arg(long, value_name = "NAME", requires = "from_record")]
     name: Option<String>,
+    /// Replace names, e-mail addresses and phone numbers by invented ones, the same ones everywhere.
+    #[arg(long, requires = "from_record")]
+    anonymize: bool,
     /// Arguments that replace those of the record, as a JSON object. Needed for sensitive ones, which records hide.
     #[arg(long, value_name = "JSON", requires = "from_record")]
     args: Option<String>,
@@ -107,7 +110,8 @@ impl FromRecord {
         }
         let exchanges = recorder.exchanges();
         let input = CapturedInput::Args;
-        saving.save(CapturedCall { plan, call, platform, input, exchanges: &exchanges, now: &now }).await?;
+        let (exchanges, now, anonymize) = (&*exchanges, &*now, self.anonymize);
+        saving.save(CapturedCall { plan, call, platform, input, exchanges, now, anonymize }).await?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -20,12 +20,20 @@ pub(super) struct Inputs<'a> {
     pub(super) args: Fields,
     /// Whether there is an event's payload.
     pub(super) event: bool,
+    /// Whether the memory of the conversation is available. Templates outside of routes have none: which calls need it
+    /// is decided by the templates of each route.
+    pub(super) memory: bool,
 }
 
 impl Globals {
     /// The names for templates outside of routes: in defaults and upstreams.
     pub(super) fn inputs(&self) -> Inputs<'_> {
-        Inputs { globals: self, args: Fields::Leaf, event: false }
+        Inputs { globals: self, args: Fields::Leaf, event: false, memory: false }
+    }
+
+    /// The names for the defaults of arguments.
+    pub(super) fn before_arguments(&self) -> Inputs<'_> {
+        Inputs { memory: true, ..self.inputs() }
     }
 }
 
@@ -33,7 +41,7 @@ impl Inputs<'_> {
     /// The names after the first `before` of these steps.
     pub(super) fn names<'n>(&'n self, steps: &'n [StepNames], before: usize) -> Names<'n> {
         let Globals { headers, vars, memory } = self.globals;
-        let Self { args, event, .. } = self;
-        Names { args, steps, before, event: *event, headers, vars, memory, accepting: false }
+        let (args, event, memory) = (&self.args, self.event, self.memory.then_some(memory));
+        Names { args, steps, before, event, headers, vars, memory, accepting: false }
     }
 }

@@ -110,14 +110,14 @@ impl Record {
         self.note_failed(&error);
         let failure = FailureReply::on(&error, route, &self.scope(env.now), env);
         self.case = failure.case;
-        // A case that matched but could not be rendered is in the error. One that was skipped keeps its first reason.
-        let unrendered = match &*error {
-            CallError::Pick(PickError::Render { case, .. }) => Some(*case),
+        // A case that matched, but could not be rendered or declares the failure, is in the error. One that was skipped
+        // keeps its first reason.
+        let matched = match &*error {
+            CallError::Pick(PickError::Render { case, .. }) | CallError::Declared { case, .. } => Some(*case),
             _ => None,
         };
         let is_new = |skipped: &SkippedCase| {
-            Some(skipped.case) != unrendered
-                && self.skipped_cases.iter().all(|known| known.case != skipped.case)
+            Some(skipped.case) != matched && self.skipped_cases.iter().all(|known| known.case != skipped.case)
         };
         let new: Vec<SkippedCase> = failure.skipped_cases.into_iter().filter(is_new).collect();
         self.skipped_cases.extend(new);

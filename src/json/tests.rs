@@ -1,11 +1,13 @@
 //! A document and `serde_json` agree on every text: whether it is JSON, and which value it holds.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::Value;
 
 use super::index::Entry;
-use super::{Document, Kind, Node};
+use super::{Document, Kind, Node, SharedValue, ValueRef};
 
 /// The bytes that mutations insert.
 const BYTES: &[u8] = b"{}[]\",:\\u0eE+-.dDcC19 \x01\x1f\x7f\x80\xc3\xff\xedtfn";
@@ -315,4 +317,19 @@ fn strings_end_where_they_do_in_serde_json_wherever_a_block_of_the_scan_ends() {
             check(format!("\"{plain}{end}").as_bytes());
         }
     }
+}
+
+#[test]
+fn a_document_that_gave_up_its_index_is_the_same_document() {
+    let document = Arc::new(Document::parse(r#"{"a": [1, {"b": "x"}], "c": "y"}"#.into()).unwrap());
+    let part = |name: &str| SharedValue::part(&document, document.root().get(name).unwrap());
+    let all = part("a").keep_all(&[ValueRef::Node(document.root().get("c").unwrap())]);
+    let mut values = [SharedValue::whole(Arc::clone(&document)), part("a"), part("c"), all];
+    let before = values.each_ref().map(SharedValue::to_value);
+    let size = values[0].bytes();
+    SharedValue::give_up_indexes(values.iter_mut());
+    assert_eq!(Arc::strong_count(&document), 1);
+    assert!(values[0].bytes() < size);
+    assert!(values[0].shares_document(&values[3]));
+    assert_eq!(values.each_ref().map(SharedValue::to_value), before);
 }

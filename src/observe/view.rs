@@ -212,8 +212,13 @@ impl View<'_> {
         let ran = route.steps.iter().zip(self.record.steps.iter().zip(&self.record.outputs)).enumerate();
         ran.map(|(index, (step, (step_record, output)))| {
             let extracted = step.extraction.names().zip(&output.values);
-            let extracted = extracted
-                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
+            let extracted = extracted.map(|(name, value)| {
+                let shown = match value {
+                    Some(_) if step.extraction.is_sensitive(name) => Value::from(HIDDEN),
+                    value => self.value(value.as_ref().map(SharedValue::get)),
+                };
+                (name.to_owned(), shown)
+            });
             let mut shown = self.step(step_record, output);
             shown["name"] = step.name.as_deref().into();
             shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();

@@ -58,9 +58,6 @@ pub enum Followed {
     Late,
 }
 
-/// How long an answer that is not kept can still be read by those who followed the call.
-const HANDED_OUT_MS: i64 = 60_000;
-
 /// A claimed call as an engine stores it. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CallRow {
@@ -73,6 +70,9 @@ pub(super) struct CallRow {
 }
 
 impl CallRow {
+    /// How long an answer that is not kept can still be read by those who followed the call.
+    pub(super) const HANDED_OUT_MS: i64 = 60_000;
+
     pub(super) fn new(token: i64, terms: CallTerms, now: i64) -> Self {
         let lease_until = now.saturating_add(millis(terms.lease));
         Self { token, lease_until, unconfirmed_until: None, answer: None, kept_until: 0 }
@@ -119,7 +119,7 @@ impl CallRow {
     /// From when on nobody needs the row.
     pub(super) fn purge_at(&self) -> i64 {
         match &self.answer {
-            Some(_) => self.kept_until.max(self.lease_until.saturating_add(HANDED_OUT_MS)),
+            Some(_) => self.kept_until.max(self.lease_until.saturating_add(Self::HANDED_OUT_MS)),
             None => self.unconfirmed_until.unwrap_or(self.lease_until),
         }
     }

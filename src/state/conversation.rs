@@ -28,6 +28,9 @@ impl Conversation {
     }
 }
 
+/// What a conversation remembers, sorted by name.
+pub type Memory = Vec<(String, Remembered)>;
+
 /// What a call changes: `None` forgets a name.
 pub type Changes = Vec<(String, Option<Remembered<Payload>>)>;
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Following};
-use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Remembered};
+use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 use super::error::{StateError, StateFault};
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
+use super::postgres::Postgres;
 use super::signals::Signals;
 use super::sqlite::Sqlite;
 
@@ -86,6 +87,7 @@ macro_rules! engine {
                 match self {
                     Self::InMemory(engine) => engine.signals(),
                     Self::Sqlite(engine) => engine.signals(),
+                    Self::Postgres(engine) => engine.signals(),
                 }
             }
 
@@ -93,6 +95,7 @@ macro_rules! engine {
                 match self {
                     Self::InMemory(engine) => engine.$name($($arg),*).await,
                     Self::Sqlite(engine) => engine.$name($($arg),*).await,
+                    Self::Postgres(engine) => engine.$name($($arg),*).await,
                 }
             })*
         }
@@ -104,6 +107,7 @@ macro_rules! engine {
 pub(super) enum AnyEngine {
     InMemory(InMemory),
     Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 engine! {
@@ -130,7 +134,7 @@ engine! {
     /// Deletes delivered jobs older than `keep`, and memory and calls that have expired.
     fn purge(keep: Duration) -> u64;
     /// The memory of a conversation. Prolongs it to `ttl` from now.
-    fn recall(conversation: &Conversation, ttl: Duration) -> Vec<(String, Remembered)>;
+    fn recall(conversation: &Conversation, ttl: Duration) -> Memory;
     /// Changes the memory of a conversation, and prolongs it to `ttl` from now.
     fn remember(conversation: &Conversation, changes: Vec<SealedChange>, ttl: Duration) -> ();
     /// Deletes the memory of a conversation of one platform or of all, and returns how many values it had.

@@ -111,6 +111,8 @@ pub struct JobLease {
     pub id: JobId,
     /// Distinguishes this lease from the job's earlier ones.
     pub(super) number: u32,
+    /// Identifies the jobs that run one after the other.
+    pub(super) order: Option<[u8; 32]>,
 }
 
 /// What an attempt came to.
@@ -144,7 +146,7 @@ pub enum LeaseState {
 }
 
 /// Identifies a job. Printed as 26 letters and digits that sort by the time of acceptance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u128);
 
 /// Crockford's base 32: digits and lower-case letters without `i`, `l`, `o` and `u`.

@@ -9,17 +9,19 @@ mod clock;
 mod conversation;
 mod engine;
 mod error;
+mod fate;
 mod filter;
 mod in_memory;
 mod job;
 mod keys;
+mod postgres;
 mod signals;
 mod sqlite;
 mod store;
 mod url;
 
 pub use self::call::{CallClaim, CallLease, CallTerms, Followed, Following};
-pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Remembered};
+pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 pub use self::error::{StateError, StateFault};
 pub use self::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
 pub use self::job::{

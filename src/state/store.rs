@@ -7,13 +7,14 @@ use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Followed, Following};
 use super::clock::Clock;
-use super::conversation::{Changes, Conversation, Remembered};
+use super::conversation::{Changes, Conversation, Memory, Remembered};
 use super::engine::{AnyEngine, CallState, Engine as _, Result, SealedChange, SealedJob};
 use super::error::{StateError, StateFault};
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::in_memory::InMemory;
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload};
 use super::keys::{EncryptionKeys, SealedAt, random};
+use super::postgres::Postgres;
 use super::signals::JobWatch;
 use super::sqlite::Sqlite;
 use super::url::StateUrl;
@@ -72,7 +73,9 @@ impl Store {
             StateUrl::Sqlite(path) => {
                 AnyEngine::Sqlite(Sqlite::new(path.clone(), place.clone(), settings.job_lease))
             }
-            StateUrl::Postgres(_) => unimplemented!(),
+            StateUrl::Postgres(url) => {
+                AnyEngine::Postgres(Postgres::new(url, settings.pool, settings.job_lease))
+            }
         };
         Self::over(engine, settings.keys.clone(), place)
     }
@@ -178,11 +181,7 @@ impl Store {
     }
 
     /// What a conversation remembers, sorted by name. Prolongs it to `ttl` from now.
-    pub async fn recall(
-        &self,
-        conversation: &Conversation,
-        ttl: Duration,
-    ) -> Result<Vec<(String, Remembered)>> {
+    pub async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
         let mut memory = self.limited(self.inner.engine.recall(conversation, ttl)).await?;
         let row = conversation.key();
         for (name, remembered) in &mut memory {

@@ -23,7 +23,7 @@ pub struct PostgresUrl {
     pub(super) tls: TlsMode,
     /// The file of `sslrootcert`. The built-in authorities are trusted without it.
     pub(super) authorities: Option<PathBuf>,
-    place: String,
+    pub(super) place: String,
 }
 
 /// How the connection is encrypted: the `sslmode` of libpq.

@@ -1,9 +1,12 @@
 //! Tests of the store: the same suite for each engine, and what can go wrong with each.
 
 mod calls;
+mod child;
 mod jobs;
 mod memories;
 mod operators;
+mod postgres;
+mod server;
 mod sqlite;
 mod world;
 
@@ -21,6 +24,13 @@ macro_rules! with_each_engine {
             $(#[tokio::test]
             async fn $name() {
                 super::$name(&crate::world::World::sqlite()).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&crate::world::World::postgres().await).await;
             })*
         }
     };

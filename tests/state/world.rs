@@ -10,6 +10,8 @@ use jackfield::state::{
 };
 use tempfile::TempDir;
 
+use crate::server::Server;
+
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// Everything, newest first.
@@ -19,6 +21,8 @@ pub(crate) const ALL: Page = Page { after: None, limit: 1000 };
 pub(crate) enum World {
     InMemory,
     Sqlite(TempDir),
+    /// The URL of a database.
+    Postgres(String),
 }
 
 /// Stores that share their data: one for each instance.
@@ -40,10 +44,15 @@ impl World {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
+    pub(crate) async fn postgres() -> Self {
+        let server = Server::shared().await;
+        Self::Postgres(server.url(&server.database().await))
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         match self {
             Self::Sqlite(folder) => folder.path().join("state.db"),
-            Self::InMemory => panic!("not a file"),
+            Self::InMemory | Self::Postgres(_) => panic!("not a file"),
         }
     }
 
@@ -53,6 +62,7 @@ impl World {
         let url = match self {
             Self::InMemory => return Instances { place: Place::Shared(Store::in_memory(keys, job_lease)) },
             Self::Sqlite(_) => StateUrl::Sqlite(self.file()),
+            Self::Postgres(url) => StateUrl::parse(url).unwrap(),
         };
         Instances { place: Place::At(Settings { keys, job_lease, ..Settings::new(url) }) }
     }

@@ -84,7 +84,7 @@ fn compile_event(
     raw: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
-    let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
+    let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true, memory: true };
     let Compiled { value: mut handling, used } =
         cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, (shared, answered)));
     handling.set_needs(&used.names);

@@ -3,6 +3,7 @@
 pub(in crate::compile) mod allowed;
 pub(in crate::compile) mod arguments;
 pub(in crate::compile) mod call_limits;
+pub(in crate::compile) mod defaults;
 pub(in crate::compile) mod events;
 pub(in crate::compile) mod forms;
 pub(in crate::compile) mod functions;
@@ -64,13 +65,15 @@ fn compile_route(
     if let Some(arguments) = &arguments {
         check_parameters(name, raw, arguments.schema(), &callers, cx.diagnostics);
     }
-    let inputs = Inputs { globals: &shared.globals, args, event: false };
-    let Compiled { value: (mut handling, allowed, extensions), used } = cx.track(|cx| {
+    let inputs = Inputs { globals: &shared.globals, args, event: false, memory: true };
+    let Compiled { value: (mut handling, allowed, extensions, defaults), used } = cx.track(|cx| {
+        let defaults = defaults::compile(cx, &raw.args, &shared.globals.before_arguments().names(&[], 0));
         let handling = Handling::compile(cx, name, raw, &inputs, (shared, true));
         let names = inputs.names(&handling.step_names, handling.step_names.len());
         let allowed = allowed::compile(cx, raw, &names, &served);
         let names = inputs.names(&[], 0);
-        (handling, allowed, extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names))
+        let extensions = extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names);
+        (handling, allowed, extensions, defaults)
     });
     cx.no_template_in_description(&raw.description);
     let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
@@ -98,7 +101,7 @@ fn compile_route(
         streaming,
         extensions,
         declare,
-        ..Route::new(name.value.clone(), arguments?, fingerprint)
+        ..Route::new(name.value.clone(), arguments?.with_defaults(defaults), fingerprint)
     })
 }
 

@@ -58,8 +58,8 @@ pub(crate) struct Names<'a> {
     pub(crate) headers: &'a [String],
     /// The constants of `[vars]`.
     pub(crate) vars: &'a Map<String, Value>,
-    /// What routes remember of a conversation.
-    pub(crate) memory: &'a MemoryNames,
+    /// What routes remember of a conversation; `None` outside of routes.
+    pub(crate) memory: Option<&'a MemoryNames>,
     /// Whether the template belongs to a reply that is sent before any of the steps runs.
     pub(crate) accepting: bool,
 }
@@ -258,11 +258,17 @@ impl Names<'_> {
 
     /// Resolves a name that a route remembers, or a part of its value.
     fn remembered(&self, raw: &str, below: &[String]) -> Result<Resolved, BadName> {
-        let known = || self.memory.keys().map(String::as_str);
+        let Some(memory) = self.memory else {
+            return Err(BadName::new(
+                "there is no memory here: it belongs to a route",
+                Some("write this in the route itself".to_owned()),
+            ));
+        };
+        let known = || memory.keys().map(String::as_str);
         let Some(name) = below.first() else {
             return Err(BadName::new("`memory` needs a name", suggest("", known())));
         };
-        match self.memory.get(name) {
+        match memory.get(name) {
             Some(trusted) => Ok(Resolved::path(raw, Root::Memory { trusted: *trusted }, below)),
             None => Err(BadName::new(
                 format!("no route remembers `{name}`"),
@@ -333,7 +339,7 @@ impl Names<'_> {
         if self.vars.contains_key(name) {
             return format!("constants are written `vars.{name}`");
         }
-        if self.memory.contains_key(name) {
+        if self.memory.is_some_and(|memory| memory.contains_key(name)) {
             return format!("remembered values are written `memory.{name}`");
         }
         if CALL.iter().any(|(field, ..)| *field == name) {
@@ -396,8 +402,8 @@ impl Fields {
         match self {
             Self::Open => Ok(()),
             Self::Leaf if parent == "args" => Err(BadName::new(
-                "there are no arguments here: they belong to a route",
-                Some("write this in the route itself".to_owned()),
+                "`args` cannot be used here",
+                Some("use it in the requests and replies of a route; `call`, `vars` and `now` can be used here".to_owned()),
             )),
             Self::Text if below == ["length"] => Ok(()),
             Self::Text | Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),

@@ -72,7 +72,7 @@ impl World {
             event: false,
             headers: &[],
             vars: &self.vars,
-            memory: &self.memory,
+            memory: Some(&self.memory),
             accepting: false,
         };
         let mut diagnostics = Diagnostics::default();

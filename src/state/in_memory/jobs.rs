@@ -192,7 +192,7 @@ impl Row {
         self.due_at = Some(until);
         let job = &self.job.job;
         Job {
-            lease: JobLease { id: self.job.id, number: self.leases },
+            lease: JobLease { id: self.job.id, number: self.leases, order: self.job.order },
             work: job.work.clone(),
             platform: job.platform.clone(),
             conversation: job.conversation.clone(),

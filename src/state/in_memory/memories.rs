@@ -2,26 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::state::conversation::{Conversation, Remembered};
+use crate::state::conversation::{Conversation, Memory, Remembered};
 use crate::state::engine::{Result, SealedChange};
 use crate::state::error::StateError;
 
 #[derive(Debug, Default)]
-pub(super) struct Memories(HashMap<Conversation, Memory>);
+pub(super) struct Memories(HashMap<Conversation, Entry>);
 
 #[derive(Debug, Clone, Default)]
-struct Memory {
+struct Entry {
     values: BTreeMap<String, (Remembered, usize)>,
     expires_at: i64,
 }
 
 impl Memories {
-    pub(super) fn recall(
-        &mut self,
-        conversation: &Conversation,
-        now: i64,
-        ttl_ms: i64,
-    ) -> Vec<(String, Remembered)> {
+    pub(super) fn recall(&mut self, conversation: &Conversation, now: i64, ttl_ms: i64) -> Memory {
         let memory = self.0.get_mut(conversation).filter(|memory| now < memory.expires_at);
         let Some(memory) = memory else { return Vec::new() };
         memory.expires_at = memory.expires_at.max(now.saturating_add(ttl_ms));

@@ -13,7 +13,7 @@ use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
-use super::conversation::{Conversation, Remembered};
+use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
 use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
@@ -124,7 +124,7 @@ impl Engine for InMemory {
         Ok(jobs + self.memories.lock().purge(now) + self.calls.lock().purge(now))
     }
 
-    async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Vec<(String, Remembered)>> {
+    async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
         Ok(self.memories.lock().recall(conversation, self.now(), millis(ttl)))
     }
 

@@ -101,7 +101,7 @@ pub(super) fn lease(
 fn job(row: &Row<'_>, now: i64) -> rusqlite::Result<Job> {
     let order: Option<[u8; 32]> = row.get("order_key")?;
     Ok(Job {
-        lease: JobLease { id: super::lists::id(row)?, number: row.get::<_, u32>("leases")? + 1 },
+        lease: JobLease { id: super::lists::id(row)?, number: row.get::<_, u32>("leases")? + 1, order },
         work: work(row)?,
         platform: row.get("platform")?,
         conversation: row.get("conversation")?,

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::state::conversation::{Conversation, Remembered};
+use crate::state::conversation::{Conversation, Memory, Remembered};
 use crate::state::engine::SealedChange;
 
 use super::open::Failure;
@@ -14,7 +14,7 @@ pub(super) fn recall(
     connection: &Connection,
     conversation: &Conversation,
     now: i64,
-) -> Result<Option<(Vec<(String, Remembered)>, i64)>> {
+) -> Result<Option<(Memory, i64)>> {
     let key = conversation.key();
     let expires_at: Option<i64> = connection
         .prepare_cached("SELECT expires_at FROM conversations WHERE key = ?1 AND expires_at > ?2")?

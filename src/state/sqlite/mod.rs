@@ -19,7 +19,7 @@ use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
-use super::conversation::{Conversation, Remembered};
+use super::conversation::{Conversation, Memory};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
@@ -174,7 +174,7 @@ impl Engine for Sqlite {
         self.writer.run(move |connection| lists::purge(connection, before, now)).await
     }
 
-    async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Vec<(String, Remembered)>> {
+    async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
         let (now, key) = (self.now(), conversation.key());
         let conversation = conversation.clone();
         let found =

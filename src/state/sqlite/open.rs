@@ -95,7 +95,7 @@ impl File {
     fn io_error(&self, error: &io::Error) -> StateError {
         let fault = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateFault::DiskFull,
-            io::ErrorKind::ReadOnlyFilesystem => StateFault::ReadOnly,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => StateFault::ReadOnly,
             _ => StateFault::CannotOpen,
         };
         StateError::new(fault, &self.place, error.to_string())

@@ -4,7 +4,6 @@
 //! of them durable.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::state::engine::Result;
 use crate::state::error::{StateError, StateFault};
+use crate::state::fate::Fate;
 
 use super::open::{Failure, File};
 
@@ -51,25 +51,6 @@ trait Command: Send {
 /// A statement that undoes a command, and its parameter.
 pub(super) type Undo = (&'static str, String);
 
-/// Whether a command is still awaited or may no longer be taken back.
-#[derive(Debug, Default)]
-struct Fate(AtomicU8);
-
-impl Fate {
-    const OPEN: u8 = 0;
-    const COMMITTED: u8 = 1;
-    const GIVEN_UP: u8 = 2;
-
-    /// Returns whether this was the first to decide.
-    fn decide(&self, fate: u8) -> bool {
-        self.0.compare_exchange(Self::OPEN, fate, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn is_given_up(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::GIVEN_UP
-    }
-}
-
 struct Pending<T, F> {
     run: F,
     value: Option<T>,
@@ -94,7 +75,7 @@ where
 
     fn answer(self: Box<Self>, result: Result<()>) -> Option<Undo> {
         let Self { value, sender, fate, undo, .. } = *self;
-        let is_kept = fate.decide(Fate::COMMITTED) && result.is_ok();
+        let is_kept = fate.is_done() && result.is_ok();
         if let Some(result) = result.map(|()| value).transpose() {
             let _ = sender.send(result);
         }
@@ -132,7 +113,7 @@ impl DatabaseThread {
         self.send(Box::new(Pending { run, value: None, sender, fate: Arc::clone(&fate), undo }))?;
         match tokio::time::timeout(limit, &mut result).await {
             Ok(result) => result.unwrap_or_else(|_| Err(self.gone())),
-            Err(_) if fate.decide(Fate::GIVEN_UP) => Err(StateError::timeout(&self.file.place, limit)),
+            Err(_) if fate.give_up() => Err(StateError::timeout(&self.file.place, limit)),
             // It was committed at the last moment.
             Err(_) => result.await.unwrap_or_else(|_| Err(self.gone())),
         }

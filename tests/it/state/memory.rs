@@ -37,6 +37,12 @@ args.id  = { type = "integer", required = true, allowed = "{{memory.ids}}" }
 request  = { method = "DELETE", path = "/orders/{{args.id}}" }
 reply.text = "Cancelled {{args.id}}."
 
+[routes.again]
+upstream = "api"
+args.id  = { type = "integer", default = "{{memory.order}}", required = true }
+request  = { path = "/orders/{{args.id}}" }
+reply.text = "Again {{args.id}}."
+
 [routes.forget]
 remember = { order = "", who = "{{call.metadata.nobody}}" }
 reply.text = "Forgotten."
@@ -116,6 +122,17 @@ async fn a_remembered_list_of_a_trusted_route_decides_what_is_allowed() {
     text(&proxy, "a", "find", json!({"name": "Ada"})).await;
     assert_eq!(text(&proxy, "a", "cancel", json!({"id": 8})).await, "Cancelled 8.");
     assert_eq!(call(&proxy, "a", "cancel", json!({"id": 9})).await.json()["error"]["kind"], "invalid_args");
+}
+
+#[tokio::test]
+async fn a_remembered_value_can_be_the_default_of_an_argument() {
+    let api = Upstream::new(api).await;
+    let proxy = Proxy::over(&api, TABLE).await;
+    let missing = call(&proxy, "a", "again", json!({})).await.json();
+    assert_eq!(missing["error"]["kind"], "invalid_args");
+    text(&proxy, "a", "find", json!({"name": "Ada"})).await;
+    assert_eq!(text(&proxy, "a", "again", json!({})).await, "Again 7.");
+    assert_eq!(text(&proxy, "a", "again", json!({"id": 3})).await, "Again 3.");
 }
 
 #[tokio::test]
