@@ -28,7 +28,7 @@ use crate::traceparent::TraceParent;
 use super::App;
 use super::body::{AnswerBody, stream, whole};
 use super::client::{Peer, client};
-use super::connections::Endpoint;
+use super::connections::{BadHead, Endpoint};
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::Refusal;
 use super::without_call::{Unrouted, UnroutedRequests};
@@ -36,7 +36,7 @@ use super::without_call::{Unrouted, UnroutedRequests};
 /// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after its arrival a request with a large body waits for memory.
+/// How long a request with a large body waits for memory.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a rejected body are read and discarded at most.
@@ -55,6 +55,13 @@ impl Endpoint for Platforms {
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
         answer(self.0, peer, request)
+    }
+
+    fn note_bad_head(&self, peer: Peer, head: &BadHead) {
+        self.0.rejected.count_bad_head(head);
+        // The headers, which may name another client, were not read.
+        let client = peer.0.ip().to_canonical();
+        tracing::warn!(%client, "rejected: {head}");
     }
 }
 
@@ -182,13 +189,15 @@ impl Received<'_> {
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, &head, &[], received_at)?;
         }
-        let (body, receiving) = read(body, &head.headers, self.running.plan.server.max_body).await?;
+        let most = self.running.plan.server.max_body;
+        let turn_ends = (tokio::time::Instant::now() + TURN_TIMEOUT).into_std();
+        let (body, receiving) = read(body, &head.headers, most, turn_ends).await?;
         if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
             log_in(served, &head, &body, received_at)?;
         }
         let body = match receiving {
             Some(receiving) => receiving
-                .hold(body, memory::Use::Converted, Some(self.arrived + TURN_TIMEOUT))
+                .hold(body, memory::Use::Converted, Some(turn_ends))
                 .await
                 .map_err(|NoRoom| Refusal::NoRoom)?,
             None => body,
@@ -210,14 +219,20 @@ fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Resul
 /// A body, and its memory if it is large.
 type ReceivedBody = (Bytes, Option<Receiving>);
 
-/// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`].
-async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<ReceivedBody, Refusal> {
+/// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`]. A large one waits for memory until `turn_ends`.
+async fn read(
+    mut body: impl InboundBody,
+    headers: &HeaderMap,
+    most: usize,
+    turn_ends: Instant,
+) -> Result<ReceivedBody, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let read = if announced.is_some_and(|length| length > most) {
         Err(Refusal::TooLarge(most))
     } else {
-        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, most, announced.unwrap_or(most)))
+        let room = Room { most, announced: announced.unwrap_or(most), turn_ends };
+        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, room))
             .await
             .unwrap_or(Err(Refusal::BodyTimeout))
     };
@@ -227,11 +242,18 @@ async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> R
     read
 }
 
-async fn collect(
-    body: &mut impl InboundBody,
+/// The room for a body.
+struct Room {
+    /// The limit of its bytes.
     most: usize,
+    /// How many bytes it will have at most.
     announced: usize,
-) -> Result<ReceivedBody, Refusal> {
+    /// When a large one stops waiting for memory.
+    turn_ends: Instant,
+}
+
+async fn collect(body: &mut impl InboundBody, room: Room) -> Result<ReceivedBody, Refusal> {
+    let Room { most, announced, turn_ends } = room;
     let mut receiving = None;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
@@ -241,7 +263,8 @@ async fn collect(
             return Err(Refusal::TooLarge(most));
         }
         if receiving.is_none() && length > memory::SMALL {
-            receiving = Some(Receiving::request(announced).await.map_err(|NoRoom| Refusal::NoRoom)?);
+            let turn = Receiving::request(announced, Some(turn_ends)).await;
+            receiving = Some(turn.map_err(|NoRoom| Refusal::NoRoom)?);
         }
         // Most bodies are a single frame, which is not copied.
         if first.is_empty() {
@@ -276,7 +299,7 @@ mod tests {
     use crate::dispatch::task::tests::Panicking;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
-    use http_body_util::{Empty, StreamBody};
+    use http_body_util::{Empty, Full, StreamBody};
     use hyper::body::Frame;
     use std::convert::Infallible;
 
@@ -302,6 +325,26 @@ mod tests {
         assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
         assert!(app.rejected.by_reason().contains(&("body_timeout", 1)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_without_memory_is_rejected_in_time() {
+        let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
+        let ask = || {
+            let large = format!("{{\"a\":\"{}\"}}", "x".repeat(memory::SMALL));
+            let request = Request::post("/http/say").header(header::HOST, "localhost");
+            answer(app.clone(), Peer(PEER), request.body(Full::new(Bytes::from(large))).unwrap())
+        };
+        let all = Receiving::request(usize::MAX, None).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let answer = ask().await;
+        // The caller has sent its body in time.
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(started.elapsed().as_secs(), TURN_TIMEOUT.as_secs());
+        assert!(app.rejected.by_reason().contains(&("busy_memory", 1)));
+        let (answer, ()) = tokio::join!(ask(), async { drop(all) });
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
     #[tokio::test]
     async fn a_panic_during_a_request_returns_a_response() {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
