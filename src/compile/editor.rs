@@ -305,7 +305,12 @@ fn choice(about: &str, properties: Map<String, Value>) -> Map<String, Value> {
 /// is required again: then an unknown key is an error at its place. Editors take their completions from `anyOf`.
 fn either(forms: &[Value]) -> Value {
     let by_type = forms.iter().map(|form| {
-        let kind = form.get("type").cloned().unwrap_or_else(|| json!("object"));
+        let kind = match (form.get("type"), form.get("enum")) {
+            (Some(kind), _) => kind.clone(),
+            (None, Some(_words)) => json!("string"),
+            // A reference to a table.
+            (None, None) => json!("object"),
+        };
         json!({"if": {"type": kind}, "then": form})
     });
     json!({"anyOf": forms, "allOf": by_type.collect::<Vec<_>>()})

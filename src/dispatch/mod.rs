@@ -1,6 +1,7 @@
 //! The execution of calls: deadlines, deduplication, limits on calls in flight, and observation. It knows no HTTP; the
 //! server uses it, as can any other source of calls.
 
+mod claims;
 pub mod dedup;
 pub mod gate;
 mod handle;

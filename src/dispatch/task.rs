@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
-use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
 use crate::in_place::pinned;
 use crate::live::Running;
 use crate::observe::Ended;
@@ -26,12 +26,12 @@ use crate::observe::record_id::RecordId;
 use crate::plan::Route;
 use crate::plan::arguments::Validation;
 use crate::platform::{EncodeStream, Platform};
-use crate::single_flight::{FlightLookup, Lead, Retention};
 
+use super::Dispatcher;
+use super::claims::{Claimed, Claiming, Leading, settle_ended};
 use super::gate::Permit;
 use super::in_flight::{InFlight, Panicked, poll_caught};
-use super::shared_dedup::{SharedClaim, SharedLead};
-use super::{Dispatcher, dedup, shared_dedup};
+use super::shared_dedup::SharedLead;
 
 /// The longest wait for a reply after the deadline: half the margin for the way back. The call may be about to end with
 /// a better reply than a timeout.
@@ -89,25 +89,6 @@ pub(super) struct Task {
     pub(super) traced: Option<Traced>,
 }
 
-/// The lead of a call over its retries, for one way to recognise them.
-struct Leading {
-    lead: Lead<Outcome>,
-    identity: Identity,
-    /// The lead over the retries that reach other instances.
-    shared: Option<Arc<SharedLead>>,
-}
-
-/// The state of a call that may be a retry.
-enum Claim {
-    /// It is not a retry: it runs.
-    Leads(Lead<Outcome>),
-    /// It is a retry: the outcome of the first call, and whether later retries get it too.
-    Repeats { outcome: Outcome, how: &'static str, is_final: bool },
-    /// It is a retry that fails: the first call did not end before the deadline of this one, or it is not known what
-    /// came of it.
-    Fails(CallError),
-}
-
 impl Task {
     /// Answers a call by its function's route.
     pub(super) fn answer(self, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
@@ -136,72 +117,17 @@ impl Task {
 
     /// Runs a call that may change something. However often the platform retries it, it runs once.
     async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, announce_to: AnnounceTo) -> Outcome {
-        let mut leading: Vec<Leading> = Vec::new();
-        // The identity by id comes first in all calls, so that no two calls wait for each other.
-        for identity in key.identities() {
-            match self.claim(identity).await {
-                Claim::Leads(lead) => {
-                    let claimed = self.claim_shared(identity, route.as_deref()).await;
-                    match claimed {
-                        SharedClaim::Leads(shared) => leading.push(Leading { lead, identity, shared }),
-                        SharedClaim::Repeats { outcome, how, is_final } => {
-                            Leading { lead, identity, shared: None }.settle(&outcome, is_final).await;
-                            settle_all(leading, &outcome, is_final).await;
-                            return self.deduplicated(route.as_deref(), outcome, how);
-                        }
-                        SharedClaim::Unconfirmed => {
-                            return self.fail_without_running(route.as_ref(), CallError::Interrupted);
-                        }
-                        SharedClaim::StillInFlight => {
-                            return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
-                        }
-                    }
-                }
-                Claim::Repeats { outcome, how, is_final } => {
-                    let reruns = outcome.failure.is_some()
-                        && route.as_ref().is_some_and(|route| route.reruns_failures());
-                    let is_final = is_final && !reruns;
-                    settle_all(leading, &outcome, is_final).await;
-                    return self.deduplicated(route.as_deref(), outcome, how);
-                }
-                Claim::Fails(error) => return self.fail_without_running(route.as_ref(), error),
-            }
+        let claiming = Claiming {
+            dispatcher: &self.dispatcher,
+            plan: &self.running.plan,
+            route: route.as_deref(),
+            deadline: self.deadline,
+        };
+        match claiming.claim(key).await {
+            Claimed::Leads(leading) => self.start(route, key, leading, announce_to).await,
+            Claimed::Repeats { outcome, how } => self.deduplicated(route.as_deref(), outcome, how),
+            Claimed::Fails(error) => self.fail_without_running(route.as_ref(), error),
         }
-        self.start(route, key, leading, announce_to).await
-    }
-
-    /// Finds the outcome of the first call, or takes the lead.
-    async fn claim(&self, identity: Identity) -> Claim {
-        let dedup = &self.dispatcher.dedup;
-        loop {
-            match dedup.find(identity.key, Instant::now()) {
-                FlightLookup::Leader(lead) => return Claim::Leads(lead),
-                FlightLookup::Hit(outcome) => {
-                    return Claim::Repeats { outcome, how: "has been answered", is_final: true };
-                }
-                FlightLookup::InFlight(follower) => {
-                    match timeout_at(self.deadline.into(), follower.result()).await {
-                        Ok(Some(outcome)) => {
-                            let is_final =
-                                matches!(dedup.find(identity.key, Instant::now()), FlightLookup::Hit(_));
-                            return Claim::Repeats { outcome, how: "was in flight", is_final };
-                        }
-                        // The leader ended without an outcome, so this call may lead now.
-                        Ok(None) => {}
-                        Err(_) => return Claim::Fails(CallError::StillInFlight),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Claims the call on all instances, if the table has a `[state]`.
-    async fn claim_shared(&self, identity: Identity, route: Option<&Route>) -> SharedClaim {
-        let plan = &self.running.plan;
-        let state = plan.shares_deduplication().then(|| self.dispatcher.state.access(plan)).flatten();
-        let Some(state) = state else { return SharedClaim::Leads(None) };
-        let is_sensitive = route.is_some_and(|route| route.state.sensitive);
-        shared_dedup::claim(&self.dispatcher.state, state.store, identity, self.deadline, is_sensitive).await
     }
 
     /// Answers a retry with the outcome of the first call. `how` describes the state of that call, for the log.
@@ -343,53 +269,6 @@ where
         }
     })
     .await
-}
-
-/// Ends the leads of a call. The reply does not wait for the store; `permit` keeps the process alive until it is done.
-fn settle_ended(leading: Vec<Leading>, outcome: &Outcome, finality: [bool; 2], permit: Option<Permit>) {
-    let [by_id, in_window] = finality;
-    let mut settling = Vec::new();
-    for leading in leading {
-        let Identity { by_id: is_by_id, kept, .. } = leading.identity;
-        let is_final = if is_by_id { by_id } else { in_window };
-        settling.extend(leading.shared.clone().map(|shared| (shared, is_final.then_some(kept))));
-        leading.settle_here(outcome, is_final);
-    }
-    if settling.is_empty() {
-        return;
-    }
-    let outcome = outcome.clone();
-    tokio::spawn(async move {
-        join_all(settling.iter().map(|(shared, kept)| shared.settle(&outcome, *kept))).await;
-        drop(permit);
-    });
-}
-
-async fn settle_all(leading: Vec<Leading>, outcome: &Outcome, is_final: bool) {
-    for leading in leading {
-        leading.settle(outcome, is_final).await;
-    }
-}
-
-impl Leading {
-    /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
-    async fn settle(self, outcome: &Outcome, is_final: bool) {
-        if let Some(shared) = &self.shared {
-            shared.settle(outcome, is_final.then_some(self.identity.kept)).await;
-        }
-        self.settle_here(outcome, is_final);
-    }
-
-    /// The same on this instance.
-    fn settle_here(self, outcome: &Outcome, is_final: bool) {
-        if !is_final {
-            return self.lead.hand_out(outcome.clone());
-        }
-        let kept = dedup::to_keep(outcome);
-        let Identity { key: owner, kept: fresh, .. } = self.identity;
-        let retention = Retention { fresh, stale: Duration::ZERO, bytes: kept.bytes(), owner };
-        self.lead.keep(kept, retention, Instant::now());
-    }
 }
 
 /// The state that a call shares with the task that waits for its reply.

@@ -121,7 +121,7 @@ async fn a_call_that_was_accepted_is_delivered_after_its_instance_died() {
     let shared = Folder::with(&[]);
     let state = shared.path().join("state.db");
     let one = instance(&api, &state).await;
-    assert_eq!(call(&one, "note").await["text"], "Noted.");
+    assert_eq!(call(&one, "note").await, json!({"text": "Noted."}), "{}", one.log());
     api.arrived(1).await;
     one.signal("KILL");
     gate.add_permits(10);
