@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jackfield::state::{
-    DeliveryStatus, JobOutcome, LeaseState, NewJob, Selection, StateFault, Work, WorkKind,
+    DeliveryFilter, DeliveryStatus, JobOutcome, LeaseState, NewJob, Selection, StateFault, Work, WorkKind,
 };
 
 use crate::with_each_engine;
@@ -24,6 +24,7 @@ with_each_engine!(
     a_watch_wakes_for_new_and_due_jobs,
     a_sensitive_payload_comes_back,
     the_longest_due_is_leased_first,
+    a_text_may_have_any_character,
 );
 
 async fn a_job_comes_back_as_it_was_appended(world: &World) {
@@ -271,4 +272,27 @@ async fn the_longest_due_is_leased_first(world: &World) {
     assert_eq!(names(&store.lease_jobs(2).await.unwrap()), ["one", "two"]);
     assert!(store.lease_jobs(0).await.unwrap().is_empty());
     assert_eq!(names(&store.lease_jobs(10).await.unwrap()), ["three", "four"]);
+}
+
+async fn a_text_may_have_any_character(world: &World) {
+    let store = world.store();
+    let odd = "a\0b'\u{1F600}\u{FEFF}\\%";
+    let new = NewJob { conversation: Some(odd.to_owned()), ..job(odd) };
+    // An odd one does not harm those that are stored together with it.
+    let (odd_one, plain) = (store.append_job(new), store.append_job(job("plain")));
+    let (odd_one, plain) = tokio::join!(odd_one, plain);
+    let id = odd_one.unwrap();
+    assert!(plain.is_ok());
+    for leased in store.lease_jobs(2).await.unwrap() {
+        let retry = JobOutcome::RetryIn { delay: HOUR, reason: odd.to_owned() };
+        assert_eq!(store.finish(&leased.lease, retry).await, Ok(LeaseState::Held));
+    }
+    let filter = DeliveryFilter {
+        conversation: Some(odd.to_owned()),
+        name: Some(odd.to_owned()),
+        ..Default::default()
+    };
+    let found = store.deliveries(&filter, ALL).await.unwrap();
+    assert_eq!(found.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [id]);
+    assert!(found[0].reason.as_ref().is_some_and(|reason| reason.ends_with("b'\u{1F600}\u{FEFF}\\%")));
 }

@@ -55,6 +55,7 @@ async fn a_conversation_is_of_one_platform(world: &World) {
         Conversation { platform: "vap".to_owned(), id: "ic-1".to_owned() },
         conversation("c-2"),
         conversation(""),
+        conversation("c-1\0"),
     ] {
         assert_eq!(recalled(&store, &other).await, pairs(&[]), "{other:?}");
     }
@@ -146,6 +147,10 @@ async fn one_conversation_is_forgotten(world: &World) {
     assert_eq!(recalled(&store, &retell).await.len(), 2);
     assert_eq!(store.forget(None, "c-1").await, Ok(2));
     assert_eq!(store.forget(None, "c-1").await, Ok(0));
+    let odd = conversation("c\0'");
+    store.remember(&odd, vec![remember("a", "1")], HOUR).await.unwrap();
+    assert_eq!(recalled(&store, &odd).await, pairs(&[("a", "1")]));
+    assert_eq!(store.forget(Some("vapi"), "c\0'").await, Ok(1));
     assert_eq!(recalled(&store, &conversation("c-2")).await.len(), 2);
 }
 
@@ -165,8 +170,9 @@ async fn sensitive_values_come_back_and_need_a_key(world: &World) {
 
 async fn calls_of_one_conversation_do_not_overwrite_each_other(world: &World) {
     let instances = world.instances(HOUR);
+    let stores: Vec<_> = (0..5).map(|_| instances.open()).collect();
     let writes = (0..20).map(|at| {
-        let store = instances.open();
+        let store = stores[at % stores.len()].clone();
         async move { store.remember(&conversation("c-1"), vec![remember(&format!("n{at}"), "1")], HOUR).await }
     });
     for written in futures_util::future::join_all(writes).await {

@@ -45,9 +45,11 @@ shared_buffers = 32MB
 timezone = 'UTC'
 ";
 
+// Checking a password takes long in a build that is not optimized, so only the test of passwords does.
 const ACCESS: &str = "
 local all root trust
 local all all scram-sha-256
+host all jackfield 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
 ";
 

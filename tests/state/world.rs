@@ -77,7 +77,8 @@ impl Instances {
     pub(crate) fn open(&self) -> Store {
         match &self.place {
             Place::Shared(store) => store.clone(),
-            Place::At(settings) => Store::open(settings),
+            // The machine may be busy with other tests.
+            Place::At(settings) => Store::open(settings).within(Duration::from_secs(60)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! it knows of the commit, and deletes it otherwise. Others may lease it only when [`HOLD`] is over. No other instance
 //! has to be told of a new job then: `NOTIFY` would make the commits of all instances wait for each other.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ use tokio_postgres::types::Type;
 
 use crate::state::clock::millis;
 use crate::state::engine::{Result, SealedJob};
-use crate::state::error::StateError;
+use crate::state::error::{StateError, StateFault};
 use crate::state::fate::Fate;
 use crate::state::filter::Selection;
 use crate::state::job::JobId;
 
-use super::{Inner, NOW, lists};
+use super::{Inner, NOW, lists, text};
 
 /// How long a new job is held for the instance that accepted it.
 const HOLD: Duration = Duration::from_secs(10);
@@ -101,35 +102,60 @@ async fn work_off(inner: Arc<Inner>) {
             }
             queue.waiting.drain(..count).collect()
         };
-        let batch: Vec<Pending> = batch.into_iter().filter(|pending| !pending.fate.is_given_up()).collect();
-        if batch.is_empty() {
-            continue;
-        }
-        let inserted = tokio::time::timeout(APPEND_TIMEOUT, insert(&inner, &batch)).await;
-        let inserted =
-            inserted.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), APPEND_TIMEOUT)));
-        let (mut held, mut refused) = (Vec::new(), Vec::new());
-        for Pending { job, fate, sender } in batch {
-            let is_kept = fate.is_done() && inserted.is_ok();
-            if is_kept {
-                held.push((Instant::now(), job.id))
-            } else {
-                refused.push(job.id)
+        let mut batch: Vec<Pending> =
+            batch.into_iter().filter(|pending| !pending.fate.is_given_up()).collect();
+        let mut result = insert_in_time(&inner, &batch).await;
+        if batch.len() > 1 && result.0.as_ref().is_err_and(|error| error.fault == StateFault::Internal) {
+            // One of them is at fault: the others get a statement of their own.
+            for pending in batch.drain(..) {
+                let alone = [pending];
+                let result = insert_in_time(&inner, &alone).await;
+                conclude(&inner, alone, &result);
             }
-            let _ = sender.send(inserted.clone());
+            result = (Ok(()), false);
         }
-        hold(&inner, held);
-        refuse(&inner, refused);
+        conclude(&inner, batch, &result);
     }
 }
 
-async fn insert(inner: &Inner, batch: &[Pending]) -> Result<()> {
+/// Whether jobs were stored, and whether they may be stored although this failed.
+type Inserted = (Result<()>, bool);
+
+async fn insert_in_time(inner: &Inner, batch: &[Pending]) -> Inserted {
+    if batch.is_empty() {
+        return (Ok(()), false);
+    }
+    let mut is_sent = false;
+    let inserted = tokio::time::timeout(APPEND_TIMEOUT, insert(inner, batch, &mut is_sent)).await;
+    let inserted = inserted.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), APPEND_TIMEOUT)));
+    (inserted, is_sent)
+}
+
+/// Tells the callers, and sees to it that what they are told comes true.
+fn conclude(inner: &Arc<Inner>, batch: impl IntoIterator<Item = Pending>, (inserted, is_sent): &Inserted) {
+    let (mut held, mut refused) = (Vec::new(), Vec::new());
+    for Pending { job, fate, sender } in batch {
+        let is_kept = fate.is_done() && inserted.is_ok();
+        if is_kept {
+            held.push((Instant::now(), job.id));
+        } else if *is_sent {
+            refused.push(job.id);
+        }
+        let _ = sender.send(inserted.clone());
+    }
+    hold(inner, held);
+    refuse(inner, refused);
+}
+
+/// Inserts jobs. Sets `is_sent` when they may be stored although this fails.
+async fn insert(inner: &Inner, batch: &[Pending], is_sent: &mut bool) -> Result<()> {
     let jobs: Vec<&SealedJob> = batch.iter().map(|pending| &pending.job).collect();
     let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
     let kinds: Vec<&str> = jobs.iter().map(|job| job.job.work.kind.as_str()).collect();
-    let names: Vec<&str> = jobs.iter().map(|job| &*job.job.work.name).collect();
-    let platforms: Vec<&str> = jobs.iter().map(|job| &*job.job.platform).collect();
-    let conversations: Vec<Option<&str>> = jobs.iter().map(|job| job.job.conversation.as_deref()).collect();
+    let names: Vec<Cow<'_, str>> = jobs.iter().map(|job| text(&job.job.work.name)).collect();
+    let platforms: Vec<Cow<'_, str>> = jobs.iter().map(|job| text(&job.job.platform)).collect();
+    let conversations: Vec<Option<Cow<'_, str>>> =
+        jobs.iter().map(|job| job.job.conversation.as_deref().map(text)).collect();
     let orders: Vec<Option<&[u8]>> =
         jobs.iter().map(|job| job.order.as_ref().map(|order| &order[..])).collect();
     let revisions: Vec<&str> = jobs.iter().map(|job| &*job.job.revision).collect();
@@ -155,6 +181,7 @@ async fn insert(inner: &Inner, batch: &[Pending]) -> Result<()> {
     if !keys.is_empty() {
         lists::lock(&connection, &mut keys).await?;
     }
+    *is_sent = true;
     connection
         .execute(
             &sql,
@@ -215,6 +242,8 @@ async fn release(inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(RELEASE_AFTER).await;
         let Some(inner) = inner.upgrade() else { return };
+        // A lease between the next two steps would find a job neither held nor due.
+        let leasing = inner.leasing.lock().await;
         let ids: Vec<(Instant, JobId)> = {
             let mut held = inner.appends.held.lock();
             held.items.make_contiguous().sort_unstable();
@@ -227,6 +256,7 @@ async fn release(inner: Weak<Inner>) {
                 inner.appends.held.lock().items.extend(ids);
             }
         }
+        drop(leasing);
         let mut held = inner.appends.held.lock();
         if held.items.is_empty() {
             held.is_running = false;

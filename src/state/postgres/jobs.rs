@@ -11,7 +11,7 @@ use crate::state::engine::Result;
 use crate::state::filter::DeliveryStatus;
 use crate::state::job::{Job, JobId, JobLease, JobOutcome, LeaseState, Work, WorkKind};
 
-use super::{Inner, NOW, append, lists};
+use super::{Inner, NOW, append, lists, text};
 
 /// Makes the first job of the order `$1` due, if none is.
 pub(super) const PROMOTE: &str = "UPDATE jackfield_jobs SET due_at = accepted_at \
@@ -20,6 +20,7 @@ pub(super) const PROMOTE: &str = "UPDATE jackfield_jobs SET due_at = accepted_at
 
 /// The leased jobs, and in how many milliseconds the next one is due.
 pub(super) async fn lease(inner: &Arc<Inner>, limit: usize) -> Result<(Vec<Job>, Option<i64>)> {
+    let _leasing = inner.leasing.lock().await;
     let held = inner.appends.take_held(limit);
     let result = lease_these(inner, limit, held.iter().map(|(_, id)| id.to_string()).collect()).await;
     let leased: HashSet<JobId> = match &result {
@@ -150,7 +151,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
                 (&status.code(), Type::INT2),
                 (&is_uncounted, Type::BOOL),
                 (&due_in, Type::INT8),
-                (&reason, Type::TEXT),
+                (&reason.as_deref().map(text), Type::TEXT),
             ],
         )
         .await?;

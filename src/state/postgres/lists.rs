@@ -12,7 +12,7 @@ use crate::state::job::JobId;
 
 use super::jobs::{PROMOTE, work};
 use super::pool::{Connection, Parameter};
-use super::{Inner, NOW};
+use super::{Inner, NOW, text};
 
 /// A job that is held is due for the instance that accepted it.
 const COLUMNS: &str = "id, kind, name, platform, conversation, revision, order_key IS NOT NULL AS is_ordered, status, \
@@ -40,10 +40,11 @@ impl Condition {
     }
 
     fn and_matches(&mut self, filter: &DeliveryFilter) {
-        self.and("name = #", filter.name.clone(), Type::TEXT);
+        self.and("name = #", filter.name.as_deref().map(|name| text(name).into_owned()), Type::TEXT);
         self.and("status = #", filter.status.map(DeliveryStatus::code), Type::INT2);
         self.and("accepted_at >= #", filter.since.map(|since| since.as_millisecond()), Type::INT8);
-        self.and("conversation = #", filter.conversation.clone(), Type::TEXT);
+        let conversation = filter.conversation.as_deref().map(|id| text(id).into_owned());
+        self.and("conversation = #", conversation, Type::TEXT);
     }
 
     /// Adds a comparison in which `#` is the parameter.

@@ -10,7 +10,7 @@ use crate::state::conversation::{Conversation, Memory, Remembered};
 use crate::state::engine::{Result, SealedChange};
 use crate::state::error::StateError;
 
-use super::{Inner, NOW};
+use super::{Inner, NOW, text};
 
 /// The memory of a conversation is prolonged when this part of its life is over, so that most reads write nothing.
 const PROLONG_AFTER: i64 = 16;
@@ -65,8 +65,8 @@ pub(super) async fn remember(
             &sql,
             &[
                 (&key, Type::BYTEA),
-                (&conversation.platform, Type::TEXT),
-                (&conversation.id, Type::TEXT),
+                (&text(&conversation.platform), Type::TEXT),
+                (&text(&conversation.id), Type::TEXT),
                 (&millis(ttl), Type::INT8),
             ],
         )
@@ -116,7 +116,7 @@ pub(super) async fn forget(inner: &Inner, platform: Option<&str>, id: &str) -> R
          forgotten AS (DELETE FROM jackfield_conversations WHERE key IN (SELECT key FROM meant)) \
          SELECT count(*) FROM jackfield_memories WHERE key IN (SELECT key FROM meant)";
     let connection = inner.pool.get().await?;
-    let rows = connection.rows(sql, &[(&id, Type::TEXT), (&platform, Type::TEXT)]).await?;
+    let rows = connection.rows(sql, &[(&text(id), Type::TEXT), (&platform.map(text), Type::TEXT)]).await?;
     let count = rows.first().map_or(Ok(0), |row| row.try_get::<_, i64>(0));
     let count = count.map_err(|error| connection.explain(&error))?;
     connection.release();

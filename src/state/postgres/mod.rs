@@ -12,6 +12,7 @@ mod memories;
 mod pool;
 mod tls;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ use self::pool::Pool;
 /// The time of the server in milliseconds since 1970, when it received the statement.
 const NOW: &str = "(extract(epoch FROM statement_timestamp()) * 1000)::bigint";
 
+/// A text as the server can store it: without the character U+0000.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
 /// A store on a server.
 #[derive(Debug)]
 pub(super) struct Postgres {
@@ -49,6 +55,8 @@ struct Inner {
     pool: Pool,
     signals: Arc<Signals>,
     appends: Appends,
+    /// Held while jobs are leased, and while held jobs are released.
+    leasing: tokio::sync::Mutex<()>,
     /// Identifies this store among all that use the database.
     instance: i64,
     job_lease_ms: i64,
@@ -62,6 +70,7 @@ impl Postgres {
             pool: Pool::new(url, pool),
             signals: Signals::new(listen::POLL_UNHEARD),
             appends: Appends::default(),
+            leasing: tokio::sync::Mutex::default(),
             instance,
             job_lease_ms: millis(job_lease),
         };

@@ -27,7 +27,7 @@ const MIGRATION_LOCK: i64 = 0x4a4b_4644_5343_484d;
 
 const OLDEST_VERSION: i32 = 130_000;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The connections to a server.

@@ -27,8 +27,8 @@ pub(super) fn append(connection: &Connection, job: &SealedJob, now: i64) -> Resu
             "INSERT INTO jobs (id, kind, name, platform, conversation, order_key, revision, seed, status, \
                  accepted_at, due_at, retry_for, retry_until, payload) \
              VALUES (:id, :kind, :name, :platform, :conversation, :order, :revision, :seed, 0, :now, \
-                 iif(:order IS NOT NULL \
-                     AND EXISTS (SELECT 1 FROM jobs WHERE order_key = :order AND status < 3), NULL, :now), \
+                 CASE WHEN :order IS NULL \
+                     OR NOT EXISTS (SELECT 1 FROM jobs WHERE order_key = :order AND status < 3) THEN :now END, \
                  :retry_for, :retry_until, :payload)",
         )?
         .execute(named_params! {
@@ -147,9 +147,9 @@ pub(super) fn finish(
     };
     let order = connection
         .prepare_cached(
-            "UPDATE jobs SET status = iif(attempts = :uncounted AND :uncounted = 1, 0, :status), \
+            "UPDATE jobs SET status = CASE WHEN :uncounted = 1 AND attempts = 1 THEN 0 ELSE :status END, \
                  attempts = attempts - :uncounted, due_at = :due_at, finished_at = :finished_at, \
-                 reason = coalesce(:reason, iif(:uncounted = 1, reason, NULL)) \
+                 reason = CASE WHEN :uncounted = 1 THEN reason ELSE :reason END \
              WHERE id = :id AND leases = :leases AND status = 2 RETURNING order_key",
         )?
         .query_row(

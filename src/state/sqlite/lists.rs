@@ -113,7 +113,7 @@ pub(super) fn retry(connection: &Connection, selection: &Selection, now: i64) ->
     for (seq, order) in &jobs {
         // Its acceptance is in the past for the clock of every process.
         let anew = "UPDATE jobs SET status = 0, attempts = 0, retry_until = ?2 + retry_for, finished_at = NULL, \
-             due_at = iif(order_key IS NULL, accepted_at, NULL) WHERE seq = ?1 AND status >= 3";
+             due_at = CASE WHEN order_key IS NULL THEN accepted_at END WHERE seq = ?1 AND status >= 3";
         connection.prepare_cached(anew)?.execute([*seq, now])?;
         let earlier = "UPDATE jobs SET due_at = accepted_at WHERE seq = ?1 AND due_at IS NOT NULL";
         connection.prepare_cached(earlier)?.execute([seq])?;
