@@ -160,7 +160,8 @@ impl Platform for VoiceDock {
             })
             .collect();
         let form = ReplyForm::from_setting(settings.get(REPLY.key));
-        Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
+        let Generation { id_key, is_text, .. } = *generation;
+        Ok(Decoded::Calls(calls, Box::new(Results { id_key, is_text, ids, form })))
     }
 
     /// The documented form of an error. The effect of a status other than 200 is not documented.
@@ -245,6 +246,8 @@ struct Generation {
     metadata: &'static [&'static str],
     /// The key of an id in the reply.
     id_key: &'static str,
+    /// Whether a result is always a string.
+    is_text: bool,
 }
 
 /// VoiceDock and HMS Sovereign.
@@ -258,6 +261,7 @@ static CURRENT: Generation = Generation {
     called: &["message", "phone_number", "number"],
     metadata: &["message", "assistant", "metadata"],
     id_key: "tool_call_id",
+    is_text: false,
 };
 
 /// Flireo, December 2025.
@@ -268,7 +272,8 @@ static CAMEL: Generation = Generation {
     ..CURRENT
 };
 
-/// Flireo, August 2025. It is recognised by its list at the top level.
+/// Flireo, August 2025. It is recognised by its list at the top level. Its documentation says that a result is a string,
+/// and a model reads JSON in a string as well as JSON.
 static OLDEST: Generation = Generation {
     list: "tasksInitiated",
     id: "taskId",
@@ -279,6 +284,7 @@ static OLDEST: Generation = Generation {
     called: &["toAssistant"],
     metadata: &["userMetadata"],
     id_key: "toolCallId",
+    is_text: true,
 };
 
 impl Generation {
@@ -333,6 +339,7 @@ impl ReplyForm {
 #[derive(Debug)]
 struct Results {
     id_key: &'static str,
+    is_text: bool,
     /// The ids as received, in the order of the calls. An entry without an id gets a result without an id.
     ids: Vec<Option<Value>>,
     form: ReplyForm,
@@ -345,7 +352,7 @@ impl Encode for Results {
             && let Some(data) = unambiguous(outcome)
         {
             return Answer::json(&match self.form {
-                ReplyForm::Result => json!({"result": data}),
+                ReplyForm::Result => json!({"result": self.typed(data)}),
                 _ => data,
             });
         }
@@ -360,11 +367,18 @@ impl Encode for Results {
             if let Some(id) = id {
                 push_value(entry.entry(self.id_key), id);
             }
-            push_value(entry.entry("result"), &result(outcome));
+            push_value(entry.entry("result"), &self.typed(result(outcome)));
             results.push_str(&entry.finish());
         }
         results.push(']');
         Answer::written(StatusCode::OK, body.finish())
+    }
+}
+
+impl Results {
+    /// A result of the type that the generation of the request documents.
+    fn typed(&self, result: Value) -> Value {
+        if self.is_text && !result.is_string() { Value::String(result.to_string()) } else { result }
     }
 }
 
@@ -417,6 +431,29 @@ mod tests {
         let [one, other] = &calls[..] else { panic!("{calls:?}") };
         assert!(one.context.metadata.is_same(&other.context.metadata));
         assert!(one.context.raw.is_same(&other.context.raw));
+    }
+
+    #[test]
+    fn results_of_the_oldest_generation_are_strings() {
+        let body = json!({"tasksInitiated": [{"taskId": "t", "taskName": "f", "taskPayload": {}}]});
+        for (outcome, expected) in [
+            (ok(json!({"total": 19, "list": [1]})), r#"{"total":19,"list":[1]}"#),
+            (ok(json!("nine")), "nine"),
+            (failed("Later."), r#"{"error":"Later."}"#),
+        ] {
+            for (form, shown) in [
+                ("results", json!({"results": [{"toolCallId": "t", "result": expected}]})),
+                ("result", json!({"result": expected})),
+            ] {
+                // Only an object has a short form.
+                if form == "result" && !expected.starts_with("{\"total") {
+                    continue;
+                }
+                let (_, encode) = calls(decode(&body, form));
+                let answer = encode.encode(vec![outcome.clone()]);
+                assert_eq!(answer, Answer::json(&shown));
+            }
+        }
     }
 
     #[test]
