@@ -14,7 +14,7 @@ pub struct Call {
     /// The arguments that the model wrote, before validation.
     pub args: GivenArguments,
     /// The envelope of the call. Templates see it as `call.*`.
-    pub context: Context,
+    pub context: Box<Context>,
 }
 
 /// The arguments of a call before they are validated.

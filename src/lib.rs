@@ -29,6 +29,7 @@
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
+//! | `in_place` | large values on the heap, built where they stay |
 //! | [`guard`] | breaks up character pairs that a platform would expand in a value |
 //! | [`memory`] | budgets for the memory of large bodies |
 //! | `bounded_io` | work on files within a time limit |
@@ -69,6 +70,7 @@ pub mod call;
 pub mod diagnostic;
 mod fingerprint;
 pub mod guard;
+mod in_place;
 pub mod json;
 pub mod memory;
 mod percent;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Call, FailureKind, Outcome, Reply};
+use crate::in_place::boxed;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::arguments::Validated;
@@ -50,8 +51,8 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn new(call: Call, traced: Option<&Traced>) -> Self {
-        Self {
+    pub(super) fn new(call: Call, traced: Option<&Traced>) -> Box<Self> {
+        boxed(|| Self {
             call,
             validated: None,
             outputs: Vec::new(),
@@ -67,14 +68,15 @@ impl Record {
             began: Instant::now(),
             time: Duration::ZERO,
             traced: traced.cloned(),
-        }
+        })
     }
 
     /// The record of a call that ended in an internal error after `time`.
-    pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Self {
+    pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Box<Self> {
         let error = CallError::Panicked;
-        let outcome = Outcome { reply: Reply::text(error.model_text()), failure: Some(error.kind()) };
-        let mut record = Self { outcome, time, ..Self::new(call, traced) };
+        let mut record = Self::new(call, traced);
+        record.outcome = Outcome { reply: Reply::text(error.model_text()), failure: Some(error.kind()) };
+        record.time = time;
         record.note_failed(&error);
         record.error = Some(Arc::new(error));
         record

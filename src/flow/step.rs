@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use crate::call::{FailureKind, Outcome, Reply};
+use crate::in_place::pinned;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::request::RequestError;
@@ -116,7 +117,7 @@ impl StepRun<'_> {
         };
         let began = Instant::now();
         // On the heap: the future holds all attempts and would be copied into each future around it.
-        let delivered = Box::pin(delivery.deliver(request, options, &mut record.delivery)).await;
+        let delivered = pinned(|| delivery.deliver(request, options, &mut record.delivery)).await;
         record.wait_time += began.elapsed();
         record.may_have_written = !safe && record.delivery.may_have_arrived;
         record.overdue = is_overdue.into_inner();

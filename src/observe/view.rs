@@ -78,8 +78,8 @@ impl Record {
     /// Drops what is not shown of the call: its body, most of its context, and the times of its phases. The trace id is
     /// kept.
     pub fn forget_envelope(&mut self) {
-        let context = std::mem::take(&mut self.call.context);
-        self.call.context = Context {
+        let context = std::mem::take(&mut *self.call.context);
+        *self.call.context = Context {
             platform: context.platform,
             function: short(context.function),
             conversation: context.conversation.map(short),

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Peer;
 use crate::dispatch::gate::{Gate, Permit};
+use crate::in_place::pinned;
 
 use super::head_limit::HeadLimit;
 use super::throttle::LogThrottle;
@@ -243,9 +244,10 @@ fn serve(
 ) {
     let mut stream = TimeoutStream::new(HeadLimit::new(stream, MAX_HEAD));
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    // Not an `async` block, which would hold the future twice: hyper moves it for each request.
     let noting = endpoint.clone();
-    let service = service_fn(move |request| endpoint.clone().answer(peer, request).map(Ok::<_, Infallible>));
+    // On the heap, because hyper moves the future for each request.
+    let service =
+        service_fn(move |request| pinned(|| endpoint.clone().answer(peer, request)).map(Ok::<_, Infallible>));
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {

@@ -142,10 +142,10 @@ impl Platform for DailyBots {
                 GivenArguments::Unreadable => arguments.to_value(),
             };
             let id = id.map(|id| id.to_value());
-            let call = Box::new(Call { args, context });
+            let call = Box::new(Call { args, context: Box::new(context) });
             return Ok(Decoded::Stream(call, Box::new(ResultStream { function, id, arguments })));
         }
-        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
+        Ok(Decoded::Calls(vec![Call { args, context: Box::new(context) }], Box::new(payload::ResultObject)))
     }
 
     /// The effect of a status other than 200 is not documented, so the error is in the result, where the model can

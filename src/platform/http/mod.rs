@@ -40,7 +40,10 @@ impl Platform for Http {
             raw,
             ..Context::default()
         };
-        Ok(Decoded::Calls(vec![Call { args: GivenArguments::Json(args), context }], Box::new(Plain)))
+        Ok(Decoded::Calls(
+            vec![Call { args: GivenArguments::Json(args), context: Box::new(context) }],
+            Box::new(Plain),
+        ))
     }
 
     fn refuse(&self, bad: &BadRequest) -> Answer {

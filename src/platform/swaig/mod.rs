@@ -161,7 +161,7 @@ impl Platform for Swaig {
         let caller = Caller::of(body.get());
         let args = arguments(&body);
         let context = envelope(function, body);
-        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(OneAnswer { caller })))
+        Ok(Decoded::Calls(vec![Call { args, context: Box::new(context) }], Box::new(OneAnswer { caller })))
     }
 
     /// SignalWire retries after any status but 200, so the error goes to the model instead.
@@ -252,7 +252,7 @@ fn event(name: &str, body: SharedValue) -> Decoded {
         Some(kind) => {
             let payload = body.clone();
             let context = Context { event: payload, ..envelope(name.to_owned(), body) };
-            let call = Call { args: payload::no_arguments(), context };
+            let call = Call { args: payload::no_arguments(), context: Box::new(context) };
             Decoded::Event(Box::new(Event { kind, call, neutral: neutral() }))
         }
         None => Decoded::Answer(neutral(), WithoutCall::Event(name.to_owned())),

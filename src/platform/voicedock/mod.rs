@@ -149,14 +149,14 @@ impl Platform for VoiceDock {
             .items()
             .map(|entry| Call {
                 args: generation.arguments(&body, entry),
-                context: Context {
+                context: Box::new(Context {
                     // An entry without a name becomes a call with an empty function name, so that it still gets a
                     // result.
                     function: payload::text_at(entry, generation.function).unwrap_or_default(),
                     id: payload::text_at(entry, &[generation.id]),
                     raw: body.clone(),
                     ..envelope.clone()
-                },
+                }),
             })
             .collect();
         let form = ReplyForm::from_setting(settings.get(REPLY.key));
@@ -203,7 +203,7 @@ fn event(body: &SharedValue) -> Decoded {
         raw: body.clone(),
         ..generation.envelope(body)
     };
-    let call = Call { args: payload::no_arguments(), context };
+    let call = Call { args: payload::no_arguments(), context: Box::new(context) };
     Decoded::Event(Box::new(Event { kind, call, neutral }))
 }
 
