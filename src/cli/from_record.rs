@@ -16,7 +16,7 @@ use crate::call::Context;
 use crate::dispatch::in_process::{InProcess, state_access, store_in_memory};
 use crate::secret::HIDDEN;
 use crate::testing::capture::{CapturedCall, CapturedInput};
-use crate::testing::recorded::RecordedCall;
+use crate::testing::recorded::{RecordedCall, as_received};
 use crate::testing::{self, TIME};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -161,19 +161,21 @@ impl FromRecord {
 
     /// The arguments of the record, changed by `--args`.
     fn arguments(&self, recorded: &RecordedCall) -> anyhow::Result<Map<String, Value>> {
-        let mut args = recorded.args.clone();
-        if let Some(text) = &self.args {
-            let given: Map<String, Value> =
-                serde_json::from_str(text).context("`--args` is not a JSON object")?;
-            args.extend(given);
+        let given: Map<String, Value> = match &self.args {
+            Some(text) => serde_json::from_str(text).context("`--args` is not a JSON object")?,
+            None => Map::new(),
+        };
+        let mut args = Map::new();
+        for (name, value) in &recorded.args {
+            if value.as_str() == Some(HIDDEN) && !given.contains_key(name) {
+                bail!(
+                    "the record hides the sensitive argument `{name}`: \
+                     add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
+                );
+            }
+            args.insert(name.clone(), as_received(value));
         }
-        let is_hidden = |value: &Value| value.as_str() == Some(HIDDEN);
-        if let Some((name, _)) = args.iter().find(|(_, value)| is_hidden(value)) {
-            bail!(
-                "the record hides the sensitive argument `{name}`: \
-                 add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
-            );
-        }
+        args.extend(given);
         Ok(args)
     }
 }
