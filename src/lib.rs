@@ -9,6 +9,7 @@
 //! | [`server`] | HTTP in: the listener for platforms and the admin listener |
 //! | [`testing`] | runs the tests of a table |
 //! | [`reload`] | replaces the running plan when its files change |
+//! | [`deliveries`] | the worker that sends the requests of calls whose platform no longer waits |
 //! | [`dispatch`] | the execution of calls: deadlines, deduplication, limits, detached calls; no HTTP |
 //! | [`observe`] | metrics, spans, history, the call log, masking |
 //! | [`flow`] | one call from its arguments to its outcome, and its record |
@@ -24,6 +25,7 @@
 //! | [`platform`] | the callers: a folder per platform, one trait, one list; inbound auth |
 //! | [`scheme`] | the description of an auth scheme: its keys and what it builds |
 //! | [`diagnostic`] | errors and warnings in the table, with their places |
+//! | [`state`] | jobs, memory of conversations and claimed calls that outlive the process; their engines |
 //! | [`single_flight`] | results that several calls share; also the cache of such results |
 //! | [`secret`] | values that never print themselves |
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
@@ -47,6 +49,7 @@ pub mod testing;
 
 pub mod reload;
 
+pub mod deliveries;
 pub mod dispatch;
 pub mod observe;
 
@@ -78,6 +81,7 @@ pub mod printable;
 pub mod scheme;
 pub mod secret;
 pub mod single_flight;
+pub mod state;
 pub mod traceparent;
 
 pub mod demo;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::call::Context;
-use crate::dispatch::in_process::InProcess;
+use crate::dispatch::in_process::{InProcess, state_access, store_in_memory};
 use crate::secret::HIDDEN;
 use crate::testing::capture::{CapturedCall, CapturedInput};
 use crate::testing::recorded::{RecordedCall, as_received};
@@ -85,6 +85,7 @@ impl FromRecord {
         let conversation = recorded.conversation.clone();
         let change = |context: &mut Context| context.conversation.clone_from(&conversation);
         let platform = recorded.platform;
+        let store = store_in_memory();
         let in_process = InProcess {
             plan,
             resources,
@@ -92,6 +93,9 @@ impl FromRecord {
             transport: &recorder,
             now: &now,
             time: Some(TIME),
+            state: state_access(plan, &store),
+            memory: &Map::new(),
+            delivers: true,
             change: &change,
         };
         let request = in_process.read(&platform.sample(&recorded.function, &Value::Object(args)))?;

@@ -17,7 +17,9 @@ use crate::upstream::Request;
 use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
-use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
+use crate::flow::{
+    CacheUse, CallError, DeliveryRecord, MemoryRecord, PhaseTimes, Record, RecordedMemory, StepRecord,
+};
 
 /// The outcome of a call that did not fail.
 pub const ANSWERED: &str = "answered";
@@ -72,7 +74,9 @@ impl Record {
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
-        let content = output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
+        let memory = self.memory.recalled.as_deref().map_or(0, bytes_of)
+            + self.memory.remembered.iter().map(|(name, value)| name.len() + bytes_of(value)).sum::<usize>();
+        let content = memory + output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
         size_of::<Self>() + names + given + validated + content
     }
 
@@ -124,6 +128,7 @@ impl Record {
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.delivery.request = None);
         self.outcome.reply = Arc::default();
+        self.memory = RecordedMemory::default();
         self.dropped.clear();
     }
 
@@ -185,6 +190,7 @@ impl View<'_> {
     fn whole(&self) -> Map<String, Value> {
         let mut shown = self.summary();
         shown.insert("arguments".to_owned(), self.arguments());
+        shown.insert("memory".to_owned(), self.memory());
         shown.insert("steps".to_owned(), self.steps());
         let skipped = self.record.skipped_cases.iter().filter_map(|skipped| {
             let scope = self.record.scope("");
@@ -192,6 +198,7 @@ impl View<'_> {
             Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().show(&reason))}))
         });
         shown.insert("skipped".to_owned(), skipped.collect());
+        shown.insert("delivery".to_owned(), self.delivery());
         shown.insert("reply".to_owned(), self.reply(&self.record.outcome.reply));
         let errors = self.record.failure_error.iter().map(ToString::to_string);
         let errors = errors.chain(self.record.dropped.iter().cloned());
@@ -226,6 +233,35 @@ impl View<'_> {
             shown
         })
         .collect()
+    }
+
+    /// What the call recalled and remembered; null if it did neither.
+    fn memory(&self) -> Value {
+        let MemoryRecord { recalled, remembered, error, .. } = &*self.record.memory;
+        if recalled.is_none() && remembered.is_empty() && error.is_none() {
+            return Value::Null;
+        }
+        let remembered =
+            remembered.iter().map(|(name, value)| (name.clone(), self.value(Some(value.into()))));
+        json!({
+            "recalled": self.value(recalled.as_deref().map(ValueRef::from)),
+            "remembered": Value::Object(remembered.collect()),
+            "error": error.as_ref().map(|error| cut(&self.masks().hide(&error.to_string()))),
+        })
+    }
+
+    /// The delivery that the call stored, or that it attempts; null if it is about none.
+    fn delivery(&self) -> Value {
+        let Some(DeliveryRecord { id, is_ordered, attempt }) = self.record.delivery.as_deref() else {
+            return Value::Null;
+        };
+        json!({
+            "id": id.to_string(),
+            "ordered": is_ordered,
+            "attempt": attempt.as_ref().map(|attempt| attempt.number),
+            "accepted_at": attempt.as_ref().map(|attempt| attempt.accepted_at.to_string()),
+            "accepted_by": attempt.as_ref().map(|attempt| attempt.revision.as_str()),
+        })
     }
 
     /// The values that the record still has.

@@ -1,0 +1,154 @@
+//! What an engine does for the [`Store`](super::Store), and the list of engines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::single_flight::FlightKey;
+
+use super::call::{CallClaim, CallLease, CallTerms, Following};
+use super::conversation::{Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
+use super::error::{StateError, StateFault};
+use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
+use super::in_memory::InMemory;
+use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob};
+use super::postgres::Postgres;
+use super::signals::Signals;
+use super::sqlite::Sqlite;
+
+/// A job to append, whose payload is sealed.
+#[derive(Debug, Clone)]
+pub(super) struct SealedJob {
+    pub(super) id: JobId,
+    /// Without its payload.
+    pub(super) job: NewJob,
+    pub(super) payload: Vec<u8>,
+    /// Identifies the jobs that run one after the other.
+    pub(super) order: Option<[u8; 32]>,
+}
+
+/// A change of a conversation's memory; `None` forgets the name.
+#[derive(Debug, Clone)]
+pub(super) struct SealedChange {
+    pub(super) name: String,
+    pub(super) value: Option<Remembered>,
+    /// What counts against the limit of bytes.
+    pub(super) bytes: usize,
+}
+
+impl SealedChange {
+    /// Whether a conversation that remembers values of these sizes may remember the changes too.
+    pub(super) fn check_limits(
+        remembered: impl IntoIterator<Item = (String, usize)>,
+        changes: &[Self],
+    ) -> std::result::Result<(), StateFault> {
+        let mut sizes: HashMap<_, _> = remembered.into_iter().collect();
+        for Self { name, value, bytes } in changes {
+            match value {
+                Some(_) => sizes.insert(name.clone(), *bytes),
+                None => sizes.remove(name),
+            };
+        }
+        if sizes.len() > MAX_NAMES {
+            return Err(StateFault::TooManyNames);
+        }
+        if sizes.values().sum::<usize>() > MAX_MEMORY_BYTES {
+            return Err(StateFault::TooManyBytes);
+        }
+        Ok(())
+    }
+}
+
+/// What a follower sees of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CallState {
+    Answer(Vec<u8>),
+    InFlight { lease_left: Duration },
+    Unconfirmed,
+    Free,
+}
+
+pub(super) type Result<T> = std::result::Result<T, StateError>;
+
+/// Declares the trait and its dispatch over [`AnyEngine`] once.
+macro_rules! engine {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),*) -> $result:ty;)*) => {
+        /// The operations of an engine. They are atomic, and what they changed is durable when they return. Payloads
+        /// and values are sealed. Where no time limit is given, the caller limits their time by dropping them.
+        pub(super) trait Engine {
+            /// Wakes those who wait.
+            fn signals(&self) -> &Arc<Signals>;
+
+            $($(#[$doc])* fn $name(&self, $($arg: $kind),*) -> impl Future<Output = Result<$result>> + Send;)*
+        }
+
+        impl Engine for AnyEngine {
+            fn signals(&self) -> &Arc<Signals> {
+                match self {
+                    Self::InMemory(engine) => engine.signals(),
+                    Self::Sqlite(engine) => engine.signals(),
+                    Self::Postgres(engine) => engine.signals(),
+                }
+            }
+
+            $(async fn $name(&self, $($arg: $kind),*) -> Result<$result> {
+                match self {
+                    Self::InMemory(engine) => engine.$name($($arg),*).await,
+                    Self::Sqlite(engine) => engine.$name($($arg),*).await,
+                    Self::Postgres(engine) => engine.$name($($arg),*).await,
+                }
+            })*
+        }
+    };
+}
+
+/// One of the engines.
+#[derive(Debug)]
+pub(super) enum AnyEngine {
+    InMemory(InMemory),
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+engine! {
+    /// Opens the store if it is not open, and makes or updates its schema.
+    fn check() -> ();
+    /// Appends a job within a time limit. After an error it does not run.
+    fn append(job: SealedJob, limit: Duration) -> ();
+    /// Leases the jobs that are due longest, at most `limit`.
+    fn lease(limit: usize) -> Vec<Job>;
+    /// Renews leases and returns those that are lost.
+    fn renew(leases: &[JobLease]) -> Vec<JobId>;
+    /// Ends a lease.
+    fn finish(lease: &JobLease, outcome: JobOutcome) -> LeaseState;
+    /// Lists jobs, newest first.
+    fn deliveries(filter: &DeliveryFilter, page: Page) -> Vec<Delivery>;
+    /// One job with its payload.
+    fn delivery(id: JobId) -> Option<(Delivery, Vec<u8>)>;
+    /// Makes jobs that are not running due at once. Finished ones begin anew.
+    fn retry(selection: &Selection) -> u64;
+    /// Deletes jobs that are not running.
+    fn drop_jobs(selection: &Selection) -> u64;
+    /// Counts the jobs.
+    fn counts() -> Counts;
+    /// Deletes delivered jobs older than `keep`, and memory and calls that have expired.
+    fn purge(keep: Duration) -> u64;
+    /// The memory of a conversation. Prolongs it to `ttl` from now.
+    fn recall(conversation: &Conversation, ttl: Duration) -> Memory;
+    /// Changes the memory of a conversation, and prolongs it to `ttl` from now.
+    fn remember(conversation: &Conversation, changes: Vec<SealedChange>, ttl: Duration) -> ();
+    /// Deletes the memory of a conversation of one platform or of all, and returns how many values it had.
+    fn forget(platform: Option<&str>, id: &str) -> u64;
+    /// Claims a call.
+    fn claim(key: FlightKey, terms: CallTerms) -> CallClaim;
+    /// Marks a call as possibly sent, and renews its lease.
+    fn mark_sent(lease: &CallLease) -> LeaseState;
+    /// Renews the lease of a call.
+    fn renew_call(lease: &CallLease) -> LeaseState;
+    /// Ends a call with its answer.
+    fn settle(lease: &CallLease, answer: Vec<u8>, kept_for: Duration) -> LeaseState;
+    /// Ends a call of which nothing was sent.
+    fn abandon(lease: &CallLease) -> ();
+    /// The state of a call that is followed.
+    fn look(following: &Following) -> CallState;
+}

@@ -1,0 +1,149 @@
+//! What operators see of the jobs, and how they select them.
+
+use jiff::Timestamp;
+
+use super::job::{JobId, Work};
+
+/// A job as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: JobId,
+    /// What delivers it.
+    pub work: Work,
+    /// The platform that sent the call.
+    pub platform: String,
+    /// The conversation, if the platform named one.
+    pub conversation: Option<String>,
+    /// The revision of the plan that accepted it.
+    pub revision: String,
+    /// Whether its conversation's jobs run one after the other.
+    pub is_ordered: bool,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it may run next. For a running job, when its lease ends. `None` for a finished job, and for an ordered job
+    /// behind another.
+    pub due_at: Option<Timestamp>,
+    /// Until when it is retried.
+    pub retry_until: Timestamp,
+    /// When it was delivered or given up.
+    pub finished_at: Option<Timestamp>,
+    /// Why the last attempt failed, if one did.
+    pub reason: Option<String>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryStatus {
+    /// It has not been tried yet.
+    Waiting,
+    /// It failed and will be tried again.
+    Retrying,
+    /// An instance has leased it.
+    Running,
+    /// Done.
+    Delivered,
+    /// Given up. It is kept until somebody retries or drops it.
+    Dead,
+}
+
+impl DeliveryStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Retrying, Self::Running, Self::Delivered, Self::Dead];
+
+    /// The word for it in outputs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Running => "running",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The number for it in stores.
+    pub(super) const fn code(self) -> i16 {
+        match self {
+            Self::Waiting => 0,
+            Self::Retrying => 1,
+            Self::Running => 2,
+            Self::Delivered => 3,
+            Self::Dead => 4,
+        }
+    }
+
+    pub(super) fn of_code(code: i16) -> Self {
+        Self::ALL.into_iter().find(|status| status.code() == code).unwrap_or(Self::Dead)
+    }
+
+    /// Whether it will run no more by itself.
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Delivered | Self::Dead)
+    }
+}
+
+/// Selects jobs. Each part that is given narrows the selection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// The name of the route or event.
+    pub name: Option<String>,
+    /// Where they stand.
+    pub status: Option<DeliveryStatus>,
+    /// Accepted at this time or later.
+    pub since: Option<Timestamp>,
+    /// The conversation.
+    pub conversation: Option<String>,
+}
+
+/// Which jobs to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// These.
+    Ids(Vec<JobId>),
+    /// All that match.
+    Matching(DeliveryFilter),
+}
+
+/// A part of a long list, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Begins after this one.
+    pub after: Option<JobId>,
+    /// Has at most as many.
+    pub limit: u32,
+}
+
+/// How many jobs there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Not tried yet.
+    pub waiting: u64,
+    /// Failed, and to be tried again.
+    pub retrying: u64,
+    /// Leased by an instance.
+    pub running: u64,
+    /// Delivered, and not yet deleted.
+    pub delivered: u64,
+    /// Given up.
+    pub dead: u64,
+    /// When the oldest that is neither delivered nor dead was accepted.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, status: DeliveryStatus, count: u64) {
+        let field = match status {
+            DeliveryStatus::Waiting => &mut self.waiting,
+            DeliveryStatus::Retrying => &mut self.retrying,
+            DeliveryStatus::Running => &mut self.running,
+            DeliveryStatus::Delivered => &mut self.delivered,
+            DeliveryStatus::Dead => &mut self.dead,
+        };
+        *field += count;
+    }
+}

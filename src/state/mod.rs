@@ -1,0 +1,33 @@
+//! The state that outlives a call: jobs that are delivered later, the memory of conversations, and the calls that run
+//! once across instances.
+//!
+//! A [`Store`] is the way in. It seals what is sensitive and limits the time of each operation; its engines (in memory,
+//! SQLite, PostgreSQL) store opaque bytes. This module knows no routes, no templates and no HTTP.
+
+mod call;
+mod clock;
+mod conversation;
+mod engine;
+mod error;
+mod fate;
+mod filter;
+mod in_memory;
+mod job;
+mod keys;
+mod postgres;
+mod signals;
+mod sqlite;
+mod store;
+mod url;
+
+pub use self::call::{CallClaim, CallLease, CallTerms, Followed, Following};
+pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
+pub use self::error::{StateError, StateFault};
+pub use self::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
+pub use self::job::{
+    Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, NotAJobId, Payload, Work, WorkKind,
+};
+pub use self::keys::{EncryptionKey, EncryptionKeys, KeyFault};
+pub use self::signals::JobWatch;
+pub use self::store::{Settings, Store};
+pub use self::url::{StateUrl, UrlFault};

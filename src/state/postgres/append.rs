@@ -1,0 +1,312 @@
+//! Appending jobs: all that wait go to the server in one statement, so that one flush of its disk serves many calls.
+//!
+//! If the connection breaks during the commit, nobody can know whether the job was stored. The caller is told that it
+//! was not, so it must not run. Therefore a new job is held for the instance that accepted it, which leases it as soon as
+//! it knows of the commit, and deletes it otherwise. Others may lease it only when [`HOLD`] is over. No other instance
+//! has to be told of a new job then: `NOTIFY` would make the commits of all instances wait for each other.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio_postgres::types::Type;
+
+use crate::state::clock::millis;
+use crate::state::engine::{Result, SealedJob};
+use crate::state::error::{StateError, StateFault};
+use crate::state::fate::Fate;
+use crate::state::filter::Selection;
+use crate::state::job::JobId;
+
+use super::{Inner, NOW, lists, text};
+
+/// How long a new job is held for the instance that accepted it.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// How soon a job that this instance does not lease is given to the others.
+const RELEASE_AFTER: Duration = Duration::from_millis(250);
+
+/// The most statements that append at the same time.
+const MAX_APPENDERS: usize = 2;
+
+/// The most jobs of one statement.
+const MAX_BATCH: usize = 500;
+
+/// How long a statement may take. Its callers wait as long as they want to.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause before a failed attempt to delete or release jobs is repeated.
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Jobs between their acceptance and their lease.
+#[derive(Debug, Default)]
+pub(super) struct Appends {
+    queue: Mutex<Queue>,
+    /// The jobs that are held for this instance, oldest first.
+    held: Mutex<Background<VecDeque<(Instant, JobId)>>>,
+    /// The jobs that must be deleted if they were stored.
+    refused: Mutex<Background<Vec<JobId>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Pending>,
+    appenders: usize,
+}
+
+#[derive(Debug)]
+struct Pending {
+    job: SealedJob,
+    fate: Arc<Fate>,
+    sender: oneshot::Sender<Result<()>>,
+}
+
+/// Items that a task works off, which ends when there are none.
+#[derive(Debug, Default)]
+struct Background<T> {
+    items: T,
+    is_running: bool,
+}
+
+pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) -> Result<()> {
+    let (sender, mut result) = oneshot::channel();
+    let fate = Arc::new(Fate::default());
+    let gone = || inner.pool.internal(&"the task that appends ended");
+    {
+        let mut queue = inner.appends.queue.lock();
+        queue.waiting.push_back(Pending { job, fate: Arc::clone(&fate), sender });
+        if queue.appenders < MAX_APPENDERS {
+            queue.appenders += 1;
+            tokio::spawn(work_off(Arc::clone(inner)));
+        }
+    }
+    match tokio::time::timeout(limit, &mut result).await {
+        Ok(result) => result.unwrap_or_else(|_| Err(gone())),
+        Err(_) if fate.give_up() => Err(StateError::timeout(inner.pool.place(), limit)),
+        Err(_) => result.await.unwrap_or_else(|_| Err(gone())),
+    }
+}
+
+/// Appends what waits, until nothing does.
+async fn work_off(inner: Arc<Inner>) {
+    loop {
+        let batch: Vec<Pending> = {
+            let mut queue = inner.appends.queue.lock();
+            let count = queue.waiting.len().min(MAX_BATCH);
+            if count == 0 {
+                queue.appenders -= 1;
+                return;
+            }
+            queue.waiting.drain(..count).collect()
+        };
+        let mut batch: Vec<Pending> =
+            batch.into_iter().filter(|pending| !pending.fate.is_given_up()).collect();
+        let mut result = insert_in_time(&inner, &batch).await;
+        if batch.len() > 1 && result.0.as_ref().is_err_and(|error| error.fault == StateFault::Internal) {
+            // One of them is at fault: the others get a statement of their own.
+            for pending in batch.drain(..) {
+                let alone = [pending];
+                let result = insert_in_time(&inner, &alone).await;
+                conclude(&inner, alone, &result);
+            }
+            result = (Ok(()), false);
+        }
+        conclude(&inner, batch, &result);
+    }
+}
+
+/// Whether jobs were stored, and whether they may be stored although this failed.
+type Inserted = (Result<()>, bool);
+
+async fn insert_in_time(inner: &Inner, batch: &[Pending]) -> Inserted {
+    if batch.is_empty() {
+        return (Ok(()), false);
+    }
+    let mut is_sent = false;
+    let inserted = tokio::time::timeout(APPEND_TIMEOUT, insert(inner, batch, &mut is_sent)).await;
+    let inserted = inserted.unwrap_or_else(|_| Err(StateError::timeout(inner.pool.place(), APPEND_TIMEOUT)));
+    (inserted, is_sent)
+}
+
+/// Tells the callers, and sees to it that what they are told comes true.
+fn conclude(inner: &Arc<Inner>, batch: impl IntoIterator<Item = Pending>, (inserted, is_sent): &Inserted) {
+    let (mut held, mut refused) = (Vec::new(), Vec::new());
+    for Pending { job, fate, sender } in batch {
+        let is_kept = fate.is_done() && inserted.is_ok();
+        if is_kept {
+            held.push((Instant::now(), job.id));
+        } else if *is_sent {
+            refused.push(job.id);
+        }
+        let _ = sender.send(inserted.clone());
+    }
+    hold(inner, held);
+    refuse(inner, refused);
+}
+
+/// Inserts jobs. Sets `is_sent` when they may be stored although this fails.
+async fn insert(inner: &Inner, batch: &[Pending], is_sent: &mut bool) -> Result<()> {
+    let jobs: Vec<&SealedJob> = batch.iter().map(|pending| &pending.job).collect();
+    let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+    let kinds: Vec<&str> = jobs.iter().map(|job| job.job.work.kind.as_str()).collect();
+    let names: Vec<Cow<'_, str>> = jobs.iter().map(|job| text(&job.job.work.name)).collect();
+    let platforms: Vec<Cow<'_, str>> = jobs.iter().map(|job| text(&job.job.platform)).collect();
+    let conversations: Vec<Option<Cow<'_, str>>> =
+        jobs.iter().map(|job| job.job.conversation.as_deref().map(text)).collect();
+    let orders: Vec<Option<&[u8]>> =
+        jobs.iter().map(|job| job.order.as_ref().map(|order| &order[..])).collect();
+    let revisions: Vec<&str> = jobs.iter().map(|job| &*job.job.revision).collect();
+    let seeds: Vec<&[u8]> = jobs.iter().map(|job| &job.job.seed[..]).collect();
+    let retries: Vec<i64> = jobs.iter().map(|job| millis(job.job.retry_for)).collect();
+    let payloads: Vec<&[u8]> = jobs.iter().map(|job| &*job.payload).collect();
+    // Behind another job of its order, it is not due.
+    let sql = format!(
+        "INSERT INTO jackfield_jobs (id, kind, name, platform, conversation, order_key, revision, seed, status, \
+             accepted_at, due_at, held_by, retry_for, retry_until, payload) \
+         SELECT id, kind, name, platform, conversation, order_key, revision, seed, 0, {NOW}, \
+             CASE WHEN is_free THEN {NOW} + $11 END, CASE WHEN is_free THEN $12 END, \
+             retry_for, {NOW} + retry_for, payload \
+         FROM (SELECT *, order_key IS NULL OR row_number() OVER (PARTITION BY order_key ORDER BY at) = 1 AND \
+                 NOT EXISTS (SELECT FROM jackfield_jobs j WHERE j.order_key = new.order_key AND j.status < 3) \
+                 AS is_free \
+             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) WITH ORDINALITY AS new \
+                 (id, kind, name, platform, conversation, order_key, revision, seed, retry_for, payload, at)) new \
+         ORDER BY at"
+    );
+    let connection = inner.pool.get().await?;
+    let mut keys: Vec<i64> = jobs.iter().filter_map(|job| job.order.as_ref()).map(lists::lock_key).collect();
+    if !keys.is_empty() {
+        lists::lock(&connection, &mut keys).await?;
+    }
+    *is_sent = true;
+    connection
+        .execute(
+            &sql,
+            &[
+                (&ids, Type::TEXT_ARRAY),
+                (&kinds, Type::TEXT_ARRAY),
+                (&names, Type::TEXT_ARRAY),
+                (&platforms, Type::TEXT_ARRAY),
+                (&conversations, Type::TEXT_ARRAY),
+                (&orders, Type::BYTEA_ARRAY),
+                (&revisions, Type::TEXT_ARRAY),
+                (&seeds, Type::BYTEA_ARRAY),
+                (&retries, Type::INT8_ARRAY),
+                (&payloads, Type::BYTEA_ARRAY),
+                (&millis(HOLD), Type::INT8),
+                (&inner.instance, Type::INT8),
+            ],
+        )
+        .await?;
+    if !keys.is_empty() {
+        connection.batch("COMMIT").await?;
+    }
+    connection.release();
+    Ok(())
+}
+
+/// Lets this instance lease jobs that were committed.
+fn hold(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
+    if ids.is_empty() {
+        return;
+    }
+    let mut held = inner.appends.held.lock();
+    held.items.extend(ids);
+    if !held.is_running {
+        held.is_running = true;
+        tokio::spawn(release(Arc::downgrade(inner)));
+    }
+    drop(held);
+    inner.signals.jobs_changed();
+}
+
+impl Appends {
+    /// Takes at most `limit` jobs that are held for this instance, oldest first.
+    pub(super) fn take_held(&self, limit: usize) -> Vec<(Instant, JobId)> {
+        let mut held = self.held.lock();
+        let count = held.items.len().min(limit);
+        held.items.drain(..count).collect()
+    }
+}
+
+/// Holds jobs on that were taken but not leased.
+pub(super) fn hold_again(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
+    hold(inner, ids);
+}
+
+/// Gives jobs to the other instances that this one did not lease.
+async fn release(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(RELEASE_AFTER).await;
+        let Some(inner) = inner.upgrade() else { return };
+        // A lease between the next two steps would find a job neither held nor due.
+        let leasing = inner.leasing.lock().await;
+        let ids: Vec<(Instant, JobId)> = {
+            let mut held = inner.appends.held.lock();
+            held.items.make_contiguous().sort_unstable();
+            let count = held.items.iter().take_while(|(since, _)| since.elapsed() >= RELEASE_AFTER).count();
+            held.items.drain(..count).collect()
+        };
+        if !ids.is_empty() {
+            let released = tokio::time::timeout(APPEND_TIMEOUT, release_all(&inner, &ids)).await;
+            if !matches!(released, Ok(Ok(()))) {
+                inner.appends.held.lock().items.extend(ids);
+            }
+        }
+        drop(leasing);
+        let mut held = inner.appends.held.lock();
+        if held.items.is_empty() {
+            held.is_running = false;
+            return;
+        }
+    }
+}
+
+async fn release_all(inner: &Inner, ids: &[(Instant, JobId)]) -> Result<()> {
+    let ids: Vec<String> = ids.iter().map(|(_, id)| id.to_string()).collect();
+    let sql = "WITH released AS (UPDATE jackfield_jobs SET due_at = accepted_at, held_by = NULL \
+             WHERE id = ANY($1) AND held_by = $2 RETURNING 1), \
+         released_some AS (SELECT count(*) AS count FROM released) \
+         SELECT CASE WHEN count > 0 THEN pg_notify('jackfield_jobs', '') END FROM released_some";
+    let connection = inner.pool.get().await?;
+    connection.execute(sql, &[(&ids, Type::TEXT_ARRAY), (&inner.instance, Type::INT8)]).await?;
+    connection.release();
+    inner.signals.jobs_changed();
+    Ok(())
+}
+
+/// Deletes jobs whose callers were told that they were not stored.
+fn refuse(inner: &Arc<Inner>, ids: Vec<JobId>) {
+    if ids.is_empty() {
+        return;
+    }
+    let mut refused = inner.appends.refused.lock();
+    refused.items.extend(ids);
+    if !refused.is_running {
+        refused.is_running = true;
+        tokio::spawn(delete_refused(Arc::downgrade(inner)));
+    }
+}
+
+async fn delete_refused(inner: Weak<Inner>) {
+    loop {
+        let Some(inner) = inner.upgrade() else { return };
+        let ids = inner.appends.refused.lock().items.clone();
+        let selection = Selection::Ids(ids.clone());
+        let deleted = tokio::time::timeout(APPEND_TIMEOUT, lists::drop_all(&inner, &selection)).await;
+        if let Ok(Ok(_)) = deleted {
+            let mut refused = inner.appends.refused.lock();
+            refused.items.retain(|id| !ids.contains(id));
+            if refused.items.is_empty() {
+                refused.is_running = false;
+                return;
+            }
+            continue;
+        }
+        drop(inner);
+        tokio::time::sleep(REPEAT_AFTER).await;
+    }
+}

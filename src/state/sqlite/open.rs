@@ -1,0 +1,154 @@
+//! Opens the database file, makes its schema, and explains SQLite's errors.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::state::engine::Result;
+use crate::state::error::{StateError, StateFault};
+
+/// The statements that bring the schema from one version to the next. Never change one that was released.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Marks the file as ours: `JKFD`.
+const APPLICATION_ID: i64 = 0x4a4b_4644;
+
+/// How long to wait for a lock that another process holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Checkpoints are made when the log has so many pages. Fewer checkpoints cost fewer pauses, and space.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+/// Bytes of the file that are mapped or cached per connection, in KiB.
+const CACHE_KIB: i64 = 16 * 1024;
+
+/// The file of a store.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    /// The URL, for messages.
+    pub(super) place: String,
+}
+
+/// Why a statement of a command failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sql(rusqlite::Error),
+    /// The command itself is at fault, and changed nothing.
+    Refused(StateFault),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl File {
+    /// Opens the file, or makes it, with the newest schema.
+    pub(super) fn open(&self) -> Result<Connection> {
+        protect(&self.path).map_err(|error| self.io_error(&error))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(&error))?;
+        self.prepare(&mut connection).map_err(|failure| self.explain(&failure))?;
+        Ok(connection)
+    }
+
+    fn prepare(&self, connection: &mut Connection) -> std::result::Result<(), Failure> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        check_owner(connection)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        migrate(connection)?;
+        // SQLite gives its other files the mode of the database file.
+        Ok(())
+    }
+
+    pub(super) fn explain(&self, failure: &Failure) -> StateError {
+        match failure {
+            Failure::Sql(error) => self.error(error),
+            Failure::Refused(fault) => StateError::new(*fault, &self.place, ""),
+        }
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> StateError {
+        let fault = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StateFault::DiskFull,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StateFault::ReadOnly,
+            Some(ErrorCode::CannotOpen) => StateFault::CannotOpen,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StateFault::Corrupt,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StateFault::Timeout,
+            Some(ErrorCode::SystemIoFailure) => StateFault::DiskIo,
+            _ => StateFault::Internal,
+        };
+        StateError::new(fault, &self.place, error.to_string())
+    }
+
+    fn io_error(&self, error: &io::Error) -> StateError {
+        let fault = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StateFault::DiskFull,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => StateFault::ReadOnly,
+            _ => StateFault::CannotOpen,
+        };
+        StateError::new(fault, &self.place, error.to_string())
+    }
+}
+
+/// Makes the file if there is none. It holds what callers said, so only its owner may read it.
+#[cfg(unix)]
+fn protect(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let Ok(metadata) = fs::metadata(&file) else { continue };
+        if metadata.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn protect(path: &Path) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path).map(drop)
+}
+
+/// Refuses the database of another program, before anything in it is changed.
+fn check_owner(connection: &Connection) -> std::result::Result<(), Failure> {
+    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if owner != APPLICATION_ID && tables > 0 { Err(Failure::Refused(StateFault::Corrupt)) } else { Ok(()) }
+}
+
+fn migrate(connection: &mut Connection) -> std::result::Result<(), Failure> {
+    let newest = MIGRATIONS.len() as i64;
+    if version(connection)? == newest {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    let version = version(&transaction)?;
+    if version > newest {
+        return Err(Failure::Refused(StateFault::NewerSchema));
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or_default()) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", newest)?;
+    Ok(transaction.commit()?)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}

@@ -1,0 +1,302 @@
+//! The threads that own the connections: waiting for the disk must not hold up the runtime.
+//!
+//! The writing thread takes all commands that wait for it into one transaction, so that one flush to the disk makes all
+//! of them durable.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::state::engine::Result;
+use crate::state::error::{StateError, StateFault};
+use crate::state::fate::Fate;
+
+use super::open::{Failure, File};
+
+/// The most commands of one transaction.
+const MAX_BATCH: usize = 1000;
+
+/// How often to look whether the file was replaced or deleted.
+const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a thread does with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// A thread that owns a connection. It starts with its first command, and ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct DatabaseThread {
+    file: File,
+    access: Access,
+    commands: Mutex<Option<Sender<Box<dyn Command>>>>,
+}
+
+/// Something to do with the connection.
+trait Command: Send {
+    /// Whether nobody waits for it any more.
+    fn is_cancelled(&self) -> bool;
+    /// Does it. Runs once more if the transaction failed because of another command.
+    fn run(&mut self, connection: &Connection) -> std::result::Result<(), Failure>;
+    /// Answers. Returns what must be undone, because the caller was told that it failed.
+    fn answer(self: Box<Self>, result: Result<()>) -> Option<Undo>;
+}
+
+/// A statement that undoes a command, and its parameter.
+pub(super) type Undo = (&'static str, String);
+
+struct Pending<T, F> {
+    run: F,
+    value: Option<T>,
+    sender: oneshot::Sender<Result<T>>,
+    fate: Arc<Fate>,
+    undo: Option<Undo>,
+}
+
+impl<T, F> Command for Pending<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> std::result::Result<T, Failure> + Send,
+{
+    fn is_cancelled(&self) -> bool {
+        self.sender.is_closed() || self.fate.is_given_up()
+    }
+
+    fn run(&mut self, connection: &Connection) -> std::result::Result<(), Failure> {
+        self.value = Some((self.run)(connection)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<()>) -> Option<Undo> {
+        let Self { value, sender, fate, undo, .. } = *self;
+        let is_kept = fate.is_done() && result.is_ok();
+        if let Some(result) = result.map(|()| value).transpose() {
+            let _ = sender.send(result);
+        }
+        // A commit that failed may still be found in the log when the file is opened again.
+        undo.filter(|_| !is_kept)
+    }
+}
+
+impl DatabaseThread {
+    pub(super) fn new(file: File, access: Access) -> Self {
+        Self { file, access, commands: Mutex::default() }
+    }
+
+    /// Runs `run` in a transaction, and returns when it is committed. `run` changes nothing if it refuses.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&Connection) -> std::result::Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, result) = oneshot::channel();
+        self.send(Box::new(Pending { run, value: None, sender, fate: Arc::default(), undo: None }))?;
+        result.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Like [`Self::run`], within a time limit. After an error, nothing was changed, or it was undone before the next
+    /// command.
+    pub(super) async fn run_or_undo<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&Connection) -> std::result::Result<T, Failure> + Send + 'static,
+        undo: Undo,
+        limit: Duration,
+    ) -> Result<T> {
+        let (sender, mut result) = oneshot::channel();
+        let fate = Arc::new(Fate::default());
+        let undo = Some(undo);
+        self.send(Box::new(Pending { run, value: None, sender, fate: Arc::clone(&fate), undo }))?;
+        match tokio::time::timeout(limit, &mut result).await {
+            Ok(result) => result.unwrap_or_else(|_| Err(self.gone())),
+            Err(_) if fate.give_up() => Err(StateError::timeout(&self.file.place, limit)),
+            // It was committed at the last moment.
+            Err(_) => result.await.unwrap_or_else(|_| Err(self.gone())),
+        }
+    }
+
+    /// Runs `run` some time later, and forgets about it.
+    pub(super) fn run_detached(
+        &self,
+        run: impl FnMut(&Connection) -> std::result::Result<(), Failure> + Send + 'static,
+    ) {
+        struct Detached<F>(F);
+
+        impl<F: FnMut(&Connection) -> std::result::Result<(), Failure> + Send> Command for Detached<F> {
+            fn is_cancelled(&self) -> bool {
+                false
+            }
+
+            fn run(&mut self, connection: &Connection) -> std::result::Result<(), Failure> {
+                (self.0)(connection)
+            }
+
+            fn answer(self: Box<Self>, _: Result<()>) -> Option<Undo> {
+                None
+            }
+        }
+
+        let _ = self.send(Box::new(Detached(run)));
+    }
+
+    fn send(&self, command: Box<dyn Command>) -> Result<()> {
+        let mut commands = self.commands.lock();
+        let command = match commands.as_ref() {
+            None => command,
+            Some(sender) => match sender.send(command) {
+                Ok(()) => return Ok(()),
+                // The thread has ended by a panic: start another one.
+                Err(unsent) => unsent.0,
+            },
+        };
+        let (sender, receiver) = channel();
+        let owner = Owner {
+            file: self.file.clone(),
+            access: self.access,
+            open: None,
+            undone: Vec::new(),
+            looked_at: Instant::now(),
+        };
+        let thread = std::thread::Builder::new().name("jackfield-sqlite".to_owned());
+        thread
+            .spawn(move || owner.serve(&receiver))
+            .map_err(|error| StateError::new(StateFault::Internal, &self.file.place, error.to_string()))?;
+        let _ = sender.send(command);
+        *commands = Some(sender);
+        Ok(())
+    }
+
+    fn gone(&self) -> StateError {
+        StateError::new(StateFault::Internal, &self.file.place, "the thread of the database ended")
+    }
+}
+
+/// The owner of the connection.
+struct Owner {
+    file: File,
+    access: Access,
+    open: Option<Open>,
+    /// To be undone before the next command.
+    undone: Vec<Undo>,
+    looked_at: Instant,
+}
+
+struct Open {
+    connection: Connection,
+    identity: Option<(u64, u64)>,
+}
+
+impl Owner {
+    fn serve(mut self, commands: &Receiver<Box<dyn Command>>) {
+        while let Ok(first) = commands.recv() {
+            let mut batch = vec![first];
+            if self.access == Access::Write {
+                batch.extend(commands.try_iter().take(MAX_BATCH - 1));
+            }
+            batch.retain(|command| !command.is_cancelled());
+            if !batch.is_empty() {
+                self.run(batch);
+            }
+        }
+    }
+
+    fn run(&mut self, mut batch: Vec<Box<dyn Command>>) {
+        self.reopen_if_replaced();
+        let result = self.undo().and_then(|()| self.transact(&mut batch));
+        let is_file_at_fault =
+            |error: &StateError| error.fault.is_away() && error.fault != StateFault::Internal;
+        if batch.len() > 1 && result.as_ref().is_err_and(|error| !is_file_at_fault(error)) {
+            // One of them is at fault: each gets a transaction of its own.
+            batch.into_iter().for_each(|command| self.run(vec![command]));
+            return;
+        }
+        let undone = batch.into_iter().filter_map(|command| command.answer(result.clone()));
+        self.undone.extend(undone);
+        // What cannot be undone now is undone before the next command.
+        let _ = self.undo();
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Command>]) -> Result<()> {
+        let (file, access) = (self.file.clone(), self.access);
+        let connection = self.connection()?;
+        let result = transaction(connection, access, |connection| {
+            batch.iter_mut().try_for_each(|command| command.run(connection))
+        });
+        result.map_err(|failure| {
+            let error = file.explain(&failure);
+            if error.fault.is_away() && error.fault != StateFault::Timeout {
+                // The next command opens the file again, which may have been repaired or replaced by then.
+                self.open = None;
+            }
+            error
+        })
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        if self.undone.is_empty() {
+            return Ok(());
+        }
+        let (file, undone) = (self.file.clone(), std::mem::take(&mut self.undone));
+        let connection = self.connection()?;
+        let result = transaction(connection, Access::Write, |connection| {
+            for (statement, parameter) in &undone {
+                connection.execute(statement, [parameter])?;
+            }
+            Ok(())
+        });
+        result.map_err(|failure| {
+            self.undone = undone;
+            file.explain(&failure)
+        })
+    }
+
+    fn connection(&mut self) -> Result<&Connection> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => Open { connection: self.file.open()?, identity: identity(&self.file) },
+        };
+        Ok(&self.open.insert(open).connection)
+    }
+
+    /// What is written to a deleted file is lost when the process ends.
+    fn reopen_if_replaced(&mut self) {
+        if self.looked_at.elapsed() < LOOK_AT_FILE_EVERY {
+            return;
+        }
+        self.looked_at = Instant::now();
+        if self.open.as_ref().is_some_and(|open| open.identity != identity(&self.file)) {
+            self.open = None;
+        }
+    }
+}
+
+fn transaction(
+    connection: &Connection,
+    access: Access,
+    run: impl FnOnce(&Connection) -> std::result::Result<(), Failure>,
+) -> std::result::Result<(), Failure> {
+    let begin = if access == Access::Write { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    connection.prepare_cached(begin)?.execute([])?;
+    let result = run(connection).and_then(|()| Ok(connection.prepare_cached("COMMIT")?.execute([])?));
+    if result.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    result.map(drop)
+}
+
+#[cfg(unix)]
+fn identity(file: &File) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let metadata = std::fs::metadata(&file.path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &File) -> Option<(u64, u64)> {
+    None
+}
