@@ -92,7 +92,13 @@ fn verbs(criterion: &mut Criterion) {
     let validated = route.arguments.validate(&call.args).expect("the arguments fit");
 
     let step = route.steps.first().expect("the route has a request");
-    let asking = Scope { args: &validated.args, call: &call.context, steps: &[], now: NOW };
+    let asking = Scope {
+        args: &validated.args,
+        call: &call.context,
+        steps: &[],
+        now: NOW,
+        memory: &serde_json::Value::Null,
+    };
     criterion.bench_function("render", |bench| {
         bench.iter(|| step.request.render(black_box(&asking)).expect("the request is rendered"));
     });
@@ -158,6 +164,7 @@ fn whole_call(criterion: &mut Criterion) {
             cache: &cache,
             traced: None,
             caller: &NoCaller,
+            state: None,
         };
         // Nothing in it waits: the stub has its answer at once.
         let record =

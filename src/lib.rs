@@ -9,6 +9,7 @@
 //! | [`server`] | HTTP in: the listener for platforms and the admin listener |
 //! | [`testing`] | runs the tests of a table |
 //! | [`reload`] | replaces the running plan when its files change |
+//! | [`deliveries`] | the worker that sends the requests of calls whose platform no longer waits |
 //! | [`dispatch`] | the execution of calls: deadlines, deduplication, limits, detached calls; no HTTP |
 //! | [`observe`] | metrics, spans, history, the call log, masking |
 //! | [`flow`] | one call from its arguments to its outcome, and its record |
@@ -48,6 +49,7 @@ pub mod testing;
 
 pub mod reload;
 
+pub mod deliveries;
 pub mod dispatch;
 pub mod observe;
 

@@ -391,5 +391,10 @@ pub fn restart_needed(opened: &Plan, plan: &Plan) -> Vec<&'static str> {
     if opened.server.admin != plan.server.admin {
         keys.push("server.admin");
     }
+    if let (Some(opened), Some(state)) = (&opened.state, &plan.state) {
+        keys.extend((opened.url != state.url).then_some("state.url"));
+        keys.extend((opened.keys != state.keys).then_some("state.encryption_key"));
+        keys.extend((opened.pool != state.pool).then_some("state.pool"));
+    }
     keys
 }

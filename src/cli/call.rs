@@ -9,11 +9,13 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::call::FailureKind;
 use crate::diagnostic;
-use crate::dispatch::in_process::{Completed, CompletedCall, InProcess, InProcessError};
+use crate::dispatch::in_process::{
+    Completed, CompletedCall, InProcess, InProcessError, state_access, store_in_memory,
+};
 use crate::flow::{CallError, Record, StepRecord};
 use crate::live;
 use crate::load::{DEMO, ListenerOptions};
@@ -142,6 +144,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     let recorder = Recorder::of(&*transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let resources = live::prepare(&plan, &Resources::default());
+    let store = store_in_memory();
     let in_process = InProcess {
         plan: &plan,
         resources: &resources,
@@ -149,6 +152,9 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
         transport: &recorder,
         now: &now,
         time: None,
+        state: state_access(&plan, &store),
+        memory: &Map::new(),
+        delivers: true,
         change: &|_| {},
     };
     let request = in_process.read(&inbound).map_err(|error| decode_error(&error, command, platform))?;

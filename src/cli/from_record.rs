@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::call::Context;
-use crate::dispatch::in_process::InProcess;
+use crate::dispatch::in_process::{InProcess, state_access, store_in_memory};
 use crate::secret::HIDDEN;
 use crate::testing::capture::{CapturedCall, CapturedInput};
-use crate::testing::recorded::RecordedCall;
+use crate::testing::recorded::{RecordedCall, as_received};
 use crate::testing::{self, TIME};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -85,6 +85,7 @@ impl FromRecord {
         let conversation = recorded.conversation.clone();
         let change = |context: &mut Context| context.conversation.clone_from(&conversation);
         let platform = recorded.platform;
+        let store = store_in_memory();
         let in_process = InProcess {
             plan,
             resources,
@@ -92,6 +93,9 @@ impl FromRecord {
             transport: &recorder,
             now: &now,
             time: Some(TIME),
+            state: state_access(plan, &store),
+            memory: &Map::new(),
+            delivers: true,
             change: &change,
         };
         let request = in_process.read(&platform.sample(&recorded.function, &Value::Object(args)))?;
@@ -157,19 +161,21 @@ impl FromRecord {
 
     /// The arguments of the record, changed by `--args`.
     fn arguments(&self, recorded: &RecordedCall) -> anyhow::Result<Map<String, Value>> {
-        let mut args = recorded.args.clone();
-        if let Some(text) = &self.args {
-            let given: Map<String, Value> =
-                serde_json::from_str(text).context("`--args` is not a JSON object")?;
-            args.extend(given);
+        let given: Map<String, Value> = match &self.args {
+            Some(text) => serde_json::from_str(text).context("`--args` is not a JSON object")?,
+            None => Map::new(),
+        };
+        let mut args = Map::new();
+        for (name, value) in &recorded.args {
+            if value.as_str() == Some(HIDDEN) && !given.contains_key(name) {
+                bail!(
+                    "the record hides the sensitive argument `{name}`: \
+                     add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
+                );
+            }
+            args.insert(name.clone(), as_received(value));
         }
-        let is_hidden = |value: &Value| value.as_str() == Some(HIDDEN);
-        if let Some((name, _)) = args.iter().find(|(_, value)| is_hidden(value)) {
-            bail!(
-                "the record hides the sensitive argument `{name}`: \
-                 add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
-            );
-        }
+        args.extend(given);
         Ok(args)
     }
 }

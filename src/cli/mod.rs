@@ -4,10 +4,12 @@ mod call;
 mod check;
 mod completions;
 mod declare;
+mod deliveries;
 mod explain;
 mod from_record;
 mod init;
 mod man;
+mod memory;
 mod online;
 mod output;
 mod save;
@@ -75,6 +77,11 @@ enum Command {
     /// Call one function as a platform would and print the result.
     #[command(after_help = call::EXAMPLES)]
     Call(call::CallCommand),
+    /// List, show, retry or drop what `async` routes deliver.
+    #[command(after_help = deliveries::EXAMPLES)]
+    Deliveries(deliveries::Deliveries),
+    /// Delete what a conversation remembers.
+    Memory(memory::Memory),
     /// Print the JSON Schema of the table, for completion and documentation in an editor.
     Schema(schema::Schema),
     /// Create a commented starter table and its JSON Schema; never overwrites a file.
@@ -138,6 +145,8 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(command)) => explain::run(&command),
         Some(Command::Test(command)) => test::run(&command, &cli.config),
         Some(Command::Declare(command)) => declare::run(&command, &cli.config),
+        Some(Command::Deliveries(command)) => deliveries::run(&command, &cli.config),
+        Some(Command::Memory(command)) => memory::run(&command, &cli.config),
         Some(Command::Schema(command)) => schema::run(&command),
         Some(Command::Init) => init::run(&cli.config),
         Some(Command::Completions(command)) => completions::run(&command),

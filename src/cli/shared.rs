@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::demo;
 use crate::diagnostic::{self, Diagnostic, Severity, unreadable_help};
-use crate::load::{Loaded, Unreadable};
+use crate::dispatch::state;
+use crate::load::{Loaded, Unreadable, load, process_environment};
 use crate::plan::Plan;
 use crate::printable::{printable_json, printable_line};
+use crate::state::Store;
 
 use super::report;
 
@@ -31,6 +34,31 @@ pub(super) fn plan_or_exit(path: &Path, loaded: Result<Loaded, Unreadable>) -> R
         report(&format!("{text}{}", summary(path, &loaded.diagnostics, None)));
         ExitCode::FAILURE
     })
+}
+
+/// A table, its store, and what runs it.
+pub(super) struct Stored {
+    pub(super) plan: Plan,
+    pub(super) store: Store,
+    pub(super) runtime: Runtime,
+}
+
+/// Loads a table and opens its store. Without a plan, reports the errors and returns the exit code.
+pub(super) fn plan_and_store(path: &Path) -> anyhow::Result<Result<Stored, ExitCode>> {
+    let plan = match plan_or_exit(path, load(path, &process_environment())) {
+        Ok(plan) => plan,
+        Err(code) => return Ok(Err(code)),
+    };
+    let config = plan.state.as_ref();
+    let config =
+        config.context("this table stores nothing: no route has `delivery = \"async\"` or uses memory")?;
+    // A store may start tasks when it is opened.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let store = {
+        let _inside = runtime.enter();
+        state::open(config)
+    };
+    Ok(Ok(Stored { plan, store, runtime }))
 }
 
 /// The message for a table that cannot be read at all.

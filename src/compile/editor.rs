@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::call::FailureKind;
 use crate::diagnostic::Code;
 use crate::plan::arguments::FORMATS;
+use crate::plan::state::ON_DEAD;
 use crate::plan::{FailureSlot, LogFormat, LogLevel};
 use crate::platform::auth as inbound;
 use crate::platform::{DeclareType, PLATFORMS, Platform};
@@ -23,6 +24,7 @@ use crate::upstream::auth as outbound;
 use crate::compile::routes::arguments::TYPES;
 use crate::compile::routes::events;
 use crate::compile::server::{ADMIN_SCHEMES, WATCH};
+use crate::compile::state::delivery;
 use crate::compile::steps::request::METHODS;
 use crate::compile::steps::step::RESPONSE_FORMATS;
 use crate::compile::upstreams::delivery::{HEDGE_P95, RETRIED};
@@ -157,6 +159,8 @@ impl Definitions {
             KeyForm::PlatformNames => list(&word(PLATFORMS.iter().map(|platform| platform.name()))),
             KeyForm::Declare => declare(),
             KeyForm::Events => self.events(),
+            KeyForm::DeliveryMode => word(delivery::MODES.map(|(word, _)| word)),
+            KeyForm::OnDead => word(ON_DEAD.map(|(word, _)| word)),
         }
     }
 
@@ -301,7 +305,12 @@ fn choice(about: &str, properties: Map<String, Value>) -> Map<String, Value> {
 /// is required again: then an unknown key is an error at its place. Editors take their completions from `anyOf`.
 fn either(forms: &[Value]) -> Value {
     let by_type = forms.iter().map(|form| {
-        let kind = form.get("type").cloned().unwrap_or_else(|| json!("object"));
+        let kind = match (form.get("type"), form.get("enum")) {
+            (Some(kind), _) => kind.clone(),
+            (None, Some(_words)) => json!("string"),
+            // A reference to a table.
+            (None, None) => json!("object"),
+        };
         json!({"if": {"type": kind}, "then": form})
     });
     json!({"anyOf": forms, "allOf": by_type.collect::<Vec<_>>()})

@@ -16,6 +16,7 @@ mod routes;
 mod secrets;
 mod server;
 mod shared;
+mod state;
 mod steps;
 pub(crate) mod testing;
 mod upstreams;
@@ -73,9 +74,11 @@ pub(crate) fn compile(
     let server = server::compile(&mut cx);
     let log = log::compile(&mut cx);
     let traces = traces::compile(&mut cx);
+    let state = state::config::compile(&mut cx);
     let platforms = platforms::compile(&mut cx);
     let headers = platforms.iter().flat_map(|served| served.headers.iter().cloned()).collect();
-    let globals = Globals { headers, vars };
+    let memory = state::memory::names(&mut cx);
+    let globals = Globals { headers, vars, memory };
     let zone = zone::compile(&mut cx, &globals.inputs().names(&[], 0));
     let Compiled { value: (failure_texts, upstreams), used } = cx.track(|cx| {
         let texts = failures::texts(cx, &table.defaults.failure, &globals.inputs().names(&[], 0));
@@ -88,6 +91,12 @@ pub(crate) fn compile(
     routes.extend(forms::compile(&mut cx, &shared));
     let mut events = events::compile(&mut cx, &shared);
     assign_slots(&mut routes, &mut events);
+    state::memory::mark_sensitive(&mut routes, &mut events);
+    if let Some(config) = &state {
+        let events = events.iter().map(|(_, _, entry)| &**entry);
+        state::config::check_encryption(&mut cx, routes.iter().chain(events), config);
+    }
+    let is_stateful = state::config::is_needed(&cx, &routes, &events);
     check_presence(&mut cx, kept_routes.is_empty());
     cx.check_allow(&table.defaults.allow);
     cx.diagnostics.silence(0, &allowed_codes(&table.defaults.allow));
@@ -110,6 +119,7 @@ pub(crate) fn compile(
         server,
         log,
         traces: traces.map(Arc::new),
+        state: state.filter(|_| is_stateful),
         routes,
         events,
         deliveries: upstreams.map(|upstream| upstream.delivery.clone()).collect(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::lang::template::{Fields, Names, StepNames};
+use crate::lang::template::{Fields, MemoryNames, Names, StepNames};
 
 /// The names that every template can use.
 pub(super) struct Globals {
@@ -10,6 +10,8 @@ pub(super) struct Globals {
     pub(super) headers: Vec<String>,
     /// The constants.
     pub(super) vars: Map<String, Value>,
+    /// What routes remember.
+    pub(super) memory: MemoryNames,
 }
 
 /// The names that the templates of one route can use before its first step.
@@ -18,19 +20,28 @@ pub(super) struct Inputs<'a> {
     pub(super) args: Fields,
     /// Whether there is an event's payload.
     pub(super) event: bool,
+    /// Whether the memory of the conversation is available. Templates outside of routes have none: which calls need it
+    /// is decided by the templates of each route.
+    pub(super) memory: bool,
 }
 
 impl Globals {
     /// The names for templates outside of routes: in defaults and upstreams.
     pub(super) fn inputs(&self) -> Inputs<'_> {
-        Inputs { globals: self, args: Fields::Leaf, event: false }
+        Inputs { globals: self, args: Fields::Leaf, event: false, memory: false }
+    }
+
+    /// The names for the defaults of arguments.
+    pub(super) fn before_arguments(&self) -> Inputs<'_> {
+        Inputs { memory: true, ..self.inputs() }
     }
 }
 
 impl Inputs<'_> {
     /// The names after the first `before` of these steps.
     pub(super) fn names<'n>(&'n self, steps: &'n [StepNames], before: usize) -> Names<'n> {
-        let Globals { headers, vars } = self.globals;
-        Names { args: &self.args, steps, before, event: self.event, headers, vars }
+        let Globals { headers, vars, memory } = self.globals;
+        let (args, event, memory) = (&self.args, self.event, self.memory.then_some(memory));
+        Names { args, steps, before, event, headers, vars, memory, accepting: false }
     }
 }

@@ -21,6 +21,11 @@ pub(super) fn long_duration(text: &Located<String>, diagnostics: &mut Diagnostic
     duration_up_to(text, Duration::from_secs(86400), "a day", diagnostics)
 }
 
+/// A duration such as `"24h"` or `"7d"`, at most 30 days.
+pub(super) fn month_duration(text: &Located<String>, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    duration_up_to(text, Duration::from_secs(30 * 86400), "30 days", diagnostics)
+}
+
 fn duration_up_to(
     text: &Located<String>,
     most: Duration,

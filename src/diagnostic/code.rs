@@ -75,8 +75,6 @@ codes! {
     MissingKey = "missing-key", Error;
     /// Keys that exclude each other are used together.
     ConflictingKeys = "conflicting-keys", Error;
-    /// A key that is planned, but that this version does not support yet.
-    NotYet = "not-yet", Error;
     /// A value that is not one of the allowed values of its key.
     UnknownValue = "unknown-value", Error;
     /// A duration that is malformed or out of range.
@@ -181,6 +179,12 @@ codes! {
     RequestIncomplete = "request-incomplete", Error;
     /// A part of a route that only makes sense with a request.
     NeedsRequest = "needs-request", Error;
+    /// A reply of an `async` route that needs a response, although it is sent before any request.
+    AsyncReply = "async-reply", Error;
+    /// Something `sensitive` that would be stored without encryption.
+    EncryptionKeyMissing = "encryption-key-missing", Error;
+    /// A key of `[state]` that cannot encrypt.
+    InvalidKey = "invalid-key", Error;
     /// A streaming part in a route that does not stream.
     NeedsStreaming = "needs-streaming", Error;
     /// An argument type that one of the route's platforms does not support.

@@ -12,12 +12,16 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::call::{Call, Context, Outcome};
-use crate::flow::{self, CallEnv, CallKey, Caller, LateReply, Record};
+use crate::flow::{
+    self, ATTEMPT_TIMEOUT, CallEnv, CallKey, Caller, DeliveryAttempt, DeliveryRecord, LateReply, NoCaller,
+    Record, StateAccess, StoredCall,
+};
 use crate::json::SharedValue;
 use crate::plan::{FunctionsFor, Plan, Route, budget};
 use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, BadRequest, Decoded, EncodeStream, Inbound, Platform, Settings};
 use crate::single_flight::SingleFlight;
+use crate::state::{Conversation, EncryptionKey, EncryptionKeys, JobOutcome, Payload, Remembered, Store};
 use crate::upstream::Transport;
 use crate::upstream::resources::Resources;
 
@@ -38,6 +42,12 @@ pub struct InProcess<'a> {
     pub now: &'a str,
     /// The time that each call may take; `None` for the platform's own budget.
     pub time: Option<Duration>,
+    /// Where memory and deliveries are stored for the time of the request.
+    pub state: StateAccess<'a>,
+    /// What earlier calls of the conversation remembered.
+    pub memory: &'a Map<String, Value>,
+    /// Whether an accepted call is delivered at once.
+    pub delivers: bool,
     /// Changes the context of each call.
     pub change: &'a (dyn Fn(&mut Context) + Sync),
 }
@@ -94,6 +104,17 @@ struct InProcessRunner<'a> {
 /// The extension values that the platform gets before the reply.
 #[derive(Default)]
 struct Announced(Mutex<Vec<Map<String, Value>>>);
+
+/// A store for one request. What is sensitive is encrypted there as anywhere, with a key that keeps no secret.
+pub fn store_in_memory() -> Store {
+    let key = EncryptionKey::parse(&format!("{}=", "A".repeat(43)));
+    Store::in_memory(EncryptionKeys(key.into_iter().collect()), ATTEMPT_TIMEOUT)
+}
+
+/// How the calls of one request use their store.
+pub fn state_access<'a>(plan: &Plan, store: &'a Store) -> StateAccess<'a> {
+    StateAccess { store, memory_ttl: plan.state.as_ref().map_or(ATTEMPT_TIMEOUT, |state| state.memory_ttl) }
+}
 
 impl DecodedRequest {
     /// The functions that it calls, in the order of the request.
@@ -164,6 +185,7 @@ impl InProcessRunner<'_> {
     async fn run(&self, mut call: Call, route: Option<Arc<Route>>, budget: Duration) -> Outcome {
         call.context.headers = self.headers.clone();
         (self.environment.change)(&mut call.context);
+        self.remember_given(&call.context).await;
         let time = self.environment.time.unwrap_or(budget);
         let (key, validation) = CallKey::of(&call, route.as_deref(), &self.environment.plan.zone);
         let env = CallEnv {
@@ -177,12 +199,56 @@ impl InProcessRunner<'_> {
             cache: &Arc::new(SingleFlight::new(flow::cache::MAX_BYTES)),
             traced: None,
             caller: &self.announced,
+            state: Some(&self.environment.state),
         };
         let record = flow::answer(call, validation, route.as_deref(), env).await;
         let outcome = record.outcome.clone();
-        let completed = CompletedCall { route, time, record };
-        self.completed.lock().push(completed);
+        let is_accepted = record.is_accepted();
+        self.completed.lock().push(CompletedCall { route: route.clone(), time, record });
+        if let (true, true, Some(route)) = (is_accepted, self.environment.delivers, route) {
+            self.deliver(&route, env).await;
+        }
         outcome
+    }
+
+    /// Stores the given memory before the first call.
+    async fn remember_given(&self, context: &Context) {
+        let InProcess { memory, state, .. } = self.environment;
+        let Some(id) = context.conversation.clone().filter(|_| !memory.is_empty()) else { return };
+        if !self.completed.lock().is_empty() {
+            return;
+        }
+        let given = memory.iter().map(|(name, value)| {
+            let payload = Payload { bytes: value.to_string().into_bytes(), is_sensitive: false };
+            (name.clone(), Some(Remembered::new(payload, true)))
+        });
+        let conversation = Conversation { platform: context.platform.to_owned(), id };
+        // Too much of it is missing then, as in a real conversation.
+        let _ = state.store.remember(&conversation, given.collect(), state.memory_ttl).await;
+    }
+
+    /// Delivers the call that was just accepted.
+    async fn deliver(&self, route: &Arc<Route>, env: CallEnv<'_>) {
+        // The store is in memory, and nobody else takes its jobs.
+        let Ok(jobs) = self.environment.state.store.lease_jobs(1).await else { return };
+        for job in jobs {
+            let payload = job.payload.unwrap_or_default();
+            let Some(stored) = StoredCall::decode(env.platform.name(), &payload) else { continue };
+            let delivery = DeliveryRecord {
+                id: job.lease.id,
+                is_ordered: job.is_ordered,
+                attempt: Some(DeliveryAttempt {
+                    number: job.attempt,
+                    accepted_at: job.accepted_at,
+                    revision: job.revision,
+                }),
+            };
+            let (time, key) = (ATTEMPT_TIMEOUT, CallKey::of_delivery(job.seed));
+            let env = CallEnv { deadline: Instant::now() + time, key, caller: &NoCaller, ..env };
+            let record = flow::deliver(stored, delivery, route, env).await;
+            let _ = self.environment.state.store.finish(&job.lease, JobOutcome::Delivered).await;
+            self.completed.lock().push(CompletedCall { route: Some(Arc::clone(route)), time, record });
+        }
     }
 }
 

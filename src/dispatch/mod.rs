@@ -1,11 +1,14 @@
 //! The execution of calls: deadlines, deduplication, limits on calls in flight, and observation. It knows no HTTP; the
 //! server uses it, as can any other source of calls.
 
+mod claims;
 pub mod dedup;
 pub mod gate;
 mod handle;
 mod in_flight;
 pub mod in_process;
+mod shared_dedup;
+pub mod state;
 pub(crate) mod task;
 
 use std::future::Future;
@@ -31,6 +34,7 @@ pub use in_flight::{Panicked, poll_caught};
 
 use dedup::DedupLedger;
 use gate::Gate;
+use state::StateSlot;
 use task::{AnnounceTo, Task};
 
 /// How often a shutdown looks whether calls are still in flight. Calls themselves do nothing for it.
@@ -48,6 +52,10 @@ pub struct Dispatcher {
     pub observers: Observers,
     /// Counts the calls in flight.
     pub calls: Arc<Gate>,
+    /// The store, if a table needs it.
+    pub state: StateSlot,
+    /// Counts the attempts to deliver accepted calls.
+    pub deliveries: Arc<Gate>,
     /// Counts the detached calls.
     detached: Arc<Gate>,
     dedup: Arc<DedupLedger>,
@@ -81,14 +89,16 @@ impl Dispatcher {
             cache,
             observers: Observers::new(spans),
             calls: Arc::default(),
+            state: StateSlot::default(),
+            deliveries: Arc::default(),
             detached: Arc::default(),
             dedup: Arc::new(DedupLedger::new(dedup::MAX_BYTES)),
         })
     }
 
-    /// The number of calls that have not ended, detached calls included.
+    /// The number of calls that have not ended, detached calls and deliveries included.
     pub fn in_flight(&self) -> usize {
-        self.calls.held() + self.detached.held()
+        self.calls.held() + self.detached.held() + self.deliveries.held()
     }
 
     /// Waits until no call is in flight.

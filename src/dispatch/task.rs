@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{Either, OptionFuture};
+use futures_util::future::{BoxFuture, Either, OptionFuture, join_all, try_join_all};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
-use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
+use crate::flow::{self, CallEnv, CallError, CallKey, Caller, LateReply, NoCaller, Record, Traced};
 use crate::in_place::pinned;
 use crate::live::Running;
 use crate::observe::Ended;
@@ -26,11 +26,12 @@ use crate::observe::record_id::RecordId;
 use crate::plan::Route;
 use crate::plan::arguments::Validation;
 use crate::platform::{EncodeStream, Platform};
-use crate::single_flight::{FlightLookup, Lead, Retention};
 
+use super::Dispatcher;
+use super::claims::{Claimed, Claiming, Leading, settle_ended};
 use super::gate::Permit;
 use super::in_flight::{InFlight, Panicked, poll_caught};
-use super::{Dispatcher, dedup};
+use super::shared_dedup::SharedLead;
 
 /// The longest wait for a reply after the deadline: half the margin for the way back. The call may be about to end with
 /// a better reply than a timeout.
@@ -88,22 +89,6 @@ pub(super) struct Task {
     pub(super) traced: Option<Traced>,
 }
 
-/// The lead of a call over its retries, for one way to recognise them.
-struct Leading {
-    lead: Lead<Outcome>,
-    identity: Identity,
-}
-
-/// The state of a call that may be a retry.
-enum Claim {
-    /// It is not a retry: it runs.
-    Leads(Lead<Outcome>),
-    /// It is a retry: the outcome of the first call, and whether later retries get it too.
-    Repeats { outcome: Outcome, how: &'static str, is_final: bool },
-    /// It is a retry, and the first call did not end before the deadline of this one.
-    StillInFlight,
-}
-
 impl Task {
     /// Answers a call by its function's route.
     pub(super) fn answer(self, announce_to: AnnounceTo) -> impl Future<Output = Outcome> + Send {
@@ -132,48 +117,16 @@ impl Task {
 
     /// Runs a call that may change something. However often the platform retries it, it runs once.
     async fn run_once(self, route: Option<Arc<Route>>, key: CallKey, announce_to: AnnounceTo) -> Outcome {
-        let mut leading: Vec<Leading> = Vec::new();
-        // The identity by id comes first in all calls, so that no two calls wait for each other.
-        for identity in key.identities() {
-            match self.claim(identity).await {
-                Claim::Leads(lead) => leading.push(Leading { lead, identity }),
-                Claim::Repeats { outcome, how, is_final } => {
-                    let reruns = outcome.failure.is_some()
-                        && route.as_ref().is_some_and(|route| route.reruns_failures());
-                    let is_final = is_final && !reruns;
-                    leading.into_iter().for_each(|leading| leading.settle(&outcome, is_final));
-                    return self.deduplicated(route.as_deref(), outcome, how);
-                }
-                Claim::StillInFlight => {
-                    return self.fail_without_running(route.as_ref(), CallError::StillInFlight);
-                }
-            }
-        }
-        self.start(route, key, leading, announce_to).await
-    }
-
-    /// Finds the outcome of the first call, or takes the lead.
-    async fn claim(&self, identity: Identity) -> Claim {
-        let dedup = &self.dispatcher.dedup;
-        loop {
-            match dedup.find(identity.key, Instant::now()) {
-                FlightLookup::Leader(lead) => return Claim::Leads(lead),
-                FlightLookup::Hit(outcome) => {
-                    return Claim::Repeats { outcome, how: "has been answered", is_final: true };
-                }
-                FlightLookup::InFlight(follower) => {
-                    match timeout_at(self.deadline.into(), follower.result()).await {
-                        Ok(Some(outcome)) => {
-                            let is_final =
-                                matches!(dedup.find(identity.key, Instant::now()), FlightLookup::Hit(_));
-                            return Claim::Repeats { outcome, how: "was in flight", is_final };
-                        }
-                        // The leader ended without an outcome, so this call may lead now.
-                        Ok(None) => {}
-                        Err(_) => return Claim::StillInFlight,
-                    }
-                }
-            }
+        let claiming = Claiming {
+            dispatcher: &self.dispatcher,
+            plan: &self.running.plan,
+            route: route.as_deref(),
+            deadline: self.deadline,
+        };
+        match claiming.claim(key).await {
+            Claimed::Leads(leading) => self.start(route, key, leading, announce_to).await,
+            Claimed::Repeats { outcome, how } => self.deduplicated(route.as_deref(), outcome, how),
+            Claimed::Fails(error) => self.fail_without_running(route.as_ref(), error),
         }
     }
 
@@ -199,6 +152,7 @@ impl Task {
             cache: &self.dispatcher.cache,
             traced: self.traced.as_ref(),
             caller: &NoCaller,
+            state: None,
         };
         let record = flow::not_run(self.call, self.validation, route.map(AsRef::as_ref), env, error);
         let (plan, client) = (&self.running.plan, self.client);
@@ -220,12 +174,13 @@ impl Task {
         // With a short deadline, the margin is a third of the budget. A sixth is then half the margin.
         let time = self.deadline.saturating_duration_since(Instant::now());
         let latest = self.deadline + GRACE.min(time / 6);
-        let pending = Arc::new(self.pending_reply(announce_to, permit));
+        let pending = Arc::new(self.pending_reply(announce_to, permit, &leading));
         let work = pinned(|| self.work(route, key, leading, Arc::clone(&pending)));
         Either::Right(attend(InFlight::new(work), pending, latest))
     }
 
-    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit) -> PendingReply {
+    fn pending_reply(&self, announce_to: AnnounceTo, permit: Permit, leading: &[Leading]) -> PendingReply {
+        let shared = leading.iter().filter_map(|leading| leading.shared.clone()).collect();
         let context = &self.call.context;
         PendingReply {
             dispatcher: Arc::clone(&self.dispatcher),
@@ -242,6 +197,7 @@ impl Task {
             late: Mutex::default(),
             permit: Mutex::new(Some(permit)),
             record_id: OnceLock::new(),
+            shared,
         }
     }
 
@@ -255,6 +211,8 @@ impl Task {
     ) -> Outcome {
         let Self { dispatcher, running, platform, client, call, validation, deadline, traced } = self;
         let now = now();
+        let needs_state = route.as_ref().is_some_and(|route| route.state.is_needed());
+        let state = needs_state.then(|| dispatcher.state.access(&running.plan)).flatten();
         let env = CallEnv {
             plan: &running.plan,
             resources: &running.resources,
@@ -266,23 +224,28 @@ impl Task {
             cache: &dispatcher.cache,
             traced: traced.as_ref(),
             caller: &*pending,
+            state: state.as_ref(),
         };
         let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
-        let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
+        let mut renewing = pending.renew_leases();
+        let answered = poll_fn(|context| {
+            if let Some(renewing) = &mut renewing {
+                let _ = renewing.as_mut().poll(context);
+            }
+            poll_caught(answering.as_mut(), context)
+        })
+        .await;
         let record = answered.unwrap_or_else(|Panicked| {
             let call =
                 Call { args: GivenArguments::Unreadable, context: Box::new(pending.log_context.clone()) };
             Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
+        dispatcher.state.note_call(&record);
         let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
         let (plan, id) = (&running.plan, pending.record_id.get().copied());
         let outcome = dispatcher.observers.note(Ended { record, plan, route: route.as_ref(), client, id });
-        for leading in leading {
-            let [by_id, in_window] = finality;
-            let is_final = if leading.identity.by_id { by_id } else { in_window };
-            leading.settle(&outcome, is_final);
-        }
-        drop(pending.permit.lock().take());
+        let permit = pending.permit.lock().take();
+        settle_ended(leading, &outcome, finality, permit);
         outcome
     }
 }
@@ -308,19 +271,6 @@ where
     .await
 }
 
-impl Leading {
-    /// Gives the outcome to the retries that wait for it, and keeps it for later ones if it is final.
-    fn settle(self, outcome: &Outcome, is_final: bool) {
-        if !is_final {
-            return self.lead.hand_out(outcome.clone());
-        }
-        let kept = dedup::to_keep(outcome);
-        let Identity { key: owner, kept: fresh, .. } = self.identity;
-        let retention = Retention { fresh, stale: Duration::ZERO, bytes: kept.bytes(), owner };
-        self.lead.keep(kept, retention, Instant::now());
-    }
-}
-
 /// The state that a call shares with the task that waits for its reply.
 struct PendingReply {
     dispatcher: Arc<Dispatcher>,
@@ -336,6 +286,21 @@ struct PendingReply {
     permit: Mutex<Option<Permit>>,
     /// The id of the call's record, once the log has named it.
     record_id: OnceLock<RecordId>,
+    /// The leads over the retries that reach other instances.
+    shared: Vec<Arc<SharedLead>>,
+}
+
+impl PendingReply {
+    /// Renews the leases of the call for as long as it is polled; `None` if it has none.
+    fn renew_leases(self: &Arc<Self>) -> Option<BoxFuture<'static, ()>> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        let pending = Arc::clone(self);
+        Some(Box::pin(async move {
+            join_all(pending.shared.iter().map(|shared| shared.renew())).await;
+        }))
+    }
 }
 
 impl Caller for PendingReply {
@@ -343,6 +308,14 @@ impl Caller for PendingReply {
         if let AnnounceTo::Channel(sender) = &self.announce_to {
             let _ = sender.send(extensions);
         }
+    }
+
+    fn before_write(&self) -> Option<BoxFuture<'_, Result<(), CallError>>> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        let marks = self.shared.iter().map(|shared| shared.mark_sent());
+        Some(Box::pin(async move { try_join_all(marks).await.map(drop) }))
     }
 
     fn reply_late(&self, late: LateReply) {

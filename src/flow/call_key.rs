@@ -60,7 +60,7 @@ impl CallKey {
             return (Self::unique(), None);
         }
         let mut json = String::new();
-        let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "" };
+        let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "", memory: &Value::Null };
         // Without the time: a default such as the present moment must not hide a retry.
         let values = CallValues { zone: &|| zone.of(&scope), scope: Some(&scope) };
         let validation = route.arguments.validate_in(&call.args, values);
@@ -89,6 +89,16 @@ impl CallKey {
     /// The key of a call that no other call matches.
     pub fn unique() -> Self {
         Self { by_id: None, in_window: None, seed: random() }
+    }
+
+    /// The key of every attempt to deliver a call that was accepted with this seed.
+    pub fn of_delivery(seed: FlightKey) -> Self {
+        Self { by_id: None, in_window: None, seed }
+    }
+
+    /// The input of the idempotency keys.
+    pub fn seed(&self) -> FlightKey {
+        self.seed
     }
 
     /// The ways to recognise a retry of it.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::call::Outcome;
 use crate::plan::Plan;
 use crate::platform::Platform;
+use crate::state::Store;
 use crate::upstream::Transport;
 use crate::upstream::resources::Resources;
 
@@ -37,6 +39,17 @@ pub struct CallEnv<'a> {
     pub traced: Option<&'a Traced>,
     /// Receives what is sent before the reply.
     pub caller: &'a dyn Caller,
+    /// Where memory and deliveries are stored; `None` if the route needs no state.
+    pub state: Option<&'a StateAccess<'a>>,
+}
+
+/// The store, and how a call uses it.
+#[derive(Debug, Clone, Copy)]
+pub struct StateAccess<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// How long memory is kept after the last call of its conversation.
+    pub memory_ttl: Duration,
 }
 
 /// The side that waits for the reply of a call.
@@ -47,6 +60,16 @@ pub trait Caller: Sync {
     /// Takes the reply to a call whose deadline has passed while a non-idempotent request is still in flight. The call
     /// continues with that request; its outcome is for the record and for a retry.
     fn reply_late(&self, late: LateReply);
+
+    /// What must be done before a request that may change something is sent, if anything.
+    fn before_write(&self) -> Option<BoxFuture<'_, Result<(), CallError>>> {
+        None
+    }
+
+    /// Whether somebody waits for the reply. Otherwise, no request continues past the deadline.
+    fn is_waiting(&self) -> bool {
+        true
+    }
 }
 
 /// The reply when the deadline of a call passes before its request ends.
@@ -69,7 +92,7 @@ impl fmt::Debug for CallEnv<'_> {
     }
 }
 
-/// A caller that discards everything.
+/// Nobody: everything is discarded.
 #[derive(Debug)]
 pub struct NoCaller;
 
@@ -77,4 +100,8 @@ impl Caller for NoCaller {
     fn announce(&self, _: Map<String, Value>) {}
 
     fn reply_late(&self, _: LateReply) {}
+
+    fn is_waiting(&self) -> bool {
+        false
+    }
 }

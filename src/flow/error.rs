@@ -8,6 +8,7 @@ use crate::plan::arguments::InvalidArguments;
 use crate::plan::replies::PickError;
 use crate::plan::request::RequestError;
 use crate::plan::route::ResponseError;
+use crate::state::StateError;
 use crate::upstream::TransportError;
 use crate::upstream::auth::CredentialError;
 use crate::upstream::delivery::DeliveryError;
@@ -60,9 +61,18 @@ pub enum CallError {
     /// An upstream confirmed a change with a status 200-299, but the body of the response could not be read.
     #[error("{0}; the status of the response confirmed the change")]
     Unread(TransportError),
+    /// The call of an `async` route could not be stored. Nothing will be sent.
+    #[error("the call was not stored for delivery: {0}")]
+    NotStored(StateError),
     /// The same call is already in flight and did not end before the deadline of this one.
     #[error("the same call was still in flight at the deadline of this one")]
     StillInFlight,
+    /// The instance that ran this call died after it sent a request that may have had an effect.
+    #[error("the instance that ran this call stopped, and its request may have taken effect")]
+    Interrupted,
+    /// Another instance may be running the call, because this one was held up.
+    #[error("this instance was held up for too long and does not send what another one may have sent")]
+    LeaseLost,
     /// The limit of calls in flight is reached.
     #[error("there are too many calls in flight (`server.max_calls`)")]
     Busy,
@@ -78,8 +88,10 @@ impl CallError {
             Self::UnknownFunction => FailureKind::UnknownFunction,
             Self::Arguments(_) | Self::NotAllowed(_) => FailureKind::InvalidArgs,
             Self::Request(error) if error.missing_argument().is_some() => FailureKind::InvalidArgs,
-            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => FailureKind::Timeout,
-            Self::Request(_) | Self::Limit(_) | Self::Busy => FailureKind::Refused,
+            Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight | Self::Interrupted => {
+                FailureKind::Timeout
+            }
+            Self::Request(_) | Self::Limit(_) | Self::Busy | Self::LeaseLost => FailureKind::Refused,
             Self::Delivery(error) => match error {
                 DeliveryError::Credential { error: CredentialError::TooLate(_), .. } => FailureKind::Timeout,
                 DeliveryError::Credential { .. }
@@ -88,6 +100,7 @@ impl CallError {
                 DeliveryError::Transport(error) => kind_of(error),
             },
             Self::Unanswered(error) | Self::Unread(error) => kind_of(error),
+            Self::NotStored(_) => FailureKind::Unreachable,
             Self::Declared { kind, .. } => *kind,
             Self::Response(_) | Self::Pick(_) | Self::Panicked => FailureKind::BadResponse,
         }
@@ -106,7 +119,7 @@ impl CallError {
             },
             Self::Busy | Self::Limit(_) | Self::Delivery(DeliveryError::Limit { .. }) => BUSY.to_owned(),
             Self::Overdue(_) | Self::Unconfirmed(_) | Self::StillInFlight => UNCONFIRMED.to_owned(),
-            Self::Unanswered(_) => UNANSWERED.to_owned(),
+            Self::Unanswered(_) | Self::Interrupted | Self::LeaseLost => UNANSWERED.to_owned(),
             other => other.kind().built_in_text().to_owned(),
         }
     }

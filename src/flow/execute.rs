@@ -29,6 +29,11 @@ async fn run(step: StepRun<'_>, record: &mut StepRecord, output: &mut StepOutput
         // On the heap, to keep the future of calls without a cache small.
         return Box::pin(cached::fetch(&step, policy, request, record, output)).await;
     }
+    if !step.step.request.is_safe()
+        && let Some(marking) = step.env.caller.before_write()
+    {
+        marking.await?;
+    }
     match step.deliver(request, record).await {
         Ok(response) => step.take(response, record, output),
         Err(error) if record.may_have_written => Err(unconfirmed(error)),

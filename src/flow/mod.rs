@@ -3,6 +3,7 @@
 //!
 //! Decoding and encoding are not part of it: they belong to the dispatcher.
 
+mod accept;
 mod blocking;
 pub mod cache;
 mod cached;
@@ -12,11 +13,13 @@ mod error;
 mod execute;
 mod extensions;
 mod failure;
+mod memory;
 mod phases;
 mod reason;
 mod record;
 mod schedule;
 mod step;
+mod stored_call;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,16 +36,19 @@ use crate::plan::replies::Picked;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
 
+pub use accept::{ATTEMPT_TIMEOUT, DeliveryAttempt, DeliveryRecord};
 pub use blocking::run_blocking_if_large;
 pub use cache::{Cache, CacheUse};
 pub use call_key::{CallKey, Identity};
-pub use env::{CallEnv, Caller, LateReply, NoCaller};
+pub use env::{CallEnv, Caller, LateReply, NoCaller, StateAccess};
 pub use error::CallError;
 pub use failure::TextSource;
+pub use memory::{MemoryError, MemoryRecord, RecordedMemory};
 pub use phases::{Phase, PhaseEnd, PhaseTimes, Traced};
 pub use reason::{FailureReason, OF_STEPS};
 pub use record::Record;
 pub use step::StepRecord;
+pub use stored_call::StoredCall;
 
 use execute::execute;
 use extensions::filter_extensions;
@@ -60,6 +66,10 @@ pub async fn answer(
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
     let answered = match route {
+        // On the heap, to keep the future of other calls small.
+        Some(route) if route.state.is_needed() => {
+            Box::pin(run_with_state(route, validation, env, &mut record)).await
+        }
         Some(route) => run(route, validation, env, &mut record).await,
         None => Err(Arc::new(CallError::UnknownFunction)),
     };
@@ -75,8 +85,43 @@ pub async fn answer(
     }
     record.filter_extensions(env.platform);
     record.note(Phase::Reply);
+    if let Some(route) = route.filter(|route| route.state.remembers) {
+        Box::pin(memory::remember(route, env, &mut record)).await;
+        record.note(Phase::Store);
+    }
     record.time = record.began.elapsed();
     record
+}
+
+/// Sends the requests of a call that was accepted before. Nobody waits for a reply, so there is none; the record says
+/// whether it failed.
+pub async fn deliver(
+    stored: StoredCall,
+    delivery: DeliveryRecord,
+    route: &Route,
+    env: CallEnv<'_>,
+) -> Box<Record> {
+    let StoredCall { call, memory, now: _ } = stored;
+    let mut record = Record::new(call, env.traced);
+    record.delivery = Some(Box::new(delivery));
+    record.memory.recalled = Some(Arc::new(memory));
+    record.memory.is_sensitive = route.state.sensitive;
+    record.note(Phase::FindRoute);
+    if let Err(error) = run_delivery(route, env, &mut record).await {
+        record.fail_without_reply(error);
+    }
+    memory::remember(route, env, &mut record).await;
+    record.time = record.began.elapsed();
+    record
+}
+
+async fn run_delivery(route: &Route, env: CallEnv<'_>, record: &mut Record) -> Result<(), Arc<CallError>> {
+    validate(route, None, env, record)?;
+    let env = within_timeout(route, env);
+    let permit = acquire_permit(route, env, record).await?;
+    run_steps(route, &env, record).await?;
+    drop(permit);
+    Ok(())
 }
 
 /// The record of a call that fails without running.
@@ -93,6 +138,20 @@ pub fn not_run(
     record.filter_extensions(env.platform);
     record.note(Phase::Reply);
     record
+}
+
+/// Runs the phases of a call that uses the memory of its conversation, or whose requests are sent later.
+async fn run_with_state(
+    route: &Route,
+    validation: Option<Validation>,
+    env: CallEnv<'_>,
+    record: &mut Record,
+) -> Result<Picked, Arc<CallError>> {
+    memory::recall(route, env, record).await;
+    let Some(delivery) = route.state.delivery else { return run(route, validation, env, record).await };
+    validate(route, validation, env, record)?;
+    announce(route, env, record);
+    accept::accept(route, delivery, env, record).await
 }
 
 /// Runs the phases of a call.

@@ -29,6 +29,8 @@ pub enum Phase {
     Extract,
     /// The reply is rendered.
     Reply,
+    /// The call, or what it remembers, is stored.
+    Store,
 }
 
 /// When each phase of a call or a step ended. A phase begins when the previous one ends.
@@ -72,13 +74,17 @@ impl Phase {
             Self::Send => "send",
             Self::Extract => "extract",
             Self::Reply => "reply",
+            Self::Store => "store",
         }
     }
 
     /// The phase in which this error occurs.
     pub(super) fn of(error: &CallError) -> Self {
         match error {
-            CallError::UnknownFunction | CallError::Busy | CallError::StillInFlight => Self::FindRoute,
+            CallError::UnknownFunction
+            | CallError::Busy
+            | CallError::StillInFlight
+            | CallError::Interrupted => Self::FindRoute,
             CallError::Arguments(_) | CallError::NotAllowed(_) => Self::Validate,
             CallError::Limit(_) => Self::Wait,
             CallError::Request(_) => Self::Render,
@@ -86,8 +92,10 @@ impl Phase {
             | CallError::Overdue(_)
             | CallError::Unconfirmed(_)
             | CallError::Unanswered(_)
-            | CallError::Unread(_) => Self::Send,
+            | CallError::Unread(_)
+            | CallError::LeaseLost => Self::Send,
             CallError::Response(_) => Self::Extract,
+            CallError::NotStored(_) => Self::Store,
             CallError::Pick(_) | CallError::Declared { .. } | CallError::Panicked => Self::Reply,
         }
     }

@@ -56,12 +56,16 @@ reasons! {
     Network = "network";
     /// The circuit breaker is open.
     Breaker = "breaker";
+    /// The call could not be stored for delivery.
+    NotStored = "not_stored";
     /// A limit gave no permit.
     Limit = "limit";
     /// The limit of calls in flight is reached.
     Busy = "busy";
     /// The same call is still in flight.
     InFlight = "in_flight";
+    /// The instance that ran the call stopped after it had sent a request.
+    Interrupted = "interrupted";
     /// A reply case declares the call a failure.
     Declared = "declared";
     /// No reply case matches.
@@ -124,7 +128,9 @@ impl CallError {
             Self::Pick(PickError::NoCase) => FailureReason::NoCase,
             Self::Pick(PickError::Render { .. }) => FailureReason::Reply,
             Self::Declared { .. } => FailureReason::Declared,
-            Self::StillInFlight => FailureReason::InFlight,
+            Self::NotStored(_) => FailureReason::NotStored,
+            Self::StillInFlight | Self::LeaseLost => FailureReason::InFlight,
+            Self::Interrupted => FailureReason::Interrupted,
             Self::Busy => FailureReason::Busy,
             Self::Panicked => FailureReason::Internal,
         }

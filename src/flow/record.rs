@@ -10,10 +10,14 @@ use crate::plan::Route;
 use crate::plan::arguments::Validated;
 use crate::plan::replies::{PickError, SkippedCase};
 use crate::platform::Platform;
+use crate::state::StateError;
 
 use super::extensions::filter_extensions;
 use super::failure::FailureReply;
-use super::{CacheUse, CallEnv, CallError, Phase, StepRecord, TextSource, Traced};
+use super::{
+    CacheUse, CallEnv, CallError, DeliveryRecord, MemoryError, MemoryRecord, Phase, RecordedMemory,
+    StepRecord, TextSource, Traced,
+};
 
 /// What every step of one call saw. The log line, `call --explain` and the admin API show this and nothing else.
 #[derive(Debug)]
@@ -40,6 +44,10 @@ pub struct Record {
     pub failure_error: Option<PickError>,
     /// What goes back to the platform.
     pub outcome: Outcome,
+    /// What it recalled and remembered.
+    pub memory: RecordedMemory,
+    /// The delivery that it stored, or that it attempts.
+    pub delivery: Option<Box<DeliveryRecord>>,
     /// The time spent waiting for a permit of the route's own limit.
     pub limit_wait: Duration,
     /// When it began.
@@ -64,6 +72,8 @@ impl Record {
             error: None,
             failure_error: None,
             outcome: Outcome::answered(Reply::default()),
+            memory: RecordedMemory::default(),
+            delivery: None,
             limit_wait: Duration::ZERO,
             began: Instant::now(),
             time: Duration::ZERO,
@@ -114,6 +124,13 @@ impl Record {
         self.text_source = failure.source;
         self.failure_error = failure.error;
         self.outcome = Outcome::failed(error.kind(), failure.reply);
+        self.error = Some(error);
+    }
+
+    /// Ends a delivery with a failure: nobody waits for a reply.
+    pub(super) fn fail_without_reply(&mut self, error: Arc<CallError>) {
+        self.note_failed(&error);
+        self.outcome = Outcome { reply: Arc::default(), failure: Some(error.kind()) };
         self.error = Some(error);
     }
 
@@ -168,6 +185,7 @@ impl Record {
             call: &self.call.context,
             steps: &self.outputs,
             now,
+            memory: self.memory.recalled.as_deref().unwrap_or(&NULL),
         }
     }
 
@@ -233,11 +251,34 @@ impl Record {
     pub fn is_final(&self, route: Option<&Route>, by_id: bool) -> bool {
         let repeatable = by_id && route.is_some_and(Route::reruns_failures);
         match self.error.as_deref() {
-            None => self.may_have_written(),
+            None => self.may_have_written() || self.is_accepted(),
             // It is unknown how far the call got.
             Some(CallError::Panicked) => true,
             Some(_) => self.may_have_written() && !repeatable,
         }
+    }
+
+    /// Whether the call was stored, so that its requests are sent later.
+    pub fn is_accepted(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|delivery| delivery.attempt.is_none())
+    }
+
+    /// What the store could not do for the call.
+    pub fn state_error(&self) -> Option<&StateError> {
+        let of_memory = match &self.memory.error {
+            Some(MemoryError::Store(error)) => Some(error),
+            _ => None,
+        };
+        match self.error.as_deref() {
+            Some(CallError::NotStored(error)) => Some(error),
+            _ => of_memory,
+        }
+    }
+
+    /// Whether the store did anything for the call.
+    pub fn used_state(&self) -> bool {
+        let MemoryRecord { recalled, remembered, .. } = &*self.memory;
+        self.delivery.is_some() || recalled.is_some() || !remembered.is_empty()
     }
 
     /// Whether the reply was sent before the call ended.

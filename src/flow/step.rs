@@ -115,8 +115,8 @@ impl StepRun<'_> {
             deadline: self.env.deadline,
             safe,
             repeatable: safe || self.route.idempotency_key.is_some(),
-            // A request with a fallback does not continue past the deadline.
-            overdue: if self.step.has_fallback { None } else { Some(&overdue) },
+            // A request with a fallback does not continue past the deadline, nor one that will be retried anyway.
+            overdue: (!self.step.has_fallback && self.env.caller.is_waiting()).then_some(&overdue),
             resources: self.env.resources.upstream(delivery),
             spans: &spans,
         };

@@ -88,13 +88,14 @@ fn step_errors(record: &Record, masks: &Masks) {
     }
 }
 
-/// Logs parts of the reply that could not be rendered or were dropped.
+/// Logs parts of the reply that could not be rendered or were dropped, and memory that could not be read or written.
 fn reply_problems(record: &Record, masks: &Masks) {
     let platform = record.call.context.platform;
     let failure = record.failure_error.as_ref();
     let failure =
         failure.map(|error| format!("the reply case for this failure could not be rendered: {error}"));
-    for text in failure.iter().chain(&record.dropped) {
+    let memory = record.memory.error.as_ref().map(ToString::to_string);
+    for text in failure.iter().chain(&record.dropped).chain(&memory) {
         let function = shown_name(&record.call.context.function);
         tracing::warn!(%platform, %function, "{function}: {}", shown(text, masks));
     }
@@ -137,7 +138,7 @@ pub fn deduplicated(context: &Context, client: IpAddr, how: &str) {
 }
 
 /// A text that may contain foreign input, for the log: one line, masked and shortened.
-fn shown(text: &str, masks: &Masks) -> String {
+pub(super) fn shown(text: &str, masks: &Masks) -> String {
     // A line break may stand between any two words of an error.
     let one_line = masks.hide(text).replace(['\n', '\r', '\t'], " ");
     printable_line(&one_line).chars().take(MAX_SHOWN).collect()

@@ -32,6 +32,10 @@ impl Record {
                 hide_all(value, &mut masks);
             }
         }
+        if self.memory.is_sensitive || route.is_some_and(|route| route.state.sensitive) {
+            self.memory.recalled.iter().for_each(|recalled| hide_all(recalled, &mut masks));
+            self.memory.remembered.iter().for_each(|(_, value)| hide_all(value, &mut masks));
+        }
         masks
     }
 }

@@ -2,6 +2,7 @@
 //! hidden.
 
 pub mod call_log;
+mod deliveries;
 pub mod history;
 mod lines;
 pub mod log;
@@ -13,6 +14,7 @@ mod ring;
 pub mod spans;
 mod view;
 
+pub use deliveries::DeliveryEnded;
 pub use view::{ANSWERED, OMITTED_BYTES};
 
 use std::net::IpAddr;
@@ -77,6 +79,21 @@ impl Observers {
             return record.outcome;
         }
         let outcome = record.outcome.clone();
+        self.keep(record, (plan, route), client, id);
+        outcome
+    }
+
+    /// Logs and keeps the whole record, as far as the plan says so.
+    fn keep(
+        &self,
+        record: Box<Record>,
+        (plan, route): (&Arc<Plan>, Option<&Arc<Route>>),
+        client: IpAddr,
+        id: Option<RecordId>,
+    ) {
+        if id.is_none() && !plan.log.bodies {
+            return;
+        }
         let kept = Kept { record, plan: Arc::clone(plan), route: route.cloned(), client, id };
         let is_slow = plan.log.bodies && kept.record.bytes() > SMALL_RECORD;
         match Handle::try_current() {
@@ -87,7 +104,6 @@ impl Observers {
             }
             _ => kept.keep(&self.history),
         }
-        outcome
     }
 }
 

@@ -17,7 +17,9 @@ use crate::upstream::Request;
 use crate::upstream::delivery::AttemptRecord;
 
 use super::masking::hide_named;
-use crate::flow::{CacheUse, CallError, PhaseTimes, Record, StepRecord};
+use crate::flow::{
+    CacheUse, CallError, DeliveryRecord, MemoryRecord, PhaseTimes, Record, RecordedMemory, StepRecord,
+};
 
 /// The outcome of a call that did not fail.
 pub const ANSWERED: &str = "answered";
@@ -72,7 +74,9 @@ impl Record {
         });
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
         let sent = sent.map(|request| REQUEST_OVERHEAD + request.body.as_ref().map_or(0, bytes::Bytes::len));
-        let content = output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
+        let memory = self.memory.recalled.as_deref().map_or(0, bytes_of)
+            + self.memory.remembered.iter().map(|(name, value)| name.len() + bytes_of(value)).sum::<usize>();
+        let content = memory + output.sum::<usize>() + sent.sum::<usize>() + self.outcome.bytes();
         size_of::<Self>() + names + given + validated + content
     }
 
@@ -124,6 +128,7 @@ impl Record {
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.delivery.request = None);
         self.outcome.reply = Arc::default();
+        self.memory = RecordedMemory::default();
         self.dropped.clear();
     }
 
@@ -185,17 +190,19 @@ impl View<'_> {
     fn whole(&self) -> Map<String, Value> {
         let mut shown = self.summary();
         shown.insert("arguments".to_owned(), self.arguments());
+        shown.insert("memory".to_owned(), self.memory());
         shown.insert("steps".to_owned(), self.steps());
         let skipped = self.record.skipped_cases.iter().filter_map(|skipped| {
             let scope = self.record.scope("");
             let reason = self.route?.replies.why_skipped(*skipped, self.known(&scope));
-            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().hide(&reason))}))
+            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().show(&reason))}))
         });
         shown.insert("skipped".to_owned(), skipped.collect());
+        shown.insert("delivery".to_owned(), self.delivery());
         shown.insert("reply".to_owned(), self.reply(&self.record.outcome.reply));
         let errors = self.record.failure_error.iter().map(ToString::to_string);
         let errors = errors.chain(self.record.dropped.iter().cloned());
-        let errors = errors.map(|text| cut(&self.masks().hide(&text)));
+        let errors = errors.map(|text| cut(&self.masks().show(&text)));
         shown.insert("reply_errors".to_owned(), errors.collect());
         shown
     }
@@ -221,11 +228,40 @@ impl View<'_> {
                 let steps = &self.record.outputs[..index];
                 let scope = Scope { steps, ..self.record.scope("") };
                 let reason = route.why_skipped(index, step_record.unmet, self.known(&scope));
-                shown["skip_reason"] = cut(&self.masks().hide(&reason)).into();
+                shown["skip_reason"] = cut(&self.masks().show(&reason)).into();
             }
             shown
         })
         .collect()
+    }
+
+    /// What the call recalled and remembered; null if it did neither.
+    fn memory(&self) -> Value {
+        let MemoryRecord { recalled, remembered, error, .. } = &*self.record.memory;
+        if recalled.is_none() && remembered.is_empty() && error.is_none() {
+            return Value::Null;
+        }
+        let remembered =
+            remembered.iter().map(|(name, value)| (name.clone(), self.value(Some(value.into()))));
+        json!({
+            "recalled": self.value(recalled.as_deref().map(ValueRef::from)),
+            "remembered": Value::Object(remembered.collect()),
+            "error": error.as_ref().map(|error| cut(&self.masks().hide(&error.to_string()))),
+        })
+    }
+
+    /// The delivery that the call stored, or that it attempts; null if it is about none.
+    fn delivery(&self) -> Value {
+        let Some(DeliveryRecord { id, is_ordered, attempt }) = self.record.delivery.as_deref() else {
+            return Value::Null;
+        };
+        json!({
+            "id": id.to_string(),
+            "ordered": is_ordered,
+            "attempt": attempt.as_ref().map(|attempt| attempt.number),
+            "accepted_at": attempt.as_ref().map(|attempt| attempt.accepted_at.to_string()),
+            "accepted_by": attempt.as_ref().map(|attempt| attempt.revision.as_str()),
+        })
     }
 
     /// The values that the record still has.
@@ -239,7 +275,7 @@ impl View<'_> {
 
     fn arguments(&self) -> Value {
         let named = |args: ValueRef<'_>| match self.route {
-            Some(route) => self.value(Some((&hide_named(args, route)).into())),
+            Some(route) => hide_named((&self.value(Some(args))).into(), route),
             // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
@@ -282,9 +318,9 @@ impl View<'_> {
         let body = if bytes > MAX_SHOWN { omitted(bytes) } else { self.value(Some(response.body().get())) };
         json!({
             "status": response.status(),
-            "content_type": content_type.map(|(_, value)| self.masks().hide(value)),
-            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().hide(value)])).collect::<Value>(),
-            "problem": response.problem().map(|problem| cut(&self.masks().hide(problem))),
+            "content_type": content_type.map(|(_, value)| self.masks().show(value)),
+            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().show(value)])).collect::<Value>(),
+            "problem": response.problem().map(|problem| cut(&self.masks().show(problem))),
             "body": body,
         })
     }
@@ -296,7 +332,7 @@ impl View<'_> {
             "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
             "ms": ms(attempt.time()),
             "status": status,
-            "error": result.and_then(|result| Some(cut(&self.masks().hide(&result.as_ref().err()?.to_string())))),
+            "error": result.and_then(|result| Some(cut(&self.masks().show(&result.as_ref().err()?.to_string())))),
         })
     }
 
@@ -304,11 +340,11 @@ impl View<'_> {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
             _ if body.len() > MAX_SHOWN => omitted(body.len()),
             Ok(json) => self.value(Some((&json).into())),
-            Err(_) => self.masks().hide(&String::from_utf8_lossy(body)).into(),
+            Err(_) => self.masks().show(&String::from_utf8_lossy(body)).into(),
         });
         json!({
             "method": request.method.as_str(),
-            "url": self.masks().hide(request.url.as_str()),
+            "url": self.masks().show(request.url.as_str()),
             "headers": self.headers(&request.headers),
             "body": body,
         })
@@ -317,7 +353,7 @@ impl View<'_> {
     fn headers(&self, headers: &HeaderMap) -> Value {
         let shown = |value: &http::HeaderValue| match value.is_sensitive() {
             true => HIDDEN.to_owned(),
-            false => self.masks().hide(&String::from_utf8_lossy(value.as_bytes())),
+            false => self.masks().show(&String::from_utf8_lossy(value.as_bytes())),
         };
         headers.iter().map(|(name, value)| json!([name.as_str(), shown(value)])).collect()
     }
@@ -336,11 +372,11 @@ impl View<'_> {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
         value.write_json(&mut json);
-        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().hide_value(&value.to_value()) }
+        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().show_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {
-        cut(&self.masks().hide(&error.to_string()))
+        cut(&self.masks().show(&error.to_string()))
     }
 }
 

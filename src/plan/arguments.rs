@@ -133,6 +133,11 @@ impl Arguments {
         self.sensitive.iter().any(|known| known == name)
     }
 
+    /// Whether the values of some arguments are hidden wherever calls are shown.
+    pub fn has_sensitive(&self) -> bool {
+        !self.sensitive.is_empty()
+    }
+
     /// The values of sensitive arguments in `args`.
     pub fn sensitive_values<'v>(&'v self, args: &'v Value) -> impl Iterator<Item = &'v Value> {
         self.sensitive.iter().filter_map(|name| args.get(name))

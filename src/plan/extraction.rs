@@ -172,7 +172,13 @@ mod tests {
 
     /// Extracts without values of a call.
     fn with_no_call<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
-        run(&Scope { args: &Value::Null, call: &Context::default(), steps: &[], now: "" })
+        run(&Scope {
+            args: &Value::Null,
+            call: &Context::default(),
+            steps: &[],
+            now: "",
+            memory: &Value::Null,
+        })
     }
 
     fn extract(path: &str, all: bool, default: Option<Value>, required: bool) -> Extract {

@@ -14,6 +14,7 @@ pub mod request;
 pub mod route;
 mod served;
 mod server;
+pub mod state;
 pub mod testing;
 pub mod when;
 mod zone;
@@ -34,6 +35,7 @@ pub use route::{Route, RouteLimit};
 pub(crate) use served::budget;
 pub use served::{FunctionsFor, Served};
 pub use server::{LogConfig, LogFormat, LogLevel, Server, ServerTls, Traces, Watch};
+pub use state::{AsyncDelivery, RouteState, StateConfig};
 pub use zone::Zone;
 
 /// The compiled table.
@@ -45,6 +47,8 @@ pub struct Plan {
     pub log: LogConfig,
     /// `[traces]`; `None` if no spans are recorded.
     pub traces: Option<Arc<Traces>>,
+    /// `[state]`, or its defaults; `None` if nothing needs it.
+    pub state: Option<StateConfig>,
     /// The routes by function name.
     pub routes: HashMap<String, Arc<Route>>,
     /// The entries for events: the platform, the name of the event, and the entry.

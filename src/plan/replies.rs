@@ -7,6 +7,7 @@ use crate::call::{FailureKind, Reply};
 use crate::guard::ExpansionFilter;
 
 use super::FailureSlot;
+use super::state::Remember;
 use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::json::JsonTemplate;
@@ -28,6 +29,8 @@ pub(crate) struct Case {
     pub(crate) data: Option<DataTemplate>,
     pub(crate) max_chars: Option<usize>,
     pub(crate) extensions: Vec<Extension>,
+    /// The values to remember if the case is picked.
+    pub(crate) remember: Vec<Remember>,
 }
 
 /// The value of an extension key, such as `swaig.action`.

@@ -19,6 +19,7 @@ use super::arguments::Arguments;
 use super::extraction::{Extraction, Values};
 use super::replies::{Extension, Replies};
 use super::request::RequestTemplate;
+use super::state::{Remember, RouteState};
 use super::when::{KnownValues, UnmetCondition, When};
 use crate::lang::body::BodyUse;
 use crate::lang::template::{ParsedResponse, RenderError, Scope, StepOutput};
@@ -59,6 +60,8 @@ pub struct Route {
     pub form: Option<Value>,
     /// The extension values that the platform gets as soon as the arguments are validated.
     pub(crate) extensions: Vec<Extension>,
+    /// What it keeps beyond one call.
+    pub state: RouteState,
     /// Additions to the tool definition, by platform.
     pub declare: Vec<Declared>,
     /// A hash of everything that decides how the route behaves.
@@ -94,6 +97,7 @@ impl Route {
             streaming: false,
             form: None,
             extensions: Vec::new(),
+            state: RouteState::default(),
             declare: Vec::new(),
             fingerprint,
         }
@@ -155,6 +159,8 @@ pub struct Step {
     pub(crate) body: BodyUse,
     /// The values to extract from the response.
     pub extraction: Extraction,
+    /// The values to remember if it succeeds.
+    pub(crate) remember: Vec<Remember>,
 }
 
 impl Step {

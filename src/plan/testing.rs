@@ -53,6 +53,8 @@ pub struct Test {
     pub input: TestInput,
     /// Changes to the context of the call.
     pub call: CallChanges,
+    /// What earlier calls of the conversation remembered.
+    pub memory: Map<String, Value>,
     /// The time of the call, in RFC 3339.
     pub now: String,
     /// The responses of upstreams, by step; the only request of a route has an empty name.
@@ -127,8 +129,51 @@ pub enum Expectation {
     Failure(FailureKind),
     /// A part of the request of a step, by the name of the step.
     Sent(String, Part),
+    /// A remembered value, by name; null if the name must not be remembered.
+    Memory(String, Value),
+    /// That a delivery is stored, or a part of it.
+    Delivered(Option<(DeliveredPart, Value)>),
     /// The whole answer to a platform.
     Answer(&'static dyn Platform, Value),
+}
+
+/// A part of a delivery as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveredPart {
+    /// The name of the route or event.
+    Route,
+    /// The arguments after validation.
+    Args,
+    /// The payload of the event.
+    Event,
+    /// The platform.
+    Platform,
+    /// The conversation.
+    Conversation,
+    /// What was recalled.
+    Memory,
+    /// Whether the deliveries of the conversation run one after the other.
+    Ordered,
+}
+
+impl DeliveredPart {
+    /// Its key under `expect.delivered`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Args => "args",
+            Self::Event => "event",
+            Self::Platform => "platform",
+            Self::Conversation => "conversation",
+            Self::Memory => "memory",
+            Self::Ordered => "ordered",
+        }
+    }
+}
+
+/// A value to remember, or null if it is empty and forgets its name.
+pub fn emptied(value: Value) -> Value {
+    if value.as_str() == Some("") { Value::Null } else { value }
 }
 
 /// A part of a request.
@@ -149,6 +194,12 @@ pub enum Part {
 }
 
 impl Test {
+    /// Whether it gives or expects remembered values.
+    pub fn uses_memory(&self) -> bool {
+        let expects = |expected: &Expected| matches!(expected.what, Expectation::Memory(..));
+        !self.memory.is_empty() || self.expected.iter().any(expects)
+    }
+
     /// The route or event entry that it tests.
     pub fn subject<'p>(&self, plan: &'p Plan) -> Option<&'p Route> {
         let subject = match &self.event {

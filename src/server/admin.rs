@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tower_service::Service as _;
 
+use crate::deliveries::shown;
 use crate::platform::auth::Login;
 use crate::reload::restart_needed;
 use crate::upstream::delivery::breaker::BreakerState;
@@ -27,7 +28,7 @@ use super::client::{Peer, client};
 use super::connections::{BadHead, Endpoint};
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::UNCLEAR;
-use super::{App, records, scrape};
+use super::{App, deliveries, records, scrape};
 
 /// The admin API, as a router.
 #[derive(Debug, Clone)]
@@ -59,8 +60,13 @@ fn router(app: App) -> Router {
         .route("/records", get(records::list))
         .route("/records/stream", get(records::live))
         .route("/records/{id}", get(records::one));
+    let stored = Router::new()
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::one).delete(deliveries::delete))
+        .route("/deliveries/{id}/retry", post(deliveries::retry));
     let guarded = Router::new()
         .merge(last_calls)
+        .merge(stored)
         .route("/status", get(status))
         .route("/metrics", get(scrape::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })
@@ -139,11 +145,21 @@ async fn log_in(
     }
 }
 
+/// How long the store may take to say that it works.
+const STATE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A plan is always running: the listeners open only with one, and a rejected reload keeps it. So the proxy is ready
-/// until it shuts down.
-async fn ready(State(app): State<App>) -> Response {
+/// until it shuts down. With `?state`, the store must work too.
+async fn ready(State(app): State<App>, uri: Uri) -> Response {
     if app.is_shutting_down() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+    }
+    if uri.query() == Some("state")
+        && let Some(store) = app.dispatcher.state.store()
+        && let Err(error) = store.within(STATE_TIMEOUT).check().await
+    {
+        tracing::debug!("not ready: {error}");
+        return (StatusCode::SERVICE_UNAVAILABLE, "the state store is away\n").into_response();
     }
     "ok\n".into_response()
 }
@@ -179,6 +195,7 @@ async fn status(State(app): State<App>) -> Json<Value> {
         "last_good": state.last_good.map(|saved_at| json!({"saved_at": saved_at.to_string()})),
         "unlinked_files": state.unlinked[..],
         "tls": plan.server.tls.as_ref().map(|tls| json!({"not_after": tls.not_after.map(|at| at.to_string())})),
+        "state": state_store(&app),
         "restart_needed": restart_needed(&app.opened, plan),
         "upstreams": plan.deliveries.iter().map(|delivery| upstream(delivery, &state.running.resources)).collect::<Map<_, _>>(),
         "limits": limits.collect::<BTreeMap<_, _>>(),
@@ -191,6 +208,16 @@ async fn status(State(app): State<App>) -> Json<Value> {
         "rejected_requests": rejected_requests.collect::<Map<_, _>>(),
         "lost_log_lines": app.process.lost_lines.load(Ordering::Relaxed),
     }))
+}
+
+/// The store, why it is away if it is, and how many deliveries there are; null if no table needed it so far.
+fn state_store(app: &App) -> Value {
+    let Some(store) = app.dispatcher.state.store() else { return Value::Null };
+    json!({
+        "url": store.place(),
+        "error": app.dispatcher.state.away().map(|error| error.to_string()),
+        "deliveries": shown::counts(&app.dispatcher.state.counts()),
+    })
 }
 
 /// The name of an upstream and its current state.

@@ -9,6 +9,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::deliveries::Worker;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 
 use super::{App, LAST_ADMIN, LAST_SPANS, accept_platforms};
@@ -39,12 +40,13 @@ impl DrainTimes {
 pub(super) async fn serve_platforms(
     listener: TcpListener,
     app: &App,
+    worker: &Worker,
     shutdown: impl Future<Output = ()>,
 ) -> bool {
     let connections = GracefulShutdown::new();
     tokio::select! {
         () = accept_platforms(&listener, app, &connections) => {}
-        () = announce(app, shutdown) => {}
+        () = announce(app, worker, shutdown) => {}
     }
     drop(listener);
     drain(app, connections).await
@@ -52,8 +54,9 @@ pub(super) async fn serve_platforms(
 
 /// Waits for `shutdown`. From then on, the proxy is not ready, but it still accepts calls until load balancers have
 /// noticed.
-async fn announce(app: &App, shutdown: impl Future<Output = ()>) {
+async fn announce(app: &App, worker: &Worker, shutdown: impl Future<Output = ()>) {
     shutdown.await;
+    worker.stop_leasing();
     app.shutting_down.store(true, Ordering::Relaxed);
     let delay = app.dispatcher.live.plan().server.drain_delay;
     if !delay.is_zero() {

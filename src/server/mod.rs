@@ -7,6 +7,7 @@ mod body;
 mod calls;
 mod client;
 mod connections;
+mod deliveries;
 pub mod descriptors;
 mod drain;
 mod head_limit;
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::deliveries::Worker;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::gate::Gate;
 use crate::flow::Cache;
@@ -165,12 +167,14 @@ pub async fn serve(
     // The exporter ends after the last call has ended and all spans are sent.
     let exporting = tokio::spawn(exporter.run());
     let app = App::new(Dispatcher::new(live, transport, cache, spans), process);
+    let worker = Worker::start(Arc::clone(&app.dispatcher));
     let Listeners { platforms, admin } = listeners;
     let mut admin = admin.map(|listener| AdminThread::start(listener, app.clone())).transpose()?;
     let is_drained = tokio::select! {
-        is_drained = drain::serve_platforms(platforms, &app, shutdown) => is_drained,
+        is_drained = drain::serve_platforms(platforms, &app, &worker, shutdown) => is_drained,
         error = failed(&mut admin) => return Err(error),
     };
+    worker.hand_back().await;
     app.dispatcher.observers.history.close();
     drop(app);
     let is_admin_closed = match admin {

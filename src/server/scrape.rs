@@ -26,6 +26,7 @@ fn exposition(app: &App) -> String {
     app.dispatcher.observers.metrics.write(&mut text, plan);
     listener(app, plan, &mut text);
     upstreams(&state.running, &mut text);
+    stored(app, &mut text);
     let mut gauge = |name, help, value| {
         text.family(name, MetricKind::Gauge, help).sample(&[], value);
     };
@@ -105,6 +106,36 @@ fn listener(app: &App, plan: &Plan, text: &mut Exposition) {
     let help = "Spans dropped: the queue was full, or the collector did not accept them.";
     text.family("jackfield_spans_dropped_total", MetricKind::Counter, help)
         .sample(&[], app.dispatcher.observers.spans.dropped());
+}
+
+/// The metrics of the store, if a table needed it so far.
+fn stored(app: &App, text: &mut Exposition) {
+    let state = &app.dispatcher.state;
+    if state.store().is_none() {
+        return;
+    }
+    let counts = state.counts();
+    let mut family =
+        text.family("jackfield_deliveries", MetricKind::Gauge, "Deliveries in the store, by status.");
+    for (status, count) in [
+        ("waiting", counts.waiting),
+        ("retrying", counts.retrying),
+        ("running", counts.running),
+        ("delivered", counts.delivered),
+        ("dead", counts.dead),
+    ] {
+        family.sample(&[("status", status)], count);
+    }
+    let oldest = counts.oldest.map_or(0.0, |at| (seconds(Timestamp::now()) - seconds(at)).max(0.0));
+    let help = "Age of the oldest delivery that is neither delivered nor dead; 0 if there is none.";
+    text.family("jackfield_delivery_oldest_age_seconds", MetricKind::Gauge, help).sample(&[], oldest);
+    let help = "Whether the state store works.";
+    text.family("jackfield_state_up", MetricKind::Gauge, help).sample(&[], u8::from(state.away().is_none()));
+    let help = "Operations of the state store that failed.";
+    text.family("jackfield_state_errors_total", MetricKind::Counter, help).sample(&[], state.errors());
+    let help = "Calls whose retries only this instance recognises, because the state store was away.";
+    text.family("jackfield_local_deduplication_total", MetricKind::Counter, help)
+        .sample(&[], state.local_claims());
 }
 
 /// The metrics of the running plan's upstreams.

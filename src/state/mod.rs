@@ -24,7 +24,9 @@ pub use self::call::{CallClaim, CallLease, CallTerms, Followed, Following};
 pub use self::conversation::{Changes, Conversation, MAX_MEMORY_BYTES, MAX_NAMES, Memory, Remembered};
 pub use self::error::{StateError, StateFault};
 pub use self::filter::{Counts, Delivery, DeliveryFilter, DeliveryStatus, Page, Selection};
-pub use self::job::{Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, Payload, Work, WorkKind};
+pub use self::job::{
+    Job, JobId, JobLease, JobOutcome, LeaseState, NewJob, NotAJobId, Payload, Work, WorkKind,
+};
 pub use self::keys::{EncryptionKey, EncryptionKeys, KeyFault};
 pub use self::signals::JobWatch;
 pub use self::store::{Settings, Store};

@@ -107,6 +107,7 @@ pub(super) fn main_file_only(file: &RawFile, diagnostics: &mut Diagnostics) {
     refuse(file.server.span(), "`[server]`", "move it to the main file");
     refuse(file.log.span(), "`[log]`", "move it to the main file");
     refuse(file.traces.span(), "`[traces]`", "move it to the main file");
+    refuse(file.state.span(), "`[state]`", "move it to the main file");
     if let Some(defaults) = file.defaults.get() {
         refuse(defaults.value.entry.headers.span(), "`defaults.headers`", "move it to the main file");
         refuse(defaults.value.entry.tz.span(), "`defaults.tz`", "move it to the main file");

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use crate::diagnostic::{Code, Diagnostic, FileId, Sources, Span, list, nearest};
 
 use document::Located;
-use raw::{RawDefaults, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawTraces, RawUpstream};
+use raw::{RawDefaults, RawForm, RawLog, RawPlatform, RawRoute, RawServer, RawState, RawTraces, RawUpstream};
 use reader::{Key, WithJson};
 
 pub(crate) use absolute::absolute;
@@ -40,6 +40,7 @@ pub(crate) struct Table {
     pub(crate) server: RawServer,
     pub(crate) log: RawLog,
     pub(crate) traces: Key<RawTraces>,
+    pub(crate) state: Key<RawState>,
     pub(crate) platforms: Entry<RawPlatform>,
     pub(crate) upstreams: Entry<WithJson<RawUpstream>>,
     pub(crate) defaults: RawDefaults,

@@ -102,6 +102,7 @@ fn empty(file: &RawFile, main: FileId, folder: &Path) -> Table {
         server: file.server.get().map(|server| server.value.clone()).unwrap_or_default(),
         log: file.log.get().map(|log| log.value.clone()).unwrap_or_default(),
         traces: file.traces.clone(),
+        state: file.state.clone(),
         platforms: Vec::new(),
         upstreams: Vec::new(),
         defaults: file.defaults.get().map(|defaults| defaults.value.entry.clone()).unwrap_or_default(),
@@ -140,6 +141,7 @@ fn has_only_routes(file: &RawFile) -> bool {
         server,
         log,
         traces,
+        state,
         platforms,
         upstreams,
         defaults,
@@ -147,19 +149,18 @@ fn has_only_routes(file: &RawFile) -> bool {
         routes: _,
         events,
         forms,
-        later,
     } = file;
     include.is_absent()
         && server.is_absent()
         && log.is_absent()
         && traces.is_absent()
+        && state.is_absent()
         && platforms.is_absent()
         && upstreams.is_absent()
         && defaults.is_absent()
         && vars.is_absent()
         && events.is_absent()
         && forms.is_absent()
-        && !later
 }
 
 /// A parsed file and its diagnostics.

@@ -101,15 +101,6 @@ impl<'a> Reader<'a> {
                 .maybe_help(help),
         );
     }
-
-    pub(super) fn not_yet(&mut self, key: &Located<String>) {
-        let message = format!("`{}` is not supported in this version", key.value);
-        self.diagnostics.push(
-            Diagnostic::new(Code::NotYet, key.span, message)
-                .label("not yet")
-                .help("remove it: it would have no effect"),
-        );
-    }
 }
 
 /// The help for a request that is written as a line: `GET /orders`.

@@ -121,6 +121,10 @@ pub(crate) enum KeyForm {
     Declare,
     /// The events, by platform and name.
     Events,
+    /// Whether a delivery waits for the platform.
+    DeliveryMode,
+    /// The level of the log line of a dead delivery.
+    OnDead,
 }
 
 /// A type with a known form of its values.

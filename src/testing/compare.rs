@@ -7,8 +7,9 @@ use http::{HeaderMap, header};
 
 use crate::call::FailureKind;
 use crate::diagnostic::Span;
+use crate::flow::Record;
 use crate::lang::value::equal;
-use crate::plan::testing::{Expectation, Part};
+use crate::plan::testing::{DeliveredPart, Expectation, Part};
 use crate::plan::{Plan, Route};
 use crate::platform::Platform;
 use crate::secret::{HIDDEN, Masks};
@@ -50,6 +51,24 @@ impl TestResult<'_> {
                     };
                     (keys, lines, found)
                 }
+                Expectation::Memory(name, value) => {
+                    let found = run.memory.get(name).cloned().unwrap_or_default();
+                    let keys = vec!["memory".to_owned(), name.clone()];
+                    let lines = values(value, Some(&found));
+                    // TOML has no null: an empty text stands for a name that is not remembered.
+                    let found = if found.is_null() { Value::from("") } else { found };
+                    (keys, lines, Some(found))
+                }
+                Expectation::Delivered(None) if run.record.is_accepted() => continue,
+                Expectation::Delivered(None) => {
+                    (vec!["delivered".to_owned()], vec!["no delivery was stored".to_owned()], None)
+                }
+                Expectation::Delivered(Some((part, value))) => {
+                    let found = run.record.is_accepted().then(|| delivered(record, *part));
+                    let keys = vec!["delivered".to_owned(), part.key().to_owned()];
+                    let lines = found.as_ref().map_or_else(Vec::new, |found| values(value, Some(found)));
+                    (keys, lines, found)
+                }
                 Expectation::Answer(..) => continue,
             };
             faults.extend(differs(expected.place, keys, lines, found));
@@ -58,7 +77,8 @@ impl TestResult<'_> {
             matches!(expected.what, Expectation::Text(_) | Expectation::Data(_) | Expectation::Failure(_))
                 || matches!(expected.what, Expectation::Answer(..))
         });
-        self.error = record.error.as_ref().map(|error| format!("{}: {error}", error.kind()));
+        let failed = record.error.as_ref().or(run.delivery.as_ref().and_then(|record| record.error.as_ref()));
+        self.error = failed.map(|error| format!("{}: {error}", error.kind()));
         if !is_about_answer && self.error.is_some() && faults.is_empty() {
             faults.push(Mismatch::of(test, "the call", "the call failed unexpectedly"));
         }
@@ -117,6 +137,22 @@ impl TestResult<'_> {
             fault
         }));
         self.reached.extend(run.reached.iter().cloned());
+    }
+}
+
+/// A part of the delivery that an accepted call stored.
+fn delivered(record: &Record, part: DeliveredPart) -> Value {
+    let context = &record.call.context;
+    match part {
+        DeliveredPart::Route => context.function.as_str().into(),
+        DeliveredPart::Args => {
+            record.validated.as_ref().map(|validated| validated.args.clone()).unwrap_or_default()
+        }
+        DeliveredPart::Event => context.event.to_value(),
+        DeliveredPart::Platform => context.platform.into(),
+        DeliveredPart::Conversation => context.conversation.as_deref().into(),
+        DeliveredPart::Memory => record.memory.recalled.as_deref().cloned().unwrap_or_default(),
+        DeliveredPart::Ordered => record.delivery.as_ref().is_some_and(|delivery| delivery.is_ordered).into(),
     }
 }
 

@@ -11,11 +11,11 @@ pub mod recorded;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::call::Context;
 use crate::diagnostic::Span;
-use crate::dispatch::in_process::InProcess;
+use crate::dispatch::in_process::{InProcess, state_access, store_in_memory};
 use crate::flow::Record;
 use crate::plan::Plan;
 use crate::plan::testing::{Canned, Expectation, Test, TestInput};
@@ -28,6 +28,9 @@ pub use coverage::{Coverage, Missed};
 
 /// The deadline of a test's call. Tests never wait, so they never reach it.
 pub const TIME: Duration = Duration::from_secs(60);
+
+/// The conversation of a test that uses memory, if neither its call nor its request names one.
+const CONVERSATION: &str = "test";
 
 /// The result of a test.
 #[derive(Debug)]
@@ -60,6 +63,10 @@ pub struct Mismatch {
 /// A test's call on one platform, and its result.
 struct TestRun {
     record: Box<Record>,
+    /// The record of its delivery, if it was accepted and then delivered.
+    delivery: Option<Box<Record>>,
+    /// What is remembered afterwards.
+    memory: Map<String, Value>,
     requests: Vec<Request>,
     answer: Bytes,
     /// The routes of all calls in the request.
@@ -112,7 +119,13 @@ async fn call(
         TestInput::Body(body) => Inbound { body: body.clone(), ..platform.sample(function, &json!({})) },
     };
     let stub = stub(test.canned.clone());
-    let change = |context: &mut Context| test.call.apply(context);
+    let change = |context: &mut Context| {
+        test.call.apply(context);
+        if context.conversation.is_none() && test.uses_memory() {
+            context.conversation = Some(CONVERSATION.to_owned());
+        }
+    };
+    let store = store_in_memory();
     let in_process = InProcess {
         plan,
         resources,
@@ -120,6 +133,9 @@ async fn call(
         transport: &stub,
         now: &test.now,
         time: Some(TIME),
+        state: state_access(plan, &store),
+        memory: &test.memory,
+        delivers: !test.canned.is_empty(),
         change: &change,
     };
     let request = in_process.read(&inbound).map_err(|error| error.to_string())?;
@@ -136,10 +152,36 @@ async fn call(
         matched.map(|case| (call.record.call.context.function.clone(), case))
     });
     let reached = reached.collect();
-    let mut calls = completed.calls.into_iter().map(|call| call.record);
-    let record = calls.find(|record| completed.event.is_some() || record.call.context.function == test.route);
-    let record = record.ok_or_else(|| format!("the request does not call `{}`", test.route))?;
-    Ok(TestRun { record, requests: stub.requests(), answer: completed.answer.body, reached })
+    let is_tested = |record: &Record| completed.event.is_some() || record.call.context.function == test.route;
+    let mut records: Vec<Box<Record>> =
+        completed.calls.into_iter().map(|call| call.record).filter(|record| is_tested(record)).collect();
+    if records.is_empty() {
+        return Err(format!("the request does not call `{}`", test.route));
+    }
+    let memory = remembered(&test.memory, &records);
+    let record = records.remove(0);
+    let delivery = records.into_iter().next().filter(|_| record.is_accepted());
+    Ok(TestRun {
+        record,
+        delivery,
+        memory,
+        requests: stub.requests(),
+        answer: completed.answer.body,
+        reached,
+    })
+}
+
+/// What is remembered after these calls.
+fn remembered(before: &Map<String, Value>, records: &[Box<Record>]) -> Map<String, Value> {
+    let mut memory = before.clone();
+    for (name, value) in records.iter().flat_map(|record| &record.memory.remembered) {
+        if value.is_null() {
+            memory.shift_remove(name);
+        } else {
+            memory.insert(name.clone(), value.clone());
+        }
+    }
+    memory
 }
 
 /// Answers each step with its canned response, and each token request with a token.

@@ -100,7 +100,7 @@ fn completions_offer_platforms_codes_and_routes() {
         }
     }
     let zsh = printed(&["completions", "zsh"]);
-    assert_eq!(zsh.matches(":_jackfield_routes'").count(), 2, "{zsh}");
+    assert_eq!(zsh.matches(":_jackfield_routes'").count(), 5, "{zsh}");
     assert!(!printed(&["explain", "--help"]).contains("unknown-action"));
 
     let folder = Folder::with(&[(

@@ -119,7 +119,7 @@ async fn the_admin_listener_reports_health_and_status() {
     assert_eq!((status.status.as_u16(), status.header("content-type")), (200, "application/json"));
     let status = status.json();
     let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "version started_at shutting_down plan rejected last_good unlinked_files tls restart_needed upstreams limits load rejected_requests lost_log_lines";
+    let expected = "version started_at shutting_down plan rejected last_good unlinked_files tls state restart_needed upstreams limits load rejected_requests lost_log_lines";
     assert_eq!(keys.join(" "), expected);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["plan"]["routes"], json!(["ask", "say"]));

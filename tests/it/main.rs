@@ -59,6 +59,7 @@ mod sarif;
 mod save_test;
 mod schema;
 mod shutdown;
+mod state;
 mod steps;
 #[allow(dead_code, reason = "shared: not every test uses all of it")]
 mod support;

@@ -42,6 +42,16 @@ async fn documented_metrics_match_the_code() {
     use_all(&mut proxy, &upstream).await;
     let scrape = Scrape::of(&proxy).await;
     let mut there: BTreeSet<String> = scrape.names().into_iter().map(str::to_owned).collect();
+    // See state/.
+    for name in [
+        "deliveries",
+        "delivery_oldest_age_seconds",
+        "state_up",
+        "state_errors_total",
+        "local_deduplication_total",
+    ] {
+        assert!(there.insert(format!("jackfield_{name}")), "{name}");
+    }
     // See tls.rs.
     assert!(there.insert("jackfield_tls_not_after_timestamp_seconds".to_owned()));
 

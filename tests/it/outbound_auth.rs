@@ -121,6 +121,7 @@ impl InProcess {
             cache: &Arc::new(Cache::new(0)),
             traced: None,
             caller: &NoCaller,
+            state: None,
         };
         *flow::answer(call, validation, route, env).await
     }

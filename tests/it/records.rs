@@ -505,3 +505,17 @@ text = "{{look.of}} paid with {{look.number}}"
         }
     }
 }
+
+#[tokio::test]
+async fn stars_in_a_value_do_not_look_hidden() {
+    let upstream = upstream().await;
+    let proxy = start(&upstream, "").await;
+    let book = json!({"pin": PIN, "city": "*** (4 stars: ****)"});
+    proxy.post("/http/book", &book).await;
+    let id = list(&proxy, "").await[0]["id"].as_str().unwrap().to_owned();
+    let record = proxy.ask_admin(&format!("/records/{id}"), &[]).await.json();
+    let escaped = r"\*\*\* (4 stars: \*\*\*\*)";
+    assert_eq!(record["arguments"]["values"], json!({"pin": "***", "city": escaped}));
+    assert_eq!(record["steps"][0]["request"]["body"], json!({"pin": "***", "city": escaped}));
+    assert_eq!(record["reply"]["text"], format!("Ada in {escaped}, ***"));
+}

@@ -267,7 +267,7 @@ fn codes(table: &Path) -> Vec<String> {
 #[test]
 fn the_schema_rejects_wrong_keys_and_types_only() {
     // Errors that a schema can detect: `bad` always, `maybe` depending on the value or the place.
-    let bad = ["unknown-key", "wrong-type", "unknown-platform", "unknown-event", "unknown-auth", "not-yet"];
+    let bad = ["unknown-key", "wrong-type", "unknown-platform", "unknown-event", "unknown-auth"];
     let maybe = [
         "missing-key",
         "conflicting-keys",

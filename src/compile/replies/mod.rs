@@ -15,6 +15,7 @@ use crate::table::reader::{Key, missing_key};
 
 use crate::compile::cx::Cx;
 use crate::compile::failures;
+use crate::compile::state::memory;
 
 use extensions::ExtensionOwner;
 
@@ -94,7 +95,7 @@ fn compile_case(
     has_request: bool,
 ) -> Option<Case> {
     let before = cx.diagnostics.len();
-    let RawReply { when, text, data, text_file, data_file, failure, own, .. } = &raw.value;
+    let RawReply { when, text, data, text_file, data_file, failure, remember, own, .. } = &raw.value;
     let failure = failure.get().and_then(|failure| declared_failure(cx, failure, when));
     if let Some(failed) = when.get().and_then(|when| when.value.failed.get()) {
         cx.report(
@@ -134,11 +135,12 @@ fn compile_case(
     };
     let max_chars = max_chars(&raw.value, cx.diagnostics);
     let extensions = extensions::compile(cx, own, ExtensionOwner::Reply, names);
+    let remember = memory::compile(cx, remember, names);
     let mut found = cx.diagnostics.iter().skip(before);
     if found.any(|found| found.code.severity() == Severity::Error) {
         return None;
     }
-    Some(Case { when: when.unwrap_or_default(), failure, text, data, max_chars, extensions })
+    Some(Case { when: when.unwrap_or_default(), failure, text, data, max_chars, extensions, remember })
 }
 
 /// The kind of failure that a case declares.

@@ -26,7 +26,16 @@ pub(in crate::compile) fn compile(
     for span in
         [raw.status.span(), raw.found.span(), raw.missing.span(), raw.truthy.span()].into_iter().flatten()
     {
-        if !has_request {
+        if names.accepting {
+            cx.report(
+                Diagnostic::new(
+                    Code::AsyncReply,
+                    span,
+                    "this condition needs a response, but this reply is sent before any request",
+                )
+                .help("use `equals` and `matches` on the arguments in the reply of an `async` route"),
+            );
+        } else if !has_request {
             cx.report(
                 Diagnostic::new(
                     Code::NeedsRequest,
@@ -144,7 +153,7 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
     let template = template.filter(Template::is_sole);
     if template.is_none() {
         let (code, message, help) = match found.into_sorted().into_iter().next() {
-            Some(found) if matches!(found.code, Code::UnknownName | Code::NotYet) => {
+            Some(found) if matches!(found.code, Code::UnknownName | Code::AsyncReply) => {
                 (found.code, found.message, found.help)
             }
             _ => (Code::UnknownName, format!("invalid name `{name}`"), None),

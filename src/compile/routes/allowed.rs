@@ -68,6 +68,7 @@ fn compile_argument(
         let who = match untrusted.trim_start_matches("@root.").split('.').next() {
             Some("args") => "the model writes the arguments",
             Some("call") => "`call.raw` also contains values from the model",
+            Some("memory") => "not every route that remembers it is `trusted`",
             _ => "it comes from an API, after the arguments have been validated",
         };
         cx.report(
@@ -76,7 +77,10 @@ fn compile_argument(
                 text.span,
                 format!("`{untrusted}` is not trusted for `allowed`: {who}"),
             )
-            .help("use a list that the platform supplies: `call.global`, `call.metadata` or `call.headers`"),
+            .help(match untrusted.starts_with("memory") {
+                true => "add `trusted = true` to the routes that remember it, if the model cannot choose the value there",
+                false => "use a list that the platform supplies: `call.global`, `call.metadata` or `call.headers`",
+            }),
         );
         return None;
     }

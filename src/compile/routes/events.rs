@@ -20,13 +20,16 @@ use crate::compile::server::platforms;
 use crate::compile::shared::SharedParts;
 
 /// The keys of a route that an event can have, too.
-pub(in crate::compile) const KEYS: [&str; 14] = [
+pub(in crate::compile) const KEYS: [&str; 17] = [
     "upstream",
     "request",
     "response",
     "extract",
     "steps",
     "reply",
+    "delivery",
+    "remember",
+    "trusted",
     "failure",
     "timeout",
     "limit",
@@ -67,7 +70,7 @@ pub(in crate::compile) fn compile(
         let route = cx.allowing(&raw.entry.allow, |cx| {
             check_keys(&raw.entry, cx.diagnostics);
             check_texts(&raw.entry, kind.answered, cx.diagnostics);
-            compile_event(cx, name, raw, shared)
+            compile_event(cx, (name, kind.answered), raw, shared)
         });
         let of_platform = |route| Route { platforms: Some(vec![platform.name()]), ..route };
         out.extend(route.map(|route| (platform.name(), kind.name, Arc::new(of_platform(route)))));
@@ -77,13 +80,13 @@ pub(in crate::compile) fn compile(
 
 fn compile_event(
     cx: &mut Cx<'_>,
-    name: &Located<String>,
+    (name, answered): (&Located<String>, bool),
     raw: &WithJson<RawRoute>,
     shared: &SharedParts<'_>,
 ) -> Option<Route> {
-    let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true };
+    let inputs = Inputs { globals: &shared.globals, args: Fields::Leaf, event: true, memory: true };
     let Compiled { value: mut handling, used } =
-        cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, shared));
+        cx.track(|cx| Handling::compile(cx, name, &raw.entry, &inputs, (shared, answered)));
     handling.set_needs(&used.names);
     advice::unused(cx, &raw.entry, &handling.replies, &used.names);
     let fingerprint = handling::fingerprint(cx, raw, shared, &used.files);

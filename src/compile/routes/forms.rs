@@ -72,6 +72,7 @@ fn compile_form(
         data: None,
         max_chars: None,
         extensions: Vec::new(),
+        remember: Vec::new(),
     };
     let fingerprint = Fingerprint::new().text(&with_json.json).finish();
     Some(Route {

@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::diagnostic::FileId;
 use crate::fingerprint::Fingerprint;
 use crate::lang::template::{StepNames, Uses};
-use crate::plan::FailureTexts;
 use crate::plan::replies::Replies;
 use crate::plan::route::{Route, Step};
+use crate::plan::{FailureTexts, RouteState};
 use crate::table::document::Located;
 use crate::table::raw::RawRoute;
 use crate::table::reader::{WithJson, missing_key};
@@ -19,6 +19,7 @@ use crate::compile::cx::Cx;
 use crate::compile::names::Inputs;
 use crate::compile::routes::call_limits::CallLimits;
 use crate::compile::shared::SharedParts;
+use crate::compile::state::{delivery, memory};
 use crate::compile::{failures, replies, steps, values};
 
 /// The parts that a route and an event have in common.
@@ -33,23 +34,26 @@ pub(in crate::compile) struct Handling {
     failure_texts: FailureTexts,
     pub(in crate::compile) timeout: Option<Duration>,
     limits: CallLimits,
+    state: RouteState,
 }
 
 impl Handling {
+    /// Compiles the parts. `answered` says whether the platform uses the reply.
     pub(in crate::compile) fn compile(
         cx: &mut Cx<'_>,
         name: &Located<String>,
         raw: &RawRoute,
         inputs: &Inputs<'_>,
-        shared: &SharedParts<'_>,
+        (shared, answered): (&SharedParts<'_>, bool),
     ) -> Self {
         let before = cx.diagnostics.len();
         let (steps, step_names) = steps::compile(cx, name, raw, inputs, &shared.upstreams);
         let steps_are_good = cx.diagnostics.len() == before;
         let names = inputs.names(&step_names, step_names.len());
         // If the request itself is missing, do not report the conditions of replies as well.
-        let has_request =
-            !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent()) || raw.later;
+        let is_async = delivery::is_async(raw);
+        let reply_names = if is_async { names.accepting() } else { names };
+        let has_request = !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent());
         if !has_request && raw.reply.is_absent() {
             let (kind, help) = if inputs.event {
                 ("event", "add a `request`, or a `reply` with `data`")
@@ -62,26 +66,42 @@ impl Handling {
                 help,
             ));
         }
+        let state = RouteState {
+            delivery: delivery::compile(cx, raw, answered),
+            remember: memory::compile(cx, &raw.remember, &inputs.names(&step_names, step_names.len())),
+            trusted: raw.trusted.get().is_some_and(|trusted| trusted.value),
+            remembers: memory::remembered(raw).next().is_some(),
+            ..RouteState::default()
+        };
+        memory::check_trusted(cx, raw);
         Self {
-            replies: replies::compile(cx, &raw.reply, &names, has_request),
+            replies: replies::compile(cx, &raw.reply, &reply_names, has_request),
             failure_texts: failures::texts(cx, &raw.failure, &inputs.names(&[], 0)),
             timeout: raw.timeout.get().and_then(|text| values::duration(text, cx.diagnostics)),
             limits: CallLimits::compile(raw, &steps, cx.diagnostics),
             steps,
             steps_are_good,
             step_names,
+            state,
         }
     }
 
-    /// Sets what the route needs of the bodies of its responses; `uses` are the names in its templates.
+    /// Sets what the route needs of the bodies of its responses and of the conversation's memory; `uses` are the names in its templates.
     pub(in crate::compile) fn set_needs(&mut self, uses: &Uses) {
         steps::needs::set(&mut self.steps, &self.replies, uses);
+        self.state.recalled = uses.memory().map(|(name, trusted)| (name.to_owned(), trusted)).collect();
+        self.state.uses_raw = uses.raw();
+    }
+
+    /// Whether the route depends on what other routes remember, or they on it.
+    pub(in crate::compile) fn is_stateful(&self) -> bool {
+        self.state.is_needed()
     }
 
     /// The route with these parts; `None` if one of its steps has an error.
     pub(in crate::compile) fn complete(self, route: Route) -> Option<Route> {
-        let Self { steps, steps_are_good, replies, failure_texts, timeout, limits, .. } = self;
-        let route = Route { steps, replies, failure_texts, timeout, ..route };
+        let Self { steps, steps_are_good, replies, failure_texts, timeout, limits, state, .. } = self;
+        let route = Route { steps, replies, failure_texts, timeout, state, ..route };
         steps_are_good.then(|| limits.apply(route))
     }
 }

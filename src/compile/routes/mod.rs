@@ -29,6 +29,7 @@ use crate::compile::names::Inputs;
 use crate::compile::replies::extensions::{self, ExtensionOwner};
 use crate::compile::server::platforms;
 use crate::compile::shared::SharedParts;
+use crate::compile::state::delivery;
 
 use functions::{check_name, check_parameters};
 use handling::Handling;
@@ -64,10 +65,10 @@ fn compile_route(
     if let Some(arguments) = &arguments {
         check_parameters(name, raw, arguments.schema(), &callers, cx.diagnostics);
     }
-    let inputs = Inputs { globals: &shared.globals, args, event: false };
+    let inputs = Inputs { globals: &shared.globals, args, event: false, memory: true };
     let Compiled { value: (mut handling, allowed, extensions, defaults), used } = cx.track(|cx| {
-        let defaults = defaults::compile(cx, &raw.args, &shared.globals.inputs().names(&[], 0));
-        let handling = Handling::compile(cx, name, raw, &inputs, shared);
+        let defaults = defaults::compile(cx, &raw.args, &shared.globals.before_arguments().names(&[], 0));
+        let handling = Handling::compile(cx, name, raw, &inputs, (shared, true));
         let names = inputs.names(&handling.step_names, handling.step_names.len());
         let allowed = allowed::compile(cx, raw, &names, &served);
         let names = inputs.names(&[], 0);
@@ -82,12 +83,14 @@ fn compile_route(
     handling.set_needs(&used.names);
     advice::unused(cx, raw, &handling.replies, &used.names);
     advice::unguarded(cx, raw, &handling.steps, &served);
-    advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
+    if !delivery::is_async(raw) {
+        advice::unchecked(cx, raw, &handling.steps, &handling.replies, &used.names);
+    }
     advice::timeout(cx, raw, handling.timeout, &served);
     advice::descriptions(cx, name, raw, &served);
     let declare = declare(cx, &raw.declare);
     let has_secret = declare.iter().any(|declared| !declared.secrets.is_empty());
-    if has_secret || kept::is_dependent(raw, &used.files) {
+    if has_secret || handling.is_stateful() || kept::is_dependent(raw, &used.files) {
         cx.dependent.insert(name.span.file);
     }
     let fingerprint = handling::fingerprint(cx, with_json, shared, &used.files);

@@ -19,6 +19,7 @@ use crate::table::reader::missing_key;
 use crate::compile::cx::Cx;
 use crate::compile::names::Inputs;
 use crate::compile::replies::when;
+use crate::compile::state::memory;
 use crate::compile::upstreams::Upstreams;
 
 use step::StepPlan;
@@ -44,7 +45,7 @@ pub(in crate::compile) fn compile(
     if raw.request.is_absent() {
         no_request(cx, raw);
         // Define the names even if the request is missing, so that this is one error instead of one per use of a name.
-        let meant = !raw.upstream.is_absent() || !raw.extract.is_absent() || raw.later;
+        let meant = !raw.upstream.is_absent() || !raw.extract.is_absent();
         return (Vec::new(), if meant { names } else { Vec::new() });
     }
     let plan = StepPlan {
@@ -57,6 +58,7 @@ pub(in crate::compile) fn compile(
         extraction,
         when: When::default(),
         after_failure_of: None,
+        remember: Vec::new(),
     };
     let step = step::compile(cx, plan, upstreams);
     (step.into_iter().collect(), names)
@@ -64,7 +66,7 @@ pub(in crate::compile) fn compile(
 
 /// Reports the keys that need a `request`.
 fn no_request(cx: &mut Cx<'_>, raw: &RawRoute) {
-    if let Some(upstream) = raw.upstream.span().filter(|_| !raw.later) {
+    if let Some(upstream) = raw.upstream.span() {
         cx.report(
             Diagnostic::new(
                 Code::RequestIncomplete,
@@ -122,6 +124,7 @@ fn named_steps(
             extraction,
             when,
             after_failure_of,
+            remember: memory::compile(cx, &step.value.remember, &inputs.names(&names, index + 1)),
         };
         if let Some(mut built) = step::compile(cx, plan, upstreams) {
             built.request.step = name.as_deref().unwrap_or_default().into();

@@ -5,6 +5,7 @@ use crate::lang::body::{BodyFormat, BodyNeed, BodyUse};
 use crate::lang::template::Names;
 use crate::plan::extraction::Extraction;
 use crate::plan::route::Step;
+use crate::plan::state::Remember;
 use crate::plan::when::When;
 use crate::table::raw::{RawRequest, RawResponse};
 use crate::table::reader::{Key, missing_key};
@@ -31,6 +32,7 @@ pub(in crate::compile) struct StepPlan<'r> {
     pub(in crate::compile) extraction: Extraction,
     pub(in crate::compile) when: When,
     pub(in crate::compile) after_failure_of: Option<usize>,
+    pub(in crate::compile) remember: Vec<Remember>,
 }
 
 /// Compiles a step; `None` after errors in its request.
@@ -72,6 +74,7 @@ pub(in crate::compile) fn compile(
         // The need is known once the whole route is compiled.
         body: BodyUse { format, need: BodyNeed::Nothing },
         extraction: plan.extraction,
+        remember: plan.remember,
     })
 }
 

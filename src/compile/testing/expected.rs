@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use crate::compile::failures;
 use crate::compile::server::platforms;
+use crate::compile::state::delivery;
 use crate::compile::steps::request::parse_method;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::plan::testing::{Expectation, Expected, Part};
-use crate::table::document::Located;
-use crate::table::raw::{RawExpect, RawExpectedRequest};
-use crate::table::reader::{Key, missing_key};
+use crate::plan::testing::{DeliveredPart, Expectation, Expected, Part, emptied};
+use crate::table::document::{Kind, Located};
+use crate::table::raw::{RawDelivered, RawExpect, RawExpectedRequest};
+use crate::table::reader::{Key, Named, missing_key};
 
 use super::canned::invalid_header_name;
 use super::per_step::PerStep;
@@ -50,6 +51,13 @@ pub(super) fn compile(
             out.push(expect(span, Expectation::Sent(step.clone(), part)));
         }
     }
+    for (name, value) in raw.memory.entries() {
+        if let Some(value) = value.get() {
+            let what = Expectation::Memory(name.value.clone(), emptied(value.to_json()));
+            out.push(expect(value.span, what));
+        }
+    }
+    out.extend(delivered(raw, subject, diagnostics));
     for (name, answer) in raw.as_platform.entries() {
         if let (Some(platform), Some(answer)) = (platforms::find(name, diagnostics), answer.get()) {
             out.push(expect(answer.span, Expectation::Answer(platform, answer.to_json())));
@@ -58,13 +66,49 @@ pub(super) fn compile(
     out
 }
 
+/// What is expected of the delivery that is stored.
+fn delivered(raw: &RawExpect, subject: &Subject<'_>, diagnostics: &mut Diagnostics) -> Vec<Expected> {
+    let Some(Located { value: raw, span }) = raw.delivered.get() else { return Vec::new() };
+    if !delivery::is_async(subject.raw) {
+        diagnostics.push(
+            Diagnostic::new(Code::NoEffect, *span, "this route stores no delivery")
+                .label("never stored")
+                .help("add `delivery = \"async\"` to the route, or remove the expectation"),
+        );
+        return Vec::new();
+    }
+    let RawDelivered { route, args, event, platform, conversation, memory, ordered } = raw;
+    let text = |key: &Key<String>| key.get().map(|text| (text.span, text.value.as_str().into()));
+    let table = |key: &Key<Named<Kind>>| {
+        let value =
+            |(name, value): &(Located<String>, Key<Kind>)| Some((name.value.clone(), value.get()?.to_json()));
+        key.get().map(|table| (table.span, Value::Object(table.value.0.iter().filter_map(value).collect())))
+    };
+    let parts = [
+        (DeliveredPart::Route, text(route)),
+        (DeliveredPart::Args, table(args)),
+        (DeliveredPart::Event, event.get().map(|event| (event.span, event.to_json()))),
+        (DeliveredPart::Platform, text(platform)),
+        (DeliveredPart::Conversation, text(conversation)),
+        (DeliveredPart::Memory, table(memory)),
+        (DeliveredPart::Ordered, ordered.get().map(|ordered| (ordered.span, ordered.value.into()))),
+    ];
+    let parts = parts.into_iter().filter_map(|(part, found)| {
+        let (span, value) = found?;
+        Some(expect(span, Expectation::Delivered(Some((part, value)))))
+    });
+    std::iter::once(expect(*span, Expectation::Delivered(None))).chain(parts).collect()
+}
+
 fn is_empty(raw: &RawExpect) -> bool {
-    let RawExpect { text, data, failure, request, requests, as_platform } = raw;
+    let RawExpect { text, data, failure, request, requests, memory, delivered, as_platform } = raw;
     text.is_absent()
         && data.is_absent()
         && failure.is_absent()
         && request.is_absent()
         && requests.is_absent()
+        && memory.is_absent()
+        && delivered.is_absent()
         && as_platform.is_absent()
 }
 

@@ -2,15 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, suggest};
 use crate::plan::testing::{CallChanges, Expectation, Expected, Test, TestInput};
 use crate::platform::{self, Platform};
 use crate::table::document::{Kind, Located};
 use crate::table::raw::{RawTest, RawTestCall};
-use crate::table::reader::{Key, missing_key, wrong_type};
+use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
 use crate::compile::cx::Cx;
 use crate::compile::server::platforms;
+use crate::compile::state;
 
 use super::files::read_file;
 use super::per_step::PerStep;
@@ -49,11 +50,28 @@ pub(super) fn compile(cx: &mut Cx<'_>, found: &Found<'_>) -> Option<Test> {
         platform: platform?,
         input,
         call: call.unwrap_or_default(),
+        memory: memory(cx, &raw.memory),
         now,
         canned,
         expected,
     };
     (cx.diagnostics.len() == before).then_some(test)
+}
+
+/// What earlier calls remembered.
+fn memory(cx: &mut Cx<'_>, raw: &Key<Named<Kind>>) -> Map<String, Value> {
+    let known = state::memory::names(cx);
+    let mut memory = Map::new();
+    for (name, value) in raw.entries() {
+        if !known.contains_key(&name.value) {
+            cx.report(
+                Diagnostic::new(Code::UnknownName, name.span, format!("no route remembers `{}`", name.value))
+                    .maybe_help(suggest(&name.value, known.keys().map(String::as_str))),
+            );
+        }
+        memory.extend(value.get().map(|value| (name.value.clone(), value.to_json())));
+    }
+    memory
 }
 
 /// The platform that calls: the one that the test names, or the only one whose answer it expects. Otherwise it is

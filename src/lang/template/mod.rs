@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
 pub(crate) use evaluated::{Evaluated, is_truthy};
-pub(crate) use names::{Fields, Names, RESERVED, StepNames};
+pub(crate) use names::{Fields, MemoryNames, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;

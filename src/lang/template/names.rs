@@ -58,7 +58,14 @@ pub(crate) struct Names<'a> {
     pub(crate) headers: &'a [String],
     /// The constants of `[vars]`.
     pub(crate) vars: &'a Map<String, Value>,
+    /// What routes remember of a conversation; `None` outside of routes.
+    pub(crate) memory: Option<&'a MemoryNames>,
+    /// Whether the template belongs to a reply that is sent before any of the steps runs.
+    pub(crate) accepting: bool,
 }
+
+/// The names that routes remember, each with whether its value may decide what is allowed.
+pub(crate) type MemoryNames = BTreeMap<String, bool>;
 
 /// The names that a step provides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,6 +97,17 @@ impl BadName {
         Self { code: Code::UnknownName, message: message.into(), help: help.into() }
     }
 
+    /// A name in the reply of an `async` route that only a response could give.
+    fn accepting(what: &str) -> Self {
+        Self {
+            code: Code::AsyncReply,
+            message: format!("{what}, but this reply is sent before any request"),
+            help: Some(
+                "the reply of an `async` route can use `args`, `call`, `memory`, `vars` and `now`".to_owned(),
+            ),
+        }
+    }
+
     fn no_this() -> Self {
         Self::new(
             "`this` exists only inside a block such as `{{#each}}`",
@@ -111,6 +129,11 @@ impl Resolved {
 }
 
 impl Names<'_> {
+    /// These names for a reply that is sent before any step runs.
+    pub(crate) fn accepting(self) -> Self {
+        Self { before: 0, accepting: true, ..self }
+    }
+
     /// Resolves a name; `blocks` are the blocks around it, innermost last.
     pub(super) fn resolve(&self, raw: &str, blocks: &[Block]) -> Result<Resolved, BadName> {
         let WrittenName { up, at_root, local, this, segments } = WrittenName::split(raw);
@@ -158,6 +181,9 @@ impl Names<'_> {
         let position = |step: &StepNames, name: &str| step.extracts.iter().position(|known| known == name);
         for (index, step) in self.steps.iter().enumerate() {
             let not_yet = |what: String| {
+                if self.accepting {
+                    return Err(BadName::accepting(&what));
+                }
                 Err(BadName::new(
                     format!("{what}, which is not available yet when this request is rendered"),
                     Some(
@@ -208,6 +234,9 @@ impl Names<'_> {
             }
             "vars" => self.constant(below),
             "call" => self.call_field(raw, below),
+            "response" if self.accepting => {
+                Err(BadName::accepting("`response` is what the upstream answers"))
+            }
             "response" if self.before == 0 => Err(BadName::new(
                 "there is no response here",
                 Some("`response` exists in the replies of a route with a request".to_owned()),
@@ -222,14 +251,31 @@ impl Names<'_> {
                 "there is no event here",
                 Some("`event` exists in the entries of `[events.<platform>.<name>]`".to_owned()),
             )),
-            "memory" => Err(BadName {
-                code: Code::NotYet,
-                message: "`memory` is not available in this version".to_owned(),
-                help: Some(
-                    "a route can use `args`, `call`, `vars` and `now`, and what it extracts".to_owned(),
-                ),
-            }),
+            "memory" => self.remembered(raw, below),
             _ => Err(BadName::no_this()),
+        }
+    }
+
+    /// Resolves a name that a route remembers, or a part of its value.
+    fn remembered(&self, raw: &str, below: &[String]) -> Result<Resolved, BadName> {
+        let Some(memory) = self.memory else {
+            return Err(BadName::new(
+                "there is no memory here: it belongs to a route",
+                Some("write this in the route itself".to_owned()),
+            ));
+        };
+        let known = || memory.keys().map(String::as_str);
+        let Some(name) = below.first() else {
+            return Err(BadName::new("`memory` needs a name", suggest("", known())));
+        };
+        match memory.get(name) {
+            Some(trusted) => Ok(Resolved::path(raw, Root::Memory { trusted: *trusted }, below)),
+            None => Err(BadName::new(
+                format!("no route remembers `{name}`"),
+                suggest(name, known()).or_else(|| {
+                    Some(format!("add `remember = {{ {name} = \"…\" }}` to the route that finds it"))
+                }),
+            )),
         }
     }
 
@@ -292,6 +338,9 @@ impl Names<'_> {
         }
         if self.vars.contains_key(name) {
             return format!("constants are written `vars.{name}`");
+        }
+        if self.memory.is_some_and(|memory| memory.contains_key(name)) {
+            return format!("remembered values are written `memory.{name}`");
         }
         if CALL.iter().any(|(field, ..)| *field == name) {
             return format!("what the platform sends is written `call.{name}`");

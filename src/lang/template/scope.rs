@@ -38,6 +38,10 @@ pub(super) enum Root {
     Response(Option<usize>),
     Now,
     Event,
+    /// What the conversation's memory holds; `trusted` says whether it may decide what is allowed.
+    Memory {
+        trusted: bool,
+    },
     /// The value of the block this many levels up.
     This(usize),
     Local(Local, usize),
@@ -265,6 +269,8 @@ pub struct Scope<'a> {
     pub steps: &'a [StepOutput],
     /// The time of the call, in RFC 3339.
     pub now: &'a str,
+    /// What earlier calls of the conversation remembered, an object; null if nothing was recalled.
+    pub memory: &'a Value,
 }
 
 /// A block that is being rendered, and the blocks around it.
@@ -289,7 +295,9 @@ impl PathExpr {
             _ => return false,
         };
         let named = match &self.root {
-            Root::Args | Root::Event | Root::Call(CallField::Headers) => parent.is_empty(),
+            Root::Args | Root::Event | Root::Memory { .. } | Root::Call(CallField::Headers) => {
+                parent.is_empty()
+            }
             Root::Response(_) => parent.is_empty() || parent[0] == "headers" && parent.len() == 1,
             _ => false,
         };
@@ -301,13 +309,14 @@ impl PathExpr {
 
     /// Whether the value comes only from the platform or from Jackfield itself.
     pub(super) fn is_trusted(&self) -> bool {
-        matches!(&self.root, Root::Now | Root::Call(_)) && self.root != Root::Call(CallField::Raw)
+        matches!(&self.root, Root::Now | Root::Call(_) | Root::Memory { trusted: true })
+            && self.root != Root::Call(CallField::Raw)
     }
 
     /// Whether the record of a call keeps the value; `bodies` says whether it keeps the bodies of responses.
     pub(super) fn outlives_call(&self, bodies: bool) -> bool {
         match &self.root {
-            Root::Args | Root::Extract(..) => true,
+            Root::Args | Root::Extract(..) | Root::Memory { .. } => true,
             Root::Call(field) => {
                 matches!(field, CallField::Platform | CallField::Function | CallField::Conversation)
             }
@@ -335,6 +344,7 @@ impl PathExpr {
             }
             Root::Now => ValueRef::Text(scope.now),
             Root::Event => scope.call.event.get(),
+            Root::Memory { .. } => scope.memory.into(),
             Root::Call(field) => field.of(scope.call)?,
             Root::This(up) => match up_from(frame, *up)?.kind {
                 FrameKind::Block { this, .. } => this,

@@ -20,6 +20,7 @@ struct World {
     args: Fields,
     steps: Vec<StepNames>,
     vars: serde_json::Map<String, Value>,
+    memory: MemoryNames,
 }
 
 impl World {
@@ -39,6 +40,7 @@ impl World {
                 extracts: vec!["temp".to_owned(), "days".to_owned(), "gone".to_owned()],
             }],
             vars: serde_json::Map::from_iter([("company".to_owned(), json!("Acme"))]),
+            memory: MemoryNames::from([("order".to_owned(), false), ("pin".to_owned(), true)]),
         };
         world.file("greeting.hbs", "Hello {{name}} of {{vars.company}}\n");
         world.file("item.txt.hbs", "{{max}}/{{@index}}");
@@ -70,6 +72,8 @@ impl World {
             event: false,
             headers: &[],
             vars: &self.vars,
+            memory: Some(&self.memory),
+            accepting: false,
         };
         let mut diagnostics = Diagnostics::default();
         let mut compiler = Compiler::new(&self.sources, &self.files);
@@ -99,6 +103,7 @@ fn with_scope<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
         call: &call,
         steps: &[StepOutput { response: Some(response), values }],
         now: "2026-01-02T03:04:05Z",
+        memory: &json!({"order": {"id": "A-7"}}),
     })
 }
 
@@ -377,6 +382,7 @@ fn rendering_is_limited() {
         call: &Context::default(),
         steps: &[StepOutput { response: None, values: vec![None, Some(many)] }],
         now: "",
+        memory: &Value::Null,
     };
     assert_eq!(compiled.text(&scope), Err(RenderError::TooLarge));
 }
@@ -389,7 +395,7 @@ fn with_large_reply<T>(run: impl FnOnce(&Scope<'_>) -> T) -> T {
     let response = ParsedResponse::new(200, HeaderMap::new(), document(&body));
     let args = json!({});
     let steps = [StepOutput { response: Some(response), values: vec![] }];
-    run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "" })
+    run(&Scope { args: &args, call: &Context::default(), steps: &steps, now: "", memory: &Value::Null })
 }
 
 #[test]
@@ -451,7 +457,8 @@ fn exponential_inclusion_of_partials_is_an_error() {
 fn values_are_neither_rendered_again_nor_expanded() {
     let compiled = World::new().compile("${keep} ${{args.city}} ${{! c }}{x}").unwrap();
     let scope_args = json!({"city": "{{temp}} ${x} %{y}"});
-    let scope = Scope { args: &scope_args, call: &Context::default(), steps: &[], now: "" };
+    let scope =
+        Scope { args: &scope_args, call: &Context::default(), steps: &[], now: "", memory: &Value::Null };
     let mut sink = TextSink::new(ExpansionFilter { sigils: &['$', '%', '@'] });
     compiled.render(&scope, &mut sink).unwrap();
     assert_eq!(sink.into_text(), "${keep} $ {{temp}} $ {x} % {y} $ {x}");

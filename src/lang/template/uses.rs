@@ -1,6 +1,6 @@
 //! The declared arguments and extracts that templates use, to find unused ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Expr;
 use super::scope::{CallField, PathExpr, Root};
@@ -27,6 +27,10 @@ pub(crate) struct Uses {
     bodies: Vec<BodyRef>,
     /// Whether a template uses the status or a header of a response.
     heads: bool,
+    /// The names that are recalled, each with whether its value may decide what is allowed.
+    memory: BTreeMap<String, bool>,
+    /// Whether a template uses the whole body of the platform's request.
+    raw: bool,
 }
 
 impl Uses {
@@ -36,8 +40,12 @@ impl Uses {
             (Root::Args, Some(name)) => {
                 self.arguments.insert(name.clone());
             }
+            (Root::Args, None) => self.all_arguments = true,
             // The whole body includes the arguments.
-            (Root::Args, None) | (Root::Call(CallField::Raw), _) => self.all_arguments = true,
+            (Root::Call(CallField::Raw), _) => (self.all_arguments, self.raw) = (true, true),
+            (Root::Memory { trusted }, Some(name)) => {
+                self.memory.insert(name.clone(), *trusted);
+            }
             (Root::Extract(step, place), _) => {
                 self.extracts.insert((*step, *place));
             }
@@ -69,6 +77,17 @@ impl Uses {
     /// Whether a template uses the status or a header of a response.
     pub(crate) fn heads(&self) -> bool {
         self.heads
+    }
+
+    /// The names that templates recall from the conversation's memory, each with whether its value may decide what is
+    /// allowed.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.memory.iter().map(|(name, trusted)| (name.as_str(), *trusted))
+    }
+
+    /// Whether a template uses the whole body of the platform's request.
+    pub(crate) fn raw(&self) -> bool {
+        self.raw
     }
 
     /// Drops all uses of response bodies after the first `after`.

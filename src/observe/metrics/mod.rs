@@ -16,6 +16,7 @@ use crate::call::FailureKind;
 use crate::flow::{CacheUse, CallError, FailureReason, OF_STEPS, Record, StepRecord};
 use crate::plan::{Plan, Route};
 use crate::platform::PLATFORMS;
+use crate::state::JobOutcome;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
 use histogram::{Histogram, NETWORK_BOUNDS, OVERHEAD_BOUNDS};
@@ -47,6 +48,15 @@ pub struct Metrics {
     upstreams: SeriesByName<UpstreamSeries>,
     /// Calls that were rejected by the route's own limit.
     rejected_by_route: AtomicU64,
+    deliveries: SeriesByName<DeliverySeries>,
+}
+
+/// The series of the deliveries of one route or event.
+#[derive(Debug, Default)]
+struct DeliverySeries {
+    delivered: AtomicU64,
+    retried: AtomicU64,
+    dead: AtomicU64,
 }
 
 /// The series of one platform.
@@ -94,6 +104,7 @@ impl Default for Metrics {
             platforms: platforms.collect(),
             upstreams: SeriesByName::default(),
             rejected_by_route: AtomicU64::new(0),
+            deliveries: SeriesByName::default(),
         }
     }
 }
@@ -117,6 +128,11 @@ impl Metrics {
                 calls.time.note(record.time);
             });
         }
+        self.note_steps(record, route);
+    }
+
+    /// Counts the requests of a call or delivery that has ended.
+    pub fn note_steps(&self, record: &Record, route: Option<&Route>) {
         if let Some(CallError::Limit(_)) = record.error.as_deref() {
             add(&self.rejected_by_route, 1);
         }
@@ -140,6 +156,16 @@ impl Metrics {
         }
     }
 
+    /// Counts an attempt to deliver an accepted call.
+    pub fn note_delivery(&self, name: &str, outcome: &JobOutcome) {
+        self.deliveries.with(name, |counts| match outcome {
+            JobOutcome::Delivered => add(&counts.delivered, 1),
+            JobOutcome::RetryIn { .. } => add(&counts.retried, 1),
+            JobOutcome::Dead { .. } => add(&counts.dead, 1),
+            JobOutcome::HandedBack => {}
+        });
+    }
+
     /// Counts a retry that got the outcome of an earlier call.
     pub fn note_deduplicated(&self, platform: &str, route: Option<&Route>, is_event: bool) {
         if let Some(platform) = self.platform(platform) {
@@ -157,6 +183,7 @@ impl Metrics {
             self.upstreams.with(&target.name, |_| {});
         }
         self.write_calls(text);
+        self.write_deliveries(text, plan);
         self.write_upstreams(text);
     }
 
@@ -185,6 +212,20 @@ impl Metrics {
         let help = "Calls rejected by the route's own limit.";
         text.family("jackfield_route_limit_rejected_total", MetricKind::Counter, help)
             .sample(&[], get(&self.rejected_by_route));
+    }
+
+    fn write_deliveries(&self, text: &mut Exposition, plan: &Plan) {
+        let delivered = plan.entries().filter(|entry| entry.state.delivery.is_some());
+        delivered.for_each(|entry| self.deliveries.with(&entry.name, |_| {}));
+        let help = "Attempts to deliver accepted calls, by result.";
+        let mut family = text.family("jackfield_delivery_attempts_total", MetricKind::Counter, help);
+        self.deliveries.each(|route, counts| {
+            for (outcome, counter) in
+                [("delivered", &counts.delivered), ("retried", &counts.retried), ("dead", &counts.dead)]
+            {
+                family.sample(&[("route", route), ("outcome", outcome)], get(counter));
+            }
+        });
     }
 
     fn each_route(&self, mut write: impl FnMut(&str, &str, &RouteSeries)) {

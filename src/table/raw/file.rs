@@ -6,6 +6,7 @@ use crate::table::shape::KeyForm;
 
 use super::route::{RawForm, RawRoute};
 use super::server::{RawLog, RawPlatform, RawServer, RawTraces};
+use super::state::RawState;
 use super::toml_table::toml_table;
 use super::upstream::RawUpstream;
 
@@ -20,6 +21,8 @@ toml_table! {
         log: RawLog,
         /// The OpenTelemetry collector that receives the spans of calls.
         traces: RawTraces,
+        /// Where memory, deliveries and deduplication are stored.
+        state: RawState,
         /// The platforms that may call, by name.
         platforms: Named<RawPlatform> as KeyForm::Platforms,
         /// The HTTP APIs that routes call, by name.
@@ -35,7 +38,6 @@ toml_table! {
         /// Forms that a platform shows to the user, by the name that the model calls.
         forms: Named<WithJson<RawForm>>,
     }
-    later ["state"]
 }
 
 toml_table! {

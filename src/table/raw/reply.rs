@@ -1,7 +1,7 @@
 //! `reply` and `when`: replies and their conditions.
 
 use crate::table::document::{Kind, Located, Node};
-use crate::table::reader::{FromNode, Key, Reader, wrong_type};
+use crate::table::reader::{FromNode, Key, Named, Reader, wrong_type};
 use crate::table::shape::{Described, KeyForm, Rest};
 
 use super::toml_table::toml_table;
@@ -53,6 +53,8 @@ toml_table! {
         max_chars: u64,
         /// The kind of failure that the call ends with if this case is picked.
         failure: String as KeyForm::Failure,
+        /// The values to remember if this case is picked, by name. An empty value forgets the name.
+        remember: Named<Kind>,
     }
     rest own as Rest::ReplyKeys
 }

@@ -5,6 +5,7 @@ use crate::table::reader::{FromNode, Key, Named, Reader, Strings, wrong_type};
 use crate::table::shape::{Described, KeyForm, Rest};
 
 use super::reply::{RawReplies, RawWhen};
+use super::state::RawDelivery;
 use super::testing::RawTest;
 use super::toml_table::toml_table;
 use super::upstream::RawLimit;
@@ -32,6 +33,12 @@ toml_table! {
         steps: Vec<Located<RawStep>>,
         /// The reply: one case or a list of cases.
         reply: RawReplies,
+        /// When the requests are sent: `"sync"` (default), while the platform waits, or `"async"`, after its reply.
+        delivery: RawDelivery,
+        /// The values to remember for later calls of the conversation, by name. An empty value forgets the name.
+        remember: Named<Kind>,
+        /// Whether the values that this route remembers may decide what `allowed` accepts. Default: `false`.
+        trusted: bool,
         /// The text for each kind of failure.
         failure: Named<String> as KeyForm::FailureTexts,
         /// The timeout of a call. It can only shorten the platform's deadline.
@@ -55,7 +62,6 @@ toml_table! {
         /// The codes of warnings about this route to suppress.
         allow: Strings as KeyForm::Warnings,
     }
-    later ["delivery", "remember"]
     rest own as Rest::RouteKeys
 }
 
@@ -146,6 +152,8 @@ toml_table! {
         response: RawResponse,
         /// The values to extract from the response, by name.
         extract: Named<RawExtract>,
+        /// The values to remember after the step, by name. An empty value forgets the name.
+        remember: Named<Kind>,
     }
 }
 

@@ -32,6 +32,8 @@ toml_table! {
         call: RawTestCall,
         /// The time of the call. Default: `2026-01-01T12:00:00Z`.
         now: Kind,
+        /// What earlier calls of the conversation remembered, by name.
+        memory: Named<Kind>,
         /// The simulated response of the upstream, for a route with one request.
         upstream: RawCanned,
         /// The simulated responses of the upstreams, by step.
@@ -39,7 +41,6 @@ toml_table! {
         /// The expected results.
         expect: RawExpect,
     }
-    later ["memory"]
 }
 
 toml_table! {
@@ -91,8 +92,32 @@ toml_table! {
         request: RawExpectedRequest,
         /// The expected requests, by step.
         requests: Named<RawExpectedRequest>,
+        /// What is remembered after the call, by name; an empty value for a name that must not be remembered.
+        memory: Named<Kind>,
+        /// The delivery as it is stored, for an `async` route: its `route`, `args`, `conversation`, `ordered` and others.
+        delivered: RawDelivered,
         /// The whole response body, by platform. The test runs once for each platform.
         as_platform: Named<Kind>,
+    }
+}
+
+toml_table! {
+    /// `delivered` of `expect`: parts of the delivery that is stored.
+    RawDelivered {
+        /// The name of the route or event.
+        route: String,
+        /// The arguments after validation.
+        args: Named<Kind>,
+        /// The payload of the event.
+        event: Kind,
+        /// The platform.
+        platform: String,
+        /// The conversation.
+        conversation: String,
+        /// What was recalled.
+        memory: Named<Kind>,
+        /// Whether the deliveries of the conversation run one after the other.
+        ordered: bool,
     }
 }
 

@@ -2,25 +2,20 @@
 
 /// Declares a table of `routes.toml`: a struct with a field per key, and how it is read.
 ///
-/// `as` sets the form of a key if its type does not determine it. `later` lists the keys that this version does not
-/// support yet. `rest` keeps every other key unread, for tables whose keys depend on the platforms.
+/// `as` sets the form of a key if its type does not determine it. `rest` keeps every other key unread, for tables whose
+/// keys depend on the platforms.
 macro_rules! toml_table {
     (
         $(#[doc = $about:literal])*
         $name:ident {
             $($(#[doc = $doc:literal])* $field:ident: $kind:ty $(as $form:expr)?,)*
         }
-        $(later [$($later:literal),* $(,)?])?
         $(rest $rest:ident as $what:expr)?
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone, Default)]
         pub(crate) struct $name {
             $($(#[doc = $doc])* pub(crate) $field: $crate::table::reader::Key<$kind>,)*
-            $(
-                #[doc = concat!("Whether the table has a key that is not supported yet:" $(, " ", $later)*)]
-                pub(crate) later: bool,
-            )?
             $(
                 /// The keys that only a platform can check.
                 pub(crate) $rest: $crate::table::document::Entries,
@@ -62,11 +57,6 @@ macro_rules! toml_table {
                         this.$field = reader.read(value);
                         continue;
                     })*
-                    $($(if key.value == $later {
-                        this.later = true;
-                        reader.not_yet(key);
-                        continue;
-                    })*)?
                     $(
                         this.$rest.push((key.clone(), value.clone()));
                         continue;

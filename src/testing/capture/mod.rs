@@ -191,10 +191,17 @@ impl<'a> Drafting<'a> {
             platform: self.captured.platform,
             input,
             call,
+            memory: self.memory(),
             now: self.captured.now.to_owned(),
             canned,
             expected: Vec::new(),
         })
+    }
+
+    /// What the call recalled, without secrets.
+    fn memory(&mut self) -> Map<String, Value> {
+        let recalled = self.captured.call.record.memory.recalled.as_deref().cloned().unwrap_or_default();
+        self.clean("memory", recalled).as_object().cloned().unwrap_or_default()
     }
 
     /// An input value of the test, without secrets.
@@ -264,6 +271,9 @@ impl<'a> Drafting<'a> {
             && !args.is_empty()
         {
             put(&["args"], Value::Object(without_nulls(args)));
+        }
+        if !test.memory.is_empty() {
+            put(&["memory"], Value::Object(without_nulls(&test.memory)));
         }
         let CallChanges { id, conversation, caller, called, metadata, global, headers } = &test.call;
         for (key, text) in

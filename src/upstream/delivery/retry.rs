@@ -75,9 +75,13 @@ impl Retry {
     }
 }
 
-/// The pause that `Retry-After` requests, in seconds or until a date (RFC 9110, section 10.2.3).
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
-    let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    requested_pause(response.headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// The pause that the text of a `Retry-After` requests, in seconds or until a date (RFC 9110, section 10.2.3).
+pub fn requested_pause(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that overflows is longer than any deadline.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));

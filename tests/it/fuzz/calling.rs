@@ -54,6 +54,7 @@ pub(crate) fn call(plan: &Plan, platform: &str, args: &Value, body: &str) -> Cal
         cache: &Arc::new(Cache::new(flow::cache::MAX_BYTES)),
         traced: None,
         caller: &NoCaller,
+        state: None,
     };
     let record = RUNTIME.with(|runtime| runtime.block_on(flow::answer(call, validation, route, env)));
     // The runtime would catch a panic of the task, so rethrow it.

@@ -36,11 +36,30 @@ impl Walk<'_> {
         if let Some(route) = route {
             self.cases(route);
         }
+        self.stored();
         for dropped in &record.dropped {
             self.line(dropped);
         }
         self.time(route);
         self.text.truncate(self.text.trim_end().len());
+    }
+
+    /// What the call stored: its delivery, and what it remembers.
+    fn stored(&mut self) {
+        let record = &self.call.record;
+        if record.is_accepted() {
+            self.head("accepted", "the requests are sent after the reply");
+        }
+        for (index, (name, value)) in record.memory.remembered.iter().enumerate() {
+            let line = match value {
+                Value::Null => format!("{name} is forgotten"),
+                value => format!("{name} = {}", self.value(value)),
+            };
+            if index == 0 { self.head("remembered", &line) } else { self.line(&line) }
+        }
+        if let Some(error) = &record.memory.error {
+            self.line(&error.to_string());
+        }
     }
 
     fn cases(&mut self, route: &Route) {

@@ -52,6 +52,7 @@ impl<'a> Walk<'a> {
         if shown.completed.event.is_none() {
             walk.arguments(route);
         }
+        walk.recalled();
         if route.steps.is_empty() && call.record.validated.is_some() {
             walk.head("request", "none: the route replies without an upstream");
         }
@@ -89,7 +90,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A value on one line, shortened if it is long.
-    fn value(&self, value: &Value) -> String {
+    pub(super) fn value(&self, value: &Value) -> String {
         let value = self.masks.hide_value(value).to_string();
         match value.char_indices().nth(MAX_VALUE) {
             Some((end, _)) => format!("{}…", &value[..end]),
@@ -156,6 +157,24 @@ impl<'a> Walk<'a> {
         }
         if !validated.dropped.is_empty() {
             self.line(&format!("dropped (not declared): {}", validated.dropped.join(", ")));
+        }
+    }
+
+    /// What the call recalls.
+    fn recalled(&mut self) {
+        let recalled = self.call.record.memory.recalled.as_deref().and_then(Value::as_object);
+        let shown: Vec<String> = recalled
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name} = {}", self.value(value)))
+            .collect();
+        match shown.split_first() {
+            Some((first, rest)) => {
+                self.head("recalled", first);
+                rest.iter().for_each(|line| self.line(line));
+            }
+            None if recalled.is_some() => self.head("recalled", "nothing"),
+            None => {}
         }
     }
 

@@ -1,0 +1,127 @@
+//! One attempt to deliver a call: under the running table, whatever table accepted it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use crate::dispatch::Dispatcher;
+use crate::flow::{
+    self, ATTEMPT_TIMEOUT, CallEnv, CallKey, DeliveryAttempt, DeliveryRecord, NoCaller, Record, StoredCall,
+    Traced,
+};
+use crate::live::Running;
+use crate::observe::DeliveryEnded;
+use crate::plan::LogLevel;
+use crate::plan::Route;
+use crate::platform::{self, Platform};
+use crate::state::{Job, JobOutcome, Work, WorkKind};
+use crate::traceparent::Link;
+
+use super::verdict;
+
+/// Delivers a call, and says what came of it.
+pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
+    let running = dispatcher.live.running();
+    let began = Instant::now();
+    let (outcome, record) = match prepare(&running, &job) {
+        Ok(Prepared { stored, platform, route }) => {
+            let record = deliver(dispatcher, &running, &job, (stored, platform, &route)).await;
+            dispatcher.state.note_call(&record);
+            let outcome = verdict::of_record(&record, job.attempt, job.retry_left, fastrand::f64());
+            (outcome, Some((record, route)))
+        }
+        Err(outcome) => (outcome, None),
+    };
+    let (record, route) = record.unzip();
+    let on_dead = route
+        .as_ref()
+        .and_then(|route| route.state.delivery)
+        .map_or(LogLevel::Warn, |delivery| delivery.on_dead);
+    let Job { lease, work, platform, conversation, attempt, accepted_at, .. } = job;
+    let since_accepted = Timestamp::now().duration_since(accepted_at);
+    dispatcher.observers.note_delivery(DeliveryEnded {
+        id: lease.id,
+        name: &work.name,
+        platform: &platform,
+        conversation: conversation.as_deref(),
+        attempt,
+        outcome: &outcome,
+        time: began.elapsed(),
+        since_accepted: since_accepted.try_into().unwrap_or_default(),
+        on_dead,
+        record,
+        plan: &running.plan,
+        route: route.as_ref(),
+        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    });
+    outcome
+}
+
+/// A stored call, and what delivers it.
+struct Prepared {
+    stored: StoredCall,
+    platform: &'static dyn Platform,
+    route: Arc<Route>,
+}
+
+/// Finds what delivers a job in the running table, or what becomes of the job without it.
+fn prepare(running: &Running, job: &Job) -> Result<Prepared, JobOutcome> {
+    let dead = |reason: String| JobOutcome::Dead { reason };
+    let platform = platform::find(&job.platform)
+        .ok_or_else(|| dead(format!("this version knows no platform `{}`", job.platform)))?;
+    let Work { kind, name } = &job.work;
+    let route = match kind {
+        WorkKind::Route => running.plan.routes.get(name),
+        WorkKind::Event => running.plan.event(platform.name(), name),
+    };
+    let route = route.ok_or_else(|| dead(format!("the table has no {} `{name}` any more", kind.as_str())))?;
+    let payload = match &job.payload {
+        Ok(payload) => payload,
+        // An operator can give the key back.
+        Err(error) => {
+            let (reason, random) = (error.to_string(), fastrand::f64());
+            return Err(verdict::retry(reason, job.attempt, job.retry_left, None, random));
+        }
+    };
+    let stored = StoredCall::decode(platform.name(), payload)
+        .ok_or_else(|| dead("what was stored of the call is damaged".to_owned()))?;
+    Ok(Prepared { stored, platform, route: Arc::clone(route) })
+}
+
+async fn deliver(
+    dispatcher: &Arc<Dispatcher>,
+    running: &Running,
+    job: &Job,
+    (stored, platform, route): (StoredCall, &'static dyn Platform, &Arc<Route>),
+) -> Box<Record> {
+    let plan = &running.plan;
+    let share = plan.traces.as_ref().map(|traces| traces.sample);
+    let traced = Link::of(None, share).map(|link| Traced::decoded(link, Instant::now()));
+    let delivery = DeliveryRecord {
+        id: job.lease.id,
+        is_ordered: job.is_ordered,
+        attempt: Some(DeliveryAttempt {
+            number: job.attempt,
+            accepted_at: job.accepted_at,
+            revision: job.revision.clone(),
+        }),
+    };
+    let now = stored.now.clone();
+    let state = dispatcher.state.access(plan);
+    let env = CallEnv {
+        plan,
+        resources: &running.resources,
+        platform,
+        transport: &*dispatcher.transport,
+        deadline: Instant::now() + ATTEMPT_TIMEOUT,
+        now: &now,
+        key: CallKey::of_delivery(job.seed),
+        cache: &dispatcher.cache,
+        traced: traced.as_ref(),
+        caller: &NoCaller,
+        state: state.as_ref(),
+    };
+    flow::deliver(stored, delivery, route, env).await
+}

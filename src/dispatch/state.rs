@@ -1,0 +1,138 @@
+//! The store of the process. It is opened when a table first needs it; other tables never touch it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::flow::{Record, StateAccess};
+use crate::plan::{Plan, StateConfig};
+use crate::state::{Counts, Settings, StateError, Store};
+
+/// The store, once it is open, and what is known about it.
+#[derive(Debug, Default)]
+pub struct StateSlot {
+    store: OnceLock<Store>,
+    opened: Notify,
+    /// The last error of the store itself, until an operation succeeds.
+    away: Mutex<Option<StateError>>,
+    is_away: AtomicBool,
+    errors: AtomicU64,
+    /// Calls whose retries only this instance recognises, because the store was away.
+    local_claims: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+impl StateSlot {
+    /// How a call of `plan` uses the store; `None` if the plan has none. Opens it, which does no I/O.
+    pub fn access(&self, plan: &Plan) -> Option<StateAccess<'_>> {
+        let config = plan.state.as_ref()?;
+        let store = self.store.get_or_init(|| {
+            self.opened.notify_waiters();
+            open(config)
+        });
+        Some(StateAccess { store, memory_ttl: config.memory_ttl })
+    }
+
+    /// The store, if it is open.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.get()
+    }
+
+    /// Waits until the store is open.
+    pub async fn opened(&self) -> &Store {
+        loop {
+            let opened = self.opened.notified();
+            if let Some(store) = self.store.get() {
+                return store;
+            }
+            opened.await;
+        }
+    }
+
+    /// Notes the result of an operation, and logs when the store goes away or comes back.
+    pub fn note<T>(&self, result: Result<T, StateError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.note_success();
+                Some(value)
+            }
+            Err(error) => {
+                self.note_error(&error);
+                None
+            }
+        }
+    }
+
+    /// Notes that an operation succeeded.
+    pub fn note_success(&self) {
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            *self.away.lock() = None;
+            tracing::info!("the state store works again");
+        }
+    }
+
+    /// Notes that an operation failed.
+    pub fn note_error(&self, error: &StateError) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        if !error.fault.is_away() {
+            return;
+        }
+        *self.away.lock() = Some(error.clone());
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            let fault = error.fault.slug();
+            tracing::error!(
+                fault,
+                "{error}. Until it works again, calls of `async` routes fail with `unreachable`, nothing is remembered, \
+                 and retries are recognised by this instance only"
+            );
+        }
+    }
+
+    /// Notes what the store did for a call that has ended.
+    pub fn note_call(&self, record: &Record) {
+        match record.state_error() {
+            Some(error) => self.note_error(error),
+            None if record.used_state() => self.note_success(),
+            None => {}
+        }
+    }
+
+    /// Why the store is away, if it is.
+    pub fn away(&self) -> Option<StateError> {
+        self.away.lock().clone()
+    }
+
+    /// How many operations failed.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call whose retries only this instance recognises.
+    pub fn note_local_claim(&self) {
+        self.local_claims.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls there were whose retries only this instance recognises.
+    pub fn local_claims(&self) -> u64 {
+        self.local_claims.load(Ordering::Relaxed)
+    }
+
+    /// How many deliveries there were when they were last counted.
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock()
+    }
+
+    /// Keeps the number of deliveries.
+    pub fn set_counts(&self, counts: Counts) {
+        *self.counts.lock() = counts;
+    }
+}
+
+/// Opens the store of a table.
+pub fn open(config: &StateConfig) -> Store {
+    let settings =
+        Settings { keys: config.keys.clone(), pool: config.pool, ..Settings::new(config.url.clone()) };
+    Store::open(&settings)
+}

@@ -1,0 +1,136 @@
+//! A call as it is stored until it is delivered. It holds no credential: that is applied to each request.
+
+use serde_json::{Map, Value, json};
+
+use crate::call::{Call, Context};
+use crate::json::SharedValue;
+use crate::plan::Route;
+
+use super::Record;
+
+/// A stored call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCall {
+    /// The call, with its arguments after validation.
+    pub call: Call,
+    /// What it recalled when it was accepted.
+    pub memory: Value,
+    /// When it was accepted, in RFC 3339.
+    pub now: String,
+}
+
+impl StoredCall {
+    /// The call of `record`, as JSON. The whole body of the platform's request is part of it only if a template of the
+    /// route uses it.
+    pub(super) fn encode(record: &Record, route: &Route, now: &str) -> Vec<u8> {
+        let Context {
+            platform: _,
+            function,
+            id,
+            conversation,
+            caller,
+            called,
+            metadata,
+            global,
+            headers,
+            event,
+            raw,
+        } = &*record.call.context;
+        let mut call = Map::new();
+        for (key, text) in
+            [("id", id), ("conversation", conversation), ("caller", caller), ("called", called)]
+        {
+            call.extend(text.as_ref().map(|text| (key.to_owned(), text.as_str().into())));
+        }
+        let raw = if route.state.uses_raw { raw.clone() } else { SharedValue::default() };
+        for (key, value) in [
+            ("metadata", metadata),
+            ("global", global),
+            ("headers", headers),
+            ("event", event),
+            ("raw", &raw),
+        ] {
+            if !value.is_null() {
+                call.insert(key.to_owned(), value.to_value());
+            }
+        }
+        let args = record.validated.as_ref().map_or(&Value::Null, |validated| &validated.args);
+        let memory = record.memory.recalled.as_deref().unwrap_or(&Value::Null);
+        let stored = json!({"function": function, "args": args, "call": call, "memory": memory, "now": now});
+        stored.to_string().into_bytes()
+    }
+
+    /// Reads a stored call of `platform`; `None` if it is damaged.
+    pub fn decode(platform: &'static str, stored: &[u8]) -> Option<Self> {
+        let mut stored: Map<String, Value> = serde_json::from_slice(stored).ok()?;
+        let mut call = match stored.get_mut("call")?.take() {
+            Value::Object(call) => call,
+            _ => return None,
+        };
+        let function = stored.get("function")?.as_str()?.to_owned();
+        let now = stored.get("now")?.as_str()?.to_owned();
+        let mut text = |key: &str| Some(call.get(key)?.as_str()?.to_owned());
+        let [id, conversation, caller, called] = ["id", "conversation", "caller", "called"].map(&mut text);
+        let mut value = |key: &str| SharedValue::from(call.remove(key).unwrap_or_default());
+        let [metadata, global, headers, event, raw] =
+            ["metadata", "global", "headers", "event", "raw"].map(&mut value);
+        let context = Context {
+            platform,
+            function,
+            id,
+            conversation,
+            caller,
+            called,
+            metadata,
+            global,
+            headers,
+            event,
+            raw,
+        };
+        let args = stored.get_mut("args")?.take();
+        let memory = stored.get_mut("memory")?.take();
+        Some(Self { call: Call { args: args.into(), context: context.into() }, memory, now })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::arguments::{Arguments, Validated};
+
+    #[test]
+    fn a_stored_call_is_read_back_without_the_body_that_nobody_uses() {
+        let context = Context {
+            platform: "http",
+            function: "note".to_owned(),
+            id: Some("c-1".to_owned()),
+            conversation: Some("k-7".to_owned()),
+            caller: None,
+            called: Some("+47".to_owned()),
+            metadata: json!({"lang": "no"}).into(),
+            raw: json!({"secret": "body"}).into(),
+            ..Context::default()
+        };
+        let call = Call { args: json!({"n": "5"}).into(), context: context.into() };
+        let mut record = Record::new(call.clone(), None);
+        record.validated = Some(Validated { args: json!({"n": 5}), ..Validated::default() });
+        record.memory.recalled = Some(std::sync::Arc::new(json!({"order": "A-1"})));
+        let schema = json!({"type": "object"});
+        let arguments = Arguments::compile(schema, Vec::new()).unwrap();
+        let mut route = Route::new("note".to_owned(), arguments, [0; 32]);
+        for uses_raw in [false, true] {
+            route.state.uses_raw = uses_raw;
+            let stored = StoredCall::encode(&record, &route, "2026-01-01T00:00:00Z");
+            let raw = if uses_raw { call.context.raw.clone() } else { SharedValue::default() };
+            let context = Context { raw, ..Context::clone(&call.context) };
+            let expected = StoredCall {
+                call: Call { args: json!({"n": 5}).into(), context: context.into() },
+                memory: json!({"order": "A-1"}),
+                now: "2026-01-01T00:00:00Z".to_owned(),
+            };
+            assert_eq!(StoredCall::decode("http", &stored), Some(expected));
+        }
+        assert_eq!(StoredCall::decode("http", b"{}"), None);
+        assert_eq!(StoredCall::decode("http", b"not json"), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Attempts to deliver accepted calls: their metrics, and the one log line of each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::field::display;
+
+use crate::flow::Record;
+use crate::plan::{LogLevel, Plan, Route};
+use crate::state::{JobId, JobOutcome};
+
+use super::Observers;
+use super::call_log::{shown, shown_name};
+use super::record_id::RecordId;
+
+/// An attempt to deliver a call that has ended.
+#[derive(Debug)]
+pub struct DeliveryEnded<'a> {
+    /// The id of the delivery.
+    pub id: JobId,
+    /// The name of its route or event.
+    pub name: &'a str,
+    /// The platform that made the call.
+    pub platform: &'a str,
+    /// The conversation of the call.
+    pub conversation: Option<&'a str>,
+    /// The number of the attempt; 1 is the first.
+    pub attempt: u32,
+    /// What it came to.
+    pub outcome: &'a JobOutcome,
+    /// How long it took.
+    pub time: Duration,
+    /// The time since the call was accepted.
+    pub since_accepted: Duration,
+    /// The level of the log line if the delivery is given up.
+    pub on_dead: LogLevel,
+    /// Its record, if anything ran.
+    pub record: Option<Box<Record>>,
+    /// The plan that it ran with.
+    pub plan: &'a Arc<Plan>,
+    /// The route or event entry, if the plan has it.
+    pub route: Option<&'a Arc<Route>>,
+    /// The address to show as its client.
+    pub client: IpAddr,
+}
+
+impl Observers {
+    /// Passes an attempt that has ended to all observers.
+    pub fn note_delivery(&self, mut ended: DeliveryEnded<'_>) {
+        self.metrics.note_delivery(ended.name, ended.outcome);
+        let most = ended.plan.server.records;
+        let id = (most > 0 && ended.record.is_some()).then(|| self.history.next_id());
+        log(&ended, id);
+        let (Some(record), Some(route)) = (ended.record.take(), ended.route) else { return };
+        self.metrics.note_steps(&record, Some(route));
+        self.spans.take(&record, ended.plan, Some(route), ended.client);
+        self.keep(record, (ended.plan, Some(route)), ended.client, id);
+    }
+}
+
+/// The line of an attempt.
+fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
+    let DeliveryEnded { id: delivery, attempt, .. } = ended;
+    let (route, platform, record_id) = (shown_name(ended.name), ended.platform, id.map(display));
+    let conversation = ended.conversation.map(|conversation| display(shown_name(conversation)));
+    let (ms, age_ms) = (ended.time.as_millis(), ended.since_accepted.as_millis());
+    let age = humantime::format_duration(Duration::from_millis(age_ms.try_into().unwrap_or(u64::MAX)));
+    let accepted_by = ended.record.as_ref().and_then(|record| {
+        let attempt = record.delivery.as_ref()?.attempt.as_ref()?;
+        (attempt.revision != ended.plan.revision).then(|| display(attempt.revision.clone()))
+    });
+    match ended.outcome {
+        JobOutcome::Delivered => tracing::info!(
+            %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id,
+            outcome = %"delivered",
+            "{route}: delivered in {ms} ms, {age} after the call (attempt {attempt})"
+        ),
+        JobOutcome::RetryIn { delay, reason } => {
+            let (reason, next_ms) = (shown(reason, &ended.plan.masks), delay.as_millis());
+            let next =
+                humantime::format_duration(Duration::from_millis(delay.as_millis().try_into().unwrap_or(0)));
+            tracing::warn!(
+                %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id, next_ms,
+                outcome = %"retrying",
+                "{route}: attempt {attempt} failed, next one in {next}: {reason}"
+            );
+        }
+        JobOutcome::Dead { reason } => {
+            let reason = shown(reason, &ended.plan.masks);
+            let message = format!(
+                "{route}: not delivered, given up after {attempt} attempts and {age}: {reason}; `jackfield deliveries \
+                 retry {delivery}` tries it again"
+            );
+            macro_rules! dead {
+                ($level:ident) => {
+                    tracing::$level!(
+                        %delivery, %route, %platform, conversation, attempt, ms, age_ms, accepted_by, record_id,
+                        outcome = %"dead", "{message}"
+                    )
+                };
+            }
+            match ended.on_dead {
+                LogLevel::Error => dead!(error),
+                LogLevel::Info | LogLevel::Debug | LogLevel::Trace => dead!(info),
+                LogLevel::Warn => dead!(warn),
+            }
+        }
+        JobOutcome::HandedBack => {}
+    }
+}

@@ -1,0 +1,146 @@
+//! What operators see of deliveries and memory, and do about them: on the command line and on the admin listener.
+
+use std::process::Output;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::request;
+use crate::support::proxy::{LISTENERS, Proxy, jackfield, run};
+use crate::support::upstream::{Reply, Upstream};
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+const TABLE: &str = r#"
+[state]
+url = "sqlite:state.db"
+encryption_key = "${STATE_KEY}"
+
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+
+[routes.note]
+upstream = "api"
+delivery = { mode = "async", on_dead = "error" }
+args.text = { type = "string" }
+args.pin = { type = "string", sensitive = true }
+request = { method = "POST", path = "/notes", body = { text = "{{args.text}}", pin = "{{args.pin}}" } }
+reply = { text = "Noted.", remember = { pin = "{{args.pin}}" } }
+
+[routes.pin]
+reply.text = "{{default memory.pin \"none\"}}"
+"#;
+
+async fn proxy(api: &Upstream) -> Proxy {
+    let table = TABLE.replace("UPSTREAM", &api.address.to_string());
+    Proxy::with(&[("routes.toml", &format!("{LISTENERS}{table}"))], &[("STATE_KEY", KEY)]).await
+}
+
+async fn note(proxy: &Proxy, text: &str) {
+    let body = json!({"text": text, "pin": "pin-4711"}).to_string();
+    let answer = proxy.send(Method::POST, "/http/note", &[("x-conversation-id", "c-1")], body).await;
+    assert_eq!(answer.json()["text"], "Noted.");
+}
+
+async fn command(proxy: &Proxy, arguments: &[&str]) -> Output {
+    let mut command = jackfield(proxy.folder.path());
+    command.args(arguments).env("STATE_KEY", KEY);
+    run(command).await
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn dead_deliveries_are_listed_shown_retried_and_dropped_beside_a_running_process() {
+    let api = Upstream::new(|seen| match seen.json()["text"].as_str() {
+        Some("bad") => Reply::status(400, &json!({})),
+        _ => Reply::json(&json!({})),
+    })
+    .await;
+    let mut proxy = proxy(&api).await;
+    note(&proxy, "bad").await;
+    let line = proxy.logged("not delivered, given up").await;
+    assert!(line.contains("ERROR"), "{line}");
+    note(&proxy, "good").await;
+    proxy.logged("delivered in").await;
+
+    let list = printed(&command(&proxy, &["deliveries", "list"]).await);
+    assert_eq!(list.lines().count(), 2, "{list}");
+    let dead = printed(&command(&proxy, &["deliveries", "list", "--status", "dead"]).await);
+    assert!(dead.contains("note") && dead.contains("status 400") && dead.lines().count() == 1, "{dead}");
+    let id = dead.split_whitespace().next().unwrap();
+    let shown: Value =
+        serde_json::from_str(&printed(&command(&proxy, &["deliveries", "show", id]).await)).unwrap();
+    assert_eq!((&shown["status"], &shown["attempts"]), (&json!("dead"), &json!(1)));
+    assert_eq!(shown["call"]["args"], json!({"text": "bad", "pin": "***"}));
+
+    let lines = proxy.log_lines();
+    let retried = command(&proxy, &["deliveries", "retry", "--status", "dead", "--route", "note"]).await;
+    assert_eq!(printed(&retried).trim(), "1 delivery due at once");
+    proxy.logged_from(lines, "not delivered, given up").await;
+    let dropped = command(&proxy, &["deliveries", "drop", id]).await;
+    assert_eq!(printed(&dropped).trim(), "1 delivery deleted");
+    let again = command(&proxy, &["deliveries", "drop", id]).await;
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let all = command(&proxy, &["deliveries", "drop"]).await;
+    assert_eq!(all.status.code(), Some(2), "nothing is dropped without a filter: {all:?}");
+}
+
+#[tokio::test]
+async fn the_admin_listener_lists_shows_retries_and_deletes() {
+    let api = Upstream::new(|_| Reply::status(400, &json!({}))).await;
+    let mut proxy = proxy(&api).await;
+    note(&proxy, "bad").await;
+    proxy.logged("not delivered, given up").await;
+    let list = proxy.ask_admin("/deliveries?status=dead&route=note&since=1h", &[]).await.json();
+    let [delivery] = list["deliveries"].as_array().unwrap().as_slice() else { panic!("{list}") };
+    let id = delivery["id"].as_str().unwrap();
+    let shown = proxy.ask_admin(&format!("/deliveries/{id}"), &[]).await;
+    assert_eq!(shown.json()["call"]["args"], json!({"text": "bad", "pin": "***"}));
+    assert!(!shown.text().contains("4711"), "{}", shown.text());
+    for (path, status) in [
+        ("/deliveries?status=died", 400),
+        ("/deliveries?sort=up", 400),
+        ("/deliveries/x", 400),
+        ("/deliveries/00000000000000000000000000", 404),
+    ] {
+        assert_eq!(proxy.ask_admin(path, &[]).await.status, status, "{path}");
+    }
+    let send = async |method, path: String| {
+        let url = format!("http://{}{path}", proxy.admin.unwrap());
+        proxy.client.send(request(method, &url, &[], "")).await.status
+    };
+    assert_eq!(send(Method::DELETE, format!("/deliveries/{id}")).await, 200);
+    assert_eq!(send(Method::POST, format!("/deliveries/{id}/retry")).await, 404);
+    assert_eq!(proxy.status().await["state"]["error"], Value::Null);
+}
+
+#[tokio::test]
+async fn sensitive_values_are_stored_encrypted_shown_masked_and_can_be_forgotten() {
+    let api = Upstream::new(|_| Reply::status(503, &json!({}))).await;
+    let mut proxy = proxy(&api).await;
+    note(&proxy, "secret-note").await;
+    proxy.logged("attempt 1 failed").await;
+    let pin =
+        async || proxy.send(Method::POST, "/http/pin", &[("x-conversation-id", "c-1")], "{}").await.json();
+    assert_eq!(pin().await["text"], "pin-4711");
+    for name in ["state.db", "state.db-wal"] {
+        let bytes = std::fs::read(proxy.folder.path().join(name)).unwrap_or_default();
+        for text in ["pin-4711", "secret-note"] {
+            assert!(!bytes.windows(text.len()).any(|part| part == text.as_bytes()), "{text} is in {name}");
+        }
+    }
+    for record in proxy.ask_admin("/records", &[]).await.json()["records"].as_array().unwrap() {
+        let path = format!("/records/{}", record["id"].as_str().unwrap());
+        let shown = proxy.ask_admin(&path, &[]).await;
+        assert!(!shown.text().contains("4711"), "{}", shown.text());
+    }
+    assert!(!proxy.log().contains("4711"));
+    let forgotten = command(&proxy, &["memory", "forget", "--conversation", "c-1"]).await;
+    assert_eq!(printed(&forgotten).trim(), "1 value forgotten");
+    assert_eq!(pin().await["text"], "none");
+}
