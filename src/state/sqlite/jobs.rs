@@ -13,9 +13,6 @@ use super::open::Failure;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// Undoes [`append`]. A job that was leased by then stays.
-pub(super) const UNDO_APPEND: &str = "DELETE FROM jobs WHERE id = ?1 AND status <> 2";
-
 /// Jobs that were accepted so much later than now were accepted before the clock was set back.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 

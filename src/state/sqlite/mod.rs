@@ -28,7 +28,7 @@ use super::keys::random;
 use super::signals::Signals;
 
 use self::open::File;
-use self::thread::{Access, DatabaseThread};
+use self::thread::{Access, DatabaseThread, Undo};
 
 /// How soon a change of another process is seen.
 const POLL: Duration = Duration::from_secs(1);
@@ -94,7 +94,8 @@ impl Engine for Sqlite {
     }
 
     async fn append(&self, job: SealedJob, limit: Duration) -> Result<()> {
-        let (clock, undo) = (self.clock, (jobs::UNDO_APPEND, job.id.to_string()));
+        let (clock, selection) = (self.clock, Selection::Ids(vec![job.id]));
+        let undo: Undo = Box::new(move |connection| lists::drop_all(connection, &selection).map(drop));
         let run = move |connection: &_| jobs::append(connection, &job, clock.now_ms());
         self.writer.run_or_undo(run, undo, limit).await?;
         self.signals.jobs_changed();

@@ -48,8 +48,8 @@ trait Command: Send {
     fn answer(self: Box<Self>, result: Result<()>) -> Option<Undo>;
 }
 
-/// A statement that undoes a command, and its parameter.
-pub(super) type Undo = (&'static str, String);
+/// Undoes a command.
+pub(super) type Undo = Box<dyn Fn(&Connection) -> std::result::Result<(), Failure> + Send>;
 
 struct Pending<T, F> {
     run: F,
@@ -243,10 +243,7 @@ impl Owner {
         let (file, undone) = (self.file.clone(), std::mem::take(&mut self.undone));
         let connection = self.connection()?;
         let result = transaction(connection, Access::Write, |connection| {
-            for (statement, parameter) in &undone {
-                connection.execute(statement, [parameter])?;
-            }
-            Ok(())
+            undone.iter().try_for_each(|undo| undo(connection))
         });
         result.map_err(|failure| {
             self.undone = undone;
@@ -299,4 +296,74 @@ fn identity(file: &File) -> Option<(u64, u64)> {
 #[cfg(not(unix))]
 fn identity(_: &File) -> Option<(u64, u64)> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn count(connection: &Connection) -> std::result::Result<i64, Failure> {
+        Ok(connection.query_row("SELECT count(*) FROM calls", [], |row| row.get(0))?)
+    }
+
+    fn insert(connection: &Connection, key: u8) -> std::result::Result<(), Failure> {
+        let sql = "INSERT INTO calls (key, token, lease_until, purge_at) VALUES (?1, 0, 0, 0)";
+        connection.execute(sql, [[key; 32]])?;
+        Ok(())
+    }
+
+    fn thread(folder: &tempfile::TempDir) -> DatabaseThread {
+        let file = File { path: folder.path().join("state.db"), place: "test".to_owned() };
+        DatabaseThread::new(file, Access::Write)
+    }
+
+    #[tokio::test]
+    async fn what_is_done_after_its_caller_gave_up_is_undone_before_the_next_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let thread = thread(&folder);
+        let (go_on, waiting) = channel();
+        let run = move |connection: &Connection| {
+            let _ = waiting.recv();
+            insert(connection, 1)
+        };
+        let undo: Undo = Box::new(|connection| {
+            connection.execute("DELETE FROM calls", [])?;
+            Ok(())
+        });
+        let error = thread.run_or_undo(run, undo, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(error.fault, StateFault::Timeout);
+        let after = thread.run(|connection| count(connection));
+        go_on.send(()).unwrap();
+        assert_eq!(after.await, Ok(0));
+    }
+
+    #[tokio::test]
+    async fn a_command_at_fault_does_not_harm_the_others_of_its_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let thread = thread(&folder);
+        let (go_on, waiting) = channel::<()>();
+        let first = thread.run(move |_| {
+            let _ = waiting.recv();
+            Ok(())
+        });
+        tokio::pin!(first);
+        assert!(first.as_mut().now_or_never().is_none());
+        // These wait for the first one or come into its transaction.
+        let good = thread.run(|connection| insert(connection, 1));
+        let bad = thread.run(|connection| Ok(connection.execute("INSERT INTO nothing VALUES (1)", [])?));
+        let refused =
+            thread.run(|_| std::result::Result::<(), _>::Err(Failure::Refused(StateFault::TooManyNames)));
+        let other = thread.run(|connection| insert(connection, 2));
+        let all = async { tokio::join!(good, bad, refused, other) };
+        tokio::pin!(all);
+        assert!(all.as_mut().now_or_never().is_none());
+        drop(go_on);
+        first.await.unwrap();
+        let (good, bad, refused, other) = all.await;
+        assert_eq!((good, other), (Ok(()), Ok(())));
+        assert_eq!(bad.unwrap_err().fault, StateFault::Internal);
+        assert_eq!(refused.unwrap_err().fault, StateFault::TooManyNames);
+        assert_eq!(thread.run(|connection| count(connection)).await, Ok(2));
+    }
 }
