@@ -3,7 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -18,6 +19,9 @@ const APPLICATION_ID: i64 = 0x4a4b_4644;
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pause before a file that is locked is opened again.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Checkpoints are made when the log has so many pages. Fewer checkpoints cost fewer pauses, and space.
 const CHECKPOINT_PAGES: i64 = 4000;
@@ -48,8 +52,21 @@ impl From<rusqlite::Error> for Failure {
 }
 
 impl File {
-    /// Opens the file, or makes it, with the newest schema.
+    /// Opens the file, or makes it, with the newest schema. While another connection does the same, SQLite may report a
+    /// lock without waiting for it.
     pub(super) fn open(&self) -> Result<Connection> {
+        let began = Instant::now();
+        loop {
+            match self.try_open() {
+                Err(error) if error.fault == StateFault::Timeout && began.elapsed() < BUSY_TIMEOUT => {
+                    thread::sleep(BUSY_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(&self) -> Result<Connection> {
         protect(&self.path).map_err(|error| self.io_error(&error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection =
@@ -126,8 +143,10 @@ fn protect(path: &Path) -> io::Result<()> {
 
 /// Refuses the database of another program, before anything in it is changed.
 fn check_owner(connection: &Connection) -> std::result::Result<(), Failure> {
-    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    // In one transaction: another connection may be making the schema.
+    let transaction = connection.unchecked_transaction()?;
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let owner: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if owner != APPLICATION_ID && tables > 0 { Err(Failure::Refused(StateFault::Corrupt)) } else { Ok(()) }
 }
 
