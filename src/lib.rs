@@ -29,8 +29,10 @@
 //! | `fingerprint` | SHA-256 over length-prefixed parts |
 //! | `percent` | percent-encoding of values in URLs |
 //! | [`traceparent`] | the trace context of a call |
+//! | `in_place` | large values on the heap, built where they stay |
 //! | [`guard`] | breaks up character pairs that a platform would expand in a value |
 //! | [`memory`] | budgets for the memory of large bodies |
+//! | `bounded_io` | work on files within a time limit |
 //! | [`printable`] | text without characters that a terminal would act on |
 //! | [`call`] | calls, contexts, outcomes and replies |
 //! | [`json`] | JSON documents over their bytes, and values that may be part of one |
@@ -63,10 +65,12 @@ mod table;
 pub mod platform;
 pub mod upstream;
 
+mod bounded_io;
 pub mod call;
 pub mod diagnostic;
 mod fingerprint;
 pub mod guard;
+mod in_place;
 pub mod json;
 pub mod memory;
 mod percent;

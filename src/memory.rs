@@ -55,12 +55,12 @@ impl Receiving {
         turn(&RESPONSES, bytes, RECEIVED_KIB, deadline).await.map(|_permit| Self { _permit })
     }
 
-    /// Waits for memory for a request with a body of at most `bytes`.
+    /// Waits for memory for a request with a body of at most `bytes`, until `deadline`.
     ///
     /// # Errors
-    /// None will become free.
-    pub async fn request(bytes: usize) -> Result<Self, NoRoom> {
-        turn(&REQUESTS, bytes, RECEIVED_KIB, None).await.map(|_permit| Self { _permit })
+    /// None became free in time.
+    pub async fn request(bytes: usize, deadline: Option<Instant>) -> Result<Self, NoRoom> {
+        turn(&REQUESTS, bytes, RECEIVED_KIB, deadline).await.map(|_permit| Self { _permit })
     }
 
     /// Waits for memory for what will be made of the body, until `deadline`. It is free again when the last part of the

@@ -182,7 +182,7 @@ impl Reloader {
     /// Warns about files that were replaced outside of their mount.
     async fn check_links(&self) {
         let files = Arc::clone(&self.files);
-        let Ok(found) = spawn_blocking(move || unlinked(&*files)).await else { return };
+        let Ok(Some(found)) = spawn_blocking(move || unlinked(files)).await else { return };
         let known = &self.running.live.state().unlinked;
         if found[..] == known[..] {
             return;

@@ -104,7 +104,10 @@ async fn serve(path: PathBuf, command: Serve, log: &LogWriter) -> anyhow::Result
         let _ = closing.await;
     };
     tokio::select! {
-        () = server::serve(listeners, live, transport, cache, process, shutdown) => tracing::info!("shut down"),
+        served = server::serve(listeners, live, transport, cache, process, shutdown) => {
+            served.context("cannot serve the admin listener (`server.admin`)")?;
+            tracing::info!("shut down");
+        }
         () = second_signal => tracing::warn!("second signal received: exiting without waiting for calls"),
     }
     Ok(ExitCode::SUCCESS)

@@ -61,7 +61,7 @@ pub struct CompletedCall {
     /// The time that it could have taken.
     pub time: Duration,
     /// The record of the call.
-    pub record: Record,
+    pub record: Box<Record>,
 }
 
 /// Why a request was not answered.

@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome, Reply};
 use crate::flow::{self, CallEnv, CallError, CallKey, Caller, Identity, LateReply, NoCaller, Record, Traced};
+use crate::in_place::pinned;
 use crate::live::Running;
 use crate::observe::Ended;
 use crate::observe::call_log::{self, LateCall};
@@ -125,7 +126,7 @@ impl Task {
         self.validation = validation;
         match key.identities().next() {
             None => Either::Left(self.start(route, key, Vec::new(), announce_to)),
-            Some(_) => Either::Right(Box::pin(self.run_once(route, key, announce_to))),
+            Some(_) => Either::Right(pinned(|| self.run_once(route, key, announce_to))),
         }
     }
 
@@ -220,7 +221,7 @@ impl Task {
         let time = self.deadline.saturating_duration_since(Instant::now());
         let latest = self.deadline + GRACE.min(time / 6);
         let pending = Arc::new(self.pending_reply(announce_to, permit));
-        let work = Box::pin(self.work(route, key, leading, Arc::clone(&pending)));
+        let work = pinned(|| self.work(route, key, leading, Arc::clone(&pending)));
         Either::Right(attend(InFlight::new(work), pending, latest))
     }
 
@@ -269,7 +270,8 @@ impl Task {
         let mut answering = pin!(flow::answer(call, validation, route.as_deref(), env));
         let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
         let record = answered.unwrap_or_else(|Panicked| {
-            let call = Call { args: GivenArguments::Unreadable, context: pending.log_context.clone() };
+            let call =
+                Call { args: GivenArguments::Unreadable, context: Box::new(pending.log_context.clone()) };
             Record::panicked(call, pending.started.elapsed(), traced.as_ref())
         });
         let finality = [true, false].map(|by_id| record.is_final(route.as_deref(), by_id));
@@ -364,7 +366,7 @@ impl Caller for PendingReply {
 
 /// An outcome with the built-in text.
 fn built_in_outcome(kind: FailureKind) -> Outcome {
-    Outcome { reply: Reply::text(kind.built_in_text()), failure: Some(kind) }
+    Outcome::failed(kind, Reply::text(kind.built_in_text()))
 }
 
 fn now() -> String {
@@ -425,14 +427,14 @@ pub(crate) mod tests {
             running: dispatcher.live.running(),
             platform,
             client: [192, 0, 2, 9].into(),
-            call: Call { args: serde_json::json!({}).into(), context: context.clone() },
+            call: Call { args: serde_json::json!({}).into(), context: Box::new(context.clone()) },
             validation: None,
             deadline: Instant::now() + Duration::from_secs(60),
             traced: None,
         };
         let outcome = task(&Panicking).answer(AnnounceTo::Nobody).await;
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
-        assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
+        assert!(outcome.reply.text.as_ref().is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
         let log = String::from_utf8(lines.lock().clone()).unwrap();
         let line = log.lines().find(|line| line.contains("internal error")).unwrap();

@@ -24,6 +24,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use crate::call::{Call, Outcome};
+use crate::in_place::pinned;
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
@@ -55,7 +56,7 @@ pub async fn answer(
     validation: Option<Validation>,
     route: Option<&Route>,
     env: CallEnv<'_>,
-) -> Record {
+) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
     record.note(Phase::FindRoute);
     let answered = match route {
@@ -68,7 +69,7 @@ pub async fn answer(
         }
         Ok(picked) => {
             record.case = picked.case;
-            record.outcome = Outcome { reply: picked.reply, failure: None };
+            record.outcome = Outcome::answered(picked.reply);
         }
         Err(error) => record.fail(error, route, env),
     }
@@ -85,7 +86,7 @@ pub fn not_run(
     route: Option<&Route>,
     env: CallEnv<'_>,
     error: CallError,
-) -> Record {
+) -> Box<Record> {
     let mut record = Record::new(call, env.traced);
     record.validated = route.and_then(|route| validated(route, validation, env, &record).ok());
     record.fail(Arc::new(error), route, env);
@@ -210,7 +211,8 @@ async fn run_step(
         true => Instant::now(),
         false => env.deadline,
     };
-    execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } }).await
+    // On the heap, because a large future is copied into the future that awaits it.
+    pinned(|| execute(StepRun { step, route, scope, env: CallEnv { deadline, ..*env } })).await
 }
 
 /// Picks the reply case and renders it.

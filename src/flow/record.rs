@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Call, FailureKind, Outcome, Reply};
+use crate::in_place::boxed;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::arguments::Validated;
@@ -50,8 +51,8 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn new(call: Call, traced: Option<&Traced>) -> Self {
-        Self {
+    pub(super) fn new(call: Call, traced: Option<&Traced>) -> Box<Self> {
+        boxed(|| Self {
             call,
             validated: None,
             outputs: Vec::new(),
@@ -62,19 +63,20 @@ impl Record {
             dropped: Vec::new(),
             error: None,
             failure_error: None,
-            outcome: Outcome { reply: Reply::default(), failure: None },
+            outcome: Outcome::answered(Reply::default()),
             limit_wait: Duration::ZERO,
             began: Instant::now(),
             time: Duration::ZERO,
             traced: traced.cloned(),
-        }
+        })
     }
 
     /// The record of a call that ended in an internal error after `time`.
-    pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Self {
+    pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Box<Self> {
         let error = CallError::Panicked;
-        let outcome = Outcome { reply: Reply::text(error.model_text()), failure: Some(error.kind()) };
-        let mut record = Self { outcome, time, ..Self::new(call, traced) };
+        let mut record = Self::new(call, traced);
+        record.outcome = Outcome::failed(error.kind(), Reply::text(error.model_text()));
+        record.time = time;
         record.note_failed(&error);
         record.error = Some(Arc::new(error));
         record
@@ -111,7 +113,7 @@ impl Record {
         self.skipped_cases.extend(new);
         self.text_source = failure.source;
         self.failure_error = failure.error;
-        self.outcome = Outcome { reply: failure.reply, failure: Some(error.kind()) };
+        self.outcome = Outcome::failed(error.kind(), failure.reply);
         self.error = Some(error);
     }
 
@@ -129,13 +131,13 @@ impl Record {
         if reply.text.is_none() && reply.data.is_none() {
             self.fail(error, route, env);
             if self.case.is_none() {
-                self.outcome.reply.extensions = reply.extensions;
+                Arc::make_mut(&mut self.outcome.reply).extensions = reply.extensions;
             }
             return;
         }
         self.note_failed(&error);
         self.case = Some(case);
-        self.outcome = Outcome { reply, failure: Some(kind) };
+        self.outcome = Outcome::failed(kind, reply);
         self.error = Some(error);
     }
 
@@ -151,8 +153,11 @@ impl Record {
 
     /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
     pub(super) fn filter_extensions(&mut self, platform: &dyn Platform) {
-        let extensions = std::mem::take(&mut self.outcome.reply.extensions);
-        self.outcome.reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
+        if !self.outcome.reply.extensions.is_empty() {
+            let reply = Arc::make_mut(&mut self.outcome.reply);
+            let extensions = std::mem::take(&mut reply.extensions);
+            reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
+        }
     }
 
     /// The values that templates could use when the call ended.

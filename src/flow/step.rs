@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use crate::call::{FailureKind, Outcome, Reply};
+use crate::in_place::pinned;
 use crate::lang::template::{Scope, StepOutput};
 use crate::plan::Route;
 use crate::plan::request::RequestError;
@@ -121,7 +122,7 @@ impl StepRun<'_> {
         };
         let began = Instant::now();
         // On the heap: the future holds all attempts and would be copied into each future around it.
-        let delivered = Box::pin(delivery.deliver(request, options, &mut record.delivery)).await;
+        let delivered = pinned(|| delivery.deliver(request, options, &mut record.delivery)).await;
         record.wait_time += began.elapsed();
         record.may_have_written = !safe && record.delivery.may_have_arrived;
         record.overdue = is_overdue.into_inner();
@@ -135,7 +136,7 @@ impl StepRun<'_> {
         let error = CallError::Overdue(error);
         let failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
         let extensions = filter_extensions(self.env.platform, failure.reply.extensions, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { extensions, ..failure.reply }, failure: Some(error.kind()) };
+        let outcome = Outcome::failed(error.kind(), Reply { extensions, ..failure.reply });
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 

@@ -37,7 +37,7 @@ pub struct HistoryEntry {
     /// The address of the client.
     pub client: IpAddr,
     /// The record of the call.
-    pub record: Record,
+    pub record: Box<Record>,
     /// The route or event entry that answered it, if there was one.
     pub route: Option<Arc<Route>>,
     /// The secrets of the table, to mask.
@@ -134,7 +134,7 @@ impl HistoryEntry {
     /// Creates the entry of a call that has just ended. Parts that are not shown are dropped.
     pub fn new(
         id: RecordId,
-        mut record: Record,
+        mut record: Box<Record>,
         route: Option<Arc<Route>>,
         secrets: Masks,
         client: IpAddr,
@@ -186,18 +186,18 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
-    fn record(function: &str, args: Value) -> Record {
+    fn record(function: &str, args: Value) -> Box<Record> {
         let mut record = failed(function, args);
         (record.error, record.outcome.failure) = (None, None);
         record
     }
 
-    fn failed(function: &str, args: Value) -> Record {
+    fn failed(function: &str, args: Value) -> Box<Record> {
         let context = Context { function: function.to_owned(), ..Context::default() };
-        Record::panicked(Call { args: args.into(), context }, Duration::ZERO, None)
+        Record::panicked(Call { args: args.into(), context: Box::new(context) }, Duration::ZERO, None)
     }
 
-    fn keep(history: &History, most: usize, record: Record) {
+    fn keep(history: &History, most: usize, record: Box<Record>) {
         let client = [127, 0, 0, 1].into();
         let entry = HistoryEntry::new(history.next_id(), record, None, Masks::default(), client);
         history.keep(entry, most);
@@ -238,7 +238,7 @@ mod tests {
                 [0; 32],
             )))
         };
-        let keep = |record: Record, route: Option<Arc<Route>>| {
+        let keep = |record: Box<Record>, route: Option<Arc<Route>>| {
             let client = [127, 0, 0, 1].into();
             let entry = HistoryEntry::new(history.next_id(), record, route, Masks::default(), client);
             history.keep(entry, 6);

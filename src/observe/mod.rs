@@ -47,7 +47,7 @@ pub struct Observers {
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// The record of the call.
-    pub record: Record,
+    pub record: Box<Record>,
     /// The plan that it ran with.
     pub plan: &'a Arc<Plan>,
     /// The route or event entry that answered it.
@@ -92,7 +92,7 @@ impl Observers {
 
 /// A call that has ended, as far as its whole record is logged and kept.
 struct Kept {
-    record: Record,
+    record: Box<Record>,
     plan: Arc<Plan>,
     route: Option<Arc<Route>>,
     client: IpAddr,

@@ -1,6 +1,7 @@
 //! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -78,8 +79,8 @@ impl Record {
     /// Drops what is not shown of the call: its body, most of its context, and the times of its phases. The trace id is
     /// kept.
     pub fn forget_envelope(&mut self) {
-        let context = std::mem::take(&mut self.call.context);
-        self.call.context = Context {
+        let context = std::mem::take(&mut *self.call.context);
+        *self.call.context = Context {
             platform: context.platform,
             function: short(context.function),
             conversation: context.conversation.map(short),
@@ -111,6 +112,8 @@ impl Record {
                     *value = std::mem::take(value).detached();
                 }
             }
+            let body = output.response.as_mut().and_then(ParsedResponse::body_mut);
+            SharedValue::give_up_indexes(body.into_iter().chain(output.values.iter_mut().flatten()));
         }
     }
 
@@ -120,7 +123,7 @@ impl Record {
         self.validated = None;
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.delivery.request = None);
-        self.outcome.reply = Reply::default();
+        self.outcome.reply = Arc::default();
         self.dropped.clear();
     }
 

@@ -13,6 +13,8 @@ use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tower_service::Service as _;
 
 use crate::platform::auth::Login;
@@ -22,7 +24,7 @@ use crate::upstream::delivery::{Delivery, Snapshot};
 use crate::upstream::resources::Resources;
 
 use super::client::{Peer, client};
-use super::connections::Endpoint;
+use super::connections::{BadHead, Endpoint};
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::UNCLEAR;
 use super::{App, records, scrape};
@@ -45,6 +47,10 @@ impl Endpoint for Admin {
         let Ok(response) = self.0.call(request.map(axum::body::Body::new)).await;
         response
     }
+
+    fn note_bad_head(&self, peer: Peer, head: &BadHead) {
+        tracing::debug!(client = %peer.0.ip(), "rejected at the admin listener: {head}");
+    }
 }
 
 /// The routes of the admin listener. All but the two health probes require the login.
@@ -58,6 +64,7 @@ fn router(app: App) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(scrape::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "nothing is served here"}))) })
+        .layer(middleware::from_fn(run_beside))
         .layer(middleware::from_fn_with_state(app.clone(), log_in))
         .layer(middleware::from_fn_with_state(app.clone(), reject_web_pages));
     Router::new()
@@ -79,6 +86,15 @@ async fn reject_web_pages(State(app): State<App>, request: Request, next: Next) 
         return (StatusCode::FORBIDDEN, Json(json!({"error": text}))).into_response();
     }
     next.run(request).await
+}
+
+/// Answers on another thread. What is asked for may be large, and health probes must not wait for it.
+async fn run_beside(request: Request, next: Next) -> Response {
+    let runtime = Handle::current();
+    let answer = spawn_blocking(move || runtime.block_on(next.run(request))).await;
+    answer.unwrap_or_else(|_| {
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": "internal error"}))).into_response()
+    })
 }
 
 /// Rejects requests that do not say clearly which host they are for.

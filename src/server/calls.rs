@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use percent_encoding::percent_decode_str;
+use tokio::task::yield_now;
 use url::form_urlencoded;
 
 use crate::dispatch::{Batch, Dispatcher, Handled, handle, poll_caught};
@@ -27,7 +28,7 @@ use crate::traceparent::TraceParent;
 use super::App;
 use super::body::{AnswerBody, stream, whole};
 use super::client::{Peer, client};
-use super::connections::Endpoint;
+use super::connections::{BadHead, Endpoint};
 use super::origin::{is_clear, is_for_here, is_foreign};
 use super::refusal::Refusal;
 use super::without_call::{Unrouted, UnroutedRequests};
@@ -35,7 +36,7 @@ use super::without_call::{Unrouted, UnroutedRequests};
 /// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after its arrival a request with a large body waits for memory.
+/// How long a request with a large body waits for memory.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bytes of a rejected body are read and discarded at most.
@@ -48,12 +49,23 @@ pub(super) struct Platforms(pub(super) App);
 impl Endpoint for Platforms {
     type Body = AnswerBody;
 
-    async fn answer(self, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
-        answer(&self.0, peer, request).await
+    fn answer(
+        self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        answer(self.0, peer, request)
+    }
+
+    fn note_bad_head(&self, peer: Peer, head: &BadHead) {
+        self.0.rejected.count_bad_head(head);
+        // The headers, which may name another client, were not read.
+        let client = peer.0.ip().to_canonical();
+        tracing::warn!(%client, "rejected: {head}");
     }
 }
 
-async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> Response<AnswerBody> {
+async fn answer<B: InboundBody>(app: App, peer: Peer, request: Request<B>) -> Response<AnswerBody> {
     // A path that is not that of an endpoint is one of a platform that is not served.
     let (name, function) = names(request.uri().path()).unwrap_or((request.uri().path(), None));
     // A name that is not UTF-8 decodes to one that no platform or route has.
@@ -72,6 +84,9 @@ async fn answer<B: InboundBody>(app: &App, peer: Peer, request: Request<B>) -> R
     // Without this, a panic would close the connection without a response.
     let mut answering = pin!(received.answer(&name, function, request));
     let answered = poll_fn(|context| poll_caught(answering.as_mut(), context)).await;
+    // The calls that are ready now are all computed before their responses are sent, one after the other. A client that
+    // has several of them wakes up once. See the same line in `upstream/http.rs`.
+    yield_now().await;
     match answered.unwrap_or(Err(Refusal::Fault)) {
         Ok(response) => response,
         Err(refusal) => {
@@ -174,13 +189,15 @@ impl Received<'_> {
         if served.auth.as_ref().is_none_or(|auth| !auth.needs_body()) {
             log_in(served, &head, &[], received_at)?;
         }
-        let (body, receiving) = read(body, &head.headers, self.running.plan.server.max_body).await?;
+        let most = self.running.plan.server.max_body;
+        let turn_ends = (tokio::time::Instant::now() + TURN_TIMEOUT).into_std();
+        let (body, receiving) = read(body, &head.headers, most, turn_ends).await?;
         if served.auth.as_ref().is_some_and(|auth| auth.needs_body()) {
             log_in(served, &head, &body, received_at)?;
         }
         let body = match receiving {
             Some(receiving) => receiving
-                .hold(body, memory::Use::Converted, Some(self.arrived + TURN_TIMEOUT))
+                .hold(body, memory::Use::Converted, Some(turn_ends))
                 .await
                 .map_err(|NoRoom| Refusal::NoRoom)?,
             None => body,
@@ -202,14 +219,20 @@ fn log_in(served: &Served, head: &Parts, body: &[u8], received_at: i64) -> Resul
 /// A body, and its memory if it is large.
 type ReceivedBody = (Bytes, Option<Receiving>);
 
-/// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`].
-async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> Result<ReceivedBody, Refusal> {
+/// Reads a body of at most `most` bytes within [`BODY_TIMEOUT`]. A large one waits for memory until `turn_ends`.
+async fn read(
+    mut body: impl InboundBody,
+    headers: &HeaderMap,
+    most: usize,
+    turn_ends: Instant,
+) -> Result<ReceivedBody, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let read = if announced.is_some_and(|length| length > most) {
         Err(Refusal::TooLarge(most))
     } else {
-        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, most, announced.unwrap_or(most)))
+        let room = Room { most, announced: announced.unwrap_or(most), turn_ends };
+        tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, room))
             .await
             .unwrap_or(Err(Refusal::BodyTimeout))
     };
@@ -219,11 +242,18 @@ async fn read(mut body: impl InboundBody, headers: &HeaderMap, most: usize) -> R
     read
 }
 
-async fn collect(
-    body: &mut impl InboundBody,
+/// The room for a body.
+struct Room {
+    /// The limit of its bytes.
     most: usize,
+    /// How many bytes it will have at most.
     announced: usize,
-) -> Result<ReceivedBody, Refusal> {
+    /// When a large one stops waiting for memory.
+    turn_ends: Instant,
+}
+
+async fn collect(body: &mut impl InboundBody, room: Room) -> Result<ReceivedBody, Refusal> {
+    let Room { most, announced, turn_ends } = room;
     let mut receiving = None;
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
@@ -233,7 +263,8 @@ async fn collect(
             return Err(Refusal::TooLarge(most));
         }
         if receiving.is_none() && length > memory::SMALL {
-            receiving = Some(Receiving::request(announced).await.map_err(|NoRoom| Refusal::NoRoom)?);
+            let turn = Receiving::request(announced, Some(turn_ends)).await;
+            receiving = Some(turn.map_err(|NoRoom| Refusal::NoRoom)?);
         }
         // Most bodies are a single frame, which is not copied.
         if first.is_empty() {
@@ -268,7 +299,7 @@ mod tests {
     use crate::dispatch::task::tests::Panicking;
     use futures_util::{StreamExt as _, stream};
     use http::StatusCode;
-    use http_body_util::{Empty, StreamBody};
+    use http_body_util::{Empty, Full, StreamBody};
     use hyper::body::Frame;
     use std::convert::Infallible;
 
@@ -286,7 +317,7 @@ mod tests {
         let body = StreamBody::new(Box::pin(drops.take(1000)));
         let request = Request::post("/http/say").header(header::HOST, "localhost").body(body).unwrap();
         let started = tokio::time::Instant::now();
-        let answer = answer(&app, Peer(PEER), request).await;
+        let answer = answer(app.clone(), Peer(PEER), request).await;
         assert_eq!(started.elapsed(), BODY_TIMEOUT);
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
         assert_eq!(answer.headers()[header::CONNECTION], "close");
@@ -294,6 +325,26 @@ mod tests {
         assert_eq!(body, "{\"error\":\"the body did not arrive in time\"}");
         assert!(app.rejected.by_reason().contains(&("body_timeout", 1)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_without_memory_is_rejected_in_time() {
+        let app = App::over("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n");
+        let ask = || {
+            let large = format!("{{\"a\":\"{}\"}}", "x".repeat(memory::SMALL));
+            let request = Request::post("/http/say").header(header::HOST, "localhost");
+            answer(app.clone(), Peer(PEER), request.body(Full::new(Bytes::from(large))).unwrap())
+        };
+        let all = Receiving::request(usize::MAX, None).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let answer = ask().await;
+        // The caller has sent its body in time.
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(started.elapsed().as_secs(), TURN_TIMEOUT.as_secs());
+        assert!(app.rejected.by_reason().contains(&("busy_memory", 1)));
+        let (answer, ()) = tokio::join!(ask(), async { drop(all) });
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
     #[tokio::test]
     async fn a_panic_during_a_request_returns_a_response() {
         let app = App::over_changed("[platforms.http]\n[routes.say]\nreply.text = \"Hello.\"\n", |plan| {
@@ -301,7 +352,7 @@ mod tests {
         });
         let request =
             Request::post("/http/say").header(header::HOST, "localhost").body(Empty::new()).unwrap();
-        let answer = answer(&app, Peer(PEER), request).await;
+        let answer = answer(app.clone(), Peer(PEER), request).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"error\":\"internal error\"}");

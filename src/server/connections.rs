@@ -26,7 +26,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Peer;
 use crate::dispatch::gate::{Gate, Permit};
+use crate::in_place::pinned;
 
+use super::head_limit::HeadLimit;
 use super::throttle::LogThrottle;
 
 /// The timeout for the head of a request. It also ends connections that are idle between requests.
@@ -64,6 +66,29 @@ pub(super) trait Endpoint: Clone + Send + Sync + 'static {
         peer: Peer,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Notes a request from `peer` that was rejected because its head breaks the rules of HTTP.
+    fn note_bad_head(&self, peer: Peer, head: &BadHead);
+}
+
+/// A request's head that HTTP itself rejects. `Display` is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadHead {
+    #[error("the head of the request has more than 64 KiB or 100 headers")]
+    TooLarge,
+    #[error("the head of the request is malformed: {0}")]
+    Malformed(hyper::Error),
+}
+
+impl BadHead {
+    /// The head that ended a connection with this error, or else the error.
+    fn of(error: hyper::Error) -> Result<Self, hyper::Error> {
+        match error {
+            error if error.is_parse_too_large() => Ok(Self::TooLarge),
+            error if error.is_parse() => Ok(Self::Malformed(error)),
+            error => Err(error),
+        }
+    }
 }
 
 /// One of the two listeners.
@@ -211,21 +236,26 @@ async fn accept_tls(
 
 /// Serves a connection on a task of its own. The permit `place` is released when the connection ends.
 fn serve(
-    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     builder: &http1::Builder,
     (endpoint, peer): (impl Endpoint, Peer),
     place: Permit,
     graceful: &GracefulShutdown,
 ) {
-    let mut stream = TimeoutStream::new(stream);
+    let mut stream = TimeoutStream::new(HeadLimit::new(stream, MAX_HEAD));
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    // Not an `async` block, which would hold the future twice: hyper moves it for each request.
-    let service = service_fn(move |request| endpoint.clone().answer(peer, request).map(Ok::<_, Infallible>));
+    let noting = endpoint.clone();
+    // On the heap, because hyper moves the future for each request.
+    let service =
+        service_fn(move |request| pinned(|| endpoint.clone().answer(peer, request)).map(Ok::<_, Infallible>));
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!("a connection ended early: {error}");
+            match BadHead::of(error) {
+                Ok(head) => noting.note_bad_head(peer, &head),
+                Err(error) => tracing::debug!("a connection ended early: {error}"),
+            }
         }
         drop(place);
     });
@@ -247,6 +277,8 @@ mod tests {
         async fn answer(self, _: Peer, _: Request<Incoming>) -> Response<Full<Bytes>> {
             Response::new(Full::new(self.0))
         }
+
+        fn note_bad_head(&self, _: Peer, _: &BadHead) {}
     }
 
     /// Serves one connection. Returns the client's end, the gate with its permit, and the handle that would shut it

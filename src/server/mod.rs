@@ -2,12 +2,14 @@
 //! the admin listener does not.
 
 mod admin;
+mod admin_thread;
 mod body;
 mod calls;
 mod client;
 mod connections;
 pub mod descriptors;
 mod drain;
+mod head_limit;
 mod origin;
 mod record_filter;
 mod records;
@@ -16,7 +18,8 @@ mod scrape;
 mod throttle;
 mod without_call;
 
-use std::future::Future;
+use std::future::{Future, pending};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,7 +37,7 @@ use crate::observe::spans::Spans;
 use crate::plan::Plan;
 use crate::upstream::http::HttpTransport;
 
-use admin::Admin;
+use admin_thread::AdminThread;
 use calls::Platforms;
 use connections::{Accepting, HEAD_TIMEOUT, accept};
 use refusal::RejectedRequests;
@@ -147,6 +150,9 @@ impl std::fmt::Debug for App {
 }
 
 /// Serves both listeners until `shutdown` ends, then drains the calls in flight. The admin listener closes last.
+///
+/// # Errors
+/// The admin listener cannot be served.
 pub async fn serve(
     listeners: Listeners,
     live: Arc<Live>,
@@ -154,24 +160,36 @@ pub async fn serve(
     cache: Arc<Cache>,
     process: Process,
     shutdown: impl Future<Output = ()>,
-) {
+) -> io::Result<()> {
     let (spans, exporter) = Spans::over(Arc::clone(&transport) as _);
     // The exporter ends after the last call has ended and all spans are sent.
     let exporting = tokio::spawn(exporter.run());
     let app = App::new(Dispatcher::new(live, transport, cache, spans), process);
     let Listeners { platforms, admin } = listeners;
-    let admin_connections = GracefulShutdown::new();
+    let mut admin = admin.map(|listener| AdminThread::start(listener, app.clone())).transpose()?;
     let is_drained = tokio::select! {
         is_drained = drain::serve_platforms(platforms, &app, shutdown) => is_drained,
-        () = accept_admin(admin, &app, &admin_connections) => false,
+        error = failed(&mut admin) => return Err(error),
     };
     app.dispatcher.observers.history.close();
     drop(app);
-    let admin_closed = timeout(LAST_ADMIN, admin_connections.shutdown()).await;
+    let is_admin_closed = match admin {
+        Some(admin) => admin.stop().await,
+        None => true,
+    };
     if !is_drained {
         tracing::warn!("shut down with calls still in flight");
-    } else if admin_closed.is_ok() && timeout(LAST_SPANS, exporting).await.is_err() {
+    } else if is_admin_closed && timeout(LAST_SPANS, exporting).await.is_err() {
         tracing::warn!("shut down with spans that were not sent");
+    }
+    Ok(())
+}
+
+/// Waits for a failure of the admin listener. Never ends without one.
+async fn failed(admin: &mut Option<AdminThread>) -> io::Error {
+    match admin {
+        Some(admin) => admin.failed().await,
+        None => pending().await,
     }
 }
 
@@ -187,21 +205,6 @@ async fn accept_platforms(listener: &TcpListener, app: &App, graceful: &Graceful
         most: &|| app.most_connections(),
         room: Arc::clone(&app.connections),
         head_timeout: HEAD_TIMEOUT,
-    };
-    accept(accepting, graceful).await;
-}
-
-/// Accepts connections to the admin listener. Never ends.
-async fn accept_admin(listener: Option<TcpListener>, app: &App, graceful: &GracefulShutdown) {
-    let Some(listener) = listener else { return std::future::pending().await };
-    let accepting = Accepting {
-        name: "the admin listener",
-        listener: &listener,
-        endpoint: Admin::new(app.clone()),
-        tls: &|| None,
-        most: &|| MAX_ADMIN_CONNECTIONS,
-        room: Arc::default(),
-        head_timeout: ADMIN_HEAD_TIMEOUT,
     };
     accept(accepting, graceful).await;
 }

@@ -9,6 +9,7 @@ use crate::platform::auth::BadLogin;
 use crate::platform::{Answer, BadRequest};
 
 use super::body::{AnswerBody, whole};
+use super::connections::BadHead;
 
 /// Why a request is unclear.
 pub(super) const UNCLEAR: &str =
@@ -51,11 +52,11 @@ impl Refusal {
             return whole(*answer);
         }
         let status = match &self {
+            Self::Unclear => StatusCode::BAD_REQUEST,
             Self::NotServed => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadLogin { .. } => StatusCode::UNAUTHORIZED,
             Self::CrossSite | Self::OtherHost => StatusCode::FORBIDDEN,
-            Self::Unclear => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLost | Self::Unreadable(..) => StatusCode::BAD_REQUEST,
@@ -102,6 +103,8 @@ pub(super) struct RejectedRequests {
     cross_site: AtomicU64,
     other_host: AtomicU64,
     unclear: AtomicU64,
+    head_too_large: AtomicU64,
+    malformed: AtomicU64,
     too_large: AtomicU64,
     body_timeout: AtomicU64,
     body_lost: AtomicU64,
@@ -129,8 +132,17 @@ impl RejectedRequests {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that HTTP itself rejected.
+    pub(super) fn count_bad_head(&self, head: &BadHead) {
+        let counter = match head {
+            BadHead::TooLarge => &self.head_too_large,
+            BadHead::Malformed(_) => &self.malformed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The counts, by name.
-    pub(super) fn by_reason(&self) -> [(&'static str, u64); 12] {
+    pub(super) fn by_reason(&self) -> [(&'static str, u64); 14] {
         [
             ("not_served", &self.not_served),
             ("wrong_method", &self.wrong_method),
@@ -138,6 +150,8 @@ impl RejectedRequests {
             ("cross_site", &self.cross_site),
             ("other_host", &self.other_host),
             ("unclear", &self.unclear),
+            ("head_too_large", &self.head_too_large),
+            ("malformed", &self.malformed),
             ("too_large", &self.too_large),
             ("body_timeout", &self.body_timeout),
             ("body_lost", &self.body_lost),

@@ -1,13 +1,44 @@
 //! `include`: the files that a pattern matches.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use glob::MatchOptions;
 
+use crate::bounded_io::within_limit;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 use super::Dependencies;
 use super::document::Located;
+
+/// What the file system says about a pattern.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    /// Hidden files that the pattern would match otherwise.
+    hidden: Vec<PathBuf>,
+    /// The existing folders in which a file or a folder could appear that the pattern matches.
+    folders: Vec<PathBuf>,
+    /// Whether the pattern is the name of a folder.
+    is_folder: bool,
+}
+
+/// What a pattern matches.
+enum Entry {
+    File(IncludedFile),
+    /// A link to a file that does not exist.
+    BrokenLink(PathBuf),
+    /// A folder or a file that cannot be read, with the reason.
+    Unreadable(PathBuf, String),
+}
+
+/// A file that a pattern matches.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IncludedFile {
+    pub(super) path: PathBuf,
+    /// The path without links.
+    pub(super) real: PathBuf,
+}
 
 /// The files that an include pattern matches, in the order of their names. `main` is the main file.
 pub(super) fn matching(
@@ -15,13 +46,25 @@ pub(super) fn matching(
     main: &Path,
     dependencies: &mut Dependencies,
     diagnostics: &mut Diagnostics,
-) -> Vec<PathBuf> {
+) -> Vec<IncludedFile> {
     let folder = main.parent().unwrap_or(Path::new(""));
     let full = folder.join(&pattern.value);
-    let Some(full) = full.to_str() else { return Vec::new() };
-    let paths = match glob::glob_with(full, AS_A_SHELL) {
-        Ok(paths) => paths,
-        Err(error) => {
+    let Some(full) = full.to_str().map(str::to_owned) else { return Vec::new() };
+    let fixed = fixed_folder(&full);
+    // Noted before the file system is asked, which may fail.
+    if is_pattern(&pattern.value) {
+        dependencies.folders.insert(fixed.clone());
+    } else {
+        dependencies.files.insert(PathBuf::from(&full));
+    }
+    let is_pattern = is_pattern(&pattern.value);
+    let listed = within_limit(Path::new(&full), {
+        let (full, fixed) = (full.clone(), fixed.clone());
+        move |_| list(&full, &fixed, is_pattern)
+    });
+    let listing = match listed {
+        Ok(Ok(listing)) => listing,
+        Ok(Err(error)) => {
             diagnostics.push(
                 Diagnostic::new(
                     Code::IncludePattern,
@@ -32,21 +75,66 @@ pub(super) fn matching(
             );
             return Vec::new();
         }
+        Err(error) => {
+            let place = if is_pattern { unanswering(&fixed) } else { None };
+            let place = place.unwrap_or_else(|| PathBuf::from(&full));
+            diagnostics.push(unreadable(pattern, &place, &error.to_string()));
+            return Vec::new();
+        }
     };
-    note_place(pattern, full, dependencies);
-    report_hidden(pattern, full, diagnostics);
-    let mut found = existing(pattern, paths, dependencies, diagnostics);
-    if found.iter().any(|path| path == main) {
+    dependencies.folders.extend(listing.folders);
+    report_hidden(pattern, &listing.hidden, diagnostics);
+    let mut found = existing(pattern, listing.entries, dependencies, diagnostics);
+    if found.iter().any(|file| file.path == main) {
         diagnostics.push(
             Diagnostic::new(Code::IncludePattern, pattern.span, "this pattern matches the main file itself")
                 .help("put included files in their own folder, such as routes.d/*.toml"),
         );
-        found.retain(|path| path != main);
+        found.retain(|file| file.path != main);
     } else if found.is_empty() {
-        diagnostics.push(no_match(pattern, Path::new(full)));
+        diagnostics.push(no_match(pattern, listing.is_folder));
     }
     found.sort();
     found
+}
+
+/// Asks the file system what a pattern matches.
+fn list(full: &str, fixed: &Path, is_pattern: bool) -> Result<Listing, glob::PatternError> {
+    let entries = glob::glob_with(full, AS_A_SHELL)?.filter_map(entry).collect();
+    let (mut hidden, mut folders) = (Vec::new(), Vec::new());
+    if is_pattern {
+        hidden = glob::glob(full)?.flatten().filter(|path| path.is_file()).collect();
+        let as_a_shell = glob::Pattern::new(full)?;
+        hidden.retain(|path| !as_a_shell.matches_path_with(path, AS_A_SHELL));
+        folders = folders_of(full, fixed);
+    }
+    Ok(Listing { entries, hidden, folders, is_folder: !is_pattern && Path::new(full).is_dir() })
+}
+
+fn entry(found: glob::GlobResult) -> Option<Entry> {
+    match found {
+        Ok(path) if path.is_file() => {
+            let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+            Some(Entry::File(IncludedFile { path, real }))
+        }
+        Ok(path) if is_broken_link(&path) => Some(Entry::BrokenLink(path)),
+        Ok(path) if path.exists() && !path.is_dir() => {
+            Some(Entry::Unreadable(path, "it is not a regular file".to_owned()))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Entry::Unreadable(error.path().to_owned(), error.error().to_string())),
+    }
+}
+
+/// The first entry of a folder that the file system says nothing about in time.
+fn unanswering(folder: &Path) -> Option<PathBuf> {
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()));
+        entries.map(Iterator::collect).unwrap_or_default()
+    };
+    let Ok(mut entries) = within_limit::<Vec<PathBuf>>(folder, names) else { return Some(folder.to_owned()) };
+    entries.sort();
+    entries.into_iter().find(|entry| within_limit(entry, |entry| drop(fs::metadata(entry))).is_err())
 }
 
 /// `*` does not match a file whose name starts with a dot: editors and other systems leave such files behind.
@@ -57,27 +145,18 @@ const AS_A_SHELL: MatchOptions = MatchOptions {
 };
 
 /// Warns about hidden files that the pattern would match otherwise.
-fn report_hidden(pattern: &Located<String>, full: &str, diagnostics: &mut Diagnostics) {
-    let Ok(all) = glob::glob(full) else { return };
-    if !is_pattern(&pattern.value) {
-        return;
-    }
-    let as_a_shell = glob::Pattern::new(full).ok();
-    for path in all.flatten().filter(|path| path.is_file()) {
-        let is_left_out =
-            as_a_shell.as_ref().is_some_and(|pattern| !pattern.matches_path_with(&path, AS_A_SHELL));
-        // An editor's lock or backup file is not meant to be a part of the table.
-        if is_left_out && path.extension().is_some_and(|extension| extension == "toml") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            diagnostics.push(
-                Diagnostic::new(
-                    Code::HiddenFile,
-                    pattern.span,
-                    format!("the hidden file `{name}` is not included"),
-                )
-                .help("delete it, or rename it without the dot if its routes are wanted"),
-            );
-        }
+fn report_hidden(pattern: &Located<String>, hidden: &[PathBuf], diagnostics: &mut Diagnostics) {
+    // An editor's lock or backup file is not meant to be a part of the table.
+    for path in hidden.iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        diagnostics.push(
+            Diagnostic::new(
+                Code::HiddenFile,
+                pattern.span,
+                format!("the hidden file `{name}` is not included"),
+            )
+            .help("delete it, or rename it without the dot if its routes are wanted"),
+        );
     }
 }
 
@@ -85,18 +164,12 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Adds the folders in which a matching file could appear to the dependencies.
-fn note_place(pattern: &Located<String>, full: &str, dependencies: &mut Dependencies) {
-    if !is_pattern(&pattern.value) {
-        dependencies.files.insert(PathBuf::from(full));
-        return;
-    }
+/// The folder of a pattern up to its first part that is not a plain name.
+fn fixed_folder(full: &str) -> PathBuf {
     let parts = Path::new(full).components();
     let fixed: PathBuf = parts.take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy())).collect();
     // In a relative path, the working directory is the empty path.
-    let fixed = if fixed == Path::new("") { PathBuf::from(".") } else { fixed };
-    dependencies.folders.extend(folders_of(full, &fixed));
-    dependencies.folders.insert(fixed);
+    if fixed == Path::new("") { PathBuf::from(".") } else { fixed }
 }
 
 /// The existing folders in which a file or a folder could appear that a pattern matches.
@@ -111,39 +184,38 @@ fn folders_of(pattern: &str, fixed: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files among these paths.
+/// The files among these entries. Reports the others.
 fn existing(
     pattern: &Located<String>,
-    paths: glob::Paths,
+    entries: Vec<Entry>,
     dependencies: &mut Dependencies,
     diagnostics: &mut Diagnostics,
-) -> Vec<PathBuf> {
+) -> Vec<IncludedFile> {
     let mut found = Vec::new();
-    for path in paths {
-        match path {
-            Ok(path) if path.is_file() => {
-                if let Some(parent) = path.parent().filter(|_| is_pattern(&pattern.value)) {
+    for entry in entries {
+        match entry {
+            Entry::File(file) => {
+                if let Some(parent) = file.path.parent().filter(|_| is_pattern(&pattern.value)) {
                     dependencies.folders.insert(parent.to_owned());
                 }
-                dependencies.files.insert(path.clone());
-                found.push(path);
+                dependencies.files.insert(file.path.clone());
+                found.push(file);
             }
-            Ok(path) if is_broken_link(&path) => {
-                dependencies.files.insert(path.clone());
+            Entry::BrokenLink(path) => {
                 diagnostics.push(broken_link(pattern, &path));
+                dependencies.files.insert(path);
             }
-            Ok(_) => {}
-            Err(error) => diagnostics.push(
-                Diagnostic::new(
-                    Code::UnreadableFile,
-                    pattern.span,
-                    format!("`{}` cannot be read: {}", error.path().display(), error.error()),
-                )
-                .help("make the folder readable"),
-            ),
+            Entry::Unreadable(path, why) => diagnostics.push(unreadable(pattern, &path, &why)),
         }
     }
     found
+}
+
+/// The error about a place that a pattern names and that cannot be looked at.
+fn unreadable(pattern: &Located<String>, path: &Path, why: &str) -> Diagnostic {
+    let message = format!("`{}` cannot be read: {why}", path.display());
+    Diagnostic::new(Code::UnreadableFile, pattern.span, message)
+        .help("make it readable, or remove it from `include`")
 }
 
 /// Whether a path is a link to a file that does not exist. Hidden links do not count: some editors mark an open file
@@ -162,7 +234,7 @@ fn broken_link(pattern: &Located<String>, path: &Path) -> Diagnostic {
 }
 
 /// The error about a pattern or a name that matches no file.
-fn no_match(pattern: &Located<String>, full: &Path) -> Diagnostic {
+fn no_match(pattern: &Located<String>, is_folder: bool) -> Diagnostic {
     let name = &pattern.value;
     let (code, message, help) = if is_pattern(name) {
         (
@@ -170,7 +242,7 @@ fn no_match(pattern: &Located<String>, full: &Path) -> Diagnostic {
             format!("no file matches `{name}`"),
             "check the pattern; files that appear later are loaded automatically".to_owned(),
         )
-    } else if full.is_dir() {
+    } else if is_folder {
         (
             Code::UnreadableFile,
             format!("`{name}` is a folder"),

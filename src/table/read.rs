@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::bounded_io::within_limit;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, FileId, Sources, Span};
 
 use super::absolute::absolute;
 use super::document::{self, Located};
-use super::include::matching;
+use super::include::{IncludedFile, matching};
 use super::merge::{Defined, main_file_only, merge};
 use super::misplaced_keys::reader;
 use super::raw::{RawFile, Strings};
@@ -237,12 +238,12 @@ impl Reading<'_> {
         let (mut included, mut test_files) = (Vec::new(), Vec::new());
         let mut taken = BTreeSet::new();
         for pattern in include.items() {
-            for path in matching(pattern, main, self.dependencies, self.diagnostics) {
+            for IncludedFile { path, real } in matching(pattern, main, self.dependencies, self.diagnostics) {
                 if last_good.is_some_and(|folder| absolute(&path).starts_with(folder)) {
                     continue;
                 }
                 // Patterns may overlap, but each file is included once.
-                if !taken.insert(fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                if !taken.insert(real) {
                     continue;
                 }
                 if is_test_file(&path) {
@@ -268,20 +269,16 @@ impl Reading<'_> {
     /// Reads every file under `templates/`; a folder that does not exist is empty.
     fn templates(&mut self, table: &mut Table) {
         let root = table.folder.join(TEMPLATES);
-        let mut pending = vec![root.clone()];
-        let mut paths = Vec::new();
-        while let Some(folder) = pending.pop() {
-            self.dependencies.folders.insert(folder.clone());
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for path in entries.flatten().map(|entry| entry.path()) {
-                let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-                // Skip hidden folders: Kubernetes keeps the real files of a mounted volume in one.
-                if hidden || paths.len() >= MAX_TEMPLATES {
-                    continue;
-                }
-                if path.is_dir() { pending.push(path) } else { paths.push(path) }
+        let (folders, mut paths) = match within_limit(&root, list_templates) {
+            Ok(found) => found,
+            Err(error) => {
+                let message = format!("`{}` cannot be read: {error}", root.display());
+                let place = Span::start_of(table.main);
+                self.diagnostics.push(Diagnostic::new(Code::UnreadableFile, place, message));
+                ([root.clone()].into(), Vec::new())
             }
-        }
+        };
+        self.dependencies.folders.extend(folders);
         paths.sort();
         for path in paths {
             let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str) else { continue };
@@ -306,6 +303,26 @@ impl Reading<'_> {
             table.schemas.insert(name.value.clone(), read.map_err(|error| error.to_string()));
         }
     }
+}
+
+/// All folders and files in the folder of templates, each with those in it.
+fn list_templates(root: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    let mut pending = vec![root.to_owned()];
+    while let Some(folder) = pending.pop() {
+        let entries = fs::read_dir(&folder);
+        folders.push(folder);
+        let Ok(entries) = entries else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            // Skip hidden folders: Kubernetes keeps the real files of a mounted volume in one.
+            if hidden || files.len() >= MAX_TEMPLATES {
+                continue;
+            }
+            if path.is_dir() { pending.push(path) } else { files.push(path) }
+        }
+    }
+    (folders, files)
 }
 
 /// Reads an included file, if all files of the table together are not too large with it.

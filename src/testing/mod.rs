@@ -59,7 +59,7 @@ pub struct Mismatch {
 
 /// A test's call on one platform, and its result.
 struct TestRun {
-    record: Record,
+    record: Box<Record>,
     requests: Vec<Request>,
     answer: Bytes,
     /// The routes of all calls in the request.

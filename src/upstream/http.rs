@@ -11,7 +11,10 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
+
+use crate::in_place::pinned;
 
 use super::client::{Client, detail};
 use super::phase::{CONNECTING, Progress};
@@ -96,7 +99,7 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn send<'a>(&'a self, request: &'a Request, times: Times) -> ResponseFuture<'a> {
-        Box::pin(async move {
+        pinned(|| async move {
             let started = Instant::now();
             let client = self
                 .client(&request.target)
@@ -104,6 +107,10 @@ impl Transport for HttpTransport {
             if times.sent_by <= started {
                 return Err(TransportError::Timeout { after_ms: 0, phase: CONNECTING });
             }
+            // The calls that are ready now are all computed before their requests are sent, one after the other: an
+            // upstream on the same machine then wakes up once for all of them. Under load, waking it for each request
+            // took a quarter of a call.
+            yield_now().await;
             let progress = Progress::until(times.answered_by);
             let mut attempt = pin!(client.send(request, &progress));
             let mut ended = timeout_at(times.sent_by.into(), &mut attempt).await;

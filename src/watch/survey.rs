@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
+
+use crate::bounded_io::{is_any_stuck, within_limit};
 
 /// The coarsest resolution of file times: a younger file may change again without a visible difference.
 const COARSEST_TIME: Duration = Duration::from_secs(2);
@@ -26,10 +29,31 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn of(paths: &BTreeSet<PathBuf>, now: SystemTime) -> Self {
+    /// Walks all paths. One that does not answer in time counts as such, and the others are walked all the same.
+    pub(super) fn of(paths: &Arc<BTreeSet<PathBuf>>, now: SystemTime) -> Self {
+        if !is_any_stuck() {
+            let all = Arc::clone(paths);
+            if let Ok(survey) = within_limit(Path::new(""), move |_| Self::of_all(all.iter(), now)) {
+                return survey;
+            }
+        }
+        let mut survey = Self::default();
+        for path in paths.iter() {
+            match within_limit(path, move |path| Self::of_all([path], now)) {
+                Ok(Self { entries, ends }) => {
+                    survey.entries.extend(entries);
+                    survey.ends.extend(ends);
+                }
+                Err(_) => drop(survey.entries.insert(path.clone(), Print::Stuck)),
+            }
+        }
+        survey
+    }
+
+    fn of_all(paths: impl IntoIterator<Item = impl AsRef<Path>>, now: SystemTime) -> Self {
         let mut survey = Self::default();
         for path in paths {
-            survey.walk(path, now);
+            survey.walk(path.as_ref(), now);
         }
         survey
     }
@@ -50,7 +74,7 @@ impl Survey {
                     let print = Print::of(&entry, now);
                     self.entries.insert(entry.clone(), print.clone());
                     match print {
-                        Print::Missing => return,
+                        Print::Missing | Print::Stuck => return,
                         Print::Link(_) if links == MAX_LINKS => return,
                         Print::Link(target) => {
                             links += 1;
@@ -92,6 +116,8 @@ impl Survey {
 #[derive(Clone, Debug, PartialEq)]
 enum Print {
     Missing,
+    /// The file system did not answer in time.
+    Stuck,
     Link(PathBuf),
     /// Without its times, which change with every entry. Entries that matter have fingerprints of their own.
     Folder(Inode),
@@ -147,7 +173,7 @@ mod tests {
     use crate::watch::tests::Scratch;
 
     fn survey(path: PathBuf) -> Survey {
-        Survey::of(&BTreeSet::from([path]), SystemTime::now())
+        Survey::of(&Arc::new(BTreeSet::from([path])), SystemTime::now())
     }
 
     #[test]

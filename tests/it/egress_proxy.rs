@@ -59,7 +59,7 @@ async fn serve(
         match (tunnel, refusal) {
             (Some(place), None) => {
                 let mut upstream = TcpStream::connect(place).await.unwrap();
-                stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                stream.write_all(ESTABLISHED).await.unwrap();
                 let _ = copy_bidirectional(&mut stream, &mut upstream).await;
                 return;
             }
@@ -73,6 +73,9 @@ async fn serve(
         }
     }
 }
+
+/// A proxy that takes long to connect may say so first.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 Connection established\r\n\r\n";
 
 /// A request without a body; `None` at the end of the connection.
 async fn read_head(stream: &mut TcpStream) -> Option<String> {
@@ -174,13 +177,17 @@ async fn proxy_errors_name_the_proxy_but_not_its_password() {
 
 #[tokio::test]
 async fn an_address_that_is_no_proxy_is_named_in_the_error() {
-    let says = "220 mail.internal.test ESMTP\r\n\r\n";
-    let forward = Forward::new(OK, Some(says)).await;
-    let mut proxy =
-        Proxy::start(&table("https://api.internal.test", &format!("http://{}", forward.address))).await;
-    assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
-    let line = proxy.logged("function=ask").await;
-    assert!(line.contains(&format!("the proxy {} gave no valid answer", forward.address)), "{line}");
+    let endless: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1000).leak();
+    for says in
+        ["220 mail.internal.test ESMTP\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", endless]
+    {
+        let forward = Forward::new(OK, Some(says)).await;
+        let address = forward.address;
+        let mut proxy = Proxy::start(&table("https://api.internal.test", &format!("http://{address}"))).await;
+        assert_eq!(call(&proxy).await["error"]["kind"], "unreachable");
+        let line = proxy.logged("function=ask").await;
+        assert!(line.contains(&format!("the proxy {address} gave no valid answer")), "{line}");
+    }
 
     let unbound = tokio::net::TcpSocket::new_v4().unwrap();
     unbound.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -136,3 +136,24 @@ fn a_link_to_nowhere_that_a_pattern_matches_is_an_error() {
     let shown = printed(&check(&table, &[]));
     assert!(shown.contains("b.toml` cannot be read: it is a link to a file that does not exist"), "{shown}");
 }
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_an_error_that_names_it() {
+    let base = "[platforms.http]\n[upstreams.api]\nbase_url = \"https://api.example\"\n";
+    for (rest, name) in [
+        ("[routes.say]\nreply.text = \"x\"\n", "routes.d/pipe.toml"),
+        (
+            "auth.bearer.token = \"${file:pipe}\"\n[routes.say]\nupstream = \"api\"\nrequest.path = \"/\"\n",
+            "pipe",
+        ),
+        ("[routes.say]\nargs_schema = \"pipe.json\"\nreply.text = \"x\"\n", "pipe.json"),
+    ] {
+        let table = format!("include = [\"routes.d/*.toml\"]\n{base}{rest}");
+        let folder = Folder::with(&[("routes.toml", &table), ("routes.d/a.toml", "")]);
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(made.success());
+        // Nobody ever writes to it.
+        let shown = printed(&check(&folder.path().join("routes.toml"), &[]));
+        assert!(shown.contains(name) && shown.contains("not a regular file"), "{name}: {shown}");
+    }
+}

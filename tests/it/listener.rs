@@ -590,6 +590,8 @@ auth.header = { name = "x-key", value = "k" }
         "cross_site": 0,
         "other_host": 0,
         "unclear": 0,
+        "head_too_large": 0,
+        "malformed": 0,
         "too_large": 0,
         "body_timeout": 0,
         "body_lost": 0, "unreadable": 0, "busy_memory": 0,

@@ -122,7 +122,7 @@ impl InProcess {
             traced: None,
             caller: &NoCaller,
         };
-        flow::answer(call, validation, route, env).await
+        *flow::answer(call, validation, route, env).await
     }
 }
 

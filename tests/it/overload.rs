@@ -406,3 +406,35 @@ async fn an_unread_log_does_not_delay_shutdown() {
     unread.unwrap().read_to_string(&mut log).unwrap();
     assert!(log.contains("ready"), "{log}");
 }
+
+/// Streams of records last for ever, and a client that sends nothing holds its connection for seconds.
+#[tokio::test]
+async fn health_probes_find_room_beside_streams_and_silent_connections() {
+    let proxy = Proxy::start(&table("", SocketAddr::from(([127, 0, 0, 1], 9)))).await;
+    let admin = proxy.admin.unwrap();
+    let mut held = Vec::new();
+    for number in 0..32 {
+        let mut stream = TcpStream::connect(admin).await.unwrap();
+        stream.write_all(b"GET /records/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        let expected = if number < 16 { "HTTP/1.1 200" } else { "HTTP/1.1 503" };
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), expected, "{number}");
+        held.push(stream);
+    }
+    for _ in 0..64 {
+        held.push(TcpStream::connect(admin).await.unwrap());
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(proxy.ask_admin(path, &[]).await.status, 200, "{path}");
+    }
+    // A stream that ends makes room for another.
+    held.clear();
+    let streams = async || {
+        let mut stream = TcpStream::connect(admin).await.unwrap();
+        stream.write_all(b"GET /records/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.is_ok() && &answer == b"HTTP/1.1 200"
+    };
+    until("no stream can be opened", streams).await;
+}

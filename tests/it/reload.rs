@@ -1,5 +1,6 @@
 //! Reload: the running binary, its files changed in every way, and what it reports.
 
+mod overtaken;
 mod under_load;
 
 use std::fs::{self, File};

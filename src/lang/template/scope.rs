@@ -140,6 +140,11 @@ impl ParsedResponse {
         self.body.get()
     }
 
+    /// The body, if it has been read, to change how it is kept.
+    pub fn body_mut(&mut self) -> Option<&mut SharedValue> {
+        self.body.get_mut()
+    }
+
     /// About what the body takes in memory, in bytes.
     pub fn body_bytes(&self) -> usize {
         let unread = self.unread.as_ref().map_or(0, |(body, _)| body.len());

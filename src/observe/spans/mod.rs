@@ -72,7 +72,7 @@ fn spans(record: &Record, route: Option<&Route>, client: IpAddr) -> Vec<TraceSpa
 
 /// The attributes of a call's root span.
 fn call_attributes(record: &Record, is_event: bool, client: IpAddr) -> Vec<(&'static str, Value)> {
-    let Context { platform, function, id, conversation, .. } = &record.call.context;
+    let Context { platform, function, id, conversation, .. } = &*record.call.context;
     let mut attributes = vec![
         ("jackfield.platform", Value::from(*platform)),
         ("jackfield.outcome", record.outcome_slug().into()),

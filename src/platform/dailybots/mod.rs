@@ -142,10 +142,10 @@ impl Platform for DailyBots {
                 GivenArguments::Unreadable => arguments.to_value(),
             };
             let id = id.map(|id| id.to_value());
-            let call = Box::new(Call { args, context });
+            let call = Box::new(Call { args, context: Box::new(context) });
             return Ok(Decoded::Stream(call, Box::new(ResultStream { function, id, arguments })));
         }
-        Ok(Decoded::Calls(vec![Call { args, context }], Box::new(payload::ResultObject)))
+        Ok(Decoded::Calls(vec![Call { args, context: Box::new(context) }], Box::new(payload::ResultObject)))
     }
 
     /// The effect of a status other than 200 is not documented, so the error is in the result, where the model can
@@ -225,11 +225,11 @@ impl EncodeStream for ResultStream {
         out.into()
     }
 
-    fn end(&mut self, mut outcome: Outcome) -> Bytes {
+    fn end(&mut self, outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, outcome.reply.extensions.remove(EVENTS));
+        events::push_all(&mut out, outcome.reply.extensions.get(EVENTS).cloned());
         let (id, arguments) = (self.id.take(), self.arguments.take());
-        let result = payload::result_object(outcome);
+        let result = payload::result_object(&outcome);
         events::push_result(&mut out, &self.function, id, arguments, result);
         events::push_close(&mut out);
         out.into()
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(stream.begin(Map::new()), "");
         let reply = crate::call::Reply::text("Slow.");
         let failure = Some(crate::call::FailureKind::Timeout);
-        let text = stream.end(Outcome { reply, failure });
+        let text = stream.end(Outcome { reply: reply.into(), failure });
         let expected = "event: action\ndata: {\"service\":\"llm\",\"action\":\"function_result\",\"arguments\":[\
             {\"name\":\"function_name\",\"value\":\"f\"},{\"name\":\"arguments\",\"value\":{\"a\":1}},\
             {\"name\":\"result\",\"value\":{\"error\":\"Slow.\"}}]}\n\nevent: close\ndata: {}\n\n";

@@ -141,7 +141,7 @@ impl Platform for Millis {
         let (args, rest): (Map<String, Value>, Map<String, Value>) =
             to_map(fields.get()).into_iter().partition(|(key, _)| is_argument(key));
         context.metadata = metadata(rest, &[SESSION_ID]);
-        let call = Call { args: Value::Object(args).into(), context };
+        let call = Call { args: Value::Object(args).into(), context: Box::new(context) };
         Ok(Decoded::Calls(vec![call], Box::new(payload::ResultObject)))
     }
 
@@ -183,7 +183,7 @@ fn event(kind: &'static EventKind, context: Context, fields: SharedValue) -> Eve
         fields.get().get("metadata").map(|metadata| fields.keep(metadata)).unwrap_or_default()
     };
     let context = Context { function: kind.name.to_owned(), metadata, event: fields, ..context };
-    let call = Call { args: payload::no_arguments(), context };
+    let call = Call { args: payload::no_arguments(), context: Box::new(context) };
     Event { kind, call, neutral: Answer::json(&json!({})) }
 }
 

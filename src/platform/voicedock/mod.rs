@@ -4,6 +4,7 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use.
 //! Each request is answered in its own generation.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ::http::{HeaderValue, StatusCode};
@@ -149,14 +150,14 @@ impl Platform for VoiceDock {
             .items()
             .map(|entry| Call {
                 args: generation.arguments(&body, entry),
-                context: Context {
+                context: Box::new(Context {
                     // An entry without a name becomes a call with an empty function name, so that it still gets a
                     // result.
                     function: payload::text_at(entry, generation.function).unwrap_or_default(),
                     id: payload::text_at(entry, &[generation.id]),
                     raw: body.clone(),
                     ..envelope.clone()
-                },
+                }),
             })
             .collect();
         let form = ReplyForm::from_setting(settings.get(REPLY.key));
@@ -204,7 +205,7 @@ fn event(body: &SharedValue) -> Decoded {
         raw: body.clone(),
         ..generation.envelope(body)
     };
-    let call = Call { args: payload::no_arguments(), context };
+    let call = Call { args: payload::no_arguments(), context: Box::new(context) };
     Decoded::Event(Box::new(Event { kind, call, neutral }))
 }
 
@@ -346,20 +347,20 @@ struct Results {
 }
 
 impl Encode for Results {
-    fn encode(&self, mut outcomes: Vec<Outcome>) -> Answer {
+    fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
         if self.form != ReplyForm::Results
-            && let [outcome] = outcomes.as_mut_slice()
+            && let [outcome] = outcomes.as_slice()
             && let Some(data) = unambiguous(outcome)
         {
-            return Answer::json(&match self.form {
-                ReplyForm::Result => json!({"result": self.typed(data)}),
-                _ => data,
-            });
+            return match self.form {
+                ReplyForm::Result => Answer::json(&json!({"result": self.typed(data)})),
+                _ => Answer::json(data),
+            };
         }
         let mut body = ObjectWriter::with_capacity(256 * outcomes.len());
         let results = body.entry("results");
         results.push('[');
-        for (at, (id, outcome)) in self.ids.iter().zip(outcomes).enumerate() {
+        for (at, (id, outcome)) in self.ids.iter().zip(&outcomes).enumerate() {
             if at > 0 {
                 results.push(',');
             }
@@ -367,7 +368,7 @@ impl Encode for Results {
             if let Some(id) = id {
                 push_value(entry.entry(self.id_key), id);
             }
-            push_value(entry.entry("result"), &self.typed(result(outcome)));
+            self.push_result(entry.entry("result"), outcome);
             results.push_str(&entry.finish());
         }
         results.push(']');
@@ -376,26 +377,29 @@ impl Encode for Results {
 }
 
 impl Results {
+    /// No key for the error of an entry is documented, so a failure becomes part of the result.
+    fn push_result(&self, out: &mut String, outcome: &Outcome) {
+        if outcome.failure.is_some() {
+            push_value(out, &self.typed(&json!({"error": outcome.reply.to_text()})));
+        } else {
+            push_value(out, &self.typed(&outcome.reply.to_json()));
+        }
+    }
+
     /// A result of the type that the generation of the request documents.
-    fn typed(&self, result: Value) -> Value {
-        if self.is_text && !result.is_string() { Value::String(result.to_string()) } else { result }
+    fn typed<'v>(&self, result: &'v Value) -> Cow<'v, Value> {
+        match self.is_text && !result.is_string() {
+            true => Cow::Owned(Value::String(result.to_string())),
+            false => Cow::Borrowed(result),
+        }
     }
 }
 
-/// No key for the error of an entry is documented, so a failure becomes part of the result.
-fn result(outcome: Outcome) -> Value {
-    if outcome.failure.is_some() {
-        json!({"error": outcome.reply.into_text()})
-    } else {
-        outcome.reply.into_json()
-    }
-}
-
-/// Takes the data if a short form can carry it: an object without keys that would mean another form.
-fn unambiguous(outcome: &mut Outcome) -> Option<Value> {
-    let data = outcome.reply.data.as_ref()?.as_object()?;
-    let ambiguous = ["results", "result", "error"].iter().any(|key| data.contains_key(*key));
-    if outcome.failure.is_some() || ambiguous { None } else { outcome.reply.data.take() }
+/// The data if a short form can carry it: an object without keys that would mean another form.
+fn unambiguous(outcome: &Outcome) -> Option<&Value> {
+    let data = outcome.reply.data.as_ref()?;
+    let is_ambiguous = ["results", "result", "error"].iter().any(|key| data.get(key).is_some());
+    (data.is_object() && outcome.failure.is_none() && !is_ambiguous).then_some(data)
 }
 
 #[cfg(test)]
@@ -415,11 +419,11 @@ mod tests {
     }
 
     fn ok(data: Value) -> Outcome {
-        Outcome { reply: Reply { data: Some(data), ..Reply::default() }, failure: None }
+        Outcome::answered(Reply { data: Some(data), ..Reply::default() })
     }
 
     fn failed(text: &str) -> Outcome {
-        Outcome { reply: Reply::text(text), failure: Some(FailureKind::Timeout) }
+        Outcome::failed(FailureKind::Timeout, Reply::text(text))
     }
 
     /// A copy per call would multiply the memory that a large request needs.
@@ -533,7 +537,7 @@ mod tests {
             ("result", ok(json!({"error": 1})), long(json!({"error": 1}))),
             ("direct", ok(json!([1])), long(json!([1]))),
             ("result", ok(json!(null)), long(json!(null))),
-            ("direct", Outcome { reply: Reply::text("Hi."), failure: None }, long(json!("Hi."))),
+            ("direct", Outcome::answered(Reply::text("Hi.")), long(json!("Hi."))),
             ("direct", failed("Too slow."), long(json!({"error": "Too slow."}))),
             (
                 "result",

@@ -13,6 +13,8 @@ use crate::upstream::TransportError;
 const MAX_RESERVED: usize = 64 * 1024;
 /// The first byte of each member of a gzip body.
 const GZIP_MEMBER: u8 = 0x1f;
+/// How many more bytes compressed data may have than its limit and an eighth of that.
+const MAX_OVERHEAD: usize = 1024;
 /// How many bytes are decompressed at a time.
 const STEP: usize = 8 * 1024;
 
@@ -20,6 +22,8 @@ const STEP: usize = 8 * 1024;
 pub(super) struct BodyBuffer {
     plain: BytesMut,
     limit: usize,
+    /// How many bytes were received, compressed.
+    received: usize,
     codec: Option<Codec>,
     /// Whether the content coding is `deflate`. Some servers send the zlib format, others raw deflate.
     is_deflated: bool,
@@ -77,7 +81,13 @@ impl BodyBuffer {
             headers.remove(CONTENT_ENCODING);
             headers.remove(CONTENT_LENGTH);
         }
-        Ok(Self { plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)), limit, codec, is_deflated })
+        Ok(Self {
+            plain: BytesMut::with_capacity(declared.min(MAX_RESERVED)),
+            limit,
+            received: 0,
+            codec,
+            is_deflated,
+        })
     }
 
     /// How many bytes it has, decompressed.
@@ -93,7 +103,12 @@ impl BodyBuffer {
 
     /// Adds a chunk of the body as received.
     pub(super) fn add(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
-        let Self { plain, limit, codec, .. } = self;
+        let Self { plain, limit, codec, received, .. } = self;
+        *received += chunk.len();
+        // Compressed data may decompress to nothing, without end.
+        if *received > *limit + *limit / 8 + MAX_OVERHEAD {
+            return Err(TransportError::TooLarge { limit: *limit });
+        }
         match codec {
             None => append(plain, *limit, chunk),
             Some(codec) => codec.decode(chunk, |bytes| append(plain, *limit, bytes)),
@@ -102,7 +117,7 @@ impl BodyBuffer {
 
     /// The whole body.
     pub(super) fn finish(self) -> Result<Bytes, TransportError> {
-        let Self { plain, limit, codec, is_deflated } = self;
+        let Self { plain, limit, codec, is_deflated, .. } = self;
         let body = plain.freeze();
         if let Some(codec) = codec {
             return codec.end().map(|()| body);

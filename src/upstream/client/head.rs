@@ -72,20 +72,25 @@ pub(super) fn parse(text: &Bytes, method: &Method) -> Result<Head, TransportErro
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     match parser.parse_response_with_uninit_headers(&mut response, text, &mut headers) {
-        Ok(Status::Complete(_)) => {}
-        Ok(Status::Partial) => return Err(invalid("its headers are malformed")),
+        Ok(Status::Complete(length)) if length == text.len() => {}
+        Ok(Status::Complete(_) | Status::Partial) => return Err(invalid("its headers are malformed")),
         Err(error) => return Err(malformed(error)),
     }
     let (Some(code), Some(version)) = (response.code, response.version) else {
         return Err(invalid(NOT_HTTP));
     };
     let status = StatusCode::from_u16(code).map_err(|_| invalid("the status is not a number from 100 on"))?;
+    // The status line and the empty line hold no header.
+    if text.iter().filter(|byte| **byte == b'\n').count() > response.headers.len() + 2 {
+        check_unread(text, response.headers)?;
+    }
     let headers = headers_of(text, response.headers)?;
     let framing = framing(status, version, method, &headers)?;
     let has_option = |option: &str| connection_has(&headers, option);
-    let is_persistent = if version == 0 { has_option("keep-alive") } else { !has_option("close") };
+    let is_persistent = !has_option("close") && (version > 0 || has_option("keep-alive"));
     // After 101 the connection speaks another protocol.
-    let keeps_alive = is_persistent && framing != Framing::Close && status != StatusCode::SWITCHING_PROTOCOLS;
+    let is_over = framing == Framing::Close || status == StatusCode::SWITCHING_PROTOCOLS;
+    let keeps_alive = is_persistent && !is_over && !is_ambiguous(status, &headers);
     Ok(Head { status, headers, framing, keeps_alive })
 }
 
@@ -96,6 +101,20 @@ fn malformed(error: httparse::Error) -> TransportError {
         httparse::Error::Status | httparse::Error::Token => "its status line is malformed",
         _ => "its headers are malformed",
     })
+}
+
+/// Checks that none of the lines that were skipped or joined is about the length of the body.
+fn check_unread(text: &[u8], parsed: &[httparse::Header<'_>]) -> Result<(), TransportError> {
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+        let is_name = |text: &[u8]| text.eq_ignore_ascii_case(name.as_str().as_bytes());
+        let begins = |line: &[u8]| line.trim_ascii_start().get(..name.as_str().len()).is_some_and(is_name);
+        let written = text.split(|byte| *byte == b'\n').filter(|line| begins(line)).count();
+        let read = parsed.iter().filter(|header| begins(header.name.as_bytes())).count();
+        if written != read {
+            return Err(invalid(&format!("its header `{name}` is malformed")));
+        }
+    }
+    Ok(())
 }
 
 fn headers_of(text: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, TransportError> {
@@ -130,11 +149,15 @@ fn framing(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Framing, TransportError> {
-    if let Some(codings) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        let last = codings.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+    let mut codings = elements(headers, &TRANSFER_ENCODING).rev();
+    if let Some(last) = codings.next() {
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
         // A body in another coding ends only with the connection, so its length is unknown.
-        if !last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        if !is_chunked(last) {
             return Err(invalid("the last transfer coding of the response is not `chunked`"));
+        }
+        if codings.any(is_chunked) {
+            return Err(invalid("the response has the transfer coding `chunked` twice"));
         }
         if version == 0 {
             return Err(invalid("an HTTP/1.0 response cannot have a transfer coding"));
@@ -150,6 +173,17 @@ fn framing(
         return Ok(Framing::Chunked);
     }
     Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length))
+}
+
+/// Whether the peer may see another end of the body than we do. What it sends after that must not become the response to
+/// another request (RFC 9112, section 11.2).
+fn is_ambiguous(status: StatusCode, headers: &HeaderMap) -> bool {
+    let has_coding = headers.contains_key(TRANSFER_ENCODING);
+    let has_length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    match status {
+        StatusCode::NO_CONTENT => has_coding || has_length,
+        _ => has_coding && has_length,
+    }
 }
 
 /// The declared length of a body. It may be declared several times, but not differently.
@@ -171,12 +205,15 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, TransportError> {
     Ok(length)
 }
 
-fn connection_has(headers: &HeaderMap, option: &str) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+/// Whether a `connection` header has this option.
+pub(super) fn connection_has(headers: &HeaderMap, option: &str) -> bool {
+    elements(headers, &CONNECTION).any(|value| value.eq_ignore_ascii_case(option.as_bytes()))
+}
+
+/// The elements of a header that is a list.
+fn elements<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'h [u8]> {
+    let values = headers.get_all(name).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -198,7 +235,31 @@ mod tests {
             ("HTTP/1.1 204 No Content", Some((Length(0), true))),
             ("HTTP/1.1 304 Not Modified|content-length: 7", Some((Length(0), true))),
             ("HTTP/1.1 101 Switching Protocols|upgrade: x", Some((Length(0), false))),
-            ("HTTP/1.1 200 OK|transfer-encoding: Chunked|content-length: 7", Some((Chunked, true))),
+            ("HTTP/1.1 200 OK|transfer-encoding: Chunked", Some((Chunked, true))),
+            ("HTTP/1.1 200 OK|transfer-encoding: Chunked|content-length: 7", Some((Chunked, false))),
+            ("HTTP/1.1 204 No Content|content-length: 0", Some((Length(0), true))),
+            ("HTTP/1.1 204 No Content|content-length: 7", Some((Length(0), false))),
+            ("HTTP/1.1 204 No Content|transfer-encoding: chunked", Some((Length(0), false))),
+            ("HTTP/1.1 304 Not Modified|transfer-encoding: chunked", Some((Length(0), true))),
+            (
+                "HTTP/1.1 200 OK|content-length: 7|connection: keep-alive|connection: CLOSE",
+                Some((Length(7), false)),
+            ),
+            ("HTTP/1.0 200 OK|content-length: 7|connection: keep-alive, close", Some((Length(7), false))),
+            ("HTTP/1.1 200 OK|transfer-encoding: chunked, chunked", None),
+            ("HTTP/1.1 200 OK|transfer-encoding: chunked|transfer-encoding: gzip, Chunked", None),
+            ("HTTP/1.1 200 OK|transfer-encoding: chunked,", None),
+            ("HTTP/1.1 200 OK|transfer-encoding:", None),
+            ("HTTP/1.1 200 OK|content-length:", None),
+            ("HTTP/1.1 200 OK|content-length: 7\u{1}", None),
+            ("HTTP/1.1 200 OK|content-length\u{1}: 7", None),
+            ("HTTP/1.1 200 OK|content-length 7", None),
+            ("HTTP/1.1 200 OK|content-length: 7|transfer-encoding : chunked", Some((Chunked, false))),
+            ("HTTP/1.1 200 OK|content-length: 7|transfer-encoding: chunk\u{1}ed", None),
+            ("HTTP/1.1 200 OK|content-length: 7|transfer-encoding\u{b}: chunked", None),
+            ("HTTP/1.1 200 OK|content-length: 7| transfer-encoding: chunked", None),
+            ("HTTP/1.1 200 OK| content-length: 7", None),
+            ("HTTP/1.1 200 OK|x: y\rcontent-length: 7", None),
             ("HTTP/1.1 200 OK|transfer-encoding: gzip, chunked", Some((Chunked, true))),
             ("HTTP/1.1 200 OK|content-length: 7|connection: x, Close", Some((Length(7), false))),
             ("HTTP/1.0 200 OK|content-length: 7", Some((Length(7), false))),
@@ -210,7 +271,7 @@ mod tests {
             ("HTTP/1.1 200 OK|content-length: 7,", None),
             ("HTTP/1.1 200 OK|content-length: +7", None),
             ("HTTP/1.1 200 OK|content-length: 99999999999999999999", None),
-            ("HTTP/1.1 200 OK|content-length: 7|| 8", Some((Length(7), true))),
+            ("HTTP/1.1 200 OK|content-length: 7|| 8", None),
             ("HTTP/2 200", None),
             ("HTTP/1.1 20x OK", None),
             ("HTTP/1.1 099 OK", None),

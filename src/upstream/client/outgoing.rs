@@ -4,12 +4,13 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
-    RANGE, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION, RANGE,
+    TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, Method};
 use url::{Position, Url};
 
+use super::head::connection_has;
 use super::origin::Origin;
 
 const AGENT: &[u8] = concat!("jackfield/", env!("CARGO_PKG_VERSION")).as_bytes();
@@ -81,7 +82,7 @@ impl Outgoing<'_> {
 
     /// Whether the request itself ends the connection.
     pub(super) fn closes(&self) -> bool {
-        self.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+        connection_has(self.headers, "close")
     }
 }
 

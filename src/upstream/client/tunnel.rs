@@ -11,7 +11,7 @@ use super::origin::Origin;
 use crate::upstream::TransportError;
 use crate::upstream::proxy::Proxy;
 
-/// The maximum size of a proxy's response to CONNECT, in bytes.
+/// The maximum size of a proxy's response to CONNECT, in bytes, with any interim responses before it.
 const MAX_HEAD: usize = 8 * 1024;
 
 /// Opens a tunnel to an origin through a proxy.
@@ -25,17 +25,22 @@ pub(super) async fn tunnel(
 ) -> Result<(), TransportError> {
     let failed = |error: io::Error| connect_failure(&format!("the proxy {proxy} did not answer: "), &error);
     tcp.write_all(&connect_request(proxy, origin)).await.map_err(failed)?;
-    let mut response = Vec::new();
-    let end = loop {
+    let (mut response, mut read) = (Vec::new(), 0);
+    let (status, end) = loop {
         if let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+            match status(&response) {
+                Some(status) if status.is_informational() => drop(response.drain(..end + 4)),
+                status => break (status, end + 4),
+            }
+            continue;
         }
-        let read = tcp.read_buf(&mut response).await.map_err(failed)?;
-        if read == 0 || response.len() > MAX_HEAD {
+        let length = tcp.read_buf(&mut response).await.map_err(failed)?;
+        read += length;
+        if length == 0 || read > MAX_HEAD {
             return Err(not_a_proxy(proxy));
         }
     };
-    match status(&response) {
+    match status {
         // In TLS the client sends first, so no bytes can follow the head of the response.
         Some(status) if status.is_success() && response.len() == end => Ok(()),
         Some(status) if !status.is_success() => Err(proxy.refused(status)),

@@ -21,7 +21,7 @@ thread_local! {
 
 /// The result of a call.
 pub(crate) struct Called {
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
     /// The reply to the platform.
     pub(crate) answer: Bytes,
     /// The requests to the upstream.

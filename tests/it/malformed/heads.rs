@@ -95,7 +95,7 @@ fn lines() -> Vec<(String, Expect)> {
     }
     lines.push((format!("{} /http/get_weather HTTP/1.1", "X".repeat(5000)), Called));
     lines.push((format!("POST /{} HTTP/1.1", "x".repeat(60_000)), Refused(404)));
-    lines.push((format!("POST /{} HTTP/1.1", "x".repeat(70_000)), Refused(414)));
+    lines.push((format!("POST /{} HTTP/1.1", "x".repeat(70_000)), Refused(431)));
     lines.push((format!("POST /http/get_weather?{} HTTP/1.1", "&".repeat(60_000)), Called));
     lines
 }
@@ -205,6 +205,16 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("header: {name}");
         let bytes = request(GOOD, &[&format!("x-case: {name}"), &line], BODY);
         cases.push(Case::new(name, bytes, &[expected]));
+    }
+    for (name, size, expected) in
+        [("64 KiB", 64 * 1024, Called), ("one byte more", 64 * 1024 + 1, Refused(431))]
+    {
+        let name = format!("head: {name}");
+        let sized = |rest: usize| {
+            request(GOOD, &[&format!("x-case: {name}"), &format!("a: {}", "x".repeat(rest))], BODY)
+        };
+        let rest = size - (sized(0).len() - BODY.len());
+        cases.push(Case::new(name.clone(), sized(rest), &[expected]));
     }
     cases.push(Case::new("header: no host", raw(GOOD, &[LENGTH, "x-case: header: no host"], BODY), &[BAD]));
     cases

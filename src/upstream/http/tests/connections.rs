@@ -89,6 +89,53 @@ async fn connections_with_unread_bytes_or_connection_close_are_not_reused() {
     }
 }
 
+/// An upstream that sees another end of the body could make the rest of it the response to another request.
+#[tokio::test]
+async fn connections_after_ambiguous_responses_are_not_reused() {
+    let chunks = "\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for (head, is_reused) in [
+        (format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked{chunks}"), true),
+        (format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2{chunks}"), false),
+        (format!("HTTP/1.1 200 OK\r\ncontent-length: 40\r\ntransfer-encoding : chunked{chunks}"), false),
+        ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), true),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n".to_owned(), true),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 40\r\n\r\n".to_owned(), false),
+        ("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), false),
+        ("HTTP/1.1 304 Not Modified\r\ncontent-length: 40\r\n\r\n".to_owned(), true),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: Keep-Alive\r\n\r\nok".to_owned(), true),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive, Close\r\n\r\nok".to_owned(), false),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: x\r\nconnection: CLOSE\r\n\r\nok".to_owned(),
+            false,
+        ),
+    ] {
+        let upstream = RawUpstream::responding(head.clone(), Then::Listen).await;
+        let transport = HttpTransport::new().unwrap();
+        for _ in 0..2 {
+            let response = transport.send(&get(upstream.url("/"), target()), Times::by(far())).await.unwrap();
+            assert_eq!(
+                response.body,
+                if head.ends_with("\r\n\r\n") && !head.contains("ok") { "" } else { "ok" }
+            );
+        }
+        assert_eq!(upstream.accepted(), if is_reused { 1 } else { 2 }, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_closes_the_connection_is_the_last_one() {
+    for option in ["close", "Close", "x, close"] {
+        let upstream = RawUpstream::responding(OK, Then::Listen).await;
+        let transport = HttpTransport::new().unwrap();
+        let mut request = get(upstream.url("/"), target());
+        request.headers.insert(header::CONNECTION, HeaderValue::from_static(option));
+        for sent in 1..=2 {
+            transport.send(&request, Times::by(far())).await.unwrap();
+            assert_eq!(upstream.accepted(), sent, "{option}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connection_with_an_unread_body_is_closed() {
     let mut upstream = RawUpstream::responding(

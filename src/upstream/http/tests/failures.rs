@@ -54,6 +54,21 @@ async fn lost_connections_are_distinguished_from_invalid_responses() {
         (format!("{ok}{}\r\n", "x: y\r\n".repeat(101)).into(), false, "it has more than 100 headers"),
         (format!("{ok}content-length: many\r\n\r\n").into(), false, "its `content-length` is not a number"),
         (
+            format!("{ok}content-length: 2\u{1}\r\n\r\nok").into(),
+            false,
+            "its header `content-length` is malformed",
+        ),
+        (
+            format!("{ok}content-length: 2\r\ntransfer-encoding\u{b}: chunked\r\n\r\nok").into(),
+            false,
+            "its header `transfer-encoding` is malformed",
+        ),
+        (
+            format!("{ok}transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n").into(),
+            false,
+            "the response has the transfer coding `chunked` twice",
+        ),
+        (
             format!("{ok}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\nf\r\n").into(),
             false,
             "the last transfer coding of the response is not `chunked`",
@@ -152,4 +167,18 @@ fn an_error_text_is_one_short_line() {
     let text = detail(&inner);
     assert!(text.starts_with("a\\r\\nb\\u{1b}[31mxx"), "{text}");
     assert!(text.len() < 400, "{text}");
+}
+
+/// An empty member of a gzip body.
+const EMPTY: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn compressed_data_that_decompresses_to_nothing_is_limited() {
+    for (coding, endless) in [("gzip", EMPTY), ("gzip", &[0; 4096]), ("br", &[6; 4096])] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n");
+        let begin = if endless[0] == 0 { EMPTY } else { &[] };
+        let begun = [head.as_bytes(), begin].concat();
+        let error = send_to(begun, Then::Repeat(endless)).await.unwrap_err();
+        assert!(matches!(error.cause(), TransportError::TooLarge { .. }), "{coding}: {error}");
+    }
 }
