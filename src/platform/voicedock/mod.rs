@@ -4,7 +4,6 @@
 //! tools) and from `src/webhooks.ts` in flireo-bv-org/hmsovereign-node. Three generations of the format are in use.
 //! Each request is answered in its own generation.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use ::http::{HeaderValue, StatusCode};
@@ -161,8 +160,7 @@ impl Platform for VoiceDock {
             })
             .collect();
         let form = ReplyForm::from_setting(settings.get(REPLY.key));
-        let Generation { id_key, is_text, .. } = *generation;
-        Ok(Decoded::Calls(calls, Box::new(Results { id_key, is_text, ids, form })))
+        Ok(Decoded::Calls(calls, Box::new(Results { id_key: generation.id_key, ids, form })))
     }
 
     /// The documented form of an error. The effect of a status other than 200 is not documented.
@@ -247,8 +245,6 @@ struct Generation {
     metadata: &'static [&'static str],
     /// The key of an id in the reply.
     id_key: &'static str,
-    /// Whether a result is always a string.
-    is_text: bool,
 }
 
 /// VoiceDock and HMS Sovereign.
@@ -262,7 +258,6 @@ static CURRENT: Generation = Generation {
     called: &["message", "phone_number", "number"],
     metadata: &["message", "assistant", "metadata"],
     id_key: "tool_call_id",
-    is_text: false,
 };
 
 /// Flireo, December 2025.
@@ -273,8 +268,7 @@ static CAMEL: Generation = Generation {
     ..CURRENT
 };
 
-/// Flireo, August 2025. It is recognised by its list at the top level. Its documentation says that a result is a string,
-/// and a model reads JSON in a string as well as JSON.
+/// Flireo, August 2025. It is recognised by its list at the top level.
 static OLDEST: Generation = Generation {
     list: "tasksInitiated",
     id: "taskId",
@@ -285,7 +279,6 @@ static OLDEST: Generation = Generation {
     called: &["toAssistant"],
     metadata: &["userMetadata"],
     id_key: "toolCallId",
-    is_text: true,
 };
 
 impl Generation {
@@ -340,7 +333,6 @@ impl ReplyForm {
 #[derive(Debug)]
 struct Results {
     id_key: &'static str,
-    is_text: bool,
     /// The ids as received, in the order of the calls. An entry without an id gets a result without an id.
     ids: Vec<Option<Value>>,
     form: ReplyForm,
@@ -353,7 +345,7 @@ impl Encode for Results {
             && let Some(data) = unambiguous(outcome)
         {
             return match self.form {
-                ReplyForm::Result => Answer::json(&json!({"result": self.typed(data)})),
+                ReplyForm::Result => Answer::json(&json!({"result": data})),
                 _ => Answer::json(data),
             };
         }
@@ -368,7 +360,7 @@ impl Encode for Results {
             if let Some(id) = id {
                 push_value(entry.entry(self.id_key), id);
             }
-            self.push_result(entry.entry("result"), outcome);
+            push_result(entry.entry("result"), outcome);
             results.push_str(&entry.finish());
         }
         results.push(']');
@@ -376,22 +368,12 @@ impl Encode for Results {
     }
 }
 
-impl Results {
-    /// No key for the error of an entry is documented, so a failure becomes part of the result.
-    fn push_result(&self, out: &mut String, outcome: &Outcome) {
-        if outcome.failure.is_some() {
-            push_value(out, &self.typed(&json!({"error": outcome.reply.to_text()})));
-        } else {
-            push_value(out, &self.typed(&outcome.reply.to_json()));
-        }
-    }
-
-    /// A result of the type that the generation of the request documents.
-    fn typed<'v>(&self, result: &'v Value) -> Cow<'v, Value> {
-        match self.is_text && !result.is_string() {
-            true => Cow::Owned(Value::String(result.to_string())),
-            false => Cow::Borrowed(result),
-        }
+/// No key for the error of an entry is documented, so a failure becomes part of the result.
+fn push_result(out: &mut String, outcome: &Outcome) {
+    if outcome.failure.is_some() {
+        push_value(out, &json!({"error": outcome.reply.to_text()}));
+    } else {
+        push_value(out, &outcome.reply.to_json());
     }
 }
 
@@ -435,29 +417,6 @@ mod tests {
         let [one, other] = &calls[..] else { panic!("{calls:?}") };
         assert!(one.context.metadata.is_same(&other.context.metadata));
         assert!(one.context.raw.is_same(&other.context.raw));
-    }
-
-    #[test]
-    fn results_of_the_oldest_generation_are_strings() {
-        let body = json!({"tasksInitiated": [{"taskId": "t", "taskName": "f", "taskPayload": {}}]});
-        for (outcome, expected) in [
-            (ok(json!({"total": 19, "list": [1]})), r#"{"total":19,"list":[1]}"#),
-            (ok(json!("nine")), "nine"),
-            (failed("Later."), r#"{"error":"Later."}"#),
-        ] {
-            for (form, shown) in [
-                ("results", json!({"results": [{"toolCallId": "t", "result": expected}]})),
-                ("result", json!({"result": expected})),
-            ] {
-                // Only an object has a short form.
-                if form == "result" && !expected.starts_with("{\"total") {
-                    continue;
-                }
-                let (_, encode) = calls(decode(&body, form));
-                let answer = encode.encode(vec![outcome.clone()]);
-                assert_eq!(answer, Answer::json(&shown));
-            }
-        }
     }
 
     #[test]
