@@ -176,6 +176,16 @@ impl ParsedResponse {
         self.headers = kept;
     }
 
+    /// Takes the headers out of the response.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
+    }
+
+    /// Puts headers into the response that were taken out of it.
+    pub fn set_headers(&mut self, headers: HeaderMap) {
+        self.headers = headers;
+    }
+
     /// The headers, for people. Cookies are credentials and are left out.
     pub fn shown_headers(&self) -> Vec<(String, String)> {
         self.headers
