@@ -142,7 +142,10 @@ fn a_pipe_in_place_of_a_file_is_an_error_that_names_it() {
     let base = "[platforms.http]\n[upstreams.api]\nbase_url = \"https://api.example\"\n";
     for (rest, name) in [
         ("[routes.say]\nreply.text = \"x\"\n", "routes.d/pipe.toml"),
-        ("auth.bearer = \"${file:pipe}\"\n[routes.say]\nupstream = \"api\"\nrequest.path = \"/\"\n", "pipe"),
+        (
+            "auth.bearer.token = \"${file:pipe}\"\n[routes.say]\nupstream = \"api\"\nrequest.path = \"/\"\n",
+            "pipe",
+        ),
         ("[routes.say]\nargs_schema = \"pipe.json\"\nreply.text = \"x\"\n", "pipe.json"),
     ] {
         let table = format!("include = [\"routes.d/*.toml\"]\n{base}{rest}");
