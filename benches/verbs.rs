@@ -103,9 +103,11 @@ fn verbs(criterion: &mut Criterion) {
     });
     let reading = step.read(response);
     criterion.bench_function("extract", |bench| {
-        bench.iter(|| step.extract(black_box(&reading), &route.replies).expect("the values are there"));
+        bench.iter(|| {
+            step.extract(black_box(&reading), &asking, &route.replies).expect("the values are there")
+        });
     });
-    let values = step.extract(&reading, &route.replies).expect("the values are there");
+    let values = step.extract(&reading, &asking, &route.replies).expect("the values are there");
 
     let steps = [StepOutput { response: Some(reading), values }];
     let answering = Scope { steps: &steps, ..asking };
@@ -119,7 +121,7 @@ fn verbs(criterion: &mut Criterion) {
 
     for (name, body) in [("swaig", SWAIG), ("voicedock", VOICEDOCK)] {
         let (calls, encoder) = decode(name, body, &plan);
-        let outcome = |_| Outcome { reply: picked.reply.clone(), failure: None };
+        let outcome = |_| Outcome::answered(picked.reply.clone());
         criterion.bench_function(&format!("encode/{name}"), |bench| {
             let outcomes = || calls.iter().map(outcome).collect::<Vec<_>>();
             bench.iter_batched(outcomes, |outcomes| encoder.encode(outcomes), BatchSize::SmallInput);
@@ -142,7 +144,7 @@ fn whole_call(criterion: &mut Criterion) {
         let response: Result<Response, TransportError> = Ok(response());
         (StubTransport::queued([response]), call.clone())
     };
-    let answer = |(transport, call): (StubTransport, Call)| -> Reply {
+    let answer = |(transport, call): (StubTransport, Call)| -> Arc<Reply> {
         let route = plan.route(&call.context.function, platform.name()).map(AsRef::as_ref);
         let (key, validation) = CallKey::of(&call, route, &plan.zone);
         let env = CallEnv {

@@ -2,7 +2,9 @@
 //!
 //! This module does not know the platforms' JSON, upstreams, clocks or files.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -72,7 +74,7 @@ pub struct Context {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// What goes back to the model.
-    pub reply: Reply,
+    pub reply: Arc<Reply>,
     /// The kind of failure, if the call failed.
     pub failure: Option<FailureKind>,
 }
@@ -81,6 +83,16 @@ pub struct Outcome {
 const OVERHEAD: usize = 512;
 
 impl Outcome {
+    /// The outcome of a call that did not fail.
+    pub fn answered(reply: Reply) -> Self {
+        Self { reply: Arc::new(reply), failure: None }
+    }
+
+    /// The outcome of a call that failed.
+    pub fn failed(kind: FailureKind, reply: Reply) -> Self {
+        Self { reply: Arc::new(reply), failure: Some(kind) }
+    }
+
     /// The approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         let text = self.reply.text.as_ref().map_or(0, String::len);
@@ -111,18 +123,21 @@ impl Reply {
     }
 
     /// The text, or else the data as compact JSON, or else an empty string. For platforms that accept only text.
-    pub fn into_text(self) -> String {
-        match (self.text, self.data) {
-            (Some(text), _) => text,
-            (None, Some(Value::String(text))) => text,
-            (None, Some(data)) => data.to_string(),
-            (None, None) => String::new(),
+    pub fn to_text(&self) -> Cow<'_, str> {
+        match (&self.text, &self.data) {
+            (Some(text), _) | (None, Some(Value::String(text))) => text.into(),
+            (None, Some(data)) => data.to_string().into(),
+            (None, None) => "".into(),
         }
     }
 
     /// The data, or else the text as a JSON string, or else null. For platforms that accept any JSON.
-    pub fn into_json(self) -> Value {
-        self.data.or_else(|| self.text.map(Value::String)).unwrap_or(Value::Null)
+    pub fn to_json(&self) -> Cow<'_, Value> {
+        match (&self.data, &self.text) {
+            (Some(data), _) => Cow::Borrowed(data),
+            (None, Some(text)) => Cow::Owned(Value::from(text.as_str())),
+            (None, None) => Cow::Owned(Value::Null),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-pub use masks::Masks;
+pub use masks::{Masks, unescape_stars};
 
 /// Shown in place of a secret or sensitive value.
 pub const HIDDEN: &str = "***";

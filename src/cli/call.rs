@@ -88,6 +88,9 @@ pub(super) struct CallCommand {
     /// result. The test is added beside the route's other tests, or to `<table>.test.toml`.
     #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
     save_test: Option<String>,
+    /// Replace names, e-mail addresses and phone numbers in the saved test by invented ones, the same ones everywhere.
+    #[arg(long, requires = "save_test")]
+    anonymize: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t = CallFormat::Human)]
     format: CallFormat,
@@ -135,7 +138,7 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     };
     let platform = platform_for(command, &plan)?;
     let inbound = inbound(command, platform, &args)?;
-    let transport = transport(command)?;
+    let transport = transport(command, &plan)?;
     let recorder = Recorder::of(&*transport);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let resources = live::prepare(&plan, &Resources::default());
@@ -170,12 +173,17 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
     }
     if let Some(saving) = saving {
         let input = match &command.request {
-            Some(file) if completed.calls.len() == 1 => CapturedInput::Request { file, body: &inbound.body },
+            // The file would keep what the test replaces.
+            Some(file) if completed.calls.len() == 1 && !command.anonymize => {
+                CapturedInput::Request { file, body: &inbound.body }
+            }
             _ => CapturedInput::Args,
         };
         let exchanges = recorder.exchanges();
         let call = calls.first().context("no call to save")?;
-        let captured = CapturedCall { call, platform, input, exchanges: &exchanges, now: &now, plan: &plan };
+        let (exchanges, now, plan) = (&*exchanges, &*now, &plan);
+        let anonymize = command.anonymize;
+        let captured = CapturedCall { call, platform, input, exchanges, now, plan, anonymize };
         saving.save(captured).await?;
     }
     let failed = calls.iter().any(|call| call.record.error.is_some());
@@ -183,24 +191,26 @@ async fn call(command: &CallCommand, path: PathBuf, demo: bool) -> anyhow::Resul
 }
 
 /// The transport of the call: HTTP, or one that sends nothing.
-fn transport(command: &CallCommand) -> anyhow::Result<Box<dyn Transport>> {
+fn transport(command: &CallCommand, plan: &Plan) -> anyhow::Result<Box<dyn Transport>> {
     if command.dry_run {
         return Ok(Box::new(StubTransport::queued([])));
     }
     if command.responses.is_empty() {
         return Ok(Box::new(HttpTransport::new()?));
     }
-    Ok(Box::new(testing::stub(pasted_responses(command)?)))
+    Ok(Box::new(testing::stub(pasted_responses(command, plan)?)))
 }
 
 /// The responses of `--response`, by step.
-fn pasted_responses(command: &CallCommand) -> anyhow::Result<Vec<(String, Canned)>> {
+fn pasted_responses(command: &CallCommand, plan: &Plan) -> anyhow::Result<Vec<(String, Canned)>> {
+    let known = steps(command, plan);
     let mut responses = Vec::new();
     for given in &command.responses {
         let (step, file) = match given.split_once('=') {
             Some((step, file)) if !Path::new(given).exists() => (step, file),
             _ => ("", given.as_str()),
         };
+        check_step(step, known.as_deref(), responses.iter().map(|(step, _): &(String, _)| step.as_str()))?;
         let mut body = Vec::new();
         match file {
             "-" => std::io::stdin().read_to_end(&mut body).map(drop),
@@ -210,6 +220,39 @@ fn pasted_responses(command: &CallCommand) -> anyhow::Result<Vec<(String, Canned
         responses.push((step.to_owned(), pasted(body, command.response_status, file)));
     }
     Ok(responses)
+}
+
+/// The steps of the function, with an empty name for the only request of a route; `None` if the function is unknown or
+/// not given.
+fn steps<'p>(command: &CallCommand, plan: &'p Plan) -> Option<Vec<&'p str>> {
+    let route = plan.routes.get(command.function.as_ref()?)?;
+    Some(route.steps.iter().map(|step| step.name.as_deref().unwrap_or_default()).collect())
+}
+
+/// Checks that `--response` names a step of the route, and each step once.
+fn check_step<'s>(
+    step: &str,
+    known: Option<&[&str]>,
+    mut given: impl Iterator<Item = &'s str>,
+) -> anyhow::Result<()> {
+    if given.any(|other| other == step) {
+        let of = if step.is_empty() { String::new() } else { format!(" for the step `{step}`") };
+        bail!("there are two `--response` options{of}: remove one of them");
+    }
+    let Some(known) = known.filter(|known| !known.contains(&step)) else { return Ok(()) };
+    let names: Vec<&str> = known.iter().copied().filter(|name| !name.is_empty()).collect();
+    match (step, names.as_slice()) {
+        (_, []) if known.is_empty() => bail!("the route sends no request: remove `--response`"),
+        (step, []) => bail!("the route has no step `{step}`: write `--response FILE`"),
+        ("", names) => bail!(
+            "the route has several steps: write `--response STEP=FILE`, with {}",
+            diagnostic::list(names)
+        ),
+        (step, names) => {
+            let help = diagnostic::suggest(step, names.iter().copied()).unwrap_or_default();
+            bail!("the route has no step `{step}`: {help}")
+        }
+    }
 }
 
 /// The calls to print: all calls of the request, or those of the selected function.

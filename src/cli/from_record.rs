@@ -16,7 +16,7 @@ use crate::call::Context;
 use crate::dispatch::in_process::InProcess;
 use crate::secret::HIDDEN;
 use crate::testing::capture::{CapturedCall, CapturedInput};
-use crate::testing::recorded::RecordedCall;
+use crate::testing::recorded::{RecordedCall, as_received};
 use crate::testing::{self, TIME};
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -43,6 +43,9 @@ pub(super) struct FromRecord {
     /// The name of the new test. Default: the id of the record.
     #[arg(long, value_name = "NAME", requires = "from_record")]
     name: Option<String>,
+    /// Replace names, e-mail addresses and phone numbers by invented ones, the same ones everywhere.
+    #[arg(long, requires = "from_record")]
+    anonymize: bool,
     /// Arguments that replace those of the record, as a JSON object. Needed for sensitive ones, which records hide.
     #[arg(long, value_name = "JSON", requires = "from_record")]
     args: Option<String>,
@@ -103,7 +106,8 @@ impl FromRecord {
         }
         let exchanges = recorder.exchanges();
         let input = CapturedInput::Args;
-        saving.save(CapturedCall { plan, call, platform, input, exchanges: &exchanges, now: &now }).await?;
+        let (exchanges, now, anonymize) = (&*exchanges, &*now, self.anonymize);
+        saving.save(CapturedCall { plan, call, platform, input, exchanges, now, anonymize }).await?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -153,19 +157,21 @@ impl FromRecord {
 
     /// The arguments of the record, changed by `--args`.
     fn arguments(&self, recorded: &RecordedCall) -> anyhow::Result<Map<String, Value>> {
-        let mut args = recorded.args.clone();
-        if let Some(text) = &self.args {
-            let given: Map<String, Value> =
-                serde_json::from_str(text).context("`--args` is not a JSON object")?;
-            args.extend(given);
+        let given: Map<String, Value> = match &self.args {
+            Some(text) => serde_json::from_str(text).context("`--args` is not a JSON object")?,
+            None => Map::new(),
+        };
+        let mut args = Map::new();
+        for (name, value) in &recorded.args {
+            if value.as_str() == Some(HIDDEN) && !given.contains_key(name) {
+                bail!(
+                    "the record hides the sensitive argument `{name}`: \
+                     add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
+                );
+            }
+            args.insert(name.clone(), as_received(value));
         }
-        let is_hidden = |value: &Value| value.as_str() == Some(HIDDEN);
-        if let Some((name, _)) = args.iter().find(|(_, value)| is_hidden(value)) {
-            bail!(
-                "the record hides the sensitive argument `{name}`: \
-                 add a made-up value, such as --args '{{\"{name}\": \"1234\"}}'"
-            );
-        }
+        args.extend(given);
         Ok(args)
     }
 }

@@ -27,8 +27,14 @@ pub(super) async fn probe(upstreams: &[UpstreamProbe], masks: &Masks) -> anyhow:
     let probing = upstreams.iter().map(|upstream| async {
         let probed = upstream.probe.run(&transport).await;
         let name = upstream.probe.request.target.name.clone();
-        let text = masks.hide(&text(&probed.found, upstream.probe.is_authenticated));
-        let fault = fault(upstream, &name, &probed.found, &text);
+        let is_authenticated = upstream.probe.is_authenticated;
+        let texts = probed.found.iter().map(|found| masks.hide(&text(found, is_authenticated)));
+        let texts: Vec<String> = texts.collect();
+        // While a credential is rotated, the upstream may accept only one of the two.
+        let is_accepted = probed.found.iter().any(|found| matches!(found, ProbeResult::Answer(_)));
+        let failed = probed.found.iter().zip(&texts).next().filter(|_| !is_accepted);
+        let fault = failed.and_then(|(found, text)| fault(upstream, &name, found, text));
+        let text = numbered(&texts);
         ProbeReport { name, probed, text, fault }
     });
     Ok(join_all(probing).await)
@@ -60,6 +66,19 @@ pub(super) fn to_json(reports: &[ProbeReport]) -> Value {
 impl ProbeReport {
     fn ms(&self) -> u128 {
         self.probed.after.as_millis()
+    }
+}
+
+/// The results in one line, by the number of the credential if there are several.
+fn numbered(texts: &[String]) -> String {
+    match texts {
+        [only] => only.clone(),
+        several => {
+            let count = several.len();
+            let each = several.iter().enumerate();
+            let each = each.map(|(index, text)| format!("credential {} of {count}: {text}", index + 1));
+            each.collect::<Vec<_>>().join("; ")
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Definitions {
             }
             KeyForm::Either(forms) => {
                 let forms: Vec<Value> = forms.iter().map(|form| self.form(form())).collect();
-                json!({"anyOf": forms})
+                either(&forms)
             }
             KeyForm::Duration => duration(),
             KeyForm::Hedge => json!({"anyOf": [{"const": HEDGE_P95}, duration()]}),
@@ -295,6 +295,16 @@ fn choice(about: &str, properties: Map<String, Value>) -> Map<String, Value> {
         Value::Object(object) => object,
         _ => Map::new(),
     }
+}
+
+/// One of several forms. An error in `anyOf` says only that none of them is valid, so the form of the value's own type
+/// is required again: then an unknown key is an error at its place. Editors take their completions from `anyOf`.
+fn either(forms: &[Value]) -> Value {
+    let by_type = forms.iter().map(|form| {
+        let kind = form.get("type").cloned().unwrap_or_else(|| json!("object"));
+        json!({"if": {"type": kind}, "then": form})
+    });
+    json!({"anyOf": forms, "allOf": by_type.collect::<Vec<_>>()})
 }
 
 fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::lang::jsonpath::{BadPath, JsonPath};
+use crate::lang::jsonpath::{BadPath, JsonPath, Placeholder};
 use crate::lang::pattern::{BadPattern, Pattern};
 use crate::plan::arguments::Arguments;
+
+/// A path, and the places of its templates.
+type InternedPath = (Arc<JsonPath>, Arc<[Placeholder]>);
 
 /// The compiled parts of one compilation, by their text. A text that cannot be used is compiled again each time.
 #[derive(Debug, Default)]
 pub(super) struct Interned {
-    paths: HashMap<String, Arc<JsonPath>>,
+    paths: HashMap<String, InternedPath>,
     patterns: HashMap<String, Pattern>,
     /// Keyed by the schema as JSON, which keeps the order of the arguments.
     arguments: HashMap<String, Arguments>,
@@ -22,8 +25,11 @@ pub(super) struct Interned {
 
 impl Interned {
     /// The JSONPath with this text.
-    pub(super) fn path(&mut self, text: &str) -> Result<Arc<JsonPath>, BadPath> {
-        shared(&mut self.paths, text, || JsonPath::parse(text).map(Arc::new))
+    pub(super) fn path(&mut self, text: &str) -> Result<InternedPath, BadPath> {
+        shared(&mut self.paths, text, || {
+            let (path, placeholders) = JsonPath::parse(text)?;
+            Ok((Arc::new(path), placeholders.into()))
+        })
     }
 
     /// The pattern with this text.

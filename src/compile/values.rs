@@ -145,10 +145,10 @@ pub(super) fn count(
 
 /// A number, whole or not.
 pub(super) fn number(number: &Located<Kind>, diagnostics: &mut Diagnostics) -> Option<f64> {
-    match number.value {
-        Kind::Float(number) => Some(number),
+    match &number.value {
+        Kind::Float(number) => number.as_f64(),
         #[expect(clippy::cast_precision_loss, reason = "no key needs this precision")]
-        Kind::Integer(number) => Some(number as f64),
+        Kind::Integer(number) => Some(*number as f64),
         _ => wrong_type(number, "a number", diagnostics),
     }
 }

@@ -1,5 +1,7 @@
 //! Deduplication: a call that may change something runs once, and a retry of it by the platform gets the same reply.
 
+use std::sync::Arc;
+
 use crate::call::{Outcome, Reply};
 use crate::single_flight::SingleFlight;
 
@@ -23,7 +25,7 @@ pub fn to_keep(outcome: &Outcome) -> Outcome {
     }
     let text = outcome.reply.text.clone().filter(|text| text.len() <= MAX_KEPT / 2);
     let text = text.unwrap_or_else(|| DONE.to_owned());
-    Outcome { reply: Reply::text(text), failure: outcome.failure }
+    Outcome { reply: Arc::new(Reply::text(text)), failure: outcome.failure }
 }
 
 #[cfg(test)]
@@ -41,7 +43,7 @@ mod tests {
             (None, MAX_KEPT, Some(DONE)),
         ] {
             let reply = Reply { text: text.map(str::to_owned), data: data(bytes), ..Reply::default() };
-            let outcome = Outcome { reply, failure: None };
+            let outcome = Outcome::answered(reply);
             let to_keep = to_keep(&outcome);
             assert_eq!(to_keep.reply.text.as_deref(), kept, "{bytes}");
             assert!(to_keep.bytes() <= MAX_KEPT);

@@ -93,6 +93,7 @@ async fn answer_event(event: Event, runner: &impl Runner) -> Answer {
     let call_budget = runner.budget();
     let budget = event.kind.deadline.map_or(call_budget, |deadline| call_budget.min(budget(deadline)));
     let outcome = runner.event(event.call, event.kind.name, budget).await;
-    let data = outcome.filter(|outcome| outcome.failure.is_none()).and_then(|outcome| outcome.reply.data);
-    data.map_or(event.neutral, |data| Answer::json(&data))
+    let answered = outcome.as_ref().filter(|outcome| outcome.failure.is_none());
+    let data = answered.and_then(|outcome| outcome.reply.data.as_ref());
+    data.map_or(event.neutral, Answer::json)
 }

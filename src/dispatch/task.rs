@@ -366,7 +366,7 @@ impl Caller for PendingReply {
 
 /// An outcome with the built-in text.
 fn built_in_outcome(kind: FailureKind) -> Outcome {
-    Outcome { reply: Reply::text(kind.built_in_text()), failure: Some(kind) }
+    Outcome::failed(kind, Reply::text(kind.built_in_text()))
 }
 
 fn now() -> String {
@@ -434,7 +434,7 @@ pub(crate) mod tests {
         };
         let outcome = task(&Panicking).answer(AnnounceTo::Nobody).await;
         assert_eq!(outcome.failure, Some(FailureKind::BadResponse));
-        assert!(outcome.reply.text.is_some_and(|text| text.contains("Apologise")));
+        assert!(outcome.reply.text.as_ref().is_some_and(|text| text.contains("Apologise")));
         assert_eq!(dispatcher.calls.held(), 0);
         let log = String::from_utf8(lines.lock().clone()).unwrap();
         let line = log.lines().find(|line| line.contains("internal error")).unwrap();

@@ -13,7 +13,7 @@ use crate::call::{Call, Context, GivenArguments};
 use crate::json::{Kind, ValueRef, push_string};
 use crate::lang::decimal::Decimal;
 use crate::lang::template::Scope;
-use crate::plan::arguments::Validation;
+use crate::plan::arguments::{CallValues, Validation};
 use crate::plan::{Route, Zone};
 use crate::single_flight::FlightKey;
 
@@ -49,7 +49,8 @@ impl CallKey {
     /// gets a new id. Content is compared by value, not by spelling.
     /// Times without an offset are compared in the zone of the call.
     ///
-    /// If the arguments had to be validated for it, their validation is returned too, for [`super::answer`].
+    /// If the arguments had to be validated for it, their validation is returned too, for [`super::answer`], unless it
+    /// may depend on the time.
     pub fn of(call: &Call, route: Option<&Route>, zone: &Zone) -> (Self, Option<Validation>) {
         let context = &call.context;
         let Some(route) = route.filter(|route| route.writes()) else { return (Self::unique(), None) };
@@ -60,7 +61,9 @@ impl CallKey {
         }
         let mut json = String::new();
         let scope = Scope { args: &Value::Null, call: context, steps: &[], now: "" };
-        let validation = route.arguments.validate_in(&call.args, &|| zone.of(&scope));
+        // Without the time: a default such as the present moment must not hide a retry.
+        let values = CallValues { zone: &|| zone.of(&scope), scope: Some(&scope) };
+        let validation = route.arguments.validate_in(&call.args, values);
         match &validation {
             Ok(validated) => write_canonical((&validated.args).into(), &mut json),
             Err(_) => write_canonical(given.get(), &mut json),
@@ -79,7 +82,8 @@ impl CallKey {
             Identity { key: hash(context, None, &[&json, &headers]), kept, by_id: false }
         });
         let seed = by_id.map_or_else(random, |identity| identity.key);
-        (Self { by_id, in_window, seed }, Some(validation))
+        let validation = Some(validation).filter(|_| !route.arguments.has_call_defaults());
+        (Self { by_id, in_window, seed }, validation)
     }
 
     /// The key of a call that no other call matches.

@@ -28,7 +28,7 @@ use crate::in_place::pinned;
 use crate::lang::jsonpath::MAX_VISITS;
 use crate::lang::template::StepOutput;
 use crate::plan::Route;
-use crate::plan::arguments::Validation;
+use crate::plan::arguments::{CallValues, Validation};
 use crate::plan::replies::Picked;
 use crate::upstream::delivery::DETACHED_TIMEOUT;
 use crate::upstream::delivery::limit::LimitPermit;
@@ -69,7 +69,7 @@ pub async fn answer(
         }
         Ok(picked) => {
             record.case = picked.case;
-            record.outcome = Outcome { reply: picked.reply, failure: None };
+            record.outcome = Outcome::answered(picked.reply);
         }
         Err(error) => record.fail(error, route, env),
     }
@@ -114,8 +114,9 @@ async fn run(
 /// The arguments as the route declares them.
 fn validated(route: &Route, validation: Option<Validation>, env: CallEnv<'_>, record: &Record) -> Validation {
     validation.unwrap_or_else(|| {
-        let zone = || env.plan.zone.of(&record.scope(env.now));
-        route.arguments.validate_in(&record.call.args, &zone)
+        let scope = record.scope(env.now);
+        let values = CallValues { zone: &|| env.plan.zone.of(&scope), scope: Some(&scope) };
+        route.arguments.validate_in(&record.call.args, values)
     })
 }
 

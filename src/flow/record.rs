@@ -63,7 +63,7 @@ impl Record {
             dropped: Vec::new(),
             error: None,
             failure_error: None,
-            outcome: Outcome { reply: Reply::default(), failure: None },
+            outcome: Outcome::answered(Reply::default()),
             limit_wait: Duration::ZERO,
             began: Instant::now(),
             time: Duration::ZERO,
@@ -75,7 +75,7 @@ impl Record {
     pub fn panicked(call: Call, time: Duration, traced: Option<&Traced>) -> Box<Self> {
         let error = CallError::Panicked;
         let mut record = Self::new(call, traced);
-        record.outcome = Outcome { reply: Reply::text(error.model_text()), failure: Some(error.kind()) };
+        record.outcome = Outcome::failed(error.kind(), Reply::text(error.model_text()));
         record.time = time;
         record.note_failed(&error);
         record.error = Some(Arc::new(error));
@@ -100,20 +100,20 @@ impl Record {
         self.note_failed(&error);
         let failure = FailureReply::on(&error, route, &self.scope(env.now), env);
         self.case = failure.case;
-        // A case that matched but could not be rendered is in the error. One that was skipped keeps its first reason.
-        let unrendered = match &*error {
-            CallError::Pick(PickError::Render { case, .. }) => Some(*case),
+        // A case that matched, but could not be rendered or declares the failure, is in the error. One that was skipped
+        // keeps its first reason.
+        let matched = match &*error {
+            CallError::Pick(PickError::Render { case, .. }) | CallError::Declared { case, .. } => Some(*case),
             _ => None,
         };
         let is_new = |skipped: &SkippedCase| {
-            Some(skipped.case) != unrendered
-                && self.skipped_cases.iter().all(|known| known.case != skipped.case)
+            Some(skipped.case) != matched && self.skipped_cases.iter().all(|known| known.case != skipped.case)
         };
         let new: Vec<SkippedCase> = failure.skipped_cases.into_iter().filter(is_new).collect();
         self.skipped_cases.extend(new);
         self.text_source = failure.source;
         self.failure_error = failure.error;
-        self.outcome = Outcome { reply: failure.reply, failure: Some(error.kind()) };
+        self.outcome = Outcome::failed(error.kind(), failure.reply);
         self.error = Some(error);
     }
 
@@ -131,13 +131,13 @@ impl Record {
         if reply.text.is_none() && reply.data.is_none() {
             self.fail(error, route, env);
             if self.case.is_none() {
-                self.outcome.reply.extensions = reply.extensions;
+                Arc::make_mut(&mut self.outcome.reply).extensions = reply.extensions;
             }
             return;
         }
         self.note_failed(&error);
         self.case = Some(case);
-        self.outcome = Outcome { reply, failure: Some(kind) };
+        self.outcome = Outcome::failed(kind, reply);
         self.error = Some(error);
     }
 
@@ -153,8 +153,11 @@ impl Record {
 
     /// Lets the platform check the values of its extension keys. Values that it does not accept are dropped.
     pub(super) fn filter_extensions(&mut self, platform: &dyn Platform) {
-        let extensions = std::mem::take(&mut self.outcome.reply.extensions);
-        self.outcome.reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
+        if !self.outcome.reply.extensions.is_empty() {
+            let reply = Arc::make_mut(&mut self.outcome.reply);
+            let extensions = std::mem::take(&mut reply.extensions);
+            reply.extensions = filter_extensions(platform, extensions, &mut self.dropped);
+        }
     }
 
     /// The values that templates could use when the call ended.

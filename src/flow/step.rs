@@ -80,6 +80,11 @@ impl StepRun<'_> {
     /// Renders the request.
     pub(super) fn render(&self) -> Result<Request, RequestError> {
         let mut request = self.step.request.render(&self.scope)?;
+        // If a value that the response is searched for is missing, nothing is sent.
+        self.step
+            .extraction
+            .check(&self.scope)
+            .map_err(|(name, source)| RequestError::Render { part: format!("extract.{name}"), source })?;
         if let Some(name) = self.route.idempotency_key.as_ref().filter(|_| !self.step.request.is_safe()) {
             let step = self.step.name.as_deref().unwrap_or_default();
             // Hexadecimal digits are valid in any header value.
@@ -131,7 +136,7 @@ impl StepRun<'_> {
         let error = CallError::Overdue(error);
         let failure = FailureReply::on(&error, Some(self.route), &self.scope, self.env);
         let extensions = filter_extensions(self.env.platform, failure.reply.extensions, &mut Vec::new());
-        let outcome = Outcome { reply: Reply { extensions, ..failure.reply }, failure: Some(error.kind()) };
+        let outcome = Outcome::failed(error.kind(), Reply { extensions, ..failure.reply });
         LateReply { outcome, error, upstream: self.step.request.upstream.delivery.target.name.clone() }
     }
 
@@ -145,7 +150,7 @@ impl StepRun<'_> {
         record.response_bytes = response.body.len();
         run_blocking_if_large(record.response_bytes, || {
             let response = output.response.insert(self.step.read(response));
-            output.values = self.step.extract(response, &self.route.replies)?;
+            output.values = self.step.extract(response, &self.scope, &self.route.replies)?;
             record.phase_times.note(Phase::Extract);
             Ok(())
         })

@@ -24,7 +24,7 @@ use bytestring::ByteString;
 pub use self::node::{Kind, Node};
 pub use self::shared::{SharedValue, bytes_of};
 pub use self::value::{Entries, Items, ValueRef, to_map};
-pub use self::write::{ObjectWriter, push_escaped, push_string, push_value};
+pub use self::write::{ObjectWriter, push_escaped, push_string, push_value, push_values};
 
 use self::index::Entry;
 use self::lookup::Lookup;
@@ -35,7 +35,9 @@ pub struct Document {
     text: ByteString,
     /// The values in text order, each followed by its nested values. Never empty. Has at most one entry per two bytes
     /// of text, plus one.
-    index: Vec<Entry>,
+    ///
+    /// Built by [`Document::parse`], and again at the first use of a document that gave its index up.
+    index: OnceLock<Vec<Entry>>,
     /// Built at the first lookup in a large array or object.
     lookup: OnceLock<Lookup>,
 }
@@ -50,7 +52,7 @@ impl Document {
         // Checking UTF-8 for the whole text is faster than for each string.
         let Ok(text) = ByteString::try_from(bytes.clone()) else { return Err(explain(&bytes)) };
         match index::build(&text) {
-            Some(index) => Ok(Self { text, index, lookup: OnceLock::new() }),
+            Some(index) => Ok(Self { text, index: index.into(), lookup: OnceLock::new() }),
             None => Err(explain(&bytes)),
         }
     }
@@ -65,13 +67,29 @@ impl Document {
         self.text.as_bytes()
     }
 
+    /// The same document without its index, which is larger than the text. For keeping a document that may never be
+    /// looked at again.
+    pub(crate) fn without_index(&self) -> Self {
+        Self { text: self.text.clone(), index: OnceLock::new(), lookup: OnceLock::new() }
+    }
+
+    fn index(&self) -> &[Entry] {
+        self.index.get_or_init(|| self.index_again())
+    }
+
+    #[cold]
+    fn index_again(&self) -> Vec<Entry> {
+        // The text has been indexed before, so this cannot fail.
+        index::build(&self.text).unwrap_or_default()
+    }
+
     fn lookup(&self) -> &Lookup {
-        self.lookup.get_or_init(|| Lookup::of(self.text.as_ref(), &self.index))
+        self.lookup.get_or_init(|| Lookup::of(self.text.as_ref(), self.index()))
     }
 
     /// The memory that the index uses, in bytes, without the text.
     pub fn index_bytes(&self) -> usize {
-        self.index.capacity() * size_of::<Entry>()
+        self.index.get().map_or(0, |index| index.capacity() * size_of::<Entry>())
     }
 }
 

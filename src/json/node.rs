@@ -41,7 +41,7 @@ impl<'d> Node<'d> {
     /// The value at a position that [`Node::place`] returned.
     pub fn at_place(document: &'d Document, place: u32) -> Option<Self> {
         let at = usize::try_from(place).ok()?;
-        document.index.get(at).map(|_| Self { document, at })
+        document.index().get(at).map(|_| Self { document, at })
     }
 
     /// The position of the value in the index. Store it next to a shared document to keep the value.
@@ -108,7 +108,7 @@ impl<'d> Node<'d> {
 
     /// The value of a key of an object.
     pub fn get(self, name: &str) -> Option<Self> {
-        let (bytes, index) = (self.document.text.as_ref(), &self.document.index);
+        let (bytes, index) = (self.document.text.as_ref(), self.document.index());
         for (visited, (key, value)) in self.entries().enumerate() {
             if visited == FEW {
                 let key = self.document.lookup().key(bytes, index, self.at, name)?;
@@ -203,7 +203,7 @@ impl<'d> Node<'d> {
     }
 
     fn entry(self) -> Entry {
-        self.document.index[self.at]
+        self.document.index()[self.at]
     }
 
     fn source(self) -> &'d [u8] {

@@ -95,6 +95,19 @@ impl SharedValue {
         }
     }
 
+    /// Lets the documents of these values give up their indexes. Values that share a document still share it.
+    pub(crate) fn give_up_indexes<'v>(values: impl Iterator<Item = &'v mut Self>) {
+        let mut last: Option<(Arc<Document>, Arc<Document>)> = None;
+        for value in values {
+            let (Source::Part(document, _) | Source::Parts(document, _)) = &mut value.0 else { continue };
+            let known = last.as_ref().filter(|(full, _)| Arc::ptr_eq(full, document));
+            let bare = known.map(|(_, bare)| Arc::clone(bare));
+            let bare = bare.unwrap_or_else(|| Arc::new(document.without_index()));
+            let full = std::mem::replace(document, Arc::clone(&bare));
+            last = Some((full, bare));
+        }
+    }
+
     /// Whether both values share one document.
     pub fn shares_document(&self, other: &Self) -> bool {
         match (self.document(), other.document()) {

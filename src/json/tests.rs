@@ -1,11 +1,13 @@
 //! A document and `serde_json` agree on every text: whether it is JSON, and which value it holds.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::Value;
 
 use super::index::Entry;
-use super::{Document, Kind, Node};
+use super::{Document, Kind, Node, SharedValue, ValueRef};
 
 /// The bytes that mutations insert.
 const BYTES: &[u8] = b"{}[]\",:\\u0eE+-.dDcC19 \x01\x1f\x7f\x80\xc3\xff\xedtfn";
@@ -28,7 +30,7 @@ fn check(text: &[u8]) -> bool {
             document.root().write_json(&mut written);
             let reparsed: Value = serde_json::from_str(&written).unwrap();
             assert_eq!(reparsed.to_string(), value.to_string(), "{shown}");
-            assert!(document.index.len() <= text.len() / 2 + 1, "{shown}");
+            assert!(document.index().len() <= text.len() / 2 + 1, "{shown}");
         }
         (Err(expected), Err(error)) => assert_eq!(error.to_string(), expected.to_string(), "{shown}"),
         (Ok(_), Err(error)) if has_great_number(&shown) => {
@@ -283,7 +285,7 @@ fn the_index_of_a_dense_array_has_one_entry_per_two_bytes() {
     assert_eq!(size_of::<Entry>(), 16);
     let text = format!("[{}0]", "0,".repeat(100_000));
     let document = parse(text.as_bytes()).unwrap();
-    assert_eq!(document.index.len(), 100_002);
+    assert_eq!(document.index().len(), 100_002);
     assert!(document.index_bytes() <= 16 * (text.len() + 64), "{}", document.index_bytes());
 }
 
@@ -292,7 +294,7 @@ fn repeated_keys_leave_no_entries_in_the_index() {
     let entries = "\"k\":[1,2,3],".repeat(50_000);
     let document = parse(format!("{{{entries}\"z\":1}}").as_bytes()).unwrap();
     assert_eq!(document.root().len(), 2);
-    assert_eq!(document.index.len(), 8);
+    assert_eq!(document.index().len(), 8);
 }
 
 #[test]
@@ -315,4 +317,19 @@ fn strings_end_where_they_do_in_serde_json_wherever_a_block_of_the_scan_ends() {
             check(format!("\"{plain}{end}").as_bytes());
         }
     }
+}
+
+#[test]
+fn a_document_that_gave_up_its_index_is_the_same_document() {
+    let document = Arc::new(Document::parse(r#"{"a": [1, {"b": "x"}], "c": "y"}"#.into()).unwrap());
+    let part = |name: &str| SharedValue::part(&document, document.root().get(name).unwrap());
+    let all = part("a").keep_all(&[ValueRef::Node(document.root().get("c").unwrap())]);
+    let mut values = [SharedValue::whole(Arc::clone(&document)), part("a"), part("c"), all];
+    let before = values.each_ref().map(SharedValue::to_value);
+    let size = values[0].bytes();
+    SharedValue::give_up_indexes(values.iter_mut());
+    assert_eq!(Arc::strong_count(&document), 1);
+    assert!(values[0].bytes() < size);
+    assert!(values[0].shares_document(&values[3]));
+    assert_eq!(values.each_ref().map(SharedValue::to_value), before);
 }

@@ -16,16 +16,7 @@ pub fn push_value(out: &mut String, value: &Value) {
             let _ = write!(out, "{number}");
         }
         Value::String(text) => push_string(out, text),
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                push_value(out, item);
-            }
-            out.push(']');
-        }
+        Value::Array(items) => push_values(out, items),
         Value::Object(entries) => {
             out.push('{');
             for (at, (key, value)) in entries.iter().enumerate() {
@@ -39,6 +30,18 @@ pub fn push_value(out: &mut String, value: &Value) {
             out.push('}');
         }
     }
+}
+
+/// Appends `values` as a compact JSON array.
+pub fn push_values(out: &mut String, values: &[Value]) {
+    out.push('[');
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_value(out, value);
+    }
+    out.push(']');
 }
 
 /// Writes one object into a string, entry by entry.

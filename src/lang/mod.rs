@@ -2,6 +2,7 @@
 //! clock.
 
 pub(crate) mod body;
+pub(crate) mod bound_path;
 mod charset;
 pub(crate) mod decimal;
 pub mod jsonpath;

@@ -10,10 +10,12 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
+use crate::call::Context;
 use crate::flow::Record;
 use crate::plan::Route;
 use crate::secret::Masks;
 
+use super::packed::PackedRecord;
 use super::record_id::{RecordId, RecordIds};
 use super::ring::{FailureRings, Ring};
 use super::view::ANSWERED;
@@ -36,8 +38,7 @@ pub struct HistoryEntry {
     pub at: Timestamp,
     /// The address of the client.
     pub client: IpAddr,
-    /// The record of the call.
-    pub record: Box<Record>,
+    record: PackedRecord,
     /// The route or event entry that answered it, if there was one.
     pub route: Option<Arc<Route>>,
     /// The secrets of the table, to mask.
@@ -79,7 +80,7 @@ impl History {
     pub fn keep(&self, entry: HistoryEntry, most: usize) {
         let entry = Arc::new(entry);
         let mut state = self.state();
-        match entry.record.outcome_slug() {
+        match entry.outcome() {
             ANSWERED => state.answered.push(Arc::clone(&entry)),
             _ => state.failed.push(Arc::clone(&entry)),
         }
@@ -140,11 +141,11 @@ impl HistoryEntry {
         client: IpAddr,
     ) -> Self {
         record.forget_envelope();
-        let mut bytes = record.bytes();
-        if bytes > MAX_RECORD {
+        if record.bytes() > MAX_RECORD {
             record.forget_content();
-            bytes = record.bytes();
         }
+        let record = PackedRecord::new(record, route.as_deref());
+        let bytes = record.bytes();
         Self { id, at: Timestamp::now(), client, record, route, secrets, bytes }
     }
 
@@ -153,14 +154,26 @@ impl HistoryEntry {
         self.route.as_ref().map(|route| route.name.as_str())
     }
 
+    /// What the caller was told: `answered`, or the kind of failure.
+    pub fn outcome(&self) -> &'static str {
+        self.record.facts(Record::outcome_slug)
+    }
+
+    /// Whether `is_wanted` holds for the envelope of the call, which has only what is shown.
+    pub fn is_from(&self, is_wanted: impl FnOnce(&Context) -> bool) -> bool {
+        self.record.facts(|record| is_wanted(&record.call.context))
+    }
+
     /// The summary of the call, as JSON.
     pub fn summary(&self) -> Value {
-        self.shown(self.record.summary(&self.secrets, self.route.as_deref()))
+        let route = self.route.as_deref();
+        self.shown(self.record.whole(route, |record| record.summary(&self.secrets, route)))
     }
 
     /// The whole call, as JSON.
     pub fn view(&self) -> Value {
-        self.shown(self.record.view(&self.secrets, self.route.as_deref()))
+        let route = self.route.as_deref();
+        self.shown(self.record.whole(route, |record| record.view(&self.secrets, route)))
     }
 
     fn shown(&self, rest: Map<String, Value>) -> Value {
@@ -210,7 +223,8 @@ mod tests {
             .map(|entry| {
                 let id = entry.id.to_string();
                 let number = id.split('-').next_back().unwrap();
-                format!("{number} {}", entry.record.call.context.function)
+                let function = entry.record.facts(|record| record.call.context.function.clone());
+                format!("{number} {function}")
             })
             .collect()
     }
@@ -250,7 +264,7 @@ mod tests {
         }
         let newest = history.newest(6);
         let count = |function: &str| {
-            newest.iter().filter(|entry| entry.record.call.context.function == function).count()
+            newest.iter().filter(|entry| entry.is_from(|context| context.function == function)).count()
         };
         assert_eq!((count("rare"), count("frequent"), count("fine")), (2, 4, 6));
         assert!(newest.is_sorted_by_key(|entry| std::cmp::Reverse((entry.at, entry.id))));
@@ -270,7 +284,7 @@ mod tests {
         keep(&history, 100_000, record(&"n".repeat(100_000), json!("x".repeat(MAX_RECORD * 2))));
         let newest = &history.newest(100_000)[0];
         assert!(newest.bytes < 10_000, "{}", newest.bytes);
-        assert_eq!(newest.record.call.args, GivenArguments::from(Value::Null));
+        assert_eq!(newest.record.facts(|record| record.call.args.clone()), GivenArguments::from(Value::Null));
     }
 
     #[test]
@@ -292,8 +306,14 @@ mod tests {
         keep(&history, 2, record);
         let entry = &history.newest(2)[0];
         assert!(held_body.upgrade().is_none() && held_reply.upgrade().is_none());
-        assert_eq!(entry.record.call.args, GivenArguments::from(json!({"a": 1})));
-        assert_eq!(entry.record.outputs[0].values, [Some(json!({"a": 1}).into())]);
+        assert_eq!(
+            entry.record.facts(|record| record.call.args.clone()),
+            GivenArguments::from(json!({"a": 1}))
+        );
+        assert_eq!(
+            entry.record.facts(|record| record.outputs[0].values.clone()),
+            [Some(json!({"a": 1}).into())]
+        );
 
         // A document that is kept alive counts once.
         let small = document(json!({"part": {"a": 1}, "rest": "x".repeat(1000)}));
@@ -313,7 +333,10 @@ mod tests {
         keep(&history, 2, record("a", Value::Null));
         let mut subscriber = history.subscribe().unwrap();
         keep(&history, 2, record("b", Value::Null));
-        assert_eq!(subscriber.try_recv().unwrap().record.call.context.function, "b");
+        assert_eq!(
+            subscriber.try_recv().unwrap().record.facts(|record| record.call.context.function.clone()),
+            "b"
+        );
         history.close();
         assert!(matches!(subscriber.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
         assert!(history.subscribe().is_none());

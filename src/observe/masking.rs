@@ -10,7 +10,7 @@ use crate::flow::Record;
 
 impl Record {
     /// The values to mask: the table's secrets, the credentials that were sent (an upstream may echo them), and the
-    /// values of sensitive arguments.
+    /// values of sensitive arguments and extracts.
     pub fn masks(&self, secrets: &Masks, route: Option<&Route>) -> Masks {
         let mut masks = secrets.clone();
         let sent = self.steps.iter().filter_map(|step| step.delivery.request.as_ref());
@@ -20,6 +20,11 @@ impl Record {
             // An upstream may echo a credential without its scheme.
             if let Some((_, credential)) = shown.split_once(' ') {
                 masks.add(credential);
+            }
+        }
+        for (step, output) in route.iter().flat_map(|route| &route.steps).zip(&self.outputs) {
+            for value in step.extraction.sensitive_values(output, &self.scope("")) {
+                hide_all(&value.to_value(), &mut masks);
             }
         }
         if let (Some(route), Some(validated)) = (route, &self.validated) {

@@ -7,6 +7,7 @@ mod lines;
 pub mod log;
 pub mod masking;
 pub mod metrics;
+mod packed;
 pub mod record_id;
 mod ring;
 pub mod spans;

@@ -53,7 +53,7 @@ impl FailureRings {
     pub(super) fn push(&mut self, entry: Arc<HistoryEntry>) {
         self.count += 1;
         self.bytes += entry.bytes;
-        let key = (entry.route().unwrap_or_default().to_owned(), entry.record.outcome_slug());
+        let key = (entry.route().unwrap_or_default().to_owned(), entry.outcome());
         self.rings.entry(key).or_default().push(entry);
     }
 

@@ -1,6 +1,7 @@
 //! Records as JSON, for `call --explain`, the log and the admin API. Secrets and sensitive values are masked.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -111,6 +112,8 @@ impl Record {
                     *value = std::mem::take(value).detached();
                 }
             }
+            let body = output.response.as_mut().and_then(ParsedResponse::body_mut);
+            SharedValue::give_up_indexes(body.into_iter().chain(output.values.iter_mut().flatten()));
         }
     }
 
@@ -120,7 +123,7 @@ impl Record {
         self.validated = None;
         self.outputs.iter_mut().for_each(|output| *output = StepOutput::default());
         self.steps.iter_mut().for_each(|step| step.delivery.request = None);
-        self.outcome.reply = Reply::default();
+        self.outcome.reply = Arc::default();
         self.dropped.clear();
     }
 
@@ -186,13 +189,13 @@ impl View<'_> {
         let skipped = self.record.skipped_cases.iter().filter_map(|skipped| {
             let scope = self.record.scope("");
             let reason = self.route?.replies.why_skipped(*skipped, self.known(&scope));
-            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().hide(&reason))}))
+            Some(json!({"case": skipped.case + 1, "reason": cut(&self.masks().show(&reason))}))
         });
         shown.insert("skipped".to_owned(), skipped.collect());
         shown.insert("reply".to_owned(), self.reply(&self.record.outcome.reply));
         let errors = self.record.failure_error.iter().map(ToString::to_string);
         let errors = errors.chain(self.record.dropped.iter().cloned());
-        let errors = errors.map(|text| cut(&self.masks().hide(&text)));
+        let errors = errors.map(|text| cut(&self.masks().show(&text)));
         shown.insert("reply_errors".to_owned(), errors.collect());
         shown
     }
@@ -202,8 +205,13 @@ impl View<'_> {
         let ran = route.steps.iter().zip(self.record.steps.iter().zip(&self.record.outputs)).enumerate();
         ran.map(|(index, (step, (step_record, output)))| {
             let extracted = step.extraction.names().zip(&output.values);
-            let extracted = extracted
-                .map(|(name, value)| (name.to_owned(), self.value(value.as_ref().map(SharedValue::get))));
+            let extracted = extracted.map(|(name, value)| {
+                let shown = match value {
+                    Some(_) if step.extraction.is_sensitive(name) => Value::from(HIDDEN),
+                    value => self.value(value.as_ref().map(SharedValue::get)),
+                };
+                (name.to_owned(), shown)
+            });
             let mut shown = self.step(step_record, output);
             shown["name"] = step.name.as_deref().into();
             shown["upstream"] = step.request.upstream.delivery.target.name.as_str().into();
@@ -213,7 +221,7 @@ impl View<'_> {
                 let steps = &self.record.outputs[..index];
                 let scope = Scope { steps, ..self.record.scope("") };
                 let reason = route.why_skipped(index, step_record.unmet, self.known(&scope));
-                shown["skip_reason"] = cut(&self.masks().hide(&reason)).into();
+                shown["skip_reason"] = cut(&self.masks().show(&reason)).into();
             }
             shown
         })
@@ -231,7 +239,7 @@ impl View<'_> {
 
     fn arguments(&self) -> Value {
         let named = |args: ValueRef<'_>| match self.route {
-            Some(route) => self.value(Some((&hide_named(args, route)).into())),
+            Some(route) => hide_named((&self.value(Some(args))).into(), route),
             // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
@@ -274,9 +282,9 @@ impl View<'_> {
         let body = if bytes > MAX_SHOWN { omitted(bytes) } else { self.value(Some(response.body().get())) };
         json!({
             "status": response.status(),
-            "content_type": content_type.map(|(_, value)| self.masks().hide(value)),
-            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().hide(value)])).collect::<Value>(),
-            "problem": response.problem().map(|problem| cut(&self.masks().hide(problem))),
+            "content_type": content_type.map(|(_, value)| self.masks().show(value)),
+            "headers": headers.iter().map(|(name, value)| json!([name, self.masks().show(value)])).collect::<Value>(),
+            "problem": response.problem().map(|problem| cut(&self.masks().show(problem))),
             "body": body,
         })
     }
@@ -288,7 +296,7 @@ impl View<'_> {
             "at_ms": ms(attempt.began.saturating_duration_since(self.record.began)),
             "ms": ms(attempt.time()),
             "status": status,
-            "error": result.and_then(|result| Some(cut(&self.masks().hide(&result.as_ref().err()?.to_string())))),
+            "error": result.and_then(|result| Some(cut(&self.masks().show(&result.as_ref().err()?.to_string())))),
         })
     }
 
@@ -296,11 +304,11 @@ impl View<'_> {
         let body = request.body.as_ref().map(|body| match serde_json::from_slice::<Value>(body) {
             _ if body.len() > MAX_SHOWN => omitted(body.len()),
             Ok(json) => self.value(Some((&json).into())),
-            Err(_) => self.masks().hide(&String::from_utf8_lossy(body)).into(),
+            Err(_) => self.masks().show(&String::from_utf8_lossy(body)).into(),
         });
         json!({
             "method": request.method.as_str(),
-            "url": self.masks().hide(request.url.as_str()),
+            "url": self.masks().show(request.url.as_str()),
             "headers": self.headers(&request.headers),
             "body": body,
         })
@@ -309,7 +317,7 @@ impl View<'_> {
     fn headers(&self, headers: &HeaderMap) -> Value {
         let shown = |value: &http::HeaderValue| match value.is_sensitive() {
             true => HIDDEN.to_owned(),
-            false => self.masks().hide(&String::from_utf8_lossy(value.as_bytes())),
+            false => self.masks().show(&String::from_utf8_lossy(value.as_bytes())),
         };
         headers.iter().map(|(name, value)| json!([name.as_str(), shown(value)])).collect()
     }
@@ -328,11 +336,11 @@ impl View<'_> {
         let Some(value) = value else { return Value::Null };
         let mut json = String::new();
         value.write_json(&mut json);
-        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().hide_value(&value.to_value()) }
+        if json.len() > MAX_SHOWN { omitted(json.len()) } else { self.masks().show_value(&value.to_value()) }
     }
 
     fn error(&self, error: &CallError) -> String {
-        cut(&self.masks().hide(&error.to_string()))
+        cut(&self.masks().show(&error.to_string()))
     }
 }
 

@@ -2,6 +2,7 @@
 //! tell the model what to fix.
 
 mod conversion;
+mod defaults;
 mod problems;
 mod shape;
 mod weight;
@@ -16,7 +17,9 @@ use serde_json::{Map, Value};
 use crate::call::GivenArguments;
 use crate::json::Kind;
 use crate::lang::pattern::MAX_COMPILED;
+use crate::lang::template::Scope;
 use conversion::is_time;
+pub(crate) use defaults::{Below, CallDefault};
 use problems::problems;
 use shape::{Converter, Path, Shape};
 use weight::Weight;
@@ -31,8 +34,19 @@ pub struct Arguments {
     validator: Arc<Validator>,
     shape: Arc<Shape>,
     weight: Weight,
+    /// The defaults that are not part of the schema, because they depend on the call.
+    defaults: Arc<[CallDefault]>,
     /// The names of the arguments whose values are hidden wherever calls are shown.
     sensitive: Vec<String>,
+}
+
+/// What the validation of arguments takes from their call.
+#[derive(Clone, Copy)]
+pub(crate) struct CallValues<'c> {
+    /// The zone of times without an offset. Without one, they are invalid.
+    pub(crate) zone: &'c dyn Fn() -> Option<TimeZone>,
+    /// The values for defaults; without them, only fixed defaults are filled in.
+    pub(crate) scope: Option<&'c Scope<'c>>,
 }
 
 /// Arguments that fit, with defaults filled in.
@@ -80,7 +94,18 @@ impl Arguments {
             .build(&schema)
             .map_err(|error| schema_problem(&error))?;
         let shape = Arc::new(Shape::of_arguments(&schema));
-        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), shape, weight, sensitive })
+        let (schema, validator) = (Arc::new(schema), Arc::new(validator));
+        Ok(Self { schema, validator, shape, weight, defaults: Arc::default(), sensitive })
+    }
+
+    /// The same arguments with defaults that depend on the call.
+    pub(crate) fn with_defaults(self, defaults: Vec<CallDefault>) -> Self {
+        Self { defaults: defaults.into(), ..self }
+    }
+
+    /// Whether a default depends on the call.
+    pub(crate) fn has_call_defaults(&self) -> bool {
+        !self.defaults.is_empty()
     }
 
     /// Arguments of the same schema, of which others are hidden.
@@ -113,20 +138,20 @@ impl Arguments {
         self.sensitive.iter().filter_map(|name| args.get(name))
     }
 
-    /// Converts what loses nothing, drops what is not declared, fills defaults in, and checks the rest. Times without an
-    /// offset are in UTC.
+    /// Converts what loses nothing, drops what is not declared, fills in the fixed defaults, and checks the rest. Times
+    /// without an offset are in UTC.
     ///
     /// # Errors
     /// The problems at once, so that the model can fix all of them in its next call.
     pub fn validate(&self, given: &GivenArguments) -> Result<Validated, InvalidArguments> {
-        self.validate_in(given, &|| Some(TimeZone::UTC))
+        self.validate_in(given, CallValues { zone: &|| Some(TimeZone::UTC), scope: None })
     }
 
-    /// The same; times without an offset are in `zone`, and invalid if there is none.
+    /// The same with the zone and the defaults of a call.
     pub(crate) fn validate_in(
         &self,
         given: &GivenArguments,
-        zone: &dyn Fn() -> Option<TimeZone>,
+        call: CallValues<'_>,
     ) -> Result<Validated, InvalidArguments> {
         let given = match given {
             GivenArguments::Json(given) if matches!(given.get().kind(), Kind::Object | Kind::Null) => {
@@ -139,8 +164,11 @@ impl Arguments {
             }
         };
         let mut validated = Validated::default();
-        let mut converter = Converter { validated: &mut validated, zone };
-        let args = converter.object(&self.shape, given, Path::Top);
+        let mut converter = Converter { validated: &mut validated, zone: call.zone };
+        let mut args = converter.object(&self.shape, given, Path::Top);
+        if let Some(scope) = call.scope.filter(|_| self.has_call_defaults()) {
+            defaults::fill_all(&self.defaults, &mut args, &self.shape, &converter, scope);
+        }
         if !self.weight.allows(&args) {
             return Err(InvalidArguments { problems: vec!["the arguments are too large".to_owned()] });
         }

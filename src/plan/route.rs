@@ -170,7 +170,12 @@ impl Step {
     /// # Errors
     /// The status is outside 200-299, the body cannot be parsed, or a required value is missing, and no reply case
     /// names the status.
-    pub fn extract(&self, response: &ParsedResponse, replies: &Replies) -> Result<Values, ResponseError> {
+    pub fn extract(
+        &self,
+        response: &ParsedResponse,
+        scope: &Scope<'_>,
+        replies: &Replies,
+    ) -> Result<Values, ResponseError> {
         let status = response.status();
         // A step with a fallback fails on such a status even if a reply case names it, so that the fallback runs.
         let is_named = !self.has_fallback && replies.names_status(status);
@@ -186,7 +191,7 @@ impl Step {
         if let Some(problem) = response.problem().filter(|_| !is_named || (200..300).contains(&status)) {
             return Err(ResponseError::Body { status, problem: problem.to_owned() });
         }
-        let values = self.extraction.extract(response.body());
+        let values = self.extraction.extract(response.body(), scope);
         match self.extraction.missing(&values) {
             Some(name) if !is_named => Err(ResponseError::Missing(name.to_owned())),
             _ => Ok(values),

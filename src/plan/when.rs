@@ -1,12 +1,10 @@
 //! Conditions of a reply case or a step.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use crate::call::FailureKind;
 
-use crate::lang::jsonpath::JsonPath;
+use crate::lang::bound_path::BoundPath;
 use crate::lang::pattern::Pattern;
 use crate::lang::template::{Evaluated, Scope, Template, is_truthy};
 use crate::lang::value::equal;
@@ -18,9 +16,9 @@ const MAX_SHOWN: usize = 80;
 #[derive(Debug, Default)]
 pub(crate) struct When {
     pub(crate) status: Vec<StatusRange>,
-    pub(crate) found: Option<Arc<JsonPath>>,
-    pub(crate) missing: Option<Arc<JsonPath>>,
-    pub(crate) truthy: Option<Arc<JsonPath>>,
+    pub(crate) found: Option<BoundPath>,
+    pub(crate) missing: Option<BoundPath>,
+    pub(crate) truthy: Option<BoundPath>,
     pub(crate) equals: Vec<(Template, Vec<Value>)>,
     pub(crate) matches: Vec<(Template, Pattern)>,
     /// The kinds of failure that the case handles; empty for a case that handles success.
@@ -43,11 +41,12 @@ pub enum UnmetCondition {
     AfterWrite,
     /// The status.
     Status,
-    /// The path in `found` has no match.
+    /// The path in `found` has no match, or a value that it compares with is missing.
     Found,
-    /// The path in `missing` has a match.
+    /// The path in `missing` has a match, or a value that it compares with is missing.
     Missing,
-    /// The path in `truthy` matches only values that count as false, or nothing.
+    /// The path in `truthy` matches only values that count as false, or nothing, or a value that it compares with is
+    /// missing.
     Truthy,
     /// The path in `missing` may have a match: the body could not be parsed.
     Unreadable,
@@ -102,22 +101,28 @@ impl When {
     pub(crate) fn unmet(&self, scope: &Scope<'_>, visits: &mut usize) -> Option<UnmetCondition> {
         let response = scope.response();
         let status = response.map(|response| response.status());
-        let finds = |path: &JsonPath, visits: &mut usize| {
-            response.is_some_and(|response| path.finds(response.body().get(), visits))
+        let finds = |path: &BoundPath, visits: &mut usize| {
+            let Some(response) = response else { return Ok(false) };
+            path.search(response.body().get(), scope, |path, body, bound| path.finds(body, bound, visits))
         };
         if !self.status.is_empty()
             && !status.is_some_and(|status| self.status.iter().any(|range| range.contains(status)))
         {
             return Some(UnmetCondition::Status);
         }
-        if self.found.as_ref().is_some_and(|path| !finds(path, visits)) {
+        if self.found.as_ref().is_some_and(|path| finds(path, visits) != Ok(true)) {
             return Some(UnmetCondition::Found);
         }
-        if self.missing.as_ref().is_some_and(|path| finds(path, visits)) {
+        if self.missing.as_ref().is_some_and(|path| finds(path, visits) != Ok(false)) {
             return Some(UnmetCondition::Missing);
         }
         if let Some(path) = &self.truthy
-            && !response.is_some_and(|response| path.finds_where(response.body().get(), visits, is_truthy))
+            && !response.is_some_and(|response| {
+                let found = path.search(response.body().get(), scope, |path, body, bound| {
+                    path.finds_where(body, bound, visits, is_truthy)
+                });
+                found == Ok(true)
+            })
         {
             return Some(UnmetCondition::Truthy);
         }
@@ -147,7 +152,10 @@ impl When {
     /// Describes a condition that does not hold, for people. The text includes the value that the condition used, if it
     /// is known.
     pub(crate) fn describe_unmet(&self, unmet: UnmetCondition, known: KnownValues<'_>) -> String {
-        let path = |path: &Option<Arc<JsonPath>>| path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let path = |path: &Option<BoundPath>| path.as_ref().map(ToString::to_string).unwrap_or_default();
+        if let Some(missing) = self.missing_value(unmet, known) {
+            return missing;
+        }
         match unmet {
             UnmetCondition::Failure if self.failure.is_empty() => "only for successful calls".to_owned(),
             UnmetCondition::Failure => {
@@ -189,6 +197,19 @@ impl When {
                 })
             }
         }
+    }
+
+    /// Describes the value that the path of a condition compares with, if it is missing.
+    fn missing_value(&self, unmet: UnmetCondition, known: KnownValues<'_>) -> Option<String> {
+        let path = match unmet {
+            UnmetCondition::Found => &self.found,
+            UnmetCondition::Missing => &self.missing,
+            UnmetCondition::Truthy => &self.truthy,
+            _ => return None,
+        };
+        let path = path.as_ref()?;
+        let scope = path.templates().try_fold(known.scope()?, |_, name| known.scope_for(name))?;
+        path.check(scope).err().map(|error| format!("{error}, so the response is not searched for `{path}`"))
     }
 
     /// Whether a condition looks at a part of the response's body.

@@ -2,30 +2,41 @@
 
 use crate::diagnostic::Code;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// A value as far as it is known before a call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StaticValue {
+pub enum StaticValue<'v> {
     /// A single expression, which may evaluate to any value.
     Any,
     /// A text with expressions.
     Text,
     /// A constant, but not a list or an object.
-    Known(Value),
+    Known(Cow<'v, Value>),
     /// A list.
     List(Vec<Self>),
     /// An object.
-    Object(Vec<(String, Self)>),
+    Object(Vec<(Cow<'v, str>, Self)>),
 }
 
-impl From<&Value> for StaticValue {
-    fn from(value: &Value) -> Self {
+impl<'v> From<&'v Value> for StaticValue<'v> {
+    fn from(value: &'v Value) -> Self {
         match value {
             Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
             Value::Object(entries) => {
-                Self::Object(entries.iter().map(|(key, value)| (key.clone(), Self::from(value))).collect())
+                Self::Object(entries.iter().map(|(key, value)| (Cow::from(key), Self::from(value))).collect())
             }
-            other => Self::Known(other.clone()),
+            other => Self::Known(Cow::Borrowed(other)),
+        }
+    }
+}
+
+impl StaticValue<'_> {
+    /// A constant that is not a list or an object; `None` for anything else.
+    pub fn known(&self) -> Option<&Value> {
+        match self {
+            Self::Known(value) => Some(value),
+            _ => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::{Answer, BadRequest, Encode, Inbound};
-use crate::call::{GivenArguments, Outcome, Reply};
+use crate::call::{GivenArguments, Outcome};
 use crate::json::{Document, Kind, SharedValue, ValueRef};
 
 /// Parses a body, which must be a JSON object.
@@ -97,11 +97,12 @@ pub(super) fn no_arguments() -> GivenArguments {
 }
 
 /// An outcome as one object: the data if it is an object, otherwise `{"result": …}`. A failure is `{"error": …}`.
-pub(super) fn result_object(outcome: Outcome) -> Value {
-    match outcome {
-        Outcome { reply, failure: Some(_) } => json!({"error": reply.into_text()}),
-        Outcome { reply: Reply { data: Some(data @ Value::Object(_)), .. }, .. } => data,
-        Outcome { reply, .. } => json!({"result": reply.into_json()}),
+pub(super) fn result_object(outcome: &Outcome) -> Value {
+    let reply = &outcome.reply;
+    match &reply.data {
+        _ if outcome.failure.is_some() => json!({"error": reply.to_text()}),
+        Some(data @ Value::Object(_)) => data.clone(),
+        _ => json!({"result": reply.to_json()}),
     }
 }
 
@@ -111,8 +112,7 @@ pub(super) struct ResultObject;
 
 impl Encode for ResultObject {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
-        let outcome = outcomes.into_iter().next();
-        Answer::json(&outcome.map_or_else(|| json!({}), result_object))
+        Answer::json(&outcomes.first().map_or_else(|| json!({}), result_object))
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) fn post(body: &Value) -> Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::FailureKind;
+    use crate::call::{FailureKind, Reply};
 
     #[test]
     fn a_body_must_be_an_object() {
@@ -186,7 +186,7 @@ mod tests {
             (Reply::text("Slow."), Some(FailureKind::Timeout), json!({"error": "Slow."})),
             (data(json!({"a": 1})), Some(FailureKind::BadResponse), json!({"error": "Hi."})),
         ] {
-            let outcome = Outcome { reply, failure };
+            let outcome = Outcome { reply: reply.into(), failure };
             assert_eq!(ResultObject.encode(vec![outcome]), Answer::json(&expected));
         }
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use std::borrow::Cow;
+
 use super::{ExtensionFault, PathStep, StaticValue};
 use crate::diagnostic::{Code, Severity, list, nearest, suggest};
 
@@ -277,13 +279,13 @@ fn whole(value: &Value) -> Option<i64> {
 
 fn check_fields(
     fields: &'static [Field],
-    entries: &[(String, StaticValue)],
+    entries: &[(Cow<'_, str>, StaticValue<'_>)],
     what: &str,
     path: &[PathStep],
 ) -> Vec<ActionFault> {
     let mut faults = Vec::new();
     for (key, value) in entries {
-        let path = below(path, PathStep::Key(key.clone()));
+        let path = below(path, PathStep::Key(key.to_string()));
         match fields.iter().find(|field| field.key == key) {
             Some(field) => faults.extend(check(field.forms, value, &format!("`{key}` in {what}"), &path)),
             None => faults.push(
@@ -351,11 +353,10 @@ fn suggest_fix(forms: &[ActionForm], value: &StaticValue) -> Option<String> {
             "make one expression the whole string, as in `\"{{args.x}}\"`, to keep the type of its value"
                 .into(),
         ),
-        StaticValue::Known(Value::String(text)) => {
-            let plain: Value = serde_json::from_str(text).ok()?;
+        value => {
+            let plain: Value = serde_json::from_str(value.known()?.as_str()?).ok()?;
             forms.iter().any(|form| fits(form.shape, &plain)).then(|| "remove the quotes".into())
         }
-        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use super::HIDDEN;
 use crate::percent;
@@ -25,6 +26,16 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// How many places are found in a text at most for each of its bytes. In a text with more, everything is hidden.
 const MAX_FOUND: usize = 16;
+
+/// A star that is part of a text.
+const ESCAPED_STAR: &str = "\\*";
+
+/// What becomes of the stars of a text that could be mistaken for [`HIDDEN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stars {
+    Kept,
+    Escaped,
+}
 
 /// Texts to hide in everything that shows a record: secrets of the table and sensitive arguments. Cheap to clone.
 #[derive(Clone, Default)]
@@ -78,26 +89,50 @@ impl Masks {
 
     /// `text` with every text to hide replaced by [`HIDDEN`].
     pub fn hide(&self, text: &str) -> String {
-        self.hide_by(text, |_| true)
+        self.hide_by(text, |_| true, Stars::Kept)
     }
 
-    /// Hides texts in the key of an object. A short text is hidden only if it is the whole key.
-    fn hide_key(&self, key: &str) -> String {
-        if self.is_hidden_whole(key) { HIDDEN.to_owned() } else { self.hide_by(key, |is_short| !is_short) }
+    /// Like [`Self::hide`], with stars escaped that are part of the text, so that they do not look hidden. The text must
+    /// not have been hidden before.
+    pub fn show(&self, text: &str) -> String {
+        self.hide_by(text, |_| true, Stars::Escaped)
     }
 
     /// `value` with every text to hide replaced, including numbers and other scalars that equal one.
-    pub fn hide_value(&self, value: &serde_json::Value) -> serde_json::Value {
-        use serde_json::Value;
+    pub fn hide_value(&self, value: &Value) -> Value {
+        if self.all().all(|spellings| spellings.is_empty()) {
+            value.clone()
+        } else {
+            self.value(value, Stars::Kept)
+        }
+    }
+
+    /// Like [`Self::hide_value`], with stars escaped as by [`Self::show`].
+    pub fn show_value(&self, value: &Value) -> Value {
+        self.value(value, Stars::Escaped)
+    }
+
+    fn value(&self, value: &Value, stars: Stars) -> Value {
         match value {
-            _ if self.all().all(|spellings| spellings.is_empty()) => value.clone(),
-            Value::String(text) => Value::String(self.hide(text)),
-            Value::Array(items) => items.iter().map(|item| self.hide_value(item)).collect(),
-            Value::Object(entries) => Value::Object(
-                entries.iter().map(|(key, value)| (self.hide_key(key), self.hide_value(value))).collect(),
-            ),
+            Value::String(text) => Value::String(self.hide_by(text, |_| true, stars)),
+            Value::Array(items) => items.iter().map(|item| self.value(item, stars)).collect(),
+            Value::Object(entries) => {
+                let entries = entries.iter();
+                Value::Object(
+                    entries.map(|(key, value)| (self.key(key, stars), self.value(value, stars))).collect(),
+                )
+            }
             scalar if self.is_hidden_whole(&scalar.to_string()) => Value::from(HIDDEN),
             scalar => scalar.clone(),
+        }
+    }
+
+    /// Hides texts in the key of an object. A short text is hidden only if it is the whole key.
+    fn key(&self, key: &str, stars: Stars) -> String {
+        if self.is_hidden_whole(key) {
+            HIDDEN.to_owned()
+        } else {
+            self.hide_by(key, |is_short| !is_short, stars)
         }
     }
 
@@ -110,14 +145,14 @@ impl Masks {
     }
 
     /// Hides the texts that `is_meant` selects by whether they are short.
-    fn hide_by(&self, text: &str, is_meant: impl Fn(bool) -> bool) -> String {
+    fn hide_by(&self, text: &str, is_meant: impl Fn(bool) -> bool, stars: Stars) -> String {
         let mut places = Vec::new();
         for spellings in self.all().filter(|spellings| !spellings.is_empty()) {
             if !spellings.find(text, &is_meant, &mut places) {
                 return HIDDEN.to_owned();
             }
         }
-        replaced(text, places)
+        replaced(text, places, stars)
     }
 }
 
@@ -137,7 +172,7 @@ impl Spellings {
             // Every encoding leaves it as it is.
             return;
         }
-        let json = serde_json::Value::from(text).to_string();
+        let json = Value::from(text).to_string();
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         for encoded in [
             percent::encode(text).to_string(),
@@ -226,7 +261,7 @@ fn occurrences<'t>(text: &'t str, spelling: &'t str) -> impl Iterator<Item = Ran
 }
 
 /// The text with these places replaced by [`HIDDEN`]. Places that overlap are one.
-fn replaced(text: &str, mut places: Vec<Range<usize>>) -> String {
+fn replaced(text: &str, mut places: Vec<Range<usize>>, stars: Stars) -> String {
     places.sort_unstable_by_key(|place| place.start);
     let mut hidden = String::with_capacity(text.len());
     let mut end = 0;
@@ -235,11 +270,31 @@ fn replaced(text: &str, mut places: Vec<Range<usize>>) -> String {
             end = end.max(place.end);
             continue;
         }
-        hidden.push_str(text.get(end..place.start).unwrap_or_default());
+        push_shown(&mut hidden, text.get(end..place.start).unwrap_or_default(), stars);
         hidden.push_str(HIDDEN);
         end = place.end;
     }
-    hidden + text.get(end..).unwrap_or_default()
+    push_shown(&mut hidden, text.get(end..).unwrap_or_default(), stars);
+    hidden
+}
+
+/// Adds a text that is not hidden.
+fn push_shown(out: &mut String, text: &str, stars: Stars) {
+    let mut rest = text;
+    while stars == Stars::Escaped
+        && let Some(at) = rest.find(HIDDEN)
+    {
+        let run = rest[at..].bytes().take_while(|byte| *byte == b'*').count();
+        out.push_str(&rest[..at]);
+        out.extend(std::iter::repeat_n(ESCAPED_STAR, run));
+        rest = &rest[at + run..];
+    }
+    out.push_str(rest);
+}
+
+/// The text that [`Masks::show`] has shown, with the stars that are part of it.
+pub fn unescape_stars(shown: &str) -> String {
+    shown.replace(ESCAPED_STAR, "*")
 }
 
 /// The place, with all stars around it if it holds nothing else. What is hidden already is hidden once, so that it does
@@ -362,6 +417,21 @@ mod tests {
         assert_eq!(masks.hide("***"), "***");
         assert_eq!(masks.hide("a secret * and **"), "a *** *** and ***");
         assert_eq!(masks.hide_value(&json!(["*", "***", "secret"])), json!(["***", "***", "***"]));
+    }
+
+    #[test]
+    fn stars_of_a_text_do_not_look_hidden() {
+        let mut masks = Masks::default();
+        assert_eq!(
+            masks.show_value(&json!({"***": ["a ****", "**"]})),
+            json!({r"\*\*\*": [r"a \*\*\*\*", "**"]})
+        );
+        masks.add("secret");
+        assert_eq!(masks.show("secret *** secret*** **"), r"*** \*\*\* ***\*\*\* **");
+        assert_eq!(unescape_stars(&masks.show("a ***** b")), "a ***** b");
+        assert_eq!(masks.hide("secret ***"), "*** ***");
+        masks.add("*");
+        assert_eq!(masks.show("***"), "***");
     }
 
     #[test]

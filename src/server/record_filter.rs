@@ -81,14 +81,15 @@ impl RecordFilter {
 
     /// Whether the filters match a call. Ignores `limit`.
     pub(super) fn matches(&self, entry: &HistoryEntry) -> bool {
-        let (query, context) = (&self.query, &entry.record.call.context);
-        let outcome = entry.record.outcome_slug();
+        let (query, outcome) = (&self.query, entry.outcome());
         let is = |filter: &Option<String>, value: Option<&str>| {
             filter.as_deref().is_none_or(|filter| Some(filter) == value)
         };
         is(&query.route, entry.route())
-            && is(&query.platform, Some(context.platform))
-            && is(&query.conversation, context.conversation.as_deref())
+            && entry.is_from(|context| {
+                is(&query.platform, Some(context.platform))
+                    && is(&query.conversation, context.conversation.as_deref())
+            })
             && match query.outcome.as_deref() {
                 Some(FAILED) => outcome != ANSWERED,
                 _ => is(&query.outcome, Some(outcome)),

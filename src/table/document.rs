@@ -28,7 +28,8 @@ pub(crate) type Node = Located<Kind>;
 pub(crate) enum Kind {
     String(String),
     Integer(i64),
-    Float(f64),
+    /// A number with the digits as written.
+    Float(Number),
     Boolean(bool),
     Datetime(String),
     List(Vec<Node>),
@@ -57,7 +58,7 @@ impl Located<Kind> {
         match &self.value {
             Kind::String(text) | Kind::Datetime(text) => Value::from(text.as_str()),
             Kind::Integer(number) => Value::from(*number),
-            Kind::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
+            Kind::Float(number) => Value::Number(number.clone()),
             Kind::Boolean(truth) => Value::Bool(*truth),
             Kind::List(items) => items.iter().map(Self::to_json).collect(),
             Kind::Table(entries) => Value::Object(
@@ -182,20 +183,28 @@ fn node(value: &Spanned<DeValue<'_>>, file: FileId, diagnostics: &mut Diagnostic
                 }
             }
         }
-        DeValue::Float(number) => match number.as_str().replace('_', "").parse::<f64>() {
-            Ok(number) if number.is_finite() => Kind::Float(number),
-            _ => {
+        DeValue::Float(number) => match number_of(number.as_str()) {
+            Some(number) => Kind::Float(number),
+            None => {
                 diagnostics.push(
                     Diagnostic::new(Code::WrongType, span, "unsupported number")
                         .help("use a finite number: JSON has neither inf nor nan"),
                 );
-                Kind::Float(0.0)
+                Kind::Integer(0)
             }
         },
         DeValue::Array(items) => Kind::List(items.iter().map(|item| node(item, file, diagnostics)).collect()),
         DeValue::Table(table) => Kind::Table(entries(table, file, diagnostics)),
     };
     Located { value: kind, span }
+}
+
+/// The number that a TOML float is, with its digits; `None` if it is not finite.
+fn number_of(float: &str) -> Option<Number> {
+    let digits = float.replace('_', "");
+    let digits = digits.strip_prefix('+').unwrap_or(&digits);
+    let is_finite = digits.parse::<f64>().is_ok_and(f64::is_finite);
+    serde_json::from_str(digits).ok().filter(|_| is_finite)
 }
 
 #[cfg(test)]
@@ -209,6 +218,25 @@ mod tests {
         let file = Sources::default().add(Path::new("t.toml"), text.to_owned());
         let (entries, _) = parse(text, file, &mut diagnostics);
         (entries, diagnostics.into_sorted())
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        for (text, expected) in [
+            ("19.10", "19.10"),
+            ("+1_000.50", "1000.50"),
+            ("0.1234567890123456789012345", "0.1234567890123456789012345"),
+            ("1e05", "1e+05"),
+            ("-6.02E+23", "-6.02e+23"),
+            ("-0.0", "-0.0"),
+            ("1e-400", "1e-400"),
+        ] {
+            let (entries, errors) = parsed(&format!("a = {text}"));
+            assert_eq!((entries[0].1.to_json().to_string().as_str(), errors), (expected, Vec::new()));
+        }
+        for text in ["inf", "-nan", "1e400"] {
+            assert_eq!(parsed(&format!("a = {text}")).1.len(), 1, "{text}");
+        }
     }
 
     #[test]

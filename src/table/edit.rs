@@ -1,6 +1,6 @@
 //! Writes expected values into the tests of a table. Everything else stays as it is: comments, order and formatting.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value as Written};
 
 /// A new expected value of a test.
@@ -53,7 +53,7 @@ fn place<'d>(document: &'d mut DocumentMut, edit: &Edit) -> Option<&'d mut Item>
 
 /// Replaces a value. Parts that are equal keep their formatting.
 fn put(item: &mut Item, value: &Value) -> Option<()> {
-    if item.as_value().is_some_and(|written| json(written) == *value) {
+    if item.as_value().is_some_and(|written| json(written) == in_toml_terms(value)) {
         return Some(());
     }
     if let (Some(table), Value::Object(entries)) = (item.as_inline_table_mut(), value)
@@ -87,6 +87,7 @@ fn put(item: &mut Item, value: &Value) -> Option<()> {
     Some(())
 }
 
+/// A written value, with numbers as doubles.
 fn json(value: &Written) -> Value {
     match value {
         Written::String(text) => Value::from(text.value().as_str()),
@@ -101,21 +102,38 @@ fn json(value: &Written) -> Value {
     }
 }
 
+/// A new value, with numbers as [`json`] returns them, so that `1.50` and `1.5` are the same.
+fn in_toml_terms(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if is_float(number) => number.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(items) => items.iter().map(in_toml_terms).collect(),
+        Value::Object(entries) => Value::Object(
+            entries.iter().map(|(key, value)| (key.clone(), in_toml_terms(value))).collect::<Map<_, _>>(),
+        ),
+        other => other.clone(),
+    }
+}
+
+fn is_float(number: &Number) -> bool {
+    number.as_str().contains(['.', 'e', 'E'])
+}
+
 /// Whether TOML can represent a value.
 pub fn can_be_written(value: &Value) -> bool {
     written(value).is_some()
 }
 
-/// A value in TOML; `None` if it contains null or an integer beyond 64 bits.
+/// A value in TOML, with the digits of its numbers; `None` if it contains null, an integer beyond 64 bits, or a number
+/// that is too large for TOML.
 pub(super) fn written(value: &Value) -> Option<Written> {
     Some(match value {
         Value::Null => return None,
         Value::Bool(truth) => (*truth).into(),
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => number.into(),
-            None if number.is_u64() => return None,
-            None => number.as_f64()?.into(),
-        },
+        Value::Number(number) if is_float(number) => {
+            number.as_f64().filter(|number| number.is_finite())?;
+            number.as_str().parse::<Written>().ok()?
+        }
+        Value::Number(number) => number.as_i64()?.into(),
         Value::String(text) => text.as_str().into(),
         Value::Array(items) => {
             let items: Option<Array> = items.iter().map(written).collect();
@@ -177,6 +195,18 @@ X-Id = \"2\" # the id
         assert_eq!(edited(before, &[edit(None, 0, &["data"], json!({"n": null}))]), (before.to_owned(), 1));
         assert_eq!(edited(before, &[edit(None, 0, &["failure"], json!("timeout"))]), (before.to_owned(), 1));
         assert_eq!(edited(before, &[edit(Some("a"), 0, &["text"], json!(""))]), (before.to_owned(), 1));
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        for digits in ["19.10", "0.1234567890123456789012345", "1e+5", "-0.0", "1e-400", "7"] {
+            let number: Value = serde_json::from_str(digits).unwrap();
+            assert_eq!(written(&number).map(|written| written.to_string()).as_deref(), Some(digits));
+        }
+        for digits in ["36893488147419103233", "9223372036854775808", "1e400"] {
+            let number: Value = serde_json::from_str(digits).unwrap();
+            assert!(!can_be_written(&number), "{digits}");
+        }
     }
 
     #[test]

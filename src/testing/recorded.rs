@@ -9,7 +9,7 @@ use crate::call::FailureKind;
 use crate::observe::OMITTED_BYTES;
 use crate::plan::testing::Canned;
 use crate::platform::{self, Platform};
-use crate::secret::HIDDEN;
+use crate::secret::{HIDDEN, unescape_stars};
 
 /// A recorded call, read from JSON.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn canned(step: &Value) -> Result<Option<(String, Canned)>, String> {
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.ok_or("it has an invalid status")?;
     let content_type = response["content_type"].as_str();
-    let body = match &response["body"] {
+    let body = match &as_received(&response["body"]) {
         Value::Object(omitted) if omitted.len() == 1 && omitted.contains_key(OMITTED_BYTES) => {
             return Err(
                 "it does not have the body of a response, because the body was too large: save the response \
@@ -120,6 +120,19 @@ fn canned(step: &Value) -> Result<Option<(String, Canned)>, String> {
         }
     }
     Ok(Some((name, Canned::Reply { status, headers, body })))
+}
+
+/// A value as it was before a record showed it, apart from what is hidden.
+pub fn as_received(shown: &Value) -> Value {
+    match shown {
+        Value::String(text) => unescape_stars(text).into(),
+        Value::Array(items) => items.iter().map(as_received).collect(),
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            Value::Object(entries.map(|(key, value)| (unescape_stars(key), as_received(value))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// Whether a header describes how the body was sent, not the body itself.
@@ -169,6 +182,12 @@ mod tests {
         for json in [json!({}), json!([]), json!({"calls": [one, one]}), json!({"records": [one]})] {
             RecordedCall::read(&json).unwrap_err();
         }
+    }
+
+    #[test]
+    fn escaped_stars_are_stars_again() {
+        let shown = json!({r"\*\*\*": [r"a \*\*\*", "***", 1]});
+        assert_eq!(as_received(&shown), json!({"***": ["a ***", "***", 1]}));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use http::StatusCode;
 
 use super::auth::{CredentialEnv, CredentialError, OutboundAuth, TokenCell};
@@ -23,11 +24,11 @@ pub struct Probe {
     pub is_authenticated: bool,
 }
 
-/// The result of a probe, and how long it took.
+/// The results of a probe, and how long they took.
 #[derive(Debug)]
 pub struct Probed {
-    /// The result.
-    pub found: ProbeResult,
+    /// The result for each credential that the upstream's credential rotates between; otherwise a single one.
+    pub found: Vec<ProbeResult>,
     /// How long it took.
     pub after: Duration,
 }
@@ -46,17 +47,27 @@ pub enum ProbeResult {
 }
 
 impl Probe {
-    /// Sends the probe.
+    /// Sends the probe, once with each credential.
     pub async fn run(&self, transport: &dyn Transport) -> Probed {
         let started = Instant::now();
-        let found = self.find(transport, self.request.target.ends(started + PROBE_TIMEOUT)).await;
+        let deadline = self.request.target.ends(started + PROBE_TIMEOUT);
+        let several = self.auth.as_ref().map(|auth| auth.alternatives()).unwrap_or_default();
+        let found = match several.is_empty() {
+            true => vec![self.find(self.auth.as_deref(), transport, deadline).await],
+            false => join_all(several.iter().map(|auth| self.find(Some(&**auth), transport, deadline))).await,
+        };
         Probed { found, after: started.elapsed() }
     }
 
-    async fn find(&self, transport: &dyn Transport, deadline: Instant) -> ProbeResult {
+    async fn find(
+        &self,
+        auth: Option<&dyn OutboundAuth>,
+        transport: &dyn Transport,
+        deadline: Instant,
+    ) -> ProbeResult {
         let mut request = self.request.clone();
         let env = CredentialEnv { token: &TokenCell::default(), transport, deadline };
-        if let Some(auth) = &self.auth
+        if let Some(auth) = auth
             && let Err(error) = auth.apply(&mut request, env).await
         {
             return ProbeResult::NoCredential(error);
@@ -121,7 +132,7 @@ mod tests {
             };
             let silent = Silent::default();
             let probed = Probe { request, auth: None, is_authenticated: false }.run(&silent).await;
-            assert!(matches!(probed.found, ProbeResult::Unreachable(TransportError::Timeout { .. })));
+            assert!(matches!(probed.found[..], [ProbeResult::Unreachable(TransportError::Timeout { .. })]));
             let deadline = silent.0.lock().unwrap()[0];
             assert!(deadline <= Instant::now() + Duration::from_secs(longest), "{timeout:?}");
         }

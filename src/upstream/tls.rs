@@ -90,6 +90,11 @@ impl Identity {
         })?;
         Ok(Self(Hashed::new(certified, &[certificate, key])))
     }
+
+    /// The certificate and its chain.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.value.cert
+    }
 }
 
 /// Why a PEM text cannot be used. It never quotes the text.

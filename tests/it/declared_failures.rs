@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::proxy::Proxy;
+use crate::support::folder::Folder;
+use crate::support::proxy::{Proxy, jackfield, run};
+use crate::support::timeless;
 use crate::support::upstream::{Reply, Upstream};
 
 /// Answers with the body that the request names.
@@ -144,4 +146,45 @@ async fn a_declared_failure_of_a_confirmed_write_never_suggests_another_try() {
             "{route}"
         );
     }
+}
+
+#[tokio::test]
+async fn tests_and_explanations_know_declared_failures() {
+    let table = table("GET", ERRORS).replace("UPSTREAM", "127.0.0.1:9");
+    let tests = r#"
+[[routes.f.tests]]
+name = "an error"
+upstream.body = { errors = [1] }
+expect.failure = "bad_response"
+[[routes.f.tests]]
+name = "none"
+upstream.body = { name = "Ada" }
+expect.data = { name = "Ada" }
+[[routes.f.tests]]
+name = "another kind"
+upstream.body = { errors = [1] }
+expect.failure = "timeout"
+"#;
+    let folder =
+        Folder::with(&[("routes.toml", &format!("{table}{tests}")), ("errors.json", "{\"errors\": [1]}")]);
+    let shown = async |words: &[&str]| {
+        let mut command = jackfield(folder.path());
+        command.args(words);
+        let output = run(command).await;
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, printed) = shown(&["test"]).await;
+    assert!(code == Some(1) && printed.contains("2 passed, 1 failed"), "{printed}");
+    assert!(printed.contains("expected  timeout") && printed.contains("found     bad_response"), "{printed}");
+    let (code, printed) = shown(&["call", "f", "--response", "errors.json", "--explain"]).await;
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(timeless(&printed));
+    let (_, printed) = shown(&["call", "f", "--response", "errors.json", "--format", "json"]).await;
+    let call: Value = serde_json::from_str(&printed).unwrap();
+    let call = &call["calls"][0];
+    assert_eq!(
+        (&call["outcome"], &call["reason"], &call["skipped"]),
+        (&json!("bad_response"), &json!("declared"), &json!([])),
+        "{printed}"
+    );
 }

@@ -151,8 +151,18 @@ async fn a_pasted_response_needs_no_upstream() {
     assert!(code == 1 && shown.contains("text/html, not JSON"), "{shown}");
     let (code, shown) = call(&["both", "--response", "one=one.json", "--response", "two=two.json"]).await;
     assert!(code == 0 && shown.contains("\"1 2\""), "{shown}");
-    let (code, shown) = ticket(&["--response", "missing.json"]).await;
-    assert!(code == 2 && shown.contains("missing.json"), "{shown}");
+    for (words, problem) in [
+        (&["ticket", "--response", "missing.json"][..], "missing.json"),
+        (&["both", "--response", "on=one.json"], "the route has no step `on`: did you mean `one`?"),
+        (&["both", "--response", "three=one.json"], "known here: `one`, `two`"),
+        (&["both", "--response", "one.json"], "write `--response STEP=FILE`, with `one`, `two`"),
+        (&["both", "--response", "one=one.json", "--response", "one=two.json"], "for the step `one`"),
+        (&["ticket", "--response", "one=one.json"], "the route has no step `one`: write `--response FILE`"),
+        (&["ticket", "--response", "one.json", "--response", "two.json"], "two `--response` options"),
+    ] {
+        let (code, shown) = call(words).await;
+        assert!(code == 2 && shown.contains(problem), "{words:?}: {shown}");
+    }
     let (code, shown) = output(&folder, &["test", "--format", "json"]).await;
     let results: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((code, &results["passed"], &results["failed"]), (0, &json!(2), &json!(0)), "{shown}");

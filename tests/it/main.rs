@@ -6,6 +6,7 @@ mod ambiguous;
 mod bodies;
 mod cache;
 mod call_command;
+mod call_values;
 mod check;
 mod cli;
 mod dailybots;

@@ -238,3 +238,41 @@ async fn the_starter_table_passes_with_the_sample_api() {
     let output = run(command).await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Before the old credential is removed, somebody must know whether the new one works.
+#[tokio::test]
+async fn each_credential_of_a_rotation_is_probed() {
+    let upstream = api().await;
+    let api = format!("http://{}/v1", upstream.address);
+    let variables = [("API", api.as_str()), ("OTHER", "some-other-token"), ("THIRD", "a-third-token")];
+    let table = |list: &str| {
+        format!(
+            "[platforms.http]\n[routes.a]\nreply.text = \"A.\"\n[defaults]\nallow = [\"route-untested\"]\n\
+             [upstreams.crm]\nbase_url = \"${{API}}\"\nhealth = \"/me\"\nauth.bearer = {{ token = [{list}] }}\n"
+        )
+    };
+    for (list, code, expected) in [
+        (
+            "\"${TOKEN}\", \"${OTHER}\"",
+            0,
+            "ok    crm: credential 1 of 2: responds 200 OK and accepts the credential; \
+             credential 2 of 2: rejects the credential with 401 Unauthorized (N ms)",
+        ),
+        (
+            "\"${OTHER}\", \"${TOKEN}\"",
+            0,
+            "ok    crm: credential 1 of 2: rejects the credential with 401 Unauthorized; \
+             credential 2 of 2: responds 200 OK and accepts the credential (N ms)",
+        ),
+        (
+            "\"${OTHER}\", \"${THIRD}\"",
+            1,
+            "error[credential-refused]: the upstream `crm` rejects the credential with 401",
+        ),
+    ] {
+        let output = check(&table(list), &variables, &[]).await;
+        let shown = printed(&output);
+        assert!(shown.contains(expected), "{shown}");
+        assert_eq!((output.status.code(), upstream.take().len()), (Some(code), 2), "{shown}");
+    }
+}

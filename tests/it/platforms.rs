@@ -453,7 +453,7 @@ fn outcome(written: &Value) -> Outcome {
         data: written.get("data").cloned(),
         extensions: written["own"].as_object().cloned().unwrap_or_default(),
     };
-    Outcome { reply, failure }
+    Outcome { reply: reply.into(), failure }
 }
 
 fn step(step: PathStep) -> Value {

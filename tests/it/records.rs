@@ -443,3 +443,79 @@ async fn an_overdue_write_is_a_timeout_everywhere() {
         assert!(metrics.text().lines().any(|line| line == series), "{series}: {}", metrics.text());
     }
 }
+
+#[tokio::test]
+async fn sensitive_extracts_are_masked_wherever_a_call_is_shown() {
+    let upstream = Upstream::new(|seen| match seen.path() {
+        "/cards" => Reply::json(
+            &json!({"card": {"number": "4000 1234", "cvc": 8123456789_u64, "on": true}, "of": "Ada"}),
+        ),
+        "/gone" => Reply::status(404, &json!({"card": {"number": "5000 9876"}})),
+        "/part" => Reply::json(&json!({"card": {"number": "6000 1111"}})),
+        _ => Reply::json(&json!({"paid": seen.json()})),
+    })
+    .await;
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[routes.f]
+upstream = "api"
+args.path = { type = "string", enum = ["cards", "gone", "part"] }
+[[routes.f.steps]]
+name = "look"
+request = { path = "/{{args.path}}" }
+extract.number = { path = "$.card.number", sensitive = true }
+extract.cvc = { path = "$.card.cvc", sensitive = true }
+extract.on = { path = "$.card.on", sensitive = true, default = false }
+extract.of = { path = "$.of", required = true }
+[[routes.f.steps]]
+name = "pay"
+request = { method = "POST", path = "/pay", query = { n = "{{look.number}}" }, body = { card = "{{look.number}}", cvc = "{{look.cvc}}" } }
+[[routes.f.reply]]
+text = "{{look.of}} paid with {{look.number}}"
+"#;
+    let mut proxy = Proxy::over(&upstream, &format!("[log]\nbodies = true\n{table}")).await;
+    for (path, text) in [("cards", "Ada paid with 4000 1234"), ("gone", ""), ("part", "")] {
+        let answer = proxy.post("/http/f", &json!({"path": path})).await.json();
+        assert_eq!(answer["text"].as_str().unwrap_or_default(), text);
+    }
+    proxy.logged("f: bad_response").await;
+    let records = list(&proxy, "").await;
+    assert_eq!(records.len(), 3);
+    let mut shown = vec![proxy.log()];
+    for record in &records {
+        let path = format!("/records/{}", record["id"].as_str().unwrap());
+        shown.push(proxy.ask_admin(&path, &[]).await.text().to_owned());
+    }
+    let last: Value = serde_json::from_str(&shown[3]).unwrap();
+    assert_eq!(
+        last["steps"][0]["extracted"],
+        json!({"number": "***", "cvc": "***", "on": "***", "of": "Ada"})
+    );
+    assert_eq!(
+        last["steps"][0]["response"]["body"]["card"],
+        json!({"number": "***", "cvc": "***", "on": true})
+    );
+    assert_eq!(last["steps"][1]["request"]["body"], json!({"card": "***", "cvc": "***"}));
+    assert_eq!(last["reply"]["text"], "Ada paid with ***");
+    for text in shown {
+        for hidden in ["4000 1", "8123456789", "5000 9", "6000 1"] {
+            assert!(!text.contains(hidden), "{hidden} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn stars_in_a_value_do_not_look_hidden() {
+    let upstream = upstream().await;
+    let proxy = start(&upstream, "").await;
+    let book = json!({"pin": PIN, "city": "*** (4 stars: ****)"});
+    proxy.post("/http/book", &book).await;
+    let id = list(&proxy, "").await[0]["id"].as_str().unwrap().to_owned();
+    let record = proxy.ask_admin(&format!("/records/{id}"), &[]).await.json();
+    let escaped = r"\*\*\* (4 stars: \*\*\*\*)";
+    assert_eq!(record["arguments"]["values"], json!({"pin": "***", "city": escaped}));
+    assert_eq!(record["steps"][0]["request"]["body"], json!({"pin": "***", "city": escaped}));
+    assert_eq!(record["reply"]["text"], format!("Ada in {escaped}, ***"));
+}

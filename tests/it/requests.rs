@@ -124,7 +124,7 @@ args.t = { type = "boolean" }
 args.i = { type = "integer", default = 3 }
 request.method = "PATCH"
 request.path = "/"
-request.body = { a = "{{args.a}}", n = "{{args.n}}", l = "{{args.l}}", o = "{{args.o}}", t = "{{args.t}}", i = "{{args.i}}", deep = { list = ["{{args.i}}", { n = "{{args.n}}" }] }, text = "i={{args.i}} l={{json args.i}}", rounded = "{{round args.n 1}}", upper = "{{upper args.a}}", fixed = [1, 2.50, true, "x"] }
+request.body = { a = "{{args.a}}", n = "{{args.n}}", l = "{{args.l}}", o = "{{args.o}}", t = "{{args.t}}", i = "{{args.i}}", deep = { list = ["{{args.i}}", { n = "{{args.n}}" }] }, text = "i={{args.i}} l={{json args.i}}", rounded = "{{round args.n 1}}", upper = "{{upper args.a}}", fixed = [1, 2.5, true, "x"] }
 [routes.form]
 upstream = "api"
 args.a = { type = "string" }
@@ -327,6 +327,40 @@ request = { method = "POST", path = "/", body = { i = "{{args.i}}", n = "{{args.
             assert_eq!(String::from_utf8(upstream.one().body).unwrap(), sent, "{given}");
         }
     }
+}
+
+#[tokio::test]
+async fn numbers_of_the_table_keep_their_digits() {
+    let upstream = echo().await;
+    let table = r#"
+[platforms.http]
+[upstreams.api]
+base_url = "http://UPSTREAM"
+[vars]
+fee = 0.1234567890123456789012345
+[routes.f]
+upstream = "api"
+args.n = { type = "number", default = 2.50, min = 0.10, enum = [2.50, 0.10] }
+[routes.f.request]
+method = "POST"
+path = "/"
+query = { v = 7.00 }
+body = { price = 19.10, list = [+1_000.500], fee = "{{vars.fee}}", n = "{{args.n}}" }
+[[routes.f.reply]]
+when.equals = { "args.n" = 2.5 }
+data = { total = 20.0 }
+[[routes.f.reply]]
+text = "{{vars.fee}} {{args.n}}"
+"#;
+    let proxy = Proxy::over(&upstream, table).await;
+    let answer = proxy.send(Method::POST, "/http/f", &[], "{}").await;
+    assert_eq!(answer.text(), "{\"data\":{\"total\":20.0}}");
+    let seen = upstream.one();
+    assert_eq!(seen.target, "/?v=7.00");
+    let body = "{\"price\":19.10,\"list\":[1000.500],\"fee\":0.1234567890123456789012345,\"n\":2.50}";
+    assert_eq!(String::from_utf8(seen.body).unwrap(), body);
+    let answer = proxy.send(Method::POST, "/http/f", &[], "{\"n\": 0.1}").await;
+    assert_eq!(answer.text(), "{\"text\":\"0.1234567890123456789012345 0.1\"}");
 }
 
 #[tokio::test]

@@ -320,3 +320,57 @@ async fn events_can_be_replayed_and_explained() {
     assert_eq!(code, 2);
     insta::assert_snapshot!("unsaved_event", stderr);
 }
+
+const PEOPLE: &str = r#"
+[platforms.http]
+[platforms.voicedock]
+[upstreams.crm]
+base_url = "http://UPSTREAM"
+[routes.find]
+upstream = "crm"
+args.name = { type = "string" }
+args.phone = { type = "string", pattern = '^\+47[0-9]{8}$' }
+request = { path = "/people", query = { name = "{{args.name}}", caller = "{{call.caller}}" } }
+extract.email = "$.people[?@.phone == {{args.phone}}].email"
+reply.text = "Write to {{email}} for {{args.name}}, on {{call.caller}}."
+"#;
+
+#[tokio::test]
+async fn an_anonymized_test_passes_and_contains_no_personal_data() {
+    let upstream = Upstream::new(|_| {
+        Reply::json(&json!({"people": [
+            {"firstName": "Kari", "lastName": "Nordmann", "phone": "+4791234567", "email": "kari@nordmann.no"},
+            {"firstName": "Ola", "lastName": "Nordmann", "phone": "+4798765432", "email": "Ola.N@firma.no"},
+        ], "note": "Call KARI on 912 34 567 or +47 912 34 567."}))
+    })
+    .await;
+    let folder = Folder::with(&[("routes.toml", &PEOPLE.replace("UPSTREAM", &upstream.address.to_string()))]);
+    folder.write(
+        "posted.json",
+        r#"{"message": {"type": "tool-calls", "customer": {"number": "+4791234567"}, "tool_call_list": [
+        {"id": "t-1", "type": "function", "function": {"name": "find", "arguments": {"name": "Ola Nordmann", "phone": "+4798765432"}}}]}}"#,
+    );
+    let args = r#"{"name": "Kari Nordmann", "phone": "+4791234567"}"#;
+    let save = ["--anonymize", "--save-test"];
+    let (code, stdout, stderr) =
+        run_jackfield(&folder, &[&["call", "find", "--args", args], &save[..], &["one"]].concat()).await;
+    assert_eq!(code, 1, "a caller is missing: {stdout}{stderr}");
+    let posted = ["call", "--request", "posted.json", "--as", "voicedock"];
+    let (code, stdout, stderr) = run_jackfield(&folder, &[&posted[..], &save, &["two"]].concat()).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stderr.contains("3 words of names, 2 e-mail addresses, 2 phone numbers"), "{stderr}");
+    let (_, record, _) = run_jackfield(&folder, &[&posted[..], &["--format", "json"]].concat()).await;
+    folder.write("record.json", &record);
+    let (code, stdout, stderr) =
+        run_jackfield(&folder, &["test", "--from-record", "record.json", "--name", "three", "--anonymize"])
+            .await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    drop(upstream);
+    let (code, stdout, stderr) = run_jackfield(&folder, &["test"]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let saved = read(&folder, "routes.test.toml");
+    insta::assert_snapshot!("anonymized", stable(&saved));
+    for personal in ["Kari", "KARI", "Nordmann", "Ola", "9123", "9876", "firma"] {
+        assert!(!saved.contains(personal), "`{personal}` in\n{saved}");
+    }
+}

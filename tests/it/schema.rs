@@ -109,6 +109,23 @@ fn every_property_of_the_schemas_has_a_description() {
     }
 }
 
+/// `anyOf` alone would say only that nothing fits.
+#[test]
+fn an_unknown_key_is_named_where_a_value_has_several_forms() {
+    let table = validator();
+    for (rest, place) in [
+        ("reply = { txt = \"A.\" }", "/routes/a/reply: "),
+        ("reply = [{ text = \"A.\" }, { txt = \"A.\" }]", "/routes/a/reply/1: "),
+        ("reply = { text = \"A.\", when = { txt = 1 } }", "/routes/a/reply/when: "),
+        ("extract.b = { path = \"$.b\", txt = true }", "/routes/a/extract/b: "),
+    ] {
+        let faults = faults(&table, &format!("[platforms.http]\n[routes.a]\n{rest}\n"));
+        let named =
+            faults.iter().find(|fault| fault.starts_with(place) && fault.contains("'txt' was unexpected"));
+        assert!(named.is_some(), "{rest}: {faults:?}");
+    }
+}
+
 /// What the schema detects beyond wrong keys and types; `check` detects all of it too.
 #[test]
 fn the_schema_rejects_missing_and_conflicting_keys_and_malformed_values() {

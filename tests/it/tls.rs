@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::pages::certificate;
+use crate::support::folder::Folder;
 use crate::support::proxy::{GUARD, Proxy, jackfield, run};
 
 const CA: &str = include_str!("tls/ca.pem");
@@ -254,5 +255,39 @@ async fn expiring_certificates_are_reported() {
         proxy.logged_from(from, "TLS certificate replaced").await;
         let is_warned = proxy.log_from(from).contains("warning[tls-");
         assert_eq!(is_warned, warning != "configuration reloaded", "{}", proxy.log_from(from));
+    }
+}
+
+/// An upstream refuses a client certificate that has expired, so its end is told as early as that of the listener.
+#[tokio::test]
+async fn expiring_client_certificates_are_reported() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let days = |days: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(days * 24);
+    let table = "[platforms.http]\n[upstreams.bank]\nbase_url = \"https://bank.example\"\n\
+                 auth.mtls = { cert = \"client.pem\", key = \"key.pem\" }\n[routes.greet]\nreply.text = \"Hi.\"\n";
+    for (left, allow, expected) in [
+        (40, "", None),
+        (20, "", Some("warning[tls-expiring]: the certificate expires on")),
+        (-2, "", Some("warning[tls-expired]: the certificate expired on")),
+        (20, "allow = [\"tls-expiring\"]\n", None),
+    ] {
+        let table = table.replace("auth.mtls", &format!("{allow}auth.mtls"));
+        let cert = certificate(&key, &["client"], days(left));
+        let folder = Folder::with(&[
+            ("routes.toml", &table),
+            ("client.pem", &cert),
+            ("key.pem", &key.serialize_pem()),
+        ]);
+        let mut command = jackfield(folder.path());
+        command.arg("check");
+        let output = run(command).await;
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shown}");
+        match expected {
+            Some(warning) => {
+                assert!(shown.contains(warning) && shown.contains("routes.toml:4:22"), "{left}: {shown}");
+            }
+            None => assert!(!shown.contains("tls-"), "{left}: {shown}"),
+        }
     }
 }

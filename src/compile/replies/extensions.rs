@@ -1,5 +1,7 @@
 //! The keys that only one platform understands, such as `swaig.action`.
 
+use std::borrow::Cow;
+
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::lang::template::Names;
 use crate::plan::replies::Extension;
@@ -92,7 +94,7 @@ fn check(cx: &mut Cx<'_>, platform: &dyn Platform, key: &str, node: &Node) {
 }
 
 /// The value as far as it is known at load.
-fn static_value(node: &Node) -> StaticValue {
+fn static_value(node: &Node) -> StaticValue<'_> {
     match &node.value {
         Kind::String(text) if text.contains("{{") => {
             let inner = text.strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
@@ -105,9 +107,9 @@ fn static_value(node: &Node) -> StaticValue {
         }
         Kind::List(items) => StaticValue::List(items.iter().map(static_value).collect()),
         Kind::Table(entries) => StaticValue::Object(
-            entries.iter().map(|(key, node)| (key.value.clone(), static_value(node))).collect(),
+            entries.iter().map(|(key, node)| (key.value.as_str().into(), static_value(node))).collect(),
         ),
-        _ => StaticValue::Known(node.to_json()),
+        _ => StaticValue::Known(Cow::Owned(node.to_json())),
     }
 }
 

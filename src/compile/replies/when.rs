@@ -1,12 +1,11 @@
 //! `when`: the conditions of a reply case or a step.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use crate::call::FailureKind;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::lang::jsonpath::JsonPath;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string};
+use crate::lang::bound_path::{BoundPath, BoundValue};
+use crate::lang::jsonpath::Placeholder;
 use crate::lang::pattern::Pattern;
 use crate::lang::template::{Names, Template, TemplateOrigin, TemplateText};
 use crate::plan::when::{StatusRange, When};
@@ -46,9 +45,9 @@ pub(in crate::compile) fn compile(
     let statuses = raw.status.get().map(one_or_many).unwrap_or_default();
     When {
         status: statuses.into_iter().filter_map(|item| status(item, cx.diagnostics)).collect(),
-        found: raw.found.get().and_then(|path| json_path(cx, path)),
-        missing: raw.missing.get().and_then(|path| json_path(cx, path)),
-        truthy: raw.truthy.get().and_then(|path| json_path(cx, path)),
+        found: raw.found.get().and_then(|path| json_path(cx, path, names)),
+        missing: raw.missing.get().and_then(|path| json_path(cx, path, names)),
+        truthy: raw.truthy.get().and_then(|path| json_path(cx, path, names)),
         equals: raw.equals.get().map(|node| equals(cx, node, names)).unwrap_or_default(),
         matches: raw.matches.get().map(|node| matches(cx, node, names)).unwrap_or_default(),
         failure: raw.failure.get().map(|node| failures(node, cx.diagnostics)).unwrap_or_default(),
@@ -159,20 +158,30 @@ fn condition_name(cx: &mut Cx<'_>, name: &str, span: Span, names: &Names<'_>) ->
     template
 }
 
-/// A JSONPath.
-pub(in crate::compile) fn json_path(cx: &mut Cx<'_>, text: &Located<String>) -> Option<Arc<JsonPath>> {
-    const HELP: &str = "extract the list with `all = true`, then choose from it in the reply: \
-                        `{{#each list}}{{#if (eq name args.name)}}…{{/if}}{{/each}}`";
-    if !cx.no_expression(text, "a JSONPath", HELP) {
-        return None;
-    }
-    match cx.interned.path(&text.value) {
-        Ok(path) => Some(path),
+/// A JSONPath. The templates in its filters can use `names`.
+pub(in crate::compile) fn json_path(
+    cx: &mut Cx<'_>,
+    text: &Located<String>,
+    names: &Names<'_>,
+) -> Option<BoundPath> {
+    let (path, placeholders) = match cx.interned.path(&text.value) {
+        Ok(found) => found,
         Err(bad) => {
-            cx.report(Diagnostic::new(bad.code, text.span, bad.message).help(bad.help));
-            None
+            let span = match bad.range {
+                Some(range) => place_in_string(cx.sources.text(text.span), text.span, range),
+                None => text.span,
+            };
+            cx.report(Diagnostic::new(bad.code, span, bad.message).help(bad.help));
+            return None;
         }
+    };
+    let mut values = Vec::new();
+    for Placeholder { range, is_quoted } in placeholders.iter() {
+        let origin = TemplateOrigin::PartOfString(text.span, range.start);
+        let template = TemplateText { text: &text.value[range.clone()], origin };
+        values.push(BoundValue { template: cx.template_text(template, names)?, is_text: *is_quoted });
     }
+    Some(BoundPath::new(path, values))
 }
 
 fn one_or_many(node: &Node) -> Vec<&Node> {

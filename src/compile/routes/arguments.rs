@@ -12,7 +12,7 @@ use crate::table::raw::{RawArgument, RawRoute};
 use crate::table::reader::{Key, Named, missing_key, wrong_type};
 
 use crate::compile::cx::Cx;
-use crate::compile::routes::schema;
+use crate::compile::routes::{defaults, schema};
 use crate::compile::values::invalid_pattern;
 
 pub(in crate::compile) const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
@@ -104,7 +104,8 @@ fn check_default(arg: &RawArgument, name: &Located<String>, cx: &mut Cx<'_>) {
         check_defaults(&properties.value.0, cx);
     }
     let listed = arg.enumeration.items();
-    let values: Vec<&Node> = arg.default.get().into_iter().chain(listed).collect();
+    let fixed = arg.default.get().filter(|default| !defaults::has_template(default));
+    let values: Vec<&Node> = fixed.into_iter().chain(listed).collect();
     if values.is_empty() {
         return;
     }
@@ -348,8 +349,7 @@ fn add_values(raw: &RawArgument, schema: &mut Map<String, Value>, cx: &mut Cx<'_
         let values: Vec<Value> = list.value.iter().map(Located::<Kind>::to_json).collect();
         schema.insert("enum".to_owned(), Value::Array(values));
     }
-    if let Some(default) = raw.default.get() {
-        cx.no_templates(default, "a default");
+    if let Some(default) = raw.default.get().filter(|default| !defaults::has_template(default)) {
         schema.insert("default".to_owned(), default.to_json());
     }
 }

@@ -16,8 +16,8 @@ use crate::table::raw::RawForm;
 use crate::table::reader::{WithJson, missing_key};
 
 use crate::compile::cx::Cx;
-use crate::compile::routes::arguments;
 use crate::compile::routes::functions::{check_name, parameter_type};
+use crate::compile::routes::{arguments, defaults};
 use crate::compile::shared::SharedParts;
 
 /// The reply to a model that calls a form like a function.
@@ -105,6 +105,7 @@ fn field(
                 .help("split it into two forms"),
         ),
     }
+    defaults::refuse(cx, &raw.args);
     let (arguments, _) = arguments::compile(cx, name, &raw.args);
     let schema = arguments?.schema().clone();
     for platform in showing {

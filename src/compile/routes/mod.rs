@@ -3,6 +3,7 @@
 pub(in crate::compile) mod allowed;
 pub(in crate::compile) mod arguments;
 pub(in crate::compile) mod call_limits;
+pub(in crate::compile) mod defaults;
 pub(in crate::compile) mod events;
 pub(in crate::compile) mod forms;
 pub(in crate::compile) mod functions;
@@ -64,12 +65,14 @@ fn compile_route(
         check_parameters(name, raw, arguments.schema(), &callers, cx.diagnostics);
     }
     let inputs = Inputs { globals: &shared.globals, args, event: false };
-    let Compiled { value: (mut handling, allowed, extensions), used } = cx.track(|cx| {
+    let Compiled { value: (mut handling, allowed, extensions, defaults), used } = cx.track(|cx| {
+        let defaults = defaults::compile(cx, &raw.args, &shared.globals.inputs().names(&[], 0));
         let handling = Handling::compile(cx, name, raw, &inputs, shared);
         let names = inputs.names(&handling.step_names, handling.step_names.len());
         let allowed = allowed::compile(cx, raw, &names, &served);
         let names = inputs.names(&[], 0);
-        (handling, allowed, extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names))
+        let extensions = extensions::compile(cx, &raw.own, ExtensionOwner::Route, &names);
+        (handling, allowed, extensions, defaults)
     });
     cx.no_template_in_description(&raw.description);
     let streaming = raw.streaming.get().is_some_and(|streaming| streaming.value);
@@ -95,7 +98,7 @@ fn compile_route(
         streaming,
         extensions,
         declare,
-        ..Route::new(name.value.clone(), arguments?, fingerprint)
+        ..Route::new(name.value.clone(), arguments?.with_defaults(defaults), fingerprint)
     })
 }
 

@@ -1,39 +1,49 @@
 //! `extract`: the values that are taken from a response.
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
-use crate::lang::template::RESERVED;
-use crate::plan::extraction::{Extract, Extraction};
+use crate::lang::template::json::JsonTemplate;
+use crate::lang::template::{Names, RESERVED};
+use crate::plan::extraction::{Extract, ExtractDefault, Extraction};
 use crate::table::document::Located;
 use crate::table::raw::RawExtract;
 use crate::table::reader::{Key, Named, missing_key};
 
 use crate::compile::cx::Cx;
+use crate::compile::replies::json;
 use crate::compile::replies::when::json_path;
 use crate::compile::values;
 
-/// The extracts of a response, and their names. An extract with an invalid path still defines its name, so that its use
-/// in a template is not a second error.
+/// The names that the extracts of a response define. An extract with an invalid path still defines its name, so that its
+/// use in a template is not a second error.
+pub(in crate::compile) fn names(cx: &mut Cx<'_>, raw: &Key<Named<RawExtract>>) -> Vec<String> {
+    let names = raw.entries().iter().map(|(name, _)| name);
+    names.filter(|name| check_name(name, cx.diagnostics)).map(|name| name.value.clone()).collect()
+}
+
+/// The extracts of a response under their names, as [`names`] returns them. The templates in their paths can use what is
+/// `known` before the request.
 pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Key<Named<RawExtract>>,
-) -> (Extraction, Vec<String>) {
-    let mut extraction = Extraction::default();
-    let mut names = Vec::new();
-    for (name, extract) in raw.entries() {
-        if !check_name(name, cx.diagnostics) {
-            continue;
-        }
-        names.push(name.value.clone());
-        let extract = extract.get().and_then(|raw| compile_extract(cx, name, &raw.value));
-        extraction.extracts.extend(extract);
+    names: &[String],
+    known: &Names<'_>,
+) -> Extraction {
+    let mut extracts = Vec::new();
+    for (name, extract) in raw.entries().iter().filter(|(name, _)| names.contains(&name.value)) {
+        let extract = extract.get().and_then(|raw| compile_extract(cx, name, &raw.value, known));
+        extracts.extend(extract);
     }
-    extraction.names.clone_from(&names);
-    (extraction, names)
+    Extraction { names: names.to_vec(), extracts }
 }
 
-fn compile_extract(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawExtract) -> Option<Extract> {
+fn compile_extract(
+    cx: &mut Cx<'_>,
+    name: &Located<String>,
+    raw: &RawExtract,
+    known: &Names<'_>,
+) -> Option<Extract> {
     let path = match &raw.path {
-        Key::Is(path) => json_path(cx, path),
+        Key::Is(path) => json_path(cx, path, known),
         Key::Faulty => None,
         Key::Absent => {
             cx.report(missing_key(
@@ -56,14 +66,19 @@ fn compile_extract(cx: &mut Cx<'_>, name: &Located<String>, raw: &RawExtract) ->
             .help("remove `required` or `default`"),
         );
     }
-    if let Some(default) = default {
-        cx.no_templates(default, "a default");
-    }
+    let default = match default.map(|default| json::compile(cx, default, known)) {
+        Some(default) => Some(match default? {
+            JsonTemplate::Literal(value) => ExtractDefault::Fixed(value.into()),
+            template => ExtractDefault::PerCall(template),
+        }),
+        None => None,
+    };
     Some(Extract {
         path,
         all: flag(&raw.all),
-        default: default.map(|default| default.to_json().into()),
+        default,
         required: flag(&raw.required),
+        sensitive: flag(&raw.sensitive),
     })
 }
 

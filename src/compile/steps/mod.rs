@@ -37,8 +37,10 @@ pub(in crate::compile) fn compile(
     if !raw.steps.is_absent() {
         return named_steps(cx, raw, inputs, upstreams);
     }
-    let (extraction, extracts) = extracts::compile(cx, &raw.extract);
+    let extracts = extracts::names(cx, &raw.extract);
     let names = vec![StepNames { name: None, extracts }];
+    let known = inputs.names(&names, 0);
+    let extraction = extracts::compile(cx, &raw.extract, &names[0].extracts, &known);
     if raw.request.is_absent() {
         no_request(cx, raw);
         // Define the names even if the request is missing, so that this is one error instead of one per use of a name.
@@ -51,7 +53,7 @@ pub(in crate::compile) fn compile(
         upstream: &raw.upstream,
         request: &raw.request,
         response: &raw.response,
-        names: inputs.names(&names, 0),
+        names: known,
         extraction,
         when: When::default(),
         after_failure_of: None,
@@ -97,18 +99,18 @@ fn named_steps(
     report_keys_beside_steps(raw, cx.diagnostics);
     let list = step_list(raw, cx.diagnostics);
     let mut names: Vec<StepNames> = Vec::new();
-    let mut extractions = Vec::new();
     for step in list {
-        let (extraction, extracts) = extracts::compile(cx, &step.value.extract);
-        extractions.push(extraction);
+        let extracts = extracts::names(cx, &step.value.extract);
         let name = step_name(cx, step, list).unwrap_or_default();
         names.push(StepNames { name: Some(name), extracts });
     }
     let mut steps: Vec<Step> = Vec::new();
-    for (index, (step, extraction)) in list.iter().zip(extractions).enumerate() {
+    for (index, step) in list.iter().enumerate() {
         // The steps of a group run concurrently, so each sees only the results from before the group.
         let before = group_start(list, index);
         let (when, after_failure_of) = step_when(cx, step, &names, before, inputs);
+        let known = inputs.names(&names, before);
+        let extraction = extracts::compile(cx, &step.value.extract, &names[index].extracts, &known);
         let name = names[index].name.clone();
         let plan = StepPlan {
             owner: format!("step `{}`", name.as_deref().unwrap_or_default()),
@@ -116,7 +118,7 @@ fn named_steps(
             upstream: if step.value.upstream.is_absent() { &raw.upstream } else { &step.value.upstream },
             request: &step.value.request,
             response: &step.value.response,
-            names: inputs.names(&names, before),
+            names: known,
             extraction,
             when,
             after_failure_of,

@@ -13,7 +13,7 @@ use url::Url;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span, place_in_string};
 use crate::plan::request::{HeaderTemplate, Upstream};
 use crate::table::Table;
-use crate::table::document::Located;
+use crate::table::document::{Kind, Located};
 use crate::table::raw::RawUpstream;
 use crate::table::reader::{Choice, Key, WithJson, missing_key};
 use crate::upstream::auth::{OutboundAuth, SCHEMES};
@@ -22,6 +22,7 @@ use crate::upstream::probe::Probe;
 use crate::upstream::tls::{Authorities, Tls};
 use crate::upstream::{EgressPolicy, Redirects, Target};
 
+use crate::compile::certificates::Validity;
 use crate::compile::cx::Cx;
 use crate::compile::names::Globals;
 use crate::compile::{advice, auth, values};
@@ -207,11 +208,27 @@ fn target(
     };
     if let Some(auth) = auth {
         auth.equip(&mut target);
+        warn_of_expiry(cx, raw, &target.tls);
     }
     if target.tls != Tls::default() && base_url.is_some_and(|url| url.scheme() == "http") {
         cx.report(needs_https(name, raw));
     }
     Some(target)
+}
+
+/// Warns about a client certificate that is not valid now, or not for much longer: the upstream would refuse it.
+fn warn_of_expiry(cx: &mut Cx<'_>, raw: &RawUpstream, tls: &Tls) {
+    let (Some(identity), Some(choice)) = (&tls.identity, raw.auth.get()) else { return };
+    let keys = match &choice.value.node.value {
+        Kind::Table(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    let cert = keys.iter().find(|(key, _)| key.value == "cert");
+    let place = cert.map_or(choice.value.name.span, |(_, node)| node.span);
+    let validity = Validity::of_chain(identity.chain());
+    if let Some(warning) = validity.and_then(|validity| validity.warning(cx.environment.now, place)) {
+        cx.report(warning);
+    }
 }
 
 fn needs_https(name: &Located<String>, raw: &RawUpstream) -> Diagnostic {

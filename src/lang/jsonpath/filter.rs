@@ -8,10 +8,10 @@ use jsonpath_rust::parser::model::{
 };
 use serde_json::Value;
 
-use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 use crate::lang::pattern::{BadPattern, Pattern};
 
+use super::placeholders::Placeholders;
 use super::relation::Relation;
 use super::{BadPath, ChildKey, PathSegment, all_from, step};
 
@@ -36,6 +36,8 @@ pub(super) struct FilterPath {
 #[derive(Debug, Clone)]
 pub(super) enum Operand {
     Literal(Value),
+    /// The value of a template, by its index.
+    Bound(usize),
     One {
         from_root: bool,
         steps: Vec<ChildKey>,
@@ -46,22 +48,32 @@ pub(super) enum Operand {
     Value(FilterPath),
 }
 
-/// A value that a condition tests, and the root of its document.
-#[derive(Clone, Copy)]
-pub(super) struct Candidate<'v> {
+/// What the conditions of a path can use beside the value that they test.
+pub(super) struct Known<'v> {
+    /// The root of the document.
     pub(super) root: ValueRef<'v>,
+    /// The values of the path's templates.
+    pub(super) bound: &'v [ValueRef<'v>],
+}
+
+/// A value that a condition tests.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'k, 'v> {
+    pub(super) known: &'k Known<'v>,
     pub(super) item: ValueRef<'v>,
 }
 
 impl Condition {
-    pub(super) fn new(filter: &Filter) -> Result<Self, BadPath> {
-        let all = |filters: &[Filter]| filters.iter().map(Self::new).collect::<Result<Vec<_>, _>>();
+    pub(super) fn new(filter: &Filter, values: &Placeholders) -> Result<Self, BadPath> {
+        let all = |filters: &[Filter]| {
+            filters.iter().map(|filter| Self::new(filter, values)).collect::<Result<Vec<_>, _>>()
+        };
         let negated = |condition, not| if not { Self::Not(Box::new(condition)) } else { condition };
         Ok(match filter {
             Filter::Or(filters) => Self::Any(all(filters)?),
             Filter::And(filters) => Self::All(all(filters)?),
-            Filter::Atom(FilterAtom::Filter { expr, not }) => negated(Self::new(expr)?, *not),
-            Filter::Atom(FilterAtom::Test { expr, not }) => negated(Self::test(expr)?, *not),
+            Filter::Atom(FilterAtom::Filter { expr, not }) => negated(Self::new(expr, values)?, *not),
+            Filter::Atom(FilterAtom::Test { expr, not }) => negated(Self::test(expr, values)?, *not),
             Filter::Atom(FilterAtom::Comparison(comparison)) => {
                 let relation = match &**comparison {
                     Comparison::Eq(..) => Relation::Equal,
@@ -72,16 +84,20 @@ impl Condition {
                     Comparison::Gte(..) => Relation::AtLeast,
                 };
                 let (left, right) = comparison.vals();
-                Self::Compares(Operand::comparable(left)?, relation, Operand::comparable(right)?)
+                Self::Compares(
+                    Operand::comparable(left, values)?,
+                    relation,
+                    Operand::comparable(right, values)?,
+                )
             }
         })
     }
 
-    fn test(test: &Test) -> Result<Self, BadPath> {
+    fn test(test: &Test, values: &Placeholders) -> Result<Self, BadPath> {
         match test {
             Test::Function(function) => match &**function {
-                TestFunction::Match(text, pattern) => Self::matches(text, pattern, Whole::Yes),
-                TestFunction::Search(text, pattern) => Self::matches(text, pattern, Whole::No),
+                TestFunction::Match(text, pattern) => Self::matches(text, pattern, Whole::Yes, values),
+                TestFunction::Search(text, pattern) => Self::matches(text, pattern, Whole::No, values),
                 TestFunction::Length(_) | TestFunction::Count(_) | TestFunction::Value(_) => {
                     Err(BadPath::unsupported(
                         "`length`, `count` and `value` do not return true or false",
@@ -90,11 +106,11 @@ impl Condition {
                 }
                 TestFunction::Custom(name, _) => Err(unknown_function(name)),
             },
-            test => FilterPath::new(test).map(Self::Exists),
+            test => FilterPath::new(test, values).map(Self::Exists),
         }
     }
 
-    fn matches(text: &FnArg, pattern: &FnArg, whole: Whole) -> Result<Self, BadPath> {
+    fn matches(text: &FnArg, pattern: &FnArg, whole: Whole, values: &Placeholders) -> Result<Self, BadPath> {
         let FnArg::Literal(Literal::String(written)) = pattern else {
             return Err(BadPath::unsupported(
                 "the pattern of `match` and `search` must be written out",
@@ -110,11 +126,11 @@ impl Condition {
                 BadPath::syntax(format!("the regular expression `{written}` is too large"), bad.help())
             }
         })?;
-        Ok(Self::Matches(Operand::argument(text, "`match` and `search` take")?, pattern))
+        Ok(Self::Matches(Operand::argument(text, "`match` and `search` take", values)?, pattern))
     }
 
     /// Whether the condition holds; `None` if `visits` are used up.
-    pub(super) fn holds(&self, candidate: Candidate<'_>, visits: &mut usize) -> Option<bool> {
+    pub(super) fn holds(&self, candidate: Candidate<'_, '_>, visits: &mut usize) -> Option<bool> {
         *visits = visits.checked_sub(1)?;
         match self {
             Self::Any(conditions) => {
@@ -149,7 +165,7 @@ impl Condition {
 }
 
 impl FilterPath {
-    fn new(test: &Test) -> Result<Self, BadPath> {
+    fn new(test: &Test, values: &Placeholders) -> Result<Self, BadPath> {
         let (from_root, segments) = match test {
             Test::RelQuery(segments) => (false, segments),
             Test::AbsQuery(JpQuery { segments }) if segments.iter().all(is_one) => (true, segments),
@@ -167,18 +183,18 @@ impl FilterPath {
             }
         };
         check_bounded(segments)?;
-        let compiled = segments.iter().map(|segment| PathSegment::new(segment.clone()));
+        let compiled = segments.iter().map(|segment| PathSegment::new(segment.clone(), values));
         Ok(Self { from_root, segments: compiled.collect::<Result<_, _>>()? })
     }
 
-    fn found<'v>(&self, candidate: Candidate<'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
-        let from = if self.from_root { candidate.root } else { candidate.item };
+    fn found<'v>(&self, candidate: Candidate<'_, 'v>, visits: &mut usize) -> Option<Vec<ValueRef<'v>>> {
+        let from = if self.from_root { candidate.known.root } else { candidate.item };
         all_from(&self.segments, Candidate { item: from, ..candidate }, visits)
     }
 }
 
 impl Operand {
-    fn comparable(side: &Comparable) -> Result<Self, BadPath> {
+    fn comparable(side: &Comparable, values: &Placeholders) -> Result<Self, BadPath> {
         let steps = |segments: &[SingularQuerySegment]| {
             let step = |segment: &SingularQuerySegment| match segment {
                 SingularQuerySegment::Index(index) => ChildKey::Index(*index),
@@ -187,8 +203,8 @@ impl Operand {
             segments.iter().map(step).collect()
         };
         Ok(match side {
-            Comparable::Literal(literal) => Self::literal(literal),
-            Comparable::Function(function) => Self::function(function)?,
+            Comparable::Literal(literal) => Self::literal(literal, values),
+            Comparable::Function(function) => Self::function(function, values)?,
             Comparable::SingularQuery(SingularQuery::Current(segments)) => {
                 Self::One { from_root: false, steps: steps(segments) }
             }
@@ -198,7 +214,12 @@ impl Operand {
         })
     }
 
-    fn literal(literal: &Literal) -> Self {
+    fn literal(literal: &Literal, values: &Placeholders) -> Self {
+        if let Literal::String(text) = literal
+            && let Some(index) = values.take(text)
+        {
+            return Self::Bound(index);
+        }
         Self::Literal(match literal {
             Literal::Int(number) => Value::from(*number),
             Literal::Float(number) => Value::from(*number),
@@ -208,9 +229,9 @@ impl Operand {
         })
     }
 
-    fn function(function: &TestFunction) -> Result<Self, BadPath> {
+    fn function(function: &TestFunction, values: &Placeholders) -> Result<Self, BadPath> {
         let path = |argument: &FnArg| match argument {
-            FnArg::Test(test) => FilterPath::new(test),
+            FnArg::Test(test) => FilterPath::new(test, values),
             FnArg::Literal(_) | FnArg::Filter(_) => Err(BadPath::unsupported(
                 "`count` and `value` take a path",
                 "name a path: `count(@.items[*])`",
@@ -218,7 +239,7 @@ impl Operand {
         };
         Ok(match function {
             TestFunction::Length(argument) => {
-                Self::Length(Box::new(Self::argument(argument, "`length` takes")?))
+                Self::Length(Box::new(Self::argument(argument, "`length` takes", values)?))
             }
             TestFunction::Count(argument) => Self::Count(path(argument)?),
             TestFunction::Value(argument) => Self::Value(path(argument)?),
@@ -233,11 +254,11 @@ impl Operand {
     }
 
     /// An argument of a function that takes a single value.
-    fn argument(argument: &FnArg, taker: &str) -> Result<Self, BadPath> {
+    fn argument(argument: &FnArg, taker: &str, values: &Placeholders) -> Result<Self, BadPath> {
         let segments = match argument {
-            FnArg::Literal(literal) => return Ok(Self::literal(literal)),
+            FnArg::Literal(literal) => return Ok(Self::literal(literal, values)),
             FnArg::Test(test) => match &**test {
-                Test::Function(function) => return Self::function(function),
+                Test::Function(function) => return Self::function(function, values),
                 Test::RelQuery(segments) => Some((false, segments)),
                 Test::AbsQuery(query) => Some((true, &query.segments)),
             },
@@ -256,11 +277,12 @@ impl Operand {
     }
 
     /// The value; `Some(None)` if there is none, `None` if `visits` are used up.
-    fn value<'s>(&'s self, candidate: Candidate<'s>, visits: &mut usize) -> Option<Option<ValueRef<'s>>> {
+    fn value<'s>(&'s self, candidate: Candidate<'_, 's>, visits: &mut usize) -> Option<Option<ValueRef<'s>>> {
         Some(match self {
             Self::Literal(value) => Some(value.into()),
+            Self::Bound(index) => candidate.known.bound.get(*index).copied(),
             Self::One { from_root, steps } => {
-                let from = if *from_root { candidate.root } else { candidate.item };
+                let from = if *from_root { candidate.known.root } else { candidate.item };
                 steps.iter().try_fold(from, step)
             }
             Self::Length(operand) => {
@@ -345,9 +367,8 @@ fn check_bounded(segments: &[Segment]) -> Result<(), BadPath> {
 }
 
 fn unknown_function(name: &str) -> BadPath {
-    BadPath {
-        code: Code::JsonpathUnsupported,
-        message: format!("there is no function `{name}` in JSONPath"),
-        help: "the functions are `length`, `count`, `match`, `search` and `value`".to_owned(),
-    }
+    BadPath::unsupported(
+        &format!("there is no function `{name}` in JSONPath"),
+        "the functions are `length`, `count`, `match`, `search` and `value`",
+    )
 }

@@ -7,11 +7,12 @@
 //! a long key is above many values, and it compiles a filter's pattern for each value.
 
 mod filter;
+mod placeholders;
 mod relation;
 mod walk;
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use jsonpath_rust::parser::model::{Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
@@ -19,7 +20,9 @@ use jsonpath_rust::parser::parse_json_path;
 use crate::diagnostic::Code;
 use crate::json::{Kind, ValueRef};
 
-use filter::{Candidate, Condition};
+use filter::{Candidate, Condition, Known};
+pub(crate) use placeholders::Placeholder;
+use placeholders::Placeholders;
 use walk::{Stop, Walk};
 
 /// The longest path, in bytes.
@@ -76,15 +79,18 @@ pub(crate) struct BadPath {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) help: String,
+    /// The part of the path at fault; `None` for all of it.
+    pub(crate) range: Option<Range<usize>>,
 }
 
 impl BadPath {
     fn unsupported(message: &str, help: &str) -> Self {
-        Self { code: Code::JsonpathUnsupported, message: message.to_owned(), help: help.to_owned() }
+        let (message, help) = (message.to_owned(), help.to_owned());
+        Self { code: Code::JsonpathUnsupported, message, help, range: None }
     }
 
     fn syntax(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code: Code::JsonpathSyntax, message: message.into(), help: help.into() }
+        Self { code: Code::JsonpathSyntax, message: message.into(), help: help.into(), range: None }
     }
 }
 
@@ -95,16 +101,18 @@ impl fmt::Display for JsonPath {
 }
 
 impl JsonPath {
-    /// Parses a path.
-    pub(crate) fn parse(text: &str) -> Result<Self, BadPath> {
+    /// Parses a path, and finds the templates whose values its filters compare with.
+    pub(crate) fn parse(written: &str) -> Result<(Self, Vec<Placeholder>), BadPath> {
         let example =
             "a path begins with `$`: `$.orders[0].id`, `$.items[*].name`, `$.orders[?@.status == 'open'].id`";
-        if text.len() > MAX_BYTES {
+        if written.len() > MAX_BYTES {
             return Err(BadPath::syntax(
                 format!("a JSONPath may have at most {MAX_BYTES} bytes"),
                 "shorten it",
             ));
         }
+        let (text, values) = Placeholders::replace(written)?;
+        let text = &*text;
         if depth(text) > MAX_DEPTH {
             return Err(BadPath::syntax(
                 format!("brackets in a JSONPath may be nested {MAX_DEPTH} deep"),
@@ -125,6 +133,8 @@ impl JsonPath {
         let query = parse_json_path(text).map_err(|_| {
             let help = if text.contains("=~") {
                 "write `search(@.name, 'text')` for a regular expression".to_owned()
+            } else if !values.is_empty() {
+                "an expression is a value to compare with: `$.orders[?@.id == {{args.id}}].status`".to_owned()
             } else {
                 example.to_owned()
             };
@@ -133,23 +143,31 @@ impl JsonPath {
         let path = match query.segments.iter().map(ChildKey::new).collect() {
             Some(steps) => PathKind::Singular(steps),
             None => {
-                PathKind::General(query.segments.into_iter().map(PathSegment::new).collect::<Result<_, _>>()?)
+                let segments = query.segments.into_iter().map(|segment| PathSegment::new(segment, &values));
+                PathKind::General(segments.collect::<Result<_, _>>()?)
             }
         };
-        Ok(Self { path, written: text.into() })
+        Ok((Self { path, written: written.into() }, values.finish()?))
     }
 
-    /// The first match. The values visited are subtracted from `visits`; once they are used up, there is no match.
+    /// The first match. `bound` holds the values of the path's templates. The values visited are subtracted from
+    /// `visits`; once they are used up, there is no match.
     pub(crate) fn first<'v>(
         &self,
-        value: impl Into<ValueRef<'v>>,
+        value: ValueRef<'v>,
+        bound: &'v [ValueRef<'v>],
         visits: &mut usize,
     ) -> Option<ValueRef<'v>> {
-        self.first_where(value.into(), visits, |_| true)
+        self.first_where(Known { root: value, bound }, visits, |_| true)
     }
 
     /// Whether there is a match. Null does not count, unless the path selects it with a filter at its end.
-    pub(crate) fn finds<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> bool {
+    pub(crate) fn finds<'v>(
+        &self,
+        value: ValueRef<'v>,
+        bound: &'v [ValueRef<'v>],
+        visits: &mut usize,
+    ) -> bool {
         let is_filter = |selector: &ChildSelector| matches!(selector, ChildSelector::Filter(_));
         let selects_null = match &self.path {
             PathKind::Singular(_) => false,
@@ -157,28 +175,30 @@ impl JsonPath {
                 segments.last().is_some_and(|segment| segment.selectors.iter().all(is_filter))
             }
         };
-        self.first_where(value.into(), visits, |found| selects_null || !found.is_null()).is_some()
+        let known = Known { root: value, bound };
+        self.first_where(known, visits, |found| selects_null || !found.is_null()).is_some()
     }
 
     /// Whether a match is a value that `is_wanted` accepts; limited by `visits` like [`Self::first`].
     pub(crate) fn finds_where<'v>(
         &self,
-        value: impl Into<ValueRef<'v>>,
+        value: ValueRef<'v>,
+        bound: &'v [ValueRef<'v>],
         visits: &mut usize,
         is_wanted: impl Fn(ValueRef<'v>) -> bool,
     ) -> bool {
-        self.first_where(value.into(), visits, is_wanted).is_some()
+        self.first_where(Known { root: value, bound }, visits, is_wanted).is_some()
     }
 
     fn first_where<'v>(
         &self,
-        value: ValueRef<'v>,
+        known: Known<'v>,
         visits: &mut usize,
         is_wanted: impl Fn(ValueRef<'v>) -> bool,
     ) -> Option<ValueRef<'v>> {
         let segments = match &self.path {
             PathKind::Singular(steps) => {
-                return steps.iter().try_fold(value, step).filter(|found| is_wanted(*found));
+                return steps.iter().try_fold(known.root, step).filter(|found| is_wanted(*found));
             }
             PathKind::General(segments) => segments,
         };
@@ -186,7 +206,7 @@ impl JsonPath {
             true => ControlFlow::Break(Stop::At(found)),
             false => ControlFlow::Continue(()),
         };
-        match (Walk { visits, take }).follow(segments, Candidate { root: value, item: value }) {
+        match (Walk { visits, take }).follow(segments, Candidate { known: &known, item: known.root }) {
             ControlFlow::Break(Stop::At(found)) => Some(found),
             ControlFlow::Continue(()) => None,
             ControlFlow::Break(Stop::Exhausted) => {
@@ -197,21 +217,27 @@ impl JsonPath {
     }
 
     /// All matches, in the order of the RFC; limited by `visits` like [`Self::first`].
-    pub(crate) fn all<'v>(&self, value: impl Into<ValueRef<'v>>, visits: &mut usize) -> Vec<ValueRef<'v>> {
-        let value = value.into();
+    pub(crate) fn all<'v>(
+        &self,
+        value: ValueRef<'v>,
+        bound: &'v [ValueRef<'v>],
+        visits: &mut usize,
+    ) -> Vec<ValueRef<'v>> {
         match &self.path {
             PathKind::Singular(steps) => steps.iter().try_fold(value, step).into_iter().collect(),
-            PathKind::General(segments) => all_from(segments, Candidate { root: value, item: value }, visits)
-                .unwrap_or_else(|| {
+            PathKind::General(segments) => {
+                let known = Known { root: value, bound };
+                all_from(segments, Candidate { known: &known, item: value }, visits).unwrap_or_else(|| {
                     *visits = 0;
                     Vec::new()
-                }),
+                })
+            }
         }
     }
 }
 
 impl PathSegment {
-    fn new(segment: Segment) -> Result<Self, BadPath> {
+    fn new(segment: Segment, values: &Placeholders) -> Result<Self, BadPath> {
         Ok(match segment {
             Segment::Descendant(inner) if matches!(*inner, Segment::Selectors(_)) => {
                 return Err(BadPath::unsupported(
@@ -219,26 +245,26 @@ impl PathSegment {
                     "write one extract per name: `$..a` and `$..b`",
                 ));
             }
-            Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner)? },
+            Segment::Descendant(inner) => Self { descends: true, ..Self::new(*inner, values)? },
             Segment::Selector(selector) => {
-                Self { descends: false, selectors: vec![ChildSelector::new(selector)?] }
+                Self { descends: false, selectors: vec![ChildSelector::new(selector, values)?] }
             }
             Segment::Selectors(selectors) => {
-                let selectors = selectors.into_iter().map(ChildSelector::new).collect::<Result<_, _>>()?;
-                Self { descends: false, selectors }
+                let selectors = selectors.into_iter().map(|selector| ChildSelector::new(selector, values));
+                Self { descends: false, selectors: selectors.collect::<Result<_, _>>()? }
             }
         })
     }
 }
 
 impl ChildSelector {
-    fn new(selector: Selector) -> Result<Self, BadPath> {
+    fn new(selector: Selector, values: &Placeholders) -> Result<Self, BadPath> {
         Ok(match selector {
             Selector::Name(name) => Self::ChildKey(ChildKey::Name(name)),
             Selector::Index(index) => Self::ChildKey(ChildKey::Index(index)),
             Selector::Wildcard => Self::Wildcard,
             Selector::Slice(start, end, step) => Self::Slice { start, end, step: step.unwrap_or(1) },
-            Selector::Filter(filter) => Self::Filter(Condition::new(&filter)?),
+            Selector::Filter(filter) => Self::Filter(Condition::new(&filter, values)?),
         })
     }
 }
@@ -257,7 +283,7 @@ impl ChildKey {
 /// All matches of `segments` below a value; `None` if `visits` are used up.
 fn all_from<'v>(
     segments: &[PathSegment],
-    candidate: Candidate<'v>,
+    candidate: Candidate<'_, 'v>,
     visits: &mut usize,
 ) -> Option<Vec<ValueRef<'v>>> {
     let mut found = Vec::new();
@@ -320,16 +346,20 @@ mod tests {
     use crate::lang::jsonpath::*;
     use serde_json::{Value, json};
 
+    fn parse(text: &str) -> Result<JsonPath, BadPath> {
+        JsonPath::parse(text).map(|(path, _)| path)
+    }
+
     /// All matches. They are the same in a tree and in a parsed document.
     fn all(path: &JsonPath, value: &Value, visits: &mut usize) -> Vec<Value> {
         let document = Document::parse(value.to_string().into()).unwrap();
         let document = SharedValue::whole(Arc::new(document));
         let mut visits_of_document = *visits;
         let trees = |found: Vec<ValueRef<'_>>| found.into_iter().map(ValueRef::to_value).collect::<Vec<_>>();
-        let found = trees(path.all(value, visits));
-        assert_eq!(trees(path.all(document.get(), &mut visits_of_document)), found, "{path}");
+        let found = trees(path.all(value.into(), &[], visits));
+        assert_eq!(trees(path.all(document.get(), &[], &mut visits_of_document)), found, "{path}");
         assert_eq!(visits_of_document, *visits, "{path}");
-        let first = path.first(document.get(), &mut { MAX_VISITS }).map(ValueRef::to_value);
+        let first = path.first(document.get(), &[], &mut { MAX_VISITS }).map(ValueRef::to_value);
         assert!(*visits == 0 || first.as_ref() == found.first(), "{path}");
         found
     }
@@ -346,7 +376,11 @@ mod tests {
             ("$.c[?@ == null]", true),
             ("$.c", true),
         ] {
-            assert_eq!(JsonPath::parse(path).unwrap().finds(&body, &mut { MAX_VISITS }), expected, "{path}");
+            assert_eq!(
+                parse(path).unwrap().finds((&body).into(), &[], &mut { MAX_VISITS }),
+                expected,
+                "{path}"
+            );
         }
     }
 
@@ -375,7 +409,7 @@ mod tests {
             ("$..id", json!([1, 2, 3])),
             ("$.orders[?@.id > 1 && !(@.id == 3)].id", json!([2])),
         ] {
-            let path = JsonPath::parse(path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
+            let path = parse(path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
             assert_eq!(Value::from(all(&path, &value, &mut { MAX_VISITS })), expected);
         }
     }
@@ -460,7 +494,7 @@ mod tests {
             "length($.s) == length(@.s)",
         ] {
             for path in [format!("$.l[?{filter}]"), format!("$.k[?{filter}]"), format!("$.k[?{filter}].a")] {
-                let found = JsonPath::parse(&path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
+                let found = parse(&path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
                 let query = parse_json_path(&path).unwrap();
                 let expected = jsonpath_rust::query::js_path_process(&query, &value).unwrap();
                 let expected: Vec<Value> = expected.into_iter().map(|found| found.val().clone()).collect();
@@ -476,18 +510,18 @@ mod tests {
                     jsonpath_rust::query::js_path_process(&parse_json_path(&path).unwrap(), &items);
                 let expected: Vec<Value> =
                     expected.unwrap().into_iter().map(|found| found.val().clone()).collect();
-                let found = all(&JsonPath::parse(&path).unwrap(), &items, &mut { MAX_VISITS });
+                let found = all(&parse(&path).unwrap(), &items, &mut { MAX_VISITS });
                 assert_eq!(found, expected, "{path}");
             }
         }
-        let far = JsonPath::parse("$[-9007199254740991:9007199254740991:9007199254740991]").unwrap();
+        let far = parse("$[-9007199254740991:9007199254740991:9007199254740991]").unwrap();
         assert_eq!(all(&far, &items, &mut { MAX_VISITS }), [json!(0)]);
     }
 
     #[test]
     fn numbers_are_equal_when_they_are_the_same_number() {
         let value = json!([{"id": 9007199254740993_u64}, {"id": 9007199254740992_u64}, {"id": 0.1}]);
-        let path = |filter: &str| JsonPath::parse(&format!("$[?@.id {filter}].id")).unwrap();
+        let path = |filter: &str| parse(&format!("$[?@.id {filter}].id")).unwrap();
         assert_eq!(all(&path("== 9007199254740991"), &value, &mut { MAX_VISITS }).len(), 0);
         assert_eq!(all(&path("> 9007199254740990"), &value, &mut { MAX_VISITS }).len(), 2);
         assert_eq!(all(&path("== 0.1"), &value, &mut { MAX_VISITS }).len(), 1);
@@ -499,16 +533,11 @@ mod tests {
     fn the_cost_of_patterns_is_limited() {
         let texts =
             |count: usize, length: usize| Value::from(vec![json!({"s": "ab".repeat(length / 2)}); count]);
-        let ordinary = JsonPath::parse("$[?search(@.s, 'b.*a')]").unwrap();
+        let ordinary = parse("$[?search(@.s, 'b.*a')]").unwrap();
         assert_eq!(all(&ordinary, &texts(20_000, 100), &mut { MAX_VISITS }).len(), 20_000);
-        let costly = JsonPath::parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
+        let costly = parse("$[?search(@.s, '[ab]*a[ab]{900}c')]").unwrap();
         assert!(all(&costly, &texts(1000, 2000), &mut { MAX_VISITS }).is_empty());
-        assert!(
-            JsonPath::parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]")
-                .unwrap_err()
-                .message
-                .contains("large")
-        );
+        assert!(parse("$[?match(@.s, '((a{0,50}){0,50}){0,50}')]").unwrap_err().message.contains("large"));
     }
 
     #[test]
@@ -527,7 +556,7 @@ mod tests {
                 json!([[{"x": 1, "y": 2}, {"x": 3, "y": 4}], {"x": 1, "y": 2}, {"x": 3, "y": 4}, 1, 2, 3, 4]),
             ),
         ] {
-            let found = all(&JsonPath::parse(path).unwrap(), &value, &mut { MAX_VISITS });
+            let found = all(&parse(path).unwrap(), &value, &mut { MAX_VISITS });
             assert_eq!(Value::from(found), expected, "{path}");
         }
     }
@@ -536,14 +565,70 @@ mod tests {
     fn the_cost_of_a_path_is_bounded_by_the_size_of_the_response() {
         // The paths of all matches would take 2 GB here.
         let value = json!({"k".repeat(100_000): vec![json!({"id": 1}); 20_000]});
-        assert_eq!(all(&JsonPath::parse("$..id").unwrap(), &value, &mut { MAX_VISITS }).len(), 20_000);
-        assert_eq!(
-            all(&JsonPath::parse("$.*[?@.id].id").unwrap(), &value, &mut { MAX_VISITS }).len(),
-            20_000
-        );
+        assert_eq!(all(&parse("$..id").unwrap(), &value, &mut { MAX_VISITS }).len(), 20_000);
+        assert_eq!(all(&parse("$.*[?@.id].id").unwrap(), &value, &mut { MAX_VISITS }).len(), 20_000);
         let deep = (0..120).fold(json!(1), |inner, _| json!({"a": inner}));
-        assert_eq!(all(&JsonPath::parse("$..a").unwrap(), &deep, &mut { MAX_VISITS }).len(), 120);
-        assert!(all(&JsonPath::parse("$..a..a..a..a..a..a").unwrap(), &deep, &mut { MAX_VISITS }).is_empty());
+        assert_eq!(all(&parse("$..a").unwrap(), &deep, &mut { MAX_VISITS }).len(), 120);
+        assert!(all(&parse("$..a..a..a..a..a..a").unwrap(), &deep, &mut { MAX_VISITS }).is_empty());
+    }
+
+    #[test]
+    fn values_of_templates_are_compared_and_never_parsed() {
+        let value = json!({"l": [
+            {"id": "x' || 'a' == 'a", "n": 1},
+            {"id": 7, "n": 2},
+            {"id": "7", "n": 3},
+            {"n": 4},
+            {"id": null, "n": 5},
+            {"id": [1], "n": 6},
+        ]});
+        let hostile = json!("x' || 'a' == 'a");
+        for (path, bound, expected) in [
+            ("$.l[?@.id == {{x}}].n", Some(json!(7)), json!([2])),
+            ("$.l[?@.id == '{{x}}'].n", Some(hostile.clone()), json!([1])),
+            ("$.l[?{{x}} == @.id].n", Some(hostile), json!([1])),
+            ("$.l[?@.id == {{ x }} && @.n > 1].n", Some(json!("7")), json!([3])),
+            ("$.l[?(@.id == \"{{lookup a '}}\"]'}}\")].n", Some(json!("7")), json!([3])),
+            ("$.l[?@.id == {{x}}].n", Some(json!([1])), json!([6])),
+            ("$.l[?@.id == {{x}}].n", Some(json!(null)), json!([5])),
+            ("$.l[?length({{x}}) == @.n].n", Some(json!("abc")), json!([3])),
+            ("$.l[?@.n<{{x}}]['n']", Some(json!(2.5)), json!([1, 2])),
+        ] {
+            let (parsed, values) = JsonPath::parse(path).unwrap_or_else(|bad| panic!("{path}: {bad:?}"));
+            assert_eq!(values.len(), 1, "{path}");
+            let bound: Vec<ValueRef<'_>> = bound.iter().map(ValueRef::from).collect();
+            let found = parsed.all((&value).into(), &bound, &mut { MAX_VISITS });
+            assert_eq!(found.into_iter().map(ValueRef::to_value).collect::<Value>(), expected, "{path}");
+            assert_eq!(parsed.to_string(), path);
+        }
+        let places = |path: &str| {
+            let (_, values) = JsonPath::parse(path).unwrap();
+            values.into_iter().map(|value| path[value.range].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(places("$[?@.a == 'b {{c}}-{{d}}' || @.e == {{f}}]"), ["b {{c}}-{{d}}", "{{f}}"]);
+    }
+
+    #[test]
+    fn a_template_outside_of_a_comparison_is_an_error_at_its_place() {
+        for (path, place) in [
+            ("$.{{a}}.b", "{{a}}"),
+            ("$.a{{b}}", "{{b}}"),
+            ("$['{{a}}']", "{{a}}"),
+            ("$.l[{{a}}].n", "{{a}}"),
+            ("$.l[?@['x{{a}}'] == 1]", "x{{a}}"),
+            ("$.l[?@.{{a}} == 1]", "{{a}}"),
+            ("$.l[?search(@.x, '{{a}}')]", "{{a}}"),
+            ("$.l[?@.x == {{a}}][{{b}}]", "{{b}}"),
+            ("$.l[?@.x == {{#if a}}1{{/if}}]", "{{#if a}}"),
+            ("{{a}}", "{{a}}"),
+        ] {
+            let bad = JsonPath::parse(path).expect_err(path);
+            let at = bad.range.map_or("", |range| &path[range]);
+            assert_eq!((bad.code, at), (Code::TemplatePlace, place), "{path}");
+        }
+        for path in ["$.l[?@.x = {{a}}]", "$.l[?{{a}}]", r"$.l[?@.x == 'it\'s {{a}}']", "$.l[?@.x == {{a}"] {
+            assert_eq!(JsonPath::parse(path).expect_err(path).code, Code::JsonpathSyntax, "{path}");
+        }
     }
 
     #[test]
@@ -553,17 +638,16 @@ mod tests {
             (".a.b", "write `$.a.b`"),
             ("a/b", "write `$.a.b`"),
             ("$.a[", "begins with `$`"),
-            ("$.a{{b}}", "begins with `$`"),
             ("", "begins with `$`"),
             ("$[?search(@.a, '(')]", "no look-around"),
         ] {
-            let bad = JsonPath::parse(path).expect_err(path);
+            let bad = parse(path).expect_err(path);
             assert_eq!(bad.code, Code::JsonpathSyntax, "{path}");
             assert!(bad.help.contains(help), "{path}: {}", bad.help);
         }
         let nested = format!("$[?{}@.a{}]", "(".repeat(20_000), ")".repeat(20_000));
-        assert!(JsonPath::parse(&nested).is_err());
-        assert!(JsonPath::parse(&format!("$[?{}@.a{}]", "(".repeat(100), ")".repeat(100))).is_err());
+        assert!(parse(&nested).is_err());
+        assert!(parse(&format!("$[?{}@.a{}]", "(".repeat(100), ")".repeat(100))).is_err());
     }
 
     #[test]
@@ -584,7 +668,7 @@ mod tests {
             "$[?length(@.a == 1) > 1]",
             "$[?count('x') > 1]",
         ] {
-            assert!(JsonPath::parse(path).is_err(), "{path}");
+            assert!(parse(path).is_err(), "{path}");
         }
     }
 }

@@ -27,14 +27,19 @@ pub(super) struct Walk<'w, T> {
 
 impl<'v, T: FnMut(ValueRef<'v>) -> Flow<'v>> Walk<'_, T> {
     /// Walks the remaining segments of a path, starting at `candidate`.
-    pub(super) fn follow(&mut self, segments: &[PathSegment], candidate: Candidate<'v>) -> Flow<'v> {
+    pub(super) fn follow(&mut self, segments: &[PathSegment], candidate: Candidate<'_, 'v>) -> Flow<'v> {
         match segments.split_first() {
             Some((first, rest)) => self.segment(first, rest, candidate),
             None => (self.take)(candidate.item),
         }
     }
 
-    fn segment(&mut self, segment: &PathSegment, rest: &[PathSegment], candidate: Candidate<'v>) -> Flow<'v> {
+    fn segment(
+        &mut self,
+        segment: &PathSegment,
+        rest: &[PathSegment],
+        candidate: Candidate<'_, 'v>,
+    ) -> Flow<'v> {
         self.visit()?;
         let value = candidate.item;
         for selector in &segment.selectors {
@@ -71,7 +76,7 @@ impl<'v, T: FnMut(ValueRef<'v>) -> Flow<'v>> Walk<'_, T> {
         ControlFlow::Continue(())
     }
 
-    fn child(&mut self, rest: &[PathSegment], candidate: Candidate<'v>, child: ValueRef<'v>) -> Flow<'v> {
+    fn child(&mut self, rest: &[PathSegment], candidate: Candidate<'_, 'v>, child: ValueRef<'v>) -> Flow<'v> {
         self.visit()?;
         self.follow(rest, Candidate { item: child, ..candidate })
     }

@@ -353,8 +353,8 @@ impl Fields {
         match self {
             Self::Open => Ok(()),
             Self::Leaf if parent == "args" => Err(BadName::new(
-                "there are no arguments here: they belong to a route",
-                Some("write this in the route itself".to_owned()),
+                "`args` cannot be used here",
+                Some("use it in the requests and replies of a route; `call`, `vars` and `now` can be used here".to_owned()),
             )),
             Self::Text if below == ["length"] => Ok(()),
             Self::Text | Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),

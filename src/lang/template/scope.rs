@@ -140,6 +140,11 @@ impl ParsedResponse {
         self.body.get()
     }
 
+    /// The body, if it has been read, to change how it is kept.
+    pub fn body_mut(&mut self) -> Option<&mut SharedValue> {
+        self.body.get_mut()
+    }
+
     /// About what the body takes in memory, in bytes.
     pub fn body_bytes(&self) -> usize {
         let unread = self.unread.as_ref().map_or(0, |(body, _)| body.len());
@@ -169,6 +174,16 @@ impl ParsedResponse {
             }
         }
         self.headers = kept;
+    }
+
+    /// Takes the headers out of the response.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
+    }
+
+    /// Puts headers into the response that were taken out of it.
+    pub fn set_headers(&mut self, headers: HeaderMap) {
+        self.headers = headers;
     }
 
     /// The headers, for people. Cookies are credentials and are left out.

@@ -74,7 +74,11 @@ impl Shape {
         }
     }
 
-    fn property(&self, name: &str) -> Option<&Self> {
+    pub(super) fn items(&self) -> Option<&Self> {
+        self.items.as_deref()
+    }
+
+    pub(super) fn property(&self, name: &str) -> Option<&Self> {
         self.by_name.get(name).and_then(|place| self.properties.get(*place)).map(|(_, shape)| shape)
     }
 
@@ -134,7 +138,7 @@ impl Converter<'_> {
         Value::Object(out)
     }
 
-    fn value(&mut self, shape: &Shape, value: ValueRef<'_>, path: Path<'_>) -> Value {
+    pub(super) fn value(&mut self, shape: &Shape, value: ValueRef<'_>, path: Path<'_>) -> Value {
         match (shape.wanted, value.kind()) {
             (Some(TargetType::List), Kind::Array) => return self.list(shape, value, path),
             (Some(TargetType::Object), Kind::Object) => return self.object(shape, value, path),
@@ -263,7 +267,7 @@ impl fmt::Display for Path<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Arguments;
+    use super::super::{Arguments, CallValues};
     use super::*;
     use serde_json::json;
 
@@ -271,7 +275,9 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"x": schema}});
         let arguments = Arguments::compile(schema, Vec::new()).unwrap();
         let zone = || TimeZone::get("Europe/Oslo").ok();
-        arguments.validate_in(&json!({"x": given}).into(), &zone).map_err(|bad| bad.to_string())
+        arguments
+            .validate_in(&json!({"x": given}).into(), CallValues { zone: &zone, scope: None })
+            .map_err(|bad| bad.to_string())
     }
 
     #[test]

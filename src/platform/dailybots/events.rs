@@ -5,6 +5,8 @@
 //! `rtvi.py` of pipecat-ai/pipecat v0.0.53. The bot never answers and ignores invalid events, so Jackfield
 //! checks them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::diagnostic::{Code, suggest};
@@ -125,18 +127,18 @@ fn check_one(event: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
 }
 
 fn unknown_keys(
-    entries: &[(String, StaticValue)],
+    entries: &[(Cow<'_, str>, StaticValue<'_>)],
     known: &[&str],
     what: &str,
     path: &[PathStep],
 ) -> Vec<ActionFault> {
     entries
         .iter()
-        .filter(|(key, _)| !known.contains(&key.as_str()))
+        .filter(|(key, _)| !known.contains(&&**key))
         .map(|(key, _)| {
             ActionFault::new(
                 Code::InvalidAction,
-                &below(path, PathStep::Key(key.clone())),
+                &below(path, PathStep::Key(key.to_string())),
                 format!("unknown key `{key}` in {what}"),
             )
             .unquoted(format!("{what} has an unknown key"))
@@ -148,16 +150,16 @@ fn unknown_keys(
 fn check_action(name: &StaticValue, arguments: Option<&StaticValue>, path: &[PathStep]) -> Vec<ActionFault> {
     let at_name = below(path, PathStep::Key(ACTION.into()));
     let at_arguments = below(path, PathStep::Key(ARGUMENTS.into()));
-    let name = match name {
-        StaticValue::Known(Value::String(name)) => name,
+    let name = match (name, name.known().and_then(Value::as_str)) {
+        (_, Some(name)) => name,
         // The name of the action is known only during a call.
-        StaticValue::Any | StaticValue::Text => {
+        (StaticValue::Any | StaticValue::Text, None) => {
             return match arguments {
                 Some(arguments) => check(OBJECT, arguments, "`arguments`", &at_arguments),
                 None => Vec::new(),
             };
         }
-        _ => return check(TEXT, name, "`action`", &at_name),
+        (name, None) => return check(TEXT, name, "`action`", &at_name),
     };
     if name == FUNCTION_RESULT {
         return vec![
@@ -199,8 +201,8 @@ fn check_config(config: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     }
     let mut faults = Vec::new();
     for (service, options) in services {
-        let path = below(path, PathStep::Key(service.clone()));
-        if !SERVICES.contains(&service.as_str()) {
+        let path = below(path, PathStep::Key(service.to_string()));
+        if !SERVICES.contains(&&**service) {
             faults.push(
                 ActionFault::new(
                     Code::UnknownService,
@@ -336,12 +338,12 @@ mod tests {
 
     #[test]
     fn values_known_only_during_a_call_pass_at_load() {
-        let object = |entries: &[(&str, StaticValue)]| {
+        let object = |entries: &[(&'static str, StaticValue<'static>)]| {
             StaticValue::Object(
-                entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+                entries.iter().map(|(key, value)| (Cow::Owned((*key).to_owned()), value.clone())).collect(),
             )
         };
-        let name = || StaticValue::Known("tts:say".into());
+        let name = || StaticValue::Known(Cow::Owned("tts:say".into()));
         for event in [
             StaticValue::Any,
             object(&[("action", StaticValue::Any)]),

@@ -225,11 +225,11 @@ impl EncodeStream for ResultStream {
         out.into()
     }
 
-    fn end(&mut self, mut outcome: Outcome) -> Bytes {
+    fn end(&mut self, outcome: Outcome) -> Bytes {
         let mut out = String::new();
-        events::push_all(&mut out, outcome.reply.extensions.remove(EVENTS));
+        events::push_all(&mut out, outcome.reply.extensions.get(EVENTS).cloned());
         let (id, arguments) = (self.id.take(), self.arguments.take());
-        let result = payload::result_object(outcome);
+        let result = payload::result_object(&outcome);
         events::push_result(&mut out, &self.function, id, arguments, result);
         events::push_close(&mut out);
         out.into()
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(stream.begin(Map::new()), "");
         let reply = crate::call::Reply::text("Slow.");
         let failure = Some(crate::call::FailureKind::Timeout);
-        let text = stream.end(Outcome { reply, failure });
+        let text = stream.end(Outcome { reply: reply.into(), failure });
         let expected = "event: action\ndata: {\"service\":\"llm\",\"action\":\"function_result\",\"arguments\":[\
             {\"name\":\"function_name\",\"value\":\"f\"},{\"name\":\"arguments\",\"value\":{\"a\":1}},\
             {\"name\":\"result\",\"value\":{\"error\":\"Slow.\"}}]}\n\nevent: close\ndata: {}\n\n";

@@ -1,10 +1,11 @@
 //! Plain HTTP: arguments in, text and data out. For `curl`, tests, and callers whose platform Jackfield does not know.
 
 use ::http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Answer, BadRequest, Decoded, Encode, Functions, Inbound, Platform, Settings, payload};
 use crate::call::{Call, Context, FailureKind, GivenArguments, Outcome};
+use crate::json::{ObjectWriter, push_string, push_value};
 
 const NAME: &str = "http";
 
@@ -68,26 +69,26 @@ struct Plain;
 
 impl Encode for Plain {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
-        let Some(Outcome { reply, failure }) = outcomes.into_iter().next() else {
+        let Some(Outcome { reply, failure }) = outcomes.first() else {
             return Answer::json(&json!({}));
         };
         match failure {
             None => {
-                let mut body = Map::new();
-                if let Some(text) = reply.text {
-                    body.insert("text".into(), text.into());
+                let mut body = ObjectWriter::with_capacity(256);
+                if let Some(text) = &reply.text {
+                    push_string(body.entry("text"), text);
                 }
-                if let Some(data) = reply.data {
-                    body.insert("data".into(), data);
+                if let Some(data) = &reply.data {
+                    push_value(body.entry("data"), data);
                 }
-                Answer::json(&Value::Object(body))
+                Answer::written(StatusCode::OK, body.finish())
             }
             Some(kind) => {
                 let status = match kind {
                     FailureKind::UnknownFunction => StatusCode::NOT_FOUND,
                     _ => StatusCode::OK,
                 };
-                Answer::json_with(status, &error(kind.slug(), &reply.into_text()))
+                Answer::json_with(status, &error(kind.slug(), &reply.to_text()))
             }
         }
     }
@@ -189,7 +190,7 @@ mod tests {
                 error("unknown_function", "None."),
             ),
         ] {
-            let answer = Plain.encode(vec![Outcome { reply, failure }]);
+            let answer = Plain.encode(vec![Outcome { reply: reply.into(), failure }]);
             assert_eq!((answer.status.as_u16(), answer.body), (status, Bytes::from(expected.to_string())));
         }
     }

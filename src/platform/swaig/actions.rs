@@ -194,7 +194,7 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let mut first = None;
     let mut faults = Vec::new();
     for (name, value) in entries {
-        let path = below(path, PathStep::Key(name.clone()));
+        let path = below(path, PathStep::Key(name.to_string()));
         if has_swml && name == "transfer" {
             faults.extend(check(SWML_TRANSFER, value, "`transfer` beside `SWML`", &path));
             continue;
@@ -223,7 +223,7 @@ fn check_one(action: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
 fn check_action(action: &SwaigAction, value: &StaticValue, path: &[PathStep]) -> Vec<ActionFault> {
     let mut faults = check(action.forms, value, &format!("`{}`", action.name), path);
     // The author probably means the flag of `SWML`, not the action `transfer`.
-    if action.name == "transfer" && matches!(value, StaticValue::Known(Value::Bool(_))) {
+    if action.name == "transfer" && value.known().is_some_and(Value::is_boolean) {
         for fault in &mut faults {
             fault.fault.help = Some("put the flag `transfer` into the same object as `SWML`".into());
         }
@@ -243,15 +243,15 @@ mod tests {
 
     /// JSON as a [`StaticValue`]: `"{{}}"` is a single expression, and any other string with `{{` is a text with
     /// expressions.
-    fn static_value(value: &Value) -> StaticValue {
+    fn static_value(value: &Value) -> StaticValue<'_> {
         match value {
             Value::String(text) if text == "{{}}" => StaticValue::Any,
             Value::String(text) if text.contains("{{") => StaticValue::Text,
             Value::Array(items) => StaticValue::List(items.iter().map(static_value).collect()),
             Value::Object(entries) => StaticValue::Object(
-                entries.iter().map(|(key, value)| (key.clone(), static_value(value))).collect(),
+                entries.iter().map(|(key, value)| (key.as_str().into(), static_value(value))).collect(),
             ),
-            other => StaticValue::Known(other.clone()),
+            other => StaticValue::from(other),
         }
     }
 

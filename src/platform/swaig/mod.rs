@@ -21,7 +21,7 @@ use super::{
 use crate::call::{Call, Context, GivenArguments, Outcome};
 use crate::diagnostic::Code;
 use crate::guard::ExpansionFilter;
-use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value};
+use crate::json::{Kind, ObjectWriter, SharedValue, ValueRef, push_string, push_value, push_values};
 
 const NAME: &str = "swaig";
 
@@ -94,11 +94,11 @@ impl Platform for Swaig {
         };
         match (key, value) {
             (ACTION, _) => actions::check_all(value),
-            (POST_PROCESS, StaticValue::Any | StaticValue::Known(Value::Bool(_))) => Vec::new(),
+            (POST_PROCESS, StaticValue::Any) => Vec::new(),
+            (POST_PROCESS, value) if value.known().is_some_and(Value::is_boolean) => Vec::new(),
             (POST_PROCESS, _) => wrong("true or false", "write `swaig.post_process = true`"),
-            (PROMPT, StaticValue::Any | StaticValue::Text | StaticValue::Known(Value::String(_))) => {
-                Vec::new()
-            }
+            (PROMPT, StaticValue::Any | StaticValue::Text) => Vec::new(),
+            (PROMPT, value) if value.known().is_some_and(Value::is_string) => Vec::new(),
             (PROMPT, _) => wrong("a string", "write `swaig.prompt = \"Say it in one sentence.\"`"),
             _ => Vec::new(),
         }
@@ -322,16 +322,15 @@ struct OneAnswer {
 
 impl Encode for OneAnswer {
     fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
-        let Some(Outcome { mut reply, .. }) = outcomes.into_iter().next() else { return neutral() };
-        let actions = match reply.extensions.remove(ACTION) {
-            Some(Value::Array(actions)) => actions,
-            Some(action @ Value::Object(_)) => vec![action],
-            _ => Vec::new(),
+        let Some(Outcome { reply, .. }) = outcomes.first() else { return neutral() };
+        let actions = match reply.extensions.get(ACTION) {
+            Some(Value::Array(actions)) => actions.as_slice(),
+            Some(action @ Value::Object(_)) => std::slice::from_ref(action),
+            _ => &[],
         };
-        let prompt =
-            reply.extensions.remove(PROMPT).and_then(|prompt| prompt.as_str().map(ToOwned::to_owned));
-        let post_process = reply.extensions.remove(POST_PROCESS) == Some(Value::Bool(true));
-        let text = reply.into_text();
+        let prompt = reply.extensions.get(PROMPT).and_then(Value::as_str);
+        let post_process = reply.extensions.get(POST_PROCESS) == Some(&Value::Bool(true));
+        let text = reply.to_text();
         let mut body = ObjectWriter::with_capacity(text.len() + 64);
         let response = body.entry("response");
         match prompt {
@@ -345,7 +344,7 @@ impl Encode for OneAnswer {
             body.entry(POST_PROCESS).push_str("true");
         }
         if !actions.is_empty() {
-            push_value(body.entry(ACTION), &Value::Array(actions));
+            push_values(body.entry(ACTION), actions);
         }
         Answer::written(StatusCode::OK, body.finish())
     }
@@ -500,7 +499,7 @@ mod tests {
             (Reply::text("No such."), Some(FailureKind::UnknownFunction), json!({"response": "No such."})),
         ] {
             assert_eq!(
-                OneAnswer { caller: Caller::Agent }.encode(vec![Outcome { reply, failure }]),
+                OneAnswer { caller: Caller::Agent }.encode(vec![Outcome { reply: reply.into(), failure }]),
                 Answer::json(&expected)
             );
         }
@@ -533,7 +532,7 @@ mod tests {
             (Caller::Unnamed, json!({"response": "9 degrees\nBe brief.", "post_process": true})),
             (Caller::Closed, json!({"response": "9 degrees\nBe brief."})),
         ] {
-            let outcome = Outcome { reply: reply("Be brief."), failure: None };
+            let outcome = Outcome::answered(reply("Be brief."));
             assert_eq!(OneAnswer { caller }.encode(vec![outcome]), Answer::json(&expected));
         }
     }

@@ -339,20 +339,20 @@ struct Results {
 }
 
 impl Encode for Results {
-    fn encode(&self, mut outcomes: Vec<Outcome>) -> Answer {
+    fn encode(&self, outcomes: Vec<Outcome>) -> Answer {
         if self.form != ReplyForm::Results
-            && let [outcome] = outcomes.as_mut_slice()
+            && let [outcome] = outcomes.as_slice()
             && let Some(data) = unambiguous(outcome)
         {
-            return Answer::json(&match self.form {
-                ReplyForm::Result => json!({"result": data}),
-                _ => data,
-            });
+            return match self.form {
+                ReplyForm::Result => Answer::json(&json!({"result": data})),
+                _ => Answer::json(data),
+            };
         }
         let mut body = ObjectWriter::with_capacity(256 * outcomes.len());
         let results = body.entry("results");
         results.push('[');
-        for (at, (id, outcome)) in self.ids.iter().zip(outcomes).enumerate() {
+        for (at, (id, outcome)) in self.ids.iter().zip(&outcomes).enumerate() {
             if at > 0 {
                 results.push(',');
             }
@@ -360,7 +360,7 @@ impl Encode for Results {
             if let Some(id) = id {
                 push_value(entry.entry(self.id_key), id);
             }
-            push_value(entry.entry("result"), &result(outcome));
+            push_result(entry.entry("result"), outcome);
             results.push_str(&entry.finish());
         }
         results.push(']');
@@ -369,19 +369,19 @@ impl Encode for Results {
 }
 
 /// No key for the error of an entry is documented, so a failure becomes part of the result.
-fn result(outcome: Outcome) -> Value {
+fn push_result(out: &mut String, outcome: &Outcome) {
     if outcome.failure.is_some() {
-        json!({"error": outcome.reply.into_text()})
+        push_value(out, &json!({"error": outcome.reply.to_text()}));
     } else {
-        outcome.reply.into_json()
+        push_value(out, &outcome.reply.to_json());
     }
 }
 
-/// Takes the data if a short form can carry it: an object without keys that would mean another form.
-fn unambiguous(outcome: &mut Outcome) -> Option<Value> {
-    let data = outcome.reply.data.as_ref()?.as_object()?;
-    let ambiguous = ["results", "result", "error"].iter().any(|key| data.contains_key(*key));
-    if outcome.failure.is_some() || ambiguous { None } else { outcome.reply.data.take() }
+/// The data if a short form can carry it: an object without keys that would mean another form.
+fn unambiguous(outcome: &Outcome) -> Option<&Value> {
+    let data = outcome.reply.data.as_ref()?;
+    let is_ambiguous = ["results", "result", "error"].iter().any(|key| data.get(key).is_some());
+    (data.is_object() && outcome.failure.is_none() && !is_ambiguous).then_some(data)
 }
 
 #[cfg(test)]
@@ -401,11 +401,11 @@ mod tests {
     }
 
     fn ok(data: Value) -> Outcome {
-        Outcome { reply: Reply { data: Some(data), ..Reply::default() }, failure: None }
+        Outcome::answered(Reply { data: Some(data), ..Reply::default() })
     }
 
     fn failed(text: &str) -> Outcome {
-        Outcome { reply: Reply::text(text), failure: Some(FailureKind::Timeout) }
+        Outcome::failed(FailureKind::Timeout, Reply::text(text))
     }
 
     /// A copy per call would multiply the memory that a large request needs.
@@ -496,7 +496,7 @@ mod tests {
             ("result", ok(json!({"error": 1})), long(json!({"error": 1}))),
             ("direct", ok(json!([1])), long(json!([1]))),
             ("result", ok(json!(null)), long(json!(null))),
-            ("direct", Outcome { reply: Reply::text("Hi."), failure: None }, long(json!("Hi."))),
+            ("direct", Outcome::answered(Reply::text("Hi.")), long(json!("Hi."))),
             ("direct", failed("Too slow."), long(json!({"error": "Too slow."}))),
             (
                 "result",

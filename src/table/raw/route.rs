@@ -164,6 +164,7 @@ pub(crate) struct RawExtract {
     pub(crate) all: Key<bool>,
     pub(crate) default: Key<Kind>,
     pub(crate) required: Key<bool>,
+    pub(crate) sensitive: Key<bool>,
 }
 
 toml_table! {
@@ -177,6 +178,8 @@ toml_table! {
         default: Kind,
         /// Whether a response without it is a failure, `bad_response`.
         required: bool,
+        /// Whether its value is masked wherever calls are shown.
+        sensitive: bool,
     }
 }
 
@@ -191,8 +194,9 @@ impl FromNode for RawExtract {
         match &node.value {
             Kind::String(_) => Some(Self { path: reader.read(node), ..Self::default() }),
             Kind::Table(_) => {
-                let RawExtractTable { path, all, default, required } = FromNode::from_node(node, reader)?;
-                Some(Self { path, all, default, required })
+                let RawExtractTable { path, all, default, required, sensitive } =
+                    FromNode::from_node(node, reader)?;
+                Some(Self { path, all, default, required, sensitive })
             }
             _ => wrong_type(node, "a JSONPath or a table with `path`", reader.diagnostics),
         }

@@ -73,6 +73,11 @@ impl Drafting<'_> {
             .into_iter()
             .filter_map(|(name, value)| Some((name?, value)))
             .filter(|(_, value)| is_clean(value))
+            .map(|(name, value)| {
+                let text = value.to_str().ok().map(|text| self.invented.text(text));
+                let invented = text.and_then(|text| HeaderValue::from_str(&text).ok());
+                (name, invented.unwrap_or(value))
+            })
             .collect()
     }
 
@@ -80,10 +85,10 @@ impl Drafting<'_> {
         let text = std::str::from_utf8(&response.body)
             .map_err(|_| "the body of the response is not UTF-8, and a test can hold only text".to_owned())?;
         if let Ok(json) = serde_json::from_str::<Value>(text) {
-            let clean = self.masks.hide_value(&json);
+            let clean = self.invented.value(&self.masks.hide_value(&json));
             return Ok(if clean == json { response.body.clone() } else { clean.to_string().into() });
         }
-        Ok(self.masks.hide(text).into())
+        Ok(self.invented.text(&self.masks.hide(text)).into())
     }
 }
 

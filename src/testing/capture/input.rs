@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::call::{Call, Context, GivenArguments};
 use crate::json::SharedValue;
 use crate::plan::FunctionsFor;
-use crate::plan::testing::CallChanges;
+use crate::plan::testing::{CallChanges, Canned};
 use crate::platform::{Decoded, Settings};
 
 use super::{DraftError, Drafting};
@@ -39,6 +39,37 @@ impl Drafting<'_> {
             self.notes.push(format!("`{name}` is sensitive: the test uses a made-up value instead"));
         }
         Ok(self.clean("an argument", Value::Object(args)))
+    }
+
+    /// Learns the personal data of the test, which is then replaced in all of it.
+    pub(super) fn learn(&mut self, args: &Value, changes: &CallChanges, canned: &[(String, Canned)]) {
+        self.invented.learn(None, args);
+        self.invented.learn_call(changes);
+        for (_, canned) in canned {
+            let Canned::Reply { body, .. } = canned else { continue };
+            match serde_json::from_slice(body) {
+                Ok(json) => self.invented.learn(None, &json),
+                Err(_) => self.invented.learn_text(&String::from_utf8_lossy(body)),
+            }
+        }
+        self.notes.push(match self.invented.summary() {
+            Some(summary) => {
+                format!("replaced by invented data: {summary}; check that nothing personal is left")
+            }
+            None => "no names, e-mail addresses or phone numbers were found to replace".to_owned(),
+        });
+    }
+
+    /// The arguments with invented data.
+    pub(super) fn invented_args(&self, args: Value) -> Result<Value, DraftError> {
+        let invented = self.invented.value(&args);
+        let fits = |args: &Value| self.route.arguments.validate(&args.clone().into()).is_ok();
+        if invented == args || !fits(&args) || fits(&invented) {
+            return Ok(invented);
+        }
+        let names = args.as_object().into_iter().flat_map(Map::keys);
+        let changed = names.filter(|name| args[*name] != invented[*name]);
+        Err(DraftError::Invented(changed.cloned().collect::<Vec<_>>().join("`, `")))
     }
 
     /// The parts of the envelope that differ from a sample call with the same arguments.

@@ -5,6 +5,8 @@
 
 mod canned;
 mod input;
+mod invented;
+mod personal;
 
 use std::path::Path;
 
@@ -26,6 +28,7 @@ use crate::upstream::resources::Resources;
 use super::compare::{body_of, read, secrets_of, url_of};
 use super::{TestRun, call};
 use canned::{canned_value, reply_headers};
+use invented::Invented;
 
 /// A call to save as a test.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub struct CapturedCall<'a> {
     pub exchanges: &'a [Exchange],
     /// The time of the call.
     pub now: &'a str,
+    /// Whether names, e-mail addresses and phone numbers are replaced by invented ones.
+    pub anonymize: bool,
 }
 
 /// The input of a test.
@@ -87,6 +92,9 @@ pub enum DraftError {
     /// No made-up value of a sensitive argument is valid.
     #[error("`{0}` is sensitive, and no made-up value of the same form is valid: write this test by hand")]
     Sensitive(String),
+    /// With invented names, addresses and numbers, the arguments are no longer valid.
+    #[error("no invented value of `{0}` is valid: save the test without `--anonymize`, and edit it")]
+    Invented(String),
     /// The test could not be run.
     #[error("{0}")]
     Run(String),
@@ -138,6 +146,8 @@ struct Drafting<'a> {
     route: &'a Route,
     /// Masks for everything that must not be written to the file.
     masks: Masks,
+    /// The data that replaces personal data; empty without `anonymize`.
+    invented: Invented,
     notes: Vec<String>,
 }
 
@@ -149,10 +159,11 @@ impl<'a> Drafting<'a> {
         let route = route.ok_or_else(|| DraftError::NoRoute(function.clone()))?;
         let mut masks = record.masks(&captured.plan.masks, real);
         masks.extend(&plan.masks);
-        Ok(Self { plan, captured, route, masks, notes: Vec::new() })
+        Ok(Self { plan, captured, route, masks, invented: Invented::default(), notes: Vec::new() })
     }
 
     fn test(&mut self, name: &str, route: &TestableRoute) -> Result<Test, DraftError> {
+        let mut canned = self.canned(|_| HeaderMap::new())?;
         let (input, call) = match self.captured.input {
             // The file has only the body, so the headers come from the call.
             CapturedInput::Request { body, .. } => {
@@ -163,7 +174,11 @@ impl<'a> Drafting<'a> {
             CapturedInput::Args => {
                 let args = self.args_without_sensitive_values()?;
                 let changes = self.changes(&args);
-                (TestInput::Args(args), changes)
+                if self.captured.anonymize {
+                    self.learn(&args, &changes, &canned);
+                    canned = self.canned(|_| HeaderMap::new())?;
+                }
+                (TestInput::Args(self.invented_args(args)?), self.invented.call(changes))
             }
         };
         Ok(Test {
@@ -177,7 +192,7 @@ impl<'a> Drafting<'a> {
             input,
             call,
             now: self.captured.now.to_owned(),
-            canned: self.canned(|_| HeaderMap::new())?,
+            canned,
             expected: Vec::new(),
         })
     }
@@ -195,8 +210,8 @@ impl<'a> Drafting<'a> {
     fn has_same_result(&self, run: &TestRun) -> bool {
         let (record, test) = (&self.captured.call.record, &run.record);
         let hidden = |reply: &Reply| {
-            let text = reply.text.as_deref().map(|text| self.masks.hide(text));
-            (text, reply.data.as_ref().map(|data| self.masks.hide_value(data)))
+            let text = reply.text.as_deref().map(|text| self.invented.text(&self.masks.hide(text)));
+            (text, reply.data.as_ref().map(|data| self.invented.value(&self.masks.hide_value(data))))
         };
         record.case == test.case
             && record.outcome.failure == test.outcome.failure

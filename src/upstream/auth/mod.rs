@@ -16,6 +16,7 @@ mod token;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -52,6 +53,11 @@ pub trait OutboundAuth: fmt::Debug + Send + Sync {
 
     /// Adds the scheme's connection settings. Called once, when the table is loaded.
     fn equip(&self, _target: &mut Target) {}
+
+    /// The credentials that this one rotates between, each alone; none if it does not rotate.
+    fn alternatives(&self) -> Vec<Arc<dyn OutboundAuth>> {
+        Vec::new()
+    }
 
     /// Whether `response` refuses the credential of `sent` and the credential can be renewed. In that case the upstream
     /// did not process the request, so the request is sent again with the new credential.
@@ -126,6 +132,14 @@ impl OutboundAuth for FixedHeader {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn alternatives(&self) -> Vec<Arc<dyn OutboundAuth>> {
+        let alone = |value: &http::HeaderValue| {
+            let current = AtomicUsize::new(0);
+            Arc::new(Self { name: self.name.clone(), values: vec![value.clone()], current }) as _
+        };
+        if self.values.len() < 2 { Vec::new() } else { self.values.iter().map(alone).collect() }
+    }
+
     fn renews(&self, _: &TokenCell, sent: &Request, response: &Response) -> bool {
         let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if !is_refused || self.values.len() < 2 {
@@ -177,7 +191,6 @@ mod tests {
     use crate::upstream::tls::Tls;
     use crate::upstream::{EgressPolicy, Redirects};
     use futures_util::FutureExt as _;
-    use std::sync::Arc;
     use std::time::Duration;
 
     /// Builds a scheme from the values of its keys.

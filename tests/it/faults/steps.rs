@@ -79,6 +79,8 @@ pub(super) fn rows() -> Vec<Row> {
     const NONE: &str = "";
     let slow = |id: u32, ms: u64| [Pause(Duration::from_millis(ms)), say(good(id))];
     let else_8 = Text("Else 8.");
+    // On a busy machine, one step of a group may have its response before the other one has a connection.
+    let reused = sees(2, 1, 1);
     vec![
         row("steps_slow",            NONE, Script::first(slow(7, 1000)).then(slow(8, 1000)), Text("7, 8."), After(2000), sees(2, 1, 0)).route(TWO),
         row("steps_share_time",      NONE, Script::first(slow(7, 6000)).then(slow(8, 6000)), LATE, AtDeadline, sees(2, 1, 1)).route(TWO),
@@ -89,7 +91,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("steps_write_hangs",     NONE, Script::first(slow(7, 1000)).then([Hang]), LATE, AtDeadline, sees(2, 1, 0)).route(THEN_WRITE),
         row("steps_write_lost",      NONE, Script::first(ok(7)).then([Close]), LOST, Early, sees(2, 1, 0)).route(THEN_WRITE),
         row("group_hangs",           NONE, Script::always([Hang]), LATE, AtDeadline, sees(2, 2, 2)).route(TOGETHER),
-        row("group_half_hangs",      NONE, Script::first(ok(7)).then([Hang]), LATE, AtDeadline, sees(2, 2, 1)).route(TOGETHER),
+        row("group_half_hangs",      NONE, Script::first(ok(7)).then([Hang]), LATE, AtDeadline, sees(2, 2, 1)).or(reused).route(TOGETHER),
         row("fallback_after_late",   NONE, Script::first([Hang]).then(ok(8)), else_8, After(1500), sees(2, 2, 1)).route(FALLBACK).keys(ONCE).keys(SHORT),
         row("fallback_after_lost",   NONE, Script::first([Close]).then(ok(8)), else_8, Early, sees(2, 2, 0)).route(FALLBACK).keys(ONCE),
         row("fallback_after_retry",  NONE, Script::first([Close]).then([Close]).then(ok(8)), else_8, Early, sees(3, 3, 0)).route(FALLBACK),

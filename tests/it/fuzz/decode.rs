@@ -150,11 +150,11 @@ fn decode(plan: &Plan, name: &str, inbound: &Inbound) {
 fn outcome(number: usize, raw: &Value) -> Outcome {
     let text = || Reply::text(raw.to_string());
     let data = || Reply { data: Some(raw.clone()), ..Reply::default() };
-    let failed = |kind| Outcome { reply: text(), failure: Some(kind) };
+    let failed = |kind| Outcome::failed(kind, text());
     match number % 4 {
-        0 => Outcome { reply: text(), failure: None },
+        0 => Outcome::answered(text()),
         1 => failed(FailureKind::InvalidArgs),
-        2 => Outcome { reply: data(), failure: None },
+        2 => Outcome::answered(data()),
         _ => failed(FailureKind::UnknownFunction),
     }
 }

@@ -216,8 +216,11 @@ async fn serve(
             return end;
         }
         let Some(seen) = read(&mut reader, &mut unread).await else { return End::Closed };
-        next = turn(requests, observed.borrow().requests.len());
-        observed.send_modify(|observed| observed.requests.push(seen));
+        // Under one lock: two requests at the same time must not get the same turn.
+        observed.send_modify(|observed| {
+            next = turn(requests, observed.requests.len());
+            observed.requests.push(seen);
+        });
     }
 }
 

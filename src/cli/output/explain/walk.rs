@@ -294,6 +294,7 @@ impl<'a> Walk<'a> {
         for ((name, path), value) in step.extraction.names().zip(step.extraction.paths()).zip(&output.values)
         {
             let shown = match value {
+                Some(_) if step.extraction.is_sensitive(name) => format!("{name} = {HIDDEN}"),
                 Some(value) => format!("{name} = {}", self.value(&value.to_value())),
                 None => format!("{name} is missing"),
             };

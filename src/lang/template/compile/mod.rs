@@ -32,6 +32,8 @@ pub(crate) struct TemplateText<'a> {
 pub(crate) enum TemplateOrigin {
     /// A string of the table.
     String(Span),
+    /// A part of a string of the table, which begins at this byte of it.
+    PartOfString(Span, usize),
     /// A whole file.
     File(FileId),
 }
@@ -41,6 +43,9 @@ impl TemplateText<'_> {
     pub(crate) fn span(&self, range: Range<usize>, sources: &Sources) -> Span {
         match self.origin {
             TemplateOrigin::String(token) => place_in_string(sources.text(token), token, range),
+            TemplateOrigin::PartOfString(token, start) => {
+                place_in_string(sources.text(token), token, start + range.start..start + range.end)
+            }
             TemplateOrigin::File(file) => Span { file, start: range.start, end: range.end },
         }
     }
@@ -143,7 +148,7 @@ impl<'a> Compiler<'a> {
         };
         let ops = task.source()?;
         let (written, in_file) = match text.origin {
-            TemplateOrigin::String(_) => (text.text, false),
+            TemplateOrigin::String(_) | TemplateOrigin::PartOfString(..) => (text.text, false),
             TemplateOrigin::File(file) => (self.sources.get(file).name.as_str(), true),
         };
         Some(Template { ops: without_empty(ops), written: written.into(), in_file })

@@ -1,0 +1,319 @@
+//! Records of answered calls, packed for keeping. Most of them are never looked at.
+//!
+//! The arguments, requests, headers and the reply of a call are dozens of small objects. If the history freed them one
+//! by one, long after the call, it would wait for memory at each of them. So they are written into one piece while they
+//! are at hand, and read back when somebody looks.
+
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::call::Reply;
+use crate::flow::Record;
+use crate::json::{push_string, push_value};
+use crate::plan::Route;
+use crate::upstream::Request;
+
+/// A record with more content than this is kept as it is: copying it would cost more than it saves.
+const MAX_PACKED: usize = 16 * 1024;
+
+/// What stands in for the reply of a packed record.
+static NO_REPLY: LazyLock<Arc<Reply>> = LazyLock::new(Arc::default);
+
+/// A record that is kept, packed if possible.
+#[derive(Debug)]
+pub(super) struct PackedRecord(Mutex<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    record: Box<Record>,
+    /// What was taken out of the record; `None` if it is whole.
+    content: Option<Content>,
+}
+
+/// The arguments and the reply as JSON, followed by the requests and the headers of the responses.
+#[derive(Debug)]
+struct Content {
+    bytes: Box<[u8]>,
+    json_end: usize,
+}
+
+impl PackedRecord {
+    /// Packs a record. `route` is the route that answered the call.
+    pub(super) fn new(record: Box<Record>, route: Option<&Route>) -> Self {
+        let mut kept = Kept { record, content: None };
+        kept.pack(route);
+        Self(Mutex::new(kept))
+    }
+
+    /// Passes the whole record to `look`. `route` is that of [`PackedRecord::new`].
+    pub(super) fn whole<R>(&self, route: Option<&Route>, look: impl FnOnce(&Record) -> R) -> R {
+        let mut kept = self.0.lock();
+        kept.unpack(route);
+        let seen = look(&kept.record);
+        kept.pack(route);
+        seen
+    }
+
+    /// Passes the record to `look`, without its arguments, requests, headers and reply.
+    pub(super) fn facts<R>(&self, look: impl FnOnce(&Record) -> R) -> R {
+        look(&self.0.lock().record)
+    }
+
+    /// The approximate size in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let kept = self.0.lock();
+        kept.record.bytes() + kept.content.as_ref().map_or(0, |content| content.bytes.len())
+    }
+}
+
+impl Kept {
+    fn pack(&mut self, route: Option<&Route>) {
+        let record = &mut *self.record;
+        // A failure is rare, and its error may hold parts of the request.
+        let can_be_unpacked = route.is_some_and(|route| record.steps.len() <= route.steps.len());
+        if self.content.is_some() || record.error.is_some() || !can_be_unpacked {
+            return;
+        }
+        let requests = record.steps.iter().filter_map(|step| step.delivery.request.as_ref());
+        let bodies = requests.filter_map(|request| request.body.as_ref()).map(bytes::Bytes::len);
+        if bodies.sum::<usize>() + record.outcome.bytes() > MAX_PACKED {
+            return;
+        }
+        let mut json = String::with_capacity(2048);
+        json.push('[');
+        let validated = record.validated.as_mut();
+        push_value(&mut json, &validated.map(|validated| std::mem::take(&mut validated.args)).into());
+        json.push(',');
+        push_reply(&mut json, &record.outcome.reply);
+        json.push(']');
+        record.outcome.reply = Arc::clone(&NO_REPLY);
+        let json_end = json.len();
+        let mut out = json.into_bytes();
+        for (step, output) in record.steps.iter_mut().zip(&mut record.outputs) {
+            let request = step.delivery.request.take();
+            put_flag(&mut out, request.is_some());
+            if let Some(request) = request {
+                put_request(&mut out, &request);
+            }
+            if let Some(response) = &mut output.response {
+                put_headers(&mut out, &response.take_headers());
+            }
+        }
+        self.content = Some(Content { bytes: out.into(), json_end });
+    }
+
+    fn unpack(&mut self, route: Option<&Route>) {
+        let (Some(content), Some(route)) = (self.content.take(), route) else { return };
+        let record = &mut *self.record;
+        let (json, rest) = content.bytes.split_at(content.json_end);
+        // It was written above, so reading it cannot fail.
+        if let Ok((args, text, data, extensions)) =
+            serde_json::from_slice::<(Value, Option<String>, Option<Value>, Map<String, Value>)>(json)
+        {
+            if let Some(validated) = &mut record.validated {
+                validated.args = args;
+            }
+            record.outcome.reply = Arc::new(Reply { text, data, extensions });
+        }
+        let mut rest = Reader(rest);
+        for (step, (step_record, output)) in
+            route.steps.iter().zip(record.steps.iter_mut().zip(&mut record.outputs))
+        {
+            if rest.flag() {
+                let request = &step.request;
+                let step_name = Some(Arc::clone(&request.step));
+                let target = Arc::clone(&request.upstream.delivery.target);
+                let read = rest.request();
+                step_record.delivery.request = read.map(|(method, url, headers, body)| {
+                    Arc::new(Request { target, step: step_name, method, url, headers, body })
+                });
+            }
+            if let Some(response) = &mut output.response {
+                response.set_headers(rest.headers());
+            }
+        }
+    }
+}
+
+fn push_reply(json: &mut String, reply: &Reply) {
+    match &reply.text {
+        Some(text) => push_string(json, text),
+        None => json.push_str("null"),
+    }
+    json.push(',');
+    push_value(json, reply.data.as_ref().unwrap_or(&Value::Null));
+    json.push_str(",{");
+    for (at, (key, value)) in reply.extensions.iter().enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        push_string(json, key);
+        json.push(':');
+        push_value(json, value);
+    }
+    json.push('}');
+}
+
+fn put_request(out: &mut Vec<u8>, request: &Request) {
+    put(out, request.method.as_str().as_bytes());
+    put(out, request.url.as_str().as_bytes());
+    put_headers(out, &request.headers);
+    put_flag(out, request.body.is_some());
+    put(out, request.body.as_deref().unwrap_or_default());
+}
+
+fn put_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        put(out, name.as_str().as_bytes());
+        put(out, value.as_bytes());
+        put_flag(out, value.is_sensitive());
+    }
+    // No header has an empty name.
+    put(out, b"");
+}
+
+fn put_flag(out: &mut Vec<u8>, flag: bool) {
+    out.push(u8::from(flag));
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Cannot overflow: a record with more than `MAX_PACKED` bytes in one part is not packed, except for headers, which
+    // the client limits.
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what `put` and the functions around it have written.
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn request(&mut self) -> Option<(Method, Url, HeaderMap, Option<bytes::Bytes>)> {
+        let method = Method::from_bytes(self.next()).ok();
+        let url = std::str::from_utf8(self.next()).ok().and_then(|url| Url::parse(url).ok());
+        let headers = self.headers();
+        let has_body = self.flag();
+        let body = bytes::Bytes::copy_from_slice(self.next());
+        Some((method?, url?, headers, has_body.then_some(body)))
+    }
+
+    fn headers(&mut self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        loop {
+            let name = self.next();
+            if name.is_empty() {
+                return headers;
+            }
+            let (name, value) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(self.next()));
+            let is_sensitive = self.flag();
+            if let (Ok(name), Ok(mut value)) = (name, value) {
+                value.set_sensitive(is_sensitive);
+                headers.append(name, value);
+            }
+        }
+    }
+
+    fn flag(&mut self) -> bool {
+        let (flag, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *flag == 1
+    }
+
+    fn next(&mut self) -> &'b [u8] {
+        let Some((length, rest)) = self.0.split_first_chunk() else { return &[] };
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).unwrap_or_default();
+        self.0 = rest;
+        part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Call, Context, GivenArguments, Outcome};
+    use crate::dispatch::Dispatcher;
+    use crate::flow::StepRecord;
+    use crate::lang::template::{ParsedResponse, StepOutput};
+    use crate::plan::arguments::Validated;
+    use serde_json::json;
+    use std::time::Duration;
+
+    const TABLE: &str = "[platforms.http]\n[upstreams.shop]\nbase_url = \"https://shop.example/v1\"\n\
+        [routes.order]\nupstream = \"shop\"\nrequest.method = \"POST\"\nrequest.path = \"orders\"\n";
+
+    /// A record of a call of [`TABLE`]'s route, whose request has this body.
+    fn record(route: &Route, body: Option<&'static [u8]>) -> Box<Record> {
+        let context =
+            Box::new(Context { platform: "http", function: "order".to_owned(), ..Context::default() });
+        let call = Call { args: GivenArguments::from(Value::Null), context };
+        let mut record = Record::panicked(call, Duration::from_millis(7), None);
+        record.error = None;
+        let args = serde_json::from_str(r#"{"count": 12345678901234567890.10, "note": "caf\u00e9 \"x\""}"#);
+        record.validated = Some(Validated { args: args.unwrap(), ..Validated::default() });
+        let mut headers = HeaderMap::new();
+        let mut secret = HeaderValue::from_static("Bearer s3cr3t");
+        secret.set_sensitive(true);
+        headers.append("authorization", secret);
+        headers.append("x-tag", HeaderValue::from_static("one"));
+        headers.append("x-tag", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        headers.append("x-empty", HeaderValue::from_static(""));
+        let request = &route.steps[0].request;
+        let sent = Request {
+            target: Arc::clone(&request.upstream.delivery.target),
+            step: Some(Arc::clone(&request.step)),
+            method: Method::POST,
+            url: "https://shop.example/v1/orders?a=b%20c".parse().unwrap(),
+            headers: headers.clone(),
+            body: body.map(bytes::Bytes::from_static),
+        };
+        let mut step = StepRecord::default();
+        step.delivery.request = Some(Arc::new(sent));
+        record.steps.push(step);
+        let response = ParsedResponse::new(200, headers, json!({"id": 7}).into());
+        record.outputs.push(StepOutput { response: Some(response), values: vec![Some(json!(7).into())] });
+        let extensions = json!({"action": [{"say": "Hi."}], "n": 1.50});
+        let reply = Reply {
+            text: Some("Done.".to_owned()),
+            data: Some(json!([1, null])),
+            extensions: extensions.as_object().cloned().unwrap(),
+        };
+        record.outcome = Outcome::answered(reply);
+        record
+    }
+
+    #[test]
+    fn a_packed_record_is_shown_as_it_was() {
+        let dispatcher = Dispatcher::over(TABLE, |_| {});
+        let plan = dispatcher.live.plan();
+        let route = plan.route("order", "http").unwrap();
+        for body in [None, Some(&b""[..]), Some(b"{\"a\":1}"), Some(b"\xff\x00")] {
+            let record = record(route, body);
+            let before = format!("{record:?}");
+            let packed = PackedRecord::new(record, Some(route));
+            packed.facts(|record| assert!(record.steps[0].delivery.request.is_none()));
+            for _ in 0..2 {
+                assert_eq!(packed.whole(Some(route), |record| format!("{record:?}")), before);
+            }
+        }
+    }
+
+    #[test]
+    fn failures_and_large_records_are_kept_as_they_are() {
+        let dispatcher = Dispatcher::over(TABLE, |_| {});
+        let plan = dispatcher.live.plan();
+        let route = plan.route("order", "http").unwrap();
+        let has_request =
+            |packed: &PackedRecord| packed.facts(|record| record.steps[0].delivery.request.is_some());
+        let mut failed = record(route, None);
+        failed.error = Some(Arc::new(crate::flow::CallError::Busy));
+        assert!(has_request(&PackedRecord::new(failed, Some(route))));
+        static LARGE: [u8; MAX_PACKED] = [b'x'; MAX_PACKED];
+        assert!(has_request(&PackedRecord::new(record(route, Some(&LARGE)), Some(route))));
+        // Without a route, it could not be read back.
+        assert!(has_request(&PackedRecord::new(record(route, None), None)));
+        assert!(!has_request(&PackedRecord::new(record(route, None), Some(route))));
+    }
+}
