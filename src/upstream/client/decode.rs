@@ -59,12 +59,15 @@ impl BodyBuffer {
         limit: usize,
     ) -> Result<Self, TransportError> {
         let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
-        let decoder: Option<Box<dyn DecodeV2 + Send>> = match coding {
-            Some(b"gzip" | b"x-gzip") => Some(Box::new(GzipDecoder::new())),
-            Some(b"br") => Some(Box::new(BrotliDecoder::new())),
-            _ => None,
+        let is = |name: &str| coding.is_some_and(|coding| coding.eq_ignore_ascii_case(name.as_bytes()));
+        let (is_gzip, is_brotli, is_deflated) = (is("gzip") || is("x-gzip"), is("br"), is("deflate"));
+        let decoder: Option<Box<dyn DecodeV2 + Send>> = if is_gzip {
+            Some(Box::new(GzipDecoder::new()))
+        } else if is_brotli {
+            Some(Box::new(BrotliDecoder::new()))
+        } else {
+            None
         };
-        let (is_brotli, is_deflated) = (coding == Some(b"br"), coding == Some(b"deflate"));
         let codec = decoder.map(|decoder| Codec {
             decoder,
             holds_back: is_brotli,
