@@ -333,7 +333,7 @@ mod tests {
         });
         let error = thread.run_or_undo(run, undo, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(error.fault, StateFault::Timeout);
-        let after = thread.run(|connection| count(connection));
+        let after = thread.run(count);
         go_on.send(()).unwrap();
         assert_eq!(after.await, Ok(0));
     }
@@ -364,6 +364,6 @@ mod tests {
         assert_eq!((good, other), (Ok(()), Ok(())));
         assert_eq!(bad.unwrap_err().fault, StateFault::Internal);
         assert_eq!(refused.unwrap_err().fault, StateFault::TooManyNames);
-        assert_eq!(thread.run(|connection| count(connection)).await, Ok(2));
+        assert_eq!(thread.run(count).await, Ok(2));
     }
 }
