@@ -1,4 +1,4 @@
-//! `jackfield deliveries`: lists what is delivered later, and acts on what was given up. Works beside a running process.
+//! `jackfield deliveries`: lists, shows, retries and drops deliveries. Works while `serve` runs.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! One attempt to deliver a call: under the running table, whatever table accepted it.
+//! One attempt to deliver a call. It uses the running table, even if another one accepted the call.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::traceparent::Link;
 
 use super::verdict;
 
-/// Delivers a call, and says what came of it.
+/// Delivers a call, and returns the outcome.
 pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     let running = dispatcher.live.running();
     let began = Instant::now();
@@ -66,7 +66,7 @@ struct Prepared {
     route: Arc<Route>,
 }
 
-/// Finds what delivers a job in the running table, or what becomes of the job without it.
+/// Finds the route that delivers a job in the running table. Without one, returns the outcome of the job.
 fn prepare(running: &Running, job: &Job) -> Result<Prepared, JobOutcome> {
     let dead = |reason: String| JobOutcome::Dead { reason };
     let platform = platform::find(&job.platform)
@@ -79,7 +79,7 @@ fn prepare(running: &Running, job: &Job) -> Result<Prepared, JobOutcome> {
     let route = route.ok_or_else(|| dead(format!("the table has no {} `{name}` any more", kind.as_str())))?;
     let payload = match &job.payload {
         Ok(payload) => payload,
-        // An operator can give the key back.
+        // An operator can restore the missing key.
         Err(error) => {
             let (reason, random) = (error.to_string(), fastrand::f64());
             return Err(verdict::retry(reason, job.attempt, job.retry_left, None, random));

@@ -118,7 +118,7 @@ pub struct DeliveryQuery {
     pub route: Option<String>,
     /// The status.
     pub status: Option<String>,
-    /// Accepted at this time or later, or so long ago at most.
+    /// Accepted at this time or later, or at most this long ago.
     pub since: Option<String>,
     /// The conversation.
     pub conversation: Option<String>,

@@ -1,4 +1,4 @@
-//! What an attempt came to: delivered, to be tried again, or given up.
+//! The outcome of an attempt: delivered, retried, or given up.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause, unless the upstream asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// What an attempt came to. `retry_left`: how much longer it may be retried; `random` is between 0 and 1.
+/// The outcome of an attempt. `retry_left` is how much longer it may be retried; `random` is between 0 and 1.
 pub(super) fn of_record(record: &Record, attempt: u32, retry_left: Duration, random: f64) -> JobOutcome {
     let Some(error) = &record.error else { return JobOutcome::Delivered };
     let reason = format!("{}: {error}", error.kind());
@@ -27,8 +27,8 @@ pub(super) fn of_record(record: &Record, attempt: u32, retry_left: Duration, ran
     retry(reason, attempt, retry_left, asked, random)
 }
 
-/// Another attempt, or none if the time for retries is over. Half of each pause is random, so that the calls of an
-/// outage do not all come back at once.
+/// Another attempt, or none if the time for retries is over. Jitter of up to half of each pause keeps the calls of an
+/// outage from all being retried at once.
 pub(super) fn retry(
     reason: String,
     attempt: u32,
@@ -121,6 +121,6 @@ mod tests {
         }
         assert!(!is_transient(&CallError::UnknownFunction));
         let credential = ResponseError::Credential { status: 401, check: "auth".into() };
-        assert!(is_transient(&CallError::Response(credential)), "an operator can mend a login");
+        assert!(is_transient(&CallError::Response(credential)), "an operator can fix a login");
     }
 }

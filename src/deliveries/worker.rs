@@ -16,18 +16,18 @@ use crate::state::{Job, JobId, JobLease, JobOutcome, LeaseState, Store};
 
 use super::attempt;
 
-/// The most calls that an instance delivers at the same time.
+/// The maximum number of calls that an instance delivers at the same time.
 const MAX_ATTEMPTS: usize = 64;
 /// How often leases are renewed.
 const RENEWAL: Duration = Duration::from_millis(1500);
-/// How long a lease lasts. Without a renewal for so long, another instance may run the call.
+/// How long a lease lasts. If it is not renewed within this time, another instance may run the call.
 const LEASE: Duration = Duration::from_secs(5);
-/// How often deliveries are counted, and how often finished ones are deleted.
+/// How often deliveries are counted, and how often expired ones are deleted.
 const COUNTING: Duration = Duration::from_secs(5);
 const PURGING: Duration = Duration::from_secs(60);
 /// The pause after an operation of the store that failed.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long finished deliveries are kept if the running table has no state any more.
+/// How long delivered calls are kept if the running table has no state any more.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// Delivers accepted calls until it is stopped.
@@ -92,7 +92,7 @@ async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
             () = lease(&shared, &store) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
-        // Until the last attempt has ended, its lease is renewed.
+        // Keep renewing leases until the last attempt has ended.
         std::future::pending::<()>().await;
     };
     tokio::join!(
@@ -160,8 +160,8 @@ async fn attempt_caught(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
     })
 }
 
-/// Says what came of an attempt. While the store is away, this is tried until the lease has certainly ended: another
-/// instance runs the call then.
+/// Stores the outcome of an attempt. While the store is unavailable, this retries until the lease has certainly ended:
+/// another instance then runs the call.
 async fn finish(store: &Store, lease: &JobLease, outcome: JobOutcome) {
     let began = Instant::now();
     loop {
@@ -226,7 +226,7 @@ async fn count(dispatcher: &Dispatcher, store: &Store) {
     }
 }
 
-/// Deletes what has been finished for long enough. Never ends.
+/// Deletes expired rows: deliveries, memory and claimed calls. Never ends.
 async fn purge(dispatcher: &Dispatcher, store: &Store) {
     loop {
         let keep = dispatcher.live.plan().state.as_ref().map_or(KEEP, |state| state.keep);

@@ -23,14 +23,14 @@ pub(super) struct Leading {
     pub(super) shared: Option<Arc<SharedLead>>,
 }
 
-/// What became of the claim of a call.
+/// The result of claiming a call.
 pub(super) enum Claimed {
     /// It runs.
     Leads(Vec<Leading>),
     /// It is a retry, and gets the outcome of the first call. `how` describes the state of that call, for the log.
     Repeats { outcome: Outcome, how: &'static str },
-    /// It is a retry that fails: the first call did not end before the deadline of this one, or it is not known what
-    /// came of it.
+    /// It is a retry that fails: the first call did not end before the deadline of this one, or its outcome is
+    /// unknown.
     Fails(CallError),
 }
 

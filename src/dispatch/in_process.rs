@@ -229,7 +229,7 @@ impl InProcessRunner<'_> {
 
     /// Delivers the call that was just accepted.
     async fn deliver(&self, route: &Arc<Route>, env: CallEnv<'_>) {
-        // The store is in memory, and nobody else takes its jobs.
+        // The store is in memory, so no other instance leases its jobs.
         let Ok(jobs) = self.environment.state.store.lease_jobs(1).await else { return };
         for job in jobs {
             let payload = job.payload.unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::state::{CallClaim, CallLease, CallTerms, Followed, LeaseState, Payloa
 
 use super::{dedup, state::StateSlot};
 
-/// How long an instance holds a call without renewing its lease. So long does a retry wait if the instance dies.
+/// How long an instance holds a call without renewing its lease. If the instance dies, a retry waits at most this long.
 const LEASE: Duration = Duration::from_secs(5);
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_millis(1500);
@@ -115,7 +115,7 @@ impl SharedLead {
     pub(super) async fn renew(&self) {
         loop {
             sleep(RENEWAL).await;
-            // A lost lease cannot be won back. What was sent is sent.
+            // A lost lease cannot be regained, and a sent request cannot be undone.
             let _ = self.store.within(RENEWAL).renew_call(&self.lease).await;
         }
     }

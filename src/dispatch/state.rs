@@ -51,7 +51,7 @@ impl StateSlot {
         }
     }
 
-    /// Notes the result of an operation, and logs when the store goes away or comes back.
+    /// Notes the result of an operation, and logs when the store becomes unavailable or works again.
     pub fn note<T>(&self, result: Result<T, StateError>) -> Option<T> {
         match result {
             Ok(value) => {
@@ -85,7 +85,7 @@ impl StateSlot {
             tracing::error!(
                 fault,
                 "{error}. Until it works again, calls of `async` routes fail with `unreachable`, nothing is remembered, \
-                 and retries are recognised by this instance only"
+                 and each instance recognizes only its own retries"
             );
         }
     }

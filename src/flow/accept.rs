@@ -1,4 +1,4 @@
-//! Calls of `async` routes: they are stored, the platform hears the reply, and the requests are sent later.
+//! Calls of `async` routes: the call is stored, the platform gets the reply, and the requests are sent later.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::state::{JobId, NewJob, Payload, StateError, StateFault, Work, WorkKin
 use super::stored_call::StoredCall;
 use super::{CallEnv, CallError, Phase, Record};
 
-/// The most time that one attempt to deliver a call may take.
+/// The longest time that one attempt to deliver a call may take.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The delivery that a record is about: of a call that was stored, or an attempt to deliver one.
+/// The delivery in a record: either the call was stored for it, or the record is an attempt of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRecord {
     /// Its id.
@@ -38,7 +38,7 @@ pub struct DeliveryAttempt {
     pub revision: String,
 }
 
-/// Picks the reply of a call and stores the call. There is no reply but a failure until it is stored.
+/// Picks the reply of a call and stores the call. If the call cannot be stored, it fails, and the reply is not sent.
 pub(super) async fn accept(
     route: &Route,
     delivery: AsyncDelivery,

@@ -71,7 +71,7 @@ pub enum CallError {
     #[error("the instance that ran this call stopped, and its request may have taken effect")]
     Interrupted,
     /// Another instance may be running the call, because this one was held up.
-    #[error("this instance was held up for too long and does not send what another one may have sent")]
+    #[error("this instance lost its lease on the call, so another one may have sent the request")]
     LeaseLost,
     /// The limit of calls in flight is reached.
     #[error("there are too many calls in flight (`server.max_calls`)")]

@@ -29,7 +29,7 @@ pub struct MemoryRecord {
     pub error: Option<MemoryError>,
 }
 
-/// A [`MemoryRecord`] that takes no room in the record of a call without memory.
+/// A [`MemoryRecord`] that is allocated only if the call uses memory, so that other records stay small.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedMemory(Option<Box<MemoryRecord>>);
 
@@ -49,7 +49,7 @@ impl DerefMut for RecordedMemory {
     }
 }
 
-/// Why memory could not be read or written. The call goes on without it.
+/// Why memory could not be read or written. The call continues without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The store could not read or write it.
@@ -87,7 +87,7 @@ pub(super) async fn recall(route: &Route, env: CallEnv<'_>, record: &mut Record)
 }
 
 /// Keeps the values that the route's templates use. A value that decides what is allowed must come from a trusted
-/// route, also if it was stored under an earlier table.
+/// route, even if it was stored under an earlier table.
 fn take(route: &Route, memory: Vec<(String, Remembered)>, record: &mut Record) {
     let mut recalled = Map::new();
     for (name, remembered) in memory {
@@ -122,7 +122,7 @@ pub(super) async fn remember(route: &Route, env: CallEnv<'_>, record: &mut Recor
     let changes: Changes = remembered.iter().map(change).collect();
     record.memory.remembered = remembered;
     let Some(state) = env.state else { return };
-    // A reply that was finished at its deadline still has a margin for the way back.
+    // The deadline leaves a margin for sending the reply, so a short wait is possible even at the deadline.
     let store = state.store.within(wait(env).max(LONGEST_WAIT / 4));
     if let Err(error) = store.remember(&conversation, changes, state.memory_ttl).await {
         record.memory.error = Some(error.into());

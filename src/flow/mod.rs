@@ -93,8 +93,8 @@ pub async fn answer(
     record
 }
 
-/// Sends the requests of a call that was accepted before. Nobody waits for a reply, so there is none; the record says
-/// whether it failed.
+/// Sends the requests of a call that was accepted before. There is no reply; the record says whether it
+/// failed.
 pub async fn deliver(
     stored: StoredCall,
     delivery: DeliveryRecord,

@@ -1,4 +1,4 @@
-//! A call as it is stored until it is delivered. It holds no credential: that is applied to each request.
+//! A call as it is stored until it is delivered. It holds no credentials: each attempt applies them to its requests.
 
 use serde_json::{Map, Value, json};
 

@@ -27,7 +27,7 @@ pub struct DeliveryEnded<'a> {
     pub conversation: Option<&'a str>,
     /// The number of the attempt; 1 is the first.
     pub attempt: u32,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: &'a JobOutcome,
     /// How long it took.
     pub time: Duration,
@@ -59,7 +59,7 @@ impl Observers {
     }
 }
 
-/// The line of an attempt.
+/// Logs the line of an attempt.
 fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
     let DeliveryEnded { id: delivery, attempt, .. } = ended;
     let (route, platform, record_id) = (shown_name(ended.name), ended.platform, id.map(display));
@@ -89,8 +89,8 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
         JobOutcome::Dead { reason } => {
             let reason = shown(reason, &ended.plan.masks);
             let message = format!(
-                "{route}: not delivered, given up after {attempt} attempts and {age}: {reason}; `jackfield deliveries \
-                 retry {delivery}` tries it again"
+                "{route}: not delivered, given up at attempt {attempt}, {age} after the call: {reason}; run `jackfield \
+                 deliveries retry {delivery}` to try again"
             );
             macro_rules! dead {
                 ($level:ident) => {

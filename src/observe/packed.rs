@@ -1,8 +1,8 @@
 //! Records of answered calls, packed for keeping. Most of them are never looked at.
 //!
-//! The arguments, requests, headers and the reply of a call are dozens of small objects. If the history freed them one
-//! by one, long after the call, it would wait for memory at each of them. So they are written into one piece while they
-//! are at hand, and read back when somebody looks.
+//! The arguments, requests, headers and the reply of a call are dozens of small allocations. If the history freed them
+//! one by one, long after the call, each would be a cache miss. So they are serialized into one buffer while they are
+//! still in the cache, and read back when the record is requested.
 
 use std::sync::{Arc, LazyLock};
 
@@ -17,10 +17,10 @@ use crate::json::{push_string, push_value};
 use crate::plan::Route;
 use crate::upstream::Request;
 
-/// A record with more content than this is kept as it is: copying it would cost more than it saves.
+/// The largest content that is packed, in bytes. Copying a larger one would cost more than it saves.
 const MAX_PACKED: usize = 16 * 1024;
 
-/// What stands in for the reply of a packed record.
+/// The placeholder for the reply of a packed record.
 static NO_REPLY: LazyLock<Arc<Reply>> = LazyLock::new(Arc::default);
 
 /// A record that is kept, packed if possible.
@@ -110,7 +110,7 @@ impl Kept {
         let (Some(content), Some(route)) = (self.content.take(), route) else { return };
         let record = &mut *self.record;
         let (json, rest) = content.bytes.split_at(content.json_end);
-        // It was written above, so reading it cannot fail.
+        // `pack` wrote it, so reading it cannot fail.
         if let Ok((args, text, data, extensions)) =
             serde_json::from_slice::<(Value, Option<String>, Option<Value>, Map<String, Value>)>(json)
         {
@@ -172,7 +172,7 @@ fn put_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
         put(out, value.as_bytes());
         put_flag(out, value.is_sensitive());
     }
-    // No header has an empty name.
+    // An empty name ends the list: no header has one.
     put(out, b"");
 }
 

@@ -1,4 +1,4 @@
-//! What outlives a call: deliveries that nobody waits for, and the memory of a conversation.
+//! State that outlives a call: deliveries after the reply, and the memory of a conversation.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub struct StateConfig {
     pub keys: EncryptionKeys,
     /// How long memory is kept after the last call of its conversation.
     pub memory_ttl: Duration,
-    /// The most connections to a server.
+    /// The maximum number of connections to a server.
     pub pool: usize,
-    /// How long finished deliveries are kept.
+    /// How long deliveries are kept after they were delivered.
     pub keep: Duration,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Remember {
 }
 
 impl Remember {
-    /// The value to remember; null to forget the name, which an empty text and a missing value do.
+    /// The value to remember. Null, for an empty text or a missing value, forgets the name.
     pub(crate) fn render(&self, scope: &Scope<'_>) -> Result<Value, RenderError> {
         let value = self.value.render(scope, ExpansionFilter::default())?;
         Ok(value.filter(|value| value.as_str() != Some("")).unwrap_or(Value::Null))

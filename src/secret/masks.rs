@@ -27,10 +27,10 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// How many places are found in a text at most for each of its bytes. In a text with more, everything is hidden.
 const MAX_FOUND: usize = 16;
 
-/// A star that is part of a text.
+/// An asterisk that is part of a text.
 const ESCAPED_STAR: &str = "\\*";
 
-/// What becomes of the stars of a text that could be mistaken for [`HIDDEN`].
+/// How asterisks in a text that could be mistaken for [`HIDDEN`] are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stars {
     Kept,

@@ -159,7 +159,7 @@ async fn ready(State(app): State<App>, uri: Uri) -> Response {
         && let Err(error) = store.within(STATE_TIMEOUT).check().await
     {
         tracing::debug!("not ready: {error}");
-        return (StatusCode::SERVICE_UNAVAILABLE, "the state store is away\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "the state store is unavailable\n").into_response();
     }
     "ok\n".into_response()
 }

@@ -16,8 +16,8 @@ use super::admin::Admin;
 use super::connections::{Accepting, accept};
 use super::{ADMIN_HEAD_TIMEOUT, App, LAST_ADMIN, MAX_ADMIN_CONNECTIONS};
 
-/// How many requests for records, metrics and the status are answered at once. They run beside the thread, so that they
-/// do not delay health probes either.
+/// How many requests for records, metrics and the status are answered at once. They run on other
+/// threads, so that they do not delay health probes either.
 const MAX_RENDERING: usize = 4;
 
 /// The running thread.
@@ -30,14 +30,14 @@ impl AdminThread {
     /// Starts serving.
     ///
     /// # Errors
-    /// The system starts no thread.
+    /// The operating system cannot start a thread.
     pub(super) fn start(listener: TcpListener, app: App) -> io::Result<Self> {
         let listener = listener.into_std()?;
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let serving = move || {
             let served = catch_unwind(AssertUnwindSafe(|| run(listener, app, stopped)));
-            // Nobody waits for it when the process ends at once.
+            // The receiver is gone if the process exits immediately.
             let _ = end.send(served.unwrap_or_else(|_| Err(io::Error::other("its thread panicked"))));
         };
         thread::Builder::new().name("admin".to_owned()).spawn(serving)?;
@@ -81,7 +81,7 @@ fn run(listener: std::net::TcpListener, app: App, stopped: impl Future) -> io::R
         }
         Ok(timeout(LAST_ADMIN, connections.shutdown()).await.is_ok())
     });
-    // What is still being rendered has no reader any more.
+    // No client is left to read responses that are still being rendered.
     runtime.shutdown_background();
     is_in_time
 }

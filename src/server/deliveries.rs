@@ -1,4 +1,4 @@
-//! Deliveries on the admin listener: the list, a single one, and what an operator does about those that failed.
+//! Deliveries on the admin listener: list, show, retry and delete them.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;

@@ -1,4 +1,4 @@
-//! Limits how much is received at once, so that the limit of a request's head is exact.
+//! Limits the size of reads, so that the size limit of a request head is exact.
 
 use std::io;
 use std::pin::Pin;
@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that, after each write, returns the next `most` bytes in reads that do not go beyond them.
+/// A stream in which no read crosses the first `most` bytes after a write.
 ///
-/// Hyper compares the size of a head with its limit only between two reads. A large read would let it accept a head
+/// Hyper checks the size of a head only between two reads. A large read would let it accept a head
 /// beyond the limit.
 #[derive(Debug)]
 pub(super) struct HeadLimit<S> {

@@ -127,13 +127,13 @@ fn stored(app: &App, text: &mut Exposition) {
         family.sample(&[("status", status)], count);
     }
     let oldest = counts.oldest.map_or(0.0, |at| (seconds(Timestamp::now()) - seconds(at)).max(0.0));
-    let help = "Age of the oldest delivery that is neither delivered nor dead; 0 if there is none.";
+    let help = "Age in seconds of the oldest delivery that is not delivered or dead; 0 if there is none.";
     text.family("jackfield_delivery_oldest_age_seconds", MetricKind::Gauge, help).sample(&[], oldest);
-    let help = "Whether the state store works.";
+    let help = "Whether the state store is available (1) or not (0).";
     text.family("jackfield_state_up", MetricKind::Gauge, help).sample(&[], u8::from(state.away().is_none()));
     let help = "Operations of the state store that failed.";
     text.family("jackfield_state_errors_total", MetricKind::Counter, help).sample(&[], state.errors());
-    let help = "Calls whose retries only this instance recognises, because the state store was away.";
+    let help = "Calls whose retries only this instance recognizes, because the state store was unavailable.";
     text.family("jackfield_local_deduplication_total", MetricKind::Counter, help)
         .sample(&[], state.local_claims());
 }

@@ -16,20 +16,20 @@ pub struct CallTerms {
     pub unconfirmed_for: Duration,
 }
 
-/// The state of a call for one who claims it.
+/// The result of claiming a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallClaim {
     /// The claimant must run it.
     Leader(CallLease),
     /// It ran, and this is its answer.
     Kept(Vec<u8>),
-    /// Another is running it. [`Store::follow`](super::Store::follow) waits for its answer.
+    /// Another instance is running it. [`Store::follow`](super::Store::follow) waits for its answer.
     InFlight(Following),
     /// Its leader died after it sent a request that may have changed something. It must not run again.
     Unconfirmed,
 }
 
-/// The obligation to run a call, until its lease ends.
+/// The exclusive right to run a call, until the lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLease {
     pub(super) key: FlightKey,
@@ -38,14 +38,14 @@ pub struct CallLease {
     pub(super) terms: CallTerms,
 }
 
-/// Waits for the answer of a call that another is running.
+/// A reference to a call that another instance is running, to wait for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Following {
     pub(super) key: FlightKey,
     pub(super) token: i64,
 }
 
-/// What waiting for a call came to.
+/// The result of waiting for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Followed {
     /// The answer.
@@ -70,7 +70,7 @@ pub(super) struct CallRow {
 }
 
 impl CallRow {
-    /// How long an answer that is not kept can still be read by those who followed the call.
+    /// How long the followers of a call can still read an answer that is not kept, in milliseconds.
     pub(super) const HANDED_OUT_MS: i64 = 60_000;
 
     pub(super) fn new(token: i64, terms: CallTerms, now: i64) -> Self {
@@ -87,7 +87,7 @@ impl CallRow {
         }
     }
 
-    /// What this row means for one who follows the call.
+    /// What this row means for a follower of the call.
     pub(super) fn look(self, following: &Following, now: i64) -> CallState {
         if self.token != following.token {
             return CallState::Free;
@@ -116,7 +116,7 @@ impl CallRow {
         self.kept_until = now.saturating_add(millis(kept_for));
     }
 
-    /// From when on nobody needs the row.
+    /// When the row can be deleted, in milliseconds since 1970.
     pub(super) fn purge_at(&self) -> i64 {
         match &self.answer {
             Some(_) => self.kept_until.max(self.lease_until.saturating_add(Self::HANDED_OUT_MS)),

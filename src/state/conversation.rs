@@ -6,10 +6,10 @@ use crate::fingerprint::Fingerprint;
 
 use super::job::Payload;
 
-/// The most names that a conversation remembers.
+/// The maximum number of names that a conversation remembers.
 pub const MAX_NAMES: usize = 64;
 
-/// The most bytes that a conversation remembers, names included.
+/// The maximum size of what a conversation remembers, in bytes, names included.
 pub const MAX_MEMORY_BYTES: usize = 64 * 1024;
 
 /// A conversation of a platform.
@@ -39,7 +39,7 @@ pub type Changes = Vec<(String, Option<Remembered<Payload>>)>;
 pub struct Remembered<V = Vec<u8>> {
     /// The value, as the caller encoded it.
     pub value: V,
-    /// Whether the route that stored it vouches for it.
+    /// Whether the route that stored it is `trusted`, so that the value may decide what `allowed` accepts.
     pub is_trusted: bool,
     /// Whether it was stored encrypted, and must be masked where it is shown. On writing, [`Payload::is_sensitive`]
     /// decides.

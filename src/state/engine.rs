@@ -32,7 +32,7 @@ pub(super) struct SealedJob {
 pub(super) struct SealedChange {
     pub(super) name: String,
     pub(super) value: Option<Remembered>,
-    /// What counts against the limit of bytes.
+    /// The size that counts against [`MAX_MEMORY_BYTES`], in bytes.
     pub(super) bytes: usize,
 }
 
@@ -73,10 +73,10 @@ pub(super) type Result<T> = std::result::Result<T, StateError>;
 /// Declares the trait and its dispatch over [`AnyEngine`] once.
 macro_rules! engine {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),*) -> $result:ty;)*) => {
-        /// The operations of an engine. They are atomic, and what they changed is durable when they return. Payloads
-        /// and values are sealed. Where no time limit is given, the caller limits their time by dropping them.
+        /// The operations of an engine. Each one is atomic, and its changes are durable when it returns. Payloads and
+        /// values are sealed. If an operation takes no time limit, the caller limits its time by dropping its future.
         pub(super) trait Engine {
-            /// Wakes those who wait.
+            /// The signals that wake waiting tasks.
             fn signals(&self) -> &Arc<Signals>;
 
             $($(#[$doc])* fn $name(&self, $($arg: $kind),*) -> impl Future<Output = Result<$result>> + Send;)*
@@ -115,7 +115,7 @@ engine! {
     fn check() -> ();
     /// Appends a job within a time limit. After an error it does not run.
     fn append(job: SealedJob, limit: Duration) -> ();
-    /// Leases the jobs that are due longest, at most `limit`.
+    /// Leases at most `limit` jobs, those that have been due the longest first.
     fn lease(limit: usize) -> Vec<Job>;
     /// Renews leases and returns those that are lost.
     fn renew(leases: &[JobLease]) -> Vec<JobId>;
@@ -125,7 +125,7 @@ engine! {
     fn deliveries(filter: &DeliveryFilter, page: Page) -> Vec<Delivery>;
     /// One job with its payload.
     fn delivery(id: JobId) -> Option<(Delivery, Vec<u8>)>;
-    /// Makes jobs that are not running due at once. Finished ones begin anew.
+    /// Makes jobs that are not running due at once. Finished ones start over.
     fn retry(selection: &Selection) -> u64;
     /// Deletes jobs that are not running.
     fn drop_jobs(selection: &Selection) -> u64;
@@ -133,9 +133,9 @@ engine! {
     fn counts() -> Counts;
     /// Deletes delivered jobs older than `keep`, and memory and calls that have expired.
     fn purge(keep: Duration) -> u64;
-    /// The memory of a conversation. Prolongs it to `ttl` from now.
+    /// Returns the memory of a conversation, and extends its life to `ttl` from now.
     fn recall(conversation: &Conversation, ttl: Duration) -> Memory;
-    /// Changes the memory of a conversation, and prolongs it to `ttl` from now.
+    /// Changes the memory of a conversation, and extends its life to `ttl` from now.
     fn remember(conversation: &Conversation, changes: Vec<SealedChange>, ttl: Duration) -> ();
     /// Deletes the memory of a conversation of one platform or of all, and returns how many values it had.
     fn forget(platform: Option<&str>, id: &str) -> u64;
@@ -147,7 +147,7 @@ engine! {
     fn renew_call(lease: &CallLease) -> LeaseState;
     /// Ends a call with its answer.
     fn settle(lease: &CallLease, answer: Vec<u8>, kept_for: Duration) -> LeaseState;
-    /// Ends a call of which nothing was sent.
+    /// Ends a call that has sent nothing.
     fn abandon(lease: &CallLease) -> ();
     /// The state of a call that is followed.
     fn look(following: &Following) -> CallState;

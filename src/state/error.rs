@@ -1,4 +1,4 @@
-//! Why the store could not do what was asked.
+//! The errors of the store.
 
 use std::fmt;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub enum StateFault {
     OldServer,
     /// Something sensitive cannot be stored without a key.
     NoKey,
-    /// Something was stored with a key that is not configured now, or was changed since.
+    /// A stored value was encrypted with a key that is no longer configured, or the value was changed.
     UnknownKey,
     /// The conversation would remember too many names.
     TooManyNames,
@@ -77,7 +77,7 @@ impl StateFault {
         }
     }
 
-    /// Whether the store itself is away. The other errors concern only what was to be stored or read.
+    /// Whether the store itself is unavailable. The other errors concern only the value that was stored or read.
     pub const fn is_away(self) -> bool {
         !matches!(self, Self::NoKey | Self::UnknownKey | Self::TooManyNames | Self::TooManyBytes)
     }
@@ -90,11 +90,11 @@ impl StateFault {
             Self::DiskIo => "the disk failed to read or write the file",
             Self::ReadOnly => "writing is not allowed",
             Self::CannotOpen => "the file cannot be opened",
-            Self::Corrupt => "the file is not a database of Jackfield, or is damaged",
+            Self::Corrupt => "the file is damaged or is not a Jackfield database",
             Self::Denied => "the server refused the user or the password",
             Self::NoDatabase => "there is no such database",
             Self::Tls => "TLS failed",
-            Self::NewerSchema => "made by a newer version of Jackfield",
+            Self::NewerSchema => "the schema was made by a newer version of Jackfield",
             Self::OldServer => "the server is older than PostgreSQL 13",
             Self::NoKey => "a sensitive value cannot be stored without an encryption key",
             Self::UnknownKey => "a stored value cannot be decrypted",
@@ -114,27 +114,23 @@ impl StateFault {
             Self::DiskFull => "free space on the disk of the database",
             Self::DiskIo => "check the disk, its quotas and the system's log",
             Self::ReadOnly => {
-                "let the user that Jackfield runs as write to the database file and its folder, or use a primary server"
+                "give Jackfield's user write access to the database file and its folder, or use the primary server"
             }
-            Self::CannotOpen => {
-                "create the folder of the file, and let the user that Jackfield runs as write to it"
-            }
-            Self::Corrupt => "restore the file from a backup, or move it away to begin with an empty one",
+            Self::CannotOpen => "create the folder of the file, and give Jackfield's user write access to it",
+            Self::Corrupt => "restore the file from a backup, or move it away to start with an empty one",
             Self::Denied => "correct the user and the password in `[state] url`",
             Self::NoDatabase => "create the database, or correct its name in `[state] url`",
             Self::Tls => {
-                "check the certificate of the server, add `sslrootcert=FILE` for an authority of your own, or set `sslmode`"
+                "check the server's certificate, add `sslrootcert=FILE` for a private authority, or set `sslmode`"
             }
             Self::NewerSchema => {
                 "update this instance of Jackfield to the newest version that uses the database"
             }
             Self::OldServer => "update the server to PostgreSQL 13 or newer",
             Self::NoKey => "set `[state] encryption_key`; `openssl rand -base64 32` makes one",
-            Self::UnknownKey => {
-                "add the key that it was stored with as the second one of `[state] encryption_key`"
-            }
+            Self::UnknownKey => "add the key that encrypted it as the second key of `[state] encryption_key`",
             Self::TooManyNames | Self::TooManyBytes => "forget values that are no longer needed",
-            Self::Internal => "see the detail; if it does not help, report a bug",
+            Self::Internal => "check the detail, and report a bug if it does not help",
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Who decides what becomes of an operation: its caller, who waits only so long, or the engine, which has done it.
+//! Settles the race between an engine that completes an operation and a caller whose time limit ends.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Whether an operation was done or given up, whichever came first.
+/// Whether an operation was completed or given up, whichever came first.
 #[derive(Debug, Default)]
 pub(super) struct Fate(AtomicU8);
 
@@ -11,12 +11,12 @@ const DONE: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Fate {
-    /// The engine has done it. `false`: the caller was already told that it failed, so it must be undone.
+    /// Marks the operation as completed. Returns `false` if the caller has given up: the engine must then undo it.
     pub(super) fn is_done(&self) -> bool {
         self.decide(DONE)
     }
 
-    /// The caller waits no longer. `false`: it was done at the last moment.
+    /// Marks the operation as given up. Returns `false` if the engine has already completed it.
     pub(super) fn give_up(&self) -> bool {
         self.decide(GIVEN_UP)
     }

@@ -1,4 +1,4 @@
-//! What operators see of the jobs, and how they select them.
+//! Jobs as operators see them, and filters that select jobs.
 
 use jiff::Timestamp;
 
@@ -21,7 +21,7 @@ pub struct Delivery {
     pub is_ordered: bool,
     /// Where it stands.
     pub status: DeliveryStatus,
-    /// How many attempts were begun.
+    /// The number of attempts that have started.
     pub attempts: u32,
     /// When it was accepted.
     pub accepted_at: Timestamp,
@@ -47,7 +47,7 @@ pub enum DeliveryStatus {
     Running,
     /// Done.
     Delivered,
-    /// Given up. It is kept until somebody retries or drops it.
+    /// Given up. It is kept until an operator retries or drops it.
     Dead,
 }
 
@@ -81,7 +81,7 @@ impl DeliveryStatus {
         Self::ALL.into_iter().find(|status| status.code() == code).unwrap_or(Self::Dead)
     }
 
-    /// Whether it will run no more by itself.
+    /// Whether it will not run again unless an operator retries it.
     pub const fn is_finished(self) -> bool {
         matches!(self, Self::Delivered | Self::Dead)
     }
@@ -112,9 +112,9 @@ pub enum Selection {
 /// A part of a long list, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Begins after this one.
+    /// Starts after this job; `None` starts with the newest one.
     pub after: Option<JobId>,
-    /// Has at most as many.
+    /// The maximum number of jobs.
     pub limit: u32,
 }
 

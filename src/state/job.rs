@@ -100,7 +100,7 @@ pub struct Job {
     pub retry_left: Duration,
     /// The input of the idempotency keys.
     pub seed: [u8; 32],
-    /// What was stored for the worker. An error if it cannot be decrypted with the present keys.
+    /// The stored payload. An error if none of the configured keys can decrypt it.
     pub payload: Result<Vec<u8>, super::StateError>,
 }
 
@@ -115,24 +115,25 @@ pub struct JobLease {
     pub(super) order: Option<[u8; 32]>,
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobOutcome {
     /// Done.
     Delivered,
-    /// To be tried again.
+    /// The job is retried.
     RetryIn {
         /// After this time.
         delay: Duration,
         /// What failed.
         reason: String,
     },
-    /// Not to be tried again. It is kept until somebody acts.
+    /// The job is given up. It is kept until an operator retries or drops it.
     Dead {
         /// What failed.
         reason: String,
     },
-    /// Not attempted after all, such as at shutdown: due at once, for any instance, and not counted as an attempt.
+    /// The attempt did not start, for example because of a shutdown. The job is due at once for any instance, and the
+    /// attempt is not counted.
     HandedBack,
 }
 
@@ -141,7 +142,7 @@ pub enum JobOutcome {
 pub enum LeaseState {
     /// This instance holds it.
     Held,
-    /// It ended, and somebody else may hold it now. Nothing was changed.
+    /// It ended, and another instance may hold it now. Nothing was changed.
     Lost,
 }
 

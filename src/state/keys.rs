@@ -2,7 +2,7 @@
 //!
 //! A sealed value begins with one byte. [`PLAIN`] is followed by the value itself. [`ENCRYPTED`] is followed by the id of
 //! the key (4 bytes), the nonce (24 bytes) and the output of XChaCha20-Poly1305. The place of the value is authenticated
-//! too, so a value that somebody copied to another row is refused.
+//! too, so a value that was copied to another row is rejected.
 
 use std::fmt;
 
@@ -128,7 +128,7 @@ impl EncryptionKeys {
                 let (nonce, encrypted) = rest.split_at(NONCE_LENGTH);
                 let nonce: [u8; NONCE_LENGTH] = nonce.try_into().map_err(|_| StateFault::UnknownKey)?;
                 let aad = at.aad();
-                // Ids are short: two keys may share one.
+                // Ids are short, so two keys may have the same one.
                 let keys = self.0.iter().filter(|key| key.id == id);
                 keys.filter_map(|key| {
                     key.cipher().decrypt(&XNonce::from(nonce), Aad { msg: encrypted, aad: &aad }).ok()

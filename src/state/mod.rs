@@ -1,8 +1,8 @@
 //! The state that outlives a call: jobs that are delivered later, the memory of conversations, and the calls that run
 //! once across instances.
 //!
-//! A [`Store`] is the way in. It seals what is sensitive and limits the time of each operation; its engines (in memory,
-//! SQLite, PostgreSQL) store opaque bytes. This module knows no routes, no templates and no HTTP.
+//! [`Store`] is the interface. It encrypts sensitive values and limits the time of each operation. Its engines (in
+//! memory, SQLite, PostgreSQL) store opaque bytes. This module knows no routes, no templates and no HTTP.
 
 mod call;
 mod clock;

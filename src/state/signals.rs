@@ -1,4 +1,4 @@
-//! Wakes those who wait for jobs and for the answers of calls, without polling.
+//! Wakes the tasks that wait for jobs and for the answers of calls, so that they rarely need to poll.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,14 +10,14 @@ use tokio::sync::watch;
 
 use crate::single_flight::FlightKey;
 
-/// The shortest time between two looks that nothing but the clock suggests.
+/// The shortest time between two polls that are caused only by the clock.
 const SHORTEST_POLL: Duration = Duration::from_millis(250);
 
 /// The signals of an engine.
 #[derive(Debug)]
 pub(super) struct Signals {
     jobs: watch::Sender<u64>,
-    /// When the next job is due, as far as the last lease of jobs saw.
+    /// When the next job is due, as of the last time that jobs were leased.
     next_due: Mutex<Option<Instant>>,
     calls: Mutex<HashMap<FlightKey, (watch::Sender<u64>, usize)>>,
     /// How long to wait at most without a signal.
@@ -50,14 +50,14 @@ impl Signals {
         *self.next_due.lock() = in_ms.map(|ms| Instant::now() + super::clock::duration(ms));
     }
 
-    /// Something has become of this call.
+    /// The state of this call has changed.
     pub(super) fn call_changed(&self, key: &FlightKey) {
         if let Some((sender, _)) = self.calls.lock().get(key) {
             sender.send_modify(|changes| *changes += 1);
         }
     }
 
-    /// Something may have become of every call: signals were missed.
+    /// Any call may have changed, because signals were missed.
     pub(super) fn all_changed(&self) {
         self.jobs_changed();
         self.calls.lock().values().for_each(|(sender, _)| sender.send_modify(|changes| *changes += 1));
@@ -65,7 +65,7 @@ impl Signals {
 
     pub(super) fn watch_jobs(self: &Arc<Self>) -> JobWatch {
         let mut changes = self.jobs.subscribe();
-        // The first look should not wait.
+        // The first call of `changed` must not wait.
         changes.mark_changed();
         JobWatch { signals: Arc::clone(self), changes }
     }

@@ -29,7 +29,7 @@ pub struct Settings {
     pub url: StateUrl,
     /// Encrypt and decrypt what is sensitive.
     pub keys: EncryptionKeys,
-    /// The most connections to a server.
+    /// The maximum number of connections to a server.
     pub pool: usize,
     /// How long an instance holds a job without renewing its lease.
     pub job_lease: Duration,
@@ -45,7 +45,7 @@ impl Settings {
 /// Jobs, memory and calls. Cloning is cheap, and all clones are one store.
 ///
 /// Each operation ends within the time limit of the store with an error if the engine does not answer. An operation
-/// that failed is tried anew by the next call: nothing has to be reopened.
+/// that failed can be called again: nothing has to be reopened.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -114,8 +114,8 @@ impl Store {
         Ok(id)
     }
 
-    /// Leases the jobs that are due longest, at most `limit`, for this instance. Jobs of one conversation that are
-    /// ordered are leased one after the other.
+    /// Leases at most `limit` jobs for this instance, those that have been due the longest first. Ordered jobs of one
+    /// conversation are leased one after the other.
     pub async fn lease_jobs(&self, limit: usize) -> Result<Vec<Job>> {
         let mut jobs = self.limited(self.inner.engine.lease(limit)).await?;
         for job in &mut jobs {
@@ -128,13 +128,12 @@ impl Store {
         Ok(jobs)
     }
 
-    /// Prolongs leases to their full length, and returns the jobs whose lease is lost. Call it several times within a
-    /// lease.
+    /// Renews leases to their full length, and returns the jobs whose lease is lost. Call it several times per lease.
     pub async fn renew_jobs(&self, leases: &[JobLease]) -> Result<Vec<JobId>> {
         self.limited(self.inner.engine.renew(leases)).await
     }
 
-    /// Says what an attempt came to, and ends its lease.
+    /// Stores the outcome of an attempt, and ends its lease.
     pub async fn finish(&self, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
         self.limited(self.inner.engine.finish(lease, outcome)).await
     }
@@ -149,7 +148,7 @@ impl Store {
         self.limited(self.inner.engine.deliveries(filter, page)).await
     }
 
-    /// One job and its payload. The payload is an error if it cannot be decrypted with the present keys.
+    /// One job and its payload. The payload is an error if none of the configured keys can decrypt it.
     pub async fn delivery(&self, id: JobId) -> Result<Option<(Delivery, Result<Vec<u8>>)>> {
         let found = self.limited(self.inner.engine.delivery(id)).await?;
         Ok(found.map(|(delivery, payload)| {
@@ -158,8 +157,8 @@ impl Store {
         }))
     }
 
-    /// Makes jobs due at once that are not running, and returns how many. Delivered and dead ones begin anew, with the
-    /// full time for retries.
+    /// Makes jobs that are not running due at once, and returns their number. Delivered and dead ones start over, with
+    /// the full time for retries.
     pub async fn retry(&self, selection: &Selection) -> Result<u64> {
         self.limited(self.inner.engine.retry(selection)).await
     }
@@ -180,7 +179,7 @@ impl Store {
         self.limited(self.inner.engine.purge(keep)).await
     }
 
-    /// What a conversation remembers, sorted by name. Prolongs it to `ttl` from now.
+    /// Returns what a conversation remembers, sorted by name, and extends its life to `ttl` from now.
     pub async fn recall(&self, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
         let mut memory = self.limited(self.inner.engine.recall(conversation, ttl)).await?;
         let row = conversation.key();
@@ -192,7 +191,7 @@ impl Store {
         Ok(memory)
     }
 
-    /// Changes what a conversation remembers, all or nothing, and prolongs it to `ttl` from now.
+    /// Changes what a conversation remembers, all or nothing, and extends its life to `ttl` from now.
     pub async fn remember(&self, conversation: &Conversation, changes: Changes, ttl: Duration) -> Result<()> {
         let row = conversation.key();
         let mut sealed = Vec::with_capacity(changes.len());
@@ -231,24 +230,25 @@ impl Store {
         self.limited(self.inner.engine.mark_sent(lease)).await
     }
 
-    /// Prolongs the lease of a call to its full length. Call it several times within a lease.
+    /// Renews the lease of a call to its full length. Call it several times per lease.
     pub async fn renew_call(&self, lease: &CallLease) -> Result<LeaseState> {
         self.limited(self.inner.engine.renew_call(lease)).await
     }
 
-    /// Ends a call with its answer: hands it to those who wait, and keeps it for repeats. With `kept_for` zero, the
-    /// next claim leads the call anew. A leader may settle after the end of its lease, unless another leads by then.
+    /// Ends a call with its answer: gives the answer to the followers, and keeps it for retries. If `kept_for` is zero,
+    /// the next claim leads the call again. A leader may settle after its lease has ended, unless another one leads by
+    /// then.
     pub async fn settle(&self, lease: &CallLease, answer: Payload, kept_for: Duration) -> Result<LeaseState> {
         let answer = self.inner.keys.seal(&answer, at_call(&lease.key)).map_err(|fault| self.error(fault))?;
         self.limited(self.inner.engine.settle(lease, answer, kept_for)).await
     }
 
-    /// Ends a call of which nothing was sent: the next claim leads it.
+    /// Ends a call that has sent nothing: the next claim leads it.
     pub async fn abandon(&self, lease: &CallLease) -> Result<()> {
         self.limited(self.inner.engine.abandon(lease)).await
     }
 
-    /// Waits for the answer of a call that another is running, at most as long as `within`.
+    /// Waits for the answer of a call that another instance is running, for at most `within`.
     pub async fn follow(&self, following: &Following, within: Duration) -> Result<Followed> {
         let ends = Instant::now() + within;
         let mut watch = self.inner.engine.signals().watch_call(following.key);
@@ -265,7 +265,7 @@ impl Store {
             if left.is_zero() {
                 return Ok(Followed::Late);
             }
-            // The end of a lease is no change of the row: look again just after it.
+            // A lease that ends does not change the row, so look again just after its end.
             watch.changed(left.min(lease_left + Duration::from_millis(1))).await;
         }
     }

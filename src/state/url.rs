@@ -29,15 +29,15 @@ pub struct PostgresUrl {
 /// How the connection is encrypted: the `sslmode` of libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
-    /// Not.
+    /// No TLS.
     Disable,
-    /// Where the server can, without checking who it is.
+    /// TLS if the server supports it; the certificate is not verified.
     Prefer,
-    /// Always, without checking who it is.
+    /// Always TLS; the certificate is not verified.
     Require,
-    /// Always, and an authority must have signed the server's certificate.
+    /// Always TLS; a trusted authority must have signed the certificate.
     VerifyCa,
-    /// Always, and the certificate must be for this host.
+    /// Always TLS; a trusted authority must have signed the certificate, and it must be for this host.
     VerifyFull,
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Walks all paths. One that does not answer in time counts as such, and the others are walked all the same.
+    /// Walks all paths. A path that does not answer in time is marked as stuck, and the others are still walked.
     pub(super) fn of(paths: &Arc<BTreeSet<PathBuf>>, now: SystemTime) -> Self {
         if !is_any_stuck() {
             let all = Arc::clone(paths);

@@ -16,7 +16,7 @@ use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 use crate::compile::values;
 
-/// The most names that a conversation can remember.
+/// The maximum number of names that a conversation can remember.
 const MAX_NAMES: usize = 64;
 
 /// The names that routes and events remember. A value is trusted if every route that remembers it is.

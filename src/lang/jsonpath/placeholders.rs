@@ -9,7 +9,7 @@ use crate::diagnostic::Code;
 
 use super::BadPath;
 
-/// The most expressions in one path. Their bits fit into `taken`.
+/// The maximum number of expressions in one path: the number of bits in `taken`.
 const MAX_VALUES: usize = 16;
 
 const PLACES: &str = "write it as a value in a filter's comparison: `$.orders[?@.id == {{args.id}}]`; a key or index that \

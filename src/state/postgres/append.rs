@@ -1,9 +1,9 @@
-//! Appending jobs: all that wait go to the server in one statement, so that one flush of its disk serves many calls.
+//! Appends jobs. All waiting jobs go to the server in one statement, so that one disk flush serves many calls.
 //!
-//! If the connection breaks during the commit, nobody can know whether the job was stored. The caller is told that it
-//! was not, so it must not run. Therefore a new job is held for the instance that accepted it, which leases it as soon as
-//! it knows of the commit, and deletes it otherwise. Others may lease it only when [`HOLD`] is over. No other instance
-//! has to be told of a new job then: `NOTIFY` would make the commits of all instances wait for each other.
+//! If the connection breaks during the commit, it is unknown whether the job was stored. The caller is told that it was
+//! not, so the job must not run. Therefore a new job is held for the instance that accepted it. That instance leases the
+//! job once the commit is confirmed, and deletes it otherwise. Other instances may lease it only after [`HOLD`]. So they
+//! need no notification of new jobs: `NOTIFY` would make the commits of all instances wait for each other.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -26,16 +26,16 @@ use super::{Inner, NOW, lists, text};
 /// How long a new job is held for the instance that accepted it.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// How soon a job that this instance does not lease is given to the others.
+/// How long this instance keeps a held job that it does not lease, before other instances may lease it.
 const RELEASE_AFTER: Duration = Duration::from_millis(250);
 
-/// The most statements that append at the same time.
+/// The maximum number of statements that append at the same time.
 const MAX_APPENDERS: usize = 2;
 
-/// The most jobs of one statement.
+/// The maximum number of jobs in one statement.
 const MAX_BATCH: usize = 500;
 
-/// How long a statement may take. Its callers wait as long as they want to.
+/// How long a statement may take. Each caller has its own, possibly shorter limit.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause before a failed attempt to delete or release jobs is repeated.
@@ -64,7 +64,7 @@ struct Pending {
     sender: oneshot::Sender<Result<()>>,
 }
 
-/// Items that a task works off, which ends when there are none.
+/// The items of a background task. The task ends when there are none left.
 #[derive(Debug, Default)]
 struct Background<T> {
     items: T,
@@ -90,7 +90,7 @@ pub(super) async fn append(inner: &Arc<Inner>, job: SealedJob, limit: Duration) 
     }
 }
 
-/// Appends what waits, until nothing does.
+/// Appends waiting jobs until the queue is empty.
 async fn work_off(inner: Arc<Inner>) {
     loop {
         let batch: Vec<Pending> = {
@@ -106,7 +106,7 @@ async fn work_off(inner: Arc<Inner>) {
             batch.into_iter().filter(|pending| !pending.fate.is_given_up()).collect();
         let mut result = insert_in_time(&inner, &batch).await;
         if batch.len() > 1 && result.0.as_ref().is_err_and(|error| error.fault == StateFault::Internal) {
-            // One of them is at fault: the others get a statement of their own.
+            // One job is invalid. Each job gets its own statement, so that the others are stored.
             for pending in batch.drain(..) {
                 let alone = [pending];
                 let result = insert_in_time(&inner, &alone).await;
@@ -131,7 +131,7 @@ async fn insert_in_time(inner: &Inner, batch: &[Pending]) -> Inserted {
     (inserted, is_sent)
 }
 
-/// Tells the callers, and sees to it that what they are told comes true.
+/// Returns the result to the callers, and holds or deletes the jobs so that it stays true.
 fn conclude(inner: &Arc<Inner>, batch: impl IntoIterator<Item = Pending>, (inserted, is_sent): &Inserted) {
     let (mut held, mut refused) = (Vec::new(), Vec::new());
     for Pending { job, fate, sender } in batch {
@@ -147,7 +147,7 @@ fn conclude(inner: &Arc<Inner>, batch: impl IntoIterator<Item = Pending>, (inser
     refuse(inner, refused);
 }
 
-/// Inserts jobs. Sets `is_sent` when they may be stored although this fails.
+/// Inserts jobs. Sets `is_sent` as soon as they may be stored even if this fails.
 async fn insert(inner: &Inner, batch: &[Pending], is_sent: &mut bool) -> Result<()> {
     let jobs: Vec<&SealedJob> = batch.iter().map(|pending| &pending.job).collect();
     let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
@@ -162,7 +162,7 @@ async fn insert(inner: &Inner, batch: &[Pending], is_sent: &mut bool) -> Result<
     let seeds: Vec<&[u8]> = jobs.iter().map(|job| &job.job.seed[..]).collect();
     let retries: Vec<i64> = jobs.iter().map(|job| millis(job.job.retry_for)).collect();
     let payloads: Vec<&[u8]> = jobs.iter().map(|job| &*job.payload).collect();
-    // Behind another job of its order, it is not due.
+    // A job behind another one of its order is not due.
     let sql = format!(
         "INSERT INTO jackfield_jobs (id, kind, name, platform, conversation, order_key, revision, seed, status, \
              accepted_at, due_at, held_by, retry_for, retry_until, payload) \
@@ -232,12 +232,12 @@ impl Appends {
     }
 }
 
-/// Holds jobs on that were taken but not leased.
+/// Holds jobs again that were taken but not leased.
 pub(super) fn hold_again(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
     hold(inner, ids);
 }
 
-/// Gives jobs to the other instances that this one did not lease.
+/// Releases held jobs that this instance did not lease, so that other instances can.
 async fn release(inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(RELEASE_AFTER).await;

@@ -15,7 +15,7 @@ use crate::state::keys::random;
 
 use super::{Inner, NOW};
 
-/// How often a claim is repeated whose call changed hands meanwhile.
+/// How often a claim is attempted while the call keeps changing its leader.
 const MAX_CLAIMS: usize = 5;
 
 pub(super) async fn claim(inner: &Inner, key: FlightKey, terms: CallTerms) -> Result<CallClaim> {
@@ -45,7 +45,7 @@ pub(super) async fn claim(inner: &Inner, key: FlightKey, terms: CallTerms) -> Re
         let found = row(&connection, &key).await?;
         if let Some(claim) = found.and_then(|(row, now)| row.claim(key, now)) {
             if matches!(claim, CallClaim::InFlight(_)) {
-                // The leader tells the others only if somebody listens.
+                // The leader sends a notification only if the call has followers.
                 let sql = "UPDATE jackfield_calls SET is_followed = true \
                      WHERE key = $1 AND answer IS NULL AND NOT is_followed";
                 connection.execute(sql, &[(&&key[..], Type::BYTEA)]).await?;

@@ -160,7 +160,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
         connection.batch("COMMIT").await?;
     }
     if is_uncounted {
-        // This instance goes, so another should know.
+        // This instance shuts down, so notify the others.
         connection.batch("NOTIFY jackfield_jobs").await?;
     }
     connection.release();

@@ -1,4 +1,4 @@
-//! Listens for what other instances tell.
+//! Listens for notifications from other instances.
 
 use std::future::poll_fn;
 use std::sync::Weak;
@@ -11,22 +11,22 @@ use crate::state::error::StateError;
 
 use super::Inner;
 
-/// How soon changes are seen without a notification: they come with a broken connection only.
+/// The poll interval while notifications arrive. Only changes during a broken connection are missed.
 const POLL: Duration = Duration::from_secs(5);
 
-/// How soon changes are seen if the server's notifications do not arrive.
+/// The poll interval while notifications do not arrive.
 pub(super) const POLL_UNHEARD: Duration = Duration::from_secs(1);
 
-/// How long a notification to oneself may take.
+/// How long a probe, a notification to this instance itself, may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is checked that notifications arrive.
+/// How often a probe checks that notifications arrive.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
 /// The pause before the next attempt to connect.
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// What becomes of a connection that listens.
+/// Why a connection stopped listening.
 enum Heard {
     /// It broke, or was never made.
     Broken,
@@ -93,7 +93,7 @@ async fn listen_once(inner: &Weak<Inner>) -> Heard {
         let Some(strong) = inner.upgrade() else { return Heard::Broken };
         if strong.signals.poll() != POLL {
             strong.signals.set_poll(POLL);
-            // What happened before is seen now.
+            // Look for changes that happened before the connection listened.
             strong.signals.all_changed();
         }
         drop(strong);
@@ -103,8 +103,8 @@ async fn listen_once(inner: &Weak<Inner>) -> Heard {
     }
 }
 
-/// Notifies oneself through another connection: a pooler hands a notification of the same connection to its sender,
-/// also if it hands it to nobody else.
+/// Sends a probe through another connection. A pooler may return a notification to the connection that sent it, even if
+/// it delivers none to other connections.
 async fn send_probe(inner: &Weak<Inner>, probe: &str) -> bool {
     let Some(inner) = inner.upgrade() else { return false };
     let sent = tokio::time::timeout(PROBE_TIMEOUT, async {

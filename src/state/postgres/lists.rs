@@ -66,7 +66,7 @@ impl Condition {
 
 pub(super) fn id(row: &Row) -> std::result::Result<JobId, Error> {
     let text: &str = row.try_get("id")?;
-    // An id that is not ours was put there by hand: it is shown as zero.
+    // An invalid id was inserted by hand. It is shown as zero.
     Ok(JobId::from_str(text).unwrap_or_default())
 }
 
@@ -114,16 +114,16 @@ pub(super) async fn one(inner: &Inner, id: JobId) -> Result<Option<(Delivery, Ve
     Ok(found)
 }
 
-/// The lock of an order.
+/// The key of the advisory lock of an order.
 pub(super) fn lock_key(order: &[u8; 32]) -> i64 {
     let mut key = [0; 8];
     key.copy_from_slice(&order[..8]);
     i64::from_le_bytes(key)
 }
 
-/// Begins a transaction in which nobody else appends to these orders or takes from them.
+/// Begins a transaction that locks these orders: no other one can append to them or take from them.
 pub(super) async fn lock(connection: &Connection<'_>, keys: &mut [i64]) -> Result<()> {
-    // Everybody locks in the same order.
+    // All transactions take the locks in the same sequence, which prevents deadlocks.
     keys.sort_unstable();
     let keys = &*keys;
     connection.batch("BEGIN").await?;

@@ -12,7 +12,7 @@ use crate::state::error::StateError;
 
 use super::{Inner, NOW, text};
 
-/// The memory of a conversation is prolonged when this part of its life is over, so that most reads write nothing.
+/// The life of a memory is extended only after one part in so many of it has passed, so that most reads write nothing.
 const PROLONG_AFTER: i64 = 16;
 
 pub(super) async fn recall(inner: &Inner, conversation: &Conversation, ttl: Duration) -> Result<Memory> {

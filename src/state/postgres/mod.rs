@@ -1,4 +1,4 @@
-//! The engine of many instances: PostgreSQL 13 or newer.
+//! The engine for several instances: PostgreSQL 13 or newer.
 //!
 //! The clock is the server's. Two instances never lease one job, because the rows are locked while they are leased
 //! (`FOR UPDATE SKIP LOCKED`).
@@ -64,7 +64,7 @@ struct Inner {
 
 impl Postgres {
     pub(super) fn new(url: &PostgresUrl, pool: usize, job_lease: Duration) -> Self {
-        // Two of many instances have the same number once in 2^63 pairs; they would lease each other's new jobs.
+        // A collision has a probability of 2^-63 per pair of instances. They would lease each other's new jobs.
         let instance = random().map(|bytes| i64::from_le_bytes(bytes) & i64::MAX).unwrap_or_default();
         let inner = Inner {
             pool: Pool::new(url, pool),

@@ -22,7 +22,7 @@ use super::tls::{Stream, Tls};
 /// The statements that bring the schema from one version to the next. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
-/// The lock of those who make the schema: `JKFDSCHM`.
+/// The key of the advisory lock for migrations: `JKFDSCHM` in ASCII.
 const MIGRATION_LOCK: i64 = 0x4a4b_4644_5343_484d;
 
 const OLDEST_VERSION: i32 = 130_000;
@@ -39,8 +39,8 @@ pub(super) struct Pool {
     has_schema: AtomicBool,
 }
 
-/// A connection that is in use. It returns to the pool by [`Self::release`]; it is closed if it is dropped, because an
-/// operation that was not awaited to its end may still be under way on it.
+/// A connection that is in use. [`Self::release`] returns it to the pool. Dropping it closes it, because a cancelled
+/// operation may still be running on it.
 pub(super) struct Connection<'pool> {
     client: Client,
     pool: &'pool Pool,
@@ -78,7 +78,7 @@ impl Pool {
             Some(client) => client,
             None => {
                 let (client, connection) = self.connect().await?;
-                // It ends with the client, or with the connection, which the client's next operation tells.
+                // The task ends with the client, or when the connection breaks. The client's next operation then fails.
                 tokio::spawn(async move {
                     let _ = connection.await;
                 });
@@ -92,7 +92,7 @@ impl Pool {
         Ok(Connection { client, pool: self, _permit: permit })
     }
 
-    /// A connection of one's own, beside the pool.
+    /// A dedicated connection outside of the pool.
     pub(super) async fn connect(
         &self,
     ) -> Result<(Client, tokio_postgres::Connection<Socket, Stream<Socket>>)> {
@@ -154,7 +154,7 @@ impl Pool {
 
     pub(super) fn error(&self, error: &Error) -> StateError {
         if error.code() == Some(&SqlState::UNDEFINED_TABLE) {
-            // Somebody made the database anew.
+            // The database was recreated.
             self.has_schema.store(false, Ordering::Release);
         }
         let mut detail = error.to_string();
@@ -172,7 +172,7 @@ impl Pool {
 
 fn fault(error: &Error, text: &str) -> StateFault {
     let Some(code) = error.code() else {
-        // The library does not tell the kinds of its own errors apart otherwise.
+        // The library distinguishes the kinds of its own errors only by their text.
         return match () {
             () if text.contains("TLS") => StateFault::Tls,
             () if text.contains("timeout") => StateFault::Timeout,
@@ -188,7 +188,7 @@ fn fault(error: &Error, text: &str) -> StateFault {
         "58030" => StateFault::DiskIo,
         "25006" => StateFault::ReadOnly,
         "57014" => StateFault::Timeout,
-        // The server starts, stops, or has no room for another connection.
+        // The server is starting, stopping, or out of connections.
         code if code.starts_with("57P") || code.starts_with("53") || code.starts_with("08") => {
             StateFault::Unreachable
         }

@@ -45,7 +45,7 @@ impl Tls {
                 }
             }
         }
-        // Like libpq, who names an authority wants it to be asked.
+        // As in libpq, `require` with an `sslrootcert` verifies the certificate.
         let mode = match url.tls {
             TlsMode::Require if url.authorities.is_some() => TlsMode::VerifyCa,
             mode => mode,
@@ -69,7 +69,7 @@ impl Tls {
     }
 }
 
-/// Checks as much of a certificate as the mode asks for.
+/// Verifies the certificate as far as the mode requires.
 #[derive(Debug)]
 struct Verifier {
     mode: TlsMode,
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     type Error = rustls::pki_types::InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
-        // The host of a local socket is empty; its certificate cannot name it.
+        // A local socket has no host name that a certificate could contain.
         let host = if host.is_empty() { "localhost" } else { host };
         Ok(Connect { connector: self.0.clone(), name: ServerName::try_from(host)?.to_owned() })
     }

@@ -13,12 +13,12 @@ use super::open::Failure;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// Jobs that were accepted so much later than now were accepted before the clock was set back.
+/// If a job's acceptance is further in the future than this, the clock was set back since.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 pub(super) fn append(connection: &Connection, job: &SealedJob, now: i64) -> Result<()> {
     let SealedJob { id, job, payload, order } = job;
-    // Behind another job of its order, it is not due.
+    // A job behind another one of its order is not due.
     connection
         .prepare_cached(
             "INSERT INTO jobs (id, kind, name, platform, conversation, order_key, revision, seed, status, \

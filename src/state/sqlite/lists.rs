@@ -111,7 +111,7 @@ fn idle(connection: &Connection, selection: &Selection) -> Result<Vec<(i64, Opti
 pub(super) fn retry(connection: &Connection, selection: &Selection, now: i64) -> Result<u64> {
     let jobs = idle(connection, selection)?;
     for (seq, order) in &jobs {
-        // Its acceptance is in the past for the clock of every process.
+        // The time of acceptance is in the past for the clock of every process.
         let anew = "UPDATE jobs SET status = 0, attempts = 0, retry_until = ?2 + retry_for, finished_at = NULL, \
              due_at = CASE WHEN order_key IS NULL THEN accepted_at END WHERE seq = ?1 AND status >= 3";
         connection.prepare_cached(anew)?.execute([*seq, now])?;
@@ -149,7 +149,7 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts> {
     Ok(counts)
 }
 
-/// How many rows of each kind are deleted at once: other commands wait meanwhile.
+/// How many rows of each kind are deleted at once. Other commands wait in the meantime.
 const PURGED_AT_ONCE: i64 = 1000;
 
 pub(super) fn purge(connection: &Connection, delivered_before: i64, now: i64) -> Result<u64> {

@@ -73,7 +73,7 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Refuses changes that would exceed a limit, before anything is changed.
+/// Rejects changes that would exceed a limit, before anything is changed.
 fn check_limits(connection: &Connection, key: &[u8; 32], changes: &[SealedChange], now: i64) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT name, bytes FROM memories JOIN conversations USING (key) WHERE key = ?1 AND expires_at > ?2",

@@ -1,7 +1,7 @@
-//! The engine of one machine: SQLite, in a file.
+//! The engine for one machine: SQLite, in a file.
 //!
-//! The file may be open in several processes: `jackfield deliveries` works beside a running one, and a new process may
-//! start before the old one has ended. What another process changes is seen within [`POLL`].
+//! The file may be open in several processes: `jackfield deliveries` works while `serve` runs, and a new process may
+//! start before the old one has ended. Changes of another process are seen within [`POLL`].
 
 mod calls;
 mod jobs;
@@ -33,7 +33,7 @@ use self::thread::{Access, DatabaseThread, Undo};
 /// How soon a change of another process is seen.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The memory of a conversation is prolonged when this part of its life is over, so that most reads write nothing.
+/// The life of a memory is extended only after one part in so many of it has passed, so that most reads write nothing.
 const PROLONG_AFTER: i64 = 16;
 
 /// A store in a file.
@@ -43,7 +43,7 @@ pub(super) struct Sqlite {
     job_lease_ms: i64,
     signals: Arc<Signals>,
     place: String,
-    /// Whether jobs from the future were looked for.
+    /// Whether jobs that were accepted in the future have been corrected.
     is_clock_corrected: AtomicBool,
     writer: DatabaseThread,
     /// For reads that a call waits for.

@@ -14,7 +14,7 @@ use crate::state::error::{StateError, StateFault};
 /// The statements that bring the schema from one version to the next. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
-/// Marks the file as ours: `JKFD`.
+/// Marks the file as a Jackfield database: `JKFD` in ASCII.
 const APPLICATION_ID: i64 = 0x4a4b_4644;
 
 /// How long to wait for a lock that another process holds.
@@ -23,10 +23,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before a file that is locked is opened again.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Checkpoints are made when the log has so many pages. Fewer checkpoints cost fewer pauses, and space.
+/// The size of the write-ahead log, in pages, at which SQLite makes a checkpoint. A larger one means fewer pauses, but
+/// more disk space.
 const CHECKPOINT_PAGES: i64 = 4000;
 
-/// Bytes of the file that are mapped or cached per connection, in KiB.
+/// How much of the file each connection caches, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
 
 /// The file of a store.
@@ -41,7 +42,7 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) enum Failure {
     Sql(rusqlite::Error),
-    /// The command itself is at fault, and changed nothing.
+    /// The command was refused, and changed nothing.
     Refused(StateFault),
 }
 
@@ -85,7 +86,7 @@ impl File {
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(connection)?;
-        // SQLite gives its other files the mode of the database file.
+        // SQLite creates `-wal` and `-shm` with the permissions of the database file.
         Ok(())
     }
 
@@ -119,7 +120,7 @@ impl File {
     }
 }
 
-/// Makes the file if there is none. It holds what callers said, so only its owner may read it.
+/// Creates the file if it does not exist. It contains personal data of callers, so only its owner may read it.
 #[cfg(unix)]
 fn protect(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};

@@ -17,10 +17,10 @@ use crate::state::fate::Fate;
 
 use super::open::{Failure, File};
 
-/// The most commands of one transaction.
+/// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 1000;
 
-/// How often to look whether the file was replaced or deleted.
+/// How often to check whether the file was replaced or deleted.
 const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a thread does with its connection.
@@ -40,11 +40,11 @@ pub(super) struct DatabaseThread {
 
 /// Something to do with the connection.
 trait Command: Send {
-    /// Whether nobody waits for it any more.
+    /// Whether the caller no longer waits for it.
     fn is_cancelled(&self) -> bool;
-    /// Does it. Runs once more if the transaction failed because of another command.
+    /// Runs the command. Called again if the transaction failed because of another command.
     fn run(&mut self, connection: &Connection) -> std::result::Result<(), Failure>;
-    /// Answers. Returns what must be undone, because the caller was told that it failed.
+    /// Returns the result to the caller. If the caller was told that it failed, returns what must be undone.
     fn answer(self: Box<Self>, result: Result<()>) -> Option<Undo>;
 }
 
@@ -89,7 +89,7 @@ impl DatabaseThread {
         Self { file, access, commands: Mutex::default() }
     }
 
-    /// Runs `run` in a transaction, and returns when it is committed. `run` changes nothing if it refuses.
+    /// Runs `run` in a transaction, and returns when it is committed. If `run` fails, it must have changed nothing.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         run: impl FnMut(&Connection) -> std::result::Result<T, Failure> + Send + 'static,
@@ -119,7 +119,7 @@ impl DatabaseThread {
         }
     }
 
-    /// Runs `run` some time later, and forgets about it.
+    /// Queues `run` without waiting for its result.
     pub(super) fn run_detached(
         &self,
         run: impl FnMut(&Connection) -> std::result::Result<(), Failure> + Send + 'static,
@@ -210,7 +210,7 @@ impl Owner {
         let is_file_at_fault =
             |error: &StateError| error.fault.is_away() && error.fault != StateFault::Internal;
         if batch.len() > 1 && result.as_ref().is_err_and(|error| !is_file_at_fault(error)) {
-            // One of them is at fault: each gets a transaction of its own.
+            // One command failed. Each gets its own transaction, so that the others succeed.
             batch.into_iter().for_each(|command| self.run(vec![command]));
             return;
         }

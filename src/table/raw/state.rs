@@ -11,13 +11,13 @@ toml_table! {
     RawState {
         /// Where it is stored: `"sqlite:jackfield.db"` (default), or `"postgres://user@host/database"`.
         url: String,
-        /// The key that encrypts what is stored: 32 bytes in Base64. A list of two while the key is replaced.
+        /// The key that encrypts sensitive values: 32 bytes in Base64. A list of two while the key is replaced.
         encryption_key: RawKeys,
         /// How long memory is kept after the last call of its conversation. Default: `"2h"`.
         memory_ttl: String as KeyForm::Duration,
         /// The most connections to PostgreSQL. Default: 8.
         pool: u64,
-        /// How long finished deliveries are kept. Default: `"1d"`.
+        /// How long deliveries are kept after they were delivered. Default: `"1d"`.
         keep: String as KeyForm::Duration,
     }
 }

@@ -1,4 +1,4 @@
-//! Replaces personal data in a test by invented data: names, e-mail addresses and phone numbers. Equal values become
+//! Replaces personal data in a test with invented data: names, e-mail addresses and phone numbers. Equal values become
 //! equal values, so the test still finds what it compares.
 
 use std::collections::{BTreeMap, HashMap};

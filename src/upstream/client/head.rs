@@ -175,8 +175,8 @@ fn framing(
     Ok(content_length(headers)?.map_or(Framing::Close, Framing::Length))
 }
 
-/// Whether the peer may see another end of the body than we do. What it sends after that must not become the response to
-/// another request (RFC 9112, section 11.2).
+/// Whether the peer may disagree with us about where the body ends. Bytes after that must not become the response
+/// to another request (RFC 9112, section 11.2).
 fn is_ambiguous(status: StatusCode, headers: &HeaderMap) -> bool {
     let has_coding = headers.contains_key(TRANSFER_ENCODING);
     let has_length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
