@@ -213,6 +213,19 @@ async fn jobs_run_although_the_clock_was_set_back() {
 }
 
 #[tokio::test]
+async fn a_running_job_is_not_leased_again_because_the_clock_was_set_back() {
+    let world = World::sqlite();
+    let store = world.store();
+    store.append_job(job("log_lead")).await.unwrap();
+    store.lease_jobs(1).await.unwrap();
+    let other = Connection::open(world.file()).unwrap();
+    let day = 24 * 3600 * 1000;
+    other.execute("UPDATE jobs SET due_at = due_at + ?1, accepted_at = accepted_at + ?1", [day]).unwrap();
+    // Another instance starts.
+    assert!(world.store().lease_jobs(1).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_another_process_retries_is_noticed() {
     let world = World::sqlite();
     let (worker, operator) = (world.store(), world.store());
