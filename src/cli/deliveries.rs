@@ -108,6 +108,20 @@ impl Filter {
         let Self { route, status, since, conversation } = self;
         [route, status, since, conversation].iter().any(|key| key.is_some())
     }
+
+    /// Says that the list is empty, and why if that is clear.
+    fn none(&self, plan: &Plan) -> String {
+        let is_known = |name: &str| {
+            plan.routes.contains_key(name) || plan.events.iter().any(|(_, event, _)| *event == name)
+        };
+        match &self.route {
+            Some(name) if !is_known(name) => {
+                format!("no delivery matches these filters; the table has no route or event `{name}`")
+            }
+            _ if self.is_given() => "no delivery matches these filters".to_owned(),
+            _ => "no deliveries".to_owned(),
+        }
+    }
 }
 
 pub(super) fn run(command: &Deliveries, path: &Path) -> anyhow::Result<ExitCode> {
@@ -125,7 +139,11 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
         Action::List(list) => {
             let page = Page { after: None, limit: list.limit };
             let found = store.deliveries(&list.filter.read()?, page).await?;
-            print_list(&found, list.format)?;
+            if found.is_empty() && list.format == Format::Human {
+                print(&list.filter.none(plan))?;
+            } else {
+                print_list(&found, list.format)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Action::Show(Show { id }) => match store.delivery(id_of(id)?).await? {
@@ -183,9 +201,6 @@ fn print_list(found: &[Delivery], format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         let list: Value = found.iter().map(|delivery| Value::Object(shown::summary(delivery))).collect();
         return print_json(&json!({"deliveries": list}));
-    }
-    if found.is_empty() {
-        return print("no deliveries");
     }
     let width = found.iter().map(|delivery| delivery.work.name.len()).max().unwrap_or_default();
     let lines: Vec<String> = found.iter().map(|delivery| line(delivery, width)).collect();

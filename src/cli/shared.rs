@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -14,7 +14,7 @@ use crate::dispatch::state;
 use crate::load::{Loaded, Unreadable, load, process_environment};
 use crate::plan::Plan;
 use crate::printable::{printable_json, printable_line};
-use crate::state::Store;
+use crate::state::{StateUrl, Store};
 
 use super::report;
 
@@ -52,6 +52,15 @@ pub(super) fn plan_and_store(path: &Path) -> anyhow::Result<Result<Stored, ExitC
     let config = plan.state.as_ref();
     let config =
         config.context("this table stores nothing: no route has `delivery = \"async\"` or uses memory")?;
+    // `serve` makes the database: it then belongs to the user that `serve` runs as.
+    if let StateUrl::Sqlite(file) = &config.url
+        && std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    {
+        bail!(
+            "the database `{}` does not exist yet: has `jackfield serve` run with this table?",
+            shown(file)
+        );
+    }
     // A store may start tasks when it is opened.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let store = {

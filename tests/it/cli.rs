@@ -140,3 +140,38 @@ fn the_manual_pages_cover_every_command() {
         assert!(folder.path().join(name).is_file(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn commands_for_operators_do_not_make_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "[platforms.swaig]\n[state]\n[upstreams.api]\nbase_url = \"https://api.example.com\"\n\
+                 [routes.log_lead]\nupstream = \"api\"\nrequest = { method = \"POST\", path = \"/leads\" }\n\
+                 delivery = \"async\"\nreply = { text = \"Noted.\" }\n";
+    std::fs::write(folder.path().join("routes.toml"), table).unwrap();
+    let run = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackfield"));
+        command.args(words.split(' ')).current_dir(folder.path()).env_clear();
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    for words in ["deliveries list", "deliveries drop --status dead", "memory forget --conversation c-1"] {
+        let (code, text) = run(words);
+        assert!(code == Some(2) && text.contains("does not exist yet"), "{words}: {code:?} {text}");
+    }
+    let file = folder.path().join("jackfield.db");
+    assert!(!file.exists());
+
+    let url = jackfield::state::StateUrl::Sqlite(file);
+    jackfield::state::Store::open(&jackfield::state::Settings::new(url)).check().await.unwrap();
+    for (words, expected) in [
+        ("deliveries list", "no deliveries\n"),
+        ("deliveries list --route log_lead", "no delivery matches these filters\n"),
+        (
+            "deliveries list --route bogus",
+            "no delivery matches these filters; the table has no route or event `bogus`\n",
+        ),
+    ] {
+        assert_eq!(run(words), (Some(0), expected.to_owned()), "{words}");
+    }
+}

@@ -143,6 +143,32 @@ async fn a_job_that_was_refused_in_time_does_not_run() {
 }
 
 #[tokio::test]
+async fn operations_that_time_out_leave_no_connections_behind() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let store = open(&server.url(&database));
+    store.check().await.unwrap();
+    let locking = server.client(&database).await.unwrap();
+    locking.batch_execute("BEGIN; LOCK TABLE jackfield_calls").await.unwrap();
+    // Within a transaction, the server would count only once.
+    let counting = server.client(&database).await.unwrap();
+    let hurried = store.within(Duration::from_millis(200));
+    let (mut most, pool) = (0, settings(&server.url(&database)).pool as i64);
+    for _ in 0..4 {
+        let claims = (0..8).map(|call| hurried.claim_call([call; 32], TERMS));
+        for claim in futures_util::future::join_all(claims).await {
+            assert_eq!(claim.unwrap_err().fault, StateFault::Timeout);
+        }
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND usename = 'jackfield'";
+        most = most.max(counting.query_one(sql, &[]).await.unwrap().get::<_, i64>(0));
+    }
+    assert!(most <= pool, "{most} connections");
+    locking.batch_execute("COMMIT").await.unwrap();
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_went_away_comes_back() {
     let server = Server::own("").await;
     let url = server.url(&server.database().await);

@@ -167,6 +167,25 @@ async fn a_deleted_file_is_noticed() {
     assert_eq!(names(&leased).last(), Some(&"last"));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_more_connections_keeps_the_lock_of_the_first() {
+    let world = World::sqlite();
+    let store = world.store();
+    store.append_job(job("log_lead")).await.unwrap();
+    // SQLite locks these bytes for as long as it uses the write-ahead log. Without the lock, another process that
+    // closes the file would delete the log.
+    let lock = format!(":{} 1073741826 ", fs::metadata(world.file()).unwrap().ino());
+    let is_locked = || fs::read_to_string("/proc/locks").unwrap().contains(&lock);
+    assert!(is_locked());
+    store.counts().await.unwrap();
+    assert!(is_locked());
+    store.recall(&conversation("c-1"), HOUR).await.unwrap();
+    assert!(is_locked());
+    world.store().check().await.unwrap();
+    assert!(is_locked());
+}
+
 #[tokio::test]
 async fn a_job_that_was_refused_in_time_does_not_run() {
     let world = World::sqlite();
@@ -191,6 +210,19 @@ async fn jobs_run_although_the_clock_was_set_back() {
     let day = 24 * 3600 * 1000;
     other.execute("UPDATE jobs SET due_at = due_at + ?1, accepted_at = accepted_at + ?1", [day]).unwrap();
     assert_eq!(names(&world.store().lease_jobs(1).await.unwrap()), ["log_lead"]);
+}
+
+#[tokio::test]
+async fn a_running_job_is_not_leased_again_because_the_clock_was_set_back() {
+    let world = World::sqlite();
+    let store = world.store();
+    store.append_job(job("log_lead")).await.unwrap();
+    store.lease_jobs(1).await.unwrap();
+    let other = Connection::open(world.file()).unwrap();
+    let day = 24 * 3600 * 1000;
+    other.execute("UPDATE jobs SET due_at = due_at + ?1, accepted_at = accepted_at + ?1", [day]).unwrap();
+    // Another instance starts.
+    assert!(world.store().lease_jobs(1).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -35,10 +35,15 @@ const MAX_APPENDERS: usize = 2;
 /// The maximum number of jobs in one statement.
 const MAX_BATCH: usize = 500;
 
-/// How long a statement may take. Each caller has its own, possibly shorter limit.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a statement may take before it is cancelled. Each caller has its own, possibly shorter limit. A statement
+/// must not last until [`HOLD`] is over.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The pause before a failed attempt to delete or release jobs is repeated.
+/// How long refused jobs are deleted as they appear. A statement whose connection broke may be committed only after
+/// others have looked for its jobs. This is well past [`HOLD`], when other instances could lease them.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// The pause before jobs are deleted or released again.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// Jobs between their acceptance and their lease.
@@ -48,7 +53,7 @@ pub(super) struct Appends {
     /// The jobs that are held for this instance, oldest first.
     held: Mutex<Background<VecDeque<(Instant, JobId)>>>,
     /// The jobs that must be deleted if they were stored.
-    refused: Mutex<Background<Vec<JobId>>>,
+    refused: Mutex<Background<Vec<(Instant, JobId)>>>,
 }
 
 #[derive(Debug, Default)]
@@ -284,7 +289,8 @@ fn refuse(inner: &Arc<Inner>, ids: Vec<JobId>) {
         return;
     }
     let mut refused = inner.appends.refused.lock();
-    refused.items.extend(ids);
+    let now = Instant::now();
+    refused.items.extend(ids.into_iter().map(|id| (now, id)));
     if !refused.is_running {
         refused.is_running = true;
         tokio::spawn(delete_refused(Arc::downgrade(inner)));
@@ -294,17 +300,21 @@ fn refuse(inner: &Arc<Inner>, ids: Vec<JobId>) {
 async fn delete_refused(inner: Weak<Inner>) {
     loop {
         let Some(inner) = inner.upgrade() else { return };
-        let ids = inner.appends.refused.lock().items.clone();
-        let selection = Selection::Ids(ids.clone());
+        let refused = inner.appends.refused.lock().items.clone();
+        let ids: Vec<JobId> = refused.iter().map(|(_, id)| *id).collect();
+        let count = ids.len() as u64;
+        let selection = Selection::Ids(ids);
         let deleted = tokio::time::timeout(APPEND_TIMEOUT, lists::drop_all(&inner, &selection)).await;
-        if let Ok(Ok(_)) = deleted {
-            let mut refused = inner.appends.refused.lock();
-            refused.items.retain(|id| !ids.contains(id));
-            if refused.items.is_empty() {
-                refused.is_running = false;
+        if let Ok(Ok(deleted)) = deleted {
+            let are_gone = |since: &Instant| deleted == count || since.elapsed() > REFUSED_FOR;
+            let mut left = inner.appends.refused.lock();
+            let newer = left.items.split_off(refused.len());
+            left.items.retain(|(since, _)| !are_gone(since));
+            left.items.extend(newer);
+            if left.items.is_empty() {
+                left.is_running = false;
                 return;
             }
-            continue;
         }
         drop(inner);
         tokio::time::sleep(REPEAT_AFTER).await;

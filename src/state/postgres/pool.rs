@@ -4,11 +4,14 @@
 //! transaction another connection.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, Row, Socket};
@@ -30,21 +33,32 @@ const OLDEST_VERSION: i32 = 130_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// How long a closed connection may take to cancel its statement. Until then, it counts as one of the pool.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The connections to a server.
 #[derive(Debug)]
 pub(super) struct Pool {
     url: PostgresUrl,
-    permits: Semaphore,
-    idle: Mutex<Vec<Client>>,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Link>>,
     has_schema: AtomicBool,
 }
 
 /// A connection that is in use. [`Self::release`] returns it to the pool. Dropping it closes it, because a cancelled
 /// operation may still be running on it.
 pub(super) struct Connection<'pool> {
-    client: Client,
+    client: Arc<Client>,
     pool: &'pool Pool,
-    _permit: SemaphorePermit<'pool>,
+    /// The task of the connection, and its place in the pool, until it is released.
+    in_use: Option<(JoinHandle<()>, OwnedSemaphorePermit)>,
+}
+
+/// A client, and the task that exchanges its messages with the server.
+#[derive(Debug)]
+struct Link {
+    client: Arc<Client>,
+    task: JoinHandle<()>,
 }
 
 /// A parameter of a statement.
@@ -58,7 +72,7 @@ impl Pool {
         }
         url.config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
         let (permits, idle, has_schema) =
-            (Semaphore::new(size.max(1)), Mutex::default(), AtomicBool::default());
+            (Arc::new(Semaphore::new(size.max(1))), Mutex::default(), AtomicBool::default());
         Self { url, permits, idle, has_schema }
     }
 
@@ -68,28 +82,30 @@ impl Pool {
 
     /// A connection to a server with the newest schema.
     pub(super) async fn get(&self) -> Result<Connection<'_>> {
-        let permit = self.permits.acquire().await.map_err(|error| self.internal(&error))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|error| self.internal(&error))?;
         let idle = {
             let mut idle = self.idle.lock();
-            idle.retain(|client| !client.is_closed());
+            idle.retain(|link| !link.client.is_closed());
             idle.pop()
         };
-        let client = match idle {
-            Some(client) => client,
+        let Link { client, task } = match idle {
+            Some(link) => link,
             None => {
                 let (client, connection) = self.connect().await?;
                 // The task ends with the client, or when the connection breaks. The client's next operation then fails.
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     let _ = connection.await;
                 });
-                client
+                Link { client: Arc::new(client), task }
             }
         };
+        let connection = Connection { client, pool: self, in_use: Some((task, permit)) };
         if !self.has_schema.load(Ordering::Acquire) {
-            self.migrate(&client).await?;
+            self.migrate(&connection.client).await?;
             self.has_schema.store(true, Ordering::Release);
         }
-        Ok(Connection { client, pool: self, _permit: permit })
+        Ok(connection)
     }
 
     /// A dedicated connection outside of the pool.
@@ -199,8 +215,10 @@ fn fault(error: &Error, text: &str) -> StateFault {
 
 impl Connection<'_> {
     /// Gives the connection back.
-    pub(super) fn release(self) {
-        self.pool.idle.lock().push(self.client);
+    pub(super) fn release(mut self) {
+        if let Some((task, _permit)) = self.in_use.take() {
+            self.pool.idle.lock().push(Link { client: Arc::clone(&self.client), task });
+        }
     }
 
     pub(super) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
@@ -219,5 +237,29 @@ impl Connection<'_> {
     /// Explains an error of reading a column.
     pub(super) fn explain(&self, error: &Error) -> StateError {
         self.pool.error(error)
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        let Some((task, permit)) = self.in_use.take() else { return };
+        let (Ok(runtime), false) = (Handle::try_current(), task.is_finished()) else {
+            task.abort();
+            return;
+        };
+        let (token, url) = (self.client.cancel_token(), self.pool.url.clone());
+        // The server notices that a connection is closed only when it has finished the statement.
+        runtime.spawn(async move {
+            let mut task = task;
+            let cancelled = async {
+                if let Ok(tls) = Tls::new(&url) {
+                    let _ = token.cancel_query(tls).await;
+                }
+                let _ = (&mut task).await;
+            };
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, cancelled).await;
+            task.abort();
+            drop(permit);
+        });
     }
 }

@@ -58,10 +58,10 @@ pub(super) fn promote(connection: &Connection, order: Option<&[u8]>) -> Result<(
     Ok(())
 }
 
-/// Makes jobs due that were accepted in the future: the clock was set back since.
+/// Makes jobs due that were accepted in the future: the clock was set back since. The lease of a running job stays.
 pub(super) fn correct_clock(connection: &Connection, now: i64) -> Result<()> {
     connection.execute(
-        "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1 AND accepted_at > ?2",
+        "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1 AND accepted_at > ?2 AND status <> 2",
         [now, now.saturating_add(millis(CLOCK_TOLERANCE))],
     )?;
     Ok(())

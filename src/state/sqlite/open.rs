@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::state::engine::Result;
@@ -121,11 +122,38 @@ impl File {
 }
 
 /// Creates the file if it does not exist. It contains personal data of callers, so only its owner may read it.
-#[cfg(unix)]
+///
+/// A file that exists is never opened here. When a process closes a file, POSIX drops all its locks on that file, also
+/// those of SQLite's connections. Another process could then delete the write-ahead log while it is in use.
 fn protect(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    /// Between the two steps, another thread must not connect to the new file.
+    static CREATING: Mutex<()> = Mutex::new(());
 
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let creating = CREATING.lock();
+    if fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        create(path)?;
+    }
+    drop(creating);
+    restrict(path)
+}
+
+#[cfg(unix)]
+fn create(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+}
+
+#[cfg(not(unix))]
+fn create(path: &Path) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path).map(drop)
+}
+
+/// Lets only the owner read the files.
+#[cfg(unix)]
+fn restrict(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
@@ -138,8 +166,8 @@ fn protect(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn protect(path: &Path) -> io::Result<()> {
-    OpenOptions::new().append(true).create(true).open(path).map(drop)
+fn restrict(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Refuses the database of another program, before anything in it is changed.

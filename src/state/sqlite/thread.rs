@@ -221,13 +221,19 @@ impl Owner {
     }
 
     fn transact(&mut self, batch: &mut [Box<dyn Command>]) -> Result<()> {
-        let (file, access) = (self.file.clone(), self.access);
-        let connection = self.connection()?;
-        let result = transaction(connection, access, |connection| {
+        self.transaction(self.access, |connection| {
             batch.iter_mut().try_for_each(|command| command.run(connection))
-        });
+        })
+    }
+
+    fn transaction(
+        &mut self,
+        access: Access,
+        run: impl FnOnce(&Connection) -> std::result::Result<(), Failure>,
+    ) -> Result<()> {
+        let result = transaction(self.connection()?, access, run);
         result.map_err(|failure| {
-            let error = file.explain(&failure);
+            let error = self.file.explain(&failure);
             if error.fault.is_away() && error.fault != StateFault::Timeout {
                 // The next command opens the file again, which may have been repaired or replaced by then.
                 self.open = None;
@@ -240,15 +246,14 @@ impl Owner {
         if self.undone.is_empty() {
             return Ok(());
         }
-        let (file, undone) = (self.file.clone(), std::mem::take(&mut self.undone));
-        let connection = self.connection()?;
-        let result = transaction(connection, Access::Write, |connection| {
-            undone.iter().try_for_each(|undo| undo(connection))
-        });
-        result.map_err(|failure| {
+        self.connection()?;
+        let undone = std::mem::take(&mut self.undone);
+        let result =
+            self.transaction(Access::Write, |connection| undone.iter().try_for_each(|undo| undo(connection)));
+        if result.is_err() {
             self.undone = undone;
-            file.explain(&failure)
-        })
+        }
+        result
     }
 
     fn connection(&mut self) -> Result<&Connection> {
