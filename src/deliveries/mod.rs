@@ -3,6 +3,7 @@
 //! A call that was accepted runs at least once. If an instance dies, another one runs its calls when their leases end.
 
 mod attempt;
+mod running;
 pub mod shown;
 mod verdict;
 mod worker;

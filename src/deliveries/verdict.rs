@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::flow::{CallError, FailureReason, Record};
+use crate::flow::{CallError, FailureReason, Record, StepRecord};
+use crate::lang::template::StepOutput;
 use crate::plan::route::ResponseError;
 use crate::state::JobOutcome;
 use crate::upstream::delivery::retry::requested_pause;
@@ -18,6 +19,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(super) fn of_record(record: &Record, attempt: u32, retry_left: Duration, random: f64) -> JobOutcome {
     let Some(error) = &record.error else { return JobOutcome::Delivered };
     let reason = format!("{}: {error}", error.kind());
+    if record.steps.iter().zip(&record.outputs).any(|(step, output)| has_unusable_confirmation(step, output))
+    {
+        let reason = format!("{reason}; it is not sent again, because the upstream confirmed the change");
+        return JobOutcome::Dead { reason };
+    }
     if !is_transient(error) {
         return JobOutcome::Dead { reason };
     }
@@ -60,6 +66,19 @@ fn is_transient(error: &CallError) -> bool {
                 | FailureReason::UnknownFunction
         ),
     }
+}
+
+/// Whether the upstream confirmed a change with a status 200-299, but its response cannot be used. Another attempt would
+/// make the change again.
+fn has_unusable_confirmation(step: &StepRecord, output: &StepOutput) -> bool {
+    let is_confirmed = match step.error.as_deref() {
+        Some(CallError::Unread(_)) => true,
+        Some(CallError::Response(ResponseError::Body { .. } | ResponseError::Missing(_))) => {
+            output.response.as_ref().is_some_and(|response| (200..300).contains(&response.status()))
+        }
+        _ => false,
+    };
+    is_confirmed && step.may_have_written
 }
 
 #[cfg(test)]

@@ -1,27 +1,31 @@
 //! The worker: leases the calls that are due, runs them concurrently, and renews their leases.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::dispatch::{Dispatcher, poll_caught};
-use crate::state::{Job, JobId, JobLease, JobOutcome, LeaseState, Store};
+use crate::state::{Job, JobLease, JobOutcome, LeaseState, Store};
 
 use super::attempt;
+use super::running::{RunningJobs, Term};
 
 /// The maximum number of calls that an instance delivers at the same time.
 const MAX_ATTEMPTS: usize = 64;
-/// How often leases are renewed.
-const RENEWAL: Duration = Duration::from_millis(1500);
+/// How often leases are renewed, and how long that may take. After one failure, there is time for another renewal.
+const RENEWAL: Duration = Duration::from_secs(1);
 /// How long a lease lasts. If it is not renewed within this time, another instance may run the call.
 const LEASE: Duration = Duration::from_secs(5);
+/// How long an attempt may run after the lease was requested, unless it is renewed: it stops before the lease ends.
+const TERM: Duration = Duration::from_secs(4);
+/// The oldest lease with which an attempt starts. The lease began at some time after it was requested.
+const OLDEST_LEASE: Duration = Duration::from_secs(2);
 /// How often deliveries are counted, and how often expired ones are deleted.
 const COUNTING: Duration = Duration::from_secs(5);
 const PURGING: Duration = Duration::from_secs(60);
@@ -41,23 +45,16 @@ pub struct Worker {
 #[derive(Debug)]
 struct Shared {
     dispatcher: Arc<Dispatcher>,
-    attempts: Mutex<HashMap<JobId, Running>>,
+    running: RunningJobs,
     /// An attempt has ended, so another call may be leased.
     freed: Notify,
-}
-
-/// An attempt that is running.
-#[derive(Debug)]
-struct Running {
-    lease: JobLease,
-    task: AbortHandle,
 }
 
 impl Worker {
     /// Starts the worker. It waits until a table needs the store.
     pub fn start(dispatcher: Arc<Dispatcher>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { dispatcher, attempts: Mutex::default(), freed: Notify::new() });
+        let shared = Arc::new(Shared { dispatcher, running: RunningJobs::default(), freed: Notify::new() });
         let task = tokio::spawn(run(Arc::clone(&shared), stopped));
         Self { shared, stop, task }
     }
@@ -70,15 +67,19 @@ impl Worker {
     /// Ends the worker, and hands back the calls that are still running, for other instances.
     pub async fn hand_back(self) {
         self.stop_leasing();
-        let rest: Vec<Running> = self.shared.attempts.lock().drain().map(|(_, running)| running).collect();
+        let rest = self.shared.running.take_all();
         if let Some(store) = self.shared.dispatcher.state.store() {
-            for Running { lease, task } in rest {
-                task.abort();
+            let store = store.within(PAUSE);
+            join_all(rest.into_iter().map(|(lease, outcome)| {
                 // A request may have been sent, so this counts as an attempt.
-                let reason = "the instance was stopped during the attempt".to_owned();
-                let outcome = JobOutcome::RetryIn { delay: Duration::ZERO, reason };
-                let _ = store.within(PAUSE).finish(&lease, outcome).await;
-            }
+                let retry = || JobOutcome::RetryIn {
+                    delay: Duration::ZERO,
+                    reason: "the instance was stopped during the attempt".to_owned(),
+                };
+                let (store, outcome) = (&store, outcome.unwrap_or_else(retry));
+                async move { store.finish(&lease, outcome).await }
+            }))
+            .await;
         }
         self.task.abort();
     }
@@ -112,16 +113,26 @@ fn open_if_needed(dispatcher: &Dispatcher) {
 async fn lease(shared: &Arc<Shared>, store: &Store) {
     let mut watch = store.watch_jobs();
     loop {
-        let free = MAX_ATTEMPTS.saturating_sub(shared.attempts.lock().len());
+        let free = MAX_ATTEMPTS.saturating_sub(shared.running.len());
         if free == 0 {
             shared.freed.notified().await;
             continue;
         }
+        let asked = Instant::now();
         match shared.dispatcher.state.note(store.lease_jobs(free).await) {
             None => sleep(PAUSE).await,
+            // They are due again when their leases end.
+            Some(jobs) if asked.elapsed() > OLDEST_LEASE => {
+                let (jobs, took) = (jobs.len(), asked.elapsed());
+                tracing::warn!(
+                    jobs,
+                    ?took,
+                    "the state store is slow: the leases came too late to start attempts"
+                );
+            }
             Some(jobs) => {
                 let is_more = jobs.len() == free;
-                jobs.into_iter().for_each(|job| start(shared, store, job));
+                jobs.into_iter().for_each(|job| start(shared, store, job, asked + TERM));
                 if !is_more {
                     let freed = shared.freed.notified();
                     tokio::select! {
@@ -135,19 +146,37 @@ async fn lease(shared: &Arc<Shared>, store: &Store) {
 }
 
 /// Starts an attempt as a task of its own, so that a panic ends only this attempt.
-fn start(shared: &Arc<Shared>, store: &Store, job: Job) {
-    let (lease, id) = (job.lease.clone(), job.lease.id);
+fn start(shared: &Arc<Shared>, store: &Store, job: Job, until: Instant) {
     let Some(permit) = shared.dispatcher.deliveries.enter(usize::MAX) else { return };
-    let (of_task, store, lease_of_task) = (Arc::clone(shared), store.clone(), lease.clone());
-    let mut attempts = shared.attempts.lock();
-    let task = tokio::spawn(async move {
-        let outcome = attempt_caught(&of_task.dispatcher, job).await;
-        finish(&store, &lease_of_task, outcome).await;
-        of_task.attempts.lock().remove(&id);
-        of_task.freed.notify_one();
+    let Some((job, term)) = shared.running.add(job, until) else { return };
+    let (shared, store, id) = (Arc::clone(shared), store.clone(), job.lease.id);
+    tokio::spawn(async move {
+        run_job(&shared, &store, job, term).await;
+        if let Some((job, until)) = shared.running.remove(id) {
+            start(&shared, &store, job, until);
+        }
+        shared.freed.notify_one();
         drop(permit);
     });
-    attempts.insert(id, Running { lease, task: task.abort_handle() });
+}
+
+/// Runs an attempt, and stores its outcome. It is stopped before its lease ends, because another instance then runs the
+/// call; an outcome that is known is stored in any case.
+async fn run_job(shared: &Shared, store: &Store, job: Job, term: Term) {
+    let lease = job.lease.clone();
+    tokio::select! {
+        biased;
+        outcome = attempt_caught(&shared.dispatcher, job) => {
+            if shared.running.note_outcome(lease.id, &outcome) {
+                finish(shared, store, lease, outcome).await;
+            }
+        }
+        () = term.ended() => {
+            if shared.running.contains(lease.id) {
+                tracing::warn!(delivery = %lease.id, "the lease of an attempt has ended: stopped it");
+            }
+        }
+    }
 }
 
 async fn attempt_caught(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
@@ -162,19 +191,20 @@ async fn attempt_caught(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
 
 /// Stores the outcome of an attempt. While the store is unavailable, this retries until the lease has certainly ended:
 /// another instance then runs the call.
-async fn finish(store: &Store, lease: &JobLease, outcome: JobOutcome) {
-    let began = Instant::now();
+async fn finish(shared: &Shared, store: &Store, mut lease: JobLease, outcome: JobOutcome) {
+    let (began, delivery) = (Instant::now(), lease.id);
     loop {
-        match store.finish(lease, outcome.clone()).await {
+        match store.finish(&lease, outcome.clone()).await {
             Ok(LeaseState::Held) => return,
-            Ok(LeaseState::Lost) => {
-                let delivery = lease.id;
-                tracing::warn!(%delivery, "an attempt ended after its lease: the call may be delivered twice");
-                return;
-            }
+            Ok(LeaseState::Lost) => match shared.running.take_newer_lease(delivery) {
+                Some(newer) => lease = newer,
+                None => {
+                    tracing::warn!(%delivery, "an attempt ended after its lease: the call may be delivered twice");
+                    return;
+                }
+            },
             Err(_) if began.elapsed() < 12 * LEASE => sleep(PAUSE).await,
             Err(error) => {
-                let delivery = lease.id;
                 tracing::error!(%delivery, "{error}: the result of an attempt is lost, and the call is delivered again");
                 return;
             }
@@ -182,36 +212,17 @@ async fn finish(store: &Store, lease: &JobLease, outcome: JobOutcome) {
     }
 }
 
-/// Renews the leases of the running attempts. An attempt whose lease is lost is stopped: another instance runs the call.
-/// Never ends.
+/// Renews the leases of the running attempts. If an attempt's lease is lost, another instance runs the call. Never ends.
 async fn renew(shared: &Shared, store: &Store) {
-    let mut renewed = Instant::now();
     loop {
         sleep(RENEWAL).await;
-        let leases: Vec<JobLease> =
-            shared.attempts.lock().values().map(|running| running.lease.clone()).collect();
+        let leases = shared.running.leases();
         if leases.is_empty() {
-            renewed = Instant::now();
             continue;
         }
-        match shared.dispatcher.state.note(store.within(RENEWAL).renew_jobs(&leases).await) {
-            Some(lost) => {
-                renewed = Instant::now();
-                lost.iter().for_each(|id| shared.stop(id));
-            }
-            None if renewed.elapsed() > LEASE => leases.iter().for_each(|lease| shared.stop(&lease.id)),
-            None => {}
-        }
-    }
-}
-
-impl Shared {
-    /// Stops an attempt whose lease has ended.
-    fn stop(&self, id: &JobId) {
-        if let Some(running) = self.attempts.lock().remove(id) {
-            running.task.abort();
-            tracing::warn!(delivery = %id, "the lease of an attempt has ended: stopped it");
-            self.freed.notify_one();
+        let asked = Instant::now();
+        if let Some(lost) = shared.dispatcher.state.note(store.within(RENEWAL).renew_jobs(&leases).await) {
+            shared.running.note_renewed(&leases, &lost, asked + TERM);
         }
     }
 }

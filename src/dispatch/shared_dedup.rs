@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::call::{FailureKind, Outcome, Reply};
@@ -45,8 +46,19 @@ pub(super) struct SharedLead {
     store: Store,
     lease: CallLease,
     is_sensitive: bool,
-    is_marked: AtomicBool,
+    /// Whether a request that may change something was sent, or is about to be.
+    is_sent: AtomicBool,
+    mark: Mutex<Mark>,
     is_settled: AtomicBool,
+}
+
+/// The mark that a request which may change something was sent.
+#[derive(Debug, Default)]
+struct Mark {
+    /// The state of the lease when the mark was stored; `None` if it is not stored.
+    stored: Option<LeaseState>,
+    /// When storing it last failed.
+    failed_at: Option<Instant>,
 }
 
 /// Claims a call, or waits for the outcome of the instance that runs it, until `deadline`.
@@ -67,9 +79,7 @@ pub(super) async fn claim(
                 return SharedClaim::Leads(None);
             }
             Some(CallClaim::Leader(lease)) => {
-                let (is_marked, is_settled) = (AtomicBool::new(false), AtomicBool::new(false));
-                let store = store.clone();
-                let lead = SharedLead { store, lease, is_sensitive, is_marked, is_settled };
+                let lead = SharedLead::new(store.clone(), lease, is_sensitive);
                 return SharedClaim::Leads(Some(Arc::new(lead)));
             }
             Some(CallClaim::Kept(answer)) => return repeats(&answer, "has been answered", true),
@@ -96,25 +106,45 @@ fn repeats(answer: &[u8], how: &'static str, is_final: bool) -> SharedClaim {
 }
 
 impl SharedLead {
-    /// Notes that a request which may change something is about to be sent.
+    fn new(store: Store, lease: CallLease, is_sensitive: bool) -> Self {
+        let (is_sent, is_settled) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { store, lease, is_sensitive, is_sent, mark: Mutex::default(), is_settled }
+    }
+
+    /// Notes that a request which may change something is about to be sent. Returns when that is stored, also if another
+    /// step of the call is storing it.
     ///
     /// # Errors
     /// The lease has ended, so another instance may be running the call.
-    pub(super) async fn mark_sent(&self) -> Result<(), CallError> {
-        if self.is_marked.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        match self.store.within(CLAIM_WAIT).mark_sent(&self.lease).await {
-            Ok(LeaseState::Lost) => Err(CallError::LeaseLost),
+    pub(super) async fn mark_sent(&self, slot: &StateSlot) -> Result<(), CallError> {
+        self.is_sent.store(true, Ordering::Relaxed);
+        match self.marked(slot).await {
+            Some(LeaseState::Lost) => Err(CallError::LeaseLost),
             // While the store is away, this instance alone recognises retries.
-            Ok(LeaseState::Held) | Err(_) => Ok(()),
+            Some(LeaseState::Held) | None => Ok(()),
         }
     }
 
+    /// Stores the mark, unless it is stored already; `None` if that fails.
+    async fn marked(&self, slot: &StateSlot) -> Option<LeaseState> {
+        let asked = Instant::now();
+        let mut mark = self.mark.lock().await;
+        // Steps that waited for the same failure do not wait for another one.
+        if mark.stored.is_none() && mark.failed_at.is_none_or(|failed_at| failed_at < asked) {
+            mark.stored = slot.note(self.store.within(CLAIM_WAIT).mark_sent(&self.lease).await);
+            mark.failed_at = mark.stored.is_none().then(Instant::now);
+        }
+        mark.stored
+    }
+
     /// Renews the lease for as long as it is polled.
-    pub(super) async fn renew(&self) {
+    pub(super) async fn renew(&self, slot: &StateSlot) {
         loop {
             sleep(RENEWAL).await;
+            // The store may have been away when a request was sent.
+            if self.is_sent.load(Ordering::Relaxed) {
+                self.marked(slot).await;
+            }
             // A lost lease cannot be regained, and a sent request cannot be undone.
             let _ = self.store.within(RENEWAL).renew_call(&self.lease).await;
         }
@@ -136,7 +166,7 @@ impl SharedLead {
 impl Drop for SharedLead {
     fn drop(&mut self) {
         // After a request that may have changed something, only the end of the lease frees the call.
-        if self.is_settled.load(Ordering::Relaxed) || self.is_marked.load(Ordering::Relaxed) {
+        if self.is_settled.load(Ordering::Relaxed) || self.is_sent.load(Ordering::Relaxed) {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
@@ -172,6 +202,45 @@ fn decode(stored: &[u8]) -> Option<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{EncryptionKeys, Settings, StateUrl};
+
+    const TERMS: CallTerms = CallTerms { lease: LEASE, unconfirmed_for: LEASE };
+
+    async fn lead(store: &Store) -> SharedLead {
+        match store.claim_call([7; 32], TERMS).await {
+            Ok(CallClaim::Leader(lease)) => SharedLead::new(store.clone(), lease, false),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn once_the_lease_is_lost_no_step_of_the_call_sends_anything() {
+        let (slot, store) = (StateSlot::default(), Store::in_memory(EncryptionKeys::default(), LEASE));
+        let earlier = lead(&store).await;
+        store.abandon(&earlier.lease).await.unwrap();
+        let later = lead(&store).await;
+        for step in 1..=2 {
+            assert!(matches!(earlier.mark_sent(&slot).await, Err(CallError::LeaseLost)), "step {step}");
+        }
+        assert!(later.mark_sent(&slot).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_could_not_be_stored_is_stored_by_the_next_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("blocked");
+        let url = StateUrl::Sqlite(blocked.join("state.db"));
+        let (slot, away) = (StateSlot::default(), Store::open(&Settings::new(url)));
+        let leased = Store::in_memory(EncryptionKeys::default(), LEASE);
+        let mut lead = lead(&leased).await;
+        lead.store = away;
+        assert!(lead.mark_sent(&slot).await.is_ok());
+        assert!(slot.away().is_some(), "the failure is not noted");
+        lead.store = leased.clone();
+        assert!(lead.mark_sent(&slot).await.is_ok());
+        assert!(slot.away().is_none());
+        assert_eq!(lead.mark.lock().await.stored, Some(LeaseState::Held));
+    }
 
     #[test]
     fn a_stored_outcome_is_read_back() {

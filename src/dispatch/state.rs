@@ -28,9 +28,11 @@ impl StateSlot {
     /// How a call of `plan` uses the store; `None` if the plan has none. Opens it, which does no I/O.
     pub fn access(&self, plan: &Plan) -> Option<StateAccess<'_>> {
         let config = plan.state.as_ref()?;
-        let store = self.store.get_or_init(|| {
+        let store = self.store.get().unwrap_or_else(|| {
+            let store = self.store.get_or_init(|| open(config));
+            // Only now: a task that is woken earlier finds no store, and nothing wakes it again.
             self.opened.notify_waiters();
-            open(config)
+            store
         });
         Some(StateAccess { store, memory_ttl: config.memory_ttl })
     }

@@ -298,7 +298,7 @@ impl PendingReply {
         }
         let pending = Arc::clone(self);
         Some(Box::pin(async move {
-            join_all(pending.shared.iter().map(|shared| shared.renew())).await;
+            join_all(pending.shared.iter().map(|shared| shared.renew(&pending.dispatcher.state))).await;
         }))
     }
 }
@@ -314,7 +314,7 @@ impl Caller for PendingReply {
         if self.shared.is_empty() {
             return None;
         }
-        let marks = self.shared.iter().map(|shared| shared.mark_sent());
+        let marks = self.shared.iter().map(|shared| shared.mark_sent(&self.dispatcher.state));
         Some(Box::pin(async move { try_join_all(marks).await.map(drop) }))
     }
 

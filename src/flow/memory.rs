@@ -101,8 +101,12 @@ fn take(route: &Route, memory: Vec<(String, Remembered)>, record: &mut Record) {
     record.memory.recalled = Some(Arc::new(Value::Object(recalled)));
 }
 
-/// Stores what the call remembers, once its outcome is known.
+/// Stores what the call remembers, once its outcome is known. If memory could not be read, nothing is stored: the values
+/// were rendered without what is remembered, and would replace it.
 pub(super) async fn remember(route: &Route, env: CallEnv<'_>, record: &mut Record) {
+    if record.memory.error.is_some() {
+        return;
+    }
     let remembered = remembered(route, env, record);
     if remembered.is_empty() {
         return;

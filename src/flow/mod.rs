@@ -102,6 +102,8 @@ pub async fn deliver(
     env: CallEnv<'_>,
 ) -> Box<Record> {
     let StoredCall { call, memory, now: _ } = stored;
+    // Null if memory could not be read when the call was accepted.
+    let lacks_memory = memory.is_null() && route.state.recalls() && call.context.conversation.is_some();
     let mut record = Record::new(call, env.traced);
     record.delivery = Some(Box::new(delivery));
     record.memory.recalled = Some(Arc::new(memory));
@@ -110,7 +112,9 @@ pub async fn deliver(
     if let Err(error) = run_delivery(route, env, &mut record).await {
         record.fail_without_reply(error);
     }
-    memory::remember(route, env, &mut record).await;
+    if !lacks_memory {
+        memory::remember(route, env, &mut record).await;
+    }
     record.time = record.began.elapsed();
     record
 }

@@ -110,6 +110,23 @@ async fn a_request_that_the_upstream_rejects_is_given_up_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_change_that_the_upstream_confirmed_is_not_sent_again() {
+    for (kind, body) in [("not JSON", "Created"), ("no id", "{}")] {
+        let api = Upstream::new(move |_| Reply::raw(201, "application/json", body)).await;
+        let required = "extract.id = { path = \"$.id\", required = true }";
+        let table = table("").replace("extract.id = \"$.id\"", required);
+        let mut proxy = Proxy::over(&api, &table).await;
+        log_lead(&proxy, "c", "Ada").await;
+        let line = proxy.logged("attempt 1").await;
+        assert!(
+            line.contains("outcome=dead") && line.contains("the upstream confirmed the change"),
+            "{kind}: {line}"
+        );
+        assert_eq!(api.take().len(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_not_valid_is_not_accepted() {
     let api = Upstream::new(|_| Reply::json(&json!({}))).await;
     let proxy = Proxy::over(&api, &table("")).await;

@@ -4,7 +4,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::proxy::Proxy;
+use crate::support::folder::Folder;
+use crate::support::proxy::{LISTENERS, Proxy};
 use crate::support::upstream::{Reply, Upstream};
 
 const TABLE: &str = r#"
@@ -154,4 +155,33 @@ async fn the_record_shows_what_was_recalled_and_remembered() {
     assert_eq!(shown[1], json!({"recalled": recalled, "remembered": {}, "error": null}));
     let error = "nothing was remembered: the platform names no conversation";
     assert_eq!(shown[0], json!({"recalled": null, "remembered": remembered, "error": error}));
+}
+
+const COLLECTS: &str = r#"
+[state]
+url = "sqlite:STATE"
+encryption_key = "${STATE_KEY}"
+
+[platforms.http]
+
+[routes.add]
+args.item = { type = "string", sensitive = true }
+reply = { text = "Added.", remember = { items = "{{default memory.items \"\"}}{{args.item}};" } }
+
+[routes.items]
+reply.text = "{{default memory.items \"none\"}}"
+"#;
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_replaced() {
+    let folder = Folder::with(&[]);
+    let table = COLLECTS.replace("STATE\"", &format!("{}\"", folder.path().join("state.db").display()));
+    let table = format!("{LISTENERS}{table}");
+    let with_key = async |key| Proxy::with(&[("routes.toml", &table)], &[("STATE_KEY", key)]).await;
+    let proxy = with_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").await;
+    call(&proxy, "c", "add", json!({"item": "a"})).await;
+    let mut wrong_key = with_key("HxECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").await;
+    call(&wrong_key, "c", "add", json!({"item": "b"})).await;
+    wrong_key.logged("a stored value cannot be decrypted").await;
+    assert_eq!(text(&proxy, "c", "items", json!({})).await, "a;");
 }
