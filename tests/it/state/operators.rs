@@ -65,6 +65,7 @@ async fn dead_deliveries_are_listed_shown_retried_and_dropped_beside_a_running_p
     note(&proxy, "bad").await;
     let line = proxy.logged("not delivered, given up").await;
     assert!(line.contains("ERROR"), "{line}");
+    assert!(line.contains("status 400, which is final for an `async` route"), "{line}");
     note(&proxy, "good").await;
     proxy.logged("delivered in").await;
 
