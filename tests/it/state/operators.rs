@@ -83,6 +83,19 @@ async fn dead_deliveries_are_listed_shown_retried_and_dropped_beside_a_running_p
     let retried = command(&proxy, &["deliveries", "retry", "--status", "dead", "--route", "note"]).await;
     assert_eq!(printed(&retried).trim(), "1 delivery due at once");
     proxy.logged_from(lines, "not delivered, given up").await;
+    // Neither command touches what was delivered, unless its status or id is given.
+    let lines = proxy.log_lines();
+    let retried = command(&proxy, &["deliveries", "retry", "--route", "note"]).await;
+    assert_eq!(printed(&retried).trim(), "1 delivery due at once");
+    proxy.logged_from(lines, "not delivered, given up").await;
+    let undefined = command(&proxy, &["deliveries", "drop", "--route", "note"]).await;
+    assert_eq!(undefined.status.code(), Some(2), "{undefined:?}");
+    assert!(String::from_utf8_lossy(&undefined.stderr).contains("`--status dead`"), "{undefined:?}");
+    let lines = proxy.log_lines();
+    let again = command(&proxy, &["deliveries", "retry", "--status", "delivered"]).await;
+    assert_eq!(printed(&again).trim(), "1 delivery due at once");
+    proxy.logged_from(lines, "delivered in").await;
+
     let dropped = command(&proxy, &["deliveries", "drop", id]).await;
     assert_eq!(printed(&dropped).trim(), "1 delivery deleted");
     let again = command(&proxy, &["deliveries", "drop", id]).await;
