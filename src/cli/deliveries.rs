@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::deliveries::{DeliveryQuery, shown};
 use crate::plan::Plan;
-use crate::state::{Delivery, DeliveryFilter, JobId, Page, Selection, Store};
+use crate::state::{Delivery, DeliveryFilter, DeliveryStatus, JobId, Page, Selection, Store};
 
 use super::shared::{Stored, plan_and_store};
 use super::{print, print_json, report};
@@ -36,9 +36,10 @@ enum Action {
     List(List),
     /// Show one delivery and the call that it holds; secrets and sensitive values are hidden.
     Show(Show),
-    /// Make deliveries due at once. Dead and delivered ones begin anew, with the full time for retries.
+    /// Make deliveries due at once. Dead and delivered ones begin anew, with the full time for retries. Filters select
+    /// delivered ones only with `--status delivered`.
     Retry(Selected),
-    /// Delete deliveries that are not running.
+    /// Delete deliveries that are not running. Filters need a `--status`.
     Drop(Selected),
 }
 
@@ -154,11 +155,14 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
             None => Ok(nothing()),
         },
         Action::Retry(selected) => {
-            let count = store.retry(&selected.read()?).await?;
+            let mut count = 0;
+            for selection in selected.to_retry()? {
+                count += store.retry(&selection).await?;
+            }
             done(count, "due at once")
         }
         Action::Drop(selected) => {
-            let count = store.drop_jobs(&selected.read()?).await?;
+            let count = store.drop_jobs(&selected.to_drop()?).await?;
             done(count, "deleted")
         }
     }
@@ -175,6 +179,28 @@ impl Selected {
             (ids, false) => {
                 Ok(Selection::Ids(ids.iter().map(|id| id_of(id)).collect::<anyhow::Result<_>>()?))
             }
+        }
+    }
+
+    /// What to retry. A delivered call would be sent again, so it must be named by its id or its status.
+    fn to_retry(&self) -> anyhow::Result<Vec<Selection>> {
+        const UNDELIVERED: [DeliveryStatus; 3] =
+            [DeliveryStatus::Waiting, DeliveryStatus::Retrying, DeliveryStatus::Dead];
+        Ok(match self.read()? {
+            Selection::Matching(filter) if filter.status.is_none() => UNDELIVERED
+                .map(|status| Selection::Matching(DeliveryFilter { status: Some(status), ..filter.clone() }))
+                .into(),
+            selection => vec![selection],
+        })
+    }
+
+    /// What to drop. Calls that wait are lost when they are dropped, so they must be named by their ids or their status.
+    fn to_drop(&self) -> anyhow::Result<Selection> {
+        match self.read()? {
+            Selection::Matching(filter) if filter.status.is_none() => {
+                bail!("say which of them to delete, with `--status dead` or another status")
+            }
+            selection => Ok(selection),
         }
     }
 }

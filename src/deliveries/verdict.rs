@@ -25,7 +25,7 @@ pub(super) fn of_record(record: &Record, attempt: u32, retry_left: Duration, ran
         return JobOutcome::Dead { reason };
     }
     if !is_transient(error) {
-        return JobOutcome::Dead { reason };
+        return JobOutcome::Dead { reason: final_status(error).unwrap_or(reason) };
     }
     let response = record.outputs.iter().rev().find_map(|output| output.response.as_ref());
     let asked =
@@ -49,6 +49,13 @@ pub(super) fn retry(
     let pause = doubled.min(LONGEST_PAUSE).mul_f64(1.0 - random / 2.0);
     let delay = asked.map_or(pause, |asked| asked.max(pause)).min(retry_left);
     JobOutcome::RetryIn { delay, reason }
+}
+
+/// Why a status ends a delivery. The reply was sent before, so a case for the status would not help.
+fn final_status(error: &CallError) -> Option<String> {
+    let CallError::Response(ResponseError::Status(status)) = error else { return None };
+    let kind = error.kind();
+    Some(format!("{kind}: the upstream answered with status {status}, which is final for an `async` route"))
 }
 
 /// Whether another attempt may succeed. A request that the upstream rejects, or that cannot be rendered, stays the same.

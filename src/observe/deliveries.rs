@@ -1,6 +1,7 @@
 //! Attempts to deliver accepted calls: their metrics, and the one log line of each.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tracing::field::display;
 
 use crate::flow::Record;
 use crate::plan::{LogLevel, Plan, Route};
+use crate::printable::printable_line;
 use crate::state::{JobId, JobOutcome};
 
 use super::Observers;
@@ -59,6 +61,25 @@ impl Observers {
     }
 }
 
+/// The command that retries deliveries of the table in `main`, without their ids.
+fn retry_command(main: Option<&Path>) -> String {
+    match main.map(Path::to_string_lossy) {
+        Some(file) if file != "routes.toml" => {
+            format!("jackfield --config {} deliveries retry", shell_word(&file))
+        }
+        _ => "jackfield deliveries retry".to_owned(),
+    }
+}
+
+/// A path as one word of a command.
+fn shell_word(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:+/".contains(c);
+    if path.chars().all(is_plain) {
+        return path.to_owned();
+    }
+    format!("'{}'", printable_line(path).replace('\'', "'\\''"))
+}
+
 /// Logs the line of an attempt.
 fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
     let DeliveryEnded { id: delivery, attempt, .. } = ended;
@@ -89,8 +110,9 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
         JobOutcome::Dead { reason } => {
             let reason = shown(reason, &ended.plan.masks);
             let message = format!(
-                "{route}: not delivered, given up at attempt {attempt}, {age} after the call: {reason}; run `jackfield \
-                 deliveries retry {delivery}` to try again"
+                "{route}: not delivered, given up at attempt {attempt}, {age} after the call: {reason}; run \
+                 `{} {delivery}` to try again",
+                retry_command(ended.plan.files.first().map(PathBuf::as_path))
             );
             macro_rules! dead {
                 ($level:ident) => {
@@ -107,5 +129,25 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
             }
         }
         JobOutcome::HandedBack => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_retry_names_the_table() {
+        for (main, command) in [
+            (None, "jackfield deliveries retry"),
+            (Some("routes.toml"), "jackfield deliveries retry"),
+            (
+                Some("/etc/jackfield/routes.toml"),
+                "jackfield --config /etc/jackfield/routes.toml deliveries retry",
+            ),
+            (Some("my shop/routes.toml"), "jackfield --config 'my shop/routes.toml' deliveries retry"),
+        ] {
+            assert_eq!(retry_command(main.map(Path::new)), command);
+        }
     }
 }

@@ -91,6 +91,11 @@ impl Extraction {
         self.names().zip(&self.extracts).any(|(known, extract)| known == name && extract.sensitive)
     }
 
+    /// Whether any value is hidden wherever calls are shown.
+    pub fn has_sensitive(&self) -> bool {
+        self.extracts.iter().any(|extract| extract.sensitive)
+    }
+
     /// The values of sensitive extracts: those that were extracted, and those in a response that was not used.
     pub fn sensitive_values(&self, output: &StepOutput, scope: &Scope<'_>) -> Vec<SharedValue> {
         let (mut left, mut visits) = (MAX_WEIGHT, MAX_VISITS);

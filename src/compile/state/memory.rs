@@ -91,7 +91,8 @@ pub(in crate::compile) fn check_trusted(cx: &mut Cx<'_>, raw: &RawRoute) {
     }
 }
 
-/// Marks the routes that store something sensitive: their own arguments, or values that a sensitive route remembered.
+/// Marks the routes that store something sensitive: their own arguments or extracts, or values that a sensitive route
+/// remembered.
 pub(in crate::compile) fn mark_sensitive(
     routes: &mut [Route],
     events: &mut [(&'static str, &'static str, Arc<Route>)],
@@ -100,7 +101,9 @@ pub(in crate::compile) fn mark_sensitive(
     let mut routes: Vec<&mut Route> =
         routes.iter_mut().chain(events).filter(|route| route.state.is_needed() || route.writes()).collect();
     for route in &mut routes {
-        route.state.sensitive = route.arguments.has_sensitive();
+        let mut steps = route.steps.iter();
+        route.state.sensitive =
+            route.arguments.has_sensitive() || steps.any(|step| step.extraction.has_sensitive());
     }
     let mut names = BTreeSet::new();
     loop {

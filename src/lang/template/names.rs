@@ -228,6 +228,11 @@ impl Names<'_> {
     /// Resolves a reserved name.
     fn reserved(&self, raw: &str, first: &str, below: &[String]) -> Result<Resolved, BadName> {
         match first {
+            "args" if matches!(self.args, Fields::Leaf) => {
+                let names = listed(&self.known_anywhere());
+                let help = format!("use it in the requests and replies of a route; {names} can be used here");
+                Err(BadName::new("`args` cannot be used here", Some(help)))
+            }
             "args" => {
                 self.args.check("args", below)?;
                 Ok(Resolved::path(raw, Root::Args, below))
@@ -330,6 +335,13 @@ impl Names<'_> {
         Ok(Resolved::path(raw, Root::Call(field), &parts))
     }
 
+    /// The names that are known without a step or an argument.
+    fn known_anywhere(&self) -> Vec<&'static str> {
+        let event = self.event.then_some("event");
+        let memory = self.memory.filter(|memory| !memory.is_empty()).map(|_| "memory");
+        ["call"].into_iter().chain(event).chain(memory).chain(["vars", "now"]).collect()
+    }
+
     fn help_for(&self, name: &str) -> String {
         if let Fields::Closed(args) = self.args
             && args.contains_key(name)
@@ -352,12 +364,22 @@ impl Names<'_> {
                 None => known.extend(step.extracts.iter().map(String::as_str)),
             }
         }
-        known.extend(["args", "call", "vars", "now"]);
+        if !matches!(self.args, Fields::Leaf) {
+            known.push("args");
+        }
+        known.extend(self.known_anywhere());
         if self.before > 0 {
             known.push("response");
         }
         suggest(name, known.iter().copied()).unwrap_or_default()
     }
+}
+
+/// Names in a sentence: "`a`, `b` and `c`".
+fn listed(names: &[&str]) -> String {
+    let mut names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} and {last}", names.join(", "))
 }
 
 /// Resolves a loop variable `up` levels up; `depth` is the number of enclosing blocks that have a value.
@@ -401,10 +423,6 @@ impl Fields {
         let Some((name, rest)) = below.split_first() else { return Ok(()) };
         match self {
             Self::Open => Ok(()),
-            Self::Leaf if parent == "args" => Err(BadName::new(
-                "`args` cannot be used here",
-                Some("use it in the requests and replies of a route; `call`, `vars` and `now` can be used here".to_owned()),
-            )),
             Self::Text if below == ["length"] => Ok(()),
             Self::Text | Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
             Self::Closed(fields) => match fields.get(name) {

@@ -30,6 +30,16 @@ reply = { text = "Noted.", remember = { pin = "{{args.pin}}" } }
 
 [routes.pin]
 reply.text = "{{default memory.pin \"none\"}}"
+
+[routes.read_token]
+upstream = "api"
+request = { path = "/token" }
+extract.token = { path = "$.token", sensitive = true }
+remember = { token = "{{token}}" }
+reply.text = "Read."
+
+[routes.token]
+reply.text = "{{default memory.token \"none\"}}"
 "#;
 
 async fn proxy(api: &Upstream) -> Proxy {
@@ -65,6 +75,7 @@ async fn dead_deliveries_are_listed_shown_retried_and_dropped_beside_a_running_p
     note(&proxy, "bad").await;
     let line = proxy.logged("not delivered, given up").await;
     assert!(line.contains("ERROR"), "{line}");
+    assert!(line.contains("status 400, which is final for an `async` route"), "{line}");
     note(&proxy, "good").await;
     proxy.logged("delivered in").await;
 
@@ -82,6 +93,19 @@ async fn dead_deliveries_are_listed_shown_retried_and_dropped_beside_a_running_p
     let retried = command(&proxy, &["deliveries", "retry", "--status", "dead", "--route", "note"]).await;
     assert_eq!(printed(&retried).trim(), "1 delivery due at once");
     proxy.logged_from(lines, "not delivered, given up").await;
+    // Neither command touches what was delivered, unless its status or id is given.
+    let lines = proxy.log_lines();
+    let retried = command(&proxy, &["deliveries", "retry", "--route", "note"]).await;
+    assert_eq!(printed(&retried).trim(), "1 delivery due at once");
+    proxy.logged_from(lines, "not delivered, given up").await;
+    let undefined = command(&proxy, &["deliveries", "drop", "--route", "note"]).await;
+    assert_eq!(undefined.status.code(), Some(2), "{undefined:?}");
+    assert!(String::from_utf8_lossy(&undefined.stderr).contains("`--status dead`"), "{undefined:?}");
+    let lines = proxy.log_lines();
+    let again = command(&proxy, &["deliveries", "retry", "--status", "delivered"]).await;
+    assert_eq!(printed(&again).trim(), "1 delivery due at once");
+    proxy.logged_from(lines, "delivered in").await;
+
     let dropped = command(&proxy, &["deliveries", "drop", id]).await;
     assert_eq!(printed(&dropped).trim(), "1 delivery deleted");
     let again = command(&proxy, &["deliveries", "drop", id]).await;
@@ -143,4 +167,27 @@ async fn sensitive_values_are_stored_encrypted_shown_masked_and_can_be_forgotten
     let forgotten = command(&proxy, &["memory", "forget", "--conversation", "c-1"]).await;
     assert_eq!(printed(&forgotten).trim(), "1 value forgotten");
     assert_eq!(pin().await["text"], "none");
+}
+
+#[tokio::test]
+async fn a_sensitive_extract_is_remembered_encrypted_and_masked_when_it_is_recalled() {
+    let api = Upstream::new(|_| Reply::json(&json!({"token": "token-4711"}))).await;
+    let proxy = proxy(&api).await;
+    for (function, text) in [("read_token", "Read."), ("token", "token-4711")] {
+        let path = format!("/http/{function}");
+        let answer = proxy.send(Method::POST, &path, &[("x-conversation-id", "c-1")], "{}").await;
+        assert_eq!(answer.json()["text"], text);
+    }
+    for name in ["state.db", "state.db-wal"] {
+        let bytes = std::fs::read(proxy.folder.path().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(10).any(|part| part == b"token-4711"), "{name}");
+    }
+    let records = proxy.ask_admin("/records", &[]).await.json();
+    let records = records["records"].as_array().unwrap();
+    assert_eq!(records.len(), 2);
+    for record in records {
+        let path = format!("/records/{}", record["id"].as_str().unwrap());
+        let shown = proxy.ask_admin(&path, &[]).await;
+        assert!(!shown.text().contains("4711"), "{}", shown.text());
+    }
 }
