@@ -72,8 +72,9 @@ pub(super) async fn claim(
     let terms = CallTerms { lease: LEASE, unconfirmed_for: identity.kept };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let claimed = store.within(left.min(CLAIM_WAIT)).claim_call(identity.key, terms).await;
-        let following = match slot.note(claimed) {
+        let limit = left.min(CLAIM_WAIT);
+        let claimed = store.within(limit).claim_call(identity.key, terms).await;
+        let following = match slot.note_within(limit, claimed) {
             None => {
                 slot.note_local_claim();
                 return SharedClaim::Leads(None);

@@ -2,13 +2,17 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::flow::{Record, StateAccess};
 use crate::plan::{Plan, StateConfig};
-use crate::state::{Counts, Settings, StateError, Store};
+use crate::state::{Counts, Settings, StateError, StateFault, Store};
+
+/// The shortest time limit of an operation whose timeout shows that the store is unavailable.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(250);
 
 /// The store, once it is open, and what is known about it.
 #[derive(Debug, Default)]
@@ -67,6 +71,18 @@ impl StateSlot {
         }
     }
 
+    /// Like [`Self::note`] for an operation within a time limit. A call that was nearly over when it asked does not show
+    /// that the store is unavailable.
+    pub fn note_within<T>(&self, limit: Duration, result: Result<T, StateError>) -> Option<T> {
+        match result {
+            Err(error) if limit < SHORTEST_LIMIT && error.fault == StateFault::Timeout => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            result => self.note(result),
+        }
+    }
+
     /// Notes that an operation succeeded.
     pub fn note_success(&self) {
         if self.is_away.swap(false, Ordering::Relaxed) {
@@ -95,7 +111,10 @@ impl StateSlot {
     /// Notes what the store did for a call that has ended.
     pub fn note_call(&self, record: &Record) {
         match record.state_error() {
-            Some(error) => self.note_error(error),
+            Some(error) => {
+                let limit = record.state_limit.unwrap_or(SHORTEST_LIMIT);
+                self.note_within(limit, Err::<(), _>(error.clone()));
+            }
             None if record.used_state() => self.note_success(),
             None => {}
         }
@@ -137,4 +156,24 @@ pub fn open(config: &StateConfig) -> Store {
     let settings =
         Settings { keys: config.keys.clone(), pool: config.pool, ..Settings::new(config.url.clone()) };
     Store::open(&settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_operation_that_had_time_shows_that_the_store_is_unavailable() {
+        let slot = StateSlot::default();
+        let error = |fault| StateError { fault, place: "sqlite:x".to_owned(), detail: String::new() };
+        let note = |limit, fault| {
+            let _: Option<()> = slot.note_within(Duration::from_millis(limit), Err(error(fault)));
+            slot.away().map(|error| error.fault)
+        };
+        assert_eq!(note(5, StateFault::Timeout), None);
+        assert_eq!(note(5, StateFault::Unreachable), Some(StateFault::Unreachable));
+        slot.note_success();
+        assert_eq!(note(1000, StateFault::Timeout), Some(StateFault::Timeout));
+        assert_eq!(slot.errors(), 3);
+    }
 }

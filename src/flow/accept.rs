@@ -71,6 +71,7 @@ pub(super) async fn accept(
         Some(state) => state.store.within(left).append_job(job).await,
         None => Err(no_store()),
     };
+    record.state_limit = stored.is_err().then_some(left);
     let id = stored.map_err(|error| Arc::new(CallError::NotStored(error)))?;
     record.delivery = Some(Box::new(DeliveryRecord { id, is_ordered: delivery.ordered, attempt: None }));
     record.note(Phase::Store);

@@ -80,9 +80,13 @@ pub(super) async fn recall(route: &Route, env: CallEnv<'_>, record: &mut Record)
         return;
     }
     let (Some(state), Some(conversation)) = (env.state, record.conversation()) else { return };
-    match state.store.within(wait(env)).recall(&conversation, state.memory_ttl).await {
+    let limit = wait(env);
+    match state.store.within(limit).recall(&conversation, state.memory_ttl).await {
         Ok(memory) => take(route, memory, record),
-        Err(error) => record.memory.error = Some(error.into()),
+        Err(error) => {
+            record.memory.error = Some(error.into());
+            record.state_limit = Some(limit);
+        }
     }
 }
 
@@ -127,9 +131,11 @@ pub(super) async fn remember(route: &Route, env: CallEnv<'_>, record: &mut Recor
     record.memory.remembered = remembered;
     let Some(state) = env.state else { return };
     // The deadline leaves a margin for sending the reply, so a short wait is possible even at the deadline.
-    let store = state.store.within(wait(env).max(LONGEST_WAIT / 4));
+    let limit = wait(env).max(LONGEST_WAIT / 4);
+    let store = state.store.within(limit);
     if let Err(error) = store.remember(&conversation, changes, state.memory_ttl).await {
         record.memory.error = Some(error.into());
+        record.state_limit = Some(limit);
     }
 }
 

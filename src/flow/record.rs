@@ -48,6 +48,8 @@ pub struct Record {
     pub memory: RecordedMemory,
     /// The delivery that it stored, or that it attempts.
     pub delivery: Option<Box<DeliveryRecord>>,
+    /// The time limit of the operation of the store that failed, if one did.
+    pub state_limit: Option<Duration>,
     /// The time spent waiting for a permit of the route's own limit.
     pub limit_wait: Duration,
     /// When it began.
@@ -74,6 +76,7 @@ impl Record {
             outcome: Outcome::answered(Reply::default()),
             memory: RecordedMemory::default(),
             delivery: None,
+            state_limit: None,
             limit_wait: Duration::ZERO,
             began: Instant::now(),
             time: Duration::ZERO,
