@@ -55,7 +55,7 @@ async fn log_lead(proxy: &Proxy, conversation: &str, name: &str) -> Value {
 #[tokio::test]
 async fn the_platform_hears_the_reply_before_the_request_is_answered() {
     let (api, gate) = Upstream::gated(|_| Reply::json(&json!({"id": 12}))).await;
-    let proxy = Proxy::over(&api, &table("")).await;
+    let mut proxy = Proxy::over(&api, &table("")).await;
     assert_eq!(log_lead(&proxy, "c", "Ada").await, json!({"text": "I have noted that, Ada."}));
     api.arrived(1).await;
     gate.add_permits(1);
@@ -70,6 +70,7 @@ async fn the_platform_hears_the_reply_before_the_request_is_answered() {
     assert_eq!(seen[0].header("idempotency-key").len(), 1);
     let scrape = Scrape::of(&proxy).await;
     assert_eq!(scrape.get("delivery_attempts_total{route=\"log_lead\",outcome=\"delivered\"}"), 1.0);
+    proxy.logged("delivered in").await;
     let log = proxy.log();
     let line = log.lines().find(|line| line.contains("delivered in")).unwrap();
     for part in ["log_lead: ", "(attempt 1)", "outcome=delivered", "conversation=c", "delivery="] {
