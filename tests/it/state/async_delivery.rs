@@ -206,5 +206,5 @@ async fn shutdown_waits_for_an_attempt_in_flight() {
     proxy.logged("draining 1 calls in flight").await;
     gate.add_permits(1);
     assert!(proxy.ended().await.success());
-    assert!(proxy.log().contains("log_lead: delivered in"), "{}", proxy.log());
+    proxy.logged("log_lead: delivered in").await;
 }
