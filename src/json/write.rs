@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::scan::plain_end;
 
@@ -17,18 +17,7 @@ pub fn push_value(out: &mut String, value: &Value) {
         }
         Value::String(text) => push_string(out, text),
         Value::Array(items) => push_values(out, items),
-        Value::Object(entries) => {
-            out.push('{');
-            for (at, (key, value)) in entries.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                push_string(out, key);
-                out.push(':');
-                push_value(out, value);
-            }
-            out.push('}');
-        }
+        Value::Object(entries) => push_object(out, entries),
     }
 }
 
@@ -42,6 +31,20 @@ pub fn push_values(out: &mut String, values: &[Value]) {
         push_value(out, value);
     }
     out.push(']');
+}
+
+/// Appends `entries` as a compact JSON object.
+pub fn push_object(out: &mut String, entries: &Map<String, Value>) {
+    out.push('{');
+    for (at, (key, value)) in entries.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        push_string(out, key);
+        out.push(':');
+        push_value(out, value);
+    }
+    out.push('}');
 }
 
 /// Writes one object into a string, entry by entry.

@@ -141,11 +141,13 @@ impl HistoryEntry {
         client: IpAddr,
     ) -> Self {
         record.forget_envelope();
-        if record.bytes() > MAX_RECORD {
+        let mut bytes = record.bytes();
+        if bytes > MAX_RECORD {
             record.forget_content();
+            bytes = record.bytes();
         }
-        let record = PackedRecord::new(record, route.as_deref());
-        let bytes = record.bytes();
+        // A packed record takes less than that.
+        let record = PackedRecord::new(record, route.as_ref(), bytes);
         Self { id, at: Timestamp::now(), client, record, route, secrets, bytes }
     }
 
@@ -167,13 +169,13 @@ impl HistoryEntry {
     /// The summary of the call, as JSON.
     pub fn summary(&self) -> Value {
         let route = self.route.as_deref();
-        self.shown(self.record.whole(route, |record| record.summary(&self.secrets, route)))
+        self.shown(self.record.whole(|record| record.summary(&self.secrets, route)))
     }
 
     /// The whole call, as JSON.
     pub fn view(&self) -> Value {
         let route = self.route.as_deref();
-        self.shown(self.record.whole(route, |record| record.view(&self.secrets, route)))
+        self.shown(self.record.whole(|record| record.view(&self.secrets, route)))
     }
 
     fn shown(&self, rest: Map<String, Value>) -> Value {

@@ -4,6 +4,7 @@
 pub mod call_log;
 mod deliveries;
 pub mod history;
+mod kept;
 mod lines;
 pub mod log;
 pub mod masking;
@@ -75,9 +76,6 @@ impl Observers {
         let most = plan.server.records;
         let id = (most > 0).then(|| id.unwrap_or_else(|| self.history.next_id()));
         call_log::ended(&record, plan, client, id);
-        if id.is_none() && !plan.log.bodies {
-            return record.outcome;
-        }
         let outcome = record.outcome.clone();
         self.keep(record, (plan, route), client, id);
         outcome

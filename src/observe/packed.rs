@@ -13,12 +13,12 @@ use url::Url;
 
 use crate::call::Reply;
 use crate::flow::Record;
-use crate::json::{push_string, push_value};
+use crate::json::{push_object, push_string, push_value};
 use crate::plan::Route;
 use crate::upstream::Request;
 
-/// The largest content that is packed, in bytes. Copying a larger one would cost more than it saves.
-const MAX_PACKED: usize = 16 * 1024;
+/// The largest record that is packed, in bytes. Copying a larger one would cost more than it saves.
+const MAX_PACKED: usize = 32 * 1024;
 
 /// The placeholder for the reply of a packed record.
 static NO_REPLY: LazyLock<Arc<Reply>> = LazyLock::new(Arc::default);
@@ -39,22 +39,30 @@ struct Kept {
 struct Content {
     bytes: Box<[u8]>,
     json_end: usize,
+    /// The route that answered the call. It has the targets of the requests.
+    route: Arc<Route>,
 }
 
 impl PackedRecord {
-    /// Packs a record. `route` is the route that answered the call.
-    pub(super) fn new(record: Box<Record>, route: Option<&Route>) -> Self {
+    /// Packs a record that takes about this many bytes. `route` is the route that answered the call.
+    pub(super) fn new(record: Box<Record>, route: Option<&Arc<Route>>, bytes: usize) -> Self {
+        let route = route.filter(|route| record.steps.len() <= route.steps.len());
+        // A failure is rare, and its error may hold parts of the request.
+        let route = route.filter(|_| record.error.is_none() && bytes <= MAX_PACKED);
         let mut kept = Kept { record, content: None };
-        kept.pack(route);
+        if let Some(route) = route {
+            kept.pack(Arc::clone(route));
+        }
         Self(Mutex::new(kept))
     }
 
-    /// Passes the whole record to `look`. `route` is that of [`PackedRecord::new`].
-    pub(super) fn whole<R>(&self, route: Option<&Route>, look: impl FnOnce(&Record) -> R) -> R {
+    /// Passes the whole record to `look`.
+    pub(super) fn whole<R>(&self, look: impl FnOnce(&Record) -> R) -> R {
         let mut kept = self.0.lock();
-        kept.unpack(route);
+        let Some(content) = kept.content.take() else { return look(&kept.record) };
+        kept.unpack(&content);
         let seen = look(&kept.record);
-        kept.pack(route);
+        kept.pack(content.route);
         seen
     }
 
@@ -62,27 +70,11 @@ impl PackedRecord {
     pub(super) fn facts<R>(&self, look: impl FnOnce(&Record) -> R) -> R {
         look(&self.0.lock().record)
     }
-
-    /// The approximate size in memory, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        let kept = self.0.lock();
-        kept.record.bytes() + kept.content.as_ref().map_or(0, |content| content.bytes.len())
-    }
 }
 
 impl Kept {
-    fn pack(&mut self, route: Option<&Route>) {
+    fn pack(&mut self, route: Arc<Route>) {
         let record = &mut *self.record;
-        // A failure is rare, and its error may hold parts of the request.
-        let can_be_unpacked = route.is_some_and(|route| record.steps.len() <= route.steps.len());
-        if self.content.is_some() || record.error.is_some() || !can_be_unpacked {
-            return;
-        }
-        let requests = record.steps.iter().filter_map(|step| step.delivery.request.as_ref());
-        let bodies = requests.filter_map(|request| request.body.as_ref()).map(bytes::Bytes::len);
-        if bodies.sum::<usize>() + record.outcome.bytes() > MAX_PACKED {
-            return;
-        }
         let mut json = String::with_capacity(2048);
         json.push('[');
         let validated = record.validated.as_mut();
@@ -103,11 +95,10 @@ impl Kept {
                 put_headers(&mut out, &response.take_headers());
             }
         }
-        self.content = Some(Content { bytes: out.into(), json_end });
+        self.content = Some(Content { bytes: out.into(), json_end, route });
     }
 
-    fn unpack(&mut self, route: Option<&Route>) {
-        let (Some(content), Some(route)) = (self.content.take(), route) else { return };
+    fn unpack(&mut self, content: &Content) {
         let record = &mut *self.record;
         let (json, rest) = content.bytes.split_at(content.json_end);
         // `pack` wrote it, so reading it cannot fail.
@@ -121,7 +112,7 @@ impl Kept {
         }
         let mut rest = Reader(rest);
         for (step, (step_record, output)) in
-            route.steps.iter().zip(record.steps.iter_mut().zip(&mut record.outputs))
+            content.route.steps.iter().zip(record.steps.iter_mut().zip(&mut record.outputs))
         {
             if rest.flag() {
                 let request = &step.request;
@@ -146,16 +137,8 @@ fn push_reply(json: &mut String, reply: &Reply) {
     }
     json.push(',');
     push_value(json, reply.data.as_ref().unwrap_or(&Value::Null));
-    json.push_str(",{");
-    for (at, (key, value)) in reply.extensions.iter().enumerate() {
-        if at > 0 {
-            json.push(',');
-        }
-        push_string(json, key);
-        json.push(':');
-        push_value(json, value);
-    }
-    json.push('}');
+    json.push(',');
+    push_object(json, &reply.extensions);
 }
 
 fn put_request(out: &mut Vec<u8>, request: &Request) {
@@ -181,8 +164,7 @@ fn put_flag(out: &mut Vec<u8>, flag: bool) {
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Cannot overflow: a record with more than `MAX_PACKED` bytes in one part is not packed, except for headers, which
-    // the client limits.
+    // Cannot overflow: a record of more than `MAX_PACKED` bytes is not packed.
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -292,10 +274,10 @@ mod tests {
         for body in [None, Some(&b""[..]), Some(b"{\"a\":1}"), Some(b"\xff\x00")] {
             let record = record(route, body);
             let before = format!("{record:?}");
-            let packed = PackedRecord::new(record, Some(route));
+            let packed = PackedRecord::new(record, Some(route), 0);
             packed.facts(|record| assert!(record.steps[0].delivery.request.is_none()));
             for _ in 0..2 {
-                assert_eq!(packed.whole(Some(route), |record| format!("{record:?}")), before);
+                assert_eq!(packed.whole(|record| format!("{record:?}")), before);
             }
         }
     }
@@ -309,11 +291,10 @@ mod tests {
             |packed: &PackedRecord| packed.facts(|record| record.steps[0].delivery.request.is_some());
         let mut failed = record(route, None);
         failed.error = Some(Arc::new(crate::flow::CallError::Busy));
-        assert!(has_request(&PackedRecord::new(failed, Some(route))));
-        static LARGE: [u8; MAX_PACKED] = [b'x'; MAX_PACKED];
-        assert!(has_request(&PackedRecord::new(record(route, Some(&LARGE)), Some(route))));
+        assert!(has_request(&PackedRecord::new(failed, Some(route), 0)));
+        assert!(has_request(&PackedRecord::new(record(route, None), Some(route), MAX_PACKED + 1)));
         // Without a route, it could not be read back.
-        assert!(has_request(&PackedRecord::new(record(route, None), None)));
-        assert!(!has_request(&PackedRecord::new(record(route, None), Some(route))));
+        assert!(has_request(&PackedRecord::new(record(route, None), None, 0)));
+        assert!(!has_request(&PackedRecord::new(record(route, None), Some(route), 0)));
     }
 }
