@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::secret::Masks;
 use crate::state::{Delivery, DeliveryFilter, DeliveryStatus, JobId, Page, Selection, Store};
 
-use super::shared::{Stored, plan_and_store};
+use super::shared::{Stored, counted, plan_and_store};
 use super::{print, print_json, report};
 
 pub(super) const EXAMPLES: &str = "\
@@ -153,7 +153,7 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
                 print_json(&Value::Object(shown::whole(&delivery, &payload, plan)))?;
                 Ok(ExitCode::SUCCESS)
             }
-            None => Ok(nothing()),
+            None => Ok(nothing("there is no such delivery")),
         },
         Action::Retry(selected) => {
             let mut count = 0;
@@ -210,14 +210,14 @@ fn id_of(text: &str) -> anyhow::Result<JobId> {
     text.parse().map_err(|error| anyhow!("`{text}` is {error}"))
 }
 
-fn nothing() -> ExitCode {
-    report("no delivery matches; `jackfield deliveries list` shows them all");
+fn nothing(what: &str) -> ExitCode {
+    report(&format!("{what}; `jackfield deliveries list` shows the deliveries"));
     ExitCode::FAILURE
 }
 
 fn done(count: u64, what: &str) -> anyhow::Result<ExitCode> {
     if count == 0 {
-        return Ok(nothing());
+        return Ok(nothing("no delivery matches, or those that match are running right now"));
     }
     let noun = if count == 1 { "delivery" } else { "deliveries" };
     print(&format!("{count} {noun} {what}"))?;
@@ -237,10 +237,7 @@ fn print_list(found: &[Delivery], format: Format, masks: &Masks) -> anyhow::Resu
 
 fn line(delivery: &Delivery, width: usize, masks: &Masks) -> String {
     let Delivery { id, work, status, attempts, accepted_at, .. } = delivery;
-    let attempts = match attempts {
-        1 => "1 attempt".to_owned(),
-        attempts => format!("{attempts} attempts"),
-    };
+    let attempts = counted(*attempts, "attempt");
     let reason = shown::reason(delivery, masks).map(|reason| format!("  {reason}")).unwrap_or_default();
     format!("{id}  {accepted_at:.0}  {:<width$}  {:<9}  {attempts}{reason}", work.name, status.as_str())
 }
