@@ -128,7 +128,6 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
                 LogLevel::Warn => dead!(warn),
             }
         }
-        JobOutcome::HandedBack => {}
     }
 }
 

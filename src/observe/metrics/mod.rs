@@ -162,7 +162,6 @@ impl Metrics {
             JobOutcome::Delivered => add(&counts.delivered, 1),
             JobOutcome::RetryIn { .. } => add(&counts.retried, 1),
             JobOutcome::Dead { .. } => add(&counts.dead, 1),
-            JobOutcome::HandedBack => {}
         });
     }
 

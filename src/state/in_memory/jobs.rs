@@ -96,12 +96,6 @@ impl Jobs {
                 row.reason = Some(reason);
                 row.due_at = Some(now.saturating_add(millis(delay)));
             }
-            JobOutcome::HandedBack => {
-                row.attempts -= 1;
-                row.status =
-                    if row.attempts == 0 { DeliveryStatus::Waiting } else { DeliveryStatus::Retrying };
-                row.due_at = Some(now);
-            }
         }
         let order = row.job.order;
         self.promote(order, now);
