@@ -160,10 +160,8 @@ impl Jobs {
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for row in self.rows.values() {
-            counts.add(row.status, 1);
+            counts.add(row.status, 1, timestamp(row.accepted_at));
         }
-        let unfinished = self.rows.values().filter(|row| !row.status.is_finished());
-        counts.oldest = unfinished.map(|row| row.accepted_at).min().map(timestamp);
         counts
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn lease(inner: &Arc<Inner>, limit: usize) -> Result<(Vec<Job>,
         // Those that were not leased are gone.
         return result;
     }
-    append::hold_again(inner, held.into_iter().filter(|(_, id)| !leased.contains(id)).collect());
+    append::hold(inner, held.into_iter().filter(|(_, id)| !leased.contains(id)).collect());
     result
 }
 
