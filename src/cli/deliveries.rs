@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::deliveries::{DeliveryQuery, shown};
 use crate::plan::Plan;
+use crate::secret::Masks;
 use crate::state::{Delivery, DeliveryFilter, DeliveryStatus, JobId, Page, Selection, Store};
 
-use super::shared::{Stored, plan_and_store};
+use super::shared::{Stored, counted, plan_and_store};
 use super::{print, print_json, report};
 
 pub(super) const EXAMPLES: &str = "\
@@ -143,7 +144,7 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
             if found.is_empty() && list.format == Format::Human {
                 print(&list.filter.none(plan))?;
             } else {
-                print_list(&found, list.format)?;
+                print_list(&found, list.format, &plan.masks)?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -152,7 +153,7 @@ async fn act(action: &Action, plan: &Plan, store: &Store) -> anyhow::Result<Exit
                 print_json(&Value::Object(shown::whole(&delivery, &payload, plan)))?;
                 Ok(ExitCode::SUCCESS)
             }
-            None => Ok(nothing()),
+            None => Ok(nothing("there is no such delivery")),
         },
         Action::Retry(selected) => {
             let mut count = 0;
@@ -209,36 +210,34 @@ fn id_of(text: &str) -> anyhow::Result<JobId> {
     text.parse().map_err(|error| anyhow!("`{text}` is {error}"))
 }
 
-fn nothing() -> ExitCode {
-    report("no delivery matches; `jackfield deliveries list` shows them all");
+fn nothing(what: &str) -> ExitCode {
+    report(&format!("{what}; `jackfield deliveries list` shows the deliveries"));
     ExitCode::FAILURE
 }
 
 fn done(count: u64, what: &str) -> anyhow::Result<ExitCode> {
     if count == 0 {
-        return Ok(nothing());
+        return Ok(nothing("no delivery matches, or those that match are running right now"));
     }
     let noun = if count == 1 { "delivery" } else { "deliveries" };
     print(&format!("{count} {noun} {what}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_list(found: &[Delivery], format: Format) -> anyhow::Result<()> {
+fn print_list(found: &[Delivery], format: Format, masks: &Masks) -> anyhow::Result<()> {
     if format == Format::Json {
-        let list: Value = found.iter().map(|delivery| Value::Object(shown::summary(delivery))).collect();
+        let list: Value =
+            found.iter().map(|delivery| Value::Object(shown::summary(delivery, masks))).collect();
         return print_json(&json!({"deliveries": list}));
     }
     let width = found.iter().map(|delivery| delivery.work.name.len()).max().unwrap_or_default();
-    let lines: Vec<String> = found.iter().map(|delivery| line(delivery, width)).collect();
+    let lines: Vec<String> = found.iter().map(|delivery| line(delivery, width, masks)).collect();
     print(&lines.join("\n"))
 }
 
-fn line(delivery: &Delivery, width: usize) -> String {
-    let Delivery { id, work, status, attempts, accepted_at, reason, .. } = delivery;
-    let attempts = match attempts {
-        1 => "1 attempt".to_owned(),
-        attempts => format!("{attempts} attempts"),
-    };
-    let reason = reason.as_deref().map(|reason| format!("  {reason}")).unwrap_or_default();
+fn line(delivery: &Delivery, width: usize, masks: &Masks) -> String {
+    let Delivery { id, work, status, attempts, accepted_at, .. } = delivery;
+    let attempts = counted(*attempts, "attempt");
+    let reason = shown::reason(delivery, masks).map(|reason| format!("  {reason}")).unwrap_or_default();
     format!("{id}  {accepted_at:.0}  {:<width$}  {:<9}  {attempts}{reason}", work.name, status.as_str())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::print;
-use super::shared::{Stored, plan_and_store};
+use super::shared::{Stored, counted, plan_and_store};
 
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
@@ -39,8 +39,6 @@ pub(super) fn run(command: &Memory, path: &Path) -> anyhow::Result<ExitCode> {
     let Action::Forget(Forget { conversation, platform }) = &command.action;
     let forgotten = runtime.block_on(store.forget(platform.as_deref(), conversation));
     runtime.shutdown_background();
-    let count = forgotten?;
-    let noun = if count == 1 { "value" } else { "values" };
-    print(&format!("{count} {noun} forgotten"))?;
+    print(&format!("{} forgotten", counted(forgotten?, "value")))?;
     Ok(ExitCode::SUCCESS)
 }

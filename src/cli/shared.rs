@@ -1,5 +1,6 @@
 //! Shared by several commands: loads a table or reports its errors, formats bodies, starts the sample API.
 
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -78,7 +79,6 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> String {
 /// The last line of output: the counts of diagnostics, and the number of routes if the table is valid.
 pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<usize>) -> String {
     let count = |severity| diagnostics.iter().filter(|found| found.code.severity() == severity).count();
-    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let mut found = vec![counted(count(Severity::Error), "error")];
     for (severity, noun) in [(Severity::Warning, "warning"), (Severity::Note, "note")] {
         if count(severity) > 0 {
@@ -91,6 +91,11 @@ pub(super) fn summary(path: &Path, diagnostics: &[Diagnostic], routes: Option<us
         }
         None => format!("{}: {}", shown(path), found.join(", ")),
     }
+}
+
+/// A number of things, as in `1 route` or `2 routes`.
+pub(super) fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == N::from(1) { "" } else { "s" })
 }
 
 /// A path as it is printed.

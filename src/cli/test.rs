@@ -18,7 +18,7 @@ use crate::upstream::resources::Resources;
 
 use super::from_record::FromRecord;
 use super::output::{junit, results};
-use super::shared::{has_color, summary, unreadable};
+use super::shared::{counted, has_color, summary, unreadable};
 use super::{print, print_as_is, print_json, report};
 
 /// What to do about a table without tests.
@@ -199,9 +199,8 @@ fn update(ran: &[TestResult<'_>], sources: &Sources) -> anyhow::Result<()> {
         let source = sources.get(file);
         let (text, left) = edited(&source.text, &edits);
         fs::write(&source.path, text).with_context(|| format!("cannot write `{}`", source.name))?;
-        let count = edits.len() - left;
-        let values = if count == 1 { "value" } else { "values" };
-        report(&format!("{}: {count} {values} updated; review them before you commit", source.name));
+        let values = counted(edits.len() - left, "value");
+        report(&format!("{}: {values} updated; review them before you commit", source.name));
     }
     Ok(())
 }

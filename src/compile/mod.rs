@@ -93,8 +93,9 @@ pub(crate) fn compile(
     assign_slots(&mut routes, &mut events);
     state::memory::mark_sensitive(&mut routes, &mut events);
     if let Some(config) = &state {
-        let events = events.iter().map(|(_, _, entry)| &**entry);
-        state::config::check_encryption(&mut cx, routes.iter().chain(events), config);
+        let events = events.iter().map(|(platform, _, entry)| (Some(*platform), &**entry));
+        let entries = routes.iter().map(|route| (None, route)).chain(events);
+        state::config::check_encryption(&mut cx, entries, config);
     }
     let is_stateful = state::config::is_needed(&cx, &routes, &events);
     check_presence(&mut cx, kept_routes.is_empty());

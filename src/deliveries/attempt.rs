@@ -1,6 +1,5 @@
 //! One attempt to deliver a call. It uses the running table, even if another one accepted the call.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +12,6 @@ use crate::flow::{
 };
 use crate::live::Running;
 use crate::observe::DeliveryEnded;
-use crate::plan::LogLevel;
 use crate::plan::Route;
 use crate::platform::{self, Platform};
 use crate::state::{Job, JobOutcome, Work, WorkKind};
@@ -35,10 +33,6 @@ pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
         Err(outcome) => (outcome, None),
     };
     let (record, route) = record.unzip();
-    let on_dead = route
-        .as_ref()
-        .and_then(|route| route.state.delivery)
-        .map_or(LogLevel::Warn, |delivery| delivery.on_dead);
     let Job { lease, work, platform, conversation, attempt, accepted_at, .. } = job;
     let since_accepted = Timestamp::now().duration_since(accepted_at);
     dispatcher.observers.note_delivery(DeliveryEnded {
@@ -50,11 +44,9 @@ pub(super) async fn run(dispatcher: &Arc<Dispatcher>, job: Job) -> JobOutcome {
         outcome: &outcome,
         time: began.elapsed(),
         since_accepted: since_accepted.try_into().unwrap_or_default(),
-        on_dead,
         record,
         plan: &running.plan,
         route: route.as_ref(),
-        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     });
     outcome
 }

@@ -11,11 +11,11 @@ use crate::json::ValueRef;
 use crate::observe::masking::hide_named;
 use crate::plan::{Plan, Route};
 use crate::platform;
-use crate::secret::HIDDEN;
+use crate::secret::{HIDDEN, Masks};
 use crate::state::{Counts, Delivery, DeliveryFilter, DeliveryStatus, StateError, WorkKind};
 
-/// A delivery, without what it holds.
-pub fn summary(delivery: &Delivery) -> Map<String, Value> {
+/// A delivery, without what it holds. `masks` hide secrets in the reason.
+pub fn summary(delivery: &Delivery, masks: &Masks) -> Map<String, Value> {
     let Delivery {
         id,
         work,
@@ -29,7 +29,7 @@ pub fn summary(delivery: &Delivery) -> Map<String, Value> {
         due_at,
         retry_until,
         finished_at,
-        reason,
+        reason: _,
     } = delivery;
     let shown = json!({
         "id": id.to_string(),
@@ -45,7 +45,7 @@ pub fn summary(delivery: &Delivery) -> Map<String, Value> {
         "finished_at": finished_at.map(|at| at.to_string()),
         "ordered": is_ordered,
         "accepted_by": revision,
-        "reason": reason,
+        "reason": reason(delivery, masks),
     });
     match shown {
         Value::Object(shown) => shown,
@@ -53,12 +53,14 @@ pub fn summary(delivery: &Delivery) -> Map<String, Value> {
     }
 }
 
+/// Why the last attempt failed, with secrets hidden.
+pub fn reason(delivery: &Delivery, masks: &Masks) -> Option<String> {
+    delivery.reason.as_deref().map(|reason| masks.hide(reason))
+}
+
 /// A delivery and the call that it holds, with secrets and sensitive values hidden.
 pub fn whole(delivery: &Delivery, payload: &Result<Vec<u8>, StateError>, plan: &Plan) -> Map<String, Value> {
-    let mut shown = summary(delivery);
-    if let Some(reason) = &delivery.reason {
-        shown.insert("reason".to_owned(), plan.masks.hide(reason).into());
-    }
+    let mut shown = summary(delivery, &plan.masks);
     let call = match payload {
         Ok(payload) => call(delivery, payload, plan),
         Err(error) => json!({"error": error.to_string()}),
@@ -159,6 +161,29 @@ fn time_of(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{JobId, Work};
+
+    #[test]
+    fn a_list_hides_secrets_in_reasons() {
+        let delivery = Delivery {
+            id: JobId::default(),
+            work: Work { kind: WorkKind::Route, name: "note".to_owned() },
+            platform: "http".to_owned(),
+            conversation: None,
+            revision: String::new(),
+            is_ordered: false,
+            status: DeliveryStatus::Dead,
+            attempts: 1,
+            accepted_at: Timestamp::UNIX_EPOCH,
+            due_at: None,
+            retry_until: Timestamp::UNIX_EPOCH,
+            finished_at: Some(Timestamp::UNIX_EPOCH),
+            reason: Some("refused: the login of hunter2-hunter2 failed".to_owned()),
+        };
+        let mut masks = Masks::default();
+        masks.add("hunter2-hunter2");
+        assert_eq!(summary(&delivery, &masks)["reason"], "refused: the login of *** failed");
+    }
 
     #[test]
     fn a_query_that_selects_nothing_by_mistake_is_an_error() {

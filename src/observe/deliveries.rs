@@ -1,6 +1,6 @@
 //! Attempts to deliver accepted calls: their metrics, and the one log line of each.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::state::{JobId, JobOutcome};
 use super::Observers;
 use super::call_log::{shown, shown_name};
 use super::record_id::RecordId;
+
+/// The address that is shown as the client of an attempt: nobody waits for it.
+const NO_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// An attempt to deliver a call that has ended.
 #[derive(Debug)]
@@ -35,16 +38,12 @@ pub struct DeliveryEnded<'a> {
     pub time: Duration,
     /// The time since the call was accepted.
     pub since_accepted: Duration,
-    /// The level of the log line if the delivery is given up.
-    pub on_dead: LogLevel,
     /// Its record, if anything ran.
     pub record: Option<Box<Record>>,
     /// The plan that it ran with.
     pub plan: &'a Arc<Plan>,
     /// The route or event entry, if the plan has it.
     pub route: Option<&'a Arc<Route>>,
-    /// The address to show as its client.
-    pub client: IpAddr,
 }
 
 impl Observers {
@@ -56,8 +55,8 @@ impl Observers {
         log(&ended, id);
         let (Some(record), Some(route)) = (ended.record.take(), ended.route) else { return };
         self.metrics.note_steps(&record, Some(route));
-        self.spans.take(&record, ended.plan, Some(route), ended.client);
-        self.keep(record, (ended.plan, Some(route)), ended.client, id);
+        self.spans.take(&record, ended.plan, Some(route), NO_CLIENT);
+        self.keep(record, (ended.plan, Some(route)), NO_CLIENT, id);
     }
 }
 
@@ -122,13 +121,13 @@ fn log(ended: &DeliveryEnded<'_>, id: Option<RecordId>) {
                     )
                 };
             }
-            match ended.on_dead {
+            let delivery = ended.route.and_then(|route| route.state.delivery);
+            match delivery.map_or(LogLevel::Warn, |delivery| delivery.on_dead) {
                 LogLevel::Error => dead!(error),
                 LogLevel::Info | LogLevel::Debug | LogLevel::Trace => dead!(info),
                 LogLevel::Warn => dead!(warn),
             }
         }
-        JobOutcome::HandedBack => {}
     }
 }
 

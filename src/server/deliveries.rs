@@ -37,7 +37,9 @@ pub(super) async fn list(
     let (filter, page) = read(query)?;
     let store = store(&app)?;
     let found = store.deliveries(&filter, page).await.map_err(Refused::Store)?;
-    let deliveries: Value = found.iter().map(|delivery| Value::Object(shown::summary(delivery))).collect();
+    let plan = app.dispatcher.live.plan();
+    let deliveries: Value =
+        found.iter().map(|delivery| Value::Object(shown::summary(delivery, &plan.masks))).collect();
     Ok(Json(json!({"deliveries": deliveries})).into_response())
 }
 

@@ -1,9 +1,11 @@
 //! The memory of a conversation: values by name that a later call of the same conversation can read.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::fingerprint::Fingerprint;
 
+use super::clock::millis;
 use super::job::Payload;
 
 /// The maximum number of names that a conversation remembers.
@@ -11,6 +13,9 @@ pub const MAX_NAMES: usize = 64;
 
 /// The maximum size of what a conversation remembers, in bytes, names included.
 pub const MAX_MEMORY_BYTES: usize = 64 * 1024;
+
+/// The life of a memory is extended only after one part in so many of it has passed.
+const PROLONG_AFTER: i64 = 16;
 
 /// A conversation of a platform.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,6 +31,12 @@ impl Conversation {
     pub(super) fn key(&self) -> [u8; 32] {
         Fingerprint::new().text(&self.platform).text(&self.id).finish()
     }
+}
+
+/// Whether reading a memory with `left_ms` milliseconds to live extends its life to `ttl`. Only after a part of it has
+/// passed, so that most reads write nothing.
+pub(super) fn is_prolonged(ttl: Duration, left_ms: i64) -> bool {
+    millis(ttl) - left_ms > millis(ttl) / PROLONG_AFTER
 }
 
 /// What a conversation remembers, sorted by name.

@@ -136,7 +136,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, status: DeliveryStatus, count: u64) {
+    /// Adds `count` jobs with this status, of which the first was accepted at `first`.
+    pub(super) fn add(&mut self, status: DeliveryStatus, count: u64, first: Timestamp) {
         let field = match status {
             DeliveryStatus::Waiting => &mut self.waiting,
             DeliveryStatus::Retrying => &mut self.retrying,
@@ -145,5 +146,8 @@ impl Counts {
             DeliveryStatus::Dead => &mut self.dead,
         };
         *field += count;
+        if !status.is_finished() {
+            self.oldest = Some(self.oldest.map_or(first, |oldest| oldest.min(first)));
+        }
     }
 }

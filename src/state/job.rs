@@ -122,7 +122,7 @@ pub enum JobOutcome {
     Delivered,
     /// The job is retried.
     RetryIn {
-        /// After this time.
+        /// After this time. Zero: at once, by any instance.
         delay: Duration,
         /// What failed.
         reason: String,
@@ -132,9 +132,6 @@ pub enum JobOutcome {
         /// What failed.
         reason: String,
     },
-    /// The attempt did not start, for example because of a shutdown. The job is due at once for any instance, and the
-    /// attempt is not counted.
-    HandedBack,
 }
 
 /// Whether a lease is still held.

@@ -140,7 +140,8 @@ fn postgres(text: &str) -> Result<PostgresUrl, UrlFault> {
         // The library quotes only names of options.
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         let message = format!("the URL of the store cannot be used{}", cause.unwrap_or_default());
-        UrlFault { message, help: "percent-encode `@`, `:`, `/`, `?` and `#` in user and password" }
+        let help = "correct or remove what it names, and percent-encode `@`, `:`, `/`, `?` and `#` in user and password";
+        UrlFault { message, help }
     })?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(UrlFault { message: "the URL of the store names no host".to_owned(), help: EXAMPLES });

@@ -14,7 +14,6 @@ with_each_engine!(
     a_job_comes_back_as_it_was_appended,
     a_failed_job_is_due_again_after_its_delay,
     a_dead_job_is_kept_and_runs_no_more,
-    a_job_that_is_handed_back_is_not_counted,
     a_job_of_a_dead_instance_is_leased_by_another,
     a_renewed_lease_is_held,
     ordered_jobs_run_one_after_the_other,
@@ -95,27 +94,6 @@ async fn a_dead_job_is_kept_and_runs_no_more(world: &World) {
     assert!(leased[0].retry_left > HOUR / 2);
 }
 
-async fn a_job_that_is_handed_back_is_not_counted(world: &World) {
-    let store = world.store();
-    let id = store.append_job(job("log_lead")).await.unwrap();
-    for _ in 0..3 {
-        let leased = store.lease_jobs(1).await.unwrap();
-        assert_eq!((leased[0].attempt, leased[0].is_interrupted), (1, false));
-        store.finish(&leased[0].lease, JobOutcome::HandedBack).await.unwrap();
-        let (delivery, _) = store.delivery(id).await.unwrap().unwrap();
-        assert_eq!((delivery.status, delivery.attempts), (DeliveryStatus::Waiting, 0));
-    }
-    let leased = store.lease_jobs(1).await.unwrap();
-    let retry = JobOutcome::RetryIn { delay: Duration::ZERO, reason: "status 503".to_owned() };
-    store.finish(&leased[0].lease, retry).await.unwrap();
-    let again = store.lease_jobs(1).await.unwrap();
-    assert_eq!(again[0].attempt, 2);
-    store.finish(&again[0].lease, JobOutcome::HandedBack).await.unwrap();
-    let (delivery, _) = store.delivery(id).await.unwrap().unwrap();
-    assert_eq!((delivery.status, delivery.attempts), (DeliveryStatus::Retrying, 1));
-    assert_eq!(delivery.reason.as_deref(), Some("status 503"), "of the attempt that was made");
-}
-
 async fn a_job_of_a_dead_instance_is_leased_by_another(world: &World) {
     // A lease of no length ends at once, as if its instance had died long ago.
     let instances = world.instances(Duration::ZERO);
@@ -128,7 +106,8 @@ async fn a_job_of_a_dead_instance_is_leased_by_another(world: &World) {
 
     // The first instance was only slow.
     assert_eq!(dead.renew_jobs(std::slice::from_ref(&first.lease)).await, Ok(vec![first.lease.id]));
-    for outcome in [JobOutcome::Delivered, JobOutcome::HandedBack] {
+    let retry = JobOutcome::RetryIn { delay: Duration::ZERO, reason: String::new() };
+    for outcome in [JobOutcome::Delivered, retry] {
         assert_eq!(dead.finish(&first.lease, outcome).await, Ok(LeaseState::Lost));
     }
     assert_eq!(alive.finish(&second.lease, JobOutcome::Delivered).await, Ok(LeaseState::Held));

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use jackfield::state::{
     CallClaim, CallTerms, Counts, DeliveryFilter, EncryptionKeys, Followed, JobOutcome, NewJob, Remembered,
     Settings, StateFault, StateUrl, Store,
 };
+use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::server::Server;
 use crate::world::{ALL, HOUR, World, conversation, job, key, lease_one, names, ordered, sensitive};
@@ -48,6 +50,29 @@ async fn a_wrong_password_is_reported_and_may_be_corrected() {
     store.append_job(job("accepted")).await.unwrap();
     let without = open(&format!("postgres://late@127.0.0.1:{}/{database}", server.port()));
     assert_eq!(fault(&without).await, StateFault::Denied);
+}
+
+#[tokio::test]
+async fn a_job_that_is_handed_back_is_announced_to_the_other_instances() {
+    let server = Server::shared().await;
+    let url = server.url(&server.database().await);
+    let store = open(&url);
+    store.append_job(job("log_lead")).await.unwrap();
+    let leased = lease_one(&store, &mut store.watch_jobs()).await;
+    let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    let (sender, mut payloads) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                let _ = sender.send(notification.payload().to_owned());
+            }
+        }
+    });
+    client.batch_execute("LISTEN jackfield_jobs").await.unwrap();
+    let at_once = JobOutcome::RetryIn { delay: Duration::ZERO, reason: "stopped".to_owned() };
+    store.finish(&leased.lease, at_once).await.unwrap();
+    client.batch_execute("NOTIFY jackfield_jobs, 'the end of the test'").await.unwrap();
+    assert_eq!(payloads.recv().await.as_deref(), Some(""));
 }
 
 #[tokio::test]

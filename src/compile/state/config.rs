@@ -97,22 +97,22 @@ fn encryption_key(cx: &mut Cx<'_>, text: &Located<String>) -> Option<EncryptionK
     }
 }
 
-/// Reports each route that stores something sensitive without a key to encrypt it.
+/// Reports each route or event that stores something sensitive without a key to encrypt it. Events come with their
+/// platform: a route and the events of several platforms may have the same name.
 pub(in crate::compile) fn check_encryption<'r>(
     cx: &mut Cx<'_>,
-    routes: impl Iterator<Item = &'r Route>,
+    entries: impl Iterator<Item = (Option<&'static str>, &'r Route)>,
     config: &StateConfig,
 ) {
     if !config.keys.0.is_empty() {
         return;
     }
-    let sensitive: Vec<&Route> = routes.filter(|route| stores_sensitive(route, config)).collect();
-    for route in sensitive {
-        let place = cx.table.routes.iter().map(|(name, _)| name);
-        let place = place.chain(cx.table.events.iter().map(|(_, name, _)| name));
-        let Some(span) = place.into_iter().find(|name| name.value == route.name).map(|name| name.span) else {
-            continue;
-        };
+    for (platform, route) in entries.filter(|(_, route)| stores_sensitive(route, config)) {
+        let routes = cx.table.routes.iter().map(|(name, _)| (None, name));
+        let events = cx.table.events.iter().map(|(platform, name, _)| (Some(platform.value.as_str()), name));
+        let mut names = routes.chain(events);
+        let name = names.find(|(of, name)| *of == platform && name.value == route.name);
+        let Some(span) = name.map(|(_, name)| name.span) else { continue };
         let what = if route.state.delivery.is_some() {
             "stores its calls until they are delivered"
         } else if route.state.remembers {

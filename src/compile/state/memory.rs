@@ -7,6 +7,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::lang::template::{MemoryNames, Names};
 use crate::plan::Route;
 use crate::plan::state::Remember;
+use crate::state::MAX_NAMES;
 use crate::table::Table;
 use crate::table::document::{Kind, Located};
 use crate::table::raw::RawRoute;
@@ -15,9 +16,6 @@ use crate::table::reader::{Key, Named};
 use crate::compile::cx::Cx;
 use crate::compile::replies::json;
 use crate::compile::values;
-
-/// The maximum number of names that a conversation can remember.
-const MAX_NAMES: usize = 64;
 
 /// The names that routes and events remember. A value is trusted if every route that remembers it is.
 pub(in crate::compile) fn names(cx: &mut Cx<'_>) -> MemoryNames {

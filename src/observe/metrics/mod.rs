@@ -3,6 +3,7 @@
 //! Callers cannot create series. Labels are the platforms, routes, events and upstreams of the tables that ran, and
 //! fixed names of outcomes. A call of a function without a route counts as [`UNKNOWN`].
 
+mod deliveries;
 mod histogram;
 pub mod text;
 
@@ -16,9 +17,9 @@ use crate::call::FailureKind;
 use crate::flow::{CacheUse, CallError, FailureReason, OF_STEPS, Record, StepRecord};
 use crate::plan::{Plan, Route};
 use crate::platform::PLATFORMS;
-use crate::state::JobOutcome;
 use crate::upstream::delivery::{AttemptRecord, DeliveryError};
 
+use deliveries::DeliverySeries;
 use histogram::{Histogram, NETWORK_BOUNDS, OVERHEAD_BOUNDS};
 use text::{Exposition, Family, MetricKind};
 
@@ -49,14 +50,6 @@ pub struct Metrics {
     /// Calls that were rejected by the route's own limit.
     rejected_by_route: AtomicU64,
     deliveries: SeriesByName<DeliverySeries>,
-}
-
-/// The series of the deliveries of one route or event.
-#[derive(Debug, Default)]
-struct DeliverySeries {
-    delivered: AtomicU64,
-    retried: AtomicU64,
-    dead: AtomicU64,
 }
 
 /// The series of one platform.
@@ -156,16 +149,6 @@ impl Metrics {
         }
     }
 
-    /// Counts an attempt to deliver an accepted call.
-    pub fn note_delivery(&self, name: &str, outcome: &JobOutcome) {
-        self.deliveries.with(name, |counts| match outcome {
-            JobOutcome::Delivered => add(&counts.delivered, 1),
-            JobOutcome::RetryIn { .. } => add(&counts.retried, 1),
-            JobOutcome::Dead { .. } => add(&counts.dead, 1),
-            JobOutcome::HandedBack => {}
-        });
-    }
-
     /// Counts a retry that got the outcome of an earlier call.
     pub fn note_deduplicated(&self, platform: &str, route: Option<&Route>, is_event: bool) {
         if let Some(platform) = self.platform(platform) {
@@ -212,20 +195,6 @@ impl Metrics {
         let help = "Calls rejected by the route's own limit.";
         text.family("jackfield_route_limit_rejected_total", MetricKind::Counter, help)
             .sample(&[], get(&self.rejected_by_route));
-    }
-
-    fn write_deliveries(&self, text: &mut Exposition, plan: &Plan) {
-        let delivered = plan.entries().filter(|entry| entry.state.delivery.is_some());
-        delivered.for_each(|entry| self.deliveries.with(&entry.name, |_| {}));
-        let help = "Attempts to deliver accepted calls, by result.";
-        let mut family = text.family("jackfield_delivery_attempts_total", MetricKind::Counter, help);
-        self.deliveries.each(|route, counts| {
-            for (outcome, counter) in
-                [("delivered", &counts.delivered), ("retried", &counts.retried), ("dead", &counts.dead)]
-            {
-                family.sample(&[("route", route), ("outcome", outcome)], get(counter));
-            }
-        });
     }
 
     fn each_route(&self, mut write: impl FnMut(&str, &str, &RouteSeries)) {

@@ -96,12 +96,6 @@ impl Jobs {
                 row.reason = Some(reason);
                 row.due_at = Some(now.saturating_add(millis(delay)));
             }
-            JobOutcome::HandedBack => {
-                row.attempts -= 1;
-                row.status =
-                    if row.attempts == 0 { DeliveryStatus::Waiting } else { DeliveryStatus::Retrying };
-                row.due_at = Some(now);
-            }
         }
         let order = row.job.order;
         self.promote(order, now);
@@ -166,10 +160,8 @@ impl Jobs {
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for row in self.rows.values() {
-            counts.add(row.status, 1);
+            counts.add(row.status, 1, timestamp(row.accepted_at));
         }
-        let unfinished = self.rows.values().filter(|row| !row.status.is_finished());
-        counts.oldest = unfinished.map(|row| row.accepted_at).min().map(timestamp);
         counts
     }
 

@@ -43,7 +43,7 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(8);
 /// others have looked for its jobs. This is well past [`HOLD`], when other instances could lease them.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
-/// The pause before jobs are deleted or released again.
+/// The pause before jobs are deleted again.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// Jobs between their acceptance and their lease.
@@ -213,8 +213,8 @@ async fn insert(inner: &Inner, batch: &[Pending], is_sent: &mut bool) -> Result<
     Ok(())
 }
 
-/// Lets this instance lease jobs that were committed.
-fn hold(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
+/// Lets this instance lease jobs that were committed, or that it took but did not lease.
+pub(super) fn hold(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
     if ids.is_empty() {
         return;
     }
@@ -235,11 +235,6 @@ impl Appends {
         let count = held.items.len().min(limit);
         held.items.drain(..count).collect()
     }
-}
-
-/// Holds jobs again that were taken but not leased.
-pub(super) fn hold_again(inner: &Arc<Inner>, ids: Vec<(Instant, JobId)>) {
-    hold(inner, ids);
 }
 
 /// Releases held jobs that this instance did not lease, so that other instances can.

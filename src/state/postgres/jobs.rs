@@ -31,7 +31,7 @@ pub(super) async fn lease(inner: &Arc<Inner>, limit: usize) -> Result<(Vec<Job>,
         // Those that were not leased are gone.
         return result;
     }
-    append::hold_again(inner, held.into_iter().filter(|(_, id)| !leased.contains(id)).collect());
+    append::hold(inner, held.into_iter().filter(|(_, id)| !leased.contains(id)).collect());
     result
 }
 
@@ -122,19 +122,16 @@ pub(super) async fn renew(inner: &Inner, leases: &[JobLease]) -> Result<Vec<JobI
 }
 
 pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome) -> Result<LeaseState> {
-    let (status, due_in, reason, is_uncounted) = match outcome {
-        JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None, false),
-        JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason), false),
+    let (status, due_in, reason) = match outcome {
+        JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None),
+        JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason)),
         JobOutcome::RetryIn { delay, reason } => {
-            (DeliveryStatus::Retrying, Some(millis(delay)), Some(reason), false)
+            (DeliveryStatus::Retrying, Some(millis(delay)), Some(reason))
         }
-        JobOutcome::HandedBack => (DeliveryStatus::Retrying, Some(0), None, true),
     };
     let sql = format!(
-        "UPDATE jackfield_jobs SET status = CASE WHEN $4 AND attempts = 1 THEN 0 ELSE $3 END, \
-             attempts = CASE WHEN $4 THEN attempts - 1 ELSE attempts END, due_at = {NOW} + $5, \
-             finished_at = CASE WHEN $3 >= 3 THEN {NOW} END, \
-             reason = CASE WHEN $4 THEN reason ELSE $6 END \
+        "UPDATE jackfield_jobs SET status = $3, due_at = {NOW} + $4, \
+             finished_at = CASE WHEN $3 >= 3 THEN {NOW} END, reason = $5 \
          WHERE id = $1 AND leases = $2 AND status = 2"
     );
     let connection = inner.pool.get().await?;
@@ -149,7 +146,6 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
                 (&lease.id.to_string(), Type::TEXT),
                 (&lease.number.cast_signed(), Type::INT4),
                 (&status.code(), Type::INT2),
-                (&is_uncounted, Type::BOOL),
                 (&due_in, Type::INT8),
                 (&reason.as_deref().map(text), Type::TEXT),
             ],
@@ -159,7 +155,7 @@ pub(super) async fn finish(inner: &Inner, lease: &JobLease, outcome: JobOutcome)
         connection.execute(PROMOTE, &[(&&order[..], Type::BYTEA)]).await?;
         connection.batch("COMMIT").await?;
     }
-    if is_uncounted {
+    if due_in == Some(0) {
         // This instance shuts down, so notify the others.
         connection.batch("NOTIFY jackfield_jobs").await?;
     }

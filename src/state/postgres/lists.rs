@@ -195,11 +195,9 @@ pub(super) async fn counts(inner: &Inner) -> Result<Counts> {
     let rows = rows.map_err(|error| connection.explain(&error))?;
     connection.release();
     let mut counts = Counts::default();
-    for (status, count, _) in &rows {
-        counts.add(DeliveryStatus::of_code(*status), count.unsigned_abs());
+    for (status, count, first) in rows {
+        counts.add(DeliveryStatus::of_code(status), count.unsigned_abs(), timestamp(first));
     }
-    let unfinished = rows.iter().filter(|(status, ..)| !DeliveryStatus::of_code(*status).is_finished());
-    counts.oldest = unfinished.map(|(.., oldest)| *oldest).min().map(timestamp);
     Ok(counts)
 }
 

@@ -6,14 +6,11 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
 
 use crate::state::clock::millis;
-use crate::state::conversation::{Conversation, Memory, Remembered};
+use crate::state::conversation::{Conversation, Memory, Remembered, is_prolonged};
 use crate::state::engine::{Result, SealedChange};
 use crate::state::error::StateError;
 
 use super::{Inner, NOW, text};
-
-/// The life of a memory is extended only after one part in so many of it has passed, so that most reads write nothing.
-const PROLONG_AFTER: i64 = 16;
 
 pub(super) async fn recall(inner: &Inner, conversation: &Conversation, ttl: Duration) -> Result<Memory> {
     let key = &conversation.key()[..];
@@ -28,7 +25,7 @@ pub(super) async fn recall(inner: &Inner, conversation: &Conversation, ttl: Dura
     let memory = memory.map_err(|error| connection.explain(&error))?;
     let left = rows.first().map(|row| row.try_get::<_, i64>("left_ms")).transpose();
     let left = left.map_err(|error| connection.explain(&error))?;
-    if left.is_some_and(|left| millis(ttl) - left > millis(ttl) / PROLONG_AFTER) {
+    if left.is_some_and(|left| is_prolonged(ttl, left)) {
         let sql = format!(
             "UPDATE jackfield_conversations SET expires_at = greatest(expires_at, {NOW} + $2) WHERE key = $1"
         );

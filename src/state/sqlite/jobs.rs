@@ -132,27 +132,22 @@ pub(super) fn finish(
     outcome: &JobOutcome,
     now: i64,
 ) -> Result<LeaseState> {
-    let (delivered, dead) = (DeliveryStatus::Delivered.code(), DeliveryStatus::Dead.code());
-    let (status, due_at, finished_at, reason, uncounted) = match outcome {
-        JobOutcome::Delivered => (delivered, None, Some(now), None, 0),
-        JobOutcome::Dead { reason } => (dead, None, Some(now), Some(reason), 0),
+    let (status, due_at, reason) = match outcome {
+        JobOutcome::Delivered => (DeliveryStatus::Delivered, None, None),
+        JobOutcome::Dead { reason } => (DeliveryStatus::Dead, None, Some(reason)),
         JobOutcome::RetryIn { delay, reason } => {
-            let due_at = now.saturating_add(millis(*delay));
-            (DeliveryStatus::Retrying.code(), Some(due_at), None, Some(reason), 0)
+            (DeliveryStatus::Retrying, Some(now.saturating_add(millis(*delay))), Some(reason))
         }
-        JobOutcome::HandedBack => (DeliveryStatus::Retrying.code(), Some(now), None, None, 1),
     };
+    let finished_at = status.is_finished().then_some(now);
     let order = connection
         .prepare_cached(
-            "UPDATE jobs SET status = CASE WHEN :uncounted = 1 AND attempts = 1 THEN 0 ELSE :status END, \
-                 attempts = attempts - :uncounted, due_at = :due_at, finished_at = :finished_at, \
-                 reason = CASE WHEN :uncounted = 1 THEN reason ELSE :reason END \
+            "UPDATE jobs SET status = :status, due_at = :due_at, finished_at = :finished_at, reason = :reason \
              WHERE id = :id AND leases = :leases AND status = 2 RETURNING order_key",
         )?
         .query_row(
             named_params! {
-                ":uncounted": uncounted,
-                ":status": status,
+                ":status": status.code(),
                 ":due_at": due_at,
                 ":finished_at": finished_at,
                 ":reason": reason,

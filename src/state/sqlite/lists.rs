@@ -133,19 +133,13 @@ pub(super) fn drop_all(connection: &Connection, selection: &Selection) -> Result
 
 pub(super) fn counts(connection: &Connection) -> Result<Counts> {
     let mut counts = Counts::default();
-    let mut oldest: Option<i64> = None;
     let mut statement =
         connection.prepare_cached("SELECT status, count(*), min(accepted_at) FROM jobs GROUP BY status")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let status = DeliveryStatus::of_code(row.get(0)?);
-        counts.add(status, row.get::<_, i64>(1)?.unsigned_abs());
-        if !status.is_finished() {
-            let first: i64 = row.get(2)?;
-            oldest = Some(oldest.map_or(first, |oldest| oldest.min(first)));
-        }
+        let count = row.get::<_, i64>(1)?.unsigned_abs();
+        counts.add(DeliveryStatus::of_code(row.get(0)?), count, timestamp(row.get(2)?));
     }
-    counts.oldest = oldest.map(timestamp);
     Ok(counts)
 }
 

@@ -19,7 +19,7 @@ use crate::single_flight::FlightKey;
 
 use super::call::{CallClaim, CallLease, CallTerms, Following};
 use super::clock::{Clock, millis};
-use super::conversation::{Conversation, Memory};
+use super::conversation::{Conversation, Memory, is_prolonged};
 use super::engine::{CallState, Engine, Result, SealedChange, SealedJob};
 use super::error::StateError;
 use super::filter::{Counts, Delivery, DeliveryFilter, Page, Selection};
@@ -32,9 +32,6 @@ use self::thread::{Access, DatabaseThread, Undo};
 
 /// How soon a change of another process is seen.
 const POLL: Duration = Duration::from_secs(1);
-
-/// The life of a memory is extended only after one part in so many of it has passed, so that most reads write nothing.
-const PROLONG_AFTER: i64 = 16;
 
 /// A store in a file.
 #[derive(Debug)]
@@ -182,7 +179,7 @@ impl Engine for Sqlite {
             self.reader.run(move |connection| memories::recall(connection, &conversation, now)).await?;
         let Some((memory, expires_at)) = found else { return Ok(Vec::new()) };
         let prolonged = now.saturating_add(millis(ttl));
-        if prolonged - expires_at > millis(ttl) / PROLONG_AFTER {
+        if is_prolonged(ttl, expires_at - now) {
             self.writer.run_detached(move |connection| memories::prolong(connection, &key, prolonged));
         }
         Ok(memory)
