@@ -1,8 +1,9 @@
 //! `jackfield call`: calls one function as a platform would. It can show every step and save the call as a test.
 
+mod pasted;
+
 use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -21,12 +22,10 @@ use crate::live;
 use crate::load::{DEMO, ListenerOptions};
 use crate::plan::Plan;
 use crate::plan::route::ResponseError;
-use crate::plan::testing::Canned;
 use crate::platform::{self, Inbound, PLATFORMS, Platform};
 use crate::reload::ConfigSource;
 use crate::testing;
 use crate::testing::capture::{CapturedCall, CapturedInput};
-use crate::testing::recorded::pasted;
 use crate::upstream::Transport;
 use crate::upstream::http::HttpTransport;
 use crate::upstream::recorder::Recorder;
@@ -204,28 +203,9 @@ fn transport(command: &CallCommand, plan: &Plan) -> anyhow::Result<Box<dyn Trans
     if command.responses.is_empty() {
         return Ok(Box::new(HttpTransport::new()?));
     }
-    Ok(Box::new(testing::stub(pasted_responses(command, plan)?)))
-}
-
-/// The responses of `--response`, by step.
-fn pasted_responses(command: &CallCommand, plan: &Plan) -> anyhow::Result<Vec<(String, Canned)>> {
     let known = steps(command, plan);
-    let mut responses = Vec::new();
-    for given in &command.responses {
-        let (step, file) = match given.split_once('=') {
-            Some((step, file)) if !Path::new(given).exists() => (step, file),
-            _ => ("", given.as_str()),
-        };
-        check_step(step, known.as_deref(), responses.iter().map(|(step, _): &(String, _)| step.as_str()))?;
-        let mut body = Vec::new();
-        match file {
-            "-" => std::io::stdin().read_to_end(&mut body).map(drop),
-            file => fs::read(file).map(|text| body = text),
-        }
-        .with_context(|| format!("cannot read `{file}`"))?;
-        responses.push((step.to_owned(), pasted(body, command.response_status, file)));
-    }
-    Ok(responses)
+    let responses = pasted::responses(&command.responses, command.response_status, known.as_deref())?;
+    Ok(Box::new(testing::stub(responses)))
 }
 
 /// The steps of the function, with an empty name for the only request of a route; `None` if the function is unknown or
@@ -233,32 +213,6 @@ fn pasted_responses(command: &CallCommand, plan: &Plan) -> anyhow::Result<Vec<(S
 fn steps<'p>(command: &CallCommand, plan: &'p Plan) -> Option<Vec<&'p str>> {
     let route = plan.routes.get(command.function.as_ref()?)?;
     Some(route.steps.iter().map(|step| step.name.as_deref().unwrap_or_default()).collect())
-}
-
-/// Checks that `--response` names a step of the route, and each step once.
-fn check_step<'s>(
-    step: &str,
-    known: Option<&[&str]>,
-    mut given: impl Iterator<Item = &'s str>,
-) -> anyhow::Result<()> {
-    if given.any(|other| other == step) {
-        let of = if step.is_empty() { String::new() } else { format!(" for the step `{step}`") };
-        bail!("there are two `--response` options{of}: remove one of them");
-    }
-    let Some(known) = known.filter(|known| !known.contains(&step)) else { return Ok(()) };
-    let names: Vec<&str> = known.iter().copied().filter(|name| !name.is_empty()).collect();
-    match (step, names.as_slice()) {
-        (_, []) if known.is_empty() => bail!("the route sends no request: remove `--response`"),
-        (step, []) => bail!("the route has no step `{step}`: write `--response FILE`"),
-        ("", names) => bail!(
-            "the route has several steps: write `--response STEP=FILE`, with {}",
-            diagnostic::list(names)
-        ),
-        (step, names) => {
-            let help = diagnostic::suggest(step, names.iter().copied()).unwrap_or_default();
-            bail!("the route has no step `{step}`: {help}")
-        }
-    }
 }
 
 /// The calls to print: all calls of the request, or those of the selected function.

@@ -294,7 +294,18 @@ fn push_shown(out: &mut String, text: &str, stars: Stars) {
 
 /// The text that [`Masks::show`] has shown, with the stars that are part of it.
 pub fn unescape_stars(shown: &str) -> String {
-    shown.replace(ESCAPED_STAR, "*")
+    let escaped = ESCAPED_STAR.repeat(HIDDEN.len());
+    let (mut text, mut rest) = (String::with_capacity(shown.len()), shown);
+    // Fewer stars are not escaped, and a backslash before them is part of the text.
+    while let Some(at) = rest.find(&escaped) {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        while let Some(after) = rest.strip_prefix(ESCAPED_STAR) {
+            text.push('*');
+            rest = after;
+        }
+    }
+    text + rest
 }
 
 /// The place, with all stars around it if it holds nothing else. What is hidden already is hidden once, so that it does
@@ -428,7 +439,9 @@ mod tests {
         );
         masks.add("secret");
         assert_eq!(masks.show("secret *** secret*** **"), r"*** \*\*\* ***\*\*\* **");
-        assert_eq!(unescape_stars(&masks.show("a ***** b")), "a ***** b");
+        for text in ["a ***** b", r"\*not bold\* \*\*", r"a\***", r"\*\**** ***"] {
+            assert_eq!(unescape_stars(&masks.show(text)), text);
+        }
         assert_eq!(masks.hide("secret ***"), "*** ***");
         masks.add("*");
         assert_eq!(masks.show("***"), "***");

@@ -51,13 +51,13 @@ pub(super) fn matching(
     let full = folder.join(&pattern.value);
     let Some(full) = full.to_str().map(str::to_owned) else { return Vec::new() };
     let fixed = fixed_folder(&full);
+    let is_pattern = is_pattern(&pattern.value);
     // Noted before the file system is asked, which may fail.
-    if is_pattern(&pattern.value) {
+    if is_pattern {
         dependencies.folders.insert(fixed.clone());
     } else {
         dependencies.files.insert(PathBuf::from(&full));
     }
-    let is_pattern = is_pattern(&pattern.value);
     let listed = within_limit(Path::new(&full), {
         let (full, fixed) = (full.clone(), fixed.clone());
         move |_| list(&full, &fixed, is_pattern)

@@ -52,7 +52,7 @@ fn add_event(
     entry: Key<WithJson<RawRoute>>,
     (defined, diagnostics): (&mut Defined, &mut Diagnostics),
 ) {
-    // A name of TOML cannot contain a line break without quotes, so the two names stay apart.
+    // No platform has a line break in its name, so the two names stay apart.
     match defined.entry(("event", format!("{}\n{}", platform.value, name.value))) {
         Occupied(first) => diagnostics.push(duplicate_name("event", &name, *first.get())),
         Vacant(free) => {

@@ -275,7 +275,9 @@ impl Reading<'_> {
             Err(error) => {
                 let message = format!("`{}` cannot be read: {error}", root.display());
                 let place = Span::start_of(table.main);
-                self.diagnostics.push(Diagnostic::new(Code::UnreadableFile, place, message));
+                self.diagnostics.push(Diagnostic::new(Code::UnreadableFile, place, message).help(
+                    "check the file system that the folder is on, or move the table with its templates",
+                ));
                 ([root.clone()].into(), Vec::new())
             }
         };

@@ -374,3 +374,33 @@ async fn an_anonymized_test_passes_and_contains_no_personal_data() {
         assert!(!saved.contains(personal), "`{personal}` in\n{saved}");
     }
 }
+
+const REMEMBERED: &str = r#"
+[platforms.voicedock]
+[routes.sign_in]
+args.customer_name = { type = "string" }
+remember.customer_name = "{{args.customer_name}}"
+reply.text = "Signed in."
+[routes.greet]
+reply.text = "Hello {{memory.customer_name}}."
+"#;
+
+#[tokio::test]
+async fn an_anonymized_test_contains_no_personal_data_that_was_remembered() {
+    let folder = Folder::with(&[("routes.toml", REMEMBERED)]);
+    folder.write(
+        "posted.json",
+        r#"{"message": {"type": "tool-calls", "call": {"id": "c-1"}, "tool_call_list": [
+        {"id": "t-1", "type": "function", "function": {"name": "sign_in", "arguments": {"customer_name": "Kari Nordmann"}}},
+        {"id": "t-2", "type": "function", "function": {"name": "greet", "arguments": {}}}]}}"#,
+    );
+    let posted = ["call", "greet", "--request", "posted.json", "--as", "voicedock"];
+    let save = ["--anonymize", "--save-test", "one"];
+    let (code, stdout, stderr) = run_jackfield(&folder, &[&posted[..], &save].concat()).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let saved = read(&folder, "routes.test.toml");
+    assert!(saved.contains(r#""Hello Robin Bergdal.""#), "{saved}");
+    assert!(!saved.contains("Kari") && !saved.contains("Nordmann"), "{saved}");
+    let (code, stdout, stderr) = run_jackfield(&folder, &["test"]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}

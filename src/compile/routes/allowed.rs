@@ -65,11 +65,16 @@ fn compile_argument(
         return None;
     }
     if let Some(untrusted) = template.untrusted() {
-        let who = match untrusted.trim_start_matches("@root.").split('.').next() {
-            Some("args") => "the model writes the arguments",
-            Some("call") => "`call.raw` also contains values from the model",
-            Some("memory") => "not every route that remembers it is `trusted`",
-            _ => "it comes from an API, after the arguments have been validated",
+        const FROM_PLATFORM: &str =
+            "use a list that the platform supplies: `call.global`, `call.metadata` or `call.headers`";
+        let (who, help) = match untrusted.trim_start_matches("@root.").split('.').next() {
+            Some("args") => ("the model writes the arguments", FROM_PLATFORM),
+            Some("call") => ("`call.raw` also contains values from the model", FROM_PLATFORM),
+            Some("memory") => (
+                "not every route that remembers it is `trusted`",
+                "add `trusted = true` to the routes that remember it, if the model cannot choose the value there",
+            ),
+            _ => ("it comes from an API, after the arguments have been validated", FROM_PLATFORM),
         };
         cx.report(
             Diagnostic::new(
@@ -77,10 +82,7 @@ fn compile_argument(
                 text.span,
                 format!("`{untrusted}` is not trusted for `allowed`: {who}"),
             )
-            .help(match untrusted.starts_with("memory") {
-                true => "add `trusted = true` to the routes that remember it, if the model cannot choose the value there",
-                false => "use a list that the platform supplies: `call.global`, `call.metadata` or `call.headers`",
-            }),
+            .help(help),
         );
         return None;
     }

@@ -50,9 +50,9 @@ impl Handling {
         let (steps, step_names) = steps::compile(cx, name, raw, inputs, &shared.upstreams);
         let steps_are_good = cx.diagnostics.len() == before;
         let names = inputs.names(&step_names, step_names.len());
+        let remember = memory::compile(cx, &raw.remember, &names);
+        let reply_names = if delivery::is_async(raw) { names.accepting() } else { names };
         // If the request itself is missing, do not report the conditions of replies as well.
-        let is_async = delivery::is_async(raw);
-        let reply_names = if is_async { names.accepting() } else { names };
         let has_request = !(raw.request.is_absent() && raw.steps.is_absent() && raw.upstream.is_absent());
         if !has_request && raw.reply.is_absent() {
             let (kind, help) = if inputs.event {
@@ -68,7 +68,7 @@ impl Handling {
         }
         let state = RouteState {
             delivery: delivery::compile(cx, raw, answered),
-            remember: memory::compile(cx, &raw.remember, &inputs.names(&step_names, step_names.len())),
+            remember,
             trusted: raw.trusted.get().is_some_and(|trusted| trusted.value),
             remembers: memory::remembered(raw).next().is_some(),
             ..RouteState::default()
@@ -86,7 +86,8 @@ impl Handling {
         }
     }
 
-    /// Sets what the route needs of the bodies of its responses and of the conversation's memory; `uses` are the names in its templates.
+    /// Sets what the route needs of the bodies of its responses and of the conversation's memory; `uses` are the names in
+    /// its templates.
     pub(in crate::compile) fn set_needs(&mut self, uses: &Uses) {
         steps::needs::set(&mut self.steps, &self.replies, uses);
         self.state.recalled = uses.memory().map(|(name, trusted)| (name.to_owned(), trusted)).collect();

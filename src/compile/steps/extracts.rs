@@ -1,6 +1,6 @@
 //! `extract`: the values that are taken from a response.
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::lang::template::json::JsonTemplate;
 use crate::lang::template::{Names, RESERVED};
 use crate::plan::extraction::{Extract, ExtractDefault, Extraction};
@@ -16,24 +16,30 @@ use crate::compile::values;
 /// The names that the extracts of a response define. An extract with an invalid path still defines its name, so that its
 /// use in a template is not a second error.
 pub(in crate::compile) fn names(cx: &mut Cx<'_>, raw: &Key<Named<RawExtract>>) -> Vec<String> {
-    let names = raw.entries().iter().map(|(name, _)| name);
-    names.filter(|name| check_name(name, cx.diagnostics)).map(|name| name.value.clone()).collect()
+    let mut names = Vec::new();
+    for (name, _) in raw.entries() {
+        match bad_name(name) {
+            Some(bad) => cx.report(bad),
+            None => names.push(name.value.clone()),
+        }
+    }
+    names
 }
 
-/// The extracts of a response under their names, as [`names`] returns them. The templates in their paths can use what is
-/// `known` before the request.
+/// The extracts of a response, except those whose names are reported by [`names`]. The templates in their paths can use
+/// what is `known` before the request.
 pub(in crate::compile) fn compile(
     cx: &mut Cx<'_>,
     raw: &Key<Named<RawExtract>>,
-    names: &[String],
     known: &Names<'_>,
 ) -> Extraction {
-    let mut extracts = Vec::new();
-    for (name, extract) in raw.entries().iter().filter(|(name, _)| names.contains(&name.value)) {
+    let mut extraction = Extraction::default();
+    for (name, extract) in raw.entries().iter().filter(|(name, _)| bad_name(name).is_none()) {
+        extraction.names.push(name.value.clone());
         let extract = extract.get().and_then(|raw| compile_extract(cx, name, &raw.value, known));
-        extracts.extend(extract);
+        extraction.extracts.extend(extract);
     }
-    Extraction { names: names.to_vec(), extracts }
+    extraction
 }
 
 fn compile_extract(
@@ -82,19 +88,15 @@ fn compile_extract(
     })
 }
 
-fn check_name(name: &Located<String>, diagnostics: &mut Diagnostics) -> bool {
+/// Why an extract cannot have this name.
+fn bad_name(name: &Located<String>) -> Option<Diagnostic> {
     if RESERVED.contains(&name.value.as_str()) {
-        diagnostics.push(reserved(name, "extract"));
-        return false;
+        return Some(reserved(name, "extract"));
     }
-    if !values::is_name(&name.value) {
-        diagnostics.push(
-            Diagnostic::new(Code::InvalidName, name.span, format!("invalid extract name `{}`", name.value))
-                .help("use letters, digits and `_`, so that templates can write it"),
-        );
-        return false;
-    }
-    true
+    (!values::is_name(&name.value)).then(|| {
+        Diagnostic::new(Code::InvalidName, name.span, format!("invalid extract name `{}`", name.value))
+            .help("use letters, digits and `_`, so that templates can write it")
+    })
 }
 
 /// The error about a name that the template language reserves.

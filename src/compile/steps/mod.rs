@@ -41,7 +41,7 @@ pub(in crate::compile) fn compile(
     let extracts = extracts::names(cx, &raw.extract);
     let names = vec![StepNames { name: None, extracts }];
     let known = inputs.names(&names, 0);
-    let extraction = extracts::compile(cx, &raw.extract, &names[0].extracts, &known);
+    let extraction = extracts::compile(cx, &raw.extract, &known);
     if raw.request.is_absent() {
         no_request(cx, raw);
         // Define the names even if the request is missing, so that this is one error instead of one per use of a name.
@@ -112,7 +112,7 @@ fn named_steps(
         let before = group_start(list, index);
         let (when, after_failure_of) = step_when(cx, step, &names, before, inputs);
         let known = inputs.names(&names, before);
-        let extraction = extracts::compile(cx, &step.value.extract, &names[index].extracts, &known);
+        let extraction = extracts::compile(cx, &step.value.extract, &known);
         let name = names[index].name.clone();
         let plan = StepPlan {
             owner: format!("step `{}`", name.as_deref().unwrap_or_default()),

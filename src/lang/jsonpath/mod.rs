@@ -609,6 +609,19 @@ mod tests {
     }
 
     #[test]
+    fn a_written_text_is_never_the_value_of_a_template() {
+        let body = json!([{"a": "\u{e000}0"}, {"a": "\u{e000}1"}]);
+        for (path, bound) in
+            [(r"$[?@.a == '\ue0000']", None), (r"$[?@.a == '\ue0001' || @.a == {{x}}]", Some("x"))]
+        {
+            let (path, values) = JsonPath::parse(path).unwrap();
+            assert_eq!(values.len(), bound.iter().count(), "{path}");
+            let bound: Vec<ValueRef<'_>> = bound.into_iter().map(ValueRef::Text).collect();
+            assert!(path.finds((&body).into(), &bound, &mut { MAX_VISITS }), "{path}");
+        }
+    }
+
+    #[test]
     fn a_template_outside_of_a_comparison_is_an_error_at_its_place() {
         for (path, place) in [
             ("$.{{a}}.b", "{{a}}"),

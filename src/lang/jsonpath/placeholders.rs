@@ -28,7 +28,7 @@ pub(crate) struct Placeholder {
 #[derive(Debug)]
 pub(super) struct Placeholders {
     list: Vec<Placeholder>,
-    /// The character that begins a placeholder. The path as written does not contain it.
+    /// The character that begins a placeholder. The path as written does not contain it, nor an escape for it.
     mark: char,
     taken: Cell<u16>,
 }
@@ -36,7 +36,10 @@ pub(super) struct Placeholders {
 impl Placeholders {
     /// Finds the expressions of a path, and replaces them.
     pub(super) fn replace(written: &str) -> Result<(Cow<'_, str>, Self), BadPath> {
-        let mark = ('\u{e000}'..='\u{f8ff}').find(|mark| !written.contains(*mark)).unwrap_or('\u{e000}');
+        let escapes = written.to_ascii_lowercase();
+        let is_written =
+            |mark: &char| written.contains(*mark) || escapes.contains(&format!("\\u{:x}", u32::from(*mark)));
+        let mark = ('\u{e000}'..='\u{f8ff}').find(|mark| !is_written(mark)).unwrap_or('\u{e000}');
         let none = Self { list: Vec::new(), mark, taken: Cell::new(0) };
         if !written.contains("{{") || !written.contains("}}") {
             return Ok((Cow::Borrowed(written), none));

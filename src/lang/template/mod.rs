@@ -4,9 +4,11 @@
 //! JSON type if it stands alone, and its names are checked at load. Literal text and values reach the place (a `Sink`)
 //! separately, so a place always knows which characters come from a value.
 
+mod bad_name;
 mod compile;
 mod date;
 mod evaluated;
+mod fields;
 mod helper;
 mod helpers;
 mod indent;
@@ -25,7 +27,8 @@ use thiserror::Error;
 
 pub(crate) use compile::{Compiler, TemplateOrigin, TemplateText, TemplateUsage};
 pub(crate) use evaluated::{Evaluated, is_truthy};
-pub(crate) use names::{Fields, MemoryNames, Names, RESERVED, StepNames};
+pub(crate) use fields::Fields;
+pub(crate) use names::{MemoryNames, Names, RESERVED, StepNames};
 pub(crate) use place::{HeaderSink, JsonSink, PathSink, TextSink, XmlSink, encode_query};
 pub use scope::{ParsedResponse, Scope, StepOutput};
 pub(crate) use uses::Uses;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::diagnostic::{Code, suggest};
+use crate::diagnostic::suggest;
 
+use super::bad_name::BadName;
 use super::evaluated::length;
+use super::fields::Fields;
 use super::scope::{CallField, Local, PathExpr, Root};
 use super::written_name::WrittenName;
 use crate::json::ValueRef;
@@ -29,19 +31,6 @@ const CALL: &[(&str, CallField, bool)] = &[
     ("headers", CallField::Headers, true),
     ("raw", CallField::Raw, true),
 ];
-
-/// The fields of a value, as far as the table determines them.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Fields {
-    /// Any field.
-    Open,
-    /// Only these fields.
-    Closed(BTreeMap<String, Self>),
-    /// A string, which has a `length`.
-    Text,
-    /// No fields: a number or boolean.
-    Leaf,
-}
 
 /// The names that are available in a template.
 #[derive(Debug, Clone)]
@@ -83,37 +72,6 @@ pub(super) struct Block {
     pub(super) params: Vec<String>,
     /// Whether it has its own value. Plain names inside it are then fields of that value.
     pub(super) has_this: bool,
-}
-
-/// Why a name cannot be resolved.
-pub(super) struct BadName {
-    pub(super) code: Code,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
-}
-
-impl BadName {
-    fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
-        Self { code: Code::UnknownName, message: message.into(), help: help.into() }
-    }
-
-    /// A name in the reply of an `async` route that only a response could give.
-    fn accepting(what: &str) -> Self {
-        Self {
-            code: Code::AsyncReply,
-            message: format!("{what}, but this reply is sent before any request"),
-            help: Some(
-                "the reply of an `async` route can use `args`, `call`, `memory`, `vars` and `now`".to_owned(),
-            ),
-        }
-    }
-
-    fn no_this() -> Self {
-        Self::new(
-            "`this` exists only inside a block such as `{{#each}}`",
-            Some("name the value that you mean, for example `args.city`".to_owned()),
-        )
-    }
 }
 
 /// A resolved name: the value of a constant, or a path to look up during a call.
@@ -414,33 +372,5 @@ fn response_fields(raw: &str, below: &[String]) -> Result<Vec<String>, BadName> 
             format!("`{raw}` is not part of a response, which has `status`, `headers` and `body`"),
             other.and_then(|name| suggest(name, ["status", "headers", "body"])),
         )),
-    }
-}
-
-impl Fields {
-    /// Checks the field names `below` this value. Messages call the value `parent`.
-    fn check(&self, parent: &str, below: &[String]) -> Result<(), BadName> {
-        let Some((name, rest)) = below.split_first() else { return Ok(()) };
-        match self {
-            Self::Open => Ok(()),
-            Self::Text if below == ["length"] => Ok(()),
-            Self::Text | Self::Leaf => Err(BadName::new(format!("`{parent}` has no fields"), None)),
-            Self::Closed(fields) => match fields.get(name) {
-                Some(field) => field.check(&format!("{parent}.{name}"), rest),
-                None if parent == "args" => Err(BadName::new(
-                    format!("unknown argument `{name}`"),
-                    Some(match suggest(name, fields.keys().map(String::as_str)) {
-                        Some(help) => help,
-                        None => format!(
-                            "this route takes no arguments; declare it: `args.{name} = {{ type = \"string\" }}`"
-                        ),
-                    }),
-                )),
-                None => Err(BadName::new(
-                    format!("`{parent}` has no field `{name}`"),
-                    suggest(name, fields.keys().map(String::as_str)),
-                )),
-            },
-        }
     }
 }

@@ -64,7 +64,8 @@ fn fill(value: &mut Value, place: &[Below], shape: &Shape, default: &mut dyn FnM
     }
 }
 
-/// Converts a default to its argument's type. What is converted or dropped in it was not given by the model.
+/// Fills in all defaults, each converted to the type of its argument. What is converted or dropped in them is not
+/// recorded: the model did not give it.
 pub(super) fn fill_all(
     defaults: &[CallDefault],
     args: &mut Value,

@@ -41,9 +41,12 @@ impl Drafting<'_> {
         Ok(self.clean("an argument", Value::Object(args)))
     }
 
-    /// Learns the personal data of the test, which is then replaced in all of it.
-    pub(super) fn learn(&mut self, args: &Value, changes: &CallChanges, canned: &[(String, Canned)]) {
-        self.invented.learn(None, args);
+    /// Learns the personal data of the test, which is then replaced in all of it. `given` are the arguments and the
+    /// memory.
+    pub(super) fn learn(&mut self, given: [&Value; 2], changes: &CallChanges, canned: &[(String, Canned)]) {
+        for value in given {
+            self.invented.learn(None, value);
+        }
         self.invented.learn_call(changes);
         for (_, canned) in canned {
             let Canned::Reply { body, .. } = canned else { continue };

@@ -164,6 +164,7 @@ impl<'a> Drafting<'a> {
 
     fn test(&mut self, name: &str, route: &TestableRoute) -> Result<Test, DraftError> {
         let mut canned = self.canned(|_| HeaderMap::new())?;
+        let memory = self.memory();
         let (input, call) = match self.captured.input {
             // The file has only the body, so the headers come from the call.
             CapturedInput::Request { body, .. } => {
@@ -175,7 +176,7 @@ impl<'a> Drafting<'a> {
                 let args = self.args_without_sensitive_values()?;
                 let changes = self.changes(&args);
                 if self.captured.anonymize {
-                    self.learn(&args, &changes, &canned);
+                    self.learn([&args, &memory], &changes, &canned);
                     canned = self.canned(|_| HeaderMap::new())?;
                 }
                 (TestInput::Args(self.invented_args(args)?), self.invented.call(changes))
@@ -191,7 +192,7 @@ impl<'a> Drafting<'a> {
             platform: self.captured.platform,
             input,
             call,
-            memory: self.memory(),
+            memory: self.invented.value(&memory).as_object().cloned().unwrap_or_default(),
             now: self.captured.now.to_owned(),
             canned,
             expected: Vec::new(),
@@ -199,9 +200,9 @@ impl<'a> Drafting<'a> {
     }
 
     /// What the call recalled, without secrets.
-    fn memory(&mut self) -> Map<String, Value> {
+    fn memory(&mut self) -> Value {
         let recalled = self.captured.call.record.memory.recalled.as_deref().cloned().unwrap_or_default();
-        self.clean("memory", recalled).as_object().cloned().unwrap_or_default()
+        self.clean("memory", recalled)
     }
 
     /// An input value of the test, without secrets.
