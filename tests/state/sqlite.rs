@@ -262,6 +262,7 @@ async fn child_read_only() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
     let error = other.append_job(job("log_lead")).await.unwrap_err();
     assert_eq!(error.fault, StateFault::ReadOnly, "{error}");
+    assert_eq!(other.check().await.unwrap_err().fault, StateFault::ReadOnly);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     other.append_job(job("log_lead")).await.unwrap();
     assert_eq!(store.counts().await.unwrap().waiting, 2);

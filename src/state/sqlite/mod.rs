@@ -27,8 +27,8 @@ use super::job::{Job, JobId, JobLease, JobOutcome, LeaseState};
 use super::keys::random;
 use super::signals::Signals;
 
-use self::open::File;
-use self::thread::{Access, DatabaseThread, Undo};
+use self::open::{Access, File};
+use self::thread::{DatabaseThread, Undo};
 
 /// How soon a change of another process is seen.
 const POLL: Duration = Duration::from_secs(1);

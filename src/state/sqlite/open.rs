@@ -31,6 +31,13 @@ const CHECKPOINT_PAGES: i64 = 4000;
 /// How much of the file each connection caches, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
 
+/// What a connection is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
 /// The file of a store.
 #[derive(Debug, Clone)]
 pub(super) struct File {
@@ -56,10 +63,10 @@ impl From<rusqlite::Error> for Failure {
 impl File {
     /// Opens the file, or makes it, with the newest schema. While another connection does the same, SQLite may report a
     /// lock without waiting for it.
-    pub(super) fn open(&self) -> Result<Connection> {
+    pub(super) fn open(&self, access: Access) -> Result<Connection> {
         let began = Instant::now();
         loop {
-            match self.try_open() {
+            match self.try_open(access) {
                 Err(error) if error.fault == StateFault::Timeout && began.elapsed() < BUSY_TIMEOUT => {
                     thread::sleep(BUSY_PAUSE);
                 }
@@ -68,27 +75,13 @@ impl File {
         }
     }
 
-    fn try_open(&self) -> Result<Connection> {
+    fn try_open(&self, access: Access) -> Result<Connection> {
         protect(&self.path).map_err(|error| self.io_error(&error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection =
             Connection::open_with_flags(&self.path, flags).map_err(|error| self.error(&error))?;
-        self.prepare(&mut connection).map_err(|failure| self.explain(&failure))?;
+        prepare(&mut connection, access).map_err(|failure| self.explain(&failure))?;
         Ok(connection)
-    }
-
-    fn prepare(&self, connection: &mut Connection) -> std::result::Result<(), Failure> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        check_owner(connection)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        migrate(connection)?;
-        // SQLite creates `-wal` and `-shm` with the permissions of the database file.
-        Ok(())
     }
 
     pub(super) fn explain(&self, failure: &Failure) -> StateError {
@@ -167,6 +160,25 @@ fn restrict(path: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn restrict(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Sets the connection up, and makes the newest schema.
+fn prepare(connection: &mut Connection, access: Access) -> std::result::Result<(), Failure> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // SQLite opens a file that it may not write for reading, without an error. Even `BEGIN IMMEDIATE` succeeds then.
+    if access == Access::Write && connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(Failure::Refused(StateFault::ReadOnly));
+    }
+    check_owner(connection)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(connection)?;
+    // SQLite creates `-wal` and `-shm` with the permissions of the database file.
     Ok(())
 }
 

@@ -15,20 +15,13 @@ use crate::state::engine::Result;
 use crate::state::error::{StateError, StateFault};
 use crate::state::fate::Fate;
 
-use super::open::{Failure, File};
+use super::open::{Access, Failure, File};
 
 /// The maximum number of commands in one transaction.
 const MAX_BATCH: usize = 1000;
 
 /// How often to check whether the file was replaced or deleted.
 const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(1);
-
-/// What a thread does with its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
 
 /// A thread that owns a connection. It starts with its first command, and ends when this is dropped.
 #[derive(Debug)]
@@ -259,7 +252,7 @@ impl Owner {
     fn connection(&mut self) -> Result<&Connection> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => Open { connection: self.file.open()?, identity: identity(&self.file) },
+            None => Open { connection: self.file.open(self.access)?, identity: identity(&self.file) },
         };
         Ok(&self.open.insert(open).connection)
     }
