@@ -302,6 +302,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_that_is_nested_too_deep_to_be_parsed_is_packed() {
+        let dispatcher = Dispatcher::over(TABLE, |_| {});
+        let plan = dispatcher.live.plan();
+        let route = plan.route("order", "http").unwrap();
+        let mut record = record(route, None);
+        let deep = JsonText::written(format!("{}{}", "[".repeat(200), "]".repeat(200)));
+        record.outcome = Outcome::answered(Reply { data: Some(deep), ..Reply::default() });
+        let before = format!("{record:?}");
+        let packed = PackedRecord::new(record, Some(route), 0);
+        assert_eq!(packed.whole(|record| format!("{record:?}")), before);
+    }
+
+    #[test]
     fn failures_and_large_records_are_kept_as_they_are() {
         let dispatcher = Dispatcher::over(TABLE, |_| {});
         let plan = dispatcher.live.plan();
