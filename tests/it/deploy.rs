@@ -47,6 +47,40 @@ async fn the_table_in_the_config_map_is_valid() {
     assert!(output.status.success() && printed.contains("ok, 1 route"), "{printed}");
 }
 
+/// The package brings a table that works, and every file that its description names.
+#[tokio::test]
+async fn the_debian_package_has_a_working_table_and_its_files() {
+    let folder = Folder::with(&[("routes.toml", &read("deploy/debian/routes.toml"))]);
+    for arguments in [&["check", "--deny-warnings"][..], &["test", "--require-coverage"]] {
+        let mut command = jackfield(folder.path());
+        command.args(arguments);
+        let output = run(command).await;
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    let (manifest, script) = (read("Cargo.toml"), read("scripts/deb"));
+    let assets = manifest.split("\nassets = [\n").nth(1).unwrap().split("\n]\n").next().unwrap();
+    let sources: Vec<&str> = assets.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
+    assert!(sources.len() > 5 && sources.contains(&"target/release/jackfield"), "{sources:?}");
+    for source in sources.into_iter().filter(|source| *source != "target/release/jackfield") {
+        match source.strip_prefix("target/deb/") {
+            // The script makes it.
+            Some(made) => {
+                assert!(script.contains(&format!("$made/{}", made.split('/').next().unwrap())), "{source}")
+            }
+            None => {
+                let path = source.split("/*").next().unwrap();
+                assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{source}");
+            }
+        }
+    }
+    // Only the program's folder differs from the unit that docs/deploy.md installs.
+    let unit = read("deploy/systemd/jackfield.service");
+    assert!(
+        unit.contains("ExecStart=/usr/local/bin/jackfield serve")
+            && script.contains("s|/usr/local/bin/|/usr/bin/|g")
+    );
+}
+
 /// What a patch names is in the base, the overlays use the base, and every file is in a kustomization.
 #[test]
 fn the_overlays_fit_the_base() {
