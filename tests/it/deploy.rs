@@ -131,6 +131,7 @@ fn every_deployment_waits_long_enough_for_writes() {
         ("deploy/systemd/jackfield.service", "\nTimeoutStopSec=50s\n"),
         ("deploy/kubernetes/base/jackfield.yaml", "\n      terminationGracePeriodSeconds: 50\n"),
         ("deploy/compose.yaml", "\n    stop_grace_period: 50s\n"),
+        ("deploy/compose.postgres.yaml", "\n  stop_grace_period: 50s\n"),
         ("deploy/fly/fly.toml", "\nkill_timeout = \"50s\"\n"),
     ] {
         assert!(read(file).contains(setting), "{file}");
@@ -140,7 +141,9 @@ fn every_deployment_waits_long_enough_for_writes() {
 /// nginx holds back streams unless it is told not to.
 #[test]
 fn the_proxy_configurations_pass_on_streams() {
-    assert!(read("deploy/nginx/jackfield.conf").contains("\n        proxy_buffering off;\n"));
+    for file in ["deploy/nginx/jackfield.conf", "deploy/nginx/compose.conf"] {
+        assert!(read(file).contains("\n        proxy_buffering off;\n"), "{file}");
+    }
     assert!(read("deploy/kubernetes/base/jackfield.yaml").contains("proxy-buffering: \"off\""));
     // The lines shown in the page are those of the file.
     let page = read("docs/deploy.md");
