@@ -80,8 +80,9 @@ impl View<'_> {
             shown.insert(name.to_owned(), value);
         };
         add("platform", context.platform.into());
-        add("function", cut(&context.function).into());
-        add("conversation", context.conversation.as_deref().map(cut).into());
+        add("function", cut(&self.masks().show(&context.function)).into());
+        let conversation = context.conversation.as_deref().map(|text| cut(&self.masks().show(text)));
+        add("conversation", conversation.into());
         add("outcome", record.outcome_slug().into());
         add("reason", record.error.as_ref().map(|error| error.reason().slug()).into());
         add("late_outcome", record.was_overdue().then(|| record.final_outcome()).into());
@@ -164,7 +165,7 @@ impl View<'_> {
         json!({
             "recalled": self.value(recalled.as_deref().map(ValueRef::from)),
             "remembered": Value::Object(remembered.collect()),
-            "error": error.as_ref().map(|error| cut(&self.masks().hide(&error.to_string()))),
+            "error": error.as_ref().map(|error| cut(&self.masks().show(&error.to_string()))),
         })
     }
 
@@ -197,12 +198,15 @@ impl View<'_> {
             // Without a route, it is unknown which arguments are sensitive.
             None => Value::from(HIDDEN),
         };
+        let names = |names: &[String]| {
+            names.iter().map(|name| self.masks().show(name).into()).collect::<Vec<Value>>()
+        };
         match (&self.record.validated, &self.record.call.args) {
             (Some(validated), _) => json!({
                 "valid": true,
                 "values": named((&validated.args).into()),
-                "converted": validated.converted,
-                "dropped": validated.dropped,
+                "converted": names(&validated.converted),
+                "dropped": names(&validated.dropped),
             }),
             (None, GivenArguments::Json(given)) => json!({"valid": false, "values": named(given.get())}),
             (None, GivenArguments::Unreadable) => json!({"valid": false, "values": null}),

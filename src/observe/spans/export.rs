@@ -141,7 +141,7 @@ impl Exporter {
             };
             add(&self.counts.exported, count - lost);
             add(&self.counts.dropped, lost);
-            self.report_lost(lost, &masks.hide(&why));
+            self.report_lost(lost, &masks.show(&why));
         }
     }
 
